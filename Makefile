@@ -1,0 +1,52 @@
+# Everything a newcomer types. `make` alone lists it.
+PYTHON ?= python3
+PORT ?= 8080
+RUN := .venv/.run
+TEST := .venv/.test
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+demo: $(RUN) ## start everything embedded, with a channel, a key and a caller; PORT=9000 chooses the port
+	.venv/bin/tokensvc demo --port $(PORT)
+
+test: $(TEST) ## pass every test
+	.venv/bin/python -m pytest -q
+
+check: $(TEST) ## format, lint and types
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+bench: $(TEST) ## signing and HTTP figures, as ratios in one run (wants wrk)
+	.venv/bin/python -m benchmarks.sign
+	.venv/bin/python -m benchmarks.http
+
+system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl
+
+format: $(TEST) ## rewrite the code in the house's format
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+LOCK := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+lock: $(RUN) ## make the lock files anew from pyproject.toml and requirements/*.in
+	.venv/bin/pip install -q uv
+	$(LOCK) --upgrade pyproject.toml requirements/build.in -o requirements/run.txt
+	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in -c requirements/run.txt -o requirements/test.txt
+
+clean: ## forget the environment and the demo's state (keys/ stays)
+	rm -rf .venv .demo build *.egg-info
+
+$(RUN): requirements/run.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(TEST): $(RUN) requirements/test.txt
+	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/test.txt
+	touch $@
+
+.PHONY: help demo test check bench system-packages format lock clean

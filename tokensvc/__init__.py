@@ -1,0 +1,25 @@
+"""tokensvc: playback-authorization tokens for Amazon IVS private channels.
+
+The map. A room may import from the rooms to its left, never from those to its right; `web` and `adapters` never
+import each other (tests/test_architecture.py holds this).
+
+    errors <- core <- ports <- admit, issue, rotate, ivs <- edge, loops <- web | adapters <- wiring <- app, cli
+
+    errors.py     the tree of failures
+    core/         the law: ARNs, claims, ES384, key pairs, the ring, policy, the rules of playback. Pure
+    ports/        the seams: one Protocol per file
+    admit.py      caller + ask -> a grant, or a typed refusal
+    issue.py      ask + grant + snapshots + now -> token. THE HOT PATH
+    rotate.py     the lifecycle of a key, performed step by step
+    ivs/          the IVS API as data, and the local IVS on top of it
+    edge/         the local playback edge
+    loops/        background duties
+    web/          HTTP: decode -> use case -> encode. The only async code
+    adapters/     one technology per file: boto3, key files, signers, SQL
+    settings.py   what the environment may say
+    wiring.py     assemble(settings) -> Parts
+    app.py        Parts -> the ASGI application
+    cli/          the `tokensvc` command
+"""
+
+__version__ = "0.1.0"

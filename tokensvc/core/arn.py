@@ -1,0 +1,54 @@
+"""Amazon Resource Names of IVS.
+
+Rules of the file
+- The form is `arn:aws:ivs:<region>:<12-digit account>:<kind>/<id>`, at most 128 characters
+  (IVS API reference, the patterns of every `…Arn` shape). The partition is literally `aws`.
+- A channel's playback path, `<region>.<account>.channel.<id>.m3u8`, says the same as its ARN
+  (IVS user guide, "Stream Health", sample playback URLs), so both are read and written here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+ARN_MAX_CHARS = 128
+_ARN = re.compile(r"arn:aws:ivs:([a-z0-9-]+):([0-9]{12}):([a-z-]+)/([a-zA-Z0-9-]+)")
+_PLAYBACK_PATH = re.compile(r"/api/video/v1/([a-z0-9-]+)\.([0-9]{12})\.channel\.([a-zA-Z0-9-]+)\.m3u8")
+
+
+class Place(NamedTuple):
+    """Where IVS keeps things apart: one account in one region. Quotas, keys and channels belong to a place."""
+
+    account: str
+    region: str
+
+
+class Arn(NamedTuple):
+    """An IVS resource's name, taken apart. `str()` puts it together again."""
+
+    place: Place
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"arn:aws:ivs:{self.place.region}:{self.place.account}:{self.kind}/{self.id}"
+
+    @property
+    def playback_path(self) -> str:
+        """The path of a channel's multivariant playlist."""
+        return f"/api/video/v1/{self.place.region}.{self.place.account}.channel.{self.id}.m3u8"
+
+
+def parse_arn(text: str, kind: str | None = None) -> Arn:
+    """Take an ARN apart. Raises ValueError naming the form when it is not one, or not of this kind."""
+    found = _ARN.fullmatch(text) if len(text) <= ARN_MAX_CHARS else None
+    if found is None or (kind is not None and found[3] != kind):
+        raise ValueError(f"must have the form arn:aws:ivs:<region>:<12-digit account>:{kind or '<kind>'}/<id>")
+    return Arn(Place(account=found[2], region=found[1]), found[3], found[4])
+
+
+def channel_of_path(path: str) -> Arn | None:
+    """The channel that a playback path names, or None when it is not such a path."""
+    found = _PLAYBACK_PATH.fullmatch(path)
+    return Arn(Place(account=found[2], region=found[1]), "channel", found[3]) if found else None

@@ -1,0 +1,62 @@
+"""What a caller may do, and what it is granted.
+
+Rules of the file
+- A pattern is a channel ARN in which `*` stands for any run of characters; nothing else is special.
+- A caller that was given nothing may nothing: no pattern matches no channel, scopes default to issuing alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+DEFAULT_TTL_SECONDS = 300
+SCOPES = (
+    "tokens:issue",
+    "tokens:explain",
+    "revocations:write",
+    "revocations:read",
+    "keys:read",
+    "keys:admin",
+)
+DEFAULT_SCOPES = frozenset({"tokens:issue"})
+ALL_CHANNELS = "*"
+_PATTERN = re.compile(r"\*|arn:aws:ivs:[a-z0-9*-]+:[0-9*]+:channel/[A-Za-z0-9*-]+")
+
+
+@dataclass(frozen=True)
+class CallerPolicy:
+    """What one caller may ask for."""
+
+    channels: tuple[str, ...]
+    scopes: frozenset[str] = field(default=DEFAULT_SCOPES)
+    max_ttl_seconds: int | None = None
+    """None: the deployment's ceiling alone."""
+    allow_anonymous_viewers: bool = False
+    namespace: str = "default"
+    """Subjects of two namespaces never share a viewer id."""
+
+    @cached_property
+    def _matches(self) -> re.Pattern[str]:
+        return re.compile("|".join(".*".join(map(re.escape, p.split("*"))) for p in self.channels) or r"(?!)")
+
+    def allows_channel(self, channel_arn: str) -> bool:
+        """Whether one of the patterns matches the whole ARN."""
+        return self._matches.fullmatch(channel_arn) is not None
+
+
+def check_pattern(pattern: str) -> str:
+    """Return the pattern, or raise ValueError naming the form."""
+    if not _PATTERN.fullmatch(pattern):
+        raise ValueError(
+            "must be * or a channel ARN such as arn:aws:ivs:us-east-1:123456789012:channel/*, in which * matches anything"
+        )
+    return pattern
+
+
+def check_scope(scope: str) -> str:
+    """Return the scope, or raise ValueError listing those there are."""
+    if scope not in SCOPES:
+        raise ValueError(f"must be one of {', '.join(SCOPES)}")
+    return scope

@@ -1,0 +1,54 @@
+"""Who may ask: API-key callers as the store keeps them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from tokensvc.core.policy import CallerPolicy
+
+
+class StoredSecret(NamedTuple):
+    """One of a caller's keys: its public id and the SHA-256 of the whole key. The key itself is never kept."""
+
+    key_id: str
+    digest: bytes
+    created_at: datetime
+    expires_at: datetime | None
+    """Set on the older of two keys while one is being rotated out."""
+
+
+class CallerRecord(NamedTuple):
+    """An authenticated backend or viewer app."""
+
+    name: str
+    policy: CallerPolicy
+    secrets: tuple[StoredSecret, ...]
+    """At most two, newest first."""
+    disabled_at: datetime | None
+    created_at: datetime
+
+
+class CallerStore(Protocol):
+    """Records of callers. Each change raises the `callers` version in its own transaction."""
+
+    def add(self, name: str, policy: CallerPolicy, secret: StoredSecret) -> CallerRecord:
+        """Record a new caller. Raises CallerExists when the name was ever used."""
+        ...
+
+    def list(self) -> list[CallerRecord]:
+        """All callers by name, with their secrets; disabled ones too."""
+        ...
+
+    def get(self, name: str) -> CallerRecord:
+        """One caller. Raises CallerNotFound."""
+        ...
+
+    def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
+        """Add a new secret; the newest one so far, which must be `expected_key_id`, goes on until `old_until` and
+        any older one ends now. Raises LostRace when another secret was added meanwhile."""
+        ...
+
+    def disable(self, name: str, at: datetime) -> CallerRecord:
+        """Refuse this caller from now on. Doing it again changes nothing. Raises CallerNotFound."""
+        ...

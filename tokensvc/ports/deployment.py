@@ -1,0 +1,61 @@
+"""What belongs to the deployment as a whole: its id, where its keys live, its limits and its wrapped secrets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+
+class Deployment(NamedTuple):
+    """One store and its workers."""
+
+    id: str
+    """A UUID made with the store; it is on every key pair that the deployment imports."""
+    control_plane: str | None
+    """`aws` or `local`, once something bound the store to it."""
+    account: str | None
+    """The AWS account that the deployment's keys live in, once known."""
+    max_ttl_seconds: int
+    """The ceiling for every token's life, whatever a caller's policy says."""
+    passphrase_salt: bytes
+    """For stretching a passphrase that people type (scrypt)."""
+    passphrase_check: bytes | None
+    """Proves a passphrase right without keeping it; None until a first secret was wrapped."""
+
+
+class WrappedSubjectKey(NamedTuple):
+    """The key that turns subjects into viewer ids, encrypted under the vault passphrase."""
+
+    version: int
+    wrapped: bytes
+    created_at: datetime
+
+
+class DeploymentStore(Protocol):
+    def read(self) -> Deployment:
+        """Read the deployment's record. Raises StoreUnfit when the store was never made (`tokensvc db upgrade`)."""
+        ...
+
+    def bind(self, control_plane: str) -> Deployment:
+        """Remember which control plane the keys live in. Raises ForeignDeployment when it is another one."""
+        ...
+
+    def bind_account(self, account: str) -> Deployment:
+        """Remember which account the keys live in. Raises ForeignDeployment when it is another one."""
+        ...
+
+    def keep_passphrase_check(self, check: bytes) -> bytes:
+        """Keep the check value unless there is one already; return the one that is kept."""
+        ...
+
+    def subject_keys(self) -> list[WrappedSubjectKey]:
+        """All versions, newest first."""
+        ...
+
+    def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
+        """Keep this as that version unless there is one already; return the one that is kept."""
+        ...
+
+    def set_max_ttl_seconds(self, seconds: int) -> Deployment:
+        """Move the ceiling. Raising it raises, in the same transaction, the longest token life of every key in use."""
+        ...

@@ -1,0 +1,17 @@
+"""Who may do a thing that only one may do at a time, on the store's clock."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Leases(Protocol):
+    """Named leases, each held by at most one holder. Granted by compare-and-set."""
+
+    def acquire(self, name: str, holder: str, seconds: float) -> bool:
+        """Take the lease, or prolong it when `holder` has it; False when another holds it still."""
+        ...
+
+    def release(self, name: str, holder: str) -> None:
+        """Give the lease up; nothing happens when `holder` does not have it."""
+        ...

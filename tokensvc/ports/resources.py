@@ -1,0 +1,52 @@
+"""What the local IVS keeps: resources as documents, apart by place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+from tokensvc.core.arn import Place
+
+
+class Resource(NamedTuple):
+    """One resource of the local IVS. `body` holds its modelled members and what the kind keeps beside them."""
+
+    arn: str
+    place: Place
+    kind: str
+    parent_arn: str
+    """The channel of a stream key; "" where a kind has no parent."""
+    unique: str
+    """What no other of its kind in the place may share (a key pair's public half); "" where nothing is unique."""
+    body: Mapping[str, Any]
+    created_at: float
+
+
+class ResourceTransaction(Protocol):
+    """Reads and writes that happen wholly or not at all, one transaction at a time."""
+
+    def get(self, arn: str) -> Resource | None: ...
+
+    def find(self, place: Place, kind: str, *, parent_arn: str | None = None, unique: str | None = None) -> list[Resource]:
+        """All of a kind in a place that fit, in order of creation."""
+        ...
+
+    def page(self, place: Place, kind: str, *, after: int, limit: int, equal: Mapping[str, Any]) -> list[tuple[int, Resource]]:
+        """At most `limit` of a kind, each with its place in the order of creation, after that place; `equal` compares
+        top-level members of the body."""
+        ...
+
+    def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int: ...
+
+    def put(self, resource: Resource) -> None:
+        """Insert, or replace the one with this ARN."""
+        ...
+
+    def delete(self, arn: str) -> None: ...
+
+
+class Resources(Protocol):
+    def begin(self, *, write: bool) -> AbstractContextManager[ResourceTransaction]:
+        """One transaction: committed when the block ends well, undone when it raises."""
+        ...
