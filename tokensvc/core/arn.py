@@ -44,7 +44,9 @@ def parse_arn(text: str, kind: str | None = None) -> Arn:
     """Take an ARN apart. Raises ValueError naming the form when it is not one, or not of this kind."""
     found = _ARN.fullmatch(text) if len(text) <= ARN_MAX_CHARS else None
     if found is None or (kind is not None and found[3] != kind):
-        raise ValueError(f"must have the form arn:aws:ivs:<region>:<12-digit account>:{kind or '<kind>'}/<id>")
+        raise ValueError(
+            f"must have the form arn:aws:ivs:<region>:<12-digit account>:{kind or '<kind>'}/<id>"
+        )
     return Arn(Place(account=found[2], region=found[1]), found[3], found[4])
 
 
