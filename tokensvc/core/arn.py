@@ -10,6 +10,7 @@ Rules of the file
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 ARN_MAX_CHARS = 128
@@ -40,13 +41,12 @@ class Arn(NamedTuple):
         return f"/api/video/v1/{self.place.region}.{self.place.account}.channel.{self.id}.m3u8"
 
 
+@lru_cache(maxsize=8192)
 def parse_arn(text: str, kind: str | None = None) -> Arn:
     """Take an ARN apart. Raises ValueError naming the form when it is not one, or not of this kind."""
     found = _ARN.fullmatch(text) if len(text) <= ARN_MAX_CHARS else None
     if found is None or (kind is not None and found[3] != kind):
-        raise ValueError(
-            f"must have the form arn:aws:ivs:<region>:<12-digit account>:{kind or '<kind>'}/<id>"
-        )
+        raise ValueError(f"must have the form arn:aws:ivs:<region>:<12-digit account>:{kind or '<kind>'}/<id>")
     return Arn(Place(account=found[2], region=found[1]), found[3], found[4])
 
 

@@ -78,9 +78,7 @@ def check_viewer_id(value: object) -> str:
 
 
 def check_viewer_session_version(value: object) -> int:
-    if not -_INT64 <= _integer(value) < _INT64:
-        raise ValueError("must fit in 64 bits")
-    return _integer(value)
+    return _int64(value)
 
 
 def check_maximum_resolution(value: object) -> str:
@@ -90,7 +88,7 @@ def check_maximum_resolution(value: object) -> str:
 def check_ads_player_params(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise ValueError("must be an object whose values are strings")
-    if sum(len(k.encode()) + len(v.encode()) for k, v in value.items()) > ADS_PLAYER_PARAMS_MAX_BYTES:
+    if sum(len(f"{k}{v}".encode(errors="surrogatepass")) for k, v in value.items()) > ADS_PLAYER_PARAMS_MAX_BYTES:
         raise ValueError(f"keys and values together must have at most {ADS_PLAYER_PARAMS_MAX_BYTES} bytes")
     return value
 
@@ -106,7 +104,7 @@ def check_ads_reporting_mode(value: object) -> str:
 
 
 def check_exp(value: object) -> int:
-    return _integer(value)
+    return _int64(value)
 
 
 CHECKS: dict[str, Callable[[object], object]] = {
@@ -146,9 +144,11 @@ def _string(value: object) -> str:
     return value
 
 
-def _integer(value: object) -> int:
+def _int64(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("must be an integer")
+    if not -_INT64 <= value < _INT64:
+        raise ValueError("must fit in 64 bits")
     return value
 
 

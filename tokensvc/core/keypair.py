@@ -49,9 +49,7 @@ def read_private_pem(pem: bytes, password: bytes | None = None) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password if encrypted else None)
     except UnsupportedAlgorithm:
-        raise InvalidKey(
-            "this private key is on a curve or of a kind that is not supported; P-384 is needed"
-        ) from None
+        raise InvalidKey("this private key is on a curve or of a kind that is not supported; P-384 is needed") from None
     except ValueError:
         if encrypted:
             raise WrongPassphrase("the passphrase does not open this private key") from None
@@ -66,9 +64,7 @@ def read_public_pem(pem: bytes) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(pem)
     except UnsupportedAlgorithm:
-        raise InvalidKey(
-            "this public key is on a curve or of a kind that is not supported; P-384 is needed"
-        ) from None
+        raise InvalidKey("this public key is on a curve or of a kind that is not supported; P-384 is needed") from None
     except ValueError:
         raise InvalidKey("this PEM public key is damaged or of an unknown kind") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
@@ -95,9 +91,7 @@ def private_pem(key: PrivateKey, password: bytes) -> bytes:
 
 def public_pem(key: PublicKey) -> str:
     """The public half as SubjectPublicKeyInfo PEM, the text that ImportPlaybackKeyPair takes."""
-    return key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    ).decode("ascii")
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 
 def public_der(key: PublicKey) -> bytes:
@@ -123,9 +117,7 @@ def _p384_private(key: object) -> PrivateKey:
 def _name(key: object) -> str:
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
         return f"an EC key on {key.curve.name}"
-    return next(
-        (name for types, name in _NAMES if isinstance(key, types)), f"a {type(key).__name__.strip('_')}"
-    )
+    return next((name for types, name in _NAMES if isinstance(key, types)), f"a {type(key).__name__.strip('_')}")
 
 
 def _armour(pem: bytes) -> str:

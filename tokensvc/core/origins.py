@@ -28,9 +28,7 @@ def check_origin(entry: str) -> str:
         raise ValueError("must be in lower case, as browsers send it")
     found = _ORIGIN.fullmatch(entry)
     if found is None:
-        raise ValueError(
-            "must be * or scheme://host[:port], without path or trailing slash; the host may begin with *"
-        )
+        raise ValueError("must be * or scheme://host[:port], without path or trailing slash; the host may begin with *")
     if _DEFAULT_PORTS.get(found[1]) == found[3] and found[3]:
         raise ValueError(f"must leave out :{found[3]}, the default port of {found[1]}, as browsers do")
     return entry

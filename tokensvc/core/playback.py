@@ -3,76 +3,23 @@
 Rules of the file
 - `RULES` is the order of judgement; the first rule that fails names the refusal. The edge applies the table, `explain`
   prints it, readiness runs it over a probe. No one else decides about a token.
-- Nothing of the payload is read before the signature stands: a changed byte is a matter of form or of the signature,
-  never of what it would have claimed. Where the signature cannot be judged (the public half is not known here) the rest
-  is judged all the same, and the verdict stays undecided.
+- Form and signature come before the payload: a changed byte is refused for its form or by the signature, never for what
+  it would have claimed. Every rule is judged all the same, so that `explain` shows all that is wrong at once; where the
+  signature cannot be judged (the public half is not known here) the verdict stays undecided.
 - Strict where IVS is silent: a token that IVS might refuse is refused here, since a tester learns more from that than
   from the opposite. What is INFERRED says so at its rule.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from enum import StrEnum
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from tokensvc.core import claims as c
 from tokensvc.core import es384
-from tokensvc.core.arn import Arn
-from tokensvc.core.keypair import PublicKey
 from tokensvc.core.origins import matches, split_origins
-
-
-class Result(StrEnum):
-    """What one rule says."""
-
-    PASS = "pass"  # noqa: S105
-    FAIL = "fail"
-    NOT_APPLICABLE = "not_applicable"
-    UNKNOWN = "unknown"
-
-
-class Outcome(StrEnum):
-    """What all rules say together."""
-
-    ADMITTED = "admitted"
-    REFUSED = "refused"
-    UNDECIDED = "undecided"
-
-
-class Attempt(NamedTuple):
-    """One try to start playback. None stands for what the judge cannot know."""
-
-    token: str
-    now: float
-    channel: Arn | None = None
-    """The channel whose playlist is asked for."""
-    keys: Sequence[PublicKey] | None = None
-    """The public halves that IVS holds in the channel's account and region."""
-    origin: str | None = None
-    """The `Origin` header; "" when none was sent."""
-    spent: bool | None = None
-    """Whether the token's single use was spent before."""
-
-
-class Finding(NamedTuple):
-    """What one rule found."""
-
-    rule: str
-    result: Result
-    message: str
-
-
-class Verdict(NamedTuple):
-    """The outcome, the rule that refused, and every finding in the table's order."""
-
-    outcome: Outcome
-    refused_by: str | None
-    message: str
-    findings: tuple[Finding, ...]
-    claims: dict[str, Any]
-    """The payload, as far as it could be read; trust it only when the outcome is ADMITTED."""
+from tokensvc.core.strictjson import read_object
+from tokensvc.core.verdict import Attempt, Finding, Outcome, Result, Verdict
 
 
 class _Case:
@@ -108,14 +55,14 @@ _Rule = Callable[[_Case], str | None]
 
 
 def _size(case: _Case) -> str:
-    size = len(case.attempt.token.encode())
+    size = len(case.attempt.token.encode(errors="surrogatepass"))
     if size > c.TOKEN_MAX_BYTES:
         raise _Failed(f"the token has {size} bytes; at most {c.TOKEN_MAX_BYTES} are safe")
     return f"{size} bytes"
 
 
 def _segments(case: _Case) -> str:
-    segments = case.attempt.token.encode().split(b".")
+    segments = case.attempt.token.encode(errors="surrogatepass").split(b".")
     if len(segments) != 3 or not all(segments):
         raise _Failed(f"the token has {len(segments) if case.attempt.token else 0} segments; 3 are needed")
     case.segments = segments
@@ -138,7 +85,7 @@ def _encoding(case: _Case) -> str | None:
 def _header(case: _Case) -> str | None:
     if not case.parts:
         return None
-    header = _json_object(case.parts[0], "header")
+    header = _object(case.parts[0], "header")
     if not isinstance(header.get("alg"), str):
         raise _Failed("the header's alg must be a string")
     if header.get("typ", "JWT") != "JWT":  # INFERRED: IVS shows "JWT" and does not say that it looks
@@ -163,9 +110,7 @@ def _signature(case: _Case) -> str | None:
     if case.attempt.keys is None:
         raise _Unknown("the public halves that IVS holds there are not known here")
     if len(case.parts[2]) != es384.SIGNATURE_BYTES:
-        raise _Failed(
-            f"the signature has {len(case.parts[2])} bytes; raw r||s of P-384 has {es384.SIGNATURE_BYTES}"
-        )
+        raise _Failed(f"the signature has {len(case.parts[2])} bytes; raw r||s of P-384 has {es384.SIGNATURE_BYTES}")
     signed = case.segments[0] + b"." + case.segments[1]
     # INFERRED: the token names no key, so each of the channel's account and region is tried.
     if not any(es384.verify(key, signed, case.parts[2]) for key in case.attempt.keys):
@@ -176,7 +121,7 @@ def _signature(case: _Case) -> str | None:
 def _payload(case: _Case) -> str | None:
     if not case.parts:
         return None
-    case.claims = _json_object(case.parts[1], "payload")
+    case.claims = _object(case.parts[1], "payload")
     return "a JSON object"
 
 
@@ -324,26 +269,8 @@ def _apply(name: str, rule: _Rule, case: _Case) -> Finding:
     return Finding(name, Result.PASS if found is not None else Result.NOT_APPLICABLE, found or "")
 
 
-def _json_object(data: bytes, name: str) -> dict[str, Any]:
+def _object(data: bytes, name: str) -> dict[str, Any]:
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant
-        )
-    except _Failed as problem:
+        return read_object(data)
+    except ValueError as problem:
         raise _Failed(f"the {name} {problem}") from None
-    except (ValueError, RecursionError):
-        raise _Failed(f"the {name} is not JSON in UTF-8") from None
-    if not isinstance(value, dict):
-        raise _Failed(f"the {name} is not a JSON object")
-    return value
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise _Failed("has a member twice")
-    return members
-
-
-def _no_constant(_: str) -> None:
-    raise _Failed("has a number that JSON does not know")

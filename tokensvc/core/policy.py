@@ -50,7 +50,7 @@ def check_pattern(pattern: str) -> str:
     """Return the pattern, or raise ValueError naming the form."""
     if not _PATTERN.fullmatch(pattern):
         raise ValueError(
-            "must be * or a channel ARN such as arn:aws:ivs:us-east-1:123456789012:channel/*, in which * matches anything"
+            "must be * or a channel ARN in which * matches anything: arn:aws:ivs:us-east-1:123456789012:channel/*"
         )
     return pattern
 

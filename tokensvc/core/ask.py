@@ -1,0 +1,162 @@
+"""An ask: what a caller wants a token for.
+
+Rules of the file
+- The model is the interface: its fields are checked by the rules in `claims.py`, and the OpenAPI page is made from it.
+- No raw claims: `exp`, the session version and the single-use UUID are the server's to set.
+- Every bad field is reported at once, by the name the caller wrote; `_together` adds the rules that need two fields.
+- No value is ever repeated in a message: a caller may have pasted a key into the wrong field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from tokensvc.core import claims as c
+from tokensvc.core.origins import check_origin
+from tokensvc.errors import FieldError, InvalidRequest
+
+SUBJECT_MAX_CHARS = 1024
+ORIGINS_MAX_ENTRIES = 100
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, hide_input_in_errors=True
+    )
+
+
+class Ads(_Strict):
+    """How server-side ad insertion treats this viewer."""
+
+    opt_out: bool | None = Field(None, description="true: the viewer gets no ads")
+    player_params: Annotated[
+        dict[str, str] | None,
+        AfterValidator(lambda value: value and c.check_ads_player_params(value)),
+        Field(description="Forwarded to MediaTailor as player_params.*; at most 1000 bytes, keys and values together"),
+    ] = None
+    playback_config_name: Annotated[
+        str | None, Field(min_length=1, description="One of the channel's ad configurations")
+    ] = None
+    reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(None, description="Who reports ad tracking events")
+
+
+class Ask(_Strict):
+    """One token, for one viewer of one channel."""
+
+    channel_arn: Annotated[
+        str, AfterValidator(c.check_channel_arn), Field(description="The private channel to be played")
+    ]
+    viewer_id: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=c.VIEWER_ID_MAX_CHARS,
+            description="Who watches, as IVS will know them; no personal data. Needed to revoke. Not with subject",
+        ),
+    ] = None
+    subject: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=SUBJECT_MAX_CHARS,
+            description="Who watches, in your own words; a keyed hash of it becomes the viewer id. Not with viewerId",
+        ),
+    ] = None
+    ttl_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1, description="How long playback may be started; without it, the smaller of 300 and the policy's limit"
+        ),
+    ] = None
+    allowed_origins: Annotated[
+        list[Annotated[str, AfterValidator(check_origin)]] | None,
+        Field(
+            min_length=1,
+            max_length=ORIGINS_MAX_ENTRIES,
+            description="Web origins that may play; the host may begin with *. At most 5 with strictOriginEnforcement",
+        ),
+    ] = None
+    strict_origin_enforcement: bool = Field(
+        False, description="The edge refuses every request without an allowed Origin"
+    )
+    single_use: bool = Field(False, description="The token starts playback once")
+    maximum_resolution: Literal["SD", "HD", "FULL_HD"] | None = Field(None, description="The best rendition offered")
+    ads: Ads | None = None
+
+
+def read_ask(fields: object) -> Ask:
+    """Read an ask from decoded JSON. Raises InvalidRequest naming every bad field."""
+    try:
+        ask = Ask.model_validate(fields)
+    except ValidationError as invalid:
+        raise InvalidRequest(field_errors(invalid) + _together_unread(fields)) from None
+    if errors := _together(
+        ask.viewer_id, ask.subject, ask.single_use, ask.ttl_seconds, ask.strict_origin_enforcement, ask.allowed_origins
+    ):
+        raise InvalidRequest(errors)
+    return ask
+
+
+def _together(
+    viewer_id: object, subject: object, single_use: object, ttl_seconds: object, strict: object, origins: object
+) -> list[FieldError]:
+    """The rules that need two fields. Values of the wrong type break other rules and none of these."""
+    errors = []
+    if viewer_id is not None and subject is not None:
+        errors.append(FieldError("subject", "must be left out when viewerId is given"))
+    ties_viewer = viewer_id is not None or subject is not None or single_use is True
+    if ties_viewer and isinstance(ttl_seconds, int) and ttl_seconds > c.TEN_MINUTES_SECONDS:
+        rule = f"must be at most {c.TEN_MINUTES_SECONDS} with a viewer id, a subject or a single use"
+        errors.append(FieldError("ttlSeconds", rule))
+    if isinstance(origins, list):
+        try:
+            c.check_strict_origins(strict is True, len(origins))
+        except ValueError as rule:
+            errors.append(FieldError("allowedOrigins", str(rule)))
+    return errors
+
+
+def _together_unread(fields: object) -> list[FieldError]:
+    if not isinstance(fields, dict):
+        return []
+    names = ("viewerId", "subject", "singleUse", "ttlSeconds", "strictOriginEnforcement", "allowedOrigins")
+    return _together(*(fields.get(name) for name in names))
+
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "int_type": "must be an integer",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "greater_than_equal": "must be at least {ge}",
+    "literal_error": "must be one of {expected}",
+    "value_error": "{error}",
+}
+
+
+def field_errors(invalid: ValidationError) -> list[FieldError]:
+    """pydantic's findings in our words, without the input."""
+    return [
+        FieldError(_path(e["loc"]), _WORDS.get(e["type"], e["msg"]).format(**e.get("ctx", {})))
+        for e in invalid.errors(include_url=False, include_input=False)
+    ]
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    """`ads.playerParams` or `allowedOrigins[2]`, as the caller would write it."""
+    path = ""
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path

@@ -1,0 +1,62 @@
+"""What a worker knows: the only thing that the hot path reads.
+
+Rules of the file
+- A snapshot never changes; the refresh swaps a new one in whole, about once a second.
+- A snapshot is a lease: older than the lease, or taken with a clock that is off the store's, it signs nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.ring import EMPTY_RING, Ring
+from tokensvc.errors import SnapshotStale
+
+CLOCK_SKEW_SECONDS = 5
+"""How far a worker's wall clock may be off the store's."""
+
+
+class KnownSecret(NamedTuple):
+    """One API key that may be presented: its digest, until when, and whose it is."""
+
+    digest: bytes
+    expires_at: datetime | None
+    caller: str
+    policy: CallerPolicy
+
+
+class KnownChannel(NamedTuple):
+    """A channel of the directory. `playback_url` is None when IVS says that there is no such channel."""
+
+    playback_url: str | None
+    authorized: bool
+    checked_at: datetime
+
+
+class Snapshot(NamedTuple):
+    """Everything that issuing needs, as it was at one instant."""
+
+    ring: Ring = EMPTY_RING
+    secrets: Mapping[str, KnownSecret] = {}
+    """By the key's public id. Disabled callers are not in it."""
+    channels: Mapping[str, KnownChannel] = {}
+    subject_key: bytes = b""
+    max_ttl_seconds: int = 0
+    began_at: float = float("-inf")
+    """When the refresh that made it began, on this worker's monotonic clock."""
+    clock_error_seconds: float = 0.0
+    """How far this worker's wall clock is ahead of the store's."""
+
+
+def require_fresh(snapshot: Snapshot, monotonic: float, lease_seconds: float) -> None:
+    """Raise SnapshotStale, saying why, unless the snapshot's lease still runs and the clock can be trusted."""
+    if monotonic - snapshot.began_at > lease_seconds:
+        raise SnapshotStale("this worker has not reached its store for longer than its lease allows")
+    if abs(snapshot.clock_error_seconds) > CLOCK_SKEW_SECONDS:
+        raise SnapshotStale(
+            f"this worker's clock is {snapshot.clock_error_seconds:+.0f} seconds off the store's; "
+            f"at most {CLOCK_SKEW_SECONDS} are allowed"
+        )

@@ -1,0 +1,109 @@
+"""THE HOT PATH: ask + grant + snapshot + now -> a signed token.
+
+Rules of the file
+- No await, no store, no file, no clock, no lock, no settings. What it needs is in its arguments.
+- Every documented rule is checked before signing: the ask's own fields by `core/ask.py`, what depends on time, policy
+  and size here. A token that IVS would refuse is never signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import orjson
+
+from tokensvc.admit import Grant
+from tokensvc.core import claims as c
+from tokensvc.core.arn import parse_arn
+from tokensvc.core.ask import Ads, Ask
+from tokensvc.core.es384 import SIGNATURE_CHARS, compact, signing_input
+from tokensvc.core.origins import join_origins
+from tokensvc.core.policy import DEFAULT_TTL_SECONDS
+from tokensvc.core.snapshot import Snapshot
+from tokensvc.core.viewer import viewer_id
+from tokensvc.errors import FieldError, InvalidRequest
+
+REFRESH_AT_SHARE = 0.8
+"""A client should fetch its next token after this share of the present one's life."""
+
+
+class Issued(NamedTuple):
+    """A signed token and what its receiver must know about it. The token is left out of the repr."""
+
+    token: str
+    exp: int
+    refresh_after: int
+    viewer_id: str | None
+    viewer_session_version: int | None
+    requires_origin_header: bool
+
+    def __repr__(self) -> str:
+        return f"Issued(exp={self.exp})"
+
+
+def issue(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> Issued:
+    """Mint one token. Raises InvalidRequest naming the field, or NoSigningKey."""
+    key = snapshot.ring.signing_key(parse_arn(ask.channel_arn, "channel").place)
+    viewer = ask.viewer_id
+    if ask.subject is not None:
+        viewer = viewer_id(snapshot.subject_key, grant.namespace, ask.subject)
+    exp = now + _life(ask, min(grant.max_ttl_seconds, key.longest_ttl_seconds), viewer is not None or ask.single_use)
+
+    claims: dict[str, Any] = {c.CHANNEL_ARN: ask.channel_arn, c.EXP: exp}
+    if viewer is not None:
+        claims[c.VIEWER_ID] = viewer
+        claims[c.VIEWER_SESSION_VERSION] = now
+    if ask.allowed_origins is not None:
+        claims[c.ALLOW_ORIGIN] = join_origins(ask.allowed_origins)
+    if ask.strict_origin_enforcement:
+        claims[c.STRICT_ORIGIN] = True
+    if ask.single_use:
+        claims[c.SINGLE_USE_UUID] = str(new_uuid())
+    if ask.maximum_resolution is not None:
+        claims[c.MAXIMUM_RESOLUTION] = ask.maximum_resolution
+    if ask.ads is not None:
+        claims |= _ads_claims(ask.ads)
+
+    signed = signing_input(orjson.dumps(claims))
+    if len(signed) + 1 + SIGNATURE_CHARS > c.TOKEN_MAX_BYTES:
+        raise _too_large(ask, len(signed) + 1 + SIGNATURE_CHARS)
+    return Issued(
+        token=compact(signed, key.sign(signed)),
+        exp=exp,
+        refresh_after=now + int((exp - now) * REFRESH_AT_SHARE),
+        viewer_id=viewer,
+        viewer_session_version=None if viewer is None else now,
+        requires_origin_header=ask.strict_origin_enforcement,
+    )
+
+
+def _life(ask: Ask, ceiling: int, ties_viewer: bool) -> int:
+    """How many seconds the token may start playback: what was asked for, or the default, within every limit."""
+    seconds = ask.ttl_seconds
+    if seconds is None:
+        seconds = min(DEFAULT_TTL_SECONDS, ceiling)
+    elif seconds > ceiling:
+        raise InvalidRequest([FieldError("ttlSeconds", f"must be at most {ceiling}, which policy allows this caller")])
+    return min(seconds, c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS) if ties_viewer else seconds
+
+
+def _ads_claims(ads: Ads) -> dict[str, Any]:
+    claims = {
+        c.ADS_OPT_OUT: ads.opt_out,
+        c.ADS_PLAYER_PARAMS: ads.player_params,
+        c.ADS_PLAYBACK_CONFIG_NAME: ads.playback_config_name,
+        c.ADS_REPORTING_MODE: ads.reporting_mode,
+    }
+    return {name: value for name, value in claims.items() if value is not None}
+
+
+def _too_large(ask: Ask, size: int) -> InvalidRequest:
+    """Name the fields that may be long, the only ones that can have caused it."""
+    rule = f"makes a token of {size} bytes; IVS takes at most {c.TOKEN_MAX_BYTES}"
+    errors = []
+    if ask.allowed_origins:
+        errors.append(FieldError("allowedOrigins", rule))
+    if ask.ads is not None:
+        errors.append(FieldError("ads", rule))
+    return InvalidRequest(errors or [FieldError("channelArn", rule)])

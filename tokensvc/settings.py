@@ -1,0 +1,161 @@
+"""What the environment may say: `TOKENSVC_…` variables, read once, all faults reported at once.
+
+Rules of the file
+- Every setting may also come from a file: `TOKENSVC_X_FILE` names one that holds the value. Giving both is a fault.
+- An unknown `TOKENSVC_…` variable is a fault that names the nearest known one: a typing error never goes unnoticed.
+- What a command cannot do without has no default here; `require` names what is missing.
+- AWS's own variables (region, credentials, endpoint) are boto3's and are not repeated here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tokensvc.core.ask import field_errors
+from tokensvc.errors import FieldError, SettingsError
+
+PREFIX = "TOKENSVC_"
+_Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda v: _split(v))]
+
+
+def _split(value: object) -> object:
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and what it means."""
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True, frozen=True, extra="forbid")
+
+    control_plane: Literal["aws", "local"] | None = Field(
+        None,
+        description="Where keys are imported: `aws` or `local`. No default: production never runs on the local IVS by accident",
+    )
+    database_url: SecretStr | None = Field(
+        None, description="The store: `postgresql://…` or `sqlite:////absolute/path.db`. No default"
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="When set, `/metrics` is served there, on loopback, and no longer on the main port",
+    )
+    workers: int = Field(1, ge=1, le=256, description="Processes that serve; one a core is a good number")
+    regions: _Words = Field(
+        (), description="AWS regions to hold keys in, comma-separated; without it, boto3's own region"
+    )
+    vault: str = Field("keys:keys", pattern=r"^keys:.+", description="Where private keys rest: `keys:DIR`")
+    passphrase: SecretStr | None = Field(
+        None,
+        min_length=12,
+        description="Wraps every private key. Best 32 random bytes as hex: `openssl rand -hex 32`. No default",
+    )
+    max_ttl_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=31_536_000,
+        description="The ceiling for every token's life. It lives in the store (3600 at first): `tokensvc db upgrade` writes it there",
+    )
+    key_lead_seconds: float = Field(
+        30,
+        ge=0,
+        le=86_400,
+        description="How long IVS holds a new key before it signs; its propagation delay is not documented",
+    )
+    snapshot_lease_seconds: float = Field(
+        900, ge=2, le=86_400, description="How long a worker goes on signing without having reached its store"
+    )
+    store_timeout_seconds: float = Field(5, gt=0, le=60, description="How long one question to the store may take")
+    channel_wait_seconds: float = Field(
+        0.3, ge=0, le=5, description="How long the first ask for an unknown channel waits for its playback URL"
+    )
+    channel_calls_per_second: float = Field(
+        1, gt=0, le=5, description="BatchGetChannel calls a second, for the whole deployment in one region"
+    )
+    signer: Literal["auto", "aws-lc", "openssl"] = Field(
+        "auto", description="What signs: AWS-LC, OpenSSL, or the first of them that passes a self-test"
+    )
+    shutdown_delay_seconds: float = Field(
+        5,
+        ge=0,
+        le=15,
+        description="How long a worker that was told to stop goes on serving, unready, so that balancers notice",
+    )
+    trusted_proxies: _Words = Field((), description="Addresses whose `X-Forwarded-For` is believed, comma-separated")
+    access_log: bool = Field(True, description="One line a request in the log")
+    log_format: Literal["json", "console"] = Field("json", description="How log lines look")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Values come in through `read_settings` alone, which knows where each is from."""
+        return (init_settings,)
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings. Raises SettingsError listing every bad variable."""
+    values, errors = _collect(environ)
+    try:
+        settings = Settings(**values)
+    except ValidationError as invalid:
+        errors += [FieldError(variable(e.field.partition("[")[0]), e.message) for e in field_errors(invalid)]
+    if errors:
+        raise SettingsError(errors)
+    return settings
+
+
+def sources(environ: Mapping[str, str]) -> dict[str, str]:
+    """For each setting, where its value is from: the variable's name, or `default`."""
+    return {
+        name: next((v for v in (variable(name), variable(name) + "_FILE") if v in environ), "default")
+        for name in Settings.model_fields
+    }
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def require(settings: Settings, *fields: str) -> None:
+    """Raise SettingsError naming those of these settings that are missing."""
+    missing = [f for f in fields if getattr(settings, f) is None]
+    if missing:
+        raise SettingsError(
+            [FieldError(variable(f), f"must be set. {Settings.model_fields[f].description}") for f in missing]
+        )
+
+
+def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
+    known = {variable(name): name for name in Settings.model_fields}
+    values: dict[str, Any] = {}
+    errors: list[FieldError] = []
+    for given in sorted(v for v in environ if v.startswith(PREFIX)):
+        plain = given.removesuffix("_FILE")
+        if given in known:
+            values[known[given]] = environ[given]
+        elif plain in known and plain in environ:
+            errors.append(FieldError(given, f"must be left out when {plain} is given"))
+        elif plain in known:
+            try:
+                values[known[plain]] = Path(environ[given]).read_text("utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as problem:
+                errors.append(FieldError(given, f"names a file that cannot be read: {problem}"))
+        else:
+            nearest = difflib.get_close_matches(given, known, n=1, cutoff=0)
+            errors.append(FieldError(given, f"is not a setting; the nearest one is {nearest[0]}"))
+    return values, errors
