@@ -14,28 +14,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from tokensvc.core.ask import field_errors
+from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, SettingsError
 
 PREFIX = "TOKENSVC_"
-_Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda v: _split(v))]
+PASSPHRASE_MIN_CHARS = 12
+_Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: _split(value))]
 
 
 def _split(value: object) -> object:
     return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
-class Settings(BaseSettings):
+def _long_enough(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value) < PASSPHRASE_MIN_CHARS:
+        raise ValueError(f"must have at least {PASSPHRASE_MIN_CHARS} characters")
+    return value
+
+
+class Settings(BaseModel):
     """Every setting, its default and what it means."""
 
-    model_config = SettingsConfigDict(hide_input_in_errors=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True, extra="forbid")
 
     control_plane: Literal["aws", "local"] | None = Field(
         None,
-        description="Where keys are imported: `aws` or `local`. No default: production never runs on the local IVS by accident",
+        description="Where keys live: `aws` or `local`. No default: production never runs on the local IVS by accident",
     )
     database_url: SecretStr | None = Field(
         None, description="The store: `postgresql://…` or `sqlite:////absolute/path.db`. No default"
@@ -53,38 +59,37 @@ class Settings(BaseSettings):
         (), description="AWS regions to hold keys in, comma-separated; without it, boto3's own region"
     )
     vault: str = Field("keys:keys", pattern=r"^keys:.+", description="Where private keys rest: `keys:DIR`")
-    passphrase: SecretStr | None = Field(
+    passphrase: Annotated[SecretStr | None, AfterValidator(lambda value: _long_enough(value))] = Field(
         None,
-        min_length=12,
         description="Wraps every private key. Best 32 random bytes as hex: `openssl rand -hex 32`. No default",
     )
     max_ttl_seconds: int | None = Field(
         None,
         ge=1,
         le=31_536_000,
-        description="The ceiling for every token's life. It lives in the store (3600 at first): `tokensvc db upgrade` writes it there",
+        description="The ceiling for every token's life. Lives in the store (3600 at first); `tokensvc db upgrade` sets it",
     )
     key_lead_seconds: float = Field(
-        30,
+        30.0,
         ge=0,
         le=86_400,
         description="How long IVS holds a new key before it signs; its propagation delay is not documented",
     )
     snapshot_lease_seconds: float = Field(
-        900, ge=2, le=86_400, description="How long a worker goes on signing without having reached its store"
+        900.0, ge=2, le=86_400, description="How long a worker goes on signing without having reached its store"
     )
-    store_timeout_seconds: float = Field(5, gt=0, le=60, description="How long one question to the store may take")
+    store_timeout_seconds: float = Field(5.0, gt=0, le=60, description="How long one question to the store may take")
     channel_wait_seconds: float = Field(
         0.3, ge=0, le=5, description="How long the first ask for an unknown channel waits for its playback URL"
     )
     channel_calls_per_second: float = Field(
-        1, gt=0, le=5, description="BatchGetChannel calls a second, for the whole deployment in one region"
+        1.0, gt=0, le=5, description="BatchGetChannel calls a second, for the whole deployment in one region"
     )
     signer: Literal["auto", "aws-lc", "openssl"] = Field(
         "auto", description="What signs: AWS-LC, OpenSSL, or the first of them that passes a self-test"
     )
     shutdown_delay_seconds: float = Field(
-        5,
+        5.0,
         ge=0,
         le=15,
         description="How long a worker that was told to stop goes on serving, unready, so that balancers notice",
@@ -92,18 +97,6 @@ class Settings(BaseSettings):
     trusted_proxies: _Words = Field((), description="Addresses whose `X-Forwarded-For` is believed, comma-separated")
     access_log: bool = Field(True, description="One line a request in the log")
     log_format: Literal["json", "console"] = Field("json", description="How log lines look")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Values come in through `read_settings` alone, which knows where each is from."""
-        return (init_settings,)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

@@ -72,7 +72,7 @@ def default_region() -> str | None:
 class AwsControlPlane:
     """Amazon IVS, or whatever boto3's endpoint setting points at."""
 
-    def __init__(self, observe: Observe = lambda operation, code: None) -> None:
+    def __init__(self, observe: Observe) -> None:
         self._observe = observe
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()

@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from tokensvc.core import claims as c
 from tokensvc.core.origins import check_origin
+from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, InvalidRequest
 
 SUBJECT_MAX_CHARS = 1024
@@ -124,39 +125,3 @@ def _together_unread(fields: object) -> list[FieldError]:
         return []
     names = ("viewerId", "subject", "singleUse", "ttlSeconds", "strictOriginEnforcement", "allowedOrigins")
     return _together(*(fields.get(name) for name in names))
-
-
-_WORDS = {
-    "missing": "is required",
-    "extra_forbidden": "is not a known field",
-    "string_type": "must be a string",
-    "bool_type": "must be true or false",
-    "int_type": "must be an integer",
-    "list_type": "must be a list",
-    "dict_type": "must be an object",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "string_too_short": "must have at least {min_length} characters",
-    "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must have at least {min_length} entries",
-    "too_long": "must have at most {max_length} entries",
-    "greater_than_equal": "must be at least {ge}",
-    "literal_error": "must be one of {expected}",
-    "value_error": "{error}",
-}
-
-
-def field_errors(invalid: ValidationError) -> list[FieldError]:
-    """pydantic's findings in our words, without the input."""
-    return [
-        FieldError(_path(e["loc"]), _WORDS.get(e["type"], e["msg"]).format(**e.get("ctx", {})))
-        for e in invalid.errors(include_url=False, include_input=False)
-    ]
-
-
-def _path(location: tuple[str | int, ...]) -> str:
-    """`ads.playerParams` or `allowedOrigins[2]`, as the caller would write it."""
-    path = ""
-    for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
-    return path

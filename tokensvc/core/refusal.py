@@ -1,0 +1,54 @@
+"""pydantic's findings in our own words.
+
+Rules of the file
+- A message names the rule and never repeats the input: someone may have pasted a key into the wrong field.
+- A field is named as the caller would write it.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from tokensvc.errors import FieldError
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be an integer",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_parsing": "must be a number",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "string_pattern_mismatch": "must have the form {pattern}",
+    "literal_error": "must be one of {expected}",
+    "value_error": "{error}",
+}
+
+
+def field_errors(invalid: ValidationError) -> list[FieldError]:
+    """pydantic's findings in our words, without the input."""
+    return [
+        FieldError(_path(e["loc"]), _WORDS.get(e["type"], e["msg"]).format(**e.get("ctx", {})))
+        for e in invalid.errors(include_url=False, include_input=False)
+    ]
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    """`ads.playerParams` or `allowedOrigins[2]`, as the caller would write it."""
+    path = ""
+    for step in location:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path

@@ -1,0 +1,208 @@
+"""The life of our key pairs, performed step by step: made, imported, put to work, drained, deleted.
+
+Rules of the file
+- A key is recorded before anything is done with it, kept in the vault before IVS hears of it, and held by IVS for the
+  lead before it signs. Kill the process between any two lines: the next `generate` or `rotate` goes on from there.
+- What IVS holds is found again by our two tags, deployment and key; a pair without our deployment's tag is foreign:
+  counted, never touched.
+- A pair is deleted only when no token that it signed can still start playback: R (how long a worker may act on old
+  news) plus the longest life of its tokens plus skew after it began to retire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from tokensvc.core import keypair
+from tokensvc.core.arn import Place, parse_arn
+from tokensvc.core.claims import TEN_MINUTES_SECONDS
+from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
+from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
+from tokensvc.errors import ForeignDeployment, NoFreeSlot, PrivateKeyMissing, ResourceMissing
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.ports.deployment import DeploymentStore
+from tokensvc.ports.keys import KeyInPlace, KeyRecord, KeyStore
+from tokensvc.ports.vault import Vault
+
+KEY_PAIRS_MAX = 3
+"""Playback key pairs that IVS holds per account and region (IVS user guide, "Service Quotas"); not adjustable."""
+
+DEPLOYMENT_TAG = "tokensvc:deployment"
+KEY_TAG = "tokensvc:key"
+
+
+class Pace(NamedTuple):
+    """How long things take to be safe, in seconds."""
+
+    lead_seconds: float
+    reach_seconds: float
+    """R: the longest that any worker can act on old news (snapshot lease + store timeout + clock skew)."""
+
+
+class World(NamedTuple):
+    """What the performer needs of the world."""
+
+    keys: KeyStore
+    deployment: DeploymentStore
+    vault: Vault
+    control_plane: ControlPlane
+    clock: Clock
+    sleep: Callable[[float], None]
+    new_key_id: Callable[[], str]
+    report: Callable[[str], None]
+    """Told each step in words, for progress."""
+
+
+def generate(world: World, regions: Sequence[str], pace: Pace) -> KeyRecord:
+    """Make a key pair, import it in each region and put it to work there. An unfinished one is finished instead."""
+    record = _unfinished(world, regions) or _make(world)
+    held = [_held_in(world, record, region) for region in regions]
+    _wait_for_lead(world, record.id, pace)
+    for place in held:
+        record = _activate(world, record, place)
+    return record
+
+
+def rotate(world: World, regions: Sequence[str], pace: Pace) -> KeyRecord:
+    """Put the next key to work in each region; the one that signed so far drains. Drained pairs are deleted first."""
+    for region in regions:
+        delete_drained(world, region, pace)
+    return generate(world, regions, pace)
+
+
+def delete_drained(world: World, region: str, pace: Pace) -> None:
+    """Delete from IVS, and from the vault when it is held nowhere else, each key whose tokens have all ended."""
+    now = _now(world)
+    for record in world.keys.list():
+        for there in record.places:
+            if there.place.region == region and there.state is KeyState.RETIRING and _drained_at(there, pace) <= now:
+                _delete(world, record, there)
+
+
+def _unfinished(world: World, regions: Sequence[str]) -> KeyRecord | None:
+    """A key that an earlier run did not bring to work everywhere; records whose private half never was are dropped."""
+    kept = world.vault.key_ids()
+    for record in world.keys.list():
+        states = {there.place.region: there.state for there in record.places}
+        if not record.places and record.id not in kept:
+            world.keys.discard(record.id)
+        elif not record.places or any(states.get(region) is KeyState.PREPARED for region in regions):
+            world.report(f"going on with key {record.id}, which an earlier run left unfinished")
+            return record
+    return None
+
+
+def _make(world: World) -> KeyRecord:
+    private_key = keypair.generate()
+    public_key = private_key.public_key()
+    record = world.keys.add(
+        world.new_key_id(), keypair.fingerprint(public_key), keypair.public_der(public_key), _now(world)
+    )
+    world.vault.put(record.id, private_key)
+    world.report(f"made key {record.id}, fingerprint {record.fingerprint}; its private half is in the vault")
+    return record
+
+
+def _held_in(world: World, record: KeyRecord, region: str) -> Place:
+    """See that IVS holds the public half in that region, and that the store knows."""
+    known = next((t for t in record.places if t.place.region == region and t.state in HELD_BY_IVS), None)
+    if known is not None:
+        return known.place
+    if record.id not in world.vault.key_ids():
+        raise PrivateKeyMissing(f"key {record.id} has no private half in the vault; its public half is not imported")
+    deployment = world.deployment.read()
+    pairs = _list_pairs(world, region)
+    ours = next((p for p in pairs if _tags(p) == (deployment.id, record.id)), None)
+    pair = ours or _import(world, record, region, deployment.id, pairs)
+    place = parse_arn(str(pair["arn"]), "playback-key").place
+    try:
+        world.deployment.bind_account(place.account)
+    except ForeignDeployment:
+        world.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
+        raise
+    world.keys.record_import(record.id, place, str(pair["arn"]), _now(world))
+    world.report(f"IVS holds key {record.id} in {region} as {pair['arn']}")
+    return place
+
+
+def _import(
+    world: World, record: KeyRecord, region: str, deployment_id: str, pairs: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    if len(pairs) >= KEY_PAIRS_MAX:
+        held = ", ".join(f"{p['arn']} ({'ours' if _tags(p)[0] == deployment_id else 'foreign'})" for p in pairs)
+        raise NoFreeSlot(
+            f"IVS holds {KEY_PAIRS_MAX} key pairs in {region}, as many as it takes: {held}. "
+            "One of ours is deleted by `tokensvc keys rotate` once its last token has ended; see `tokensvc keys list`"
+        )
+    answer = world.control_plane.call(
+        region,
+        "ImportPlaybackKeyPair",
+        {
+            "publicKeyMaterial": keypair.public_pem(keypair.read_public_der(record.public_der)),
+            "name": f"tokensvc-{record.id}",
+            "tags": {DEPLOYMENT_TAG: deployment_id, KEY_TAG: record.id},
+        },
+    )
+    pair: dict[str, Any] = answer["keyPair"]
+    if pair.get("fingerprint") != record.fingerprint:
+        world.report(
+            f"IVS shows the fingerprint {pair.get('fingerprint')} and ours is {record.fingerprint}; IVS does not "
+            "document how it makes one, so this is reported and nothing more"
+        )
+    return pair
+
+
+def _list_pairs(world: World, region: str) -> list[dict[str, Any]]:
+    pairs: list[dict[str, Any]] = []
+    request: dict[str, Any] = {}
+    while True:
+        answer = world.control_plane.call(region, "ListPlaybackKeyPairs", request)
+        pairs += answer["keyPairs"]
+        if not answer.get("nextToken"):
+            return pairs
+        request = {"nextToken": answer["nextToken"]}
+
+
+def _tags(pair: dict[str, Any]) -> tuple[str | None, str | None]:
+    tags = pair.get("tags", {})
+    return tags.get(DEPLOYMENT_TAG), tags.get(KEY_TAG)
+
+
+def _wait_for_lead(world: World, key_id: str, pace: Pace) -> None:
+    """Publish before use: how fast IVS spreads a new public half is not documented, so it is held for a lead first."""
+    held = [there for there in world.keys.get(key_id).places if there.state is KeyState.PREPARED]
+    ready_at = max((there.imported_at for there in held), default=_now(world)) + timedelta(seconds=pace.lead_seconds)
+    seconds = (ready_at - _now(world)).total_seconds()
+    if held and seconds > 0:
+        world.report(f"waiting {seconds:.0f} seconds before key {key_id} signs, so that IVS knows it everywhere")
+        world.sleep(seconds)
+
+
+def _activate(world: World, record: KeyRecord, place: Place) -> KeyRecord:
+    longest = max(world.deployment.read().max_ttl_seconds, TEN_MINUTES_SECONDS)
+    record = world.keys.activate(record.id, place, _now(world), longest)
+    world.report(f"key {record.id} signs in {place.region}")
+    return record
+
+
+def _drained_at(there: KeyInPlace, pace: Pace) -> datetime:
+    began = there.retiring_at or there.imported_at
+    return began + timedelta(seconds=pace.reach_seconds + there.longest_ttl_seconds + CLOCK_SKEW_SECONDS)
+
+
+def _delete(world: World, record: KeyRecord, there: KeyInPlace) -> None:
+    try:
+        world.control_plane.call(there.place.region, "DeletePlaybackKeyPair", {"arn": there.arn})
+    except ResourceMissing:
+        world.report(f"IVS no longer held {there.arn}")
+    record = world.keys.retire(record.id, there.place, _now(world))
+    if all(t.state is KeyState.RETIRED for t in record.places):
+        world.vault.remove(record.id)
+    world.report(f"key {record.id} is deleted in {there.place.region}: its last token has ended")
+
+
+def _now(world: World) -> datetime:
+    return datetime.fromtimestamp(world.clock.now(), UTC)
