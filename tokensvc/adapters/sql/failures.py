@@ -1,0 +1,113 @@
+"""What a database's failure means to the rest of the house.
+
+Rules of the file
+- Tables first: SQLite's error names and PostgreSQL's SQLSTATE classes, each with what it becomes and what to say.
+- Nothing of a row may leave: drivers quote values in their texts (PostgreSQL's DETAIL), SQLAlchemy quotes parameters
+  and URLs. So `detail` holds the driver's class, code and primary message alone, and the original is not chained.
+- No driver is imported here; codes are read as attributes of what the driver raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from tokensvc.errors import Conflict, StoreError, StoreUnavailable, StoreUnfit, TokensvcError
+
+
+class _Meaning(NamedTuple):
+    failure: type[TokensvcError]
+    message: str
+
+
+AWAY = _Meaning(StoreUnavailable, "the store cannot be reached")
+SLOW = _Meaning(StoreUnavailable, "the store did not answer in time")
+LOCKED = _Meaning(StoreUnavailable, "the store is locked by another process")
+FULL = _Meaning(StoreUnavailable, "the store's disk is full")
+READ_ONLY = _Meaning(StoreUnavailable, "the store cannot be written to")
+BROKEN = _Meaning(StoreUnavailable, "the store's disk or file is at fault")
+REFUSED = _Meaning(StoreUnavailable, "the store refused the login")
+NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its server")
+NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version; run `tokensvc db upgrade`")
+NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database")
+CLASH = _Meaning(Conflict, "it clashes with what the store holds")
+UNKNOWN = _Meaning(StoreError, "the store failed")
+
+SQLITE: dict[str, _Meaning] = {
+    "SQLITE_BUSY": LOCKED,
+    "SQLITE_LOCKED": LOCKED,
+    "SQLITE_FULL": FULL,
+    "SQLITE_READONLY": READ_ONLY,
+    "SQLITE_PERM": READ_ONLY,
+    "SQLITE_AUTH": READ_ONLY,
+    "SQLITE_CANTOPEN": AWAY,
+    "SQLITE_IOERR": BROKEN,
+    "SQLITE_CORRUPT": BROKEN,
+    "SQLITE_PROTOCOL": LOCKED,
+    "SQLITE_NOTADB": NO_STORE,
+    "SQLITE_CONSTRAINT": CLASH,
+}
+"""By the primary part of `sqlite_errorname` (SQLITE_IOERR_WRITE is SQLITE_IOERR)."""
+
+POSTGRES: dict[str, _Meaning] = {
+    "42P01": NOT_MADE,  # undefined_table
+    "42703": NOT_MADE,  # undefined_column
+    "3D000": NO_DATABASE,
+    "3F000": NOT_MADE,  # invalid_schema_name
+    "25006": READ_ONLY,  # read_only_sql_transaction: a replica, or a primary that became one
+    "42501": REFUSED,  # insufficient_privilege
+    "53100": FULL,
+    "57014": SLOW,  # query_canceled: statement_timeout
+    "55P03": LOCKED,
+    "08": AWAY,
+    "23": CLASH,
+    "28": REFUSED,
+    "40": LOCKED,  # deadlock, serialization
+    "53": AWAY,
+    "57": AWAY,  # shut down, starting up
+    "58": BROKEN,
+    "XX": BROKEN,
+}
+"""By SQLSTATE, or by its class where the state has no row of its own."""
+
+_LOST = frozenset({"OperationalError", "ConnectionTimeout"})
+_UNDEFINED = ("no such table", "no such column", "has no column named")
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Let SQLAlchemy's failures, and through it the drivers', leave the block only as ours."""
+    try:
+        yield
+    except PoolTimeout:
+        raise SLOW.failure(SLOW.message, detail="no connection came free in time") from None
+    except DBAPIError as error:
+        raise _ours(error.orig) from None
+    except SQLAlchemyError as error:
+        raise UNKNOWN.failure(UNKNOWN.message, detail=type(error).__name__) from None
+
+
+def _ours(error: BaseException | None) -> TokensvcError:
+    meaning, detail = _of_sqlite(error) if hasattr(error, "sqlite_errorname") else _of_postgres(error)
+    return meaning.failure(meaning.message, detail=f"{type(error).__name__} {detail}")
+
+
+def _of_sqlite(error: BaseException | None) -> tuple[_Meaning, str]:
+    name, text = str(getattr(error, "sqlite_errorname", "")), str(error)
+    if name == "SQLITE_ERROR" and any(sign in text for sign in _UNDEFINED):
+        return NOT_MADE, f"{name}: {text}"
+    return SQLITE.get("_".join(name.split("_")[:2]), UNKNOWN), f"{name}: {text}"
+
+
+def _of_postgres(error: BaseException | None) -> tuple[_Meaning, str]:
+    state = getattr(error, "sqlstate", None)
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    if state is None:  # psycopg itself: it could not connect, lost the connection, or was misused
+        lost = type(error).__name__ in _LOST
+        return AWAY if lost else UNKNOWN, str(error).partition("\n")[0] if lost else ""
+    meaning = POSTGRES.get(state) or POSTGRES.get(state[:2], UNKNOWN)
+    return meaning, state if state.startswith("22") else f"{state}: {primary or ''}"
