@@ -67,7 +67,7 @@ class Settings(BaseModel):
         None,
         ge=1,
         le=31_536_000,
-        description="The ceiling for every token's life. Lives in the store (3600 at first); `tokensvc db upgrade` sets it",
+        description="The ceiling for every token's life; kept in the store (first 3600), set by `tokensvc db upgrade`",
     )
     key_lead_seconds: float = Field(
         30.0,

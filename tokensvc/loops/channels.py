@@ -39,6 +39,9 @@ RECHECK_SECONDS = 600
 
 _PENDING_MAX = 10_000
 _RECENT_SECONDS = 5
+"""How long an answer, or that there was none, is remembered here: until every refresh has it, and so that an outage of
+IVS makes a channel's asks wait once in this time and not each."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -48,6 +51,12 @@ class _Question(Future["KnownChannel | None"]):
     def __init__(self, wait_until: float) -> None:
         super().__init__()
         self.wait_until = wait_until
+
+
+def _answered(known: KnownChannel | None) -> Future[KnownChannel | None]:
+    answered: Future[KnownChannel | None] = Future()
+    answered.set_result(known)
+    return answered
 
 
 class Directory:
@@ -71,7 +80,7 @@ class Directory:
         self._turn_seconds = 1 / calls_per_second
         self._lock = threading.Lock()
         self._pending: dict[str, _Question] = {}
-        self._recent: TTLCache[str, KnownChannel] = TTLCache(
+        self._recent: TTLCache[str, KnownChannel | None] = TTLCache(
             maxsize=_PENDING_MAX, ttl=_RECENT_SECONDS, timer=clock.monotonic
         )
         self.poke: Callable[[], None] = lambda: None
@@ -81,18 +90,13 @@ class Directory:
         """Whether this may be answered as it is; a channel that IVS did not know is asked for again after a minute."""
         return channel.playback_url is not None or self._age(channel.checked_at) < NOT_FOUND_SECONDS
 
-    def ask(self, channel_arn: str) -> tuple[_Question | None, float]:
+    def ask(self, channel_arn: str) -> tuple[Future[KnownChannel | None], float]:
         """A question about a channel that the snapshot does not know, and how many seconds it is worth waiting for."""
         with self._lock:
             question = self._pending.get(channel_arn)
-            known = self._recent.get(channel_arn)
-            if question is None and known is not None and self.is_current(known):
-                question = _Question(0)
-                question.set_result(known)
-                return question, 0
             if question is None:
-                if len(self._pending) >= _PENDING_MAX:
-                    return None, 0
+                if channel_arn in self._recent or len(self._pending) >= _PENDING_MAX:
+                    return _answered(self._recent.get(channel_arn)), 0
                 question = self._pending[channel_arn] = _Question(self._clock.monotonic() + self._wait_seconds)
         self.poke()
         return question, max(0.0, question.wait_until - self._clock.monotonic())
@@ -147,10 +151,12 @@ class Directory:
                 question.set_result(known)
 
     def _give_up(self, arns: list[str]) -> None:
-        """Let those who wait go on without an answer; the next ask begins anew."""
+        """Let those who still wait go on without an answer."""
         for arn in arns:
             with self._lock:
                 question = self._pending.pop(arn, None)
+                if question is not None:
+                    self._recent[arn] = None
             if question is not None:
                 question.set_result(None)
 

@@ -1,0 +1,86 @@
+"""Metrics in Prometheus's format; with several workers, through its multiprocess mode.
+
+Rules of the file
+- `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported when there are several workers.
+- Children with labels are looked up once and kept: the hot path increments, no more.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+_ISSUE_BUCKETS = (0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
+
+
+class PrometheusMetrics:
+    """One worker's share of the figures."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._tokens = Counter(
+            "tokensvc_tokens",
+            "Tokens asked for, by outcome: issued, or the refusal's code",
+            ["outcome"],
+            registry=registry,
+        )
+        self._issued = self._tokens.labels("issued")
+        self._issue_seconds = Histogram(
+            "tokensvc_issue_seconds", "Time to mint one token", buckets=_ISSUE_BUCKETS, registry=registry
+        )
+        self._control_plane = Counter(
+            "tokensvc_control_plane", "Calls to IVS, by operation and outcome", ["operation", "code"], registry=registry
+        )
+        self._background_failures = Counter(
+            "tokensvc_background_failures", "Failed runs of background duties", ["loop"], registry=registry
+        )
+        self._snapshot_age = Gauge(
+            "tokensvc_snapshot_age_seconds",
+            "Age of the oldest worker's snapshot",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._key_age = Gauge(
+            "tokensvc_active_key_age_seconds",
+            "How long the active key has been signing",
+            ["region"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._key_slots = Gauge(
+            "tokensvc_key_slots_used",
+            "Key pairs of this deployment that IVS holds",
+            ["region"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
+    def token(self, outcome: str) -> None:
+        (self._issued if outcome == "issued" else self._tokens.labels(outcome)).inc()
+
+    def issue_seconds(self, seconds: float) -> None:
+        self._issue_seconds.observe(seconds)
+
+    def control_plane(self, operation: str, code: str) -> None:
+        self._control_plane.labels(operation, code).inc()
+
+    def background_failure(self, loop: str) -> None:
+        self._background_failures.labels(loop).inc()
+
+    def snapshot_age(self, seconds: float) -> None:
+        self._snapshot_age.set(seconds)
+
+    def keys(self, region: str, active_age_seconds: float | None, slots_used: int) -> None:
+        if active_age_seconds is not None:
+            self._key_age.labels(region).set(active_age_seconds)
+        self._key_slots.labels(region).set(slots_used)
+
+    def render(self) -> bytes:
+        registry = self._registry
+        if os.environ.get(MULTIPROCESS_DIRECTORY):
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library has no types here
+        return generate_latest(registry)

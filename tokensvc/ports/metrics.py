@@ -1,0 +1,37 @@
+"""What is counted. No label ever holds a channel, a viewer or a key."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Metrics(Protocol):
+    """The service's figures, as DESIGN's names for them say."""
+
+    def token(self, outcome: str) -> None:
+        """One token issued (`issued`) or refused (the failure's code)."""
+        ...
+
+    def issue_seconds(self, seconds: float) -> None:
+        """How long minting one token took: claims, checks, signature."""
+        ...
+
+    def control_plane(self, operation: str, code: str) -> None:
+        """One call to IVS and its outcome: `ok`, or the error code."""
+        ...
+
+    def background_failure(self, loop: str) -> None:
+        """One failed run of a background duty."""
+        ...
+
+    def snapshot_age(self, seconds: float) -> None:
+        """How old this worker's snapshot is."""
+        ...
+
+    def keys(self, region: str, active_age_seconds: float | None, slots_used: int) -> None:
+        """The age of the active key of a region, if any, and how many of our key pairs IVS holds there."""
+        ...
+
+    def render(self) -> bytes:
+        """All figures of all workers in Prometheus's text format."""
+        ...

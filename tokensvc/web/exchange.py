@@ -1,0 +1,24 @@
+"""One request and its answer, as the front door and the log see them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.types import Receive, Scope
+
+from tokensvc.web.failures import Answer
+
+
+class Exchange:
+    """What is known of a request beside the request itself."""
+
+    __slots__ = ("caller", "request_id")
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self.caller = ""
+        """The authenticated caller's name, once known."""
+
+
+Endpoint = Callable[[Scope, Receive, Exchange], Awaitable[Answer]]
+"""Answers one route. Raises TokensvcError for the front door to render."""

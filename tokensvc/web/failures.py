@@ -1,0 +1,100 @@
+"""Failure -> response, in one place: RFC 9457 problem details.
+
+Rules of the file
+- STATUS maps each family of the tree in `errors.py`; a leaf is rendered as its nearest mapped parent says.
+- What is not ours gets one fixed text and the request id; its own words go to the log alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from tokensvc.errors import (
+    CannotSign,
+    Conflict,
+    ControlPlaneError,
+    InvalidRequest,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    RequestTooLarge,
+    SettingsError,
+    StoreError,
+    TokensvcError,
+    UnreadableRequest,
+    VaultError,
+)
+
+Headers = list[tuple[bytes, bytes]]
+JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
+PROBLEM_JSON: tuple[bytes, bytes] = (b"content-type", b"application/problem+json")
+
+STATUS: dict[type[TokensvcError], int] = {
+    UnreadableRequest: 400,
+    NotAuthenticated: 401,
+    NotAllowed: 403,
+    NotFound: 404,
+    Conflict: 409,
+    RequestTooLarge: 413,
+    InvalidRequest: 422,
+    SettingsError: 500,
+    VaultError: 500,
+    ControlPlaneError: 502,
+    CannotSign: 503,
+    StoreError: 503,
+}
+
+
+class Answer(NamedTuple):
+    """What goes back: status, body, the headers that belong to this answer alone, and the code for log and metrics."""
+
+    status: int
+    body: bytes
+    headers: Headers
+    code: str
+
+
+def status_of(failure: TokensvcError) -> int:
+    """The HTTP status of a failure: its own, or its nearest parent's."""
+    return next(STATUS[kind] for kind in type(failure).__mro__ if kind in STATUS)
+
+
+def problem(failure: TokensvcError) -> dict[str, Any]:
+    """The failure as problem details."""
+    fields = problem_of(status_of(failure), failure.code, failure.message)
+    if isinstance(failure, InvalidRequest) and failure.errors:
+        fields["errors"] = [{"field": e.field, "message": e.message} for e in failure.errors]
+    return fields
+
+
+def problem_of(status: int, code: str, detail: str) -> dict[str, Any]:
+    """Problem details from their parts."""
+    return {
+        "type": f"urn:tokensvc:problem:{code}",
+        "title": code.replace("_", " "),
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+
+
+def refusal(failure: TokensvcError) -> Answer:
+    """The whole answer to a request that failed."""
+    headers: Headers = [PROBLEM_JSON]
+    if isinstance(failure, NotAuthenticated):
+        headers.append((b"www-authenticate", b'Bearer realm="tokensvc"'))
+    if isinstance(failure, CannotSign):
+        headers.append((b"retry-after", str(failure.retry_after_seconds).encode()))
+    return Answer(status_of(failure), orjson.dumps(problem(failure)), headers, failure.code)
+
+
+def plain_refusal(status: int, code: str, detail: str, headers: Headers | None = None) -> Answer:
+    """An answer to what never reached a use case: no such route, wrong method, headers too large."""
+    return Answer(status, orjson.dumps(problem_of(status, code, detail)), [PROBLEM_JSON, *(headers or ())], code)
+
+
+def unknown(request_id: str) -> Answer:
+    """The one answer to everything that is not ours to explain."""
+    return plain_refusal(500, "internal_error", f"Something failed on our side; its id in our log is {request_id}.")

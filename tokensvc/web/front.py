@@ -1,0 +1,130 @@
+"""The front door: every request comes in here, gets its id, goes to its endpoint, and is answered and logged.
+
+Rules of the file
+- Routes are looked up by their whole path first, with no router before them: that is the hot path. What is not among
+  them goes to the app behind (Starlette), whose answers get the id and the log line too.
+- The id is ours, never the client's: a prefix drawn at start and a count.
+- A path is logged only when a route knows it; anything else could hold what someone pasted.
+"""
+
+from __future__ import annotations
+
+import secrets
+import traceback
+from collections.abc import Mapping
+from itertools import count
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tokensvc.errors import TokensvcError
+from tokensvc.ports.clock import Clock
+from tokensvc.web.accesslog import AccessLog, Line
+from tokensvc.web.body import ClientGone
+from tokensvc.web.exchange import Endpoint, Exchange
+from tokensvc.web.failures import Answer, plain_refusal, refusal, unknown
+
+Routes = Mapping[str, tuple[str, Endpoint]]
+"""By path: the one method that is allowed there, and what answers it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Front:
+    """The ASGI application that faces the network."""
+
+    def __init__(self, routes: Routes, behind: ASGIApp, clock: Clock, access_log: AccessLog | None) -> None:
+        self._routes = routes
+        self._behind = behind
+        self._clock = clock
+        self._access_log = access_log
+        self._prefix = secrets.token_hex(6)
+        self._count = count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._behind(scope, receive, send)
+            return
+        began = self._clock.monotonic()
+        exchange = Exchange(f"{self._prefix}-{next(self._count):x}")
+        route = self._routes.get(scope["path"])
+        if route is None:
+            answered = await self._pass_on(scope, receive, send, exchange)
+            if answered is None:
+                return
+            path, status, code = "-", answered, ""
+        else:
+            answer = await self._answer(route, scope, receive, exchange)
+            if answer is None:
+                return
+            await _send(send, answer, exchange.request_id)
+            path, status, code = scope["path"], answer.status, answer.code
+        if self._access_log is not None:
+            seconds = self._clock.monotonic() - began
+            self._access_log.add(
+                Line(
+                    self._clock.now(),
+                    scope["method"],
+                    path,
+                    status,
+                    code,
+                    exchange.caller,
+                    exchange.request_id,
+                    seconds,
+                )
+            )
+
+    async def _answer(
+        self, route: tuple[str, Endpoint], scope: Scope, receive: Receive, exchange: Exchange
+    ) -> Answer | None:
+        method, endpoint = route
+        if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
+            headers = [(b"allow", method.encode())]
+            return plain_refusal(405, "method_not_allowed", f"This route takes {method}.", headers)
+        try:
+            return await endpoint(scope, receive, exchange)
+        except TokensvcError as failure:
+            if failure.detail:
+                _log.warning("refused", request_id=exchange.request_id, code=failure.code, detail=failure.detail)
+            return refusal(failure)
+        except ClientGone:
+            return None
+        except Exception as problem:  # noqa: BLE001 - the last line of defence; rendered as one fixed text
+            _log_unknown(problem, exchange.request_id)
+            return unknown(exchange.request_id)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> int | None:
+        """Let the app behind answer, under our id. Returns the status, or None when nothing was sent."""
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", exchange.request_id.encode())]
+            await send(message)
+
+        try:
+            await self._behind(scope, receive, send_with_id)
+        except Exception as problem:  # noqa: BLE001 - as above
+            _log_unknown(problem, exchange.request_id)
+            if status is None:
+                await _send(send, unknown(exchange.request_id), exchange.request_id)
+                status = 500
+        return status
+
+
+async def _send(send: Send, answer: Answer, request_id: str) -> None:
+    headers = [
+        *answer.headers,
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"x-request-id", request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _log_unknown(problem: Exception, request_id: str) -> None:
+    """Type and frames, not the message: what it says may repeat what it choked on."""
+    frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(problem.__traceback__)]
+    _log.error("internal error", request_id=request_id, problem=type(problem).__name__, frames=frames[-8:])

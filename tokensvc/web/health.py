@@ -1,0 +1,95 @@
+"""Whether this worker lives, and whether it can sign.
+
+Rules of the file
+- Readiness answers one question: can this worker sign now? It signs a probe with the active key of each place and lets
+  the playback rules judge it. Trouble that all workers share is a warning, never a 503.
+- The answer is kept for a second: a balancer that asks often costs one signature a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope
+
+from tokensvc.core import claims as c
+from tokensvc.core.arn import Arn, Place
+from tokensvc.core.es384 import compact, signing_input
+from tokensvc.core.playback import judge
+from tokensvc.core.ring import Slot
+from tokensvc.core.snapshot import Snapshot, require_fresh
+from tokensvc.core.verdict import Attempt, Outcome
+from tokensvc.errors import CannotSign
+from tokensvc.ports.clock import Clock
+from tokensvc.web.exchange import Exchange
+from tokensvc.web.failures import JSON, PROBLEM_JSON, Answer, problem_of
+
+_KEPT_SECONDS = 1.0
+_PROBE_CHANNEL = "readiness-probe"
+
+
+async def livez(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    """`GET /livez`: the process answers."""
+    return Answer(200, b'{"status":"alive"}', [JSON], "ok")
+
+
+class Readiness:
+    """`GET /readyz`."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot], clock: Clock, *, lease_seconds: float) -> None:
+        self._snapshot = snapshot
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._kept: tuple[float, Answer] | None = None
+        self._draining = False
+
+    def drain(self) -> None:
+        """Answer unready from now on: the worker was told to stop and still serves what comes."""
+        self._draining = True
+
+    async def readyz(self, _scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+        """200 when this worker can sign, else 503 and why."""
+        if self._draining:
+            return _unready("draining", "this worker is stopping")
+        now = self._clock.monotonic()
+        if self._kept is None or now - self._kept[0] > _KEPT_SECONDS:
+            self._kept = (now, self._judge())
+        return self._kept[1]
+
+    def _judge(self) -> Answer:
+        snapshot = self._snapshot()
+        try:
+            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+        except CannotSign as failure:
+            return _unready(failure.code, failure.message)
+        if not snapshot.ring.slots:
+            return _unready("no_signing_key", "no key yet; make one with: tokensvc keys generate")
+        now = self._clock.now()
+        warnings = []
+        usable = 0
+        for place, slot in snapshot.ring.slots.items():
+            trouble = _probe(place, slot, int(now))
+            usable += trouble is None
+            if trouble is not None:
+                warnings.append(f"{place.region}: {trouble}")
+        if not usable:
+            return _unready("no_signing_key", "; ".join(warnings))
+        body: dict[str, Any] = {"status": "ready", "warnings": warnings}
+        return Answer(200, orjson.dumps(body), [JSON], "ok")
+
+
+def _probe(place: Place, slot: Slot, now: int) -> str | None:
+    """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
+    if slot.active is None:
+        return slot.trouble or "no active key"
+    channel = Arn(place, "channel", _PROBE_CHANNEL)
+    signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
+    token = compact(signed, slot.active.sign(signed))
+    verdict = judge(Attempt(token, now, channel, keys=list(slot.accepted.values())))
+    return None if verdict.outcome is Outcome.ADMITTED else f"the probe was refused by {verdict.refused_by}"
+
+
+def _unready(code: str, detail: str) -> Answer:
+    return Answer(503, orjson.dumps(problem_of(503, code, detail)), [PROBLEM_JSON, (b"retry-after", b"1")], code)

@@ -1,0 +1,172 @@
+"""`POST /v1/tokens` and `POST /v1/tokens/batch`: decode -> admit -> issue -> encode.
+
+Rules of the file
+- One class, no Request, no Response, no middleware: this is the outer half of the hot path.
+- The only thing ever awaited is the body, and, once for a channel that nobody asked for before, the directory.
+- A batch signs in slices, one slice of one batch in each turn of the loop, so that a single token asked for meanwhile
+  is behind one slice at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import orjson
+from starlette.types import Receive, Scope
+
+from tokensvc.admit import Caller, Grant, admit, authenticate
+from tokensvc.core.arn import parse_arn
+from tokensvc.core.ask import Ask, read_ask
+from tokensvc.core.instant import rfc3339
+from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
+from tokensvc.errors import ChannelNotFound, FieldError, InvalidRequest, TokensvcError
+from tokensvc.issue import Issued, issue
+from tokensvc.loops.channels import Directory
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.metrics import Metrics
+from tokensvc.web.body import header, read_json
+from tokensvc.web.exchange import Exchange
+from tokensvc.web.failures import JSON, Answer, problem
+
+ASK_MAX_BYTES = 16 * 1024
+BATCH_MAX_BYTES = 1024 * 1024
+BATCH_MAX_ASKS = 500
+SLICE_ASKS = 25
+SCOPE = "tokens:issue"
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class _Admitted(NamedTuple):
+    """One ask of a batch that may be signed, and where its answer belongs."""
+
+    position: int
+    ask: Ask
+    grant: Grant
+
+
+class TokenRoutes:
+    """The two routes, and what they read."""
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        directory: Directory,
+        clock: Clock,
+        metrics: Metrics,
+        new_uuid: Callable[[], object],
+        *,
+        lease_seconds: float,
+    ) -> None:
+        self._snapshot = snapshot
+        self._directory = directory
+        self._clock = clock
+        self._metrics = metrics
+        self._new_uuid = new_uuid
+        self._lease_seconds = lease_seconds
+        self._lane = asyncio.Lock()
+
+    async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/tokens`: one token."""
+        try:
+            caller, snapshot = self._caller(scope, exchange)
+            ask = read_ask(await read_json(scope, receive, ASK_MAX_BYTES))
+            grant = admit(caller, ask, snapshot)
+            channel = snapshot.channels.get(ask.channel_arn)
+            if channel is None or not self._directory.is_current(channel):
+                channel = (await self._find({ask.channel_arn}, snapshot)).get(ask.channel_arn)
+            answer = self._mint(ask, grant, channel)
+        except TokensvcError as failure:
+            self._metrics.token(failure.code)
+            raise
+        return Answer(201, orjson.dumps(answer), [JSON, _NO_STORE], "issued")
+
+    async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
+        caller, snapshot = self._caller(scope, exchange)
+        asks = _read_batch(await read_json(scope, receive, BATCH_MAX_BYTES))
+        results: list[dict[str, Any]] = [{}] * len(asks)
+        admitted = []
+        for position, fields in enumerate(asks):
+            try:
+                ask = read_ask(fields)
+                admitted.append(_Admitted(position, ask, admit(caller, ask, snapshot)))
+            except TokensvcError as failure:
+                results[position] = self._refused(failure)
+        channels = await self._channels({a.ask.channel_arn for a in admitted}, snapshot)
+        for start in range(0, len(admitted), SLICE_ASKS):
+            async with self._lane:
+                for position, ask, grant in admitted[start : start + SLICE_ASKS]:
+                    try:
+                        results[position] = self._mint(ask, grant, channels.get(ask.channel_arn))
+                    except TokensvcError as failure:
+                        results[position] = self._refused(failure)
+                await asyncio.sleep(0)
+        return Answer(200, orjson.dumps({"results": results}), [JSON, _NO_STORE], "batch")
+
+    def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot]:
+        snapshot = self._snapshot()
+        require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+        caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
+        exchange.caller = caller.name
+        caller.require_scope(SCOPE)
+        return caller, snapshot
+
+    def _mint(self, ask: Ask, grant: Grant, channel: KnownChannel | None) -> dict[str, Any]:
+        """Sign one token and put its answer together. The snapshot is taken anew: reading the body took time."""
+        if channel is not None and channel.playback_url is None:
+            raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
+        began = perf_counter()
+        issued = issue(ask, grant, self._snapshot(), int(self._clock.now()), self._new_uuid)
+        self._metrics.issue_seconds(perf_counter() - began)
+        self._metrics.token("issued")
+        return _answer(issued, channel)
+
+    async def _channels(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
+        known: dict[str, KnownChannel | None] = {}
+        for arn in arns:
+            channel = snapshot.channels.get(arn)
+            if channel is not None and self._directory.is_current(channel):
+                known[arn] = channel
+        return known | await self._find(arns - known.keys(), snapshot)
+
+    async def _find(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
+        """Ask the directory about unknown channels, of places that we hold a key in, and wait as long as it allows."""
+        questions = {
+            arn: self._directory.ask(arn) for arn in arns if parse_arn(arn, "channel").place in snapshot.ring.slots
+        }
+        waits = {asyncio.wrap_future(q): seconds for q, seconds in questions.values() if not q.done() and seconds > 0}
+        if waits:
+            await asyncio.wait(waits, timeout=max(waits.values()))
+        return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
+
+    def _refused(self, failure: TokensvcError) -> dict[str, Any]:
+        self._metrics.token(failure.code)
+        return {"problem": problem(failure)}
+
+
+def _read_batch(body: dict[str, Any]) -> list[object]:
+    errors = [FieldError(name, "is not a known field") for name in body if name != "asks"]
+    asks = body.get("asks")
+    if not isinstance(asks, list) or not 1 <= len(asks) <= BATCH_MAX_ASKS:
+        errors.append(FieldError("asks", f"must be a list of 1 to {BATCH_MAX_ASKS} asks"))
+    if errors or not isinstance(asks, list):
+        raise InvalidRequest(errors)
+    return asks
+
+
+def _answer(issued: Issued, channel: KnownChannel | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "token": issued.token,
+        "expiresAt": rfc3339(issued.exp),
+        "refreshAfter": rfc3339(issued.refresh_after),
+        "requiresOriginHeader": issued.requires_origin_header,
+    }
+    if channel is not None:
+        answer["playbackUrl"] = f"{channel.playback_url}?token={issued.token}"
+    if issued.viewer_id is not None:
+        answer["viewerId"] = issued.viewer_id
+        answer["viewerSessionVersion"] = issued.viewer_session_version
+    return answer
