@@ -8,6 +8,7 @@ Rules of the file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from tokensvc.core.arn import Place
@@ -21,6 +22,7 @@ class SigningKey(NamedTuple):
     key_id: str
     sign: Callable[[bytes], bytes]
     longest_ttl_seconds: int
+    activated_at: datetime | None = None
 
 
 class Slot(NamedTuple):

@@ -110,7 +110,8 @@ class Refresh:
         except VaultError as problem:
             _log.error("the active key cannot be opened", key_id=record.id, code=problem.code, problem=problem.message)
             return Slot(None, accepted, trouble=f"the active key {record.id} cannot be opened by this worker")
-        return Slot(SigningKey(record.id, self._prepared[record.id], there.longest_ttl_seconds), accepted)
+        sign = self._prepared[record.id]
+        return Slot(SigningKey(record.id, sign, there.longest_ttl_seconds, there.activated_at), accepted)
 
     def _channels(self, snapshot: Snapshot) -> dict[str, KnownChannel]:
         channels = dict(snapshot.channels)

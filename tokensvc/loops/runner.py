@@ -38,6 +38,8 @@ class Loop:
         self._backoff_max = backoff_max_seconds
         self._on_failure = on_failure
         self._wake = threading.Event()
+        self.first_run = threading.Event()
+        """Set once the duty ran for the first time, well or not."""
         self._stopping = False
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name=f"loop-{name}", daemon=True)
@@ -61,6 +63,7 @@ class Loop:
         while not self._stopping:
             self._wake.clear()
             self._attempt()
+            self.first_run.set()
             self._wake.wait(self._pause())
 
     def _attempt(self) -> None:

@@ -1,0 +1,46 @@
+"""The face of the service: every URL on one screen.
+
+`routes` is what `serve` listens with; the local IVS's and edge's URLs are in `web/local/`, which `serve` never mounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.types import Receive, Scope
+
+from tokensvc.core.snapshot import Snapshot
+from tokensvc.ports.metrics import Metrics
+from tokensvc.web.exchange import Endpoint, Exchange
+from tokensvc.web.failures import Answer
+from tokensvc.web.front import Routes
+from tokensvc.web.health import Readiness, livez
+from tokensvc.web.jwks import Jwks
+from tokensvc.web.openapi import OpenApi
+from tokensvc.web.tokens import TokenRoutes
+
+
+def routes(
+    tokens: TokenRoutes, readiness: Readiness, snapshot: Callable[[], Snapshot], metrics: Metrics | None
+) -> Routes:
+    """The public listener's routes; `metrics` is None when they have a listener of their own."""
+    table: dict[str, tuple[str, Endpoint]] = {
+        "/v1/tokens": ("POST", tokens.single),
+        "/v1/tokens/batch": ("POST", tokens.batch),
+        "/livez": ("GET", livez),
+        "/readyz": ("GET", readiness.readyz),
+        "/.well-known/jwks.json": ("GET", Jwks(snapshot).jwks),
+    }
+    if metrics is not None:
+        table |= admin_routes(metrics)
+    table["/openapi.json"] = ("GET", OpenApi(frozenset({*table, "/openapi.json"})).openapi)
+    return table
+
+
+def admin_routes(metrics: Metrics) -> dict[str, tuple[str, Endpoint]]:
+    """The admin listener's routes."""
+
+    async def render(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+        return Answer(200, metrics.render(), [(b"content-type", b"text/plain; version=1.0.0; charset=utf-8")], "ok")
+
+    return {"/metrics": ("GET", render)}

@@ -1,0 +1,96 @@
+"""Parts -> the ASGI application, top to bottom.
+
+`build` is the whole service as `serve` runs it. `demo` gives it the local IVS to stand beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tokensvc.loops.runner import Loop
+from tokensvc.web import admin_routes, routes
+from tokensvc.web.accesslog import AccessLog
+from tokensvc.web.failures import plain_refusal
+from tokensvc.web.front import Front
+from tokensvc.web.health import Readiness
+from tokensvc.web.tokens import TokenRoutes
+from tokensvc.wiring import Parts
+
+
+@dataclass(frozen=True)
+class Application:
+    """The service as one ASGI application, and the switch that a stopping worker throws."""
+
+    asgi: ASGIApp
+    readiness: Readiness
+
+
+def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseRoute] = ()) -> Application:
+    """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
+    settings = parts.settings
+    lease = settings.snapshot_lease_seconds
+    tokens = TokenRoutes(parts.snapshot, parts.directory, parts.clock, parts.metrics, uuid.uuid4, lease_seconds=lease)
+    readiness = Readiness(parts.snapshot, parts.clock, lease_seconds=lease)
+    access_log = AccessLog(_write_line, as_json=settings.log_format == "json") if settings.access_log else None
+    behind = Starlette(
+        routes=list(beside),
+        exception_handlers={HTTPException: _no_such_route},
+        lifespan=lambda _app: _life(parts.loops, access_log),
+    )
+    public = routes(tokens, readiness, parts.snapshot, None if admin_port else parts.metrics)
+    front: ASGIApp = Front(public, behind, parts.clock, access_log)
+    if admin_port is not None:
+        front = _ByPort(front, admin_port, Front(admin_routes(parts.metrics), behind, parts.clock, access_log))
+    return Application(front, readiness)
+
+
+class _ByPort:
+    """Two listeners in one server: what comes in at the admin port gets the admin routes, all else the public ones."""
+
+    def __init__(self, public: ASGIApp, admin_port: int, admin: ASGIApp) -> None:
+        self._public = public
+        self._admin_port = admin_port
+        self._admin = admin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        at_admin = scope["type"] == "http" and scope["server"][1] == self._admin_port
+        await (self._admin if at_admin else self._public)(scope, receive, send)
+
+
+@asynccontextmanager
+async def _life(loops: Sequence[Loop], access_log: AccessLog | None) -> AsyncIterator[None]:
+    """From the first refresh to the last log line."""
+    if access_log is not None:
+        access_log.start()
+    for loop in loops:
+        loop.start()
+    await anyio.to_thread.run_sync(loops[0].first_run.wait, 10)
+    yield
+    for loop in loops:
+        await anyio.to_thread.run_sync(loop.stop)
+    if access_log is not None:
+        await anyio.to_thread.run_sync(access_log.stop)
+
+
+def _write_line(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _no_such_route(_request: Request, problem: Exception) -> Response:
+    status = problem.status_code if isinstance(problem, HTTPException) else 500
+    code = {404: "no_such_route", 405: "method_not_allowed"}.get(status, "refused")
+    answer = plain_refusal(status, code, "There is no such route; /openapi.json lists those there are.")
+    return Response(answer.body, answer.status, media_type="application/problem+json")

@@ -1,0 +1,154 @@
+"""Running the service: one worker, or several under a watch.
+
+Rules of the file
+- The parent binds the listeners and checks everything once, so that a wrong setting fails in one place with one text;
+  each worker then reads the same settings and builds its own parts.
+- A worker that dies is replaced; one that dies as soon as it starts is replaced more and more slowly. When the parent
+  dies, the workers stop by themselves.
+- SIGTERM to the parent reaches every worker; the parent ends when they have, with 0 when all did.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+
+import structlog
+
+from tokensvc.errors import FieldError, SettingsError
+from tokensvc.settings import Settings
+
+STOP_SECONDS = 24
+"""How long workers may take to stop before they are killed; with the rest it stays within 25."""
+
+_RESTART_MAX_SECONDS = 10.0
+_METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop. Returns the exit code."""
+    sockets = bind(settings)
+    if settings.workers == 1:
+        run_worker(settings, sockets)
+        return 0
+    directory = tempfile.mkdtemp(prefix="tokensvc-metrics-")
+    os.environ[_METRICS_DIRECTORY] = directory
+    try:
+        return _supervise(settings, sockets)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def bind(settings: Settings) -> list[socket.socket]:
+    """The listeners: the public one and, when set, the admin one on loopback. Raises SettingsError."""
+    sockets = [_listen("TOKENSVC_PORT", settings.host, settings.port)]
+    if settings.admin_port is not None:
+        sockets.append(_listen("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port))
+    return sockets
+
+
+def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    """One worker, in this process, until it is told to stop."""
+    from tokensvc.adapters.logs import configure
+    from tokensvc.app import build
+    from tokensvc.web.server import make_server
+    from tokensvc.wiring import assemble
+
+    configure(settings.log_format)
+    parts = assemble(settings)
+    admin_port = sockets[1].getsockname()[1] if len(sockets) > 1 else None
+    application = build(parts, admin_port=admin_port)
+    server = make_server(
+        application.asgi,
+        application.readiness.drain,
+        delay_seconds=settings.shutdown_delay_seconds,
+        trusted_proxies=settings.trusted_proxies,
+    )
+    host, port = sockets[0].getsockname()[:2]
+    _log.info("serving", host=host, port=port, signer=parts.signer, control_plane=settings.control_plane)
+    try:
+        server.run(list(sockets))
+    finally:
+        parts.store.close()
+
+
+def _listen(variable: str, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as problem:
+        listener.close()
+        raise SettingsError([FieldError(variable, f"cannot listen on {host}:{port}: {problem.strerror}")]) from None
+    listener.listen(2048)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    workers = [_start(settings, sockets) for _ in range(settings.workers)]
+    pause = 0.5
+    while not stopping.is_set():
+        multiprocessing.connection.wait([w.sentinel for w in workers], timeout=0.2)
+        for position, worker in enumerate(workers):
+            if worker.is_alive() or stopping.is_set():
+                continue
+            _log.error("worker ended and is replaced", pid=worker.pid, exit_code=worker.exitcode)
+            _forget_metrics(worker)
+            pause = min(pause * 2, _RESTART_MAX_SECONDS)
+            stopping.wait(pause)
+            workers[position] = _start(settings, sockets)
+    return _stop(workers)
+
+
+def _start(settings: Settings, sockets: Sequence[socket.socket]) -> BaseProcess:
+    worker = multiprocessing.get_context("spawn").Process(target=_work, args=(settings, list(sockets)))
+    worker.start()
+    return worker
+
+
+def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    """What a worker process runs."""
+    threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
+    run_worker(settings, sockets)
+
+
+def _stop_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop(workers: Sequence[BaseProcess]) -> int:
+    for worker in workers:
+        worker.terminate()
+    until = time.monotonic() + STOP_SECONDS
+    for worker in workers:
+        worker.join(max(0.0, until - time.monotonic()))
+    late = [worker for worker in workers if worker.is_alive()]
+    for worker in late:
+        worker.kill()
+        worker.join()
+    return 1 if late else 0
+
+
+def _forget_metrics(worker: BaseProcess) -> None:
+    """A dead worker's gauges must not be shown for ever."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # the library has no types here

@@ -1,0 +1,89 @@
+"""What the service answers, as models: the OpenAPI page is made from them, and tests hold every answer against them.
+
+Rules of the file
+- The hot path writes these objects by hand; the models here say what they are and never touch a request.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from tokensvc.core.ask import Ask
+
+Instant = Annotated[str, Field(description="RFC 3339, UTC, whole seconds", json_schema_extra={"format": "date-time"})]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+
+
+class TokenAnswer(_Model):
+    """A playback token and what its receiver must know about it."""
+
+    token: str = Field(description="The signed token (JWT, ES384)")
+    playback_url: str | None = Field(None, description="Ready to be played: the channel's playback URL with the token")
+    expires_at: Instant = Field(description="Playback may be started until then; it goes on beyond")
+    refresh_after: Instant = Field(description="When to ask for the next token")
+    viewer_id: str | None = Field(None, description="Who watches, as IVS knows them; needed to revoke")
+    viewer_session_version: int | None = Field(
+        None, description="Unix seconds of issue; a revocation names the highest"
+    )
+    requires_origin_header: bool = Field(description="Every player must send an Origin header, also outside browsers")
+
+
+class BadField(_Model):
+    """One bad field of a request."""
+
+    field: str
+    message: str
+
+
+class Problem(_Model):
+    """Why a request failed (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable; act on this one")
+    errors: list[BadField] | None = None
+
+
+class RefusedAsk(_Model):
+    """An ask of a batch that got no token."""
+
+    problem: Problem
+
+
+class BatchAsk(_Model):
+    """Several asks at once."""
+
+    asks: list[Ask] = Field(min_length=1, max_length=500)
+
+
+class BatchAnswer(_Model):
+    """One result for each ask, in order."""
+
+    results: list[TokenAnswer | RefusedAsk]
+
+
+class Alive(_Model):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(_Model):
+    """This worker can sign."""
+
+    status: str
+    warnings: list[str]
+
+
+class JwkSet(_Model):
+    """A JWK set (RFC 7517)."""
+
+    keys: list[dict[str, Any]]

@@ -1,0 +1,170 @@
+"""Assembly: settings -> parts, top to bottom. The only place that knows which adapter stands behind which port.
+
+Rules of the file
+- Each function makes one layer from the one before; nothing is looked up from afar, nothing is global.
+- What a command cannot do without is required here, by name, before anything is opened.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokensvc import rotate
+from tokensvc.adapters.aws import AwsControlPlane, default_region
+from tokensvc.adapters.clock import SystemClock
+from tokensvc.adapters.keyfiles import KeyFiles
+from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, Snapshot
+from tokensvc.core.wrapping import Wrapping
+from tokensvc.errors import FieldError, SettingsError, WrongPassphrase
+from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
+from tokensvc.loops.channels import Directory
+from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
+from tokensvc.loops.refresh import Refresh
+from tokensvc.loops.runner import Loop
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.metrics import Metrics
+from tokensvc.settings import Settings, require
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that `app.py` serves with."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    store: Store
+    refresh: Refresh
+    directory: Directory
+    loops: tuple[Loop, ...]
+    signer: str
+
+    def snapshot(self) -> Snapshot:
+        """What this worker knows at the moment."""
+        return self.refresh.current
+
+
+def store_of(settings: Settings) -> Store:
+    """Open the store that the settings name; its schema must be the one that this version reads and writes."""
+    require(settings, "database_url")
+    assert settings.database_url is not None  # noqa: S101 - `require` has just seen to it
+    return open_store(settings.database_url.get_secret_value(), timeout_seconds=settings.store_timeout_seconds)
+
+
+def wrapping_of(settings: Settings, store: Store) -> Wrapping:
+    """The deployment's passphrase, proven right against the store. Raises WrongPassphrase."""
+    require(settings, "passphrase")
+    assert settings.passphrase is not None  # noqa: S101 - `require` has just seen to it
+    wrapping = Wrapping(settings.passphrase.get_secret_value(), store.deployment.read().passphrase_salt)
+    check = wrapping.check_value()
+    if not hmac.compare_digest(store.deployment.keep_passphrase_check(check), check):
+        raise WrongPassphrase(
+            "TOKENSVC_PASSPHRASE is not the passphrase that this store's secrets are wrapped with; nothing was changed"
+        )
+    return wrapping
+
+
+def vault_of(settings: Settings, wrapping: Wrapping) -> KeyFiles:
+    """The vault that the settings name."""
+    return KeyFiles(Path(settings.vault.removeprefix("keys:")), wrapping.pkcs8_password)
+
+
+def regions_of(settings: Settings) -> tuple[str, ...]:
+    """The regions to hold keys in: the setting, else boto3's own region. Raises SettingsError when there is neither."""
+    regions = settings.regions or tuple(filter(None, [default_region()]))
+    if not regions:
+        raise SettingsError([FieldError("TOKENSVC_REGIONS", "must name a region, or boto3's AWS_REGION must")])
+    return regions
+
+
+def pace_of(settings: Settings) -> rotate.Pace:
+    """How long things must take to be safe. R is derived here and nowhere else."""
+    reach = settings.snapshot_lease_seconds + settings.store_timeout_seconds + CLOCK_SKEW_SECONDS
+    return rotate.Pace(settings.key_lead_seconds, reach)
+
+
+def key_world(settings: Settings, report: Callable[[str], None]) -> rotate.World:
+    """What the lifecycle of keys is performed with."""
+    require(settings, "control_plane", "database_url", "passphrase")
+    store = store_of(settings)
+    store.deployment.bind(str(settings.control_plane))
+    vault = vault_of(settings, wrapping_of(settings, store))
+    return rotate.World(
+        store.keys,
+        store.deployment,
+        vault,
+        AwsControlPlane(lambda _operation, _code: None),
+        SystemClock(),
+        time.sleep,
+        new_key_id,
+        report,
+    )
+
+
+def new_key_id() -> str:
+    """Our own id of a key pair: 12 random hex digits after a letter, fit for a file name and a tag."""
+    return "k" + secrets.token_hex(6)
+
+
+def assemble(settings: Settings) -> Parts:
+    """Everything that serving needs. Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment."""
+    from tokensvc.adapters.prometheus import PrometheusMetrics
+    from tokensvc.adapters.signing import choose_signer
+
+    require(settings, "control_plane", "database_url", "passphrase")
+    clock, metrics = SystemClock(), PrometheusMetrics()
+    signer, make_signer = choose_signer(settings.signer)
+    store = store_of(settings)
+    store.deployment.bind(str(settings.control_plane))
+    wrapping = wrapping_of(settings, store)
+    refresh = Refresh(
+        store.versions,
+        store.deployment,
+        store.keys,
+        store.callers,
+        store.channels,
+        vault_of(settings, wrapping),
+        wrapping,
+        make_signer,
+        clock,
+    )
+    directory = Directory(
+        store.channels,
+        store.leases,
+        AwsControlPlane(metrics.control_plane),
+        clock,
+        wait_seconds=settings.channel_wait_seconds,
+        calls_per_second=settings.channel_calls_per_second,
+    )
+    refreshing = Loop(
+        "refresh",
+        lambda: _refresh_and_tell(refresh, metrics, clock),
+        every_seconds=REFRESH_EVERY_SECONDS,
+        backoff_max_seconds=REFRESH_EVERY_SECONDS,
+        on_failure=metrics.background_failure,
+    )
+    finding = Loop(
+        "channels",
+        directory.once,
+        every_seconds=CHANNELS_EVERY_SECONDS,
+        backoff_max_seconds=30,
+        on_failure=metrics.background_failure,
+    )
+    directory.poke = finding.poke
+    return Parts(settings, clock, metrics, store, refresh, directory, (refreshing, finding), signer)
+
+
+def _refresh_and_tell(refresh: Refresh, metrics: Metrics, clock: Clock) -> None:
+    try:
+        refresh.once()
+    finally:
+        metrics.snapshot_age(clock.monotonic() - refresh.current.began_at)
+    for place, slot in refresh.current.ring.slots.items():
+        age = clock.now() - slot.active.activated_at.timestamp() if slot.active and slot.active.activated_at else None
+        metrics.keys(place.region, age, len(slot.accepted))
