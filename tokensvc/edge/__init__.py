@@ -1,0 +1,1 @@
+"""The local playback edge: who may watch, and what they are handed."""

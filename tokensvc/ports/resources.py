@@ -24,29 +24,44 @@ class Resource(NamedTuple):
 
 
 class ResourceTransaction(Protocol):
-    """Reads and writes that happen wholly or not at all, one transaction at a time."""
+    """Reads and writes that happen wholly or not at all. A writing one is the only one; readers see one state."""
 
     def get(self, arn: str) -> Resource | None: ...
 
-    def find(self, place: Place, kind: str, *, parent_arn: str | None = None, unique: str | None = None) -> list[Resource]:
+    def find(
+        self, place: Place, kind: str, *, parent_arn: str | None = None, unique: str | None = None
+    ) -> list[Resource]:
         """All of a kind in a place that fit, in order of creation."""
         ...
 
-    def page(self, place: Place, kind: str, *, after: int, limit: int, equal: Mapping[str, Any]) -> list[tuple[int, Resource]]:
-        """At most `limit` of a kind, each with its place in the order of creation, after that place; `equal` compares
-        top-level members of the body."""
+    def page(
+        self,
+        place: Place,
+        kind: str,
+        *,
+        after: int,
+        limit: int,
+        parent_arn: str | None = None,
+        equal: Mapping[str, str] | None = None,
+    ) -> list[tuple[int, Resource]]:
+        """At most `limit` of a kind, each with its number in the order of creation, after that number; `equal`
+        compares top-level members of the body. Numbers are never given twice."""
         ...
 
     def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int: ...
 
     def put(self, resource: Resource) -> None:
-        """Insert, or replace the one with this ARN."""
+        """Insert, or replace the one with this ARN; it keeps its number then."""
         ...
 
-    def delete(self, arn: str) -> None: ...
+    def delete(self, arn: str) -> None:
+        """Forget one; nothing happens when there is none."""
+        ...
 
 
 class Resources(Protocol):
+    """All resources of the local IVS."""
+
     def begin(self, *, write: bool) -> AbstractContextManager[ResourceTransaction]:
         """One transaction: committed when the block ends well, undone when it raises."""
         ...

@@ -1,0 +1,45 @@
+"""One call of an operation: what a handler may use, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from tokensvc.core.arn import Place
+from tokensvc.ivs.identity import Token
+from tokensvc.ivs.pages import PageTokens
+from tokensvc.ivs.refusals import not_found
+from tokensvc.ports.resources import Resource, ResourceTransaction
+
+Body = dict[str, Any]
+"""A resource's members, as the model names them."""
+
+
+class Call(NamedTuple):
+    """Who calls what, when, and the transaction that all of it happens in."""
+
+    operation: str
+    place: Place
+    transaction: ResourceTransaction
+    now: float
+    token: Token
+    pages: PageTokens
+    base_url: str
+    """Where the local edge is reached by whoever called; playback URLs are rendered from it and never stored."""
+
+    def existing(self, arn: str, kind: str | None = None) -> Resource:
+        """The resource of that name. Raises IvsError where there is none.
+
+        INFERRED: what belongs to another account or region is not found, rather than denied.
+        """
+        resource = self.transaction.get(arn)
+        if resource is None or resource.place != self.place or (kind is not None and resource.kind != kind):
+            raise not_found(arn)
+        return resource
+
+
+class Handler(NamedTuple):
+    """The behaviour of one operation: from a checked request to an answer that the model then renders."""
+
+    handle: Callable[[Call, Mapping[str, Any]], Body]
+    writes: bool

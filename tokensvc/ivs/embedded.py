@@ -1,0 +1,48 @@
+"""LocalIvs: the operations of IVS on a store of our own. No HTTP here; `web/local/` puts it on the wire.
+
+Rules of the file
+- check -> handler -> dump. The whole of a call is one transaction: on a refusal nothing has changed.
+- An operation is served when something handles it. The others are checked all the same, then refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tokensvc.core.arn import Place
+from tokensvc.ivs import crud, tags
+from tokensvc.ivs.call import Call
+from tokensvc.ivs.identity import Token
+from tokensvc.ivs.model import Model
+from tokensvc.ivs.pages import PageTokens
+from tokensvc.ivs.refusals import not_offered, unknown_operation
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.resources import Resources
+
+HANDLERS = {**crud.handlers(), **tags.HANDLERS}
+"""Operation -> its behaviour."""
+
+
+class LocalIvs:
+    """IVS's control plane for any number of accounts and regions."""
+
+    def __init__(self, model: Model, resources: Resources, clock: Clock, token: Token, page_secret: bytes) -> None:
+        self._model = model
+        self._resources = resources
+        self._clock = clock
+        self._token = token
+        self._pages = PageTokens(page_secret)
+
+    def call(self, place: Place, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
+        """Perform an operation for an account in a region. Raises IvsError, or StoreUnavailable."""
+        described = self._model.operations.get(operation)
+        if described is None:
+            raise unknown_operation()
+        checked = described.check(request)
+        handler = HANDLERS.get(operation)
+        if handler is None:
+            raise not_offered(operation)
+        with self._resources.begin(write=handler.writes) as transaction:
+            call = Call(operation, place, transaction, self._clock.now(), self._token, self._pages, base_url)
+            return described.dump(handler.handle(call, checked))

@@ -1,0 +1,136 @@
+"""The kinds of resources, as rows. An operation that creates, reads, changes, deletes or lists is a word in a row.
+
+Rules of the file
+- A row says what a kind's members are called, what they default to, how many there may be, what they refer to and how
+  they are listed; `crud.py` makes the operations of it. Rules that are a kind's own are named functions, in its file.
+- Quotas: IVS user guide, "Service Quotas". Page sizes: API reference, each list's `maxResults`.
+  Defaults: API reference, and the output of the AWS CLI's examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from tokensvc.core.arn import Arn
+from tokensvc.ivs import channels, key_pairs, stream_keys
+from tokensvc.ivs.call import Body, Call
+from tokensvc.ivs.refusals import Violation
+from tokensvc.ports.resources import Resource
+
+Rule = Callable[[Mapping[str, Any], Body], Iterable[Violation]]
+"""(request, body) -> what is wrong. `body` holds the members as they will be; a rule may settle one."""
+Finish = Callable[[Call, Arn, str, Body], str]
+"""(call, the new name, the parent's name, body) -> what must be unique; adds to the body what IVS makes up."""
+Show = Callable[[Call, Resource], Body]
+
+PARENT_MEMBER = "channelArn"
+"""How the model calls the parent of whatever has one."""
+
+
+class Kind(NamedTuple):
+    """One kind of resource."""
+
+    name: str
+    """As it stands in ARNs."""
+    member: str
+    """The member of requests' answers that holds one."""
+    members: str
+    """The member that holds several."""
+    operations: Mapping[str, str]
+    """Verb of `crud.py` -> operation of the model."""
+    quota: int
+    """How many there may be in a place, or under one parent."""
+    quota_text: str
+    page_size: int
+    """How many a list returns when nobody says."""
+    defaults: Mapping[str, Any]
+    rules: tuple[Rule, ...]
+    finish: Finish
+    show: Show
+    parent: str = ""
+    """The kind that it belongs to and is deleted with."""
+    brings: str = ""
+    """The kind of which one is created along with it."""
+    references: Mapping[str, str] = {}
+    """Members that hold the ARN of another resource, and its kind. "" refers to nothing."""
+    filters: Mapping[str, str] = {}
+    """Members of the list's request -> the member that is compared, exactly. They exclude each other."""
+
+
+CHANNEL = Kind(
+    name="channel",
+    member="channel",
+    members="channels",
+    operations={
+        "create": "CreateChannel",
+        "get": "GetChannel",
+        "update": "UpdateChannel",
+        "delete": "DeleteChannel",
+        "list": "ListChannels",
+        "batch-get": "BatchGetChannel",
+    },
+    quota=5000,
+    quota_text="5000 channels per account and region",
+    page_size=100,
+    defaults=channels.DEFAULTS,
+    rules=(channels.settle_preset, channels.settle_multitrack, channels.refuse_ads_in_fragmented_mp4),
+    finish=channels.finish,
+    show=channels.show,
+    brings="stream-key",
+    references={
+        "recordingConfigurationArn": "recording-configuration",
+        "playbackRestrictionPolicyArn": "playback-restriction-policy",
+        "adConfigurationArn": "ad-configuration",
+        "failoverSlateConfigurationArn": "failover-slate-configuration",
+    },
+    filters={
+        "filterByName": "name",
+        "filterByRecordingConfigurationArn": "recordingConfigurationArn",
+        "filterByPlaybackRestrictionPolicyArn": "playbackRestrictionPolicyArn",
+        "filterByAdConfigurationArn": "adConfigurationArn",
+        "filterByFailoverSlateConfigurationArn": "failoverSlateConfigurationArn",
+    },
+)
+
+STREAM_KEY = Kind(
+    name="stream-key",
+    member="streamKey",
+    members="streamKeys",
+    operations={
+        "create": "CreateStreamKey",
+        "get": "GetStreamKey",
+        "delete": "DeleteStreamKey",
+        "list": "ListStreamKeys",
+        "batch-get": "BatchGetStreamKey",
+    },
+    quota=1,
+    quota_text="1 stream key per channel",
+    page_size=1,
+    defaults={"tags": {}},
+    rules=(),
+    finish=stream_keys.finish,
+    show=stream_keys.show,
+    parent="channel",
+)
+
+PLAYBACK_KEY = Kind(
+    name="playback-key",
+    member="keyPair",
+    members="keyPairs",
+    operations={
+        "create": "ImportPlaybackKeyPair",
+        "get": "GetPlaybackKeyPair",
+        "delete": "DeletePlaybackKeyPair",
+        "list": "ListPlaybackKeyPairs",
+    },
+    quota=3,
+    quota_text="3 playback key pairs per account and region",
+    page_size=3,  # "your service quota or 100, whichever is less"
+    defaults=key_pairs.DEFAULTS,
+    rules=(),
+    finish=key_pairs.finish,
+    show=key_pairs.show,
+)
+
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (CHANNEL, STREAM_KEY, PLAYBACK_KEY)}
