@@ -17,6 +17,9 @@ class StoredSecret(NamedTuple):
     expires_at: datetime | None
     """Set on the older of two keys while one is being rotated out."""
 
+    def __repr__(self) -> str:
+        return f"StoredSecret(key_id={self.key_id!r}, created_at={self.created_at!r}, expires_at={self.expires_at!r})"
+
 
 class CallerRecord(NamedTuple):
     """An authenticated backend or viewer app."""

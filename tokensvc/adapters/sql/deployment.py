@@ -1,0 +1,110 @@
+"""`DeploymentStore`: one row, and the versions of the subject key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import sqlalchemy as sa
+
+from tokensvc.adapters.sql import changes
+from tokensvc.adapters.sql.dialect import StoreNow, insert
+from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.tables import deployment, key_places, subject_keys
+from tokensvc.core.lifecycle import KeyState
+from tokensvc.errors import ForeignDeployment, StoreUnfit
+from tokensvc.ports.deployment import Deployment, WrappedSubjectKey
+
+_MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
+"""A retiring key is one that a worker which has not heard may still sign with."""
+
+
+class SqlDeployment:
+    """See `tokensvc.ports.deployment`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def read(self) -> Deployment:
+        with reading(self._engine) as connection:
+            return _read(connection)
+
+    def bind(self, control_plane: str) -> Deployment:
+        return self._bind("control_plane", control_plane)
+
+    def bind_account(self, account: str) -> Deployment:
+        return self._bind("account", account)
+
+    def keep_passphrase_check(self, check: bytes) -> bytes:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            if _fill(connection, "passphrase_check", check):
+                changes.advance(connection, "deployment")
+            return _read(connection).passphrase_check or check
+
+    def subject_keys(self) -> list[WrappedSubjectKey]:
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(subject_keys).order_by(subject_keys.c.version.desc())).all()
+        return [WrappedSubjectKey(*row) for row in rows]
+
+    def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            created_at = datetime.fromtimestamp(connection.execute(sa.select(StoreNow())).scalar_one(), UTC)
+            added = (
+                insert(connection, subject_keys)
+                .values(version=version, wrapped=wrapped, created_at=created_at)
+                .on_conflict_do_nothing(index_elements=[subject_keys.c.version])
+                .returning(subject_keys.c.version)
+            )
+            if connection.execute(added).first():
+                changes.advance(connection, "deployment")
+            kept = connection.execute(sa.select(subject_keys).where(subject_keys.c.version == version)).one()
+        return WrappedSubjectKey(*kept)
+
+    def set_max_ttl_seconds(self, seconds: int) -> Deployment:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            changes.hold(connection, "keys")
+            moved = (
+                sa.update(deployment)
+                .where(deployment.c.max_ttl_seconds != seconds)
+                .values(max_ttl_seconds=seconds)
+                .returning(deployment.c.id)
+            )
+            longer = (
+                sa.update(key_places)
+                .where(key_places.c.state.in_(_MAY_SIGN), key_places.c.longest_ttl_seconds < seconds)
+                .values(longest_ttl_seconds=seconds)
+                .returning(key_places.c.key_id)
+            )
+            if connection.execute(moved).first():
+                changes.advance(connection, "deployment")
+            if connection.execute(longer).all():
+                changes.advance(connection, "keys")
+            return _read(connection)
+
+    def _bind(self, column: Literal["control_plane", "account"], value: str) -> Deployment:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            if _fill(connection, column, value):
+                changes.advance(connection, "deployment")
+            bound = _read(connection)
+        kept = getattr(bound, column)
+        if kept != value:
+            where = column.replace("_", " ")
+            raise ForeignDeployment(f"the store's keys live in the {where} {kept}, not in {value}")
+        return bound
+
+
+def _fill(connection: sa.Connection, column: str, value: str | bytes) -> bool:
+    """Set what nobody has set; whether it was us."""
+    filled = sa.update(deployment).where(deployment.c[column].is_(None)).values({column: value})
+    return connection.execute(filled.returning(deployment.c.id)).first() is not None
+
+
+def _read(connection: sa.Connection) -> Deployment:
+    row = connection.execute(sa.select(*(deployment.c[field] for field in Deployment._fields))).first()
+    if row is None:
+        raise StoreUnfit("the store has no deployment; run `tokensvc db upgrade`")
+    return Deployment(*row)

@@ -1,0 +1,35 @@
+"""`Leases`: each grant is one statement, judged by the store's clock alone."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tokensvc.adapters.sql.dialect import StoreNow, insert
+from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.tables import leases
+
+
+class SqlLeases:
+    """See `tokensvc.ports.leases`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def acquire(self, name: str, holder: str, seconds: float) -> bool:
+        until = StoreNow() + sa.literal(seconds, sa.Double)
+        with writing(self._engine) as connection:
+            granted = (
+                insert(connection, leases)
+                .values(name=name, holder=holder, expires_at=until)
+                .on_conflict_do_update(
+                    index_elements=[leases.c.name],
+                    set_={"holder": holder, "expires_at": until},
+                    where=sa.or_(leases.c.expires_at <= StoreNow(), leases.c.holder == holder),
+                )
+                .returning(leases.c.holder)
+            )
+            return connection.execute(granted).first() is not None
+
+    def release(self, name: str, holder: str) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.holder == holder))

@@ -1,0 +1,16 @@
+"""What alembic runs for each command: the migrations, on the connection and in the transaction that it was given."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from tokensvc.adapters.sql.tables import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,  # on SQLite too, for its driver leaves transactions to us
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,66 @@
+"""The whole store behind its ports: what wiring takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from tokensvc.adapters.sql import migrate
+from tokensvc.adapters.sql.callers import SqlCallers
+from tokensvc.adapters.sql.channels import SqlChannels
+from tokensvc.adapters.sql.deployment import SqlDeployment
+from tokensvc.adapters.sql.engine import make_engine
+from tokensvc.adapters.sql.keys import SqlKeys
+from tokensvc.adapters.sql.leases import SqlLeases
+from tokensvc.adapters.sql.versions import SqlVersions
+from tokensvc.ports.callers import CallerStore
+from tokensvc.ports.channels import ChannelStore
+from tokensvc.ports.deployment import DeploymentStore
+from tokensvc.ports.keys import KeyStore
+from tokensvc.ports.leases import Leases
+from tokensvc.ports.versions import Versions
+
+
+@dataclass(frozen=True)
+class Store:
+    """One store; its parts share one pool of connections."""
+
+    deployment: DeploymentStore
+    keys: KeyStore
+    callers: CallerStore
+    channels: ChannelStore
+    leases: Leases
+    versions: Versions
+    engine: sa.Engine
+
+    def close(self) -> None:
+        """Close every connection. Using the store again opens new ones."""
+        self.engine.dispose()
+
+
+def open_store(url: str, *, timeout_seconds: float = 5) -> Store:
+    """Open a store that `tokensvc db upgrade` made.
+
+    Raises StoreUnfit when it is not there, or not of this version's schema; StoreUnavailable when it cannot be asked.
+    """
+    engine = make_engine(url, timeout_seconds=timeout_seconds, create=False)
+    try:
+        migrate.check(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return store_on(engine)
+
+
+def store_on(engine: sa.Engine) -> Store:
+    """The ports over an engine, whatever it is connected to."""
+    return Store(
+        deployment=SqlDeployment(engine),
+        keys=SqlKeys(engine),
+        callers=SqlCallers(engine),
+        channels=SqlChannels(engine),
+        leases=SqlLeases(engine),
+        versions=SqlVersions(engine),
+        engine=engine,
+    )
