@@ -37,6 +37,9 @@ _log = structlog.get_logger(__name__)
 
 def serve(settings: Settings) -> int:
     """Serve until told to stop. Returns the exit code."""
+    from tokensvc.wiring import check
+
+    check(settings)
     sockets = bind(settings)
     if settings.workers == 1:
         run_worker(settings, sockets)

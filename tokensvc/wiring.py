@@ -112,6 +112,17 @@ def new_key_id() -> str:
     return "k" + secrets.token_hex(6)
 
 
+def check(settings: Settings) -> None:
+    """See that a worker could start: once, in the parent, so that what is wrong is said once."""
+    require(settings, "control_plane", "database_url", "passphrase")
+    store = store_of(settings)
+    try:
+        store.deployment.bind(str(settings.control_plane))
+        wrapping_of(settings, store)
+    finally:
+        store.close()
+
+
 def assemble(settings: Settings) -> Parts:
     """Everything that serving needs. Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment."""
     from tokensvc.adapters.prometheus import PrometheusMetrics

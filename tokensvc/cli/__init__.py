@@ -1,1 +1,81 @@
-def main() -> None: ...
+"""The `tokensvc` command: one file a noun.
+
+Rules of the room
+- A command parses, calls a use case and prints; it decides nothing itself.
+- Exit codes: 0 done or nothing to do, 1 failed, 2 wrong use or settings, 4 refused by a rule.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import click
+import orjson
+import typer
+
+from tokensvc import __version__
+from tokensvc.cli import callers, db, demo, doctor, ivs, keys, serve, settings, tokens
+from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
+
+app = typer.Typer(
+    name="tokensvc",
+    help="Playback-authorization tokens for Amazon IVS private channels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("serve")(serve.serve)
+app.add_typer(ivs.app, name="ivs")
+app.add_typer(db.app, name="db")
+app.command("doctor")(doctor.doctor)
+app.command("settings")(settings.settings)
+app.add_typer(keys.app, name="keys")
+app.add_typer(tokens.app, name="tokens")
+app.add_typer(callers.app, name="callers")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(1)
+    except click.ClickException as misuse:
+        misuse.show()
+        sys.exit(2)
+    except BrokenPipeError:
+        # whoever read our output has gone; Python would fail again on flushing it at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except TokensvcError as failure:
+        sys.exit(_refuse(failure))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(failure: TokensvcError) -> int:
+    if "--json" in sys.argv:
+        error = {"code": failure.code, "message": failure.message}
+        typer.echo(orjson.dumps({"error": error}).decode(), err=True)
+    else:
+        typer.echo(f"tokensvc: {failure.message}", err=True)
+    if isinstance(failure, SettingsError | InvalidRequest):
+        return 2
+    return 4 if isinstance(failure, Conflict | NotAllowed) else 1

@@ -69,13 +69,15 @@ class Server(uvicorn.Server):
         self._stopping = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM and SIGINT: unready now, closed after the delay. Ctrl-C in a terminal, or a second signal, at once."""
+        """SIGTERM: unready now, closed after the delay. SIGINT, or a second signal: closed now."""
         self._on_stop()
         if self._stopping or sig == signal.SIGINT:
-            super().handle_exit(sig, frame)
-        else:
-            self._stopping = True
-            asyncio.get_running_loop().call_later(self._delay_seconds, self._stop)
+            self.force_exit = self.should_exit
+            self.should_exit = True
+            return
+        self._stopping = True
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._delay_seconds, self._stop)
 
     def _stop(self) -> None:
         self.should_exit = True

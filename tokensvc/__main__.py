@@ -1,0 +1,5 @@
+"""`python -m tokensvc` is the `tokensvc` command."""
+
+from tokensvc.cli import main
+
+main()

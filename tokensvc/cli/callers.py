@@ -1,0 +1,160 @@
+"""`tokensvc callers …`: who may ask for tokens."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
+from tokensvc.cli.screen import AsJson, Yes, confirm, instant, result, table
+from tokensvc.core.policy import ALL_CHANNELS, DEFAULT_SCOPES, CallerPolicy, check_pattern, check_scope
+from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.ports.callers import CallerRecord, CallerStore, StoredSecret
+from tokensvc.settings import read_settings
+from tokensvc.wiring import store_of
+
+app = typer.Typer(help="Who may ask for tokens.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="Letters, digits, dots and dashes; at most 64.")]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@app.command()
+def add(
+    name: Name,
+    channels: Annotated[list[str] | None, typer.Option(help="A channel ARN, * for any part; may be repeated.")] = None,
+    all_channels: Annotated[bool, typer.Option("--all-channels", help="Any channel that we hold a key for.")] = False,
+    scope: Annotated[list[str] | None, typer.Option(help="What it may do; tokens:issue unless told.")] = None,
+    max_ttl: Annotated[int | None, typer.Option(min=1, help="The longest life of its tokens, in seconds.")] = None,
+    allow_anonymous_viewers: Annotated[
+        bool,
+        typer.Option("--allow-anonymous-viewers", help="It may ask without a viewer; such tokens cannot be revoked."),
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Subjects of two namespaces never share a viewer id.")] = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Add a caller and print its API key, once."""
+    patterns = [*(channels or ()), *((ALL_CHANNELS,) if all_channels else ())]
+    policy = _policy(name, patterns, scope, max_ttl, allow_anonymous_viewers, namespace)
+    key = new_key()
+    with _callers() as store:
+        record = store.add(name, policy, stored_secret(key))
+    result(
+        {**_shown(record), "apiKey": key},
+        as_json,
+        f"{key}\n\nThis is the API key of {name}. It is shown once and kept nowhere; store it as a secret.",
+    )
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List all callers."""
+    with _callers() as store:
+        records = store.list()
+    rows = [
+        (
+            r.name,
+            "disabled" if r.disabled_at else "enabled",
+            ",".join(sorted(r.policy.scopes)),
+            ",".join(r.policy.channels),
+        )
+        for r in records
+    ]
+    result({"callers": [_shown(r) for r in records]}, as_json, table(("NAME", "STATE", "SCOPES", "CHANNELS"), rows))
+
+
+@app.command("rotate-secret")
+def rotate_secret(
+    name: Name,
+    overlap_seconds: Annotated[int, typer.Option(min=0, help="How long the present key goes on.")] = 86_400,
+    as_json: AsJson = False,
+) -> None:
+    """Print a new API key; the present one goes on for the overlap, any older one ends now."""
+    key = new_key()
+    until = datetime.now(UTC) + timedelta(seconds=overlap_seconds)
+    with _callers() as store:
+        record = store.rotate_secret(name, store.get(name).secrets[0].key_id, stored_secret(key), until)
+    result(
+        {**_shown(record), "apiKey": key},
+        as_json,
+        f"{key}\n\nThis is the new API key of {name}, shown once. The one before it ends at {instant(until)}.",
+    )
+
+
+@app.command()
+def disable(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Refuse a caller from now on; every worker does within two seconds. Tokens it has got stay valid."""
+    confirm(f"Refuse {name} from now on?", yes)
+    with _callers() as store:
+        record = store.disable(name, datetime.now(UTC))
+    result(_shown(record), as_json, f"{name} is disabled.")
+
+
+def new_key() -> str:
+    """A fresh API key: a public id that finds it and 256 random bits."""
+    return f"{KEY_PREFIX}{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+
+
+def stored_secret(key: str) -> StoredSecret:
+    """What the store keeps of an API key."""
+    return StoredSecret(key_id_of(key), key_digest(key), datetime.now(UTC), None)
+
+
+def _policy(
+    name: str, patterns: list[str], scopes: list[str] | None, max_ttl: int | None, anonymous: bool, namespace: str
+) -> CallerPolicy:
+    errors = []
+    if not _NAME.fullmatch(name):
+        errors.append(FieldError("NAME", "must have 1 to 64 letters, digits, dots and dashes"))
+    if not patterns:
+        errors.append(FieldError("--channels", "must be given, or --all-channels"))
+    if not _NAMESPACE.fullmatch(namespace):
+        errors.append(FieldError("--namespace", "must have 1 to 64 letters, digits, dots and dashes"))
+    for option, values, check in (("--channels", patterns, check_pattern), ("--scope", scopes or [], check_scope)):
+        for value in values:
+            try:
+                check(value)
+            except ValueError as rule:
+                errors.append(FieldError(option, str(rule)))
+    if errors:
+        raise InvalidRequest(errors)
+    return CallerPolicy(
+        channels=tuple(patterns),
+        scopes=frozenset(scopes) if scopes else DEFAULT_SCOPES,
+        max_ttl_seconds=max_ttl,
+        allow_anonymous_viewers=anonymous,
+        namespace=namespace,
+    )
+
+
+def _shown(record: CallerRecord) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "disabledAt": instant(record.disabled_at),
+        "createdAt": instant(record.created_at),
+        "channels": list(record.policy.channels),
+        "scopes": sorted(record.policy.scopes),
+        "maxTtlSeconds": record.policy.max_ttl_seconds,
+        "allowAnonymousViewers": record.policy.allow_anonymous_viewers,
+        "namespace": record.policy.namespace,
+        "keys": [
+            {"id": s.key_id, "createdAt": instant(s.created_at), "expiresAt": instant(s.expires_at)}
+            for s in record.secrets
+        ],
+    }
+
+
+@contextmanager
+def _callers() -> Iterator[CallerStore]:
+    store = store_of(read_settings(os.environ))
+    try:
+        yield store.callers
+    finally:
+        store.close()
