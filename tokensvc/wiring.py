@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tokensvc import rotate
@@ -19,6 +20,7 @@ from tokensvc.adapters.aws import AwsControlPlane, default_region
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, Snapshot
 from tokensvc.core.wrapping import Wrapping
 from tokensvc.errors import FieldError, SettingsError, WrongPassphrase
@@ -27,6 +29,7 @@ from tokensvc.loops.channels import Directory
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.loops.refresh import Refresh
 from tokensvc.loops.runner import Loop
+from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.settings import Settings, require
@@ -110,6 +113,12 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> rotate.World
 def new_key_id() -> str:
     """Our own id of a key pair: 12 random hex digits after a letter, fit for a file name and a tag."""
     return "k" + secrets.token_hex(6)
+
+
+def new_api_key() -> tuple[str, StoredSecret]:
+    """A fresh API key, a public id that finds it and 256 random bits, and what the store keeps of it."""
+    key = f"{KEY_PREFIX}{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+    return key, StoredSecret(key_id_of(key), key_digest(key), datetime.now(UTC), None)
 
 
 def check(settings: Settings) -> None:

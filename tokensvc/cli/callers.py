@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,13 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.cli.screen import AsJson, Yes, confirm, instant, result, table
 from tokensvc.core.policy import ALL_CHANNELS, DEFAULT_SCOPES, CallerPolicy, check_pattern, check_scope
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.ports.callers import CallerRecord, CallerStore, StoredSecret
+from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.settings import read_settings
-from tokensvc.wiring import store_of
+from tokensvc.wiring import new_api_key, store_of
 
 app = typer.Typer(help="Who may ask for tokens.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Letters, digits, dots and dashes; at most 64.")]
@@ -43,9 +41,9 @@ def add(
     """Add a caller and print its API key, once."""
     patterns = [*(channels or ()), *((ALL_CHANNELS,) if all_channels else ())]
     policy = _policy(name, patterns, scope, max_ttl, allow_anonymous_viewers, namespace)
-    key = new_key()
+    key, secret = new_api_key()
     with _callers() as store:
-        record = store.add(name, policy, stored_secret(key))
+        record = store.add(name, policy, secret)
     result(
         {**_shown(record), "apiKey": key},
         as_json,
@@ -77,10 +75,10 @@ def rotate_secret(
     as_json: AsJson = False,
 ) -> None:
     """Print a new API key; the present one goes on for the overlap, any older one ends now."""
-    key = new_key()
+    key, secret = new_api_key()
     until = datetime.now(UTC) + timedelta(seconds=overlap_seconds)
     with _callers() as store:
-        record = store.rotate_secret(name, store.get(name).secrets[0].key_id, stored_secret(key), until)
+        record = store.rotate_secret(name, store.get(name).secrets[0].key_id, secret, until)
     result(
         {**_shown(record), "apiKey": key},
         as_json,
@@ -95,16 +93,6 @@ def disable(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     with _callers() as store:
         record = store.disable(name, datetime.now(UTC))
     result(_shown(record), as_json, f"{name} is disabled.")
-
-
-def new_key() -> str:
-    """A fresh API key: a public id that finds it and 256 random bits."""
-    return f"{KEY_PREFIX}{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
-
-
-def stored_secret(key: str) -> StoredSecret:
-    """What the store keeps of an API key."""
-    return StoredSecret(key_id_of(key), key_digest(key), datetime.now(UTC), None)
 
 
 def _policy(

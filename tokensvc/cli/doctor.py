@@ -18,7 +18,6 @@ from tokensvc.errors import SettingsError, TokensvcError
 from tokensvc.rotate import DEPLOYMENT_TAG, KEY_PAIRS_MAX
 from tokensvc.settings import Settings, read_settings
 
-
 _T = TypeVar("_T")
 
 
@@ -32,7 +31,7 @@ class Finding(NamedTuple):
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at settings, store, vault, IVS and callers; say what is missing and which command mends it. Changes nothing."""
+    """Look at settings, store, vault, IVS and callers; say what is missing and what mends it. Changes nothing."""
     findings = list(_examine())
     data = {
         "well": all(f.well for f in findings),
@@ -79,7 +78,7 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
     yield Finding(
         fits,
         "store",
-        f"answers; deployment {deployment.id}, keys live in: {where}; tokens live at most {deployment.max_ttl_seconds} s",
+        f"answers; deployment {deployment.id}; keys in: {where}; tokens live {deployment.max_ttl_seconds} s at most",
         f"export TOKENSVC_CONTROL_PLANE={deployment.control_plane}, or use another store",
     )
     if settings.max_ttl_seconds not in (None, deployment.max_ttl_seconds):

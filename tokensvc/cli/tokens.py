@@ -26,7 +26,7 @@ def _tokens() -> None:
 
 @app.command()
 def explain(
-    token: Annotated[str, typer.Argument(help="The token; - reads it from standard input.")] = "-",
+    token: Annotated[str, typer.Argument(help="The token; - reads it from standard input.")],
     channel: Annotated[str | None, typer.Option(help="The channel's ARN that is to be played.")] = None,
     origin: Annotated[str | None, typer.Option(help='The Origin header that the player sends; "" for none.')] = None,
     public_key: Annotated[

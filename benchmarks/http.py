@@ -1,0 +1,145 @@
+"""A token over HTTP, beside a bare server and beside what people write: `python -m benchmarks.http [--json]`.
+
+Rules of the file
+- All servers stand on one core and take turns; wrk loads them from the other. Every answer must be a success.
+- A single token's p99 while batches run is measured by a client of its own, one request after another.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks import servers, wrk
+from benchmarks.report import report
+from benchmarks.sign import contenders, rate
+
+ROUNDS = 5
+SECONDS = 3
+CONNECTIONS = 16
+BATCH = 100
+SOAK_TOKENS = 100_000
+TARGETS = {
+    "ours / bare app that only signs": 0.85,
+    "ours / Starlette + PyJWT with PEM": 3.5,
+    "batch of 100, tokens / raw AWS-LC sign": 0.8,
+}
+ASK = {"channelArn": str(servers.CHANNEL), "viewerId": "viewer-0001"}
+
+
+def main() -> None:
+    wrk.needed()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with servers.ours(folder) as ours, servers.peer("bare") as bare, servers.peer("naive") as naive:
+            _measure(folder, ours, bare, naive)
+
+
+def _measure(folder: Path, ours: servers.Ours, bare: str, naive: str) -> None:
+    bearer = {"authorization": f"Bearer {ours.api_key}", "content-type": "application/json"}
+    single = wrk.script(folder, "single", ASK, bearer)
+    batch = wrk.script(folder, "batch", {"asks": [ASK] * BATCH}, bearer)
+    plain = wrk.script(folder, "naive", ASK, {"x-api-key": "bench", "content-type": "application/json"})
+    raw_sign = contenders()["raw AWS-LC sign"]
+    runs: dict[str, list[float]] = {"ours": [], "bare": [], "naive": [], "batch": [], "raw": []}
+    failed = 0
+    for _ in range(ROUNDS):
+        for name, script, url in (
+            ("ours", single, f"{ours.url}/v1/tokens"),
+            ("bare", single, bare),
+            ("naive", plain, f"{naive}/v1/tokens"),
+            ("batch", batch, f"{ours.url}/v1/tokens/batch"),
+        ):
+            run = wrk.run(script, url, seconds=SECONDS, connections=CONNECTIONS if name != "batch" else 4)
+            runs[name].append(run.per_second * (BATCH if name == "batch" else 1))
+            failed += run.failed
+        runs["raw"].append(_on_core(servers.SERVER_CORE, lambda: rate(raw_sign, 1.0)))
+    alone = _single_p99(ours)
+    beside = _beside(lambda: wrk.run(batch, f"{ours.url}/v1/tokens/batch", seconds=6, connections=4), ours)
+    memory = _soak(single, ours)
+    ratios = {
+        "ours / bare app that only signs": _ratio(runs["ours"], runs["bare"]),
+        "ours / Starlette + PyJWT with PEM": _ratio(runs["ours"], runs["naive"]),
+        "batch of 100, tokens / raw AWS-LC sign": _ratio(runs["batch"], runs["raw"]),
+        "memory after 100,000 more tokens / before": memory[1] / memory[0],
+    }
+    figures: dict[str, Any] = {
+        "ours, tokens per second": median(runs["ours"]),
+        "bare, per second": median(runs["bare"]),
+        "Starlette + PyJWT, tokens per second": median(runs["naive"]),
+        "batch of 100, tokens per second": median(runs["batch"]),
+        "raw AWS-LC sign, per second": median(runs["raw"]),
+        "single token p99 alone, ms": alone,
+        "single token p99 while batches run, ms": beside,
+        "worker's memory before, MiB": memory[0] / 1024,
+        "worker's memory after, MiB": memory[1] / 1024,
+        "failed requests": failed,
+    }
+    report("tokens over HTTP", ratios, figures, TARGETS)
+
+
+def _ratio(some: list[float], others: list[float]) -> float:
+    return median(one / other for one, other in zip(some, others, strict=True))
+
+
+def _single_p99(ours: servers.Ours, seconds: float = 5) -> float:
+    """One client, one request after another."""
+    address = urlsplit(ours.url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port)
+    body, headers = json.dumps(ASK), {"authorization": f"Bearer {ours.api_key}"}
+    took: list[float] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.perf_counter()
+        connection.request("POST", "/v1/tokens", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        took.append((time.perf_counter() - began) * 1000)
+        if answer.status != 201:
+            raise SystemExit(f"a single token was answered {answer.status}")
+    connection.close()
+    return quantiles(took, n=100)[98]
+
+
+def _beside(load: Any, ours: servers.Ours) -> float:
+    thread = threading.Thread(target=load)
+    thread.start()
+    time.sleep(0.5)
+    p99 = _single_p99(ours)
+    thread.join()
+    return p99
+
+
+def _soak(single: Path, ours: servers.Ours) -> tuple[int, int]:
+    """The worker's memory in KiB, before and after that many more tokens."""
+    before = _memory_kib(ours.pid)
+    made = 0.0
+    while made < SOAK_TOKENS:
+        made += 5 * wrk.run(single, f"{ours.url}/v1/tokens", seconds=5, connections=CONNECTIONS).per_second
+    return before, _memory_kib(ours.pid)
+
+
+def _memory_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+def _on_core(core: int, act: Any) -> float:
+    here = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        return float(act())
+    finally:
+        os.sched_setaffinity(0, here)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The least that an HTTP server can do and still sign: the ceiling for a token over HTTP."""
+
+from __future__ import annotations
+
+from hashlib import sha384
+from typing import Any
+
+from awscrt.crypto import EC, ECType
+
+from tokensvc.core.es384 import compact, signing_input
+
+_KEY = EC.new_generate(ECType.P_384)
+_SIGNED = signing_input(b'{"aws:channel-arn":"arn:aws:ivs:us-east-1:000000000000:channel/abcdefghijkl","exp":1}')
+_HEADERS = [(b"content-type", b"application/json")]
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Read the body, sign, answer."""
+    if scope["type"] != "http":
+        return
+    await receive()
+    signature = EC.decode_der_signature_to_padded_pair(_KEY.sign(sha384(_SIGNED).digest()), 48)
+    body = b'{"token":"%s"}' % compact(_SIGNED, signature).encode()
+    headers = [*_HEADERS, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 201, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,133 @@
+"""Starts what is measured: our service on a store of its own, and its peers, each pinned to one core.
+
+Rules of the file
+- Ours runs as shipped: `tokensvc serve`, one worker, caller check, metrics, request ids and access lines on.
+- Everything lies in a temporary folder and listens on loopback.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from tokensvc import wiring
+from tokensvc.adapters.sql import migrate
+from tokensvc.core import keypair
+from tokensvc.core.arn import Arn, Place
+from tokensvc.core.policy import CallerPolicy
+from tokensvc.ports.channels import ChannelRecord
+from tokensvc.settings import read_settings
+
+PLACE = Place("000000000000", "us-east-1")
+CHANNEL = Arn(PLACE, "channel", "abcdefghijkl")
+SERVER_CORE = 0
+
+
+class Ours(NamedTuple):
+    """A running service."""
+
+    url: str
+    api_key: str
+    pid: int
+
+
+@contextmanager
+def ours(folder: Path) -> Iterator[Ours]:
+    """Our service, with one channel, one active key and one caller."""
+    port = free_port()
+    environ = os.environ | {
+        "TOKENSVC_CONTROL_PLANE": "local",
+        "TOKENSVC_DATABASE_URL": f"sqlite:///{folder}/store.db",
+        "TOKENSVC_PASSPHRASE": secrets.token_hex(32),
+        "TOKENSVC_VAULT": f"keys:{folder}/keys",
+        "TOKENSVC_PORT": str(port),
+        "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
+        "AWS_ENDPOINT_URL_IVS": "http://127.0.0.1:9",
+    }
+    api_key = _furnish(environ)
+    with (
+        (folder / "access.log").open("w") as log,
+        _running([sys.executable, "-m", "tokensvc", "serve"], environ, log) as p,
+    ):
+        url = f"http://127.0.0.1:{port}"
+        _wait(url + "/readyz")
+        yield Ours(url, api_key, p)
+
+
+@contextmanager
+def peer(module: str) -> Iterator[str]:
+    """A peer under plain uvicorn."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--port", str(port)]
+    command += ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
+    with _running(command, dict(os.environ), None):
+        _wait(f"http://127.0.0.1:{port}/")
+        yield f"http://127.0.0.1:{port}"
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _furnish(environ: dict[str, str]) -> str:
+    settings = read_settings({k: v for k, v in environ.items() if k.startswith("TOKENSVC_")})
+    assert settings.database_url is not None
+    migrate.upgrade(settings.database_url.get_secret_value())
+    store = wiring.store_of(settings)
+    now = datetime.now(UTC)
+    private_key, key_id = keypair.generate(), wiring.new_key_id()
+    public_key = private_key.public_key()
+    store.keys.add(key_id, keypair.fingerprint(public_key), keypair.public_der(public_key), now)
+    wiring.vault_of(settings, wiring.wrapping_of(settings, store)).put(key_id, private_key)
+    store.keys.record_import(key_id, PLACE, str(Arn(PLACE, "playback-key", "abcdefghijkl")), now)
+    store.keys.activate(key_id, PLACE, now, 3600)
+    playback_url = f"https://example.invalid{CHANNEL.playback_path}"
+    store.channels.record([ChannelRecord(str(CHANNEL), playback_url, True, now, 0)])
+    api_key, secret = wiring.new_api_key()
+    store.callers.add("bench", CallerPolicy((str(CHANNEL),)), secret)
+    store.close()
+    return api_key
+
+
+@contextmanager
+def _running(command: list[str], environ: dict[str, str], log: object) -> Iterator[int]:
+    process = subprocess.Popen(
+        command,
+        env=environ,
+        stderr=log,  # type: ignore[call-overload] # an open file or None
+        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+    )
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait(url: str) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit(f"{url} did not answer")

@@ -1,0 +1,58 @@
+"""wrk, driven: one script, one run, its own figures read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+LOAD_CORE = 1
+
+
+class Run(NamedTuple):
+    """What one run of wrk saw."""
+
+    per_second: float
+    p99_ms: float
+    failed: int
+
+
+def needed() -> None:
+    """Leave, saying how to get it, when wrk is missing."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing; `make system-packages` installs it (Debian)")
+
+
+def script(folder: Path, name: str, body: object, headers: dict[str, str]) -> Path:
+    """A wrk script that posts that body."""
+    lines = ['wrk.method = "POST"', f"wrk.body = [==[{json.dumps(body)}]==]"]
+    lines += [f'wrk.headers["{key}"] = "{value}"' for key, value in headers.items()]
+    path = folder / f"{name}.lua"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def run(script_path: Path, url: str, *, seconds: float, connections: int) -> Run:
+    """Load the URL from the other core."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script_path), url]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),
+    )
+    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)
+    per_second = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    if p99 is None or per_second is None:
+        raise SystemExit(f"wrk said something else than expected:\n{done.stdout}{done.stderr}")
+    return Run(
+        float(per_second[1]),
+        float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]],
+        int(failed[1]) if failed else 0,
+    )
