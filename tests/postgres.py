@@ -70,9 +70,9 @@ class PostgresServer:
 
     def initialise(self) -> None:
         """Make the server's directory."""
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
         subprocess.run(
-            [self._binaries / "initdb", "-D", self._room / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-            + ["--no-locale", "--no-sync", "--no-instructions"],
+            [self._binaries / "initdb", "-D", self._room / "data", *options],
             check=True,
             capture_output=True,
             **self._identity,

@@ -1,0 +1,100 @@
+"""Both databases, real: each test that asks for a store gets a new one of its own, on each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.sql.racer import ProcessRacers, Racers, ThreadRacers
+from tests.postgres import PostgresServer, missing, postgres_server
+from tokensvc.adapters.sql import migrate
+from tokensvc.adapters.sql.store import Store, open_store
+
+DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run."""
+    if reason := missing():
+        pytest.skip(reason)
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """A migrated database to copy."""
+    name = postgres.fresh()
+    migrate.upgrade(postgres.url(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file to copy."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite file."""
+    shutil.copyfile(sqlite_template, tmp_path / "store.db")
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """A migrated PostgreSQL database."""
+    name = postgres.fresh(postgres_template)
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(params=DATABASES)
+def store_url(request: pytest.FixtureRequest) -> str:
+    """Where a migrated store is, on each database in turn."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    return url
+
+
+@pytest.fixture(params=DATABASES)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where nobody has made a store yet, on each database in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.fresh()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """An open, migrated store."""
+    opened = open_store(store_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def process_racers() -> Iterator[Racers]:
+    """Two processes that wait to be set against each other."""
+    with ProcessRacers() as racers:
+        yield racers
+
+
+@pytest.fixture(params=["processes", "threads"])
+def racers(request: pytest.FixtureRequest) -> Iterator[Racers]:
+    """Two who do something at the same moment: two processes, then two threads that share one store."""
+    if request.param == "processes":
+        yield request.getfixturevalue("process_racers")
+    else:
+        with ThreadRacers() as threads:
+            yield threads

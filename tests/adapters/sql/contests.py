@@ -1,0 +1,97 @@
+"""What two racers do at the same moment: one function for each compare-and-set of the store."""
+
+from __future__ import annotations
+
+from tests.adapters.sql.samples import AT, HERE, LATER, POLICY, channel, key_arn, secret
+from tokensvc.adapters.sql import migrate
+from tokensvc.adapters.sql.store import Store
+
+BY_URL = frozenset({"upgrade"})
+"""Contests for a store that is not there yet."""
+CHANGES_A_ROUND = 20
+
+
+def upgrade(url: str, who: int, race_round: int) -> str | None:
+    return migrate.upgrade(url)[0]
+
+
+def acquire_lease(store: Store, who: int, race_round: int) -> bool:
+    return store.leases.acquire(f"lease {race_round}", f"holder {who}", 60)
+
+
+def bind_control_plane(store: Store, who: int, race_round: int) -> str | None:
+    return store.deployment.bind(("aws", "local")[who]).control_plane
+
+
+def bind_account(store: Store, who: int, race_round: int) -> str | None:
+    return store.deployment.bind_account(f"00000000000{who}").account
+
+
+def keep_passphrase_check(store: Store, who: int, race_round: int) -> bytes:
+    return store.deployment.keep_passphrase_check(f"check of {who}".encode())
+
+
+def add_subject_key(store: Store, who: int, race_round: int) -> bytes:
+    return store.deployment.add_subject_key(race_round + 1, f"wrapped by {who}".encode()).wrapped
+
+
+def add_caller(store: Store, who: int, race_round: int) -> str:
+    return store.callers.add(f"caller {race_round}", POLICY, secret(f"{race_round} of {who}")).name
+
+
+def rotate_secret(store: Store, who: int, race_round: int) -> str:
+    rotated = store.callers.rotate_secret("backend", f"{race_round}", secret(f"{race_round + 1} of {who}"), LATER)
+    return rotated.secrets[0].key_id
+
+
+def disable_caller(store: Store, who: int, race_round: int) -> bool:
+    return store.callers.disable(f"caller {race_round}", AT).disabled_at == AT
+
+
+def add_key(store: Store, who: int, race_round: int) -> str:
+    return store.keys.add(f"key {race_round} of {who}", "fingerprint", f"public half {race_round}".encode(), AT).id
+
+
+def record_import(store: Store, who: int, race_round: int) -> str:
+    arn = key_arn(f"{race_round}-of-{who}")
+    return store.keys.record_import(f"key {race_round}", HERE, arn, AT).places[0].arn
+
+
+def discard_or_import(store: Store, who: int, race_round: int) -> None:
+    if who == 0:
+        store.keys.discard(f"key {race_round}")
+    else:
+        store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}"), AT)
+
+
+def activate_same(store: Store, who: int, race_round: int) -> str:
+    return store.keys.activate(f"key {race_round}", HERE, AT, 3600).places[0].state
+
+
+def activate_another(store: Store, who: int, race_round: int) -> str:
+    return store.keys.activate(f"key {2 * race_round + who}", HERE, AT, 3600).id
+
+
+def activate_or_retire(store: Store, who: int, race_round: int) -> str:
+    if who == 0:
+        return store.keys.activate(f"key {race_round}", HERE, AT, 3600).places[0].state
+    return store.keys.retire(f"key {race_round}", HERE, AT).places[0].state
+
+
+def activate_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
+    if who == 0:
+        store.keys.activate(f"key {race_round}", HERE, AT, 3600)
+    else:
+        store.deployment.set_max_ttl_seconds(7200 + race_round)
+
+
+def record_channels(store: Store, who: int, race_round: int) -> list[int]:
+    names = (f"c{race_round}x{number}x{who}" for number in range(CHANGES_A_ROUND))
+    return [store.channels.record([channel(name)]) for name in names]
+
+
+def record_same_channels(store: Store, who: int, race_round: int) -> int:
+    """In opposite orders, which would deadlock if each took its rows one by one."""
+    names = [f"c{number}" for number in range(CHANGES_A_ROUND)]
+    url = f"https://example.net/{race_round}/{who}.m3u8"
+    return store.channels.record([channel(name, url=url) for name in (names if who else reversed(names))])

@@ -1,0 +1,40 @@
+"""Values that the store's tests keep, and stores with something in them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core.arn import Place
+from tokensvc.core.policy import CallerPolicy
+from tokensvc.ports.callers import StoredSecret
+from tokensvc.ports.channels import ChannelRecord
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+LATER = AT + timedelta(hours=1)
+HERE = Place(account="123456789012", region="us-east-1")
+THERE = Place(account="123456789012", region="eu-west-1")
+POLICY = CallerPolicy(channels=("*",))
+
+
+def key_arn(key_id: str, place: Place = HERE) -> str:
+    """The ARN that IVS could have given to this key."""
+    return f"arn:aws:ivs:{place.region}:{place.account}:playback-key/{key_id}"
+
+
+def add_key(store: Store, key_id: str, *prepared_in: Place) -> None:
+    """A key pair that IVS holds in these places."""
+    store.keys.add(key_id, f"fingerprint of {key_id}", f"public half of {key_id}".encode(), AT)
+    for place in prepared_in:
+        store.keys.record_import(key_id, place, key_arn(key_id, place), AT)
+
+
+def secret(key_id: str, created_at: datetime = AT) -> StoredSecret:
+    """A caller's key."""
+    return StoredSecret(key_id, f"digest of {key_id}".encode(), created_at, None)
+
+
+def channel(name: str, at: datetime = AT, url: str | None = "https://example.net/a.m3u8") -> ChannelRecord:
+    """What IVS said of a channel."""
+    arn = f"arn:aws:ivs:us-east-1:123456789012:channel/{name}"
+    return ChannelRecord(arn, url, authorized=True, checked_at=at, version=-1)

@@ -1,0 +1,192 @@
+"""Two at the same moment, on both databases, as processes and as threads: one wins, nothing is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.adapters.sql import contests, samples
+from tests.adapters.sql.racer import Outcome, Racers
+from tests.adapters.sql.samples import AT, HERE, POLICY, secret
+from tokensvc.adapters.sql import tables
+from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core.lifecycle import KeyState
+
+ROUNDS = 12
+
+
+class Ring:
+    """A store, and two who race on it."""
+
+    def __init__(self, store: Store, url: str, racers: Racers) -> None:
+        self.store = store
+        self._url = url
+        self._racers = racers
+
+    def race(self, contest: str, race_round: int) -> tuple[Outcome, Outcome]:
+        """One round."""
+        return self._racers.race(self._url, contest, race_round)
+
+    def one_wins(self, contest: str, race_round: int, lost: str) -> Any:
+        """One round in which one racer succeeds and the other ends in that failure; the winner's value."""
+        outcomes = self.race(contest, race_round)
+        assert sorted(str(outcome.failure) for outcome in outcomes) == sorted(["None", lost]), outcomes
+        return next(outcome.value for outcome in outcomes if outcome.failure is None)
+
+    def both(self, contest: str, race_round: int) -> tuple[Any, Any]:
+        """One round in which both succeed; their values."""
+        first, second = self.race(contest, race_round)
+        assert (first.failure, second.failure) == (None, None)
+        return first.value, second.value
+
+    def forget(self, **columns: None) -> None:
+        """Make the deployment forget what it was bound to, for another round."""
+        with writing(self.store.engine) as connection:
+            connection.execute(sa.update(tables.deployment).values(columns))
+
+
+@pytest.fixture
+def ring(store: Store, store_url: str, racers: Racers) -> Ring:
+    return Ring(store, store_url, racers)
+
+
+def test_one_holder_gets_a_lease(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        assert sorted(ring.both("acquire_lease", number)) == [False, True]
+
+
+def test_a_store_is_bound_to_one_control_plane_and_account(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        plane = ring.one_wins("bind_control_plane", number, "ForeignDeployment")
+        account = ring.one_wins("bind_account", number, "ForeignDeployment")
+        kept = ring.store.deployment.read()
+        assert (plane, account) == (kept.control_plane, kept.account)
+        ring.forget(control_plane=None, account=None)
+
+
+def test_both_get_the_one_passphrase_check_that_is_kept(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        first, second = ring.both("keep_passphrase_check", number)
+        assert first == second == ring.store.deployment.read().passphrase_check
+        ring.forget(passphrase_check=None)
+
+
+def test_both_get_the_one_subject_key_that_is_kept(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        first, second = ring.both("add_subject_key", number)
+        assert first == second
+    assert [key.version for key in ring.store.deployment.subject_keys()] == list(range(ROUNDS, 0, -1))
+    assert ring.store.versions.read().deployment == ROUNDS
+
+
+def test_a_callers_name_is_given_once(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        ring.one_wins("add_caller", number, "CallerExists")
+    assert [len(caller.secrets) for caller in ring.store.callers.list()] == [1] * ROUNDS
+    assert ring.store.versions.read().callers == ROUNDS
+
+
+def test_a_secret_has_one_successor(ring: Ring) -> None:
+    """The loser's secret is nowhere, so that no key is printed which does not work."""
+    ring.store.callers.add("backend", POLICY, secret("0"))
+    for number in range(ROUNDS):
+        newest = ring.one_wins("rotate_secret", number, "LostRace")
+        assert [kept.key_id for kept in ring.store.callers.get("backend").secrets] == [newest, f"{number}"]
+        _rename(ring.store, newest, f"{number + 1}")
+
+
+def test_a_caller_is_disabled_once(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        ring.store.callers.add(f"caller {number}", POLICY, secret(f"{number}"))
+        assert ring.both("disable_caller", number) == (True, True)
+    assert ring.store.versions.read().callers == 2 * ROUNDS
+
+
+def test_a_public_half_has_one_record(ring: Ring) -> None:
+    winners = {ring.one_wins("add_key", number, "Conflict") for number in range(ROUNDS)}
+    assert winners == {key.id for key in ring.store.keys.list()}
+
+
+def test_a_key_is_imported_once_in_a_place(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        samples.add_key(ring.store, f"key {number}")
+        arn = ring.one_wins("record_import", number, "LostRace")
+        assert [there.arn for there in ring.store.keys.get(f"key {number}").places] == [arn]
+
+
+def test_a_record_is_discarded_or_imported(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        samples.add_key(ring.store, f"key {number}")
+        discarded, imported = ring.race("discard_or_import", number)
+        assert (discarded.failure, imported.failure) in {("LostRace", None), (None, "KeyNotFound")}
+
+
+def test_two_activations_of_one_key_are_one(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        samples.add_key(ring.store, f"key {number}", HERE)
+        before = ring.store.versions.read().keys
+        assert ring.both("activate_same", number) == (KeyState.ACTIVE, KeyState.ACTIVE)
+        assert ring.store.versions.read().keys == before + 1
+    states = [key.places[0].state for key in ring.store.keys.list()]
+    assert sorted(states) == [KeyState.ACTIVE] + [KeyState.RETIRING] * (ROUNDS - 1)
+
+
+def test_activations_of_two_keys_leave_one_active(ring: Ring) -> None:
+    """One after the other, so the later of them retires the earlier."""
+    for number in range(ROUNDS):
+        samples.add_key(ring.store, f"key {2 * number}", HERE)
+        samples.add_key(ring.store, f"key {2 * number + 1}", HERE)
+        ring.both("activate_another", number)
+        states = [key.places[0].state for key in ring.store.keys.list()]
+        assert sorted(states) == [KeyState.ACTIVE] + [KeyState.RETIRING] * (len(states) - 1)
+
+
+def test_a_prepared_key_is_activated_or_retired(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        samples.add_key(ring.store, f"key {number}", HERE)
+        state = ring.one_wins("activate_or_retire", number, "LostRace")
+        assert ring.store.keys.get(f"key {number}").places[0].state == state
+
+
+def test_no_active_key_misses_a_raised_ceiling(ring: Ring) -> None:
+    """Whichever comes first, the key's longest life covers every token that the new ceiling allows."""
+    for number in range(ROUNDS):
+        samples.add_key(ring.store, f"key {number}", HERE)
+        ring.both("activate_or_raise_ceiling", number)
+        assert ring.store.keys.get(f"key {number}").places[0].longest_ttl_seconds == 7200 + number
+
+
+def test_change_numbers_are_neither_lost_nor_given_twice(ring: Ring) -> None:
+    for number in range(3):
+        first, second = ring.both("record_channels", number)
+        assert first == sorted(first)
+        assert second == sorted(second)
+        begin = 2 * number * contests.CHANGES_A_ROUND
+        assert sorted(first + second) == list(range(begin + 1, begin + 2 * contests.CHANGES_A_ROUND + 1))
+
+
+def test_a_reader_that_saw_a_number_sees_every_change_up_to_it(ring: Ring) -> None:
+    """Numbers become visible in order, so that whoever asks for what came after one misses nothing."""
+    seen: list[int] = []
+    number = 0
+    while len(seen) < 4 * contests.CHANGES_A_ROUND:
+        if len(seen) == number * contests.CHANGES_A_ROUND:
+            number += 2
+            ring.race("record_channels", number)
+        seen += [row.version for row in ring.store.channels.changed_since(seen[-1] if seen else 0, 7)]
+        assert seen == list(range(1, len(seen) + 1))
+
+
+def test_the_same_channels_in_opposite_orders_do_not_deadlock(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        numbers = ring.both("record_same_channels", number)
+        assert {row.version for row in ring.store.channels.changed_since(0, 1)} == {max(numbers)}
+
+
+def _rename(store: Store, key_id: str, to: str) -> None:
+    with writing(store.engine) as connection:
+        secrets = tables.caller_secrets
+        connection.execute(sa.update(secrets).where(secrets.c.key_id == key_id).values(key_id=to, created_at=AT))
