@@ -1,0 +1,111 @@
+"""Contract of `ChannelStore`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.adapters.sql.samples import AT, LATER, channel
+from tokensvc.adapters.sql.store import Store
+from tokensvc.ports.channels import ChannelRecord
+
+
+def everything(store: Store, limit: int = 1000) -> list[ChannelRecord]:
+    """All rows, page by page, as a worker reads them."""
+    rows: list[ChannelRecord] = []
+    while page := store.channels.changed_since(rows[-1].version if rows else 0, limit):
+        rows += page
+    return rows
+
+
+def test_what_was_said_is_known(store: Store) -> None:
+    said = [channel("a"), channel("gone", url=None), channel("open")._replace(authorized=False)]
+    assert store.channels.record(said) == 1
+    known = store.channels.get([row.arn for row in said] + [channel("unknown").arn])
+    assert sorted(known) == sorted(row._replace(version=1) for row in said)
+
+
+def test_all_rows_of_one_call_share_one_number(store: Store) -> None:
+    assert store.channels.record([channel("a"), channel("b")]) == 1
+    assert store.channels.record([channel("c")]) == 2
+    assert [(row.arn[-1], row.version) for row in everything(store)] == [("a", 1), ("b", 1), ("c", 2)]
+
+
+def test_a_row_that_says_the_same_keeps_its_number(store: Store) -> None:
+    store.channels.record([channel("a"), channel("b")])
+    assert store.channels.record([channel("a", LATER), channel("b", LATER, url="https://example.net/new")]) == 2
+    same, new = sorted(store.channels.get([channel("a").arn, channel("b").arn]))
+    assert (same.version, same.checked_at) == (1, LATER)
+    assert (new.version, new.playback_url) == (2, "https://example.net/new")
+
+
+def test_when_nothing_changed_the_number_stays(store: Store) -> None:
+    store.channels.record([channel("a")])
+    assert store.channels.record([channel("a", LATER)]) == 1
+    assert store.channels.record([]) == 1
+
+
+def test_an_answer_that_was_overtaken_changes_nothing(store: Store) -> None:
+    """Two machines ask IVS; what the earlier one heard arrives last."""
+    store.channels.record([channel("a", LATER, url=None)])
+    assert store.channels.record([channel("a", AT)]) == 1
+    assert store.channels.get([channel("a").arn]) == [channel("a", LATER, url=None)._replace(version=1)]
+
+
+def test_of_one_channel_twice_the_later_answer_counts(store: Store) -> None:
+    store.channels.record([channel("a", LATER, url=None), channel("a", AT)])
+    assert store.channels.get([channel("a").arn]) == [channel("a", LATER, url=None)._replace(version=1)]
+
+
+def test_a_channel_may_go_and_come_back(store: Store) -> None:
+    for number, url in enumerate([None, "https://example.net/a", None], 1):
+        at = AT + timedelta(hours=number)
+        assert store.channels.record([channel("a", at, url=url)]) == number
+        assert store.channels.get([channel("a").arn])[0].playback_url == url
+
+
+def test_a_page_never_cuts_a_number_in_two(store: Store) -> None:
+    """The next page begins after the last number seen, so the rest of it would never be read."""
+    store.channels.record([channel(f"a{number}") for number in range(7)])
+    store.channels.record([channel("b")])
+    assert [row.version for row in store.channels.changed_since(0, 3)] == [1] * 7
+    assert [row.version for row in store.channels.changed_since(1, 3)] == [2]
+    assert store.channels.changed_since(2, 3) == []
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(st.lists(st.integers(0, 20), max_size=8), max_size=6), limit=st.integers(1, 10))
+def test_paging_misses_no_row_and_shows_none_twice(store: Store, calls: list[list[int]], limit: int) -> None:
+    began_at = max((row.checked_at for row in everything(store)), default=AT)
+    for number, names in enumerate(calls, 1):
+        at = began_at + timedelta(seconds=number)
+        url = f"https://example.net/{at.isoformat()}"
+        store.channels.record([channel(f"x{name}", at, url=url) for name in names])
+    paged = everything(store, limit)
+    assert paged == everything(store)
+    assert len({row.arn for row in paged}) == len(paged)
+    assert {row.arn for row in paged} >= {channel(f"x{name}").arn for names in calls for name in names}
+
+
+def test_many_channels_at_once(store: Store) -> None:
+    rows = [channel(f"c{number:04}") for number in range(1_100)]
+    store.channels.record(rows)
+    assert len(store.channels.get([row.arn for row in rows])) == len(rows)
+    assert len(everything(store, 100)) == len(rows)
+
+
+def test_channels_that_exist_are_due_longest_ago_first(store: Store) -> None:
+    hours = {"late": 3, "early": 1, "middle": 2}
+    store.channels.record([channel(name, AT + timedelta(hours=hour)) for name, hour in hours.items()])
+    store.channels.record([channel("gone", AT, url=None)])
+    due = store.channels.due(AT + timedelta(hours=3), 10)
+    assert due == [channel("early").arn, channel("middle").arn]
+    assert store.channels.due(AT + timedelta(hours=3), 1) == [channel("early").arn]
+
+
+def test_a_channel_that_was_checked_again_is_no_longer_due(store: Store) -> None:
+    store.channels.record([channel("a")])
+    store.channels.record([channel("a", LATER)])
+    assert store.channels.due(LATER, 10) == []

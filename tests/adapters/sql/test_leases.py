@@ -1,0 +1,67 @@
+"""Contract of `Leases`."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from tokensvc.adapters.sql import tables
+from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.store import Store
+
+
+def expire(store: Store) -> None:
+    """Let every lease end now."""
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(tables.leases).values(expires_at=store.versions.read().now))
+
+
+def test_a_free_lease_is_granted(store: Store) -> None:
+    assert store.leases.acquire("rotation", "a", 60)
+
+
+def test_another_waits_until_it_ends(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 60)
+    assert not store.leases.acquire("rotation", "b", 60)
+    expire(store)
+    assert store.leases.acquire("rotation", "b", 60)
+    assert not store.leases.acquire("rotation", "a", 60)
+
+
+def test_a_lease_of_no_length_has_ended(store: Store) -> None:
+    assert store.leases.acquire("rotation", "a", 0)
+    assert store.leases.acquire("rotation", "b", 60)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 60, 86_400.25])
+def test_a_lease_runs_on_the_stores_clock(store: Store, seconds: float) -> None:
+    before = store.versions.read().now
+    store.leases.acquire("rotation", "a", seconds)
+    after = store.versions.read().now
+    with reading(store.engine) as connection:
+        expires_at = connection.execute(sa.select(tables.leases.c.expires_at)).scalar_one()
+    assert before + seconds - 0.01 <= expires_at <= after + seconds + 0.01
+
+
+def test_the_holder_prolongs_it(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 0)
+    assert store.leases.acquire("rotation", "a", 60)
+    assert not store.leases.acquire("rotation", "b", 60)
+
+
+def test_leases_are_apart(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 60)
+    assert store.leases.acquire("channels", "b", 60)
+
+
+def test_the_holder_gives_it_up(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 60)
+    store.leases.release("rotation", "a")
+    assert store.leases.acquire("rotation", "b", 60)
+
+
+def test_nobody_gives_up_what_another_holds(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 60)
+    store.leases.release("rotation", "b")
+    store.leases.release("never was", "b")
+    assert not store.leases.acquire("rotation", "b", 60)

@@ -1,0 +1,76 @@
+"""Contract of `Versions`."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from tests.adapters.sql import samples
+from tests.adapters.sql.samples import AT, HERE, LATER, POLICY, channel, secret
+from tokensvc.adapters.sql import tables
+from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.store import Store
+from tokensvc.errors import StoreUnfit
+
+
+def test_a_new_store_has_changed_nothing(store: Store) -> None:
+    assert store.versions.read()[1:] == (0, 0, 0, 0)
+
+
+def test_now_is_the_clock_in_unix_seconds(store: Store) -> None:
+    before = time.time()
+    now = store.versions.read().now
+    assert before - 0.01 <= now <= time.time() + 0.01
+
+
+def test_each_change_raises_its_own_number_by_one(store: Store) -> None:
+    samples.add_key(store, "k1", HERE)
+    assert store.versions.read()[1:] == (0, 2, 0, 0)
+    store.callers.add("backend", POLICY, secret("s1"))
+    assert store.versions.read()[1:] == (0, 2, 1, 0)
+    store.channels.record([channel("a"), channel("b")])
+    assert store.versions.read()[1:] == (0, 2, 1, 1)
+    store.deployment.bind("local")
+    assert store.versions.read()[1:] == (1, 2, 1, 1)
+
+
+def test_what_changes_nothing_raises_nothing(store: Store) -> None:
+    """A number that rises makes every worker read."""
+    samples.add_key(store, "k1", HERE)
+    store.keys.activate("k1", HERE, AT, 3600)
+    store.callers.add("backend", POLICY, secret("s1"))
+    store.callers.disable("backend", AT)
+    store.channels.record([channel("a")])
+    store.deployment.bind("local")
+    store.deployment.keep_passphrase_check(b"check")
+    store.deployment.add_subject_key(1, b"wrapped")
+    before = store.versions.read()[1:]
+    store.keys.record_import("k1", HERE, samples.key_arn("k1"), LATER)
+    store.keys.activate("k1", HERE, LATER, 3600)
+    store.keys.discard("never was")
+    store.callers.disable("backend", LATER)
+    store.channels.record([channel("a", LATER)])
+    store.channels.record([])
+    store.deployment.bind("local")
+    store.deployment.keep_passphrase_check(b"another")
+    store.deployment.add_subject_key(1, b"another")
+    store.deployment.set_max_ttl_seconds(3600)
+    assert store.versions.read()[1:] == before
+
+
+def test_a_change_that_failed_raises_nothing(store: Store) -> None:
+    with pytest.raises(RuntimeError), writing(store.engine) as connection:
+        connection.execute(sa.update(tables.versions).values(n=99))
+        raise RuntimeError
+    assert store.versions.read()[1:] == (0, 0, 0, 0)
+
+
+def test_a_store_that_does_not_count_is_unfit(store: Store) -> None:
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(tables.versions).where(tables.versions.c.name == "keys"))
+    with pytest.raises(StoreUnfit, match="db upgrade"):
+        store.versions.read()
+    with pytest.raises(StoreUnfit, match="db upgrade"):
+        samples.add_key(store, "k1")
