@@ -7,16 +7,18 @@ Rules of the room
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
-import click
 import orjson
 import typer
 
 from tokensvc import __version__
-from tokensvc.cli import callers, db, demo, doctor, ivs, keys, serve, settings, tokens
+from tokensvc.cli import callers, db, ivs, keys, tokens
+from tokensvc.cli.demo import demo
+from tokensvc.cli.doctor import doctor
+from tokensvc.cli.serve import serve
+from tokensvc.cli.settings import settings
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
 app = typer.Typer(
@@ -26,12 +28,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("demo")(demo.demo)
-app.command("serve")(serve.serve)
+app.command("demo")(demo)
+app.command("serve")(serve)
 app.add_typer(ivs.app, name="ivs")
 app.add_typer(db.app, name="db")
-app.command("doctor")(doctor.doctor)
-app.command("settings")(settings.settings)
+app.command("doctor")(doctor)
+app.command("settings")(settings)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(callers.app, name="callers")
@@ -55,19 +57,9 @@ def _options(
 def main() -> None:
     """Run the command line and leave with its exit code."""
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(1)
-    except click.ClickException as misuse:
-        misuse.show()
-        sys.exit(2)
-    except BrokenPipeError:
-        # whoever read our output has gone; Python would fail again on flushing it at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        app()
     except TokensvcError as failure:
         sys.exit(_refuse(failure))
-    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _refuse(failure: TokensvcError) -> int:

@@ -1,0 +1,184 @@
+"""`tokensvc demo`: the service, the local IVS and its edge in one process, furnished and ready to be tried.
+
+Rules of the file
+- It is the only command that chooses the local control plane by itself, and it never reaches AWS: endpoint, region and
+  credentials are set here over whatever the shell has.
+- Private keys lie in `keys/`, everything else in `.demo/`. A second start finds its state again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from starlette.routing import Mount
+
+from tokensvc import wiring
+from tokensvc.adapters.logs import configure
+from tokensvc.adapters.sql import migrate
+from tokensvc.app import Application, build
+from tokensvc.cli.facts import write_facts, write_private
+from tokensvc.cli.furnish import Furniture, furnish
+from tokensvc.cli.local import Running, listen, local_ivs
+from tokensvc.cli.screen import progress
+from tokensvc.errors import TokensvcError
+from tokensvc.settings import read_settings
+from tokensvc.web.local import DEFAULT_CREDENTIALS
+from tokensvc.web.server import Server, make_server
+
+REGION = "us-east-1"
+FOLDER = Path(".demo")
+_UNSET = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+)
+
+
+def demo(port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080) -> None:
+    """Start everything embedded, with a channel, a key and a caller, and print four commands to try."""
+    configure("console")
+    FOLDER.mkdir(mode=0o700, exist_ok=True)
+    listener = listen("--port", "127.0.0.1", port)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    environ = _environ(url)
+    _take_over(environ)
+    settings = read_settings(_settings_in(environ))
+    migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
+    with local_ivs(
+        FOLDER / "local-ivs.db", DEFAULT_CREDENTIALS, prefix="/ivs", public_url=None, management_port=0
+    ) as running:
+        parts = wiring.assemble(settings)
+        application = build(
+            parts, beside=[Mount("/ivs", app=running.parts.api), Mount("/api/video", app=running.parts.edge)]
+        )
+        try:
+            _serve(application, listener, url, environ, running)
+        finally:
+            parts.store.close()
+
+
+def _serve(
+    application: Application, listener: socket.socket, url: str, environ: Mapping[str, str], running: Running
+) -> None:
+    server = make_server(application.asgi, application.readiness.drain, delay_seconds=0)
+    failures: list[TokensvcError] = []
+    guide = threading.Thread(target=_guide, args=(server, url, environ, running, failures), name="guide", daemon=True)
+    guide.start()
+    try:
+        server.run([listener])
+    finally:
+        (FOLDER / "demo.json").unlink(missing_ok=True)
+    if failures:
+        raise failures[0]
+
+
+def _guide(
+    server: Server, url: str, environ: Mapping[str, str], running: Running, failures: list[TokensvcError]
+) -> None:
+    """Once the server answers: furnish, write down how to reach it, print what to try."""
+    while not server.started:
+        if server.should_exit:
+            return
+        threading.Event().wait(0.02)
+    try:
+        furniture = furnish(_settings_in(environ), REGION, progress)
+    except TokensvcError as failure:
+        failures.append(failure)
+        server.should_exit = True
+        return
+    write_private(FOLDER / "env", _shell(environ).encode())
+    write_facts(
+        FOLDER / "demo.json",
+        {
+            "url": url,
+            "ivsEndpoint": f"{url}/ivs",
+            "managementUrl": running.management_url,
+            "region": REGION,
+            "accessKeyId": environ["AWS_ACCESS_KEY_ID"],
+            "secretAccessKey": environ["AWS_SECRET_ACCESS_KEY"],
+            "apiKey": furniture.api_key,
+            "channelArn": furniture.channel_arn,
+            "playbackUrl": furniture.playback_url,
+        },
+    )
+    typer.echo(_commands(url, furniture))
+
+
+def _environ(url: str) -> dict[str, str]:
+    """What the demo runs with, and what `. .demo/env` gives to a shell."""
+    here = Path.cwd()
+    passphrase = here / FOLDER / "passphrase"
+    if not passphrase.exists():
+        write_private(passphrase, secrets.token_hex(32).encode())
+    key_id, secret = next(iter(DEFAULT_CREDENTIALS.items()))
+    return {
+        "TOKENSVC_CONTROL_PLANE": "local",
+        "TOKENSVC_DATABASE_URL": f"sqlite:///{here / FOLDER / 'tokensvc.db'}",
+        "TOKENSVC_PASSPHRASE_FILE": str(passphrase),
+        "TOKENSVC_VAULT": f"keys:{here / 'keys'}",
+        "TOKENSVC_KEY_LEAD_SECONDS": "2",
+        "TOKENSVC_PORT": url.rpartition(":")[2],
+        "TOKENSVC_LOG_FORMAT": "console",
+        "TOKENSVC_ACCESS_LOG": "false",
+        "AWS_ACCESS_KEY_ID": key_id,
+        "AWS_SECRET_ACCESS_KEY": secret.secret_access_key,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL_IVS": f"{url}/ivs",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+
+
+def _settings_in(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith("TOKENSVC_")}
+
+
+def _take_over(environ: Mapping[str, str]) -> None:
+    """Make boto3, in this process, see the local IVS and nothing else."""
+    for name in _UNSET:
+        os.environ.pop(name, None)
+    os.environ.update({name: value for name, value in environ.items() if not name.startswith("TOKENSVC_")})
+
+
+def _shell(environ: Mapping[str, str]) -> str:
+    lines = ["# Read by a shell: `. .demo/env`. Every tokensvc and aws command in it then acts on the demo."]
+    lines += [f"unset {name}" for name in _UNSET]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in environ.items()]
+    lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+    return "\n".join(lines) + "\n"
+
+
+def _commands(url: str, furniture: Furniture) -> str:
+    ask = (
+        f"curl -s {url}/v1/tokens -H 'authorization: Bearer {furniture.api_key}' "
+        f"""-d '{{"channelArn":"{furniture.channel_arn}","viewerId":"ada"}}'"""
+    )
+    playback_url = f"""{ask} | python3 -c 'import json,sys; print(json.load(sys.stdin)["playbackUrl"])'"""
+    return f"""
+The demo runs at {url}; Ctrl-C ends it. In another shell, in this folder:
+
+# 1. ask for a token
+{ask}
+
+# 2. open its playback URL: the local edge admits it
+curl -si "$({playback_url})"
+
+# 3. open it with a tampered token: IVS's own 403
+curl -si "$({playback_url} | sed 's/....$/AAAA/')"
+
+# 4. rotate the key; tokens of the one before it go on being admitted
+. .demo/env && tokensvc keys rotate
+"""

@@ -1,0 +1,23 @@
+"""Files that say how to reach what runs: complete or absent, readable by their owner alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+
+def write_facts(path: Path, facts: Mapping[str, str]) -> None:
+    """Write facts as JSON, in one step."""
+    write_private(path, orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file of mode 0600 in one step: a reader sees the old one or the new one, never half."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    unfinished.replace(path)

@@ -1,0 +1,63 @@
+"""Puts into a fresh demo what a newcomer needs: a private channel, a signing key, a caller.
+
+Rules of the file
+- Everything goes the way a user's would: the channel by boto3, the key by the lifecycle, the caller by the store.
+- What is there already is found again, but for the API key: only its digest is kept, so each start makes a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from tokensvc import rotate, wiring
+from tokensvc.adapters.aws import AwsControlPlane
+from tokensvc.core.arn import parse_arn
+from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.policy import ALL_CHANNELS, CallerPolicy
+from tokensvc.errors import CallerNotFound
+from tokensvc.settings import read_settings
+
+CHANNEL_NAME = "demo"
+CALLER_NAME = "demo"
+
+
+class Furniture(NamedTuple):
+    """What is there now."""
+
+    channel_arn: str
+    playback_url: str
+    api_key: str
+
+
+def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], None]) -> Furniture:
+    """Make or find everything. Raises TokensvcError."""
+    settings = read_settings(environ)
+    channel = _channel(region)
+    world = wiring.key_world(settings, report)
+    place = parse_arn(channel["arn"], "channel").place
+    if not any(t.place == place and t.state is KeyState.ACTIVE for r in world.keys.list() for t in r.places):
+        rotate.generate(world, [region], wiring.pace_of(settings))
+    store = wiring.store_of(settings)
+    try:
+        api_key, secret = wiring.new_api_key()
+        try:
+            present = store.callers.get(CALLER_NAME)
+            store.callers.rotate_secret(CALLER_NAME, present.secrets[0].key_id, secret, datetime.now(UTC))
+        except CallerNotFound:
+            store.callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), allow_anonymous_viewers=True), secret)
+    finally:
+        store.close()
+    return Furniture(channel["arn"], channel["playbackUrl"], api_key)
+
+
+def _channel(region: str) -> Mapping[str, str]:
+    control_plane = AwsControlPlane(lambda _operation, _code: None)
+    found = control_plane.call(region, "ListChannels", {"filterByName": CHANNEL_NAME})["channels"]
+    if found:
+        answer = control_plane.call(region, "GetChannel", {"arn": found[0]["arn"]})
+    else:
+        answer = control_plane.call(region, "CreateChannel", {"name": CHANNEL_NAME, "authorized": True})
+    channel: Mapping[str, str] = answer["channel"]
+    return channel

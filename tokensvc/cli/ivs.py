@@ -1,0 +1,85 @@
+"""`tokensvc ivs serve`: the local IVS alone."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokensvc.adapters.logs import configure
+from tokensvc.cli.facts import write_facts
+from tokensvc.cli.local import listen, local_ivs
+from tokensvc.cli.screen import progress
+from tokensvc.errors import FieldError, SettingsError
+from tokensvc.ivs.sigv4 import Secret, read_access_key
+from tokensvc.web.local import DEFAULT_CREDENTIALS
+from tokensvc.web.server import make_server
+
+app = typer.Typer(help="The local IVS.", no_args_is_help=True)
+REGION = "us-east-1"
+
+
+@app.callback()
+def _ivs() -> None:
+    pass
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 4599,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told.")] = "127.0.0.1",
+    access_key: Annotated[
+        list[str] | None, typer.Option(help="ID:SECRET:ACCOUNT, beside test:test:000000000000; may be repeated.")
+    ] = None,
+    public_url: Annotated[
+        str | None, typer.Option(help="What playback URLs begin with; else the Host that the caller used.")
+    ] = None,
+    database: Annotated[Path, typer.Option(help="Its own database, a SQLite file.")] = Path(".local-ivs.db"),
+    memory: Annotated[bool, typer.Option("--memory", help="Keep nothing; no database file.")] = False,
+    facts: Annotated[Path | None, typer.Option(help="Write how to reach it to this file, when ready.")] = None,
+    management_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
+) -> None:
+    """Serve the local IVS: its API at the root, the playback edge beside it. It is not AWS."""
+    configure("console")
+    credentials = {**DEFAULT_CREDENTIALS, **dict(map(_credential, access_key or ()))}
+    listener = listen("--port", host, port)
+    bound_host, bound_port = listener.getsockname()[:2]
+    with local_ivs(
+        None if memory else database, credentials, prefix="", public_url=public_url, management_port=management_port
+    ) as running:
+        server = make_server(running.parts.site, lambda: None, delay_seconds=0)
+        url = f"http://{_spelled(bound_host)}:{bound_port}"
+        progress(f"Endpoint {url}, region {REGION}, access key test, secret test. Managed at {running.management_url}")
+        if facts is not None:
+            key_id, secret = next(iter(credentials.items()))
+            write_facts(
+                facts,
+                {
+                    "ivsEndpoint": url,
+                    "managementUrl": running.management_url,
+                    "region": REGION,
+                    "accessKeyId": key_id,
+                    "secretAccessKey": secret.secret_access_key,
+                },
+            )
+        try:
+            server.run([listener])
+        finally:
+            if facts is not None:
+                facts.unlink(missing_ok=True)
+
+
+def _credential(text: str) -> tuple[str, Secret]:
+    try:
+        return read_access_key(text)
+    except ValueError as rule:
+        raise SettingsError([FieldError("--access-key", str(rule))]) from None
+
+
+def _spelled(host: str) -> str:
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        return "127.0.0.1"
+    return f"[{host}]" if address.version == 6 else host

@@ -1,0 +1,70 @@
+"""The local IVS as `demo` and `ivs serve` start it.
+
+Rules of the file
+- Its database is its own, never the service's. Its management listener is always on loopback.
+- It says on every start that it is not AWS.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tokensvc.adapters.clock import SystemClock
+from tokensvc.adapters.sql.local_ivs import LocalIvsResources
+from tokensvc.cli.screen import progress
+from tokensvc.errors import FieldError, SettingsError
+from tokensvc.ivs.clock import AdvanceableClock
+from tokensvc.ivs.sigv4 import Credentials
+from tokensvc.web.local import NOT_AWS, LocalIvsParts, LocalIvsSettings, build
+from tokensvc.web.server import make_server
+
+
+class Running(NamedTuple):
+    """A local IVS that is ready to be mounted, and where it is managed."""
+
+    parts: LocalIvsParts
+    management_url: str
+
+
+@contextmanager
+def local_ivs(
+    database: Path | None,
+    credentials: Credentials,
+    *,
+    prefix: str,
+    public_url: str | None,
+    management_port: int,
+) -> Iterator[Running]:
+    """Open the local IVS, in memory when there is no database file, and serve its management listener meanwhile."""
+    progress(NOT_AWS)
+    resources = LocalIvsResources(str(database) if database else ":memory:")
+    settings = LocalIvsSettings(credentials, prefix, public_url)
+    parts = build(resources, settings, AdvanceableClock(SystemClock()))
+    listener = listen("--management-port", "127.0.0.1", management_port)
+    server = make_server(parts.management, lambda: None, delay_seconds=0)
+    thread = threading.Thread(target=server.run, args=([listener],), name="management", daemon=True)
+    thread.start()
+    try:
+        yield Running(parts, f"http://127.0.0.1:{listener.getsockname()[1]}")
+    finally:
+        server.should_exit = True
+        thread.join(5)
+        resources.close()
+
+
+def listen(option: str, host: str, port: int) -> socket.socket:
+    """A bound listener. Raises SettingsError naming the option when the port is taken."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as problem:
+        listener.close()
+        raise SettingsError([FieldError(option, f"cannot listen on {host}:{port}: {problem.strerror}")]) from None
+    listener.listen(2048)
+    return listener
