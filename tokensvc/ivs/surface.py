@@ -70,7 +70,6 @@ COMMON_ERRORS: dict[str, int] = {
     "IncompleteSignature": 403,
     "UnrecognizedClientException": 403,
     "RequestEntityTooLargeException": 413,
-    "ServiceUnavailable": 503,
     "UnknownOperationException": 404,
     # INFERRED: what API Gateway says, in front of which IVS seems to stand.
     "InvalidSignatureException": 403,
@@ -78,7 +77,7 @@ COMMON_ERRORS: dict[str, int] = {
     # Ours alone.
     "NotImplementedException": 501,
 }
-"""Statuses of errors that the model does not hold. Where both name one, the model is right."""
+"""Statuses of errors that the model does not hold."""
 
 
 @cache

@@ -1,0 +1,72 @@
+"""What tests of the local IVS set up: a place, a clock, chance that can be foretold, keys, and a look at all state."""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tokensvc.adapters.sql.local_ivs import LocalIvsResources
+from tokensvc.core.arn import Place
+from tokensvc.core.keypair import public_pem
+from tokensvc.ivs import surface
+from tokensvc.ivs.identity import Token
+from tokensvc.ivs.kinds import KINDS
+
+HERE = Place("000000000000", "us-west-2")
+OTHER_REGION = Place("000000000000", "eu-west-1")
+OTHER_ACCOUNT = Place("111122223333", "us-west-2")
+START = 1_800_000_000.0
+
+
+class StandingClock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.at = START
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+def counting_token() -> Token:
+    """Never the same twice, always the same in each run."""
+    numbers = itertools.count(1)
+
+    def token(alphabet: str, length: int) -> str:
+        number, drawn = next(numbers), ""
+        for _ in range(length):
+            number, digit = divmod(number, len(alphabet))
+            drawn = alphabet[digit] + drawn
+        return drawn
+
+    return token
+
+
+@lru_cache(maxsize=64)
+def private_key(number: int) -> ec.EllipticCurvePrivateKey:
+    """A P-384 key, the same for the same number."""
+    return ec.derive_private_key(number + 1000, ec.SECP384R1())
+
+
+def pem(number: int) -> str:
+    """The public half of a key."""
+    return public_pem(private_key(number).public_key())
+
+
+def everything(resources: LocalIvsResources, *places: Place) -> list[Any]:
+    """All that is kept, to see that nothing changed."""
+    with resources.begin(write=False) as transaction:
+        return [
+            transaction.page(place, kind, after=0, limit=10_000)
+            for place in places or (HERE)
+            for kind in (*KINDS, "single-use")
+        ]
+
+
+OPERATIONS = sorted(surface.load().operations)

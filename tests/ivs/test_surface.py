@@ -1,0 +1,34 @@
+"""What is served is written down, and is the whole model."""
+
+from __future__ import annotations
+
+from botocore.loaders import Loader
+
+from tests.ivs.stage import OPERATIONS
+from tokensvc.ivs.embedded import HANDLERS
+from tokensvc.ivs.model import Model
+from tokensvc.ivs.surface import COMMON_ERRORS, NOT_YET, PATCHES, SERVED, SERVICE, status_of
+
+
+def test_served_and_not_yet_are_the_models_operations() -> None:
+    """Fails, naming it, when AWS's model gains or loses an operation."""
+    assert set(OPERATIONS) == SERVED | NOT_YET
+    assert set() == SERVED & NOT_YET
+
+
+def test_what_is_served_has_a_handler_and_nothing_else_has() -> None:
+    assert set(HANDLERS) == SERVED
+
+
+def test_every_correction_is_still_needed() -> None:
+    published = Loader().load_service_model(SERVICE, "service-2")["shapes"]
+    for patch in PATCHES:
+        assert published[patch.shape][patch.key] == patch.published
+        assert patch.reason
+
+
+def test_every_error_has_one_status(model: Model) -> None:
+    assert set() == COMMON_ERRORS.keys() & model.error_status.keys()
+    for operation in model.operations.values():
+        for code in operation.errors:
+            assert 400 <= status_of(model, code) <= 503

@@ -1,0 +1,117 @@
+"""The gate: who may have a channel's multivariant playlist.
+
+Rules of the file
+- `core/playback.py` decides about tokens; here it is given what IVS knows: the key pairs that were imported in the
+  channel's account and region, the Origin header, and which single uses were spent.
+- A public channel needs no token. INFERRED: it ignores one that is sent.
+- INFERRED: whether one may watch comes first, whether there is something to watch second. A channel that does not exist
+  has nothing to protect, so it is simply not found.
+- CORS: without strict enforcement the token's origins bind browsers alone (IVS user guide, "Generate and Sign Playback
+  Tokens"), so a player elsewhere is answered 200 without Access-Control-Allow-Origin (INFERRED). A 403 may be read
+  by any origin, since players in browsers are documented to see it; a 404 by none (observed).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tokensvc.core import claims
+from tokensvc.core.arn import Arn
+from tokensvc.core.keypair import PublicKey
+from tokensvc.core.origins import matches, split_origins
+from tokensvc.core.playback import judge
+from tokensvc.core.verdict import Attempt, Outcome, Verdict
+from tokensvc.edge import playlist, refusals
+from tokensvc.edge.single_use import SingleUses
+from tokensvc.ivs.identity import ALPHANUMERIC, Token
+from tokensvc.ivs.key_pairs import public_key
+from tokensvc.ports.resources import Resources
+
+SESSION_ID_CHARS = 32
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+_ACAO = "access-control-allow-origin"
+
+
+class Visit(NamedTuple):
+    """A player at the gate."""
+
+    channel: Arn
+    path: str
+    query: str
+    """As it was sent, undecoded."""
+    origin: str
+    """The Origin header; "" when none was sent."""
+    base_url: str
+    """Where this edge was reached; variant URLs begin with it."""
+    is_get: bool = True
+    """Only a GET spends a single use."""
+
+
+class Answer(NamedTuple):
+    """What the player gets."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Gate:
+    """Lets players in, or not."""
+
+    def __init__(self, resources: Resources, token: Token) -> None:
+        self._resources = resources
+        self._token = token
+        self._single_uses = SingleUses(resources)
+
+    def admit(self, visit: Visit, now: float) -> Answer:
+        """The playlist, a 403 or a 404."""
+        with self._resources.begin(write=False) as transaction:
+            channel = transaction.get(str(visit.channel))
+            if channel is None:
+                return _error(404, refusals.not_found(visit.path, visit.query))
+            if not channel.body["authorized"]:
+                return self._playlist(visit, None, (_ACAO, "*"))
+            keys = [public_key(pair) for pair in transaction.find(visit.channel.place, "playback-key")]
+        tokens = refusals.tokens_of(visit.query)
+        if len(tokens) > 1:
+            return _forbidden(visit, refusals.SEVERAL_TOKENS)
+        verdict = self._judge(visit, tokens[0] if tokens else "", keys, now)
+        if verdict.outcome is not Outcome.ADMITTED:
+            text = refusals.ERROR_TEXTS[verdict.refused_by] if verdict.refused_by else refusals.UNDECIDED
+            return _forbidden(visit, text)
+        resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
+        return self._playlist(visit, resolution, *_cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN)))
+
+    def _judge(self, visit: Visit, token: str, keys: list[PublicKey], now: float) -> Verdict:
+        """The verdict; where it admits a single use, that is spent by the same step."""
+        attempt = Attempt(token, now, visit.channel, keys, visit.origin, spent=False)
+        verdict = judge(attempt)
+        uuid = verdict.claims.get(claims.SINGLE_USE_UUID)
+        if verdict.outcome is not Outcome.ADMITTED or uuid is None:
+            return verdict
+        if visit.is_get:
+            spent = not self._single_uses.spend(visit.channel, uuid, now)
+        else:
+            spent = self._single_uses.is_spent(visit.channel, uuid)
+        return judge(attempt._replace(spent=True)) if spent else verdict
+
+    def _playlist(self, visit: Visit, resolution: str | None, *headers: tuple[str, str]) -> Answer:
+        renditions = playlist.allowed(playlist.STANDARD_LADDER, resolution)
+        text = playlist.render(renditions, visit.base_url, self._token(ALPHANUMERIC, SESSION_ID_CHARS))
+        return Answer(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())
+
+
+def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
+    if claim is None:
+        return ((_ACAO, "*"),)
+    if origin and matches(origin, split_origins(claim)):
+        return ((_ACAO, origin), ("vary", "origin"))
+    return (("vary", "origin"),)
+
+
+def _forbidden(visit: Visit, text: str) -> Answer:
+    return _error(403, refusals.forbidden(visit.path, visit.query, text), (_ACAO, "*"))
+
+
+def _error(status: int, body: bytes, *headers: tuple[str, str]) -> Answer:
+    return Answer(status, (("content-type", "application/json"), ("cache-control", "no-store"), *headers), body)

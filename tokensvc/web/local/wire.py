@@ -1,0 +1,64 @@
+"""What the local faces share of HTTP: a body with a limit, an answer, and where a caller reached us."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from starlette.types import Receive, Scope, Send
+
+from tokensvc.errors import RequestTooLarge
+from tokensvc.web.body import ClientGone, header
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+
+
+class WireAnswer(NamedTuple):
+    """Status, headers and body, ready to be sent."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+async def read_body(receive: Receive, limit_bytes: int) -> bytes:
+    """The whole body. Raises RequestTooLarge, or ClientGone when nobody is left to answer."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > limit_bytes:
+            raise RequestTooLarge(f"the body is longer than {limit_bytes} bytes")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+async def send_answer(send: Send, answer: WireAnswer, *, with_body: bool = True) -> None:
+    """Send it; without its body for a HEAD, whose headers are those of the GET."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    if answer.status != 204:
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body if with_body else b""})
+
+
+async def live(receive: Receive, send: Send) -> None:
+    """ASGI's lifespan for an application that has nothing to start or stop."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def base_url(scope: Scope, public_url: str | None) -> str:
+    """Scheme, host and port under which the caller reached us, unless a public URL is set."""
+    if public_url is not None:
+        return public_url.rstrip("/")
+    host = header(scope, b"host")
+    if not _HOST.fullmatch(host):
+        address, port = scope.get("server") or ("localhost", None)
+        host = f"{address}:{port}" if port else str(address)
+    return f"{scope.get('scheme', 'http')}://{host}"
