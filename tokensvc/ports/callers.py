@@ -1,4 +1,7 @@
-"""Who may ask: API-key callers as the store keeps them."""
+"""Who may ask: API-key callers as the store keeps them.
+
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class CallerStore(Protocol):
     """Records of callers. Each change raises the `callers` version in its own transaction."""
 
     def add(self, name: str, policy: CallerPolicy, secret: StoredSecret) -> CallerRecord:
-        """Record a new caller. Raises CallerExists when the name was ever used."""
+        """Record a new caller, created when its secret was. Raises CallerExists when the name was ever used."""
         ...
 
     def list(self) -> list[CallerRecord]:
@@ -49,7 +52,8 @@ class CallerStore(Protocol):
 
     def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
         """Add a new secret; the newest one so far, which must be `expected_key_id`, goes on until `old_until` and
-        any older one ends now. Raises LostRace when another secret was added meanwhile."""
+        any older one is forgotten. Never prolongs a secret. Raises LostRace when another secret was added meanwhile,
+        CallerNotFound."""
         ...
 
     def disable(self, name: str, at: datetime) -> CallerRecord:

@@ -1,4 +1,7 @@
-"""The channel directory: what IVS last said about the channels that tokens are asked for."""
+"""The channel directory: what IVS last said about the channels that tokens are asked for.
+
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,26 @@ class ChannelRecord(NamedTuple):
 
 
 class ChannelStore(Protocol):
-    def record(self, rows: list[ChannelRecord]) -> int:
-        """Write what IVS said (the rows' own `version` is ignored) and return the new `channels` version.
+    """Records of channels, each with the version under which it was last written."""
 
-        A row whose content did not change keeps its version and only moves `checked_at`.
+    def record(self, rows: list[ChannelRecord]) -> int:
+        """Write what IVS said (the rows' own `version` is ignored) and return the `channels` version after it.
+
+        All rows that say something new share one new version. A row whose content did not change keeps its version
+        and only moves `checked_at`; when there is no other, the `channels` version stays. A row that was checked
+        before what is known of its channel changes nothing: answers overtake one another.
         """
         ...
 
     def changed_since(self, version: int, limit: int) -> list[ChannelRecord]:
-        """Rows written under a higher version, by version, at most `limit`."""
+        """Rows written under a higher version, by version: whole versions, until there are at least `limit` rows.
+
+        Go on with the last row's version; an empty list means that there are no more.
+        """
         ...
 
     def get(self, arns: list[str]) -> list[ChannelRecord]:
-        """The rows of those of these channels that are known."""
+        """The rows of those of these channels that are known, in no order."""
         ...
 
     def due(self, checked_before: datetime, limit: int) -> list[str]:

@@ -1,4 +1,7 @@
-"""What belongs to the deployment as a whole: its id, where its keys live, its limits and its wrapped secrets."""
+"""What belongs to the deployment as a whole: its id, where its keys live, its limits and its wrapped secrets.
+
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,8 @@ class WrappedSubjectKey(NamedTuple):
 
 
 class DeploymentStore(Protocol):
+    """The deployment's record and secrets. Each change raises the `deployment` version in its own transaction."""
+
     def read(self) -> Deployment:
         """Read the deployment's record. Raises StoreUnfit when the store was never made (`tokensvc db upgrade`)."""
         ...
@@ -59,9 +64,10 @@ class DeploymentStore(Protocol):
         ...
 
     def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
-        """Keep this as that version unless there is one already; return the one that is kept."""
+        """Keep this as that version, dated by the store, unless there is one already; return the one that is kept."""
         ...
 
     def set_max_ttl_seconds(self, seconds: int) -> Deployment:
-        """Move the ceiling. Raising it raises, in the same transaction, the longest token life of every key in use."""
+        """Move the ceiling. Raising it raises, in the same transaction, the longest token life of every key that may
+        still sign, a retiring one included; lowering it leaves what was signed."""
         ...

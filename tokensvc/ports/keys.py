@@ -1,4 +1,7 @@
-"""What the store knows of the deployment's key pairs: their public halves and their state in each place."""
+"""What the store knows of the deployment's key pairs: their public halves and their state in each place.
+
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class KeyInPlace(NamedTuple):
     retiring_at: datetime | None
     retired_at: datetime | None
     longest_ttl_seconds: int
-    """The longest life a token signed with it here may have; only ever raised."""
+    """The longest life a token signed with it here may have; 0 until it is first active, and only ever raised."""
 
 
 class KeyRecord(NamedTuple):
@@ -51,21 +54,30 @@ class KeyStore(Protocol):
     def record_import(self, key_id: str, place: Place, arn: str, at: datetime) -> KeyRecord:
         """Note that IVS holds the key pair in that place: it is prepared there.
 
-        Doing it again with the same ARN changes nothing; another ARN raises LostRace.
+        Doing it again with the same ARN changes nothing, whatever the key is there by now. Another ARN for the same
+        place, or an ARN that another key has, raises LostRace. Raises KeyNotFound.
         """
         ...
 
     def activate(self, key_id: str, place: Place, at: datetime, longest_ttl_seconds: int) -> KeyRecord:
         """Make this prepared key the active one of the place; the one that was active is retiring from then on.
 
-        One transaction. Doing it again changes nothing. Raises LostRace when the key is not prepared there.
+        One transaction. The key's longest life becomes the greatest of what it was, `longest_ttl_seconds` and the
+        deployment's ceiling, which may have been raised since the caller read it. Doing it again changes nothing but
+        that. Raises LostRace when the key is neither prepared nor active there, KeyNotFound.
         """
         ...
 
     def retire(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
-        """Note that IVS no longer holds this key pair there. Raises LostRace when it is active there."""
+        """Note that IVS no longer holds this key pair there. Doing it again changes nothing.
+
+        Raises LostRace when the key is active there, or was never known to be there; KeyNotFound.
+        """
         ...
 
     def discard(self, key_id: str) -> None:
-        """Forget a record that is in no place. Raises LostRace when it is in one."""
+        """Forget a record that is in no place; nothing happens when there is none.
+
+        Raises LostRace when it is, or was, in one.
+        """
         ...

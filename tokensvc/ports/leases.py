@@ -1,4 +1,7 @@
-"""Who may do a thing that only one may do at a time, on the store's clock."""
+"""Who may do a thing that only one may do at a time, on the store's clock.
+
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What changed since last time: the cheap question that each worker asks the store about once a second."""
+"""What changed since last time: the cheap question that each worker asks the store about once a second.
+
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+"""
 
 from __future__ import annotations
 

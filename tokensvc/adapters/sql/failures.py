@@ -10,6 +10,7 @@ Rules of the file
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -74,6 +75,12 @@ POSTGRES: dict[str, _Meaning] = {
 }
 """By SQLSTATE, or by its class where the state has no row of its own."""
 
+CONNECTING = (
+    (r'database ".*" does not exist', NO_DATABASE),
+    (r'authentication failed|role ".*" does not exist|no pg_hba.conf entry|no password supplied', REFUSED),
+)
+"""libpq keeps no SQLSTATE of a connection that failed, so the server's text is read, if it is English."""
+
 _LOST = frozenset({"OperationalError", "ConnectionTimeout"})
 _UNDEFINED = ("no such table", "no such column", "has no column named")
 
@@ -107,7 +114,9 @@ def _of_postgres(error: BaseException | None) -> tuple[_Meaning, str]:
     state = getattr(error, "sqlstate", None)
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     if state is None:  # psycopg itself: it could not connect, lost the connection, or was misused
-        lost = type(error).__name__ in _LOST
-        return AWAY if lost else UNKNOWN, str(error).partition("\n")[0] if lost else ""
+        if type(error).__name__ not in _LOST:
+            return UNKNOWN, ""
+        text = str(error).partition("\n")[0]
+        return next((meaning for sign, meaning in CONNECTING if re.search(sign, text)), AWAY), text
     meaning = POSTGRES.get(state) or POSTGRES.get(state[:2], UNKNOWN)
     return meaning, state if state.startswith("22") else f"{state}: {primary or ''}"

@@ -1,0 +1,121 @@
+"""The schema's history: made once, by one, wholly, and known without alembic."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from tests.adapters.sql.racer import Racers
+from tokensvc.adapters.sql import migrate, tables
+from tokensvc.adapters.sql.engine import make_engine, reading, writing
+from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.errors import StoreError, StoreUnfit
+
+
+def set_revision(url: str, revision: str) -> None:
+    engine = make_engine(url)
+    with writing(engine) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
+    engine.dispose()
+
+
+def test_an_empty_database_becomes_a_store(empty_url: str) -> None:
+    assert migrate.upgrade(empty_url) == (None, migrate.HEAD)
+    assert migrate.current(empty_url) == migrate.HEAD
+    store = open_store(empty_url)
+    assert store.versions.read()[1:] == (0, 0, 0, 0)
+    store.close()
+
+
+def test_upgrading_again_changes_nothing(store: Store, store_url: str) -> None:
+    before = store.deployment.read()
+    assert migrate.upgrade(store_url) == (migrate.HEAD, migrate.HEAD)
+    assert store.deployment.read() == before
+
+
+def test_upgrading_prints_nothing(empty_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    migrate.upgrade(empty_url)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_two_deployments_are_alike(sqlite_url: str, postgres_url: str) -> None:
+    first, second = open_store(sqlite_url), open_store(postgres_url)
+    ours, theirs = first.deployment.read(), second.deployment.read()
+    assert ours.id != theirs.id
+    assert ours.passphrase_salt != theirs.passphrase_salt
+    first.close()
+    second.close()
+
+
+def test_of_two_who_upgrade_at_once_one_makes_the_store(empty_url: str, racers: Racers) -> None:
+    outcomes = racers.race(empty_url, "upgrade", 0)
+    assert [outcome.failure for outcome in outcomes] == [None, None]
+    assert {outcome.value for outcome in outcomes} == {None, migrate.HEAD}
+
+
+def test_an_upgrade_that_fails_leaves_nothing(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    with writing(engine) as connection:
+        connection.execute(sa.text("CREATE TABLE leases (x INTEGER)"))
+    with pytest.raises(StoreError):
+        migrate.upgrade(empty_url)
+    with reading(engine) as connection:
+        assert sa.inspect(connection).get_table_names() == ["leases"]
+    engine.dispose()
+
+
+def test_the_migrated_schema_is_the_one_in_tables(store: Store) -> None:
+    options = {"compare_type": True, "compare_server_default": True}
+    with reading(store.engine) as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_the_revisions_are_those_of_the_folder() -> None:
+    config = Config()
+    config.set_main_option("script_location", "tokensvc.adapters.sql:migrations")
+    scripts = ScriptDirectory.from_config(config)
+    assert [script.revision for script in scripts.walk_revisions()] == list(reversed(migrate.REVISIONS))
+
+
+def test_a_store_of_this_version_is_fit(store: Store) -> None:
+    migrate.check(store.engine)
+
+
+def test_an_empty_store_is_unfit(empty_url: str) -> None:
+    make_engine(empty_url).dispose()  # the file, where it is one
+    assert migrate.current(empty_url) is None
+    with pytest.raises(StoreUnfit, match="is empty; run `tokensvc db upgrade`"):
+        open_store(empty_url)
+
+
+def test_a_store_of_an_older_version_is_unfit(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it will be when there is a second revision."""
+    monkeypatch.setattr(migrate, "REVISIONS", ("0000", migrate.HEAD))
+    set_revision(store_url, "0000")
+    with pytest.raises(StoreUnfit, match="0000 of an older version; run `tokensvc db upgrade`"):
+        open_store(store_url)
+
+
+def test_a_store_of_a_newer_version_is_unfit_and_left_alone(store_url: str) -> None:
+    set_revision(store_url, "9999")
+    with pytest.raises(StoreUnfit, match="9999, which this version of tokensvc does not know"):
+        open_store(store_url)
+    with pytest.raises(StoreUnfit, match="9999"):
+        migrate.upgrade(store_url)
+    assert migrate.current(store_url) == "9999"
+
+
+def test_opening_a_store_does_not_load_alembic(sqlite_url: str) -> None:
+    program = f"import sys\nfrom tokensvc.adapters.sql.store import open_store\nopen_store({sqlite_url!r}).close()\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", program + "print('alembic' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "False\n"
