@@ -56,13 +56,11 @@ def ours(folder: Path) -> Iterator[Ours]:
         "AWS_ENDPOINT_URL_IVS": "http://127.0.0.1:9",
     }
     api_key = _furnish(environ)
-    with (
-        (folder / "access.log").open("w") as log,
-        _running([sys.executable, "-m", "tokensvc", "serve"], environ, log) as p,
-    ):
+    command = [sys.executable, "-m", "tokensvc", "serve"]
+    with (folder / "access.log").open("w") as log, _running(command, environ, log) as pid:
         url = f"http://127.0.0.1:{port}"
         _wait(url + "/readyz")
-        yield Ours(url, api_key, p)
+        yield Ours(url, api_key, pid)
 
 
 @contextmanager

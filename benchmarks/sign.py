@@ -2,7 +2,7 @@
 
 Rules of the file
 - Contenders take turns, round by round, on one core, so that noise meets all of them alike.
-- Ours is the whole of what an ask costs after its body is in: read and checked, admitted, claims built, encoded, signed.
+- Ours is all that an ask costs after its body is in: read and checked, admitted, claims built, encoded, signed.
 """
 
 from __future__ import annotations

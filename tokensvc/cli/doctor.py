@@ -148,7 +148,7 @@ def _examine_ivs(settings: Settings, store: Store, deployment_id: str) -> Iterat
 
 def _setting(settings: Settings, name: str, mend: str) -> Finding:
     value = getattr(settings, name)
-    return Finding(value is not None, f"TOKENSVC_{name.upper()}", "is missing" if value is None else str(value), mend)
+    return Finding(value is not None, f"TOKENSVC_{name.upper()}", "is missing" if value is None else "is set", mend)
 
 
 def _attempt(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Finding]:

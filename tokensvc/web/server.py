@@ -2,7 +2,7 @@
 
 Rules of the file
 - Told to stop, a worker is unready at once, serves on for the delay so that balancers notice, then finishes what is in
-  flight. A second signal, or 15 seconds, ends the patience.
+  flight, for 15 seconds at most. A second signal ends the delay.
 - A request's head may have 16 KiB; httptools itself would take any amount.
 - Idle connections are kept for 75 seconds, longer than the 60 of AWS's load balancers, which must be the ones to close.
 """
@@ -68,11 +68,10 @@ class Server(uvicorn.Server):
         self._delay_seconds = delay_seconds
         self._stopping = False
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM: unready now, closed after the delay. SIGINT, or a second signal: closed now."""
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn calls it so
+        """SIGTERM: unready now, closed after the delay. SIGINT, or a second signal: closed now, without the delay."""
         self._on_stop()
         if self._stopping or sig == signal.SIGINT:
-            self.force_exit = self.should_exit
             self.should_exit = True
             return
         self._stopping = True
