@@ -8,8 +8,5 @@ import time
 class SystemClock:
     """Wall clock and monotonic clock as the operating system keeps them."""
 
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)

@@ -11,10 +11,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-import orjson
+from tokensvc.core.instant import rfc3339
 
 EVERY_SECONDS = 0.25
 _KEPT_MAX = 100_000
@@ -73,21 +72,12 @@ class AccessLog:
 
 
 def _json(line: Line) -> str:
-    return orjson.dumps(
-        {
-            "timestamp": _instant(line.at),
-            "level": "info",
-            "event": "request",
-            "method": line.method,
-            "path": line.path,
-            "status": line.status,
-            "code": line.code,
-            "caller": line.caller,
-            "request_id": line.request_id,
-            "ms": round(line.seconds * 1000, 3),
-        },
-        option=orjson.OPT_APPEND_NEWLINE,
-    ).decode()
+    """Written by hand, for speed: every value is ours or was checked (a caller's name), so none needs escaping."""
+    return (
+        f'{{"timestamp":"{_instant(line.at)}","level":"info","event":"request","method":"{line.method}",'
+        f'"path":"{line.path}","status":{line.status},"code":"{line.code}","caller":"{line.caller}",'
+        f'"request_id":"{line.request_id}","ms":{line.seconds * 1000:.3f}}}\n'
+    )
 
 
 def _text(line: Line) -> str:
@@ -98,4 +88,4 @@ def _text(line: Line) -> str:
 
 
 def _instant(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{rfc3339(int(seconds))[:-1]}.{int(seconds % 1 * 1000):03d}Z"

@@ -16,16 +16,26 @@ class ClientGone(Exception):
 
 def header(scope: Scope, name: bytes) -> str:
     """A request header's first value, or ""."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
 
 
 async def read_json(scope: Scope, receive: Receive, limit_bytes: int) -> dict[str, Any]:
     """The body as a JSON object. Raises RequestTooLarge or UnreadableRequest."""
-    declared = header(scope, b"content-length")
-    if declared.isdigit() and int(declared) > limit_bytes:
-        raise RequestTooLarge(f"the body has {declared} bytes; this route takes at most {limit_bytes}")
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        _refuse_declared(scope, limit_bytes)
+        body = await _rest(bytearray(body), receive, limit_bytes)
+    elif message["type"] == "http.disconnect":
+        raise ClientGone
+    if len(body) > limit_bytes:
+        raise RequestTooLarge(f"the body has {len(body)} bytes; this route takes at most {limit_bytes}")
     try:
-        value = orjson.loads(await _read(receive, limit_bytes))
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as problem:
         raise UnreadableRequest(f"the body is not JSON: {problem.msg} at character {problem.pos}") from None
     if not isinstance(value, dict):
@@ -33,14 +43,19 @@ async def read_json(scope: Scope, receive: Receive, limit_bytes: int) -> dict[st
     return value
 
 
-async def _read(receive: Receive, limit_bytes: int) -> bytes:
-    body = bytearray()
-    while True:
+def _refuse_declared(scope: Scope, limit_bytes: int) -> None:
+    """Refuse a long body by what its head says, before the rest of it is taken in."""
+    declared = header(scope, b"content-length")
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise RequestTooLarge(f"the body has {declared} bytes; this route takes at most {limit_bytes}")
+
+
+async def _rest(body: bytearray, receive: Receive, limit_bytes: int) -> bytes:
+    while len(body) <= limit_bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")
-        if len(body) > limit_bytes:
-            raise RequestTooLarge(f"the body is longer than the {limit_bytes} bytes that this route takes")
         if not message.get("more_body"):
-            return bytes(body)
+            break
+    return bytes(body)
