@@ -64,7 +64,7 @@ def everything(resources: LocalIvsResources, *places: Place) -> list[Any]:
     with resources.begin(write=False) as transaction:
         return [
             transaction.page(place, kind, after=0, limit=10_000)
-            for place in places or (HERE)
+            for place in places or (HERE,)
             for kind in (*KINDS, "single-use")
         ]
 

@@ -52,7 +52,7 @@ def test_a_hundred_channels_are_the_default_page(call: CallIvs) -> None:
 
 
 def test_one_stream_key_is_the_default_page(call: CallIvs) -> None:
-    (arn) = make_channels(call, 1)
+    (arn,) = make_channels(call, 1)
     assert len(call("ListStreamKeys", channelArn=arn)["streamKeys"]) == 1
 
 

@@ -31,7 +31,7 @@ def test_a_deleted_stream_key_can_be_replaced_by_a_new_one(call: CallIvs) -> Non
 
 def test_a_list_names_no_values(call: CallIvs) -> None:
     channel = call("CreateChannel")["channel"]
-    (summary) = call("ListStreamKeys", channelArn=channel["arn"])["streamKeys"]
+    (summary,) = call("ListStreamKeys", channelArn=channel["arn"])["streamKeys"]
     assert "value" not in summary
 
 

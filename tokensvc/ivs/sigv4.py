@@ -153,7 +153,8 @@ def canonical_path(raw_path: bytes) -> str:
 def canonical_query(raw_query: bytes) -> str:
     """Names and values encoded one way, sorted by both."""
     pairs = (pair.partition(b"=") for pair in raw_query.split(b"&") if pair)
-    return "&".join(sorted(f"{_encoded(name)}={_encoded(value)}" for name, _, value in pairs))
+    encoded = sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
+    return "&".join(f"{name}={value}" for name, value in encoded)
 
 
 def _encoded(text: bytes) -> str:

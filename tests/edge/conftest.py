@@ -1,0 +1,56 @@
+"""A private channel with an imported key, a gate before it, and tokens made by a stranger's library (PyJWT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jwt
+import pytest
+
+from tests.ivs.stage import HERE, START, StandingClock, counting_token, pem, private_key
+from tokensvc.adapters.sql.local_ivs import LocalIvsResources
+from tokensvc.core.arn import Arn, parse_arn
+from tokensvc.edge.gate import Answer, Gate, Visit
+from tokensvc.ivs import surface
+from tokensvc.ivs.embedded import LocalIvs
+
+
+class Stage(NamedTuple):
+    """The edge and what stands behind it."""
+
+    resources: LocalIvsResources
+    ivs: LocalIvs
+    gate: Gate
+    private: Arn
+    public: Arn
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        return self.ivs.call(HERE, operation, request, "http://edge.test")
+
+    def visit(self, query: str = "", channel: Arn | None = None, *, at: float = START, **more: Any) -> Answer:
+        """A player asks for a channel's playlist, the private one's unless told."""
+        arn = channel or self.private
+        return self.gate.admit(Visit(arn, arn.playback_path, query, **{"origin": "", "base_url": BASE, **more}), at)
+
+    def token(self, key: int = 1, /, **claims: Any) -> str:
+        """A token for the private channel; underscores in names stand for what claims are spelt with."""
+        payload = {"aws:channel-arn": str(self.private), "exp": int(START) + 300}
+        payload |= {f"aws:{name.replace('_', '-')}" if name != "exp" else name: value for name, value in claims.items()}
+        return jwt.encode(payload, private_key(key), algorithm="ES384")
+
+
+BASE = "http://edge.test"
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    resources = LocalIvsResources(":memory:")
+    ivs = LocalIvs(surface.load(), resources, StandingClock(), counting_token(), b"secret")
+    ivs.call(HERE, "ImportPlaybackKeyPair", {"publicKeyMaterial": pem(1)}, "")
+    private, public = (
+        parse_arn(ivs.call(HERE, "CreateChannel", {"authorized": authorized}, "")["channel"]["arn"])
+        for authorized in (True, False)
+    )
+    yield Stage(resources, ivs, Gate(resources, counting_token()), private, public)
+    resources.close()

@@ -1,0 +1,68 @@
+"""The management listener shows the local IVS's time and puts it forward."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.ivs.stage import START, StandingClock
+from tests.running import serving
+from tests.web.local.signing import Reply, send
+from tokensvc.ivs.clock import AdvanceableClock
+from tokensvc.web.local.management import MAX_ADVANCE_SECONDS, management
+
+
+@pytest.fixture(scope="module")
+def clock() -> AdvanceableClock:
+    return AdvanceableClock(StandingClock())
+
+
+@pytest.fixture(scope="module")
+def url(clock: AdvanceableClock) -> Iterator[str]:
+    with serving(management(clock)) as base_url:
+        yield base_url
+
+
+def advance(url: str, body: Any) -> Reply:
+    return send("POST", f"{url}/clock", json.dumps(body).encode(), sign=False)
+
+
+def test_it_says_what_it_is_and_what_time_it_is_there(url: str, clock: AdvanceableClock) -> None:
+    reply = send("GET", f"{url}/", sign=False)
+    assert reply.status == 200
+    assert "not AWS" in reply.json()["what"]
+    assert reply.json()["clockOffsetSeconds"] == clock.offset_seconds
+
+
+def test_the_clock_goes_forward(url: str, clock: AdvanceableClock) -> None:
+    before = clock.offset_seconds
+    assert advance(url, {"advanceSeconds": 600}).json()["clockOffsetSeconds"] == before + 600
+    assert advance(url, {"advanceSeconds": 0.5}).status == 200
+    assert clock.now() == START + before + 600.5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, *({"advanceSeconds": bad} for bad in (0, -1, "5", True, None, [1], MAX_ADVANCE_SECONDS + 1))],
+    ids=str,
+)
+def test_anything_but_a_positive_number_is_refused_by_name(url: str, clock: AdvanceableClock, body: Any) -> None:
+    before = clock.offset_seconds
+    reply = advance(url, body)
+    assert reply.status == 422
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert [error["field"] for error in reply.json()["errors"]] == ["advanceSeconds"]
+    assert clock.offset_seconds == before
+
+
+def test_unknown_members_are_refused_by_name(url: str) -> None:
+    reply = advance(url, {"advanceSeconds": 1, "seconds": 1})
+    assert [error["field"] for error in reply.json()["errors"]] == ["seconds"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]"])
+def test_what_is_no_object_is_unreadable(url: str, body: bytes) -> None:
+    assert send("POST", f"{url}/clock", body, sign=False).status == 400
