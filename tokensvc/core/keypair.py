@@ -44,7 +44,7 @@ def read_private_pem(pem: bytes, password: bytes | None = None) -> PrivateKey:
     if b"PRIVATE KEY-----" not in pem:
         raise InvalidKey(f"this is {_armour(pem)}, not a PEM private key")
     encrypted = b"ENCRYPTED" in pem
-    if encrypted and password is None:
+    if encrypted and not password:
         raise WrongPassphrase("this private key is encrypted and no passphrase was given")
     try:
         key = serialization.load_pem_private_key(pem, password if encrypted else None)
@@ -73,8 +73,11 @@ def read_public_pem(pem: bytes) -> PublicKey:
 
 
 def read_public_der(spki: bytes) -> PublicKey:
-    """Read a P-384 public key from DER SubjectPublicKeyInfo, as the store keeps it."""
-    key = serialization.load_der_public_key(spki)
+    """Read a P-384 public key from DER SubjectPublicKeyInfo, as the store keeps it. Raises InvalidKey."""
+    try:
+        key = serialization.load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm):
+        raise InvalidKey("this DER public key is damaged or of an unknown kind") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise InvalidKey(f"this is {_name(key)}; IVS takes P-384 (secp384r1) only")
     return key

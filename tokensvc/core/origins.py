@@ -6,7 +6,8 @@ Rules of the file
 - The token carries the entries in one string, joined by commas without spaces.
 - How IVS compares is not documented. INFERRED here, in `matches`: exactly, character by character; a `*` at the front
   of the host stands for one or more characters, so that `https://*.example.com` does not cover `https://example.com`.
-  Therefore an entry that no browser could ever send (capitals, a default port) is refused before it is signed.
+  Therefore an entry that no browser could ever send (capitals, a default port, port 99999) is refused before it is
+  signed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections.abc import Sequence
 
 STRICT_MAX_ENTRIES = 5
+PORT_MAX = 65_535
 _HOST = r"(?:\*?[a-z0-9._-]*[a-z0-9]|\[[0-9a-f:.]+\])"
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST})(?::([0-9]{{1,5}}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -29,6 +31,8 @@ def check_origin(entry: str) -> str:
     found = _ORIGIN.fullmatch(entry)
     if found is None:
         raise ValueError("must be * or scheme://host[:port], without path or trailing slash; the host may begin with *")
+    if found[3] and (found[3].startswith("0") or int(found[3]) > PORT_MAX):
+        raise ValueError(f"must have a port from 1 to {PORT_MAX}, without leading zeros")
     if _DEFAULT_PORTS.get(found[1]) == found[3] and found[3]:
         raise ValueError(f"must leave out :{found[3]}, the default port of {found[1]}, as browsers do")
     return entry

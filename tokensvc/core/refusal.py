@@ -15,11 +15,14 @@ _WORDS = {
     "missing": "is required",
     "extra_forbidden": "is not a known field",
     "string_type": "must be a string",
+    "string_unicode": "must be text that can be written as UTF-8",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "int_type": "must be an integer",
     "int_parsing": "must be an integer",
+    "int_parsing_size": "must have fewer digits",
     "int_from_float": "must be an integer",
+    "float_type": "must be a number",
     "float_parsing": "must be a number",
     "list_type": "must be a list",
     "dict_type": "must be an object",
@@ -41,7 +44,7 @@ _WORDS = {
 def field_errors(invalid: ValidationError) -> list[FieldError]:
     """pydantic's findings in our words, without the input."""
     return [
-        FieldError(_path(e["loc"]), _WORDS.get(e["type"], e["msg"]).format(**e.get("ctx", {})))
+        FieldError(_path(e["loc"]), _WORDS[e["type"]].format(**e.get("ctx", {})) if e["type"] in _WORDS else e["msg"])
         for e in invalid.errors(include_url=False, include_input=False)
     ]
 

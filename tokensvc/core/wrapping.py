@@ -51,7 +51,7 @@ class Wrapping:
         nonce, sealed = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
         try:
             return AESGCM(self._derive(purpose)).decrypt(nonce, sealed, purpose.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: it is shorter than a nonce
             raise WrongPassphrase(f"the passphrase does not open the store's {purpose}") from None
 
     def _derive(self, purpose: str) -> bytes:

@@ -1,0 +1,48 @@
+"""The ring: a key signs in its own place, and a refusal says what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.minting import CHANNEL, ring_of
+from tokensvc.core.arn import Place
+from tokensvc.core.keypair import PrivateKey
+from tokensvc.core.ring import EMPTY_RING, Ring, Slot
+from tokensvc.errors import InvalidRequest, NoSigningKey
+
+ELSEWHERE = (Place("123456789012", "eu-west-1"), Place("999999999999", "us-east-1"))
+
+
+def test_the_active_key_of_the_place_signs(private_key: PrivateKey) -> None:
+    assert ring_of(private_key).signing_key(CHANNEL.place).key_id == "k1"
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey, place: Place) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        ring_of(private_key).signing_key(place)
+    assert [e.field for e in refused.value.errors] == ["channelArn"]
+    assert place.account in refused.value.message
+    assert place.region in refused.value.message
+
+
+def test_without_any_key_it_is_our_fault_and_the_command_is_named() -> None:
+    with pytest.raises(NoSigningKey, match="tokensvc keys generate"):
+        EMPTY_RING.signing_key(CHANNEL.place)
+
+
+def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> None:
+    ring = Ring({CHANNEL.place: Slot(None, {"k1": private_key.public_key()})})
+    with pytest.raises(NoSigningKey, match="no key is active in account 123456789012, region us-east-1"):
+        ring.signing_key(CHANNEL.place)
+
+
+def test_the_trouble_of_a_slot_is_told() -> None:
+    ring = Ring({CHANNEL.place: Slot(None, {}, trouble="the active key k1 cannot be opened by this worker")})
+    with pytest.raises(NoSigningKey, match="k1 cannot be opened"):
+        ring.signing_key(CHANNEL.place)
+
+
+def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
+    ring = Ring({**ring_of(private_key).slots, ELSEWHERE[0]: Slot(None, {}, trouble="x")})
+    assert ring.signing_key(CHANNEL.place).key_id == "k1"

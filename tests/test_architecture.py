@@ -1,0 +1,144 @@
+"""The map in `tokensvc/__init__.py` is true."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tokensvc
+
+ROOT = Path(tokensvc.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("core",),
+    ("ports",),
+    ("admit", "issue", "rotate", "ivs"),
+    ("edge", "loops"),
+    ("web", "adapters"),
+    ("settings",),
+    ("wiring",),
+    ("app", "serving", "cli", "__main__"),
+)
+"""From left to right; a room may import from its own level and those before it. `settings` stands so far right because
+only assembly may know what the environment says."""
+
+APART = (("web", "adapters"), ("ivs", "issue"), ("ivs", "rotate"), ("ivs", "admit"), ("edge", "loops"))
+"""Rooms of one level that never import each other, in either direction."""
+
+THIRD_PARTY: dict[str, set[str]] = {
+    "errors": set(),
+    "core": {"cryptography", "pydantic"},
+    "ports": set(),
+    "admit": set(),
+    "issue": {"orjson"},
+    "rotate": set(),
+    "ivs": {"botocore"},
+    "edge": set(),
+    "loops": {"cachetools", "structlog"},
+    "web": {"anyio", "orjson", "pydantic", "starlette", "structlog", "uvicorn"},
+    "adapters": {
+        "alembic",
+        "awscrt",
+        "boto3",
+        "botocore",
+        "cryptography",
+        "prometheus_client",
+        "psycopg",
+        "sqlalchemy",
+        "structlog",
+    },
+    "settings": {"pydantic"},
+    "wiring": set(),
+    "app": {"anyio", "starlette"},
+    "serving": {"prometheus_client", "structlog"},
+    "cli": {"click", "orjson", "rich", "starlette", "structlog", "typer", "uvicorn"},
+    "__main__": set(),
+}
+"""What a room may use of other people's code."""
+
+ASKS_THE_WORLD = {"os", "time", "random", "secrets", "logging", "socket", "subprocess", "threading", "pathlib", "sys"}
+"""Modules that pure code does without: time, chance, files, sockets and settings come in as arguments."""
+
+BANNED_NAMES = {"utils", "helpers", "common", "base", "manager", "misc", "service"}
+MAX_LINES = 300
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _ours(path: Path) -> set[str]:
+    """The rooms that a file imports from."""
+    parts = [name.split(".") for name in _imports(path) if name.split(".")[0] == "tokensvc"]
+    return {p[1] for p in parts if len(p) > 1 and p[1] != "__version__"}
+
+
+def _level(room: str) -> int:
+    return next(number for number, rooms in enumerate(LEVELS) if room in rooms)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    room = _room(path)
+    if room == "__init__":
+        assert not list(_imports(path)), "the map imports nothing"
+        return
+    for other in _ours(path) - {room}:
+        assert _level(other) <= _level(room), f"{room} imports {other}"
+        assert (room, other) not in APART, f"{room} imports {other}"
+        assert (other, room) not in APART, f"{room} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_uses_only_the_libraries_that_it_may(path: Path) -> None:
+    foreign = {name.split(".")[0] for name in _imports(path)} - {"tokensvc"} - sys.stdlib_module_names
+    assert foreign <= THIRD_PARTY.get(_room(path), set())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "core").glob("*.py")), ids=lambda p: p.name)
+def test_core_asks_the_world_nothing(path: Path) -> None:
+    assert not {name.split(".")[0] for name in _imports(path)} & ASKS_THE_WORLD
+
+
+@pytest.mark.parametrize("name", ["admit.py", "issue.py"])
+def test_the_hot_path_asks_the_world_nothing(name: str) -> None:
+    assert not {imported.split(".")[0] for imported in _imports(ROOT / name)} & (ASKS_THE_WORLD | {"asyncio"})
+    assert not [n for n in ast.walk(ast.parse((ROOT / name).read_text())) if isinstance(n, ast.AsyncFunctionDef)]
+
+
+def test_only_assembly_knows_the_settings() -> None:
+    assert {_room(path) for path in FILES if "settings" in _ours(path)} <= {"wiring", "app", "serving", "cli"}
+
+
+def test_only_web_and_the_application_are_asynchronous() -> None:
+    for path in FILES:
+        if any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(ast.parse(path.read_text("utf-8")))):
+            assert _room(path) in {"web", "app", "cli"}, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_one_concept(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+    assert not {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & BANNED_NAMES
+
+
+def test_every_room_is_on_the_map() -> None:
+    """Every module that the map names exists, and no room was added without it."""
+    assert {_room(path) for path in FILES} - {"__init__"} == {room for rooms in LEVELS for room in rooms}
+    for room in {room for rooms in LEVELS for room in rooms} - {"__main__", "serving"}:
+        assert f"{room}/" in tokensvc.__doc__ or f"{room}.py" in tokensvc.__doc__, room
