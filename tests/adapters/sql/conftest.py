@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.adapters.sql.racer import ProcessRacers, Racers, ThreadRacers
 from tests.postgres import PostgresServer, missing, postgres_server
-from tokensvc.adapters.sql import migrate
+from tokensvc.adapters.sql import migrate, tables
+from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store
 
 DATABASES = ("sqlite", "postgresql")
@@ -26,11 +28,26 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: PostgresServer) -> str:
-    """A migrated database to copy."""
-    name = postgres.fresh()
-    migrate.upgrade(postgres.url(name))
-    return name
+def postgres_as_made(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
+    """A migrated database, and what makes it as it was: a tenth of the time that a new one takes."""
+    url = postgres.url(postgres.fresh())
+    migrate.upgrade(url)
+    engine = make_engine(url)
+    made = (tables.versions, tables.deployment)
+    with reading(engine) as connection:
+        rows = {table: [row._asdict() for row in connection.execute(sa.select(table))] for table in made}
+
+    def reset() -> str:
+        with writing(engine) as connection:
+            for table in reversed(tables.metadata.sorted_tables):
+                connection.execute(sa.delete(table))
+            for table in made:
+                connection.execute(sa.insert(table), rows[table])
+            connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{migrate.HEAD}'"))
+        return url
+
+    yield reset
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -49,11 +66,9 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+def postgres_url(postgres_as_made: Callable[[], str]) -> str:
     """A migrated PostgreSQL database."""
-    name = postgres.fresh(postgres_template)
-    yield postgres.url(name)
-    postgres.drop(name)
+    return postgres_as_made()
 
 
 @pytest.fixture(params=DATABASES)

@@ -9,7 +9,6 @@ from tokensvc.adapters.sql.tables import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    transactional_ddl=True,  # on SQLite too, for its driver leaves transactions to us
     render_as_batch=True,
 )
 with context.begin_transaction():
