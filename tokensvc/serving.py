@@ -78,7 +78,14 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         trusted_proxies=settings.trusted_proxies,
     )
     host, port = sockets[0].getsockname()[:2]
-    _log.info("serving", host=host, port=port, signer=parts.signer, control_plane=settings.control_plane)
+    _log.info(
+        "serving",
+        host=host,
+        port=port,
+        admin_port=admin_port,
+        signer=parts.signer,
+        control_plane=settings.control_plane,
+    )
     try:
         server.run(list(sockets))
     finally:

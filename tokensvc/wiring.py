@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tokensvc import rotate
-from tokensvc.adapters.aws import AwsControlPlane, default_region
+from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.adapters.sql.store import Store, open_store
@@ -78,6 +78,13 @@ def vault_of(settings: Settings, wrapping: Wrapping) -> KeyFiles:
     return KeyFiles(Path(settings.vault.removeprefix("keys:")), wrapping.pkcs8_password)
 
 
+def control_plane_of(settings: Settings, observe: Observe) -> AwsControlPlane:
+    """IVS, as the settings name it. Raises SettingsError when boto3's endpoint is of the other kind."""
+    control_plane = AwsControlPlane(str(settings.control_plane), observe)
+    control_plane.check(next(iter(settings.regions), None) or default_region() or "us-east-1")
+    return control_plane
+
+
 def regions_of(settings: Settings) -> tuple[str, ...]:
     """The regions to hold keys in: the setting, else boto3's own region. Raises SettingsError when there is neither."""
     regions = settings.regions or tuple(filter(None, [default_region()]))
@@ -102,7 +109,7 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> rotate.World
         store.keys,
         store.deployment,
         vault,
-        AwsControlPlane(lambda _operation, _code: None),
+        control_plane_of(settings, lambda _operation, _code: None),
         SystemClock(),
         time.sleep,
         new_key_id,
@@ -124,6 +131,7 @@ def new_api_key() -> tuple[str, StoredSecret]:
 def check(settings: Settings) -> None:
     """See that a worker could start: once, in the parent, so that what is wrong is said once."""
     require(settings, "control_plane", "database_url", "passphrase")
+    control_plane_of(settings, lambda _operation, _code: None)
     store = store_of(settings)
     try:
         store.deployment.bind(str(settings.control_plane))
@@ -157,7 +165,7 @@ def assemble(settings: Settings) -> Parts:
     directory = Directory(
         store.channels,
         store.leases,
-        AwsControlPlane(metrics.control_plane),
+        control_plane_of(settings, metrics.control_plane),
         clock,
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,

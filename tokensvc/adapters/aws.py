@@ -3,14 +3,17 @@
 Rules of the file
 - Credentials, endpoint and profile are found by boto3's own chain; nothing of AWS's is read here.
 - One attempt (`total_max_attempts=1`), 2 s to connect, 5 s to read: the only retries are ours, where they are paced.
+- The endpoint must be what the control plane setting says: `aws` never talks to a local IVS, nor `local` to AWS.
 - FAILURES maps each error code of the model; what is not in it is judged by its HTTP status.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore import exceptions as boto
@@ -20,10 +23,12 @@ from botocore.config import Config
 from tokensvc.errors import (
     ControlPlaneError,
     Denied,
+    FieldError,
     QuotaExceeded,
     Rejected,
     ResourceConflict,
     ResourceMissing,
+    SettingsError,
     Throttled,
     Unavailable,
 )
@@ -59,6 +64,8 @@ _CREDENTIAL_PROBLEMS = (
     boto.TokenRetrievalError,
 )
 
+_AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com|api\.aws)")
+
 Observe = Callable[[str, str], None]
 """Told the operation and its outcome (`ok`, or the error code) after each call."""
 
@@ -70,12 +77,17 @@ def default_region() -> str | None:
 
 
 class AwsControlPlane:
-    """Amazon IVS, or whatever boto3's endpoint setting points at."""
+    """Amazon IVS, or the local IVS that boto3's endpoint setting points at: `kind` says which of them it must be."""
 
-    def __init__(self, observe: Observe) -> None:
+    def __init__(self, kind: str, observe: Observe) -> None:
+        self._kind = kind
         self._observe = observe
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
+
+    def check(self, region: str) -> None:
+        """Raise SettingsError when boto3's endpoint is not of the kind that the settings name. Calls nobody."""
+        self._client(region)
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -98,8 +110,20 @@ class AwsControlPlane:
                 config = Config(
                     connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=8
                 )
-                self._clients[region] = boto3.session.Session().client("ivs", region_name=region, config=config)
+                client = boto3.session.Session().client("ivs", region_name=region, config=config)
+                _require_kind(self._kind, str(client.meta.endpoint_url))
+                self._clients[region] = client
             return self._clients[region]
+
+
+def _require_kind(kind: str, endpoint: str) -> None:
+    """The endpoint is boto3's to choose; that it fits what the store's keys live in is ours to see."""
+    at_aws = _AWS_HOST.fullmatch(urlsplit(endpoint).hostname or "") is not None
+    if at_aws != (kind == "aws"):
+        mend = "unset AWS_ENDPOINT_URL_IVS" if kind == "aws" else "set AWS_ENDPOINT_URL_IVS to the local IVS"
+        raise SettingsError(
+            [FieldError("TOKENSVC_CONTROL_PLANE", f"is {kind}, and boto3 would call {endpoint}; {mend}")]
+        )
 
 
 def _of_refusal(operation: str, refusal: boto.ClientError) -> ControlPlaneError:

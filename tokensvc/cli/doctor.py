@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeVar
 import typer
 
 from tokensvc import wiring
-from tokensvc.adapters.aws import AwsControlPlane
 from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.screen import AsJson, result
 from tokensvc.core.lifecycle import KeyState
@@ -112,7 +111,12 @@ def _examine_ivs(settings: Settings, store: Store, deployment_id: str) -> Iterat
     if regions is None:
         yield finding
         return
-    control_plane = AwsControlPlane(lambda _operation, _code: None)
+    control_plane, finding = _attempt(
+        "IVS", lambda: wiring.control_plane_of(settings, lambda _operation, _code: None), "see the message"
+    )
+    if control_plane is None:
+        yield finding
+        return
     for region in regions:
         answer, finding = _attempt(
             f"IVS in {region}",

@@ -53,7 +53,7 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
 
 
 def _channel(region: str) -> Mapping[str, str]:
-    control_plane = AwsControlPlane(lambda _operation, _code: None)
+    control_plane = AwsControlPlane("local", lambda _operation, _code: None)
     found = control_plane.call(region, "ListChannels", {"filterByName": CHANNEL_NAME})["channels"]
     if found:
         answer = control_plane.call(region, "GetChannel", {"arn": found[0]["arn"]})

@@ -37,6 +37,8 @@ NOT_FOUND_SECONDS = 60
 RECHECK_SECONDS = 600
 """How old what we know of a channel may get before it is asked for again, in the background."""
 
+DUE_EVERY_SECONDS = 10
+
 _PENDING_MAX = 10_000
 _RECENT_SECONDS = 5
 """How long an answer, or that there was none, is remembered here: until every refresh has it, and so that an outage of
@@ -78,6 +80,7 @@ class Directory:
         self._clock = clock
         self._wait_seconds = wait_seconds
         self._turn_seconds = 1 / calls_per_second
+        self._due_again_at = 0.0
         self._lock = threading.Lock()
         self._pending: dict[str, _Question] = {}
         self._recent: TTLCache[str, KnownChannel | None] = TTLCache(
@@ -110,6 +113,11 @@ class Directory:
         self._look_up([arn for arn in wanted if arn in self._pending] or self._due())
 
     def _due(self) -> list[str]:
+        """What was last looked at long ago; the store is asked for it now and then only."""
+        now = self._clock.monotonic()
+        if now < self._due_again_at:
+            return []
+        self._due_again_at = now + DUE_EVERY_SECONDS
         return self._store.due(self._now() - timedelta(seconds=RECHECK_SECONDS), CHANNELS_PER_CALL)
 
     def _look_up(self, arns: list[str]) -> None:

@@ -8,6 +8,7 @@ Rules of the file
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tokensvc.core.instant import rfc3339
 
 EVERY_SECONDS = 0.25
 _KEPT_MAX = 100_000
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 
 
 class Line(NamedTuple):
@@ -28,6 +30,7 @@ class Line(NamedTuple):
     status: int
     code: str
     caller: str
+    client: str
     request_id: str
     seconds: float
 
@@ -76,6 +79,7 @@ def _json(line: Line) -> str:
     return (
         f'{{"timestamp":"{_instant(line.at)}","level":"info","event":"request","method":"{line.method}",'
         f'"path":"{line.path}","status":{line.status},"code":"{line.code}","caller":"{line.caller}",'
+        f'"client":"{_address(line.client)}",'
         f'"request_id":"{line.request_id}","ms":{line.seconds * 1000:.3f}}}\n'
     )
 
@@ -83,8 +87,14 @@ def _json(line: Line) -> str:
 def _text(line: Line) -> str:
     return (
         f"{_instant(line.at)} {line.method} {line.path} {line.status} {line.code} caller={line.caller or '-'} "
+        f"client={_address(line.client)} "
         f"{line.seconds * 1000:.1f}ms {line.request_id}\n"
     )
+
+
+def _address(client: str) -> str:
+    """The client's address; a trusted proxy may have passed on anything in its place."""
+    return client if _ADDRESS.fullmatch(client) else "-"
 
 
 def _instant(seconds: float) -> str:

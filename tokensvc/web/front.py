@@ -60,19 +60,10 @@ class Front:
             await _send(send, answer, exchange.request_id)
             path, status, code = scope["path"], answer.status, answer.code
         if self._access_log is not None:
-            seconds = self._clock.monotonic() - began
-            self._access_log.add(
-                Line(
-                    self._clock.now(),
-                    scope["method"],
-                    path,
-                    status,
-                    code,
-                    exchange.caller,
-                    exchange.request_id,
-                    seconds,
-                )
-            )
+            now, seconds = self._clock.now(), self._clock.monotonic() - began
+            client = scope["client"][0] if scope.get("client") else ""
+            who = exchange.caller, client, exchange.request_id
+            self._access_log.add(Line(now, scope["method"], path, status, code, *who, seconds))
 
     async def _answer(
         self, route: tuple[str, Endpoint], scope: Scope, receive: Receive, exchange: Exchange

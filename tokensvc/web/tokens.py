@@ -10,9 +10,9 @@ Rules of the file
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope
@@ -37,14 +37,6 @@ BATCH_MAX_ASKS = 500
 SLICE_ASKS = 25
 SCOPE = "tokens:issue"
 _NO_STORE = (b"cache-control", b"no-store")
-
-
-class _Admitted(NamedTuple):
-    """One ask of a batch that may be signed, and where its answer belongs."""
-
-    position: int
-    ask: Ask
-    grant: Grant
 
 
 class TokenRoutes:
@@ -85,26 +77,42 @@ class TokenRoutes:
 
     async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
-        caller, snapshot = self._caller(scope, exchange)
-        asks = _read_batch(await read_json(scope, receive, BATCH_MAX_BYTES))
+        try:
+            caller, snapshot = self._caller(scope, exchange)
+            asks = _read_batch(await read_json(scope, receive, BATCH_MAX_BYTES))
+        except TokensvcError as failure:
+            self._metrics.token(failure.code)
+            raise
         results: list[dict[str, Any]] = [{}] * len(asks)
-        admitted = []
-        for position, fields in enumerate(asks):
-            try:
-                ask = read_ask(fields)
-                admitted.append(_Admitted(position, ask, admit(caller, ask, snapshot)))
-            except TokensvcError as failure:
-                results[position] = self._refused(failure)
-        channels = await self._channels({a.ask.channel_arn for a in admitted}, snapshot)
-        for start in range(0, len(admitted), SLICE_ASKS):
-            async with self._lane:
-                for position, ask, grant in admitted[start : start + SLICE_ASKS]:
-                    try:
-                        results[position] = self._mint(ask, grant, channels.get(ask.channel_arn))
-                    except TokensvcError as failure:
-                        results[position] = self._refused(failure)
-                await asyncio.sleep(0)
+        admitted: dict[int, tuple[Ask, Grant]] = {}
+
+        def read(position: int) -> None:
+            ask = read_ask(asks[position])
+            admitted[position] = ask, admit(caller, ask, snapshot)
+
+        await self._in_slices(range(len(asks)), read, results)
+        channels = await self._channels({ask.channel_arn for ask, _ in admitted.values()}, snapshot)
+
+        def sign(position: int) -> None:
+            ask, grant = admitted[position]
+            results[position] = self._mint(ask, grant, channels.get(ask.channel_arn))
+
+        await self._in_slices(list(admitted), sign, results)
         return Answer(200, orjson.dumps({"results": results}), [JSON, _NO_STORE], "batch")
+
+    async def _in_slices(
+        self, positions: Sequence[int], act: Callable[[int], None], results: list[dict[str, Any]]
+    ) -> None:
+        """Do it for each ask, giving way to everyone else after each slice; a refusal is that ask's result."""
+        for start in range(0, len(positions), SLICE_ASKS):
+            async with self._lane:
+                for position in positions[start : start + SLICE_ASKS]:
+                    try:
+                        act(position)
+                    except TokensvcError as failure:
+                        self._metrics.token(failure.code)
+                        results[position] = {"problem": problem(failure)}
+                await asyncio.sleep(0)
 
     def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot]:
         snapshot = self._snapshot()
@@ -141,10 +149,6 @@ class TokenRoutes:
         if waits:
             await asyncio.wait(waits, timeout=max(waits.values()))
         return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
-
-    def _refused(self, failure: TokensvcError) -> dict[str, Any]:
-        self._metrics.token(failure.code)
-        return {"problem": problem(failure)}
 
 
 def _read_batch(body: dict[str, Any]) -> list[object]:
