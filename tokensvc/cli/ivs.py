@@ -31,7 +31,8 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 4599,
     host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told.")] = "127.0.0.1",
     access_key: Annotated[
-        list[str] | None, typer.Option(help="ID:SECRET:ACCOUNT, beside test:test:000000000000; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Id, secret and account, joined by colons; beside test:test:000000000000. May be repeated."),
     ] = None,
     public_url: Annotated[
         str | None, typer.Option(help="What playback URLs begin with; else the Host that the caller used.")
