@@ -1,7 +1,7 @@
 """Amazon IVS over boto3: one attempt a call, and every failure in our own words.
 
 Rules of the file
-- Credentials, endpoint and profile are found by boto3's own chain; nothing of AWS's is read here.
+- Credentials, endpoint and profile are found by boto3's own chain; of AWS's variables only AWS_REGION is read here.
 - One attempt (`total_max_attempts=1`), 2 s to connect, 5 s to read: the only retries are ours, where they are paced.
 - The endpoint must be what the control plane setting says: `aws` never talks to a local IVS, nor `local` to AWS.
 - FAILURES maps each error code of the model; what is not in it is judged by its HTTP status.
@@ -9,6 +9,7 @@ Rules of the file
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -71,9 +72,10 @@ Observe = Callable[[str, str], None]
 
 
 def default_region() -> str | None:
-    """The region that boto3's own chain names, if any."""
+    """The region that boto3's own chain names, else AWS_REGION: AWS's containers and other SDKs know no other variable,
+    and boto3 alone does not read it."""
     region: str | None = boto3.session.Session().region_name
-    return region
+    return region or os.environ.get("AWS_REGION")
 
 
 class AwsControlPlane:
