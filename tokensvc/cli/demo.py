@@ -99,7 +99,7 @@ def _guide(
     running: Running,
     failures: list[TokensvcError],
 ) -> None:
-    """Once the server answers: furnish, wait until it has heard of that, write down how to reach it, print what to try."""
+    """Once the server answers: furnish, wait until it knows, write down how to reach it, print what to try."""
     while not server.started:
         if server.should_exit:
             return

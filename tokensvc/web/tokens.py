@@ -116,7 +116,7 @@ class TokenRoutes:
 
     def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot]:
         snapshot = self._snapshot()
-        require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+        require_fresh(snapshot, exchange.began_at, self._lease_seconds)
         caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
         exchange.caller = caller.name
         caller.require_scope(SCOPE)
