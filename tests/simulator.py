@@ -129,6 +129,11 @@ class IvsSimulator:
         return f"arn:aws:ivs:{region}:{self.account}:{kind}/{next(self._numbers):012}"
 
 
+def channel_arn(number: int, region: str = "us-east-1") -> str:
+    """The ARN of one of many channels."""
+    return f"arn:aws:ivs:{region}:123456789012:channel/channel{number:06}"
+
+
 def outage(operation: str = "*") -> Unavailable:
     """What a lost call looks like."""
     return Unavailable("IVS did not answer", operation=operation, ivs_code="ReadTimeoutError")
