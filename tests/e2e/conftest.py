@@ -42,12 +42,27 @@ def ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
         yield running
 
 
+class _Furnished(NamedTuple):
+    site: Site
+    key: str
+
+
 @pytest.fixture(scope="session")
-def site(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A deployment with a key that signs."""
+def _furnished(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> _Furnished:
     site = Site(ivs, tmp_path_factory.mktemp("site"))
-    site.furnish()
-    return site
+    return _Furnished(site, site.furnish("shared --all-channels --allow-anonymous-viewers"))
+
+
+@pytest.fixture(scope="session")
+def site(_furnished: _Furnished) -> Site:
+    """A deployment with a key that signs."""
+    return _furnished.site
+
+
+@pytest.fixture(scope="session")
+def key(_furnished: _Furnished) -> str:
+    """The API key of a caller that may ask for every channel, with or without a viewer."""
+    return _furnished.key
 
 
 @pytest.fixture(scope="session")
@@ -55,12 +70,6 @@ def service(site: Site) -> Iterator[Service]:
     """`tokensvc serve`, one worker."""
     with site.serve() as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def key(site: Site, service: Service) -> str:
-    """The API key of a caller that may ask for every channel, with or without a viewer."""
-    return site.add_caller("--all-channels", "--allow-anonymous-viewers")
 
 
 @pytest.fixture(scope="session")

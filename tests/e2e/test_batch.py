@@ -49,8 +49,9 @@ def test_500_asks_are_answered_in_order_each_with_its_own_fate(caller: Client, c
 
 
 def test_501_asks_none_and_no_list_are_refused(caller: Client, channel: Any) -> None:
-    for asks in ([{"channelArn": channel["arn"]}] * 501, [], {}, None):
-        answer = caller.ask_batch(asks)  # type: ignore[arg-type] # what a caller may get wrong
+    wrong: tuple[Any, ...] = ([{"channelArn": channel["arn"]}] * 501, [], {}, None)
+    for asks in wrong:
+        answer = caller.ask_batch(asks)
         assert answer.status == 422
         assert [error["field"] for error in answer.json["errors"]] == ["asks"]
 

@@ -16,6 +16,8 @@ from tests.e2e.site import Service, Site, free_port
 HEAD_MAX_BYTES = 16 * 1024
 ASK_MAX_BYTES = 16 * 1024
 BATCH_MAX_BYTES = 1024 * 1024
+PAUSE_SECONDS = 0.02
+"""Between parts, so that each is read by itself."""
 
 
 def _connect(service: Service) -> socket.socket:
@@ -44,7 +46,7 @@ def _say(service: Service, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
                 connection.sendall(part)
             except (BrokenPipeError, ConnectionResetError):
                 break
-            time.sleep(0.02)
+            time.sleep(PAUSE_SECONDS)
         return _read_answer(connection)
 
 
@@ -105,6 +107,7 @@ def test_who_is_refused_before_the_body_was_sent_still_hears_why(service: Servic
         assert _read_answer(connection)[0] == 401
         for at in range(0, len(body), 0x8000):
             connection.sendall(body[at : at + 0x8000])
+        time.sleep(PAUSE_SECONDS)
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert _read_answer(connection)[0] == 200
 

@@ -70,8 +70,8 @@ def test_told_to_stop_it_is_unready_at_once_and_fails_nobody(site: Site, key: st
             until(lambda: len(asking.asked) > 20, "asked for a while")
             told_at = time.monotonic()
             service.process.send(SIGTERM)
-            unready = until(lambda: (a := watcher.get("/readyz")).status == 503 and a, "unready", DELAY_SECONDS / 2)
-            assert unready.json["code"] == "draining"
+            until(lambda: watcher.get("/readyz").status == 503, "unready", DELAY_SECONDS / 2)
+            assert watcher.get("/readyz").json["code"] == "draining"
             code = service.process.ends(STOPS_WITHIN_SECONDS)
             ended_at = time.monotonic()
         assert code == 0, service.process.err
@@ -115,10 +115,9 @@ def test_it_logs_one_line_a_request_and_no_path_that_it_does_not_know(site: Site
 def test_two_workers_on_postgresql(ivs: LocalIvs, tmp_path: Path) -> None:
     with postgres.postgres_server() as server:
         site = Site(ivs, tmp_path, server.url(server.fresh()))
-        site.furnish()
-        key, channel, admin_port = site.add_caller(), site.new_channel(), free_port()
+        key, channel, admin_port = site.furnish(), site.new_channel(), free_port()
         with site.serve(WORKERS="2", ADMIN_PORT=str(admin_port)) as service:
-            workers = set()
+            workers: set[str] = set()
             while len(workers) < 2:
                 with service.client(key) as caller:
                     answer = caller.ask(channelArn=channel["arn"], viewerId="ada")

@@ -143,8 +143,7 @@ def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None
     """On an IVS of its own, for keys come and go and its clock is put forward."""
     with local_ivs(tmp_path) as ivs:
         site = Site(ivs, tmp_path)
-        site.furnish()
-        key, channel, boto = site.add_caller(), site.new_channel(), ivs.client(site.access_key)
+        key, channel, boto = site.furnish(), site.new_channel(), ivs.client(site.access_key)
         with site.serve() as service, service.client(key) as caller:
             old = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
             first = site.run("keys", "list", "--json").json["keys"][0]["places"][0]["arn"]
