@@ -49,7 +49,7 @@ class _Protocol(HttpToolsProtocol):
             self._known_cycle, self._head_bytes = cycle, 0
             if len(data) > HEAD_MAX_BYTES and _head_bytes(cycle) > HEAD_MAX_BYTES:
                 self._refuse(_TOO_LARGE)
-        elif cycle is None or cycle.response_complete:
+        elif cycle is None or (cycle.response_complete and not cycle.more_body):
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES:
                 self._refuse(_TOO_LARGE)
