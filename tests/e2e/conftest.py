@@ -50,7 +50,7 @@ class _Furnished(NamedTuple):
 @pytest.fixture(scope="session")
 def _furnished(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> _Furnished:
     site = Site(ivs, tmp_path_factory.mktemp("site"))
-    return _Furnished(site, site.furnish("shared --all-channels --allow-anonymous-viewers"))
+    return _Furnished(site, site.furnish("--all-channels", "--allow-anonymous-viewers"))
 
 
 @pytest.fixture(scope="session")

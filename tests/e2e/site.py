@@ -26,10 +26,19 @@ from tests.e2e.processes import TOKENSVC, Process, Said, environment, run, start
 REGION = "us-east-1"
 ACCOUNTS = 12
 SEVERAL = """
-import sys
-from tokensvc.cli import app
+import json, os, sys
+from tokensvc.cli import main
 for line in sys.stdin:
-    app(line.split(), standalone_mode=False)
+    arguments, settings = json.loads(line)
+    before = dict(os.environ)
+    os.environ.update(settings)
+    sys.argv = ["tokensvc", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print("ended with", end.code, file=sys.stderr, flush=True)
+    os.environ.clear()
+    os.environ.update(before)
 """
 """Several commands in one process, since most of a command's time is its start."""
 
@@ -115,10 +124,16 @@ class Site:
         """A `tokensvc` command on this deployment; `settings` by their names without the prefix."""
         return run([TOKENSVC, *arguments], self.folder, self._with(settings), stdin=stdin, code=code)
 
-    def furnish(self, caller: str = "first --all-channels") -> str:
+    def run_all(self, *commands: tuple[list[str], dict[str, str]]) -> Said:
+        """Several commands, each with its settings, one after the other; whatever they say."""
+        lines = [json.dumps((arguments, _prefixed(settings))) for arguments, settings in commands]
+        return run([sys.executable, "-c", SEVERAL], self.folder, self.environ, stdin="\n".join(lines))
+
+    def furnish(self, *options: str) -> str:
         """Make the store, a key that signs and a caller; its API key."""
-        commands = ("db upgrade", "keys generate", f"callers add {caller}")
-        said = run([sys.executable, "-c", SEVERAL], self.folder, self.environ, stdin="\n".join(commands))
+        add = ["callers", "add", "first", *(options or ("--all-channels",))]
+        said = self.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (add, {}))
+        assert said.err.count("ended with 0") == 3, said.err
         return next(word for word in said.out.split() if word.startswith("tsk_"))
 
     def add_caller(self, *options: str) -> str:
@@ -145,7 +160,11 @@ class Site:
             yield Service(f"http://127.0.0.1:{lines[0]['port']}", process)
 
     def _with(self, settings: dict[str, str]) -> dict[str, str]:
-        return self.environ | {f"TOKENSVC_{name}": value for name, value in settings.items()}
+        return self.environ | _prefixed(settings)
+
+
+def _prefixed(settings: dict[str, str]) -> dict[str, str]:
+    return {f"TOKENSVC_{name}": value for name, value in settings.items()}
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tokensvc.core.instant import rfc3339
+from tokensvc.core.refusal import shown_name
 from tokensvc.errors import FieldError, InvalidRequest, TokensvcError
 from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.web.body import read_json
@@ -50,7 +51,7 @@ def management(clock: AdvanceableClock) -> Starlette:
 
 
 def _advance_seconds(body: dict[str, Any]) -> float:
-    errors = [FieldError(name, "is not known here") for name in body if name != "advanceSeconds"]
+    errors = [FieldError(shown_name(name), "is not known here") for name in body if name != "advanceSeconds"]
     seconds = body.get("advanceSeconds")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_ADVANCE_SECONDS:
         rule = f"must be a positive number of seconds, at most {MAX_ADVANCE_SECONDS}"
