@@ -89,7 +89,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(regions=st.sampled_from([(EAST,), (EAST, WEST)]), steps=STEPS)
 def test_whatever_the_history_one_key_signs_in_the_end(
     migrated: Path, tmp_path: Path, regions: tuple[str, ...], steps: list[tuple[str, int, bool]]
