@@ -68,6 +68,7 @@ def test_killed_at_any_step_the_next_run_converges(case: str, after: bool, migra
         else:
             break
         stage.check_always()
+        stage.clock.advance(rotate.UNKEPT_SECONDS)
         try:
             run(stage, Tripwire())
         except NoFreeSlot:  # it was killed when all was done: this is one rotation more, and too early
