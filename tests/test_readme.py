@@ -39,6 +39,7 @@ OVER_HTTP = (
     errors.NotAllowed,
     errors.ChannelNotFound,
     errors.RequestTooLarge,
+    errors.RequestTooSlow,
     errors.CannotSign,
 )
 """The branches that the service's routes can answer with; the others are the commands' own."""

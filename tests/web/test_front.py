@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.clocks import ManualClock
 from tests.web.asking import Reply, ask, receiving, scope_of
-from tokensvc.errors import NotAllowed
+from tokensvc.errors import NotAllowed, RequestTooSlow
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone, read_json
 from tokensvc.web.exchange import Exchange
@@ -228,3 +228,12 @@ def test_lifespan_goes_straight_behind() -> None:
 
     asyncio.run(Front({}, app, ManualClock(), None)({"type": "lifespan"}, receiving(b""), None))  # type: ignore[arg-type]
     assert seen == ["lifespan"]
+
+
+def test_a_body_that_drips_is_refused_in_time() -> None:
+    async def receive() -> Any:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    with pytest.raises(RequestTooSlow, match="within 0"):
+        asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
