@@ -67,7 +67,6 @@ class _Protocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not self._known_cycle:
             arrived, self._known_cycle, self._head_bytes, self._bytes = self._bytes, cycle, 0, 0
-            self._late_body = False
             if arrived > HEAD_MAX_BYTES and _head_bytes(cycle) > HEAD_MAX_BYTES:
                 self._refuse(_HEAD_TOO_LARGE)
         elif between:
