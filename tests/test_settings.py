@@ -106,6 +106,7 @@ def test_any_unknown_variable_is_refused(name: str) -> None:
     [
         ("CONTROL_PLANE", "azure", "must be one of 'aws' or 'local'"),
         ("CONTROL_PLANE", "", "must be one of"),
+        ("HOST", "", "must have at least 1 char"),  # to the system it means every address
         ("PORT", "eighty", "must be an integer"),
         ("PORT", "65536", "must be at most 65535"),
         ("PORT", "-1", "must be at least 0"),

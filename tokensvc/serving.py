@@ -30,7 +30,8 @@ from tokensvc.settings import Settings
 STOP_SECONDS = 24
 """How long workers may take to stop before they are killed; with the rest it stays within 25."""
 
-_RESTART_MAX_SECONDS = 10.0
+_RESTART_MIN_SECONDS, _RESTART_MAX_SECONDS = 0.5, 10.0
+_STEADY_SECONDS = 60.0
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _log = structlog.get_logger(__name__)
 
@@ -54,9 +55,9 @@ def serve(settings: Settings) -> int:
 
 def bind(settings: Settings) -> list[socket.socket]:
     """The listeners: the public one and, when set, the admin one on loopback. Raises SettingsError."""
-    sockets = [_listen("TOKENSVC_PORT", settings.host, settings.port)]
+    sockets = [listen("TOKENSVC_PORT", settings.host, settings.port)]
     if settings.admin_port is not None:
-        sockets.append(_listen("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port))
+        sockets.append(listen("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port))
     return sockets
 
 
@@ -92,15 +93,17 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         parts.store.close()
 
 
-def _listen(variable: str, host: str, port: int) -> socket.socket:
+def listen(what: str, host: str, port: int) -> socket.socket:
+    """A bound listener. Raises SettingsError naming the variable or option when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as problem:
+    except (OSError, TypeError) as problem:  # TypeError: the name cannot be encoded
         listener.close()
-        raise SettingsError([FieldError(variable, f"cannot listen on {host}:{port}: {problem.strerror}")]) from None
+        reason = problem.strerror if isinstance(problem, OSError) else "no address and no name"
+        raise SettingsError([FieldError(what, f"cannot listen on {host}:{port}: {reason}")]) from None
     listener.listen(2048)
     listener.set_inheritable(True)
     return listener
@@ -111,7 +114,8 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
     workers = [_start(settings, sockets) for _ in range(settings.workers)]
-    pause = 0.5
+    started_at = [time.monotonic()] * len(workers)
+    pause = 0.0
     while not stopping.is_set():
         multiprocessing.connection.wait([w.sentinel for w in workers], timeout=0.2)
         for position, worker in enumerate(workers):
@@ -119,10 +123,17 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
                 continue
             _log.error("worker ended and is replaced", pid=worker.pid, exit_code=worker.exitcode)
             _forget_metrics(worker)
-            pause = min(pause * 2, _RESTART_MAX_SECONDS)
+            pause = pause_before_restart(pause, time.monotonic() - started_at[position])
             stopping.wait(pause)
-            workers[position] = _start(settings, sockets)
+            workers[position], started_at[position] = _start(settings, sockets), time.monotonic()
     return _stop(workers)
+
+
+def pause_before_restart(last_seconds: float, lived_seconds: float) -> float:
+    """How long a dead worker's place stays empty: ever longer while they die young, short after one that lived."""
+    if lived_seconds > _STEADY_SECONDS:
+        return _RESTART_MIN_SECONDS
+    return min(max(last_seconds * 2, _RESTART_MIN_SECONDS), _RESTART_MAX_SECONDS)
 
 
 def _start(settings: Settings, sockets: Sequence[socket.socket]) -> BaseProcess:

@@ -46,7 +46,7 @@ class Settings(BaseModel):
     database_url: SecretStr | None = Field(
         None, description="The store: `postgresql://…` or `sqlite:////absolute/path.db`. No default"
     )
-    host: str = Field("127.0.0.1", description="Address to listen on")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
     admin_port: int | None = Field(
         None,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -110,6 +112,20 @@ def test_where_no_directory_can_be_is_said(tmp_path: Path, private_key: PrivateK
     assert "overwritten" not in refused.value.message
     with pytest.raises(VaultError):
         vault.open("k1")
+
+
+def test_on_a_full_disk_nothing_is_left_behind(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+    """A limit on file sizes fails the write as a full disk does."""
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(VaultError, match="cannot be kept"):
+            vault.put("k1", private_key)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(directory.iterdir())
+    vault.put("k1", private_key)
 
 
 def test_a_link_is_not_followed_to_another_name(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:

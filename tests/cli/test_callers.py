@@ -60,6 +60,12 @@ def test_rotate_secret_keeps_the_present_key_for_the_overlap(terminal: Terminal)
     assert first.split("_")[1] not in [key["id"] for key in third["keys"]], "any older one ends"
 
 
+def test_an_overlap_has_an_end(terminal: Terminal) -> None:
+    terminal("callers", "add", "web", "--all-channels")
+    said = terminal("callers", "rotate-secret", "web", "--overlap-seconds", "9" * 12, code=2)
+    assert "31536000" in said.err
+
+
 @pytest.mark.parametrize("command", [("rotate-secret",), ("disable", "--yes")])
 def test_a_caller_that_is_not_there_is_a_failure(terminal: Terminal, command: tuple[str, ...]) -> None:
     assert terminal("callers", *command, "nobody", "--json", code=1).error["code"] == "caller_not_found"

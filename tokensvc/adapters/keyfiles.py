@@ -34,16 +34,12 @@ class KeyFiles:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(keypair.private_pem(private_key, self._password))
-                file.flush()
-                os.fsync(handle)
             try:
-                path.hardlink_to(unfinished)
-            except FileExistsError:
-                raise VaultError(
-                    f"a private key for {key_id} lies in {self._directory} already; it is not overwritten"
-                ) from None
+                with os.fdopen(handle, "wb") as file:
+                    file.write(keypair.private_pem(private_key, self._password))
+                    file.flush()
+                    os.fsync(handle)
+                _link(path, unfinished)
             finally:
                 unfinished.unlink()
             self._sync_directory()
@@ -88,3 +84,10 @@ class KeyFiles:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _link(path: Path, unfinished: Path) -> None:
+    try:
+        path.hardlink_to(unfinished)
+    except FileExistsError:
+        raise VaultError(f"a private key lies at {path} already; it is not overwritten") from None

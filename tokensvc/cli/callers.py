@@ -71,7 +71,9 @@ def list_(as_json: AsJson = False) -> None:
 @app.command("rotate-secret")
 def rotate_secret(
     name: Name,
-    overlap_seconds: Annotated[int, typer.Option(min=0, help="How long the present key goes on.")] = 86_400,
+    overlap_seconds: Annotated[
+        int, typer.Option(min=0, max=31_536_000, help="How long the present key goes on.")
+    ] = 86_400,
     as_json: AsJson = False,
 ) -> None:
     """Print a new API key; the present one goes on for the overlap, any older one ends now."""

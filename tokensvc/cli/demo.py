@@ -31,9 +31,10 @@ from tokensvc.admit import key_id_of
 from tokensvc.app import Application, build
 from tokensvc.cli.facts import write_facts, write_private
 from tokensvc.cli.furnish import Furniture, furnish
-from tokensvc.cli.local import Running, listen, local_ivs
+from tokensvc.cli.local import Running, local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
+from tokensvc.serving import listen
 from tokensvc.settings import read_settings
 from tokensvc.web.local import DEFAULT_CREDENTIALS
 from tokensvc.web.server import Server, make_server

@@ -10,10 +10,11 @@ import typer
 
 from tokensvc.adapters.logs import configure
 from tokensvc.cli.facts import write_facts
-from tokensvc.cli.local import listen, local_ivs
+from tokensvc.cli.local import local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.ivs.sigv4 import Secret, read_access_key
+from tokensvc.serving import listen
 from tokensvc.web.local import DEFAULT_CREDENTIALS
 from tokensvc.web.server import make_server
 

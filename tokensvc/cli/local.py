@@ -7,7 +7,6 @@ Rules of the file
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from typing import NamedTuple
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.cli.screen import progress
-from tokensvc.errors import FieldError, SettingsError
 from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.ivs.sigv4 import Credentials
+from tokensvc.serving import listen
 from tokensvc.web.local import NOT_AWS, LocalIvsParts, LocalIvsSettings, build
 from tokensvc.web.server import make_server
 
@@ -55,16 +54,3 @@ def local_ivs(
         server.should_exit = True
         thread.join(5)
         resources.close()
-
-
-def listen(option: str, host: str, port: int) -> socket.socket:
-    """A bound listener. Raises SettingsError naming the option when the port is taken."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as problem:
-        listener.close()
-        raise SettingsError([FieldError(option, f"cannot listen on {host}:{port}: {problem.strerror}")]) from None
-    listener.listen(2048)
-    return listener

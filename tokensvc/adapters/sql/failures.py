@@ -36,6 +36,7 @@ NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its ser
 NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version; run `tokensvc db upgrade`")
 NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database")
 CLASH = _Meaning(Conflict, "it clashes with what the store holds")
+NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode")
 UNKNOWN = _Meaning(StoreError, "the store failed")
 
 SQLITE: dict[str, _Meaning] = {
@@ -94,6 +95,8 @@ def translated() -> Iterator[None]:
         raise SLOW.failure(SLOW.message, detail="no connection came free in time") from None
     except DBAPIError as error:
         raise _ours(error.orig) from None
+    except UnicodeEncodeError:  # a command's argument, in whatever bytes the shell gave it
+        raise NO_TEXT.failure(NO_TEXT.message) from None
     except SQLAlchemyError as error:
         raise UNKNOWN.failure(UNKNOWN.message, detail=type(error).__name__) from None
 

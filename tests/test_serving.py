@@ -1,0 +1,25 @@
+"""Listeners, and how fast a dead worker is replaced; `e2e/test_serve.py` has the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from tokensvc.errors import SettingsError
+from tokensvc.serving import listen, pause_before_restart
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "::zz", "a..b", "ä" * 70, "192.0.2.1"])
+def test_a_host_that_cannot_be_listened_on_is_refused_by_name(host: str) -> None:
+    with pytest.raises(SettingsError, match="TOKENSVC_PORT: cannot listen on"):
+        listen("TOKENSVC_PORT", host, 0)
+
+
+def test_workers_that_die_young_are_replaced_more_and_more_slowly() -> None:
+    pauses = [0.0]
+    for _ in range(7):
+        pauses.append(pause_before_restart(pauses[-1], 1))
+    assert pauses == [0.0, 0.5, 1, 2, 4, 8, 10, 10]
+
+
+def test_one_that_lived_is_replaced_fast_whatever_was_before() -> None:
+    assert pause_before_restart(10, 3600) == 0.5
