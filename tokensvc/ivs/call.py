@@ -15,6 +15,15 @@ Body = dict[str, Any]
 """A resource's members, as the model names them."""
 
 
+IsLive = Callable[[ResourceTransaction, str], bool]
+"""(transaction, channel ARN) -> whether the channel is live now."""
+
+
+def never_live(_: ResourceTransaction, __: str) -> bool:
+    """Where nobody streams, no channel is live."""
+    return False
+
+
 class Call(NamedTuple):
     """Who calls what, when, and the transaction that all of it happens in."""
 
@@ -26,6 +35,7 @@ class Call(NamedTuple):
     pages: PageTokens
     base_url: str
     """Where the local edge is reached by whoever called; playback URLs are rendered from it and never stored."""
+    is_live: IsLive = never_live
 
     def existing(self, arn: str, kind: str | None = None) -> Resource:
         """The resource of that name. Raises IvsError where there is none.
@@ -36,6 +46,10 @@ class Call(NamedTuple):
         if resource is None or resource.place != self.place or (kind is not None and resource.kind != kind):
             raise not_found(arn)
         return resource
+
+    def live(self, channel_arn: str) -> bool:
+        """Whether a channel is live now: much of it may not be changed then."""
+        return self.is_live(self.transaction, channel_arn)
 
 
 class Handler(NamedTuple):

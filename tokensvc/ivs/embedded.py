@@ -12,7 +12,7 @@ from typing import Any
 
 from tokensvc.core.arn import Place
 from tokensvc.ivs import crud, tags
-from tokensvc.ivs.call import Call
+from tokensvc.ivs.call import Call, IsLive, never_live
 from tokensvc.ivs.identity import Token
 from tokensvc.ivs.model import Model
 from tokensvc.ivs.pages import PageTokens
@@ -27,12 +27,21 @@ HANDLERS = {**crud.handlers(), **tags.HANDLERS}
 class LocalIvs:
     """IVS's control plane for any number of accounts and regions."""
 
-    def __init__(self, model: Model, resources: Resources, clock: Clock, token: Token, page_secret: bytes) -> None:
+    def __init__(
+        self,
+        model: Model,
+        resources: Resources,
+        clock: Clock,
+        token: Token,
+        page_secret: bytes,
+        is_live: IsLive = never_live,
+    ) -> None:
         self._model = model
         self._resources = resources
         self._clock = clock
         self._token = token
         self._pages = PageTokens(page_secret)
+        self._is_live = is_live
 
     def call(self, place: Place, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
         """Perform an operation for an account in a region. Raises IvsError, or StoreUnavailable."""
@@ -44,5 +53,6 @@ class LocalIvs:
         if handler is None:
             raise not_offered(operation)
         with self._resources.begin(write=handler.writes) as transaction:
-            call = Call(operation, place, transaction, self._clock.now(), self._token, self._pages, base_url)
+            now = self._clock.now()
+            call = Call(operation, place, transaction, now, self._token, self._pages, base_url, self._is_live)
             return described.dump(handler.handle(call, checked))
