@@ -7,21 +7,22 @@ from typing import Any, NamedTuple
 
 from tokensvc.core.arn import Place
 from tokensvc.ivs.identity import Token
+from tokensvc.ivs.live import stream_of
 from tokensvc.ivs.pages import PageTokens
 from tokensvc.ivs.refusals import not_found
+from tokensvc.ivs.viewers import Viewers
 from tokensvc.ports.resources import Resource, ResourceTransaction
 
 Body = dict[str, Any]
 """A resource's members, as the model names them."""
 
 
-IsLive = Callable[[ResourceTransaction, str], bool]
-"""(transaction, channel ARN) -> whether the channel is live now."""
+class Moment(NamedTuple):
+    """One instant and one transaction, whoever acts in it: an operation or a source of streams."""
 
-
-def never_live(_: ResourceTransaction, __: str) -> bool:
-    """Where nobody streams, no channel is live."""
-    return False
+    transaction: ResourceTransaction
+    now: float
+    token: Token
 
 
 class Call(NamedTuple):
@@ -35,7 +36,12 @@ class Call(NamedTuple):
     pages: PageTokens
     base_url: str
     """Where the local edge is reached by whoever called; playback URLs are rendered from it and never stored."""
-    is_live: IsLive = never_live
+    viewers: Viewers
+
+    @property
+    def moment(self) -> Moment:
+        """What the call shares with whatever else happens at this instant."""
+        return Moment(self.transaction, self.now, self.token)
 
     def existing(self, arn: str, kind: str | None = None) -> Resource:
         """The resource of that name. Raises IvsError where there is none.
@@ -49,7 +55,7 @@ class Call(NamedTuple):
 
     def live(self, channel_arn: str) -> bool:
         """Whether a channel is live now: much of it may not be changed then."""
-        return self.is_live(self.transaction, channel_arn)
+        return stream_of(self.transaction, channel_arn) is not None
 
 
 class Handler(NamedTuple):

@@ -1,7 +1,7 @@
 """LocalIvs: the operations of IVS on a store of our own. No HTTP here; `web/local/` puts it on the wire.
 
 Rules of the file
-- check -> handler -> dump. The whole of a call is one transaction: on a refusal nothing has changed.
+- check -> rate -> handler -> dump. The whole of a call is one transaction: on a refusal nothing has changed.
 - An operation is served when something handles it. The others are checked all the same, then refused by name.
 """
 
@@ -12,11 +12,13 @@ from typing import Any
 
 from tokensvc.core.arn import Place
 from tokensvc.ivs import crud, tags
-from tokensvc.ivs.call import Call, IsLive, never_live
+from tokensvc.ivs.call import Call
 from tokensvc.ivs.identity import Token
 from tokensvc.ivs.model import Model
 from tokensvc.ivs.pages import PageTokens
+from tokensvc.ivs.rates import Rates
 from tokensvc.ivs.refusals import not_offered, unknown_operation
+from tokensvc.ivs.viewers import Viewers
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.resources import Resources
 
@@ -34,14 +36,18 @@ class LocalIvs:
         clock: Clock,
         token: Token,
         page_secret: bytes,
-        is_live: IsLive = never_live,
+        *,
+        viewers: Viewers | None = None,
+        rates: Rates | None = None,
     ) -> None:
+        """Without `rates` every call goes through, however many there are."""
         self._model = model
         self._resources = resources
         self._clock = clock
         self._token = token
         self._pages = PageTokens(page_secret)
-        self._is_live = is_live
+        self._viewers = viewers or Viewers()
+        self._rates = rates
 
     def call(self, place: Place, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
         """Perform an operation for an account in a region. Raises IvsError, or StoreUnavailable."""
@@ -52,7 +58,9 @@ class LocalIvs:
         handler = HANDLERS.get(operation)
         if handler is None:
             raise not_offered(operation)
+        if self._rates is not None:
+            self._rates.take(operation, place, checked, self._clock.monotonic())
         with self._resources.begin(write=handler.writes) as transaction:
             now = self._clock.now()
-            call = Call(operation, place, transaction, now, self._token, self._pages, base_url, self._is_live)
+            call = Call(operation, place, transaction, now, self._token, self._pages, base_url, self._viewers)
             return described.dump(handler.handle(call, checked))
