@@ -2,7 +2,8 @@
 
 Rules of the file
 - `core/playback.py` decides about tokens; here it is given what IVS knows: the key pairs that were imported in the
-  channel's account and region, the Origin header, and which single uses were spent.
+  channel's account and region, the Origin header, which session versions of the viewer were revoked, and which single
+  uses were spent.
 - A public channel needs no token. INFERRED: it ignores one that is sent.
 - INFERRED: whether one may watch comes first, whether there is something to watch second. A channel that does not exist
   has nothing to protect, so it is simply not found.
@@ -17,15 +18,15 @@ from typing import NamedTuple
 
 from tokensvc.core import claims
 from tokensvc.core.arn import Arn
-from tokensvc.core.keypair import PublicKey
 from tokensvc.core.origins import matches, split_origins
 from tokensvc.core.playback import judge
-from tokensvc.core.verdict import Attempt, Outcome, Verdict
+from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome, Verdict
 from tokensvc.edge import playlist, refusals
 from tokensvc.edge.single_use import SingleUses
 from tokensvc.ivs.identity import ALPHANUMERIC, Token
 from tokensvc.ivs.key_pairs import public_key
-from tokensvc.ports.resources import Resources
+from tokensvc.ivs.revocations import revoked_version
+from tokensvc.ports.resources import Resources, ResourceTransaction
 
 SESSION_ID_CHARS = 32
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
@@ -71,20 +72,19 @@ class Gate:
                 return _error(404, refusals.not_found(visit.path, visit.query))
             if not channel.body["authorized"]:
                 return self._playlist(visit, None, (_ACAO, "*"))
-            keys = [public_key(pair) for pair in transaction.find(visit.channel.place, "playback-key")]
-        tokens = refusals.tokens_of(visit.query)
-        if len(tokens) > 1:
-            return _forbidden(visit, refusals.SEVERAL_TOKENS)
-        verdict = self._judge(visit, tokens[0] if tokens else "", keys, now)
+            tokens = refusals.tokens_of(visit.query)
+            if len(tokens) > 1:
+                return _forbidden(visit, refusals.SEVERAL_TOKENS)
+            attempt = _known(transaction, visit, tokens[0] if tokens else "", now)
+        verdict = self._judge(visit, attempt, now)
         if verdict.outcome is not Outcome.ADMITTED:
             text = refusals.ERROR_TEXTS[verdict.refused_by] if verdict.refused_by else refusals.UNDECIDED
             return _forbidden(visit, text)
         resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
         return self._playlist(visit, resolution, *_cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN)))
 
-    def _judge(self, visit: Visit, token: str, keys: list[PublicKey], now: float) -> Verdict:
+    def _judge(self, visit: Visit, attempt: Attempt, now: float) -> Verdict:
         """The verdict; where it admits a single use, that is spent by the same step."""
-        attempt = Attempt(token, now, visit.channel, keys, visit.origin, spent=False)
         verdict = judge(attempt)
         uuid = verdict.claims.get(claims.SINGLE_USE_UUID)
         if verdict.outcome is not Outcome.ADMITTED or uuid is None:
@@ -99,6 +99,18 @@ class Gate:
         renditions = playlist.allowed(playlist.STANDARD_LADDER, resolution)
         text = playlist.render(renditions, visit.base_url, self._token(ALPHANUMERIC, SESSION_ID_CHARS))
         return Answer(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())
+
+
+def _known(transaction: ResourceTransaction, visit: Visit, token: str, now: float) -> Attempt:
+    """The attempt with all that IVS knows. The viewer is read before the signature is judged; that is harmless, since
+    a forged one is refused by its signature all the same."""
+    blind = Attempt(token, now, visit.channel, None, visit.origin)
+    viewer_id = judge(blind).claims.get(claims.VIEWER_ID)
+    revoked = NOTHING_REVOKED
+    if isinstance(viewer_id, str):
+        revoked = revoked_version(transaction, str(visit.channel), viewer_id)
+    keys = [public_key(pair) for pair in transaction.find(visit.channel.place, "playback-key")]
+    return blind._replace(keys=keys, revoked_version=revoked, spent=False)
 
 
 def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:

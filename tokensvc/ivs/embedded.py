@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokensvc.core.arn import Place
-from tokensvc.ivs import crud, tags
+from tokensvc.ivs import crud, revocations, tags
 from tokensvc.ivs.call import Call
 from tokensvc.ivs.identity import Token
 from tokensvc.ivs.model import Model
@@ -22,7 +22,7 @@ from tokensvc.ivs.viewers import Viewers
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.resources import Resources
 
-HANDLERS = {**crud.handlers(), **tags.HANDLERS}
+HANDLERS = {**crud.handlers(), **tags.HANDLERS, **revocations.HANDLERS}
 """Operation -> its behaviour."""
 
 

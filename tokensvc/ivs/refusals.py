@@ -16,6 +16,11 @@ MAX_LISTED_VIOLATIONS = 50
 """A request may break more rules than anyone would read; all are counted and this many are listed."""
 
 
+BATCH_NOT_FOUND_CODE = "ResourceNotFoundException"
+"""INFERRED: a batch's `code` for what is not there. The only sample that AWS shows is "403", of another operation, for
+what may not be touched; an error's name says more and leaves less to guess."""
+
+
 class IvsError(Exception):
     """The local IVS refuses a call."""
 

@@ -44,22 +44,23 @@ SERVED = frozenset(
         *("CreateChannel", "GetChannel", "UpdateChannel", "DeleteChannel", "ListChannels", "BatchGetChannel"),
         *("CreateStreamKey", "GetStreamKey", "DeleteStreamKey", "ListStreamKeys", "BatchGetStreamKey"),
         *("ImportPlaybackKeyPair", "GetPlaybackKeyPair", "DeletePlaybackKeyPair", "ListPlaybackKeyPairs"),
+        *("CreatePlaybackRestrictionPolicy", "GetPlaybackRestrictionPolicy", "UpdatePlaybackRestrictionPolicy"),
+        *("DeletePlaybackRestrictionPolicy", "ListPlaybackRestrictionPolicies"),
+        *("CreateRecordingConfiguration", "GetRecordingConfiguration", "DeleteRecordingConfiguration"),
+        "ListRecordingConfigurations",
+        *("CreateAdConfiguration", "GetAdConfiguration", "UpdateAdConfiguration", "DeleteAdConfiguration"),
+        "ListAdConfigurations",
+        *("CreateFailoverSlateConfiguration", "GetFailoverSlateConfiguration", "UpdateFailoverSlateConfiguration"),
+        *("DeleteFailoverSlateConfiguration", "ListFailoverSlateConfigurations"),
+        *("StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"),
         *("TagResource", "UntagResource", "ListTagsForResource"),
     }
 )
 
 NOT_YET = frozenset(
     {
-        *("CreateAdConfiguration", "GetAdConfiguration", "UpdateAdConfiguration", "DeleteAdConfiguration"),
-        *("ListAdConfigurations", "InsertAdBreak"),
-        *("CreateFailoverSlateConfiguration", "GetFailoverSlateConfiguration", "UpdateFailoverSlateConfiguration"),
-        *("DeleteFailoverSlateConfiguration", "ListFailoverSlateConfigurations"),
-        *("CreatePlaybackRestrictionPolicy", "GetPlaybackRestrictionPolicy", "UpdatePlaybackRestrictionPolicy"),
-        *("DeletePlaybackRestrictionPolicy", "ListPlaybackRestrictionPolicies"),
-        *("CreateRecordingConfiguration", "GetRecordingConfiguration", "DeleteRecordingConfiguration"),
-        "ListRecordingConfigurations",
+        "InsertAdBreak",
         *("GetStream", "ListStreams", "GetStreamSession", "ListStreamSessions", "StopStream", "PutMetadata"),
-        *("StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"),
     }
 )
 """Routed and checked like the others, then answered with NotImplementedException."""
