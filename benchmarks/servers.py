@@ -74,6 +74,26 @@ def peer(module: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+@contextmanager
+def local_ivs() -> Iterator[str]:
+    """Our local IVS, alone, one worker; gives its endpoint."""
+    port = free_port()
+    command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--port", str(port)]
+    with _running(command, dict(os.environ), subprocess.DEVNULL):
+        _wait(f"http://127.0.0.1:{port}/")
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """moto's server; gives its endpoint."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, dict(os.environ), subprocess.DEVNULL):
+        _wait(f"http://127.0.0.1:{port}/")
+        yield f"http://127.0.0.1:{port}"
+
+
 def free_port() -> int:
     """A port that is free now."""
     with socket.socket() as probe:
