@@ -73,7 +73,8 @@ def list_page(kind: Kind, call: Call, request: Request) -> Body:
     found = call.transaction.page(
         call.place, kind.name, after=after, limit=limit + 1, parent_arn=parent_arn, equal=equal
     )
-    answer: Body = {kind.members: [kind.show(call, resource) for _, resource in found[:limit]]}
+    show = kind.summarise or kind.show
+    answer: Body = {kind.members: [show(call, resource) for _, resource in found[:limit]]}
     if len(found) > limit:
         answer["nextToken"] = call.pages.write(scope, found[limit - 1][0])
     return answer

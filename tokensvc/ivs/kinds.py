@@ -80,6 +80,8 @@ class Kind(NamedTuple):
     rules: tuple[Rule, ...] = ()
     finish: Finish = nothing_unique
     show: Show = as_kept
+    summarise: Show | None = None
+    """What a list shows of each, where that costs less than `show`."""
     guard: Guard = unguarded
     stamp: Stamp = unstamped
     parent: str = ""
@@ -113,6 +115,7 @@ CHANNEL = Kind(
     rules=(channels.settle_preset, channels.settle_multitrack, channels.refuse_ads_in_fragmented_mp4),
     finish=channels.finish,
     show=channels.show,
+    summarise=as_kept,
     guard=channels.refuse_while_live,
     brings="stream-key",
     beside=(revocations.KIND,),
