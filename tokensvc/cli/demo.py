@@ -8,6 +8,7 @@ Rules of the file
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shlex
@@ -30,7 +31,9 @@ from tokensvc.cli.furnish import Furniture, furnish
 from tokensvc.cli.local import Running, listen, local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import TokensvcError
+from tokensvc.ivs.refusals import IvsError
 from tokensvc.settings import read_settings
+from tokensvc.web.hangup import offer_hang_up
 from tokensvc.web.local import DEFAULT_CREDENTIALS
 from tokensvc.web.server import Server, make_server
 
@@ -45,7 +48,10 @@ _UNSET = (
 )
 
 
-def demo(port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080) -> None:
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
+    no_rates: Annotated[bool, typer.Option("--no-rates", help="Do not hold callers to IVS's own call rates.")] = False,
+) -> None:
     """Start everything embedded, with a channel, a key and a caller, and print four commands to try."""
     configure("console")
     FOLDER.mkdir(mode=0o700, exist_ok=True)
@@ -56,7 +62,12 @@ def demo(port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a fre
     settings = read_settings(_settings_in(environ))
     migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
     with local_ivs(
-        FOLDER / "local-ivs.db", DEFAULT_CREDENTIALS, prefix="/ivs", public_url=None, management_port=0
+        FOLDER / "local-ivs.db",
+        DEFAULT_CREDENTIALS,
+        prefix="/ivs",
+        public_url=None,
+        management_port=0,
+        rates=not no_rates,
     ) as running:
         parts = wiring.assemble(settings)
         application = build(
@@ -72,6 +83,7 @@ def _serve(
     application: Application, listener: socket.socket, url: str, environ: Mapping[str, str], running: Running
 ) -> None:
     server = make_server(application.asgi, application.readiness.drain, delay_seconds=0)
+    offer_hang_up(server.config)
     failures: list[TokensvcError] = []
     guide = threading.Thread(target=_guide, args=(server, url, environ, running, failures), name="guide", daemon=True)
     guide.start()
@@ -93,6 +105,8 @@ def _guide(
         threading.Event().wait(0.02)
     try:
         furniture = furnish(_settings_in(environ), REGION, progress)
+        with contextlib.suppress(IvsError):  # it is live already: the demo was killed, not ended
+            running.parts.streams.start(furniture.channel_arn)
     except TokensvcError as failure:
         failures.append(failure)
         server.should_exit = True

@@ -5,8 +5,8 @@ Rules of the file
   channel's account and region, the Origin header, which session versions of the viewer were revoked, and which single
   uses were spent.
 - A public channel needs no token. INFERRED: it ignores one that is sent.
-- INFERRED: whether one may watch comes first, whether there is something to watch second. A channel that does not exist
-  has nothing to protect, so it is simply not found.
+- INFERRED: whether one may watch comes first, whether there is something to watch second: a channel that is not live
+  answers 404 to those alone who may watch it. A channel that does not exist has nothing to protect, so it is not found.
 - CORS: without strict enforcement the token's origins bind browsers alone (IVS user guide, "Generate and Sign Playback
   Tokens"), so a player elsewhere is answered 200 without Access-Control-Allow-Origin (INFERRED). A 403 may be read
   by any origin, since players in browsers are documented to see it; a 404 by none (observed).
@@ -25,8 +25,10 @@ from tokensvc.edge import playlist, refusals
 from tokensvc.edge.single_use import SingleUses
 from tokensvc.ivs.identity import ALPHANUMERIC, Token
 from tokensvc.ivs.key_pairs import public_key
+from tokensvc.ivs.live import stream_of
 from tokensvc.ivs.revocations import revoked_version
-from tokensvc.ports.resources import Resources, ResourceTransaction
+from tokensvc.ivs.viewers import Viewers
+from tokensvc.ports.resources import Resource, Resources, ResourceTransaction
 
 SESSION_ID_CHARS = 32
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
@@ -59,9 +61,10 @@ class Answer(NamedTuple):
 class Gate:
     """Lets players in, or not."""
 
-    def __init__(self, resources: Resources, token: Token) -> None:
+    def __init__(self, resources: Resources, token: Token, viewers: Viewers | None = None) -> None:
         self._resources = resources
         self._token = token
+        self._viewers = viewers or Viewers()
         self._single_uses = SingleUses(resources)
 
     def admit(self, visit: Visit, now: float) -> Answer:
@@ -70,32 +73,40 @@ class Gate:
             channel = transaction.get(str(visit.channel))
             if channel is None:
                 return _error(404, refusals.not_found(visit.path, visit.query))
+            stream = stream_of(transaction, channel.arn)
             if not channel.body["authorized"]:
-                return self._playlist(visit, None, (_ACAO, "*"))
+                return self._playlist(visit, stream, now, None, (_ACAO, "*"))
             tokens = refusals.tokens_of(visit.query)
             if len(tokens) > 1:
                 return _forbidden(visit, refusals.SEVERAL_TOKENS)
             attempt = _known(transaction, visit, tokens[0] if tokens else "", now)
-        verdict = self._judge(visit, attempt, now)
+        verdict = self._judge(visit, attempt, now, may_spend=visit.is_get and stream is not None)
         if verdict.outcome is not Outcome.ADMITTED:
             text = refusals.ERROR_TEXTS[verdict.refused_by] if verdict.refused_by else refusals.UNDECIDED
             return _forbidden(visit, text)
         resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
-        return self._playlist(visit, resolution, *_cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN)))
+        cors = _cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN))
+        return self._playlist(visit, stream, now, resolution, *cors)
 
-    def _judge(self, visit: Visit, attempt: Attempt, now: float) -> Verdict:
-        """The verdict; where it admits a single use, that is spent by the same step."""
+    def _judge(self, visit: Visit, attempt: Attempt, now: float, *, may_spend: bool) -> Verdict:
+        """The verdict; where it admits a single use and there is something to watch, that is spent by the same step."""
         verdict = judge(attempt)
         uuid = verdict.claims.get(claims.SINGLE_USE_UUID)
         if verdict.outcome is not Outcome.ADMITTED or uuid is None:
             return verdict
-        if visit.is_get:
+        if may_spend:
             spent = not self._single_uses.spend(visit.channel, uuid, now)
         else:
             spent = self._single_uses.is_spent(visit.channel, uuid)
         return judge(attempt._replace(spent=True)) if spent else verdict
 
-    def _playlist(self, visit: Visit, resolution: str | None, *headers: tuple[str, str]) -> Answer:
+    def _playlist(
+        self, visit: Visit, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
+    ) -> Answer:
+        if stream is None:
+            return _error(404, refusals.not_found(visit.path, visit.query))
+        if visit.is_get:
+            self._viewers.watch(stream.body["streamId"], now)
         renditions = playlist.allowed(playlist.STANDARD_LADDER, resolution)
         text = playlist.render(renditions, visit.base_url, self._token(ALPHANUMERIC, SESSION_ID_CHARS))
         return Answer(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())

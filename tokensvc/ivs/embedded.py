@@ -2,7 +2,7 @@
 
 Rules of the file
 - check -> rate -> handler -> dump. The whole of a call is one transaction: on a refusal nothing has changed.
-- An operation is served when something handles it. The others are checked all the same, then refused by name.
+- An operation is served when something handles it. One that a newer model brings is checked, then refused by name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokensvc.core.arn import Place
-from tokensvc.ivs import crud, revocations, tags
+from tokensvc.ivs import ad_breaks, crud, revocations, session_operations, stream_operations, tags
 from tokensvc.ivs.call import Call
 from tokensvc.ivs.identity import Token
 from tokensvc.ivs.model import Model
@@ -22,8 +22,17 @@ from tokensvc.ivs.viewers import Viewers
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.resources import Resources
 
-HANDLERS = {**crud.handlers(), **tags.HANDLERS, **revocations.HANDLERS}
+HANDLERS = {
+    **crud.handlers(),
+    **tags.HANDLERS,
+    **revocations.HANDLERS,
+    **stream_operations.HANDLERS,
+    **session_operations.HANDLERS,
+    **ad_breaks.HANDLERS,
+}
 """Operation -> its behaviour."""
+READS = frozenset(name for name, handler in HANDLERS.items() if not handler.writes)
+"""Operations that change nothing."""
 
 
 class LocalIvs:

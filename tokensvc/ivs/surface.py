@@ -54,16 +54,12 @@ SERVED = frozenset(
         *("DeleteFailoverSlateConfiguration", "ListFailoverSlateConfigurations"),
         *("StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"),
         *("TagResource", "UntagResource", "ListTagsForResource"),
+        *("GetStream", "ListStreams", "StopStream", "GetStreamSession", "ListStreamSessions"),
+        *("PutMetadata", "InsertAdBreak"),
     }
 )
-
-NOT_YET = frozenset(
-    {
-        "InsertAdBreak",
-        *("GetStream", "ListStreams", "GetStreamSession", "ListStreamSessions", "StopStream", "PutMetadata"),
-    }
-)
-"""Routed and checked like the others, then answered with NotImplementedException."""
+"""The whole model, written down: a test names the operation that a newer one brings. Until somebody serves that, it is
+routed and checked like the others, then answered with NotImplementedException."""
 
 COMMON_ERRORS: dict[str, int] = {
     # IVS API reference, "Common Errors".

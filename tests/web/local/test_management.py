@@ -11,8 +11,10 @@ import pytest
 from tests.ivs.stage import START, StandingClock
 from tests.running import serving
 from tests.web.local.signing import Reply, send
+from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.ivs.clock import AdvanceableClock
-from tokensvc.web.local.management import MAX_ADVANCE_SECONDS, management
+from tokensvc.web.local import LocalIvsSettings, build
+from tokensvc.web.local.management_asks import MAX_ADVANCE_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +24,10 @@ def clock() -> AdvanceableClock:
 
 @pytest.fixture(scope="module")
 def url(clock: AdvanceableClock) -> Iterator[str]:
-    with serving(management(clock)) as base_url:
+    resources = LocalIvsResources(":memory:")
+    with serving(build(resources, LocalIvsSettings(), clock).management) as base_url:
         yield base_url
+    resources.close()
 
 
 def advance(url: str, body: Any) -> Reply:
