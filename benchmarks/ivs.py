@@ -27,10 +27,10 @@ from botocore.credentials import Credentials
 from benchmarks import servers, wrk
 from benchmarks.report import report
 
-ROUNDS = 1
+ROUNDS = 5
 SECONDS = 3
 CONNECTIONS = 16
-FEW, MANY = 50, 1000
+FEW, MANY = 50, 5000
 REGION = "us-east-1"
 TARGETS = {
     "GetChannel, ours / moto": 5.0,

@@ -78,7 +78,7 @@ def peer(module: str) -> Iterator[str]:
 def local_ivs() -> Iterator[str]:
     """Our local IVS, alone, one worker; gives its endpoint."""
     port = free_port()
-    command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--port", str(port)]
+    command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--no-rates", "--port", str(port)]
     with _running(command, dict(os.environ), subprocess.DEVNULL):
         _wait(f"http://127.0.0.1:{port}/")
         yield f"http://127.0.0.1:{port}"

@@ -111,7 +111,7 @@ class _Transaction:
 
     def get(self, arn: str) -> Resource | None:
         row = self._connection.execute(_GET, (arn,)).fetchone()
-        return _resource(*row) if row else None
+        return _resource(Place(row[0], row[1]), *row[2:]) if row else None
 
     def find(
         self, place: Place, kind: str, *, parent_arn: str | None = None, unique: str | None = None
@@ -120,8 +120,8 @@ class _Transaction:
         if unique is not None:
             # The partial index serves only a query that repeats its condition.
             where, values = f"{where} AND unique_key = ? AND unique_key != ''", [*values, unique]
-        rows = self._connection.execute(f"{_SELECT} WHERE {where} ORDER BY number", values)
-        return [_resource(*row) for row in rows]
+        query = f"SELECT {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY number"  # noqa: S608 - names alone
+        return [_resource(place, kind, *row) for row in self._connection.execute(query, values)]
 
     def page(
         self,
@@ -140,8 +140,9 @@ class _Transaction:
         for member, value in (equal or {}).items():
             where, values = f"{where} AND json_extract(body, ?) = ?", [*values, f'$."{member}"', value]
         order = "number DESC" if newest_first else "number"
-        query = f"{_SELECT_NUMBERED} WHERE {where} ORDER BY {order} LIMIT ?"
-        return [(row[0], _resource(*row[1:])) for row in self._connection.execute(query, [*values, limit])]
+        query = f"SELECT number, {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
+        rows = self._connection.execute(query, [*values, limit])
+        return [(number, _resource(place, kind, *row)) for number, *row in rows]
 
     def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int:
         where, values = _fitting(place, kind, parent_arn)
@@ -152,9 +153,9 @@ class _Transaction:
         self._connection.execute(
             _PUT,
             (
-                resource.arn,
                 *resource.place,
                 resource.kind,
+                resource.arn,
                 resource.parent_arn,
                 resource.unique,
                 orjson.dumps(dict(resource.body)).decode(),
@@ -166,10 +167,10 @@ class _Transaction:
         self._connection.execute("DELETE FROM local_ivs_resources WHERE arn = ?", (arn,))
 
 
-_COLUMNS = "arn, account, region, kind, parent_arn, unique_key, body, created_at"
-_SELECT = f"SELECT {_COLUMNS} FROM local_ivs_resources"  # noqa: S608 - names alone
-_SELECT_NUMBERED = f"SELECT number, {_COLUMNS} FROM local_ivs_resources"  # noqa: S608
-_GET = f"{_SELECT} WHERE arn = ?"
+_OWN = "arn, parent_arn, unique_key, body, created_at"
+"""What is left to read of a resource when its place and kind are known."""
+_COLUMNS = f"account, region, kind, {_OWN}"
+_GET = f"SELECT {_COLUMNS} FROM local_ivs_resources WHERE arn = ?"  # noqa: S608 - names alone
 _PUT = (
     f"INSERT INTO local_ivs_resources ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     " ON CONFLICT (arn) DO UPDATE SET unique_key = excluded.unique_key, body = excluded.body,"
@@ -185,6 +186,6 @@ def _fitting(place: Place, kind: str, parent_arn: str | None) -> tuple[str, list
 
 @lru_cache(maxsize=_REMEMBERED)
 def _resource(
-    arn: str, account: str, region: str, kind: str, parent_arn: str, unique: str, body: str, created_at: float
+    place: Place, kind: str, arn: str, parent_arn: str, unique: str, body: str, created_at: float
 ) -> Resource:
-    return Resource(arn, Place(account, region), kind, parent_arn, unique, orjson.loads(body), created_at)
+    return Resource(arn, place, kind, parent_arn, unique, orjson.loads(body), created_at)
