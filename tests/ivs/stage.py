@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import public_pem
-from tokensvc.ivs import events, surface
+from tokensvc.ivs import events, revocations, surface
 from tokensvc.ivs.identity import Token
 from tokensvc.ivs.kinds import KINDS
 from tokensvc.ivs.live import STREAM
@@ -78,7 +78,7 @@ def everything(resources: LocalIvsResources, *places: Place) -> list[Any]:
         return [
             transaction.page(place, kind, after=0, limit=10_000)
             for place in places or (HERE,)
-            for kind in (*KINDS, "single-use", STREAM, SESSION)
+            for kind in (*KINDS, "single-use", revocations.KIND, STREAM, SESSION)
         ] + [events.after(transaction, 0, 10_000)]
 
 
