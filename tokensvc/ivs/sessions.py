@@ -82,7 +82,10 @@ def sessions_of(
     transaction: ResourceTransaction, channel_arn: str, *, after: int, limit: int, now: float
 ) -> list[tuple[int, Resource]]:
     """A channel's sessions with their numbers, newest first."""
-    place = parse_arn(channel_arn).place
+    try:
+        place = parse_arn(channel_arn).place
+    except ValueError:
+        return []  # the model's pattern allows names that no channel can have
     found = transaction.page(place, SESSION, after=after, limit=limit, parent_arn=channel_arn, newest_first=True)
     return [(number, session) for number, session in found if not _is_over(session, now)]
 
