@@ -41,7 +41,15 @@ class Numbered(NamedTuple):
     event: Mapping[str, Any]
 
 
-def append(moment: Moment, place: Place, detail_type: str, channel_arn: str, detail: Mapping[str, Any]) -> None:
+def append(
+    moment: Moment,
+    place: Place,
+    detail_type: str,
+    channel_arn: str,
+    detail: Mapping[str, Any],
+    *,
+    kept: int = EVENTS_KEPT,
+) -> None:
     """Add one; what concerns an account as a whole names no channel."""
     event = {
         "version": "0",
@@ -55,7 +63,7 @@ def append(moment: Moment, place: Place, detail_type: str, channel_arn: str, det
         "detail": dict(detail),
     }
     moment.transaction.put(Resource(f"{_KIND}/{event['id']}", _LOG, _KIND, "", "", event, moment.now))
-    surplus = moment.transaction.count(_LOG, _KIND) - EVENTS_KEPT
+    surplus = moment.transaction.count(_LOG, _KIND) - kept
     if surplus > 0:
         for _, old in moment.transaction.page(_LOG, _KIND, after=0, limit=surplus):
             moment.transaction.delete(old.arn)

@@ -3,7 +3,7 @@
 Rules of the file
 - The form is the model's own IngestConfigurations. Where nobody says what is sent, it is DEFAULT_INGEST.
 - Limits: IVS user guide, "Service Quotas", ingest bitrate and resolution. INFERRED: bitrate is that of all video tracks
-  together; resolution is judged track by track, and 2.1 and 0.9 and 0.4 million pixels are just those numbers.
+  together; resolution is judged track by track; 0.4 and 0.9 million pixels are 480p and 720p, rounded.
 - INFERRED: a breach is told (event, `hasErrorEvent`) and the stream goes on; the API reference says that it "probably
   will disconnect immediately".
 """
@@ -50,7 +50,7 @@ class Frame(NamedTuple):
 
 
 _SINGLE_TRACK_FRAME = Frame(2_100_000, 1920)
-_MULTITRACK_FRAMES = {"SD": Frame(400_000, 864), "HD": Frame(900_000, 1280), "FULL_HD": _SINGLE_TRACK_FRAME}
+_MULTITRACK_FRAMES = {"SD": Frame(864 * 480, 864), "HD": Frame(1280 * 720, 1280), "FULL_HD": _SINGLE_TRACK_FRAME}
 
 
 class Breach(NamedTuple):

@@ -58,7 +58,7 @@ WITHOUT_PUBLISHED_RATE = frozenset(
 )
 """The quota page has no row for these, so nothing holds them back here; IVS surely has a rate for them."""
 
-_BUCKETS_BEFORE_CLEARING = 10_000
+BUCKETS_BEFORE_CLEARING = 10_000
 
 
 class _Bucket(NamedTuple):
@@ -91,7 +91,7 @@ class Rates:
                     raise throttled(operation, rate.per_second, whose or f"account {place.account}")
                 taken[key] = _Bucket(calls - 1, now)
             self._buckets |= taken
-            if len(self._buckets) > _BUCKETS_BEFORE_CLEARING:
+            if len(self._buckets) > BUCKETS_BEFORE_CLEARING:
                 self._clear(now)
 
     def _clear(self, now: float) -> None:

@@ -55,12 +55,14 @@ class EventLog:
     async def _stream(self, after: int) -> AsyncIterator[bytes]:
         yield b": events of the local IVS\n\n"
         quiet_seconds = 0.0
-        while not self._closing.is_set():
+        closing = False
+        while not closing:
+            closing = self._closing.is_set()
             found = await anyio.to_thread.run_sync(self._after, after, PAGE_SIZE)
             for numbered in found:
                 yield _sent(numbered)
                 after = numbered.number
-            if found:
+            if found or closing:
                 quiet_seconds = 0.0
                 continue
             await anyio.sleep(POLL_SECONDS)
