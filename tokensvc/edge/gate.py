@@ -4,7 +4,10 @@ Rules of the file
 - `core/playback.py` decides about tokens; here it is given what IVS knows: the key pairs that were imported in the
   channel's account and region, the Origin header, which session versions of the viewer were revoked, and which single
   uses were spent.
-- A public channel needs no token. INFERRED: it ignores one that is sent.
+- A public channel needs no token. INFERRED: it ignores one that is sent. It alone obeys its playback restriction policy
+  (user guide, "Enable Authorization on Channels" and "Undesired Content and Viewers"): strict enforcement wants an
+  allowed Origin from everyone (INFERRED: 403 in the form of a token's), otherwise origins bind browsers alone.
+  Countries bind nobody here: where a viewer's place cannot be told, content is served.
 - INFERRED: whether one may watch comes first, whether there is something to watch second: a channel that is not live
   answers 404 to those alone who may watch it. A channel that does not exist has nothing to protect, so it is not found.
 - CORS: without strict enforcement the token's origins bind browsers alone (IVS user guide, "Generate and Sign Playback
@@ -75,7 +78,8 @@ class Gate:
                 return _error(404, refusals.not_found(visit.path, visit.query))
             stream = stream_of(transaction, channel.arn)
             if not channel.body["authorized"]:
-                return self._playlist(visit, stream, now, None, (_ACAO, "*"))
+                policy = transaction.get(channel.body["playbackRestrictionPolicyArn"])
+                return self._public(visit, stream, now, policy)
             tokens = refusals.tokens_of(visit.query)
             if len(tokens) > 1:
                 return _forbidden(visit, refusals.SEVERAL_TOKENS)
@@ -87,6 +91,14 @@ class Gate:
         resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
         cors = _cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN))
         return self._playlist(visit, stream, now, resolution, *cors)
+
+    def _public(self, visit: Visit, stream: Resource | None, now: float, policy: Resource | None) -> Answer:
+        """Nobody needs a token; a restriction policy may want an origin."""
+        origins: list[str] = policy.body["allowedOrigins"] if policy else []
+        strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
+        if strict and not (visit.origin and (not origins or matches(visit.origin, origins))):
+            return _forbidden(visit, refusals.ERROR_TEXTS["strict-origin"])
+        return self._playlist(visit, stream, now, None, *_cors(visit.origin, ",".join(origins) or None))
 
     def _judge(self, visit: Visit, attempt: Attempt, now: float, *, may_spend: bool) -> Verdict:
         """The verdict; where it admits a single use and there is something to watch, that is spent by the same step."""
