@@ -63,15 +63,28 @@ def ours(folder: Path) -> Iterator[Ours]:
         yield Ours(url, api_key, pid)
 
 
+class Peer(NamedTuple):
+    """A running peer."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
-def peer(module: str) -> Iterator[str]:
+def peer(module: str) -> Iterator[Peer]:
     """A peer under plain uvicorn."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
-    with _running(command, dict(os.environ), None):
+    with _running(command, dict(os.environ), None) as pid:
         _wait(f"http://127.0.0.1:{port}/")
-        yield f"http://127.0.0.1:{port}"
+        yield Peer(f"http://127.0.0.1:{port}", pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time that a process has used, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ class Run(NamedTuple):
     per_second: float
     p99_ms: float
     failed: int
+    requests: int
 
 
 def needed() -> None:
@@ -69,10 +70,12 @@ def run(script_path: Path, url: str, *, seconds: float, connections: int) -> Run
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout)
     per_second = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    if p99 is None or per_second is None:
+    requests = re.search(r"(\d+) requests in", done.stdout)
+    if p99 is None or per_second is None or requests is None:
         raise SystemExit(f"wrk said something else than expected:\n{done.stdout}{done.stderr}")
     return Run(
         float(per_second[1]),
         float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]],
         int(failed[1]) if failed else 0,
+        int(requests[1]),
     )

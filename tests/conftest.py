@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-import sqlalchemy as sa
 
 from tests.clocks import ManualClock
+from tests.stores import store_in_memory
 from tokensvc.adapters.sql import migrate
-from tokensvc.adapters.sql.engine import make_engine
-from tokensvc.adapters.sql.store import Store, store_on
+from tokensvc.adapters.sql.store import Store
 from tokensvc.core import keypair
 from tokensvc.core.keypair import PrivateKey
 
@@ -55,20 +53,8 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def memory(migrated: Path) -> Iterator[sa.Engine]:
-    """A new store in memory, as an engine."""
-    engine = make_engine("sqlite://")
-    connection = engine.raw_connection()
-    source = sqlite3.connect(migrated)
-    assert isinstance(connection.driver_connection, sqlite3.Connection)
-    source.backup(connection.driver_connection)
-    source.close()
-    connection.close()
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def store(memory: sa.Engine) -> Store:
-    """A new store in memory: the same code that serves, over a database that no one else has."""
-    return store_on(memory)
+def store(migrated: Path) -> Iterator[Store]:
+    """A new store in memory."""
+    opened = store_in_memory(migrated)
+    yield opened
+    opened.close()

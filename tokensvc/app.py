@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,8 @@ from tokensvc.web.health import Readiness
 from tokensvc.web.tokens import TokenRoutes
 from tokensvc.wiring import Parts
 
+_GC_YOUNG_OBJECTS = 20_000
+
 
 @dataclass(frozen=True)
 class Application:
@@ -43,7 +46,9 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     lease = settings.snapshot_lease_seconds
     tokens = TokenRoutes(parts.snapshot, parts.directory, parts.clock, parts.metrics, uuid.uuid4, lease_seconds=lease)
     readiness = Readiness(parts.snapshot, parts.clock, lease_seconds=lease)
-    access_log = AccessLog(_write_line, as_json=settings.log_format == "json") if settings.access_log else None
+    access_log = (
+        AccessLog(_write_line, parts.clock, as_json=settings.log_format == "json") if settings.access_log else None
+    )
     behind = Starlette(
         routes=list(beside),
         exception_handlers={HTTPException: _no_such_route},
@@ -77,11 +82,20 @@ async def _life(loops: Sequence[Loop], access_log: AccessLog | None) -> AsyncIte
     for loop in loops:
         loop.start()
     await anyio.to_thread.run_sync(loops[0].first_run.wait, 10)
+    _calm_the_collector()
     yield
     for loop in loops:
         await anyio.to_thread.run_sync(loop.stop)
     if access_log is not None:
         await anyio.to_thread.run_sync(access_log.stop)
+
+
+def _calm_the_collector() -> None:
+    """What is loaded by now stays for good, and a request leaves no cycles: the garbage collector may look at fewer
+    objects and less often. Without this it takes a quarter of a busy worker's time (benchmarks/http.py shows it)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_YOUNG_OBJECTS, 20, 20)
 
 
 def _write_line(text: str) -> None:

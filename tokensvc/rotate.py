@@ -20,7 +20,7 @@ from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.claims import TEN_MINUTES_SECONDS
 from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
-from tokensvc.errors import ForeignDeployment, NoFreeSlot, PrivateKeyMissing, ResourceMissing
+from tokensvc.errors import ForeignDeployment, NoFreeSlot, ResourceMissing
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.deployment import DeploymentStore
@@ -59,6 +59,7 @@ class World(NamedTuple):
 def generate(world: World, regions: Sequence[str], pace: Pace) -> KeyRecord:
     """Make a key pair, import it in each region and put it to work there. An unfinished one is finished instead."""
     record = _unfinished(world, regions) or _make(world)
+    world.vault.open(record.id)  # a key that nobody here can sign with must never take over from one that signs
     held = [_held_in(world, record, region) for region in regions]
     _wait_for_lead(world, record.id, pace)
     for place in held:
@@ -75,8 +76,10 @@ def rotate(world: World, regions: Sequence[str], pace: Pace) -> KeyRecord:
 
 def delete_drained(world: World, region: str, pace: Pace) -> None:
     """Delete from IVS, and from the vault when it is held nowhere else, each key whose tokens have all ended."""
-    now = _now(world)
+    now, kept = _now(world), world.vault.key_ids()
     for record in world.keys.list():
+        if record.id in kept and _is_over(record):
+            world.vault.remove(record.id)  # an earlier run was ended just before it
         for there in record.places:
             if there.place.region == region and there.state is KeyState.RETIRING and _drained_at(there, pace) <= now:
                 _delete(world, record, there)
@@ -111,8 +114,6 @@ def _held_in(world: World, record: KeyRecord, region: str) -> Place:
     known = next((t for t in record.places if t.place.region == region and t.state in HELD_BY_IVS), None)
     if known is not None:
         return known.place
-    if record.id not in world.vault.key_ids():
-        raise PrivateKeyMissing(f"key {record.id} has no private half in the vault; its public half is not imported")
     deployment = world.deployment.read()
     pairs = _list_pairs(world, region)
     ours = next((p for p in pairs if _tags(p) == (deployment.id, record.id)), None)
@@ -193,13 +194,18 @@ def _drained_at(there: KeyInPlace, pace: Pace) -> datetime:
     return began + timedelta(seconds=pace.reach_seconds + there.longest_ttl_seconds + CLOCK_SKEW_SECONDS)
 
 
+def _is_over(record: KeyRecord) -> bool:
+    """Whether IVS held this key pair and holds it nowhere any more."""
+    return bool(record.places) and all(there.state is KeyState.RETIRED for there in record.places)
+
+
 def _delete(world: World, record: KeyRecord, there: KeyInPlace) -> None:
     try:
         world.control_plane.call(there.place.region, "DeletePlaybackKeyPair", {"arn": there.arn})
     except ResourceMissing:
         world.report(f"IVS no longer held {there.arn}")
     record = world.keys.retire(record.id, there.place, _now(world))
-    if all(t.state is KeyState.RETIRED for t in record.places):
+    if _is_over(record):
         world.vault.remove(record.id)
     world.report(f"key {record.id} is deleted in {there.place.region}: its last token has ended")
 

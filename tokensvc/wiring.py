@@ -34,6 +34,8 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.settings import Settings, require
 
+METRICS_EVERY_SECONDS = 0.25
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -185,7 +187,14 @@ def assemble(settings: Settings) -> Parts:
         on_failure=metrics.background_failure,
     )
     directory.poke = finding.poke
-    return Parts(settings, clock, metrics, store, refresh, directory, (refreshing, finding), signer)
+    counting = Loop(
+        "metrics",
+        metrics.settle,
+        every_seconds=METRICS_EVERY_SECONDS,
+        backoff_max_seconds=METRICS_EVERY_SECONDS,
+        on_failure=metrics.background_failure,
+    )
+    return Parts(settings, clock, metrics, store, refresh, directory, (refreshing, finding, counting), signer)
 
 
 def _refresh_and_tell(refresh: Refresh, metrics: Metrics, clock: Clock) -> None:

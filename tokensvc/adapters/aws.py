@@ -1,7 +1,7 @@
 """Amazon IVS over boto3: one attempt a call, and every failure in our own words.
 
 Rules of the file
-- Credentials, endpoint and profile are found by boto3's own chain; nothing of AWS's is read here.
+- Credentials, endpoint and profile are found by boto3's own chain; of AWS's variables only AWS_REGION is read here.
 - One attempt (`total_max_attempts=1`), 2 s to connect, 5 s to read: the only retries are ours, where they are paced.
 - The endpoint must be what the control plane setting says: `aws` never talks to a local IVS, nor `local` to AWS.
 - FAILURES maps each error code of the model; what is not in it is judged by its HTTP status.
@@ -9,9 +9,11 @@ Rules of the file
 
 from __future__ import annotations
 
+import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,6 +64,7 @@ _CREDENTIAL_PROBLEMS = (
     boto.CredentialRetrievalError,
     boto.ProfileNotFound,
     boto.TokenRetrievalError,
+    boto.SSOError,
 )
 
 _AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com|api\.aws)")
@@ -71,9 +74,11 @@ Observe = Callable[[str, str], None]
 
 
 def default_region() -> str | None:
-    """The region that boto3's own chain names, if any."""
-    region: str | None = boto3.session.Session().region_name
-    return region
+    """The region that boto3's own chain names, else AWS_REGION: AWS's containers and other SDKs know no other variable,
+    and boto3 alone does not read it."""
+    with _settled():
+        region: str | None = boto3.session.Session().region_name
+    return region or os.environ.get("AWS_REGION")
 
 
 class AwsControlPlane:
@@ -86,19 +91,28 @@ class AwsControlPlane:
         self._lock = threading.Lock()
 
     def check(self, region: str) -> None:
-        """Raise SettingsError when boto3's endpoint is not of the kind that the settings name. Calls nobody."""
+        """Raise SettingsError when boto3 finds nothing to work with, or an endpoint of another kind than the settings
+        name. Calls nobody."""
         self._client(region)
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self._client(region), xform_name(operation))(**request)
+            client = self._client(region)
+            answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
+            answer.pop("ResponseMetadata", None)
+            shape = client.meta.service_model.operation_model(operation).output_shape
+            if shape is not None and shape.members and not answer:
+                raise ValueError("no modelled member")
+        except SettingsError:
+            raise
         except boto.ClientError as refusal:
             failure = _of_refusal(operation, refusal)
         except boto.BotoCoreError as problem:
             failure = _of_transport(operation, problem)
+        except Exception as problem:  # noqa: BLE001 - botocore's parser fails in any way over what is no answer of IVS
+            failure = _of_nonsense(operation, problem)
         else:
             self._observe(operation, "ok")
-            answer.pop("ResponseMetadata", None)
             return answer
         self._observe(operation, failure.ivs_code)
         raise failure from None
@@ -110,10 +124,20 @@ class AwsControlPlane:
                 config = Config(
                     connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=8
                 )
-                client = boto3.session.Session().client("ivs", region_name=region, config=config)
+                with _settled():
+                    client = boto3.session.Session().client("ivs", region_name=region, config=config)
                 _require_kind(self._kind, str(client.meta.endpoint_url))
                 self._clients[region] = client
             return self._clients[region]
+
+
+@contextmanager
+def _settled() -> Iterator[None]:
+    """What boto3 says of profiles, files and endpoints that it cannot use is a fault of the settings."""
+    try:
+        yield
+    except (boto.BotoCoreError, ValueError) as problem:
+        raise SettingsError([FieldError("AWS_*", f"do not hold: {problem}")]) from None
 
 
 def _require_kind(kind: str, endpoint: str) -> None:
@@ -146,6 +170,12 @@ def _by_status(status: int) -> type[ControlPlaneError]:
     if status in (401, 403):
         return Denied
     return Unavailable if status >= 500 else Rejected
+
+
+def _of_nonsense(operation: str, problem: Exception) -> ControlPlaneError:
+    """Not of IVS: a proxy's page, or half an answer. The effect may or may not have happened."""
+    words = f"what answered {operation} is not IVS, or was cut off"
+    return Unavailable(words, operation=operation, ivs_code="Unreadable", detail=type(problem).__name__)
 
 
 def _of_transport(operation: str, problem: boto.BotoCoreError) -> ControlPlaneError:

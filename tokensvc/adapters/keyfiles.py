@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path
 
 from tokensvc.core import keypair
@@ -29,10 +30,9 @@ class KeyFiles:
 
     def put(self, key_id: str, private_key: PrivateKey) -> None:
         path = self._path(key_id)
-        unfinished = path.with_name(f".{key_id}.unfinished")
+        unfinished = path.with_name(f".{key_id}.{secrets.token_hex(4)}.unfinished")  # two may write at once
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            unfinished.unlink(missing_ok=True)
             handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as file:
                 file.write(keypair.private_pem(private_key, self._password))
@@ -40,13 +40,13 @@ class KeyFiles:
                 os.fsync(handle)
             try:
                 path.hardlink_to(unfinished)
+            except FileExistsError:
+                raise VaultError(
+                    f"a private key for {key_id} lies in {self._directory} already; it is not overwritten"
+                ) from None
             finally:
                 unfinished.unlink()
             self._sync_directory()
-        except FileExistsError:
-            raise VaultError(
-                f"a private key for {key_id} lies in {self._directory} already; it is not overwritten"
-            ) from None
         except OSError as problem:
             raise VaultError(f"the private key cannot be kept in {self._directory}: {problem.strerror}") from problem
 
@@ -67,6 +67,8 @@ class KeyFiles:
     def remove(self, key_id: str) -> None:
         try:
             self._path(key_id).unlink(missing_ok=True)
+            for unfinished in self._directory.glob(f".{key_id}.*.unfinished"):
+                unfinished.unlink(missing_ok=True)
             if self._directory.is_dir():
                 self._sync_directory()
         except OSError as problem:

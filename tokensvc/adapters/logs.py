@@ -65,4 +65,18 @@ def configure(log_format: str) -> None:
 
 
 def _star_values(_logger: Any, _method: str, event: Any) -> Any:
-    return {key: star(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: _starred(value) for key, value in event.items()}
+
+
+def _starred(value: Any) -> Any:
+    """A value as it may be written: what is neither text nor number is written as its repr, so that is starred."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return star(value)
+        case dict():
+            return {star(str(key)): _starred(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_starred(inner) for inner in value]
+    return star(repr(value))

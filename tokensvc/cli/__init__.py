@@ -14,6 +14,7 @@ import orjson
 import typer
 
 from tokensvc import __version__
+from tokensvc.adapters.logs import star
 from tokensvc.cli import callers, db, ivs, keys, tokens
 from tokensvc.cli.demo import demo
 from tokensvc.cli.doctor import doctor
@@ -63,11 +64,11 @@ def main() -> None:
 
 
 def _refuse(failure: TokensvcError) -> int:
+    message = star(failure.message)
     if "--json" in sys.argv:
-        error = {"code": failure.code, "message": failure.message}
-        typer.echo(orjson.dumps({"error": error}).decode(), err=True)
+        typer.echo(orjson.dumps({"error": {"code": failure.code, "message": message}}).decode(), err=True)
     else:
-        typer.echo(f"tokensvc: {failure.message}", err=True)
+        typer.echo(f"tokensvc: {message}", err=True)
     if isinstance(failure, SettingsError | InvalidRequest):
         return 2
     return 4 if isinstance(failure, Conflict | NotAllowed) else 1

@@ -25,6 +25,7 @@ from starlette.routing import Mount
 from tokensvc import wiring
 from tokensvc.adapters.logs import configure
 from tokensvc.adapters.sql import migrate
+from tokensvc.admit import key_id_of
 from tokensvc.app import Application, build
 from tokensvc.cli.facts import write_facts, write_private
 from tokensvc.cli.furnish import Furniture, furnish
@@ -74,18 +75,25 @@ def demo(
             parts, beside=[Mount("/ivs", app=running.parts.api), Mount("/api/video", app=running.parts.edge)]
         )
         try:
-            _serve(application, listener, url, environ, running)
+            _serve(application, parts, listener, url, environ, running)
         finally:
             parts.store.close()
 
 
 def _serve(
-    application: Application, listener: socket.socket, url: str, environ: Mapping[str, str], running: Running
+    application: Application,
+    parts: wiring.Parts,
+    listener: socket.socket,
+    url: str,
+    environ: Mapping[str, str],
+    running: Running,
 ) -> None:
     server = make_server(application.asgi, application.readiness.drain, delay_seconds=0)
     offer_hang_up(server.config)
     failures: list[TokensvcError] = []
-    guide = threading.Thread(target=_guide, args=(server, url, environ, running, failures), name="guide", daemon=True)
+    guide = threading.Thread(
+        target=_guide, args=(server, parts, url, environ, running, failures), name="guide", daemon=True
+    )
     guide.start()
     try:
         server.run([listener])
@@ -96,9 +104,14 @@ def _serve(
 
 
 def _guide(
-    server: Server, url: str, environ: Mapping[str, str], running: Running, failures: list[TokensvcError]
+    server: Server,
+    parts: wiring.Parts,
+    url: str,
+    environ: Mapping[str, str],
+    running: Running,
+    failures: list[TokensvcError],
 ) -> None:
-    """Once the server answers: furnish, write down how to reach it, print what to try."""
+    """Once the server answers: furnish, wait until it knows, write down how to reach it, print what to try."""
     while not server.started:
         if server.should_exit:
             return
@@ -111,6 +124,11 @@ def _guide(
         failures.append(failure)
         server.should_exit = True
         return
+    while key_id_of(furniture.api_key) not in parts.snapshot().secrets:
+        if server.should_exit:
+            return
+        parts.loops[0].poke()
+        threading.Event().wait(0.02)
     write_private(FOLDER / "env", _shell(environ).encode())
     write_facts(
         FOLDER / "demo.json",
@@ -142,6 +160,7 @@ def _environ(url: str) -> dict[str, str]:
         "TOKENSVC_PASSPHRASE_FILE": str(passphrase),
         "TOKENSVC_VAULT": f"keys:{here / 'keys'}",
         "TOKENSVC_KEY_LEAD_SECONDS": "2",
+        "TOKENSVC_CHANNEL_WAIT_SECONDS": "2",
         "TOKENSVC_PORT": url.rpartition(":")[2],
         "TOKENSVC_LOG_FORMAT": "console",
         "TOKENSVC_ACCESS_LOG": "false",

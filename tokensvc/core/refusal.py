@@ -2,15 +2,18 @@
 
 Rules of the file
 - A message names the rule and never repeats the input: someone may have pasted a key into the wrong field.
-- A field is named as the caller would write it.
+- A field is named as the caller would write it, as long as it is a name.
 """
 
 from __future__ import annotations
+
+import re
 
 from pydantic import ValidationError
 
 from tokensvc.errors import FieldError
 
+_NAME = re.compile(r"[!-?A-~]{1,40}")  # no blank, no @
 _WORDS = {
     "missing": "is required",
     "extra_forbidden": "is not a known field",
@@ -49,9 +52,14 @@ def field_errors(invalid: ValidationError) -> list[FieldError]:
     ]
 
 
+def shown_name(name: str) -> str:
+    """A field's name; what is too long for one may be a token or a key that was pasted there, and is not repeated."""
+    return name if _NAME.fullmatch(name) else f"(a name of {len(name)} characters)"
+
+
 def _path(location: tuple[str | int, ...]) -> str:
     """`ads.playerParams` or `allowedOrigins[2]`, as the caller would write it."""
     path = ""
     for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+        path += f"[{step}]" if isinstance(step, int) else f".{shown_name(step)}" if path else shown_name(step)
     return path

@@ -27,6 +27,9 @@ class KnownSecret(NamedTuple):
     caller: str
     policy: CallerPolicy
 
+    def __repr__(self) -> str:
+        return f"KnownSecret(caller={self.caller!r}, expires_at={self.expires_at!r})"
+
 
 class KnownChannel(NamedTuple):
     """A channel of the directory. `playback_url` is None when IVS says that there is no such channel."""
@@ -49,6 +52,9 @@ class Snapshot(NamedTuple):
     """When the refresh that made it began, on this worker's monotonic clock."""
     clock_error_seconds: float = 0.0
     """How far this worker's wall clock is ahead of the store's."""
+
+    def __repr__(self) -> str:
+        return f"Snapshot(began_at={self.began_at}, clock_error_seconds={self.clock_error_seconds})"
 
 
 def require_fresh(snapshot: Snapshot, monotonic: float, lease_seconds: float) -> None:

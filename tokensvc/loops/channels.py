@@ -124,9 +124,15 @@ class Directory:
         by_region: dict[str, list[str]] = {}
         for arn in arns:
             by_region.setdefault(parse_arn(arn, "channel").place.region, []).append(arn)
+        failures = []
         for region, there in by_region.items():
             if self._leases.acquire(f"channel directory {region}", str(uuid.uuid4()), self._turn_seconds):
-                self._ask_ivs(region, there[:CHANNELS_PER_CALL])
+                try:
+                    self._ask_ivs(region, there[:CHANNELS_PER_CALL])
+                except ControlPlaneError as failure:  # a region that is down delays only itself
+                    failures.append(failure)
+        if failures:
+            raise failures[0]
 
     def _ask_ivs(self, region: str, arns: list[str]) -> None:
         try:

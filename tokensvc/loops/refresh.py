@@ -17,12 +17,13 @@ import structlog
 
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place
+from tokensvc.core.keypair import PublicKey
 from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
 from tokensvc.core.ring import Ring, SigningKey, Slot
 from tokensvc.core.snapshot import KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_BYTES
 from tokensvc.core.wrapping import NONCE_BYTES, Wrapping
-from tokensvc.errors import VaultError
+from tokensvc.errors import InvalidKey, VaultError
 from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.ports.channels import ChannelStore
 from tokensvc.ports.clock import Clock
@@ -73,10 +74,12 @@ class Refresh:
             snapshot = snapshot._replace(ring=self._ring(self.keys.list()))
         if versions.callers != self._seen.callers:
             snapshot = snapshot._replace(secrets=_secrets(self.callers.list()))
-        if versions.channels != self._channels_seen:
-            snapshot = snapshot._replace(channels=self._channels(snapshot))
+        channels_seen = self._channels_seen
+        if versions.channels != channels_seen:
+            channels, channels_seen = self._channels(snapshot)
+            snapshot = snapshot._replace(channels=channels)
         self.current = snapshot._replace(began_at=began_at, clock_error_seconds=_outside(versions.now, before, after))
-        self._seen = versions
+        self._seen, self._channels_seen = versions, channels_seen
 
     def _subject_key(self) -> bytes:
         """The newest subject key; the first worker of a new store makes it, by compare-and-set."""
@@ -99,27 +102,44 @@ class Refresh:
         return ring
 
     def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]]) -> Slot:
-        accepted = {r.id: keypair.read_public_der(r.public_der) for r, there in keys if there.state in HELD_BY_IVS}
+        accepted = _accepted([record for record, there in keys if there.state in HELD_BY_IVS])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
         if active is None:
             return Slot(None, accepted)
         record, there = active
         try:
             if record.id not in self._prepared:
-                self._prepared[record.id] = self.make_signer(self.vault.open(record.id)).sign
+                self._prepared[record.id] = self._prepare(record)
         except VaultError as problem:
             _log.error("the active key cannot be opened", key_id=record.id, code=problem.code, problem=problem.message)
             return Slot(None, accepted, trouble=f"the active key {record.id} cannot be opened by this worker")
         sign = self._prepared[record.id]
         return Slot(SigningKey(record.id, sign, there.longest_ttl_seconds, there.activated_at), accepted)
 
-    def _channels(self, snapshot: Snapshot) -> dict[str, KnownChannel]:
-        channels = dict(snapshot.channels)
-        while rows := self.channels.changed_since(self._channels_seen, _CHANNELS_AT_ONCE):
+    def _prepare(self, record: KeyRecord) -> Callable[[bytes], bytes]:
+        private_key = self.vault.open(record.id)
+        if keypair.public_der(private_key.public_key()) != record.public_der:
+            raise InvalidKey("the private half in the vault is another key's; IVS would refuse what it signs")
+        return self.make_signer(private_key).sign
+
+    def _channels(self, snapshot: Snapshot) -> tuple[dict[str, KnownChannel], int]:
+        """All channels, and the change number up to which they are read; the store may fail between two pages."""
+        channels, seen = dict(snapshot.channels), self._channels_seen
+        while rows := self.channels.changed_since(seen, _CHANNELS_AT_ONCE):
             for row in rows:
                 channels[row.arn] = KnownChannel(row.playback_url, row.authorized, row.checked_at)
-            self._channels_seen = rows[-1].version
-        return channels
+            seen = rows[-1].version
+        return channels, seen
+
+
+def _accepted(records: list[KeyRecord]) -> dict[str, PublicKey]:
+    accepted = {}
+    for record in records:
+        try:
+            accepted[record.id] = keypair.read_public_der(record.public_der)
+        except InvalidKey as problem:
+            _log.error("a public half in the store cannot be read", key_id=record.id, problem=problem.message)
+    return accepted
 
 
 def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:

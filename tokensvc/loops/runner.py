@@ -60,8 +60,10 @@ class Loop:
             self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        while not self._stopping:
+        while True:
             self._wake.clear()
+            if self._stopping:  # asked after the clearing, so that a stop just before it is not wiped away
+                return
             self._attempt()
             self.first_run.set()
             self._wake.wait(self._pause())

@@ -8,12 +8,16 @@ from typing import Protocol
 class Metrics(Protocol):
     """The service's figures, as DESIGN's names for them say."""
 
-    def token(self, outcome: str) -> None:
-        """One token issued (`issued`) or refused (the failure's code)."""
+    def token(self, outcome: str, /) -> None:
+        """Note one token issued (`issued`) or refused (the failure's code). On the hot path: counted by `settle`."""
         ...
 
-    def issue_seconds(self, seconds: float) -> None:
-        """How long minting one token took: claims, checks, signature."""
+    def issue_seconds(self, seconds: float, /) -> None:
+        """Note how long minting one token took: claims, checks, signature. On the hot path: counted by `settle`."""
+        ...
+
+    def settle(self) -> None:
+        """Count what was noted."""
         ...
 
     def control_plane(self, operation: str, code: str) -> None:

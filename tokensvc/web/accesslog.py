@@ -3,7 +3,7 @@
 Rules of the file
 - A line holds when, what route, which caller, the outcome and how long: no query, no body, no token, no viewer.
 - The loop appends a tuple; a thread of this file's own makes the text and writes it. When the writer cannot keep up,
-  the oldest lines are dropped and the next line written says how many.
+  the oldest lines are dropped and a line says so.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tokensvc.core.instant import rfc3339
+from tokensvc.ports.clock import Clock
 
 EVERY_SECONDS = 0.25
 _KEPT_MAX = 100_000
@@ -24,7 +25,8 @@ _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 class Line(NamedTuple):
     """One request."""
 
-    at: float
+    ended_at: float
+    """On the monotonic clock."""
     method: str
     path: str
     status: int
@@ -38,11 +40,13 @@ class Line(NamedTuple):
 class AccessLog:
     """Collects lines and writes them about four times a second."""
 
-    def __init__(self, write: Callable[[str], object], *, as_json: bool) -> None:
+    def __init__(self, write: Callable[[str], object], clock: Clock, *, as_json: bool) -> None:
         self._write = write
+        self._clock = clock
         self._render = _json if as_json else _text
         self._lines: deque[Line] = deque(maxlen=_KEPT_MAX)
-        self._dropped = 0
+        self.add = self._lines.append
+        """Take one line; never waits."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
 
@@ -54,39 +58,38 @@ class AccessLog:
         self._stopping.set()
         self._thread.join(5)
 
-    def add(self, line: Line) -> None:
-        """Take one line; never waits."""
-        if len(self._lines) == _KEPT_MAX:
-            self._dropped += 1
-        self._lines.append(line)
-
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_SECONDS):
             self._flush()
         self._flush()
 
     def _flush(self) -> None:
-        text = "".join(self._render(self._lines.popleft()) for _ in range(len(self._lines)))
-        if self._dropped:
-            dropped, self._dropped = self._dropped, 0
-            text += f'{{"event":"access lines dropped","lines":{dropped}}}\n'
+        wall_ahead = self._clock.now() - self._clock.monotonic()
+        waiting = len(self._lines)
+        text = "".join(self._render(line, line.ended_at + wall_ahead) for line in self._taken(waiting))
+        if waiting == _KEPT_MAX:
+            text += f'{{"event":"access lines may have been dropped","kept":{waiting}}}\n'
         if text:
             self._write(text)
 
+    def _taken(self, lines: int) -> Iterator[Line]:
+        for _ in range(lines):
+            yield self._lines.popleft()
 
-def _json(line: Line) -> str:
+
+def _json(line: Line, at: float) -> str:
     """Written by hand, for speed: every value is ours or was checked (a caller's name), so none needs escaping."""
     return (
-        f'{{"timestamp":"{_instant(line.at)}","level":"info","event":"request","method":"{line.method}",'
+        f'{{"timestamp":"{_instant(at)}","level":"info","event":"request","method":"{line.method}",'
         f'"path":"{line.path}","status":{line.status},"code":"{line.code}","caller":"{line.caller}",'
         f'"client":"{_address(line.client)}",'
         f'"request_id":"{line.request_id}","ms":{line.seconds * 1000:.3f}}}\n'
     )
 
 
-def _text(line: Line) -> str:
+def _text(line: Line, at: float) -> str:
     return (
-        f"{_instant(line.at)} {line.method} {line.path} {line.status} {line.code} caller={line.caller or '-'} "
+        f"{_instant(at)} {line.method} {line.path} {line.status} {line.code} caller={line.caller or '-'} "
         f"client={_address(line.client)} "
         f"{line.seconds * 1000:.1f}ms {line.request_id}\n"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from tokensvc.errors import RequestTooLarge, UnreadableRequest
 
@@ -27,11 +27,8 @@ async def read_json(scope: Scope, receive: Receive, limit_bytes: int) -> dict[st
     """The body as a JSON object. Raises RequestTooLarge or UnreadableRequest."""
     message = await receive()
     body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        _refuse_declared(scope, limit_bytes)
-        body = await _rest(bytearray(body), receive, limit_bytes)
-    elif message["type"] == "http.disconnect":
-        raise ClientGone
+    if message.get("more_body") or message["type"] == "http.disconnect":
+        body = await _whole(message, scope, receive, limit_bytes)
     if len(body) > limit_bytes:
         raise RequestTooLarge(f"the body has {len(body)} bytes; this route takes at most {limit_bytes}")
     try:
@@ -43,19 +40,16 @@ async def read_json(scope: Scope, receive: Receive, limit_bytes: int) -> dict[st
     return value
 
 
-def _refuse_declared(scope: Scope, limit_bytes: int) -> None:
-    """Refuse a long body by what its head says, before the rest of it is taken in."""
+async def _whole(message: Message, scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    """A body that did not come in one piece; a long one is refused by what its head says, before the rest is taken."""
     declared = header(scope, b"content-length")
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise RequestTooLarge(f"the body has {declared} bytes; this route takes at most {limit_bytes}")
-
-
-async def _rest(body: bytearray, receive: Receive, limit_bytes: int) -> bytes:
-    while len(body) <= limit_bytes:
-        message = await receive()
+    body = bytearray()
+    while True:
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    return bytes(body)
+        if len(body) > limit_bytes or not message.get("more_body"):
+            return bytes(body)
+        message = await receive()

@@ -12,10 +12,12 @@ from tokensvc.web.failures import Answer
 class Exchange:
     """What is known of a request beside the request itself."""
 
-    __slots__ = ("caller", "request_id")
+    __slots__ = ("began_at", "caller", "request_id")
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, began_at: float) -> None:
         self.request_id = request_id
+        self.began_at = began_at
+        """On the monotonic clock."""
         self.caller = ""
         """The authenticated caller's name, once known."""
 

@@ -36,7 +36,7 @@ class Front:
     def __init__(self, routes: Routes, behind: ASGIApp, clock: Clock, access_log: AccessLog | None) -> None:
         self._routes = routes
         self._behind = behind
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._access_log = access_log
         self._prefix = secrets.token_hex(6)
         self._count = count(1)
@@ -45,48 +45,36 @@ class Front:
         if scope["type"] != "http":
             await self._behind(scope, receive, send)
             return
-        began = self._clock.monotonic()
-        exchange = Exchange(f"{self._prefix}-{next(self._count):x}")
+        exchange = Exchange(f"{self._prefix}-{next(self._count):x}", self._monotonic())
         route = self._routes.get(scope["path"])
         if route is None:
-            answered = await self._pass_on(scope, receive, send, exchange)
-            if answered is None:
-                return
-            path, status, code = "-", answered, ""
-        else:
-            answer = await self._answer(route, scope, receive, exchange)
-            if answer is None:
-                return
-            await _send(send, answer, exchange.request_id)
-            path, status, code = scope["path"], answer.status, answer.code
-        if self._access_log is not None:
-            now, seconds = self._clock.now(), self._clock.monotonic() - began
-            client = scope["client"][0] if scope.get("client") else ""
-            who = exchange.caller, client, exchange.request_id
-            self._access_log.add(Line(now, scope["method"], path, status, code, *who, seconds))
-
-    async def _answer(
-        self, route: tuple[str, Endpoint], scope: Scope, receive: Receive, exchange: Exchange
-    ) -> Answer | None:
+            await self._pass_on(scope, receive, send, exchange)
+            return
         method, endpoint = route
-        if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
-            headers = [(b"allow", method.encode())]
-            return plain_refusal(405, "method_not_allowed", f"This route takes {method}.", headers)
         try:
-            return await endpoint(scope, receive, exchange)
+            if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
+                answer = _wrong_method(method)
+            else:
+                answer = await endpoint(scope, receive, exchange)
         except TokensvcError as failure:
-            if failure.detail:
-                _log.warning("refused", request_id=exchange.request_id, code=failure.code, detail=failure.detail)
-            return refusal(failure)
+            answer = _refused(failure, exchange)
         except ClientGone:
-            return None
+            return
         except Exception as problem:  # noqa: BLE001 - the last line of defence; rendered as one fixed text
             _log_unknown(problem, exchange.request_id)
-            return unknown(exchange.request_id)
+            answer = unknown(exchange.request_id)
+        await _send(send, answer, exchange.request_id)
+        if self._access_log is not None:
+            self._note(scope, scope["path"], answer.status, answer.code, exchange, self._access_log)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> int | None:
-        """Let the app behind answer, under our id. Returns the status, or None when nothing was sent."""
-        status: int | None = None
+    def _note(self, scope: Scope, path: str, status: int, code: str, exchange: Exchange, log: AccessLog) -> None:
+        now, client = self._monotonic(), scope.get("client") or ("",)
+        who = exchange.caller, client[0], exchange.request_id
+        log.add(Line(now, scope["method"], path, status, code, *who, now - exchange.began_at))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
+        """Let the app behind answer, under our id."""
+        status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -99,10 +87,21 @@ class Front:
             await self._behind(scope, receive, send_with_id)
         except Exception as problem:  # noqa: BLE001 - as above
             _log_unknown(problem, exchange.request_id)
-            if status is None:
+            if not status:
                 await _send(send, unknown(exchange.request_id), exchange.request_id)
                 status = 500
-        return status
+        if status and self._access_log is not None:
+            self._note(scope, "-", status, "", exchange, self._access_log)
+
+
+def _wrong_method(method: str) -> Answer:
+    return plain_refusal(405, "method_not_allowed", f"This route takes {method}.", [(b"allow", method.encode())])
+
+
+def _refused(failure: TokensvcError, exchange: Exchange) -> Answer:
+    if failure.detail:
+        _log.warning("refused", request_id=exchange.request_id, code=failure.code, detail=failure.detail)
+    return refusal(failure)
 
 
 async def _send(send: Send, answer: Answer, request_id: str) -> None:

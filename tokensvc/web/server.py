@@ -10,6 +10,7 @@ Rules of the file
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -17,46 +18,56 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from tokensvc.web.failures import Answer, plain_refusal
 
 HEAD_MAX_BYTES = 16 * 1024
 KEEP_ALIVE_SECONDS = 75
 IN_FLIGHT_SECONDS = 15
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n%s"
+_HEAD = (
+    b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\nx-request-id: %s\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n"
 )
-_PROBLEM = (
-    b'{"type":"urn:tokensvc:problem:headers_too_large","title":"headers too large","status":431,'
-    b'"detail":"the request line and headers together may have at most 16384 bytes","code":"headers_too_large"}'
+_TOO_LARGE = plain_refusal(
+    431, "headers_too_large", f"The request line and headers together may have at most {HEAD_MAX_BYTES} bytes."
 )
+_NOT_HTTP = plain_refusal(400, "unreadable_request", "The request is not valid HTTP/1.1.")
+_STATUS_LINES = {400: b"400 Bad Request", 431: b"431 Request Header Fields Too Large"}
 
 
 class _Protocol(HttpToolsProtocol):
-    """httptools' protocol, with a limit on a request's head."""
+    """httptools' protocol, with a limit on a request's head: what arrives while no request is under way."""
 
     _head_bytes = 0
-    _in_head = True
-
-    def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._in_head, self._head_bytes = True, 0
+    _known_cycle: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head:
+        cycle = self.cycle
+        if cycle is not self._known_cycle:
+            self._known_cycle, self._head_bytes = cycle, 0
+            if len(data) > HEAD_MAX_BYTES and _head_bytes(cycle) > HEAD_MAX_BYTES:
+                self._refuse(_TOO_LARGE)
+        elif cycle is None or (cycle.response_complete and not cycle.more_body):
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_MAX_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE % (len(_PROBLEM), _PROBLEM))
-                self.transport.close()
+            if self._head_bytes > HEAD_MAX_BYTES:
+                self._refuse(_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words are not ours
+        self._refuse(_NOT_HTTP)
+
+    def _refuse(self, answer: Answer) -> None:
+        if not self.transport.is_closing():
+            request_id = secrets.token_hex(8).encode()
+            head = _HEAD % (_STATUS_LINES[answer.status], request_id, len(answer.body))
+            self.transport.write(head + answer.body)
+            self.transport.close()
+
+
+def _head_bytes(cycle: RequestResponseCycle) -> int:
+    scope = cycle.scope
+    return len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) + 4 for k, v in scope["headers"])
 
 
 class Server(uvicorn.Server):

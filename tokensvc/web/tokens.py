@@ -21,6 +21,7 @@ from tokensvc.admit import Caller, Grant, admit, authenticate
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.ask import Ask, read_ask
 from tokensvc.core.instant import rfc3339
+from tokensvc.core.refusal import shown_name
 from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
 from tokensvc.errors import ChannelNotFound, FieldError, InvalidRequest, TokensvcError
 from tokensvc.issue import Issued, issue
@@ -116,7 +117,7 @@ class TokenRoutes:
 
     def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot]:
         snapshot = self._snapshot()
-        require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+        require_fresh(snapshot, exchange.began_at, self._lease_seconds)
         caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
         exchange.caller = caller.name
         caller.require_scope(SCOPE)
@@ -152,7 +153,7 @@ class TokenRoutes:
 
 
 def _read_batch(body: dict[str, Any]) -> list[object]:
-    errors = [FieldError(name, "is not a known field") for name in body if name != "asks"]
+    errors = [FieldError(shown_name(name), "is not a known field") for name in body if name != "asks"]
     asks = body.get("asks")
     if not isinstance(asks, list) or not 1 <= len(asks) <= BATCH_MAX_ASKS:
         errors.append(FieldError("asks", f"must be a list of 1 to {BATCH_MAX_ASKS} asks"))

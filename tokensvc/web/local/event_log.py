@@ -18,6 +18,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from tokensvc.core.refusal import shown_name
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.ivs import events
 from tokensvc.ivs.events import Numbered
@@ -40,7 +41,7 @@ class EventLog:
     async def get(self, request: Request) -> Response:
         asked = request.query_params
         if unknown := sorted(set(asked) - {"after", "maxResults"}):
-            raise InvalidRequest([FieldError(name, "is not known here") for name in unknown])
+            raise InvalidRequest([FieldError(shown_name(name), "is not a known field") for name in unknown])
         if "after" in asked:
             after = _number("after", asked["after"])
             limit = _number("maxResults", asked.get("maxResults", str(PAGE_SIZE)), 1, MAX_PAGE_SIZE)

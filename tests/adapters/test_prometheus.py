@@ -1,0 +1,119 @@
+"""Figures in Prometheus's format, from one worker and from several."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tokensvc.adapters.prometheus import PrometheusMetrics
+
+NAMES = {
+    "tokensvc_tokens_total",
+    "tokensvc_issue_seconds",
+    "tokensvc_control_plane_total",
+    "tokensvc_background_failures_total",
+    "tokensvc_snapshot_age_seconds",
+    "tokensvc_active_key_age_seconds",
+    "tokensvc_key_slots_used",
+}
+
+
+def figures(text: bytes) -> dict[str, float]:
+    """The samples by name and labels."""
+    lines = [line for line in text.decode().splitlines() if line and not line.startswith("#")]
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def fill(metrics: PrometheusMetrics) -> None:
+    metrics.token("issued")
+    metrics.token("issued")
+    metrics.token("not_allowed")
+    metrics.issue_seconds(0.0002)
+    metrics.control_plane("BatchGetChannel", "ok")
+    metrics.background_failure("refresh")
+    metrics.snapshot_age(0.5)
+    metrics.keys("us-east-1", 60.0, 2)
+    metrics.keys("eu-west-1", None, 0)
+
+
+def test_every_figure_is_rendered_under_its_promised_name() -> None:
+    metrics = PrometheusMetrics()
+    fill(metrics)
+    found = figures(metrics.render())
+    assert found['tokensvc_tokens_total{outcome="issued"}'] == 2
+    assert found['tokensvc_tokens_total{outcome="not_allowed"}'] == 1
+    assert found["tokensvc_issue_seconds_count"] == 1
+    assert found['tokensvc_issue_seconds_bucket{le="0.0002"}'] == 1
+    assert found['tokensvc_issue_seconds_bucket{le="0.00015"}'] == 0
+    assert found['tokensvc_control_plane_total{code="ok",operation="BatchGetChannel"}'] == 1
+    assert found['tokensvc_background_failures_total{loop="refresh"}'] == 1
+    assert found["tokensvc_snapshot_age_seconds"] == 0.5
+    assert found['tokensvc_active_key_age_seconds{region="us-east-1"}'] == 60
+    assert found['tokensvc_key_slots_used{region="us-east-1"}'] == 2
+    assert 'tokensvc_active_key_age_seconds{region="eu-west-1"}' not in found
+    bare = {re.sub(r"(_bucket|_count|_sum)?(\{.*)?$", "", name) for name in found if "_created" not in name}
+    assert bare == NAMES
+
+
+def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
+    metrics = PrometheusMetrics()
+    fill(metrics)
+    labels = set(re.findall(r"[{,]([a-z_]+)=", metrics.render().decode()))
+    assert labels == {"outcome", "operation", "code", "loop", "region", "le"}
+
+
+def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() -> None:
+    metrics = PrometheusMetrics()
+    ready = threading.Barrier(4, timeout=5)
+
+    def note() -> None:
+        ready.wait()
+        for _ in range(2000):
+            metrics.token("issued")
+            metrics.issue_seconds(0.001)
+
+    def settle() -> None:
+        ready.wait()
+        for _ in range(200):
+            metrics.settle()
+
+    threads = [threading.Thread(target=task) for task in (note, note, settle, settle)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = figures(metrics.render())
+    assert found['tokensvc_tokens_total{outcome="issued"}'] == 4000
+    assert found["tokensvc_issue_seconds_count"] == 4000
+    assert figures(metrics.render()) == found, "rendering counts nothing by itself"
+
+
+WORKER = """
+from tokensvc.adapters.prometheus import PrometheusMetrics
+metrics = PrometheusMetrics()
+for _ in range(3):
+    metrics.token("issued")
+metrics.snapshot_age({age})
+metrics.settle()
+{then}
+"""
+
+
+def test_the_figures_of_all_workers_are_one(tmp_path: Path) -> None:
+    """Counters are added up, dead workers' too; an age is the oldest living worker's."""
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run(age: int, then: str) -> bytes:
+        command = [sys.executable, "-c", WORKER.format(age=age, then=then)]
+        return subprocess.run(command, env=environ, check=True, capture_output=True).stdout
+
+    run(900, "from prometheus_client import multiprocess; import os; multiprocess.mark_process_dead(os.getpid())")
+    found = figures(run(7, "import sys; sys.stdout.buffer.write(metrics.render())"))
+    assert found['tokensvc_tokens_total{outcome="issued"}'] == 6
+    assert found["tokensvc_snapshot_age_seconds"] == pytest.approx(7)

@@ -1,0 +1,51 @@
+"""Crashes at any step: everything that a use case asks of the world is counted, and one question ends the process.
+
+Rules of the file
+- A crash is no `Exception`: nothing on the way may catch it, as nothing catches SIGKILL.
+- It happens before the question's effect, or after it and before its answer is heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+class Tripwire:
+    """Counts questions and crashes at one of them."""
+
+    def __init__(self, at: int | None = None, *, after: bool = False) -> None:
+        self.count = 0
+        self._at = at
+        self._after = after
+
+    def around(self, target: Any) -> Any:
+        """The same object with every call of a method on the wire."""
+        return _Watched(self, target)
+
+    def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function with every call on the wire."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            mine, self.count = self.count, self.count + 1
+            if mine == self._at and not self._after:
+                raise Crash
+            answer = function(*args, **kwargs)
+            if mine == self._at:
+                raise Crash
+            return answer
+
+        return call
+
+
+class _Watched:
+    def __init__(self, wire: Tripwire, target: Any) -> None:
+        self._wire = wire
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return self._wire.watched(getattr(self._target, name))

@@ -1,0 +1,139 @@
+"""A caller as a stranger writes one: urllib3, one kept connection, no retries.
+
+Rules of the file
+- Nothing of the service's own code is used here.
+- A request that got no answer is an answer of status 0 under load, and an exception elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def worker(self) -> str:
+        """What is the same in the ids of all answers of one worker."""
+        return str(self.headers["x-request-id"]).partition("-")[0]
+
+
+class Client:
+    """One caller with one connection."""
+
+    def __init__(self, url: str, key: str = "") -> None:
+        self._pool = urllib3.connectionpool.connection_from_url(
+            url, maxsize=1, block=True, retries=False, timeout=urllib3.Timeout(30)
+        )
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.close()
+
+    def request(
+        self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
+    ) -> Answer:
+        """Send a request as it is."""
+        sent = self._headers | (headers or {})
+        got = self._pool.request(method, path, body=body, headers=sent, redirect=False)
+        return Answer(got.status, got.headers, got.data)
+
+    def get(self, path: str) -> Answer:
+        return self.request("GET", path)
+
+    def ask(self, **fields: object) -> Answer:
+        """Ask for one token."""
+        return self.request("POST", "/v1/tokens", json.dumps(fields))
+
+    def ask_batch(self, asks: list[Any]) -> Answer:
+        """Ask for several."""
+        return self.request("POST", "/v1/tokens/batch", json.dumps({"asks": asks}))
+
+    def token(self, **fields: object) -> Any:
+        """Ask for one token, which must be given: the answer's body."""
+        answer = self.ask(**fields)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+
+def fetch(url: str, headers: dict[str, str] | None = None) -> Answer:
+    """Open a URL once, as a player does."""
+    got = urllib3.request("GET", url, headers=headers, retries=False, timeout=30)
+    return Answer(got.status, got.headers, got.data)
+
+
+class Asked(NamedTuple):
+    """One request under load."""
+
+    began_at: float
+    ended_at: float
+    status: int
+    code: str
+    """The failure's code, or the transport's own words."""
+    retry_after: str
+
+
+class Load:
+    """Callers that ask for one token after the other until told to stop."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self._stopping = threading.Event()
+
+    def statuses(self, began_after: float = 0.0, began_before: float = float("inf")) -> set[int]:
+        """Every status of the requests that began then."""
+        return {a.status for a in self.asked if began_after <= a.began_at < began_before}
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def keep_asking(self, url: str, key: str, channel_arn: str, pause_seconds: float) -> None:
+        with Client(url, key) as client:
+            while not self._stopping.wait(pause_seconds):
+                began_at = time.monotonic()
+                try:
+                    answer = client.ask(channelArn=channel_arn, viewerId="under-load")
+                except HTTPError as problem:
+                    status, code, retry_after = 0, str(problem), ""
+                else:
+                    status, retry_after = answer.status, answer.headers.get("retry-after", "")
+                    code = "" if status == 201 else answer.json["code"]
+                self.asked.append(Asked(began_at, time.monotonic(), status, code, retry_after))
+
+
+@contextmanager
+def load(url: str, key: str, channel_arn: str, *, callers: int = 4, pause_seconds: float = 0.01) -> Iterator[Load]:
+    """Keep asking while the block runs; `asked` is complete after it."""
+    running = Load()
+    threads = [
+        threading.Thread(target=running.keep_asking, args=(url, key, channel_arn, pause_seconds), daemon=True)
+        for _ in range(callers)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        for thread in threads:
+            thread.join(30)

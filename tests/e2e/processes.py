@@ -1,0 +1,157 @@
+"""Real processes for a test, as a stranger would start them.
+
+Rules of the file
+- Nothing of the machine's own environment reaches a process but PATH: HOME is an empty folder, and no AWS_… or
+  TOKENSVC_… is there but what the test gives.
+- What a process says goes to files; one that does not do in time what is awaited fails the test with its own words.
+- Whatever is started here is ended here, by its own handle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from signal import SIGTERM, Signals
+from typing import Any, NamedTuple, TypeVar
+
+BINARIES = Path(sys.executable).parent
+TOKENSVC = str(BINARIES / "tokensvc")
+STARTS_WITHIN_SECONDS = 30
+_T = TypeVar("_T")
+
+
+def until(look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
+    """Look again and again until there is something; its value. Fails when the time is over."""
+    ends_at = time.monotonic() + within_seconds
+    while not (found := look()):
+        assert time.monotonic() < ends_at, f"not within {within_seconds} seconds: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment that says nothing but where programs are, and `more`."""
+    home.mkdir(parents=True, exist_ok=True)
+    plain = {
+        "HOME": str(home),
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C.UTF-8",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "COLUMNS": "200",
+    }
+    return plain | dict(more or {})
+
+
+class Said(NamedTuple):
+    """What a command that has ended said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def run(
+    arguments: list[str], folder: Path, environ: Mapping[str, str], *, stdin: str = "", code: int | None = 0
+) -> Said:
+    """Run a command to its end; its exit code must be the one expected, unless None is."""
+    done = subprocess.run(
+        arguments, cwd=folder, env=dict(environ), input=stdin, capture_output=True, text=True, timeout=60, check=False
+    )
+    said = Said(done.returncode, done.stdout, done.stderr)
+    assert code in (None, said.code), f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
+    return said
+
+
+class Process:
+    """A process that goes on until it is told to stop."""
+
+    def __init__(self, arguments: list[str], folder: Path, environ: Mapping[str, str], name: str) -> None:
+        self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._popen = subprocess.Popen(
+                arguments, cwd=folder, env=dict(environ), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text("utf-8", "replace")
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text("utf-8", "replace")
+
+    @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
+    def children(self) -> list[int]:
+        """Its child processes that serve (multiprocessing keeps one more, which tracks resources)."""
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [pid for pid in map(int, listed) if "spawn_main" in _command(pid)]
+
+    def awaits(self, look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
+        """As `until`, but fails at once, with the process's own words, when it ends."""
+
+        def look_while_it_runs() -> _T:
+            assert self.is_running, f"ended with {self._popen.returncode} before {what}:\n{self.out}\n{self.err}"
+            return look()
+
+        return until(look_while_it_runs, what, within_seconds)
+
+    def send(self, number: Signals) -> None:
+        self._popen.send_signal(number)
+
+    def ends(self, within_seconds: float = 25) -> int:
+        """Wait for its end; its exit code."""
+        return self._popen.wait(within_seconds)
+
+    def stop(self, number: Signals = SIGTERM) -> int:
+        """Tell it to stop and wait for that; its exit code."""
+        if self.is_running:
+            self.send(number)
+        return self.ends()
+
+    def kill(self) -> None:
+        if self.is_running:
+            self._popen.kill()
+        self._popen.wait(10)
+
+
+@contextlib.contextmanager
+def started(arguments: list[str], folder: Path, environ: Mapping[str, str], name: str) -> Iterator[Process]:
+    """A process while the block runs."""
+    process = Process(arguments, folder, environ, name)
+    try:
+        yield process
+        process.stop()
+    finally:
+        process.kill()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process with that number runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

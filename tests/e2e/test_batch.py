@@ -1,0 +1,95 @@
+"""Many tokens at once: in order, each with its own fate, and nobody else waits long behind them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import jwt
+
+from tests.e2e.client import Client
+from tests.e2e.processes import until
+from tests.e2e.site import Service, Site
+
+BATCH_MAX_ASKS = 500
+CALLERS = 8
+ROUNDS = 3
+
+
+def _viewer(result: dict[str, Any]) -> Any:
+    return jwt.decode(result["token"], options={"verify_signature": False})["aws:viewer-id"]
+
+
+def test_500_asks_are_answered_in_order_each_with_its_own_fate(caller: Client, channel: Any) -> None:
+    good, place = {"channelArn": channel["arn"]}, channel["arn"].rpartition("/")[0]
+    kinds: list[tuple[Any, str, list[str]]] = [
+        ({"channelArn": "not-an-arn"}, "invalid_request", ["channelArn"]),
+        ({**good, "viewerId": "v" * 41, "exp": 1}, "invalid_request", ["viewerId", "exp"]),
+        ({"channelArn": "arn:aws:ivs:eu-west-1:999999999999:channel/elsewhere"}, "invalid_request", ["channelArn"]),
+        ("not an object", "invalid_request", [""]),
+        ({"channelArn": f"{place}/nobodyknows"}, "channel_not_found", []),
+        ({**good, "viewerId": "a", "ttlSeconds": 601}, "invalid_request", ["ttlSeconds"]),
+    ]
+    asks = [kinds[n // 2 % len(kinds)][0] if n % 2 else {**good, "viewerId": f"v{n}"} for n in range(BATCH_MAX_ASKS)]
+    answer = caller.ask_batch(asks)
+    assert answer.status == 200
+    results = answer.json["results"]
+    assert len(results) == BATCH_MAX_ASKS
+    for n, result in enumerate(results):
+        if n % 2 == 0:
+            assert _viewer(result) == f"v{n}"
+            assert result["playbackUrl"] == f"{channel['playbackUrl']}?token={result['token']}"
+        else:
+            _, code, fields = kinds[n // 2 % len(kinds)]
+            assert result.keys() == {"problem"}
+            assert result["problem"]["code"] == code
+            assert [error["field"] for error in result["problem"].get("errors", [])] == fields
+    assert len({result["token"] for result in results[::2]}) == BATCH_MAX_ASKS / 2
+
+
+def test_501_asks_none_and_no_list_are_refused(caller: Client, channel: Any) -> None:
+    wrong: tuple[Any, ...] = ([{"channelArn": channel["arn"]}] * 501, [], {}, None)
+    for asks in wrong:
+        answer = caller.ask_batch(asks)
+        assert answer.status == 422
+        assert [error["field"] for error in answer.json["errors"]] == ["asks"]
+
+
+def test_a_batch_waits_once_for_an_unknown_channel(site: Site, caller: Client) -> None:
+    """The wait of this service is 5 seconds at most: 50 asks that waited one by one would show."""
+    arn = site.new_channel()["arn"]
+    began_at = time.monotonic()
+    answer = caller.ask_batch([{"channelArn": arn, "viewerId": f"v{n}"} for n in range(50)])
+    seconds = time.monotonic() - began_at
+    assert all("playbackUrl" in result for result in answer.json["results"])
+    assert seconds < 5
+
+
+def test_a_single_token_is_not_stuck_behind_batches(service: Service, key: str, caller: Client, channel: Any) -> None:
+    asks = [{"channelArn": channel["arn"], "viewerId": f"v{n}"} for n in range(BATCH_MAX_ASKS)]
+    batches: list[float] = []
+
+    def keep_asking() -> None:
+        with service.client(key) as client:
+            for _ in range(ROUNDS):
+                began_at = time.monotonic()
+                answer = client.ask_batch(asks)
+                batches.append(time.monotonic() - began_at)
+                assert all("token" in result for result in answer.json["results"])
+
+    caller.token(channelArn=channel["arn"], viewerId="ada")
+    threads = [threading.Thread(target=keep_asking) for _ in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    singles = []
+    while any(thread.is_alive() for thread in threads):
+        began_at = time.monotonic()
+        caller.token(channelArn=channel["arn"], viewerId="ada")
+        singles.append(time.monotonic() - began_at)
+    for thread in threads:
+        thread.join()
+    assert len(batches) == CALLERS * ROUNDS, "a batch failed"
+    assert len(singles) >= ROUNDS
+    assert sorted(singles)[len(singles) // 2] < max(batches) / 3
+    assert until(lambda: caller.get("/readyz").status == 200, "ready", 2)

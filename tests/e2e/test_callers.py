@@ -1,0 +1,165 @@
+"""Nobody asks anonymously, and nobody gets more than they were given."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.e2e.client import Answer, Client
+from tests.e2e.processes import until
+from tests.e2e.site import Service, Site
+
+HEARD_WITHIN_SECONDS = 2.0
+"""How soon every worker must know of a change."""
+
+
+def _worker_of(client: Client) -> str:
+    return client.get("/livez").worker
+
+
+@pytest.fixture(scope="module")
+def pair(site: Site) -> Iterator[Service]:
+    """The same deployment, served by two workers."""
+    with site.serve(WORKERS="2") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer tsk_",
+        "Bearer tsk_000000000000_wrong",
+        "Basic dXNlcjpwYXNz",
+        "Bearer eyJhbGciOiJub25lIn0.e30.",
+        "garbage",
+        "Bearer \xe9\xff",
+    ],
+)
+def test_without_a_valid_key_always_the_same_401(service: Service, channel: Any, header: str | None) -> None:
+    headers = {} if header is None else {"authorization": header}
+    with service.client() as client:
+        answer = client.request("POST", "/v1/tokens", b'{"channelArn": "x"}', headers)
+        nothing = client.request("POST", "/v1/tokens/batch")
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == 'Bearer realm="tokensvc"'
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json["code"], answer.body) == ("not_authenticated", nothing.body)
+
+
+def test_a_key_whose_secret_is_wrong_is_refused_as_an_unknown_one_is(service: Service, key: str) -> None:
+    with service.client(key[:-1] + ("A" if key[-1] != "A" else "B")) as wrong, service.client("tsk_0_0") as unknown:
+        assert wrong.ask(channelArn="x").body == unknown.ask(channelArn="x").body
+
+
+def test_a_key_is_shown_once_and_kept_nowhere(site: Site) -> None:
+    said = site.run("callers", "add", "once", "--all-channels")
+    key = said.out.split()[0]
+    assert key.startswith("tsk_")
+    assert (said.out + said.err).count(key) == 1
+    listed = site.run("callers", "list").out + site.run("callers", "list", "--json").out
+    assert "once" in listed
+    secret = key.split("_", 2)[2]
+    assert secret not in listed
+    with sqlite3.connect(site.store) as store:
+        dump = "\n".join(map(repr, _everything(store)))
+    store.close()
+    assert "once" in dump
+    for path in site.folder.glob("store.db*"):
+        assert secret.encode() not in path.read_bytes()
+    assert secret not in dump
+
+
+def _everything(store: sqlite3.Connection) -> Iterator[Any]:
+    for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        yield from store.execute(f'SELECT * FROM "{name}"')
+
+
+def test_two_keys_are_valid_while_one_is_rotated(site: Site, service: Service, channel: Any) -> None:
+    old = site.run("callers", "add", "rotating", "--all-channels", "--json").json["apiKey"]
+    new = site.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "60", "--json").json["apiKey"]
+    with service.client(old) as with_old, service.client(new) as with_new:
+        _heard(lambda: with_new.ask(channelArn=channel["arn"], viewerId="ada"), 201)
+        assert with_old.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+        newest = site.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "1", "--json").json["apiKey"]
+        _heard(lambda: with_old.ask(channelArn=channel["arn"], viewerId="ada"), 401)
+        _heard(lambda: with_new.ask(channelArn=channel["arn"], viewerId="ada"), 401)
+    with service.client(newest) as with_newest:
+        assert with_newest.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+
+
+def test_a_disabled_caller_is_refused_by_every_worker_within_two_seconds(
+    site: Site, pair: Service, channel: Any
+) -> None:
+    key = site.run("callers", "add", "leaving", "--all-channels", "--json").json["apiKey"]
+    workers: dict[str, Client] = {}
+    while len(workers) < 2:
+        client = pair.client(key)
+        workers.setdefault(_worker_of(client), client)
+    try:
+        for client in workers.values():
+            _heard(lambda client=client: client.ask(channelArn=channel["arn"], viewerId="ada"), 201)
+        assert site.run("callers", "disable", "leaving", code=2).out == ""
+        site.run("callers", "disable", "leaving", "--yes")
+        disabled_at = time.monotonic()
+        for worker, client in workers.items():
+            answer = _heard(lambda client=client: client.ask(channelArn=channel["arn"], viewerId="ada"), 401)
+            assert answer.worker == worker, "the connection was kept"
+        assert time.monotonic() - disabled_at <= HEARD_WITHIN_SECONDS
+    finally:
+        for client in workers.values():
+            client.__exit__()
+
+
+def test_patterns_scopes_lives_and_viewers_hold(site: Site, service: Service, channel: Any) -> None:
+    mine, other = channel["arn"], site.new_channel()["arn"]
+    key = site.add_caller("--channels", mine, "--max-ttl", "60")
+    may_not = site.add_caller("--all-channels", "--scope", "keys:read")
+    with service.client(key) as caller, service.client(may_not) as reader:
+        answer = _heard(lambda: caller.ask(channelArn=mine, viewerId="ada"), 201).json
+        claims = jwt.decode(answer["token"], options={"verify_signature": False})
+        assert claims["exp"] - claims["aws:viewer-session-version"] == 60
+        assert caller.ask(channelArn=mine, viewerId="ada", ttlSeconds=60).status == 201
+
+        _refused(caller.ask(channelArn=other, viewerId="ada"), 403, "channel_not_allowed")
+        _refused(caller.ask(channelArn=mine), 403, "anonymous_viewer_not_allowed")
+        too_long = caller.ask(channelArn=mine, viewerId="ada", ttlSeconds=61)
+        _refused(too_long, 422, "invalid_request")
+        assert [error["field"] for error in too_long.json["errors"]] == ["ttlSeconds"]
+        refused = _heard(lambda: reader.ask(channelArn=mine, viewerId="ada"), 403)
+        _refused(refused, 403, "scope_missing")
+
+        mixed = caller.ask_batch([{"channelArn": mine, "viewerId": "a"}, {"channelArn": other, "viewerId": "a"}])
+        assert [r.get("problem", {}).get("code") for r in mixed.json["results"]] == [None, "channel_not_allowed"]
+
+
+def test_who_is_allowed_anonymous_viewers_may_ask_for_the_whole_ceiling(caller: Client, channel: Any) -> None:
+    answer = _heard(lambda: caller.ask(channelArn=channel["arn"], ttlSeconds=3600), 201).json
+    claims = jwt.decode(answer["token"], options={"verify_signature": False})
+    assert claims.keys() == {"aws:channel-arn", "exp"}
+    assert answer.keys() == {"token", "playbackUrl", "expiresAt", "refreshAfter", "requiresOriginHeader"}
+    _refused(caller.ask(channelArn=channel["arn"], ttlSeconds=3601), 422, "invalid_request")
+
+
+def _heard(ask: Any, status: int) -> Answer:
+    """The first answer of that status; it must come as soon as every change must be heard of."""
+
+    def look() -> Answer | None:
+        answer: Answer = ask()
+        return answer if answer.status == status else None
+
+    found = until(look, f"an answer {status}", HEARD_WITHIN_SECONDS)
+    assert found is not None
+    return found
+
+
+def _refused(answer: Answer, status: int, code: str) -> None:
+    assert (answer.status, answer.json["code"]) == (status, code)

@@ -1,0 +1,148 @@
+"""`make demo` is what the README says: four commands that work as printed, and a shell that acts on the demo."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import stat
+import sys
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+
+import pytest
+
+from tests.e2e.client import Client, fetch
+from tests.e2e.conftest import Demo
+from tests.e2e.processes import TOKENSVC, Said, environment, run, started, until
+
+FACTS = {
+    "url",
+    "ivsEndpoint",
+    "managementUrl",
+    "region",
+    "accessKeyId",
+    "secretAccessKey",
+    "apiKey",
+    "channelArn",
+    "playbackUrl",
+}
+NOWHERE = "http://192.0.2.1:9"
+"""Addresses of documentation (RFC 5737): whoever called there would wait in vain."""
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
+
+
+@pytest.fixture
+def newcomer(demo: Demo, tmp_path: Path) -> dict[str, str]:
+    """The environment of a shell that has only the system's programs, python3 and curl."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python3").symlink_to(sys.executable)
+    if curl := shutil.which("curl"):
+        (programs / "curl").symlink_to(curl)
+    return environment(tmp_path / "home") | {"PATH": f"{programs}:/usr/bin:/bin"}
+
+
+def shell(demo: Demo, environ: dict[str, str], script: str) -> Said:
+    return run(["sh", "-ec", script], demo.folder, environ)
+
+
+@needs_curl
+def test_the_printed_commands_work_as_printed(demo: Demo, newcomer: dict[str, str]) -> None:
+    printed = re.findall(r"^# \d\. .*\n(.*)$", demo.process.out, re.MULTILINE)
+    assert len(printed) == 4
+    ask, play, tamper, rotate = printed
+
+    assert shell(demo, newcomer, ask).json.keys() >= {"token", "playbackUrl", "expiresAt", "refreshAfter"}
+    opened = shell(demo, newcomer, play).out
+    assert opened.startswith("HTTP/1.1 200 ")
+    assert "#EXTM3U" in opened
+    refused = shell(demo, newcomer, tamper).out
+    assert refused.startswith("HTTP/1.1 403 ")
+    assert json.loads(refused.splitlines()[-1])[0]["error_code"] == "invalid_playback_auth_token"
+    before = shell(demo, newcomer, ask).json["playbackUrl"]
+    assert " signs now; fingerprint " in shell(demo, newcomer, rotate).out
+    assert fetch(before).status == 200, "tokens of the key before go on being admitted"
+    assert shell(demo, newcomer, play).out.startswith("HTTP/1.1 200 ")
+
+
+def test_a_shell_with_its_env_acts_on_the_demo(demo: Demo, newcomer: dict[str, str]) -> None:
+    listed = shell(demo, newcomer, ". .demo/env; aws ivs list-channels --output json").json
+    assert demo.facts["channelArn"] in [channel["arn"] for channel in listed["channels"]]
+    keys = shell(demo, newcomer, ". .demo/env; tokensvc keys list --json").json["keys"]
+    assert [there["state"] for key in keys for there in key["places"]].count("active") == 1
+    assert shell(demo, newcomer, ". .demo/env; tokensvc doctor --json").json["well"] is True
+
+
+def test_its_facts_are_complete_and_its_owner_s_alone(demo: Demo) -> None:
+    assert demo.facts.keys() == FACTS
+    for path in (demo.folder / ".demo").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert stat.S_IMODE((demo.folder / ".demo").stat().st_mode) == 0o700
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (demo.folder / "keys").iterdir()]
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (demo.folder / "keys").iterdir()} == {0o600}
+
+
+def test_it_says_that_it_is_not_aws(demo: Demo) -> None:
+    assert "It is not AWS" in demo.process.err
+
+
+def test_a_taken_port_is_refused_by_the_option_s_name(demo: Demo, tmp_path: Path) -> None:
+    port = demo.facts["url"].rpartition(":")[2]
+    said = run([TOKENSVC, "demo", "--port", port], tmp_path, environment(tmp_path / "home"), code=2)
+    assert "--port" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_it_ends_at_ctrl_c_finds_its_state_again_and_never_reaches_aws(tmp_path: Path) -> None:
+    """The shell around it points at AWS in every way that boto3 knows; nothing of that may count."""
+    (tmp_path / "home" / ".aws").mkdir(parents=True)
+    (tmp_path / "home" / ".aws" / "config").write_text(
+        f"[profile production]\nregion = eu-west-1\nendpoint_url = {NOWHERE}\n"
+        f"[default]\nregion = eu-west-1\nendpoint_url = {NOWHERE}\n"
+    )
+    misleading = {
+        "AWS_PROFILE": "production",
+        "AWS_DEFAULT_PROFILE": "production",
+        "AWS_ENDPOINT_URL": NOWHERE,
+        "AWS_ENDPOINT_URL_IVS": NOWHERE,
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "production",
+        "AWS_SESSION_TOKEN": "production",
+        "AWS_CA_BUNDLE": "/nowhere",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "HTTP_PROXY": NOWHERE,
+        "HTTPS_PROXY": NOWHERE,
+        "http_proxy": NOWHERE,
+        "TOKENSVC_CONTROL_PLANE": "aws",
+        "TOKENSVC_DATABASE_URL": "postgresql://production/tokensvc",
+        "TOKENSVC_PASSPHRAES": "misspelt",
+    }
+    facts_file = tmp_path / ".demo" / "demo.json"
+    first = _start_and_end(tmp_path, misleading, facts_file, SIGINT)
+    second = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
+    assert first["region"] == "us-east-1"
+    assert (first["channelArn"], first["kid"]) == (second["channelArn"], second["kid"])
+    assert first["apiKey"] != second["apiKey"]
+
+
+def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, ending: int) -> dict[str, str]:
+    """Start a demo, open a token's URL as soon as its facts are there, end it. Its facts and the key's id."""
+    with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home", environ), "demo") as process:
+        process.awaits(facts_file.exists, "it wrote its facts")
+        facts: dict[str, str] = json.loads(facts_file.read_text())
+        with Client(facts["url"], facts["apiKey"]) as caller:
+            answer = caller.ask(channelArn=facts["channelArn"], viewerId="ada")
+            assert answer.status == 201, f"its facts are there, so it must be ready: {answer.body!r}"
+            assert fetch(f"{facts['playbackUrl']}?token={answer.json['token']}").status == 200
+            (key,) = caller.get("/.well-known/jwks.json").json["keys"]
+        process.send(SIGINT if ending == SIGINT else SIGTERM)
+        assert process.ends() == 0, process.err
+        assert "Traceback" not in process.err
+    until(lambda: not facts_file.exists(), "its facts are gone", 0)
+    return facts | {"kid": key["kid"]}

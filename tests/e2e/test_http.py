@@ -1,0 +1,192 @@
+"""The wire of the service under hands that are not gentle: raw sockets, floods, garbage, every route."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.e2e.client import Client
+from tests.e2e.site import Service, Site, free_port
+
+HEAD_MAX_BYTES = 16 * 1024
+ASK_MAX_BYTES = 16 * 1024
+BATCH_MAX_BYTES = 1024 * 1024
+PAUSE_SECONDS = 0.02
+"""Between parts, so that each is read by itself."""
+
+
+def _connect(service: Service) -> socket.socket:
+    place = urlsplit(service.url)
+    connection = socket.create_connection((str(place.hostname), place.port or 0), timeout=10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """One whole answer from a kept connection."""
+    with connection.makefile("rb") as stream:
+        status = int(stream.readline().split()[1])
+        headers = {}
+        while line := stream.readline().strip():
+            name, _, value = line.decode().partition(":")
+            headers[name.lower()] = value.strip()
+        return status, headers, stream.read(int(headers.get("content-length", "0")))
+
+
+def _say(service: Service, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send the parts one after the other and read one answer; the service may stop listening before the last."""
+    with _connect(service) as connection:
+        for part in parts:
+            try:
+                connection.sendall(part)
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            time.sleep(PAUSE_SECONDS)
+        return _read_answer(connection)
+
+
+def _post(path: str, *headers: str) -> bytes:
+    return "\r\n".join((f"POST {path} HTTP/1.1", "Host: x", *headers, "", "")).encode()
+
+
+def _assert_problem(answer: tuple[int, dict[str, str], bytes], status: int, code: str) -> None:
+    got, headers, body = answer
+    problem = json.loads(body)
+    assert (got, problem["status"], problem["code"]) == (status, status, code)
+    assert headers["content-type"] == "application/problem+json"
+    assert headers["x-request-id"]
+
+
+def test_a_head_may_have_16_kib_and_no_more(service: Service) -> None:
+    fits = b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * (HEAD_MAX_BYTES - 100) + b"\r\n\r\n"
+    assert _say(service, fits)[0] == 200
+    whole = b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * HEAD_MAX_BYTES + b"\r\n\r\n"
+    _assert_problem(_say(service, whole), 431, "headers_too_large")
+    line = b"GET /livez?" + b"x" * HEAD_MAX_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    _assert_problem(_say(service, line), 431, "headers_too_large")
+
+
+@pytest.mark.parametrize("flood", [b"X-A: " + b"a" * 1000 + b"\r\n", b"x" * 1000], ids=["many headers", "one header"])
+def test_a_head_without_an_end_is_refused_while_it_comes(service: Service, flood: bytes) -> None:
+    _assert_problem(_say(service, b"GET /livez HTTP/1.1\r\nHost: x\r\nX: y", *[flood] * 20), 431, "headers_too_large")
+
+
+def test_large_bodies_on_a_kept_connection_are_no_large_head(caller: Client, channel: Any) -> None:
+    asks = [{"channelArn": channel["arn"], "viewerId": "v" * 40}] * 300
+    first, second = caller.ask_batch(asks), caller.ask_batch(asks)
+    assert (first.status, second.status, first.worker) == (200, 200, second.worker)
+
+
+def test_a_body_too_large_is_refused_declared_or_chunked(service: Service, key: str, caller: Client) -> None:
+    bearer = f"Authorization: Bearer {key}"
+    for path, limit in (("/v1/tokens", ASK_MAX_BYTES), ("/v1/tokens/batch", BATCH_MAX_BYTES)):
+        declared = caller.request("POST", path, b"{" + b" " * limit + b"}")
+        assert (declared.status, declared.json["code"]) == (413, "request_too_large")
+        head = _post(path, bearer, f"Content-Length: {limit + 1}")
+        _assert_problem(_say(service, head, b"{"), 413, "request_too_large")
+        chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
+        chunked = (_post(path, bearer, "Transfer-Encoding: chunked"), *[chunk] * (limit // 0x8000 + 1))
+        _assert_problem(_say(service, *chunked), 413, "request_too_large")
+    assert caller.get("/livez").status == 200
+
+
+def test_who_is_refused_before_the_body_was_sent_still_hears_why(service: Service) -> None:
+    """The answer is there before the body is; the connection lasts until the client has read it, and beyond."""
+    body = b'{"asks": [' + b" " * (BATCH_MAX_BYTES - 100) + b"]}"
+    with service.client("tsk_0_0") as stranger:
+        for _ in range(5):
+            assert stranger.request("POST", "/v1/tokens/batch", body).status == 401
+    head = _post("/v1/tokens/batch", f"Content-Length: {len(body)}")
+    with _connect(service) as connection:
+        connection.sendall(head)
+        assert _read_answer(connection)[0] == 401
+        for at in range(0, len(body), 0x8000):
+            connection.sendall(body[at : at + 0x8000])
+        time.sleep(PAUSE_SECONDS)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert _read_answer(connection)[0] == 200
+
+
+def test_a_chunked_body_is_a_body(service: Service, key: str, channel: Any) -> None:
+    body = json.dumps({"channelArn": channel["arn"], "viewerId": "ada"}).encode()
+    pieces = [b"%x\r\n%s\r\n" % (len(body[at : at + 20]), body[at : at + 20]) for at in range(0, len(body), 20)]
+    head = _post("/v1/tokens", f"Authorization: Bearer {key}", "Transfer-Encoding: chunked")
+    assert _say(service, head, *pieces, b"0\r\n\r\n")[0] == 201
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"garbage\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"],
+    ids=["TLS", "words", "a version that is not"],
+)
+def test_what_is_not_http_is_a_400(service: Service, garbage: bytes) -> None:
+    _assert_problem(_say(service, garbage), 400, "unreadable_request")
+
+
+def test_bodies_that_are_no_json_object_are_a_400(caller: Client) -> None:
+    for body in (b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a": 1} x', b"[" * 10_000, b'{"a": NaN}'):
+        answer = caller.request("POST", "/v1/tokens", body)
+        assert (answer.status, answer.json["code"]) == (400, "unreadable_request"), body
+
+
+def test_connections_are_kept_unless_the_client_says_close(service: Service) -> None:
+    with _connect(service) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, headers, _ = _read_answer(connection)
+        assert status == 200
+        assert headers.get("connection", "keep-alive") == "keep-alive"
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        status, headers, _ = _read_answer(connection)
+        assert (status, headers["connection"]) == (200, "close")
+        assert connection.recv(1) == b""
+    with _connect(service) as connection:
+        connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+        assert _read_answer(connection)[0] == 200
+        assert connection.recv(1) == b""
+
+
+def test_head_says_what_get_says_without_the_body(caller: Client) -> None:
+    for path in ("/livez", "/readyz", "/openapi.json", "/.well-known/jwks.json"):
+        got, head = caller.get(path), caller.request("HEAD", path)
+        assert (head.status, head.body) == (got.status, b"") == (200, b"")
+        assert head.headers["content-length"] == str(len(got.body))
+        assert head.headers["content-type"] == got.headers["content-type"]
+
+
+def test_every_answer_has_a_request_id_of_its_own_and_ours(caller: Client, service: Service) -> None:
+    answers = [
+        caller.request(method, path, headers={"x-request-id": "mine"})
+        for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "BREW")
+        for path in ("/", "/livez", "/v1/tokens", "/v1/nothing", "/metrics", "/%00", "//", "/v1/tokens/")
+    ]
+    answers = [a for a in answers if a.headers.get("content-type") != "text/html"]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert len(set(ids)) == len(ids)
+    assert "mine" not in ids
+    assert {a.status for a in answers} <= {200, 400, 401, 404, 405, 422}
+
+
+def test_what_there_is_not_is_a_404_and_a_wrong_method_names_the_right_one(caller: Client) -> None:
+    missing = caller.get("/v1/nothing")
+    assert (missing.status, missing.json["code"]) == (404, "no_such_route")
+    wrong = caller.get("/v1/tokens")
+    assert (wrong.status, wrong.json["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
+
+
+def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Site) -> None:
+    port = free_port()
+    with (
+        site.serve(ADMIN_PORT=str(port)) as service,
+        service.client() as public,
+        Client(f"http://127.0.0.1:{port}") as admin,
+    ):
+        assert public.get("/metrics").status == 404
+        assert b"tokensvc_tokens_total" in admin.get("/metrics").body
+        assert admin.request("POST", "/v1/tokens").status == 404
+        assert public.request("POST", "/v1/tokens").status == 401
+        assert "/metrics" not in public.get("/openapi.json").json["paths"]

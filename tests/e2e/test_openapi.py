@@ -1,0 +1,144 @@
+"""The page at /openapi.json is true: a stranger who reads nothing else finds no lie in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from tests.e2e.client import Answer, Client
+from tests.e2e.site import Service
+
+EXAMPLES = 80
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+    allow_header_conformance,
+    unsupported_method,
+]
+"""All that make sense here. Rules that need two fields are in no schema, and a batch is answered 200 whatever is in it,
+so nothing is said about which data must be taken; who may ask is in test_callers.py."""
+
+
+@pytest.fixture(scope="module")
+def page(service: Service) -> Any:
+    with service.client() as client:
+        return client.get("/openapi.json").json
+
+
+@pytest.fixture(scope="module")
+def openapi(service: Service, key: str) -> Any:
+    return schemathesis.openapi.from_url(f"{service.url}/openapi.json", headers={"authorization": f"Bearer {key}"})
+
+
+@pytest.mark.parametrize(
+    ("operation", "mode"),
+    [
+        ("POST /v1/tokens", GenerationMode.POSITIVE),
+        ("POST /v1/tokens", GenerationMode.NEGATIVE),
+        ("POST /v1/tokens/batch", GenerationMode.POSITIVE),
+        ("POST /v1/tokens/batch", GenerationMode.NEGATIVE),
+        ("GET /livez", GenerationMode.POSITIVE),
+        ("GET /readyz", GenerationMode.POSITIVE),
+        ("GET /.well-known/jwks.json", GenerationMode.POSITIVE),
+    ],
+)
+def test_whatever_is_asked_is_answered_as_the_page_says(
+    openapi: Any, key: str, channel: Any, operation: str, mode: GenerationMode
+) -> None:
+    method, path = operation.split()
+
+    @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.given(case=openapi[path][method].as_strategy(generation_mode=mode))
+    def is_answered(case: Any) -> None:
+        for ask in _asks(case.body) if mode is GenerationMode.POSITIVE else ():
+            ask["channelArn"] = channel["arn"]
+        case.call_and_validate(headers={"authorization": f"Bearer {key}"}, timeout=20, checks=CHECKS)
+
+    is_answered()
+
+
+def _asks(body: Any) -> list[Any]:
+    """The asks of a well-formed body."""
+    return list(body.get("asks", [body])) if isinstance(body, dict) else []
+
+
+Ask = Callable[[Client, str], Answer]
+SAMPLES: dict[str, tuple[Ask, str, int]] = {
+    "a token": (lambda c, arn: c.ask(channelArn=arn, viewerId="ada"), "post /v1/tokens", 201),
+    "the least": (lambda c, arn: c.ask(channelArn=arn), "post /v1/tokens", 201),
+    "everything": (
+        lambda c, arn: c.ask(
+            channelArn=arn,
+            subject="ada",
+            ttlSeconds=60,
+            allowedOrigins=["https://*.example.com"],
+            strictOriginEnforcement=True,
+            singleUse=True,
+            maximumResolution="HD",
+            ads={"optOut": False, "playerParams": {"a": "b"}, "playbackConfigName": "x", "reportingMode": "CLIENT"},
+        ),
+        "post /v1/tokens",
+        201,
+    ),
+    "a bad ask": (lambda c, arn: c.ask(channelArn=arn, viewerId="", exp=1), "post /v1/tokens", 422),
+    "no channel": (lambda c, arn: c.ask(channelArn=f"{arn}0", viewerId="a"), "post /v1/tokens", 404),
+    "no JSON": (lambda c, arn: c.request("POST", "/v1/tokens", "{"), "post /v1/tokens", 400),
+    "too large": (lambda c, arn: c.request("POST", "/v1/tokens", " " * 17_000), "post /v1/tokens", 413),
+    "nobody": (
+        lambda c, arn: c.request("POST", "/v1/tokens", "{}", {"authorization": "Bearer tsk_0_0"}),
+        "post /v1/tokens",
+        401,
+    ),
+    "a batch": (lambda c, arn: c.ask_batch([{"channelArn": arn}, {}]), "post /v1/tokens/batch", 200),
+    "a bad batch": (lambda c, arn: c.ask_batch([]), "post /v1/tokens/batch", 422),
+    "alive": (lambda c, arn: c.get("/livez"), "get /livez", 200),
+    "ready": (lambda c, arn: c.get("/readyz"), "get /readyz", 200),
+    "keys": (lambda c, arn: c.get("/.well-known/jwks.json"), "get /.well-known/jwks.json", 200),
+}
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_answers_are_of_the_form_that_the_page_gives(page: Any, caller: Client, channel: Any, sample: str) -> None:
+    ask, operation, status = SAMPLES[sample]
+    method, path = operation.split()
+    answer = ask(caller, channel["arn"])
+    assert answer.status == status, answer.body
+    (media_type, described), *others = page["paths"][path][method]["responses"][str(status)]["content"].items()
+    assert not others
+    assert answer.headers["content-type"] == media_type
+    validator = jsonschema_rs.validator_for({**described["schema"], "components": page["components"]})
+    assert not [error.message for error in validator.iter_errors(answer.json)]
+
+
+def test_the_page_names_every_route_and_the_scope_that_it_needs(page: Any) -> None:
+    assert page["openapi"].startswith("3.1")
+    assert set(page["paths"]) == {
+        "/v1/tokens",
+        "/v1/tokens/batch",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/.well-known/jwks.json",
+    }
+    for path in ("/v1/tokens", "/v1/tokens/batch"):
+        assert page["paths"][path]["post"]["security"] == [{"apiKey": []}]

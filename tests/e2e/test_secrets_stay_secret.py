@@ -1,0 +1,196 @@
+"""A busy run with everything that people paste where it does not belong; then everything that was written is searched.
+
+Rules of the file
+- What a caller gets in a successful answer, and what `callers add` prints once, is theirs. Nothing else may hold a
+  token, a private key, an API key, a passphrase, a subject, or a viewer id.
+- A secret counts as found when a long enough piece of it is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.e2e.client import Client, fetch
+from tests.e2e.processes import Process, until
+from tests.e2e.site import LocalIvs, Site
+
+PIECE_CHARS = 24
+SUBJECT = "grace.hopper+private@example.com"
+VIEWER = "raw-viewer-id-4711"
+DATABASE_PASSWORD = "correct-horse-battery-staple"
+
+
+class Run(NamedTuple):
+    """What a busy run left behind."""
+
+    secrets: dict[str, list[str]]
+    """By what they are: pieces that may be found nowhere."""
+    written: dict[str, str]
+    """By where it was written: everything."""
+
+
+def _pasted_key() -> str:
+    key = ec.generate_private_key(ec.SECP384R1())
+    pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, pkcs8, plain).decode()
+
+
+def _pem_pieces(pem: str) -> list[str]:
+    """Each line of its body but the first, which is the same for all keys, in two halves."""
+    lines = [line for line in pem.splitlines() if line and "-----" not in line][1:]
+    return [piece for line in lines for piece in (line[:PIECE_CHARS], line[-PIECE_CHARS:])]
+
+
+def _token_pieces(token: str) -> list[str]:
+    _, payload, signature = token.split(".")
+    return [payload[-PIECE_CHARS:], signature[:PIECE_CHARS], signature[-PIECE_CHARS:]]
+
+
+def _everything_pasted(caller: Client, url: str, pem: str, token: str, arn: str) -> Iterator[Any]:
+    """Ask in every wrong way; each answer that is a refusal."""
+    joined = "".join(pem.splitlines()[1:-1])
+    fields: list[dict[str, Any]] = [
+        {"channelArn": arn, "viewerId": pem},
+        {"channelArn": pem, "subject": SUBJECT, "viewerId": VIEWER},
+        {"channelArn": arn, "allowedOrigins": [pem, token], "maximumResolution": token, "ttlSeconds": pem},
+        {"channelArn": arn, "privateKey": pem, "subject": SUBJECT, "ads": {"playerParams": {"a": pem}, "x": token}},
+        {"channelArn": arn, pem: 1, token: 2, SUBJECT: 3},
+        {"channelArn": arn, "ads": {"playerParams": {token * 3: pem * 3}}},
+        {"channelArn": token, "ads": {pem: token}},
+        {"channelArn": arn, "viewerId": VIEWER, "ttlSeconds": 10**6},
+    ]
+    yield from (caller.ask(**ask) for ask in fields)
+    yield caller.ask_batch(fields)
+    for body in (pem, token, f'"{token}"', f"[{json.dumps(pem)}]", f'{{"a": {token}'):
+        yield caller.request("POST", "/v1/tokens", body)
+    for path in (f"/livez?token={token}", f"/v1/tokens/{token}", f"/{quote(pem)}", f"/v1/tokens?key={joined}"):
+        yield caller.get(path)
+    for authorization in (f"Bearer {joined}", f"Bearer {token}", f"Bearer tsk_{joined}", f"Basic {joined}"):
+        yield caller.request("POST", "/v1/tokens", "{}", {"authorization": authorization, "x-key": joined})
+    yield fetch(f"{url}?token={token}x")
+    yield fetch(f"{url}?token={token}&token={token}")
+    yield fetch(f"{url.replace('.m3u8', 'x.m3u8')}?token={token}")
+
+
+def _commands(site: Site, key: str, pem: str, token: str) -> str:
+    """Run commands well and wrong; all that they said."""
+    (site.folder / "key.pem").write_text(pem)
+    away = {"DATABASE_URL": f"postgresql://tokensvc:{DATABASE_PASSWORD}@127.0.0.1:9/tokensvc"}
+    said = site.run_all(
+        (["keys", "rotate"], {}),
+        (["keys", "list"], {}),
+        (["keys", "list", "--json"], {}),
+        (["settings"], {}),
+        (["settings", "--json"], away),
+        (["doctor"], away),
+        (["serve"], away),
+        (["callers", "list", "--json"], {}),
+        (["callers", "add", token, f"--channels={pem}"], {}),
+        (["tokens", "explain", token, "--json"], {}),
+        (["tokens", "explain", token + "x", f"--channel={pem}"], {}),
+        (["tokens", "explain", "--", pem], {}),
+        (["tokens", "explain", token, "--public-key", "key.pem"], {}),
+        (["keys", "public", key], {}),
+        (["serve"], {"PASSPHRASE": "short", "DATABASE_URL": pem, "LOG_FORMAT": token, "VAULT": key}),
+        (["serve"], {"PASSPHRASE": token}),
+    )
+    (site.folder / "key.pem").unlink()
+    assert said.err.count("ended with") == 16, said.err
+    assert "Traceback" not in said.err, said.err
+    return said.out + said.err
+
+
+@pytest.fixture(scope="module")
+def busy(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The busy run, its service and its commands in Python's development mode, which says the most."""
+    folder = tmp_path_factory.mktemp("busy")
+    site = Site(ivs, folder)
+    site.environ |= {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}
+    key, arn = site.furnish(), site.new_channel()["arn"]
+    pem, tokens, written = _pasted_key(), [], {}
+    with site.serve() as service, service.client(key) as caller:
+        answer = caller.token(channelArn=arn, subject=SUBJECT)
+        tokens += [answer["token"], caller.token(channelArn=arn, viewerId=VIEWER, singleUse=True)["token"]]
+        asks = [{"channelArn": arn, "viewerId": VIEWER}, {"channelArn": arn, "subject": SUBJECT}]
+        tokens += [result["token"] for result in caller.ask_batch(asks).json["results"]]
+        url = answer["playbackUrl"].partition("?")[0]
+        assert fetch(answer["playbackUrl"]).status == 200
+        refusals = list(_everything_pasted(caller, url, pem, tokens[0], arn))
+        assert all(a.status >= 400 or b"problem" in a.body or a.status == 200 for a in refusals)
+        written["refusals"] = "\n".join(f"{a.headers}\n{a.body.decode()}" for a in refusals)
+        written["commands"] = _commands(site, key, pem, tokens[0])
+        until(lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "it heard of the rotation", 3)
+        written["metrics"] = caller.get("/metrics").body.decode()
+    written |= _logs(service.process, "service") | _logs(ivs.process, "local IVS")
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".out"):
+        written[str(path.relative_to(folder))] = path.read_bytes().decode("latin-1")
+    secrets = {
+        "tokens": [piece for token in tokens for piece in _token_pieces(token)],
+        "a pasted private key": _pem_pieces(pem),
+        "our private keys": [piece for pem in _opened(folder / "keys", site.passphrase) for piece in _pem_pieces(pem)],
+        "API keys": [key, key.split("_", 2)[2]],
+        "the passphrase": [site.passphrase, site.passphrase[:PIECE_CHARS], site.passphrase[-PIECE_CHARS:]],
+        "the database's password": [DATABASE_PASSWORD],
+        "viewers": [VIEWER, answer["viewerId"]],
+        "subjects": [SUBJECT, SUBJECT.partition("@")[0], quote(SUBJECT)],
+    }
+    return Run(secrets, written)
+
+
+def _logs(process: Process, name: str) -> dict[str, str]:
+    return {f"{name}'s log": process.err, f"{name}'s output": process.out}
+
+
+def _opened(folder: Path, passphrase: str) -> list[str]:
+    """Our private keys in the clear, as PEM, by a stranger's hand."""
+    pems = []
+    for path in folder.glob("*.pem"):
+        key = serialization.load_pem_private_key(path.read_bytes(), passphrase.encode())
+        pkcs8, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        pems.append(key.private_bytes(serialization.Encoding.PEM, pkcs8, plain).decode())
+    return pems
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "tokens",
+        "a pasted private key",
+        "our private keys",
+        "API keys",
+        "the passphrase",
+        "the database's password",
+        "viewers",
+        "subjects",
+    ],
+)
+def test_nowhere_is_a_secret_written(busy: Run, kind: str) -> None:
+    assert busy.secrets[kind]
+    found = [
+        f"{piece} in {where}: …{text[max(0, text.index(piece) - 80) : text.index(piece) + 80]}…"
+        for where, text in busy.written.items()
+        for piece in busy.secrets[kind]
+        if piece in text
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_the_run_was_busy(busy: Run) -> None:
+    """The search would find nothing in nothing."""
+    assert (
+        busy.written["service's log"].count('"event":"request"')
+        + busy.written["service's log"].count('"event": "request"')
+        > 25
+    )
+    assert "tokensvc_tokens_total" in busy.written["metrics"]
+    assert len([where for where in busy.written if where.startswith("keys/")]) == 2
+    assert "BEGIN ENCRYPTED PRIVATE KEY" in "".join(busy.written.values())
+    assert "BEGIN PRIVATE KEY" not in "".join(busy.written.values())

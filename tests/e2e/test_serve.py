@@ -1,0 +1,129 @@
+"""`tokensvc serve`: when it refuses to start, how it stops, and what a killed process costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import Any
+
+import pytest
+
+from tests import postgres
+from tests.e2e.client import load
+from tests.e2e.processes import TOKENSVC, environment, is_alive, run, until
+from tests.e2e.site import LocalIvs, Service, Site, free_port
+
+STOPS_WITHIN_SECONDS = 25
+DELAY_SECONDS = 1.0
+
+
+def test_without_the_least_it_refuses_and_says_all_at_once(tmp_path: Path) -> None:
+    said = run([TOKENSVC, "serve"], tmp_path, environment(tmp_path / "home"), code=2)
+    for variable in ("TOKENSVC_CONTROL_PLANE", "TOKENSVC_DATABASE_URL", "TOKENSVC_PASSPHRASE"):
+        assert f"{variable}: must be set" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_bad_and_unknown_variables_are_refused_together_each_by_name(site: Site) -> None:
+    said = site.run("serve", code=2, WORKRES="2", PORT="http", SIGNER="none", SNAPSHOT_LEASE_SECONDS="1")
+    assert "TOKENSVC_WORKRES: is not a setting; the nearest one is TOKENSVC_WORKERS" in said.err
+    for variable in ("TOKENSVC_PORT", "TOKENSVC_SIGNER", "TOKENSVC_SNAPSHOT_LEASE_SECONDS"):
+        assert f"{variable}: " in said.err
+
+
+def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Site) -> None:
+    wrong = secrets.token_hex(32)
+    said = site.run("serve", code=1, PASSPHRASE=wrong)
+    assert "TOKENSVC_PASSPHRASE is not the passphrase" in said.err
+    assert wrong not in said.out + said.err
+
+
+def test_a_store_that_is_not_there_is_refused_and_not_made(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "absent.db"
+    assert "tokensvc db upgrade" in site.run("serve", code=1, DATABASE_URL=f"sqlite:///{path}").err
+    assert not path.exists()
+    path.touch()
+    assert "tokensvc db upgrade" in site.run("serve", code=1, DATABASE_URL=f"sqlite:///{path}").err
+
+
+def test_another_control_plane_than_the_store_s_is_refused(site: Site) -> None:
+    environ = {name: value for name, value in site.environ.items() if name != "AWS_ENDPOINT_URL_IVS"}
+    environ["TOKENSVC_CONTROL_PLANE"] = "aws"
+    said = run([TOKENSVC, "serve"], site.folder, environ, code=4)
+    assert "local" in said.err
+    assert "aws" in said.err
+
+
+def test_a_taken_port_is_refused_by_name(site: Site, service: Service) -> None:
+    said = site.run("serve", code=2, PORT=service.url.rpartition(":")[2])
+    assert "TOKENSVC_PORT: cannot listen on" in said.err
+
+
+def test_told_to_stop_it_is_unready_at_once_and_fails_nobody(site: Site, key: str, channel: Any) -> None:
+    with site.serve(WORKERS="2", SHUTDOWN_DELAY_SECONDS=str(DELAY_SECONDS)) as service:
+        with service.client() as watcher, load(service.url, key, channel["arn"]) as asking:
+            assert watcher.get("/readyz").status == 200
+            until(lambda: len(asking.asked) > 20, "asked for a while")
+            told_at = time.monotonic()
+            service.process.send(SIGTERM)
+            until(lambda: watcher.get("/readyz").status == 503, "unready", DELAY_SECONDS / 2)
+            assert watcher.get("/readyz").json["code"] == "draining"
+            code = service.process.ends(STOPS_WITHIN_SECONDS)
+            ended_at = time.monotonic()
+        assert code == 0, service.process.err
+        assert ended_at - told_at >= DELAY_SECONDS
+        served = [a for a in asking.asked if a.began_at < told_at + DELAY_SECONDS - 0.05]
+        assert {a.status for a in served} == {201}, {a.code for a in served}
+        assert any(a.began_at > told_at for a in served)
+        assert "Traceback" not in service.process.err
+
+
+def test_a_killed_worker_is_replaced_and_killed_with_its_parent(site: Site, key: str, channel: Any) -> None:
+    with site.serve(WORKERS="2") as service:
+        victim, other = service.process.children()
+        os.kill(victim, SIGKILL)
+        after = until(lambda: _two_without(service, victim), "the worker is replaced", 20)
+        assert other in after
+        with service.client(key) as caller:
+            until(lambda: caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201, "it goes on", 2)
+        until(lambda: service.process.err.count('"event": "serving"') == 3, "the new worker serves", 20)
+        service.process.kill()
+        until(lambda: not any(map(is_alive, after)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
+        assert "worker ended and is replaced" in service.process.err
+
+
+def _two_without(service: Service, victim: int) -> list[int]:
+    children = service.process.children()
+    return children if len(children) == 2 and victim not in children else []
+
+
+def test_it_logs_one_line_a_request_and_no_path_that_it_does_not_know(site: Site) -> None:
+    with site.serve() as service, service.client() as client:
+        request_id = client.get("/livez?token=eyJhbGciOiJFUzM4NCJ9.e30.x").headers["x-request-id"]
+        client.get("/someone/pasted/this")
+        until(lambda: service.process.err.count('"request"') == 2, "both lines", 5)
+        known, unknown = [json.loads(line) for line in service.process.err.splitlines() if '"request"' in line]
+        assert (known["path"], known["status"], known["request_id"]) == ("/livez", 200, request_id)
+        assert (unknown["path"], unknown["status"]) == ("-", 404)
+
+
+@pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
+def test_two_workers_on_postgresql(ivs: LocalIvs, tmp_path: Path) -> None:
+    with postgres.postgres_server() as server:
+        site = Site(ivs, tmp_path, server.url(server.fresh()))
+        key, channel, admin_port = site.furnish(), site.new_channel(), free_port()
+        with site.serve(WORKERS="2", ADMIN_PORT=str(admin_port)) as service:
+            workers: set[str] = set()
+            while len(workers) < 2:
+                with service.client(key) as caller:
+                    answer = caller.ask(channelArn=channel["arn"], viewerId="ada")
+                    assert answer.status == 201
+                    workers.add(answer.worker)
+            site.run("keys", "rotate")
+            with service.client(key) as caller:
+                until(lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "it heard of the key", 2)
+        assert site.run("doctor", "--json").json["well"] is True

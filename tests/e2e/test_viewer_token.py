@@ -1,0 +1,187 @@
+"""The main job, judged by strangers: boto3 makes the channel, PyJWT and openssl verify, a player opens the URL."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from tests.e2e.client import Answer, Client, fetch
+from tests.e2e.processes import run, until
+from tests.e2e.site import Service, Site, local_ivs
+
+ERROR_CODE = "invalid_playback_auth_token"
+
+
+def assert_refused(answer: Answer, words: str) -> None:
+    """IVS's own 403: an array with one object."""
+    assert answer.status == 403, answer.body
+    (found,) = answer.json
+    assert found.keys() == {"url", "error", "error_code", "type"}
+    assert (found["error"], found["error_code"], found["type"]) == (words, ERROR_CODE, "error")
+    assert "token" not in found["url"]
+
+
+def assert_opened(answer: Answer) -> None:
+    assert answer.status == 200, answer.body
+    assert answer.body.startswith(b"#EXTM3U\n")
+
+
+@pytest.fixture(scope="module")
+def boto(site: Site) -> Iterator[Any]:
+    client = site.ivs.client(site.access_key)
+    yield client
+    client.close()
+
+
+def test_boto3_makes_tags_and_lists_a_private_channel_and_the_service_opens_it(
+    boto: Any, site: Site, caller: Client
+) -> None:
+    channel = boto.create_channel(name="opened", authorized=True, tags={"made": "by-boto3"})["channel"]
+    boto.tag_resource(resourceArn=channel["arn"], tags={"season": "2"})
+    assert boto.list_tags_for_resource(resourceArn=channel["arn"])["tags"] == {"made": "by-boto3", "season": "2"}
+    listed = {c["arn"]: c for page in boto.get_paginator("list_channels").paginate() for c in page["channels"]}
+    assert listed[channel["arn"]]["authorized"] is True
+    (pair,) = boto.list_playback_key_pairs()["keyPairs"]
+    (known,) = site.run("keys", "list", "--json").json["keys"]
+    assert (pair["arn"], pair["tags"]["tokensvc:key"]) == (known["places"][0]["arn"], known["id"])
+    assert boto.get_playback_key_pair(arn=pair["arn"])["keyPair"]["fingerprint"] == known["fingerprint"]
+
+    site.ivs.start_stream(channel["arn"])
+    answer = caller.token(channelArn=channel["arn"], viewerId="ada")
+    assert answer["playbackUrl"] == f"{channel['playbackUrl']}?token={answer['token']}"
+    assert_opened(fetch(answer["playbackUrl"]))
+
+
+def test_the_answer_says_how_long_and_for_whom(caller: Client, channel: Any) -> None:
+    now = int(time.time())
+    answer = caller.token(channelArn=channel["arn"], viewerId="ada", ttlSeconds=600, strictOriginEnforcement=True)
+    claims = jwt.decode(answer["token"], options={"verify_signature": False})
+    assert claims["exp"] - now in range(590, 594), "IVS's ten minutes, less the allowance"
+    assert claims["aws:viewer-session-version"] == answer["viewerSessionVersion"]
+    assert (answer["viewerId"], answer["requiresOriginHeader"]) == ("ada", True)
+    expires_at = time.strptime(answer["expiresAt"], "%Y-%m-%dT%H:%M:%SZ")
+    refresh_after = time.strptime(answer["refreshAfter"], "%Y-%m-%dT%H:%M:%SZ")
+    assert time.gmtime(claims["exp"])[:6] == expires_at[:6]
+    assert time.gmtime(now)[:6] <= refresh_after[:6] < expires_at[:6]
+
+
+def test_without_a_token_or_with_a_tampered_one_ivs_s_own_403(caller: Client, channel: Any) -> None:
+    url, token = channel["playbackUrl"], caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
+    header, payload, signature = token.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    other = base64.urlsafe_b64encode(json.dumps(claims | {"aws:viewer-id": "eve"}).encode()).rstrip(b"=").decode()
+    flipped = ("B" if signature[0] != "B" else "C") + signature[1:]
+    assert_refused(fetch(url), "token contains an invalid number of segments")
+    assert_refused(fetch(f"{url}?token="), "token contains an invalid number of segments")
+    assert_refused(fetch(f"{url}?token={header}.{payload}"), "token contains an invalid number of segments")
+    assert_refused(fetch(f"{url}?token={header}.{other}.{signature}"), "signature is invalid")
+    assert_refused(fetch(f"{url}?token={header}.{payload}.{flipped}"), "signature is invalid")
+    assert_opened(fetch(f"{url}?token={token}"))
+
+
+def test_a_token_opens_no_other_channel(caller: Client, site: Site, channel: Any) -> None:
+    other = site.new_channel(name="other")
+    token = caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
+    assert_refused(fetch(f"{other['playbackUrl']}?token={token}"), "token is not for this channel")
+
+
+def test_a_single_use_is_spent_by_the_first_start(caller: Client, channel: Any) -> None:
+    url = caller.token(channelArn=channel["arn"], viewerId="ada", singleUse=True)["playbackUrl"]
+    assert_opened(fetch(url))
+    assert_refused(fetch(url), "token has already been used")
+
+
+def test_strict_origins_bind_every_player(caller: Client, channel: Any) -> None:
+    answer = caller.token(
+        channelArn=channel["arn"],
+        viewerId="ada",
+        allowedOrigins=["https://*.example.com"],
+        strictOriginEnforcement=True,
+    )
+    url = answer["playbackUrl"]
+    assert_refused(fetch(url), "origin is not allowed")
+    assert_refused(fetch(url, {"origin": "https://app.example.org"}), "origin is not allowed")
+    assert_opened(fetch(url, {"origin": "https://app.example.com"}))
+
+
+def test_pyjwt_verifies_with_the_published_keys(service: Service, caller: Client, channel: Any) -> None:
+    token = caller.token(channelArn=channel["arn"], subject="ada@example.com")["token"]
+    published = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json)
+    assert jwt.get_unverified_header(token) == {"alg": "ES384", "typ": "JWT"}
+    claims = jwt.decode(token, published.keys[0].key, algorithms=["ES384"], options={"require": ["exp"]})
+    assert claims["aws:channel-arn"] == channel["arn"]
+    assert len(claims["aws:viewer-id"]) == 40
+    assert "ada" not in claims["aws:viewer-id"]
+    with pytest.raises(jwt.InvalidSignatureError):
+        jwt.decode(token[:-4] + "AAAA", published.keys[0].key, algorithms=["ES384"])
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: make system-packages")
+def test_openssl_verifies_the_raw_signature(caller: Client, site: Site, channel: Any, tmp_path: Path) -> None:
+    token = caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
+    signed, _, signature = token.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature)
+    assert len(raw) == 96
+    der = encode_dss_signature(int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big"))
+    key_id = site.run("keys", "list", "--json").json["keys"][0]["id"]
+    (tmp_path / "public.pem").write_text(site.run("keys", "public", key_id).out)
+    (tmp_path / "signature").write_bytes(der)
+    verify = ["openssl", "dgst", "-sha384", "-verify", "public.pem", "-signature", "signature"]
+    assert run(verify, tmp_path, site.environ, stdin=signed).out == "Verified OK\n"
+    assert "failure" in run(verify, tmp_path, site.environ, stdin=signed + "x", code=1).out
+
+
+def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None:
+    """On an IVS of its own, for keys come and go and its clock is put forward."""
+    with local_ivs(tmp_path) as ivs:
+        site = Site(ivs, tmp_path)
+        key, channel, boto = site.furnish(), site.new_channel(), ivs.client(site.access_key)
+        with site.serve() as service, service.client(key) as caller:
+            old = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
+            first = site.run("keys", "list", "--json").json["keys"][0]["places"][0]["arn"]
+            site.run("keys", "rotate")
+            accepted = until(lambda: _published(caller, 2), "the worker heard of the rotation", 2)
+            (second,) = {pair["arn"] for pair in boto.list_playback_key_pairs()["keyPairs"]} - {first}
+            new = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
+            assert _signers(old, accepted) != _signers(new, accepted)
+            assert_opened(fetch(old))
+            assert_opened(fetch(new))
+
+            boto.delete_playback_key_pair(arn=first)
+            assert_refused(fetch(old), "signature is invalid")
+            assert_opened(fetch(new))
+
+            with Client(ivs.management_url) as management:
+                assert management.request("POST", "/clock", '{"advanceSeconds": 299}').status == 200
+                assert_opened(fetch(new))
+                assert management.request("POST", "/clock", '{"advanceSeconds": 2}').status == 200
+            assert_refused(fetch(new), "token is expired")
+            assert boto.get_playback_key_pair(arn=second)["keyPair"]["tags"]["tokensvc:key"]
+        boto.close()
+
+
+def _published(caller: Client, count: int) -> list[Any]:
+    keys = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json).keys
+    return keys if len(keys) == count else []
+
+
+def _signers(url: str, keys: list[Any]) -> set[str | None]:
+    """The published keys that verify the token in this URL."""
+    found = set()
+    for key in keys:
+        try:
+            jwt.decode(url.partition("?token=")[2], key.key, algorithms=["ES384"])
+        except jwt.InvalidSignatureError:
+            continue
+        found.add(key.key_id)
+    assert len(found) == 1
+    return found

@@ -1,0 +1,24 @@
+"""Leases on a clock that a test moves."""
+
+from __future__ import annotations
+
+from tests.clocks import ManualClock
+
+
+class ManualLeases:
+    """`ports.leases` in memory."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._held: dict[str, tuple[str, float]] = {}
+
+    def acquire(self, name: str, holder: str, seconds: float) -> bool:
+        held = self._held.get(name)
+        if held is not None and held[0] != holder and held[1] > self._clock.now():
+            return False
+        self._held[name] = (holder, self._clock.now() + seconds)
+        return True
+
+    def release(self, name: str, holder: str) -> None:
+        if self._held.get(name, ("", 0))[0] == holder:
+            del self._held[name]

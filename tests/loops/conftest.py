@@ -1,0 +1,54 @@
+"""A deployment in memory, a worker on its clock, and channel directories that share a pace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.leases import ManualLeases
+from tests.loops.worker import Worker
+from tests.simulator import IvsSimulator
+from tests.stage import Stage
+from tokensvc.adapters.sql.store import Store
+from tokensvc.loops.channels import Directory
+from tokensvc.ports.channels import ChannelStore
+from tokensvc.ports.leases import Leases
+
+WAIT = 0.3
+Make = Callable[..., Directory]
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    return Stage(migrated, tmp_path / "keys")
+
+
+@pytest.fixture
+def worker(stage: Stage, clock: ManualClock) -> Worker:
+    """A worker whose clock is the store's."""
+    clock.wall = stage.store.versions.read().now
+    return Worker(stage, clock)
+
+
+@pytest.fixture
+def ivs() -> IvsSimulator:
+    return IvsSimulator()
+
+
+@pytest.fixture
+def make(store: Store, ivs: IvsSimulator, clock: ManualClock) -> Make:
+    """Makes directories, as workers of one deployment have them; leases run on the test's clock unless told."""
+    shared = ManualLeases(clock)
+
+    def directory(leases: Leases = shared, channels: ChannelStore = store.channels) -> Directory:
+        return Directory(channels, leases, ivs, clock, wait_seconds=WAIT, calls_per_second=1)
+
+    return directory
+
+
+@pytest.fixture
+def directory(make: Make) -> Directory:
+    return make()

@@ -1,0 +1,188 @@
+"""The snapshot: read when something changed, swapped whole, aged from its beginning."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.clocks import ManualClock
+from tests.loops.worker import POLICY, WRAPPING, Worker, channel, stored
+from tests.stage import EAST, WEST, Stage
+from tokensvc.core import keypair
+from tokensvc.core.arn import Place
+from tokensvc.core.es384 import verify
+from tokensvc.core.snapshot import require_fresh
+from tokensvc.core.wrapping import Wrapping
+from tokensvc.errors import SnapshotStale, WrongPassphrase
+
+
+def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: Stage, worker: Worker) -> None:
+    worker.refresh.once()
+    assert set(worker.asked()) >= {"versions", "deployment", "keys", "callers"}
+    worker.refresh.once()  # it made the subject key itself, so the deployment is read again
+    worker.asked()
+    for _ in range(3):
+        worker.refresh.once()
+        assert worker.asked() == {"versions": ["read"]}
+
+
+def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
+    stage.generate()
+    for _ in range(2):
+        worker.refresh.once()
+    worker.asked()
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    worker.refresh.once()
+    assert worker.asked() == {"versions": ["read"], "callers": ["list"]}
+    stage.store.channels.record([channel(1)])
+    worker.refresh.once()
+    assert worker.asked() == {"versions": ["read"], "channels": ["changed_since", "changed_since"]}
+    stage.store.deployment.set_max_ttl_seconds(60)
+    worker.refresh.once()
+    assert worker.asked() == {"versions": ["read"], "deployment": ["read", "subject_keys"]}
+    assert worker.refresh.current.max_ttl_seconds == 60
+    stage.rotate()
+    worker.refresh.once()
+    assert worker.asked()["keys"] == ["list"]
+
+
+def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worker: Worker) -> None:
+    former, latter = stage.generate(), stage.rotate()
+    worker.refresh.once()
+    slot = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    assert slot.active is not None
+    assert slot.active.key_id == latter.id
+    assert slot.active.longest_ttl_seconds == 3600
+    assert set(slot.accepted) == {former.id, latter.id}
+    assert verify(slot.accepted[latter.id], b"data", slot.active.sign(b"data"))
+    stage.drain()
+    stage.rotate()
+    worker.refresh.once()
+    assert former.id not in worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)].accepted
+
+
+def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None:
+    stage.generate(EAST, WEST)
+    for seconds in range(3):
+        stage.store.deployment.set_max_ttl_seconds(7200 + seconds)  # raises the version of keys too
+        worker.refresh.once()
+    assert worker.signers == 1, "one key, two regions, three readings"
+    stage.rotate(EAST, WEST)
+    worker.refresh.once()
+    assert worker.signers == 2
+    assert len(worker.refresh._prepared) == 1, "what signs no more is forgotten"
+
+
+def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
+    good, bad = stage.generate(WEST), stage.generate(EAST)
+    private_key = stage.vault.open(bad.id)
+    stage.vault.remove(bad.id)
+    worker.refresh.once()
+    slots = worker.refresh.current.ring.slots
+    assert slots[Place(stage.ivs.account, EAST)].active is None
+    assert bad.id in slots[Place(stage.ivs.account, EAST)].trouble
+    assert bad.id in slots[Place(stage.ivs.account, EAST)].accepted, "its tokens still live"
+    west = slots[Place(stage.ivs.account, WEST)]
+    assert west.active is not None
+    assert west.active.key_id == good.id
+    stage.vault.put(bad.id, private_key)
+    worker.refresh.once()
+    healed = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    assert healed.active is not None, "it is tried again although no version rose"
+    assert not healed.trouble
+
+
+def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worker: Worker) -> None:
+    """A file put in the wrong place would mint tokens that IVS refuses."""
+    record = stage.generate()
+    stage.vault.remove(record.id)
+    stage.vault.put(record.id, keypair.generate())
+    worker.refresh.once()
+    slot = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    assert slot.active is None
+    assert record.id in slot.trouble
+
+
+def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
+    bad, good = stage.generate(EAST), stage.generate(WEST)
+    with stage.store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
+    worker.refresh.once()
+    slots = worker.refresh.current.ring.slots
+    assert slots[Place(stage.ivs.account, EAST)].active is None
+    assert bad.id in slots[Place(stage.ivs.account, EAST)].trouble
+    west = slots[Place(stage.ivs.account, WEST)].active
+    assert west is not None
+    assert west.key_id == good.id
+
+
+def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: Stage, worker: Worker) -> None:
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    stage.store.callers.add("other", POLICY, stored("two"))
+    worker.refresh.once()
+    assert set(worker.refresh.current.secrets) == {"one", "two"}
+    assert worker.refresh.current.secrets["one"].caller == "shop"
+    stage.store.callers.disable("shop", ManualClock().at())
+    worker.refresh.once()
+    assert set(worker.refresh.current.secrets) == {"two"}
+
+
+def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(stage: Stage, worker: Worker) -> None:
+    until = ManualClock().at()
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    stage.store.callers.rotate_secret("shop", "one", stored("two"), until)
+    worker.refresh.once()
+    secrets = worker.refresh.current.secrets
+    assert (secrets["one"].expires_at, secrets["two"].expires_at) == (until, None)
+
+
+def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: ManualClock) -> None:
+    workers = [Worker(stage, clock) for _ in range(2)]
+    ready = threading.Barrier(2, timeout=5)
+
+    def race(worker: Worker) -> None:
+        ready.wait()
+        worker.refresh.once()
+
+    threads = [threading.Thread(target=race, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [kept] = stage.store.deployment.subject_keys()
+    assert {worker.refresh.current.subject_key for worker in workers} == {WRAPPING.unwrap("subject key", kept.wrapped)}
+    assert workers[0].refresh.current.subject_key not in kept.wrapped
+    assert len(workers[0].refresh.current.subject_key) == 32
+
+
+def test_the_loser_of_the_race_takes_the_winners_subject_key(stage: Stage, worker: Worker) -> None:
+    """Two who both saw none: the second to write must use what the first one wrote."""
+    stage.store.deployment.add_subject_key(1, WRAPPING.wrap("subject key", b"first" * 7, bytes(12)))
+    assert WRAPPING.unwrap("subject key", worker.refresh._make_subject_key().wrapped) == b"first" * 7
+
+
+def test_another_passphrase_does_not_make_another_subject_key(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    worker.refresh.once()
+    stranger = Worker(stage, clock, Wrapping("11" * 32, b"salt"))
+    with pytest.raises(WrongPassphrase):
+        stranger.refresh.once()
+    assert len(stage.store.deployment.subject_keys()) == 1
+
+
+def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    began = clock.monotonic()
+    versions = stage.store.versions.read
+
+    def slowly() -> Any:
+        clock.advance(3)
+        return versions()
+
+    worker.ports["versions"].port = type("Slow", (), {"read": staticmethod(slowly)})
+    worker.refresh.once()
+    assert worker.refresh.current.began_at == began
+    require_fresh(worker.refresh.current, began + 900, 900)
+    with pytest.raises(SnapshotStale):
+        require_fresh(worker.refresh.current, began + 901, 900)

@@ -1,0 +1,200 @@
+"""A background duty runs on, whatever happens to it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from tokensvc.errors import StoreUnavailable
+from tokensvc.loops.runner import Loop
+
+SOON = 5.0
+"""More than anything here takes; it is reached only by a failing test."""
+
+
+class Duty:
+    """A duty that tells when it ran and does what it was told."""
+
+    def __init__(self) -> None:
+        self.ran: queue.Queue[float] = queue.Queue()
+        self.does: Callable[[], None] = lambda: None
+
+    def __call__(self) -> None:
+        self.ran.put(time.monotonic())
+        self.does()
+
+    def wait(self) -> float:
+        """Until it ran once more; when."""
+        return self.ran.get(timeout=SOON)
+
+
+@pytest.fixture
+def duty() -> Duty:
+    return Duty()
+
+
+@pytest.fixture
+def failures() -> list[str]:
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+def loop_of(duty: Duty, failures: list[str], every: float = 0.001, most: float = 0.001) -> Loop:
+    return Loop("duty", duty, every_seconds=every, backoff_max_seconds=most, on_failure=failures.append)
+
+
+def fail(problem: BaseException) -> Callable[[], None]:
+    def raising() -> None:
+        raise problem
+
+    return raising
+
+
+def test_a_duty_runs_at_once_and_again_and_again(duty: Duty, failures: list[str]) -> None:
+    loop = loop_of(duty, failures)
+    loop.start()
+    for _ in range(5):
+        duty.wait()
+    loop.stop()
+    assert not failures
+
+
+@pytest.mark.parametrize("problem", [StoreUnavailable("away"), ValueError("tsk_secret"), RecursionError(), KeyError(1)])
+def test_no_failure_ends_the_loop(duty: Duty, failures: list[str], problem: Exception) -> None:
+    duty.does = fail(problem)
+    loop = loop_of(duty, failures)
+    with capture_logs() as lines:
+        loop.start()
+        for _ in range(4):
+            duty.wait()
+        duty.does = lambda: None
+        for _ in range(2):
+            duty.wait()
+        loop.stop()
+    assert len(failures) >= 4
+    assert set(failures) == {"duty"}
+    told = [line for line in lines if line["event"] == "background duty failed"]
+    assert [line["in_a_row"] for line in told[:4]] == [1, 2, 3, 4]
+
+
+def test_only_words_of_our_own_are_logged(duty: Duty, failures: list[str]) -> None:
+    """A foreign exception may hold anything, so its type alone is told."""
+    said = {}
+    for problem in (StoreUnavailable("the store cannot be reached"), ValueError("tsk_secret")):
+        duty.does = fail(problem)
+        with capture_logs() as lines:
+            loop_of(duty, failures)._attempt()
+        said[type(problem)] = lines[0]
+    assert said[StoreUnavailable]["code"] == "store_unavailable"
+    assert said[StoreUnavailable]["problem"] == "the store cannot be reached"
+    assert said[ValueError]["code"] == "internal_error"
+    assert said[ValueError]["problem"] == "ValueError"
+    assert "tsk_secret" not in str(said)
+
+
+def test_a_poke_runs_the_duty_without_waiting(duty: Duty, failures: list[str]) -> None:
+    loop = loop_of(duty, failures, every=3600, most=3600)
+    loop.start()
+    duty.wait()
+    for _ in range(3):
+        loop.poke()
+        duty.wait()
+    loop.stop()
+
+
+def test_a_poke_during_a_run_is_not_lost(duty: Duty, failures: list[str]) -> None:
+    loop = loop_of(duty, failures, every=3600, most=3600)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def linger() -> None:
+        inside.set()
+        assert go_on.wait(SOON)
+
+    duty.does = linger
+    loop.start()
+    assert inside.wait(SOON)
+    loop.poke()
+    duty.does = lambda: None
+    go_on.set()
+    duty.wait()
+    duty.wait()
+    loop.stop()
+
+
+def test_the_pause_has_jitter_within_a_tenth(duty: Duty, failures: list[str]) -> None:
+    loop = loop_of(duty, failures, every=10, most=100)
+    pauses = [loop._pause() for _ in range(500)]
+    assert all(9 <= pause <= 11 for pause in pauses)
+    assert min(pauses) < 9.3 < 10.7 < max(pauses), "workers do not march in step"
+
+
+def test_failures_double_the_pause_up_to_the_cap_and_success_ends_that(duty: Duty, failures: list[str]) -> None:
+    loop = loop_of(duty, failures, every=1, most=30)
+    duty.does = fail(ValueError())
+    seen = []
+    for _ in range(60):
+        seen.append(loop._pause())
+        loop._attempt()
+    for failed, pause in enumerate(seen):
+        middle = min(2.0**failed, 30)
+        assert 0.9 * middle <= pause <= 1.1 * middle
+    duty.does = lambda: None
+    loop._attempt()
+    assert loop._pause() <= 1.1
+
+
+def test_a_cap_below_the_pace_does_not_quicken_it(duty: Duty, failures: list[str]) -> None:
+    loop = loop_of(duty, failures, every=10, most=1)
+    duty.does = fail(ValueError())
+    loop._attempt()
+    assert 9 <= loop._pause() <= 11
+
+
+def test_the_first_run_is_announced_even_when_it_failed(duty: Duty, failures: list[str]) -> None:
+    duty.does = fail(ValueError())
+    loop = loop_of(duty, failures, every=3600, most=3600)
+    assert not loop.first_run.is_set()
+    loop.start()
+    assert loop.first_run.wait(SOON)
+    loop.stop()
+
+
+def test_stopping_waits_for_the_run_under_way_and_ends_the_pause(duty: Duty, failures: list[str]) -> None:
+    loop = loop_of(duty, failures, every=3600, most=3600)
+    finished = threading.Event()
+    duty.does = finished.set
+    loop.start()
+    duty.wait()
+    began = time.monotonic()
+    loop.stop()
+    assert finished.is_set()
+    assert time.monotonic() - began < SOON
+    assert duty.ran.empty()
+
+
+def test_stopping_at_any_moment_never_waits_for_a_pause(duty: Duty, failures: list[str]) -> None:
+    """Also between one pause and the next run, where a stop could be wiped away."""
+    for _ in range(300):
+        loop = loop_of(duty, failures, every=3600, most=3600)
+        loop.start()
+        duty.wait()
+        loop.poke()
+        loop.stop()
+        assert not loop._thread.is_alive()
+
+
+def test_stopping_what_was_never_started_is_nothing(duty: Duty, failures: list[str]) -> None:
+    loop_of(duty, failures).stop()
+    assert duty.ran.empty()

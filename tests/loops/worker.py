@@ -1,0 +1,81 @@
+"""A worker's refresh over ports that count, and that may be away."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from tests.clocks import ManualClock
+from tests.minting import CHANNEL
+from tests.stage import Stage
+from tokensvc.adapters.openssl import OpenSslSigner
+from tokensvc.admit import key_digest
+from tokensvc.core.keypair import PrivateKey
+from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.wrapping import Wrapping
+from tokensvc.errors import StoreUnavailable
+from tokensvc.loops.refresh import Refresh
+from tokensvc.ports.callers import StoredSecret
+from tokensvc.ports.channels import ChannelRecord
+
+WRAPPING = Wrapping("00" * 32, b"salt")
+POLICY = CallerPolicy(channels=("*",))
+
+
+class Counting:
+    """A port that counts what is asked of it, and may be away."""
+
+    def __init__(self, port: Any) -> None:
+        self.port = port
+        self.asked: list[str] = []
+        self.away_from: int | None = None
+        """Which question, by number, and all after it, get no answer."""
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            if self.away_from is not None and len(self.asked) >= self.away_from:
+                raise StoreUnavailable("the store cannot be reached")
+            self.asked.append(name)
+            return getattr(self.port, name)(*args, **kwargs)
+
+        return ask
+
+
+class Worker:
+    """A refresh over counting ports of a deployment."""
+
+    def __init__(self, stage: Stage, clock: ManualClock, wrapping: Wrapping = WRAPPING) -> None:
+        ports = ("versions", "deployment", "keys", "callers", "channels")
+        self.ports = {name: Counting(getattr(stage.store, name)) for name in ports}
+        self.signers = 0
+        of: dict[str, Any] = self.ports
+        self.refresh = Refresh(
+            of["versions"],
+            of["deployment"],
+            of["keys"],
+            of["callers"],
+            of["channels"],
+            stage.vault,
+            wrapping,
+            self._make_signer,
+            clock,
+        )
+
+    def _make_signer(self, key: PrivateKey) -> OpenSslSigner:
+        self.signers += 1
+        return OpenSslSigner(key)
+
+    def asked(self) -> dict[str, list[str]]:
+        """What was asked of each port since last time."""
+        asked = {name: port.asked[:] for name, port in self.ports.items() if port.asked}
+        for port in self.ports.values():
+            port.asked.clear()
+        return asked
+
+
+def stored(key_id: str) -> StoredSecret:
+    return StoredSecret(key_id, key_digest(f"tsk_{key_id}_x"), ManualClock().at(), None)
+
+
+def channel(number: int, url: str | None = "https://edge.test/a.m3u8") -> ChannelRecord:
+    return ChannelRecord(f"{CHANNEL}x{number}", url, True, ManualClock().at() + timedelta(seconds=number), -1)

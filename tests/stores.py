@@ -1,0 +1,21 @@
+"""New stores in memory: the code that serves, over a database that no one else has."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from tokensvc.adapters.sql.engine import make_engine
+from tokensvc.adapters.sql.store import Store, store_on
+
+
+def store_in_memory(migrated: Path) -> Store:
+    """A copy, in memory, of a store in a file."""
+    engine = make_engine("sqlite://")
+    connection = engine.raw_connection()
+    assert isinstance(connection.driver_connection, sqlite3.Connection)
+    source = sqlite3.connect(migrated)
+    source.backup(connection.driver_connection)
+    source.close()
+    connection.close()
+    return store_on(engine)

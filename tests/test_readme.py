@@ -1,0 +1,205 @@
+"""The README is true: what it names is there, and what is there it names.
+
+Rules of the file
+- A table of the README is compared with what the code has: settings, commands, codes, routes, metrics.
+- Nothing of a machine is in a committed file: no absolute path of one, no host of a package registry.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.core
+import typer.main
+
+import tokensvc
+from tokensvc import errors
+from tokensvc.adapters.prometheus import PrometheusMetrics
+from tokensvc.cli import app
+from tokensvc.core.ask import Ads, Ask
+from tokensvc.core.policy import SCOPES
+from tokensvc.settings import Settings, variable
+from tokensvc.web import failures
+from tokensvc.web.openapi import OPERATIONS
+
+ROOT = Path(tokensvc.__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+SOURCES = sorted((ROOT / "tokensvc").rglob("*.py"))
+NEVER_RENDERED = {"error", "cannot_sign", "not_allowed", "not_found", "conflict"}
+"""Codes of the tree's branches, which no one raises by themselves."""
+NOTHING = "\N{EN DASH}"
+OVER_HTTP = (
+    errors.InvalidRequest,
+    errors.NotAuthenticated,
+    errors.NotAllowed,
+    errors.ChannelNotFound,
+    errors.RequestTooLarge,
+    errors.CannotSign,
+)
+"""The branches that the service's routes can answer with; the others are the commands' own."""
+
+
+def _section(heading: str) -> str:
+    """The text below a heading, up to the next of its rank or higher."""
+    rank = heading.partition(" ")[0]
+    found = re.search(rf"^{re.escape(heading)}$\n(.*?)(?=^#{{2,{len(rank)}}} |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found, f"there is no section {heading}"
+    return found[1]
+
+
+def _first_cells(heading: str) -> list[str]:
+    """What the first column of a section's table names, without its ticks."""
+    cells = re.findall(r"^\| `([^`]+)`", _section(heading), re.MULTILINE)
+    assert len(cells) == len(set(cells))
+    return cells
+
+
+def _tree(kind: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _tree(child)
+
+
+def _commands(command: typer.core.TyperCommand | typer.core.TyperGroup, path: str) -> Iterator[tuple[str, bool]]:
+    """Every command that can be run, and whether it takes --json."""
+    if isinstance(command, typer.core.TyperGroup):
+        for name, child in command.commands.items():
+            yield from _commands(child, f"{path} {name}")  # type: ignore[arg-type] # typer makes nothing else
+    else:
+        yield path, any("--json" in parameter.opts for parameter in command.params)
+
+
+COMMANDS = dict(_commands(typer.main.get_command(app), "tokensvc"))  # type: ignore[arg-type] # as above
+
+
+def test_every_setting_is_there_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(TOKENSVC_\w+)` \| (.*?) \|", _section("### Settings"), re.MULTILINE))
+    expected = {}
+    for name, field in Settings.model_fields.items():
+        value = field.default
+        text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value
+        expected[variable(name)] = f"`{text}`" if value not in (None, ()) else NOTHING
+    assert rows == expected
+
+
+def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
+    known = {variable(name) for name in Settings.model_fields} | {"TOKENSVC_X"}
+    named = set(re.findall(r"TOKENSVC_[A-Z_]*[A-Z]", README + (ROOT / "CHANGELOG.md").read_text("utf-8")))
+    assert {name.removesuffix("_FILE") for name in named} <= known
+
+
+def test_every_command_is_there() -> None:
+    assert sorted(_first_cells("### Commands")) == sorted(COMMANDS)
+
+
+def test_every_command_that_is_named_anywhere_exists() -> None:
+    groups = {command.split()[1] for command in COMMANDS if len(command.split()) == 3}
+    for path in (ROOT / "README.md", ROOT / "keys/README.md", *SOURCES):
+        for group, verb in re.findall(r"(?<!\w)tokensvc ([a-z]+) ([a-z][a-z-]+)", _text(path)):
+            assert group not in groups or f"tokensvc {group} {verb}" in COMMANDS, f"{path}: {group} {verb}"
+
+
+def test_which_commands_take_json() -> None:
+    said = re.search(r"Every command but (.*?) takes `--json`", _section("### Commands"), re.DOTALL)
+    assert said
+    assert set(re.findall(r"`([^`]+)`", said[1])) == {
+        command.removeprefix("tokensvc ") for command, takes_json in COMMANDS.items() if not takes_json
+    }
+
+
+def test_every_failure_code_is_there_with_its_status() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", _section("### Failures"), re.MULTILINE)
+    raised = {
+        kind.code: failures.STATUS[next(k for k in kind.__mro__ if k in failures.STATUS)]
+        for root in OVER_HTTP
+        for kind in _tree(root)
+        if kind.code not in NEVER_RENDERED
+    }
+    written = {
+        code: int(status)
+        for path in SOURCES
+        for status, code in re.findall(r'(?:plain_refusal|problem_of)\(\s*(\d+), "(\w+)"', path.read_text("utf-8"))
+    }
+    written |= {"no_such_route": 404, "draining": 503}
+    assert {code: int(status) for code, status in rows} == raised | written
+
+
+def test_every_route_is_there_with_its_scope() -> None:
+    rows = re.findall(r"^\| `(GET|POST) (/\S+)` \| (\S+) \|", _section("### Routes"), re.MULTILINE)
+    assert {(method, path, scope.strip("`")) for method, path, scope in rows} == {
+        (o.method.upper(), path, o.scope or NOTHING) for path, o in OPERATIONS.items()
+    }
+
+
+def test_every_metric_is_there_with_its_labels() -> None:
+    metrics = PrometheusMetrics()
+    described = {}
+    for family in metrics._registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        described[name] = family
+    rows = dict(re.findall(r"^\| `(tokensvc_\w+)(?:\{([\w,]+)\})?`", _section("### Figures to watch"), re.MULTILINE))
+    assert set(rows) == set(described)
+    source = (ROOT / "tokensvc" / "adapters" / "prometheus.py").read_text("utf-8")
+    for name, labels in rows.items():
+        plain = name.removesuffix("_total")
+        declared = re.search(rf'"{plain}",\s*"[^"]*",\s*(?:\[([^\]]*)\])?', source)
+        assert declared, name
+        assert labels == ",".join(re.findall(r"\w+", declared[1] or ""))
+
+
+def test_every_field_of_an_ask_is_there() -> None:
+    aliases = [field.alias for field in Ask.model_fields.values()]
+    assert _first_cells("### What an ask may hold") == aliases
+    row = re.search(r"^\| `ads` \|.*$", README, re.MULTILINE)
+    assert row
+    for field in Ads.model_fields.values():
+        assert f"`{field.alias}`" in row[0]
+
+
+def test_every_scope_that_is_named_exists() -> None:
+    assert set(re.findall(r"`((?:tokens|revocations|callers):[a-z]+|keys:(?:read|admin))`", README)) <= set(SCOPES)
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", _text("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|: )make ([a-z][a-z-]*)", README + _text(".ci/run"), re.MULTILINE))
+    assert {"demo", "test", "check", "bench", "system-packages"} <= named <= targets
+
+
+def test_every_link_resolves() -> None:
+    for page in ("README.md", "keys/README.md", "CHANGELOG.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", _text(page)):
+            if not target.startswith("https://"):
+                assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_every_library_is_there_with_its_reason() -> None:
+    wanted = {
+        re.split(r"[\[>=<]", line.strip().strip('",'))[0]
+        for line in re.findall(r"^dependencies = \[(.*?)^\]", _text("pyproject.toml"), re.MULTILINE | re.DOTALL)[
+            0
+        ].splitlines()
+        if line.strip()
+    }
+    named = set(re.findall(r"`([\w-]+)`", _section("## How it is built")))
+    assert wanted <= named
+
+
+def _text(path: str | Path) -> str:
+    return (ROOT / path).read_text("utf-8")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_no_committed_file_knows_a_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no clone")
+    machine = re.compile(r"/(?:home|root|Users|work)/\w|https?://[^\s/]*(?:pypi|pythonhosted|jfrog|artifactory)")
+    files = [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+    found = [f"{path}: {match[0]}" for path in files for match in machine.finditer(_text(path))]
+    assert not found

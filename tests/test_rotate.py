@@ -1,0 +1,233 @@
+"""The life of our keys, performed on a real store and vault and a simulated IVS."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.simulator import Lost
+from tests.stage import EAST, PACE, WEST, Stage
+from tokensvc import rotate
+from tokensvc.core import keypair
+from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
+from tokensvc.errors import ForeignDeployment, NoFreeSlot, PrivateKeyMissing, Unavailable
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    return Stage(migrated, tmp_path / "keys")
+
+
+def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(stage: Stage) -> None:
+    record = stage.generate()
+    [pair] = stage.ivs.pairs.values()
+    private_key = stage.vault.open(record.id)
+    assert pair["material"] == keypair.public_pem(private_key.public_key())
+    assert pair["tags"] == {rotate.DEPLOYMENT_TAG: stage.store.deployment.read().id, rotate.KEY_TAG: record.id}
+    assert pair["fingerprint"] == record.fingerprint
+    assert record.places[0].arn == pair["arn"]
+    assert stage.active() == record.id
+    assert stage.store.deployment.read().account == stage.ivs.account
+    stage.check_settled(EAST)
+
+
+def test_a_key_is_held_for_the_lead_before_it_signs(stage: Stage) -> None:
+    record = stage.generate()
+    there = record.places[0]
+    assert there.activated_at is not None
+    assert there.activated_at - there.imported_at == timedelta(seconds=PACE.lead_seconds)
+    assert stage.slept == [PACE.lead_seconds]
+
+
+def test_the_longest_life_is_recorded_before_the_key_signs(stage: Stage) -> None:
+    stage.store.deployment.set_max_ttl_seconds(7200)
+    assert stage.generate().places[0].longest_ttl_seconds == 7200
+
+
+def test_a_key_works_in_every_region_at_once(stage: Stage) -> None:
+    record = stage.generate(EAST, WEST)
+    assert stage.active(EAST) == stage.active(WEST) == record.id
+    assert len({pair["material"] for pair in stage.ivs.pairs.values()}) == 1
+    stage.check_settled(EAST, WEST)
+
+
+def test_rotation_puts_the_next_key_to_work_and_lets_the_former_drain(stage: Stage) -> None:
+    former, latter = stage.generate().id, stage.rotate().id
+    assert former != latter
+    assert stage.active() == latter
+    [(retiring, _)] = stage.places(EAST, KeyState.RETIRING)
+    assert retiring.id == former
+    assert len(stage.ivs.pairs) == 2, "the former's tokens are still admitted"
+    stage.check_settled(EAST)
+
+
+def test_a_key_is_deleted_only_when_its_last_token_has_ended(stage: Stage) -> None:
+    former = stage.generate().id
+    stage.rotate()
+    [(_, there)] = stage.places(EAST, KeyState.RETIRING)
+    stage.clock.advance(PACE.reach_seconds + there.longest_ttl_seconds + CLOCK_SKEW_SECONDS - 1)
+    rotate.delete_drained(stage.world(), EAST, PACE)
+    assert len(stage.ivs.pairs) == 2
+    assert former in stage.vault.key_ids()
+    stage.clock.advance(1)
+    rotate.delete_drained(stage.world(), EAST, PACE)
+    assert there.arn not in stage.ivs.pairs
+    assert former not in stage.vault.key_ids()
+    stage.check_settled(EAST)
+
+
+def test_a_looser_ceiling_prolongs_the_drain_of_a_key_that_still_may_sign(stage: Stage) -> None:
+    stage.generate()
+    stage.rotate()
+    stage.store.deployment.set_max_ttl_seconds(86_400)
+    stage.clock.advance(PACE.reach_seconds + 3600 + CLOCK_SKEW_SECONDS)
+    rotate.delete_drained(stage.world(), EAST, PACE)
+    assert len(stage.ivs.pairs) == 2
+
+
+def test_the_private_half_stays_until_the_key_is_gone_everywhere(stage: Stage) -> None:
+    former = stage.generate(EAST, WEST).id
+    stage.rotate(EAST, WEST)
+    stage.drain()
+    rotate.delete_drained(stage.world(), EAST, PACE)
+    assert former in stage.vault.key_ids()
+    rotate.delete_drained(stage.world(), WEST, PACE)
+    assert former not in stage.vault.key_ids()
+    stage.check_settled(EAST, WEST)
+
+
+def test_rotating_again_and_again_stays_within_the_quota(stage: Stage) -> None:
+    for _ in range(5):
+        stage.rotate()
+        stage.drain()
+        stage.check_settled(EAST)
+        assert len(stage.ivs.pairs) <= 2
+
+
+def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(stage: Stage) -> None:
+    foreign = stage.ivs.add_foreign(EAST)
+    stage.generate()
+    stage.rotate()
+    with pytest.raises(NoFreeSlot) as refused:
+        stage.rotate()
+    for arn in foreign:
+        assert f"{arn} (foreign)" in refused.value.message
+    assert refused.value.message.count("(ours)") == 2
+    stage.check_always()
+    stage.drain()
+    stage.rotate()
+    stage.check_settled(EAST)
+    assert foreign[0] in stage.ivs.pairs
+
+
+def test_a_full_region_gets_nothing_imported_and_the_made_key_waits(stage: Stage) -> None:
+    foreign = stage.ivs.add_foreign(EAST, 3)
+    for _ in range(2):
+        with pytest.raises(NoFreeSlot):
+            stage.generate()
+    assert not stage.ivs.asked("ImportPlaybackKeyPair")
+    assert len(stage.store.keys.list()) == 1, "the second run went on with the first one's key"
+    del stage.ivs.pairs[foreign[0]]
+    assert stage.generate().id == stage.store.keys.list()[0].id
+    stage.check_settled(EAST)
+
+
+def test_what_others_imported_is_counted_and_never_touched(stage: Stage) -> None:
+    """Pairs without our tag, and pairs of another deployment, whatever key id they name."""
+    other = {rotate.DEPLOYMENT_TAG: "another deployment", rotate.KEY_TAG: "k1"}
+    foreign = stage.ivs.add_foreign(EAST, 1, other)
+    stage.generate()
+    for _ in range(3):
+        stage.drain()
+        stage.rotate()
+    assert set(foreign) <= stage.ivs.pairs.keys()
+    assert not [r for r in stage.ivs.asked("DeletePlaybackKeyPair") if r["arn"] in foreign]
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_lost_import_is_found_again_and_not_repeated(stage: Stage, lost: Lost) -> None:
+    stage.ivs.lose["ImportPlaybackKeyPair"] = lost
+    with pytest.raises(Unavailable):
+        stage.generate()
+    stage.check_always()
+    record = stage.generate()
+    assert [pair["tags"][rotate.KEY_TAG] for pair in stage.ivs.pairs.values()] == [record.id]
+    assert len(stage.ivs.asked("ImportPlaybackKeyPair")) == (2 if lost == "before" else 1)
+    stage.check_settled(EAST)
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_a_lost_deletion_is_made_good_by_the_next_run(stage: Stage, lost: Lost) -> None:
+    stage.generate()
+    stage.rotate()
+    stage.drain()
+    stage.ivs.lose["DeletePlaybackKeyPair"] = lost
+    with pytest.raises(Unavailable):
+        stage.rotate()
+    stage.rotate()
+    stage.check_settled(EAST)
+
+
+def test_another_account_is_refused_and_what_was_imported_there_is_removed(stage: Stage) -> None:
+    stage.store.deployment.bind_account("999999999999")
+    with pytest.raises(ForeignDeployment, match="999999999999"):
+        stage.generate()
+    assert not stage.ivs.pairs
+    stage.ivs.account = "999999999999"
+    stage.generate()
+    stage.check_settled(EAST)
+
+
+def test_a_prepared_key_whose_private_half_is_missing_is_not_put_to_work(stage: Stage) -> None:
+    """As when the first run was on another machine: activating it would end all signing."""
+    former = stage.generate().id
+    stage.ivs.lose["ListPlaybackKeyPairs"] = "before"
+    with pytest.raises(Unavailable):
+        stage.rotate()
+    record = stage.store.keys.list()[-1]
+    there = rotate._held_in(stage.world(), record, EAST)
+    stage.vault.remove(record.id)
+    with pytest.raises(PrivateKeyMissing):
+        stage.generate()
+    assert stage.active() == former
+    assert stage.places(there.region, KeyState.PREPARED)
+
+
+def test_a_record_whose_private_half_never_was_is_forgotten(stage: Stage) -> None:
+    stage.store.keys.add("lost", "fp", b"public half", stage.clock.at())
+    stage.generate()
+    assert "lost" not in {record.id for record in stage.store.keys.list()}
+    stage.check_settled(EAST)
+
+
+def test_a_fingerprint_that_differs_is_reported_and_nothing_more(stage: Stage) -> None:
+    stage.ivs.fingerprint_of = lambda _key: "00:11"
+    record = stage.generate()
+    [told] = [line for line in stage.reports if "fingerprint 00:11" in line]
+    assert record.fingerprint in told
+    stage.check_settled(EAST)
+
+
+def test_no_step_tells_a_private_key(stage: Stage) -> None:
+    record = stage.generate()
+    number = stage.vault.open(record.id).private_numbers().private_value
+    said = " ".join(stage.reports)
+    assert said
+    assert f"{number:x}" not in said
+    assert "PRIVATE" not in said
+
+
+@pytest.mark.xfail(reason="a run looks for its unrecorded imports only in the regions that it is told", strict=True)
+def test_an_import_that_was_not_recorded_is_found_although_the_next_run_names_another_region(stage: Stage) -> None:
+    stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
+    with pytest.raises(Unavailable):
+        stage.generate(EAST)
+    for _ in range(2):
+        stage.generate(WEST)
+        stage.drain()
+        stage.rotate(WEST)
+    stage.generate(EAST, WEST)
+    stage.check_settled(EAST, WEST)

@@ -1,0 +1,216 @@
+"""The environment is read once, every fault is told at once, and no secret is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokensvc.errors import SettingsError
+from tokensvc.settings import Settings, read_settings, require, sources, variable
+
+SECRET = "hunter2-hunter2-hunter2"
+URL = "postgresql://shop:hunter2@db.example/tokens"
+
+
+def faults(**environ: str) -> dict[str, str]:
+    """What is wrong with this environment, by variable."""
+    with pytest.raises(SettingsError) as refused:
+        read_settings(environ)
+    assert len({e.field for e in refused.value.errors}) == len(refused.value.errors)
+    return dict(refused.value.errors)
+
+
+def test_an_empty_environment_gives_the_defaults_and_no_store_and_no_control_plane() -> None:
+    settings = read_settings({})
+    assert settings == Settings.model_validate({})
+    assert settings.control_plane is None
+    assert settings.database_url is None
+    assert settings.passphrase is None
+    assert set(sources({}).values()) == {"default"}
+
+
+def test_other_variables_are_none_of_our_business() -> None:
+    assert read_settings(
+        {"PATH": "/bin", "AWS_REGION": "x", "MY_TOKENSVC_PORT": "x", "tokensvc_port": "1"}
+    ) == read_settings({})
+
+
+def test_every_setting_is_read_from_its_variable() -> None:
+    given = {
+        "CONTROL_PLANE": "aws",
+        "DATABASE_URL": URL,
+        "HOST": "0.0.0.0",
+        "PORT": "0",
+        "ADMIN_PORT": "9090",
+        "WORKERS": "4",
+        "REGIONS": " us-east-1, eu-west-1 ,",
+        "VAULT": "keys:/srv/keys",
+        "PASSPHRASE": SECRET,
+        "MAX_TTL_SECONDS": "7200",
+        "KEY_LEAD_SECONDS": "1.5",
+        "SNAPSHOT_LEASE_SECONDS": "60",
+        "STORE_TIMEOUT_SECONDS": "2",
+        "CHANNEL_WAIT_SECONDS": "0",
+        "CHANNEL_CALLS_PER_SECOND": "2.5",
+        "SIGNER": "openssl",
+        "SHUTDOWN_DELAY_SECONDS": "0",
+        "TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
+        "ACCESS_LOG": "false",
+        "LOG_FORMAT": "console",
+    }
+    environ = {f"TOKENSVC_{name}": value for name, value in given.items()}
+    assert set(environ) == {variable(name) for name in Settings.model_fields}, "a setting is missing in this test"
+    settings = read_settings(environ)
+    assert settings.regions == ("us-east-1", "eu-west-1")
+    assert settings.trusted_proxies == ("10.0.0.1", "10.0.0.2")
+    assert (settings.port, settings.admin_port, settings.workers) == (0, 9090, 4)
+    assert settings.access_log is False
+    assert settings.passphrase is not None
+    assert settings.passphrase.get_secret_value() == SECRET
+    assert all(getattr(settings, n) != f.default for n, f in Settings.model_fields.items())
+    assert sources(environ) == {name: variable(name) for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_says_what_it_means(name: str) -> None:
+    assert len(Settings.model_fields[name].description or "") > 15
+
+
+@pytest.mark.parametrize(
+    ("unknown", "nearest"),
+    [
+        ("TOKENSVC_PROT", "TOKENSVC_PORT"),
+        ("TOKENSVC_DATABASE", "TOKENSVC_DATABASE_URL"),
+        ("TOKENSVC_CONTROLPLANE", "TOKENSVC_CONTROL_PLANE"),
+        ("TOKENSVC_PASSPHRASE_FILES", "TOKENSVC_PASSPHRASE"),
+        ("TOKENSVC_PASSPHRASE_FILE_FILE", "TOKENSVC_PASSPHRASE"),
+        ("TOKENSVC_port", "TOKENSVC_PORT"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest_known_one(unknown: str, nearest: str) -> None:
+    assert faults(**{unknown: "x"})[unknown].endswith(f"the nearest one is {nearest}")
+
+
+@given(st.text(min_size=1, max_size=20).filter(lambda t: "\0" not in t))
+def test_any_unknown_variable_is_refused(name: str) -> None:
+    if f"TOKENSVC_{name}".removesuffix("_FILE") not in {variable(n) for n in Settings.model_fields}:
+        assert set(faults(**{f"TOKENSVC_{name}": "x"})) == {f"TOKENSVC_{name}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("CONTROL_PLANE", "azure", "must be one of 'aws' or 'local'"),
+        ("CONTROL_PLANE", "", "must be one of"),
+        ("PORT", "eighty", "must be an integer"),
+        ("PORT", "65536", "must be at most 65535"),
+        ("PORT", "-1", "must be at least 0"),
+        ("PORT", "9" * 5000, "must have fewer digits"),
+        ("ADMIN_PORT", "", "must be an integer"),
+        ("WORKERS", "0", "must be at least 1"),
+        ("VAULT", "store", "must have the form ^keys:.+"),
+        ("VAULT", "keys:", "must have the form"),
+        ("PASSPHRASE", "short", "must have at least 12 characters"),
+        ("MAX_TTL_SECONDS", "0", "must be at least 1"),
+        ("SNAPSHOT_LEASE_SECONDS", "nan", "must be"),
+        ("SNAPSHOT_LEASE_SECONDS", "inf", "must be at most"),
+        ("STORE_TIMEOUT_SECONDS", "0", "must be more than 0"),
+        ("STORE_TIMEOUT_SECONDS", "nan", "must be"),
+        ("CHANNEL_CALLS_PER_SECOND", "0", "must be more than 0"),
+        ("CHANNEL_CALLS_PER_SECOND", "5.1", "must be at most 5"),
+        ("KEY_LEAD_SECONDS", "soon", "must be a number"),
+        ("SIGNER", "none", "must be one of"),
+        ("ACCESS_LOG", "maybe", "must be true or false"),
+        ("LOG_FORMAT", "xml", "must be one of"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_rule(name: str, value: str, rule: str) -> None:
+    said = faults(**{f"TOKENSVC_{name}": value})
+    assert list(said) == [f"TOKENSVC_{name}"]
+    assert rule in said[f"TOKENSVC_{name}"]
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    said = faults(
+        TOKENSVC_PORT="x",
+        TOKENSVC_WORKERS="0",
+        TOKENSVC_UNKNOWN="1",
+        TOKENSVC_PASSPHRASE_FILE=str(tmp_path / "missing"),
+        TOKENSVC_HOST="a",
+        TOKENSVC_HOST_FILE="b",
+    )
+    assert set(said) == {
+        "TOKENSVC_PORT",
+        "TOKENSVC_WORKERS",
+        "TOKENSVC_UNKNOWN",
+        "TOKENSVC_PASSPHRASE_FILE",
+        "TOKENSVC_HOST_FILE",
+    }
+
+
+def test_a_file_may_hold_the_value(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET + "\r\n")
+    environ = {"TOKENSVC_PASSPHRASE_FILE": str(tmp_path / "secret")}
+    settings = read_settings(environ)
+    assert settings.passphrase is not None
+    assert settings.passphrase.get_secret_value() == SECRET
+    assert sources(environ)["passphrase"] == "TOKENSVC_PASSPHRASE_FILE"
+
+
+def test_spaces_in_a_file_are_part_of_the_value(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f" {SECRET} \n")
+    passphrase = read_settings({"TOKENSVC_PASSPHRASE_FILE": str(tmp_path / "secret")}).passphrase
+    assert passphrase is not None
+    assert passphrase.get_secret_value() == f" {SECRET} "
+
+
+def test_a_bad_value_in_a_file_is_told_without_the_value(tmp_path: Path) -> None:
+    (tmp_path / "port").write_text(SECRET)
+    said = faults(TOKENSVC_PORT_FILE=str(tmp_path / "port"))
+    assert list(said.values()) == ["must be an integer"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe" + SECRET.encode(), None])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    said = faults(TOKENSVC_PASSPHRASE_FILE=str(path))["TOKENSVC_PASSPHRASE_FILE"]
+    assert "cannot be read" in said
+    assert SECRET not in said
+
+
+def test_both_a_value_and_a_file_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    said = faults(TOKENSVC_PASSPHRASE=SECRET, TOKENSVC_PASSPHRASE_FILE=str(tmp_path / "secret"))
+    assert said == {"TOKENSVC_PASSPHRASE_FILE": "must be left out when TOKENSVC_PASSPHRASE is given"}
+
+
+def test_what_a_command_needs_is_asked_for_by_name() -> None:
+    with pytest.raises(SettingsError) as refused:
+        require(read_settings({"TOKENSVC_PASSPHRASE": SECRET}), "control_plane", "database_url", "passphrase")
+    assert [e.field for e in refused.value.errors] == ["TOKENSVC_CONTROL_PLANE", "TOKENSVC_DATABASE_URL"]
+    require(read_settings({"TOKENSVC_PASSPHRASE": SECRET}), "passphrase")
+
+
+def test_no_secret_shows(tmp_path: Path) -> None:
+    settings = read_settings({"TOKENSVC_PASSPHRASE": SECRET, "TOKENSVC_DATABASE_URL": URL})
+    shown = repr(settings) + str(settings) + settings.model_dump_json() + repr(settings.model_dump())
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_no_value_is_said_back_whatever_variable_it_was_put_into(name: str) -> None:
+    value: Any = "hunter2\ud800"
+    try:
+        read_settings({variable(name): value})
+    except SettingsError as failure:
+        refused = failure
+    else:
+        return
+    assert "hunter2" not in f"{refused}{refused!r}{refused.errors}{refused.__cause__}"
+    assert refused.__context__ is None or refused.__suppress_context__ or "hunter2" not in str(refused.__context__)
