@@ -142,7 +142,10 @@ class _Transaction:
         order = "number DESC" if newest_first else "number"
         query = f"SELECT number, {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
         rows = self._connection.execute(query, [*values, limit])
-        return [(number, _resource(place, kind, *row)) for number, *row in rows]
+        return [
+            (number, _resource(place, kind, arn, parent, unique, body, created_at))
+            for number, arn, parent, unique, body, created_at in rows
+        ]
 
     def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int:
         where, values = _fitting(place, kind, parent_arn)
