@@ -14,6 +14,7 @@ from tokensvc.cli.local import listen, local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.ivs.sigv4 import Secret, read_access_key
+from tokensvc.web.collector import calm_the_collector
 from tokensvc.web.hangup import offer_hang_up
 from tokensvc.web.local import DEFAULT_CREDENTIALS
 from tokensvc.web.server import make_server
@@ -73,6 +74,7 @@ def serve(
                     "secretAccessKey": secret.secret_access_key,
                 },
             )
+        calm_the_collector()
         try:
             server.run([listener])
         finally:
