@@ -11,7 +11,7 @@ from tests.simulator import Lost
 from tests.stage import EAST, PACE, WEST, Stage
 from tokensvc import rotate
 from tokensvc.core import keypair
-from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
 from tokensvc.errors import ForeignDeployment, NoFreeSlot, PrivateKeyMissing, Unavailable
 
@@ -165,9 +165,32 @@ def test_a_lost_deletion_is_made_good_by_the_next_run(stage: Stage, lost: Lost) 
     stage.rotate()
     stage.drain()
     stage.ivs.lose["DeletePlaybackKeyPair"] = lost
-    with pytest.raises(Unavailable):
-        stage.rotate()
     stage.rotate()
+    assert any("passed over" in line for line in stage.reports)
+    stage.drain()
+    stage.rotate()
+    stage.check_settled(EAST)
+
+
+def test_a_region_that_fails_delays_only_itself(stage: Stage) -> None:
+    stage.ivs.add_foreign(EAST, 3)
+    with pytest.raises(NoFreeSlot, match=EAST):
+        stage.generate(EAST, WEST)
+    assert stage.active(WEST)
+    assert any(line.startswith(f"{EAST} is passed over") for line in stage.reports)
+
+
+def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
+    """There a 404 would mean: deleted already."""
+    stage.generate()
+    stage.rotate()
+    stage.drain()
+    held = stage.places(EAST, *HELD_BY_IVS)
+    stage.ivs.pairs, kept = {}, stage.ivs.pairs
+    rotate.delete_drained(stage.world(), EAST, PACE)
+    assert stage.places(EAST, *HELD_BY_IVS) == held
+    stage.ivs.pairs = kept
+    rotate.delete_drained(stage.world(), EAST, PACE)
     stage.check_settled(EAST)
 
 
@@ -198,9 +221,16 @@ def test_a_prepared_key_whose_private_half_is_missing_is_not_put_to_work(stage: 
 
 def test_a_record_whose_private_half_never_was_is_forgotten(stage: Stage) -> None:
     stage.store.keys.add("lost", "fp", b"public half", stage.clock.at())
+    stage.clock.advance(rotate.UNKEPT_SECONDS)
     stage.generate()
     assert "lost" not in {record.id for record in stage.store.keys.list()}
     stage.check_settled(EAST)
+
+
+def test_a_record_that_another_run_is_about_to_keep_is_left_alone(stage: Stage) -> None:
+    stage.store.keys.add("fresh", "fp", b"public half", stage.clock.at())
+    stage.generate()
+    assert "fresh" in {record.id for record in stage.store.keys.list()}
 
 
 def test_a_fingerprint_that_differs_is_reported_and_nothing_more(stage: Stage) -> None:

@@ -8,7 +8,7 @@
     │  ├─ ScopeMissing · ChannelNotAllowed · AnonymousViewerNotAllowed
     ├─ NotFound                    ChannelNotFound · KeyNotFound · CallerNotFound
     ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot
-    ├─ RequestTooLarge
+    ├─ RequestTooLarge · RequestTooSlow
     ├─ CannotSign                  this worker cannot sign now
     │  ├─ NoSigningKey · SnapshotStale
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
@@ -70,6 +70,12 @@ class RequestTooLarge(TokensvcError):
     """The body is longer than this route takes."""
 
     code = "request_too_large"
+
+
+class RequestTooSlow(TokensvcError):
+    """The body did not come in within the time that a request may take."""
+
+    code = "request_too_slow"
 
 
 class NotAuthenticated(TokensvcError):

@@ -13,22 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.claims import TEN_MINUTES_SECONDS
 from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
-from tokensvc.errors import ForeignDeployment, NoFreeSlot, ResourceMissing
+from tokensvc.errors import ControlPlaneError, ForeignDeployment, NoFreeSlot, ResourceMissing
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.keys import KeyInPlace, KeyRecord, KeyStore
 from tokensvc.ports.vault import Vault
 
+_T = TypeVar("_T")
+
 KEY_PAIRS_MAX = 3
 """Playback key pairs that IVS holds per account and region (IVS user guide, "Service Quotas"); not adjustable."""
+
+UNKEPT_SECONDS = 60
+"""A record whose private half is not in the vault for so long is of a run that died; before, one that is under way."""
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
 KEY_TAG = "tokensvc:key"
@@ -57,32 +62,55 @@ class World(NamedTuple):
 
 
 def generate(world: World, regions: Sequence[str], pace: Pace) -> KeyRecord:
-    """Make a key pair, import it in each region and put it to work there. An unfinished one is finished instead."""
+    """Make a key pair, import it in each region and put it to work there. An unfinished one is finished instead.
+
+    A region that is full, down or throttled is passed over and delays no other; its failure is raised at the end.
+    """
     record = _unfinished(world, regions) or _make(world)
     world.vault.open(record.id)  # a key that nobody here can sign with must never take over from one that signs
-    held = [_held_in(world, record, region) for region in regions]
+    held, failures = _in_each(world, regions, lambda region: _held_in(world, record, region))
     _wait_for_lead(world, record.id, pace)
     for place in held:
-        record = _activate(world, record, place)
-    return record
+        _activate(world, record, place)
+    if failures:
+        raise failures[0]
+    return world.keys.get(record.id)
 
 
 def rotate(world: World, regions: Sequence[str], pace: Pace) -> KeyRecord:
     """Put the next key to work in each region; the one that signed so far drains. Drained pairs are deleted first."""
-    for region in regions:
-        delete_drained(world, region, pace)
+    _in_each(world, regions, lambda region: delete_drained(world, region, pace))
     return generate(world, regions, pace)
 
 
 def delete_drained(world: World, region: str, pace: Pace) -> None:
     """Delete from IVS, and from the vault when it is held nowhere else, each key whose tokens have all ended."""
     now, kept = _now(world), world.vault.key_ids()
+    over: list[tuple[KeyRecord, KeyInPlace]] = []
     for record in world.keys.list():
         if record.id in kept and _is_over(record):
             world.vault.remove(record.id)  # an earlier run was ended just before it
-        for there in record.places:
-            if there.place.region == region and there.state is KeyState.RETIRING and _drained_at(there, pace) <= now:
-                _delete(world, record, there)
+        here = (there for there in record.places if there.place.region == region)
+        over += [(record, t) for t in here if t.state is KeyState.RETIRING and _drained_at(t, pace) <= now]
+    if over and not _list_pairs(world, region):
+        # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
+        world.report(f"IVS shows no key pair in {region}, so what has drained there is left for the next time")
+        return
+    for record, there in over:
+        _delete(world, record, there)
+
+
+def _in_each(
+    world: World, regions: Sequence[str], act: Callable[[str], _T]
+) -> tuple[list[_T], list[ControlPlaneError | NoFreeSlot]]:
+    done, failures = [], []
+    for region in regions:
+        try:
+            done.append(act(region))
+        except (ControlPlaneError, NoFreeSlot) as failure:
+            world.report(f"{region} is passed over: {failure.message}")
+            failures.append(failure)
+    return done, failures
 
 
 def _unfinished(world: World, regions: Sequence[str]) -> KeyRecord | None:
@@ -91,7 +119,8 @@ def _unfinished(world: World, regions: Sequence[str]) -> KeyRecord | None:
     for record in world.keys.list():
         states = {there.place.region: there.state for there in record.places}
         if not record.places and record.id not in kept:
-            world.keys.discard(record.id)
+            if record.created_at <= _now(world) - timedelta(seconds=UNKEPT_SECONDS):
+                world.keys.discard(record.id)
         elif not record.places or any(states.get(region) is KeyState.PREPARED for region in regions):
             world.report(f"going on with key {record.id}, which an earlier run left unfinished")
             return record
@@ -157,14 +186,21 @@ def _import(
 
 
 def _list_pairs(world: World, region: str) -> list[dict[str, Any]]:
+    """All key pairs that IVS holds there. Raises ForeignDeployment when they are another account's."""
     pairs: list[dict[str, Any]] = []
     request: dict[str, Any] = {}
     while True:
         answer = world.control_plane.call(region, "ListPlaybackKeyPairs", request)
         pairs += answer["keyPairs"]
         if not answer.get("nextToken"):
-            return pairs
+            break
         request = {"nextToken": answer["nextToken"]}
+    account = world.deployment.read().account
+    if pairs and account and parse_arn(str(pairs[0]["arn"]), "playback-key").place.account != account:
+        raise ForeignDeployment(
+            f"this deployment's keys live in account {account}, and these credentials are of another"
+        )
+    return pairs
 
 
 def _tags(pair: dict[str, Any]) -> tuple[str | None, str | None]:

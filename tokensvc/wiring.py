@@ -104,6 +104,7 @@ def pace_of(settings: Settings) -> rotate.Pace:
 def key_world(settings: Settings, report: Callable[[str], None]) -> rotate.World:
     """What the lifecycle of keys is performed with."""
     require(settings, "control_plane", "database_url", "passphrase")
+    control_plane = control_plane_of(settings, lambda _operation, _code: None)
     store = store_of(settings)
     store.deployment.bind(str(settings.control_plane))
     vault = vault_of(settings, wrapping_of(settings, store))
@@ -111,7 +112,7 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> rotate.World
         store.keys,
         store.deployment,
         vault,
-        control_plane_of(settings, lambda _operation, _code: None),
+        control_plane,
         SystemClock(),
         time.sleep,
         new_key_id,
@@ -150,6 +151,7 @@ def assemble(settings: Settings) -> Parts:
     require(settings, "control_plane", "database_url", "passphrase")
     clock, metrics = SystemClock(), PrometheusMetrics()
     signer, make_signer = choose_signer(settings.signer)
+    control_plane = control_plane_of(settings, metrics.control_plane)
     store = store_of(settings)
     store.deployment.bind(str(settings.control_plane))
     wrapping = wrapping_of(settings, store)
@@ -167,7 +169,7 @@ def assemble(settings: Settings) -> Parts:
     directory = Directory(
         store.channels,
         store.leases,
-        control_plane_of(settings, metrics.control_plane),
+        control_plane,
         clock,
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
 from tokensvc.adapters.awslc import AwsLcSigner
@@ -63,8 +64,6 @@ def test_a_signer_signs_what_the_other_library_verifies(make: SignerMaker, priva
 
 
 def test_small_keys_and_numbers_with_leading_zeros_keep_their_length() -> None:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     for number in (1, 2, 255, 1 << 300):
         key = ec.derive_private_key(number, ec.SECP384R1())
         for make in (AwsLcSigner, OpenSslSigner):

@@ -165,10 +165,5 @@ def test_strict_enforcement_takes_five_origins_and_no_sixth() -> None:
         c.check_strict_origins(True, 6)
 
 
-def test_ten_minutes_bind_only_what_ties_a_viewer() -> None:
-    assert c.latest_exp(1000, ties_viewer=True) == 1600
-    assert c.latest_exp(1000, ties_viewer=False) is None
-
-
 def test_the_limits_are_those_that_are_documented() -> None:
     assert (c.TEN_MINUTES_SECONDS, c.EXP_SKEW_ALLOWANCE_SECONDS, c.TOKEN_MAX_BYTES) == (600, 10, 2000)

@@ -48,6 +48,9 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._pool.close()
 
     def request(
@@ -74,6 +77,23 @@ class Client:
         answer = self.ask(**fields)
         assert answer.status == 201, answer.body
         return answer.json
+
+
+@contextmanager
+def of_each_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]]:
+    """Clients whose kept connections lead to that many different workers, by worker."""
+    opened: list[Client] = []
+    found: dict[str, Client] = {}
+    ends_at = time.monotonic() + 10
+    try:
+        while len(found) < count:
+            assert time.monotonic() < ends_at, f"only {len(found)} of {count} workers answer"
+            opened.append(Client(url, key))
+            found.setdefault(opened[-1].get("/livez").worker, opened[-1])
+        yield found
+    finally:
+        for client in opened:
+            client.close()
 
 
 def fetch(url: str, headers: dict[str, str] | None = None) -> Answer:

@@ -16,6 +16,8 @@ import pytest
 from tests.e2e.client import Client
 from tests.e2e.processes import TOKENSVC, Process, environment, started
 from tests.e2e.site import LocalIvs, Service, Site, local_ivs
+from tests.postgres import PostgresServer, postgres_server
+from tests.postgres import missing as why_no_postgres
 
 
 class Demo(NamedTuple):
@@ -33,6 +35,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
         process.awaits(lambda: "keys rotate" in process.out, "it printed its commands")
         yield Demo(folder, process, json.loads((folder / ".demo" / "demo.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; whoever stops it starts it again."""
+    if missing := why_no_postgres():
+        pytest.skip(missing)
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

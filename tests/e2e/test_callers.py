@@ -10,16 +10,12 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.e2e.client import Answer, Client
+from tests.e2e.client import Answer, Client, of_each_worker
 from tests.e2e.processes import until
 from tests.e2e.site import Service, Site
 
 HEARD_WITHIN_SECONDS = 2.0
 """How soon every worker must know of a change."""
-
-
-def _worker_of(client: Client) -> str:
-    return client.get("/livez").worker
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +83,11 @@ def test_two_keys_are_valid_while_one_is_rotated(site: Site, service: Service, c
     old = site.run("callers", "add", "rotating", "--all-channels", "--json").json["apiKey"]
     new = site.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "60", "--json").json["apiKey"]
     with service.client(old) as with_old, service.client(new) as with_new:
-        _heard(lambda: with_new.ask(channelArn=channel["arn"], viewerId="ada"), 201)
+        _heard(with_new, channel, 201)
         assert with_old.ask(channelArn=channel["arn"], viewerId="ada").status == 201
         newest = site.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "1", "--json").json["apiKey"]
-        _heard(lambda: with_old.ask(channelArn=channel["arn"], viewerId="ada"), 401)
-        _heard(lambda: with_new.ask(channelArn=channel["arn"], viewerId="ada"), 401)
+        _heard(with_old, channel, 401)
+        _heard(with_new, channel, 401)
     with service.client(newest) as with_newest:
         assert with_newest.ask(channelArn=channel["arn"], viewerId="ada").status == 201
 
@@ -100,23 +96,15 @@ def test_a_disabled_caller_is_refused_by_every_worker_within_two_seconds(
     site: Site, pair: Service, channel: Any
 ) -> None:
     key = site.run("callers", "add", "leaving", "--all-channels", "--json").json["apiKey"]
-    workers: dict[str, Client] = {}
-    while len(workers) < 2:
-        client = pair.client(key)
-        workers.setdefault(_worker_of(client), client)
-    try:
+    with of_each_worker(pair.url, key, 2) as workers:
         for client in workers.values():
-            _heard(lambda client=client: client.ask(channelArn=channel["arn"], viewerId="ada"), 201)
+            _heard(client, channel, 201)
         assert site.run("callers", "disable", "leaving", code=2).out == ""
         site.run("callers", "disable", "leaving", "--yes")
         disabled_at = time.monotonic()
         for worker, client in workers.items():
-            answer = _heard(lambda client=client: client.ask(channelArn=channel["arn"], viewerId="ada"), 401)
-            assert answer.worker == worker, "the connection was kept"
+            assert _heard(client, channel, 401).worker == worker, "the connection was kept"
         assert time.monotonic() - disabled_at <= HEARD_WITHIN_SECONDS
-    finally:
-        for client in workers.values():
-            client.__exit__()
 
 
 def test_patterns_scopes_lives_and_viewers_hold(site: Site, service: Service, channel: Any) -> None:
@@ -124,7 +112,7 @@ def test_patterns_scopes_lives_and_viewers_hold(site: Site, service: Service, ch
     key = site.add_caller("--channels", mine, "--max-ttl", "60")
     may_not = site.add_caller("--all-channels", "--scope", "keys:read")
     with service.client(key) as caller, service.client(may_not) as reader:
-        answer = _heard(lambda: caller.ask(channelArn=mine, viewerId="ada"), 201).json
+        answer = _heard(caller, channel, 201).json
         claims = jwt.decode(answer["token"], options={"verify_signature": False})
         assert claims["exp"] - claims["aws:viewer-session-version"] == 60
         assert caller.ask(channelArn=mine, viewerId="ada", ttlSeconds=60).status == 201
@@ -134,26 +122,25 @@ def test_patterns_scopes_lives_and_viewers_hold(site: Site, service: Service, ch
         too_long = caller.ask(channelArn=mine, viewerId="ada", ttlSeconds=61)
         _refused(too_long, 422, "invalid_request")
         assert [error["field"] for error in too_long.json["errors"]] == ["ttlSeconds"]
-        refused = _heard(lambda: reader.ask(channelArn=mine, viewerId="ada"), 403)
-        _refused(refused, 403, "scope_missing")
+        _refused(_heard(reader, channel, 403), 403, "scope_missing")
 
         mixed = caller.ask_batch([{"channelArn": mine, "viewerId": "a"}, {"channelArn": other, "viewerId": "a"}])
         assert [r.get("problem", {}).get("code") for r in mixed.json["results"]] == [None, "channel_not_allowed"]
 
 
 def test_who_is_allowed_anonymous_viewers_may_ask_for_the_whole_ceiling(caller: Client, channel: Any) -> None:
-    answer = _heard(lambda: caller.ask(channelArn=channel["arn"], ttlSeconds=3600), 201).json
+    answer = caller.token(channelArn=channel["arn"], ttlSeconds=3600)
     claims = jwt.decode(answer["token"], options={"verify_signature": False})
     assert claims.keys() == {"aws:channel-arn", "exp"}
     assert answer.keys() == {"token", "playbackUrl", "expiresAt", "refreshAfter", "requiresOriginHeader"}
     _refused(caller.ask(channelArn=channel["arn"], ttlSeconds=3601), 422, "invalid_request")
 
 
-def _heard(ask: Any, status: int) -> Answer:
+def _heard(client: Client, channel: Any, status: int) -> Answer:
     """The first answer of that status; it must come as soon as every change must be heard of."""
 
     def look() -> Answer | None:
-        answer: Answer = ask()
+        answer = client.ask(channelArn=channel["arn"], viewerId="ada")
         return answer if answer.status == status else None
 
     found = until(look, f"an answer {status}", HEARD_WITHIN_SECONDS)

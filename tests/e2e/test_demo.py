@@ -99,12 +99,11 @@ def test_it_ends_at_ctrl_c_finds_its_state_again_and_never_reaches_aws(tmp_path:
     """The shell around it points at AWS in every way that boto3 knows; nothing of that may count."""
     (tmp_path / "home" / ".aws").mkdir(parents=True)
     (tmp_path / "home" / ".aws" / "config").write_text(
-        f"[profile production]\nregion = eu-west-1\nendpoint_url = {NOWHERE}\n"
-        f"[default]\nregion = eu-west-1\nendpoint_url = {NOWHERE}\n"
+        f"[default]\nregion = eu-west-1\nendpoint_url = {NOWHERE}\naws_session_token = production\n"
     )
     misleading = {
-        "AWS_PROFILE": "production",
-        "AWS_DEFAULT_PROFILE": "production",
+        "AWS_PROFILE": "a-profile-that-is-not-there",
+        "AWS_DEFAULT_PROFILE": "a-profile-that-is-not-there",
         "AWS_ENDPOINT_URL": NOWHERE,
         "AWS_ENDPOINT_URL_IVS": NOWHERE,
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",

@@ -76,6 +76,22 @@ def test_a_head_without_an_end_is_refused_while_it_comes(service: Service, flood
     _assert_problem(_say(service, b"GET /livez HTTP/1.1\r\nHost: x\r\nX: y", *[flood] * 20), 431, "headers_too_large")
 
 
+def test_nor_is_a_head_without_an_end_behind_an_early_answer(service: Service) -> None:
+    with _connect(service) as connection:
+        connection.sendall(_post("/v1/tokens", "Content-Length: 5"))
+        assert _read_answer(connection)[0] == 401
+        connection.sendall(b"12345")
+        time.sleep(PAUSE_SECONDS)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: y")
+        for _ in range(20):
+            time.sleep(PAUSE_SECONDS)
+            try:
+                connection.sendall(b"x" * 1000)
+            except (BrokenPipeError, ConnectionResetError):
+                break
+        _assert_problem(_read_answer(connection), 431, "headers_too_large")
+
+
 def test_large_bodies_on_a_kept_connection_are_no_large_head(caller: Client, channel: Any) -> None:
     asks = [{"channelArn": channel["arn"], "viewerId": "v" * 40}] * 300
     first, second = caller.ask_batch(asks), caller.ask_batch(asks)

@@ -10,12 +10,10 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
-import pytest
-
-from tests import postgres
-from tests.e2e.client import load
+from tests.e2e.client import Client, load, of_each_worker
 from tests.e2e.processes import TOKENSVC, environment, is_alive, run, until
 from tests.e2e.site import LocalIvs, Service, Site, free_port
+from tests.postgres import PostgresServer
 
 STOPS_WITHIN_SECONDS = 25
 DELAY_SECONDS = 1.0
@@ -111,19 +109,17 @@ def test_it_logs_one_line_a_request_and_no_path_that_it_does_not_know(site: Site
         assert (unknown["path"], unknown["status"]) == ("-", 404)
 
 
-@pytest.mark.skipif(postgres.missing() is not None, reason=str(postgres.missing()))
-def test_two_workers_on_postgresql(ivs: LocalIvs, tmp_path: Path) -> None:
-    with postgres.postgres_server() as server:
-        site = Site(ivs, tmp_path, server.url(server.fresh()))
-        key, channel, admin_port = site.furnish(), site.new_channel(), free_port()
-        with site.serve(WORKERS="2", ADMIN_PORT=str(admin_port)) as service:
-            workers: set[str] = set()
-            while len(workers) < 2:
-                with service.client(key) as caller:
-                    answer = caller.ask(channelArn=channel["arn"], viewerId="ada")
-                    assert answer.status == 201
-                    workers.add(answer.worker)
-            site.run("keys", "rotate")
-            with service.client(key) as caller:
-                until(lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "it heard of the key", 2)
-        assert site.run("doctor", "--json").json["well"] is True
+def test_two_workers_on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> None:
+    site = Site(ivs, tmp_path, postgres.url(postgres.fresh()))
+    key, channel, admin_port = site.furnish(), site.new_channel(), free_port()
+    more = {"WORKERS": "2", "ADMIN_PORT": str(admin_port)}
+    with site.serve(**more) as service, of_each_worker(service.url, key, 2) as callers:
+        for caller in callers.values():
+            assert caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+        site.run("keys", "rotate")
+        until(lambda: all(map(_publishes_two, callers.values())), "both heard of the new key", 2)
+    assert site.run("doctor", "--json").json["well"] is True
+
+
+def _publishes_two(caller: Client) -> bool:
+    return len(caller.get("/.well-known/jwks.json").json["keys"]) == 2

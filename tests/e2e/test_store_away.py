@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests import postgres
 from tests.e2e.client import load
 from tests.e2e.processes import environment, started, until
 from tests.e2e.site import LocalIvs, Site
+from tests.postgres import PostgresServer
 
-AWAY_SECONDS = 1.5
+AWAY_SECONDS = 1.0
 """How long the store is away while nobody may notice."""
 
 LEASE_SECONDS = AWAY_SECONDS + 1.5
@@ -47,66 +47,62 @@ class Away(NamedTuple):
     taken: Callable[[], AbstractContextManager[None]]
 
 
-@contextlib.contextmanager
-def _on_sqlite(ivs: LocalIvs, folder: Path) -> Iterator[Away]:
-    site = Site(ivs, folder)
+@pytest.fixture
+def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Away:
+    site = Site(ivs, tmp_path)
 
     @contextlib.contextmanager
     def taken() -> Iterator[None]:
         file = str(site.store.with_name(f"{site.store.name}-shm"))
-        with started([sys.executable, "-c", LOCK, file], folder, environment(folder / "home"), "lock") as process:
+        with started([sys.executable, "-c", LOCK, file], tmp_path, environment(tmp_path / "home"), "lock") as process:
             process.awaits(lambda: "locked" in process.out, "it locked the store")
             yield
             process.kill()
 
-    yield Away(site, taken)
+    return Away(site, taken)
 
 
-@contextlib.contextmanager
-def _on_postgresql(ivs: LocalIvs, folder: Path) -> Iterator[Away]:
-    if missing := postgres.missing():
-        pytest.skip(missing)
-    with postgres.postgres_server() as server:
-
-        @contextlib.contextmanager
-        def taken() -> Iterator[None]:
-            server.stop()
+@pytest.fixture
+def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Away:
+    @contextlib.contextmanager
+    def taken() -> Iterator[None]:
+        postgres.stop()
+        try:
             yield
-            server.start()
+        finally:
+            postgres.start()
 
-        yield Away(Site(ivs, folder, server.url(server.fresh())), taken)
+    return Away(Site(ivs, tmp_path, postgres.url(postgres.fresh())), taken)
 
 
-@pytest.mark.parametrize("database", [_on_sqlite, _on_postgresql], ids=["SQLite locked", "PostgreSQL stopped"])
-def test_no_token_fails_for_the_lease_and_all_is_well_after(
-    ivs: LocalIvs, tmp_path: Path, database: Callable[[LocalIvs, Path], AbstractContextManager[Away]]
-) -> None:
-    with database(ivs, tmp_path) as (site, taken):
-        key, arn = site.furnish(), site.new_channel()["arn"]
-        settings = {
-            "SNAPSHOT_LEASE_SECONDS": str(LEASE_SECONDS),
-            "STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
-        }
-        with site.serve(**settings) as service, load(service.url, key, arn, pause_seconds=0.005) as asking:
-            until(lambda: len(asking.asked) > 100, "asked for a while")
-            with taken():
-                taken_at = time.monotonic()
-                until(lambda: asking.asked[-1].status != 201, "a refusal", LEASE_SECONDS + 1)
-                stale_at = time.monotonic()
-                with service.client() as watcher:
-                    until(lambda: watcher.get("/readyz").status == 503, "unready", 2)
-                    assert watcher.get("/readyz").json["code"] == "snapshot_stale"
-                    assert watcher.get("/livez").status == 200
-                until(lambda: time.monotonic() > stale_at + 1, "refused for a while", 2)
-            back_at = time.monotonic()
-            until(lambda: asking.asked[-1].status == 201, "issues again", BACK_WITHIN_SECONDS)
-            again_at = time.monotonic()
-            until(lambda: time.monotonic() > again_at + 0.5, "served for a while", 10)
-        assert stale_at - taken_at > AWAY_SECONDS
-        assert asking.statuses(began_before=taken_at + AWAY_SECONDS) == {201}
-        assert asking.statuses(stale_at + 0.1, back_at - 0.1) == {503}
-        assert asking.statuses(began_after=again_at) == {201}
-        refused = [a for a in asking.asked if a.status != 201]
-        assert {(a.status, a.code) for a in refused} == {(503, "snapshot_stale")}
-        assert all(int(a.retry_after) >= 1 for a in refused)
-        assert "Traceback" not in service.process.err
+@pytest.mark.parametrize("database", ["on_sqlite", "on_postgresql"])
+def test_no_token_fails_for_the_lease_and_all_is_well_after(request: pytest.FixtureRequest, database: str) -> None:
+    site, taken = request.getfixturevalue(database)
+    key, arn = site.furnish(), site.new_channel()["arn"]
+    settings = {
+        "SNAPSHOT_LEASE_SECONDS": str(LEASE_SECONDS),
+        "STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
+    }
+    with site.serve(**settings) as service, load(service.url, key, arn, pause_seconds=0.005) as asking:
+        until(lambda: len(asking.asked) > 100, "asked for a while")
+        with taken():
+            taken_at = time.monotonic()
+            until(lambda: asking.asked[-1].status != 201, "a refusal", LEASE_SECONDS + 1)
+            stale_at = time.monotonic()
+            with service.client() as watcher:
+                until(lambda: watcher.get("/readyz").status == 503, "unready", 2)
+                assert watcher.get("/readyz").json["code"] == "snapshot_stale"
+                assert watcher.get("/livez").status == 200
+            until(lambda: time.monotonic() > stale_at + 1, "refused for a while", 2)
+        back_at = time.monotonic()
+        until(lambda: asking.asked[-1].status == 201, "issues again", BACK_WITHIN_SECONDS)
+        again_at = time.monotonic()
+        until(lambda: time.monotonic() > again_at + 0.5, "served for a while", 10)
+    assert stale_at - taken_at > AWAY_SECONDS
+    assert asking.statuses(began_before=taken_at + AWAY_SECONDS) == {201}
+    assert asking.statuses(stale_at + 0.1, back_at - 0.1) == {503}
+    assert asking.statuses(began_after=again_at) == {201}
+    refused = [a for a in asking.asked if a.status != 201]
+    assert {(a.status, a.code) for a in refused} == {(503, "snapshot_stale")}
+    assert all(int(a.retry_after) >= 1 for a in refused)
+    assert "Traceback" not in service.process.err

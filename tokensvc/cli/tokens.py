@@ -30,7 +30,8 @@ def explain(
     channel: Annotated[str | None, typer.Option(help="The channel's ARN that is to be played.")] = None,
     origin: Annotated[str | None, typer.Option(help='The Origin header that the player sends; "" for none.')] = None,
     public_key: Annotated[
-        list[Path] | None, typer.Option(help="PEM of a public half that IVS holds there; may be repeated.")
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="PEM of a public half that IVS holds there; may be repeated."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

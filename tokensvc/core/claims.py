@@ -133,14 +133,6 @@ def check_strict_origins(strict: bool, entries: int) -> None:
         raise ValueError(f"must have at most {STRICT_MAX_ENTRIES} origins with strict origin enforcement")
 
 
-def latest_exp(now: int, *, ties_viewer: bool) -> int | None:
-    """The furthest `exp` that IVS takes at that instant; None when only the issuer's own policy limits it.
-
-    `ties_viewer`: the token has a viewer id or is for a single use.
-    """
-    return now + TEN_MINUTES_SECONDS if ties_viewer else None
-
-
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a string")

@@ -12,6 +12,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from tokensvc.core.instant import rfc3339
@@ -70,7 +71,8 @@ class AccessLog:
         if waiting == _KEPT_MAX:
             text += f'{{"event":"access lines may have been dropped","kept":{waiting}}}\n'
         if text:
-            self._write(text)
+            with suppress(OSError, ValueError):  # a full disk or a closed stream must not end the log for good
+                self._write(text)
 
     def _taken(self, lines: int) -> Iterator[Line]:
         for _ in range(lines):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
 from starlette.types import Message, Receive, Scope
 
-from tokensvc.errors import RequestTooLarge, UnreadableRequest
+from tokensvc.errors import RequestTooLarge, RequestTooSlow, UnreadableRequest
+
+BODY_SECONDS = 10
+"""How long a body may take to come in; ours are small, and a connection that drips is somebody's trick or trouble."""
 
 
 class ClientGone(Exception):
@@ -23,12 +27,18 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
-async def read_json(scope: Scope, receive: Receive, limit_bytes: int) -> dict[str, Any]:
-    """The body as a JSON object. Raises RequestTooLarge or UnreadableRequest."""
+async def read_json(
+    scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float = BODY_SECONDS
+) -> dict[str, Any]:
+    """The body as a JSON object. Raises RequestTooLarge, RequestTooSlow or UnreadableRequest."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body") or message["type"] == "http.disconnect":
-        body = await _whole(message, scope, receive, limit_bytes)
+        try:
+            async with asyncio.timeout(within_seconds):
+                body = await _whole(message, scope, receive, limit_bytes)
+        except TimeoutError:
+            raise RequestTooSlow(f"the body did not come in within {within_seconds:g} seconds") from None
     if len(body) > limit_bytes:
         raise RequestTooLarge(f"the body has {len(body)} bytes; this route takes at most {limit_bytes}")
     try:

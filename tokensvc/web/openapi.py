@@ -30,12 +30,18 @@ class _Operation(NamedTuple):
     scope: str = ""
 
 
+_REFUSED_WHOLE = (400, 401, 403, 408, 413, 422, 503)
+
 OPERATIONS: dict[str, _Operation] = {
-    "/v1/tokens": _Operation(
-        "post", "Ask for a token", Ask, 201, TokenAnswer, (400, 401, 403, 404, 413, 422, 503), "tokens:issue"
-    ),
+    "/v1/tokens": _Operation("post", "Ask for a token", Ask, 201, TokenAnswer, (*_REFUSED_WHOLE, 404), "tokens:issue"),
     "/v1/tokens/batch": _Operation(
-        "post", "Ask for up to 500 tokens", BatchAsk, 200, BatchAnswer, (400, 401, 403, 413, 422, 503), "tokens:issue"
+        "post",
+        "Ask for up to 500 tokens",
+        BatchAsk,
+        200,
+        BatchAnswer,
+        _REFUSED_WHOLE,
+        "tokens:issue",
     ),
     "/livez": _Operation("get", "Does the process answer", None, 200, Alive, ()),
     "/readyz": _Operation("get", "Can this worker sign now", None, 200, Ready, (503,)),
@@ -50,6 +56,7 @@ _REFUSALS = {
     401: "No valid API key",
     403: "The caller may not ask for this",
     404: "IVS knows no such channel",
+    408: "The body came in too slowly",
     413: "The body is too large",
     422: "One or more fields break a rule; `errors` names each",
     503: "This worker cannot sign now",

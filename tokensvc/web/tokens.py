@@ -64,8 +64,8 @@ class TokenRoutes:
     async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens`: one token."""
         try:
-            caller, snapshot = self._caller(scope, exchange)
-            ask = read_ask(await read_json(scope, receive, ASK_MAX_BYTES))
+            caller, snapshot, body = await self._read(scope, receive, exchange, ASK_MAX_BYTES)
+            ask = read_ask(body)
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or not self._directory.is_current(channel):
@@ -79,8 +79,8 @@ class TokenRoutes:
     async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
-            caller, snapshot = self._caller(scope, exchange)
-            asks = _read_batch(await read_json(scope, receive, BATCH_MAX_BYTES))
+            caller, snapshot, body = await self._read(scope, receive, exchange, BATCH_MAX_BYTES)
+            asks = _read_batch(body)
         except TokensvcError as failure:
             self._metrics.token(failure.code)
             raise
@@ -115,6 +115,17 @@ class TokenRoutes:
                         results[position] = {"problem": problem(failure)}
                 await asyncio.sleep(0)
 
+    async def _read(
+        self, scope: Scope, receive: Receive, exchange: Exchange, limit_bytes: int
+    ) -> tuple[Caller, Snapshot, dict[str, Any]]:
+        """Who asks, what this worker knows, and the body. A client may take its time over the body, so who asks is
+        looked at anew when the worker knows more by then."""
+        caller, snapshot = self._caller(scope, exchange)
+        body = await read_json(scope, receive, limit_bytes)
+        if self._snapshot() is not snapshot:
+            caller, snapshot = self._caller(scope, exchange)
+        return caller, snapshot, body
+
     def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot]:
         snapshot = self._snapshot()
         require_fresh(snapshot, exchange.began_at, self._lease_seconds)
@@ -124,11 +135,14 @@ class TokenRoutes:
         return caller, snapshot
 
     def _mint(self, ask: Ask, grant: Grant, channel: KnownChannel | None) -> dict[str, Any]:
-        """Sign one token and put its answer together. The snapshot is taken anew: reading the body took time."""
+        """Sign one token and put its answer together. The snapshot is taken anew, and its lease looked at: reading the
+        body, or a batch, took time."""
         if channel is not None and channel.playback_url is None:
             raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
+        snapshot = self._snapshot()
+        require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
         began = perf_counter()
-        issued = issue(ask, grant, self._snapshot(), int(self._clock.now()), self._new_uuid)
+        issued = issue(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
         self._metrics.issue_seconds(perf_counter() - began)
         self._metrics.token("issued")
         return _answer(issued, channel)

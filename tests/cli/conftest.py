@@ -1,0 +1,43 @@
+"""A local IVS for the commands, and deployments on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Accounts, Terminal
+from tests.running import serving
+from tokensvc.adapters.clock import SystemClock
+from tokensvc.adapters.sql.local_ivs import LocalIvsResources
+from tokensvc.ivs.clock import AdvanceableClock
+from tokensvc.ivs.sigv4 import Secret
+from tokensvc.web.local import LocalIvsSettings, build
+
+ACCOUNTS = 100
+
+
+@pytest.fixture(scope="session")
+def accounts() -> Iterator[Accounts]:
+    """A local IVS behind a socket, in this process."""
+    resources = LocalIvsResources(":memory:")
+    credentials = {f"account{n}": Secret(f"account{n}", str(200_000_000_000 + n)) for n in range(1, ACCOUNTS)}
+    parts = build(resources, LocalIvsSettings(credentials), AdvanceableClock(SystemClock()))
+    with serving(parts.site) as url:
+        yield Accounts(url)
+    resources.close()
+
+
+@pytest.fixture
+def bare(accounts: Accounts, tmp_path: Path) -> Terminal:
+    """A deployment that has its settings and no store yet."""
+    return Terminal(tmp_path, accounts.endpoint, accounts.next())
+
+
+@pytest.fixture
+def terminal(bare: Terminal, migrated: Path) -> Terminal:
+    """A deployment with a new store."""
+    shutil.copy(migrated, bare.store)
+    return bare

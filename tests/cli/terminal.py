@@ -1,0 +1,110 @@
+"""The command line as a test uses it: in this process, off a terminal, with an environment of its own.
+
+Rules of the file
+- `main` is what runs, so exit codes and refusals are those that a shell sees.
+- Each deployment has an AWS account of its own in one local IVS that all tests share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokensvc.cli import main
+
+
+class Said(NamedTuple):
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        """The refusal of a command that was told --json: the last line that it said."""
+        return json.loads(self.err.splitlines()[-1])["error"]
+
+
+class Terminal:
+    """Runs commands on one deployment."""
+
+    def __init__(self, folder: Path, endpoint: str, access_key: str) -> None:
+        self.folder = folder
+        self.vault = folder / "keys"
+        self.store = folder / "store.db"
+        self.passphrase = secrets.token_hex(32)
+        self.environ = {
+            "HOME": str(folder),
+            "PATH": os.environ["PATH"],
+            "COLUMNS": "200",
+            "TERM": "dumb",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL_IVS": endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": access_key,
+            "TOKENSVC_CONTROL_PLANE": "local",
+            "TOKENSVC_DATABASE_URL": f"sqlite:///{self.store}",
+            "TOKENSVC_PASSPHRASE": self.passphrase,
+            "TOKENSVC_VAULT": f"keys:{self.vault}",
+            "TOKENSVC_KEY_LEAD_SECONDS": "0",
+        }
+
+    def __call__(self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str) -> Said:
+        """Run a command, which must end with that code; `settings` by their names without the prefix, or AWS's."""
+        environ = self.environ | {n if n.startswith("AWS_") else f"TOKENSVC_{n}": v for n, v in settings.items()}
+        environ = {name: value for name, value in environ.items() if name not in without.split()}
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            _in(environ, arguments, stdin),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            ended: int | str | None = 0
+            try:
+                main()
+            except SystemExit as end:
+                ended = end.code
+        said = Said(int(ended or 0), out.getvalue(), err.getvalue())
+        assert said.code == code, f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
+        return said
+
+
+class Accounts:
+    """Accounts of a local IVS that no test has used yet."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._numbers = itertools.count(1)
+
+    def next(self) -> str:
+        return f"account{next(self._numbers)}"
+
+
+@contextlib.contextmanager
+def _in(environ: dict[str, str], arguments: tuple[str, ...], stdin: str) -> Iterator[None]:
+    before = dict(os.environ), sys.argv, sys.stdin
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.argv, sys.stdin = ["tokensvc", *arguments], io.StringIO(stdin)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before[0])
+        sys.argv, sys.stdin = before[1:]

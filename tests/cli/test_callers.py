@@ -1,0 +1,89 @@
+"""`tokensvc callers …`."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.e2e.processes import TOKENSVC
+
+PATTERN = "arn:aws:ivs:us-east-1:123456789012:channel/*"
+
+
+def test_add_prints_a_key_and_grants_the_least(terminal: Terminal) -> None:
+    added = terminal("callers", "add", "web", "--channels", PATTERN, "--json").json
+    assert added["apiKey"].startswith("tsk_")
+    assert (added["name"], added["channels"], added["scopes"]) == ("web", [PATTERN], ["tokens:issue"])
+    assert (added["maxTtlSeconds"], added["allowAnonymousViewers"], added["disabledAt"]) == (None, False, None)
+    (listed,) = terminal("callers", "list", "--json").json["callers"]
+    assert listed == {name: value for name, value in added.items() if name != "apiKey"}
+    assert listed["keys"][0]["id"] == added["apiKey"].split("_")[1]
+
+
+def test_add_grants_what_it_is_told(terminal: Terminal) -> None:
+    options = ("--channels", PATTERN, "--channels", PATTERN.replace("us-east-1", "eu-*"), "--max-ttl", "60")
+    scopes = ("--scope", "tokens:issue", "--scope", "keys:read")
+    more = ("--allow-anonymous-viewers", "--namespace", "apps", "--json")
+    added = terminal("callers", "add", "web", *options, *scopes, *more).json
+    assert (len(added["channels"]), added["scopes"]) == (2, ["keys:read", "tokens:issue"])
+    assert (added["maxTtlSeconds"], added["allowAnonymousViewers"], added["namespace"]) == (60, True, "apps")
+    words = terminal("callers", "list").out
+    assert words.splitlines()[1].split()[:3] == ["web", "enabled", "keys:read,tokens:issue"]
+
+
+def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
+    said = terminal("callers", "add", "a b", "--channels", "x", "--scope", "all", "--namespace", "", code=2)
+    for option in ("NAME: ", "--channels: ", "--scope: ", "--namespace: "):
+        assert option in said.err
+    assert "--channels: must be given, or --all-channels" in terminal("callers", "add", "web", code=2).err
+    assert terminal("callers", "list", "--json").json == {"callers": []}
+
+
+def test_a_name_is_taken_for_good(terminal: Terminal) -> None:
+    terminal("callers", "add", "web", "--all-channels")
+    terminal("callers", "disable", "web", "--yes")
+    assert terminal("callers", "add", "web", "--all-channels", "--json", code=4).error["code"] == "caller_exists"
+
+
+def test_rotate_secret_keeps_the_present_key_for_the_overlap(terminal: Terminal) -> None:
+    first = terminal("callers", "add", "web", "--all-channels", "--json").json["apiKey"]
+    rotated = terminal("callers", "rotate-secret", "web", "--json").json
+    assert rotated["apiKey"] != first
+    ends = {key["id"]: key["expiresAt"] for key in rotated["keys"]}
+    assert ends[rotated["apiKey"].split("_")[1]] is None
+    assert ends[first.split("_")[1]] is not None
+    third = terminal("callers", "rotate-secret", "web", "--json").json
+    assert first.split("_")[1] not in [key["id"] for key in third["keys"]], "any older one ends"
+
+
+@pytest.mark.parametrize("command", [("rotate-secret",), ("disable", "--yes")])
+def test_a_caller_that_is_not_there_is_a_failure(terminal: Terminal, command: tuple[str, ...]) -> None:
+    assert terminal("callers", *command, "nobody", "--json", code=1).error["code"] == "caller_not_found"
+
+
+def test_disable_wants_yes_off_a_terminal(terminal: Terminal) -> None:
+    terminal("callers", "add", "web", "--all-channels")
+    said = terminal("callers", "disable", "web", code=2, stdin="y\n")
+    assert "--yes" in said.err
+    assert terminal("callers", "list", "--json").json["callers"][0]["disabledAt"] is None
+    disabled = terminal("callers", "disable", "web", "--yes", "--json").json
+    assert disabled["disabledAt"] is not None
+    assert terminal("callers", "list").out.splitlines()[1].split()[1] == "disabled"
+    assert terminal("callers", "disable", "web", "--yes", "--json").json["disabledAt"] == disabled["disabledAt"]
+
+
+@pytest.mark.parametrize(("answer", "code", "state"), [(b"n\n", 1, "enabled"), (b"y\n", 0, "disabled")])
+def test_disable_asks_on_a_terminal(terminal: Terminal, answer: bytes, code: int, state: str) -> None:
+    terminal("callers", "add", "web", "--all-channels")
+    ours, theirs = pty.openpty()
+    os.write(ours, answer)
+    command = [TOKENSVC, "callers", "disable", "web"]
+    done = subprocess.run(command, env=terminal.environ, stdin=theirs, capture_output=True, timeout=30, check=False)
+    os.close(ours)
+    os.close(theirs)
+    assert (done.returncode, b"Refuse web from now on?" in done.stderr) == (code, True)
+    assert terminal("callers", "list").out.splitlines()[1].split()[1] == state

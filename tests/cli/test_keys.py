@@ -1,0 +1,102 @@
+"""`tokensvc keys …`."""
+
+from __future__ import annotations
+
+import secrets
+import stat
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.cli.terminal import Accounts, Terminal
+from tokensvc.core.keypair import fingerprint
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def _states(terminal: Terminal) -> list[str]:
+    return [there["state"] for key in terminal("keys", "list", "--json").json["keys"] for there in key["places"]]
+
+
+def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Terminal) -> None:
+    said = terminal("keys", "generate", "--json")
+    (place,) = said.json["places"]
+    assert (place["state"], place["region"]) == ("active", "us-east-1")
+    assert "IVS holds key" in said.err, "progress is told on standard error"
+    (file,) = terminal.vault.iterdir()
+    assert file.name == f"{said.json['id']}.pem"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in file.read_bytes()
+    assert "PRIVATE KEY" not in said.out + said.err
+    assert terminal("keys", "list", "--json").json == {"keys": [said.json]}
+    row = terminal("keys", "list").out.splitlines()[1].split()
+    assert row[:3] == [said.json["id"], "us-east-1", "active"]
+
+
+def test_public_prints_what_ivs_was_given(terminal: Terminal) -> None:
+    made = terminal("keys", "generate", "--json").json
+    public = serialization.load_pem_public_key(terminal("keys", "public", made["id"]).out.encode())
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    assert fingerprint(public) == made["fingerprint"]
+    assert terminal("keys", "public", "k0", code=1).err.startswith("tokensvc: ")
+
+
+def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Terminal) -> None:
+    terminal("keys", "generate")
+    second = terminal("keys", "rotate", "--json").json
+    assert second["places"][0]["state"] == "active"
+    assert _states(terminal) == ["retiring", "active"]
+    assert "signs now" in terminal("keys", "rotate").out
+    refused = terminal("keys", "rotate", "--json", code=4)
+    assert refused.error["code"] == "no_free_slot"
+    assert refused.error["message"].count("(ours)") == 3
+    assert sorted(_states(terminal)) == ["active", "retiring", "retiring"]
+
+
+def test_what_an_outage_of_ivs_left_unfinished_is_finished(terminal: Terminal) -> None:
+    failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
+    assert failed.error["code"] == "control_plane_unavailable"
+    (unfinished,) = terminal("keys", "list", "--json").json["keys"]
+    assert unfinished["places"] == []
+    assert "not imported yet" in terminal("keys", "list").out
+    said = terminal("keys", "generate", "--json")
+    assert said.json["id"] == unfinished["id"]
+    assert "going on with key" in said.err
+
+
+def test_without_credentials_or_a_region_it_says_which(terminal: Terminal) -> None:
+    missing = "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"
+    assert terminal("keys", "generate", "--json", code=1, without=missing).error["code"] == "control_plane_denied"
+    assert "TOKENSVC_REGIONS" in terminal("keys", "generate", code=2, without="AWS_REGION").err
+    assert terminal("keys", "generate", "--json", without="AWS_REGION", REGIONS="us-west-2").json["places"]
+
+
+def test_the_least_that_it_needs_is_named_at_once(terminal: Terminal) -> None:
+    said = terminal("keys", "generate", code=2, without="TOKENSVC_CONTROL_PLANE TOKENSVC_PASSPHRASE")
+    assert "TOKENSVC_CONTROL_PLANE: must be set" in said.err
+    assert "TOKENSVC_PASSPHRASE: must be set" in said.err
+
+
+def test_a_wrong_passphrase_changes_nothing(terminal: Terminal) -> None:
+    terminal("keys", "generate")
+    wrong = secrets.token_hex(32)
+    refused = terminal("keys", "rotate", "--json", code=1, PASSPHRASE=wrong)
+    assert refused.error["code"] == "wrong_passphrase"
+    assert wrong not in refused.err
+    assert _states(terminal) == ["active"]
+
+
+def test_another_account_or_control_plane_is_refused(terminal: Terminal, accounts: Accounts) -> None:
+    terminal("keys", "generate")
+    other = accounts.next()
+    environ = {"AWS_ACCESS_KEY_ID": other, "AWS_SECRET_ACCESS_KEY": other}
+    assert terminal("keys", "rotate", "--json", code=4, **environ).error["code"] == "foreign_deployment"
+    refused = terminal("keys", "rotate", "--json", code=4, CONTROL_PLANE="aws", without="AWS_ENDPOINT_URL_IVS")
+    assert refused.error["code"] == "foreign_deployment"
+
+
+def test_a_control_plane_that_boto3_would_not_call_is_refused_before_the_store_is_bound_to_it(
+    terminal: Terminal,
+) -> None:
+    assert "AWS_ENDPOINT_URL_IVS" in terminal("keys", "generate", code=2, CONTROL_PLANE="aws").err
+    assert terminal("keys", "generate", "--json").json["places"]

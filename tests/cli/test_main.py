@@ -1,0 +1,66 @@
+"""The command line as a whole: exit codes, help, and how a refusal looks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tokensvc import __version__
+
+
+def test_the_version(bare: Terminal) -> None:
+    assert bare("--version").out == f"{__version__}\n"
+
+
+def test_help_names_every_noun(bare: Terminal) -> None:
+    said = bare("--help").out
+    for noun in ("demo", "serve", "ivs", "db", "doctor", "settings", "keys", "tokens", "callers"):
+        assert noun in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing",),
+        ("keys", "nothing"),
+        ("keys", "list", "--nothing"),
+        ("callers", "add"),
+        ("callers", "rotate-secret", "x", "--overlap-seconds", "-1"),
+        ("keys",),
+        (),
+    ],
+)
+def test_wrong_use_is_2(bare: Terminal, arguments: tuple[str, ...]) -> None:
+    said = bare(*arguments, code=2)
+    assert "Traceback" not in said.err
+
+
+def test_wrong_settings_are_2_and_all_told(bare: Terminal) -> None:
+    said = bare("keys", "list", code=2, PORT="x", KEY_LEED_SECONDS="1")
+    assert (
+        "tokensvc: TOKENSVC_KEY_LEED_SECONDS: is not a setting; the nearest one is TOKENSVC_KEY_LEAD_SECONDS"
+        in said.err
+    )
+    assert "TOKENSVC_PORT: must be an integer" in said.err
+    error = bare("keys", "list", "--json", code=2, PORT="x").error
+    assert error == {"code": "settings_error", "message": "TOKENSVC_PORT: must be an integer"}
+
+
+def test_what_fails_is_1_and_what_a_rule_refuses_is_4(terminal: Terminal) -> None:
+    missing = terminal("keys", "public", "k1", code=1)
+    assert missing.err.startswith("tokensvc: ")
+    terminal("callers", "add", "web", "--all-channels")
+    refused = terminal("callers", "add", "web", "--all-channels", "--json", code=4)
+    assert refused.error["code"] == "caller_exists"
+    assert refused.out == ""
+
+
+def test_a_store_that_is_not_there_is_1_and_names_what_mends_it(bare: Terminal) -> None:
+    for arguments in (
+        ("keys", "list"),
+        ("callers", "list"),
+        ("keys", "generate"),
+        ("callers", "add", "x", "--all-channels"),
+    ):
+        assert "tokensvc db upgrade" in bare(*arguments, code=1).err
+    assert not bare.store.exists()

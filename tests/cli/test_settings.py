@@ -1,0 +1,49 @@
+"""`tokensvc settings`."""
+
+from __future__ import annotations
+
+from tests.cli.terminal import Terminal
+from tokensvc.settings import Settings, variable
+
+
+def test_it_shows_every_setting_and_where_it_is_from(bare: Terminal) -> None:
+    (bare.folder / "passphrase").write_text(bare.passphrase + "\n")
+    said = bare(
+        "settings",
+        "--json",
+        without="TOKENSVC_PASSPHRASE",
+        PASSPHRASE_FILE=str(bare.folder / "passphrase"),
+        WORKERS="3",
+    ).json
+    assert list(said) == [variable(name) for name in Settings.model_fields]
+    assert said["TOKENSVC_WORKERS"] == {"value": "3", "source": "TOKENSVC_WORKERS"}
+    assert said["TOKENSVC_PORT"] == {"value": "8080", "source": "default"}
+    assert said["TOKENSVC_PASSPHRASE"] == {"value": "**********", "source": "TOKENSVC_PASSPHRASE_FILE"}
+
+
+def test_secrets_are_starred(bare: Terminal) -> None:
+    url = "postgresql://someone:a-password@db/tokensvc"
+    for arguments in (("settings",), ("settings", "--json")):
+        said = bare(*arguments, DATABASE_URL=url)
+        assert bare.passphrase not in said.out + said.err
+        assert "a-password" not in said.out + said.err
+    rows = {line.split()[0]: line.split()[1:] for line in bare("settings").out.splitlines()}
+    assert rows["TOKENSVC_PASSPHRASE"] == ["**********", "TOKENSVC_PASSPHRASE"]
+    assert rows["TOKENSVC_REGIONS"] == ["-", "default"]
+
+
+def test_lists_are_shown_as_they_are_written(bare: Terminal) -> None:
+    said = bare("settings", "--json", REGIONS="us-east-1, eu-west-1").json
+    assert said["TOKENSVC_REGIONS"]["value"] == "us-east-1,eu-west-1"
+
+
+def test_it_wants_neither_a_store_nor_aws(bare: Terminal) -> None:
+    said = bare("settings", "--json", without=" ".join(n for n in bare.environ if n.startswith(("TOKENSVC_", "AWS_"))))
+    assert said.json["TOKENSVC_DATABASE_URL"] == {"value": "-", "source": "default"}
+
+
+def test_both_a_value_and_a_file_are_refused(bare: Terminal) -> None:
+    said = bare("settings", code=2, PASSPHRASE_FILE="/nowhere", DATABASE_URL_FILE="/nowhere", VAULT_FILE="/nowhere")
+    assert "TOKENSVC_PASSPHRASE_FILE: must be left out when TOKENSVC_PASSPHRASE is given" in said.err
+    said = bare("settings", code=2, without="TOKENSVC_PASSPHRASE", PASSPHRASE_FILE="/nowhere")
+    assert "TOKENSVC_PASSPHRASE_FILE: names a file that cannot be read" in said.err

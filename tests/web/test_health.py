@@ -1,0 +1,135 @@
+"""Readiness: one question, answered by signing and judging."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.minting import CHANNEL, raw_sign, snapshot_of
+from tests.web.asking import answer_of, scope_of
+from tokensvc.core import keypair
+from tokensvc.core.arn import Place
+from tokensvc.core.es384 import decode
+from tokensvc.core.keypair import PrivateKey
+from tokensvc.core.ring import EMPTY_RING, Ring, SigningKey, Slot
+from tokensvc.core.snapshot import Snapshot
+from tokensvc.web.failures import Answer
+from tokensvc.web.health import Readiness, livez
+
+ELSEWHERE = Place("123456789012", "eu-west-1")
+
+
+class Worker:
+    """A worker whose snapshot a test may change."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.clock = ManualClock()
+        self.readiness = Readiness(lambda: self.snapshot, self.clock, lease_seconds=900)
+
+    def ask(self) -> Answer:
+        return answer_of(self.readiness.readyz, scope_of("GET", "/readyz"), b"")
+
+    def code(self) -> str:
+        answer = self.ask()
+        assert answer.status == 503
+        assert (b"retry-after", b"1") in answer.headers
+        assert json.loads(answer.body)["code"] == answer.code
+        return answer.code
+
+
+@pytest.fixture
+def worker(private_key: PrivateKey) -> Worker:
+    return Worker(snapshot_of(private_key))
+
+
+def test_the_process_answers() -> None:
+    assert answer_of(livez, scope_of("GET", "/livez"), b"").status == 200
+
+
+def test_a_worker_that_can_sign_is_ready(worker: Worker) -> None:
+    answer = worker.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body) == {"status": "ready", "warnings": []}
+
+
+def test_without_a_fresh_snapshot_it_is_not(worker: Worker) -> None:
+    worker.clock.advance(901)
+    assert worker.code() == "snapshot_stale"
+
+
+def test_with_a_clock_that_is_off_it_is_not(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(clock_error_seconds=60.0)
+    assert worker.code() == "snapshot_stale"
+
+
+def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(ring=EMPTY_RING)
+    assert worker.code() == "no_signing_key"
+    assert "tokensvc keys generate" in worker.ask().body.decode()
+
+
+def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_key: PrivateKey) -> None:
+    stranger = keypair.generate()
+    wrong = SigningKey("k1", lambda data: raw_sign(stranger, data), 600)
+    worker.snapshot = worker.snapshot._replace(
+        ring=Ring({CHANNEL.place: Slot(wrong, {"k1": private_key.public_key()})})
+    )
+    assert worker.code() == "no_signing_key"
+    assert "refused by signature" in worker.ask().body.decode()
+
+
+def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
+    slots = {**worker.snapshot.ring.slots, ELSEWHERE: Slot(None, {}, trouble="the active key k2 cannot be opened")}
+    worker.snapshot = worker.snapshot._replace(ring=Ring(slots))
+    answer = worker.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body)["warnings"] == ["eu-west-1: the active key k2 cannot be opened"]
+
+
+def test_trouble_in_every_place_is_unready(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(ring=Ring({ELSEWHERE: Slot(None, {})}))
+    assert worker.code() == "no_signing_key"
+    assert "no active key" in worker.ask().body.decode()
+
+
+def test_a_worker_that_was_told_to_stop_is_unready_at_once(worker: Worker) -> None:
+    assert worker.ask().status == 200
+    worker.readiness.drain()
+    assert worker.code() == "draining"
+
+
+def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: PrivateKey) -> None:
+    signed: list[bytes] = []
+
+    def sign(data: bytes) -> bytes:
+        signed.append(data)
+        return raw_sign(private_key, data)
+
+    slot = Slot(SigningKey("k1", sign, 600), {"k1": private_key.public_key()})
+    worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: slot}))
+    for _ in range(10):
+        worker.ask()
+        worker.clock.advance(0.1)
+    assert len(signed) == 1
+    worker.clock.advance(0.2)
+    worker.ask()
+    assert len(signed) == 2
+
+
+def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Worker, private_key: PrivateKey) -> None:
+    signed: list[bytes] = []
+
+    def sign(data: bytes) -> bytes:
+        signed.append(data)
+        return raw_sign(private_key, data)
+
+    slot = Slot(SigningKey("k1", sign, 600), {"k1": private_key.public_key()})
+    worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: slot}))
+    answer = worker.ask()
+    claims = json.loads(decode(signed[0].split(b".")[1]))
+    assert claims["exp"] - worker.clock.now() <= 1
+    assert claims["aws:channel-arn"].endswith("channel/readiness-probe")
+    assert signed[0] not in answer.body

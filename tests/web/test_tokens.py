@@ -1,0 +1,286 @@
+"""The token routes: who asks, what comes back, and that nothing old is acted on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.clocks import START, ManualClock
+from tests.leases import ManualLeases
+from tests.minting import CHANNEL, snapshot_of
+from tests.simulator import IvsSimulator, outage
+from tests.web.asking import answer_of, receiving, scope_of
+from tokensvc.adapters.prometheus import PrometheusMetrics
+from tokensvc.adapters.sql.store import Store
+from tokensvc.admit import key_digest
+from tokensvc.core import keypair
+from tokensvc.core.playback import judge
+from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.snapshot import KnownChannel, KnownSecret, Snapshot
+from tokensvc.core.verdict import Attempt, Outcome
+from tokensvc.errors import (
+    ChannelNotFound,
+    InvalidRequest,
+    NotAuthenticated,
+    ScopeMissing,
+    SnapshotStale,
+    TokensvcError,
+)
+from tokensvc.loops.channels import Directory
+from tokensvc.web.answers import BatchAnswer, TokenAnswer
+from tokensvc.web.exchange import Exchange
+from tokensvc.web.tokens import TokenRoutes
+
+KEY = keypair.generate()
+API_KEY = "tsk_abc_secret"
+URL = "https://edge.test/a.m3u8"
+POLICY = CallerPolicy(channels=("arn:aws:ivs:us-east-1:*",))
+SECRETS = {"abc": KnownSecret(key_digest(API_KEY), None, "shop", POLICY)}
+AT = datetime.fromtimestamp(START, UTC)
+AUTHORIZED = {"authorization": f"Bearer {API_KEY}"}
+ASK = {"channelArn": str(CHANNEL), "viewerId": "v"}
+
+
+class Worker:
+    """The routes over a snapshot that a test may change."""
+
+    def __init__(self, store: Store) -> None:
+        self.clock = ManualClock()
+        self.ivs = IvsSimulator()
+        self.directory = Directory(
+            store.channels, ManualLeases(self.clock), self.ivs, self.clock, wait_seconds=0.3, calls_per_second=1
+        )
+        channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
+        self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
+        self.metrics = PrometheusMetrics()
+        self.routes = TokenRoutes(
+            lambda: self.snapshot, self.directory, self.clock, self.metrics, uuid.uuid4, lease_seconds=900
+        )
+
+    def single(self, ask: Any = ASK, **kwargs: Any) -> Any:
+        return json.loads(self.answer(self.routes.single, ask, **kwargs).body)
+
+    def batch(self, *asks: Any, **kwargs: Any) -> list[Any]:
+        results: list[Any] = json.loads(self.answer(self.routes.batch, {"asks": asks}, **kwargs).body)["results"]
+        return results
+
+    def answer(self, endpoint: Any, body: Any, **kwargs: Any) -> Any:
+        scope = kwargs.pop("scope", None) or scope_of(**AUTHORIZED)
+        return answer_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
+
+    def outcomes(self) -> dict[str, float]:
+        lines = self.metrics.render().decode().splitlines()
+        return {
+            line.split('"')[1]: float(line.split()[-1]) for line in lines if line.startswith("tokensvc_tokens_total{")
+        }
+
+
+@pytest.fixture
+def worker(store: Store) -> Worker:
+    return Worker(store)
+
+
+def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Worker) -> None:
+    answer = worker.answer(worker.routes.single, ASK)
+    assert (answer.status, answer.code) == (201, "issued")
+    assert (b"cache-control", b"no-store") in answer.headers
+    body = json.loads(answer.body)
+    TokenAnswer.model_validate(body)
+    assert body["playbackUrl"] == f"{URL}?token={body['token']}"
+    assert (body["expiresAt"], body["refreshAfter"]) == ("2027-01-15T08:05:00Z", "2027-01-15T08:04:00Z")
+    assert (body["viewerId"], body["viewerSessionVersion"]) == ("v", int(START))
+    assert body["requiresOriginHeader"] is False
+    verdict = judge(Attempt(body["token"], START, CHANNEL, [KEY.public_key()]))
+    assert verdict.outcome is Outcome.ADMITTED
+
+
+def test_without_a_viewer_the_answer_names_none(worker: Worker) -> None:
+    policy = CallerPolicy(channels=("*",), allow_anonymous_viewers=True)
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(policy=policy)})
+    assert not {"viewerId", "viewerSessionVersion"} & worker.single({"channelArn": str(CHANNEL)}).keys()
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer tsk_abc_wrong"}, {"authorization": "Basic x"}])
+def test_nobody_asks_anonymously(worker: Worker, headers: dict[str, str]) -> None:
+    for ask in (worker.single, worker.batch):
+        with pytest.raises(NotAuthenticated):
+            ask(ASK, scope=scope_of(**headers))
+
+
+def test_who_is_not_known_is_refused_before_the_body_is_read(worker: Worker) -> None:
+    for ask in (worker.single, worker.batch):
+        with pytest.raises(NotAuthenticated):
+            ask(ASK, scope=scope_of(), receive=lambda: pytest.fail("it was read"))
+
+
+def test_a_caller_without_the_scope_is_refused(worker: Worker) -> None:
+    policy = CallerPolicy(channels=("*",), scopes=frozenset({"keys:read"}))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(policy=policy)})
+    with pytest.raises(ScopeMissing):
+        worker.single()
+
+
+def test_a_stale_worker_refuses_everyone(worker: Worker) -> None:
+    worker.clock.advance(901)
+    for ask in (worker.single, worker.batch):
+        with pytest.raises(SnapshotStale):
+            ask(ASK)
+
+
+def slowly(worker: Worker, body: Any, meanwhile: Callable[[], object]) -> Callable[[], Any]:
+    """A body whose last byte comes after something happened."""
+    content = json.dumps(body).encode()
+    return receiving([content[:-1], content[-1:]], meanwhile)
+
+
+def test_a_caller_that_is_disabled_while_its_body_comes_gets_nothing(worker: Worker) -> None:
+    """Else one open request would outlive the two seconds in which a key is to be dead everywhere."""
+
+    def disable() -> None:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+
+    for ask, body in ((worker.single, ASK), (worker.batch, {"asks": [ASK]})):
+        worker.snapshot = worker.snapshot._replace(secrets=SECRETS)
+        with pytest.raises(NotAuthenticated):
+            ask(receive=slowly(worker, body, disable))
+
+
+def test_a_lease_that_ends_while_the_body_comes_is_ended(worker: Worker) -> None:
+    later = lambda: worker.clock.advance(901)  # noqa: E731
+    with pytest.raises(SnapshotStale):
+        worker.single(receive=slowly(worker, ASK, later))
+    worker.snapshot = worker.snapshot._replace(began_at=worker.clock.monotonic())
+    [result] = worker.batch(receive=slowly(worker, {"asks": [ASK]}, later))
+    assert result["problem"]["code"] == "snapshot_stale"
+
+
+def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
+    new = keypair.generate()
+
+    def rotate() -> None:
+        worker.snapshot = worker.snapshot._replace(ring=snapshot_of(new).ring)
+
+    token = worker.single(receive=slowly(worker, ASK, rotate))["token"]
+    assert judge(Attempt(token, START, CHANNEL, [new.public_key()])).outcome is Outcome.ADMITTED
+
+
+def test_every_bad_field_comes_back_at_once(worker: Worker) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        worker.single({"ttlSeconds": 0, "viewerId": "", "x": 1})
+    assert {e.field for e in refused.value.errors} == {"channelArn", "ttlSeconds", "viewerId", "x"}
+    assert worker.outcomes() == {"invalid_request": 1}
+
+
+def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
+    with pytest.raises(ChannelNotFound):
+        worker.single()
+    worker.clock.advance(61)
+    worker.ivs.add_channels([str(CHANNEL)])
+    worker.directory.poke = worker.directory.once
+    assert worker.single()["playbackUrl"].startswith(worker.ivs.channels[str(CHANNEL)]["playbackUrl"])
+
+
+def test_an_unknown_channel_is_found_while_the_ask_waits(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={})
+    worker.ivs.add_channels([str(CHANNEL)])
+    worker.directory.poke = worker.directory.once
+    assert "playbackUrl" in worker.single()
+
+
+def test_when_ivs_is_away_the_token_goes_out_without_its_url(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={})
+    worker.ivs.refuse["BatchGetChannel"] = outage()
+
+    def find() -> None:
+        with pytest.raises(TokensvcError):
+            worker.directory.once()
+
+    worker.directory.poke = find
+    answer = worker.single()
+    assert "playbackUrl" not in answer
+    assert answer["token"]
+
+
+def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker) -> None:
+    """Real time: three tenths of a second, once for a batch of many channels."""
+    worker.snapshot = worker.snapshot._replace(channels={})
+
+    async def timed() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await worker.routes._find({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot)
+        return loop.time() - began
+
+    assert 0.25 <= asyncio.run(timed()) < 1.5
+
+
+def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) -> None:
+    policy = CallerPolicy(channels=("*",))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(policy=policy)})
+    worker.directory.poke = worker.directory.once
+    elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
+    with pytest.raises(InvalidRequest, match="holds no key"):
+        worker.single(ASK | {"channelArn": elsewhere})
+    assert not worker.ivs.calls
+
+
+def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker) -> None:
+    elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
+    asks = [ASK | {"viewerId": f"v{n}"} for n in range(60)]
+    bad = {3: {"nothing": 1}, 26: 5, 27: ASK | {"ttlSeconds": 601}, 30: ASK | {"channelArn": elsewhere}, 59: []}
+    results = worker.batch(*[bad.get(n, ask) for n, ask in enumerate(asks)])
+    BatchAnswer.model_validate({"results": results})
+    assert [n for n, result in enumerate(results) if "problem" in result] == sorted(bad)
+    assert all(result["viewerId"] == f"v{n}" for n, result in enumerate(results) if n not in bad)
+    assert results[30]["problem"]["code"] == "channel_not_allowed"
+    assert results[27]["problem"]["errors"] == [
+        {"field": "ttlSeconds", "message": "must be at most 600 with a viewer id, a subject or a single use"}
+    ]
+    assert worker.outcomes() == {"issued": 55, "invalid_request": 4, "channel_not_allowed": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"asks": []}, {"asks": [ASK] * 501}, {"asks": {}}, {"asks": None}, {"asks": [ASK], "more": 1}, {"ask": [ASK]}],
+)
+def test_a_batch_is_a_list_of_1_to_500_asks(worker: Worker, body: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        worker.answer(worker.routes.batch, body)
+
+
+def test_a_single_ask_is_not_stuck_behind_batches(worker: Worker) -> None:
+    """While four batches of 500 run, a single one is behind one slice, not behind them."""
+    body = json.dumps({"asks": [ASK] * 500}).encode()
+
+    async def run() -> tuple[int, int]:
+        began = worker.clock.monotonic()
+        batches = [
+            asyncio.ensure_future(worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), Exchange("b", began)))
+            for _ in range(4)
+        ]
+        await asyncio.sleep(0)
+        single = asyncio.ensure_future(
+            worker.routes.single(scope_of(**AUTHORIZED), receiving(json.dumps(ASK).encode()), Exchange("s", began))
+        )
+        await single
+        done = sum(batch.done() for batch in batches)
+        minted = int(worker.outcomes().get("issued", 0))
+        await asyncio.gather(*batches)
+        return done, minted
+
+    done, minted = asyncio.run(run())
+    assert done == 0
+    assert minted <= 1 + 2 * 25
+
+
+def test_no_answer_shows_a_subject(worker: Worker) -> None:
+    answer = worker.answer(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
+    assert b"jane" not in answer.body
+    assert len(json.loads(answer.body)["viewerId"]) == 40
