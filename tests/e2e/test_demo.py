@@ -126,12 +126,35 @@ def test_it_ends_at_ctrl_c_finds_its_state_again_and_never_reaches_aws(tmp_path:
     first = _start_and_end(tmp_path, misleading, facts_file, SIGINT)
     second = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
     assert first["region"] == "us-east-1"
-    assert (first["channelArn"], first["kid"]) == (second["channelArn"], second["kid"])
+    assert (first["channelArn"], first["kids"]) == (second["channelArn"], second["kids"])
     assert first["apiKey"] != second["apiKey"]
 
 
+def test_a_second_demo_in_the_same_folder_is_refused(demo: Demo) -> None:
+    """It would take the first one's caller and facts away."""
+    said = run([TOKENSVC, "demo", "--port", "0"], demo.folder, environment(demo.folder / "home"), code=4)
+    assert "runs in this folder already" in said.err
+    with Client(demo.facts["url"], demo.facts["apiKey"]) as caller:
+        assert caller.ask(channelArn=demo.facts["channelArn"], viewerId="ada").status == 201
+
+
+def test_what_was_deleted_between_two_starts_is_made_anew_but_for_the_passphrase(tmp_path: Path) -> None:
+    facts_file = tmp_path / ".demo" / "demo.json"
+    kids = _start_and_end(tmp_path, {}, facts_file, SIGTERM)["kids"]
+    for gone in ("keys/*.pem", ".demo/local-ivs.db*", ".demo/tokensvc.db*"):
+        for path in tmp_path.glob(gone):
+            path.unlink()
+        before, kids = kids, _start_and_end(tmp_path, {}, facts_file, SIGTERM)["kids"]
+        assert kids != before, "a new key, whose tokens play"
+
+    (tmp_path / ".demo" / "passphrase").unlink()
+    said = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), code=2)
+    assert "put it back, or `rm -r .demo`" in said.err
+    assert not (tmp_path / ".demo" / "passphrase").exists(), "another one would only be in the way of the right one"
+
+
 def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, ending: int) -> dict[str, str]:
-    """Start a demo, open a token's URL as soon as its facts are there, end it. Its facts and the key's id."""
+    """Start a demo, open a token's URL as soon as its facts are there, end it. Its facts and the ids of its keys."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home", environ), "demo") as process:
         process.awaits(facts_file.exists, "it wrote its facts")
         facts: dict[str, str] = json.loads(facts_file.read_text())
@@ -139,9 +162,9 @@ def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, endi
             answer = caller.ask(channelArn=facts["channelArn"], viewerId="ada")
             assert answer.status == 201, f"its facts are there, so it must be ready: {answer.body!r}"
             assert fetch(f"{facts['playbackUrl']}?token={answer.json['token']}").status == 200
-            (key,) = caller.get("/.well-known/jwks.json").json["keys"]
+            keys = caller.get("/.well-known/jwks.json").json["keys"]
         process.send(SIGINT if ending == SIGINT else SIGTERM)
         assert process.ends() == 0, process.err
         assert "Traceback" not in process.err
     until(lambda: not facts_file.exists(), "its facts are gone", 0)
-    return facts | {"kid": key["kid"]}
+    return facts | {"kids": ",".join(key["kid"] for key in keys)}

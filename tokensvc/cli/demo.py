@@ -3,19 +3,22 @@
 Rules of the file
 - It is the only command that chooses the local control plane by itself, and it never reaches AWS: endpoint, region and
   credentials are set here over whatever the shell has.
-- Private keys lie in `keys/`, everything else in `.demo/`. A second start finds its state again.
+- Private keys lie in `keys/`, everything else in `.demo/`. A second start finds its state again; what was deleted of it
+  meanwhile is made anew, but for the passphrase, without which the rest is worth nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shlex
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +34,7 @@ from tokensvc.cli.facts import write_facts, write_private
 from tokensvc.cli.furnish import Furniture, furnish
 from tokensvc.cli.local import Running, listen, local_ivs
 from tokensvc.cli.screen import progress
-from tokensvc.errors import TokensvcError
+from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
 from tokensvc.ivs.refusals import IvsError
 from tokensvc.settings import read_settings
 from tokensvc.web.hangup import offer_hang_up
@@ -56,6 +59,25 @@ def demo(
     """Start everything embedded, with a channel, a key and a caller, and print four commands to try."""
     configure("console")
     FOLDER.mkdir(mode=0o700, exist_ok=True)
+    with _alone():
+        _demo(port, rates=not no_rates)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One demo in a folder: two would take each other's caller and facts away. The lock ends with the process."""
+    handle = os.open(FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict("a demo runs in this folder already; Ctrl-C in its shell ends it") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _demo(port: int, *, rates: bool) -> None:
     listener = listen("--port", "127.0.0.1", port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environ = _environ(url)
@@ -68,7 +90,7 @@ def demo(
         prefix="/ivs",
         public_url=None,
         management_port=0,
-        rates=not no_rates,
+        rates=rates,
     ) as running:
         parts = wiring.assemble(settings)
         application = build(
@@ -150,13 +172,16 @@ def _guide(
 def _environ(url: str) -> dict[str, str]:
     """What the demo runs with, and what `. .demo/env` gives to a shell."""
     here = Path.cwd()
-    passphrase = here / FOLDER / "passphrase"
+    passphrase, store = here / FOLDER / "passphrase", here / FOLDER / "tokensvc.db"
     if not passphrase.exists():
+        if store.exists():
+            rule = f"is {passphrase}, which is gone, and {store} is wrapped with it; put it back, or `rm -r {FOLDER}`"
+            raise SettingsError([FieldError("TOKENSVC_PASSPHRASE_FILE", rule)])
         write_private(passphrase, secrets.token_hex(32).encode())
     key_id, secret = next(iter(DEFAULT_CREDENTIALS.items()))
     return {
         "TOKENSVC_CONTROL_PLANE": "local",
-        "TOKENSVC_DATABASE_URL": f"sqlite:///{here / FOLDER / 'tokensvc.db'}",
+        "TOKENSVC_DATABASE_URL": f"sqlite:///{store}",
         "TOKENSVC_PASSPHRASE_FILE": str(passphrase),
         "TOKENSVC_VAULT": f"keys:{here / 'keys'}",
         "TOKENSVC_KEY_LEAD_SECONDS": "2",

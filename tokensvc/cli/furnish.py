@@ -3,6 +3,7 @@
 Rules of the file
 - Everything goes the way a user's would: the channel by boto3, the key by the lifecycle, the caller by the store.
 - What is there already is found again, but for the API key: only its digest is kept, so each start makes a new one.
+  A key whose private half, or whose pair in the local IVS, was deleted is followed by a new one.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import NamedTuple
 
 from tokensvc import rotate, wiring
 from tokensvc.adapters.aws import AwsControlPlane
-from tokensvc.core.arn import parse_arn
+from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.policy import ALL_CHANNELS, CallerPolicy
-from tokensvc.errors import CallerNotFound
+from tokensvc.errors import CallerNotFound, PrivateKeyMissing, ResourceMissing
 from tokensvc.settings import read_settings
 
 CHANNEL_NAME = "demo"
@@ -36,9 +37,8 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
     settings = read_settings(environ)
     channel = _channel(region)
     world = wiring.key_world(settings, report)
-    place = parse_arn(channel["arn"], "channel").place
-    if not any(t.place == place and t.state is KeyState.ACTIVE for r in world.keys.list() for t in r.places):
-        rotate.generate(world, [region], wiring.pace_of(settings))
+    if not _has_key(world, parse_arn(channel["arn"], "channel").place):
+        rotate.rotate(world, [region], wiring.pace_of(settings))
     store = wiring.store_of(settings)
     try:
         api_key, secret = wiring.new_api_key()
@@ -50,6 +50,22 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
     finally:
         store.close()
     return Furniture(channel["arn"], channel["playbackUrl"], api_key)
+
+
+def _has_key(world: rotate.World, place: Place) -> bool:
+    """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
+    places = ((r.id, t) for r in world.keys.list() for t in r.places)
+    active = next(((key_id, t.arn) for key_id, t in places if t.place == place and t.state is KeyState.ACTIVE), None)
+    if active is None:
+        return False
+    key_id, arn = active
+    try:
+        world.vault.open(key_id)
+        world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn})
+    except (PrivateKeyMissing, ResourceMissing) as gone:
+        world.report(f"key {key_id} is of no use any more: {gone.message}")
+        return False
+    return True
 
 
 def _channel(region: str) -> Mapping[str, str]:

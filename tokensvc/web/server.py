@@ -3,7 +3,7 @@
 Rules of the file
 - Told to stop, a worker is unready at once, serves on for the delay so that balancers notice, then finishes what is in
   flight, for 15 seconds at most. A second signal ends the delay.
-- A request's head may have 16 KiB, and 2 MiB may follow it; httptools itself would take any amount, and gather a chunk's
+- A request's head may have 16 KiB, and 2 MiB may follow it; httptools itself would take any amount, and gather a
   trailer without an end.
 - Who is slow is not waited for: a connection that is found at the same unfinished request after 75 seconds is closed.
 - Idle connections are kept for 75 seconds, longer than the 60 of AWS's load balancers, which must be the ones to close.
@@ -61,6 +61,7 @@ class _Protocol(HttpToolsProtocol):
             self._watch.cancel()
 
     def data_received(self, data: bytes) -> None:
+        between = _is_whole(self.cycle)
         super().data_received(data)
         self._bytes += len(data)
         cycle = self.cycle
@@ -68,7 +69,7 @@ class _Protocol(HttpToolsProtocol):
             arrived, self._known_cycle, self._head_bytes, self._bytes = self._bytes, cycle, 0, 0
             if arrived > HEAD_MAX_BYTES and _head_bytes(cycle) > HEAD_MAX_BYTES:
                 self._refuse(_HEAD_TOO_LARGE)
-        elif _is_whole(cycle):
+        elif between:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES:
                 self._refuse(_HEAD_TOO_LARGE)
