@@ -9,6 +9,7 @@ import pytest
 
 from tests.ivs.conftest import CallIvs
 from tests.ivs.stage import START, StandingClock, everything, start_stream
+from tests.naming import spelled
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.ivs.refusals import IvsError
 
@@ -48,7 +49,7 @@ def test_the_caller_may_choose_id_and_time(call: CallIvs, channel: str) -> None:
         insert(call, channel, adBreakId="hSi2o1WIVgij", targetStartAt=in_seconds(900))
 
 
-@pytest.mark.parametrize("long_ago", [in_seconds(-60), "0001-01-01T00:00:00Z", 0], ids=str)
+@pytest.mark.parametrize("long_ago", [in_seconds(-60), "0001-01-01T00:00:00Z", 0], ids=spelled)
 def test_a_time_that_has_passed_is_now(call: CallIvs, channel: str, long_ago: Any) -> None:
     assert insert(call, channel, targetStartAt=long_ago)["targetStartAt"] == "2027-01-15T08:00:00Z"
 
@@ -93,7 +94,7 @@ def test_it_wants_a_live_stream_and_an_ad_configuration(
         {"durationSeconds": 1, "targetStartAt": "tomorrow"},
         {},
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_what_breaks_the_models_rules_is_refused(
     call: CallIvs, channel: str, resources: LocalIvsResources, request_: dict[str, Any]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from tests.naming import spelled
 from tests.web.local.staged import Staged, staged
 
 
@@ -138,7 +139,7 @@ def test_what_is_planned_is_shown_until_it_is_cleared(stage: Staged, client: Any
         ({"kind": "throttle", "delaySeconds": 1}, {"delaySeconds"}),
         ({"kind": "error", "probability": 1}, {"probability"}),
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_a_bad_plan_is_refused_by_field(stage: Staged, body: dict[str, Any], fields: set[str]) -> None:
     reply = stage.manage("POST", "/faults", body)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ivs.stage import START, StandingClock
+from tests.naming import spelled
 from tests.running import serving
 from tests.web.local.signing import Reply, send
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
@@ -51,7 +52,7 @@ def test_the_clock_goes_forward(url: str, clock: AdvanceableClock) -> None:
 @pytest.mark.parametrize(
     "body",
     [{}, *({"advanceSeconds": bad} for bad in (0, -1, "5", True, None, [1], MAX_ADVANCE_SECONDS + 1))],
-    ids=str,
+    ids=spelled,
 )
 def test_anything_but_a_positive_number_is_refused_by_name(url: str, clock: AdvanceableClock, body: Any) -> None:
     before = clock.offset_seconds

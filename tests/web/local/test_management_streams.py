@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.ivs.stage import everything
+from tests.naming import spelled
 from tests.web.local.staged import Staged, staged
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
@@ -53,7 +54,7 @@ def channel(stage: Staged) -> str:
         ("viewers", {"count": 1.5}, {"count"}),
         ("viewers", {"count": True}, {"count"}),
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_bad_input_is_refused_by_field_and_changes_nothing(
     stage: Staged, channel: str, path: str, more: dict[str, Any], fields: set[str]
