@@ -3,6 +3,7 @@ PYTHON ?= python3
 PORT ?= 8080
 RUN := .venv/.run
 TEST := .venv/.test
+BENCH := .venv/.bench
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -11,16 +12,17 @@ demo: $(RUN) ## start everything embedded, with a channel, a key and a caller; P
 	.venv/bin/tokensvc demo --port $(PORT)
 
 test: $(TEST) ## pass every test
-	.venv/bin/python -m pytest -q
+	.venv/bin/python -m pytest -q -n auto --dist loadfile
 
 check: $(TEST) ## format, lint and types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-bench: $(TEST) ## signing and HTTP figures, as ratios in one run (wants wrk)
+bench: $(BENCH) ## signing, HTTP and local IVS figures, as ratios in one run (wants wrk)
 	.venv/bin/python -m benchmarks.sign
 	.venv/bin/python -m benchmarks.http
+	.venv/bin/python -m benchmarks.ivs
 
 system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl
@@ -34,6 +36,7 @@ lock: $(RUN) ## make the lock files anew from pyproject.toml and requirements/*.
 	.venv/bin/pip install -q uv
 	$(LOCK) --upgrade pyproject.toml requirements/build.in -o requirements/run.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in -c requirements/run.txt -o requirements/test.txt
+	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in requirements/bench.in -c requirements/test.txt -o requirements/bench.txt
 
 clean: ## forget the environment and the demo's state (keys/ stays)
 	rm -rf .venv .demo build *.egg-info
@@ -47,6 +50,10 @@ $(RUN): requirements/run.txt pyproject.toml
 
 $(TEST): $(RUN) requirements/test.txt
 	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/test.txt
+	touch $@
+
+$(BENCH): $(TEST) requirements/bench.txt
+	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
 .PHONY: help demo test check bench system-packages format lock clean

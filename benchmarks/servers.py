@@ -42,6 +42,18 @@ class Ours(NamedTuple):
     pid: int
 
 
+class Endpoint(NamedTuple):
+    """A running stand-in for IVS."""
+
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """What its process has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def ours(folder: Path) -> Iterator[Ours]:
     """Our service, with one channel, one active key and one caller."""
@@ -85,6 +97,26 @@ def cpu_seconds(pid: int) -> float:
     """The CPU time that a process has used, all its threads together."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def local_ivs() -> Iterator[Endpoint]:
+    """Our local IVS, alone, one worker."""
+    port = free_port()
+    command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--no-rates", "--port", str(port)]
+    with _running(command, dict(os.environ), subprocess.DEVNULL) as pid:
+        _wait(f"http://127.0.0.1:{port}/")
+        yield Endpoint(f"http://127.0.0.1:{port}", pid)
+
+
+@contextmanager
+def moto() -> Iterator[Endpoint]:
+    """moto's server."""
+    port = free_port()
+    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, dict(os.environ), subprocess.DEVNULL) as pid:
+        _wait(f"http://127.0.0.1:{port}/")
+        yield Endpoint(f"http://127.0.0.1:{port}", pid)
 
 
 def free_port() -> int:

@@ -37,6 +37,26 @@ def script(folder: Path, name: str, body: object, headers: dict[str, str]) -> Pa
     return path
 
 
+class Post(NamedTuple):
+    """One request."""
+
+    path: str
+    body: str
+    headers: dict[str, str]
+
+
+def turns_script(folder: Path, name: str, posts: list[Post]) -> Path:
+    """A wrk script that sends these requests, one after another and again from the front."""
+    lines = ["requests, turn = {}, 0", "init = function()"]
+    for number, post in enumerate(posts, 1):
+        headers = ", ".join(f'["{key}"] = [==[{value}]==]' for key, value in post.headers.items())
+        lines.append(f'requests[{number}] = wrk.format("POST", "{post.path}", {{{headers}}}, [==[{post.body}]==])')
+    lines += ["end", "request = function()", f"turn = turn % {len(posts)} + 1", "return requests[turn]", "end"]
+    path = folder / f"{name}.lua"
+    path.write_text("\n".join(lines))
+    return path
+
+
 def run(script_path: Path, url: str, *, seconds: float, connections: int) -> Run:
     """Load the URL from the other core."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency", "-s", str(script_path), url]

@@ -48,6 +48,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "boto3",
         "botocore",
         "cryptography",
+        "orjson",
         "prometheus_client",
         "psycopg",
         "sqlalchemy",

@@ -28,7 +28,7 @@ from tokensvc.core.playback import judge
 from tokensvc.core.policy import CallerPolicy
 from tokensvc.core.ring import EMPTY_RING, SigningKey
 from tokensvc.core.snapshot import KnownSecret, Snapshot
-from tokensvc.core.verdict import Attempt, Outcome
+from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome
 from tokensvc.core.viewer import viewer_id
 from tokensvc.errors import InvalidRequest, NoSigningKey
 from tokensvc.issue import Issued, issue
@@ -61,7 +61,8 @@ def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
     except InvalidRequest as refused:
         too_large = refused
     else:
-        attempt = Attempt(issued.token, NOW, CHANNEL, [KEY.public_key()], origin_for(fields), spent=False)
+        keys, origin = [KEY.public_key()], origin_for(fields)
+        attempt = Attempt(issued.token, NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED)
         verdict = judge(attempt)
         assert (verdict.outcome, verdict.message) == (Outcome.ADMITTED, "the player is let in")
         assert judge(attempt._replace(now=issued.exp - 1)).outcome is Outcome.ADMITTED
@@ -135,7 +136,8 @@ def test_where_ten_minutes_bind_exp_is_at_most_590_seconds_ahead(
 
 def test_the_exp_allowance_survives_a_clock_that_runs_ten_seconds_ahead() -> None:
     issued = minted(viewerId="v", ttlSeconds=600, now=NOW + 10)
-    assert judge(Attempt(issued.token, NOW, CHANNEL, [KEY.public_key()])).outcome is Outcome.ADMITTED
+    attempt = Attempt(issued.token, NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
+    assert judge(attempt).outcome is Outcome.ADMITTED
 
 
 @pytest.mark.parametrize(

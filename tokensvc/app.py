@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -23,13 +22,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tokensvc.loops.runner import Loop
 from tokensvc.web import admin_routes, routes
 from tokensvc.web.accesslog import AccessLog
+from tokensvc.web.collector import calm_the_collector
 from tokensvc.web.failures import plain_refusal
 from tokensvc.web.front import Front
 from tokensvc.web.health import Readiness
 from tokensvc.web.tokens import TokenRoutes
 from tokensvc.wiring import Parts
-
-_GC_YOUNG_OBJECTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -82,20 +80,12 @@ async def _life(loops: Sequence[Loop], access_log: AccessLog | None) -> AsyncIte
     for loop in loops:
         loop.start()
     await anyio.to_thread.run_sync(loops[0].first_run.wait, 10)
-    _calm_the_collector()
+    calm_the_collector()
     yield
     for loop in loops:
         await anyio.to_thread.run_sync(loop.stop)
     if access_log is not None:
         await anyio.to_thread.run_sync(access_log.stop)
-
-
-def _calm_the_collector() -> None:
-    """What is loaded by now stays for good, and a request leaves no cycles: the garbage collector may look at fewer
-    objects and less often. Without this it takes a quarter of a busy worker's time (benchmarks/http.py shows it)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_YOUNG_OBJECTS, 20, 20)
 
 
 def _write_line(text: str) -> None:

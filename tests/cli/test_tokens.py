@@ -32,7 +32,7 @@ def findings(said: Any) -> dict[str, str]:
 
 
 def test_a_good_token_is_admitted(bare: Terminal, private_key: PrivateKey, public: str) -> None:
-    token = minted(private_key, **{"aws:viewer-id": "ada"})
+    token = minted(private_key)
     options = ("--channel", str(CHANNEL), "--public-key", public, "--json")
     said = bare("tokens", "explain", token, *options).json
     assert (said["outcome"], said["refusedBy"]) == ("admitted", None)
@@ -89,6 +89,13 @@ def test_another_key_or_a_changed_byte_is_refused_by_the_signature(
     token = minted(private_key)
     changed = token[:-4] + ("AAAA" if token[-4:] != "AAAA" else "BBBB")
     assert bare("tokens", "explain", changed, "--public-key", public, "--json", code=4).json["refusedBy"] == "signature"
+
+
+def test_whether_a_viewer_was_revoked_is_left_open(bare: Terminal, private_key: PrivateKey, public: str) -> None:
+    """Only IVS knows; nothing else stands against the token."""
+    token = minted(private_key, **{"aws:viewer-id": "ada"})
+    said = bare("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public, "--json").json
+    assert (said["outcome"], findings(said)["revoked"]) == ("undecided", "unknown")
 
 
 def test_the_player_s_origin_counts(bare: Terminal, private_key: PrivateKey, public: str) -> None:

@@ -12,7 +12,7 @@ from tokensvc.core import claims as c
 from tokensvc.core import keypair
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.playback import RULES, judge
-from tokensvc.core.verdict import Attempt, Outcome, Result, Verdict
+from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome, Result, Verdict
 
 UUID = "123e4567-e89b-12d3-a456-426614174000"
 VIEWER: dict[str, Any] = {c.VIEWER_ID: "v"}
@@ -28,6 +28,7 @@ def judged(key: PrivateKey, token: str, **known: Any) -> Verdict:
         "keys": [key.public_key()],
         "origin": ORIGIN,
         "spent": False,
+        "revoked_version": NOTHING_REVOKED,
     }
     return judge(Attempt(token, **(everything | known)))
 
@@ -40,7 +41,7 @@ def test_the_order_of_judgement_is_this_one() -> None:
     """Form, signature, payload: written a second time, because the names are shown to people and to programs."""
     assert [name for name, _ in RULES] == [
         "size", "segments", "encoding", "header", "algorithm", "signature", "payload", "channel", "expiry", "not-yet",
-        "ten-minutes", "viewer", "single-use", "origins", "strict-origin", "resolution", "ads",
+        "ten-minutes", "viewer", "revoked", "single-use", "origins", "strict-origin", "resolution", "ads",
     ]  # fmt: skip
 
 
@@ -225,6 +226,7 @@ def test_each_key_of_the_place_is_tried_and_no_other(private_key: PrivateKey) ->
         ({}, "keys", "signature"),
         ({c.SINGLE_USE_UUID: UUID}, "spent", "single-use"),
         (STRICT, "origin", "strict-origin"),
+        (VIEWER, "revoked_version", "revoked"),
     ],
 )
 def test_what_only_ivs_knows_leaves_the_verdict_open(
@@ -252,6 +254,34 @@ def test_strict_enforcement_wants_an_allowed_origin(private_key: PrivateKey, ori
     assert judged(private_key, with_claims(private_key, STRICT), origin=origin).refused_by == "strict-origin"
     loose = STRICT | {c.STRICT_ORIGIN: False}
     assert judged(private_key, with_claims(private_key, loose), origin=origin).outcome is Outcome.ADMITTED
+
+
+@pytest.mark.parametrize(
+    ("claims", "revoked", "result"),
+    [
+        ({}, 5, Result.NOT_APPLICABLE),
+        ({c.VIEWER_SESSION_VERSION: 1}, 5, Result.NOT_APPLICABLE),
+        (VIEWER, NOTHING_REVOKED, Result.PASS),
+        (VIEWER, 0, Result.FAIL),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 1}, 0, Result.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 5}, 5, Result.FAIL),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 6}, 5, Result.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: -(2**63)}, NOTHING_REVOKED, Result.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: -1}, 0, Result.FAIL),
+    ],
+)
+def test_versions_up_to_the_revoked_one_are_refused(
+    private_key: PrivateKey, claims: dict[str, Any], revoked: int, result: Result
+) -> None:
+    """IVS user guide, "Start a Viewer Session Revocation"; a token without a version has version 0."""
+    verdict = judged(private_key, with_claims(private_key, claims), revoked_version=revoked)
+    assert found(verdict, "revoked") is result
+    assert verdict.refused_by == ("revoked" if result is Result.FAIL else None)
+
+
+def test_a_revoked_session_is_refused_before_its_single_use_is_looked_at(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, VIEWER | {c.SINGLE_USE_UUID: UUID})
+    assert judged(private_key, token, revoked_version=0, spent=True).refused_by == "revoked"
 
 
 def test_strict_enforcement_without_a_list_wants_any_origin(private_key: PrivateKey) -> None:

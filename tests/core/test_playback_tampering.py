@@ -15,7 +15,7 @@ from tests.minting import CHANNEL, HEADER, NOW, seal, with_claims
 from tokensvc.core import claims as c
 from tokensvc.core import keypair
 from tokensvc.core.playback import RULES, judge
-from tokensvc.core.verdict import Attempt, Outcome, Result, Verdict
+from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome, Result, Verdict
 
 KEY = keypair.generate()
 KEYS = [KEY.public_key()]
@@ -34,7 +34,7 @@ ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
 def judged(token: str) -> Verdict:
-    return judge(Attempt(token, NOW, CHANNEL, KEYS, "https://a.example", spent=False))
+    return judge(Attempt(token, NOW, CHANNEL, KEYS, "https://a.example", spent=False, revoked_version=NOTHING_REVOKED))
 
 
 def expected_rule(token: str) -> str:

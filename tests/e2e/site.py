@@ -69,13 +69,19 @@ class LocalIvs:
             config=Config(retries={"total_max_attempts": 3, "mode": "standard"}),
         )
 
+    def start_stream(self, channel_arn: str) -> None:
+        """Let a channel go live; without that its playback URL answers 404."""
+        with Client(self.management_url) as management:
+            started = management.request("POST", "/streams/start", json.dumps({"channelArn": channel_arn}))
+            assert started.status == 201, started
+
 
 @contextlib.contextmanager
 def local_ivs(folder: Path) -> Iterator[LocalIvs]:
     """`tokensvc ivs serve`, in memory."""
     facts = folder / "ivs.json"
     keys = [f"account{n}:account{n}:{100_000_000_000 + n}" for n in range(1, ACCOUNTS + 1)]
-    options = ["--port", "0", "--memory", "--facts", str(facts), *(f"--access-key={key}" for key in keys)]
+    options = ["--port", "0", "--memory", "--no-rates", "--facts", str(facts), *(f"--access-key={key}" for key in keys)]
     with started([TOKENSVC, "ivs", "serve", *options], folder, environment(folder / "home"), "ivs") as process:
         process.awaits(facts.exists, "it wrote its facts")
         yield LocalIvs(process, json.loads(facts.read_text()))
@@ -142,10 +148,11 @@ class Site:
         return str(self.run("callers", "add", name, "--json", *(options or ("--all-channels",))).json["apiKey"])
 
     def new_channel(self, **fields: object) -> Any:
-        """A private channel, made by boto3."""
+        """A private channel, made by boto3, whose stream is live."""
         ivs = self.ivs.client(self.access_key)
         channel = ivs.create_channel(authorized=True, **fields)["channel"]
         ivs.close()
+        self.ivs.start_stream(channel["arn"])
         return channel
 
     @contextlib.contextmanager

@@ -55,6 +55,7 @@ def test_boto3_makes_tags_and_lists_a_private_channel_and_the_service_opens_it(
     assert (pair["arn"], pair["tags"]["tokensvc:key"]) == (known["places"][0]["arn"], known["id"])
     assert boto.get_playback_key_pair(arn=pair["arn"])["keyPair"]["fingerprint"] == known["fingerprint"]
 
+    site.ivs.start_stream(channel["arn"])
     answer = caller.token(channelArn=channel["arn"], viewerId="ada")
     assert answer["playbackUrl"] == f"{channel['playbackUrl']}?token={answer['token']}"
     assert_opened(fetch(answer["playbackUrl"]))

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import jwt
 import pytest
 
-from tests.ivs.stage import HERE, START, StandingClock, counting_token, pem, private_key
+from tests.ivs.stage import HERE, START, StandingClock, counting_token, pem, private_key, start_stream
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.core.arn import Arn, parse_arn
 from tokensvc.edge.gate import Answer, Gate, Visit
 from tokensvc.ivs import surface
 from tokensvc.ivs.embedded import LocalIvs
+from tokensvc.ivs.viewers import Viewers
 
 
 class Stage(NamedTuple):
@@ -22,6 +23,7 @@ class Stage(NamedTuple):
     resources: LocalIvsResources
     ivs: LocalIvs
     gate: Gate
+    clock: StandingClock
     private: Arn
     public: Arn
 
@@ -46,11 +48,14 @@ BASE = "http://edge.test"
 @pytest.fixture
 def stage() -> Iterator[Stage]:
     resources = LocalIvsResources(":memory:")
-    ivs = LocalIvs(surface.load(), resources, StandingClock(), counting_token(), b"secret")
+    clock, viewers = StandingClock(), Viewers()
+    ivs = LocalIvs(surface.load(), resources, clock, counting_token(), b"secret", viewers=viewers)
     ivs.call(HERE, "ImportPlaybackKeyPair", {"publicKeyMaterial": pem(1)}, "")
     private, public = (
         parse_arn(ivs.call(HERE, "CreateChannel", {"authorized": authorized}, "")["channel"]["arn"])
         for authorized in (True, False)
     )
-    yield Stage(resources, ivs, Gate(resources, counting_token()), private, public)
+    for channel in (private, public):
+        start_stream(resources, channel)
+    yield Stage(resources, ivs, Gate(resources, counting_token(), viewers), clock, private, public)
     resources.close()

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from tests.edge.conftest import Stage
-from tests.ivs.stage import START, pem
+from tests.ivs.stage import START, pem, start_stream
 from tokensvc.core.playback import RULES
 from tokensvc.edge.gate import Answer
 from tokensvc.edge.refusals import ERROR_TEXTS
@@ -119,7 +119,9 @@ def test_a_public_channel_needs_no_token_and_ignores_one(stage: Stage) -> None:
 
 def test_a_channel_that_was_made_public_opens_at_once(stage: Stage) -> None:
     assert stage.visit().status == 403
+    stage.call("StopStream", channelArn=str(stage.private))
     stage.call("UpdateChannel", arn=str(stage.private), authorized=False)
+    start_stream(stage.resources, stage.private)
     assert stage.visit().status == 200
 
 
@@ -129,6 +131,35 @@ def test_an_unknown_channel_is_not_found(stage: Stage) -> None:
     (entry,) = json.loads(answer.body)
     assert set(entry) == {"url", "error", "error_code", "type"}
     assert acao(answer) is None
+
+
+def test_a_channel_that_is_not_live_is_not_found_by_those_who_may_watch(stage: Stage) -> None:
+    """Whether it is live is told to nobody else; a visit in vain spends no single use."""
+    for channel in (stage.private, stage.public):
+        stage.call("StopStream", channelArn=str(channel))
+    single_use = f"token={stage.token(single_use_uuid=UUID)}"
+    assert stage.visit().status == 403
+    assert stage.visit(f"token={stage.token(2)}").status == 403
+    for answer in (stage.visit(single_use), stage.visit("", stage.public)):
+        assert answer.status == 404
+        assert acao(answer) is None
+        assert json.loads(answer.body)[0]["type"] == "error"
+    start_stream(stage.resources, stage.private)
+    assert stage.visit(single_use).status == 200
+    stage.call("StopStream", channelArn=str(stage.private))
+    assert refused(stage.visit(single_use)) == "token has already been used"
+
+
+def test_whoever_starts_to_watch_is_counted_for_a_minute(stage: Stage) -> None:
+    def watching(at: float) -> int:
+        stage.clock.at = at
+        return int(stage.call("GetStream", channelArn=str(stage.private))["stream"]["viewerCount"])
+
+    for seconds in (0, 0, 30):
+        assert stage.visit(f"token={stage.token()}", at=START + seconds).status == 200
+    stage.visit(f"token={stage.token()}", is_get=False)
+    stage.visit(f"token={stage.token(2)}")
+    assert [watching(START + seconds) for seconds in (30, 59, 60, 89, 90)] == [3, 3, 1, 1, 0]
 
 
 def test_a_single_use_is_spent_by_the_first_get(stage: Stage) -> None:

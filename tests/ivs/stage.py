@@ -11,9 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import public_pem
-from tokensvc.ivs import surface
+from tokensvc.ivs import events, revocations, surface
 from tokensvc.ivs.identity import Token
 from tokensvc.ivs.kinds import KINDS
+from tokensvc.ivs.live import STREAM
+from tokensvc.ivs.sessions import SESSION
+from tokensvc.ivs.simulator import Simulator
+from tokensvc.ports.clock import Clock
+from tokensvc.web.local import random_token
 
 HERE = Place("000000000000", "us-west-2")
 OTHER_REGION = Place("000000000000", "eu-west-1")
@@ -59,14 +64,22 @@ def pem(number: int) -> str:
     return public_pem(private_key(number).public_key())
 
 
+def start_stream(resources: LocalIvsResources, channel: object, clock: Clock | None = None) -> str:
+    """Let a channel go live; without that its playback URL answers 404.
+
+    Over HTTP, `POST /streams/start` on the management listener does the same, and `parts.streams.start(arn)` where the
+    local IVS is in the same process."""
+    return Simulator(resources, clock or StandingClock(), random_token).start(str(channel))
+
+
 def everything(resources: LocalIvsResources, *places: Place) -> list[Any]:
     """All that is kept, to see that nothing changed."""
     with resources.begin(write=False) as transaction:
         return [
             transaction.page(place, kind, after=0, limit=10_000)
             for place in places or (HERE,)
-            for kind in (*KINDS, "single-use")
-        ]
+            for kind in (*KINDS, "single-use", revocations.KIND, STREAM, SESSION)
+        ] + [events.after(transaction, 0, 10_000)]
 
 
 OPERATIONS = sorted(surface.load().operations)

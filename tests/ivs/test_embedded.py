@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.ivs.embedded import LocalIvs
 from tokensvc.ivs.model import Model
 from tokensvc.ivs.refusals import IvsError
-from tokensvc.ivs.surface import NOT_YET, status_of
+from tokensvc.ivs.surface import SERVICE, patched, status_of
 
 MODEST = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 SOME_ARNS = tuple(
@@ -71,19 +72,22 @@ def test_whatever_is_sent_a_refusal_is_modelled_and_changes_nothing(
         before = everything(resources)
         code = outcome(local, name, request)
         if code is not None:
-            assert 400 <= status_of(model, code) < 500 or code == "NotImplementedException"
+            assert 400 <= status_of(model, code) < 500
             assert everything(resources) == before
 
     holds()
 
 
-def test_what_is_not_offered_yet_says_so_after_its_request_was_checked(local: LocalIvs) -> None:
-    for name in NOT_YET:
-        with pytest.raises(IvsError) as refused:
-            local.call(HERE, name, {"maxResults": "many"}, "")
-        assert refused.value.code in ("ValidationException", "NotImplementedException")
-    with pytest.raises(IvsError, match="NotImplementedException: ListStreams is not offered by the local IVS yet"):
-        local.call(HERE, "ListStreams", {}, "")
+def test_an_operation_that_a_newer_model_brings_says_so_after_its_request_was_checked(
+    resources: LocalIvsResources,
+) -> None:
+    newer = patched(Loader().load_service_model(SERVICE, "service-2"))
+    newer["operations"]["MakeCoffee"] = {**newer["operations"]["GetChannel"], "name": "MakeCoffee"}
+    local = LocalIvs(Model(newer), resources, StandingClock(), counting_token(), b"secret")
+    with pytest.raises(IvsError, match="ValidationException"):
+        local.call(HERE, "MakeCoffee", {}, "")
+    with pytest.raises(IvsError, match="NotImplementedException: MakeCoffee is not offered by the local IVS yet"):
+        local.call(HERE, "MakeCoffee", {"arn": SOME_ARNS[0]}, "")
 
 
 def test_an_operation_that_ivs_does_not_have_is_unknown(local: LocalIvs) -> None:

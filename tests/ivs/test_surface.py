@@ -7,13 +7,12 @@ from botocore.loaders import Loader
 from tests.ivs.stage import OPERATIONS
 from tokensvc.ivs.embedded import HANDLERS
 from tokensvc.ivs.model import Model
-from tokensvc.ivs.surface import COMMON_ERRORS, NOT_YET, PATCHES, SERVED, SERVICE, status_of
+from tokensvc.ivs.surface import COMMON_ERRORS, PATCHES, SERVED, SERVICE, status_of
 
 
-def test_served_and_not_yet_are_the_models_operations() -> None:
+def test_every_operation_of_the_model_is_served() -> None:
     """Fails, naming it, when AWS's model gains or loses an operation."""
-    assert set(OPERATIONS) == SERVED | NOT_YET
-    assert set() == SERVED & NOT_YET
+    assert set(OPERATIONS) == SERVED
 
 
 def test_what_is_served_has_a_handler_and_nothing_else_has() -> None:

@@ -23,7 +23,7 @@ from tokensvc.core import keypair
 from tokensvc.core.playback import judge
 from tokensvc.core.policy import CallerPolicy
 from tokensvc.core.snapshot import KnownChannel, KnownSecret, Snapshot
-from tokensvc.core.verdict import Attempt, Outcome
+from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome
 from tokensvc.errors import (
     ChannelNotFound,
     InvalidRequest,
@@ -96,7 +96,7 @@ def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Wor
     assert (body["expiresAt"], body["refreshAfter"]) == ("2027-01-15T08:05:00Z", "2027-01-15T08:04:00Z")
     assert (body["viewerId"], body["viewerSessionVersion"]) == ("v", int(START))
     assert body["requiresOriginHeader"] is False
-    verdict = judge(Attempt(body["token"], START, CHANNEL, [KEY.public_key()]))
+    verdict = judge(Attempt(body["token"], START, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED))
     assert verdict.outcome is Outcome.ADMITTED
 
 
@@ -167,7 +167,10 @@ def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
         worker.snapshot = worker.snapshot._replace(ring=snapshot_of(new).ring)
 
     token = worker.single(receive=slowly(worker, ASK, rotate))["token"]
-    assert judge(Attempt(token, START, CHANNEL, [new.public_key()])).outcome is Outcome.ADMITTED
+    assert (
+        judge(Attempt(token, START, CHANNEL, [new.public_key()], revoked_version=NOTHING_REVOKED)).outcome
+        is Outcome.ADMITTED
+    )
 
 
 def test_every_bad_field_comes_back_at_once(worker: Worker) -> None:

@@ -9,6 +9,7 @@ Rules of the file
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -34,8 +35,10 @@ from tokensvc.cli.furnish import Furniture, furnish
 from tokensvc.cli.local import Running, local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
+from tokensvc.ivs.refusals import IvsError
 from tokensvc.serving import listen
 from tokensvc.settings import read_settings
+from tokensvc.web.hangup import offer_hang_up
 from tokensvc.web.local import DEFAULT_CREDENTIALS
 from tokensvc.web.server import Server, make_server
 
@@ -50,12 +53,15 @@ _UNSET = (
 )
 
 
-def demo(port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080) -> None:
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
+    no_rates: Annotated[bool, typer.Option("--no-rates", help="Do not hold callers to IVS's own call rates.")] = False,
+) -> None:
     """Start everything embedded, with a channel, a key and a caller, and print four commands to try."""
     configure("console")
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     with _alone():
-        _demo(port)
+        _demo(port, rates=not no_rates)
 
 
 @contextmanager
@@ -72,7 +78,7 @@ def _alone() -> Iterator[None]:
         os.close(handle)
 
 
-def _demo(port: int) -> None:
+def _demo(port: int, *, rates: bool) -> None:
     listener = listen("--port", "127.0.0.1", port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environ = _environ(url)
@@ -80,7 +86,12 @@ def _demo(port: int) -> None:
     settings = read_settings(_settings_in(environ))
     migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
     with local_ivs(
-        FOLDER / "local-ivs.db", DEFAULT_CREDENTIALS, prefix="/ivs", public_url=None, management_port=0
+        FOLDER / "local-ivs.db",
+        DEFAULT_CREDENTIALS,
+        prefix="/ivs",
+        public_url=None,
+        management_port=0,
+        rates=rates,
     ) as running:
         parts = wiring.assemble(settings)
         application = build(
@@ -101,6 +112,7 @@ def _serve(
     running: Running,
 ) -> None:
     server = make_server(application.asgi, application.readiness.drain, delay_seconds=0)
+    offer_hang_up(server.config)
     failures: list[TokensvcError] = []
     guide = threading.Thread(
         target=_guide, args=(server, parts, url, environ, running, failures), name="guide", daemon=True
@@ -129,6 +141,8 @@ def _guide(
         threading.Event().wait(0.02)
     try:
         furniture = furnish(_settings_in(environ), REGION, progress)
+        with contextlib.suppress(IvsError):  # it is live already: the demo was killed, not ended
+            running.parts.streams.start(furniture.channel_arn)
     except TokensvcError as failure:
         failures.append(failure)
         server.should_exit = True

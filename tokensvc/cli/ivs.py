@@ -15,6 +15,8 @@ from tokensvc.cli.screen import progress
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.ivs.sigv4 import Secret, read_access_key
 from tokensvc.serving import listen
+from tokensvc.web.collector import calm_the_collector
+from tokensvc.web.hangup import offer_hang_up
 from tokensvc.web.local import DEFAULT_CREDENTIALS
 from tokensvc.web.server import make_server
 
@@ -42,6 +44,7 @@ def serve(
     memory: Annotated[bool, typer.Option("--memory", help="Keep nothing; no database file.")] = False,
     facts: Annotated[Path | None, typer.Option(help="Write how to reach it to this file, when ready.")] = None,
     management_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
+    no_rates: Annotated[bool, typer.Option("--no-rates", help="Do not hold callers to IVS's own call rates.")] = False,
 ) -> None:
     """Serve the local IVS: its API at the root, the playback edge beside it. It is not AWS."""
     configure("console")
@@ -49,9 +52,15 @@ def serve(
     listener = listen("--port", host, port)
     bound_host, bound_port = listener.getsockname()[:2]
     with local_ivs(
-        None if memory else database, credentials, prefix="", public_url=public_url, management_port=management_port
+        None if memory else database,
+        credentials,
+        prefix="",
+        public_url=public_url,
+        management_port=management_port,
+        rates=not no_rates,
     ) as running:
         server = make_server(running.parts.site, lambda: None, delay_seconds=0)
+        offer_hang_up(server.config)
         url = f"http://{_spelled(bound_host)}:{bound_port}"
         progress(f"Endpoint {url}, region {REGION}, access key test, secret test. Managed at {running.management_url}")
         if facts is not None:
@@ -66,6 +75,7 @@ def serve(
                     "secretAccessKey": secret.secret_access_key,
                 },
             )
+        calm_the_collector()
         try:
             server.run([listener])
         finally:

@@ -37,6 +37,9 @@ ADS_REPORTING_MODES = ("CLIENT", "SERVER")
 TEN_MINUTES_SECONDS = 600
 """With a viewer id or a single use, `exp` may be at most this far ahead."""
 
+DEFAULT_VIEWER_SESSION_VERSION = 0
+"""The session version of a token that has a viewer id and names no version."""
+
 EXP_SKEW_ALLOWANCE_SECONDS = 10
 """INFERRED: how IVS's clock differs from ours, and how long a token travels, is not documented; a token minted for the
 full ten minutes by a clock that runs ahead would be refused. So `exp` stays this much below the limit."""

@@ -176,6 +176,24 @@ def _viewer(case: _Case) -> str | None:
     return "can be revoked"
 
 
+def _revoked(case: _Case) -> str | None:
+    """IVS user guide, "Start a Viewer Session Revocation": versions up to and including the revoked one.
+
+    INFERRED: it refuses new tokens too, for what is revoked is a version and not a token.
+    """
+    try:
+        viewer_id, version = case.claim(c.VIEWER_ID), case.claim(c.VIEWER_SESSION_VERSION)
+    except _Failed:
+        return None  # the rule before said so
+    if viewer_id is None:
+        return None
+    if case.attempt.revoked_version is None:
+        raise _Unknown("only IVS knows which of the viewer's sessions were revoked")
+    if (c.DEFAULT_VIEWER_SESSION_VERSION if version is None else version) <= case.attempt.revoked_version:
+        raise _Failed("the viewer's sessions of this version were revoked")
+    return "not revoked"
+
+
 def _single_use(case: _Case) -> str | None:
     if case.claim(c.SINGLE_USE_UUID) is None:
         return None
@@ -234,6 +252,7 @@ RULES: tuple[tuple[str, _Rule], ...] = (
     ("not-yet", _not_yet),
     ("ten-minutes", _ten_minutes),
     ("viewer", _viewer),
+    ("revoked", _revoked),
     ("single-use", _single_use),
     ("origins", _origins),
     ("strict-origin", _strict_origin),

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from tokensvc.core.arn import Arn
 from tokensvc.core.keypair import PublicKey
 
+NOTHING_REVOKED = -(2**63) - 1
+"""Below every session version (a signed integer of 64 bits), so that no comparison needs another case."""
+
 
 class Result(StrEnum):
     """What one rule says."""
@@ -45,6 +48,8 @@ class Attempt(NamedTuple):
     """The `Origin` header; "" when none was sent."""
     spent: bool | None = None
     """Whether the token's single use was spent before."""
+    revoked_version: int | None = None
+    """The highest session version of the token's viewer that was revoked on the channel, or NOTHING_REVOKED."""
 
 
 class Finding(NamedTuple):

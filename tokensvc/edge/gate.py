@@ -2,10 +2,14 @@
 
 Rules of the file
 - `core/playback.py` decides about tokens; here it is given what IVS knows: the key pairs that were imported in the
-  channel's account and region, the Origin header, and which single uses were spent.
-- A public channel needs no token. INFERRED: it ignores one that is sent.
-- INFERRED: whether one may watch comes first, whether there is something to watch second. A channel that does not exist
-  has nothing to protect, so it is simply not found.
+  channel's account and region, the Origin header, which session versions of the viewer were revoked, and which single
+  uses were spent.
+- A public channel needs no token. INFERRED: it ignores one that is sent. It alone obeys its playback restriction policy
+  (user guide, "Enable Authorization on Channels" and "Undesired Content and Viewers"): strict enforcement wants an
+  allowed Origin from everyone (INFERRED: 403 in the form of a token's), otherwise origins bind browsers alone.
+  Countries bind nobody here: where a viewer's place cannot be told, content is served.
+- INFERRED: whether one may watch comes first, whether there is something to watch second: a channel that is not live
+  answers 404 to those alone who may watch it. A channel that does not exist has nothing to protect, so it is not found.
 - CORS: without strict enforcement the token's origins bind browsers alone (IVS user guide, "Generate and Sign Playback
   Tokens"), so a player elsewhere is answered 200 without Access-Control-Allow-Origin (INFERRED). A 403 may be read
   by any origin, since players in browsers are documented to see it; a 404 by none (observed).
@@ -17,15 +21,17 @@ from typing import NamedTuple
 
 from tokensvc.core import claims
 from tokensvc.core.arn import Arn
-from tokensvc.core.keypair import PublicKey
 from tokensvc.core.origins import matches, split_origins
 from tokensvc.core.playback import judge
-from tokensvc.core.verdict import Attempt, Outcome, Verdict
+from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome, Verdict
 from tokensvc.edge import playlist, refusals
 from tokensvc.edge.single_use import SingleUses
 from tokensvc.ivs.identity import ALPHANUMERIC, Token
 from tokensvc.ivs.key_pairs import public_key
-from tokensvc.ports.resources import Resources
+from tokensvc.ivs.live import stream_of
+from tokensvc.ivs.revocations import revoked_version
+from tokensvc.ivs.viewers import Viewers
+from tokensvc.ports.resources import Resource, Resources, ResourceTransaction
 
 SESSION_ID_CHARS = 32
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
@@ -58,9 +64,10 @@ class Answer(NamedTuple):
 class Gate:
     """Lets players in, or not."""
 
-    def __init__(self, resources: Resources, token: Token) -> None:
+    def __init__(self, resources: Resources, token: Token, viewers: Viewers | None = None) -> None:
         self._resources = resources
         self._token = token
+        self._viewers = viewers or Viewers()
         self._single_uses = SingleUses(resources)
 
     def admit(self, visit: Visit, now: float) -> Answer:
@@ -69,36 +76,64 @@ class Gate:
             channel = transaction.get(str(visit.channel))
             if channel is None:
                 return _error(404, refusals.not_found(visit.path, visit.query))
+            stream = stream_of(transaction, channel.arn)
             if not channel.body["authorized"]:
-                return self._playlist(visit, None, (_ACAO, "*"))
-            keys = [public_key(pair) for pair in transaction.find(visit.channel.place, "playback-key")]
-        tokens = refusals.tokens_of(visit.query)
-        if len(tokens) > 1:
-            return _forbidden(visit, refusals.SEVERAL_TOKENS)
-        verdict = self._judge(visit, tokens[0] if tokens else "", keys, now)
+                policy = transaction.get(channel.body["playbackRestrictionPolicyArn"])
+                return self._public(visit, stream, now, policy)
+            tokens = refusals.tokens_of(visit.query)
+            if len(tokens) > 1:
+                return _forbidden(visit, refusals.SEVERAL_TOKENS)
+            attempt = _known(transaction, visit, tokens[0] if tokens else "", now)
+        verdict = self._judge(visit, attempt, now, may_spend=visit.is_get and stream is not None)
         if verdict.outcome is not Outcome.ADMITTED:
             text = refusals.ERROR_TEXTS[verdict.refused_by] if verdict.refused_by else refusals.UNDECIDED
             return _forbidden(visit, text)
         resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
-        return self._playlist(visit, resolution, *_cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN)))
+        cors = _cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN))
+        return self._playlist(visit, stream, now, resolution, *cors)
 
-    def _judge(self, visit: Visit, token: str, keys: list[PublicKey], now: float) -> Verdict:
-        """The verdict; where it admits a single use, that is spent by the same step."""
-        attempt = Attempt(token, now, visit.channel, keys, visit.origin, spent=False)
+    def _public(self, visit: Visit, stream: Resource | None, now: float, policy: Resource | None) -> Answer:
+        """Nobody needs a token; a restriction policy may want an origin."""
+        origins: list[str] = policy.body["allowedOrigins"] if policy else []
+        strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
+        if strict and not (visit.origin and (not origins or matches(visit.origin, origins))):
+            return _forbidden(visit, refusals.ERROR_TEXTS["strict-origin"])
+        return self._playlist(visit, stream, now, None, *_cors(visit.origin, ",".join(origins) or None))
+
+    def _judge(self, visit: Visit, attempt: Attempt, now: float, *, may_spend: bool) -> Verdict:
+        """The verdict; where it admits a single use and there is something to watch, that is spent by the same step."""
         verdict = judge(attempt)
         uuid = verdict.claims.get(claims.SINGLE_USE_UUID)
         if verdict.outcome is not Outcome.ADMITTED or uuid is None:
             return verdict
-        if visit.is_get:
+        if may_spend:
             spent = not self._single_uses.spend(visit.channel, uuid, now)
         else:
             spent = self._single_uses.is_spent(visit.channel, uuid)
         return judge(attempt._replace(spent=True)) if spent else verdict
 
-    def _playlist(self, visit: Visit, resolution: str | None, *headers: tuple[str, str]) -> Answer:
+    def _playlist(
+        self, visit: Visit, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
+    ) -> Answer:
+        if stream is None:
+            return _error(404, refusals.not_found(visit.path, visit.query))
+        if visit.is_get:
+            self._viewers.watch(stream.body["streamId"], now)
         renditions = playlist.allowed(playlist.STANDARD_LADDER, resolution)
         text = playlist.render(renditions, visit.base_url, self._token(ALPHANUMERIC, SESSION_ID_CHARS))
         return Answer(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())
+
+
+def _known(transaction: ResourceTransaction, visit: Visit, token: str, now: float) -> Attempt:
+    """The attempt with all that IVS knows. The viewer is read before the signature is judged; that is harmless, since
+    a forged one is refused by its signature all the same."""
+    blind = Attempt(token, now, visit.channel, None, visit.origin)
+    viewer_id = judge(blind).claims.get(claims.VIEWER_ID)
+    revoked = NOTHING_REVOKED
+    if isinstance(viewer_id, str):
+        revoked = revoked_version(transaction, str(visit.channel), viewer_id)
+    keys = [public_key(pair) for pair in transaction.find(visit.channel.place, "playback-key")]
+    return blind._replace(keys=keys, revoked_version=revoked, spent=False)
 
 
 def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:

@@ -28,6 +28,7 @@ ERROR_TEXTS: dict[str, str] = {
     "not-yet": "token is not valid yet",
     "ten-minutes": "token expires too late",
     "viewer": "token has an invalid viewer",
+    "revoked": "viewer session is revoked",
     "single-use": "token has already been used",
     "origins": "token has invalid origins",
     "strict-origin": "origin is not allowed",

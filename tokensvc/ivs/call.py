@@ -7,12 +7,22 @@ from typing import Any, NamedTuple
 
 from tokensvc.core.arn import Place
 from tokensvc.ivs.identity import Token
+from tokensvc.ivs.live import stream_of
 from tokensvc.ivs.pages import PageTokens
 from tokensvc.ivs.refusals import not_found
+from tokensvc.ivs.viewers import Viewers
 from tokensvc.ports.resources import Resource, ResourceTransaction
 
 Body = dict[str, Any]
 """A resource's members, as the model names them."""
+
+
+class Moment(NamedTuple):
+    """One instant and one transaction, whoever acts in it: an operation or a source of streams."""
+
+    transaction: ResourceTransaction
+    now: float
+    token: Token
 
 
 class Call(NamedTuple):
@@ -26,6 +36,12 @@ class Call(NamedTuple):
     pages: PageTokens
     base_url: str
     """Where the local edge is reached by whoever called; playback URLs are rendered from it and never stored."""
+    viewers: Viewers
+
+    @property
+    def moment(self) -> Moment:
+        """What the call shares with whatever else happens at this instant."""
+        return Moment(self.transaction, self.now, self.token)
 
     def existing(self, arn: str, kind: str | None = None) -> Resource:
         """The resource of that name. Raises IvsError where there is none.
@@ -36,6 +52,10 @@ class Call(NamedTuple):
         if resource is None or resource.place != self.place or (kind is not None and resource.kind != kind):
             raise not_found(arn)
         return resource
+
+    def live(self, channel_arn: str) -> bool:
+        """Whether a channel is live now: much of it may not be changed then."""
+        return stream_of(self.transaction, channel_arn) is not None
 
 
 class Handler(NamedTuple):

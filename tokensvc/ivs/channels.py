@@ -12,7 +12,7 @@ from typing import Any
 from tokensvc.core.arn import Arn, parse_arn
 from tokensvc.ivs import identity
 from tokensvc.ivs.call import Body, Call
-from tokensvc.ivs.refusals import Violation
+from tokensvc.ivs.refusals import Violation, conflict
 from tokensvc.ports.resources import Resource
 
 MULTITRACK_DEFAULTS: Mapping[str, Any] = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
@@ -37,7 +37,7 @@ PRESET_TYPES = ("ADVANCED_HD", "ADVANCED_SD")
 DEFAULT_PRESET = "HIGHER_BANDWIDTH_DELIVERY"
 
 
-def settle_preset(request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def settle_preset(_: Call, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """A preset belongs to the advanced types alone, and those always have one.
 
     INFERRED: asking for one with another type is refused, since the model calls it "selectable only" for those.
@@ -50,7 +50,7 @@ def settle_preset(request: Mapping[str, Any], body: Body) -> Iterator[Violation]
     body["preset"] = ""
 
 
-def settle_multitrack(request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def settle_multitrack(_: Call, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """Enabled, it needs type STANDARD, container FRAGMENTED_MP4, and both of its other members.
 
     INFERRED: an update replaces the whole configuration.
@@ -70,10 +70,20 @@ def settle_multitrack(request: Mapping[str, Any], body: Body) -> Iterator[Violat
         yield Violation("containerFormat", "Member must be FRAGMENTED_MP4 when multitrack input is enabled")
 
 
-def refuse_ads_in_fragmented_mp4(_: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def refuse_ads_in_fragmented_mp4(_: Call, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """Ads are inserted into MPEG-TS only."""
     if body["adConfigurationArn"] and body["containerFormat"] == "FRAGMENTED_MP4":
         yield Violation("adConfigurationArn", "Member cannot be combined with container format FRAGMENTED_MP4")
+
+
+def refuse_while_live(call: Call, channel: Resource) -> None:
+    """A live channel is neither changed nor deleted: its stream must be stopped first.
+
+    INFERRED for updates: the model says that a live channel cannot be updated, and lists the error; older pages let a
+    change wait for the next stream.
+    """
+    if call.live(channel.arn):
+        raise conflict("The channel is live; stop its stream first")
 
 
 def finish(call: Call, _: Arn, __: str, body: Body) -> str:

@@ -18,15 +18,11 @@ from typing import Any
 from tokensvc.ivs import identity
 from tokensvc.ivs.call import Body, Call, Handler
 from tokensvc.ivs.kinds import KINDS, PARENT_MEMBER, Kind
-from tokensvc.ivs.refusals import IvsError, conflict, invalid, quota_exceeded
+from tokensvc.ivs.refusals import BATCH_NOT_FOUND_CODE, IvsError, conflict, invalid, quota_exceeded
 from tokensvc.ivs.tags import reserved_keys
 from tokensvc.ports.resources import Resource
 
 Request = Mapping[str, Any]
-
-BATCH_NOT_FOUND_CODE = "ResourceNotFoundException"
-"""INFERRED: a batch's `code` for what is not there. The only sample that AWS shows is "403", of another operation, for
-what may not be touched; an error's name says more and leaves less to guess."""
 
 
 def create(kind: Kind, call: Call, request: Request) -> Body:
@@ -48,6 +44,8 @@ def update(kind: Kind, call: Call, request: Request) -> Body:
     """Change the members that are given; "" takes a reference away."""
     resource = call.existing(request["arn"], kind.name)
     body = _settled(kind, call, request, resource.body)
+    kind.guard(call, resource)
+    kind.stamp(call, body)
     changed = resource._replace(body=body)
     call.transaction.put(changed)
     return {kind.member: kind.show(call, changed)}
@@ -56,10 +54,11 @@ def update(kind: Kind, call: Call, request: Request) -> Body:
 def delete(kind: Kind, call: Call, request: Request) -> Body:
     """Forget it, and what belongs to it."""
     resource = call.existing(request["arn"], kind.name)
-    for child in KINDS.values():
-        if child.parent == kind.name:
-            for belonging in call.transaction.find(call.place, child.name, parent_arn=resource.arn):
-                call.transaction.delete(belonging.arn)
+    kind.guard(call, resource)
+    _refuse_in_use(kind, call, resource)
+    for belonging in (*(child.name for child in KINDS.values() if child.parent == kind.name), *kind.beside):
+        for child in call.transaction.find(call.place, belonging, parent_arn=resource.arn):
+            call.transaction.delete(child.arn)
     call.transaction.delete(resource.arn)
     return {}
 
@@ -74,7 +73,8 @@ def list_page(kind: Kind, call: Call, request: Request) -> Body:
     found = call.transaction.page(
         call.place, kind.name, after=after, limit=limit + 1, parent_arn=parent_arn, equal=equal
     )
-    answer: Body = {kind.members: [kind.show(call, resource) for _, resource in found[:limit]]}
+    show = kind.summarise or kind.show
+    answer: Body = {kind.members: [show(call, resource) for _, resource in found[:limit]]}
     if len(found) > limit:
         answer["nextToken"] = call.pages.write(scope, found[limit - 1][0])
     return answer
@@ -129,7 +129,7 @@ def _settled(kind: Kind, call: Call, request: Request, before: Mapping[str, Any]
     """The members as they will be. Raises IvsError where a rule or a reference does not hold."""
     given = {name: value for name, value in request.items() if name not in ("arn", PARENT_MEMBER)}
     body = {**before, **given}
-    violations = [violation for rule in kind.rules for violation in rule(request, body)]
+    violations = [violation for rule in kind.rules for violation in rule(call, request, body)]
     violations.extend(reserved_keys(request.get("tags", {})))
     if violations:
         raise invalid(violations)
@@ -137,6 +137,17 @@ def _settled(kind: Kind, call: Call, request: Request, before: Mapping[str, Any]
         if given.get(member):
             call.existing(given[member], referred)
     return body
+
+
+def _refuse_in_use(kind: Kind, call: Call, resource: Resource) -> None:
+    """What others refer to stays. API reference, DeleteRecordingConfiguration; INFERRED for the other configurations,
+    whose deletes list the same error."""
+    for other in KINDS.values():
+        for member, referred in other.references.items():
+            if referred == kind.name:
+                user = call.transaction.page(call.place, other.name, after=0, limit=1, equal={member: resource.arn})
+                if user:
+                    raise conflict(f"The {kind.name} is in use by a {other.name}; take it away there first")
 
 
 def _filter(kind: Kind, request: Request) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """LocalIvs: the operations of IVS on a store of our own. No HTTP here; `web/local/` puts it on the wire.
 
 Rules of the file
-- check -> handler -> dump. The whole of a call is one transaction: on a refusal nothing has changed.
-- An operation is served when something handles it. The others are checked all the same, then refused by name.
+- check -> rate -> handler -> dump. The whole of a call is one transaction: on a refusal nothing has changed.
+- An operation is served when something handles it. One that a newer model brings is checked, then refused by name.
 """
 
 from __future__ import annotations
@@ -11,28 +11,52 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokensvc.core.arn import Place
-from tokensvc.ivs import crud, tags
+from tokensvc.ivs import ad_breaks, crud, revocations, session_operations, stream_operations, tags
 from tokensvc.ivs.call import Call
 from tokensvc.ivs.identity import Token
 from tokensvc.ivs.model import Model
 from tokensvc.ivs.pages import PageTokens
+from tokensvc.ivs.rates import Rates
 from tokensvc.ivs.refusals import not_offered, unknown_operation
+from tokensvc.ivs.viewers import Viewers
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.resources import Resources
 
-HANDLERS = {**crud.handlers(), **tags.HANDLERS}
+HANDLERS = {
+    **crud.handlers(),
+    **tags.HANDLERS,
+    **revocations.HANDLERS,
+    **stream_operations.HANDLERS,
+    **session_operations.HANDLERS,
+    **ad_breaks.HANDLERS,
+}
 """Operation -> its behaviour."""
+READS = frozenset(name for name, handler in HANDLERS.items() if not handler.writes)
+"""Operations that change nothing."""
 
 
 class LocalIvs:
     """IVS's control plane for any number of accounts and regions."""
 
-    def __init__(self, model: Model, resources: Resources, clock: Clock, token: Token, page_secret: bytes) -> None:
+    def __init__(
+        self,
+        model: Model,
+        resources: Resources,
+        clock: Clock,
+        token: Token,
+        page_secret: bytes,
+        *,
+        viewers: Viewers | None = None,
+        rates: Rates | None = None,
+    ) -> None:
+        """Without `rates` every call goes through, however many there are."""
         self._model = model
         self._resources = resources
         self._clock = clock
         self._token = token
         self._pages = PageTokens(page_secret)
+        self._viewers = viewers or Viewers()
+        self._rates = rates
 
     def call(self, place: Place, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
         """Perform an operation for an account in a region. Raises IvsError, or StoreUnavailable."""
@@ -43,6 +67,9 @@ class LocalIvs:
         handler = HANDLERS.get(operation)
         if handler is None:
             raise not_offered(operation)
+        if self._rates is not None:
+            self._rates.take(operation, place, checked, self._clock.monotonic())
         with self._resources.begin(write=handler.writes) as transaction:
-            call = Call(operation, place, transaction, self._clock.now(), self._token, self._pages, base_url)
+            now = self._clock.now()
+            call = Call(operation, place, transaction, now, self._token, self._pages, base_url, self._viewers)
             return described.dump(handler.handle(call, checked))

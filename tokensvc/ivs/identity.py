@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import string
 from collections.abc import Callable
+from functools import lru_cache
 
 from tokensvc.core.arn import Arn, Place
 
@@ -37,6 +38,7 @@ def srt_passphrase(token: Token) -> str:
     return token(ALPHANUMERIC, SRT_PASSPHRASE_CHARS)
 
 
+@lru_cache(maxsize=1024)
 def host_prefix(place: Place) -> str:
     """The first label of all hosts of an account in a region: one and the same for ingest, SRT and playback."""
     return hashlib.sha256(f"{place.account}/{place.region}".encode()).hexdigest()[:HOST_PREFIX_CHARS]

@@ -39,10 +39,6 @@ def finish(_: Call, __: Arn, ___: str, body: Body) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def show(_: Call, resource: Resource) -> Body:
-    return {**resource.body, "arn": resource.arn}
-
-
 def public_key(resource: Resource) -> PublicKey:
     """The public half of an imported key pair."""
     return _read(resource.body["publicKeyDer"])

@@ -66,7 +66,7 @@ class Model:
     """All operations of a service, their routes and the statuses of their errors."""
 
     def __init__(self, description: Mapping[str, Any]) -> None:
-        shapes = description["shapes"]
+        self._shapes = shapes = description["shapes"]
         self.operations = {
             name: _operation(name, operation, shapes) for name, operation in description["operations"].items()
         }
@@ -75,6 +75,11 @@ class Model:
         }
         self._fixed = {(o.method, o.path.encode()): Match(o, {}) for o in self.operations.values() if "{" not in o.path}
         self._templates = [(o.method, _template(o.path), o) for o in self.operations.values() if "{" in o.path]
+
+    def read_shape(self, shape: str, value: Any, path: str) -> tuple[Any, Report]:
+        """A value as a shape of the model has it, and every constraint that it breaks."""
+        report: Report = []
+        return compile_reader(self._shapes, shape)(value, path, report), report
 
     def route(self, method: str, raw_path: bytes) -> Match | None:
         """The operation that this request line asks for."""

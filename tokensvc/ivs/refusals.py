@@ -3,8 +3,8 @@
 Rules of the file
 - A refusal carries the code of IVS's API and a text; `surface.py` and the model say which HTTP status that is.
 - A text never repeats a value that came in, save an ARN that was asked for: values may be secrets.
-- Of IVS's own texts only that of `not_found` is known (it was observed); all others are INFERRED in the manner of
-  AWS's services, since IVS documents none.
+- Of IVS's own texts only those of `not_found` and `throttled` are known (they were observed); all others are INFERRED
+  in the manner of AWS's services, since IVS documents none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from typing import NamedTuple
 
 MAX_LISTED_VIOLATIONS = 50
 """A request may break more rules than anyone would read; all are counted and this many are listed."""
+
+
+BATCH_NOT_FOUND_CODE = "ResourceNotFoundException"
+"""INFERRED: a batch's `code` for what is not there. The only sample that AWS shows is "403", of another operation, for
+what may not be touched; an error's name says more and leaves less to guess."""
 
 
 class IvsError(Exception):
@@ -58,6 +63,16 @@ def conflict(message: str) -> IvsError:
 
 def quota_exceeded(message: str) -> IvsError:
     return IvsError("ServiceQuotaExceededException", message)
+
+
+def throttled(operation: str, per_second: int, resource: str) -> IvsError:
+    """Observed, up to the parenthesis, for PutMetadata and its channel. INFERRED: other operations say it so too."""
+    text = f"Operation: ivs:{operation} exceeded call rate: {per_second} for resource: {resource}"
+    return IvsError("ThrottlingException", f"{text} (the local IVS keeps IVS's rates; --no-rates turns them off)")
+
+
+def not_broadcasting(channel_arn: str) -> IvsError:
+    return IvsError("ChannelNotBroadcasting", f"Channel: {channel_arn} is not broadcasting")
 
 
 def not_offered(operation: str) -> IvsError:

@@ -197,21 +197,28 @@ def _render_structure(shapes: Shapes, shape: Mapping[str, Any]) -> Render:
     members = {
         name: compile_renderer(shapes, ref["shape"]) for name, ref in shape["members"].items() if "location" not in ref
     }
+    plain = tuple(name for name, member in members.items() if member is _as_it_is)
+    others = tuple((name, member) for name, member in members.items() if member is not _as_it_is)
 
     def render(value: Any) -> Any:
-        return {name: member(value[name]) for name, member in members.items() if value.get(name) is not None}
+        get = value.get
+        rendered = {name: found for name in plain if (found := get(name)) is not None}
+        for name, member in others:
+            if (found := get(name)) is not None:
+                rendered[name] = member(found)
+        return rendered
 
     return render
 
 
 def _render_list(shapes: Shapes, shape: Mapping[str, Any]) -> Render:
     member = compile_renderer(shapes, shape["member"]["shape"])
-    return lambda value: [member(item) for item in value]
+    return list if member is _as_it_is else lambda value: [member(item) for item in value]
 
 
 def _render_map(shapes: Shapes, shape: Mapping[str, Any]) -> Render:
     member = compile_renderer(shapes, shape["value"]["shape"])
-    return lambda value: {key: member(item) for key, item in value.items()}
+    return dict if member is _as_it_is else lambda value: {key: member(item) for key, item in value.items()}
 
 
 def _render_timestamp(_: Shapes, __: Mapping[str, Any]) -> Render:

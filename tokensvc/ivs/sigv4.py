@@ -18,7 +18,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -113,7 +113,7 @@ class Verifier:
         if not _DATE.fullmatch(date):
             raise _incomplete("The x-amz-date header must have the form YYYYMMDD'T'HHMMSS'Z'")
         try:
-            signed_at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+            signed_at = datetime.fromisoformat(date).timestamp()
         except ValueError:
             raise _incomplete("The x-amz-date header is not a date") from None
         if not date.startswith(day):

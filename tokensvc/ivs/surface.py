@@ -44,25 +44,22 @@ SERVED = frozenset(
         *("CreateChannel", "GetChannel", "UpdateChannel", "DeleteChannel", "ListChannels", "BatchGetChannel"),
         *("CreateStreamKey", "GetStreamKey", "DeleteStreamKey", "ListStreamKeys", "BatchGetStreamKey"),
         *("ImportPlaybackKeyPair", "GetPlaybackKeyPair", "DeletePlaybackKeyPair", "ListPlaybackKeyPairs"),
-        *("TagResource", "UntagResource", "ListTagsForResource"),
-    }
-)
-
-NOT_YET = frozenset(
-    {
-        *("CreateAdConfiguration", "GetAdConfiguration", "UpdateAdConfiguration", "DeleteAdConfiguration"),
-        *("ListAdConfigurations", "InsertAdBreak"),
-        *("CreateFailoverSlateConfiguration", "GetFailoverSlateConfiguration", "UpdateFailoverSlateConfiguration"),
-        *("DeleteFailoverSlateConfiguration", "ListFailoverSlateConfigurations"),
         *("CreatePlaybackRestrictionPolicy", "GetPlaybackRestrictionPolicy", "UpdatePlaybackRestrictionPolicy"),
         *("DeletePlaybackRestrictionPolicy", "ListPlaybackRestrictionPolicies"),
         *("CreateRecordingConfiguration", "GetRecordingConfiguration", "DeleteRecordingConfiguration"),
         "ListRecordingConfigurations",
-        *("GetStream", "ListStreams", "GetStreamSession", "ListStreamSessions", "StopStream", "PutMetadata"),
+        *("CreateAdConfiguration", "GetAdConfiguration", "UpdateAdConfiguration", "DeleteAdConfiguration"),
+        "ListAdConfigurations",
+        *("CreateFailoverSlateConfiguration", "GetFailoverSlateConfiguration", "UpdateFailoverSlateConfiguration"),
+        *("DeleteFailoverSlateConfiguration", "ListFailoverSlateConfigurations"),
         *("StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"),
+        *("TagResource", "UntagResource", "ListTagsForResource"),
+        *("GetStream", "ListStreams", "StopStream", "GetStreamSession", "ListStreamSessions"),
+        *("PutMetadata", "InsertAdBreak"),
     }
 )
-"""Routed and checked like the others, then answered with NotImplementedException."""
+"""The whole model, written down: a test names the operation that a newer one brings. Until somebody serves that, it is
+routed and checked like the others, then answered with NotImplementedException."""
 
 COMMON_ERRORS: dict[str, int] = {
     # IVS API reference, "Common Errors".

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -43,9 +43,11 @@ class ResourceTransaction(Protocol):
         limit: int,
         parent_arn: str | None = None,
         equal: Mapping[str, str] | None = None,
+        newest_first: bool = False,
     ) -> list[tuple[int, Resource]]:
         """At most `limit` of a kind, each with its number in the order of creation, after that number; `equal`
-        compares top-level members of the body. Numbers are never given twice."""
+        compares top-level members of the body. Newest first, `after` is where to go on backwards, 0 for the newest.
+        Numbers are never given twice."""
         ...
 
     def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int: ...
@@ -64,4 +66,8 @@ class Resources(Protocol):
 
     def begin(self, *, write: bool) -> AbstractContextManager[ResourceTransaction]:
         """One transaction: committed when the block ends well, undone when it raises."""
+        ...
+
+    def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The secret of that name; `make` is what makes it on the first time of asking."""
         ...

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from tokensvc.adapters.sql import local_ivs
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.core.arn import Place
 from tokensvc.errors import StoreUnavailable
-from tokensvc.ports.resources import Resource
+from tokensvc.ports.resources import Resource, ResourceTransaction
 
 HERE = Place("000000000000", "us-west-2")
 THERE = Place("000000000000", "eu-west-1")
@@ -173,23 +171,36 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "index"),
+    ("read", "index"),
     [
-        (local_ivs._fitting(HERE, "channel", None).where(local_ivs._C.number > 5).limit(3), "local_ivs_by_place"),
-        (local_ivs._fitting(HERE, "stream-key", "p"), "local_ivs_by_parent"),
-        (local_ivs._GET, "sqlite_autoindex_local_ivs_resources_1"),
+        (lambda t: t.page(HERE, "channel", after=5, limit=3), "local_ivs_by_place"),
+        (lambda t: t.page(HERE, "channel", after=5, limit=3, newest_first=True), "local_ivs_by_place"),
+        (lambda t: t.count(HERE, "channel"), "local_ivs_by_place"),
+        (lambda t: t.find(HERE, "stream-key", parent_arn="p"), "local_ivs_by_parent"),
+        (lambda t: t.find(HERE, "playback-key", unique="u"), "local_ivs_unique"),
+        (lambda t: t.get("x"), "sqlite_autoindex_local_ivs_resources_1"),
     ],
-    ids=["page", "children", "get"],
+    ids=["page", "backwards", "count", "children", "unique", "get"],
 )
-def test_every_read_uses_an_index(query: sa.Select[tuple[object, ...]], index: str) -> None:
+def test_every_read_uses_an_index(read: Callable[[ResourceTransaction], object], index: str) -> None:
     """So that its cost does not grow with what else is kept."""
     kept = LocalIvsResources(":memory:")
     with kept.begin(write=False) as transaction:
-        connection = transaction._connection
-        compiled = query.compile(connection.engine)
-        plan = connection.exec_driver_sql(
-            f"EXPLAIN QUERY PLAN {compiled}",
-            tuple((compiled.params | {"arn": "x"})[n] for n in compiled.positiontup or []),
-        )
+        said: list[str] = []
+        transaction._connection.set_trace_callback(said.append)
+        read(transaction)
+        transaction._connection.set_trace_callback(None)
+        (query,) = said
+        plan = transaction._connection.execute(f"EXPLAIN QUERY PLAN {query}")
         assert index in " ".join(str(row) for row in plan)
     kept.close()
+
+
+def test_a_secret_is_made_once_and_outlives_a_restart(tmp_path: Path) -> None:
+    path = str(tmp_path / "ivs.db")
+    made = iter([b"first", b"second", b"third", b"fourth"])
+    for _ in range(2):
+        kept = LocalIvsResources(path)
+        assert kept.secret("pages", lambda: next(made)) == b"first"
+        assert kept.secret("others", lambda: next(made)) == b"second"
+        kept.close()

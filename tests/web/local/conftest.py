@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -62,7 +63,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     """One server for the session; each test uses channels of its own, and `nothing_there` where it counts them."""
     prefix = str(request.param)
     resources = LocalIvsResources(":memory:")
-    parts = build(resources, LocalIvsSettings(CREDENTIALS, prefix), AdvanceableClock(SystemClock()))
+    parts = build(resources, LocalIvsSettings(CREDENTIALS, prefix, rates=False), AdvanceableClock(SystemClock()))
     with serving(mounted(prefix, parts)) as base_url:
         yield Running(base_url, base_url + prefix, resources, parts)
     resources.close()
@@ -88,6 +89,8 @@ def nothing_there(client: Any) -> None:
     """Take away what earlier tests left in the first account and region."""
     for page in client.get_paginator("list_channels").paginate():
         for channel in page["channels"]:
+            with contextlib.suppress(client.exceptions.ChannelNotBroadcasting):
+                client.stop_stream(channelArn=channel["arn"])
             client.delete_channel(arn=channel["arn"])
     for pair in client.list_playback_key_pairs()["keyPairs"]:
         client.delete_playback_key_pair(arn=pair["arn"])

@@ -31,9 +31,10 @@ class Private(NamedTuple):
 
 
 @pytest.fixture
-def private(client: Any, nothing_there: None) -> Private:
+def private(client: Any, running: Running, nothing_there: None) -> Private:
     client.import_playback_key_pair(publicKeyMaterial=pem(7))
     channel = client.create_channel(authorized=True)["channel"]
+    running.parts.streams.start(channel["arn"])
     return Private(channel["arn"], channel["playbackUrl"])
 
 

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from tests.ivs.stage import pem
 from tests.web.local.conftest import Running
@@ -142,13 +141,6 @@ def test_what_boto3_itself_would_stop_is_refused_too(unchecked: Any) -> None:
     ):
         with pytest.raises(unchecked.exceptions.ValidationException):
             getattr(unchecked, operation)(**request)
-
-
-def test_what_is_not_offered_yet_says_so(client: Any) -> None:
-    with pytest.raises(ClientError, match="ListStreams is not offered by the local IVS yet") as refused:
-        client.list_streams()
-    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
-    assert refused.value.response["Error"]["Code"] == "NotImplementedException"
 
 
 def test_accounts_and_regions_are_apart(running: Running, client: Any) -> None:

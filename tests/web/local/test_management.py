@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from tests.ivs.stage import START, StandingClock
+from tests.naming import spelled
 from tests.running import serving
 from tests.web.local.signing import Reply, send
+from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.ivs.clock import AdvanceableClock
-from tokensvc.web.local.management import MAX_ADVANCE_SECONDS, management
+from tokensvc.web.local import LocalIvsSettings, build
+from tokensvc.web.local.management_asks import MAX_ADVANCE_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +25,10 @@ def clock() -> AdvanceableClock:
 
 @pytest.fixture(scope="module")
 def url(clock: AdvanceableClock) -> Iterator[str]:
-    with serving(management(clock)) as base_url:
+    resources = LocalIvsResources(":memory:")
+    with serving(build(resources, LocalIvsSettings(), clock).management) as base_url:
         yield base_url
+    resources.close()
 
 
 def advance(url: str, body: Any) -> Reply:
@@ -47,7 +52,7 @@ def test_the_clock_goes_forward(url: str, clock: AdvanceableClock) -> None:
 @pytest.mark.parametrize(
     "body",
     [{}, *({"advanceSeconds": bad} for bad in (0, -1, "5", True, None, [1], MAX_ADVANCE_SECONDS + 1))],
-    ids=str,
+    ids=spelled,
 )
 def test_anything_but_a_positive_number_is_refused_by_name(url: str, clock: AdvanceableClock, body: Any) -> None:
     before = clock.offset_seconds

@@ -94,14 +94,15 @@ def translated() -> Iterator[None]:
     except PoolTimeout:
         raise SLOW.failure(SLOW.message, detail="no connection came free in time") from None
     except DBAPIError as error:
-        raise _ours(error.orig) from None
+        raise ours(error.orig) from None
     except UnicodeEncodeError:  # a command's argument, in whatever bytes the shell gave it
         raise NO_TEXT.failure(NO_TEXT.message) from None
     except SQLAlchemyError as error:
         raise UNKNOWN.failure(UNKNOWN.message, detail=type(error).__name__) from None
 
 
-def _ours(error: BaseException | None) -> TokensvcError:
+def ours(error: BaseException | None) -> TokensvcError:
+    """What a driver's failure becomes."""
     meaning, detail = _of_sqlite(error) if hasattr(error, "sqlite_errorname") else _of_postgres(error)
     return meaning.failure(meaning.message, detail=f"{type(error).__name__} {detail}")
 

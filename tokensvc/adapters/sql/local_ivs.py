@@ -1,22 +1,28 @@
 """What the local IVS keeps, on a SQLite of its own: a file, or memory.
 
 Rules of the file
-- One table. A resource's members are one JSON text; what is searched by stands beside it, with an index each.
+- One table. A resource's members are one JSON text; what is searched by stands beside it, with an index each. A second,
+  small one holds secrets that must outlive a restart.
 - Its tables are made when it is opened. It is never the service's own store, and no migration knows it.
 - A number in the order of creation is never given twice (AUTOINCREMENT), so that a list's next page stays where it was.
+- Connections, turns and meanings of failures are those of every SQLite here; the statements are plain text for the
+  driver, since every call of the local IVS waits for them.
+- A resource that was read is shared by whoever reads the same text again, so nobody may change one in place.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator, Mapping
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
-from tokensvc.adapters.sql.engine import make_engine, reading, writing
+from tokensvc.adapters.sql.engine import make_engine, writing
+from tokensvc.adapters.sql.failures import ours, translated
 from tokensvc.core.arn import Place
 from tokensvc.ports.resources import Resource
 
@@ -43,7 +49,14 @@ _RESOURCES = sa.Table(
     ),
     sqlite_autoincrement=True,
 )
-_C = _RESOURCES.c
+_SECRETS = sa.Table(
+    "local_ivs_secrets",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+_REMEMBERED = 8192
+"""Resources whose text is read once, however often they are asked for."""
 
 
 class LocalIvsResources:
@@ -53,36 +66,62 @@ class LocalIvsResources:
         self._engine = make_engine("sqlite://" if path == ":memory:" else f"sqlite:///{path}")
         with writing(self._engine) as connection:
             _METADATA.create_all(connection)
+        self._turn = self._engine.get_execution_options()["turn"]
 
     @contextlib.contextmanager
     def begin(self, *, write: bool) -> Iterator[_Transaction]:
         """One transaction: committed when the block ends well, undone when it raises."""
-        with (writing if write else reading)(self._engine) as connection:
-            yield _Transaction(connection)
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                yield _Transaction(connection)
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.execute("COMMIT")
+
+    def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The secret of that name, made on the first time of asking."""
+        with self._connected() as connection:
+            connection.execute("INSERT OR IGNORE INTO local_ivs_secrets (name, value) VALUES (?, ?)", (name, make()))
+            row = connection.execute("SELECT value FROM local_ivs_secrets WHERE name = ?", (name,)).fetchone()
+            return bytes(row[0])
 
     def close(self) -> None:
         """Let go of the file; what is only in memory is gone."""
         self._engine.dispose()
 
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        with translated(), self._turn():
+            pooled = self._engine.raw_connection()
+            try:
+                yield pooled.driver_connection  # type: ignore[misc]  # SQLite's driver has no other
+            except sqlite3.Error as error:
+                raise ours(error) from None
+            finally:
+                pooled.close()
+
 
 class _Transaction:
     """`ports.resources.ResourceTransaction` on one connection."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def get(self, arn: str) -> Resource | None:
-        row = self._connection.execute(_GET, {"arn": arn}).one_or_none()
-        return _resource(row) if row else None
+        row = self._connection.execute(_GET, (arn,)).fetchone()
+        return _resource(Place(row[0], row[1]), *row[2:]) if row else None
 
     def find(
         self, place: Place, kind: str, *, parent_arn: str | None = None, unique: str | None = None
     ) -> list[Resource]:
-        query = _fitting(place, kind, parent_arn)
+        where, values = _fitting(place, kind, parent_arn)
         if unique is not None:
             # The partial index serves only a query that repeats its condition.
-            query = query.where(_C.unique_key == unique, _C.unique_key != sa.literal_column("''"))
-        return [_resource(row) for row in self._connection.execute(query.order_by(_C.number))]
+            where, values = f"{where} AND unique_key = ? AND unique_key != ''", [*values, unique]
+        query = f"SELECT {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY number"  # noqa: S608 - names alone
+        return [_resource(place, kind, *row) for row in self._connection.execute(query, values)]
 
     def page(
         self,
@@ -93,57 +132,63 @@ class _Transaction:
         limit: int,
         parent_arn: str | None = None,
         equal: Mapping[str, str] | None = None,
+        newest_first: bool = False,
     ) -> list[tuple[int, Resource]]:
-        query = _fitting(place, kind, parent_arn).where(_C.number > after)
+        where, values = _fitting(place, kind, parent_arn)
+        if after or not newest_first:
+            where, values = f"{where} AND number {'<' if newest_first else '>'} ?", [*values, after]
         for member, value in (equal or {}).items():
-            query = query.where(sa.func.json_extract(_C.body, f'$."{member}"') == value)
-        rows = self._connection.execute(query.order_by(_C.number).limit(limit))
-        return [(row.number, _resource(row)) for row in rows]
+            where, values = f"{where} AND json_extract(body, ?) = ?", [*values, f'$."{member}"', value]
+        order = "number DESC" if newest_first else "number"
+        query = f"SELECT number, {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
+        rows = self._connection.execute(query, [*values, limit])
+        return [
+            (number, _resource(place, kind, arn, parent, unique, body, created_at))
+            for number, arn, parent, unique, body, created_at in rows
+        ]
 
     def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int:
-        query = _fitting(place, kind, parent_arn).with_only_columns(sa.func.count())
-        return int(self._connection.execute(query).scalar_one())
+        where, values = _fitting(place, kind, parent_arn)
+        query = f"SELECT count(*) FROM local_ivs_resources WHERE {where}"  # noqa: S608 - no value in it
+        return int(self._connection.execute(query, values).fetchone()[0])
 
     def put(self, resource: Resource) -> None:
-        row = {
-            "arn": resource.arn,
-            "account": resource.place.account,
-            "region": resource.place.region,
-            "kind": resource.kind,
-            "parent_arn": resource.parent_arn,
-            "unique_key": resource.unique,
-            "body": json.dumps(dict(resource.body), ensure_ascii=False),
-            "created_at": resource.created_at,
-        }
-        self._connection.execute(_PUT, row)
+        self._connection.execute(
+            _PUT,
+            (
+                *resource.place,
+                resource.kind,
+                resource.arn,
+                resource.parent_arn,
+                resource.unique,
+                orjson.dumps(dict(resource.body)).decode(),
+                resource.created_at,
+            ),
+        )
 
     def delete(self, arn: str) -> None:
-        self._connection.execute(_DELETE, {"arn": arn})
+        self._connection.execute("DELETE FROM local_ivs_resources WHERE arn = ?", (arn,))
 
 
-_GET = sa.select(_RESOURCES).where(_C.arn == sa.bindparam("arn"))
-_DELETE = sa.delete(_RESOURCES).where(_C.arn == sa.bindparam("arn"))
-_INSERT = insert(_RESOURCES)
-_PUT = _INSERT.on_conflict_do_update(
-    index_elements=[_C.arn],
-    set_={name: _INSERT.excluded[name] for name in ("unique_key", "body", "parent_arn")},
+_OWN = "arn, parent_arn, unique_key, body, created_at"
+"""What is left to read of a resource when its place and kind are known."""
+_COLUMNS = f"account, region, kind, {_OWN}"
+_GET = f"SELECT {_COLUMNS} FROM local_ivs_resources WHERE arn = ?"  # noqa: S608 - names alone
+_PUT = (
+    f"INSERT INTO local_ivs_resources ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    " ON CONFLICT (arn) DO UPDATE SET unique_key = excluded.unique_key, body = excluded.body,"
+    " parent_arn = excluded.parent_arn"
 )
 
 
-def _fitting(place: Place, kind: str, parent_arn: str | None) -> sa.Select[Any]:
-    query = sa.select(_RESOURCES).where(_C.kind == kind)
+def _fitting(place: Place, kind: str, parent_arn: str | None) -> tuple[str, list[Any]]:
     if parent_arn:  # it implies the place; naming that too would lead SQLite to the longer index
-        return query.where(_C.parent_arn == parent_arn)
-    return query.where(_C.account == place.account, _C.region == place.region)
+        return "parent_arn = ? AND kind = ?", [parent_arn, kind]
+    return "account = ? AND region = ? AND kind = ?", [*place, kind]
 
 
-def _resource(row: sa.Row[Any]) -> Resource:
-    return Resource(
-        row.arn,
-        Place(row.account, row.region),
-        row.kind,
-        row.parent_arn,
-        row.unique_key,
-        json.loads(row.body),
-        row.created_at,
-    )
+@lru_cache(maxsize=_REMEMBERED)
+def _resource(
+    place: Place, kind: str, arn: str, parent_arn: str, unique: str, body: str, created_at: float
+) -> Resource:
+    return Resource(arn, place, kind, parent_arn, unique, orjson.loads(body), created_at)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -17,12 +18,17 @@ from tokensvc.edge.gate import Gate
 from tokensvc.ivs import surface
 from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.ivs.embedded import LocalIvs
+from tokensvc.ivs.faults import Faults
+from tokensvc.ivs.rates import Rates
 from tokensvc.ivs.sigv4 import Credentials, Secret, Verifier
+from tokensvc.ivs.simulator import Simulator
+from tokensvc.ivs.viewers import Viewers
 from tokensvc.ports.resources import Resources
+from tokensvc.ports.streams import StreamSource
 from tokensvc.web.local.edge import PATHS as EDGE_PATHS
 from tokensvc.web.local.edge import EdgeApp
 from tokensvc.web.local.ivs_api import IvsApi
-from tokensvc.web.local.management import management
+from tokensvc.web.local.management import Managed, management
 from tokensvc.web.local.wire import live
 
 NOT_AWS = "This is tokensvc's local IVS, a stand-in for development and tests. It is not AWS, and not for production."
@@ -39,6 +45,8 @@ class LocalIvsSettings:
     """Where the API is mounted: "" or "/ivs"."""
     public_url: str | None = None
     """What playback URLs begin with; None for the Host that the caller used."""
+    rates: bool = True
+    """Whether callers are held to IVS's own rates."""
 
 
 class LocalIvsParts(NamedTuple):
@@ -51,16 +59,23 @@ class LocalIvsParts(NamedTuple):
     management: ASGIApp
     ivs: LocalIvs
     clock: AdvanceableClock
+    streams: StreamSource
+    closing: threading.Event
+    """To be set before the management listener is closed: whoever listens to events is let go."""
 
 
 def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableClock) -> LocalIvsParts:
     """Put the local IVS together. `clock` is its own time; signatures are dated by the clock that it stands on."""
-    model = surface.load()
-    ivs = LocalIvs(model, resources, clock, random_token, secrets.token_bytes(PAGE_SECRET_BYTES))
+    model, viewers, faults, closing = surface.load(), Viewers(), Faults(), threading.Event()
+    page_secret = resources.secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
+    rates = Rates() if settings.rates else None
+    ivs = LocalIvs(model, resources, clock, random_token, page_secret, viewers=viewers, rates=rates)
     verifier = Verifier(surface.SERVICE, settings.credentials)
-    api = IvsApi(ivs, model, verifier, clock.base, prefix=settings.prefix, public_url=settings.public_url)
-    edge = EdgeApp(Gate(resources, random_token), clock, public_url=settings.public_url)
-    return LocalIvsParts(api, edge, _site(api, edge), management(clock), ivs, clock)
+    api = IvsApi(ivs, model, verifier, clock.base, faults, prefix=settings.prefix, public_url=settings.public_url)
+    edge = EdgeApp(Gate(resources, random_token, viewers), clock, public_url=settings.public_url)
+    streams = Simulator(resources, clock, random_token)
+    managing = management(Managed(model, resources, clock, streams, faults, closing))
+    return LocalIvsParts(api, edge, _site(api, edge), managing, ivs, clock, streams, closing)
 
 
 def random_token(alphabet: str, length: int) -> str:

@@ -3,29 +3,35 @@
 Rules of the file
 - Signature first, then the route, then the request: who is not known learns nothing of what is there.
 - Signature and route are both taken from the raw path as it was sent, the mount prefix kept for the signature.
-- Whatever comes in is answered in protocol. What is not an IvsError is ours: a fixed text, and a log line that holds
-  the kind of failure and where it happened, never its words, for those may quote a stream key.
+- Whatever comes in is answered in protocol, unless a fault that was asked for says otherwise. What is not an IvsError
+  is ours: a fixed text, and a log line that holds the kind of failure and where it happened, never its words, for those
+  may quote a stream key.
 """
 
 from __future__ import annotations
 
-import json
 import traceback
 import uuid
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
+import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from tokensvc.core.arn import Place
 from tokensvc.errors import RequestTooLarge, StoreError
-from tokensvc.ivs.embedded import LocalIvs
-from tokensvc.ivs.model import Model, render_error
+from tokensvc.ivs.embedded import READS, LocalIvs
+from tokensvc.ivs.faults import Fault, FaultKind, Faults
+from tokensvc.ivs.model import Model, Operation, render_error
 from tokensvc.ivs.refusals import IvsError, unknown_operation
 from tokensvc.ivs.sigv4 import SignedRequest, Verifier
 from tokensvc.ivs.surface import status_of
 from tokensvc.ports.clock import Clock
 from tokensvc.web.body import ClientGone
+from tokensvc.web.hangup import hang_up
 from tokensvc.web.local.wire import WireAnswer, base_url, live, read_body, send_answer
 
 BODY_MAX_BYTES = 1024 * 1024
@@ -33,6 +39,20 @@ THREADS = 8
 """Calls that run at once; the store lets one write at a time."""
 
 _log = structlog.get_logger(__name__)
+
+
+_DROPS = (FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER)
+_ASKED_FOR = " (a fault that the local IVS was asked for; DELETE /faults ends it)"
+_NOTHING = WireAnswer(204, (), b"")
+
+
+class _Asked(NamedTuple):
+    """A call that was understood."""
+
+    place: Place
+    operation: Operation
+    request: Mapping[str, Any]
+    url: str
 
 
 class IvsApi:
@@ -44,6 +64,7 @@ class IvsApi:
         model: Model,
         verifier: Verifier,
         wall_clock: Clock,
+        faults: Faults,
         *,
         prefix: str = "",
         public_url: str | None = None,
@@ -52,6 +73,7 @@ class IvsApi:
         self._model = model
         self._verifier = verifier
         self._wall_clock = wall_clock
+        self._faults = faults
         self._prefix = prefix.rstrip("/").encode()
         self._public_url = public_url
         self._limiter = anyio.CapacityLimiter(THREADS)
@@ -66,13 +88,29 @@ class IvsApi:
         except RequestTooLarge as problem:
             too_large = self._refusal(IvsError("RequestEntityTooLargeException", problem.message))
             return await send_answer(send, _with_request_id(too_large, _new_request_id()))
-        answer = await anyio.to_thread.run_sync(self._answer, scope, body, limiter=self._limiter)
+        if self._only_reads(scope):
+            answer, fault = self._answer(scope, body)
+        else:
+            answer, fault = await anyio.to_thread.run_sync(self._answer, scope, body, limiter=self._limiter)
+        if fault is not None and fault.kind in _DROPS:
+            return await hang_up(scope, receive)
+        if fault is not None:
+            await anyio.sleep(fault.delay_seconds)
         return await send_answer(send, answer, with_body=scope["method"] != "HEAD")
 
-    def _answer(self, scope: Scope, body: bytes) -> WireAnswer:
+    def _only_reads(self, scope: Scope) -> bool:
+        """Whether it is done in less time than a thread costs: reads wait neither for a disk nor for a writer's."""
+        match = self._model.route(scope["method"], scope["raw_path"].removeprefix(self._prefix))
+        return match is not None and match.operation.name in READS
+
+    def _answer(self, scope: Scope, body: bytes) -> tuple[WireAnswer, Fault | None]:
+        """The answer, and what is to go wrong with it on its way back."""
         request_id = _new_request_id()
+        fault: Fault | None = None
         try:
-            answer = self._perform(scope, body)
+            asked = self._read(scope, body)
+            fault = self._faults.draw(asked.operation.name)
+            answer = self._perform(asked, fault)
         except IvsError as refusal:
             answer = self._refusal(refusal)
         except StoreError as failure:
@@ -84,9 +122,10 @@ class IvsApi:
             )
             _log.error("local_ivs_failed", request_id=request_id, failure=type(failure).__name__, where=where)
             answer = self._refusal(IvsError("InternalServerException", "Internal failure; see the local IVS's log"))
-        return _with_request_id(answer, request_id)
+        return _with_request_id(answer, request_id), fault
 
-    def _perform(self, scope: Scope, body: bytes) -> WireAnswer:
+    def _read(self, scope: Scope, body: bytes) -> _Asked:
+        """Who asks what. Raises IvsError."""
         raw_path, raw_query, method = scope["raw_path"], scope["query_string"], scope["method"]
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         signed = SignedRequest(method, raw_path, raw_query, headers, body)
@@ -95,11 +134,21 @@ class IvsApi:
         if match is None or not raw_path.startswith(self._prefix):
             raise unknown_operation()
         request = self._model.gather(match, raw_query, body)
-        url = base_url(scope, self._public_url)
-        answer = self._local.call(place, match.operation.name, request, url)
-        if match.operation.status == 204:
-            return WireAnswer(204, (), b"")
-        return _json(match.operation.status, answer)
+        return _Asked(place, match.operation, request, base_url(scope, self._public_url))
+
+    def _perform(self, asked: _Asked, fault: Fault | None) -> WireAnswer:
+        """Call the local IVS, unless the fault comes before that."""
+        match fault.kind if fault else None:
+            case FaultKind.THROTTLE:
+                raise IvsError("ThrottlingException", f"Rate exceeded{_ASKED_FOR}")
+            case FaultKind.ERROR:
+                raise IvsError("InternalServerException", f"Internal failure{_ASKED_FOR}")
+            case FaultKind.DROP_BEFORE:
+                return _NOTHING
+        answer = self._local.call(asked.place, asked.operation.name, asked.request, asked.url)
+        if asked.operation.status == 204:
+            return _NOTHING
+        return _json(asked.operation.status, answer)
 
     def _refusal(self, refusal: IvsError) -> WireAnswer:
         rendered = render_error(refusal)
@@ -108,7 +157,7 @@ class IvsApi:
 
 
 def _json(status: int, body: object) -> WireAnswer:
-    return WireAnswer(status, (("content-type", "application/json"),), json.dumps(body).encode())
+    return WireAnswer(status, (("content-type", "application/json"),), orjson.dumps(body))
 
 
 def _with_request_id(answer: WireAnswer, request_id: str) -> WireAnswer:

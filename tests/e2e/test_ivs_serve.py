@@ -1,0 +1,86 @@
+"""`tokensvc ivs serve` as a user starts it: rates, streams, events and faults on its own server."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGINT
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ConnectionClosedError
+
+from tests.e2e.client import Client, fetch
+from tests.e2e.processes import TOKENSVC, Process, environment, started
+
+
+class Served(NamedTuple):
+    """A local IVS that runs alone."""
+
+    process: Process
+    facts: dict[str, str]
+    client: Any
+
+    def manage(self, path: str, **body: Any) -> int:
+        with Client(self.facts["managementUrl"]) as management:
+            return management.request("POST", path, json.dumps(body)).status
+
+
+@contextlib.contextmanager
+def served(folder: Path, *options: str) -> Iterator[Served]:
+    facts_file = folder / "facts.json"
+    arguments = [TOKENSVC, "ivs", "serve", "--port", "0", "--facts", str(facts_file), *options]
+    with started(arguments, folder, environment(folder / "home"), "ivs") as process:
+        process.awaits(facts_file.exists, "it wrote its facts")
+        facts = json.loads(facts_file.read_text())
+        client = boto3.client(
+            "ivs",
+            region_name=facts["region"],
+            endpoint_url=facts["ivsEndpoint"],
+            aws_access_key_id=facts["accessKeyId"],
+            aws_secret_access_key=facts["secretAccessKey"],
+            config=Config(retries={"total_max_attempts": 1, "mode": "standard"}),
+        )
+        yield Served(process, facts, client)
+        client.close()
+
+
+def test_rates_hold_unless_told_and_a_restart_keeps_what_is_live(tmp_path: Path) -> None:
+    with served(tmp_path) as ivs:
+        assert "--no-rates turns them off" in ivs.process.err
+        channel = ivs.client.create_channel()["channel"]
+        assert fetch(channel["playbackUrl"]).status == 404
+        assert ivs.manage("/streams/start", channelArn=channel["arn"]) == 201
+        assert fetch(channel["playbackUrl"]).status == 200
+        before = ivs.client.get_stream(channelArn=channel["arn"])["stream"]
+        with pytest.raises(ivs.client.exceptions.ThrottlingException):
+            deque((ivs.client.list_channels() for _ in range(100)), maxlen=0)
+    with served(tmp_path, "--no-rates") as ivs:
+        assert "rates are off" in ivs.process.err
+        for _ in range(100):
+            (after,) = ivs.client.list_streams()["streams"]
+        assert (after["streamId"], after["startTime"]) == (before["streamId"], before["startTime"])
+
+
+def test_a_dropped_connection_and_a_listener_who_is_let_go(tmp_path: Path) -> None:
+    with served(tmp_path, "--memory", "--no-rates") as ivs:
+        assert ivs.manage("/faults", kind="drop-after", operation="CreateChannel", count=1) == 201
+        with pytest.raises(ConnectionClosedError):
+            ivs.client.create_channel()
+        (channel,) = ivs.client.list_channels()["channels"]
+        listener = http.client.HTTPConnection(urlsplit(ivs.facts["managementUrl"]).netloc, timeout=5)
+        listener.request("GET", "/events")
+        events = listener.getresponse()
+        assert ivs.manage("/streams/start", channelArn=channel["arn"]) == 201
+        ivs.process.send(SIGINT)
+        assert ivs.process.ends(within_seconds=4) == 0
+        assert b"Stream Start" in events.read()
+        listener.close()
+        assert "Traceback" not in ivs.process.err

@@ -1,0 +1,103 @@
+"""What an encoder sends: tracks of video and audio, and the limits that a channel sets them.
+
+Rules of the file
+- The form is the model's own IngestConfigurations. Where nobody says what is sent, it is DEFAULT_INGEST.
+- Limits: IVS user guide, "Service Quotas", ingest bitrate and resolution. INFERRED: bitrate is that of all video tracks
+  together; resolution is judged track by track; 0.4 and 0.9 million pixels are 480p and 720p, rounded.
+- INFERRED: a breach is told (event, `hasErrorEvent`) and the stream goes on; the API reference says that it "probably
+  will disconnect immediately".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+Ingest = Mapping[str, Any]
+
+DEFAULT_INGEST: Ingest = {
+    "videoConfigurations": [
+        {
+            "codec": "avc1.4D401F",
+            "encoder": "simulator",
+            "level": "4.0",
+            "profile": "Main",
+            "targetBitrate": 1_400_000,
+            "targetFramerate": 30,
+            "track": "Track0",
+            "videoHeight": 480,
+            "videoWidth": 852,
+        }
+    ],
+    "audioConfigurations": [
+        {"channels": 2, "codec": "mp4a.40.2", "sampleRate": 48_000, "targetBitrate": 128_000, "track": "Track0"}
+    ],
+}
+"""Modest enough for every type of channel."""
+
+_DEPRECATED_VIDEO = {"profile": "avcProfile", "level": "avcLevel"}
+_BITRATES = {"STANDARD": 8_500_000, "ADVANCED_HD": 8_500_000, "ADVANCED_SD": 8_500_000}
+_BASIC_BITRATE_SMALL, _BASIC_BITRATE = 1_500_000, 3_500_000
+_BASIC_SMALL_HEIGHT = 480
+_MULTITRACK_BITRATE = 15_000_000
+
+
+class Frame(NamedTuple):
+    """How large a picture may be."""
+
+    pixels: int
+    edge: int
+
+
+_SINGLE_TRACK_FRAME = Frame(2_100_000, 1920)
+_MULTITRACK_FRAMES = {"SD": Frame(864 * 480, 864), "HD": Frame(1280 * 720, 1280), "FULL_HD": _SINGLE_TRACK_FRAME}
+
+
+class Breach(NamedTuple):
+    """A limit and by how much it is exceeded, in the words of the event."""
+
+    limit_name: str
+    limit_value: int
+    exceeded_by: int
+    limit_unit: str
+
+
+def first_track(ingest: Ingest) -> dict[str, Any]:
+    """The deprecated `ingestConfiguration`: Track0, whose profile and level have older names beside their own."""
+    shown: dict[str, Any] = {}
+    if videos := ingest["videoConfigurations"]:
+        older = {old: videos[0][new] for new, old in _DEPRECATED_VIDEO.items() if new in videos[0]}
+        shown["video"] = {**videos[0], **older}
+    if audios := ingest["audioConfigurations"]:
+        shown["audio"] = audios[0]
+    return shown
+
+
+def all_tracks(ingest: Ingest) -> dict[str, Any]:
+    """`ingestConfigurations`, without the names that belong to the deprecated form alone."""
+    older = set(_DEPRECATED_VIDEO.values())
+    videos = [{k: v for k, v in video.items() if k not in older} for video in ingest["videoConfigurations"]]
+    return {**ingest, "videoConfigurations": videos}
+
+
+def breaches(channel: Mapping[str, Any], ingest: Ingest) -> Iterator[Breach]:
+    """The limits of a channel that these tracks exceed."""
+    videos = ingest["videoConfigurations"]
+    multitrack = channel["multitrackInputConfiguration"]
+    height = max((video.get("videoHeight", 0) for video in videos), default=0)
+    if multitrack["enabled"]:
+        limit, frame = _MULTITRACK_BITRATE, _MULTITRACK_FRAMES[multitrack["maximumResolution"]]
+    elif channel["type"] == "BASIC":
+        limit = _BASIC_BITRATE_SMALL if height <= _BASIC_SMALL_HEIGHT else _BASIC_BITRATE
+        frame = _SINGLE_TRACK_FRAME
+    else:
+        limit, frame = _BITRATES[channel["type"]], _SINGLE_TRACK_FRAME
+    bitrate = sum(video.get("targetBitrate", 0) for video in videos)
+    if bitrate > limit:
+        yield Breach("Ingest Bitrate", limit, bitrate - limit, "bits per second")
+    for video in videos:
+        sides = video.get("videoWidth", 0), video.get("videoHeight", 0)
+        if max(sides) > frame.edge:
+            yield Breach("Ingest Resolution", frame.edge, max(sides) - frame.edge, "pixels per edge")
+        elif sides[0] * sides[1] > frame.pixels:
+            yield Breach("Ingest Resolution", frame.pixels, sides[0] * sides[1] - frame.pixels, "total pixels")
