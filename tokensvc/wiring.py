@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tokensvc import rotate
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region
-from tokensvc.adapters.clock import SystemClock
+from tokensvc.adapters.clock import StoreClock, SystemClock
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
@@ -113,7 +113,7 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> rotate.World
         store.deployment,
         vault,
         control_plane,
-        SystemClock(),
+        StoreClock(store.versions.read().now),
         time.sleep,
         new_key_id,
         report,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import secrets
 import stat
+import time
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.cli.terminal import Accounts, Terminal
+from tokensvc import wiring
+from tokensvc.adapters.clock import SystemClock
 from tokensvc.core.keypair import fingerprint
 
 NOWHERE = "http://127.0.0.1:9"
@@ -101,3 +105,18 @@ def test_a_control_plane_that_boto3_would_not_call_is_refused_before_the_store_i
 ) -> None:
     assert "AWS_ENDPOINT_URL_IVS" in terminal("keys", "generate", code=2, CONTROL_PLANE="aws").err
     assert terminal("keys", "generate", "--json").json["places"]
+
+
+def test_keys_are_dated_by_the_store_s_clock_not_by_this_machine_s(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose clock runs a day ahead must not take a pair for drained that began to drain a moment ago."""
+
+    class Ahead(SystemClock):
+        now = staticmethod(lambda: time.time() + 86_400)
+
+    terminal("keys", "generate")
+    terminal("keys", "rotate")
+    monkeypatch.setattr(wiring, "SystemClock", Ahead)
+    terminal("keys", "rotate")
+    assert _states(terminal) == ["retiring", "retiring", "active"]

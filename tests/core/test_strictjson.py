@@ -47,6 +47,11 @@ def test_an_object_is_read_as_it_was_written(value: dict[str, Any]) -> None:
         (b'{"a":1,"\\u0061":2}', "a member twice"),
         (b'{"a":{"b":1,"b":2}}', "a member twice"),
         (b'[{"b":1,"b":2}]', "a member twice"),
+        (b'{"a":"\\ud800"}', "not valid Unicode"),
+        (b'{"\\udfff":1}', "not valid Unicode"),
+        (b'{"a":[{"b":"\\udc00\\ud800"}]}', "not valid Unicode"),
+        (b'{"a":1e999}', "too large"),
+        (b'{"a":[-1e999]}', "too large"),
         (b'{"a":NaN}', "a number that JSON does not know"),
         (b'{"a":Infinity}', "a number that JSON does not know"),
         (b'{"a":[-Infinity]}', "a number that JSON does not know"),
@@ -54,7 +59,7 @@ def test_an_object_is_read_as_it_was_written(value: dict[str, Any]) -> None:
         (b"[" * 100_000 + b"]" * 100_000, "not JSON"),
         (b'{"a":' + b"9" * 5000 + b"}", "not JSON"),
     ],
-    ids=range(26),
+    ids=range(31),
 )
 def test_what_is_ambiguous_or_broken_is_refused_by_its_rule(data: bytes, rule: str) -> None:
     with pytest.raises(ValueError, match=rule) as refused:
