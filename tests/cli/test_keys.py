@@ -37,6 +37,13 @@ def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Termina
     assert row[:3] == [said.json["id"], "us-east-1", "active"]
 
 
+def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
+    terminal.environ["TOKENSVC_KEY_LEAD_SECONDS"] = "1"
+    there = terminal("keys", "generate", "--json").json["places"][0]
+    assert there["activatedAt"] > there["importedAt"]
+    assert terminal("keys", "list").out.splitlines()[1].split()[3] == there["activatedAt"]
+
+
 def test_public_prints_what_ivs_was_given(terminal: Terminal) -> None:
     made = terminal("keys", "generate", "--json").json
     public = serialization.load_pem_public_key(terminal("keys", "public", made["id"]).out.encode())

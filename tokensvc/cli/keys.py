@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from tokensvc import rotate as lifecycle
 from tokensvc.cli.screen import AsJson, instant, progress, result, table
 from tokensvc.core import keypair
-from tokensvc.ports.keys import KeyRecord
+from tokensvc.ports.keys import KeyInPlace, KeyRecord
 from tokensvc.settings import read_settings
 from tokensvc.wiring import key_world, pace_of, regions_of, store_of
 
@@ -42,7 +43,7 @@ def list_(as_json: AsJson = False) -> None:
     finally:
         store.close()
     rows = [
-        (r.id, there.place.region, there.state.value, str(instant(there.imported_at)), there.arn)
+        (r.id, there.place.region, there.state.value, str(instant(_since(there))), there.arn)
         for r in records
         for there in r.places
     ]
@@ -59,6 +60,11 @@ def public(key_id: Annotated[str, typer.Argument(help="The key, as `tokensvc key
     finally:
         store.close()
     typer.echo(keypair.public_pem(keypair.read_public_der(record.public_der)), nl=False)
+
+
+def _since(there: KeyInPlace) -> datetime:
+    """When it came into the state that it is in."""
+    return there.retired_at or there.retiring_at or there.activated_at or there.imported_at
 
 
 def _shown(record: KeyRecord) -> dict[str, Any]:
