@@ -1,0 +1,54 @@
+"""The lifecycle of keys over a wire that fails on request: whatever is lost, the next run finds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.client import Client
+from tests.e2e.processes import until
+from tests.e2e.site import REGION, LocalIvs, Site, local_ivs
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
+    """A local IVS of this module's own, since faults meet every account."""
+    with local_ivs(tmp_path_factory.mktemp("failing")) as ivs:
+        yield ivs
+
+
+def _break(ivs: LocalIvs, kind: str, operation: str) -> None:
+    with Client(ivs.management_url) as management:
+        plan = json.dumps({"kind": kind, "operation": operation, "count": 1})
+        assert management.request("POST", "/faults", plan).status in (200, 201)
+
+
+@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "error", "throttle"])
+def test_a_key_whose_import_went_wrong_is_finished_by_the_next_run(
+    failing: LocalIvs, tmp_path: Path, kind: str
+) -> None:
+    site = Site(failing, tmp_path)
+    site.run("db", "upgrade")
+    _break(failing, kind, "ImportPlaybackKeyPair")
+    said = site.run("keys", "generate", code=1)
+    assert f"{REGION} is passed over" in said.err
+    site.run("keys", "generate")
+    [pair] = failing.client(site.access_key).list_playback_key_pairs()["keyPairs"]
+    [key] = site.run("keys", "list", "--json").json["keys"]
+    assert [(place["state"], place["arn"]) for place in key["places"]] == [("active", pair["arn"])]
+
+
+def test_a_throttled_directory_costs_a_token_its_playback_url_and_nothing_more(
+    failing: LocalIvs, tmp_path: Path
+) -> None:
+    site = Site(failing, tmp_path)
+    key = site.furnish()
+    channel = site.new_channel()
+    _break(failing, "throttle", "BatchGetChannel")
+    with site.serve() as service, service.client(key) as caller:
+        first = caller.token(channelArn=channel["arn"], viewerId="ada")
+        assert "playbackUrl" not in first
+        until(lambda: "playbackUrl" in caller.token(channelArn=channel["arn"], viewerId="ada"), "it is found")
