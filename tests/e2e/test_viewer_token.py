@@ -151,8 +151,16 @@ def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None
             site.run("keys", "rotate")
             accepted = until(lambda: _published(caller, 2), "the worker heard of the rotation", 2)
             (second,) = {pair["arn"] for pair in boto.list_playback_key_pairs()["keyPairs"]} - {first}
-            new = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
-            assert _signers(old, accepted) != _signers(new, accepted)
+            ask = {"channelArn": channel["arn"], "viewerId": "ada"}
+            new = until(
+                lambda: (
+                    (fresh := caller.token(**ask)["playbackUrl"])
+                    and _signers(fresh, accepted) != _signers(old, accepted)
+                    and fresh
+                ),
+                "the new key signs: import and activation may be seen one after the other",
+                2,
+            )
             assert_opened(fetch(old))
             assert_opened(fetch(new))
 
