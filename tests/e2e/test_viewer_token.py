@@ -152,15 +152,8 @@ def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None
             accepted = until(lambda: _published(caller, 2), "the worker heard of the rotation", 2)
             (second,) = {pair["arn"] for pair in boto.list_playback_key_pairs()["keyPairs"]} - {first}
             ask = {"channelArn": channel["arn"], "viewerId": "ada"}
-            new = until(
-                lambda: (
-                    (fresh := caller.token(**ask)["playbackUrl"])
-                    and _signers(fresh, accepted) != _signers(old, accepted)
-                    and fresh
-                ),
-                "the new key signs: import and activation may be seen one after the other",
-                2,
-            )
+            # the worker may hear of the import and of the activation one after the other
+            new = until(lambda: _signed_anew(caller, ask, old, accepted), "the new key signs", 2)
             assert_opened(fetch(old))
             assert_opened(fetch(new))
 
@@ -180,6 +173,12 @@ def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None
 def _published(caller: Client, count: int) -> list[Any]:
     keys = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json).keys
     return keys if len(keys) == count else []
+
+
+def _signed_anew(caller: Client, ask: dict[str, Any], old: str, keys: list[Any]) -> str:
+    """A fresh playback URL whose token another key signed than the old one's; "" while there is none."""
+    fresh: str = caller.token(**ask)["playbackUrl"]
+    return fresh if _signers(fresh, keys) != _signers(old, keys) else ""
 
 
 def _signers(url: str, keys: list[Any]) -> set[str | None]:
