@@ -33,6 +33,8 @@ STOP_SECONDS = 24
 _RESTART_MIN_SECONDS, _RESTART_MAX_SECONDS = 0.5, 10.0
 _STEADY_SECONDS = 60.0
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""Set before anything imports prometheus_client, which reads it once; so it is not taken from our adapter either."""
+
 _log = structlog.get_logger(__name__)
 
 

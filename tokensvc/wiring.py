@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tokensvc import rotate
-from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region
+from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
 from tokensvc.adapters.clock import StoreClock, SystemClock
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.adapters.sql.store import Store, open_store
@@ -80,7 +80,7 @@ def vault_of(settings: Settings, wrapping: Wrapping) -> KeyFiles:
     return KeyFiles(Path(settings.vault.removeprefix("keys:")), wrapping.pkcs8_password)
 
 
-def control_plane_of(settings: Settings, observe: Observe) -> AwsControlPlane:
+def control_plane_of(settings: Settings, observe: Observe = unobserved) -> AwsControlPlane:
     """IVS, as the settings name it. Raises SettingsError when boto3's endpoint is of the other kind."""
     control_plane = AwsControlPlane(str(settings.control_plane), observe)
     control_plane.check(next(iter(settings.regions), None) or default_region() or "us-east-1")
@@ -101,17 +101,27 @@ def pace_of(settings: Settings) -> rotate.Pace:
     return rotate.Pace(settings.key_lead_seconds, reach)
 
 
+def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapping]:
+    """IVS, the store bound to it, and the passphrase: the way in for whoever signs or keeps keys. The endpoint is
+    looked at first, so that a store is never bound to a control plane that boto3 would not call."""
+    require(settings, "control_plane", "database_url", "passphrase")
+    control_plane = control_plane_of(settings, observe)
+    store = store_of(settings)
+    try:
+        store.deployment.bind(str(settings.control_plane))
+        return control_plane, store, wrapping_of(settings, store)
+    except BaseException:
+        store.close()
+        raise
+
+
 def key_world(settings: Settings, report: Callable[[str], None]) -> rotate.World:
     """What the lifecycle of keys is performed with."""
-    require(settings, "control_plane", "database_url", "passphrase")
-    control_plane = control_plane_of(settings, lambda _operation, _code: None)
-    store = store_of(settings)
-    store.deployment.bind(str(settings.control_plane))
-    vault = vault_of(settings, wrapping_of(settings, store))
+    control_plane, store, wrapping = open_bound(settings)
     return rotate.World(
         store.keys,
         store.deployment,
-        vault,
+        vault_of(settings, wrapping),
         control_plane,
         StoreClock(store.versions.read().now),
         time.sleep,
@@ -133,14 +143,8 @@ def new_api_key() -> tuple[str, StoredSecret]:
 
 def check(settings: Settings) -> None:
     """See that a worker could start: once, in the parent, so that what is wrong is said once."""
-    require(settings, "control_plane", "database_url", "passphrase")
-    control_plane_of(settings, lambda _operation, _code: None)
-    store = store_of(settings)
-    try:
-        store.deployment.bind(str(settings.control_plane))
-        wrapping_of(settings, store)
-    finally:
-        store.close()
+    _, store, _ = open_bound(settings)
+    store.close()
 
 
 def assemble(settings: Settings) -> Parts:
@@ -148,13 +152,9 @@ def assemble(settings: Settings) -> Parts:
     from tokensvc.adapters.prometheus import PrometheusMetrics
     from tokensvc.adapters.signing import choose_signer
 
-    require(settings, "control_plane", "database_url", "passphrase")
     clock, metrics = SystemClock(), PrometheusMetrics()
     signer, make_signer = choose_signer(settings.signer)
-    control_plane = control_plane_of(settings, metrics.control_plane)
-    store = store_of(settings)
-    store.deployment.bind(str(settings.control_plane))
-    wrapping = wrapping_of(settings, store)
+    control_plane, store, wrapping = open_bound(settings, metrics.control_plane)
     refresh = Refresh(
         store.versions,
         store.deployment,

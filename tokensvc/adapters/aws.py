@@ -73,6 +73,10 @@ Observe = Callable[[str, str], None]
 """Told the operation and its outcome (`ok`, or the error code) after each call."""
 
 
+def unobserved(_operation: str, _code: str) -> None:
+    """Nobody counts the calls of a command."""
+
+
 def default_region() -> str | None:
     """The region that boto3's own chain names, else AWS_REGION: AWS's containers and other SDKs know no other variable,
     and boto3 alone does not read it."""
@@ -84,7 +88,7 @@ def default_region() -> str | None:
 class AwsControlPlane:
     """Amazon IVS, or the local IVS that boto3's endpoint setting points at: `kind` says which of them it must be."""
 
-    def __init__(self, kind: str, observe: Observe) -> None:
+    def __init__(self, kind: str, observe: Observe = unobserved) -> None:
         self._kind = kind
         self._observe = observe
         self._clients: dict[str, Any] = {}

@@ -111,9 +111,7 @@ def _examine_ivs(settings: Settings, store: Store, deployment_id: str) -> Iterat
     if regions is None:
         yield finding
         return
-    control_plane, finding = _attempt(
-        "IVS", lambda: wiring.control_plane_of(settings, lambda _operation, _code: None), "see the message"
-    )
+    control_plane, finding = _attempt("IVS", lambda: wiring.control_plane_of(settings), "see the message")
     if control_plane is None:
         yield finding
         return

@@ -69,7 +69,7 @@ def _has_key(world: rotate.World, place: Place) -> bool:
 
 
 def _channel(region: str) -> Mapping[str, str]:
-    control_plane = AwsControlPlane("local", lambda _operation, _code: None)
+    control_plane = AwsControlPlane("local")
     found = control_plane.call(region, "ListChannels", {"filterByName": CHANNEL_NAME})["channels"]
     if found:
         answer = control_plane.call(region, "GetChannel", {"arn": found[0]["arn"]})

@@ -9,7 +9,7 @@ _YOUNG_OBJECTS = 20_000
 
 def calm_the_collector() -> None:
     """What is loaded by now stays for good, and a request leaves no cycles: the garbage collector may look at fewer
-    objects and less often. Without this it takes a quarter of a busy worker's time (benchmarks/http.py shows it)."""
+    objects and less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
