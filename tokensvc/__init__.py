@@ -5,7 +5,7 @@ import each other (tests/test_architecture.py holds this).
 
     errors <- core <- ports <- admit, issue, rotate, ivs <- edge, loops <- web | adapters <- wiring <- app, cli
 
-    errors.py     the tree of failures
+    errors/       the tree of failures
     core/         the law: ARNs, claims, ES384, key pairs, the ring, policy, the rules of playback. Pure
     ports/        the seams: one Protocol per file
     admit.py      caller + ask -> a grant, or a typed refusal

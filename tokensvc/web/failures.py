@@ -1,7 +1,7 @@
 """Failure -> response, in one place: RFC 9457 problem details.
 
 Rules of the file
-- STATUS maps each family of the tree in `errors.py`; a leaf is rendered as its nearest mapped parent says.
+- STATUS maps each family of the tree in `errors/`; a leaf is rendered as its nearest mapped parent says.
 - What is not ours gets one fixed text and the request id; its own words go to the log alone.
 """
 

@@ -1,0 +1,120 @@
+"""The tree of failures. No HTTP here: `web/failures.py` and `cli/` decide how a failure looks.
+
+    TokensvcError                  code: stable string · message: safe to show · detail: for the log only
+    ├─ InvalidRequest              the caller can mend it; `errors` names every bad field
+    │  └─ UnreadableRequest        it is not even JSON of the right form
+    ├─ NotAuthenticated            no caller stands behind the request
+    ├─ NotAllowed                  the caller is known and may not
+    │  ├─ ScopeMissing · ChannelNotAllowed · AnonymousViewerNotAllowed
+    ├─ NotFound                    ChannelNotFound · KeyNotFound · CallerNotFound
+    ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot
+    ├─ RequestTooLarge · RequestTooSlow
+    ├─ CannotSign                  this worker cannot sign now
+    │  ├─ NoSigningKey · SnapshotStale
+    ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
+    │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · ResourceConflict · Rejected · Unavailable
+    ├─ StoreError                  StoreUnavailable · StoreUnfit
+    ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
+    └─ SettingsError               start-up only; lists every bad variable at once
+
+Rules of the file
+- Leaves say what happened and carry a `code` that never changes; two leaves never share one.
+- `message` is shown to callers and must hold no secret, token, key or viewer id; `detail` goes to the log alone.
+- Foreign exceptions become one of these at the adapter that met them and nowhere else.
+"""
+
+from __future__ import annotations
+
+from tokensvc.errors.control_plane import (
+    ControlPlaneError,
+    Denied,
+    QuotaExceeded,
+    Rejected,
+    ResourceConflict,
+    ResourceMissing,
+    Throttled,
+    Unavailable,
+)
+from tokensvc.errors.keeping import (
+    InvalidKey,
+    KeyFileTooOpen,
+    PrivateKeyMissing,
+    SettingsError,
+    StoreError,
+    StoreUnavailable,
+    StoreUnfit,
+    VaultError,
+    WrongPassphrase,
+)
+from tokensvc.errors.requests import (
+    AnonymousViewerNotAllowed,
+    CallerExists,
+    CallerNotFound,
+    ChannelNotAllowed,
+    ChannelNotFound,
+    Conflict,
+    ForeignDeployment,
+    InvalidRequest,
+    KeyNotFound,
+    LostRace,
+    NoFreeSlot,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    RequestTooLarge,
+    RequestTooSlow,
+    ScopeMissing,
+    UnreadableRequest,
+)
+from tokensvc.errors.root import (
+    FieldError,
+    TokensvcError,
+)
+from tokensvc.errors.signing import (
+    CannotSign,
+    NoSigningKey,
+    SnapshotStale,
+)
+
+__all__ = [
+    "AnonymousViewerNotAllowed",
+    "CallerExists",
+    "CallerNotFound",
+    "CannotSign",
+    "ChannelNotAllowed",
+    "ChannelNotFound",
+    "Conflict",
+    "ControlPlaneError",
+    "Denied",
+    "FieldError",
+    "ForeignDeployment",
+    "InvalidKey",
+    "InvalidRequest",
+    "KeyFileTooOpen",
+    "KeyNotFound",
+    "LostRace",
+    "NoFreeSlot",
+    "NoSigningKey",
+    "NotAllowed",
+    "NotAuthenticated",
+    "NotFound",
+    "PrivateKeyMissing",
+    "QuotaExceeded",
+    "Rejected",
+    "RequestTooLarge",
+    "RequestTooSlow",
+    "ResourceConflict",
+    "ResourceMissing",
+    "ScopeMissing",
+    "SettingsError",
+    "SnapshotStale",
+    "StoreError",
+    "StoreUnavailable",
+    "StoreUnfit",
+    "Throttled",
+    "TokensvcError",
+    "Unavailable",
+    "UnreadableRequest",
+    "VaultError",
+    "WrongPassphrase",
+]

@@ -1,0 +1,65 @@
+"""What goes wrong where things are kept: the store, the vault and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokensvc.errors.root import FieldError, TokensvcError
+
+
+class StoreError(TokensvcError):
+    """The store failed us."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer in time, is locked, full or away. Nothing was acknowledged."""
+
+    code = "store_unavailable"
+
+
+class StoreUnfit(StoreError):
+    """The store's schema is not the one that this version reads and writes."""
+
+    code = "store_unfit"
+
+
+class VaultError(TokensvcError):
+    """A private key cannot be kept or read."""
+
+    code = "vault_error"
+
+
+class PrivateKeyMissing(VaultError):
+    """The vault has no private half for this key."""
+
+    code = "private_key_missing"
+
+
+class KeyFileTooOpen(VaultError):
+    """A private key's file can be read by others than its owner."""
+
+    code = "key_file_too_open"
+
+
+class WrongPassphrase(VaultError):
+    """The passphrase is not the one that the store's secrets are wrapped with."""
+
+    code = "wrong_passphrase"
+
+
+class InvalidKey(VaultError):
+    """It is not a P-384 key that can be read; the message says what it is."""
+
+    code = "invalid_key"
+
+
+class SettingsError(TokensvcError):
+    """The settings do not hold; every bad variable is listed."""
+
+    code = "settings_error"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("\n".join(f"{e.field}: {e.message}" for e in errors))
+        self.errors = tuple(errors)

@@ -1,0 +1,122 @@
+"""What the one who asks can mend, or has to be told: bad input, who they are, what they may, what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokensvc.errors.root import FieldError, TokensvcError
+
+
+class InvalidRequest(TokensvcError):
+    """The caller can mend this: `errors` names each bad field and its rule."""
+
+    code = "invalid_request"
+
+    def __init__(self, errors: Sequence[FieldError], message: str = "") -> None:
+        super().__init__(message or "; ".join(f"{e.field}: {e.message}" for e in errors))
+        self.errors = tuple(errors)
+
+
+class UnreadableRequest(InvalidRequest):
+    """The body is not JSON, or not an object."""
+
+    code = "unreadable_request"
+
+    def __init__(self, message: str) -> None:
+        super().__init__((), message)
+
+
+class RequestTooLarge(TokensvcError):
+    """The body is longer than this route takes."""
+
+    code = "request_too_large"
+
+
+class RequestTooSlow(TokensvcError):
+    """The body did not come in within the time that a request may take."""
+
+    code = "request_too_slow"
+
+
+class NotAuthenticated(TokensvcError):
+    """No valid API key came with the request. The message never says which part was wrong."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(TokensvcError):
+    """The caller is known, and its policy does not allow this."""
+
+    code = "not_allowed"
+
+
+class ScopeMissing(NotAllowed):
+    """The caller was not given the scope that this route needs."""
+
+    code = "scope_missing"
+
+
+class ChannelNotAllowed(NotAllowed):
+    """No channel pattern of the caller matches the channel."""
+
+    code = "channel_not_allowed"
+
+
+class AnonymousViewerNotAllowed(NotAllowed):
+    """A token without a viewer id cannot be revoked, and the caller may not ask for one."""
+
+    code = "anonymous_viewer_not_allowed"
+
+
+class NotFound(TokensvcError):
+    """What was named does not exist."""
+
+    code = "not_found"
+
+
+class ChannelNotFound(NotFound):
+    """IVS says that there is no such channel."""
+
+    code = "channel_not_found"
+
+
+class KeyNotFound(NotFound):
+    """The store knows no such key."""
+
+    code = "key_not_found"
+
+
+class CallerNotFound(NotFound):
+    """The store knows no caller of this name."""
+
+    code = "caller_not_found"
+
+
+class Conflict(TokensvcError):
+    """It clashes with what is there."""
+
+    code = "conflict"
+
+
+class CallerExists(Conflict):
+    """A caller's name is taken for good, disabled or not."""
+
+    code = "caller_exists"
+
+
+class LostRace(Conflict):
+    """Another process changed the same record first; read it again and decide anew."""
+
+    code = "lost_race"
+
+
+class ForeignDeployment(Conflict):
+    """The store's keys live in another control plane or account than the one at hand."""
+
+    code = "foreign_deployment"
+
+
+class NoFreeSlot(Conflict):
+    """IVS holds as many key pairs as it takes in that account and region."""
+
+    code = "no_free_slot"

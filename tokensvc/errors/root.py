@@ -1,0 +1,23 @@
+"""What every failure is: a stable code, a message that is safe to show, and a detail for the log alone."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+
+class FieldError(NamedTuple):
+    """One bad field: where it is, as the caller wrote it, and the rule it breaks."""
+
+    field: str
+    message: str
+
+
+class TokensvcError(Exception):
+    """Anything this service refuses or fails at, in its own words."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail

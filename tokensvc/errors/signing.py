@@ -1,0 +1,24 @@
+"""Why this worker cannot sign at the moment."""
+
+from __future__ import annotations
+
+from tokensvc.errors.root import TokensvcError
+
+
+class CannotSign(TokensvcError):
+    """This worker cannot sign at the moment; another, or the same a little later, can."""
+
+    code = "cannot_sign"
+    retry_after_seconds = 1
+
+
+class NoSigningKey(CannotSign):
+    """No key of ours is active, and readable, in the channel's account and region."""
+
+    code = "no_signing_key"
+
+
+class SnapshotStale(CannotSign):
+    """The worker has not heard from the store for longer than its lease, or its clock is off."""
+
+    code = "snapshot_stale"
