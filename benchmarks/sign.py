@@ -22,11 +22,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from benchmarks.report import report
 from tokensvc.adapters.awslc import AwsLcSigner
-from tokensvc.admit import Caller, admit
+from tokensvc.admit import admit
 from tokensvc.core import keypair
 from tokensvc.core.arn import Arn, Place
 from tokensvc.core.ask import read_ask
-from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import Ring, SigningKey, Slot
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.issue import issue

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clocks import ManualClock
-from tokensvc.admit import Caller, Grant, admit, authenticate, key_digest, key_id_of
+from tokensvc.admit import Grant, admit, authenticate, key_digest, key_id_of
 from tokensvc.core.ask import read_ask
-from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.errors import AnonymousViewerNotAllowed, ChannelNotAllowed, NotAuthenticated, ScopeMissing
 
@@ -22,8 +22,8 @@ GOOD = "tsk_abc123_Sec_ret-of-this_key"
 OLD = "tsk_old456_another"
 SNAPSHOT = Snapshot(
     secrets={
-        "abc123": KnownSecret(key_digest(GOOD), None, "shop", POLICY),
-        "old456": KnownSecret(key_digest(OLD), CLOCK.at() + timedelta(seconds=60), "shop", POLICY),
+        "abc123": KnownSecret(key_digest(GOOD), None, Caller("shop", POLICY)),
+        "old456": KnownSecret(key_digest(OLD), CLOCK.at() + timedelta(seconds=60), Caller("shop", POLICY)),
     },
     max_ttl_seconds=3600,
 )

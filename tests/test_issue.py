@@ -25,7 +25,7 @@ from tokensvc.core import keypair
 from tokensvc.core.ask import read_ask
 from tokensvc.core.keypair import public_pem
 from tokensvc.core.playback import judge
-from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import EMPTY_RING, SigningKey
 from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome
@@ -233,7 +233,7 @@ def test_without_a_key_nothing_is_minted() -> None:
 
 
 def test_no_secret_shows_in_the_repr_of_a_snapshot() -> None:
-    known = KnownSecret(b"digest of a key", None, "shop", CallerPolicy(("*",)))
+    known = KnownSecret(b"digest of a key", None, Caller("shop", CallerPolicy(("*",))))
     snapshot = SNAPSHOT._replace(secrets={"id": known})
     assert repr(SNAPSHOT.subject_key)[2:20] not in repr(snapshot) + str(snapshot)
     assert "digest" not in repr(snapshot) + repr(known)

@@ -15,24 +15,12 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from tokensvc.core.ask import Ask
-from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import Snapshot
-from tokensvc.errors import AnonymousViewerNotAllowed, ChannelNotAllowed, NotAuthenticated, ScopeMissing
+from tokensvc.errors import AnonymousViewerNotAllowed, ChannelNotAllowed, NotAuthenticated
 
 KEY_PREFIX = "tsk_"
 _NOBODY = hashlib.sha256(b"").digest()
-
-
-class Caller(NamedTuple):
-    """An authenticated backend or viewer app."""
-
-    name: str
-    policy: CallerPolicy
-
-    def require_scope(self, scope: str) -> None:
-        """Raise ScopeMissing unless the caller was given this scope."""
-        if scope not in self.policy.scopes:
-            raise ScopeMissing(f"this needs the scope {scope}, which the caller was not given")
 
 
 class Grant(NamedTuple):
@@ -62,7 +50,7 @@ def authenticate(authorization: str, snapshot: Snapshot, now: float) -> Caller:
         raise NotAuthenticated("an API key is needed: Authorization: Bearer tsk_…")
     if known.expires_at is not None and known.expires_at <= datetime.fromtimestamp(now, UTC):
         raise NotAuthenticated("an API key is needed: Authorization: Bearer tsk_…")
-    return Caller(known.caller, known.policy)
+    return known.caller
 
 
 def admit(caller: Caller, ask: Ask, snapshot: Snapshot) -> Grant:

@@ -124,7 +124,7 @@ def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: Stage, worker: W
     stage.store.callers.add("other", POLICY, stored("two"))
     worker.refresh.once()
     assert set(worker.refresh.current.secrets) == {"one", "two"}
-    assert worker.refresh.current.secrets["one"].caller == "shop"
+    assert worker.refresh.current.secrets["one"].caller.name == "shop"
     stage.store.callers.disable("shop", ManualClock().at())
     worker.refresh.once()
     assert set(worker.refresh.current.secrets) == {"two"}

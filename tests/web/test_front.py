@@ -15,7 +15,7 @@ from tests.web.asking import Reply, ask, receiving, scope_of
 from tokensvc.errors import NotAllowed, RequestTooSlow
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone, read_json
-from tokensvc.web.exchange import Exchange
+from tokensvc.web.exchange import Exchange, Route
 from tokensvc.web.failures import JSON, Answer
 from tokensvc.web.front import Front
 
@@ -24,7 +24,7 @@ SECRET = "tsk_pasted_secret"
 
 async def good(_scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
     exchange.caller = "shop"
-    return Answer(200, b'{"ok":true}', [JSON], "ok")
+    return Answer(200, b'{"ok":true}', (JSON,), "ok")
 
 
 async def refusing(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
@@ -41,7 +41,7 @@ async def leaving(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answ
 
 async def reading(scope: Scope, receive: Receive, _exchange: Exchange) -> Answer:
     await read_json(scope, receive, 10)
-    return Answer(200, b"{}", [JSON], "ok")
+    return Answer(200, b"{}", (JSON,), "ok")
 
 
 async def behind(scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,11 +54,11 @@ async def behind(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 ROUTES = {
-    "/good": ("GET", good),
-    "/refusing": ("POST", refusing),
-    "/failing": ("POST", failing),
-    "/leaving": ("POST", leaving),
-    "/reading": ("POST", reading),
+    "/good": Route("GET", good),
+    "/refusing": Route("POST", refusing),
+    "/failing": Route("POST", failing),
+    "/leaving": Route("POST", leaving),
+    "/reading": Route("POST", reading),
 }
 
 

@@ -21,7 +21,7 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.admit import key_digest
 from tokensvc.core import keypair
 from tokensvc.core.playback import judge
-from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.snapshot import KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome
 from tokensvc.errors import (
@@ -41,7 +41,7 @@ KEY = keypair.generate()
 API_KEY = "tsk_abc_secret"
 URL = "https://edge.test/a.m3u8"
 POLICY = CallerPolicy(channels=("arn:aws:ivs:us-east-1:*",))
-SECRETS = {"abc": KnownSecret(key_digest(API_KEY), None, "shop", POLICY)}
+SECRETS = {"abc": KnownSecret(key_digest(API_KEY), None, Caller("shop", POLICY))}
 AT = datetime.fromtimestamp(START, UTC)
 AUTHORIZED = {"authorization": f"Bearer {API_KEY}"}
 ASK = {"channelArn": str(CHANNEL), "viewerId": "v"}
@@ -50,7 +50,8 @@ ASK = {"channelArn": str(CHANNEL), "viewerId": "v"}
 class Worker:
     """The routes over a snapshot that a test may change."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, awaited: bool = True) -> None:
+        self._awaited = awaited
         self.clock = ManualClock()
         self.ivs = IvsSimulator()
         self.directory = Directory(
@@ -72,6 +73,12 @@ class Worker:
 
     def answer(self, endpoint: Any, body: Any, **kwargs: Any) -> Any:
         scope = kwargs.pop("scope", None) or scope_of(**AUTHORIZED)
+        if endpoint == self.routes.single and not self._awaited and "receive" not in kwargs:
+            exchange = Exchange("request-1", self.clock.monotonic())
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            answer = self.routes.single_at_once(scope, content, exchange)
+            if answer is not None:
+                return answer
         return answer_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
 
     def outcomes(self) -> dict[str, float]:
@@ -81,9 +88,10 @@ class Worker:
         }
 
 
-@pytest.fixture
-def worker(store: Store) -> Worker:
-    return Worker(store)
+@pytest.fixture(params=[False, True], ids=["at once", "awaited"])
+def worker(store: Store, request: pytest.FixtureRequest) -> Worker:
+    """A single token has two ways through the routes, and both keep every promise."""
+    return Worker(store, awaited=request.param)
 
 
 def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Worker) -> None:
@@ -102,7 +110,7 @@ def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Wor
 
 def test_without_a_viewer_the_answer_names_none(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",), allow_anonymous_viewers=True)
-    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(policy=policy)})
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
     assert not {"viewerId", "viewerSessionVersion"} & worker.single({"channelArn": str(CHANNEL)}).keys()
 
 
@@ -121,7 +129,7 @@ def test_who_is_not_known_is_refused_before_the_body_is_read(worker: Worker) -> 
 
 def test_a_caller_without_the_scope_is_refused(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",), scopes=frozenset({"keys:read"}))
-    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(policy=policy)})
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
     with pytest.raises(ScopeMissing):
         worker.single()
 
@@ -226,7 +234,7 @@ def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker
 
 def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",))
-    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(policy=policy)})
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
     worker.directory.poke = worker.directory.once
     elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
     with pytest.raises(InvalidRequest, match="holds no key"):

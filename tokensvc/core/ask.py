@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 
 from tokensvc.core import claims as c
+from tokensvc.core.arn import parse_arn
 from tokensvc.core.origins import check_origin
 from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, InvalidRequest
@@ -48,7 +49,9 @@ class Ask(_Strict):
     """One token, for one viewer of one channel."""
 
     channel_arn: Annotated[
-        str, AfterValidator(c.check_channel_arn), Field(description="The private channel to be played")
+        str,
+        AfterValidator(lambda text: parse_arn(text, "channel") and text),
+        Field(description="The private channel to be played"),
     ]
     viewer_id: Annotated[
         str | None,
@@ -98,6 +101,8 @@ def read_ask(fields: object) -> Ask:
         ask: Ask = _validate(fields)
     except ValidationError as invalid:
         raise InvalidRequest(field_errors(invalid) + _together_unread(fields)) from None
+    if ask.subject is None and ask.ttl_seconds is None and ask.allowed_origins is None:
+        return ask  # most asks: no two of their fields concern each other
     if errors := _together(
         ask.viewer_id, ask.subject, ask.single_use, ask.ttl_seconds, ask.strict_origin_enforcement, ask.allowed_origins
     ):

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
+
+from tokensvc.errors import ScopeMissing
 
 DEFAULT_TTL_SECONDS = 300
 SCOPES = (
@@ -44,6 +47,18 @@ class CallerPolicy:
     def allows_channel(self, channel_arn: str) -> bool:
         """Whether one of the patterns matches the whole ARN."""
         return self._matches.fullmatch(channel_arn) is not None
+
+
+class Caller(NamedTuple):
+    """An authenticated backend or viewer app."""
+
+    name: str
+    policy: CallerPolicy
+
+    def require_scope(self, scope: str) -> None:
+        """Raise ScopeMissing unless the caller was given this scope."""
+        if scope not in self.policy.scopes:
+            raise ScopeMissing(f"this needs the scope {scope}, which the caller was not given")
 
 
 def check_pattern(pattern: str) -> str:

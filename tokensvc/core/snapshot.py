@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.policy import Caller
 from tokensvc.core.ring import EMPTY_RING, Ring
 from tokensvc.errors import SnapshotStale
 
@@ -24,11 +24,10 @@ class KnownSecret(NamedTuple):
 
     digest: bytes
     expires_at: datetime | None
-    caller: str
-    policy: CallerPolicy
+    caller: Caller
 
     def __repr__(self) -> str:
-        return f"KnownSecret(caller={self.caller!r}, expires_at={self.expires_at!r})"
+        return f"KnownSecret(caller={self.caller.name!r}, expires_at={self.expires_at!r})"
 
 
 class KnownChannel(NamedTuple):

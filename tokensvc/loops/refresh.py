@@ -19,6 +19,7 @@ from tokensvc.core import keypair
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import PublicKey
 from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
+from tokensvc.core.policy import Caller
 from tokensvc.core.ring import Ring, SigningKey, Slot
 from tokensvc.core.snapshot import KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_BYTES
@@ -144,7 +145,7 @@ def _accepted(records: list[KeyRecord]) -> dict[str, PublicKey]:
 
 def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:
     return {
-        secret.key_id: KnownSecret(secret.digest, secret.expires_at, record.name, record.policy)
+        secret.key_id: KnownSecret(secret.digest, secret.expires_at, Caller(record.name, record.policy))
         for record in records
         if record.disabled_at is None
         for secret in record.secrets

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope
 
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.ports.metrics import Metrics
-from tokensvc.web.exchange import Endpoint, Exchange
+from tokensvc.web.exchange import Exchange, Route
 from tokensvc.web.failures import Answer
 from tokensvc.web.front import Routes
 from tokensvc.web.health import Readiness, livez
@@ -24,23 +24,23 @@ def routes(
     tokens: TokenRoutes, readiness: Readiness, snapshot: Callable[[], Snapshot], metrics: Metrics | None
 ) -> Routes:
     """The public listener's routes; `metrics` is None when they have a listener of their own."""
-    table: dict[str, tuple[str, Endpoint]] = {
-        "/v1/tokens": ("POST", tokens.single),
-        "/v1/tokens/batch": ("POST", tokens.batch),
-        "/livez": ("GET", livez),
-        "/readyz": ("GET", readiness.readyz),
-        "/.well-known/jwks.json": ("GET", Jwks(snapshot).jwks),
+    table = {
+        "/v1/tokens": Route("POST", tokens.single, tokens.single_at_once),
+        "/v1/tokens/batch": Route("POST", tokens.batch),
+        "/livez": Route("GET", livez),
+        "/readyz": Route("GET", readiness.readyz),
+        "/.well-known/jwks.json": Route("GET", Jwks(snapshot).jwks),
     }
     if metrics is not None:
         table |= admin_routes(metrics)
-    table["/openapi.json"] = ("GET", OpenApi(frozenset({*table, "/openapi.json"})).openapi)
+    table["/openapi.json"] = Route("GET", OpenApi(frozenset({*table, "/openapi.json"})).openapi)
     return table
 
 
-def admin_routes(metrics: Metrics) -> dict[str, tuple[str, Endpoint]]:
+def admin_routes(metrics: Metrics) -> dict[str, Route]:
     """The admin listener's routes."""
 
     async def render(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
-        return Answer(200, metrics.render(), [(b"content-type", b"text/plain; version=1.0.0; charset=utf-8")], "ok")
+        return Answer(200, metrics.render(), ((b"content-type", b"text/plain; version=1.0.0; charset=utf-8"),), "ok")
 
-    return {"/metrics": ("GET", render)}
+    return {"/metrics": Route("GET", render)}

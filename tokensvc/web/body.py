@@ -39,6 +39,11 @@ async def read_json(
                 body = await _whole(message, scope, receive, limit_bytes)
         except TimeoutError:
             raise RequestTooSlow(f"the body did not come in within {within_seconds:g} seconds") from None
+    return decoded(body, limit_bytes)
+
+
+def decoded(body: bytes, limit_bytes: int) -> dict[str, Any]:
+    """A whole body as a JSON object. Raises RequestTooLarge or UnreadableRequest."""
     if len(body) > limit_bytes:
         raise RequestTooLarge(f"the body has {len(body)} bytes; this route takes at most {limit_bytes}")
     try:

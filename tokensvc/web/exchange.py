@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from starlette.types import Receive, Scope
 
@@ -24,3 +25,20 @@ class Exchange:
 
 Endpoint = Callable[[Scope, Receive, Exchange], Awaitable[Answer]]
 """Answers one route. Raises TokensvcError for the front door to render."""
+
+QuickEndpoint = Callable[[Scope, bytes, Exchange], Answer | None]
+"""Answers a route whose body came in whole, without waiting for anything; None when it would have to. Raises as
+above."""
+
+
+class Route(NamedTuple):
+    """What one path takes and who answers."""
+
+    method: str
+    endpoint: Endpoint
+    at_once: QuickEndpoint | None = None
+    """Asked first, where the server can, and `endpoint` only when it declines."""
+
+
+AtOnce = Callable[[Scope, bytes], tuple[Answer, str] | None]
+"""A whole application's way to answer without waiting: the answer and the request's id."""

@@ -28,7 +28,7 @@ from tokensvc.errors import (
     VaultError,
 )
 
-Headers = list[tuple[bytes, bytes]]
+Headers = tuple[tuple[bytes, bytes], ...]
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 PROBLEM_JSON: tuple[bytes, bytes] = (b"content-type", b"application/problem+json")
 
@@ -84,17 +84,17 @@ def problem_of(status: int, code: str, detail: str) -> dict[str, Any]:
 
 def refusal(failure: TokensvcError) -> Answer:
     """The whole answer to a request that failed."""
-    headers: Headers = [PROBLEM_JSON]
+    headers: Headers = (PROBLEM_JSON,)
     if isinstance(failure, NotAuthenticated):
-        headers.append((b"www-authenticate", b'Bearer realm="tokensvc"'))
+        headers += ((b"www-authenticate", b'Bearer realm="tokensvc"'),)
     if isinstance(failure, CannotSign):
-        headers.append((b"retry-after", str(failure.retry_after_seconds).encode()))
+        headers += ((b"retry-after", str(failure.retry_after_seconds).encode()),)
     return Answer(status_of(failure), orjson.dumps(problem(failure)), headers, failure.code)
 
 
-def plain_refusal(status: int, code: str, detail: str, headers: Headers | None = None) -> Answer:
+def plain_refusal(status: int, code: str, detail: str, headers: Headers = ()) -> Answer:
     """An answer to what never reached a use case: no such route, wrong method, headers too large."""
-    return Answer(status, orjson.dumps(problem_of(status, code, detail)), [PROBLEM_JSON, *(headers or ())], code)
+    return Answer(status, orjson.dumps(problem_of(status, code, detail)), (PROBLEM_JSON, *headers), code)
 
 
 def unknown(request_id: str) -> Answer:

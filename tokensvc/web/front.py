@@ -19,13 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokensvc.errors import TokensvcError
 from tokensvc.ports.clock import Clock
-from tokensvc.web.accesslog import AccessLog, Line
+from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone
-from tokensvc.web.exchange import Endpoint, Exchange
+from tokensvc.web.exchange import Exchange, Route
 from tokensvc.web.failures import Answer, plain_refusal, refusal, unknown
 
-Routes = Mapping[str, tuple[str, Endpoint]]
-"""By path: the one method that is allowed there, and what answers it."""
+Routes = Mapping[str, Route]
+"""By path."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,27 +50,39 @@ class Front:
         if route is None:
             await self._pass_on(scope, receive, send, exchange)
             return
-        method, endpoint = route
         try:
-            if scope["method"] != method and (scope["method"], method) != ("HEAD", "GET"):
-                answer = _wrong_method(method)
+            if scope["method"] != route.method and (scope["method"], route.method) != ("HEAD", "GET"):
+                answer = _wrong_method(route.method)
             else:
-                answer = await endpoint(scope, receive, exchange)
-        except TokensvcError as failure:
-            answer = _refused(failure, exchange)
+                answer = await route.endpoint(scope, receive, exchange)
         except ClientGone:
             return
-        except Exception as problem:  # noqa: BLE001 - the last line of defence; rendered as one fixed text
-            _log_unknown(problem, exchange.request_id)
-            answer = unknown(exchange.request_id)
+        except Exception as problem:  # noqa: BLE001 - the last line of defence
+            answer = _failed(problem, exchange)
         await _send(send, answer, exchange.request_id)
         if self._access_log is not None:
             self._note(scope, scope["path"], answer.status, answer.code, exchange, self._access_log)
 
+    def at_once(self, scope: Scope, body: bytes) -> tuple[Answer, str] | None:
+        """The answer to a request that came in whole and its id, if its route can give one without waiting."""
+        route = self._routes.get(scope["path"])
+        if route is None or route.at_once is None or scope["method"] != route.method:
+            return None
+        exchange = Exchange(f"{self._prefix}-{next(self._count):x}", self._monotonic())
+        try:
+            answer = route.at_once(scope, body, exchange)
+        except Exception as problem:  # noqa: BLE001 - as above
+            answer = _failed(problem, exchange)
+        if answer is None:
+            return None
+        if self._access_log is not None:
+            self._note(scope, scope["path"], answer.status, answer.code, exchange, self._access_log)
+        return answer, exchange.request_id
+
     def _note(self, scope: Scope, path: str, status: int, code: str, exchange: Exchange, log: AccessLog) -> None:
         now, client = self._monotonic(), scope.get("client") or ("",)
         who = exchange.caller, client[0], exchange.request_id
-        log.add(Line(now, scope["method"], path, status, code, *who, now - exchange.began_at))
+        log.add((now, scope["method"], path, status, code, *who, now - exchange.began_at))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         """Let the app behind answer, under our id."""
@@ -95,21 +107,22 @@ class Front:
 
 
 def _wrong_method(method: str) -> Answer:
-    return plain_refusal(405, "method_not_allowed", f"This route takes {method}.", [(b"allow", method.encode())])
+    return plain_refusal(405, "method_not_allowed", f"This route takes {method}.", ((b"allow", method.encode()),))
 
 
-def _refused(failure: TokensvcError, exchange: Exchange) -> Answer:
-    if failure.detail:
-        _log.warning("refused", request_id=exchange.request_id, code=failure.code, detail=failure.detail)
-    return refusal(failure)
+def _failed(problem: Exception, exchange: Exchange) -> Answer:
+    """The answer to what a use case refused; to what nobody foresaw, one fixed text."""
+    if not isinstance(problem, TokensvcError):
+        _log_unknown(problem, exchange.request_id)
+        return unknown(exchange.request_id)
+    if problem.detail:
+        _log.warning("refused", request_id=exchange.request_id, code=problem.code, detail=problem.detail)
+    return refusal(problem)
 
 
 async def _send(send: Send, answer: Answer, request_id: str) -> None:
-    headers = [
-        *answer.headers,
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"x-request-id", request_id.encode()),
-    ]
+    length = str(len(answer.body)).encode()
+    headers = [*answer.headers, (b"content-length", length), (b"x-request-id", request_id.encode())]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

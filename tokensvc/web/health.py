@@ -32,7 +32,7 @@ _PROBE_CHANNEL = "readiness-probe"
 
 async def livez(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
     """`GET /livez`: the process answers."""
-    return Answer(200, b'{"status":"alive"}', [JSON], "ok")
+    return Answer(200, b'{"status":"alive"}', (JSON,), "ok")
 
 
 class Readiness:
@@ -77,7 +77,7 @@ class Readiness:
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
         body: dict[str, Any] = {"status": "ready", "warnings": warnings}
-        return Answer(200, orjson.dumps(body), [JSON], "ok")
+        return Answer(200, orjson.dumps(body), (JSON,), "ok")
 
 
 def _probe(place: Place, slot: Slot, now: int) -> str | None:
@@ -92,4 +92,4 @@ def _probe(place: Place, slot: Slot, now: int) -> str | None:
 
 
 def _unready(code: str, detail: str) -> Answer:
-    return Answer(503, orjson.dumps(problem_of(503, code, detail)), [PROBLEM_JSON, (b"retry-after", b"1")], code)
+    return Answer(503, orjson.dumps(problem_of(503, code, detail)), (PROBLEM_JSON, (b"retry-after", b"1")), code)

@@ -30,7 +30,7 @@ class Jwks:
             key_id: key for slot in self._snapshot().ring.slots.values() for key_id, key in slot.accepted.items()
         }
         keys = [_jwk(key_id, key) for key_id, key in sorted(accepted.items())]
-        return Answer(200, orjson.dumps({"keys": keys}), [JSON, (b"cache-control", b"max-age=60")], "ok")
+        return Answer(200, orjson.dumps({"keys": keys}), (JSON, (b"cache-control", b"max-age=60")), "ok")
 
 
 def _jwk(key_id: str, key: PublicKey) -> dict[str, str]:

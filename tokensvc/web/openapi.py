@@ -70,7 +70,7 @@ class OpenApi:
         self._body = orjson.dumps(document(paths))
 
     async def openapi(self, _scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
-        return Answer(200, self._body, [JSON], "ok")
+        return Answer(200, self._body, (JSON,), "ok")
 
 
 def document(paths: frozenset[str]) -> dict[str, Any]:

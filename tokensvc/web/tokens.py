@@ -17,10 +17,11 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope
 
-from tokensvc.admit import Caller, Grant, admit, authenticate
+from tokensvc.admit import Grant, admit, authenticate
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.ask import Ask, read_ask
 from tokensvc.core.instant import rfc3339
+from tokensvc.core.policy import Caller
 from tokensvc.core.refusal import shown_name
 from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
 from tokensvc.errors import ChannelNotFound, FieldError, InvalidRequest, TokensvcError
@@ -28,7 +29,7 @@ from tokensvc.issue import Issued, issue
 from tokensvc.loops.channels import Directory
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
-from tokensvc.web.body import header, read_json
+from tokensvc.web.body import decoded, header, read_json
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, Answer, problem
 
@@ -37,7 +38,7 @@ BATCH_MAX_BYTES = 1024 * 1024
 BATCH_MAX_ASKS = 500
 SLICE_ASKS = 25
 SCOPE = "tokens:issue"
-_NO_STORE = (b"cache-control", b"no-store")
+_HEADERS = (JSON, (b"cache-control", b"no-store"))
 
 
 class TokenRoutes:
@@ -61,20 +62,31 @@ class TokenRoutes:
         self._lease_seconds = lease_seconds
         self._lane = asyncio.Lock()
 
+    def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> Answer | None:
+        """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
+        try:
+            caller, snapshot = self._caller(scope, exchange)
+            ask = read_ask(decoded(body, ASK_MAX_BYTES))
+            grant = admit(caller, ask, snapshot)
+            channel = snapshot.channels.get(ask.channel_arn)
+            if channel is None or channel.playback_url is None:
+                return None
+            return _issued(self._sign(ask, grant, channel, snapshot))
+        except TokensvcError as failure:
+            self._metrics.token(failure.code)
+            raise
+
     async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
-        """`POST /v1/tokens`: one token."""
+        """`POST /v1/tokens` whose body, or channel, has to be waited for."""
         try:
             caller, snapshot, body = await self._read(scope, receive, exchange, ASK_MAX_BYTES)
             ask = read_ask(body)
             grant = admit(caller, ask, snapshot)
-            channel = snapshot.channels.get(ask.channel_arn)
-            if channel is None or not self._directory.is_current(channel):
-                channel = (await self._find({ask.channel_arn}, snapshot)).get(ask.channel_arn)
-            answer = self._mint(ask, grant, channel)
+            channels = await self._channels({ask.channel_arn}, snapshot)
+            return _issued(self._mint(ask, grant, channels.get(ask.channel_arn)))
         except TokensvcError as failure:
             self._metrics.token(failure.code)
             raise
-        return Answer(201, orjson.dumps(answer), [JSON, _NO_STORE], "issued")
 
     async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
@@ -99,7 +111,7 @@ class TokenRoutes:
             results[position] = self._mint(ask, grant, channels.get(ask.channel_arn))
 
         await self._in_slices(list(admitted), sign, results)
-        return Answer(200, orjson.dumps({"results": results}), [JSON, _NO_STORE], "batch")
+        return Answer(200, orjson.dumps({"results": results}), _HEADERS, "batch")
 
     async def _in_slices(
         self, positions: Sequence[int], act: Callable[[int], None], results: list[dict[str, Any]]
@@ -135,12 +147,15 @@ class TokenRoutes:
         return caller, snapshot
 
     def _mint(self, ask: Ask, grant: Grant, channel: KnownChannel | None) -> dict[str, Any]:
-        """Sign one token and put its answer together. The snapshot is taken anew, and its lease looked at: reading the
-        body, or a batch, took time."""
-        if channel is not None and channel.playback_url is None:
-            raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
+        """As `_sign`, after waiting: the snapshot is taken anew, and its lease looked at."""
         snapshot = self._snapshot()
         require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+        return self._sign(ask, grant, channel, snapshot)
+
+    def _sign(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> dict[str, Any]:
+        """Sign one token and put its answer together."""
+        if channel is not None and channel.playback_url is None:
+            raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
         began = perf_counter()
         issued = issue(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
         self._metrics.issue_seconds(perf_counter() - began)
@@ -174,6 +189,10 @@ def _read_batch(body: dict[str, Any]) -> list[object]:
     if errors or not isinstance(asks, list):
         raise InvalidRequest(errors)
     return asks
+
+
+def _issued(answer: dict[str, Any]) -> Answer:
+    return Answer(201, orjson.dumps(answer), _HEADERS, "issued")
 
 
 def _answer(issued: Issued, channel: KnownChannel | None) -> dict[str, Any]:

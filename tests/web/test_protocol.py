@@ -1,0 +1,218 @@
+"""What a client may send, how much and how slowly: httptools and uvicorn by themselves take anything."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tests.e2e.processes import until
+from tokensvc.web import protocol
+from tokensvc.web.failures import JSON, Answer
+from tokensvc.web.protocol import HEAD_MAX_BYTES, REST_MAX_BYTES
+from tokensvc.web.server import make_server
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+PIECE = b"x" * 65_536
+ENDLESS_BYTES = 16 * REST_MAX_BYTES
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers at once, whatever else may be coming."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await PlainTextResponse("well")(scope, receive, send)
+
+
+class AtOnce:
+    """Answers whole requests to `/quick` at once, and everything else as `app` does; keeps the bodies it was shown."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    def at_once(self, scope: Scope, body: bytes) -> tuple[Answer, str] | None:
+        self.bodies.append(body)
+        return (Answer(201, b"{}", (JSON,), "ok"), "id-1") if scope["path"] == "/quick" else None
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    yield from served(app)
+
+
+@pytest.fixture
+def quick() -> AtOnce:
+    return AtOnce()
+
+
+@pytest.fixture
+def quick_port(quick: AtOnce) -> Iterator[int]:
+    yield from served(quick)
+
+
+def served(application: ASGIApp) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = make_server(application, lambda: None, delay_seconds=0)
+        thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
+        thread.start()
+        until(lambda: running.started, "the server starts")
+        yield listener.getsockname()[1]
+        running.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        yield connection
+
+
+def answered(connection: socket.socket) -> bytes:
+    """The status line of one answer; b"" when the connection was closed instead."""
+    return connection.recv(65_536)[:12]
+
+
+def test_a_head_that_comes_in_pieces_is_measured_as_a_whole(port: int) -> None:
+    half = b"x" * (HEAD_MAX_BYTES * 2 // 3)
+    with connected(port) as connection:
+        connection.sendall(GET + b"\r\n")
+        assert answered(connection) == b"HTTP/1.1 200"
+        connection.sendall(GET + b"X: " + half)
+        time.sleep(0.05)
+        connection.sendall(half + b"\r\n\r\n")
+        assert b"HTTP/1.1 431" in connection.recv(65_536)
+
+
+@pytest.mark.parametrize(
+    "endless", [b"0\r\nX: ", b"1;x="], ids=["a trailer without an end", "a chunk's extension without an end"]
+)
+def test_what_no_route_reads_is_limited_too(port: int, endless: bytes) -> None:
+    """A trailer is gathered in memory, in time that grows with its square; unlimited, anyone could stop a worker."""
+    with connected(port) as connection:
+        connection.sendall(CHUNKED)
+        assert answered(connection) == b"HTTP/1.1 200"
+        connection.sendall(endless)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < ENDLESS_BYTES:
+                connection.sendall(PIECE)
+                sent += len(PIECE)
+        assert sent < ENDLESS_BYTES
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        [],
+        [b"GET / HT"],
+        [GET + b"\r\n", GET],
+        [POST + b"Content-Length: 5\r\n\r\n12"],
+    ],
+    ids=["nothing", "half a line", "half a head on a kept connection", "half a body"],
+)
+def test_a_connection_that_dawdles_is_closed(port: int, monkeypatch: pytest.MonkeyPatch, begun: list[bytes]) -> None:
+    monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 0.2)
+    with connected(port) as connection:
+        for piece in begun:
+            connection.sendall(piece)
+            if b"\r\n\r\n" in piece:
+                assert answered(connection) == b"HTTP/1.1 200"
+        assert connection.recv(1) == b""
+
+
+def test_a_connection_in_use_outlives_every_look(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 0.05)
+    with connected(port) as connection:
+        for _ in range(10):
+            connection.sendall(POST + b"Content-Length: 2\r\n\r\nok")
+            assert answered(connection) == b"HTTP/1.1 200"
+            with contextlib.suppress(TimeoutError):
+                connection.settimeout(0.03)
+                assert connection.recv(1)
+                pytest.fail("more than one answer")
+            connection.settimeout(5)
+
+
+QUICK = b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+
+
+def test_a_whole_request_is_answered_at_once_with_every_header(quick: AtOnce, quick_port: int) -> None:
+    with connected(quick_port) as connection:
+        for _ in range(2):
+            connection.sendall(QUICK)
+            answer = connection.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ndate: ")
+            assert answer.endswith(b"content-length: 2\r\nx-request-id: id-1\r\n\r\n{}")
+    assert quick.bodies == [b"body", b"body"]
+
+
+def test_pipelined_requests_are_answered_in_order_at_once_or_not(quick: AtOnce, quick_port: int) -> None:
+    slow = QUICK.replace(b"/quick", b"/other")
+    with connected(quick_port) as connection:
+        connection.sendall(QUICK + slow + QUICK + slow + slow + QUICK)
+        answers = b""
+        while answers.count(b"HTTP/1.1") < 6 or not answers.endswith((b"{}", b"well")):
+            answers += connection.recv(65_536)
+    statuses = [part[1:4] for part in answers.split(b"HTTP/1.1")[1:]]
+    assert statuses == [b"201", b"200", b"200", b"200", b"200", b"200"], "behind one that waits, all wait their turn"
+
+
+def test_a_body_in_pieces_goes_the_long_way(quick: AtOnce, quick_port: int) -> None:
+    with connected(quick_port) as connection:
+        connection.sendall(QUICK[:-2])
+        assert answered(connection) == b"HTTP/1.1 200"
+    assert not quick.bodies
+
+
+def test_who_wants_to_be_told_to_continue_is_told_so(quick: AtOnce, quick_port: int) -> None:
+    with connected(quick_port) as connection:
+        connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue"))
+        assert answered(connection) in {b"HTTP/1.1 100", b"HTTP/1.1 200"}
+    assert not quick.bodies
+
+
+@pytest.mark.parametrize(
+    "last",
+    [QUICK.replace(b"Host: x", b"Connection: close"), QUICK.replace(b"HTTP/1.1", b"HTTP/1.0")],
+    ids=["1.1", "1.0"],
+)
+def test_the_last_request_of_a_connection_ends_it(quick_port: int, last: bytes) -> None:
+    with connected(quick_port) as connection:
+        connection.sendall(last)
+        assert b"\r\nconnection: close\r\n" in connection.recv(65_536)
+        assert connection.recv(1) == b""
+
+
+def test_a_head_that_is_too_large_is_never_answered_at_once(quick: AtOnce, quick_port: int) -> None:
+    with connected(quick_port) as connection:
+        connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nX: " + b"x" * HEAD_MAX_BYTES))
+        assert answered(connection) == b"HTTP/1.1 431"
+    assert not quick.bodies
+
+
+def test_a_connection_that_is_answered_at_once_outlives_every_look(
+    quick_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 0.1)
+    with connected(quick_port) as connection:
+        for _ in range(10):
+            connection.sendall(QUICK)
+            assert answered(connection) == b"HTTP/1.1 201"
+            time.sleep(0.03)
+        assert connection.recv(1) == b"", "and is closed when it is idle"

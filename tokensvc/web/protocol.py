@@ -1,0 +1,177 @@
+"""httptools' protocol as uvicorn has it, with limits on what a client sends, and a short way for what needs no waiting.
+
+Rules of the file
+- A request's head may have 16 KiB, and 2 MiB may follow it; httptools itself would take any amount, and gather a
+  trailer without an end.
+- Who is slow is not waited for: a connection that is found at the same unfinished request after 75 seconds is closed,
+  and so is one that was idle all that time.
+- A request that came in whole is offered to the application's `at_once` first, where it has one. What that answers goes
+  out in the same turn of the loop, with no task, no message and no coroutine in between: the hot path takes this way.
+  Everything else, and whatever comes in pieces, is an ASGI request as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from functools import lru_cache
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from tokensvc.web.exchange import AtOnce
+from tokensvc.web.failures import Answer, Headers, plain_refusal
+
+HEAD_MAX_BYTES = 16 * 1024
+REST_MAX_BYTES = 2 * 1024 * 1024
+"""More than any route's body; what no route reads (chunk extensions, trailers) counts too."""
+KEEP_ALIVE_SECONDS = 75
+_HEAD = (
+    b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\nx-request-id: %s\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n"
+)
+_CLOSE = b"connection: close\r\n"
+_HEAD_TOO_LARGE = plain_refusal(
+    431, "headers_too_large", f"The request line and headers together may have at most {HEAD_MAX_BYTES} bytes."
+)
+_TOO_LARGE = plain_refusal(413, "request_too_large", f"A request may have at most {REST_MAX_BYTES} bytes.")
+_NOT_HTTP = plain_refusal(400, "unreadable_request", "The request is not valid HTTP/1.1.")
+_STATUS_LINES = {400: b"400 Bad Request", 413: b"413 Content Too Large", 431: b"431 Request Header Fields Too Large"}
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    _bytes = 0
+    """What arrived since the last head, or the last request, was whole."""
+    _in_body = False
+    _held = False
+    """The head is whole and the body may be in a moment; uvicorn was not told of the request yet."""
+    _body = b""
+    """The body of a request that is held."""
+    _requests = 0
+    """How many came in whole."""
+    _refused = False
+    _watch: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._at_once: AtOnce | None = getattr(self.app, "at_once", None)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        super().connection_made(transport)
+        self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look, -1)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        super().data_received(data)
+        if self._held:
+            self._release()
+        if self._bytes > HEAD_MAX_BYTES and not self._in_body:
+            self._refuse(_HEAD_TOO_LARGE)
+        elif self._bytes > REST_MAX_BYTES:
+            self._refuse(_TOO_LARGE)
+
+    def on_headers_complete(self) -> None:
+        arrived, self._bytes, self._in_body = self._bytes, 0, True
+        if arrived > HEAD_MAX_BYTES and self._head_bytes() > HEAD_MAX_BYTES:
+            self._refuse(_HEAD_TOO_LARGE)
+        elif arrived <= HEAD_MAX_BYTES and self._may_be_answered_at_once():
+            self._held, self._body = True, b""
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._held:
+            self._body += body
+        elif not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._requests += 1
+        self._bytes, self._in_body = 0, False
+        if self._held:
+            self._answer()
+        elif not self._refused:
+            super().on_message_complete()
+            self.cycle.more_body = False  # uvicorn leaves it set when the answer was there first
+
+    def _may_be_answered_at_once(self) -> bool:
+        """Whether nothing stands before this request, and nothing is asked for but an answer."""
+        return (
+            self._at_once is not None
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.expect_100_continue
+            and not self.parser.should_upgrade()
+            and not self.flow.write_paused
+        )
+
+    def _release(self) -> None:
+        """Let a request that was held go the long way."""
+        self._held = False
+        super().on_headers_complete()
+        super().on_body(self._body)
+
+    def _answer(self) -> None:
+        """Answer a whole request at once, or let it go the long way."""
+        scope, parser = self.scope, self.parser
+        scope["path"], scope["method"] = self.url.decode("ascii"), parser.get_method().decode("ascii")
+        reply = None
+        if self._at_once is not None and not self.transport.is_closing():
+            reply = self._at_once(cast("dict[str, Any]", scope), self._body)
+        if reply is None:
+            self._release()
+            super().on_message_complete()
+            return
+        self._held = False
+        answer, request_id = reply
+        stays = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        lines = _lines(answer.headers), _lines(tuple(self.server_state.default_headers)), b"" if stays else _CLOSE
+        self.transport.write(
+            b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+            % (STATUS_LINE[answer.status], *lines, len(answer.body), request_id.encode(), answer.body)
+        )
+        self.server_state.total_requests += 1
+        if not stays:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does, but without a timer of its own for each request: `_look` sees who is idle."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+
+    def _look(self, requests: int) -> None:
+        """Close the connection when no request came in whole since the last time, and none is being answered."""
+        answering = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if requests == self._requests and not answering:
+            self.transport.close()
+        else:
+            self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look, self._requests)
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words are not ours
+        self._refuse(_NOT_HTTP)
+
+    def _refuse(self, answer: Answer) -> None:
+        self._refused = True
+        if not self.transport.is_closing():
+            request_id = secrets.token_hex(8).encode()
+            head = _HEAD % (_STATUS_LINES[answer.status], request_id, len(answer.body))
+            self.transport.write(head + answer.body)
+            self.transport.close()
+
+
+@lru_cache(maxsize=64)
+def _lines(headers: Headers) -> bytes:
+    """Headers as they are sent. There are few, again and again: each route's own, and the date of a second."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
