@@ -3,6 +3,8 @@
 Rules of the file
 - A crash is no `Exception`: nothing on the way may catch it, as nothing catches SIGKILL.
 - It happens before the question's effect, or after it and before its answer is heard.
+- A process leaves nothing behind but effects: a crash after one question is the crash before the next, and a crash at a
+  question without an effect is the one at the next with one. So questions that only read may be left off the wire.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ class Tripwire:
         self._at = at
         self._after = after
 
-    def around(self, target: Any) -> Any:
-        """The same object with every call of a method on the wire."""
-        return _Watched(self, target)
+    def around(self, target: Any, *, reads: frozenset[str] = frozenset()) -> Any:
+        """The same object with every call of a method on the wire, but for those that only read."""
+        return _Watched(self, target, reads)
 
     def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function with every call on the wire."""
@@ -43,9 +45,12 @@ class Tripwire:
 
 
 class _Watched:
-    def __init__(self, wire: Tripwire, target: Any) -> None:
+    def __init__(self, wire: Tripwire, target: Any, reads: frozenset[str]) -> None:
         self._wire = wire
         self._target = target
+        self._reads = reads
 
     def __getattr__(self, name: str) -> Any:
+        if name in self._reads:
+            return getattr(self._target, name)
         return self._wire.watched(getattr(self._target, name))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.clocks import ManualClock
 from tests.crashing import Tripwire
 from tests.simulator import IvsSimulator
 from tests.stores import store_in_memory
-from tokensvc import rotate
 from tokensvc.adapters.keyfiles import KeyFiles
-from tokensvc.core.keypair import public_der
-from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
-from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
-from tokensvc.ports.keys import KeyInPlace, KeyRecord
+from tokensvc.core.keypair import PrivateKey, generate, public_der
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState
+from tokensvc.core.rotation import Policy
+from tokensvc.rotate import wishes
+from tokensvc.rotate.performer import Outlook, advance
+from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.rotate.world import World
 
-PACE = rotate.Pace(lead_seconds=30, reach_seconds=910)
+POLICY = Policy(lead_seconds=30, reach_seconds=910, standby=False)
+READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids"})
 EAST, WEST = "us-east-1", "us-west-2"
 PASSWORD = b"a vault's password"
 
@@ -24,37 +28,54 @@ PASSWORD = b"a vault's password"
 class Stage:
     """What outlives a process: the store, the vault and IVS. `world` is what one process works with."""
 
-    def __init__(self, migrated: Path, vault: Path) -> None:
+    def __init__(self, migrated: Path, vault: Path, policy: Policy = POLICY) -> None:
         self.store = store_in_memory(migrated)
+        self.policy = policy
+        self.store.deployment.set_rotation(
+            lead_seconds=policy.lead_seconds, max_age_seconds=policy.max_age_seconds, standby=policy.standby
+        )
         self.vault = KeyFiles(vault, PASSWORD)
         self.ivs = IvsSimulator()
         self.clock = ManualClock()
         self.slept: list[float] = []
         self.reports: list[str] = []
+        self.leads = True
         self._numbers = itertools.count(1)
+        self._keys = _keys()
 
-    def world(self, wire: Tripwire | None = None) -> rotate.World:
+    def world(self, wire: Tripwire | None = None) -> World:
         wire = wire or Tripwire()
-        return rotate.World(
-            wire.around(self.store.keys),
-            wire.around(self.store.deployment),
-            wire.around(self.vault),
+        return World(
+            wire.around(self.store.keys, reads=READS),
+            wire.around(self.store.deployment, reads=READS),
+            wire.around(self.store.journal, reads=READS),
+            wire.around(self.store.rotations, reads=READS),
+            wire.around(self.vault, reads=READS),
             wire.around(self.ivs),
             self.clock,
             wire.watched(self._sleep),
             lambda: f"k{next(self._numbers)}",
+            lambda: next(self._keys),
+            lambda: self.policy.reach_seconds,
+            lambda: self.leads,
             self.reports.append,
         )
 
-    def generate(self, *regions: str) -> KeyRecord:
-        return rotate.generate(self.world(), regions or (EAST,), PACE)
+    def advance(self, *regions: str) -> list[Outlook]:
+        return advance(self.world(), regions or (EAST,))
 
-    def rotate(self, *regions: str) -> KeyRecord:
-        return rotate.rotate(self.world(), regions or (EAST,), PACE)
+    def generate(self, *regions: str) -> KeyRecord:
+        return wishes.generate(self.world(), regions or (EAST,))
+
+    def rotate(self, *regions: str) -> str:
+        """Rotate, and the key that signs in the first region since."""
+        regions = regions or (EAST,)
+        wish = wishes.rotate(self.world(), regions, "a test")
+        return str(wishes.fulfilled(self.store.keys.list(), wish)[regions[0]])
 
     def drain(self) -> None:
         """Let so much time pass that every retiring key has drained."""
-        self.clock.advance(PACE.reach_seconds + 86_400)
+        self.clock.advance(self.policy.reach_seconds + 86_400)
 
     def places(self, region: str, *states: KeyState) -> list[tuple[KeyRecord, KeyInPlace]]:
         """Our keys in a region in one of these states."""
@@ -74,8 +95,8 @@ class Stage:
         """What must hold at any moment, also between a crash and the next run."""
         deployment_id = self.store.deployment.read().id
         kept = self.vault.key_ids()
-        for pair in self.ivs.tagged(rotate.DEPLOYMENT_TAG, deployment_id):
-            assert pair["tags"][rotate.KEY_TAG] in kept, "IVS holds a key whose private half is lost"
+        for pair in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id):
+            assert pair["tags"][KEY_TAG] in kept, "IVS holds a key whose private half is lost"
         for region in (EAST, WEST):
             active = self.places(region, KeyState.ACTIVE)
             assert len(active) <= 1, "two keys sign"
@@ -86,17 +107,18 @@ class Stage:
                 assert public_der(self.vault.open(record.id).public_key()) == record.public_der
             for _, there in active:
                 assert there.activated_at is not None
-                assert (there.activated_at - there.imported_at).total_seconds() >= PACE.lead_seconds, "used too early"
+                assert (there.activated_at - there.imported_at).total_seconds() >= self.policy.lead_seconds, (
+                    "used too early"
+                )
 
     def check_settled(self, *regions: str) -> None:
         """What must hold once a run went through: one key signs, and nothing is left over anywhere."""
         self.check_always()
         for region in regions:
             assert len(self.places(region, KeyState.ACTIVE)) == 1
-            assert not self.places(region, KeyState.PREPARED)
-        held = {t.arn: r.id for region in (EAST, WEST) for r, t in self.places(region, *HELD_BY_IVS)}
+        held = {t.arn: r.id for r in self.store.keys.list() for t in r.places if t.is_held}
         deployment_id = self.store.deployment.read().id
-        ours = {p["arn"]: p["tags"][rotate.KEY_TAG] for p in self.ivs.tagged(rotate.DEPLOYMENT_TAG, deployment_id)}
+        ours = {p["arn"]: p["tags"][KEY_TAG] for p in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id)}
         assert held == ours, "the store and IVS agree: no orphan, none missing"
         assert self.vault.key_ids() == set(held.values()), "the vault holds what may sign, and nothing that is over"
         assert all(r.places for r in self.store.keys.list()), "no record of a key that never was"
@@ -108,10 +130,21 @@ class Stage:
             for record, there in self.places(region, KeyState.RETIRING)
             if there.retiring_at is not None
             and (self.clock.at() - there.retiring_at).total_seconds()
-            < PACE.reach_seconds + there.longest_ttl_seconds + CLOCK_SKEW_SECONDS
+            < self.policy.drain_seconds(there.longest_ttl_seconds)
         ]
         return self.places(region, KeyState.ACTIVE) + draining
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.clock.advance(seconds)
+
+
+def _keys() -> Iterator[PrivateKey]:
+    """Fresh keys, each made once for all stages: making one takes longer than everything else here."""
+    for number in itertools.count():
+        if number == len(_MADE):
+            _MADE.append(generate())
+        yield _MADE[number]
+
+
+_MADE: list[PrivateKey] = []

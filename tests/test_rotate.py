@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulator import Lost
-from tests.stage import EAST, PACE, WEST, Stage
-from tokensvc import rotate
+from tests.simulator import Lost, outage
+from tests.stage import EAST, POLICY, WEST, Stage
 from tokensvc.core import keypair
-from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
-from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
-from tokensvc.errors import ForeignDeployment, NoFreeSlot, PrivateKeyMissing, Unavailable
+from tokensvc.core.lifecycle import MAY_SIGN, KeyState
+from tokensvc.errors import ForeignDeployment, NoFreeSlot, Unavailable
+from tokensvc.rotate import wishes
+from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, SETTLED_SECONDS
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(stage: Stage) -
     [pair] = stage.ivs.pairs.values()
     private_key = stage.vault.open(record.id)
     assert pair["material"] == keypair.public_pem(private_key.public_key())
-    assert pair["tags"] == {rotate.DEPLOYMENT_TAG: stage.store.deployment.read().id, rotate.KEY_TAG: record.id}
+    assert pair["tags"] == {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: record.id}
     assert pair["fingerprint"] == record.fingerprint
     assert record.places[0].arn == pair["arn"]
     assert stage.active() == record.id
@@ -38,8 +38,8 @@ def test_a_key_is_held_for_the_lead_before_it_signs(stage: Stage) -> None:
     record = stage.generate()
     there = record.places[0]
     assert there.activated_at is not None
-    assert there.activated_at - there.imported_at == timedelta(seconds=PACE.lead_seconds)
-    assert stage.slept == [PACE.lead_seconds]
+    assert there.activated_at - there.imported_at == timedelta(seconds=POLICY.lead_seconds)
+    assert stage.slept == [POLICY.lead_seconds]
 
 
 def test_the_longest_life_is_recorded_before_the_key_signs(stage: Stage) -> None:
@@ -55,7 +55,7 @@ def test_a_key_works_in_every_region_at_once(stage: Stage) -> None:
 
 
 def test_rotation_puts_the_next_key_to_work_and_lets_the_former_drain(stage: Stage) -> None:
-    former, latter = stage.generate().id, stage.rotate().id
+    former, latter = stage.generate().id, stage.rotate()
     assert former != latter
     assert stage.active() == latter
     [(retiring, _)] = stage.places(EAST, KeyState.RETIRING)
@@ -68,12 +68,12 @@ def test_a_key_is_deleted_only_when_its_last_token_has_ended(stage: Stage) -> No
     former = stage.generate().id
     stage.rotate()
     [(_, there)] = stage.places(EAST, KeyState.RETIRING)
-    stage.clock.advance(PACE.reach_seconds + there.longest_ttl_seconds + CLOCK_SKEW_SECONDS - 1)
-    rotate.delete_drained(stage.world(), EAST, PACE)
+    stage.clock.advance(POLICY.drain_seconds(there.longest_ttl_seconds) - 1)
+    stage.advance(EAST)
     assert len(stage.ivs.pairs) == 2
     assert former in stage.vault.key_ids()
     stage.clock.advance(1)
-    rotate.delete_drained(stage.world(), EAST, PACE)
+    stage.advance(EAST)
     assert there.arn not in stage.ivs.pairs
     assert former not in stage.vault.key_ids()
     stage.check_settled(EAST)
@@ -83,8 +83,8 @@ def test_a_looser_ceiling_prolongs_the_drain_of_a_key_that_still_may_sign(stage:
     stage.generate()
     stage.rotate()
     stage.store.deployment.set_max_ttl_seconds(86_400)
-    stage.clock.advance(PACE.reach_seconds + 3600 + CLOCK_SKEW_SECONDS)
-    rotate.delete_drained(stage.world(), EAST, PACE)
+    stage.clock.advance(POLICY.drain_seconds(3600))
+    stage.advance(EAST)
     assert len(stage.ivs.pairs) == 2
 
 
@@ -92,9 +92,11 @@ def test_the_private_half_stays_until_the_key_is_gone_everywhere(stage: Stage) -
     former = stage.generate(EAST, WEST).id
     stage.rotate(EAST, WEST)
     stage.drain()
-    rotate.delete_drained(stage.world(), EAST, PACE)
+    stage.ivs.refuse[WEST] = outage()
+    stage.advance(EAST, WEST)
     assert former in stage.vault.key_ids()
-    rotate.delete_drained(stage.world(), WEST, PACE)
+    del stage.ivs.refuse[WEST]
+    stage.advance(EAST, WEST)
     assert former not in stage.vault.key_ids()
     stage.check_settled(EAST, WEST)
 
@@ -123,21 +125,21 @@ def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(stage: S
     assert foreign[0] in stage.ivs.pairs
 
 
-def test_a_full_region_gets_nothing_imported_and_the_made_key_waits(stage: Stage) -> None:
+def test_in_a_full_region_nothing_is_made_or_imported(stage: Stage) -> None:
     foreign = stage.ivs.add_foreign(EAST, 3)
     for _ in range(2):
         with pytest.raises(NoFreeSlot):
             stage.generate()
     assert not stage.ivs.asked("ImportPlaybackKeyPair")
-    assert len(stage.store.keys.list()) == 1, "the second run went on with the first one's key"
+    assert not stage.store.keys.list(), "a key that could go nowhere is not made"
     del stage.ivs.pairs[foreign[0]]
-    assert stage.generate().id == stage.store.keys.list()[0].id
+    stage.generate()
     stage.check_settled(EAST)
 
 
 def test_what_others_imported_is_counted_and_never_touched(stage: Stage) -> None:
     """Pairs without our tag, and pairs of another deployment, whatever key id they name."""
-    other = {rotate.DEPLOYMENT_TAG: "another deployment", rotate.KEY_TAG: "k1"}
+    other = {DEPLOYMENT_TAG: "another deployment", KEY_TAG: "k1"}
     foreign = stage.ivs.add_foreign(EAST, 1, other)
     stage.generate()
     for _ in range(3):
@@ -154,7 +156,7 @@ def test_a_lost_import_is_found_again_and_not_repeated(stage: Stage, lost: Lost)
         stage.generate()
     stage.check_always()
     record = stage.generate()
-    assert [pair["tags"][rotate.KEY_TAG] for pair in stage.ivs.pairs.values()] == [record.id]
+    assert [pair["tags"][KEY_TAG] for pair in stage.ivs.pairs.values()] == [record.id]
     assert len(stage.ivs.asked("ImportPlaybackKeyPair")) == (2 if lost == "before" else 1)
     stage.check_settled(EAST)
 
@@ -166,7 +168,7 @@ def test_a_lost_deletion_is_made_good_by_the_next_run(stage: Stage, lost: Lost) 
     stage.drain()
     stage.ivs.lose["DeletePlaybackKeyPair"] = lost
     stage.rotate()
-    assert any("passed over" in line for line in stage.reports)
+    assert any("is left as it is for now" in line for line in stage.reports)
     stage.drain()
     stage.rotate()
     stage.check_settled(EAST)
@@ -177,7 +179,6 @@ def test_a_region_that_fails_delays_only_itself(stage: Stage) -> None:
     with pytest.raises(NoFreeSlot, match=EAST):
         stage.generate(EAST, WEST)
     assert stage.active(WEST)
-    assert any(line.startswith(f"{EAST} is passed over") for line in stage.reports)
 
 
 def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
@@ -185,12 +186,12 @@ def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
     stage.generate()
     stage.rotate()
     stage.drain()
-    held = stage.places(EAST, *HELD_BY_IVS)
+    held = stage.places(EAST, *MAY_SIGN)
     stage.ivs.pairs, kept = {}, stage.ivs.pairs
-    rotate.delete_drained(stage.world(), EAST, PACE)
-    assert stage.places(EAST, *HELD_BY_IVS) == held
+    stage.advance(EAST)
+    assert stage.places(EAST, *MAY_SIGN) == held
     stage.ivs.pairs = kept
-    rotate.delete_drained(stage.world(), EAST, PACE)
+    stage.advance(EAST)
     stage.check_settled(EAST)
 
 
@@ -204,24 +205,28 @@ def test_another_account_is_refused_and_what_was_imported_there_is_removed(stage
     stage.check_settled(EAST)
 
 
-def test_a_prepared_key_whose_private_half_is_missing_is_not_put_to_work(stage: Stage) -> None:
-    """As when the first run was on another machine: activating it would end all signing."""
+def test_a_prepared_key_whose_private_half_is_lost_is_never_put_to_work(stage: Stage) -> None:
+    """As when it was made on another machine: activating it would end all signing."""
     former = stage.generate().id
-    stage.ivs.lose["ListPlaybackKeyPairs"] = "before"
-    with pytest.raises(Unavailable):
-        stage.rotate()
-    record = stage.store.keys.list()[-1]
-    there = rotate._held_in(stage.world(), record, EAST)
-    stage.vault.remove(record.id)
-    with pytest.raises(PrivateKeyMissing):
-        stage.generate()
-    assert stage.active() == former
-    assert stage.places(there.region, KeyState.PREPARED)
+    ready = stage.generate()
+    stage.vault.remove(ready.id)
+    latter = stage.rotate()
+    assert latter not in {former, ready.id}
+    assert not stage.places(EAST, KeyState.PREPARED)
+
+
+def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(stage: Stage) -> None:
+    former = stage.generate().id
+    stage.vault.remove(former)
+    stage.advance()
+    stage.clock.advance(POLICY.lead_seconds)
+    stage.advance()
+    assert stage.active() != former
 
 
 def test_a_record_whose_private_half_never_was_is_forgotten(stage: Stage) -> None:
     stage.store.keys.add("lost", "fp", b"public half", stage.clock.at())
-    stage.clock.advance(rotate.UNKEPT_SECONDS)
+    stage.clock.advance(SETTLED_SECONDS + 1)
     stage.generate()
     assert "lost" not in {record.id for record in stage.store.keys.list()}
     stage.check_settled(EAST)
@@ -233,12 +238,19 @@ def test_a_record_that_another_run_is_about_to_keep_is_left_alone(stage: Stage) 
     assert "fresh" in {record.id for record in stage.store.keys.list()}
 
 
-def test_a_fingerprint_that_differs_is_reported_and_nothing_more(stage: Stage) -> None:
+def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_operator_alone(stage: Stage) -> None:
     stage.ivs.fingerprint_of = lambda _key: "00:11"
-    record = stage.generate()
+    [outlook] = stage.advance()
+    [(record, there)] = stage.places(EAST, KeyState.PREPARED)
+    assert there.fingerprint_differs
     [told] = [line for line in stage.reports if "fingerprint 00:11" in line]
     assert record.fingerprint in told
-    stage.check_settled(EAST)
+    assert any(record.id in finding for finding in outlook.trouble)
+    stage.clock.advance(POLICY.lead_seconds)
+    stage.advance()
+    assert not stage.places(EAST, KeyState.ACTIVE)
+    wishes.activate(stage.world(), record.id, [EAST])
+    assert stage.active() == record.id
 
 
 def test_no_step_tells_a_private_key(stage: Stage) -> None:
@@ -250,7 +262,6 @@ def test_no_step_tells_a_private_key(stage: Stage) -> None:
     assert "PRIVATE" not in said
 
 
-@pytest.mark.xfail(reason="a run looks for its unrecorded imports only in the regions that it is told", strict=True)
 def test_an_import_that_was_not_recorded_is_found_although_the_next_run_names_another_region(stage: Stage) -> None:
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
     with pytest.raises(Unavailable):

@@ -69,11 +69,24 @@ class Settings(BaseModel):
         le=31_536_000,
         description="The ceiling for every token's life; kept in the store (first 3600), set by `tokensvc db upgrade`",
     )
-    key_lead_seconds: float = Field(
-        30.0,
+    key_lead_seconds: float | None = Field(
+        None,
         ge=0,
         le=86_400,
-        description="How long IVS holds a new key before it signs; its propagation delay is not documented",
+        description="How long IVS holds a new key before it signs; its propagation delay is not documented. Kept in "
+        "the store (first 30), set by `tokensvc db upgrade`",
+    )
+    key_max_age_days: float | None = Field(
+        None,
+        ge=0,
+        le=3650,
+        description="After so long the next key takes over by itself; 0: only when asked. Kept in the store (first 0), "
+        "set by `tokensvc db upgrade`",
+    )
+    key_standby: bool | None = Field(
+        None,
+        description="Whether a prepared key stands ready in IVS wherever a slot is free. Kept in the store (first "
+        "true), set by `tokensvc db upgrade`",
     )
     snapshot_lease_seconds: float = Field(
         900.0, ge=2, le=86_400, description="How long a worker goes on signing without having reached its store"

@@ -8,20 +8,23 @@ Rules of the file
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tokensvc import rotate
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
 from tokensvc.adapters.clock import StoreClock, SystemClock
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
-from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, Snapshot
+from tokensvc.core import keypair
+from tokensvc.core.rotation import Policy, check_policy, reach_seconds
+from tokensvc.core.snapshot import Snapshot
 from tokensvc.core.wrapping import Wrapping
 from tokensvc.errors import FieldError, SettingsError, WrongPassphrase
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
@@ -31,10 +34,17 @@ from tokensvc.loops.refresh import Refresh
 from tokensvc.loops.runner import Loop
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
+from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
+from tokensvc.ports.vault import Vault
+from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, require
 
 METRICS_EVERY_SECONDS = 0.25
+ROTATION_LEASE = "rotation"
+ROTATION_LEASE_SECONDS = 30.0
+"""Longer than any single step takes: a call to IVS ends after 7 seconds, one to the store after its timeout."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,27 @@ def regions_of(settings: Settings) -> tuple[str, ...]:
     return regions
 
 
-def pace_of(settings: Settings) -> rotate.Pace:
-    """How long things must take to be safe. R is derived here and nowhere else."""
-    reach = settings.snapshot_lease_seconds + settings.store_timeout_seconds + CLOCK_SKEW_SECONDS
-    return rotate.Pace(settings.key_lead_seconds, reach)
+def reach_of(settings: Settings, store: Store) -> float:
+    """R: from our own lease, or a longer one that any worker of the last day goes by."""
+    leases = [worker.heartbeat.lease_seconds for worker in store.workers.list()]
+    return reach_seconds(max([settings.snapshot_lease_seconds, *leases]), settings.store_timeout_seconds)
+
+
+def keep_policy(settings: Settings, store: Store) -> Deployment:
+    """Write what the settings say of the whole deployment into the store; what they leave out stays as it is.
+
+    Raises PolicyCannotHold, and then nothing was changed.
+    """
+    now_set = store.deployment.read()
+    ceiling = now_set.max_ttl_seconds if settings.max_ttl_seconds is None else settings.max_ttl_seconds
+    lead = now_set.key_lead_seconds if settings.key_lead_seconds is None else settings.key_lead_seconds
+    standby = now_set.key_standby if settings.key_standby is None else settings.key_standby
+    max_age = now_set.key_max_age_seconds
+    if settings.key_max_age_days is not None:
+        max_age = settings.key_max_age_days * 86_400 or None
+    check_policy(Policy(lead, reach_of(settings, store), max_age, standby), ceiling)
+    store.deployment.set_max_ttl_seconds(ceiling)
+    return store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)
 
 
 def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapping]:
@@ -115,19 +142,43 @@ def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsCo
         raise
 
 
-def key_world(settings: Settings, report: Callable[[str], None]) -> rotate.World:
-    """What the lifecycle of keys is performed with."""
+def key_world(settings: Settings, report: Callable[[str], None]) -> World:
+    """What the lifecycle of keys is performed with, by a command."""
     control_plane, store, wrapping = open_bound(settings)
-    return rotate.World(
+    clock = StoreClock(store.versions.read().now)
+    return world_of(settings, store, vault_of(settings, wrapping), control_plane, clock, new_worker_id(), report)
+
+
+def world_of(
+    settings: Settings,
+    store: Store,
+    vault: Vault,
+    control_plane: ControlPlane,
+    clock: Clock,
+    performer: str,
+    report: Callable[[str], None],
+) -> World:
+    """What the lifecycle of keys is performed with, by whoever `performer` names."""
+    return World(
         store.keys,
         store.deployment,
-        vault_of(settings, wrapping),
+        store.journal,
+        store.rotations,
+        vault,
         control_plane,
-        StoreClock(store.versions.read().now),
+        clock,
         time.sleep,
         new_key_id,
+        keypair.generate,
+        lambda: reach_of(settings, store),
+        lambda: store.leases.acquire(ROTATION_LEASE, performer, ROTATION_LEASE_SECONDS),
         report,
     )
+
+
+def new_worker_id() -> str:
+    """Names this process among all that work on one store."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def new_key_id() -> str:

@@ -8,7 +8,7 @@ import typer
 
 from tokensvc.cli.screen import AsJson, result
 from tokensvc.settings import read_settings, require
-from tokensvc.wiring import store_of
+from tokensvc.wiring import keep_policy, store_of
 
 app = typer.Typer(help="The store.", no_args_is_help=True)
 
@@ -20,7 +20,7 @@ def _db() -> None:
 
 @app.command()
 def upgrade(as_json: AsJson = False) -> None:
-    """Make the store, or bring its schema up to date. Also writes TOKENSVC_MAX_TTL_SECONDS, when set, into it."""
+    """Make the store, or bring its schema up to date. Settings of the whole deployment, where set, go into it."""
     from tokensvc.adapters.sql import migrate
 
     settings = read_settings(os.environ)
@@ -29,9 +29,7 @@ def upgrade(as_json: AsJson = False) -> None:
     before, after = migrate.upgrade(settings.database_url.get_secret_value())
     store = store_of(settings)
     try:
-        deployment = store.deployment.read()
-        if settings.max_ttl_seconds is not None and settings.max_ttl_seconds != deployment.max_ttl_seconds:
-            deployment = store.deployment.set_max_ttl_seconds(settings.max_ttl_seconds)
+        deployment = keep_policy(settings, store)
     finally:
         store.close()
     data = {"before": before, "after": after, "deployment": deployment.id, "maxTtlSeconds": deployment.max_ttl_seconds}

@@ -85,6 +85,9 @@ def _demo(port: int, *, rates: bool) -> None:
     _take_over(environ)
     settings = read_settings(_settings_in(environ))
     migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
+    store = wiring.store_of(settings)
+    wiring.keep_policy(settings, store)
+    store.close()
     with local_ivs(
         FOLDER / "local-ivs.db",
         DEFAULT_CREDENTIALS,

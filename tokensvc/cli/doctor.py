@@ -13,8 +13,9 @@ from tokensvc import wiring
 from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.screen import AsJson, result
 from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import SettingsError, TokensvcError
-from tokensvc.rotate import DEPLOYMENT_TAG, KEY_PAIRS_MAX
+from tokensvc.rotate.survey import DEPLOYMENT_TAG
 from tokensvc.settings import Settings, read_settings
 
 _T = TypeVar("_T")

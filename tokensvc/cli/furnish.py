@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from tokensvc import rotate, wiring
+from tokensvc import wiring
 from tokensvc.adapters.aws import AwsControlPlane
 from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.policy import ALL_CHANNELS, CallerPolicy
 from tokensvc.errors import CallerNotFound, PrivateKeyMissing, ResourceMissing
+from tokensvc.rotate.wishes import settle
+from tokensvc.rotate.world import World
 from tokensvc.settings import read_settings
 
 CHANNEL_NAME = "demo"
@@ -38,7 +40,7 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
     channel = _channel(region)
     world = wiring.key_world(settings, report)
     if not _has_key(world, parse_arn(channel["arn"], "channel").place):
-        rotate.rotate(world, [region], wiring.pace_of(settings))
+        settle(world, [region], lambda _region: _has_key(world, parse_arn(channel["arn"], "channel").place))
     store = wiring.store_of(settings)
     try:
         api_key, secret = wiring.new_api_key()
@@ -52,7 +54,7 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
     return Furniture(channel["arn"], channel["playbackUrl"], api_key)
 
 
-def _has_key(world: rotate.World, place: Place) -> bool:
+def _has_key(world: World, place: Place) -> bool:
     """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
     places = ((r.id, t) for r in world.keys.list() for t in r.places)
     active = next(((key_id, t.arn) for key_id, t in places if t.place == place and t.state is KeyState.ACTIVE), None)

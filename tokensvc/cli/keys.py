@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc import rotate as lifecycle
 from tokensvc.cli.screen import AsJson, instant, progress, result, table
 from tokensvc.core import keypair
-from tokensvc.ports.keys import KeyInPlace, KeyRecord
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, find
+from tokensvc.rotate import wishes
 from tokensvc.settings import read_settings
-from tokensvc.wiring import key_world, pace_of, regions_of, store_of
+from tokensvc.wiring import key_world, regions_of, store_of
 
 app = typer.Typer(help="The signing key pairs.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ app = typer.Typer(help="The signing key pairs.", no_args_is_help=True)
 def generate(as_json: AsJson = False) -> None:
     """Make a P-384 key pair, keep the private half encrypted, import the public half into IVS and sign with it."""
     settings = read_settings(os.environ)
-    record = lifecycle.generate(key_world(settings, progress), regions_of(settings), pace_of(settings))
+    record = wishes.generate(key_world(settings, progress), regions_of(settings))
     result(_shown(record), as_json, f"Key {record.id} signs; fingerprint {record.fingerprint}.")
 
 
@@ -30,8 +30,11 @@ def generate(as_json: AsJson = False) -> None:
 def rotate(as_json: AsJson = False) -> None:
     """Put a new key to work; IVS keeps admitting the tokens of the one before it until they have ended."""
     settings = read_settings(os.environ)
-    record = lifecycle.rotate(key_world(settings, progress), regions_of(settings), pace_of(settings))
-    result(_shown(record), as_json, f"Key {record.id} signs now; fingerprint {record.fingerprint}.")
+    world = key_world(settings, progress)
+    wish = wishes.rotate(world, regions_of(settings), "the command line")
+    signing = wishes.fulfilled(world.keys.list(), wish)
+    words = "\n".join(f"Key {key_id} signs now in {region}." for region, key_id in signing.items())
+    result({"id": wish.id, "regions": signing}, as_json, words)
 
 
 @app.command("list")
@@ -56,7 +59,7 @@ def public(key_id: Annotated[str, typer.Argument(help="The key, as `tokensvc key
     """Print a key's public half as PEM."""
     store = store_of(read_settings(os.environ))
     try:
-        record = store.keys.get(key_id)
+        record = find(store.keys.list(), key_id)
     finally:
         store.close()
     typer.echo(keypair.public_pem(keypair.read_public_der(record.public_der)), nl=False)

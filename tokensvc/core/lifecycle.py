@@ -1,16 +1,24 @@
-"""The life of a key in one place, as a table.
+"""The life of a key pair in one place, as tables: which moves there are, and which step is due.
 
 Rules of the file
 - A key is prepared (IVS holds it, nobody signs with it), active (we sign with it), retiring (IVS still admits its
-  tokens), retired (IVS holds it no more).
-- Publish before use: only a prepared key becomes active. Drain before delete: only a retiring key, or one that never
-  signed, is retired.
-- Every move is in MOVES; whoever stores states checks against it.
+  tokens), retired (IVS holds it no more) or compromised (IVS must not hold it).
+- Publish before use: only a prepared key becomes active, and by itself only after the lead. Drain before delete: a
+  retiring key's pair goes when its last token has ended. A compromised one goes at once.
+- A retiring key signs again only when a compromise leaves no better one: that move is made with the compromise itself.
+- `decide` is pure and looks at one region; whoever stores states checks each move against MOVES.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
+
+from tokensvc.core.arn import Place
+from tokensvc.core.rotation import KEY_PAIRS_MAX, Policy
+from tokensvc.errors import KeyNotFound
 
 
 class KeyState(StrEnum):
@@ -20,14 +28,242 @@ class KeyState(StrEnum):
     ACTIVE = "active"
     RETIRING = "retiring"
     RETIRED = "retired"
+    COMPROMISED = "compromised"
 
 
 MOVES: dict[KeyState, frozenset[KeyState]] = {
-    KeyState.PREPARED: frozenset({KeyState.ACTIVE, KeyState.RETIRED}),
-    KeyState.ACTIVE: frozenset({KeyState.RETIRING}),
-    KeyState.RETIRING: frozenset({KeyState.RETIRED}),
-    KeyState.RETIRED: frozenset(),
+    KeyState.PREPARED: frozenset({KeyState.ACTIVE, KeyState.RETIRED, KeyState.COMPROMISED}),
+    KeyState.ACTIVE: frozenset({KeyState.RETIRING, KeyState.COMPROMISED}),
+    KeyState.RETIRING: frozenset({KeyState.RETIRED, KeyState.COMPROMISED, KeyState.ACTIVE}),
+    KeyState.RETIRED: frozenset({KeyState.COMPROMISED}),
+    KeyState.COMPROMISED: frozenset(),
 }
+"""From each state, the states that may follow. README's diagram is drawn from this table (`diagram`)."""
 
-HELD_BY_IVS = frozenset({KeyState.PREPARED, KeyState.ACTIVE, KeyState.RETIRING})
-"""States in which IVS holds the public half, so that the pair fills one of the place's slots."""
+MAY_SIGN = frozenset({KeyState.PREPARED, KeyState.ACTIVE, KeyState.RETIRING})
+"""States in which IVS admits the key's tokens, and wants to."""
+
+
+class KeyInPlace(NamedTuple):
+    """One of our key pairs in one account and region."""
+
+    key_id: str
+    place: Place
+    state: KeyState
+    arn: str
+    imported_at: datetime
+    activated_at: datetime | None = None
+    retiring_at: datetime | None = None
+    retired_at: datetime | None = None
+    """Since when IVS holds the pair no more, whatever its state was."""
+    compromised_at: datetime | None = None
+    deleting_at: datetime | None = None
+    """Since when it is being deleted: it never signs again."""
+    longest_ttl_seconds: int = 0
+    """The longest life a token signed with it here may have; 0 until it is first active, and only ever raised."""
+    fingerprint_differs: bool = False
+    """IVS shows another fingerprint than ours: an operator may put it to work, we do not by ourselves."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether IVS holds the public half, as far as we know, so that the pair fills a slot."""
+        return self.retired_at is None
+
+
+class KeyRecord(NamedTuple):
+    """One of our key pairs. A record without places was made but is not (yet) known to be in IVS."""
+
+    id: str
+    fingerprint: str
+    public_der: bytes
+    created_at: datetime
+    places: tuple[KeyInPlace, ...]
+    compromised_at: datetime | None = None
+
+
+class StepKind(StrEnum):
+    """What can be done next."""
+
+    MAKE = "make"
+    IMPORT = "import"
+    ACTIVATE = "activate"
+    DELETE = "delete"
+
+
+class Step(NamedTuple):
+    """One idempotent move. `key_id` is None for a key that is still to be made."""
+
+    kind: StepKind
+    key_id: str | None
+    why: str
+
+
+class Wait(NamedTuple):
+    """Nothing can be done before that instant, or, where it is None, before somebody makes room."""
+
+    until: datetime | None
+    why: str
+
+
+class Standing(NamedTuple):
+    """How things stand in one region: all that `decide` looks at."""
+
+    pairs: Sequence[KeyInPlace]
+    """Ours there, whatever they are by now."""
+    spare: Sequence[str] = ()
+    """Keys of ours that may be imported there: made, kept in the vault, never there before; the next one first."""
+    foreign: int = 0
+    """Pairs that others hold there."""
+    to_replace: frozenset[str] = frozenset()
+    """Keys that somebody asked to be replaced there."""
+    missing: frozenset[str] = frozenset()
+    """Keys that should be there and that IVS does not show."""
+    lost: frozenset[str] = frozenset()
+    """Keys whose private half the vault has no more."""
+    put_off: frozenset[str] = frozenset()
+    """Keys whose deletion was tried just now and failed."""
+    wanted: bool = True
+    """Whether we are to hold keys there; where not, what is there only ends."""
+
+
+def decide(standing: Standing, now: datetime, policy: Policy) -> Step | None:
+    """The step that is due, or None."""
+    found = _next(standing, now, policy)
+    return found if isinstance(found, Step) else None
+
+
+def waiting(standing: Standing, now: datetime, policy: Policy) -> Wait | None:
+    """What a rotation that is due waits for; None when a step is due, or nothing is."""
+    found = _next(standing, now, policy)
+    return found if isinstance(found, Wait) else None
+
+
+def is_due(standing: Standing, now: datetime, policy: Policy) -> bool:
+    """Whether another key should sign there: none does, it is too old, gone, only stood in, or somebody asked."""
+    active = active_of(standing.pairs)
+    if active is None or active.activated_at is None or active.key_id in standing.missing | standing.lost:
+        return True
+    if active.retiring_at is not None:  # it was retiring when a compromise called it back
+        return True
+    if active.key_id in standing.to_replace:
+        return True
+    return policy.max_age_seconds is not None and now >= active.activated_at + timedelta(seconds=policy.max_age_seconds)
+
+
+def active_of(pairs: Sequence[KeyInPlace]) -> KeyInPlace | None:
+    """The one that signs."""
+    return next((pair for pair in pairs if pair.state is KeyState.ACTIVE), None)
+
+
+def drained_at(pair: KeyInPlace, policy: Policy) -> datetime:
+    """When the last token that it may have signed there has ended."""
+    began = pair.retiring_at or pair.imported_at
+    return began + timedelta(seconds=policy.drain_seconds(pair.longest_ttl_seconds))
+
+
+def led_at(pair: KeyInPlace, lead_seconds: float) -> datetime:
+    """When IVS has held it for the lead."""
+    return pair.imported_at + timedelta(seconds=lead_seconds)
+
+
+def successor(pairs: Sequence[KeyInPlace], now: datetime, lead_seconds: float) -> KeyInPlace | None:
+    """The best key that IVS already holds there to take over at once: one that stands ready, else the last retired."""
+    usable = [p for p in pairs if p.is_held and p.deleting_at is None and not p.fingerprint_differs]
+    ready = [p for p in usable if p.state is KeyState.PREPARED and led_at(p, lead_seconds) <= now]
+    retiring = [p for p in usable if p.state is KeyState.RETIRING]
+    return min(ready, key=_imported, default=None) or max(retiring, key=_retiring, default=None)
+
+
+def find(records: Sequence[KeyRecord], key_id: str) -> KeyRecord:
+    """One of these records. Raises KeyNotFound."""
+    found = next((record for record in records if record.id == key_id), None)
+    if found is None:
+        raise KeyNotFound(f"there is no key {key_id}")
+    return found
+
+
+def diagram() -> str:
+    """The states and moves as a Mermaid state diagram."""
+    moves = [f"    {state} --> {to}" for state in KeyState for to in KeyState if to in MOVES[state]]
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {KeyState.PREPARED}", *moves])
+
+
+def _next(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
+    ending = _to_delete(standing, now, policy)
+    if ending is not None or not standing.wanted:
+        return ending
+    following = _to_take_over(standing, now, policy) if is_due(standing, now, policy) else None
+    return following or _to_stand_by(standing, policy)
+
+
+def _to_delete(standing: Standing, now: datetime, policy: Policy) -> Step | None:
+    """What must go, worst first."""
+    for reason, applies in _MUST_GO:
+        for pair in standing.pairs:
+            if pair.is_held and pair.key_id not in standing.put_off and applies(pair, standing, now, policy):
+                return Step(StepKind.DELETE, pair.key_id, reason)
+    return None
+
+
+_Applies = Callable[[KeyInPlace, Standing, datetime, Policy], bool]
+_MUST_GO: tuple[tuple[str, _Applies], ...] = (
+    ("it is compromised", lambda pair, *_: pair.state is KeyState.COMPROMISED),
+    ("its deletion was begun", lambda pair, *_: pair.deleting_at is not None),
+    (
+        "its last token has ended",
+        lambda pair, _, now, policy: pair.state is KeyState.RETIRING and drained_at(pair, policy) <= now,
+    ),
+    (
+        "IVS does not hold it any more",
+        lambda pair, standing, *_: pair.key_id in standing.missing and pair.state is not KeyState.ACTIVE,
+    ),
+    (
+        "its private half is lost",
+        lambda pair, standing, *_: pair.key_id in standing.lost and pair.state is KeyState.PREPARED,
+    ),
+)
+
+
+def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
+    prepared = sorted(_prepared(standing), key=_imported)
+    for pair in prepared:
+        if pair.fingerprint_differs:
+            return Wait(None, f"IVS shows another fingerprint for key {pair.key_id} than ours: somebody must look")
+        if led_at(pair, policy.lead_seconds) <= now:
+            return Step(StepKind.ACTIVATE, pair.key_id, "IVS has held it for the lead")
+    if prepared:
+        return Wait(led_at(prepared[0], policy.lead_seconds), "IVS must hold the next key for the lead before it signs")
+    if _free(standing) > 0:
+        return _to_bring(standing, "another key is to sign")
+    retiring = [p for p in standing.pairs if p.is_held and p.state is KeyState.RETIRING]
+    drained = min((drained_at(p, policy) for p in retiring), default=None)
+    return Wait(drained, "all slots are filled; one of ours goes when its last token has ended")
+
+
+def _to_stand_by(standing: Standing, policy: Policy) -> Step | None:
+    """A standby never takes the last slot that a rotation needs: it is what the rotation would bring anyway."""
+    if not policy.standby or _prepared(standing) or _free(standing) <= 0:
+        return None
+    return _to_bring(standing, "a standby is to be ready")
+
+
+def _to_bring(standing: Standing, why: str) -> Step:
+    if standing.spare:
+        return Step(StepKind.IMPORT, standing.spare[0], why)
+    return Step(StepKind.MAKE, None, why)
+
+
+def _prepared(standing: Standing) -> list[KeyInPlace]:
+    return [p for p in standing.pairs if p.state is KeyState.PREPARED and p.is_held and p.deleting_at is None]
+
+
+def _free(standing: Standing) -> int:
+    return KEY_PAIRS_MAX - standing.foreign - sum(pair.is_held for pair in standing.pairs)
+
+
+def _imported(pair: KeyInPlace) -> datetime:
+    return pair.imported_at
+
+
+def _retiring(pair: KeyInPlace) -> datetime:
+    return pair.retiring_at or pair.imported_at

@@ -6,13 +6,15 @@
     ├─ NotAuthenticated            no caller stands behind the request
     ├─ NotAllowed                  the caller is known and may not
     │  ├─ ScopeMissing · ChannelNotAllowed · AnonymousViewerNotAllowed
-    ├─ NotFound                    ChannelNotFound · KeyNotFound · CallerNotFound
-    ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot
+    ├─ NotFound                    ChannelNotFound · KeyNotFound · RotationNotFound · CallerNotFound
+    ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot ·
+    │                              PolicyCannotHold · PairTaken · ForeignPair
     ├─ RequestTooLarge · RequestTooSlow
     ├─ CannotSign                  this worker cannot sign now
     │  ├─ NoSigningKey · SnapshotStale
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
-    │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · ResourceConflict · Rejected · Unavailable
+    │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · NothingShown · ResourceConflict ·
+    │     Rejected · Unavailable
     ├─ StoreError                  StoreUnavailable · StoreUnfit
     ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
     └─ SettingsError               start-up only; lists every bad variable at once
@@ -28,6 +30,7 @@ from __future__ import annotations
 from tokensvc.errors.control_plane import (
     ControlPlaneError,
     Denied,
+    NothingShown,
     QuotaExceeded,
     Rejected,
     ResourceConflict,
@@ -54,6 +57,7 @@ from tokensvc.errors.requests import (
     ChannelNotFound,
     Conflict,
     ForeignDeployment,
+    ForeignPair,
     InvalidRequest,
     KeyNotFound,
     LostRace,
@@ -61,8 +65,11 @@ from tokensvc.errors.requests import (
     NotAllowed,
     NotAuthenticated,
     NotFound,
+    PairTaken,
+    PolicyCannotHold,
     RequestTooLarge,
     RequestTooSlow,
+    RotationNotFound,
     ScopeMissing,
     UnreadableRequest,
 )
@@ -88,6 +95,7 @@ __all__ = [
     "Denied",
     "FieldError",
     "ForeignDeployment",
+    "ForeignPair",
     "InvalidKey",
     "InvalidRequest",
     "KeyFileTooOpen",
@@ -98,6 +106,9 @@ __all__ = [
     "NotAllowed",
     "NotAuthenticated",
     "NotFound",
+    "NothingShown",
+    "PairTaken",
+    "PolicyCannotHold",
     "PrivateKeyMissing",
     "QuotaExceeded",
     "Rejected",
@@ -105,6 +116,7 @@ __all__ = [
     "RequestTooSlow",
     "ResourceConflict",
     "ResourceMissing",
+    "RotationNotFound",
     "ScopeMissing",
     "SettingsError",
     "SnapshotStale",

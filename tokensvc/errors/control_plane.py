@@ -44,6 +44,12 @@ class ResourceMissing(ControlPlaneError):
     code = "control_plane_resource_missing"
 
 
+class NothingShown(ControlPlaneError):
+    """IVS shows nothing at all, so what is to be changed there may be in another account."""
+
+    code = "control_plane_shows_nothing"
+
+
 class ResourceConflict(ControlPlaneError):
     """IVS says that it clashes with what is there."""
 

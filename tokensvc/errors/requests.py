@@ -86,6 +86,12 @@ class KeyNotFound(NotFound):
     code = "key_not_found"
 
 
+class RotationNotFound(NotFound):
+    """The store knows no such rotation."""
+
+    code = "rotation_not_found"
+
+
 class CallerNotFound(NotFound):
     """The store knows no caller of this name."""
 
@@ -114,6 +120,24 @@ class ForeignDeployment(Conflict):
     """The store's keys live in another control plane or account than the one at hand."""
 
     code = "foreign_deployment"
+
+
+class PolicyCannotHold(Conflict):
+    """The rotation policy contradicts itself, or what others leave free; the message has the arithmetic."""
+
+    code = "policy_cannot_hold"
+
+
+class PairTaken(Conflict):
+    """IVS holds this public half already, under a pair that is not (or not certainly) this deployment's."""
+
+    code = "pair_taken"
+
+
+class ForeignPair(Conflict):
+    """The key pair belongs to others: it is listed and counted, never touched."""
+
+    code = "foreign_pair"
 
 
 class NoFreeSlot(Conflict):

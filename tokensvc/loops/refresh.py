@@ -18,7 +18,7 @@ import structlog
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import PublicKey
-from tokensvc.core.lifecycle import HELD_BY_IVS, KeyState
+from tokensvc.core.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.policy import Caller
 from tokensvc.core.ring import Ring, SigningKey, Slot
 from tokensvc.core.snapshot import KnownChannel, KnownSecret, Snapshot
@@ -29,7 +29,7 @@ from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.ports.channels import ChannelStore
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import DeploymentStore, WrappedSubjectKey
-from tokensvc.ports.keys import KeyInPlace, KeyRecord, KeyStore
+from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.signer import SignerMaker
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import StoreVersions, Versions
@@ -103,7 +103,7 @@ class Refresh:
         return ring
 
     def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]]) -> Slot:
-        accepted = _accepted([record for record, there in keys if there.state in HELD_BY_IVS])
+        accepted = _accepted([record for record, there in keys if there.state in MAY_SIGN])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
         if active is None:
             return Slot(None, accepted)

@@ -20,6 +20,12 @@ class Deployment(NamedTuple):
     """The AWS account that the deployment's keys live in, once known."""
     max_ttl_seconds: int
     """The ceiling for every token's life, whatever a caller's policy says."""
+    key_lead_seconds: float
+    """How long IVS holds a new key before it signs."""
+    key_max_age_seconds: float | None
+    """After so long the next key takes over by itself; None: only when asked."""
+    key_standby: bool
+    """Whether a prepared key stands ready wherever a slot is free."""
     passphrase_salt: bytes
     """For stretching a passphrase that people type (scrypt)."""
     passphrase_check: bytes | None
@@ -65,6 +71,10 @@ class DeploymentStore(Protocol):
 
     def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
         """Keep this as that version, dated by the store, unless there is one already; return the one that is kept."""
+        ...
+
+    def set_rotation(self, *, lead_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
+        """Move the rotation policy."""
         ...
 
     def set_max_ttl_seconds(self, seconds: int) -> Deployment:

@@ -6,34 +6,10 @@ Every method may raise StoreUnavailable, and then nothing was acknowledged, or S
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from tokensvc.core.arn import Place
-from tokensvc.core.lifecycle import KeyState
-
-
-class KeyInPlace(NamedTuple):
-    """One of our key pairs in one account and region."""
-
-    place: Place
-    state: KeyState
-    arn: str
-    imported_at: datetime
-    activated_at: datetime | None
-    retiring_at: datetime | None
-    retired_at: datetime | None
-    longest_ttl_seconds: int
-    """The longest life a token signed with it here may have; 0 until it is first active, and only ever raised."""
-
-
-class KeyRecord(NamedTuple):
-    """One of our key pairs. A record without places was made but is not (yet) known to be in IVS."""
-
-    id: str
-    fingerprint: str
-    public_der: bytes
-    created_at: datetime
-    places: tuple[KeyInPlace, ...]
+from tokensvc.core.lifecycle import KeyRecord
 
 
 class KeyStore(Protocol):
@@ -47,12 +23,10 @@ class KeyStore(Protocol):
         """All records, oldest first."""
         ...
 
-    def get(self, key_id: str) -> KeyRecord:
-        """One record. Raises KeyNotFound."""
-        ...
-
-    def record_import(self, key_id: str, place: Place, arn: str, at: datetime) -> KeyRecord:
-        """Note that IVS holds the key pair in that place: it is prepared there.
+    def record_import(
+        self, key_id: str, place: Place, arn: str, at: datetime, *, fingerprint_differs: bool = False
+    ) -> KeyRecord:
+        """Note that IVS holds the key pair in that place: it is prepared there, or compromised when the key is.
 
         Doing it again with the same ARN changes nothing, whatever the key is there by now. Another ARN for the same
         place, or an ARN that another key has, raises LostRace. Raises KeyNotFound.
@@ -64,14 +38,31 @@ class KeyStore(Protocol):
 
         One transaction. The key's longest life becomes the greatest of what it was, `longest_ttl_seconds` and the
         deployment's ceiling, which may have been raised since the caller read it. Doing it again changes nothing but
-        that. Raises LostRace when the key is neither prepared nor active there, KeyNotFound.
+        that. Raises LostRace when the key is neither prepared nor active there, or is being deleted; KeyNotFound.
+        """
+        ...
+
+    def begin_delete(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
+        """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
+
+        Raises LostRace when it is active there, or was never known to be there; KeyNotFound.
         """
         ...
 
     def retire(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
-        """Note that IVS no longer holds this key pair there. Doing it again changes nothing.
+        """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
         Raises LostRace when the key is active there, or was never known to be there; KeyNotFound.
+        """
+        ...
+
+    def compromise(self, key_id: str, at: datetime, lead_seconds: float, *, distrust_standby: bool) -> KeyRecord:
+        """Never sign with this key again, anywhere.
+
+        One transaction: in each place the key becomes compromised, and where it was active the best key that IVS
+        already holds there takes over (`lifecycle.successor`), with its longest life raised as `activate` does. With
+        `distrust_standby` every other key that has never signed is compromised too, before a successor is chosen.
+        Doing it again changes nothing. Raises KeyNotFound.
         """
         ...
 

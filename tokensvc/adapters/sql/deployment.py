@@ -84,6 +84,20 @@ class SqlDeployment:
                 changes.advance(connection, "keys")
             return _read(connection)
 
+    def set_rotation(self, *, lead_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
+        policy = {
+            "key_lead_seconds": lead_seconds,
+            "key_max_age_seconds": max_age_seconds,
+            "key_standby": standby,
+        }
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            now_set = _read(connection)
+            if any(getattr(now_set, name) != value for name, value in policy.items()):
+                connection.execute(sa.update(deployment).values(policy))
+                changes.advance(connection, "deployment")
+            return _read(connection)
+
     def _bind(self, column: Literal["control_plane", "account"], value: str) -> Deployment:
         with writing(self._engine) as connection:
             changes.hold(connection, "deployment")

@@ -18,9 +18,9 @@ from tokensvc.adapters.sql.dialect import insert
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.tables import deployment, key_pairs, key_places
 from tokensvc.core.arn import Place
-from tokensvc.core.lifecycle import MOVES, KeyState
+from tokensvc.core.claims import TEN_MINUTES_SECONDS
+from tokensvc.core.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, successor
 from tokensvc.errors import Conflict, KeyNotFound, LostRace
-from tokensvc.ports.keys import KeyInPlace, KeyRecord
 
 
 class SqlKeys:
@@ -47,18 +47,17 @@ class SqlKeys:
         with reading(self._engine) as connection:
             return _records(connection)
 
-    def get(self, key_id: str) -> KeyRecord:
-        with reading(self._engine) as connection:
-            return _get(connection, key_id)
-
-    def record_import(self, key_id: str, place: Place, arn: str, at: datetime) -> KeyRecord:
+    def record_import(
+        self, key_id: str, place: Place, arn: str, at: datetime, *, fingerprint_differs: bool = False
+    ) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
-            _get(connection, key_id)
+            compromised_at = _get(connection, key_id).compromised_at
+            state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
             prepared = (
                 insert(connection, key_places)
-                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at)
-                .values(state=KeyState.PREPARED, longest_ttl_seconds=0)
+                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=0)
+                .values(state=state, compromised_at=compromised_at, fingerprint_differs=fingerprint_differs)
                 .on_conflict_do_nothing()
                 .returning(key_places.c.key_id)
             )
@@ -74,6 +73,8 @@ class SqlKeys:
             now_in = _demand(connection, key_id, place)
             ceiling = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
             longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, ceiling)
+            if now_in.state is KeyState.RETIRING or now_in.deleting_at is not None:
+                raise LostRace(f"the key is {now_in.state} in {place.region} and on its way out")
             if now_in.state is not KeyState.ACTIVE:
                 former = _active_in(connection, place)
                 if former is not None:
@@ -85,12 +86,43 @@ class SqlKeys:
             changes.advance(connection, "keys")
             return _get(connection, key_id)
 
+    def begin_delete(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "keys")
+            now_in = _demand(connection, key_id, place)
+            if now_in.state is KeyState.ACTIVE:
+                raise LostRace(f"the key is active in {place.region}, so its pair stays")
+            if now_in.deleting_at is None:
+                connection.execute(sa.update(key_places).where(*_at(key_id, place)).values(deleting_at=at))
+                changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
     def retire(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             now_in = _demand(connection, key_id, place)
-            if now_in.state is not KeyState.RETIRED:
-                _move(connection, key_id, place, now_in.state, KeyState.RETIRED, retired_at=at)
+            if now_in.retired_at is None:
+                if now_in.state is KeyState.COMPROMISED:
+                    connection.execute(sa.update(key_places).where(*_at(key_id, place)).values(retired_at=at))
+                else:
+                    _move(connection, key_id, place, now_in.state, KeyState.RETIRED, retired_at=at)
+                changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
+    def compromise(self, key_id: str, at: datetime, lead_seconds: float, *, distrust_standby: bool) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            changes.hold(connection, "keys")
+            _get(connection, key_id)
+            bad = {key_id} | (_never_signed(connection) if distrust_standby else set())
+            marked = (
+                sa.update(key_pairs)
+                .where(key_pairs.c.id.in_(bad), key_pairs.c.compromised_at.is_(None))
+                .values(compromised_at=at)
+                .returning(key_pairs.c.id)
+            )
+            if connection.execute(marked).all():
+                _replace(connection, bad, at, lead_seconds)
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
 
@@ -102,6 +134,30 @@ class SqlKeys:
             gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
             if connection.execute(gone).first():
                 changes.advance(connection, "keys")
+
+
+def _never_signed(connection: sa.Connection) -> set[str]:
+    """Keys that stand ready, or were only made."""
+    signed = sa.select(key_places.c.key_id).where(key_places.c.activated_at.is_not(None))
+    return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
+
+
+def _replace(connection: sa.Connection, bad: set[str], at: datetime, lead_seconds: float) -> None:
+    """Compromise these keys everywhere; where one of them signed, the best that is left signs from now on."""
+    ceiling = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
+    pairs = [there for record in _records(connection) for there in record.places]
+    left: dict[Place, KeyInPlace | None] = {}
+    for pair in pairs:
+        if pair.key_id in bad and pair.state is not KeyState.COMPROMISED:
+            _move(connection, pair.key_id, pair.place, pair.state, KeyState.COMPROMISED, compromised_at=at)
+            if pair.state is KeyState.ACTIVE:
+                others = [p for p in pairs if p.place == pair.place and p.key_id not in bad]
+                left[pair.place] = successor(others, at, lead_seconds)
+    for place, best in left.items():
+        if best is not None:
+            longest = max(best.longest_ttl_seconds, ceiling, TEN_MINUTES_SECONDS)
+            began = {"activated_at": best.activated_at or at, "longest_ttl_seconds": longest}
+            _move(connection, best.key_id, place, best.state, KeyState.ACTIVE, **began)
 
 
 def _move(connection: sa.Connection, key_id: str, place: Place, was: KeyState, to: KeyState, **values: Any) -> None:
@@ -154,13 +210,16 @@ def _records(connection: sa.Connection, key_id: str | None = None) -> list[KeyRe
     for row in connection.execute(inside):
         places.setdefault(row.key_id, []).append(_key_in_place(row))
     return [
-        KeyRecord(row.id, row.fingerprint, row.public_der, row.created_at, tuple(places.get(row.id, ())))
+        KeyRecord(
+            row.id, row.fingerprint, row.public_der, row.created_at, tuple(places.get(row.id, ())), row.compromised_at
+        )
         for row in rows
     ]
 
 
 def _key_in_place(row: sa.Row[Any]) -> KeyInPlace:
     return KeyInPlace(
+        key_id=row.key_id,
         place=Place(account=row.account, region=row.region),
         state=KeyState(row.state),
         arn=row.arn,
@@ -169,4 +228,7 @@ def _key_in_place(row: sa.Row[Any]) -> KeyInPlace:
         retiring_at=row.retiring_at,
         retired_at=row.retired_at,
         longest_ttl_seconds=row.longest_ttl_seconds,
+        compromised_at=row.compromised_at,
+        deleting_at=row.deleting_at,
+        fingerprint_differs=row.fingerprint_differs,
     )

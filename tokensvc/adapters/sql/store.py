@@ -11,15 +11,21 @@ from tokensvc.adapters.sql.callers import SqlCallers
 from tokensvc.adapters.sql.channels import SqlChannels
 from tokensvc.adapters.sql.deployment import SqlDeployment
 from tokensvc.adapters.sql.engine import make_engine
+from tokensvc.adapters.sql.journal import SqlJournal
 from tokensvc.adapters.sql.keys import SqlKeys
 from tokensvc.adapters.sql.leases import SqlLeases
+from tokensvc.adapters.sql.rotations import SqlRotations
 from tokensvc.adapters.sql.versions import SqlVersions
+from tokensvc.adapters.sql.workers import SqlWorkers
 from tokensvc.ports.callers import CallerStore
 from tokensvc.ports.channels import ChannelStore
 from tokensvc.ports.deployment import DeploymentStore
+from tokensvc.ports.journal import Journal
 from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.leases import Leases
+from tokensvc.ports.rotations import Rotations
 from tokensvc.ports.versions import Versions
+from tokensvc.ports.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,9 @@ class Store:
 
     deployment: DeploymentStore
     keys: KeyStore
+    journal: Journal
+    rotations: Rotations
+    workers: Workers
     callers: CallerStore
     channels: ChannelStore
     leases: Leases
@@ -58,6 +67,9 @@ def store_on(engine: sa.Engine) -> Store:
     return Store(
         deployment=SqlDeployment(engine),
         keys=SqlKeys(engine),
+        journal=SqlJournal(engine),
+        rotations=SqlRotations(engine),
+        workers=SqlWorkers(engine),
         callers=SqlCallers(engine),
         channels=SqlChannels(engine),
         leases=SqlLeases(engine),

@@ -73,6 +73,9 @@ deployment = sa.Table(
     sa.Column("max_ttl_seconds", sa.Integer, nullable=False),
     sa.Column("passphrase_salt", sa.LargeBinary, nullable=False),
     sa.Column("passphrase_check", sa.LargeBinary),
+    sa.Column("key_lead_seconds", sa.Double, nullable=False),
+    sa.Column("key_max_age_seconds", sa.Double),
+    sa.Column("key_standby", sa.Boolean, nullable=False),
 )
 
 subject_keys = sa.Table(
@@ -90,6 +93,7 @@ key_pairs = sa.Table(
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("public_der", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("created_at", Utc, nullable=False),
+    sa.Column("compromised_at", Utc),
 )
 
 key_places = sa.Table(
@@ -105,6 +109,9 @@ key_places = sa.Table(
     sa.Column("retiring_at", Utc),
     sa.Column("retired_at", Utc),
     sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
+    sa.Column("compromised_at", Utc),
+    sa.Column("deleting_at", Utc),
+    sa.Column("fingerprint_differs", sa.Boolean, nullable=False),
 )
 _is_active = key_places.c.state == KeyState.ACTIVE.value
 sa.Index(
@@ -114,6 +121,53 @@ sa.Index(
     unique=True,
     sqlite_where=_is_active,
     postgresql_where=_is_active,
+)
+
+key_journal = sa.Table(
+    "key_journal",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False, index=True),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("begun_at", Utc, nullable=False),
+    sa.Column("ended_at", Utc, index=True),
+    sa.Column("outcome", sa.Text),
+)
+_is_open = key_journal.c.ended_at.is_(None)
+sa.Index(
+    "one_open_step_of_a_kind",
+    key_journal.c.kind,
+    key_journal.c.key_id,
+    key_journal.c.region,
+    unique=True,
+    sqlite_where=_is_open,
+    postgresql_where=_is_open,
+)
+
+key_rotations = sa.Table(
+    "key_rotations",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("requested_at", Utc, nullable=False, index=True),
+    sa.Column("replaces", sa.JSON, nullable=False),
+    sa.Column("requested_by", sa.Text, nullable=False),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker_id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("lease_seconds", sa.Double, nullable=False),
+    sa.Column("keys_version", sa.BigInteger, nullable=False),
+    sa.Column("deployment_version", sa.BigInteger, nullable=False),
+    sa.Column("unopened", sa.JSON, nullable=False),
+    sa.Column("trouble", sa.JSON, nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("beat_at", sa.Double, nullable=False),
 )
 
 callers = sa.Table(

@@ -1,0 +1,36 @@
+"""Rotations that somebody asked for. What became of one is seen in the keys, so nothing else is stored.
+
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+
+class Rotation(NamedTuple):
+    """A wish: in each of these regions, another key than the one that signed there."""
+
+    id: str
+    requested_at: datetime
+    replaces: Mapping[str, str | None]
+    """By region, the key that signed when it was asked for; None where none did."""
+    requested_by: str
+
+
+class Rotations(Protocol):
+    """All wishes."""
+
+    def request(self, rotation_id: str, replaces: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
+        """Keep a wish."""
+        ...
+
+    def get(self, rotation_id: str) -> Rotation:
+        """One wish. Raises RotationNotFound."""
+        ...
+
+    def newest(self, limit: int) -> list[Rotation]:
+        """The last wishes, newest first."""
+        ...

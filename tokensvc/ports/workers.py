@@ -1,0 +1,54 @@
+"""Who works on this store, and what each has heard: heartbeats, on the store's clock.
+
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+
+class Heartbeat(NamedTuple):
+    """What a worker says of itself."""
+
+    worker_id: str
+    host: str
+    pid: int
+    lease_seconds: float
+    """How long it goes on signing without the store."""
+    keys_version: int
+    """The `keys` version that its snapshot holds."""
+    deployment_version: int
+    unopened: tuple[str, ...] = ()
+    """Keys whose private half it could not open."""
+    trouble: tuple[str, ...] = ()
+    """What its background duties have to say, in words."""
+
+
+class Worker(NamedTuple):
+    """A worker's last heartbeat, and when it came."""
+
+    heartbeat: Heartbeat
+    started_at: datetime
+    beat_at: datetime
+
+
+class Workers(Protocol):
+    """All workers that were heard of and did not say goodbye."""
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Keep what a worker says, in place of what it said before."""
+        ...
+
+    def leave(self, worker_id: str) -> None:
+        """Forget a worker that has ended; nothing happens when it is unknown."""
+        ...
+
+    def list(self) -> list[Worker]:
+        """All of them, oldest first."""
+        ...
+
+    def forget(self, seconds: float) -> int:
+        """Forget those that were silent for so long; how many."""
+        ...

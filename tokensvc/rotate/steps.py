@@ -1,0 +1,155 @@
+"""The four steps, each performed so that it can be killed anywhere and taken again.
+
+Rules of the file
+- A step is noted in the journal before its effect and after. What has an effect in IVS is found again there by our
+  tags, so a step whose end was never noted is taken up by the next survey.
+- A key is recorded before anything is done with it, kept in the vault before IVS hears of it, and imported only by
+  someone who can open it.
+- A pair is marked as being deleted before IVS is told to delete it: nothing that was decided earlier can make it sign.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokensvc.core import keypair
+from tokensvc.core.arn import parse_arn
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, Step, StepKind, find
+from tokensvc.core.rotation import KEY_PAIRS_MAX, longest_ttl
+from tokensvc.errors import (
+    ForeignDeployment,
+    LostRace,
+    NoFreeSlot,
+    NothingShown,
+    PairTaken,
+    QuotaExceeded,
+    ResourceConflict,
+    ResourceMissing,
+    TokensvcError,
+    Unavailable,
+)
+from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, Pair, Survey, list_pairs, tags_of, whose
+from tokensvc.rotate.world import World
+
+
+def perform(world: World, seen: Survey, step: Step) -> None:
+    """Take one step in a region. Raises ControlPlaneError, NoFreeSlot, PairTaken, LostRace, VaultError, StoreError."""
+    if step.key_id is None:
+        make(world, step.why)
+        return
+    entry = world.journal.begin(step.kind, step.key_id, seen.region, step.why, world.now())
+    try:
+        _ACTS[step.kind](world, seen, step.key_id)
+    except TokensvcError as failure:
+        if not isinstance(failure, Unavailable):  # which may have had its effect: the entry stays open
+            world.journal.end(entry.id, failure.code, world.now())
+        raise
+    world.journal.end(entry.id, "done", world.now())
+
+
+def make(world: World, why: str) -> KeyRecord:
+    """Make a key pair: recorded, and its private half in the vault."""
+    return keep(world, world.new_key(), why)
+
+
+def keep(world: World, private_key: keypair.PrivateKey, why: str) -> KeyRecord:
+    """Record a key pair and keep its private half."""
+    key_id, public_key = world.new_id(), private_key.public_key()
+    entry = world.journal.begin(StepKind.MAKE, key_id, "", why, world.now())
+    shown, der = keypair.fingerprint(public_key), keypair.public_der(public_key)
+    record = world.keys.add(key_id, shown, der, world.now())
+    world.vault.put(key_id, private_key)
+    world.journal.end(entry.id, "done", world.now())
+    world.report(f"made key {key_id}, fingerprint {record.fingerprint}; its private half is in the vault")
+    return record
+
+
+def import_pair(world: World, seen: Survey, key_id: str) -> None:
+    """Let IVS hold the public half in that region, and note it."""
+    record = find(world.keys.list(), key_id)
+    world.vault.open(key_id)  # a key that nobody here can sign with must never take over from one that signs
+    try:
+        answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
+        pair = answer["keyPair"]
+    except QuotaExceeded:
+        raise full(seen) from None
+    except ResourceConflict:
+        pair = _held_already(world, seen, record)
+    place = parse_arn(str(pair["arn"]), "playback-key").place
+    try:
+        world.deployment.bind_account(place.account)
+    except ForeignDeployment:
+        world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
+        raise
+    differs = "fingerprint" in pair and pair["fingerprint"] != record.fingerprint
+    world.keys.record_import(key_id, place, str(pair["arn"]), world.now(), fingerprint_differs=differs)
+    world.report(f"IVS holds key {key_id} in {seen.region} as {pair['arn']}")
+    if differs:
+        world.report(
+            f"IVS shows the fingerprint {pair['fingerprint']} and ours is {record.fingerprint}. How IVS makes one is "
+            f"not documented: look, and put the key to work with `tokensvc keys activate {key_id}` if it is right"
+        )
+
+
+def activate(world: World, seen: Survey, key_id: str) -> None:
+    """Sign with this key in that region from now on; the one that signed so far drains."""
+    world.vault.open(key_id)
+    there = in_region(find(world.keys.list(), key_id), seen.region)
+    ceiling = world.deployment.read().max_ttl_seconds
+    world.keys.activate(key_id, there.place, world.now(), longest_ttl(ceiling))
+    world.report(f"key {key_id} signs in {seen.region}")
+
+
+def delete(world: World, seen: Survey, key_id: str) -> None:
+    """Delete the pair from IVS in that region."""
+    there = in_region(find(world.keys.list(), key_id), seen.region)
+    if not seen.pairs:
+        # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
+        message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
+        raise NothingShown(message, operation="ListPlaybackKeyPairs", ivs_code="")
+    world.keys.begin_delete(key_id, there.place, world.now())
+    try:
+        world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
+    except ResourceMissing:
+        world.report(f"IVS no longer held {there.arn}")
+    world.keys.retire(key_id, there.place, world.now())
+    world.report(f"key {key_id} is deleted in {seen.region}")
+
+
+def in_region(record: KeyRecord, region: str) -> KeyInPlace:
+    """What a key is in a region. Raises LostRace when it was never there."""
+    found = next((there for there in record.places if there.place.region == region), None)
+    if found is None:
+        raise LostRace(f"key {record.id} is not known to be in {region}")
+    return found
+
+
+def full(seen: Survey, until: str = "") -> NoFreeSlot:
+    """The refusal that lists what fills a region."""
+    held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
+    return NoFreeSlot(
+        f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. "
+        + (until or "One of ours goes by itself once its last token has ended; see `tokensvc keys list`")
+    )
+
+
+def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
+    return {
+        "publicKeyMaterial": keypair.public_pem(keypair.read_public_der(record.public_der)),
+        "name": f"tokensvc-{record.id}",
+        "tags": {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: record.id},
+    }
+
+
+def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
+    """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
+    for pair in list_pairs(world, seen.region):
+        if tags_of(pair) == (seen.deployment_id, record.id):
+            return pair
+    raise PairTaken(
+        f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags. If it is "
+        f"yours, adopt it: tokensvc keys adopt {record.id} --arn ARN"
+    )
+
+
+_ACTS = {StepKind.IMPORT: import_pair, StepKind.ACTIVATE: activate, StepKind.DELETE: delete}

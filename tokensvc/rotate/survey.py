@@ -1,0 +1,167 @@
+"""How things stand in a region: what IVS holds there, set beside what the store knows.
+
+Rules of the file
+- What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
+  counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
+- An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan.
+- A pair is missing only where IVS shows others of the same account: an empty list may be another account's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from tokensvc.core.arn import parse_arn
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, active_of
+from tokensvc.errors import ForeignDeployment
+from tokensvc.rotate.world import World
+
+DEPLOYMENT_TAG = "tokensvc:deployment"
+KEY_TAG = "tokensvc:key"
+
+SETTLED_SECONDS = 60
+"""How long a pair that was just imported may be absent from lists, and a private half that was just made from the
+vault: IVS's lists may lag (not documented), and another process may be between two steps."""
+
+_USED = frozenset({KeyState.RETIRING, KeyState.RETIRED, KeyState.COMPROMISED})
+_WISHES = 20
+Pair = Mapping[str, Any]
+
+
+class Survey(NamedTuple):
+    """One look at a region."""
+
+    region: str
+    pairs: Sequence[Pair]
+    """Everything that IVS holds there, as ListPlaybackKeyPairs shows it."""
+    standing: Standing
+    findings: tuple[str, ...]
+    """What an operator should look at."""
+    deployment_id: str
+
+
+def survey(world: World, region: str, pairs: Sequence[Pair] | None = None, *, wanted: bool = True) -> Survey:
+    """Look at a region; `pairs` when they were listed a moment ago. Raises ControlPlaneError, ForeignDeployment."""
+    if pairs is None:
+        pairs = list_pairs(world, region)
+    deployment_id, kept = world.deployment.read().id, world.vault.key_ids()
+    records = world.keys.list()
+    found, findings = _record_ours(world, records, region, pairs, deployment_id)
+    if found:
+        records = world.keys.list()
+    ours = [there for record in records for there in record.places if there.place.region == region]
+    held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
+    missing = frozenset(p.key_id for p in ours if p.is_held and p.arn not in arns and _is_settled(p.imported_at, world))
+    standing = Standing(
+        pairs=ours,
+        spare=_spare(records, kept, region),
+        foreign=len(arns - held),
+        to_replace=_to_replace(world, region),
+        missing=missing if pairs else frozenset(),
+        lost=frozenset(p.key_id for p in ours if p.is_held and p.key_id not in kept),
+        wanted=wanted,
+    )
+    findings += tuple(_strange(standing, region))
+    return Survey(region, pairs, standing, findings, deployment_id)
+
+
+def list_pairs(world: World, region: str) -> list[Pair]:
+    """All key pairs that IVS holds there. Raises ForeignDeployment when they are another account's."""
+    pairs: list[Pair] = []
+    request: dict[str, Any] = {}
+    while True:
+        answer = world.control_plane.call(region, "ListPlaybackKeyPairs", request)
+        pairs += answer["keyPairs"]
+        if not answer.get("nextToken"):
+            break
+        request = {"nextToken": answer["nextToken"]}
+    account = world.deployment.read().account
+    if pairs and account and parse_arn(str(pairs[0]["arn"]), "playback-key").place.account != account:
+        raise ForeignDeployment(
+            f"this deployment's keys live in account {account}, and these credentials are of another"
+        )
+    return pairs
+
+
+def tags_of(pair: Pair) -> tuple[str | None, str | None]:
+    """Whose a pair is: deployment and key, as its tags say."""
+    tags = pair.get("tags", {})
+    return tags.get(DEPLOYMENT_TAG), tags.get(KEY_TAG)
+
+
+def whose(pair: Pair, deployment_id: str) -> str:
+    """Whose a pair is, in one word for a list."""
+    return "ours" if tags_of(pair)[0] == deployment_id else "foreign"
+
+
+def _record_ours(
+    world: World, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
+) -> tuple[int, tuple[str, ...]]:
+    """Record imports that were not recorded; how many, and what bears our tag and does not fit."""
+    known = {record.id: record for record in records}
+    found, findings = 0, []
+    for pair in pairs:
+        (owner, key_id), arn = tags_of(pair), str(pair["arn"])
+        if owner != deployment_id:
+            continue
+        record = known.get(str(key_id))
+        if record is None:
+            findings.append(
+                f"IVS holds {arn} in {region} under our tag for a key that the store does not know: {key_id}"
+            )
+            continue
+        there = next((p for p in record.places if p.place.region == region), None)
+        if there is None:
+            _record_import(world, record.id, arn)
+            found += 1
+        elif there.arn != arn:
+            findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
+    return found, tuple(findings)
+
+
+def _record_import(world: World, key_id: str, arn: str) -> None:
+    place = parse_arn(arn, "playback-key").place
+    world.deployment.bind_account(place.account)
+    world.keys.record_import(key_id, place, arn, world.now())
+    world.report(f"IVS holds key {key_id} in {place.region} as {arn}, from a run that was ended before it noted so")
+
+
+def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
+    """Keys that may be imported there, oldest first: newer than the one that signs, and nowhere on the way out."""
+    here = [there for record in records for there in record.places if there.place.region == region]
+    signing = active_of(here)
+    since = next((r.created_at for r in records if signing is not None and r.id == signing.key_id), None)
+    return [
+        record.id
+        for record in records
+        if record.id in kept
+        and record.compromised_at is None
+        and not any(there.place.region == region or there.state in _USED for there in record.places)
+        and (since is None or record.created_at > since)
+    ]
+
+
+def _to_replace(world: World, region: str) -> frozenset[str]:
+    return frozenset(filter(None, (wish.replaces.get(region) for wish in world.rotations.newest(_WISHES))))
+
+
+def _is_settled(at: datetime, world: World) -> bool:
+    return world.now() - at > timedelta(seconds=SETTLED_SECONDS)
+
+
+def _strange(standing: Standing, region: str) -> list[str]:
+    lost = [f"the private half of key {key_id} is not in the vault" for key_id in sorted(standing.lost)]
+    missing = [f"IVS does not hold key {key_id} in {region} any more" for key_id in sorted(standing.missing)]
+    differing: list[KeyInPlace] = [p for p in standing.pairs if p.is_held and p.fingerprint_differs]
+    return (
+        lost
+        + missing
+        + [
+            f"IVS shows another fingerprint for key {p.key_id} in {region} than ours: look at {p.arn}, and put it to "
+            f"work with `tokensvc keys activate {p.key_id}` if it is right"
+            for p in differing
+            if p.state is KeyState.PREPARED
+        ]
+    )

@@ -1,0 +1,52 @@
+"""What the performer of the lifecycle needs of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from tokensvc.core.keypair import PrivateKey
+from tokensvc.core.rotation import Policy
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.ports.deployment import DeploymentStore
+from tokensvc.ports.journal import Journal
+from tokensvc.ports.keys import KeyStore
+from tokensvc.ports.rotations import Rotations
+from tokensvc.ports.vault import Vault
+
+
+class World(NamedTuple):
+    """Stores, IVS, clock and chance, and how to tell what is done."""
+
+    keys: KeyStore
+    deployment: DeploymentStore
+    journal: Journal
+    rotations: Rotations
+    vault: Vault
+    control_plane: ControlPlane
+    clock: Clock
+    sleep: Callable[[float], None]
+    new_id: Callable[[], str]
+    new_key: Callable[[], PrivateKey]
+    reach_seconds: Callable[[], float]
+    """R, from the leases of the workers there are."""
+    lead: Callable[[], bool]
+    """Take or prolong the lease of the one who performs; False when another has it."""
+    report: Callable[[str], None]
+    """Told each step in words, for progress."""
+
+    def now(self) -> datetime:
+        """The instant that things are dated by."""
+        return datetime.fromtimestamp(self.clock.now(), UTC)
+
+    def policy(self) -> Policy:
+        """The deployment's policy, as it is now."""
+        deployment = self.deployment.read()
+        return Policy(
+            deployment.key_lead_seconds,
+            self.reach_seconds(),
+            deployment.key_max_age_seconds,
+            deployment.key_standby,
+        )
