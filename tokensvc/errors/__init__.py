@@ -15,6 +15,7 @@
     │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · ResourceConflict · Rejected · Unavailable
     ├─ StoreError                  StoreUnavailable · StoreUnfit
     ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
+    │  ├─ WrappingKeyUnknown · WrappingKeyUnavailable
     └─ SettingsError               start-up only; lists every bad variable at once
 
 Rules of the file
@@ -44,6 +45,8 @@ from tokensvc.errors.keeping import (
     StoreUnavailable,
     StoreUnfit,
     VaultError,
+    WrappingKeyUnavailable,
+    WrappingKeyUnknown,
     WrongPassphrase,
 )
 from tokensvc.errors.requests import (
@@ -116,5 +119,7 @@ __all__ = [
     "Unavailable",
     "UnreadableRequest",
     "VaultError",
+    "WrappingKeyUnavailable",
+    "WrappingKeyUnknown",
     "WrongPassphrase",
 ]

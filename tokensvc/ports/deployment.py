@@ -22,18 +22,17 @@ class Deployment(NamedTuple):
     """The ceiling for every token's life, whatever a caller's policy says."""
     passphrase_salt: bytes
     """For stretching a passphrase that people type (scrypt)."""
-    passphrase_check: bytes | None
-    """Proves a passphrase right without keeping it; None until a first secret was wrapped."""
 
     def __repr__(self) -> str:
         return f"Deployment(id={self.id!r}, control_plane={self.control_plane!r}, account={self.account!r})"
 
 
 class WrappedSubjectKey(NamedTuple):
-    """The key that turns subjects into viewer ids, encrypted under the vault passphrase."""
+    """The key that turns subjects into viewer ids, encrypted as a private key is."""
 
     version: int
     wrapped: bytes
+    """An envelope (`core/envelope.py`)."""
     created_at: datetime
 
     def __repr__(self) -> str:
@@ -55,16 +54,17 @@ class DeploymentStore(Protocol):
         """Remember which account the keys live in. Raises ForeignDeployment when it is another one."""
         ...
 
-    def keep_passphrase_check(self, check: bytes) -> bytes:
-        """Keep the check value unless there is one already; return the one that is kept."""
-        ...
-
     def subject_keys(self) -> list[WrappedSubjectKey]:
         """All versions, newest first."""
         ...
 
     def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
         """Keep this as that version, dated by the store, unless there is one already; return the one that is kept."""
+        ...
+
+    def replace_subject_key(self, version: int, seen: bytes, wrapped: bytes) -> bool:
+        """Put this envelope of the same key in the place of the one that was seen; False when something else is there
+        by now. It raises no version: whoever has opened the key has the right one."""
         ...
 
     def set_max_ttl_seconds(self, seconds: int) -> Deployment:

@@ -12,12 +12,14 @@ from tokensvc.adapters.sql.channels import SqlChannels
 from tokensvc.adapters.sql.deployment import SqlDeployment
 from tokensvc.adapters.sql.engine import make_engine
 from tokensvc.adapters.sql.keys import SqlKeys
+from tokensvc.adapters.sql.known_wrappings import SqlKnownWrappings
 from tokensvc.adapters.sql.leases import SqlLeases
 from tokensvc.adapters.sql.versions import SqlVersions
 from tokensvc.ports.callers import CallerStore
 from tokensvc.ports.channels import ChannelStore
 from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.keys import KeyStore
+from tokensvc.ports.known_wrappings import KnownWrappings
 from tokensvc.ports.leases import Leases
 from tokensvc.ports.versions import Versions
 
@@ -31,6 +33,7 @@ class Store:
     callers: CallerStore
     channels: ChannelStore
     leases: Leases
+    wrappings: KnownWrappings
     versions: Versions
     engine: sa.Engine
 
@@ -61,6 +64,7 @@ def store_on(engine: sa.Engine) -> Store:
         callers=SqlCallers(engine),
         channels=SqlChannels(engine),
         leases=SqlLeases(engine),
+        wrappings=SqlKnownWrappings(engine),
         versions=SqlVersions(engine),
         engine=engine,
     )
