@@ -9,6 +9,7 @@ from tests.clocks import ManualClock
 from tests.crashing import Tripwire
 from tests.simulator import IvsSimulator
 from tests.stores import store_in_memory
+from tests.wrapping import WRAPPER
 from tokensvc import rotate
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.core.keypair import public_der
@@ -18,7 +19,6 @@ from tokensvc.ports.keys import KeyInPlace, KeyRecord
 
 PACE = rotate.Pace(lead_seconds=30, reach_seconds=910)
 EAST, WEST = "us-east-1", "us-west-2"
-PASSWORD = b"a vault's password"
 
 
 class Stage:
@@ -26,7 +26,7 @@ class Stage:
 
     def __init__(self, migrated: Path, vault: Path) -> None:
         self.store = store_in_memory(migrated)
-        self.vault = KeyFiles(vault, PASSWORD)
+        self.vault = KeyFiles(vault, WRAPPER)
         self.ivs = IvsSimulator()
         self.clock = ManualClock()
         self.slept: list[float] = []

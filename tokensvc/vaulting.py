@@ -68,7 +68,7 @@ def wrapper_of(settings: Settings, store: Store) -> Wrapper:
 
 
 def wrapping_keys_of(settings: Settings, store: Store) -> list[WrappingKey]:
-    """The wrapping keys that are set, the current one first; nothing is proven. Raises SettingsError when none wraps."""
+    """The wrapping keys that are set, the current one first. Raises SettingsError when none wraps. Proves nothing."""
     require(settings, *wrapping_settings(settings))
     return list(_wrapping_keys(settings, store))
 

@@ -148,8 +148,8 @@ def _prove(key: WrappingKey) -> None:
 def _stranger(current: WrappingKey, listed: Sequence[KnownWrapping]) -> VaultError:
     if current.check is not None:
         return WrongPassphrase(
-            "TOKENSVC_PASSPHRASE is not the passphrase that this store's secrets are wrapped with; nothing was changed. "
-            "To change it, give the one so far as TOKENSVC_PREVIOUS_PASSPHRASE"
+            "TOKENSVC_PASSPHRASE is not the passphrase that this store's secrets are wrapped with; nothing was "
+            "changed. To move to it, give the one so far as TOKENSVC_PREVIOUS_PASSPHRASE"
         )
     names = " and ".join(k.name for k in listed)
     return WrappingKeyUnknown(

@@ -35,7 +35,7 @@ class KmsKey:
         self.name = f"kms:{arn}"
         self._arn = arn
         self._context = {CONTEXT: deployment_id}
-        self._client: Any = None
+        self._made: Any = None
         self._lock = threading.Lock()
 
     def fresh(self) -> tuple[Wrapping, bytes]:
@@ -55,9 +55,7 @@ class KmsKey:
 
     def _call(self, operation: str, **request: Any) -> dict[str, Any]:
         try:
-            with self._lock:  # clients may be shared by threads, but not be made by two at once
-                self._client = self._client or make_client("kms", self._arn.split(":")[3])
-            answer: dict[str, Any] = getattr(self._client, operation)(
+            answer: dict[str, Any] = getattr(self._client(), operation)(
                 KeyId=self._arn, EncryptionContext=self._context, **request
             )
         except boto.ClientError as refusal:
@@ -67,10 +65,22 @@ class KmsKey:
                 raise InvalidKey(
                     f"it is damaged, or of another deployment: {self.name} does not open its data key"
                 ) from None
-            words = f"AWS KMS refused {operation} under {self._arn} with {code}: {error.get('Message', 'no message')}"
-            raise WrappingKeyUnavailable(words) from None
+            words = str(error.get("Message") or "no message").partition("\n")[0]  # a proxy may answer a whole page
+            raise WrappingKeyUnavailable(
+                f"AWS KMS refused to {_spoken(operation)} under {self._arn}: {code}, {words}"
+            ) from None
         except boto.BotoCoreError as problem:
-            raise WrappingKeyUnavailable(f"AWS KMS could not be asked to {operation}: {problem}") from None
+            raise WrappingKeyUnavailable(f"AWS KMS could not be asked to {_spoken(operation)}: {problem}") from None
         if not {"Plaintext", "KeyId"} <= answer.keys():
-            raise WrappingKeyUnavailable(f"what answered {operation} is not AWS KMS, or was cut off")
+            raise WrappingKeyUnavailable(f"what was asked to {_spoken(operation)} is not AWS KMS, or was cut off")
         return answer
+
+    def _client(self) -> Any:
+        """boto3 clients may be shared by threads, but not be made by two at once."""
+        with self._lock:
+            self._made = self._made or make_client("kms", self._arn.split(":")[3])
+            return self._made
+
+
+def _spoken(operation: str) -> str:
+    return operation.replace("_", " ")

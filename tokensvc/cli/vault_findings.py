@@ -1,4 +1,4 @@
-"""What `tokensvc doctor` finds in the vault: where it is, what wraps it, and whether the keys that sign can be opened."""
+"""What `tokensvc doctor` finds in the vault: where it is, what wraps it, whether the keys that sign can be opened."""
 
 from __future__ import annotations
 

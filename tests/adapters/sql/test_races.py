@@ -68,11 +68,25 @@ def test_a_store_is_bound_to_one_control_plane_and_account(ring: Ring) -> None:
         ring.forget(control_plane=None, account=None)
 
 
-def test_both_get_the_one_passphrase_check_that_is_kept(ring: Ring) -> None:
+def test_a_store_takes_one_first_wrapping_key(ring: Ring) -> None:
     for number in range(ROUNDS):
-        first, second = ring.both("keep_passphrase_check", number)
-        assert first == second == ring.store.deployment.read().passphrase_check
-        ring.forget(passphrase_check=None)
+        first, second = ring.both("add_first_wrapping_key", number)
+        assert first == second == [key.name for key in ring.store.wrappings.list()]
+        assert len(first) == 1
+        with writing(ring.store.engine) as connection:
+            connection.execute(sa.delete(tables.wrapping_keys))
+
+
+def test_of_two_private_keys_of_one_id_one_is_kept(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        ring.one_wins("put_private_key", number, "VaultError")
+
+
+def test_a_private_key_is_wrapped_anew_by_one(ring: Ring) -> None:
+    with writing(ring.store.engine) as connection:
+        connection.execute(sa.insert(tables.private_keys).values(key_id="k1", wrapped="0"))
+    for number in range(ROUNDS):
+        assert sorted(ring.both("replace_private_key", number)) == [False, True]
 
 
 def test_both_get_the_one_subject_key_that_is_kept(ring: Ring) -> None:

@@ -42,7 +42,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
                 config = Config(stdout=io.StringIO(), output_buffer=io.StringIO())
                 config.set_main_option("script_location", "tokensvc.adapters.sql:migrations")
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(config, HEAD)
     finally:
         engine.dispose()
     return old, HEAD

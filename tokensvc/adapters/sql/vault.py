@@ -49,7 +49,7 @@ class SqlVault:
         require_key_id(key_id)
         kept = sa.select(private_keys.c.wrapped).where(private_keys.c.key_id == key_id)
         with reading(self._engine) as connection:
-            text = connection.execute(kept).scalar()
+            text: str | None = connection.execute(kept).scalar()
         if text is None:
             raise PrivateKeyMissing(f"the store has no private key {key_id}")
         return text.encode()
