@@ -57,7 +57,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "structlog",
     },
     "settings": {"pydantic"},
-    "vaulting": set(),
+    "vaulting": {"pydantic"},
     "wiring": set(),
     "app": {"anyio", "starlette"},
     "serving": {"prometheus_client", "structlog"},

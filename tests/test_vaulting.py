@@ -89,7 +89,7 @@ def kept(migrated: Path, tmp_path: Path) -> Iterator[Store]:
 def test_the_kms_key_wraps_when_there_is_one_else_the_passphrase(
     kept: Store, environ: dict[str, str], kinds: list[str]
 ) -> None:
-    keys = vaulting.wrapping_keys_of(settings(**environ), kept)
+    keys = vaulting._wrapping_keys(settings(**environ), kept)
     assert [key.name.partition(":")[0] for key in keys] == kinds
     salt = kept.deployment.read().passphrase_salt
     if environ.get("PASSPHRASE") == NEW:

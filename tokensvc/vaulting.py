@@ -7,8 +7,10 @@ Rules of the file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from tokensvc import rewrap
 from tokensvc.adapters.keyfiles import KeyFiles
@@ -18,18 +20,33 @@ from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.core.wrapping import PassphraseKey
 from tokensvc.errors import FieldError, SettingsError
+from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.wrapping import WrappingKey
 from tokensvc.settings import Settings, require
-from tokensvc.wrap import Wrapper, establish
+from tokensvc.wrap import Wrapper, establish, require_known
 
 IN_STORE, FILES, SHARED_FILES = "store", "keys:", "shared-keys:"
 DEFAULT_FILES = f"{FILES}keys"
 
+WRAP = ("kms_key_arn", "passphrase")
+"""The first of these that is set wraps."""
+ONLY_OPEN = ("previous_kms_key_arn", "previous_passphrase")
 
-def wrapping_settings(settings: Settings) -> tuple[str, ...]:
-    """Which setting `require` must find so that something wraps: none besides the KMS key."""
-    return () if settings.kms_key_arn else ("passphrase",)
+
+def wraps(settings: Settings) -> str | None:
+    """The setting whose key wraps."""
+    return next((name for name in WRAP if getattr(settings, name) is not None), None)
+
+
+def only_open(settings: Settings) -> list[str]:
+    """The settings whose keys open what they wrapped before."""
+    return [n for n in (*WRAP, *ONLY_OPEN) if n != wraps(settings) and getattr(settings, n) is not None]
+
+
+def wrapping_wanted(settings: Settings) -> tuple[str, ...]:
+    """What `require` must find so that something wraps: nothing more where something does."""
+    return () if wraps(settings) else ("passphrase",)
 
 
 def vault_in(settings: Settings) -> str:
@@ -64,13 +81,14 @@ def wrapper_of(settings: Settings, store: Store) -> Wrapper:
     Raises SettingsError when nothing is set to wrap with, WrongPassphrase, WrappingKeyUnknown or
     WrappingKeyUnavailable.
     """
-    return establish(store.wrappings, *wrapping_keys_of(settings, store))
+    return establish(store.wrappings, *_wrapping_keys(settings, store))
 
 
-def wrapping_keys_of(settings: Settings, store: Store) -> list[WrappingKey]:
-    """The wrapping keys that are set, the current one first. Raises SettingsError when none wraps. Proves nothing."""
-    require(settings, *wrapping_settings(settings))
-    return list(_wrapping_keys(settings, store))
+def wrapper_to_look(settings: Settings, store: Store) -> Wrapper:
+    """The same for whoever only looks: a current key that is new to the store does not join its list."""
+    keys = _wrapping_keys(settings, store)
+    require_known(store.wrappings.list(), *keys)
+    return Wrapper(*keys)
 
 
 def rewrapping_of(settings: Settings, store: Store, wrapper: Wrapper, report: Callable[[str], None]) -> rewrap.World:
@@ -84,11 +102,14 @@ def see_that_it_opens(store: Store, wrapper: Wrapper) -> None:
         wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
 
 
-def _wrapping_keys(settings: Settings, store: Store) -> Iterator[WrappingKey]:
+def _wrapping_keys(settings: Settings, store: Store) -> list[WrappingKey]:
+    require(settings, *wrapping_wanted(settings))
     deployment = store.deployment.read()
-    pairs = (settings.kms_key_arn, settings.passphrase), (settings.previous_kms_key_arn, settings.previous_passphrase)
-    for arn, passphrase in pairs:
-        if arn:
-            yield KmsKey(arn, deployment.id)
-        if passphrase:
-            yield PassphraseKey(passphrase.get_secret_value(), deployment.passphrase_salt)
+    names = (str(wraps(settings)), *only_open(settings))
+    return [_wrapping_key(getattr(settings, name), deployment) for name in names]
+
+
+def _wrapping_key(given: str | SecretStr, deployment: Deployment) -> WrappingKey:
+    if isinstance(given, str):
+        return KmsKey(given, deployment.id)
+    return PassphraseKey(given.get_secret_value(), deployment.passphrase_salt)

@@ -29,7 +29,7 @@ from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.settings import Settings, require
-from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_settings
+from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
 from tokensvc.wrap import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
@@ -84,7 +84,7 @@ def pace_of(settings: Settings) -> rotate.Pace:
 def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapper]:
     """IVS, the store bound to it, and the wrapping keys: the way in for whoever signs or keeps keys. Endpoint and vault
     are looked at first, so that a store is never bound to a control plane that boto3 would not call."""
-    require(settings, "control_plane", "database_url", *wrapping_settings(settings))
+    require(settings, "control_plane", "database_url", *wrapping_wanted(settings))
     vault_in(settings)
     control_plane = control_plane_of(settings, observe)
     store = store_of(settings)

@@ -17,7 +17,7 @@ from tokensvc.core.lifecycle import KeyState
 from tokensvc.errors import SettingsError
 from tokensvc.rotate import DEPLOYMENT_TAG, KEY_PAIRS_MAX
 from tokensvc.settings import Settings, read_settings
-from tokensvc.vaulting import wrapping_settings
+from tokensvc.vaulting import wrapping_wanted
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -45,7 +45,7 @@ def _examine() -> Iterator[Finding]:
         return
     yield _setting(settings, "control_plane", "export TOKENSVC_CONTROL_PLANE=aws   (or local)")
     yield _setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
-    for name in wrapping_settings(settings):
+    for name in wrapping_wanted(settings):
         yield _setting(settings, name, "openssl rand -hex 32 > FILE; export TOKENSVC_PASSPHRASE_FILE=FILE")
     if settings.database_url is None:
         return

@@ -23,7 +23,7 @@ from tokensvc.cli.screen import (
 from tokensvc.core import keypair
 from tokensvc.ports.keys import KeyInPlace, KeyRecord
 from tokensvc.settings import read_settings
-from tokensvc.vaulting import rewrapping_of, wrapper_of
+from tokensvc.vaulting import rewrapping_of, wrapper_of, wrapper_to_look
 from tokensvc.wiring import key_world, pace_of, regions_of, store_of
 
 app = typer.Typer(help="The signing key pairs.", no_args_is_help=True)
@@ -82,7 +82,8 @@ def rewrap(dry_run: DryRun = False, detailed_exit_code: DetailedExitCode = False
     settings = read_settings(os.environ)
     store = store_of(settings)
     try:
-        world = rewrapping_of(settings, store, wrapper_of(settings, store), progress)
+        wrapper = (wrapper_to_look if dry_run else wrapper_of)(settings, store)
+        world = rewrapping_of(settings, store, wrapper, progress)
         moved = moving.left(world) if dry_run else moving.rewrap(world)
     finally:
         store.close()

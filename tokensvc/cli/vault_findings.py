@@ -11,22 +11,20 @@ from tokensvc.cli.findings import Finding, attempt
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.ports.vault import Vault
 from tokensvc.settings import Settings
-from tokensvc.vaulting import vault_in, vault_of, wrapping_keys_of, wrapping_settings
-from tokensvc.wrap import Wrapper, require_known, wrapped_by
+from tokensvc.vaulting import vault_in, vault_of, wrapper_to_look, wrapping_wanted
+from tokensvc.wrap import wrapped_by
 
 REWRAP = "tokensvc keys rewrap"
 
 
 def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, so a wrapping key that is new to the store does not join its list."""
-    if any(getattr(settings, name) is None for name in wrapping_settings(settings)):
+    if any(getattr(settings, name) is None for name in wrapping_wanted(settings)):
         return  # said among the settings
-    keys = wrapping_keys_of(settings, store)
-    _, finding = attempt("wrapping keys", lambda: require_known(store.wrappings.list(), *keys), "")
-    if not finding.well:
+    wrapper, finding = attempt("wrapping keys", lambda: wrapper_to_look(settings, store), "")
+    if wrapper is None:
         yield finding
         return
-    wrapper = Wrapper(*keys)
     opens = f"; {' and '.join(wrapper.names[1:])} only open" if wrapper.names[1:] else ""
     yield Finding(True, "wrapping keys", f"{wrapper.current} wraps{opens}")
     vault, finding = attempt("vault", lambda: vault_of(settings, store, wrapper), "see the message")
@@ -35,16 +33,21 @@ def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
         yield finding
         return
     yield Finding(True, "vault", f"{vault_in(settings)}; it keeps {len(kept)} private keys")
-    yield from _private_keys(store, vault, wrapper, kept)
-    for key in store.deployment.subject_keys():
-        if wrapped_by(key.wrapped) != wrapper.current:
-            found = f"is under {wrapped_by(key.wrapped)}, not yet under {wrapper.current}"
-            yield Finding(False, f"subject key {key.version}", found, REWRAP)
+    private_keys: Counter[str] = Counter()
+    yield from _private_keys(store, vault, kept, private_keys)
+    subject_keys = Counter(wrapped_by(key.wrapped) for key in store.deployment.subject_keys())
+    for what, under in (("private keys", private_keys), ("subject keys", subject_keys)):
+        for name in sorted(under.keys() - {wrapper.current}):
+            found = f"{under[name]} of {under.total()} are under {name}, not yet under {wrapper.current}"
+            yield Finding(False, what, found, REWRAP)
+    for name in wrapper.names[1:]:
+        if not private_keys[name] + subject_keys[name]:
+            yield Finding(True, name, "nothing is under it: it may be taken out of the settings")
 
 
-def _private_keys(store: Store, vault: Vault, wrapper: Wrapper, kept: frozenset[str]) -> Iterator[Finding]:
+def _private_keys(store: Store, vault: Vault, kept: frozenset[str], under: Counter[str]) -> Iterator[Finding]:
+    """Those that sign, and those that cannot be read; counts in `under` what each is wrapped by."""
     signing = {r.id for r in store.keys.list() if any(there.state is KeyState.ACTIVE for there in r.places)}
-    under: Counter[str] = Counter()
     for key_id in sorted(kept | signing):
         what = f"private key {key_id}"
         envelope, finding = attempt(what, partial(vault.wrapped, key_id), "")
@@ -55,7 +58,3 @@ def _private_keys(store: Store, vault: Vault, wrapper: Wrapper, kept: frozenset[
         if key_id in signing:
             opened, finding = attempt(what, partial(vault.open, key_id), "")
             yield Finding(True, what, "signs, and can be opened") if opened else finding
-    for name, number in sorted(under.items()):
-        if name != wrapper.current:
-            found = f"{number} of {len(kept)} are under {name}, not yet under {wrapper.current}"
-            yield Finding(False, "private keys", found, REWRAP)
