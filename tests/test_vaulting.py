@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.test_settings import KMS_KEY_ARN
+from tests.wrapping import DataKeys
 from tokensvc import vaulting
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.adapters.sql.vault import SqlVault
+from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.core.wrapping import PassphraseKey
-from tokensvc.errors import SettingsError, WrongPassphrase
+from tokensvc.errors import SettingsError, WrappingKeyUnavailable, WrongPassphrase
 from tokensvc.settings import Settings, read_settings
 from tokensvc.wrap import Wrapper
 
@@ -110,3 +112,24 @@ def test_a_start_with_a_wrong_passphrase_fails_by_name_and_a_change_of_it_starts
     assert len(kept.wrappings.list()) == 1
     vaulting.wrapper_of(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
     assert len(kept.wrappings.list()) == 2
+
+
+def test_a_wrapping_key_that_cannot_open_the_subject_key_stops_the_start(kept: Store) -> None:
+    """Every worker must open it: better said once, before any is started."""
+    kms = DataKeys()
+    wrapper = Wrapper(kms)
+    vaulting.see_that_it_opens(kept, wrapper)  # there is none yet
+    kept.deployment.add_subject_key(1, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, b"secret"))
+    vaulting.see_that_it_opens(kept, wrapper)
+    kms.away = True
+    with pytest.raises(WrappingKeyUnavailable, match="does not answer"):
+        vaulting.see_that_it_opens(kept, wrapper)
+
+
+def test_whoever_only_looks_changes_nothing(kept: Store) -> None:
+    listed = kept.wrappings.list()
+    looking = vaulting.wrapper_to_look(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
+    assert len(looking.names) == 2
+    assert kept.wrappings.list() == listed
+    with pytest.raises(WrongPassphrase):
+        vaulting.wrapper_to_look(settings(PASSPHRASE=NEW), kept)

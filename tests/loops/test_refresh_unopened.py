@@ -18,7 +18,8 @@ from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
 from tokensvc.errors import NoSigningKey
-from tokensvc.wrap import Wrapper
+from tokensvc.rewrap import World, rewrap
+from tokensvc.wrap import Wrapper, establish
 
 
 @pytest.fixture
@@ -176,3 +177,26 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: Manua
     worker.refresh.once()
     assert opened == [record.id]
     assert all(slot.trouble for slot in worker.refresh.current.ring.slots.values())
+
+
+def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stage, clock: ManualClock) -> None:
+    """One that ran before it, and one that starts after it."""
+    stage.generate()
+    both = Wrapper(passphrase(NEW), passphrase())
+    vault = KeyFiles(stage.vault._directory, both)
+    before, after = Worker(stage, clock, both), Worker(stage, clock, both)
+    before.refresh.vault = after.refresh.vault = vault
+    before.refresh.once()
+    subject_key = before.refresh.current.subject_key
+    establish(stage.store.wrappings, passphrase())
+    establish(stage.store.wrappings, passphrase(NEW), passphrase())
+    moved = rewrap(World(vault, stage.store.deployment, stage.store.wrappings, both, stage.reports.append))
+    assert [secret.what for secret in moved] == [f"private key {stage.active()}"]
+    stage.vault = vault
+    stage.rotate()
+    for worker in (before, after):
+        slot = east(stage, worker)
+        assert slot.active is not None
+        assert slot.active.key_id == stage.active()
+        assert not slot.trouble
+        assert worker.refresh.current.subject_key == subject_key
