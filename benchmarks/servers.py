@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from tokensvc import wiring
+from tokensvc import vaulting, wiring
 from tokensvc.adapters.sql import migrate
 from tokensvc.core import keypair
 from tokensvc.core.arn import Arn, Place
@@ -136,7 +136,7 @@ def _furnish(environ: dict[str, str]) -> str:
     private_key, key_id = keypair.generate(), wiring.new_key_id()
     public_key = private_key.public_key()
     store.keys.add(key_id, keypair.fingerprint(public_key), keypair.public_der(public_key), now)
-    wiring.vault_of(settings, wiring.wrapping_of(settings, store)).put(key_id, private_key)
+    vaulting.vault_of(settings, store, vaulting.wrapper_of(settings, store)).put(key_id, private_key)
     store.keys.record_import(key_id, PLACE, str(Arn(PLACE, "playback-key", "abcdefghijkl")), now)
     store.keys.activate(key_id, PLACE, now, 3600)
     playback_url = f"https://example.invalid{CHANNEL.playback_path}"

@@ -10,6 +10,7 @@ from tests.clocks import ManualClock
 from tests.crashing import Tripwire
 from tests.simulator import IvsSimulator
 from tests.stores import store_in_memory
+from tests.wrapping import WRAPPER
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.core.keypair import PrivateKey, generate, public_der
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState
@@ -22,7 +23,6 @@ from tokensvc.rotate.world import World
 POLICY = Policy(lead_seconds=30, reach_seconds=910, standby=False)
 READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids"})
 EAST, WEST = "us-east-1", "us-west-2"
-PASSWORD = b"a vault's password"
 
 
 class Stage:
@@ -34,7 +34,7 @@ class Stage:
         self.store.deployment.set_rotation(
             lead_seconds=policy.lead_seconds, max_age_seconds=policy.max_age_seconds, standby=policy.standby
         )
-        self.vault = KeyFiles(vault, PASSWORD)
+        self.vault = KeyFiles(vault, WRAPPER)
         self.ivs = IvsSimulator()
         self.clock = ManualClock()
         self.slept: list[float] = []

@@ -26,7 +26,7 @@ from tokensvc.core.ask import read_ask
 from tokensvc.core.keypair import public_pem
 from tokensvc.core.playback import judge
 from tokensvc.core.policy import Caller, CallerPolicy
-from tokensvc.core.ring import EMPTY_RING, SigningKey
+from tokensvc.core.ring import EMPTY_RING, Ring, SigningKey
 from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome
 from tokensvc.core.viewer import viewer_id
@@ -230,6 +230,16 @@ def test_two_single_uses_never_share_a_uuid() -> None:
 def test_without_a_key_nothing_is_minted() -> None:
     with pytest.raises(NoSigningKey):
         minted(snapshot=SNAPSHOT._replace(ring=EMPTY_RING))
+
+
+def test_a_key_that_may_sign_for_a_while_signs_no_longer() -> None:
+    """A retiring one, in the stead of an active one that this worker cannot open."""
+    [(place, slot)] = SNAPSHOT.ring.slots.items()
+    assert slot.active is not None
+    snapshot = SNAPSHOT._replace(ring=Ring({place: slot._replace(active=slot.active._replace(until=float(NOW)))}))
+    assert minted(snapshot=snapshot).token
+    with pytest.raises(NoSigningKey):
+        minted(snapshot=snapshot, now=NOW + 1)
 
 
 def test_no_secret_shows_in_the_repr_of_a_snapshot() -> None:

@@ -13,6 +13,7 @@ from tokensvc.errors import SettingsError
 from tokensvc.settings import Settings, read_settings, require, sources, variable
 
 SECRET = "hunter2-hunter2-hunter2"
+KMS_KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
 URL = "postgresql://shop:hunter2@db.example/tokens"
 
 
@@ -50,6 +51,9 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "REGIONS": " us-east-1, eu-west-1 ,",
         "VAULT": "keys:/srv/keys",
         "PASSPHRASE": SECRET,
+        "KMS_KEY_ARN": KMS_KEY_ARN,
+        "PREVIOUS_PASSPHRASE": SECRET + "x",
+        "PREVIOUS_KMS_KEY_ARN": KMS_KEY_ARN + "0",
         "MAX_TTL_SECONDS": "7200",
         "KEY_LEAD_SECONDS": "1.5",
         "SNAPSHOT_LEASE_SECONDS": "60",
@@ -113,8 +117,14 @@ def test_any_unknown_variable_is_refused(name: str) -> None:
         ("PORT", "9" * 5000, "must have fewer digits"),
         ("ADMIN_PORT", "", "must be an integer"),
         ("WORKERS", "0", "must be at least 1"),
-        ("VAULT", "store", "must have the form ^keys:.+"),
+        ("VAULT", "keys", "must have the form ^(store|(shared-)?keys:.+)$"),
         ("VAULT", "keys:", "must have the form"),
+        ("VAULT", "shared-keys:", "must have the form"),
+        ("VAULT", "stores", "must have the form"),
+        ("KMS_KEY_ARN", "arn:aws:kms:us-east-1:123456789012:alias/tokensvc", "must have the form"),
+        ("KMS_KEY_ARN", "0987dcba-09fe-87dc-65ba-ab0987654321", "must have the form"),
+        ("PREVIOUS_KMS_KEY_ARN", "", "must have the form"),
+        ("PREVIOUS_PASSPHRASE", "short", "must have at least 12 characters"),
         ("PASSPHRASE", "short", "must have at least 12 characters"),
         ("MAX_TTL_SECONDS", "0", "must be at least 1"),
         ("SNAPSHOT_LEASE_SECONDS", "nan", "must be"),

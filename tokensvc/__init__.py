@@ -3,20 +3,24 @@
 The map. A room may import from the rooms to its left, never from those to its right; `web` and `adapters` never
 import each other (tests/test_architecture.py holds this).
 
-    errors <- core <- ports <- admit, issue, rotate, ivs <- edge, loops <- web | adapters <- wiring <- app, cli
+    errors <- core <- ports <- admit, issue, wrap, rotate, rewrap, ivs <- edge, loops <- web | adapters
+           <- vaulting, wiring <- app, cli
 
     errors/       the tree of failures
     core/         the law: ARNs, claims, ES384, key pairs, the ring, policy, the rules of playback. Pure
     ports/        the seams: one Protocol per file
     admit.py      caller + ask -> a grant, or a typed refusal
     issue.py      ask + grant + snapshots + now -> token. THE HOT PATH
+    wrap.py       secrets under their wrapping keys: wrapped by the current one, opened by the one they name
     rotate.py     the lifecycle of a key, performed step by step
+    rewrap.py     every secret moved to the current wrapping key
     ivs/          the IVS API as data, and the local IVS on top of it
     edge/         the local playback edge
     loops/        background duties
     web/          HTTP: decode -> use case -> encode. The only async code
-    adapters/     one technology per file: boto3, key files, signers, SQL
+    adapters/     one technology per file: boto3, KMS, key files, signers, SQL
     settings.py   what the environment may say
+    vaulting.py   settings -> wrapping keys and vault
     wiring.py     assemble(settings) -> Parts
     app.py        Parts -> the ASGI application
     cli/          the `tokensvc` command

@@ -44,7 +44,7 @@ class Issued(NamedTuple):
 
 def issue(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> Issued:
     """Mint one token. Raises InvalidRequest naming the field, or NoSigningKey."""
-    key = snapshot.ring.signing_key(parse_arn(ask.channel_arn, "channel").place)
+    key = snapshot.ring.signing_key(parse_arn(ask.channel_arn, "channel").place, now)
     viewer = ask.viewer_id
     if ask.subject is not None:
         viewer = viewer_id(snapshot.subject_key, grant.namespace, ask.subject)

@@ -34,6 +34,10 @@ def _long_enough(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+_Passphrase = Annotated[SecretStr | None, AfterValidator(_long_enough)]
+_KmsKeyArn = Annotated[str | None, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$")]
+
+
 class Settings(BaseModel):
     """Every setting, its default and what it means."""
 
@@ -58,10 +62,27 @@ class Settings(BaseModel):
     regions: _Words = Field(
         (), description="AWS regions to hold keys in, comma-separated; without it, boto3's own region"
     )
-    vault: str = Field("keys:keys", pattern=r"^keys:.+", description="Where private keys rest: `keys:DIR`")
-    passphrase: Annotated[SecretStr | None, AfterValidator(lambda value: _long_enough(value))] = Field(
+    vault: str | None = Field(
         None,
-        description="Wraps every private key. Best 32 random bytes as hex: `openssl rand -hex 32`. No default",
+        pattern=r"^(store|(shared-)?keys:.+)$",
+        description="Where private keys rest: `store`, `keys:DIR`, or `shared-keys:DIR`, a directory that all machines "
+        "share. Without it `store` with PostgreSQL, `keys:keys` with SQLite",
+    )
+    passphrase: _Passphrase = Field(
+        None,
+        description="Wraps every private key, unless `TOKENSVC_KMS_KEY_ARN` does. Best 32 random bytes as hex: "
+        "`openssl rand -hex 32`. No default",
+    )
+    kms_key_arn: _KmsKeyArn = Field(
+        None,
+        description="A symmetric AWS KMS key that wraps every private key; a passphrase beside it then only opens "
+        "what it wrapped before",
+    )
+    previous_passphrase: _Passphrase = Field(
+        None, description="Opens what it wrapped before, until `tokensvc keys rewrap` is done"
+    )
+    previous_kms_key_arn: _KmsKeyArn = Field(
+        None, description="Opens what it wrapped before, until `tokensvc keys rewrap` is done"
     )
     max_ttl_seconds: int | None = Field(
         None,

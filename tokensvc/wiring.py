@@ -7,7 +7,6 @@ Rules of the file
 
 from __future__ import annotations
 
-import hmac
 import os
 import secrets
 import socket
@@ -15,18 +14,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
 from tokensvc.adapters.clock import StoreClock, SystemClock
-from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core import keypair
 from tokensvc.core.rotation import Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
-from tokensvc.core.wrapping import Wrapping
-from tokensvc.errors import FieldError, SettingsError, WrongPassphrase
+from tokensvc.errors import FieldError, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
@@ -40,6 +36,8 @@ from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.vault import Vault
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, require
+from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
+from tokensvc.wrap import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
 ROTATION_LEASE = "rotation"
@@ -70,24 +68,6 @@ def store_of(settings: Settings) -> Store:
     require(settings, "database_url")
     assert settings.database_url is not None  # noqa: S101 - `require` has just seen to it
     return open_store(settings.database_url.get_secret_value(), timeout_seconds=settings.store_timeout_seconds)
-
-
-def wrapping_of(settings: Settings, store: Store) -> Wrapping:
-    """The deployment's passphrase, proven right against the store. Raises WrongPassphrase."""
-    require(settings, "passphrase")
-    assert settings.passphrase is not None  # noqa: S101 - `require` has just seen to it
-    wrapping = Wrapping(settings.passphrase.get_secret_value(), store.deployment.read().passphrase_salt)
-    check = wrapping.check_value()
-    if not hmac.compare_digest(store.deployment.keep_passphrase_check(check), check):
-        raise WrongPassphrase(
-            "TOKENSVC_PASSPHRASE is not the passphrase that this store's secrets are wrapped with; nothing was changed"
-        )
-    return wrapping
-
-
-def vault_of(settings: Settings, wrapping: Wrapping) -> KeyFiles:
-    """The vault that the settings name."""
-    return KeyFiles(Path(settings.vault.removeprefix("keys:")), wrapping.pkcs8_password)
 
 
 def control_plane_of(settings: Settings, observe: Observe = unobserved) -> AwsControlPlane:
@@ -128,15 +108,16 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     return store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)
 
 
-def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapping]:
-    """IVS, the store bound to it, and the passphrase: the way in for whoever signs or keeps keys. The endpoint is
-    looked at first, so that a store is never bound to a control plane that boto3 would not call."""
-    require(settings, "control_plane", "database_url", "passphrase")
+def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapper]:
+    """IVS, the store bound to it, and the wrapping keys: the way in for whoever signs or keeps keys. Endpoint and vault
+    are looked at first, so that a store is never bound to a control plane that boto3 would not call."""
+    require(settings, "control_plane", "database_url", *wrapping_wanted(settings))
+    vault_in(settings)
     control_plane = control_plane_of(settings, observe)
     store = store_of(settings)
     try:
         store.deployment.bind(str(settings.control_plane))
-        return control_plane, store, wrapping_of(settings, store)
+        return control_plane, store, wrapper_of(settings, store)
     except BaseException:
         store.close()
         raise
@@ -144,9 +125,9 @@ def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsCo
 
 def key_world(settings: Settings, report: Callable[[str], None]) -> World:
     """What the lifecycle of keys is performed with, by a command."""
-    control_plane, store, wrapping = open_bound(settings)
+    control_plane, store, wrapper = open_bound(settings)
     clock = StoreClock(store.versions.read().now)
-    return world_of(settings, store, vault_of(settings, wrapping), control_plane, clock, new_worker_id(), report)
+    return world_of(settings, store, vault_of(settings, store, wrapper), control_plane, clock, new_worker_id(), report)
 
 
 def world_of(
@@ -194,8 +175,11 @@ def new_api_key() -> tuple[str, StoredSecret]:
 
 def check(settings: Settings) -> None:
     """See that a worker could start: once, in the parent, so that what is wrong is said once."""
-    _, store, _ = open_bound(settings)
-    store.close()
+    _, store, wrapper = open_bound(settings)
+    try:
+        see_that_it_opens(store, wrapper)
+    finally:
+        store.close()
 
 
 def assemble(settings: Settings) -> Parts:
@@ -205,17 +189,18 @@ def assemble(settings: Settings) -> Parts:
 
     clock, metrics = SystemClock(), PrometheusMetrics()
     signer, make_signer = choose_signer(settings.signer)
-    control_plane, store, wrapping = open_bound(settings, metrics.control_plane)
+    control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     refresh = Refresh(
         store.versions,
         store.deployment,
         store.keys,
         store.callers,
         store.channels,
-        vault_of(settings, wrapping),
-        wrapping,
+        vault_of(settings, store, wrapper),
+        wrapper,
         make_signer,
         clock,
+        reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
     )
     directory = Directory(
         store.channels,

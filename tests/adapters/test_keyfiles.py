@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.adapters.vault_contract import *  # noqa: F403 - the suite's tests become this module's
+from tests.adapters.vault_contract import VaultUnder
+from tests.wrapping import NEW, OLD, WRAPPER, DataKeys, passphrase
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.core import keypair
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.errors import InvalidKey, KeyFileTooOpen, VaultError, WrongPassphrase
-
-PASSWORD = b"a vault's password"
+from tokensvc.wrap import Wrapper
 
 
 @pytest.fixture
@@ -27,8 +30,20 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def vault(directory: Path) -> KeyFiles:
-    return KeyFiles(directory, PASSWORD)
+def vault_under(directory: Path) -> VaultUnder:
+    return lambda wrapper: KeyFiles(directory, wrapper)
+
+
+@contextlib.contextmanager
+def small_files() -> Iterator[None]:
+    """No file of more than 100 bytes can be written."""
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_a_key_lies_encrypted_and_for_its_owner_alone(
@@ -44,7 +59,7 @@ def test_a_key_lies_encrypted_and_for_its_owner_alone(
     assert path.stat().st_mode & 0o777 == 0o600
     assert directory.stat().st_mode & 0o777 == 0o700
     assert path.stat().st_nlink == 1
-    assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert b"\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n" in path.read_bytes()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -53,7 +68,7 @@ def test_openssl_opens_it_with_the_password_and_not_without(
 ) -> None:
     vault.put("k1", private_key)
     command = ["openssl", "pkey", "-in", str(directory / "k1.pem"), "-pubout", "-passin"]
-    opened = subprocess.run([*command, f"pass:{PASSWORD.decode()}"], capture_output=True, check=True)
+    opened = subprocess.run([*command, f"pass:{OLD}"], capture_output=True, check=True)
     assert opened.stdout.decode() == keypair.public_pem(private_key.public_key())
     assert subprocess.run([*command, "pass:wrong"], capture_output=True, check=False).returncode != 0
 
@@ -70,10 +85,27 @@ def test_a_file_that_others_may_read_is_refused_with_the_command_that_mends_it(
     assert vault.open("k1")
 
 
-def test_another_password_opens_nothing(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+def test_a_file_of_the_release_before_names_no_key_and_is_under_a_passphrase(
+    directory: Path, private_key: PrivateKey
+) -> None:
+    directory.mkdir(parents=True, mode=0o700)
+    directory.joinpath("k1.pem").touch(0o600)
+    directory.joinpath("k1.pem").write_bytes(keypair.private_pem(private_key, OLD.encode()))
+    for wrapper in (WRAPPER, Wrapper(passphrase(NEW), passphrase()), Wrapper(DataKeys(), passphrase())):
+        assert KeyFiles(directory, wrapper).open("k1").private_numbers() == private_key.private_numbers()
+    for wrapper in (Wrapper(passphrase(NEW)), Wrapper(DataKeys())):
+        with pytest.raises(WrongPassphrase):
+            KeyFiles(directory, wrapper).open("k1")
+
+
+def test_a_file_that_names_a_key_which_does_not_open_it_is_damaged(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
     vault.put("k1", private_key)
-    with pytest.raises(WrongPassphrase):
-        KeyFiles(directory, b"another").open("k1")
+    file = directory / "k1.pem"
+    file.write_bytes(file.read_bytes().replace(passphrase().name.encode(), passphrase(NEW).name.encode()))
+    with pytest.raises(InvalidKey, match="is damaged"):
+        KeyFiles(directory, Wrapper(passphrase(NEW), passphrase())).open("k1")
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\n"])
@@ -106,7 +138,7 @@ def test_other_files_are_no_keys(vault: KeyFiles, directory: Path) -> None:
 
 def test_where_no_directory_can_be_is_said(tmp_path: Path, private_key: PrivateKey) -> None:
     (tmp_path / "keys").write_text("a file")
-    vault = KeyFiles(tmp_path / "keys", PASSWORD)
+    vault = KeyFiles(tmp_path / "keys", WRAPPER)
     with pytest.raises(VaultError, match=r"cannot be kept in .*keys: ") as refused:
         vault.put("k1", private_key)
     assert "overwritten" not in refused.value.message
@@ -116,14 +148,8 @@ def test_where_no_directory_can_be_is_said(tmp_path: Path, private_key: PrivateK
 
 def test_on_a_full_disk_nothing_is_left_behind(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
     """A limit on file sizes fails the write as a full disk does."""
-    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        with pytest.raises(VaultError, match="cannot be kept"):
-            vault.put("k1", private_key)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
+    with small_files(), pytest.raises(VaultError, match="cannot be kept"):
+        vault.put("k1", private_key)
     assert not list(directory.iterdir())
     vault.put("k1", private_key)
 
@@ -143,7 +169,7 @@ def test_of_two_who_put_at_once_exactly_one_succeeds(vault: KeyFiles, directory:
     def put(key: PrivateKey) -> None:
         ready.wait()
         try:
-            KeyFiles(directory, PASSWORD).put("k1", key)
+            KeyFiles(directory, WRAPPER).put("k1", key)
         except VaultError:
             return
         outcomes.append(key)
@@ -157,5 +183,74 @@ def test_of_two_who_put_at_once_exactly_one_succeeds(vault: KeyFiles, directory:
     assert vault.open("k1").private_numbers() == winner.private_numbers()
 
 
-def test_no_password_shows(vault: KeyFiles) -> None:
-    assert PASSWORD.decode() not in repr(vault)
+def test_no_passphrase_shows(vault: KeyFiles) -> None:
+    assert OLD not in repr(vault) + repr(vars(vault))
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o702, 0o777, 0o1777])
+def test_a_directory_that_others_may_write_to_is_refused_with_the_command_that_mends_it(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey, mode: int
+) -> None:
+    """They could put another file in the place of one of ours."""
+    vault.put("k1", private_key)
+    seen = vault.wrapped("k1")
+    directory.chmod(mode)
+    for act in (
+        lambda: vault.open("k1"),
+        lambda: vault.put("k2", private_key),
+        lambda: vault.replace("k1", seen, seen),
+    ):
+        with pytest.raises(KeyFileTooOpen, match=f"chmod 700 {directory}$"):
+            act()
+    directory.chmod(0o755)
+    assert vault.open("k1")
+    assert vault.key_ids() == {"k1"}
+
+
+def test_a_replacement_is_for_its_owner_alone_and_sweeps_what_a_killed_one_left(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    vault.put("k1", private_key)
+    (directory / ".k1.0a1b2c3d.unfinished").write_bytes(b"half a key")
+    (directory / "k1.pem").chmod(0o400)
+    assert vault.replace("k1", vault.wrapped("k1"), WRAPPER.wrap_key(private_key))
+    [path] = directory.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert vault.open("k1")
+
+
+def test_a_full_disk_replaces_nothing(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+    vault.put("k1", private_key)
+    seen = vault.wrapped("k1")
+    with small_files(), pytest.raises(VaultError, match="cannot be wrapped anew"):
+        vault.replace("k1", seen, WRAPPER.wrap_key(private_key))
+    assert [path.name for path in directory.iterdir()] == ["k1.pem"]
+    assert vault.wrapped("k1") == seen
+
+
+def test_of_many_who_replace_and_remove_at_once_each_sees_what_was_there(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    """Six replace what all of them saw: one succeeds. Then one removes while five replace: it stays removed."""
+    for removing in (False, True):
+        vault.put("k1", private_key)
+        seen, ready = vault.wrapped("k1"), threading.Barrier(6, timeout=5)
+        won: list[int] = []
+
+        def act(who: int, seen: bytes, ready: threading.Barrier, won: list[int], removing: bool) -> None:
+            mine, anew = KeyFiles(directory, WRAPPER), WRAPPER.wrap_key(private_key)
+            ready.wait()
+            if removing and who == 0:
+                mine.remove("k1")
+            elif mine.replace("k1", seen, anew):
+                won.append(who)
+
+        threads = [threading.Thread(target=act, args=(who, seen, ready, won, removing)) for who in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) <= 1 if removing else len(won) == 1
+        assert vault.key_ids() == (frozenset() if removing else {"k1"})
+        vault.remove("k1")
+    assert not list(directory.iterdir())

@@ -21,10 +21,10 @@ ACCOUNTS = 100
 
 @pytest.fixture(scope="session")
 def accounts() -> Iterator[Accounts]:
-    """A local IVS behind a socket, in this process."""
+    """A local IVS behind a socket, in this process; a test's commands follow faster than IVS's rates allow."""
     resources = LocalIvsResources(":memory:")
     credentials = {f"account{n}": Secret(f"account{n}", str(200_000_000_000 + n)) for n in range(1, ACCOUNTS)}
-    parts = build(resources, LocalIvsSettings(credentials), AdvanceableClock(SystemClock()))
+    parts = build(resources, LocalIvsSettings(credentials, rates=False), AdvanceableClock(SystemClock()))
     with serving(parts.site) as url:
         yield Accounts(url)
     resources.close()

@@ -65,7 +65,7 @@ def test_the_ceiling_is_not_the_store_s(healthy: Terminal) -> None:
 
 
 def test_the_passphrase_is_wrong(healthy: Terminal) -> None:
-    assert "is not the passphrase" in bad(healthy, PASSPHRASE=secrets.token_hex(32))["passphrase"][0]
+    assert "is not the passphrase" in bad(healthy, PASSPHRASE=secrets.token_hex(32))["wrapping keys"][0]
 
 
 def test_there_is_no_key_and_no_caller(terminal: Terminal) -> None:

@@ -27,7 +27,8 @@ def test_secrets_are_starred(bare: Terminal) -> None:
         said = bare(*arguments, DATABASE_URL=url)
         assert bare.passphrase not in said.out + said.err
         assert "a-password" not in said.out + said.err
-    rows = {line.split()[0]: line.split()[1:] for line in bare("settings").out.splitlines()}
+    table = bare("settings").out.partition("\n\n")[0]
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
     assert rows["TOKENSVC_PASSPHRASE"] == ["**********", "TOKENSVC_PASSPHRASE"]
     assert rows["TOKENSVC_REGIONS"] == ["-", "default"]
 
@@ -47,3 +48,18 @@ def test_both_a_value_and_a_file_are_refused(bare: Terminal) -> None:
     assert "TOKENSVC_PASSPHRASE_FILE: must be left out when TOKENSVC_PASSPHRASE is given" in said.err
     said = bare("settings", code=2, without="TOKENSVC_PASSPHRASE", PASSPHRASE_FILE="/nowhere")
     assert "TOKENSVC_PASSPHRASE_FILE: names a file that cannot be read" in said.err
+
+
+def test_it_says_where_private_keys_rest_what_wraps_them_and_what_only_opens(bare: Terminal) -> None:
+    arn = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
+    words = f"Private keys rest in keys:{bare.vault}, wrapped by TOKENSVC_PASSPHRASE."
+    assert bare("settings").out.splitlines()[-1] == words
+    said = bare("settings", without="TOKENSVC_VAULT", KMS_KEY_ARN=arn, DATABASE_URL="postgresql://db/tokensvc").out
+    assert "Private keys rest in store, wrapped by TOKENSVC_KMS_KEY_ARN.\nTOKENSVC_PASSPHRASE only open" in said
+    assert "wrapped by nothing yet" in bare("settings", without="TOKENSVC_PASSPHRASE", PREVIOUS_KMS_KEY_ARN=arn).out
+    unfit = bare("settings", "--json", VAULT="keys:here", DATABASE_URL="postgresql://db/tokensvc").json
+    assert unfit["TOKENSVC_VAULT"]["value"] == "keys:here", "shown, not judged"
+    assert bare("settings", "--json", without="TOKENSVC_VAULT").json["TOKENSVC_VAULT"] == {
+        "value": "keys:keys",
+        "source": "default",
+    }

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.core.wrapping import NONCE_BYTES, Wrapping
+from tokensvc.core.wrapping import NONCE_BYTES, PassphraseKey, Wrapping
 from tokensvc.errors import WrongPassphrase
 
 STRONG = "0123456789abcdef" * 4
@@ -94,3 +94,27 @@ def test_the_check_value_opens_nothing() -> None:
 def test_nothing_shows_in_a_repr() -> None:
     assert STRONG not in repr(Wrapping(STRONG, SALT))
     assert not hasattr(Wrapping(STRONG, SALT), "__dict__")
+
+
+def test_a_data_key_wraps_as_a_random_passphrase_does() -> None:
+    data_key = bytes(range(32))
+    wrapped = Wrapping.of_data_key(data_key).wrap("subject key", b"secret", NONCE)
+    assert Wrapping.of_data_key(data_key).unwrap("subject key", wrapped) == b"secret"
+    with pytest.raises(WrongPassphrase):
+        Wrapping.of_data_key(bytes(32)).unwrap("subject key", wrapped)
+    assert len(bytes.fromhex(Wrapping.of_data_key(data_key).pkcs8_password.decode())) == 32, "no bit of it is lost"
+
+
+def test_a_passphrase_is_named_by_its_check_value_under_the_stores_salt() -> None:
+    key = PassphraseKey("correct horse battery staple", SALT)
+    assert key.name == f"passphrase:{Wrapping('correct horse battery staple', SALT).check_value().hex()[:8]}"
+    assert key.name == PassphraseKey("correct horse battery staple", SALT).name
+    assert key.name != PassphraseKey("correct horse battery staple", b"other salt").name
+    wrapping, data_key = key.fresh()
+    assert data_key == b""
+    assert key.again(data_key).unwrap("p", wrapping.wrap("p", b"secret", NONCE)) == b"secret"
+
+
+def test_no_passphrase_shows_in_what_names_it() -> None:
+    key = PassphraseKey(STRONG, SALT)
+    assert STRONG not in repr(key) + repr(vars(key)) + key.name

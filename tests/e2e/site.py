@@ -112,7 +112,7 @@ class Site:
                 "TOKENSVC_CONTROL_PLANE": "local",
                 "TOKENSVC_DATABASE_URL": database_url or f"sqlite:///{self.store}",
                 "TOKENSVC_PASSPHRASE": self.passphrase,
-                "TOKENSVC_VAULT": f"keys:{folder / 'keys'}",
+                "TOKENSVC_VAULT": "store" if database_url else f"keys:{folder / 'keys'}",
                 "TOKENSVC_KEY_LEAD_SECONDS": "0",
                 "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
                 "TOKENSVC_CHANNEL_CALLS_PER_SECOND": "5",

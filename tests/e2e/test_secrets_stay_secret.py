@@ -83,7 +83,7 @@ def _everything_pasted(caller: Client, url: str, pem: str, token: str, arn: str)
 def _commands(site: Site, key: str, pem: str, token: str) -> str:
     """Run commands well and wrong; all that they said."""
     (site.folder / "key.pem").write_text(pem)
-    away = {"DATABASE_URL": f"postgresql://tokensvc:{DATABASE_PASSWORD}@127.0.0.1:9/tokensvc"}
+    away = {"DATABASE_URL": f"postgresql://tokensvc:{DATABASE_PASSWORD}@127.0.0.1:9/tokensvc", "VAULT": "store"}
     said = site.run_all(
         (["keys", "rotate"], {}),
         (["keys", "list"], {}),

@@ -9,14 +9,16 @@ import pytest
 import sqlalchemy as sa
 
 from tests.clocks import ManualClock
-from tests.loops.worker import POLICY, WRAPPING, Worker, channel, stored
+from tests.loops.worker import POLICY, Worker, channel, stored
 from tests.stage import EAST, WEST, Stage
+from tests.wrapping import NEW, WRAPPER, DataKeys, passphrase
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place
 from tokensvc.core.es384 import verify
 from tokensvc.core.snapshot import require_fresh
-from tokensvc.core.wrapping import Wrapping
-from tokensvc.errors import SnapshotStale, WrongPassphrase
+from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
+from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
+from tokensvc.wrap import Wrapper
 
 
 def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: Stage, worker: Worker) -> None:
@@ -54,10 +56,10 @@ def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worke
     worker.refresh.once()
     slot = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
     assert slot.active is not None
-    assert slot.active.key_id == latter.id
+    assert slot.active.key_id == latter
     assert slot.active.longest_ttl_seconds == 3600
-    assert set(slot.accepted) == {former.id, latter.id}
-    assert verify(slot.accepted[latter.id], b"data", slot.active.sign(b"data"))
+    assert set(slot.accepted) == {former.id, latter}
+    assert verify(slot.accepted[latter], b"data", slot.active.sign(b"data"))
     stage.drain()
     stage.rotate()
     worker.refresh.once()
@@ -153,23 +155,42 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: Manua
     for thread in threads:
         thread.join()
     [kept] = stage.store.deployment.subject_keys()
-    assert {worker.refresh.current.subject_key for worker in workers} == {WRAPPING.unwrap("subject key", kept.wrapped)}
+    assert {worker.refresh.current.subject_key for worker in workers} == {
+        WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
+    }
     assert workers[0].refresh.current.subject_key not in kept.wrapped
     assert len(workers[0].refresh.current.subject_key) == 32
 
 
 def test_the_loser_of_the_race_takes_the_winners_subject_key(stage: Stage, worker: Worker) -> None:
     """Two who both saw none: the second to write must use what the first one wrote."""
-    stage.store.deployment.add_subject_key(1, WRAPPING.wrap("subject key", b"first" * 7, bytes(12)))
-    assert WRAPPING.unwrap("subject key", worker.refresh._make_subject_key().wrapped) == b"first" * 7
+    stage.store.deployment.add_subject_key(1, WRAPPER.wrap_secret(SUBJECT_KEY_PURPOSE, b"first" * 7))
+    made = worker.refresh._make_subject_key()
+    assert WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, made.wrapped) == b"first" * 7
 
 
 def test_another_passphrase_does_not_make_another_subject_key(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     worker.refresh.once()
-    stranger = Worker(stage, clock, Wrapping("11" * 32, b"salt"))
-    with pytest.raises(WrongPassphrase):
+    stranger = Worker(stage, clock, Wrapper(passphrase(NEW)))
+    with pytest.raises(WrappingKeyUnknown):
         stranger.refresh.once()
     assert len(stage.store.deployment.subject_keys()) == 1
+
+
+def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_wrapping_key(
+    stage: Stage, clock: ManualClock
+) -> None:
+    kms = DataKeys()
+    worker = Worker(stage, clock, Wrapper(kms))
+    worker.refresh.once()
+    subject_key = worker.refresh.current.subject_key
+    kms.away = True
+    stage.store.deployment.set_max_ttl_seconds(60)
+    worker.refresh.once()
+    assert worker.refresh.current.max_ttl_seconds == 60
+    assert worker.refresh.current.subject_key == subject_key
+    with pytest.raises(WrappingKeyUnavailable):
+        Worker(stage, clock, Wrapper(kms)).refresh.once()
 
 
 def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker: Worker, clock: ManualClock) -> None:

@@ -7,18 +7,19 @@ from typing import Any
 
 from tests.clocks import ManualClock
 from tests.minting import CHANNEL
+from tests.stage import POLICY as ROTATION
 from tests.stage import Stage
+from tests.wrapping import WRAPPER
 from tokensvc.adapters.openssl import OpenSslSigner
 from tokensvc.admit import key_digest
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.policy import CallerPolicy
-from tokensvc.core.wrapping import Wrapping
 from tokensvc.errors import StoreUnavailable
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.channels import ChannelRecord
+from tokensvc.wrap import Wrapper
 
-WRAPPING = Wrapping("00" * 32, b"salt")
 POLICY = CallerPolicy(channels=("*",))
 
 
@@ -44,7 +45,7 @@ class Counting:
 class Worker:
     """A refresh over counting ports of a deployment."""
 
-    def __init__(self, stage: Stage, clock: ManualClock, wrapping: Wrapping = WRAPPING) -> None:
+    def __init__(self, stage: Stage, clock: ManualClock, wrapper: Wrapper = WRAPPER) -> None:
         ports = ("versions", "deployment", "keys", "callers", "channels")
         self.ports = {name: Counting(getattr(stage.store, name)) for name in ports}
         self.signers = 0
@@ -56,9 +57,10 @@ class Worker:
             of["callers"],
             of["channels"],
             stage.vault,
-            wrapping,
+            wrapper,
             self._make_signer,
             clock,
+            ROTATION.reach_seconds,
         )
 
     def _make_signer(self, key: PrivateKey) -> OpenSslSigner:

@@ -89,6 +89,19 @@ def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
     assert json.loads(answer.body)["warnings"] == ["eu-west-1: the active key k2 cannot be opened"]
 
 
+def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(worker: Worker) -> None:
+    slot = worker.snapshot.ring.slots[CHANNEL.place]
+    assert slot.active is not None
+    stead = slot._replace(active=slot.active._replace(until=worker.clock.now() + 10), trouble="k2 cannot be opened")
+    worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: stead}))
+    answer = worker.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body)["warnings"] == ["us-east-1: k2 cannot be opened"]
+    worker.clock.advance(11)
+    assert worker.code() == "no_signing_key"
+    assert "k2 cannot be opened" in worker.ask().body.decode()
+
+
 def test_trouble_in_every_place_is_unready(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(ring=Ring({ELSEWHERE: Slot(None, {})}))
     assert worker.code() == "no_signing_key"

@@ -85,6 +85,13 @@ def default_region() -> str | None:
     return region or os.environ.get("AWS_REGION")
 
 
+def make_client(service: str, region: str) -> Any:
+    """A boto3 client that makes one attempt. Raises SettingsError when boto3 finds nothing to make it of."""
+    config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=8)
+    with _settled():
+        return boto3.session.Session().client(service, region_name=region, config=config)
+
+
 class AwsControlPlane:
     """Amazon IVS, or the local IVS that boto3's endpoint setting points at: `kind` says which of them it must be."""
 
@@ -125,11 +132,7 @@ class AwsControlPlane:
         """boto3 clients may be shared by threads, but not be made by two at once."""
         with self._lock:
             if region not in self._clients:
-                config = Config(
-                    connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=8
-                )
-                with _settled():
-                    client = boto3.session.Session().client("ivs", region_name=region, config=config)
+                client = make_client("ivs", region)
                 _require_kind(self._kind, str(client.meta.endpoint_url))
                 self._clients[region] = client
             return self._clients[region]

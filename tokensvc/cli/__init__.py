@@ -2,7 +2,8 @@
 
 Rules of the room
 - A command parses, calls a use case and prints; it decides nothing itself.
-- Exit codes: 0 done or nothing to do, 1 failed, 2 wrong use or settings, 4 refused by a rule.
+- Exit codes: 0 done or nothing to do (3 for that, where asked for), 1 failed, 2 wrong use or settings, 4 refused by a
+  rule.
 """
 
 from __future__ import annotations

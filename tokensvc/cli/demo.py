@@ -182,6 +182,8 @@ def _environ(url: str) -> dict[str, str]:
             rule = f"is {passphrase}, which is gone, and {store} is wrapped with it; put it back, or `rm -r {FOLDER}`"
             raise SettingsError([FieldError("TOKENSVC_PASSPHRASE_FILE", rule)])
         write_private(passphrase, secrets.token_hex(32).encode())
+    (here / "keys").mkdir(mode=0o700, exist_ok=True)
+    (here / "keys").chmod(0o700)  # git made it as the umask says
     key_id, secret = next(iter(DEFAULT_CREDENTIALS.items()))
     return {
         "TOKENSVC_CONTROL_PLANE": "local",

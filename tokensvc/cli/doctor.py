@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple, TypeVar
 
 import typer
 
 from tokensvc import wiring
 from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.screen import AsJson, result
+from tokensvc.cli.vault_findings import examine_vault
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.rotation import KEY_PAIRS_MAX
-from tokensvc.errors import SettingsError, TokensvcError
+from tokensvc.errors import SettingsError
 from tokensvc.rotate.survey import DEPLOYMENT_TAG
 from tokensvc.settings import Settings, read_settings
-
-_T = TypeVar("_T")
-
-
-class Finding(NamedTuple):
-    """One thing looked at: whether it is well, what was found, and what mends it."""
-
-    well: bool
-    what: str
-    found: str
-    mend: str = ""
+from tokensvc.vaulting import wrapping_wanted
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -55,10 +46,11 @@ def _examine() -> Iterator[Finding]:
         return
     yield _setting(settings, "control_plane", "export TOKENSVC_CONTROL_PLANE=aws   (or local)")
     yield _setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
-    yield _setting(settings, "passphrase", "openssl rand -hex 32 > FILE; export TOKENSVC_PASSPHRASE_FILE=FILE")
+    for name in wrapping_wanted(settings):
+        yield _setting(settings, name, "openssl rand -hex 32 > FILE; export TOKENSVC_PASSPHRASE_FILE=FILE")
     if settings.database_url is None:
         return
-    store, finding = _attempt("store", lambda: wiring.store_of(settings), "tokensvc db upgrade")
+    store, finding = attempt("store", lambda: wiring.store_of(settings), "tokensvc db upgrade")
     if store is None:
         yield finding
         return
@@ -69,7 +61,7 @@ def _examine() -> Iterator[Finding]:
 
 
 def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
-    deployment, finding = _attempt("store", store.deployment.read, "tokensvc db upgrade")
+    deployment, finding = attempt("store", store.deployment.read, "tokensvc db upgrade")
     if deployment is None:
         yield finding
         return
@@ -88,11 +80,7 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
             "differs from the store's, which is the one that counts",
             "tokensvc db upgrade",
         )
-    if settings.passphrase is not None and deployment.passphrase_check is not None:
-        wrapping, finding = _attempt("passphrase", lambda: wiring.wrapping_of(settings, store), "")
-        yield Finding(True, "passphrase", "is the one that this store was made with") if wrapping else finding
-        if wrapping is not None:
-            yield from _examine_vault(settings, store, wiring.vault_of(settings, wrapping).open)
+    yield from examine_vault(settings, store)
     yield from _examine_ivs(settings, store, deployment.id)
     callers = [r for r in store.callers.list() if r.disabled_at is None]
     yield Finding(
@@ -100,24 +88,17 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
     )
 
 
-def _examine_vault(settings: Settings, store: Store, open_key: Callable[[str], object]) -> Iterator[Finding]:
-    signing = {r.id for r in store.keys.list() if any(there.state is KeyState.ACTIVE for there in r.places)}
-    for key_id in sorted(signing):
-        private_key, finding = _attempt(f"private key {key_id}", partial(open_key, key_id), "")
-        yield Finding(True, f"private key {key_id}", f"can be opened in {settings.vault}") if private_key else finding
-
-
 def _examine_ivs(settings: Settings, store: Store, deployment_id: str) -> Iterator[Finding]:
-    regions, finding = _attempt("regions", lambda: wiring.regions_of(settings), "export AWS_REGION=us-east-1")
+    regions, finding = attempt("regions", lambda: wiring.regions_of(settings), "export AWS_REGION=us-east-1")
     if regions is None:
         yield finding
         return
-    control_plane, finding = _attempt("IVS", lambda: wiring.control_plane_of(settings), "see the message")
+    control_plane, finding = attempt("IVS", lambda: wiring.control_plane_of(settings), "see the message")
     if control_plane is None:
         yield finding
         return
     for region in regions:
-        answer, finding = _attempt(
+        answer, finding = attempt(
             f"IVS in {region}",
             partial(control_plane.call, region, "ListPlaybackKeyPairs", {}),
             "see the message; credentials and endpoint are boto3's (AWS_PROFILE, AWS_ENDPOINT_URL_IVS, …)",
@@ -152,10 +133,3 @@ def _examine_ivs(settings: Settings, store: Store, deployment_id: str) -> Iterat
 def _setting(settings: Settings, name: str, mend: str) -> Finding:
     value = getattr(settings, name)
     return Finding(value is not None, f"TOKENSVC_{name.upper()}", "is missing" if value is None else "is set", mend)
-
-
-def _attempt(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Finding]:
-    try:
-        return act(), Finding(True, what, "")
-    except TokensvcError as failure:
-        return None, Finding(False, what, failure.message, mend)

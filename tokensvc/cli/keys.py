@@ -8,11 +8,22 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.screen import AsJson, instant, progress, result, table
+from tokensvc import rewrap as moving
+from tokensvc.cli.screen import (
+    NOTHING_TO_DO,
+    AsJson,
+    DetailedExitCode,
+    DryRun,
+    instant,
+    progress,
+    result,
+    table,
+)
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, find
 from tokensvc.rotate import wishes
 from tokensvc.settings import read_settings
+from tokensvc.vaulting import rewrapping_of, wrapper_of, wrapper_to_look
 from tokensvc.wiring import key_world, regions_of, store_of
 
 app = typer.Typer(help="The signing key pairs.", no_args_is_help=True)
@@ -63,6 +74,37 @@ def public(key_id: Annotated[str, typer.Argument(help="The key, as `tokensvc key
     finally:
         store.close()
     typer.echo(keypair.public_pem(keypair.read_public_der(record.public_der)), nl=False)
+
+
+@app.command()
+def rewrap(dry_run: DryRun = False, detailed_exit_code: DetailedExitCode = False, as_json: AsJson = False) -> None:
+    """Move every private key and subject key to the current passphrase or KMS key, until none is under another one.
+
+    Workers go on meanwhile, if their settings give both the current key and the one before.
+    """
+    settings = read_settings(os.environ)
+    store = store_of(settings)
+    try:
+        wrapper = (wrapper_to_look if dry_run else wrapper_of)(settings, store)
+        world = rewrapping_of(settings, store, wrapper, progress)
+        moved = moving.left(world) if dry_run else moving.rewrap(world)
+    finally:
+        store.close()
+    current = world.wrapper.current
+    data = {
+        "dryRun": dry_run,
+        "current": current,
+        "secrets": [{"secret": secret.what, "wrappedBy": secret.wrapped_by} for secret in moved],
+    }
+    lines = [f"{secret.what}: under {secret.wrapped_by}" for secret in moved] if dry_run else []
+    if dry_run and moved:
+        lines.append(f"{len(moved)} to be moved to {current}; nothing was changed.")
+    else:
+        was = f"{len(moved)} moved" if moved else "Nothing to do"
+        lines.append(f"{was}: everything is under {current}. The previous one may be taken out of the settings.")
+    result(data, as_json, "\n".join(lines))
+    if detailed_exit_code and not moved:
+        raise typer.Exit(NOTHING_TO_DO)
 
 
 def _since(there: KeyInPlace) -> datetime:

@@ -19,6 +19,11 @@ import typer
 from tokensvc.core.instant import rfc3339
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+DetailedExitCode = Annotated[
+    bool, typer.Option("--detailed-exit-code", help="Leave with 3 when there is nothing to do.")
+]
+NOTHING_TO_DO = 3
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

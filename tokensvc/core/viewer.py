@@ -13,6 +13,8 @@ import hmac
 
 from tokensvc.core.es384 import encode
 
+SUBJECT_KEY_PURPOSE = "subject key"
+"""What it is wrapped as."""
 SUBJECT_KEY_BYTES = 32
 _DIGEST_BYTES = 30
 

@@ -17,6 +17,7 @@
     │     Rejected · Unavailable
     ├─ StoreError                  StoreUnavailable · StoreUnfit
     ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
+    │  ├─ WrappingKeyUnknown · WrappingKeyUnavailable
     └─ SettingsError               start-up only; lists every bad variable at once
 
 Rules of the file
@@ -47,6 +48,8 @@ from tokensvc.errors.keeping import (
     StoreUnavailable,
     StoreUnfit,
     VaultError,
+    WrappingKeyUnavailable,
+    WrappingKeyUnknown,
     WrongPassphrase,
 )
 from tokensvc.errors.requests import (
@@ -128,5 +131,7 @@ __all__ = [
     "Unavailable",
     "UnreadableRequest",
     "VaultError",
+    "WrappingKeyUnavailable",
+    "WrappingKeyUnknown",
     "WrongPassphrase",
 ]

@@ -38,7 +38,7 @@ class PrivateKeyMissing(VaultError):
 
 
 class KeyFileTooOpen(VaultError):
-    """A private key's file can be read by others than its owner."""
+    """A private key's file can be read, or its directory be written to, by others than its owner."""
 
     code = "key_file_too_open"
 
@@ -47,6 +47,18 @@ class WrongPassphrase(VaultError):
     """The passphrase is not the one that the store's secrets are wrapped with."""
 
     code = "wrong_passphrase"
+
+
+class WrappingKeyUnknown(VaultError):
+    """A secret is wrapped by a key that the settings do not give."""
+
+    code = "wrapping_key_unknown"
+
+
+class WrappingKeyUnavailable(VaultError):
+    """AWS KMS did not answer, or refused: what its key wraps can neither be opened nor made."""
+
+    code = "wrapping_key_unavailable"
 
 
 class InvalidKey(VaultError):

@@ -3,15 +3,18 @@
 Rules of the file
 - One small query a second; a part is read again only when its version number rose.
 - The snapshot's age counts from the beginning of the refresh that made it, on the monotonic clock.
-- A private key is opened once and prepared once, when its key becomes active; what cannot be opened is told as trouble
-  in that slot and spoils no other.
+- A private key is opened once and prepared once, when its key becomes active. What cannot be opened is told as trouble
+  in that slot and spoils no other; meanwhile the retiring key signs there, as long as it safely may.
+- The subject key is opened once too. So a worker that runs needs neither vault nor KMS until there is a new key.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import structlog
 
@@ -20,10 +23,9 @@ from tokensvc.core.arn import Place
 from tokensvc.core.keypair import PublicKey
 from tokensvc.core.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.policy import Caller
-from tokensvc.core.ring import Ring, SigningKey, Slot
-from tokensvc.core.snapshot import KnownChannel, KnownSecret, Snapshot
-from tokensvc.core.viewer import SUBJECT_KEY_BYTES
-from tokensvc.core.wrapping import NONCE_BYTES, Wrapping
+from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
+from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
+from tokensvc.core.viewer import SUBJECT_KEY_BYTES, SUBJECT_KEY_PURPOSE
 from tokensvc.errors import InvalidKey, VaultError
 from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.ports.channels import ChannelStore
@@ -33,11 +35,11 @@ from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.signer import SignerMaker
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import StoreVersions, Versions
+from tokensvc.wrap import Wrapper
 
 EVERY_SECONDS = 0.8
 """A change is seen by every worker within two seconds; this leaves room for a slow answer."""
 
-SUBJECT_KEY_PURPOSE = "subject key"
 _CHANNELS_AT_ONCE = 1000
 _NOTHING_READ = StoreVersions(now=0, deployment=-1, keys=-1, callers=-1, channels=-1)
 _log = structlog.get_logger(__name__)
@@ -53,13 +55,18 @@ class Refresh:
     callers: CallerStore
     channels: ChannelStore
     vault: Vault
-    wrapping: Wrapping
+    wrapper: Wrapper
     make_signer: SignerMaker
     clock: Clock
+    reach_seconds: float
+    """R: the longest that any worker can act on old news."""
     current: Snapshot = field(default_factory=Snapshot)
     _seen: StoreVersions = _NOTHING_READ
     _channels_seen: int = 0
     _prepared: dict[str, Callable[[bytes], bytes]] = field(default_factory=dict)
+    _subject_keys: dict[int, bytes] = field(default_factory=dict)
+    _unopened: dict[str, str] = field(default_factory=dict)
+    """By key id, why it could not be opened when it was last tried."""
 
     def once(self) -> None:
         """Bring `current` up to date. Raises StoreError, and then `current` is as it was."""
@@ -85,37 +92,74 @@ class Refresh:
     def _subject_key(self) -> bytes:
         """The newest subject key; the first worker of a new store makes it, by compare-and-set."""
         newest = next(iter(self.deployment.subject_keys()), None) or self._make_subject_key()
-        return self.wrapping.unwrap(SUBJECT_KEY_PURPOSE, newest.wrapped)
+        if newest.version not in self._subject_keys:
+            self._subject_keys = {newest.version: self.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, newest.wrapped)}
+        return self._subject_keys[newest.version]
 
     def _make_subject_key(self) -> WrappedSubjectKey:
         fresh = secrets.token_bytes(SUBJECT_KEY_BYTES)
-        wrapped = self.wrapping.wrap(SUBJECT_KEY_PURPOSE, fresh, secrets.token_bytes(NONCE_BYTES))
-        return self.deployment.add_subject_key(1, wrapped)
+        return self.deployment.add_subject_key(1, self.wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, fresh))
 
     def _ring(self, records: list[KeyRecord]) -> Ring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}
         for record in records:
             for there in record.places:
                 here.setdefault(there.place, []).append((record, there))
-        ring = Ring({place: self._slot(keys) for place, keys in here.items()})
-        signing = {slot.active.key_id for slot in ring.slots.values() if slot.active}
+        unopened: dict[str, str] = {}
+        slots = {place: self._slot(keys, unopened) for place, keys in here.items()}
+        signing = {slot.active.key_id for slot in slots.values() if slot.active}
         self._prepared = {key_id: sign for key_id, sign in self._prepared.items() if key_id in signing}
-        return ring
+        self._tell(unopened)
+        return Ring(slots, frozenset(unopened))
 
-    def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]]) -> Slot:
+    def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]], unopened: dict[str, str]) -> Slot:
+        """The keys of a place; which of them could not be opened goes into `unopened`, with the reason."""
         accepted = _accepted([record for record, there in keys if there.state in MAY_SIGN])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
         if active is None:
             return Slot(None, accepted)
-        record, there = active
+        if key := self._signing_key(*active, unopened):
+            return Slot(key, accepted)
+        trouble = f"the active key {active[0].id} cannot be opened by this worker"
+        for record, there in self._in_its_stead(keys):
+            if key := self._signing_key(record, there, unopened):
+                until = datetime.fromtimestamp(key.until, UTC).isoformat(timespec="seconds")
+                return Slot(key, accepted, trouble=f"{trouble}; the retiring key {record.id} signs until {until}")
+        return Slot(None, accepted, trouble=trouble)
+
+    def _in_its_stead(self, keys: list[tuple[KeyRecord, KeyInPlace]]) -> list[tuple[KeyRecord, KeyInPlace]]:
+        """The retiring keys that may still sign, the newest first."""
+        now = self.clock.now()
+        retiring = [
+            (r, t) for r, t in keys if t.state is KeyState.RETIRING and t.activated_at and self._until(t) >= now
+        ]
+        return sorted(retiring, key=lambda pair: pair[1].activated_at or pair[1].imported_at, reverse=True)
+
+    def _until(self, there: KeyInPlace) -> float:
+        if there.state is KeyState.ACTIVE or there.retiring_at is None:
+            return math.inf
+        return retiring_signs_until(there.retiring_at, self.reach_seconds, CLOCK_SKEW_SECONDS)
+
+    def _signing_key(self, record: KeyRecord, there: KeyInPlace, unopened: dict[str, str]) -> SigningKey | None:
+        if record.id in unopened:  # in another place of this ring
+            return None
         try:
             if record.id not in self._prepared:
                 self._prepared[record.id] = self._prepare(record)
         except VaultError as problem:
-            _log.error("the active key cannot be opened", key_id=record.id, code=problem.code, problem=problem.message)
-            return Slot(None, accepted, trouble=f"the active key {record.id} cannot be opened by this worker")
-        sign = self._prepared[record.id]
-        return Slot(SigningKey(record.id, sign, there.longest_ttl_seconds, there.activated_at), accepted)
+            unopened[record.id] = problem.message
+            return None
+        sign, longest = self._prepared[record.id], there.longest_ttl_seconds
+        return SigningKey(record.id, sign, longest, there.activated_at, self._until(there))
+
+    def _tell(self, unopened: dict[str, str]) -> None:
+        """Once for each change, not each second."""
+        for key_id, problem in unopened.items():
+            if self._unopened.get(key_id) != problem:
+                _log.error("a key that should sign cannot be opened", key_id=key_id, problem=problem)
+        for key_id in self._unopened.keys() - unopened.keys():
+            _log.info("a key that could not be opened is no longer in the way", key_id=key_id)
+        self._unopened = unopened
 
     def _prepare(self, record: KeyRecord) -> Callable[[bytes], bytes]:
         private_key = self.vault.open(record.id)

@@ -28,18 +28,17 @@ class Deployment(NamedTuple):
     """Whether a prepared key stands ready wherever a slot is free."""
     passphrase_salt: bytes
     """For stretching a passphrase that people type (scrypt)."""
-    passphrase_check: bytes | None
-    """Proves a passphrase right without keeping it; None until a first secret was wrapped."""
 
     def __repr__(self) -> str:
         return f"Deployment(id={self.id!r}, control_plane={self.control_plane!r}, account={self.account!r})"
 
 
 class WrappedSubjectKey(NamedTuple):
-    """The key that turns subjects into viewer ids, encrypted under the vault passphrase."""
+    """The key that turns subjects into viewer ids, encrypted as a private key is."""
 
     version: int
     wrapped: bytes
+    """An envelope (`core/envelope.py`)."""
     created_at: datetime
 
     def __repr__(self) -> str:
@@ -61,10 +60,6 @@ class DeploymentStore(Protocol):
         """Remember which account the keys live in. Raises ForeignDeployment when it is another one."""
         ...
 
-    def keep_passphrase_check(self, check: bytes) -> bytes:
-        """Keep the check value unless there is one already; return the one that is kept."""
-        ...
-
     def subject_keys(self) -> list[WrappedSubjectKey]:
         """All versions, newest first."""
         ...
@@ -75,6 +70,11 @@ class DeploymentStore(Protocol):
 
     def set_rotation(self, *, lead_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
         """Move the rotation policy."""
+        ...
+
+    def replace_subject_key(self, version: int, seen: bytes, wrapped: bytes) -> bool:
+        """Put this envelope of the same key in the place of the one that was seen; False when something else is there
+        by now. It raises no version: whoever has opened the key has the right one."""
         ...
 
     def set_max_ttl_seconds(self, seconds: int) -> Deployment:

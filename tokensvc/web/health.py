@@ -2,7 +2,8 @@
 
 Rules of the file
 - Readiness answers one question: can this worker sign now? It signs a probe with the active key of each place and lets
-  the playback rules judge it. Trouble that all workers share is a warning, never a 503.
+  the playback rules judge it. Trouble that all workers share is a warning, never a 503, and so is a key that this
+  worker cannot open while another one signs in its stead.
 - The answer is kept for a second: a balancer that asks often costs one signature a second.
 """
 
@@ -72,8 +73,8 @@ class Readiness:
         for place, slot in snapshot.ring.slots.items():
             trouble = _probe(place, slot, int(now))
             usable += trouble is None
-            if trouble is not None:
-                warnings.append(f"{place.region}: {trouble}")
+            if told := trouble or slot.trouble:
+                warnings.append(f"{place.region}: {told}")
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
         body: dict[str, Any] = {"status": "ready", "warnings": warnings}
@@ -82,7 +83,7 @@ class Readiness:
 
 def _probe(place: Place, slot: Slot, now: int) -> str | None:
     """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
-    if slot.active is None:
+    if slot.active is None or now > slot.active.until:
         return slot.trouble or "no active key"
     channel = Arn(place, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from tests.adapters.sql.samples import AT, HERE, LATER, POLICY, channel, key_arn, secret
+from tests.wrapping import WRAPPER
 from tokensvc.adapters.sql import migrate
 from tokensvc.adapters.sql.store import Store
+from tokensvc.adapters.sql.vault import SqlVault
+from tokensvc.core import keypair
+from tokensvc.ports.known_wrappings import KnownWrapping
 
 BY_URL = frozenset({"upgrade"})
 """Contests for a store that is not there yet."""
@@ -27,8 +31,17 @@ def bind_account(store: Store, who: int, race_round: int) -> str | None:
     return store.deployment.bind_account(f"00000000000{who}").account
 
 
-def keep_passphrase_check(store: Store, who: int, race_round: int) -> bytes:
-    return store.deployment.keep_passphrase_check(f"check of {who}".encode())
+def add_first_wrapping_key(store: Store, who: int, race_round: int) -> list[str]:
+    return [key.name for key in store.wrappings.add(KnownWrapping(f"passphrase:{who}", b"check"), None)]
+
+
+def put_private_key(store: Store, who: int, race_round: int) -> int:
+    SqlVault(store.engine, WRAPPER).put(f"k{race_round}", keypair.generate())
+    return who
+
+
+def replace_private_key(store: Store, who: int, race_round: int) -> bool:
+    return SqlVault(store.engine, WRAPPER).replace("k1", f"{race_round}".encode(), f"{race_round + 1}".encode())
 
 
 def add_subject_key(store: Store, who: int, race_round: int) -> bytes:

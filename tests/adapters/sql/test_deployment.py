@@ -13,13 +13,15 @@ from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
+from tokensvc.core.lifecycle import find
 from tokensvc.errors import ForeignDeployment, StoreUnfit
+from tokensvc.ports.known_wrappings import KnownWrapping
 
 
 def test_a_new_deployment_is_bound_to_nothing(store: Store) -> None:
     found = store.deployment.read()
     assert uuid.UUID(found.id).version == 4
-    assert (found.control_plane, found.account, found.passphrase_check) == (None, None, None)
+    assert (found.control_plane, found.account) == (None, None)
     assert found.max_ttl_seconds == 3600
     assert len(found.passphrase_salt) == 32
 
@@ -46,12 +48,6 @@ def test_an_account_binds_for_good(store: Store) -> None:
         store.deployment.bind_account("000000000000")
 
 
-def test_the_first_passphrase_check_stays(store: Store) -> None:
-    assert store.deployment.keep_passphrase_check(b"first") == b"first"
-    assert store.deployment.keep_passphrase_check(b"second") == b"first"
-    assert store.deployment.read().passphrase_check == b"first"
-
-
 def test_each_version_of_the_subject_key_is_kept_once(store: Store) -> None:
     assert store.deployment.subject_keys() == []
     first = store.deployment.add_subject_key(1, b"first")
@@ -59,6 +55,17 @@ def test_each_version_of_the_subject_key_is_kept_once(store: Store) -> None:
     assert store.deployment.add_subject_key(1, b"another") == first
     second = store.deployment.add_subject_key(2, b"second")
     assert store.deployment.subject_keys() == [second, first]
+
+
+def test_a_subject_key_is_wrapped_anew_if_it_is_still_what_was_seen(store: Store) -> None:
+    kept = store.deployment.add_subject_key(1, b"old")
+    before = store.versions.read()[1:]
+    assert not store.deployment.replace_subject_key(1, b"other", b"new")
+    assert not store.deployment.replace_subject_key(2, b"old", b"new")
+    assert store.deployment.subject_keys() == [kept]
+    assert store.deployment.replace_subject_key(1, b"old", b"new")
+    assert store.deployment.subject_keys() == [kept._replace(wrapped=b"new")]
+    assert store.versions.read()[1:] == before, "the key is the same: nobody need read it again"
 
 
 def test_a_subject_key_is_dated_by_the_store(store: Store) -> None:
@@ -92,7 +99,7 @@ def test_a_lowered_ceiling_leaves_what_was_signed(store: Store) -> None:
     store.keys.activate("k1", HERE, AT, 3600)
     before = store.versions.read()
     store.deployment.set_max_ttl_seconds(60)
-    assert store.keys.get("k1").places[0].longest_ttl_seconds == 3600
+    assert find(store.keys.list(), "k1").places[0].longest_ttl_seconds == 3600
     after = store.versions.read()
     assert (after.deployment, after.keys) == (before.deployment + 1, before.keys)
 
@@ -106,8 +113,9 @@ def test_a_key_that_becomes_active_has_the_ceiling_at_least(store: Store, place:
 
 
 def test_nothing_wrapped_shows_in_a_repr(store: Store) -> None:
-    store.deployment.keep_passphrase_check(b"the check value")
+    store.wrappings.add(KnownWrapping("passphrase:0", b"the check value"), None)
     shown = repr(store.deployment.add_subject_key(1, b"the wrapped key")) + repr(store.deployment.read())
+    shown += repr(store.wrappings.list())
     assert "wrapped key" not in shown
     assert "check value" not in shown
     assert "salt" not in shown

@@ -11,20 +11,19 @@ from tests.adapters.sql.queries import counted
 from tests.adapters.sql.samples import AT, HERE, LATER, THERE, key_arn
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
-from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, find
 from tokensvc.errors import Conflict, KeyNotFound, LostRace
-from tokensvc.ports.keys import KeyInPlace, KeyRecord
 
 
 def state(store: Store, key_id: str, place: Place = HERE) -> KeyState:
     """What the key is in a place."""
-    return next(there.state for there in store.keys.get(key_id).places if there.place == place)
+    return next(there.state for there in find(store.keys.list(), key_id).places if there.place == place)
 
 
 def test_a_new_key_is_in_no_place(store: Store) -> None:
     added = store.keys.add("k1", "fi:ng:er", b"public", AT)
     assert added == KeyRecord("k1", "fi:ng:er", b"public", AT, ())
-    assert store.keys.get("k1") == added
+    assert find(store.keys.list(), "k1") == added
     assert store.keys.list() == [added]
 
 
@@ -52,7 +51,7 @@ def test_listing_takes_two_queries_however_many_there_are(store: Store) -> None:
 
 def test_an_unknown_key_is_not_found(store: Store) -> None:
     with pytest.raises(KeyNotFound):
-        store.keys.get("k1")
+        find(store.keys.list(), "k1")
     with pytest.raises(KeyNotFound):
         store.keys.record_import("k1", HERE, key_arn("k1"), AT)
     with pytest.raises(KeyNotFound):
@@ -65,14 +64,14 @@ def test_an_imported_key_is_prepared_there(store: Store) -> None:
     samples.add_key(store, "k1")
     imported = store.keys.record_import("k1", HERE, key_arn("k1"), LATER)
     assert imported.places == (
-        KeyInPlace(HERE, KeyState.PREPARED, key_arn("k1"), LATER, None, None, None, longest_ttl_seconds=0),
+        KeyInPlace("k1", HERE, KeyState.PREPARED, key_arn("k1"), LATER, None, None, None, longest_ttl_seconds=0),
     )
 
 
 def test_recording_an_import_again_changes_nothing(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
-    before = store.keys.get("k1")
+    before = find(store.keys.list(), "k1")
     assert store.keys.record_import("k1", HERE, key_arn("k1"), LATER) == before
 
 
@@ -100,7 +99,7 @@ def test_activation_makes_the_former_key_retiring(store: Store) -> None:
     samples.add_key(store, "k2", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     store.keys.activate("k2", HERE, LATER, 3600)
-    former = store.keys.get("k1").places[0]
+    former = find(store.keys.list(), "k1").places[0]
     assert (former.state, former.activated_at, former.retiring_at) == (KeyState.RETIRING, AT, LATER)
     assert state(store, "k2") is KeyState.ACTIVE
 

@@ -16,7 +16,9 @@ from tests.adapters.sql.racer import Racers
 from tokensvc.adapters.sql import migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.errors import StoreError, StoreUnfit
+from tokensvc.core.wrapping import PassphraseKey
+from tokensvc.errors import Conflict, StoreError, StoreUnfit
+from tokensvc.ports.known_wrappings import KnownWrapping
 
 
 def set_revision(url: str, revision: str) -> None:
@@ -83,6 +85,26 @@ def test_the_revisions_are_those_of_the_folder() -> None:
     config.set_main_option("script_location", "tokensvc.adapters.sql:migrations")
     scripts = ScriptDirectory.from_config(config)
     assert [script.revision for script in scripts.walk_revisions()] == list(reversed(migrate.REVISIONS))
+
+
+def test_the_passphrase_of_an_older_store_stays_the_right_one(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its check value moves from the deployment's row to the list of wrapping keys, under its name."""
+    key = PassphraseKey("0a" * 32, b"salt")
+    monkeypatch.setattr(migrate, "HEAD", "0001")
+    migrate.upgrade(empty_url)
+    engine = make_engine(empty_url)
+    with writing(engine) as connection:
+        connection.execute(sa.text("UPDATE deployment SET passphrase_check = :check"), {"check": key.check})
+    monkeypatch.undo()
+    assert migrate.upgrade(empty_url) == ("0001", migrate.HEAD)
+    store = open_store(empty_url)
+    assert store.wrappings.list() == [KnownWrapping(key.name, key.check)]
+    with pytest.raises(Conflict), writing(store.engine) as connection:  # one row still is all that there can be
+        connection.execute(
+            sa.text("INSERT INTO deployment SELECT 2, id, NULL, NULL, 60, passphrase_salt FROM deployment")
+        )
+    store.close()
+    engine.dispose()
 
 
 def test_a_store_of_this_version_is_fit(store: Store) -> None:

@@ -14,7 +14,7 @@ from tests.adapters.sql.samples import AT, HERE, POLICY, secret
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
-from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.lifecycle import KeyState, find
 
 ROUNDS = 12
 
@@ -68,11 +68,25 @@ def test_a_store_is_bound_to_one_control_plane_and_account(ring: Ring) -> None:
         ring.forget(control_plane=None, account=None)
 
 
-def test_both_get_the_one_passphrase_check_that_is_kept(ring: Ring) -> None:
+def test_a_store_takes_one_first_wrapping_key(ring: Ring) -> None:
     for number in range(ROUNDS):
-        first, second = ring.both("keep_passphrase_check", number)
-        assert first == second == ring.store.deployment.read().passphrase_check
-        ring.forget(passphrase_check=None)
+        first, second = ring.both("add_first_wrapping_key", number)
+        assert first == second == [key.name for key in ring.store.wrappings.list()]
+        assert len(first) == 1
+        with writing(ring.store.engine) as connection:
+            connection.execute(sa.delete(tables.wrapping_keys))
+
+
+def test_of_two_private_keys_of_one_id_one_is_kept(ring: Ring) -> None:
+    for number in range(ROUNDS):
+        ring.one_wins("put_private_key", number, "VaultError")
+
+
+def test_a_private_key_is_wrapped_anew_by_one(ring: Ring) -> None:
+    with writing(ring.store.engine) as connection:
+        connection.execute(sa.insert(tables.private_keys).values(key_id="k1", wrapped="0"))
+    for number in range(ROUNDS):
+        assert sorted(ring.both("replace_private_key", number)) == [False, True]
 
 
 def test_both_get_the_one_subject_key_that_is_kept(ring: Ring) -> None:
@@ -115,7 +129,7 @@ def test_a_key_is_imported_once_in_a_place(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}")
         arn = ring.one_wins("record_import", number, "LostRace")
-        assert [there.arn for there in ring.store.keys.get(f"key {number}").places] == [arn]
+        assert [there.arn for there in find(ring.store.keys.list(), f"key {number}").places] == [arn]
 
 
 def test_a_record_is_discarded_or_imported(ring: Ring) -> None:
@@ -149,7 +163,7 @@ def test_a_prepared_key_is_activated_or_retired(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
         state = ring.one_wins("activate_or_retire", number, "LostRace")
-        assert ring.store.keys.get(f"key {number}").places[0].state == state
+        assert find(ring.store.keys.list(), f"key {number}").places[0].state == state
 
 
 def test_no_active_key_misses_a_raised_ceiling(ring: Ring) -> None:
@@ -157,7 +171,7 @@ def test_no_active_key_misses_a_raised_ceiling(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
         ring.both("activate_or_raise_ceiling", number)
-        assert ring.store.keys.get(f"key {number}").places[0].longest_ttl_seconds == 7200 + number
+        assert find(ring.store.keys.list(), f"key {number}").places[0].longest_ttl_seconds == 7200 + number
 
 
 def test_change_numbers_are_neither_lost_nor_given_twice(ring: Ring) -> None:

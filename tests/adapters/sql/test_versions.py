@@ -44,7 +44,6 @@ def test_what_changes_nothing_raises_nothing(store: Store) -> None:
     store.callers.disable("backend", AT)
     store.channels.record([channel("a")])
     store.deployment.bind("local")
-    store.deployment.keep_passphrase_check(b"check")
     store.deployment.add_subject_key(1, b"wrapped")
     before = store.versions.read()[1:]
     store.keys.record_import("k1", HERE, samples.key_arn("k1"), LATER)
@@ -54,7 +53,6 @@ def test_what_changes_nothing_raises_nothing(store: Store) -> None:
     store.channels.record([channel("a", LATER)])
     store.channels.record([])
     store.deployment.bind("local")
-    store.deployment.keep_passphrase_check(b"another")
     store.deployment.add_subject_key(1, b"another")
     store.deployment.set_max_ttl_seconds(3600)
     assert store.versions.read()[1:] == before

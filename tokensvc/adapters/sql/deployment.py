@@ -35,13 +35,6 @@ class SqlDeployment:
     def bind_account(self, account: str) -> Deployment:
         return self._bind("account", account)
 
-    def keep_passphrase_check(self, check: bytes) -> bytes:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
-            if _fill(connection, "passphrase_check", check):
-                changes.advance(connection, "deployment")
-            return _read(connection).passphrase_check or check
-
     def subject_keys(self) -> list[WrappedSubjectKey]:
         with reading(self._engine) as connection:
             rows = connection.execute(sa.select(subject_keys).order_by(subject_keys.c.version.desc())).all()
@@ -61,6 +54,16 @@ class SqlDeployment:
                 changes.advance(connection, "deployment")
             kept = connection.execute(sa.select(subject_keys).where(subject_keys.c.version == version)).one()
         return WrappedSubjectKey(*kept)
+
+    def replace_subject_key(self, version: int, seen: bytes, wrapped: bytes) -> bool:
+        replaced = (
+            sa.update(subject_keys)
+            .where(subject_keys.c.version == version, subject_keys.c.wrapped == seen)
+            .values(wrapped=wrapped)
+            .returning(subject_keys.c.version)
+        )
+        with writing(self._engine) as connection:
+            return connection.execute(replaced).first() is not None
 
     def set_max_ttl_seconds(self, seconds: int) -> Deployment:
         with writing(self._engine) as connection:
@@ -111,7 +114,7 @@ class SqlDeployment:
         return bound
 
 
-def _fill(connection: sa.Connection, column: str, value: str | bytes) -> bool:
+def _fill(connection: sa.Connection, column: str, value: str) -> bool:
     """Set what nobody has set; whether it was us."""
     filled = sa.update(deployment).where(deployment.c[column].is_(None)).values({column: value})
     return connection.execute(filled.returning(deployment.c.id)).first() is not None

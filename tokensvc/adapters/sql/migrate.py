@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.errors import StoreUnfit
 
-REVISIONS = ("0001", "0003")
+REVISIONS = ("0001", "0002", "0003")
 """Every revision, oldest first (a test holds it equal to the folder `migrations`)."""
 HEAD = REVISIONS[-1]
 UPGRADE_TIMEOUT_SECONDS = 600.0
@@ -42,7 +42,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
                 config = Config(stdout=io.StringIO(), output_buffer=io.StringIO())
                 config.set_main_option("script_location", "tokensvc.adapters.sql:migrations")
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(config, HEAD)
     finally:
         engine.dispose()
     return old, HEAD

@@ -13,6 +13,7 @@ from tokensvc.adapters.sql.deployment import SqlDeployment
 from tokensvc.adapters.sql.engine import make_engine
 from tokensvc.adapters.sql.journal import SqlJournal
 from tokensvc.adapters.sql.keys import SqlKeys
+from tokensvc.adapters.sql.known_wrappings import SqlKnownWrappings
 from tokensvc.adapters.sql.leases import SqlLeases
 from tokensvc.adapters.sql.rotations import SqlRotations
 from tokensvc.adapters.sql.versions import SqlVersions
@@ -22,6 +23,7 @@ from tokensvc.ports.channels import ChannelStore
 from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.journal import Journal
 from tokensvc.ports.keys import KeyStore
+from tokensvc.ports.known_wrappings import KnownWrappings
 from tokensvc.ports.leases import Leases
 from tokensvc.ports.rotations import Rotations
 from tokensvc.ports.versions import Versions
@@ -40,6 +42,7 @@ class Store:
     callers: CallerStore
     channels: ChannelStore
     leases: Leases
+    wrappings: KnownWrappings
     versions: Versions
     engine: sa.Engine
 
@@ -73,6 +76,7 @@ def store_on(engine: sa.Engine) -> Store:
         callers=SqlCallers(engine),
         channels=SqlChannels(engine),
         leases=SqlLeases(engine),
+        wrappings=SqlKnownWrappings(engine),
         versions=SqlVersions(engine),
         engine=engine,
     )

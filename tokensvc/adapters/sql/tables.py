@@ -72,7 +72,6 @@ deployment = sa.Table(
     sa.Column("account", sa.Text),
     sa.Column("max_ttl_seconds", sa.Integer, nullable=False),
     sa.Column("passphrase_salt", sa.LargeBinary, nullable=False),
-    sa.Column("passphrase_check", sa.LargeBinary),
     sa.Column("key_lead_seconds", sa.Double, nullable=False),
     sa.Column("key_max_age_seconds", sa.Double),
     sa.Column("key_standby", sa.Boolean, nullable=False),
@@ -84,6 +83,20 @@ subject_keys = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("wrapped", sa.LargeBinary, nullable=False),
     sa.Column("created_at", Utc, nullable=False),
+)
+
+wrapping_keys = sa.Table(
+    "wrapping_keys",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("check_value", sa.LargeBinary),
+)
+
+private_keys = sa.Table(
+    "private_keys",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("wrapped", sa.Text, nullable=False),
 )
 
 key_pairs = sa.Table(

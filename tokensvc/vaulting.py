@@ -1,0 +1,115 @@
+"""Assembly of what keeps secrets: settings and store -> wrapping keys, vault.
+
+Rules of the file
+- What wraps: the KMS key when one is set, else the passphrase. Whatever else is set only opens.
+- Several machines means one vault: with PostgreSQL it is the store, or a directory that is said to be shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from tokensvc import rewrap
+from tokensvc.adapters.keyfiles import KeyFiles
+from tokensvc.adapters.kms import KmsKey
+from tokensvc.adapters.sql.store import Store
+from tokensvc.adapters.sql.vault import SqlVault
+from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
+from tokensvc.core.wrapping import PassphraseKey
+from tokensvc.errors import FieldError, SettingsError
+from tokensvc.ports.deployment import Deployment
+from tokensvc.ports.vault import Vault
+from tokensvc.ports.wrapping import WrappingKey
+from tokensvc.settings import Settings, require
+from tokensvc.wrap import Wrapper, establish, require_known
+
+IN_STORE, FILES, SHARED_FILES = "store", "keys:", "shared-keys:"
+DEFAULT_FILES = f"{FILES}keys"
+
+WRAP = ("kms_key_arn", "passphrase")
+"""The first of these that is set wraps."""
+ONLY_OPEN = ("previous_kms_key_arn", "previous_passphrase")
+
+
+def wraps(settings: Settings) -> str | None:
+    """The setting whose key wraps."""
+    return next((name for name in WRAP if getattr(settings, name) is not None), None)
+
+
+def only_open(settings: Settings) -> list[str]:
+    """The settings whose keys open what they wrapped before."""
+    return [n for n in (*WRAP, *ONLY_OPEN) if n != wraps(settings) and getattr(settings, n) is not None]
+
+
+def wrapping_wanted(settings: Settings) -> tuple[str, ...]:
+    """What `require` must find so that something wraps: nothing more where something does."""
+    return () if wraps(settings) else ("passphrase",)
+
+
+def vault_in(settings: Settings) -> str:
+    """Where private keys rest, as the setting would say it.
+
+    Raises SettingsError for a directory of one machine where the store may have several.
+    """
+    url = settings.database_url.get_secret_value() if settings.database_url else ""
+    many_machines = url.startswith("postgres")
+    chosen = settings.vault or (IN_STORE if many_machines else DEFAULT_FILES)
+    if many_machines and chosen.startswith(FILES):
+        shared = SHARED_FILES + chosen.removeprefix(FILES)
+        rule = (
+            "must be a vault that every machine reads, since the store is PostgreSQL: `store`, or "
+            f"`{shared}` if all machines share that directory"
+        )
+        raise SettingsError([FieldError("TOKENSVC_VAULT", rule)])
+    return chosen
+
+
+def vault_of(settings: Settings, store: Store, wrapper: Wrapper) -> Vault:
+    """The vault that the settings name. Raises SettingsError."""
+    chosen = vault_in(settings)
+    if chosen == IN_STORE:
+        return SqlVault(store.engine, wrapper)
+    return KeyFiles(Path(chosen.partition(":")[2]), wrapper)
+
+
+def wrapper_of(settings: Settings, store: Store) -> Wrapper:
+    """The wrapping keys in force, proven against the store's list.
+
+    Raises SettingsError when nothing is set to wrap with, WrongPassphrase, WrappingKeyUnknown or
+    WrappingKeyUnavailable.
+    """
+    return establish(store.wrappings, *_wrapping_keys(settings, store))
+
+
+def wrapper_to_look(settings: Settings, store: Store) -> Wrapper:
+    """The same for whoever only looks: a current key that is new to the store does not join its list."""
+    keys = _wrapping_keys(settings, store)
+    require_known(store.wrappings.list(), *keys)
+    return Wrapper(*keys)
+
+
+def rewrapping_of(settings: Settings, store: Store, wrapper: Wrapper, report: Callable[[str], None]) -> rewrap.World:
+    """What secrets are moved to the current wrapping key with."""
+    return rewrap.World(vault_of(settings, store, wrapper), store.deployment, store.wrappings, wrapper, report)
+
+
+def see_that_it_opens(store: Store, wrapper: Wrapper) -> None:
+    """Open the newest subject key, which every worker must: a KMS that refuses is told at the start, by name."""
+    for key in store.deployment.subject_keys()[:1]:
+        wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+
+
+def _wrapping_keys(settings: Settings, store: Store) -> list[WrappingKey]:
+    require(settings, *wrapping_wanted(settings))
+    deployment = store.deployment.read()
+    names = (str(wraps(settings)), *only_open(settings))
+    return [_wrapping_key(getattr(settings, name), deployment) for name in names]
+
+
+def _wrapping_key(given: str | SecretStr, deployment: Deployment) -> WrappingKey:
+    if isinstance(given, str):
+        return KmsKey(given, deployment.id)
+    return PassphraseKey(given.get_secret_value(), deployment.passphrase_salt)
