@@ -138,7 +138,7 @@ def test_what_is_mixed_up_is_told_apart(private_key: PrivateKey) -> None:
             keypair.read_private_pem(pem)
     for pem, words in (
         (certificate(private_key), "a certificate"),
-        (sec1(private_key), "a private key"),
+        (sec1(private_key), "a SEC1 private key"),
         (b"", "not PEM"),
     ):
         with pytest.raises(InvalidKey, match=words) as refused:
