@@ -44,7 +44,9 @@ KINDS: dict[str, str] = {
 """What a block with this label is, in words that fit after "this is"."""
 
 _MARK = re.compile(r"-----(BEGIN|END) ([A-Z0-9 ]{1,40})-----")
-_ENCRYPTION = re.compile(r"\s*Proc-Type:\s*4,\s*ENCRYPTED\s+DEK-Info:\s*([A-Z0-9-]{1,40},\s*[0-9A-Fa-f]{1,64})\s")
+_CIPHER = r"(AES-[A-Z0-9-]{1,20},\s*[0-9A-Fa-f]{32}|(?!AES)[A-Z0-9-]{1,20},\s*[0-9A-Fa-f]{16,32})"
+"""A cipher and an IV as long as it needs: given less, cryptography's loader panics instead of raising."""
+_ENCRYPTION = re.compile(rf"\s*Proc-Type:\s*4,\s*ENCRYPTED\s+DEK-Info:\s*{_CIPHER}\s")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _STANDARD = str.maketrans("-_", "+/")
 _LINE_CHARS = 64
@@ -113,7 +115,7 @@ def write(label: str, der: bytes, head: str = "") -> bytes:
 
 
 def unbase64(text: str) -> bytes | None:
-    """What the text spells in base64, of either alphabet, padded or not, in lines or not; None when it is not base64."""
+    """What the text spells in base64, of either alphabet, padded or not, in lines or not; None when it is none."""
     letters = "".join(text.split())
     if not _BASE64.fullmatch(letters):
         return None

@@ -21,15 +21,16 @@ from tokensvc.core.keypair import PrivateKey
 from tokensvc.errors import InvalidKey
 
 MAX_BYTES = 65_536
-_MAX_WRAPPINGS = 8
+_MAX_WRAPPINGS = 16
 _BEGIN = "-----BEGIN "
+_BLANK = " \t\n\v\f\r\ufeff"
 _QUOTES = ('"', "'", "`")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8", "with a byte-order mark"),
     (codecs.BOM_UTF16_LE, "utf-16", "in UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16", "in UTF-16"),
 )
-_ESCAPE = re.compile(r"""\\+(?:u00([0-9A-Fa-f]{2})|([nrt])|(["'/]))""")
+_ESCAPE = re.compile(r"""(?<!\\)\\+(?:u([0-9A-Fa-f]{4})|([nrt])|(["'/]))""")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _LINE_CHARS = 76
@@ -79,14 +80,14 @@ def _text(data: bytes, habits: list[str]) -> str | None:
     for mark, encoding, habit in _MARKS:
         if data.startswith(mark):
             habits.append(habit)
-            return data.decode(encoding, "replace").lstrip("\ufeff").strip()
+            return data.decode(encoding, "replace").strip(_BLANK)
     if _BEGIN.encode() in data:
-        return data.decode("utf-8", "replace").strip()  # whatever stands around it, in whatever encoding
+        return data.decode("utf-8", "replace").strip(_BLANK)  # whatever stands around it, in whatever encoding
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    return None if _CONTROL.search(text) else text.strip()
+    return None if _CONTROL.search(text) else text.strip(_BLANK)
 
 
 def _object(text: str) -> dict[str, object] | None:
@@ -99,7 +100,7 @@ def _object(text: str) -> dict[str, object] | None:
 def _unwrapped(text: str, habits: list[str]) -> bytes:
     """One layer less. Raises InvalidKey when there is nothing to take off."""
     if "\\" in text:
-        return _unescaped(text, habits).encode("utf-8")
+        return _unescaped(text, habits).encode("utf-8", "replace")
     if (bare := _unquoted(text)) != text:
         habits.append("in quotes")
         return bare.encode("utf-8")
