@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import shutil
 import subprocess
@@ -10,15 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x448, x25519
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.keyforms import STRANGERS, certificate, pkcs8, same, sec1, shows_nothing
 from tokensvc.core import keypair
 from tokensvc.core.keypair import PrivateKey
-from tokensvc.errors import InvalidKey, TokensvcError, WrongPassphrase
+from tokensvc.errors import InvalidKey, WrongPassphrase
 
 CLOUDFORMATION_SAMPLE = """-----BEGIN PUBLIC KEY-----
 MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEwOR43ETwEoWif1i14aL8GtDMNkT/kBQm
@@ -28,38 +26,6 @@ K/UhYGWkXlbJlc9zn13imYWgVGe/BMFp
 """
 """The public key in AWS CloudFormation's example for AWS::IVS::PlaybackKeyPair. The fingerprint that the page shows for
 it is a placeholder; ours is by the rule that others' acceptance tests hold against the live service."""
-
-STRANGERS: dict[str, PrivateKeyTypes] = {
-    "secp256r1": ec.generate_private_key(ec.SECP256R1()),
-    "secp521r1": ec.generate_private_key(ec.SECP521R1()),
-    "secp256k1": ec.generate_private_key(ec.SECP256K1()),
-    "brainpoolP384r1": ec.generate_private_key(ec.BrainpoolP384R1()),
-    "an RSA key": rsa.generate_private_key(65537, 2048),
-    "an Ed25519 key": ed25519.Ed25519PrivateKey.generate(),
-    "an Ed448 key": ed448.Ed448PrivateKey.generate(),
-    "an X25519 key": x25519.X25519PrivateKey.generate(),
-    "an X448 key": x448.X448PrivateKey.generate(),
-}
-
-
-def pkcs8(key: PrivateKeyTypes, password: bytes | None = None) -> bytes:
-    encryption = BestAvailableEncryption(password) if password else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-
-
-def sec1(key: PrivateKey, password: bytes | None = None) -> bytes:
-    encryption = BestAvailableEncryption(password) if password else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, encryption)
-
-
-def same(one: PrivateKey, other: PrivateKey) -> bool:
-    return one.private_numbers() == other.private_numbers()
-
-
-def shows_nothing(failure: TokensvcError, pem: bytes) -> bool:
-    """No line of the PEM's body is in what the failure says."""
-    said = f"{failure.message} {failure.detail} {failure!r} {failure.__cause__} {failure.__suppress_context__}"
-    return not any(line.decode("latin-1") in said for line in pem.split() if len(line) > 20)
 
 
 def test_a_made_key_is_p384() -> None:
@@ -125,12 +91,6 @@ def test_an_encrypted_key_of_another_curve_is_refused_by_its_name() -> None:
         keypair.read_private_pem(pkcs8(STRANGERS["secp256r1"], b"secret"), b"secret")
 
 
-def certificate(key: PrivateKey) -> bytes:
-    name, day = x509.Name([]), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, day, day + dt.timedelta(days=1))
-    return builder.sign(key, hashes.SHA384()).public_bytes(Encoding.PEM)
-
-
 def test_what_is_mixed_up_is_told_apart(private_key: PrivateKey) -> None:
     public = keypair.public_pem(private_key.public_key()).encode()
     for pem, words in ((certificate(private_key), "a certificate"), (public, "a public key"), (b"hello", "not PEM")):
@@ -138,7 +98,7 @@ def test_what_is_mixed_up_is_told_apart(private_key: PrivateKey) -> None:
             keypair.read_private_pem(pem)
     for pem, words in (
         (certificate(private_key), "a certificate"),
-        (sec1(private_key), "a private key"),
+        (sec1(private_key), "a SEC1 private key"),
         (b"", "not PEM"),
     ):
         with pytest.raises(InvalidKey, match=words) as refused:

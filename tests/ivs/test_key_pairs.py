@@ -37,7 +37,7 @@ def test_an_imported_pair_shows_its_fingerprint_and_never_the_key(call: CallIvs)
         ("", "not PEM"),
         ("-----BEGIN PUBLIC KEY-----\n!!!!\n-----END PUBLIC KEY-----", "damaged"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "a certificate"),
-        ("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----", "a private key"),
+        ("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----", "a SEC1 private key"),
     ],
     ids=["p256", "p521", "rsa", "ed25519", "text", "empty", "damaged", "certificate", "private"],
 )
