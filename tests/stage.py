@@ -58,6 +58,7 @@ class Stage:
             lambda: next(self._keys),
             lambda: self.policy.reach_seconds,
             lambda: self.leads,
+            lambda: None,
             self.reports.append,
         )
 

@@ -41,7 +41,7 @@ from tokensvc.wrap import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
 ROTATION_LEASE = "rotation"
-ROTATION_LEASE_SECONDS = 30.0
+ROTATION_LEASE_SECONDS = 20.0
 """Longer than any single step takes: a call to IVS ends after 7 seconds, one to the store after its timeout."""
 
 
@@ -153,6 +153,7 @@ def world_of(
         keypair.generate,
         lambda: reach_of(settings, store),
         lambda: store.leases.acquire(ROTATION_LEASE, performer, ROTATION_LEASE_SECONDS),
+        lambda: store.leases.release(ROTATION_LEASE, performer),
         report,
     )
 

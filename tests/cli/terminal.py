@@ -63,6 +63,7 @@ class Terminal:
             "TOKENSVC_PASSPHRASE": self.passphrase,
             "TOKENSVC_VAULT": f"keys:{self.vault}",
             "TOKENSVC_KEY_LEAD_SECONDS": "0",
+            "TOKENSVC_KEY_STANDBY": "false",
         }
 
     def __call__(self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str) -> Said:

@@ -114,6 +114,7 @@ class Site:
                 "TOKENSVC_PASSPHRASE": self.passphrase,
                 "TOKENSVC_VAULT": "store" if database_url else f"keys:{folder / 'keys'}",
                 "TOKENSVC_KEY_LEAD_SECONDS": "0",
+                "TOKENSVC_KEY_STANDBY": "false",
                 "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
                 "TOKENSVC_CHANNEL_CALLS_PER_SECOND": "5",
                 "TOKENSVC_CHANNEL_WAIT_SECONDS": "5",

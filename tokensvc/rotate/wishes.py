@@ -102,7 +102,7 @@ def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
             )
     for there in chosen:
         perform(world, survey(world, there.place.region), Step(StepKind.DELETE, key_id, "an operator asked for it"))
-    advance(world, regions)
+    _advance_once(world, regions)
     return find(world.keys.list(), key_id)
 
 
@@ -132,7 +132,7 @@ def compromise(world: World, key_id: str, regions: Sequence[str], *, distrust_st
     lead_seconds = world.deployment.read().key_lead_seconds
     world.keys.compromise(key_id, world.now(), lead_seconds, distrust_standby=distrust_standby)
     world.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
-    return advance(world, regions)
+    return _advance_once(world, regions)
 
 
 def settle(world: World, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False) -> None:
@@ -140,6 +140,18 @@ def settle(world: World, regions: Sequence[str], is_done: Callable[[str], bool],
 
     A region that cannot go on is given up and delays no other; what keeps the first one back is raised at the end.
     """
+    try:
+        given_up = _settle(world, regions, is_done, patient=patient)
+    finally:
+        world.step_down()
+    for region in regions:
+        if region in given_up and not is_done(region):
+            raise given_up[region]
+
+
+def _settle(
+    world: World, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
+) -> dict[str, TokensvcError]:
     given_up: dict[str, TokensvcError] = {}
     told = ""
     while True:
@@ -161,9 +173,14 @@ def settle(world: World, regions: Sequence[str], is_done: Callable[[str], bool],
         if not waits:
             break
         _sleep_until(world, min(waits), "a key signs")
-    for region in regions:
-        if region in given_up and not is_done(region):
-            raise given_up[region]
+    return given_up
+
+
+def _advance_once(world: World, regions: Sequence[str]) -> list[Outlook]:
+    try:
+        return advance(world, regions)
+    finally:
+        world.step_down()
 
 
 def import_key(world: World, private_key: keypair.PrivateKey, regions: Sequence[str]) -> KeyRecord:

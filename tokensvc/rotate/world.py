@@ -34,6 +34,8 @@ class World(NamedTuple):
     """R, from the leases of the workers there are."""
     lead: Callable[[], bool]
     """Take or prolong the lease of the one who performs; False when another has it."""
+    step_down: Callable[[], None]
+    """Give that lease up."""
     report: Callable[[str], None]
     """Told each step in words, for progress."""
 
