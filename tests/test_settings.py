@@ -56,6 +56,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "PREVIOUS_KMS_KEY_ARN": KMS_KEY_ARN + "0",
         "MAX_TTL_SECONDS": "7200",
         "KEY_LEAD_SECONDS": "1.5",
+        "KEY_MAX_AGE_DAYS": "90",
+        "KEY_STANDBY": "false",
         "SNAPSHOT_LEASE_SECONDS": "60",
         "STORE_TIMEOUT_SECONDS": "2",
         "CHANNEL_WAIT_SECONDS": "0",

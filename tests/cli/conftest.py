@@ -12,6 +12,7 @@ from tests.cli.terminal import Accounts, Terminal
 from tests.running import serving
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
+from tokensvc.adapters.sql.store import open_store
 from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.ivs.sigv4 import Secret
 from tokensvc.web.local import LocalIvsSettings, build
@@ -38,6 +39,9 @@ def bare(accounts: Accounts, tmp_path: Path) -> Terminal:
 
 @pytest.fixture
 def terminal(bare: Terminal, migrated: Path) -> Terminal:
-    """A deployment with a new store."""
+    """A deployment with a new store, whose keys sign as soon as IVS holds them."""
     shutil.copy(migrated, bare.store)
+    opened = open_store(bare.environ["TOKENSVC_DATABASE_URL"])
+    opened.deployment.set_rotation(lead_seconds=0, max_age_seconds=None, standby=False)
+    opened.close()
     return bare

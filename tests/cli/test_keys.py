@@ -38,7 +38,7 @@ def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Termina
 
 
 def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
-    terminal.environ["TOKENSVC_KEY_LEAD_SECONDS"] = "1"
+    terminal("db", "upgrade", KEY_LEAD_SECONDS="2")
     there = terminal("keys", "generate", "--json").json["places"][0]
     assert there["activatedAt"] > there["importedAt"]
     assert terminal("keys", "list").out.splitlines()[1].split()[3] == there["activatedAt"]
@@ -55,8 +55,7 @@ def test_public_prints_what_ivs_was_given(terminal: Terminal) -> None:
 
 def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Terminal) -> None:
     terminal("keys", "generate")
-    second = terminal("keys", "rotate", "--json").json
-    assert second["places"][0]["state"] == "active"
+    assert terminal("keys", "rotate", "--json").json["regions"].keys() == {"us-east-1"}
     assert _states(terminal) == ["retiring", "active"]
     assert "signs now" in terminal("keys", "rotate").out
     refused = terminal("keys", "rotate", "--json", code=4)
@@ -65,15 +64,11 @@ def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Termin
     assert sorted(_states(terminal)) == ["active", "retiring", "retiring"]
 
 
-def test_what_an_outage_of_ivs_left_unfinished_is_finished(terminal: Terminal) -> None:
+def test_after_an_outage_of_ivs_it_is_simply_told_again(terminal: Terminal) -> None:
     failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
     assert failed.error["code"] == "control_plane_unavailable"
-    (unfinished,) = terminal("keys", "list", "--json").json["keys"]
-    assert unfinished["places"] == []
-    assert "not imported yet" in terminal("keys", "list").out
-    said = terminal("keys", "generate", "--json")
-    assert said.json["id"] == unfinished["id"]
-    assert "going on with key" in said.err
+    assert terminal("keys", "list", "--json").json["keys"] == [], "nothing is made that could go nowhere"
+    assert terminal("keys", "generate", "--json").json["places"]
 
 
 def test_without_credentials_or_a_region_it_says_which(terminal: Terminal) -> None:

@@ -101,7 +101,10 @@ def test_the_passphrase_of_an_older_store_stays_the_right_one(empty_url: str, mo
     assert store.wrappings.list() == [KnownWrapping(key.name, key.check)]
     with pytest.raises(Conflict), writing(store.engine) as connection:  # one row still is all that there can be
         connection.execute(
-            sa.text("INSERT INTO deployment SELECT 2, id, NULL, NULL, 60, passphrase_salt FROM deployment")
+            sa.text(
+                "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt) "
+                "SELECT 2, id, 60, passphrase_salt FROM deployment"
+            )
         )
     store.close()
     engine.dispose()

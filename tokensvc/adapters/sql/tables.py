@@ -72,9 +72,9 @@ deployment = sa.Table(
     sa.Column("account", sa.Text),
     sa.Column("max_ttl_seconds", sa.Integer, nullable=False),
     sa.Column("passphrase_salt", sa.LargeBinary, nullable=False),
-    sa.Column("key_lead_seconds", sa.Double, nullable=False),
+    sa.Column("key_lead_seconds", sa.Double, nullable=False, server_default="30"),
     sa.Column("key_max_age_seconds", sa.Double),
-    sa.Column("key_standby", sa.Boolean, nullable=False),
+    sa.Column("key_standby", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 subject_keys = sa.Table(
@@ -124,7 +124,7 @@ key_places = sa.Table(
     sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
     sa.Column("compromised_at", Utc),
     sa.Column("deleting_at", Utc),
-    sa.Column("fingerprint_differs", sa.Boolean, nullable=False),
+    sa.Column("fingerprint_differs", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 _is_active = key_places.c.state == KeyState.ACTIVE.value
 sa.Index(
