@@ -68,6 +68,13 @@ class Stage:
     def generate(self, *regions: str) -> KeyRecord:
         return wishes.generate(self.world(), regions or (EAST,))
 
+    def bring(self, region: str) -> KeyRecord:
+        """A key of its own, brought by somebody, that signs in this region alone."""
+        record = wishes.import_key(self.world(), next(self._keys), [region])
+        self.clock.advance(self.policy.lead_seconds)
+        wishes.activate(self.world(), record.id, [region])
+        return record
+
     def rotate(self, *regions: str) -> str:
         """Rotate, and the key that signs in the first region since."""
         regions = regions or (EAST,)

@@ -79,7 +79,7 @@ def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None
 
 
 def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
-    good, bad = stage.generate(WEST), stage.generate(EAST)
+    good, bad = stage.bring(WEST), stage.bring(EAST)
     private_key = stage.vault.open(bad.id)
     stage.vault.remove(bad.id)
     worker.refresh.once()
@@ -109,7 +109,7 @@ def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worke
 
 
 def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
-    bad, good = stage.generate(EAST), stage.generate(WEST)
+    bad, good = stage.bring(EAST), stage.bring(WEST)
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
     worker.refresh.once()

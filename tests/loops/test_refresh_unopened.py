@@ -89,10 +89,10 @@ def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: Stag
     behind = slot.active.until + CLOCK_SKEW_SECONDS  # the store's clock, when this worker's shows the last moment
     last_token_ends_at = behind + slot.active.longest_ttl_seconds
     clock.advance(last_token_ends_at - clock.now() - 1)
-    rotated.rotate()
+    rotated.advance()
     assert there.arn in rotated.ivs.pairs
     clock.advance(2 * CLOCK_SKEW_SECONDS + 2)
-    rotated.rotate()
+    rotated.advance()
     assert there.arn not in rotated.ivs.pairs, "and it is deleted no later than it need be"
     assert record.id not in rotated.vault.key_ids()
 
