@@ -149,7 +149,7 @@ def _furnish(environ: dict[str, str]) -> str:
 
 @contextmanager
 def running(command: list[str], environ: dict[str, str], log: object) -> Iterator[int]:
-    """A process on the servers' core, ended with the block; gives its pid. A Ctrl-C on our terminal does not reach it."""
+    """A process on the servers' core, ended with the block; its pid. A Ctrl-C on our terminal does not reach it."""
     process = subprocess.Popen(
         command,
         env=environ,

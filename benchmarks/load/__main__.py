@@ -2,7 +2,7 @@
 
 Rules of the file
 - Without --url the service is started here, on a local IVS, pinned to one core; the generators get the others.
-- Exit codes: 0 a run that counts, 1 one that is invalid or failed, 2 wrong use.
+- Exit codes: 0 a run that counts, 1 one that is invalid or failed, 2 wrong use, 130 given up without a report.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from benchmarks.load.crew import Unreachable
 from benchmarks.load.deployment import Standing, deployed
 from benchmarks.load.wire import Target
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run a plan and report."""
@@ -38,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     except plan.BadPlan as bad:
         print(bad, file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     with _standing(options) as standing:
         order = Order(
             path.stem,
@@ -55,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         except (Unreachable, OSError, ValueError) as failure:
             print(f"{standing.target.url}: {failure}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:  # before the start, or a second one
+            return INTERRUPTED
     result, files = shelf.keep(options.out, lines)
     print(json.dumps(result, indent=2) if options.json else paper.text_of(result))
     print("\n".join(f"wrote {file}" for file in files), file=sys.stderr)

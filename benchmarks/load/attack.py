@@ -51,7 +51,8 @@ class Attack:
         self._line: deque[Asked] = deque()
         self._began_at = 0.0
         self._next_due: float | None = None
-        self._all_sent = asyncio.Event()
+        self._is_all_sent = False
+        self._over = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
@@ -63,14 +64,12 @@ class Attack:
         await asyncio.gather(*(self._open() for _ in range(connections)))
 
     async def run(self, start_at: float) -> None:
-        """Send the schedule, its second 0 at this instant of the loop's clock; ends when all is answered or given up."""
+        """Send the schedule, its second 0 at this instant of the loop's clock, until all is answered or given up."""
         self._began_at = start_at
         self._advance()
         self._send_what_is_due()
         watch = asyncio.create_task(self._watch_timeouts())
-        await self._all_sent.wait()
-        while self.in_flight:
-            await asyncio.sleep(0.01)
+        await self._over.wait()
         watch.cancel()
         for task in self._reopening:
             task.cancel()
@@ -80,7 +79,7 @@ class Attack:
     def stop(self) -> None:
         """Send no more; `run` ends once what is out is answered."""
         self._next_due = None
-        self._all_sent.set()
+        self._all_is_sent()
 
     def answered(self, connection: Connection, asked: Asked, status: int, body: bytes) -> None:
         """A connection's word."""
@@ -91,6 +90,7 @@ class Attack:
         self._busy.discard(connection)
         if connection.is_usable:
             self._use(connection)
+        self._look_for_the_end()
 
     def lost(self, connection: Connection, asked: Asked | None, why: str) -> None:
         """A connection's word."""
@@ -99,7 +99,8 @@ class Attack:
         if connection in self._free:
             self._free.remove(connection)
         self._busy.discard(connection)
-        if not (self._all_sent.is_set() and self.in_flight == 0):
+        self._look_for_the_end()
+        if not self._over.is_set():
             task = asyncio.ensure_future(self._reopen())
             self._reopening.add(task)
             task.add_done_callback(self._reopening.discard)
@@ -107,7 +108,7 @@ class Attack:
     def _send_what_is_due(self) -> None:
         for _ in range(BURST):
             if self._next_due is None:
-                self._all_sent.set()
+                self._all_is_sent()
                 return
             late = self._loop.time() - self._next_due
             if late < 0:
@@ -121,6 +122,14 @@ class Attack:
                 self._line.append(asked)
             self._advance()
         self._loop.call_soon(self._send_what_is_due)
+
+    def _all_is_sent(self) -> None:
+        self._is_all_sent = True
+        self._look_for_the_end()
+
+    def _look_for_the_end(self) -> None:
+        if self._is_all_sent and not self.in_flight:
+            self._over.set()
 
     def _advance(self) -> None:
         instant = next(self._schedule, None)
@@ -145,6 +154,7 @@ class Attack:
             before = self._loop.time() - self._timeout
             while self._line and self._line[0].due_at < before:
                 self._give_up(self._line.popleft(), "timeout, never sent")
+            self._look_for_the_end()
             for connection in list(self._busy):
                 if connection.asked is not None and connection.asked.due_at < before:
                     connection.drop("timeout")

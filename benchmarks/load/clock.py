@@ -1,7 +1,7 @@
 """An event loop that wakes up to the microsecond.
 
-asyncio rounds waits up to whole milliseconds, since epoll counts in them, and uvloop's timers do too: too late for a
-generator that sends every 200 microseconds. `select` takes microseconds, and an epoll descriptor can itself be selected.
+asyncio rounds waits up to whole milliseconds, since epoll counts in them, and uvloop's timers do too: too late for one
+that sends every 200 microseconds. `select` takes microseconds, and an epoll descriptor can itself be selected.
 """
 
 from __future__ import annotations

@@ -55,9 +55,7 @@ def conduct(order: Order) -> list[Line]:
     published = PublishedKeys(order.target.url)
     published.start()
     actions = Actions(order.plan.action, order.environ, say)
-    with Crew(
-        order.plan, order.scale, order.target, order.processes, order.share.number, order.share.of
-    ) as crew:
+    with Crew(order.plan, order.scale, order.target, order.processes, order.share.number, order.share.of) as crew:
         crew.ready()
         start_at = time.monotonic() + _seconds_until(order.start_at)
         started_at = datetime.fromtimestamp(time.time() + start_at - time.monotonic(), UTC)

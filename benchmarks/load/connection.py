@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self.drop("answer is not HTTP")
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.is_usable = False
         asked, self.asked = self.asked, None
         self._owner.lost(self, asked, self._why)

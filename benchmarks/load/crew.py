@@ -8,7 +8,6 @@ Rules of the file
 from __future__ import annotations
 
 import multiprocessing
-
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from types import TracebackType
@@ -31,7 +30,7 @@ class Crew:
 
     def __init__(self, plan: Plan, scale: float, target: Target, processes: int, machine: int, machines: int) -> None:
         spawning = multiprocessing.get_context("spawn")
-        self._pipes = []
+        self._pipes: list[Any] = []
         self._processes = []
         for number in range(processes):
             ours, theirs = spawning.Pipe()
@@ -53,7 +52,9 @@ class Crew:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for process in self._processes:
             process.terminate()
             process.join()
@@ -79,7 +80,7 @@ class Crew:
         """Wait for the end and give what all have counted, telling what they say meanwhile. Raises Unreachable."""
         collected: list[Line] = []
         while self._pipes:
-            for pipe in wait(self._pipes):
+            for pipe in wait(list(self._pipes)):
                 said = _receive(pipe)
                 if isinstance(said, Progress):
                     on_progress(said)

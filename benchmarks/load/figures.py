@@ -2,14 +2,14 @@
 
 Rules of the file
 - A latency is from the intended instant, in milliseconds. An achieved rate counts successes within the schedule.
-- A run is invalid where a generator was late itself: over 1 ms at p99. It failed where a sampled token is bad, an action
-  failed, or nothing was answered. Either is said first.
+- A run is invalid where a generator was late itself: over 1 ms at p99. It failed where a sampled token is bad, an
+  action failed, or nothing was answered. Either is said first.
 - The server's CPU for a token is what all its processes used between warm-up and end, by the tokens that came then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks.load.latency import COARSE, FINE, Counts, longest, percentile
@@ -104,7 +104,7 @@ def _failed(totals: Totals, bad: list[str], answered: int) -> list[str]:
 
 def _server(totals: Totals, tokens: int) -> Mapping[str, Any] | None:
     """Of a server that ran beside the generators; None of one that was elsewhere."""
-    spans = [span for readings in totals.readings if len(span := _within(readings, totals)) > 1]
+    spans = [span for read in totals.readings.values() if len(span := _within(read.values(), totals)) > 1]
     if not spans:
         return None
     cpu = sum(span[-1].cpu_seconds - span[0].cpu_seconds for span in spans)
@@ -120,5 +120,5 @@ def _server(totals: Totals, tokens: int) -> Mapping[str, Any] | None:
     }
 
 
-def _within(readings: list[Reading], totals: Totals) -> list[Reading]:
+def _within(readings: Iterable[Reading], totals: Totals) -> list[Reading]:
     return [reading for reading in readings if totals.first <= reading.second <= totals.end]

@@ -1,7 +1,8 @@
 """Latencies in HdrHistogram's own forms, for the tools that read them.
 
 Rules of the file
-- The counts are ours, the forms the library's: a base64 V2 payload for logs, a percentile distribution (.hgrm) for plotters.
+- The counts are ours, the forms the library's: a base64 V2 payload for logs, a percentile distribution (.hgrm) for
+  plotters.
 """
 
 from __future__ import annotations

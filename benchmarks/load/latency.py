@@ -1,7 +1,8 @@
 """Counts of durations, in microseconds, in buckets of a bounded relative width.
 
 Rules of the file
-- A bucket is a duration with its low bits cut off, as in an HdrHistogram: FINE keeps 11 bits (0.05 %), COARSE 7 (0.8 %).
+- A bucket is a duration with its low bits cut off, as in an HdrHistogram: FINE keeps 11 bits (within 0.1 %), COARSE 7
+  (within 1.6 %).
 - Only buckets that hold something exist, so that a record is small and adding two is adding their counts.
 - A bucket stands for the longest duration in it: rounding never flatters.
 """

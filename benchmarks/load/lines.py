@@ -15,7 +15,7 @@ from typing import Any
 def line_of(text: str, path: Sequence[str | int]) -> int:
     """The line, from 1, on which the value at this path begins.
 
-    The path may go on below what the text holds (a key that is missing, a value's part): the deepest that is there counts.
+    The path may go on below what the text holds (a key that is missing, a value's part): the deepest there is counts.
     """
     lines = text.splitlines()
     depth, found = 0, 1

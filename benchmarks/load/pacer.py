@@ -2,8 +2,8 @@
 
 Rules of the file
 - A schedule is never asked what the server does. It names instants; whoever sends is on time or is late.
-- Arrivals come at a steady rate of one a unit of *load*: evenly, or as a Poisson process. The stages bend load into time,
-  by the inverse of the number of requests that they hold up to an instant.
+- Arrivals come at a steady rate of one a unit of *load*: evenly, or as a Poisson process. The stages bend load into
+  time, by the inverse of the number of requests that they hold up to an instant.
 - Several generators share one schedule, each with every n-th request: together they send exactly the plan.
 """
 

@@ -11,18 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from benchmarks.load.latency import FINE, Counts, percentile
 
-matplotlib.rcParams["svg.hashsalt"] = "tokensvc"  # the same picture is the same file
+mpl.rcParams["svg.hashsalt"] = "tokensvc"  # the same picture is the same file
 NINES = [0.0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.999]
 _SHADES = {"p50": "#9ecae1", "p90": "#6baed6", "p99": "#2171b5", "max": "#d94801"}
 
 
-def draw(path: Path, result: Mapping[str, Any], seconds: Mapping[str, Sequence[float]], latencies: Counts) -> list[Path]:
+def draw(
+    path: Path, result: Mapping[str, Any], seconds: Mapping[str, Sequence[float]], latencies: Counts
+) -> list[Path]:
     """Write `path` with the suffixes .svg and .png; gives both."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     over_time, rates, curve = figure.subplot_mosaic(
@@ -54,7 +56,11 @@ def _rates(axes: Any, seconds: Mapping[str, Sequence[float]]) -> None:
     axes.plot(seconds["second"], seconds["answered"], label="answered", color="#238b45")
     if any(seconds["failed"]):
         axes.plot(seconds["second"], seconds["failed"], label="failed", color="#d94801")
-    axes.set(title="requests a second", xlabel="second of the run", ylim=(0, None))
+    axes.set(
+        title="requests a second",
+        xlabel="second of the run",
+        ylim=(0, 1.2 * max(*seconds["asked"], *seconds["answered"], 1.0)),
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
 

@@ -34,12 +34,20 @@ class StageRow(_Part):
     """`[[stage]]`: a steady rate, or `[from, to]`."""
 
     seconds: Annotated[float, Field(gt=0, le=604_800)]
-    rate: _Rate | tuple[_Rate, _Rate]
+    rate: tuple[_Rate, _Rate]
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _one_or_two(cls, rate: Any) -> Any:
+        if isinstance(rate, int | float):
+            return (rate, rate)
+        if not isinstance(rate, list) or len(rate) != 2:
+            raise ValueError("must be a rate, or [from, to]")
+        return rate
 
     def scaled(self, scale: float) -> Stage:
         """The stage as the pacer wants it."""
-        first, last = self.rate if isinstance(self.rate, tuple) else (self.rate, self.rate)
-        return Stage(self.seconds, first * scale, last * scale)
+        return Stage(self.seconds, self.rate[0] * scale, self.rate[1] * scale)
 
 
 class RequestRow(_Part):
@@ -92,8 +100,8 @@ class Plan(_Part):
     seed: int = 1
     samples: Annotated[int, Field(ge=1, le=100_000)] = 200
     """Tokens that are kept and verified."""
-    stage: Annotated[tuple[StageRow, ...], Field(min_length=1)]
-    request: Annotated[tuple[RequestRow, ...], Field(min_length=1)]
+    stage: tuple[StageRow, ...]
+    request: tuple[RequestRow, ...]
     action: tuple[ActionRow, ...] = ()
 
     @property
@@ -101,11 +109,18 @@ class Plan(_Part):
         """How long the schedule is, warm-up included."""
         return sum(stage.seconds for stage in self.stage)
 
+    @field_validator("request")
+    @classmethod
+    def _asks_something(cls, requests: tuple[RequestRow, ...]) -> tuple[RequestRow, ...]:
+        if not requests:
+            raise ValueError("must hold at least one kind of request")
+        return requests
+
     @field_validator("stage")
     @classmethod
-    def _asks_something(cls, stages: tuple[StageRow, ...]) -> tuple[StageRow, ...]:
+    def _asks_sometimes(cls, stages: tuple[StageRow, ...]) -> tuple[StageRow, ...]:
         if not any(stage.scaled(1).requests for stage in stages):
-            raise ValueError("some stage must have a rate above 0")
+            raise ValueError("must hold at least one stage with a rate above 0")
         return stages
 
     @model_validator(mode="after")
@@ -149,8 +164,8 @@ def parse(text: str, name: str) -> Plan:
     except _Misplaced as wrong:
         raise BadPlan(_refusal(text, name, wrong.path, str(wrong))) from None
     except ValidationError as wrong:
-        faults = {_refusal(text, name, fault["loc"], fault["msg"]): None for fault in wrong.errors()}
-        raise BadPlan("\n".join(faults)) from None
+        faults = [(fault["loc"], fault["msg"].removeprefix("Value error, ")) for fault in wrong.errors()]
+        raise BadPlan("\n".join(_refusal(text, name, path, rule) for path, rule in faults)) from None
 
 
 def _refusal(text: str, name: str, path: tuple[str | int, ...], rule: str) -> str:

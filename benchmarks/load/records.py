@@ -1,7 +1,7 @@
 """What a run leaves: a file of JSON lines, each of one type.
 
 Rules of the file
-- Lines add up: the records of several processes or machines are their lines one after another, so `cat` merges them too.
+- Lines add up: the records of several processes or machines are their lines one after another, so `cat` merges too.
 - The file holds sampled tokens and is readable by its owner alone. It never holds an API key.
 - A file is read whole or refused with the number of its first bad line.
 """
@@ -102,6 +102,8 @@ class Reading(_Line):
     """The server's processes at a second of the run: CPU time used so far, and resident memory."""
 
     type: Literal["reading"] = "reading"
+    server: str
+    """Machine and process: two generators beside one server read the same."""
     second: int
     cpu_seconds: float
     rss_bytes: int

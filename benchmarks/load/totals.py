@@ -39,8 +39,8 @@ class Totals:
     errors: Counter[str] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
     keys: list[Keys] = field(default_factory=list)
-    readings: list[list[Reading]] = field(default_factory=list)
-    """Of each run in turn."""
+    readings: defaultdict[str, dict[int, Reading]] = field(default_factory=lambda: defaultdict(dict))
+    """Of each server, by second; what several generators read of one server counts once."""
     actions: list[Acted] = field(default_factory=list)
 
     @property
@@ -73,7 +73,6 @@ def add_up(lines: Iterable[Line]) -> Totals:
     for line in lines:
         if isinstance(line, Run):
             totals.runs.append(line)
-            totals.readings.append([])
         elif not totals.runs:
             raise BadRecords("records begin with the line of their run")
         else:
@@ -105,6 +104,6 @@ def _add(totals: Totals, line: Line) -> None:
         case Keys():
             totals.keys.append(line)
         case Reading():
-            totals.readings[-1].append(line)
+            totals.readings[line.server].setdefault(line.second, line)
         case Acted():
             totals.actions.append(line)

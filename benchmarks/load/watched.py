@@ -7,6 +7,7 @@ Rules of the file
 
 from __future__ import annotations
 
+import platform
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -32,7 +33,9 @@ class Watched(NamedTuple):
                 continue  # a worker that has just ended
             cpu += times.user + times.system
             processes += 1
-        return Reading(second=second, cpu_seconds=cpu, rss_bytes=rss, processes=processes)
+        return Reading(
+            server=f"{platform.node()} {self.pid}", second=second, cpu_seconds=cpu, rss_bytes=rss, processes=processes
+        )
 
     def _all(self) -> list[psutil.Process]:
         try:
