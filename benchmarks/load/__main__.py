@@ -41,8 +41,6 @@ def main(arguments: Sequence[str]) -> int:
     except plan.BadPlan as bad:
         print(bad, file=sys.stderr)
         return 2
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.default_int_handler)
     with _standing(options) as standing:
         order = Order(
             path.stem,
@@ -127,4 +125,6 @@ def _leave_core(core: int) -> None:
 
 
 if __name__ == "__main__":
+    for stop in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs begin with Ctrl-C ignored
+        signal.signal(stop, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

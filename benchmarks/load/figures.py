@@ -52,7 +52,7 @@ def figures_of(totals: Totals) -> dict[str, Any]:
         "latency, ms": latency,
         "latency by kind, ms": {kind: spread(counts) for kind, counts in sorted(totals.kinds.items())},
         "errors": dict(totals.errors.most_common()),
-        "server": _server(totals, tokens),
+        "server": _server(totals),
         "generators": [
             {
                 "lateness, ms": spread(one.lateness),
@@ -102,17 +102,18 @@ def _failed(totals: Totals, bad: list[str], answered: int) -> list[str]:
     return failures + bad + [f"{a.command}: exit code {a.exit_code}" for a in totals.actions if a.exit_code]
 
 
-def _server(totals: Totals, tokens: int) -> Mapping[str, Any] | None:
+def _server(totals: Totals) -> Mapping[str, Any] | None:
     """Of a server that ran beside the generators; None of one that was elsewhere."""
     spans = [span for read in totals.readings.values() if len(span := _within(read.values(), totals)) > 1]
     if not spans:
         return None
     cpu = sum(span[-1].cpu_seconds - span[0].cpu_seconds for span in spans)
-    seconds = max(span[-1].second - span[0].second for span in spans)
+    from_second, to_second = min(span[0].second for span in spans), max(span[-1].second for span in spans)
+    tokens = sum(second.tokens for number, second in totals.counted.items() if from_second <= number < to_second)
     memory = [sum(moment) for moment in zip(*([r.rss_bytes / 2**20 for r in s] for s in spans), strict=False)]
     return {
         "CPU microseconds a token": cpu / tokens * 1e6 if tokens else None,
-        "cores used": cpu / seconds,
+        "cores used": cpu / (to_second - from_second),
         "processes": max(reading.processes for span in spans for reading in span),
         "memory at first, MiB": memory[0],
         "memory at last, MiB": memory[-1],

@@ -32,7 +32,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield from _spreads({f"generator {n}": one["lateness, ms"] for n, one in enumerate(result["generators"])})
     for number, one in enumerate(result["generators"]):
         yield f"  {f'generator {number}, share of a core':<38} {one['CPU share']:>12.2f}"
-    yield "\n  the server" if result["server"] else "\n  the server is elsewhere: its CPU and memory were not read"
+    yield "\n  the server" if result["server"] else "\n  the server was not read: it is elsewhere, or the run too short"
     yield from _table(result["server"] or {})
     yield "\n  errors" if result["errors"] else "\n  no errors"
     yield from _table(result["errors"])
