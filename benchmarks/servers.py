@@ -7,8 +7,10 @@ Rules of the file
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +34,8 @@ from tokensvc.settings import read_settings
 PLACE = Place("000000000000", "us-east-1")
 CHANNEL = Arn(PLACE, "channel", "abcdefghijkl")
 SERVER_CORE = 0
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 class Ours(NamedTuple):
@@ -154,7 +158,7 @@ def running(command: list[str], environ: dict[str, str], log: object) -> Iterato
         command,
         env=environ,
         stderr=log,  # type: ignore[call-overload] # an open file or None
-        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+        preexec_fn=_settle,
         start_new_session=True,
     )
     try:
@@ -162,6 +166,12 @@ def running(command: list[str], environ: dict[str, str], log: object) -> Iterato
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _settle() -> None:
+    """In the new process: stay on the servers' core, and end with whoever started it, however that one ends."""
+    os.sched_setaffinity(0, {SERVER_CORE})
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def await_answer(url: str) -> None:
