@@ -3,7 +3,7 @@
 Rules of the file
 - A latency is from the intended instant, in milliseconds. An achieved rate counts successes within the schedule.
 - A run is invalid where a generator was late itself: over 1 ms at p99. It failed where a sampled token is bad, an
-  action failed, or nothing was answered. Either is said first.
+  action failed or went on after the load, or nothing was answered. Either is said first.
 - The server's CPU for a token is what all its processes used between warm-up and end, by the tokens that came then.
 """
 
@@ -99,7 +99,13 @@ def _failed(totals: Totals, bad: list[str], answered: int) -> list[str]:
     failures = [] if answered else ["nothing was answered as it should be"]
     if any(second.tokens for second in totals.counted.values()) and not totals.samples:
         failures.append("no token was sampled, so none was verified")
-    return failures + bad + [f"{a.command}: exit code {a.exit_code}" for a in totals.actions if a.exit_code]
+    failures += [f"{a.command}: exit code {a.exit_code}" for a in totals.actions if a.exit_code]
+    failures += [
+        f"{a.command}: ended {over:.1f} s after the load, which therefore does not show it"
+        for a in totals.actions
+        if (over := a.at_seconds + a.took_seconds - totals.end) > 0
+    ]
+    return failures + bad
 
 
 def _server(totals: Totals) -> Mapping[str, Any] | None:

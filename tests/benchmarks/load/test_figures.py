@@ -59,9 +59,10 @@ def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
     ("more", "why"),
     [
         ([Acted(command="rotate", at_seconds=1, took_seconds=1, exit_code=4)], "rotate: exit code 4"),
+        ([Acted(command="rotate", at_seconds=1, took_seconds=9, exit_code=0)], "rotate: ended 7.0 s after the load"),
         ([sample_line(keypair.generate())], "Signature verification failed"),
     ],
-    ids=["action", "sample"],
+    ids=["action", "late action", "sample"],
 )
 def test_a_failed_action_or_a_bad_token_fails_the_run(private_key: PrivateKey, more: list[Line], why: str) -> None:
     result = figures_of(add_up([*whole_run(private_key), *more]))
