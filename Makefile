@@ -1,6 +1,8 @@
 # Everything a newcomer types. `make` alone lists it.
 PYTHON ?= python3
 PORT ?= 8080
+PLAN ?= steady
+LOAD ?=
 RUN := .venv/.run
 TEST := .venv/.test
 BENCH := .venv/.bench
@@ -23,6 +25,9 @@ bench: $(BENCH) ## signing, HTTP and local IVS figures, as ratios in one run (wa
 	.venv/bin/python -m benchmarks.sign
 	.venv/bin/python -m benchmarks.http
 	.venv/bin/python -m benchmarks.ivs
+
+load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation chooses, LOAD="--processes 2" is handed on
+	.venv/bin/python -m benchmarks.load $(PLAN) $(LOAD)
 
 system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl
@@ -56,4 +61,4 @@ $(BENCH): $(TEST) requirements/bench.txt
 	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
-.PHONY: help demo test check bench system-packages format lock clean
+.PHONY: help demo test check bench load system-packages format lock clean

@@ -7,8 +7,10 @@ Rules of the file
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +34,8 @@ from tokensvc.settings import read_settings
 PLACE = Place("000000000000", "us-east-1")
 CHANNEL = Arn(PLACE, "channel", "abcdefghijkl")
 SERVER_CORE = 0
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 class Ours(NamedTuple):
@@ -69,9 +73,9 @@ def ours(folder: Path) -> Iterator[Ours]:
     }
     api_key = _furnish(environ)
     command = [sys.executable, "-m", "tokensvc", "serve"]
-    with (folder / "access.log").open("w") as log, _running(command, environ, log) as pid:
+    with (folder / "access.log").open("w") as log, running(command, environ, log) as pid:
         url = f"http://127.0.0.1:{port}"
-        _wait(url + "/readyz")
+        await_answer(url + "/readyz")
         yield Ours(url, api_key, pid)
 
 
@@ -88,8 +92,8 @@ def peer(module: str) -> Iterator[Peer]:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
-    with _running(command, dict(os.environ), None) as pid:
-        _wait(f"http://127.0.0.1:{port}/")
+    with running(command, dict(os.environ), None) as pid:
+        await_answer(f"http://127.0.0.1:{port}/")
         yield Peer(f"http://127.0.0.1:{port}", pid)
 
 
@@ -104,8 +108,8 @@ def local_ivs() -> Iterator[Endpoint]:
     """Our local IVS, alone, one worker."""
     port = free_port()
     command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--no-rates", "--port", str(port)]
-    with _running(command, dict(os.environ), subprocess.DEVNULL) as pid:
-        _wait(f"http://127.0.0.1:{port}/")
+    with running(command, dict(os.environ), subprocess.DEVNULL) as pid:
+        await_answer(f"http://127.0.0.1:{port}/")
         yield Endpoint(f"http://127.0.0.1:{port}", pid)
 
 
@@ -114,8 +118,8 @@ def moto() -> Iterator[Endpoint]:
     """moto's server."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
-    with _running(command, dict(os.environ), subprocess.DEVNULL) as pid:
-        _wait(f"http://127.0.0.1:{port}/")
+    with running(command, dict(os.environ), subprocess.DEVNULL) as pid:
+        await_answer(f"http://127.0.0.1:{port}/")
         yield Endpoint(f"http://127.0.0.1:{port}", pid)
 
 
@@ -148,12 +152,14 @@ def _furnish(environ: dict[str, str]) -> str:
 
 
 @contextmanager
-def _running(command: list[str], environ: dict[str, str], log: object) -> Iterator[int]:
+def running(command: list[str], environ: dict[str, str], log: object) -> Iterator[int]:
+    """A process on the servers' core, ended with the block; its pid. A Ctrl-C on our terminal does not reach it."""
     process = subprocess.Popen(
         command,
         env=environ,
         stderr=log,  # type: ignore[call-overload] # an open file or None
-        preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE}),
+        preexec_fn=_settle,
+        start_new_session=True,
     )
     try:
         yield process.pid
@@ -162,7 +168,14 @@ def _running(command: list[str], environ: dict[str, str], log: object) -> Iterat
         process.wait(30)
 
 
-def _wait(url: str) -> None:
+def _settle() -> None:
+    """In the new process: stay on the servers' core, and end with whoever started it, however that one ends."""
+    os.sched_setaffinity(0, {SERVER_CORE})
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def await_answer(url: str) -> None:
+    """Wait until it answers at all."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
         try:

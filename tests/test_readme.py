@@ -168,7 +168,7 @@ def test_every_scope_that_is_named_exists() -> None:
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", _text("Makefile"), re.MULTILINE))
     named = set(re.findall(r"(?:^|`|: )make ([a-z][a-z-]*)", README + _text(".ci/run"), re.MULTILINE))
-    assert {"demo", "test", "check", "bench", "system-packages"} <= named <= targets
+    assert {"demo", "test", "check", "bench", "load", "system-packages"} <= named <= targets
 
 
 def test_every_link_resolves() -> None:

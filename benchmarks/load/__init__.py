@@ -1,0 +1,19 @@
+"""The open-loop load harness: `python -m benchmarks.load PLAN`.
+
+The map. Requests go out at the instants that the plan names, whatever the server does; a latency counts from the
+intended instant, so that waiting counts.
+
+    plan.py lines.py      a TOML file -> a checked Plan, or refusals by line
+    pacer.py              stages -> the intended instants
+    kinds.py              the kinds of request, and their prepared bytes (the Locust file sends the same)
+    wire.py connection.py target -> HTTP/1.1 bytes; one keep-alive connection
+    attack.py clock.py    one generator: sends on time, records its answers and its own lateness
+    tally.py latency.py   what a generator counts while it runs
+    crew.py               as many generator processes as asked
+    records.py            the lines of a records file; lines of several machines simply add up
+    samples.py            sampled tokens, judged with PyJWT
+    watched.py actions.py progress.py   beside the run: the server's CPU and memory, commands, a line a second
+    totals.py figures.py picture.py paper.py   records -> figures -> text, JSON, SVG and PNG
+    merge.py              several machines' records -> one report
+    locustfile.py         the same requests from many machines, closed loop
+"""

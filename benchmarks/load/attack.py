@@ -1,0 +1,176 @@
+"""One generator: it sends each request at its instant, whatever the server does.
+
+Rules of the file
+- The schedule alone says when. A request that finds no free connection waits in line, and its clock runs.
+- How late it turned to a request is recorded for each: the figures of a late generator are its own, not the server's.
+- Connections are opened before the start, and anew when they are lost. They are used by turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+from benchmarks.load.connection import Asked, Connection
+from benchmarks.load.reservoir import Reservoir
+from benchmarks.load.tally import Tally
+from benchmarks.load.wire import Request, Target
+
+OPENING_AT_ONCE = 32
+REOPEN_AFTER_SECONDS = 0.1
+LOOKS_FOR_TIMEOUTS_EVERY_SECONDS = 0.05
+BURST = 50
+"""One that is behind reads its answers after so many requests, or they would look late too."""
+
+
+class Attack:
+    """Drives one target along one schedule."""
+
+    def __init__(
+        self,
+        target: Target,
+        schedule: Iterator[float],
+        requests: Iterator[Request],
+        tally: Tally,
+        reservoir: Reservoir,
+        timeout_seconds: float,
+    ) -> None:
+        self._target = target
+        self._tls = target.tls()
+        self._schedule = schedule
+        self._requests = requests
+        self._tally = tally
+        self._reservoir = reservoir
+        self._timeout = timeout_seconds
+        self._loop = asyncio.get_running_loop()
+        self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
+        self._reopening: set[asyncio.Task[None]] = set()
+        self._free: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
+        self._line: deque[Asked] = deque()
+        self._began_at = 0.0
+        self._next_due: float | None = None
+        self._is_all_sent = False
+        self._over = asyncio.Event()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are due and have no answer yet."""
+        return len(self._busy) + len(self._line)
+
+    async def connect(self, connections: int) -> None:
+        """Open the connections. Raises OSError where the target cannot be reached."""
+        await asyncio.gather(*(self._open() for _ in range(connections)))
+
+    async def run(self, start_at: float) -> None:
+        """Send the schedule, its second 0 at this instant of the loop's clock, until all is answered or given up."""
+        self._began_at = start_at
+        self._advance()
+        self._send_what_is_due()
+        watch = asyncio.create_task(self._watch_timeouts())
+        await self._over.wait()
+        watch.cancel()
+        for task in self._reopening:
+            task.cancel()
+        for connection in self._free:
+            connection.drop("the run is over")
+
+    def stop(self) -> None:
+        """Send no more; `run` ends once what is out is answered."""
+        self._next_due = None
+        self._all_is_sent()
+
+    def answered(self, connection: Connection, asked: Asked, status: int, body: bytes) -> None:
+        """A connection's word."""
+        now = self._loop.time()
+        came, due = now - self._began_at, asked.due_at - self._began_at
+        if self._tally.answered(due, came, asked.request, status, body):
+            self._reservoir.offer(asked.request, body)
+        self._busy.discard(connection)
+        if connection.is_usable:
+            self._use(connection)
+        self._look_for_the_end()
+
+    def lost(self, connection: Connection, asked: Asked | None, why: str) -> None:
+        """A connection's word."""
+        if asked is not None:
+            self._give_up(asked, why)
+        if connection in self._free:
+            self._free.remove(connection)
+        self._busy.discard(connection)
+        self._look_for_the_end()
+        if not self._over.is_set():
+            task = asyncio.ensure_future(self._reopen())
+            self._reopening.add(task)
+            task.add_done_callback(self._reopening.discard)
+
+    def _send_what_is_due(self) -> None:
+        for _ in range(BURST):
+            if self._next_due is None:
+                self._all_is_sent()
+                return
+            late = self._loop.time() - self._next_due
+            if late < 0:
+                self._loop.call_at(self._next_due, self._send_what_is_due)
+                return
+            asked = Asked(self._next_due, next(self._requests))
+            self._tally.sent(self._next_due - self._began_at, late, waits=not self._free)
+            if self._free:
+                self._send(self._free.popleft(), asked)
+            else:
+                self._line.append(asked)
+            self._advance()
+        self._loop.call_soon(self._send_what_is_due)
+
+    def _all_is_sent(self) -> None:
+        self._is_all_sent = True
+        self._look_for_the_end()
+
+    def _look_for_the_end(self) -> None:
+        if self._is_all_sent and not self.in_flight:
+            self._over.set()
+
+    def _advance(self) -> None:
+        instant = next(self._schedule, None)
+        self._next_due = None if instant is None else self._began_at + instant
+
+    def _send(self, connection: Connection, asked: Asked) -> None:
+        self._busy.add(connection)
+        connection.send(asked)
+
+    def _use(self, connection: Connection) -> None:
+        if self._line:
+            self._send(connection, self._line.popleft())
+        else:
+            self._free.append(connection)
+
+    def _give_up(self, asked: Asked, why: str) -> None:
+        due, now = asked.due_at - self._began_at, self._loop.time() - self._began_at
+        self._tally.unanswered(due, now, asked.request, why)
+
+    async def _watch_timeouts(self) -> None:
+        while True:
+            before = self._loop.time() - self._timeout
+            while self._line and self._line[0].due_at < before:
+                self._give_up(self._line.popleft(), "timeout, never sent")
+            self._look_for_the_end()
+            for connection in list(self._busy):
+                if connection.asked is not None and connection.asked.due_at < before:
+                    connection.drop("timeout")
+            await asyncio.sleep(LOOKS_FOR_TIMEOUTS_EVERY_SECONDS)
+
+    async def _open(self) -> None:
+        async with self._opening:
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(self), self._target.host, self._target.port, ssl=self._tls
+            )
+        self._use(connection)
+
+    async def _reopen(self) -> None:
+        while True:
+            await asyncio.sleep(REOPEN_AFTER_SECONDS)
+            try:
+                return await self._open()
+            except OSError:
+                continue

@@ -1,0 +1,82 @@
+"""A deployment to load when none is given: local IVS, store, key, caller and one worker, as the README makes them.
+
+Rules of the file
+- Real commands on a real local IVS, so that an action such as `tokensvc keys rotate` acts on it as on any other.
+- The service runs as shipped, pinned with the local IVS to the servers' core; its log goes to a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import boto3
+
+from benchmarks import servers
+from benchmarks.load.wire import Target
+
+REGION = "us-east-1"
+LEAD_SECONDS = 3
+"""A local IVS has a key at once; the lead is only there to be seen."""
+
+
+class Standing(NamedTuple):
+    """What is loaded, and the environment in which a command acts on it."""
+
+    target: Target
+    environ: dict[str, str]
+
+
+@contextmanager
+def deployed(folder: Path) -> Iterator[Standing]:
+    """A deployment that lives in this folder while the block runs."""
+    port = servers.free_port()
+    with servers.local_ivs() as ivs, (folder / "serve.log").open("w") as log:
+        environ = _environ(folder, ivs.url, port)
+        client = boto3.client("ivs", region_name=REGION, endpoint_url=ivs.url, **_credentials())
+        channel_arn = client.create_channel(name="load", authorized=True)["channel"]["arn"]
+        _tokensvc(environ, "db", "upgrade")
+        _tokensvc(environ, "keys", "generate")
+        scopes = ["--scope", "tokens:issue", "--scope", "revocations:write"]
+        added = _tokensvc(environ, "callers", "add", "load", "--channels", channel_arn, *scopes, "--json")
+        with servers.running([sys.executable, "-m", "tokensvc", "serve"], environ, log):
+            url = f"http://127.0.0.1:{port}"
+            servers.await_answer(f"{url}/readyz")
+            yield Standing(Target(url, json.loads(added)["apiKey"], (channel_arn,)), environ)
+
+
+def _environ(folder: Path, ivs_url: str, port: int) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENSVC_", "AWS_"))}
+    return plain | {
+        "TOKENSVC_CONTROL_PLANE": "local",
+        "TOKENSVC_DATABASE_URL": f"sqlite:///{folder}/store.db",
+        "TOKENSVC_PASSPHRASE": secrets.token_hex(32),
+        "TOKENSVC_VAULT": f"keys:{folder}/keys",
+        "TOKENSVC_PORT": str(port),
+        "TOKENSVC_KEY_LEAD_SECONDS": str(LEAD_SECONDS),
+        "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
+        "AWS_ENDPOINT_URL_IVS": ivs_url,
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+
+
+def _credentials() -> dict[str, str]:
+    return {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+def _tokensvc(environ: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "tokensvc", *arguments], env=environ, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"tokensvc {' '.join(arguments)}:\n{done.stderr}")
+    return done.stdout

@@ -1,0 +1,157 @@
+"""A generator process: from its job to its lines.
+
+Rules of the file
+- Everything is made before the start: requests as bytes, connections, and a heap that the collector leaves alone.
+- The parent talks over a pipe: `start` with an instant of the monotonic clock, later perhaps `stop`. Its end is ours.
+- Ctrl-C is the parent's: here it is ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection as Pipe
+from typing import NamedTuple
+
+from benchmarks.load import pacer, wire
+from benchmarks.load.attack import Attack
+from benchmarks.load.clock import punctual_loop
+from benchmarks.load.latency import FINE, percentile
+from benchmarks.load.plan import Plan
+from benchmarks.load.records import Errors, Generator, KindOf, Line, Sample, SecondOf
+from benchmarks.load.reservoir import Kept, Reservoir
+from benchmarks.load.tally import Second, Tally
+
+
+class Job(NamedTuple):
+    """What one generator does: every `of`-th request of the plan, from number `number` (from 0) on."""
+
+    plan: Plan
+    scale: float
+    target: wire.Target
+    number: int
+    of: int
+    connections: int
+    samples: int
+
+
+class Ready(NamedTuple):
+    """Said once the connections are open; `failure` says why they are not."""
+
+    failure: str | None = None
+
+
+class Progress(NamedTuple):
+    """Said once a second."""
+
+    second: int
+    last: Second
+    in_flight: int
+    late_p99_ms: float
+
+
+def main(job: Job, pipe: Pipe) -> None:
+    """The process's body."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=punctual_loop) as runner:
+        runner.run(_generate(job, pipe))
+
+
+async def _generate(job: Job, pipe: Pipe) -> None:
+    plan = job.plan
+    seed = plan.seed * 1000 + job.number
+    tally, reservoir = Tally(plan.warmup_seconds), Reservoir(job.samples, seed)
+    stages = [stage.scaled(job.scale) for stage in plan.stage]
+    schedule = pacer.share(pacer.instants(stages, plan.arrivals, plan.seed), job.number, job.of)
+    requests = wire.requests(plan.request, job.target, seed)
+    attack = Attack(job.target, schedule, requests, tally, reservoir, plan.timeout_seconds)
+    try:
+        await attack.connect(job.connections)
+    except OSError as failure:
+        pipe.send(Ready(f"{job.target.url} cannot be reached: {failure}"))
+        return
+    orders = _orders(pipe)
+    pipe.send(Ready())
+    start_at = await orders.get()
+    if start_at is None:
+        return
+    gc.collect()
+    gc.freeze()
+    await asyncio.sleep(start_at - time.monotonic() - 0.01)
+    cpu_before = time.process_time()
+    beside = [asyncio.create_task(_tell(attack, tally, pipe, start_at)), asyncio.create_task(_stop(attack, orders))]
+    await attack.run(start_at)
+    for task in beside:
+        task.cancel()
+    cpu_seconds = time.process_time() - cpu_before
+    pipe.send(list(_lines(job, tally, reservoir, cpu_seconds, time.monotonic() - start_at)))
+
+
+def _orders(pipe: Pipe) -> asyncio.Queue[float | None]:
+    """What the parent sends: an instant to start at, or None for stop, also when it has died."""
+    orders: asyncio.Queue[float | None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def receive() -> None:
+        try:
+            orders.put_nowait(pipe.recv())
+        except EOFError:
+            loop.remove_reader(pipe.fileno())
+            orders.put_nowait(None)
+
+    loop.add_reader(pipe.fileno(), receive)
+    return orders
+
+
+async def _stop(attack: Attack, orders: asyncio.Queue[float | None]) -> None:
+    await orders.get()
+    attack.stop()
+
+
+async def _tell(attack: Attack, tally: Tally, pipe: Pipe, start_at: float) -> None:
+    second = 0
+    while True:
+        await asyncio.sleep(start_at + second + 1 - time.monotonic())
+        late = percentile(tally.lateness, 99, FINE)
+        pipe.send(Progress(second, tally.seconds[second], attack.in_flight, late))
+        second += 1
+
+
+def _lines(job: Job, tally: Tally, reservoir: Reservoir, cpu_seconds: float, wall_seconds: float) -> Iterator[Line]:
+    yield Generator(
+        number=job.number,
+        lateness=tally.lateness,
+        waited=tally.waited,
+        cpu_seconds=cpu_seconds,
+        wall_seconds=wall_seconds,
+    )
+    for number, second in sorted(tally.seconds.items()):
+        yield SecondOf(
+            number=number,
+            asked=second.asked,
+            failed=second.failed,
+            answered=second.answered,
+            tokens=second.tokens,
+            latencies=second.latencies,
+        )
+    for name, latencies in tally.kinds.items():
+        yield KindOf(name=name, latencies=latencies)
+    if tally.errors:
+        yield Errors(counts=dict(tally.errors))
+    for kept in reservoir.kept:
+        yield from _samples(kept)
+
+
+def _samples(kept: Kept) -> Iterator[Sample]:
+    """One token of an answer; of a batch the one in its middle."""
+    answer = json.loads(kept.body)
+    results = answer.get("results", [answer])
+    place = len(results) // 2
+    if "problem" not in results[place]:
+        ask = kept.request.asks[place]
+        token = str(results[place].get("token", ""))
+        yield Sample(token=token, channel_arn=ask.channel_arn, viewer_id=ask.viewer_id, came_at=kept.came_at)

@@ -1,0 +1,74 @@
+"""The kinds of request that a plan may weigh against each other.
+
+Rules of the file
+- A kind is a row: where it goes, what is a success, and its body for a channel and a numbered viewer.
+- Bodies are the same for every generator, ours and Locust's; viewers are numbered, so that any number can be made.
+- Those who are revoked are not those who ask for tokens: a load must not forbid its own requests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, cycle, islice
+from typing import Any, NamedTuple
+
+
+class Ask(NamedTuple):
+    """What a token was asked for; a sample is held against it."""
+
+    channel_arn: str
+    viewer_id: str
+
+    def body(self) -> dict[str, str]:
+        return {"channelArn": self.channel_arn, "viewerId": self.viewer_id}
+
+
+class Kind(NamedTuple):
+    """A row of the table."""
+
+    path: str
+    status: int
+    """Of a success."""
+    body: Callable[[Sequence[Ask]], Any]
+    viewer: str = "viewer"
+    takes_asks: bool = False
+    """Whether one request may hold several asks."""
+
+
+KINDS: dict[str, Kind] = {
+    "token": Kind("/v1/tokens", 201, lambda asks: asks[0].body()),
+    "batch": Kind("/v1/tokens/batch", 200, lambda asks: {"asks": [ask.body() for ask in asks]}, takes_asks=True),
+    "revocation": Kind("/v1/revocations", 202, lambda asks: asks[0].body(), viewer="revoked"),
+}
+
+
+class Prepared(NamedTuple):
+    """A request, ready but for its head."""
+
+    kind: str
+    asks: tuple[Ask, ...]
+    body: bytes
+
+
+PREPARED_ASKS = 5_000
+"""Different viewers of one kind and generator; then they come again."""
+
+
+def prepare(name: str, asks_each: int, channels: Sequence[str]) -> Iterator[Prepared]:
+    """So many different requests of one kind, over the channels by turns."""
+    kind = KINDS[name]
+    asks = (Ask(channel, f"{kind.viewer}-{number}") for channel, number in zip(cycle(channels), count(), strict=False))
+    for _ in range(max(1, PREPARED_ASKS // asks_each)):
+        some = tuple(islice(asks, asks_each))
+        yield Prepared(name, some, json.dumps(kind.body(some), separators=(",", ":")).encode())
+
+
+def refused_in(kind: str, body: bytes) -> int:
+    """How many asks of a successful batch were refused; a token's text cannot hold a quotation mark."""
+    return body.count(b'"problem":') if KINDS[kind].takes_asks else 0
+
+
+def tokens_in(body: bytes) -> int:
+    """How many tokens an answer holds."""
+    return body.count(b'"token":')

@@ -1,0 +1,74 @@
+"""The same requests with Locust, from as many machines as there are: for volume and soak.
+
+    python -m locust -f benchmarks/load/locustfile.py --master --host https://tokens.staging.example.com
+    python -m locust -f benchmarks/load/locustfile.py --worker --master-host MASTER    (on each machine, once a core)
+
+Rules of the file
+- Closed loop: a user asks again when it has its answer, so a slow server is asked less, and latencies look better than
+  they are. Latency figures come from `python -m benchmarks.load`.
+- What to ask comes from a plan: its kinds and weights; its stages do not count, Locust's users do.
+- LOAD_API_KEY_FILE, LOAD_CHANNELS (comma-separated ARNs) and LOAD_PLAN (steady) are read on each machine that sends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count, cycle
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+from locust import FastHttpUser, constant, events, task
+from locust.runners import MasterRunner
+
+from benchmarks.load import plan
+from benchmarks.load.kinds import KINDS, Prepared, prepare, refused_in
+
+
+class Caller(FastHttpUser):
+    """A backend that asks without a pause."""
+
+    wait_time = constant(0)
+    prepared: ClassVar[Iterator[Prepared]]
+    headers: ClassVar[dict[str, str]]
+
+    @task
+    def ask(self) -> None:
+        """Send the next request; what is no success is a failure by its code."""
+        request = next(self.prepared)
+        kind = KINDS[request.kind]
+        with self.client.post(
+            kind.path, data=request.body, headers=self.headers, name=request.kind, catch_response=True
+        ) as answer:
+            refused = refused_in(request.kind, answer.content or b"")
+            if answer.status_code != kind.status:
+                answer.failure(f"{answer.status_code} {_code(answer)}")
+            elif refused:
+                answer.failure(f"{refused} asks of a batch were refused")
+
+
+@events.init.add_listener
+def _prepare(environment: Any, **_: Any) -> None:
+    """Read the plan and the key, once a process; a master sends nothing and needs neither."""
+    if isinstance(environment.runner, MasterRunner):
+        return
+    chosen = plan.read(plan.find(os.environ.get("LOAD_PLAN", "steady")))
+    channels = os.environ["LOAD_CHANNELS"].split(",")
+    api_key = Path(os.environ["LOAD_API_KEY_FILE"]).read_text().strip()
+    Caller.headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+    Caller.prepared = _mixed(chosen, channels)
+
+
+def _mixed(chosen: plan.Plan, channels: list[str]) -> Iterator[Prepared]:
+    decks = [cycle(prepare(row.kind, row.asks, channels)) for row in chosen.request]
+    weights = [row.weight for row in chosen.request]
+    choose = Random(chosen.seed).choices
+    return (next(choose(decks, weights)[0]) for _ in count())
+
+
+def _code(answer: Any) -> str:
+    try:
+        return str(answer.json()["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,71 @@
+"""When to send: a pure function of the plan.
+
+Rules of the file
+- A schedule is never asked what the server does. It names instants; whoever sends is on time or is late.
+- Arrivals come at a steady rate of one a unit of *load*: evenly, or as a Poisson process. The stages bend load into
+  time, by the inverse of the number of requests that they hold up to an instant.
+- Several generators share one schedule, each with every n-th request: together they send exactly the plan.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Literal, NamedTuple
+
+Arrivals = Literal["even", "poisson"]
+
+
+class Stage(NamedTuple):
+    """So many seconds, in which the rate goes straight from one value to another, in requests a second."""
+
+    seconds: float
+    from_rate: float
+    to_rate: float
+
+    @property
+    def requests(self) -> float:
+        return (self.from_rate + self.to_rate) / 2 * self.seconds
+
+    def instant_of(self, load: float) -> float:
+        """Seconds into the stage at which that many requests of it are due."""
+        if load <= 0:
+            return 0.0
+        steepness = (self.to_rate - self.from_rate) / self.seconds
+        rate_then = math.sqrt(max(0.0, self.from_rate**2 + 2 * steepness * load))
+        return min(self.seconds, 2 * load / (self.from_rate + rate_then))
+
+
+def instants(stages: Sequence[Stage], arrivals: Arrivals, seed: int) -> Iterator[float]:
+    """Seconds from the start at which a request is due, in order."""
+    loads = _evenly() if arrivals == "even" else _at_random(random.Random(seed))
+    load = next(loads)
+    load_before, began_at = 0.0, 0.0
+    for stage in stages:
+        while load < load_before + stage.requests:
+            yield began_at + stage.instant_of(load - load_before)
+            load = next(loads)
+        load_before += stage.requests
+        began_at += stage.seconds
+
+
+def share(schedule: Iterator[float], number: int, of: int) -> Iterator[float]:
+    """What generator `number` (from 0) of so many sends."""
+    return islice(schedule, number, None, of)
+
+
+def _evenly() -> Iterator[float]:
+    """In the middle of each unit: the first request is not due at the very start, where a ramp has no rate yet."""
+    number = 0
+    while True:
+        yield number + 0.5
+        number += 1
+
+
+def _at_random(chance: random.Random) -> Iterator[float]:
+    load = 0.0
+    while True:
+        load += chance.expovariate(1.0)
+        yield load

@@ -1,0 +1,49 @@
+"""A line a second while a run goes on, on standard error.
+
+Rules of the file
+- A second is told when every generator has told of it; answers that come later are in the report, not here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+
+from benchmarks.load.generator import Progress
+from benchmarks.load.latency import COARSE, Counts, add, longest, percentile
+
+
+class Screen:
+    """Puts together what the generators say."""
+
+    def __init__(self, generators: int, seconds: float) -> None:
+        self._generators = generators
+        self._seconds = seconds
+        self._heard: defaultdict[int, list[Progress]] = defaultdict(list)
+
+    def show(self, progress: Progress) -> None:
+        """Take one generator's word; print the second when all have spoken."""
+        heard = self._heard[progress.second]
+        heard.append(progress)
+        if len(heard) == self._generators:
+            say(self._line(self._heard.pop(progress.second)))
+
+    def _line(self, heard: list[Progress]) -> str:
+        latencies: Counts = {}
+        for one in heard:
+            add(latencies, one.last.latencies)
+        return (
+            f"{heard[0].second + 1:>5}/{self._seconds:g} s"
+            f"  asked {sum(one.last.asked for one in heard):>6}"
+            f"  answered {sum(one.last.answered for one in heard):>6}"
+            f"  failed {sum(one.last.failed for one in heard):>4}"
+            f"  in flight {sum(one.in_flight for one in heard):>5}"
+            f"  p50 {percentile(latencies, 50, COARSE):>8.2f}  p99 {percentile(latencies, 99, COARSE):>8.2f}"
+            f"  max {longest(latencies, COARSE):>8.2f} ms"
+            f"  late p99 {max(one.late_p99_ms for one in heard):.2f} ms"
+        )
+
+
+def say(text: str) -> None:
+    """One line for who watches."""
+    print(text, file=sys.stderr, flush=True)

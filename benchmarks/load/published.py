@@ -1,0 +1,52 @@
+"""The public keys that the service publishes, gathered through the whole run.
+
+Rules of the file
+- A long run outlives keys: the set is read before, every few seconds during, and after the run, and only ever grows.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from typing import Any
+
+from benchmarks.load.records import Keys
+
+READS_EVERY_SECONDS = 10
+_READS_WITHIN_SECONDS = 10
+
+
+class PublishedKeys:
+    """What `/.well-known/jwks.json` has held so far."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url.rstrip('/')}/.well-known/jwks.json"
+        self._keys: dict[str, dict[str, Any]] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep_reading, daemon=True)
+
+    def start(self) -> None:
+        """Read it once, and from then on by itself. Raises OSError or ValueError where that cannot be read."""
+        self._read()
+        self._thread.start()
+
+    def line(self) -> Keys:
+        """Read it a last time; all keys that were seen."""
+        self._over.set()
+        self._thread.join()
+        return Keys(keys=list(self._keys.values()))
+
+    def _keep_reading(self) -> None:
+        is_over = False
+        while not is_over:
+            is_over = self._over.wait(READS_EVERY_SECONDS)
+            try:
+                self._read()
+            except (OSError, ValueError):
+                continue  # a server under load may be late; what was read before stays
+
+    def _read(self) -> None:
+        with urllib.request.urlopen(self._url, timeout=_READS_WITHIN_SECONDS) as answer:
+            for key in json.load(answer)["keys"]:
+                self._keys[json.dumps(key, sort_keys=True)] = key

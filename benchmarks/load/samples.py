@@ -1,0 +1,43 @@
+"""Sampled tokens, judged by a stranger: PyJWT and the service's published keys.
+
+Rules of the file
+- Nothing of ours has a part in it; claims are spelt as IVS documents them.
+- A token is judged as of the moment at which it came, so that records can be judged at any time later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jwt
+
+from benchmarks.load.records import Sample
+
+_AS_OF_THEN: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "require": ["exp"]}
+SKEW_SECONDS = 5
+
+
+def judge(samples: Sequence[Sample], published: Iterable[dict[str, Any]]) -> list[str]:
+    """What is wrong, in words, of each token that is bad; no token is repeated."""
+    keys = [jwt.PyJWK(key).key for key in published]
+    return [wrong for sample in samples if (wrong := _wrong(sample, keys))]
+
+
+def _wrong(sample: Sample, keys: list[Any]) -> str | None:
+    claims, why = None, "no key was published"
+    for key in keys:
+        try:
+            claims = jwt.decode(sample.token, key, algorithms=["ES384"], options=_AS_OF_THEN)
+            break
+        except jwt.InvalidTokenError as failure:
+            why = f"{type(failure).__name__}: {failure}"
+    if claims is None:
+        return f"a token for {sample.viewer_id}: {why}"
+    if claims.get("aws:channel-arn") != sample.channel_arn:
+        return f"a token for {sample.viewer_id} names another channel than was asked for"
+    if claims.get("aws:viewer-id") != sample.viewer_id:
+        return f"a token for {sample.viewer_id} names another viewer"
+    if not isinstance(claims["exp"], int) or claims["exp"] <= sample.came_at - SKEW_SECONDS:
+        return f"a token for {sample.viewer_id} had ended when it came"
+    return None

@@ -1,0 +1,84 @@
+"""What one generator counts while it runs.
+
+Rules of the file
+- Counted once a request, in a few dictionary steps: a generator that counts slowly sends late.
+- A latency is the time from the instant at which the request was due. One that was never answered counts with the time
+  it waited; one that was refused does not, since a quick refusal would flatter: it is counted by its code.
+- A request belongs to the second in which it was due, its tokens to the second in which they came.
+- What is due during the warm-up is sent but not counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from benchmarks.load.kinds import KINDS, refused_in, tokens_in
+from benchmarks.load.latency import COARSE, FINE, Counts, count
+from benchmarks.load.wire import Request
+
+_CODE = re.compile(rb'"code":\s?"(\w{1,64})"')
+
+
+@dataclass(slots=True)
+class Second:
+    """One second of the run."""
+
+    asked: int = 0
+    failed: int = 0
+    """Of those that were due in it."""
+    answered: int = 0
+    """Successes that came in it, whenever they were due."""
+    tokens: int = 0
+    latencies: Counts = field(default_factory=dict)
+
+
+class Tally:
+    """Counts, for the seconds from the start of the schedule on."""
+
+    def __init__(self, warmup_seconds: int) -> None:
+        self._warmup = warmup_seconds
+        self.seconds: defaultdict[int, Second] = defaultdict(Second)
+        self.kinds: defaultdict[str, Counts] = defaultdict(dict)
+        self.errors: Counter[str] = Counter()
+        self.lateness: Counts = {}
+        self.waited = 0
+        """Requests that found no free connection when they were due."""
+
+    def sent(self, due: float, late: float, waits: bool) -> None:
+        """A request became due at that second of the run, and the generator turned to it so much later."""
+        if due >= self._warmup:
+            self.seconds[int(due)].asked += 1
+            self.waited += waits
+            count(self.lateness, late, FINE)
+
+    def answered(self, due: float, came: float, request: Request, status: int, body: bytes) -> bool:
+        """An answer came. Whether it is a success."""
+        if status != KINDS[request.kind].status:
+            code = _CODE.search(body)
+            self._failed(due, f"{status} {code[1].decode()}" if code else str(status))
+            return False
+        second = self.seconds[int(came)]
+        second.answered += 1
+        second.tokens += tokens_in(body)
+        self._took(due, came - due, request.kind)
+        if refused_in(request.kind, body):
+            self._failed(due, *(f"{code.decode()} in a batch" for code in _CODE.findall(body)))
+        return True
+
+    def unanswered(self, due: float, given_up: float, request: Request, why: str) -> None:
+        """No answer will come; `why` stands among the errors."""
+        self._failed(due, why)
+        self._took(due, given_up - due, request.kind)
+
+    def _failed(self, due: float, *codes: str) -> None:
+        if due >= self._warmup:
+            self.errors.update(codes)
+            self.seconds[int(due)].failed += 1
+
+    def _took(self, due: float, seconds: float, kind: str) -> None:
+        if due < self._warmup:
+            return
+        count(self.seconds[int(due)].latencies, seconds, COARSE)
+        count(self.kinds[kind], seconds, FINE)

@@ -1,0 +1,76 @@
+"""Requests as bytes on the wire, made once and written many times.
+
+Rules of the file
+- HTTP/1.1 with keep-alive; the head is the same for all requests of a kind but for the body's length.
+- The API key comes from a file and is in the bytes alone: never in a report, a record or an error.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from random import Random
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from benchmarks.load.kinds import KINDS, Ask, prepare
+from benchmarks.load.plan import RequestRow
+
+TURNS = 10_000
+"""After so many requests their order comes again."""
+
+
+class Target(NamedTuple):
+    """The service that is loaded."""
+
+    url: str
+    api_key: str
+    channels: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Target({self.url!r})"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (443 if self.is_encrypted else 80)
+
+    @property
+    def is_encrypted(self) -> bool:
+        return urlsplit(self.url).scheme == "https"
+
+    def tls(self) -> ssl.SSLContext | None:
+        """How to encrypt, with the system's authorities; None where it is not asked for."""
+        return ssl.create_default_context() if self.is_encrypted else None
+
+
+class Request(NamedTuple):
+    """One request, ready to be written."""
+
+    kind: str
+    asks: tuple[Ask, ...]
+    data: bytes
+
+
+def requests(rows: Sequence[RequestRow], target: Target, seed: int) -> Iterator[Request]:
+    """Requests without end, the kinds mixed by their weights, the same for the same seed."""
+    decks = [cycle(_of_kind(row, target)) for row in rows]
+    turns = Random(seed).choices(decks, [row.weight for row in rows], k=TURNS) if len(rows) > 1 else decks
+    return (next(deck) for deck in cycle(turns))
+
+
+def _of_kind(row: RequestRow, target: Target) -> list[Request]:
+    kind = KINDS[row.kind]
+    prefix = urlsplit(target.url).path.rstrip("/")
+    head = (
+        f"POST {prefix}{kind.path} HTTP/1.1\r\nHost: {urlsplit(target.url).netloc}\r\n"
+        f"Authorization: Bearer {target.api_key}\r\nContent-Type: application/json\r\nContent-Length: "
+    ).encode()
+    return [
+        Request(row.kind, made.asks, b"%b%d\r\n\r\n%b" % (head, len(made.body), made.body))
+        for made in prepare(row.kind, row.asks, target.channels)
+    ]

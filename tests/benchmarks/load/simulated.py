@@ -1,0 +1,142 @@
+"""A generator's world without sockets and without time: a loop whose clock jumps to the next event, and a server on it.
+
+Rules of the file
+- Nothing waits: where a real loop would sleep, this one's clock moves on. A run of minutes takes milliseconds.
+- The server is one worker: it answers one request after another, and not at all while it stalls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, cast
+
+from benchmarks.load import wire
+from benchmarks.load.attack import Attack
+from benchmarks.load.pacer import Stage, instants
+from benchmarks.load.plan import RequestRow
+from benchmarks.load.reservoir import Reservoir
+from benchmarks.load.tally import Tally
+from benchmarks.load.wire import Request, Target
+
+ANSWER = b'HTTP/1.1 201 Created\r\ncontent-length: 13\r\n\r\n{"token":"t"}'
+TARGET = Target("http://simulated", "tsk_x", ("arn",))
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Never waits; tells how long it would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += timeout or 0.0
+        return super().select(0)
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """Connects every connection to one simulated server."""
+
+    def __init__(self, server: SimulatedServer) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+        self._server = server
+        server.loop = self
+
+    def time(self) -> float:
+        return self._jumping.now
+
+    def busy(self, seconds: float) -> None:
+        """The generator's own process is held up for so long."""
+        self._jumping.now += seconds
+
+    async def create_connection(self, protocol_factory: Callable[[], Any], *_: Any, **__: Any) -> Any:
+        protocol = protocol_factory()
+        transport = _Transport(self, self._server, protocol)
+        protocol.connection_made(transport)
+        self._server.connections += 1
+        return transport, protocol
+
+
+class _Transport(asyncio.Transport):
+    def __init__(self, loop: SimulatedLoop, server: SimulatedServer, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self._loop, self._server, self._protocol = loop, server, protocol
+        self._is_open = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._server.asked(bytes(data), self.answer)
+
+    def answer(self, data: bytes) -> None:
+        if not self._is_open:
+            return
+        if data:
+            self._protocol.data_received(data)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._loop.call_soon(self._protocol.connection_lost, None)
+
+
+class SimulatedServer:
+    """Takes `takes_seconds` for each request, and none up between two seconds of the run."""
+
+    def __init__(
+        self, takes_seconds: float = 0.001, stall: tuple[float, float] = (0, 0), answer: bytes = ANSWER
+    ) -> None:
+        self.loop = cast("SimulatedLoop", None)
+        self.connections = 0
+        self.began_at = 0.0
+        self._takes = takes_seconds
+        self._stall = stall
+        self._answer = answer
+        self._free_at = 0.0
+
+    def asked(self, data: bytes, answer: Callable[[bytes], None]) -> None:
+        assert data.startswith(b"POST /v1/tokens HTTP/1.1\r\nHost: simulated\r\n")
+        begins = max(self.loop.time() - self.began_at, self._free_at)
+        if self._stall[0] <= begins < self._stall[1]:
+            begins = self._stall[1]
+        self._free_at = begins + self._takes
+        self.loop.call_at(self.began_at + self._free_at, answer, self._answer)
+
+
+def attack(
+    server: SimulatedServer,
+    *,
+    seconds: float = 4,
+    rate: float = 100,
+    connections: int = 4,
+    warmup_seconds: int = 0,
+    beside: Callable[[SimulatedLoop, Attack, float], Coroutine[Any, Any, None]] | None = None,
+) -> Tally:
+    """Run a whole attack at a steady, even rate, and give what it counted."""
+    loop = SimulatedLoop(server)
+    tally = Tally(warmup_seconds)
+
+    async def run() -> None:
+        schedule = instants([Stage(seconds, rate, rate)], "even", 1)
+        driven = Attack(TARGET, schedule, requests(), tally, Reservoir(10, 1), timeout_seconds=10)
+        await driven.connect(connections)
+        server.began_at = loop.time() + 1
+        other = asyncio.ensure_future(beside(loop, driven, server.began_at)) if beside else None
+        await asyncio.sleep(1)
+        await driven.run(server.began_at)
+        if other:
+            await other
+
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
+    return tally
+
+
+def requests() -> Iterator[Request]:
+    """Single tokens."""
+    return wire.requests([RequestRow(kind="token")], TARGET, 1)

@@ -1,0 +1,94 @@
+"""What goes on beside a run: commands, the server's figures, the published keys, progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from benchmarks.load.actions import Actions
+from benchmarks.load.generator import Progress
+from benchmarks.load.plan import ActionRow
+from benchmarks.load.progress import Screen
+from benchmarks.load.published import PublishedKeys
+from benchmarks.load.tally import Second
+from benchmarks.load.watched import find
+from benchmarks.load.wire import Target
+from tests.running import serving
+
+
+def acted(*rows: ActionRow) -> tuple[list[Any], list[str]]:
+    said: list[str] = []
+    actions = Actions(rows, os.environ, said.append)
+    actions.start(time.monotonic() - 1)
+    for timer in actions._timers:
+        timer.join()
+    return actions.lines(), said
+
+
+def test_a_command_is_run_and_told() -> None:
+    [line], said = acted(ActionRow(at_seconds=1, command="true"))
+    assert (line.command, line.at_seconds, line.exit_code) == ("true", 1, 0)
+    assert said[0] == "action: true"
+
+
+def test_a_command_that_fails_is_told_with_its_last_word() -> None:
+    command = f"{sys.executable} -c 'import sys; sys.exit(\"first\\nlast\")'"
+    [line], said = acted(ActionRow(at_seconds=0, command=command))
+    assert line.exit_code == 1
+    assert said[1].endswith(": last")
+
+
+def test_a_command_that_there_is_not_fails() -> None:
+    [line], _ = acted(ActionRow(at_seconds=0, command="no-such-command-of-ours"))
+    assert line.exit_code == 127
+
+
+def test_a_command_whose_second_never_came_is_not_run() -> None:
+    actions = Actions([ActionRow(at_seconds=3600, command="true")], os.environ, lambda _: None)
+    actions.start(time.monotonic())
+    assert actions.lines() == []
+
+
+async def _keys(scope: Any, _: Any, send: Any) -> None:
+    assert scope["path"] == "/.well-known/jwks.json"
+    body = json.dumps({"keys": [{"kid": "k1"}]}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+def test_a_server_on_this_machine_is_found_by_its_port_and_one_elsewhere_is_not() -> None:
+    with serving(_keys) as url:
+        watched = find(Target(url, "", ()))
+        assert watched is not None
+        assert watched.pid == os.getpid()
+        reading = watched.reading(3)
+        assert (reading.second, reading.server.split()[-1]) == (3, str(os.getpid()))
+        assert reading.cpu_seconds > 0
+        assert reading.rss_bytes > 2**20
+    assert find(Target(url, "", ())) is None, "it is gone"
+    assert find(Target("https://tokens.example.com", "", ())) is None
+
+
+def test_published_keys_are_read_before_the_run() -> None:
+    with serving(_keys) as url:
+        published = PublishedKeys(url)
+        published.start()
+        assert published.line().keys == [{"kid": "k1"}]
+    with pytest.raises(OSError, match="refused"):
+        PublishedKeys(url).start()
+
+
+def test_a_second_is_told_when_every_generator_has_told_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Screen(generators=2, seconds=9)
+    screen.show(Progress(0, Second(asked=5, answered=5, latencies={1000: 5}), 1, 0.2))
+    assert not capsys.readouterr().err
+    screen.show(Progress(0, Second(asked=6, answered=4, failed=2, latencies={3000: 5}), 2, 0.3))
+    [line] = capsys.readouterr().err.splitlines()
+    assert " ".join(line.split()) == (
+        "1/9 s asked 11 answered 9 failed 2 in flight 3 p50 1.01 p99 3.03 max 3.03 ms late p99 0.30 ms"
+    )

@@ -1,0 +1,108 @@
+"""What a run shows, and when it is worth nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.load.figures import figures_of, over_time
+from benchmarks.load.paper import text_of
+from benchmarks.load.records import Acted, Errors, Line
+from benchmarks.load.totals import add_up
+from tests.benchmarks.load.recorded import (
+    generator_line,
+    keys_line,
+    run_line,
+    sample_line,
+    second_line,
+    whole_run,
+)
+from tokensvc.core import keypair
+from tokensvc.core.keypair import PrivateKey
+
+
+def test_a_good_run_in_figures(private_key: PrivateKey) -> None:
+    result = figures_of(add_up(whole_run(private_key)))
+    assert not result["invalid"]
+    assert not result["failed"]
+    assert result["ratios"] == {"achieved / asked": 1.0, "p99 / p50": 1.0}
+    assert result["figures"]["asked per second"] == 10
+    assert result["figures"]["sampled tokens verified"] == 1
+    assert result["latency, ms"]["p99"] == pytest.approx(2, rel=0.001)
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_the_servers_cpu_is_told_by_the_token_without_the_warm_up(private_key: PrivateKey) -> None:
+    server = figures_of(add_up(whole_run(private_key)))["server"]
+    assert server["CPU microseconds a token"] == pytest.approx(2000 / 20)
+    assert server["memory at most, MiB"] == 1
+
+
+def test_a_server_elsewhere_is_said_to_be_elsewhere(private_key: PrivateKey) -> None:
+    lines: list[Line] = [line for line in whole_run(private_key) if line.type != "reading"]
+    result = figures_of(add_up(lines))
+    assert result["server"] is None
+    assert "elsewhere" in text_of(result)
+
+
+@pytest.mark.parametrize(("late_micros", "is_valid"), [(990, True), (1100, False)])
+def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
+    private_key: PrivateKey, late_micros: int, is_valid: bool
+) -> None:
+    result = figures_of(add_up([*whole_run(private_key), generator_line(late_micros)]))
+    assert (not result["invalid"]) == is_valid
+    assert ("*** INVALID RUN" in text_of(result)) != is_valid
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ([Acted(command="rotate", at_seconds=1, took_seconds=1, exit_code=4)], "rotate: exit code 4"),
+        ([Acted(command="rotate", at_seconds=1, took_seconds=9, exit_code=0)], "rotate: ended 7.0 s after the load"),
+        ([sample_line(keypair.generate())], "Signature verification failed"),
+    ],
+    ids=["action", "late action", "sample"],
+)
+def test_a_failed_action_or_a_bad_token_fails_the_run(private_key: PrivateKey, more: list[Line], why: str) -> None:
+    result = figures_of(add_up([*whole_run(private_key), *more]))
+    assert why in result["failed"][0]
+    assert "*** FAILED RUN" in text_of(result)
+
+
+def test_a_run_without_a_success_has_failed() -> None:
+    lines: list[Line] = [
+        run_line(),
+        second_line(1, answered=0, failed=10, tokens=0),
+        Errors(counts={"503 draining": 10}),
+    ]
+    result = figures_of(add_up(lines))
+    assert result["failed"] == ["nothing was answered as it should be"]
+    assert result["errors"] == {"503 draining": 10}
+    assert "503 draining" in text_of(result)
+
+
+def test_tokens_that_nobody_sampled_fail_the_run(private_key: PrivateKey) -> None:
+    result = figures_of(add_up([run_line(), keys_line(private_key), second_line(1)]))
+    assert result["failed"] == ["no token was sampled, so none was verified"]
+
+
+def test_a_run_that_was_interrupted_is_told_until_then(private_key: PrivateKey) -> None:
+    result = figures_of(add_up(whole_run(private_key, seconds=2.0, interrupted=True)))
+    assert result["interrupted"]
+    assert result["figures"]["requests"] == 10
+    assert "interrupted" in text_of(result)
+
+
+def test_a_run_that_was_interrupted_in_its_warm_up_still_reports() -> None:
+    result = figures_of(add_up([run_line(seconds=0.5, interrupted=True)]))
+    assert result["figures"]["requests"] == 0
+    assert text_of(result)
+
+
+def test_each_second_has_its_latencies(private_key: PrivateKey) -> None:
+    rows = over_time(add_up([*whole_run(private_key), second_line(2, latencies={500_000: 10})]))
+    assert rows["second"] == [1, 2]
+    assert rows["asked"] == [10, 20]
+    assert rows["p99"][0] == pytest.approx(2, rel=0.02)
+    assert rows["p99"][1] == pytest.approx(500, rel=0.02)

@@ -1,0 +1,80 @@
+"""Records files: read back as written, added up over machines, refused by line."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load import records
+from benchmarks.load.records import Acted, BadRecords, Errors
+from benchmarks.load.totals import add_up
+from tests.benchmarks.load.recorded import reading_line, run_line, second_line, whole_run
+from tokensvc.core.keypair import PrivateKey
+
+
+def test_what_was_written_is_read(tmp_path: Path, private_key: PrivateKey) -> None:
+    lines = [
+        *whole_run(private_key),
+        Errors(counts={"timeout": 2}),
+        Acted(command="true", at_seconds=1, took_seconds=0.5, exit_code=0),
+    ]
+    records.write(tmp_path / "a.records", lines)
+    assert records.read(tmp_path / "a.records") == lines
+
+
+def test_a_file_with_tokens_is_its_owners_alone_and_overwrites_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.records"
+    records.write(path, [run_line()])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        records.write(path, [run_line()])
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"type": "other"}', '{"type": "errors", "counts": {"x": "many"}}', '{"type": "errors", "more": 1}']
+)
+def test_a_bad_line_is_refused_by_its_number(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.records"
+    path.write_text(f"{run_line().model_dump_json()}\n{text}\n")
+    with pytest.raises(BadRecords, match=r"a\.records:2: "):
+        records.read(path)
+
+
+def test_two_machines_records_are_one_run(private_key: PrivateKey) -> None:
+    one, two = whole_run(private_key, share="1/2"), whole_run(private_key, share="2/2")
+    totals = add_up([*one, *two])
+    assert [second.asked for second in totals.counted.values()] == [20, 20]
+    assert totals.latencies == {2000: 40}
+    assert len(totals.generators) == len(totals.samples) == 2
+
+
+def test_files_one_after_the_other_are_a_merge(tmp_path: Path, private_key: PrivateKey) -> None:
+    records.write(tmp_path / "a.records", whole_run(private_key))
+    text = (tmp_path / "a.records").read_text()
+    (tmp_path / "both.records").write_text(text + text)
+    assert add_up(records.read(tmp_path / "both.records")).latencies == {2000: 40}
+
+
+def test_one_server_read_by_two_generators_counts_once_and_two_servers_twice() -> None:
+    readings = [reading_line(second, 5 + second) for second in range(3)]
+    assert len(add_up([run_line(), *readings, run_line(), *readings]).readings) == 1
+    other = [reading_line(second, 9, server="other 7") for second in range(3)]
+    assert len(add_up([run_line(), *readings, run_line(), *other]).readings) == 2
+
+
+def test_seconds_in_which_nothing_happened_are_counted_too() -> None:
+    totals = add_up([run_line(seconds=5), second_line(1), second_line(4)])
+    assert [second.asked for second in totals.counted.values()] == [10, 0, 0, 10]
+
+
+def test_different_plans_do_not_add_up() -> None:
+    with pytest.raises(BadRecords, match="different plans"):
+        add_up([run_line(), run_line(digest="other")])
+
+
+@pytest.mark.parametrize("lines", [[], [second_line(1)]], ids=["nothing", "no run"])
+def test_records_without_their_run_are_refused(lines: list[records.Line]) -> None:
+    with pytest.raises(BadRecords, match="run"):
+        add_up(lines)

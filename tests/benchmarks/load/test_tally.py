@@ -1,0 +1,53 @@
+"""What is counted, and where."""
+
+from __future__ import annotations
+
+from benchmarks.load.kinds import Ask
+from benchmarks.load.reservoir import Reservoir
+from benchmarks.load.tally import Tally
+from benchmarks.load.wire import Request
+
+TOKEN = Request("token", (Ask("c", "v"),), b"")
+BATCH = Request("batch", (Ask("c", "v"),) * 2, b"")
+
+
+def test_a_request_belongs_to_the_second_it_was_due_and_its_tokens_to_the_one_they_came() -> None:
+    tally = Tally(0)
+    tally.sent(1.9, 0.0, waits=False)
+    assert tally.answered(1.9, 2.4, TOKEN, 201, b'{"token":"t"}')
+    assert (tally.seconds[1].asked, tally.seconds[1].tokens, sum(tally.seconds[1].latencies.values())) == (1, 0, 1)
+    assert (tally.seconds[2].asked, tally.seconds[2].tokens, tally.seconds[2].answered) == (0, 1, 1)
+
+
+def test_a_refused_ask_of_a_batch_is_an_error_by_its_code() -> None:
+    tally = Tally(0)
+    answer = b'{"results":[{"token":"t"},{"problem":{"code":"channel_not_allowed"}}]}'
+    assert tally.answered(0.5, 0.6, BATCH, 200, answer)
+    assert tally.errors == {"channel_not_allowed in a batch": 1}
+    assert (tally.seconds[0].failed, tally.seconds[0].tokens) == (1, 1)
+
+
+def test_a_failure_without_a_code_is_told_by_its_status() -> None:
+    tally = Tally(0)
+    assert not tally.answered(0.5, 0.6, TOKEN, 502, b"<html>Bad Gateway</html>")
+    assert tally.errors == {"502": 1}
+
+
+def test_a_failure_during_the_warm_up_is_not_counted() -> None:
+    tally = Tally(1)
+    tally.answered(0.5, 0.6, TOKEN, 502, b"")
+    tally.unanswered(0.5, 0.6, TOKEN, "timeout")
+    assert not tally.errors
+
+
+def test_every_answer_has_the_same_chance_to_be_kept() -> None:
+    kept = [0] * 100
+    for seed in range(400):
+        reservoir = Reservoir(10, seed)
+        for number in range(100):
+            reservoir.offer(TOKEN, b"%d" % number)
+        assert len(reservoir.kept) == 10
+        for one in reservoir.kept:
+            kept[int(one.body)] += 1
+    assert 15 < min(kept) < 40 < max(kept) < 70
+    assert abs(sum(kept[:50]) - 2000) < 200, "neither the first nor the last are favoured"

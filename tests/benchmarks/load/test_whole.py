@@ -1,0 +1,93 @@
+"""A whole run: real processes, real sockets, a real server; files and exit codes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.load.recorded import keys_line
+from tests.minting import CHANNEL, HEADER, seal
+from tests.running import serving
+from tokensvc.core.keypair import PrivateKey
+
+pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench")
+pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench")
+
+from benchmarks.load import __main__ as load
+from benchmarks.load import merge
+
+PLAN = 'title = "t"\nconnections = 4\n[[stage]]\nseconds = 1\nrate = 40\n[[request]]\nkind = "token"\n'
+
+
+@pytest.fixture
+def url(private_key: PrivateKey) -> Iterator[str]:
+    """A service that knows nothing but to sign."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        status, answer = 200, json.dumps(keys_line(private_key).model_dump())
+        if scope["method"] == "POST":
+            ask = json.loads((await receive())["body"])
+            claims = {"aws:channel-arn": ask["channelArn"], "aws:viewer-id": ask["viewerId"]}
+            status, answer = (
+                201,
+                json.dumps(
+                    {"token": seal(private_key, HEADER, claims | {"exp": int(time.time()) + 300})},
+                    separators=(",", ":"),
+                ),
+            )
+        headers = [(b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.encode()})
+
+    with serving(app) as url:
+        yield url
+
+
+@pytest.fixture
+def wanted(tmp_path: Path, url: str) -> list[str]:
+    """A run's arguments."""
+    (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "key").write_text("tsk_very_secret\n")
+    against = ["--url", url, "--api-key-file", str(tmp_path / "key"), "--channel", str(CHANNEL)]
+    return [str(tmp_path / "plan.toml"), *against, "--out", str(tmp_path / "out"), "--processes", "2", "--json"]
+
+
+def test_a_run_leaves_its_figures_its_records_and_its_pictures(
+    wanted: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = load.main(wanted)
+    result = json.loads(capsys.readouterr().out)
+    assert not result["failed"]
+    assert code == bool(result["invalid"]), "on a busy machine a generator may be late"
+    assert 20 <= result["figures"]["requests"] <= 60
+    assert result["figures"]["sampled tokens verified"] == result["figures"]["requests"]
+    assert len(result["generators"]) == 2
+    files = {path.suffix: path for path in (tmp_path / "out").iterdir()}
+    assert sorted(files) == [".hgrm", ".json", ".png", ".records", ".svg"]
+    assert files[".png"].read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in files[".svg"].read_text()
+    assert not [path for path in files.values() if b"very_secret" in path.read_bytes()]
+
+    merged = tmp_path / "merged"
+    assert merge.main([str(files[".records"]), str(files[".records"]), "--json", "--out", str(merged)]) == code
+    assert json.loads(capsys.readouterr().out)["figures"]["requests"] == 2 * result["figures"]["requests"]
+
+
+def test_wrong_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN.replace("rate", "rates"))
+    assert load.main([str(tmp_path / "plan.toml")]) == 2
+    assert "plan.toml:5: stage.0.rates" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as refused:
+        load.main(["steady", "--url", "http://127.0.0.1:9"])
+    assert refused.value.code == 2
+
+
+def test_records_of_different_plans_do_not_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.records").write_text("{}\n")
+    assert merge.main([str(tmp_path / "a.records"), "--out", str(tmp_path)]) == 1
+    assert "a.records:1: " in capsys.readouterr().err
