@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
+from tokensvc.core.denial import digest
 from tokensvc.core.policy import CallerPolicy
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.channels import ChannelRecord
+from tokensvc.ports.denials import NewDenial
+from tokensvc.ports.revocations import NewRevocation
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 LATER = AT + timedelta(hours=1)
@@ -38,3 +42,18 @@ def channel(name: str, at: datetime = AT, url: str | None = "https://example.net
     """What IVS said of a channel."""
     arn = f"arn:aws:ivs:us-east-1:123456789012:channel/{name}"
     return ChannelRecord(arn, url, authorized=True, checked_at=at, version=-1)
+
+
+CHANNEL = channel("a").arn
+FAR = 2_000_000_000
+"""18 May 2033."""
+
+
+def denial(viewer: str, until: int = FAR, where: str = CHANNEL, reason: str = "") -> NewDenial:
+    """A denial of this viewer."""
+    return NewDenial(where, digest(where, viewer), until, reason)
+
+
+def revocation(name: str, *viewers: str, where: tuple[str, ...] = (CHANNEL,), **fields: Any) -> NewRevocation:
+    """A revocation of these viewers, or of one of the same name."""
+    return NewRevocation(name, where, viewers or (name,), **fields)
