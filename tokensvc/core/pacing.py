@@ -43,8 +43,8 @@ class Allowance:
 
     def free(self, now: float, pace: float = 1.0) -> int:
         """How many calls may be made now, at this share of the full pace."""
-        calls, span = self._window(pace)
-        return max(0, calls - sum(1 for made_at in self._made if made_at + span > now))
+        left = (calls - sum(made_at + span > now for made_at in self._made) for calls, span in self._windows(pace))
+        return max(0, min(left))
 
     def take(self, now: float) -> None:
         """Note that a call is being made."""
@@ -52,13 +52,13 @@ class Allowance:
 
     def free_at(self, pace: float = 1.0) -> float:
         """When the next call may be made, if none is made before."""
-        calls, span = self._window(pace)
-        return self._made[-calls] + span
+        return max(self._made[-calls] + span for calls, span in self._windows(pace))
 
-    def _window(self, pace: float) -> tuple[int, float]:
-        """So many calls in so many seconds: a second's worth, or one where a second is worth less."""
-        rate = self._rate * pace
-        return _second_of(rate), _second_of(rate) / rate + GUARD_SECONDS
+    def _windows(self, pace: float) -> tuple[tuple[int, float], ...]:
+        """So many calls in so many seconds, both of which hold: at the full pace, and at this one."""
+        return tuple(
+            (_second_of(rate), _second_of(rate) / rate + GUARD_SECONDS) for rate in (self._rate, self._rate * pace)
+        )
 
 
 class Slowdown:
