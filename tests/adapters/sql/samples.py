@@ -5,6 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
+
+from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.revocation_tables import revocation_entries
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
 from tokensvc.core.denial import digest
@@ -47,6 +51,16 @@ def channel(name: str, at: datetime = AT, url: str | None = "https://example.net
 CHANNEL = channel("a").arn
 FAR = 2_000_000_000
 """18 May 2033."""
+
+
+REACH = 910.0
+EVERYONE = ("*",)
+
+
+def make_due(store: Store) -> None:
+    """Let every claim lapse and every rest end."""
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(revocation_entries).values(due_at=0.0))
 
 
 def denial(viewer: str, until: int = FAR, where: str = CHANNEL, reason: str = "") -> NewDenial:
