@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.adapters.sql.engine import writing
-from tokensvc.adapters.sql.revocation_tables import revocation_entries
+from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.revocation_tables import revocation_entries, revocation_targets, revocations
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
 from tokensvc.core.denial import digest
@@ -71,3 +71,14 @@ def denial(viewer: str, until: int = FAR, where: str = CHANNEL, reason: str = ""
 def revocation(name: str, *viewers: str, where: tuple[str, ...] = (CHANNEL,), **fields: Any) -> NewRevocation:
     """A revocation of these viewers, or of one of the same name."""
     return NewRevocation(name, where, viewers or (name,), **fields)
+
+
+def in_flight(store: Store, race_round: int) -> list[tuple[int, int]]:
+    """Ids of the entries of revocation r<round>, with the versions that it asked for: what a dispatcher that claimed
+    them before the race has in mind, whatever they were raised to since."""
+    c = revocation_targets.c
+    meant = sa.select(c.entry, c.version).join(revocations, revocations.c.number == c.revocation)
+    with reading(store.engine) as connection:
+        return [
+            (row.entry, row.version) for row in connection.execute(meant.where(revocations.c.id == f"r{race_round}"))
+        ]
