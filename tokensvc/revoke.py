@@ -145,7 +145,7 @@ class Dispatcher:
         self._single = Way("StartViewerSessionRevocation", Allowance(SINGLE_CALLS_PER_SECOND * share, now))
         self._batch = Way("BatchStartViewerSessionRevocation", Allowance(BATCH_CALLS_PER_SECOND * share, now))
         self._unsettled: list[Outcome] = []
-        self._answered = True
+        self._answered = False
         self._silent_passes = 0
         self._rests_until = -math.inf
 
@@ -155,16 +155,19 @@ class Dispatcher:
         now = self._world.clock.monotonic()
         if now < self._rests_until:
             return Pass(0, 0, 0, {}, self._rests_until - now)
-        calls = self._claim(self._single.free(now), self._batch.free(now))
-        self._answered = not calls
+        singles, batches = self._single.free(now), self._batch.free(now)
+        calls = self._claim(singles, batches)
+        self._answered = False
         for outcomes in self._world.at_once(self._make, calls):
             self._unsettled += outcomes
         done = tuple(self._unsettled)
         self._settle()
-        self._rest()
+        if calls:
+            self._rest()
+        idle = not calls and singles + batches > 0
         states = Counter(outcome.state for outcome in done)
         troubles = Counter(outcome.code for outcome in done if outcome.code)
-        return Pass(states[State.SENT], states[State.FAILED], states[State.QUEUED], troubles, self._wait(bool(calls)))
+        return Pass(states[State.SENT], states[State.FAILED], states[State.QUEUED], troubles, self._wait(idle))
 
     def _settle(self) -> None:
         self._world.queue.settle(self._unsettled)
@@ -229,9 +232,9 @@ class Dispatcher:
             seconds = wait_seconds(self._silent_passes, self._world.chance(), LONGEST_REST_SECONDS)
             self._rests_until = self._world.clock.monotonic() + seconds
 
-    def _wait(self, busy: bool) -> float:
+    def _wait(self, idle: bool) -> float:
         now = self._world.clock.monotonic()
-        soonest = min(self._single.wait_seconds(now), self._batch.wait_seconds(now)) if busy else IDLE_SECONDS
+        soonest = IDLE_SECONDS if idle else min(self._single.wait_seconds(now), self._batch.wait_seconds(now))
         return max(soonest, self._rests_until - now)
 
 

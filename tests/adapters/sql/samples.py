@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tokensvc.adapters.sql.engine import reading, writing
-from tokensvc.adapters.sql.revocation_tables import revocation_entries, revocation_targets, revocations
+from tokensvc.adapters.sql.revocation_tables import QUEUED, revocation_entries, revocation_targets, revocations
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
 from tokensvc.core.denial import digest
@@ -60,7 +60,7 @@ EVERYONE = ("*",)
 def make_due(store: Store) -> None:
     """Let every claim lapse and every rest end."""
     with writing(store.engine) as connection:
-        connection.execute(sa.update(revocation_entries).values(due_at=0.0))
+        connection.execute(sa.update(revocation_entries).where(QUEUED).values(due_at=0.0))
 
 
 def denial(viewer: str, until: int = FAR, where: str = CHANNEL, reason: str = "") -> NewDenial:

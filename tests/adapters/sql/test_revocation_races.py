@@ -14,7 +14,7 @@ from tokensvc.core.denial import digest
 from tokensvc.core.revocation import Lane, State
 from tokensvc.ports.revocation_queue import Entry, Outcome
 
-ROUNDS = 12
+ROUNDS = 6
 
 
 def queue(store: Store, race_round: int, count: int = 1) -> None:
