@@ -18,7 +18,6 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.core.revocation import Lane
 from tokensvc.ivs.faults import Fault, FaultKind
 
-
 ROOT = Path(__file__).parents[3]
 
 

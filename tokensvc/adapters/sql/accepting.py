@@ -18,7 +18,13 @@ import sqlalchemy as sa
 
 from tokensvc.adapters.sql import changes, denials
 from tokensvc.adapters.sql.denials import Row, parts
-from tokensvc.adapters.sql.revocation_tables import QUEUED, revocation_entries, revocation_targets, revocations
+from tokensvc.adapters.sql.revocation_tables import (
+    NOT_ENDED,
+    QUEUED,
+    revocation_entries,
+    revocation_targets,
+    revocations,
+)
 from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.denial import digest
 from tokensvc.core.revocation import Lane, State, denied_until, minimum_after, readmit_after, version_filter
@@ -150,7 +156,7 @@ def _queued(connection: sa.Connection, names: Iterable[bytes]) -> dict[bytes, di
     settling sees what we raise it to."""
     ids: list[int] = []
     for part in parts(names):
-        ids += connection.execute(sa.select(_entries.id).where(QUEUED, _entries.digest.in_(part))).scalars()
+        ids += connection.execute(sa.select(_entries.id).where(NOT_ENDED, _entries.digest.in_(part))).scalars()
     found: dict[bytes, dict[str, Any]] = {}
     for some in parts(sorted(ids)):  # in the order of ids, as whoever settles: or each might wait for the other
         rows = lock(connection, some)

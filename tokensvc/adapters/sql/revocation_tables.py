@@ -2,7 +2,9 @@
 
 Rules of the file
 - What is compared with the store's clock is a Double in Unix seconds, as that clock is.
-- `QUEUED` is written out in SQL, never a parameter: only then do both databases use the indexes of what is queued.
+- `QUEUED` is written out in SQL, never a parameter: only then do both databases use the index of what is due.
+- What is queued has not ended, and the reverse. The index that finds a viewer's entry says it the second way: said the
+  first way, PostgreSQL would read the whole queue through the index of what is due, for it takes a queue to be short.
 """
 
 from __future__ import annotations
@@ -46,9 +48,11 @@ revocation_entries = sa.Table(
     sa.Column("ended_at", sa.Double),
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
+    sa.CheckConstraint("(state = 'queued') = (ended_at IS NULL)", name="queued_until_it_ends"),
 )
 QUEUED = revocation_entries.c.state == sa.literal_column("'queued'")
-ENDED = revocation_entries.c.state != sa.literal_column("'queued'")
+ENDED = revocation_entries.c.ended_at.is_not(None)
+NOT_ENDED = revocation_entries.c.ended_at.is_(None)
 sa.Index(
     "revocation_entries_due",
     *(revocation_entries.c[name] for name in ("account", "region", "lane", "id", "due_at")),
@@ -59,8 +63,8 @@ sa.Index(
     "one_queued_entry_per_viewer",
     revocation_entries.c.digest,
     unique=True,
-    sqlite_where=QUEUED,
-    postgresql_where=QUEUED,
+    sqlite_where=NOT_ENDED,
+    postgresql_where=NOT_ENDED,
 )
 sa.Index("revocation_entries_ended", revocation_entries.c.ended_at, sqlite_where=ENDED, postgresql_where=ENDED)
 

@@ -19,6 +19,7 @@ from tokensvc.adapters.sql.dialect import StoreNow, insert, matches_any
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.revocation_tables import (
     ENDED,
+    NOT_ENDED,
     QUEUED,
     idempotency_keys,
     revocation_entries,
@@ -204,7 +205,7 @@ def _queue_again(connection: sa.Connection, failed: int) -> None:
     """Queue an entry that failed. Where another is queued for its viewer by now, that one's version is higher, and
     whoever waited for the one waits for the other."""
     name = connection.execute(sa.select(_entries.digest).where(_entries.id == failed)).scalar_one()
-    other = connection.execute(sa.select(_entries.id).where(QUEUED, _entries.digest == name)).scalar()
+    other = connection.execute(sa.select(_entries.id).where(NOT_ENDED, _entries.digest == name)).scalar()
     this = _entries.id == failed
     if other is None:
         again = {"state": State.QUEUED, "attempts": 0, "ended_at": None, "due_at": StoreNow()}

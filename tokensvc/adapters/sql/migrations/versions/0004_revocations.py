@@ -10,7 +10,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-_QUEUED, _ENDED = sa.text("state = 'queued'"), sa.text("state != 'queued'")
+_QUEUED = sa.text("state = 'queued'")
 
 
 def upgrade() -> None:
@@ -62,11 +62,12 @@ def _make_queue() -> None:
         sa.Column("ended_at", sa.Double),
         sa.Column("code", sa.Text, nullable=False),
         sa.Column("message", sa.Text, nullable=False),
+        sa.CheckConstraint("(state = 'queued') = (ended_at IS NULL)", name="queued_until_it_ends"),
     )
     due = ["account", "region", "lane", "id", "due_at"]
     _index("revocation_entries_due", due, _QUEUED)
-    _index("one_queued_entry_per_viewer", ["digest"], _QUEUED, unique=True)
-    _index("revocation_entries_ended", ["ended_at"], _ENDED)
+    _index("one_queued_entry_per_viewer", ["digest"], sa.text("ended_at IS NULL"), unique=True)
+    _index("revocation_entries_ended", ["ended_at"], sa.text("ended_at IS NOT NULL"))
     op.create_table(
         "revocations",
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
