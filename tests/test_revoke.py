@@ -9,8 +9,7 @@ import pytest
 from tests.adapters.sql.samples import CHANNEL, EVERYONE, HERE, REACH, channel, revocation
 from tests.crashing import Crash, Tripwire
 from tokensvc.adapters.sql.store import Store
-from tokensvc.admit import Caller
-from tokensvc.core.policy import CallerPolicy
+from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.revocation import Lane
 from tokensvc.errors import ChannelNotAllowed, InvalidRequest
 from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation

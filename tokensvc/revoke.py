@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tokensvc.admit import Caller
 from tokensvc.core import claims
 from tokensvc.core.arn import Place
 from tokensvc.core.denial import LAST_SECOND
@@ -29,6 +28,7 @@ from tokensvc.core.pacing import (
     Slowdown,
     wait_seconds,
 )
+from tokensvc.core.policy import Caller
 from tokensvc.core.revocation import Lane, State
 from tokensvc.errors import (
     ChannelNotAllowed,

@@ -140,8 +140,8 @@ __all__ = [
     "Unavailable",
     "UnreadableRequest",
     "VaultError",
+    "ViewerDenied",
     "WrappingKeyUnavailable",
     "WrappingKeyUnknown",
-    "ViewerDenied",
     "WrongPassphrase",
 ]
