@@ -69,6 +69,11 @@ def test_a_bad_field_is_named_and_nothing_is_written(store: Store, fields: dict[
     assert store.versions.read().denials == 0
 
 
+def test_a_request_for_nothing_is_refused(store: Store) -> None:
+    with pytest.raises(InvalidRequest, match="revocations: must name one at least"):
+        accepted(store)
+
+
 def test_an_instant_of_this_very_second_will_do(store: Store) -> None:
     assert accepted(store, revocation("r", issued_before=NOW))
 

@@ -73,6 +73,8 @@ def accept(
 
     One alone goes before a storm. Raises InvalidRequest naming each bad field, ChannelNotAllowed, IdempotencyKeyReused.
     """
+    if not wanted:
+        raise InvalidRequest([FieldError("revocations", "must name one at least")])
     paths = [""] if len(wanted) == 1 else [f"revocations[{number}]." for number in range(len(wanted))]
     if errors := [error for new, path in zip(wanted, paths, strict=True) for error in _errors(new, now, path)]:
         raise InvalidRequest(errors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.core.denial import DIGEST_BYTES, LAST_SECOND, Standing, digest, pack, unpack
+from tokensvc.core.denial import DIGEST_BYTES, LAST_SECOND, Standing, digest, over_at, pack, unpack
 
 seconds = st.integers(0, LAST_SECOND)
 
@@ -15,6 +15,7 @@ def test_a_standing_comes_back_from_its_integer(until: int, minimum: int) -> Non
     packed = pack(Standing(until, minimum))
     assert packed.bit_length() <= 64
     assert unpack(packed) == Standing(until, minimum)
+    assert over_at(packed) == Standing(until, minimum).over_at == max(until, minimum)
 
 
 def test_nothing_stands_against_a_viewer_that_is_not_known() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokensvc.core.denial import Standing, digest, pack, unpack
+from tokensvc.core.denial import Standing, digest, over_at, pack, unpack
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.policy import ALL_CHANNELS
 from tokensvc.errors import ViewerDenied
@@ -47,7 +47,7 @@ class Denied:
     def sweep(self, now: float) -> None:
         """Forget what is over in the next shard; after as many steps as there are shards, everywhere."""
         shard = self._shards[self._next]
-        over = [name for name, packed in shard.items() if unpack(packed).over_at <= now]
+        over = [name for name, packed in shard.items() if over_at(packed) <= now]
         if over:  # a new dictionary, since one that shrinks keeps its room
             self._shards[self._next] = {name: shard[name] for name in shard.keys() - set(over)}
         self._next = (self._next + 1) % _SHARDS
