@@ -18,7 +18,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("core",),
     ("ports",),
-    ("admit", "issue", "wrap", "rotate", "rewrap", "ivs"),
+    ("admit", "issue", "wrap", "rotate", "rewrap", "revoke", "ivs"),
     ("edge", "loops"),
     ("web", "adapters"),
     ("settings",),
@@ -28,7 +28,14 @@ LEVELS: tuple[tuple[str, ...], ...] = (
 """From left to right; a room may import from its own level and those before it. `settings` stands so far right because
 only assembly may know what the environment says."""
 
-APART = (("web", "adapters"), ("ivs", "issue"), ("ivs", "rotate"), ("ivs", "admit"), ("edge", "loops"))
+APART = (
+    ("web", "adapters"),
+    ("ivs", "issue"),
+    ("ivs", "rotate"),
+    ("ivs", "revoke"),
+    ("ivs", "admit"),
+    ("edge", "loops"),
+)
 """Rooms of one level that never import each other, in either direction."""
 
 THIRD_PARTY: dict[str, set[str]] = {
@@ -40,6 +47,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "rotate": set(),
     "wrap": set(),
     "rewrap": set(),
+    "revoke": set(),
     "ivs": {"botocore"},
     "edge": set(),
     "loops": {"cachetools", "structlog"},

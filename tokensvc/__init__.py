@@ -3,7 +3,7 @@
 The map. A room may import from the rooms to its left, never from those to its right; `web` and `adapters` never
 import each other (tests/test_architecture.py holds this).
 
-    errors <- core <- ports <- admit, issue, wrap, rotate, rewrap, ivs <- edge, loops <- web | adapters
+    errors <- core <- ports <- admit, issue, wrap, rotate, rewrap, revoke, ivs <- edge, loops <- web | adapters
            <- vaulting, wiring <- app, cli
 
     errors/       the tree of failures
@@ -14,6 +14,7 @@ import each other (tests/test_architecture.py holds this).
     wrap.py       secrets under their wrapping keys: wrapped by the current one, opened by the one they name
     rotate.py     the lifecycle of a key, performed step by step
     rewrap.py     every secret moved to the current wrapping key
+    revoke.py     revocations: accepted durably, then told to IVS at the pace it allows
     ivs/          the IVS API as data, and the local IVS on top of it
     edge/         the local playback edge
     loops/        background duties

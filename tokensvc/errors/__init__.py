@@ -2,11 +2,13 @@
 
     TokensvcError                  code: stable string · message: safe to show · detail: for the log only
     ├─ InvalidRequest              the caller can mend it; `errors` names every bad field
-    │  └─ UnreadableRequest        it is not even JSON of the right form
+    │  ├─ UnreadableRequest        it is not even JSON of the right form
+    │  └─ IdempotencyKeyReused     the key stands for another request
     ├─ NotAuthenticated            no caller stands behind the request
     ├─ NotAllowed                  the caller is known and may not
-    │  ├─ ScopeMissing · ChannelNotAllowed · AnonymousViewerNotAllowed
-    ├─ NotFound                    ChannelNotFound · KeyNotFound · RotationNotFound · CallerNotFound
+    │  ├─ ScopeMissing · ChannelNotAllowed · AnonymousViewerNotAllowed · ViewerDenied
+    ├─ NotFound                    ChannelNotFound · KeyNotFound · RotationNotFound · CallerNotFound ·
+    │                              RevocationNotFound · DenialNotFound
     ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot ·
     │                              PolicyCannotHold · PairTaken · ForeignPair
     ├─ RequestTooLarge · RequestTooSlow
@@ -59,8 +61,10 @@ from tokensvc.errors.requests import (
     ChannelNotAllowed,
     ChannelNotFound,
     Conflict,
+    DenialNotFound,
     ForeignDeployment,
     ForeignPair,
+    IdempotencyKeyReused,
     InvalidRequest,
     KeyNotFound,
     LostRace,
@@ -72,9 +76,11 @@ from tokensvc.errors.requests import (
     PolicyCannotHold,
     RequestTooLarge,
     RequestTooSlow,
+    RevocationNotFound,
     RotationNotFound,
     ScopeMissing,
     UnreadableRequest,
+    ViewerDenied,
 )
 from tokensvc.errors.root import (
     FieldError,
@@ -95,10 +101,12 @@ __all__ = [
     "ChannelNotFound",
     "Conflict",
     "ControlPlaneError",
+    "DenialNotFound",
     "Denied",
     "FieldError",
     "ForeignDeployment",
     "ForeignPair",
+    "IdempotencyKeyReused",
     "InvalidKey",
     "InvalidRequest",
     "KeyFileTooOpen",
@@ -119,6 +127,7 @@ __all__ = [
     "RequestTooSlow",
     "ResourceConflict",
     "ResourceMissing",
+    "RevocationNotFound",
     "RotationNotFound",
     "ScopeMissing",
     "SettingsError",
@@ -131,6 +140,7 @@ __all__ = [
     "Unavailable",
     "UnreadableRequest",
     "VaultError",
+    "ViewerDenied",
     "WrappingKeyUnavailable",
     "WrappingKeyUnknown",
     "WrongPassphrase",

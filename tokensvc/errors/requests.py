@@ -26,6 +26,12 @@ class UnreadableRequest(InvalidRequest):
         super().__init__((), message)
 
 
+class IdempotencyKeyReused(InvalidRequest):
+    """The caller used this idempotency key within its 24 hours for a request that was another one."""
+
+    code = "idempotency_key_reused"
+
+
 class RequestTooLarge(TokensvcError):
     """The body is longer than this route takes."""
 
@@ -68,6 +74,12 @@ class AnonymousViewerNotAllowed(NotAllowed):
     code = "anonymous_viewer_not_allowed"
 
 
+class ViewerDenied(NotAllowed):
+    """The viewer is denied, in this channel or in all; the message says until when."""
+
+    code = "viewer_denied"
+
+
 class NotFound(TokensvcError):
     """What was named does not exist."""
 
@@ -96,6 +108,18 @@ class CallerNotFound(NotFound):
     """The store knows no caller of this name."""
 
     code = "caller_not_found"
+
+
+class RevocationNotFound(NotFound):
+    """There is no such revocation, or none that this caller may see."""
+
+    code = "revocation_not_found"
+
+
+class DenialNotFound(NotFound):
+    """There is no such denial, or none that this caller may see, or it is over."""
+
+    code = "denial_not_found"
 
 
 class Conflict(TokensvcError):

@@ -20,6 +20,7 @@ class StoreVersions(NamedTuple):
     keys: int
     callers: int
     channels: int
+    denials: int = 0
 
 
 class Versions(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.adapters.sql.racer import ProcessRacers, Racers, ThreadRacers
+from tests.adapters.sql.racer import ProcessRacers, Racers, Ring, ThreadRacers
 from tests.postgres import PostgresServer, missing, postgres_server
 from tokensvc.adapters.sql import migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
@@ -113,3 +113,9 @@ def racers(request: pytest.FixtureRequest) -> Iterator[Racers]:
     else:
         with ThreadRacers() as threads:
             yield threads
+
+
+@pytest.fixture
+def ring(store: Store, store_url: str, racers: Racers) -> Ring:
+    """A store, and two who race on it."""
+    return Ring(store, store_url, racers)

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from tests.adapters.sql.samples import AT, HERE, LATER, POLICY, channel, key_arn, secret
+from datetime import UTC, datetime, timedelta
+
+from tests.adapters.sql.samples import (
+    AT,
+    CHANNEL,
+    EVERYONE,
+    FAR,
+    HERE,
+    LATER,
+    POLICY,
+    REACH,
+    channel,
+    denial,
+    in_flight,
+    key_arn,
+    revocation,
+    secret,
+)
 from tests.wrapping import WRAPPER
 from tokensvc.adapters.sql import migrate
 from tokensvc.adapters.sql.store import Store
 from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core import keypair
+from tokensvc.core.denial import digest
+from tokensvc.core.revocation import Lane, State
 from tokensvc.ports.known_wrappings import KnownWrapping
+from tokensvc.ports.revocation_queue import Outcome
+from tokensvc.ports.revocations import Accepted, IdempotencyKey
 
 BY_URL = frozenset({"upgrade"})
 """Contests for a store that is not there yet."""
 CHANGES_A_ROUND = 20
+_AN_HOUR = timedelta(hours=1)
 
 
 def upgrade(url: str, who: int, race_round: int) -> str | None:
@@ -108,3 +130,66 @@ def record_same_channels(store: Store, who: int, race_round: int) -> int:
     names = [f"c{number}" for number in range(CHANGES_A_ROUND)]
     url = f"https://example.net/{race_round}/{who}.m3u8"
     return store.channels.record([channel(name, url=url) for name in (names if who else reversed(names))])
+
+
+def claim_entries(store: Store, who: int, race_round: int) -> list[str]:
+    """Ten at a time, from a queue of fifteen."""
+    return [entry.viewer_id for entry in store.revocation_queue.claim(HERE, Lane.STORM, 10, 60)]
+
+
+def accept_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
+    """In opposite orders, which would deadlock if each took its rows one by one."""
+    names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
+    wanted = [revocation(f"{name} of {who}", name) for name in (names if who else reversed(names))]
+    accepted = store.revocations.accept(f"caller {who}", wanted, Lane.STORM, REACH)
+    return [answer.version for answer in (accepted if who else reversed(accepted))]
+
+
+def accept_same_key(store: Store, who: int, race_round: int) -> list[Accepted]:
+    key = IdempotencyKey(f"key {race_round}", b"digest")
+    wanted = [revocation(f"{race_round} of {who}", f"v{race_round}")]
+    return store.revocations.accept("backend", wanted, Lane.ALONE, REACH, key)
+
+
+def settle_or_raise(store: Store, who: int, race_round: int) -> int:
+    """What is in flight ends as sent while all of it is raised. The version told, or asked for last."""
+    if who == 0:
+        settled = [Outcome(entry, version, State.SENT) for entry, version in in_flight(store, race_round)]
+        store.revocation_queue.settle(settled)
+        return len(settled)
+    names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
+    wanted = [revocation(f"{name} again", name) for name in reversed(names)]
+    return min(answer.version for answer in store.revocations.accept("backend", wanted, Lane.STORM, REACH))
+
+
+def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
+    if who == 0:
+        return store.revocations.cancel(f"r{race_round}", EVERYONE).state
+    settled = [Outcome(entry, version, State.SENT) for entry, version in in_flight(store, race_round)]
+    store.revocation_queue.settle(settled)
+    return "settled"
+
+
+def cancel_or_join(store: Store, who: int, race_round: int) -> str:
+    if who == 0:
+        return store.revocations.cancel(f"r{race_round}", EVERYONE).state
+    store.revocations.accept("backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Lane.STORM, REACH)
+    return "joined"
+
+
+def retry_same(store: Store, who: int, race_round: int) -> str:
+    return store.revocations.retry(f"r{race_round}", EVERYONE).state
+
+
+def deny_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
+    names = [f"v{number}" for number in range(CHANGES_A_ROUND)]
+    wanted = [denial(name, FAR + race_round) for name in (names if who else reversed(names))]
+    return sorted({found.number for found in store.denials.add(f"caller {who}", wanted)})
+
+
+def remove_denial(store: Store, who: int, race_round: int) -> None:
+    store.denials.remove(digest(CHANNEL, f"v{race_round}"), EVERYONE)
+
+
+def prune_same(store: Store, who: int, race_round: int) -> int:
+    return store.revocations.prune(datetime.now(UTC) + _AN_HOUR, 10)

@@ -14,7 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol, Self
 
+import sqlalchemy as sa
+
 from tests.adapters.sql import contests
+from tokensvc.adapters.sql import tables
+from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.errors import TokensvcError
 
@@ -98,6 +102,36 @@ class ProcessRacers:
     def _answer(self, pipe: Connection) -> Outcome:
         assert pipe.poll(_PATIENCE_SECONDS), "a racer did not come back"
         return Outcome(*pipe.recv())
+
+
+class Ring:
+    """A store, and two who race on it."""
+
+    def __init__(self, store: Store, url: str, racers: Racers) -> None:
+        self.store = store
+        self._url = url
+        self._racers = racers
+
+    def race(self, contest: str, race_round: int) -> tuple[Outcome, Outcome]:
+        """One round."""
+        return self._racers.race(self._url, contest, race_round)
+
+    def one_wins(self, contest: str, race_round: int, lost: str) -> Any:
+        """One round in which one racer succeeds and the other ends in that failure; the winner's value."""
+        outcomes = self.race(contest, race_round)
+        assert sorted(str(outcome.failure) for outcome in outcomes) == sorted(["None", lost]), outcomes
+        return next(outcome.value for outcome in outcomes if outcome.failure is None)
+
+    def both(self, contest: str, race_round: int) -> tuple[Any, Any]:
+        """One round in which both succeed; their values."""
+        first, second = self.race(contest, race_round)
+        assert (first.failure, second.failure) == (None, None)
+        return first.value, second.value
+
+    def forget(self, **columns: None) -> None:
+        """Make the deployment forget what it was bound to, for another round."""
+        with writing(self.store.engine) as connection:
+            connection.execute(sa.update(tables.deployment).values(columns))
 
 
 def _serve(pipe: Connection, barrier: threading.Barrier, who: int) -> None:

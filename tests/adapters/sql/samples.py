@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import sqlalchemy as sa
+
+from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.revocation_tables import QUEUED, revocation_entries, revocation_targets, revocations
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
+from tokensvc.core.denial import digest
 from tokensvc.core.policy import CallerPolicy
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.channels import ChannelRecord
+from tokensvc.ports.denials import NewDenial
+from tokensvc.ports.revocations import NewRevocation
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 LATER = AT + timedelta(hours=1)
@@ -38,3 +46,39 @@ def channel(name: str, at: datetime = AT, url: str | None = "https://example.net
     """What IVS said of a channel."""
     arn = f"arn:aws:ivs:us-east-1:123456789012:channel/{name}"
     return ChannelRecord(arn, url, authorized=True, checked_at=at, version=-1)
+
+
+CHANNEL = channel("a").arn
+FAR = 2_000_000_000
+"""18 May 2033."""
+
+
+REACH = 910.0
+EVERYONE = ("*",)
+
+
+def make_due(store: Store) -> None:
+    """Let every claim lapse and every rest end."""
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(revocation_entries).where(QUEUED).values(due_at=0.0))
+
+
+def denial(viewer: str, until: int = FAR, where: str = CHANNEL, reason: str = "") -> NewDenial:
+    """A denial of this viewer."""
+    return NewDenial(where, digest(where, viewer), until, reason)
+
+
+def revocation(name: str, *viewers: str, where: tuple[str, ...] = (CHANNEL,), **fields: Any) -> NewRevocation:
+    """A revocation of these viewers, or of one of the same name."""
+    return NewRevocation(name, where, viewers or (name,), **fields)
+
+
+def in_flight(store: Store, race_round: int) -> list[tuple[int, int]]:
+    """Ids of the entries of revocation r<round>, with the versions that it asked for: what a dispatcher that claimed
+    them before the race has in mind, whatever they were raised to since."""
+    c = revocation_targets.c
+    meant = sa.select(c.entry, c.version).join(revocations, revocations.c.number == c.revocation)
+    with reading(store.engine) as connection:
+        return [
+            (row.entry, row.version) for row in connection.execute(meant.where(revocations.c.id == f"r{race_round}"))
+        ]

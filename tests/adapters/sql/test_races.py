@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from tests.adapters.sql import contests, samples
-from tests.adapters.sql.racer import Outcome, Racers
+from tests.adapters.sql.racer import Ring
 from tests.adapters.sql.samples import AT, HERE, POLICY, secret
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
@@ -17,41 +15,6 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.core.lifecycle import KeyState, find
 
 ROUNDS = 12
-
-
-class Ring:
-    """A store, and two who race on it."""
-
-    def __init__(self, store: Store, url: str, racers: Racers) -> None:
-        self.store = store
-        self._url = url
-        self._racers = racers
-
-    def race(self, contest: str, race_round: int) -> tuple[Outcome, Outcome]:
-        """One round."""
-        return self._racers.race(self._url, contest, race_round)
-
-    def one_wins(self, contest: str, race_round: int, lost: str) -> Any:
-        """One round in which one racer succeeds and the other ends in that failure; the winner's value."""
-        outcomes = self.race(contest, race_round)
-        assert sorted(str(outcome.failure) for outcome in outcomes) == sorted(["None", lost]), outcomes
-        return next(outcome.value for outcome in outcomes if outcome.failure is None)
-
-    def both(self, contest: str, race_round: int) -> tuple[Any, Any]:
-        """One round in which both succeed; their values."""
-        first, second = self.race(contest, race_round)
-        assert (first.failure, second.failure) == (None, None)
-        return first.value, second.value
-
-    def forget(self, **columns: None) -> None:
-        """Make the deployment forget what it was bound to, for another round."""
-        with writing(self.store.engine) as connection:
-            connection.execute(sa.update(tables.deployment).values(columns))
-
-
-@pytest.fixture
-def ring(store: Store, store_url: str, racers: Racers) -> Ring:
-    return Ring(store, store_url, racers)
 
 
 def test_one_holder_gets_a_lease(ring: Ring) -> None:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tests.adapters.sql import samples
 from tests.adapters.sql.samples import AT, HERE, THERE
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.revocation_tables import revocation_entries
 from tokensvc.adapters.sql.store import Store
 from tokensvc.adapters.sql.tables import callers, key_pairs, key_places
+from tokensvc.core.revocation import Lane
 from tokensvc.errors import Conflict, StoreError
 
 zones = st.builds(lambda minutes: timezone(timedelta(minutes=minutes)), st.integers(-1439, 1439))
@@ -96,3 +98,18 @@ def test_a_public_half_has_one_owner(store: Store) -> None:
         public = connection.execute(sa.select(key_pairs.c.public_der)).scalar_one()
     with pytest.raises(Conflict), writing(store.engine) as connection:
         connection.execute(sa.insert(key_pairs).values(id="k2", fingerprint="", public_der=public, created_at=AT))
+
+
+def test_what_is_queued_has_not_ended_and_a_viewer_is_queued_once(store: Store) -> None:
+    """The indexes of the queue count on it."""
+    wanted = [samples.revocation("r1", "v")]
+    store.revocations.accept("backend", wanted, Lane.ALONE, samples.REACH)
+    for values in ({"state": "sent"}, {"ended_at": 1.0}):
+        with pytest.raises(Conflict), writing(store.engine) as connection:
+            connection.execute(sa.update(revocation_entries).values(values))
+    with reading(store.engine) as connection:
+        row = connection.execute(sa.select(revocation_entries)).one()._asdict()
+    with pytest.raises(Conflict), writing(store.engine) as connection:
+        connection.execute(sa.insert(revocation_entries).values(row | {"id": 99}))
+    with writing(store.engine) as connection:
+        connection.execute(sa.insert(revocation_entries).values(row | {"id": 99, "state": "sent", "ended_at": 1.0}))

@@ -3,7 +3,7 @@
 Rules of the file
 - A transaction that changes a thing holds the thing's row in `versions` from its first statement, so that changes to
   one thing happen one after the other and numbers become visible in order (sequence values would not).
-- Whoever holds two takes `deployment` before `keys`.
+- Whoever holds two takes `deployment` before `keys`, `revocations` before `denials`.
 - Nothing changed, nothing raised: a number that rises makes every worker read.
 """
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql.tables import versions
 from tokensvc.errors import StoreUnfit
 
-Thing = Literal["deployment", "keys", "callers", "channels"]
+Thing = Literal["deployment", "keys", "callers", "channels", "revocations", "denials"]
 
 
 def hold(connection: sa.Connection, thing: Thing) -> int:
@@ -25,9 +25,9 @@ def hold(connection: sa.Connection, thing: Thing) -> int:
     return _there(thing, found)
 
 
-def advance(connection: sa.Connection, thing: Thing) -> int:
+def advance(connection: sa.Connection, thing: Thing, by: int = 1) -> int:
     """Raise the number in the transaction that changes the thing, and return it."""
-    raised = sa.update(versions).where(versions.c.name == thing).values(n=versions.c.n + 1).returning(versions.c.n)
+    raised = sa.update(versions).where(versions.c.name == thing).values(n=versions.c.n + by).returning(versions.c.n)
     return _there(thing, connection.execute(raised).scalar())
 
 

@@ -1,7 +1,8 @@
-"""The two places where the databases' SQL differs: their clock, and an insert that minds what is there."""
+"""The three places where the databases' SQL differs: their clock, an insert that minds what is there, and patterns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +27,31 @@ def _of_sqlite(_element: StoreNow, _compiler: Any, **_options: Any) -> str:
 @compiles(StoreNow, "postgresql")
 def _of_postgresql(_element: StoreNow, _compiler: Any, **_options: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+class Matches(FunctionElement[bool]):
+    """Whether a text has the form of a channel pattern, in which `*` stands for any run of characters."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(Matches, "sqlite")
+def _glob(element: Matches, compiler: Any, **options: Any) -> str:
+    text, pattern = element.clauses  # LIKE would not mind upper and lower case
+    return f"{compiler.process(text, **options)} GLOB {compiler.process(pattern, **options)}"
+
+
+@compiles(Matches, "postgresql")
+def _like(element: Matches, compiler: Any, **options: Any) -> str:
+    text, pattern = element.clauses
+    return f"{compiler.process(text, **options)} LIKE replace({compiler.process(pattern, **options)}, '*', '%%')"
+
+
+def matches_any(text: sa.ColumnElement[str], patterns: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Whether one of the patterns matches the whole text. Patterns hold nothing else that is special to a database:
+    see `policy.check_pattern`."""
+    return sa.or_(sa.false(), *(Matches(text, sa.literal(pattern, sa.Text)) for pattern in patterns))
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

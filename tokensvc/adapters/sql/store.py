@@ -9,22 +9,28 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql import migrate
 from tokensvc.adapters.sql.callers import SqlCallers
 from tokensvc.adapters.sql.channels import SqlChannels
+from tokensvc.adapters.sql.denials import SqlDenials
 from tokensvc.adapters.sql.deployment import SqlDeployment
 from tokensvc.adapters.sql.engine import make_engine
 from tokensvc.adapters.sql.journal import SqlJournal
 from tokensvc.adapters.sql.keys import SqlKeys
 from tokensvc.adapters.sql.known_wrappings import SqlKnownWrappings
 from tokensvc.adapters.sql.leases import SqlLeases
+from tokensvc.adapters.sql.revocation_queue import SqlRevocationQueue
+from tokensvc.adapters.sql.revocations import SqlRevocations
 from tokensvc.adapters.sql.rotations import SqlRotations
 from tokensvc.adapters.sql.versions import SqlVersions
 from tokensvc.adapters.sql.workers import SqlWorkers
 from tokensvc.ports.callers import CallerStore
 from tokensvc.ports.channels import ChannelStore
+from tokensvc.ports.denials import Denials
 from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.journal import Journal
 from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.known_wrappings import KnownWrappings
 from tokensvc.ports.leases import Leases
+from tokensvc.ports.revocation_queue import RevocationQueue
+from tokensvc.ports.revocations import Revocations
 from tokensvc.ports.rotations import Rotations
 from tokensvc.ports.versions import Versions
 from tokensvc.ports.workers import Workers
@@ -41,6 +47,9 @@ class Store:
     workers: Workers
     callers: CallerStore
     channels: ChannelStore
+    revocations: Revocations
+    revocation_queue: RevocationQueue
+    denials: Denials
     leases: Leases
     wrappings: KnownWrappings
     versions: Versions
@@ -75,6 +84,9 @@ def store_on(engine: sa.Engine) -> Store:
         workers=SqlWorkers(engine),
         callers=SqlCallers(engine),
         channels=SqlChannels(engine),
+        revocations=SqlRevocations(engine),
+        revocation_queue=SqlRevocationQueue(engine),
+        denials=SqlDenials(engine),
         leases=SqlLeases(engine),
         wrappings=SqlKnownWrappings(engine),
         versions=SqlVersions(engine),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from tokensvc.adapters.sql.tables import metadata
+from tokensvc.adapters.sql import revocation_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=revocation_tables.denials.metadata,  # every table: that file brings those of tables.py along
     render_as_batch=True,
 )
 with context.begin_transaction():

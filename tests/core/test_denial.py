@@ -1,0 +1,40 @@
+"""A standing is one integer, and a viewer of a channel one digest."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokensvc.core.denial import DIGEST_BYTES, LAST_SECOND, Standing, digest, over_at, pack, unpack
+
+seconds = st.integers(0, LAST_SECOND)
+
+
+@given(until=seconds, minimum=seconds)
+def test_a_standing_comes_back_from_its_integer(until: int, minimum: int) -> None:
+    packed = pack(Standing(until, minimum))
+    assert packed.bit_length() <= 64
+    assert unpack(packed) == Standing(until, minimum)
+    assert over_at(packed) == Standing(until, minimum).over_at == max(until, minimum)
+
+
+def test_nothing_stands_against_a_viewer_that_is_not_known() -> None:
+    assert unpack(0) == Standing() == (0, 0)
+
+
+@given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
+def test_two_viewers_of_two_channels_are_never_spelled_alike(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """`ab` in `c` is not `b` in `ca`."""
+    assert (digest(*one) == digest(*other)) is (one == other)
+    moved = (one[0] + one[1][:1], one[1][1:])
+    assert (digest(*one) == digest(*moved)) is (one == moved)
+
+
+def test_a_digest_has_sixteen_bytes_and_stays_as_it_is() -> None:
+    """It is kept in stores: a change would forget every denial."""
+    assert len(digest("c", "v")) == DIGEST_BYTES == 16
+    assert digest("c", "v").hex() == "956805420f8276c67d97688ffdd4d47b"
+
+
+def test_half_a_character_is_hashed_like_any_other() -> None:
+    assert digest("*", "\ud800") != digest("*", "\ud801")

@@ -1,0 +1,91 @@
+"""How fast IVS may be told: allowances, a slow-down when others use the same account, and the wait after a fault.
+
+Rules of the file
+- Pure: instants come in, on a clock that never runs backwards.
+- Of any n + 1 calls in a row the last comes at least n / rate after the first, n being a second's worth: so no span of
+  n / rate, wherever it begins, holds more than `share` of what IVS documents.
+- An allowance starts used up: whoever led before may have spent it a moment ago.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+SINGLE_CALLS_PER_SECOND = 10
+"""StartViewerSessionRevocation, per account and region (IVS user guide, "Service Quotas"); not adjustable."""
+BATCH_CALLS_PER_SECOND = 2
+"""BatchStartViewerSessionRevocation, likewise."""
+BATCH_VIEWERS = 20
+"""Viewers in one batch (IVS API reference)."""
+
+VIEWERS_PER_SECOND = SINGLE_CALLS_PER_SECOND + BATCH_CALLS_PER_SECOND * BATCH_VIEWERS
+"""INFERRED: that the two allowances add up to 50 viewers a second. The quota page has a row for each operation and does
+not say that they share anything; were they one, IVS would throttle and `Slowdown` would find the rate that holds."""
+
+GUARD_SECONDS = 0.01
+"""Two clocks do not tick alike: a call never comes at the very instant at which IVS would let it through."""
+
+SLOWEST = 0.05
+_RISE_PER_SECOND = 0.05
+_ONE_SECOND = 1.0
+
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 300.0
+
+
+class Allowance:
+    """Calls of one operation to one account and region."""
+
+    def __init__(self, calls_per_second: float, now: float) -> None:
+        self._rate = calls_per_second
+        self._made = deque([now] * _second_of(calls_per_second), maxlen=_second_of(calls_per_second))
+
+    def free(self, now: float, pace: float = 1.0) -> int:
+        """How many calls may be made now, at this share of the full pace."""
+        left = (calls - sum(made_at + span > now for made_at in self._made) for calls, span in self._windows(pace))
+        return max(0, min(left))
+
+    def take(self, now: float) -> None:
+        """Note that a call is being made."""
+        self._made.append(now)
+
+    def free_at(self, pace: float = 1.0) -> float:
+        """When the next call may be made, if none is made before."""
+        return max(self._made[-calls] + span for calls, span in self._windows(pace))
+
+    def _windows(self, pace: float) -> tuple[tuple[int, float], ...]:
+        """So many calls in so many seconds, both of which hold: at the full pace, and at this one."""
+        return tuple(
+            (_second_of(rate), _second_of(rate) / rate + GUARD_SECONDS) for rate in (self._rate, self._rate * pace)
+        )
+
+
+class Slowdown:
+    """Additive increase, multiplicative decrease: what IVS throttles although we kept the rate is halved at once, and
+    comes back by a twentieth of the full pace a second."""
+
+    def __init__(self) -> None:
+        self._pace = 1.0
+        self._since = -math.inf
+
+    def pace(self, now: float) -> float:
+        """The share of the full pace to keep now: from SLOWEST to 1."""
+        return 1.0 if math.isinf(self._since) else min(1.0, self._pace + (now - self._since) * _RISE_PER_SECOND)
+
+    def throttled(self, now: float) -> None:
+        """IVS let a call not through. Several within a second are one sign."""
+        if now - self._since >= _ONE_SECOND:
+            self._pace, self._since = max(SLOWEST, self.pace(now) / 2), now
+
+
+def wait_seconds(failures: int, chance: float, longest: float = LONGEST_WAIT_SECONDS) -> float:
+    """How long to wait after so many failures in a row: doubling up to `longest`, and of that between a half and the
+    whole, as `chance` (from 0 to 1) says, so that what failed together does not come back together."""
+    doubled = FIRST_WAIT_SECONDS * 2.0 ** min(max(failures, 1) - 1, 30)
+    return min(longest, doubled) * (1 + chance) / 2
+
+
+def _second_of(rate: float) -> int:
+    """A second's worth of calls, and at least one."""
+    return max(1, math.floor(rate))

@@ -1,0 +1,277 @@
+"""Revocations: accepted durably, then told to IVS as fast as it allows, at least once.
+
+Rules of the file
+- Durable first: `accept` returns when the store has it; nothing else is needed for it to reach IVS some day.
+- A dispatcher serves one account and region, and leads there alone. It claims what its allowances let it tell, tells
+  it, settles it. Killed between any two lines, its claims lapse and the next one tells them again, which is harmless.
+- Who asked for a single revocation has the first claim to IVS's single calls, a storm to its batches; what one of them
+  leaves idle the other takes. Within each the oldest goes first.
+- A fault that concerns one entry rests that entry; a throttle slows the operation; when nothing answers, all rests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tokensvc.core import claims
+from tokensvc.core.arn import Place
+from tokensvc.core.denial import LAST_SECOND
+from tokensvc.core.pacing import (
+    BATCH_CALLS_PER_SECOND,
+    BATCH_VIEWERS,
+    SINGLE_CALLS_PER_SECOND,
+    Allowance,
+    Slowdown,
+    wait_seconds,
+)
+from tokensvc.core.policy import Caller
+from tokensvc.core.revocation import Lane, State
+from tokensvc.errors import (
+    ChannelNotAllowed,
+    ControlPlaneError,
+    FieldError,
+    InvalidRequest,
+    Rejected,
+    ResourceMissing,
+    Throttled,
+)
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.ports.revocation_queue import Entry, Outcome, RevocationQueue
+from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, Revocations
+
+CLAIM_SECONDS = 60.0
+"""How long a dispatcher may take to tell and settle what it claimed; a call gives up after 7 seconds."""
+IDLE_SECONDS = 1.0
+"""How often an empty queue is looked at."""
+LONGEST_REST_SECONDS = 15.0
+"""While IVS does not answer at all, it is asked so often at least."""
+TARGETS_MAX = 5000
+"""Viewers times channels in one request: what the store takes in one transaction well within its time-out."""
+MESSAGE_MAX_CHARS = 300
+
+PERMANENT_CODES = frozenset(
+    {"400", "403", "404", "AccessDeniedException", "ResourceNotFoundException", "ValidationException"}
+)
+"""INFERRED: what an entry of a batch's `errors` may say that no second attempt would change. The only sample that AWS
+shows has the code "403"; the errors of the single call have names. Any other code is tried again."""
+
+
+def accept(
+    store: Revocations,
+    caller: Caller,
+    wanted: Sequence[NewRevocation],
+    now: float,
+    reach_seconds: float,
+    idempotency: IdempotencyKey | None = None,
+) -> list[Accepted]:
+    """Make a caller's revocations durable; R is `reach_seconds`.
+
+    One alone goes before a storm. Raises InvalidRequest naming each bad field, ChannelNotAllowed, IdempotencyKeyReused.
+    """
+    if not wanted:
+        raise InvalidRequest([FieldError("revocations", "must name one at least")])
+    paths = [""] if len(wanted) == 1 else [f"revocations[{number}]." for number in range(len(wanted))]
+    if errors := [error for new, path in zip(wanted, paths, strict=True) for error in _errors(new, now, path)]:
+        raise InvalidRequest(errors)
+    if sum(len(new.channel_arns) * len(new.viewer_ids) for new in wanted) > TARGETS_MAX:
+        raise InvalidRequest([], f"a request may revoke {TARGETS_MAX} viewers of channels at most")
+    if not all(caller.policy.allows_channel(channel) for new in wanted for channel in new.channel_arns):
+        raise ChannelNotAllowed("none of the caller's channel patterns matches a channel of this request")
+    lane = Lane.ALONE if len(wanted) == 1 else Lane.STORM
+    return store.accept(caller.name, wanted, lane, reach_seconds, idempotency)
+
+
+class World(NamedTuple):
+    """What a dispatcher needs of the world."""
+
+    queue: RevocationQueue
+    control_plane: ControlPlane
+    clock: Clock
+    chance: Callable[[], float]
+    """A number from 0 to 1, another each time."""
+    at_once: Callable[[Callable[[Call], list[Outcome]], Iterable[Call]], Iterable[list[Outcome]]] = map
+    """`map`, or one that makes several calls at a time."""
+
+
+class Pass(NamedTuple):
+    """What one pass came to."""
+
+    sent: int
+    failed: int
+    put_off: int
+    """To be tried again."""
+    troubles: Mapping[str, int]
+    """How many entries met which failure, by IVS's own code or the transport's."""
+    wait_seconds: float
+    """How long until the next pass can do anything."""
+
+
+@dataclass
+class Way:
+    """One of IVS's two operations, and how often it may be used now."""
+
+    operation: str
+    allowance: Allowance
+    slowdown: Slowdown = field(default_factory=Slowdown)
+
+    def free(self, now: float) -> int:
+        """How many calls may be made."""
+        return self.allowance.free(now, self.slowdown.pace(now))
+
+    def wait_seconds(self, now: float) -> float:
+        """How long until one may."""
+        return 0.0 if self.free(now) else self.allowance.free_at(self.slowdown.pace(now)) - now
+
+
+class Call(NamedTuple):
+    """What IVS is told at once."""
+
+    way: Way
+    entries: Sequence[Entry]
+
+
+class Dispatcher:
+    """The one that tells IVS of an account and region; made anew whenever it begins to lead, and then it waits a second
+    before its first call, for whoever led before may have used up that second's."""
+
+    def __init__(self, world: World, place: Place, share: float) -> None:
+        """`share` is how much of IVS's documented rates is ours: above 0, at most 1."""
+        now = world.clock.monotonic()
+        self._world = world
+        self._place = place
+        self._single = Way("StartViewerSessionRevocation", Allowance(SINGLE_CALLS_PER_SECOND * share, now))
+        self._batch = Way("BatchStartViewerSessionRevocation", Allowance(BATCH_CALLS_PER_SECOND * share, now))
+        self._unsettled: list[Outcome] = []
+        self._answered = False
+        self._silent_passes = 0
+        self._rests_until = -math.inf
+
+    def once(self) -> Pass:
+        """Tell what may be told now. Raises StoreError, and then the next pass settles what was told."""
+        self._settle()
+        now = self._world.clock.monotonic()
+        if now < self._rests_until:
+            return Pass(0, 0, 0, {}, self._rests_until - now)
+        singles, batches = self._single.free(now), self._batch.free(now)
+        calls = self._claim(singles, batches)
+        self._answered = False
+        for outcomes in self._world.at_once(self._make, calls):
+            self._unsettled += outcomes
+        done = tuple(self._unsettled)
+        self._settle()
+        if calls:
+            self._rest()
+        idle = not calls and singles + batches > 0
+        states = Counter(outcome.state for outcome in done)
+        troubles = Counter(outcome.code for outcome in done if outcome.code)
+        return Pass(states[State.SENT], states[State.FAILED], states[State.QUEUED], troubles, self._wait(idle))
+
+    def _settle(self) -> None:
+        self._world.queue.settle(self._unsettled)
+        self._unsettled = []
+
+    def _claim(self, singles: int, batches: int) -> list[Call]:
+        """The calls to make, at most so many of each kind."""
+        room = batches * BATCH_VIEWERS
+        storm = self._take(Lane.STORM, room)
+        alone = self._take(Lane.ALONE, singles + room - len(storm))
+        more = self._take(Lane.STORM, singles - len(alone)) if len(storm) == room else []
+        by_themselves, together = alone[:singles] + more, alone[singles:] + storm
+        batched = (together[start : start + BATCH_VIEWERS] for start in range(0, len(together), BATCH_VIEWERS))
+        return [Call(self._single, [e]) for e in by_themselves] + [Call(self._batch, some) for some in batched]
+
+    def _take(self, lane: Lane, limit: int) -> list[Entry]:
+        return self._world.queue.claim(self._place, lane, limit, CLAIM_SECONDS) if limit > 0 else []
+
+    def _make(self, call: Call) -> list[Outcome]:
+        """Make one call; what it came to for each of its entries."""
+        call.way.allowance.take(self._world.clock.monotonic())
+        told = [_told(entry) for entry in call.entries]
+        request = told[0] if call.way is self._single else {"viewerSessions": told}
+        try:
+            answer = self._world.control_plane.call(self._place.region, call.way.operation, request)
+        except ControlPlaneError as failure:
+            return self._refused(call, failure)
+        self._answered = True
+        errors = {(error["channelArn"], error["viewerId"]): error for error in answer.get("errors") or ()}
+        return [self._settled(entry, errors.get((entry.channel_arn, entry.viewer_id))) for entry in call.entries]
+
+    def _settled(self, entry: Entry, error: Mapping[str, Any] | None) -> Outcome:
+        if error is None:
+            return Outcome(entry.id, entry.version, State.SENT)
+        code, message = str(error.get("code", "")), str(error.get("message", ""))
+        return _failed(entry, code, message) if code in PERMANENT_CODES else self._put_off(entry, code, message)
+
+    def _refused(self, call: Call, failure: ControlPlaneError) -> list[Outcome]:
+        """The call failed as a whole."""
+        code, message = failure.ivs_code, failure.message
+        permanent = isinstance(failure, Rejected | ResourceMissing) or code in PERMANENT_CODES
+        if permanent and call.way is self._single:
+            self._answered = True
+            return [_failed(entry, code, message) for entry in call.entries]
+        throttled = isinstance(failure, Throttled)
+        if permanent or throttled:
+            self._answered = True
+            call.way.slowdown.throttled(self._world.clock.monotonic())
+        if permanent:  # one entry is to blame, or batches are forbidden: each goes by itself, and batches get rarer
+            return [_queued(entry, code, message, 0.0, Lane.ALONE) for entry in call.entries]
+        # What is throttled keeps its place: it waits a second, however often it was tried.
+        tries = 1 if throttled else None
+        return [self._put_off(entry, code, message, tries) for entry in call.entries]
+
+    def _put_off(self, entry: Entry, code: str, message: str, tries: int | None = None) -> Outcome:
+        return _queued(entry, code, message, wait_seconds(tries or entry.attempts, self._world.chance()))
+
+    def _rest(self) -> None:
+        """When nothing at all was answered, rest longer each time."""
+        self._silent_passes = 0 if self._answered else self._silent_passes + 1
+        if self._silent_passes:
+            seconds = wait_seconds(self._silent_passes, self._world.chance(), LONGEST_REST_SECONDS)
+            self._rests_until = self._world.clock.monotonic() + seconds
+
+    def _wait(self, idle: bool) -> float:
+        now = self._world.clock.monotonic()
+        soonest = IDLE_SECONDS if idle else min(self._single.wait_seconds(now), self._batch.wait_seconds(now))
+        return max(soonest, self._rests_until - now)
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    return {
+        "channelArn": entry.channel_arn,
+        "viewerId": entry.viewer_id,
+        "viewerSessionVersionsLessThanOrEqualTo": entry.version,
+    }
+
+
+def _failed(entry: Entry, code: str, message: str) -> Outcome:
+    return Outcome(entry.id, entry.version, State.FAILED, code, message[:MESSAGE_MAX_CHARS])
+
+
+def _queued(entry: Entry, code: str, message: str, seconds: float, lane: Lane | None = None) -> Outcome:
+    return Outcome(entry.id, entry.version, State.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, lane)
+
+
+def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
+    """What is wrong with one revocation, each field as JSON names it."""
+    errors = []
+    for name, values, check in (
+        ("channelArns", new.channel_arns, claims.check_channel_arn),
+        ("viewerIds", new.viewer_ids, claims.check_viewer_id),
+    ):
+        if not values:
+            errors.append(FieldError(f"{path}{name}", "must name one at least"))
+        for value in values:
+            try:
+                check(value)
+            except ValueError as rule:
+                errors.append(FieldError(f"{path}{name}", str(rule)))
+    if new.issued_before is not None and not 0 <= new.issued_before <= now:
+        errors.append(FieldError(f"{path}issuedBefore", "must not lie in the future"))
+    if new.deny_seconds is not None and not 0 <= new.deny_seconds <= LAST_SECOND - now:
+        errors.append(FieldError(f"{path}denySeconds", "must be 0 or more, and end before 2038"))
+    return errors
