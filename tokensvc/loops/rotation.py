@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
-from tokensvc.core.lifecycle import KeyState, Standing, Wait, active_of, drained_at
+from tokensvc.core.lifecycle import KeyState, Standing, active_of, drained_at
 from tokensvc.core.rotation import Policy, check_policy, check_slots
 from tokensvc.errors import PolicyCannotHold, TokensvcError
 from tokensvc.ports.clock import Clock
@@ -48,7 +48,6 @@ class Rotation:
         self,
         make_world: Callable[[], World],
         regions: Sequence[str],
-        release: Callable[[], None],
         clock: Clock,
         metrics: Metrics,
         *,
@@ -57,7 +56,6 @@ class Rotation:
         self._make_world = make_world
         """Asked in each run: the world's clock is the store's, read anew."""
         self._regions = regions
-        self._release = release
         self._clock = clock
         self._metrics = metrics
         self._beat_seconds = lease_seconds / BEATS_A_LEASE
@@ -102,7 +100,7 @@ class Rotation:
 
     def stop(self) -> None:
         """Give the lease up, when nothing runs any more. Raises StoreError."""
-        self._release()
+        self._make_world().step_down()
 
     def _run(self, now: float) -> None:
         world = self._make_world()._replace(sleep=_never, report=_log_step)
@@ -149,21 +147,22 @@ def _refused(check: Callable[[], None]) -> Iterator[str]:
 def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:
     assert outlook.seen is not None  # noqa: S101 - its one caller has just seen to it
     standing = outlook.seen.standing
-    ahead = outlook.wait or min(_ahead(standing, policy), key=lambda wait: wait.until, default=None)
-    why, until = (ahead.why, ahead.until) if ahead is not None else ("", None)
+    until, why = min(_ahead(standing, policy), default=(None, ""))
+    if outlook.wait is not None:
+        until, why = outlook.wait
     at = until.timestamp() if until is not None else None
     return RegionNews(outlook.region, len(outlook.seen.pairs), standing.foreign, why, at, now)
 
 
-def _ahead(standing: Standing, policy: Policy) -> Iterator[Wait]:
+def _ahead(standing: Standing, policy: Policy) -> Iterator[tuple[datetime, str]]:
     """What becomes due by time alone."""
     active = active_of(standing.pairs)
     if active is not None and active.activated_at is not None and policy.max_age_seconds is not None:
         until = active.activated_at + timedelta(seconds=policy.max_age_seconds)
-        yield Wait(until, f"key {active.key_id} has signed for as long as it may, and the next one takes over")
+        yield until, f"key {active.key_id} has signed for as long as it may, and the next one takes over"
     for pair in standing.pairs:
         if pair.state is KeyState.RETIRING and pair.is_held:
-            yield Wait(drained_at(pair, policy), f"the last token of key {pair.key_id} has ended, and its pair goes")
+            yield drained_at(pair, policy), f"the last token of key {pair.key_id} has ended, and its pair goes"
 
 
 def _log_step(words: str) -> None:
