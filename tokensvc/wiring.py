@@ -144,10 +144,10 @@ def new_api_key() -> tuple[str, StoredSecret]:
 
 def check(settings: Settings) -> None:
     """See that a worker could start: once, in the parent, so that what is wrong is said once."""
-    if settings.background:
-        regions_of(settings)
     _, store, wrapper = open_bound(settings)
     try:
+        if settings.background:
+            regions_of(settings)
         see_that_it_opens(store, wrapper)
     finally:
         store.close()
@@ -218,9 +218,8 @@ def assemble_work(settings: Settings, *, rotation_lease_seconds: float = ROTATIO
     from tokensvc.adapters.prometheus import PrometheusMetrics
 
     clock, metrics, worker_id = SystemClock(), PrometheusMetrics(), new_worker_id()
-    regions = regions_of(settings)
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
-    vault = vault_of(settings, store, wrapper)
+    vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
     duties = duties_of(store, Member(worker_id, 0.0, frozenset), performer, clock, metrics)
     listening = Loop(

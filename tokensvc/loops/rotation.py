@@ -26,8 +26,11 @@ from tokensvc.ports.workers import RegionNews
 from tokensvc.rotate.performer import Outlook, advance
 from tokensvc.rotate.world import World
 
-EVERY_SECONDS = 1.0
+EVERY_SECONDS = 0.5
 """How exactly the end of a wait is met."""
+
+LOOKS_APART_SECONDS = 1.0
+"""The least between two looks at IVS: our own steps change the keys too, and are heard of like anybody's."""
 
 LOOK_EVERY_SECONDS = 60.0
 """How often IVS is looked at when nothing is known to be due."""
@@ -59,7 +62,7 @@ class Rotation:
         self._clock = clock
         self._metrics = metrics
         self._beat_seconds = lease_seconds / BEATS_A_LEASE
-        self._lead_again_at = self._look_again_at = -math.inf
+        self._lead_again_at = self._look_again_at = self._looked_at = -math.inf
         self._was_asked = False
         self._failures = 0
         self._leads = False
@@ -84,7 +87,7 @@ class Rotation:
     def once(self) -> None:
         """Lead if nobody else does, and take every step that is due. Raises TokensvcError."""
         now = self._clock.monotonic()
-        if self._was_asked:
+        if self._was_asked and now >= self._looked_at + LOOKS_APART_SECONDS:
             self._was_asked, self._look_again_at = False, -math.inf
         if now < self._lead_again_at and not (self._leads and now >= self._look_again_at):
             return
@@ -125,7 +128,8 @@ class Rotation:
         pause = min(RETRY_SECONDS * 2.0 ** (self._failures - 1), LOOK_EVERY_SECONDS) if self._failures else math.inf
         waits = [o.wait.until.timestamp() - now for o in outlooks if o.wait is not None and o.wait.until is not None]
         soonest = min((seconds for seconds in waits if seconds > 0), default=math.inf)
-        self._look_again_at = self._clock.monotonic() + min(pause, soonest, LOOK_EVERY_SECONDS)
+        self._looked_at = self._clock.monotonic()
+        self._look_again_at = self._looked_at + min(pause, soonest, LOOK_EVERY_SECONDS)
         self._general = tuple(_refused(lambda: check_policy(policy, ceiling)))
         self._regional = dict.fromkeys(self._regional, ()) | {o.region: self._told(o) for o in outlooks}
         self._news |= {o.region: _news_of(o, policy, now) for o in outlooks if o.seen is not None}
