@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from tokensvc import vaulting, wiring
+from tokensvc import performing, vaulting, wiring
 from tokensvc.adapters.sql import migrate
 from tokensvc.core import keypair
 from tokensvc.core.arn import Arn, Place
@@ -137,7 +137,7 @@ def _furnish(environ: dict[str, str]) -> str:
     migrate.upgrade(settings.database_url.get_secret_value())
     store = wiring.store_of(settings)
     now = datetime.now(UTC)
-    private_key, key_id = keypair.generate(), wiring.new_key_id()
+    private_key, key_id = keypair.generate(), performing.new_key_id()
     public_key = private_key.public_key()
     store.keys.add(key_id, keypair.fingerprint(public_key), keypair.public_der(public_key), now)
     vaulting.vault_of(settings, store, vaulting.wrapper_of(settings, store)).put(key_id, private_key)

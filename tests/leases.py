@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.clocks import ManualClock
+from tokensvc.ports.leases import Held
 
 
 class ManualLeases:
@@ -22,3 +23,8 @@ class ManualLeases:
     def release(self, name: str, holder: str) -> None:
         if self._held.get(name, ("", 0))[0] == holder:
             del self._held[name]
+
+    def held(self, name: str) -> Held | None:
+        holder, until = self._held.get(name, ("", 0.0))
+        left = until - self._clock.now()
+        return Held(holder, left) if left > 0 else None

@@ -4,7 +4,7 @@ The map. A room may import from the rooms to its left, never from those to its r
 import each other (tests/test_architecture.py holds this).
 
     errors <- core <- ports <- admit, issue, wrap, rotate, rewrap, revoke, ivs <- edge, loops <- web | adapters
-           <- vaulting, wiring <- app, cli
+           <- vaulting, performing, duties, wiring <- app, cli
 
     errors/       the tree of failures
     core/         the law: ARNs, claims, ES384, key pairs, the ring, policy, the rules of playback. Pure
@@ -22,6 +22,8 @@ import each other (tests/test_architecture.py holds this).
     adapters/     one technology per file: boto3, KMS, key files, signers, SQL
     settings.py   what the environment may say
     vaulting.py   settings -> wrapping keys and vault
+    performing.py the performer of the lifecycle, put together
+    duties.py     what goes on by itself, put together
     wiring.py     assemble(settings) -> Parts
     app.py        Parts -> the ASGI application
     cli/          the `tokensvc` command

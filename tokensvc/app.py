@@ -1,6 +1,7 @@
 """Parts -> the ASGI application, top to bottom.
 
-`build` is the whole service as `serve` runs it. `demo` gives it the local IVS to stand beside it.
+`build` is the whole service as `serve` runs it. `demo` gives it the local IVS to stand beside it. `build_work` is the
+background alone.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tokensvc.loops.runner import Loop
-from tokensvc.web import admin_routes, routes
+from tokensvc.loops.runner import Loop, stop_all
+from tokensvc.web import admin_routes, routes, work_routes
 from tokensvc.web.accesslog import AccessLog
+from tokensvc.web.authorized import Authorized
 from tokensvc.web.collector import calm_the_collector
 from tokensvc.web.failures import plain_refusal
 from tokensvc.web.front import Front
 from tokensvc.web.health import Readiness
+from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
-from tokensvc.wiring import Parts
+from tokensvc.wiring import Parts, WorkParts
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     settings = parts.settings
     lease = settings.snapshot_lease_seconds
     tokens = TokenRoutes(parts.snapshot, parts.directory, parts.clock, parts.metrics, uuid.uuid4, lease_seconds=lease)
-    readiness = Readiness(parts.snapshot, parts.clock, lease_seconds=lease)
+    readiness = Readiness(parts.snapshot, parts.clock, parts.duties.heartbeats.trouble, lease_seconds=lease)
+    authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
+    admin = admin_routes(parts.metrics, Status(authorized, parts.facts))
     access_log = (
         AccessLog(_write_line, parts.clock, as_json=settings.log_format == "json") if settings.access_log else None
     )
@@ -52,11 +57,19 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
         exception_handlers={HTTPException: _no_such_route},
         lifespan=lambda _app: _life(parts.loops, access_log),
     )
-    public = routes(tokens, readiness, parts.snapshot, None if admin_port else parts.metrics)
+    public = routes(tokens, readiness, parts.snapshot, {} if admin_port else admin)
     front: ASGIApp = Front(public, behind, parts.clock, access_log)
     if admin_port is not None:
-        front = _ByPort(front, admin_port, Front(admin_routes(parts.metrics), behind, parts.clock, access_log))
+        front = _ByPort(front, admin_port, Front(admin, behind, parts.clock, access_log))
     return Application(front, readiness)
+
+
+def build_work(parts: WorkParts) -> ASGIApp:
+    """Background duties alone, and the little that is asked of them."""
+    behind = Starlette(
+        exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _life(parts.loops, None)
+    )
+    return Front(work_routes(parts.metrics), behind, parts.clock, None)
 
 
 class _ByPort:
@@ -82,8 +95,7 @@ async def _life(loops: Sequence[Loop], access_log: AccessLog | None) -> AsyncIte
     await anyio.to_thread.run_sync(loops[0].first_run.wait, 10)
     calm_the_collector()
     yield
-    for loop in loops:
-        await anyio.to_thread.run_sync(loop.stop)
+    await anyio.to_thread.run_sync(stop_all, loops)
     if access_log is not None:
         await anyio.to_thread.run_sync(access_log.stop)
 

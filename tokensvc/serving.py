@@ -1,4 +1,4 @@
-"""Running the service: one worker, or several under a watch.
+"""Running the service: one worker, or several under a watch; or its background duties alone.
 
 Rules of the file
 - The parent binds the listeners and checks everything once, so that a wrong setting fails in one place with one text;
@@ -57,10 +57,31 @@ def serve(settings: Settings) -> int:
 
 def bind(settings: Settings) -> list[socket.socket]:
     """The listeners: the public one and, when set, the admin one on loopback. Raises SettingsError."""
-    sockets = [listen("TOKENSVC_PORT", settings.host, settings.port)]
-    if settings.admin_port is not None:
-        sockets.append(listen("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port))
-    return sockets
+    return [listen("TOKENSVC_PORT", settings.host, settings.port), *_bind_admin(settings)]
+
+
+def _bind_admin(settings: Settings) -> list[socket.socket]:
+    if settings.admin_port is None:
+        return []
+    return [listen("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port)]
+
+
+def work(settings: Settings, *, rotation_lease_seconds: float | None = None) -> int:
+    """Do the background duties until told to stop, with a listener only where an admin port is set. The exit code."""
+    from tokensvc.app import build_work
+    from tokensvc.performing import ROTATION_LEASE_SECONDS
+    from tokensvc.web.server import make_server
+    from tokensvc.wiring import assemble_work
+
+    parts = assemble_work(settings, rotation_lease_seconds=rotation_lease_seconds or ROTATION_LEASE_SECONDS)
+    try:
+        sockets = _bind_admin(settings)
+        server = make_server(build_work(parts), lambda: None, delay_seconds=0)
+        _log.info("working", admin_port=sockets[0].getsockname()[1] if sockets else None)
+        server.run(sockets)
+    finally:
+        parts.store.close()
+    return 0
 
 
 def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:

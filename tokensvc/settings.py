@@ -56,9 +56,14 @@ class Settings(BaseModel):
         None,
         ge=0,
         le=65535,
-        description="When set, `/metrics` is served there, on loopback, and no longer on the main port",
+        description="When set, `/metrics` and `/v1/status` are served there, on loopback, and no longer on the main "
+        "port",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that serve; one a core is a good number")
+    background: bool = Field(
+        True,
+        description="Whether `tokensvc serve` also rotates keys by itself; `false` where `tokensvc work` runs for that",
+    )
     regions: _Words = Field(
         (), description="AWS regions to hold keys in, comma-separated; without it, boto3's own region"
     )

@@ -7,10 +7,7 @@ Rules of the file
 
 from __future__ import annotations
 
-import os
 import secrets
-import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,30 +16,27 @@ from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unob
 from tokensvc.adapters.clock import StoreClock, SystemClock
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
-from tokensvc.core import keypair
 from tokensvc.core.rotation import Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
+from tokensvc.duties import Duties, Member, duties_of
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.loops.refresh import Refresh
 from tokensvc.loops.runner import Loop
+from tokensvc.performing import ROTATION_LEASE, ROTATION_LEASE_SECONDS, new_worker_id, performer_of, reach_of, world_of
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
-from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
-from tokensvc.ports.vault import Vault
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, require
 from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
+from tokensvc.web.status import Facts
 from tokensvc.wrap import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
-ROTATION_LEASE = "rotation"
-ROTATION_LEASE_SECONDS = 20.0
-"""Longer than any single step takes: a call to IVS ends after 7 seconds, one to the store after its timeout."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +49,30 @@ class Parts:
     store: Store
     refresh: Refresh
     directory: Directory
+    duties: Duties
     loops: tuple[Loop, ...]
     signer: str
 
     def snapshot(self) -> Snapshot:
         """What this worker knows at the moment."""
         return self.refresh.current
+
+    def facts(self) -> Facts:
+        """What the store says of the deployment. Raises StoreError."""
+        store = self.store
+        versions = store.versions.read()  # first: whoever is found to know less than this has not heard
+        leader = store.leases.held(ROTATION_LEASE)
+        return Facts(versions, store.deployment.read(), store.keys.list(), store.workers.list(), leader)
+
+
+@dataclass(frozen=True)
+class WorkParts:
+    """Everything that `work` runs with."""
+
+    clock: Clock
+    metrics: Metrics
+    store: Store
+    loops: tuple[Loop, ...]
 
 
 def store_of(settings: Settings) -> Store:
@@ -83,12 +95,6 @@ def regions_of(settings: Settings) -> tuple[str, ...]:
     if not regions:
         raise SettingsError([FieldError("TOKENSVC_REGIONS", "must name a region, or boto3's AWS_REGION must")])
     return regions
-
-
-def reach_of(settings: Settings, store: Store) -> float:
-    """R: from our own lease, or a longer one that any worker of the last day goes by."""
-    leases = [worker.heartbeat.lease_seconds for worker in store.workers.list()]
-    return reach_seconds(max([settings.snapshot_lease_seconds, *leases]), settings.store_timeout_seconds)
 
 
 def keep_policy(settings: Settings, store: Store) -> Deployment:
@@ -130,44 +136,6 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> World:
     return world_of(settings, store, vault_of(settings, store, wrapper), control_plane, clock, new_worker_id(), report)
 
 
-def world_of(
-    settings: Settings,
-    store: Store,
-    vault: Vault,
-    control_plane: ControlPlane,
-    clock: Clock,
-    performer: str,
-    report: Callable[[str], None],
-) -> World:
-    """What the lifecycle of keys is performed with, by whoever `performer` names."""
-    return World(
-        store.keys,
-        store.deployment,
-        store.journal,
-        store.rotations,
-        vault,
-        control_plane,
-        clock,
-        time.sleep,
-        new_key_id,
-        keypair.generate,
-        lambda: reach_of(settings, store),
-        lambda: store.leases.acquire(ROTATION_LEASE, performer, ROTATION_LEASE_SECONDS),
-        lambda: store.leases.release(ROTATION_LEASE, performer),
-        report,
-    )
-
-
-def new_worker_id() -> str:
-    """Names this process among all that work on one store."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-def new_key_id() -> str:
-    """Our own id of a key pair: 12 random hex digits after a letter, fit for a file name and a tag."""
-    return "k" + secrets.token_hex(6)
-
-
 def new_api_key() -> tuple[str, StoredSecret]:
     """A fresh API key, a public id that finds it and 256 random bits, and what the store keeps of it."""
     key = f"{KEY_PREFIX}{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
@@ -178,6 +146,8 @@ def check(settings: Settings) -> None:
     """See that a worker could start: once, in the parent, so that what is wrong is said once."""
     _, store, wrapper = open_bound(settings)
     try:
+        if settings.background:
+            regions_of(settings)
         see_that_it_opens(store, wrapper)
     finally:
         store.close()
@@ -191,13 +161,14 @@ def assemble(settings: Settings) -> Parts:
     clock, metrics = SystemClock(), PrometheusMetrics()
     signer, make_signer = choose_signer(settings.signer)
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
+    vault, worker_id = vault_of(settings, store, wrapper), new_worker_id()
     refresh = Refresh(
         store.versions,
         store.deployment,
         store.keys,
         store.callers,
         store.channels,
-        vault_of(settings, store, wrapper),
+        vault,
         wrapper,
         make_signer,
         clock,
@@ -211,9 +182,14 @@ def assemble(settings: Settings) -> Parts:
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,
     )
+    member = Member(worker_id, settings.snapshot_lease_seconds, lambda: refresh.current.ring.unopened)
+    performer = None
+    if settings.background:
+        performer = performer_of(settings, store, vault, control_plane, worker_id, regions_of(settings))
+    duties = duties_of(store, member, performer, clock, metrics)
     refreshing = Loop(
         "refresh",
-        lambda: _refresh_and_tell(refresh, metrics, clock),
+        lambda: _refresh_and_tell(refresh, duties, metrics, clock),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
         on_failure=metrics.background_failure,
@@ -233,14 +209,36 @@ def assemble(settings: Settings) -> Parts:
         backoff_max_seconds=METRICS_EVERY_SECONDS,
         on_failure=metrics.background_failure,
     )
-    return Parts(settings, clock, metrics, store, refresh, directory, (refreshing, finding, counting), signer)
+    loops = (refreshing, finding, counting, *duties.loops)
+    return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer)
 
 
-def _refresh_and_tell(refresh: Refresh, metrics: Metrics, clock: Clock) -> None:
+def assemble_work(settings: Settings, *, rotation_lease_seconds: float = ROTATION_LEASE_SECONDS) -> WorkParts:
+    """Everything that background duties need without HTTP. Raises as `assemble` does."""
+    from tokensvc.adapters.prometheus import PrometheusMetrics
+
+    clock, metrics, worker_id = SystemClock(), PrometheusMetrics(), new_worker_id()
+    control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
+    vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
+    performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
+    duties = duties_of(store, Member(worker_id, 0.0, frozenset), performer, clock, metrics)
+    listening = Loop(
+        "versions",
+        lambda: duties.hearing.hear(store.versions.read()),
+        every_seconds=REFRESH_EVERY_SECONDS,
+        backoff_max_seconds=REFRESH_EVERY_SECONDS,
+        on_failure=metrics.background_failure,
+    )
+    return WorkParts(clock, metrics, store, (listening, *duties.loops))
+
+
+def _refresh_and_tell(refresh: Refresh, duties: Duties, metrics: Metrics, clock: Clock) -> None:
+    duties.heartbeats.introduce()
     try:
         refresh.once()
     finally:
         metrics.snapshot_age(clock.monotonic() - refresh.current.began_at)
+    duties.hearing.hear(refresh.heard)
     for place, slot in refresh.current.ring.slots.items():
         age = clock.now() - slot.active.activated_at.timestamp() if slot.active and slot.active.activated_at else None
         metrics.keys(place.region, age, len(slot.accepted))

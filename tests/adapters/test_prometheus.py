@@ -21,6 +21,10 @@ NAMES = {
     "tokensvc_snapshot_age_seconds",
     "tokensvc_active_key_age_seconds",
     "tokensvc_key_slots_used",
+    "tokensvc_rotation_leads",
+    "tokensvc_rotation_trouble",
+    "tokensvc_workers",
+    "tokensvc_workers_behind",
 }
 
 
@@ -40,6 +44,8 @@ def fill(metrics: PrometheusMetrics) -> None:
     metrics.snapshot_age(0.5)
     metrics.keys("us-east-1", 60.0, 2)
     metrics.keys("eu-west-1", None, 0)
+    metrics.rotation(True, {"us-east-1": 2, "eu-west-1": 0})
+    metrics.workers(3, 1)
 
 
 def test_every_figure_is_rendered_under_its_promised_name() -> None:
@@ -57,6 +63,10 @@ def test_every_figure_is_rendered_under_its_promised_name() -> None:
     assert found['tokensvc_active_key_age_seconds{region="us-east-1"}'] == 60
     assert found['tokensvc_key_slots_used{region="us-east-1"}'] == 2
     assert 'tokensvc_active_key_age_seconds{region="eu-west-1"}' not in found
+    assert found["tokensvc_rotation_leads"] == 1
+    assert found['tokensvc_rotation_trouble{region="us-east-1"}'] == 2
+    assert found['tokensvc_rotation_trouble{region="eu-west-1"}'] == 0
+    assert (found["tokensvc_workers"], found["tokensvc_workers_behind"]) == (3, 1)
     bare = {re.sub(r"(_bucket|_count|_sum)?(\{.*)?$", "", name) for name in found if "_created" not in name}
     assert bare == NAMES
 

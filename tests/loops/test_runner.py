@@ -95,7 +95,7 @@ def test_only_words_of_our_own_are_logged(duty: Duty, failures: list[str]) -> No
     for problem in (StoreUnavailable("the store cannot be reached"), ValueError("tsk_secret")):
         duty.does = fail(problem)
         with capture_logs() as lines:
-            loop_of(duty, failures)._attempt()
+            loop_of(duty, failures)._attempt(duty)
         said[type(problem)] = lines[0]
     assert said[StoreUnavailable]["code"] == "store_unavailable"
     assert said[StoreUnavailable]["problem"] == "the store cannot be reached"
@@ -146,19 +146,19 @@ def test_failures_double_the_pause_up_to_the_cap_and_success_ends_that(duty: Dut
     seen = []
     for _ in range(60):
         seen.append(loop._pause())
-        loop._attempt()
+        loop._attempt(duty)
     for failed, pause in enumerate(seen):
         middle = min(2.0**failed, 30)
         assert 0.9 * middle <= pause <= 1.1 * middle
     duty.does = lambda: None
-    loop._attempt()
+    loop._attempt(duty)
     assert loop._pause() <= 1.1
 
 
 def test_a_cap_below_the_pace_does_not_quicken_it(duty: Duty, failures: list[str]) -> None:
     loop = loop_of(duty, failures, every=10, most=1)
     duty.does = fail(ValueError())
-    loop._attempt()
+    loop._attempt(duty)
     assert 9 <= loop._pause() <= 11
 
 

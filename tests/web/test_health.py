@@ -27,7 +27,8 @@ class Worker:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.clock = ManualClock()
-        self.readiness = Readiness(lambda: self.snapshot, self.clock, lease_seconds=900)
+        self.trouble: list[str] = []
+        self.readiness = Readiness(lambda: self.snapshot, self.clock, lambda: self.trouble, lease_seconds=900)
 
     def ask(self) -> Answer:
         return answer_of(self.readiness.readyz, scope_of("GET", "/readyz"), b"")
@@ -100,6 +101,24 @@ def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(wo
     worker.clock.advance(11)
     assert worker.code() == "no_signing_key"
     assert "k2 cannot be opened" in worker.ask().body.decode()
+
+
+def test_what_the_background_duties_say_is_a_warning(worker: Worker) -> None:
+    worker.trouble = ["us-east-1: IVS did not answer"]
+    answer = worker.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body)["warnings"] == worker.trouble
+
+
+def test_a_store_that_is_away_is_a_warning_within_the_lease(worker: Worker) -> None:
+    worker.clock.advance(5)
+    assert json.loads(worker.ask().body)["warnings"] == []
+    worker.clock.advance(95)
+    answer = worker.ask()
+    assert answer.status == 200
+    [told] = json.loads(answer.body)["warnings"]
+    assert "has not answered for 100 seconds" in told
+    assert "signs for 800 more" in told
 
 
 def test_trouble_in_every_place_is_unready(worker: Worker) -> None:

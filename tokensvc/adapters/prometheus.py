@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter as CountOf
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -68,6 +68,32 @@ class PrometheusMetrics:
             multiprocess_mode="livemax",
         )
 
+        self._rotation_leads = Gauge(
+            "tokensvc_rotation_leads",
+            "1 where the process that performs rotations is on this machine",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._rotation_trouble = Gauge(
+            "tokensvc_rotation_trouble",
+            "Things that keep keys from being rotated, as the process that performs says",
+            ["region"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._workers = Gauge(
+            "tokensvc_workers",
+            "Workers of the deployment that were heard lately",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._workers_behind = Gauge(
+            "tokensvc_workers_behind",
+            "Those of them that have not heard of the newest keys",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
     def settle(self) -> None:
         for outcome, times in CountOf(_drained(self._noted_outcomes)).items():
             self._tokens.labels(outcome).inc(times)
@@ -87,6 +113,15 @@ class PrometheusMetrics:
         if active_age_seconds is not None:
             self._key_age.labels(region).set(active_age_seconds)
         self._key_slots.labels(region).set(slots_used)
+
+    def rotation(self, leads: bool, trouble: Mapping[str, int]) -> None:
+        self._rotation_leads.set(leads)
+        for region, count in trouble.items():
+            self._rotation_trouble.labels(region).set(count)
+
+    def workers(self, present: int, behind: int) -> None:
+        self._workers.set(present)
+        self._workers_behind.set(behind)
 
     def render(self) -> bytes:
         self.settle()

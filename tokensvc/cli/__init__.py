@@ -21,6 +21,7 @@ from tokensvc.cli.demo import demo
 from tokensvc.cli.doctor import doctor
 from tokensvc.cli.serve import serve
 from tokensvc.cli.settings import settings
+from tokensvc.cli.work import work
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("serve")(serve)
+app.command("work")(work)
 app.add_typer(ivs.app, name="ivs")
 app.add_typer(db.app, name="db")
 app.command("doctor")(doctor)

@@ -18,7 +18,7 @@ from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.policy import ALL_CHANNELS, CallerPolicy
 from tokensvc.errors import CallerNotFound, PrivateKeyMissing, ResourceMissing
-from tokensvc.rotate.wishes import settle
+from tokensvc.rotate.wishes import rotate
 from tokensvc.rotate.world import World
 from tokensvc.settings import read_settings
 
@@ -39,8 +39,10 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
     settings = read_settings(environ)
     channel = _channel(region)
     world = wiring.key_world(settings, report)
-    if not _has_key(world, parse_arn(channel["arn"], "channel").place):
-        settle(world, [region], lambda _region: _has_key(world, parse_arn(channel["arn"], "channel").place))
+    place = parse_arn(channel["arn"], "channel").place
+    if not _has_key(world, place):
+        _forget_what_is_gone(world, place)
+        rotate(world, [region], "the demo")
     store = wiring.store_of(settings)
     try:
         api_key, secret = wiring.new_api_key()
@@ -68,6 +70,18 @@ def _has_key(world: World, place: Place) -> bool:
         world.report(f"key {key_id} is of no use any more: {gone.message}")
         return False
     return True
+
+
+def _forget_what_is_gone(world: World, place: Place) -> None:
+    """Note which of the keys that do not sign the local IVS lost with its database. Nobody else would: that IVS shows
+    nothing at all may elsewhere mean that it is another account's."""
+    for there in (t for r in world.keys.list() for t in r.places if t.place == place):
+        if there.is_held and there.state is not KeyState.ACTIVE:
+            try:
+                world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": there.arn})
+            except ResourceMissing:
+                world.keys.begin_delete(there.key_id, place, world.now())
+                world.keys.retire(there.key_id, place, world.now())
 
 
 def _channel(region: str) -> Mapping[str, str]:

@@ -27,6 +27,7 @@ from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_BYTES, SUBJECT_KEY_PURPOSE
 from tokensvc.errors import InvalidKey, VaultError
+from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.ports.channels import ChannelStore
 from tokensvc.ports.clock import Clock
@@ -41,7 +42,6 @@ EVERY_SECONDS = 0.8
 """A change is seen by every worker within two seconds; this leaves room for a slow answer."""
 
 _CHANNELS_AT_ONCE = 1000
-_NOTHING_READ = StoreVersions(now=0, deployment=-1, keys=-1, callers=-1, channels=-1)
 _log = structlog.get_logger(__name__)
 
 
@@ -61,7 +61,8 @@ class Refresh:
     reach_seconds: float
     """R: the longest that any worker can act on old news."""
     current: Snapshot = field(default_factory=Snapshot)
-    _seen: StoreVersions = _NOTHING_READ
+    heard: StoreVersions = NOTHING_HEARD
+    """The versions that `current` is made of."""
     _channels_seen: int = 0
     _prepared: dict[str, Callable[[bytes], bytes]] = field(default_factory=dict)
     _subject_keys: dict[int, bytes] = field(default_factory=dict)
@@ -74,20 +75,20 @@ class Refresh:
         versions = self.versions.read()
         after = self.clock.now()
         snapshot = self.current
-        if versions.deployment != self._seen.deployment:
+        if versions.deployment != self.heard.deployment:
             snapshot = snapshot._replace(
                 max_ttl_seconds=self.deployment.read().max_ttl_seconds, subject_key=self._subject_key()
             )
-        if versions.keys != self._seen.keys or any(slot.trouble for slot in snapshot.ring.slots.values()):
+        if versions.keys != self.heard.keys or any(slot.trouble for slot in snapshot.ring.slots.values()):
             snapshot = snapshot._replace(ring=self._ring(self.keys.list()))
-        if versions.callers != self._seen.callers:
+        if versions.callers != self.heard.callers:
             snapshot = snapshot._replace(secrets=_secrets(self.callers.list()))
         channels_seen = self._channels_seen
         if versions.channels != channels_seen:
             channels, channels_seen = self._channels(snapshot)
             snapshot = snapshot._replace(channels=channels)
         self.current = snapshot._replace(began_at=began_at, clock_error_seconds=_outside(versions.now, before, after))
-        self._seen, self._channels_seen = versions, channels_seen
+        self.heard, self._channels_seen = versions, channels_seen
 
     def _subject_key(self) -> bytes:
         """The newest subject key; the first worker of a new store makes it, by compare-and-set."""

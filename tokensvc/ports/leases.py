@@ -5,7 +5,14 @@ Every method may raise StoreUnavailable, and then nothing was acknowledged, or S
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Held(NamedTuple):
+    """A lease that runs."""
+
+    holder: str
+    seconds_left: float
 
 
 class Leases(Protocol):
@@ -17,4 +24,8 @@ class Leases(Protocol):
 
     def release(self, name: str, holder: str) -> None:
         """Give the lease up; nothing happens when `holder` does not have it."""
+        ...
+
+    def held(self, name: str) -> Held | None:
+        """Who holds the lease now, if anyone."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -34,6 +35,14 @@ class Metrics(Protocol):
 
     def keys(self, region: str, active_age_seconds: float | None, slots_used: int) -> None:
         """The age of the active key of a region, if any, and how many of our key pairs IVS holds there."""
+        ...
+
+    def rotation(self, leads: bool, trouble: Mapping[str, int], /) -> None:
+        """Whether this process performs rotations, and how many things are wrong in each region."""
+        ...
+
+    def workers(self, present: int, behind: int, /) -> None:
+        """How many work, and how many of them have not heard of the newest keys."""
         ...
 
     def render(self) -> bytes:

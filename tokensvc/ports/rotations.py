@@ -24,7 +24,7 @@ class Rotations(Protocol):
     """All wishes."""
 
     def request(self, rotation_id: str, replaces: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
-        """Keep a wish."""
+        """Keep a wish. It raises the `keys` version in its transaction, so that whoever performs hears of it."""
         ...
 
     def get(self, rotation_id: str) -> Rotation:

@@ -9,6 +9,22 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 
+class RegionNews(NamedTuple):
+    """How whoever performs the lifecycle of keys left a region when it last looked at it."""
+
+    region: str
+    slots_used: int
+    """Key pairs that IVS holds there, whosever they are."""
+    foreign: int
+    """Those of them that are not ours."""
+    next: str
+    """The next step, or what is waited for; "" when nothing is known to come."""
+    next_at: float | None
+    """When that is, in Unix seconds on the store's clock; None: nobody can say."""
+    looked_at: float
+    """When it looked, on the same clock."""
+
+
 class Heartbeat(NamedTuple):
     """What a worker says of itself."""
 
@@ -24,6 +40,8 @@ class Heartbeat(NamedTuple):
     """Keys whose private half it could not open."""
     trouble: tuple[str, ...] = ()
     """What its background duties have to say, in words."""
+    regions: tuple[RegionNews, ...] = ()
+    """What it last saw of each region, when it performs the lifecycle of keys."""
 
 
 class Worker(NamedTuple):

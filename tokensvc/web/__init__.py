@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.types import Receive, Scope
 
@@ -17,30 +17,38 @@ from tokensvc.web.front import Routes
 from tokensvc.web.health import Readiness, livez
 from tokensvc.web.jwks import Jwks
 from tokensvc.web.openapi import OpenApi
+from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
 
 
 def routes(
-    tokens: TokenRoutes, readiness: Readiness, snapshot: Callable[[], Snapshot], metrics: Metrics | None
+    tokens: TokenRoutes, readiness: Readiness, snapshot: Callable[[], Snapshot], admin: Mapping[str, Route]
 ) -> Routes:
-    """The public listener's routes; `metrics` is None when they have a listener of their own."""
+    """The public listener's routes; `admin` is empty when those have a listener of their own."""
     table = {
         "/v1/tokens": Route("POST", tokens.single, tokens.single_at_once),
         "/v1/tokens/batch": Route("POST", tokens.batch),
         "/livez": Route("GET", livez),
         "/readyz": Route("GET", readiness.readyz),
         "/.well-known/jwks.json": Route("GET", Jwks(snapshot).jwks),
+        **admin,
     }
-    if metrics is not None:
-        table |= admin_routes(metrics)
     table["/openapi.json"] = Route("GET", OpenApi(frozenset({*table, "/openapi.json"})).openapi)
     return table
 
 
-def admin_routes(metrics: Metrics) -> dict[str, Route]:
-    """The admin listener's routes."""
+def admin_routes(metrics: Metrics, status: Status) -> dict[str, Route]:
+    """What an operator's tools ask for."""
+    return {"/metrics": _metrics(metrics), "/v1/status": Route("GET", status.status)}
 
+
+def work_routes(metrics: Metrics) -> Routes:
+    """All that `work` answers."""
+    return {"/livez": Route("GET", livez), "/metrics": _metrics(metrics)}
+
+
+def _metrics(metrics: Metrics) -> Route:
     async def render(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
         return Answer(200, metrics.render(), ((b"content-type", b"text/plain; version=1.0.0; charset=utf-8"),), "ok")
 
-    return {"/metrics": Route("GET", render)}
+    return Route("GET", render)

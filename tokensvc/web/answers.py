@@ -83,6 +83,73 @@ class Ready(_Model):
     warnings: list[str]
 
 
+class Leader(_Model):
+    """Who performs rotations."""
+
+    worker_id: str
+    lease_seconds_left: float
+
+
+class WorkerStatus(_Model):
+    """A process that works on the store, as its last heartbeat said."""
+
+    worker_id: str
+    host: str
+    pid: int
+    started_at: Instant
+    heard_at: Instant
+    silent: bool = Field(description="It has not been heard for six heartbeats: killed, or cut off from the store")
+    leads: bool
+    lease_seconds: float = Field(description="How long it signs without the store; 0: it never signs")
+    keys_version: int
+    has_heard: bool = Field(description="Whether it knows the keys as they are now")
+    unopened_keys: list[str] = Field(description="Keys that should sign and that it cannot open")
+    trouble: list[str]
+
+
+class KeyThere(_Model):
+    """One of our keys in a region."""
+
+    id: str
+    state: str
+    arn: str
+
+
+class Slots(_Model):
+    """What fills a region."""
+
+    ours: int
+    foreign: int | None = Field(description="Key pairs that others hold there; null: nobody has looked lately")
+    most: int
+
+
+class RegionStatus(_Model):
+    """The keys of one region."""
+
+    region: str
+    active_key: str | None
+    active_seconds: int | None = Field(description="How long it has been signing")
+    keys: list[KeyThere]
+    slots: Slots
+    next: str | None = Field(description="What comes next there, or what it waits for")
+    next_at: Instant | None
+    looked_at: Instant | None = Field(description="When whoever performs last looked at IVS there")
+
+
+class StatusAnswer(_Model):
+    """How the deployment does."""
+
+    deployment_id: str
+    control_plane: str | None
+    account: str | None
+    keys_version: int
+    trouble: list[str] = Field(description="What the background duties have to say, in words")
+    leader: Leader | None
+    workers: list[WorkerStatus]
+    not_heard: list[str] = Field(description="Workers that do not know the keys as they are now")
+    regions: list[RegionStatus]
+
+
 class JwkSet(_Model):
     """A JWK set (RFC 7517)."""
 

@@ -9,7 +9,7 @@ Rules of the file
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -28,6 +28,9 @@ from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, PROBLEM_JSON, Answer, problem_of
 
 _KEPT_SECONDS = 1.0
+_STORE_AWAY_SECONDS = 5.0
+"""A snapshot is refreshed about once a second; one so old means that the store does not answer."""
+
 _PROBE_CHANNEL = "readiness-probe"
 
 
@@ -39,8 +42,17 @@ async def livez(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer
 class Readiness:
     """`GET /readyz`."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], clock: Clock, *, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        clock: Clock,
+        trouble: Callable[[], Sequence[str]],
+        *,
+        lease_seconds: float,
+    ) -> None:
         self._snapshot = snapshot
+        self._trouble = trouble
+        """What the background duties of all workers have to say."""
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._kept: tuple[float, Answer] | None = None
@@ -77,8 +89,15 @@ class Readiness:
                 warnings.append(f"{place.region}: {told}")
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
+        warnings += [*self._store_away(snapshot), *self._trouble()]
         body: dict[str, Any] = {"status": "ready", "warnings": warnings}
         return Answer(200, orjson.dumps(body), (JSON,), "ok")
+
+    def _store_away(self, snapshot: Snapshot) -> list[str]:
+        away = self._clock.monotonic() - snapshot.began_at
+        left = self._lease_seconds - away
+        words = f"the store has not answered for {away:.0f} seconds; this worker signs for {left:.0f} more"
+        return [words] if away > _STORE_AWAY_SECONDS else []
 
 
 def _probe(place: Place, slot: Slot, now: int) -> str | None:

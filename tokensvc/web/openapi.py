@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope
 
 from tokensvc import __version__
 from tokensvc.core.ask import Ask
-from tokensvc.web.answers import Alive, BatchAnswer, BatchAsk, JwkSet, Problem, Ready, TokenAnswer
+from tokensvc.web.answers import Alive, BatchAnswer, BatchAsk, JwkSet, Problem, Ready, StatusAnswer, TokenAnswer
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, Answer
 
@@ -43,6 +43,7 @@ OPERATIONS: dict[str, _Operation] = {
         _REFUSED_WHOLE,
         "tokens:issue",
     ),
+    "/v1/status": _Operation("get", "How the deployment does", None, 200, StatusAnswer, (401, 403, 503), "keys:read"),
     "/livez": _Operation("get", "Does the process answer", None, 200, Alive, ()),
     "/readyz": _Operation("get", "Can this worker sign now", None, 200, Ready, (503,)),
     "/.well-known/jwks.json": _Operation("get", "The public halves that tokens verify with", None, 200, JwkSet, ()),

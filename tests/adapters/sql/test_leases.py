@@ -60,6 +60,18 @@ def test_the_holder_gives_it_up(store: Store) -> None:
     assert store.leases.acquire("rotation", "b", 60)
 
 
+def test_who_holds_it_is_seen_while_it_runs(store: Store) -> None:
+    assert store.leases.held("rotation") is None
+    store.leases.acquire("rotation", "a", 60)
+    held = store.leases.held("rotation")
+    assert held is not None
+    assert held.holder == "a"
+    assert 59 < held.seconds_left <= 60.01
+    assert store.leases.held("channels") is None
+    expire(store)
+    assert store.leases.held("rotation") is None
+
+
 def test_nobody_gives_up_what_another_holds(store: Store) -> None:
     store.leases.acquire("rotation", "a", 60)
     store.leases.release("rotation", "b")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from tokensvc.adapters.sql.dialect import StoreNow, insert
-from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.tables import leases
+from tokensvc.ports.leases import Held
 
 
 class SqlLeases:
@@ -33,3 +34,9 @@ class SqlLeases:
     def release(self, name: str, holder: str) -> None:
         with writing(self._engine) as connection:
             connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+
+    def held(self, name: str) -> Held | None:
+        left = (leases.c.expires_at - StoreNow()).label("left")
+        with reading(self._engine) as connection:
+            row = connection.execute(sa.select(leases.c.holder, left).where(leases.c.name == name)).first()
+        return Held(row.holder, row.left) if row is not None and row.left > 0 else None

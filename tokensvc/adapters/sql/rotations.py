@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.tables import key_rotations
 from tokensvc.errors import RotationNotFound
@@ -23,7 +24,9 @@ class SqlRotations:
     def request(self, rotation_id: str, replaces: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
         wish = Rotation(rotation_id, at, dict(replaces), by)
         with writing(self._engine) as connection:
+            changes.hold(connection, "keys")
             connection.execute(sa.insert(key_rotations).values(wish._asdict()))
+            changes.advance(connection, "keys")
         return wish
 
     def get(self, rotation_id: str) -> Rotation:

@@ -179,6 +179,7 @@ workers = sa.Table(
     sa.Column("deployment_version", sa.BigInteger, nullable=False),
     sa.Column("unopened", sa.JSON, nullable=False),
     sa.Column("trouble", sa.JSON, nullable=False),
+    sa.Column("regions", sa.JSON, nullable=False),
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("beat_at", sa.Double, nullable=False),
 )

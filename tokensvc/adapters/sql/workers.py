@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql.dialect import StoreNow, insert
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.tables import workers
-from tokensvc.ports.workers import Heartbeat, Worker
+from tokensvc.ports.workers import Heartbeat, RegionNews, Worker
 
 
 class SqlWorkers:
@@ -20,7 +20,9 @@ class SqlWorkers:
         self._engine = engine
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        said = heartbeat._asdict() | {"unopened": list(heartbeat.unopened), "trouble": list(heartbeat.trouble)}
+        regions = [news._asdict() for news in heartbeat.regions]
+        lists = {"unopened": list(heartbeat.unopened), "trouble": list(heartbeat.trouble), "regions": regions}
+        said = heartbeat._asdict() | lists
         with writing(self._engine) as connection:
             kept = insert(connection, workers).values(**said, started_at=StoreNow(), beat_at=StoreNow())
             connection.execute(
@@ -44,5 +46,6 @@ class SqlWorkers:
 
 def _worker(row: sa.Row[Any]) -> Worker:
     said = {field: getattr(row, field) for field in Heartbeat._fields}
-    heartbeat = Heartbeat(**said | {"unopened": tuple(row.unopened), "trouble": tuple(row.trouble)})
+    regions = tuple(RegionNews(**news) for news in row.regions)
+    heartbeat = Heartbeat(**said | {"unopened": tuple(row.unopened), "trouble": tuple(row.trouble), "regions": regions})
     return Worker(heartbeat, datetime.fromtimestamp(row.started_at, UTC), datetime.fromtimestamp(row.beat_at, UTC))

@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("deployment_version", sa.BigInteger, nullable=False),
         sa.Column("unopened", sa.JSON, nullable=False),
         sa.Column("trouble", sa.JSON, nullable=False),
+        sa.Column("regions", sa.JSON, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("beat_at", sa.Double, nullable=False),
     )

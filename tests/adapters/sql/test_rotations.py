@@ -1,0 +1,35 @@
+"""Contract of `Rotations`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.adapters.sql.samples import AT
+from tokensvc.adapters.sql.store import Store
+from tokensvc.errors import RotationNotFound
+
+
+def test_a_wish_is_kept_as_it_was_said(store: Store) -> None:
+    wish = store.rotations.request("r1", {"us-east-1": "k1", "us-west-2": None}, AT, "the command line")
+    assert store.rotations.get("r1") == wish
+    assert wish.replaces == {"us-east-1": "k1", "us-west-2": None}
+    assert (wish.requested_at, wish.requested_by) == (AT, "the command line")
+
+
+def test_an_unknown_wish_is_refused(store: Store) -> None:
+    with pytest.raises(RotationNotFound):
+        store.rotations.get("r1")
+
+
+def test_the_newest_come_first(store: Store) -> None:
+    for number in range(4):
+        store.rotations.request(f"r{number}", {}, AT + timedelta(seconds=number), "a test")
+    assert [wish.id for wish in store.rotations.newest(3)] == ["r3", "r2", "r1"]
+
+
+def test_every_worker_hears_of_a_wish_by_the_version_of_the_keys(store: Store) -> None:
+    before = store.versions.read().keys
+    store.rotations.request("r1", {"us-east-1": None}, AT, "a test")
+    assert store.versions.read().keys == before + 1

@@ -1,0 +1,73 @@
+"""Routes beside the hot path: who gets in, and that a store that hangs holds up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.web.asking import scope_of
+from tokensvc.admit import key_digest
+from tokensvc.core.policy import Caller, CallerPolicy
+from tokensvc.core.snapshot import KnownSecret, Snapshot
+from tokensvc.errors import NotAuthenticated, ScopeMissing, SnapshotStale
+from tokensvc.web.authorized import STORE_CALLS_AT_ONCE, Authorized
+from tokensvc.web.exchange import Exchange
+
+KEY = "tsk_abc_secret"
+LEASE_SECONDS = 900
+SNAPSHOT = Snapshot(
+    secrets={
+        "abc": KnownSecret(key_digest(KEY), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),
+    },
+    began_at=1000.0,
+)
+
+
+@pytest.fixture
+def authorized(clock: ManualClock) -> Authorized:
+    return Authorized(lambda: SNAPSHOT, clock, lease_seconds=LEASE_SECONDS)
+
+
+def test_a_caller_with_the_scope_gets_in_and_is_named_in_the_log(authorized: Authorized) -> None:
+    exchange = Exchange("request-1", 1000.0)
+    assert authorized.caller(scope_of(authorization=f"Bearer {KEY}"), exchange, "keys:read").name == "dashboard"
+    assert exchange.caller == "dashboard"
+
+
+def test_a_caller_without_the_scope_does_not(authorized: Authorized) -> None:
+    with pytest.raises(ScopeMissing, match="keys:admin"):
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:admin")
+
+
+@pytest.mark.parametrize("header", ["", "Bearer tsk_abc_wrong", f"Basic {KEY}"])
+def test_nobody_gets_in_without_a_good_key(authorized: Authorized, header: str) -> None:
+    with pytest.raises(NotAuthenticated):
+        authorized.caller(scope_of(authorization=header), Exchange("request-1", 1000.0), "keys:read")
+
+
+def test_a_worker_that_is_cut_off_lets_nobody_in(authorized: Authorized, clock: ManualClock) -> None:
+    clock.advance(LEASE_SECONDS + 1)
+    with pytest.raises(SnapshotStale):
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:read")
+
+
+def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authorized: Authorized) -> None:
+    go_on, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang() -> int:
+        begun.release()
+        assert go_on.wait(5)
+        return 1
+
+    async def ask() -> list[int]:
+        asked = [asyncio.create_task(authorized.in_thread(hang)) for _ in range(STORE_CALLS_AT_ONCE + 1)]
+        for _ in range(STORE_CALLS_AT_ONCE):
+            assert await asyncio.to_thread(begun.acquire, timeout=5)
+        assert not begun.acquire(blocking=False), "one more than there are threads waits"
+        go_on.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(ask()) == [1] * (STORE_CALLS_AT_ONCE + 1)

@@ -1,0 +1,19 @@
+"""`tokensvc work`."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from tokensvc.settings import read_settings
+
+
+def work() -> None:
+    """Rotate keys as the policy says, without serving; for when `serve` runs with TOKENSVC_BACKGROUND=false."""
+    from tokensvc import serving
+    from tokensvc.adapters.logs import configure
+
+    settings = read_settings(os.environ)
+    configure(settings.log_format)
+    raise typer.Exit(serving.work(settings))

@@ -1,0 +1,99 @@
+"""What goes on by itself, put together: beside `serve`'s routes, and in `work`, which does nothing else.
+
+Rules of the file
+- Every process that signs, or rotates, tells that it is there; it hears of changes from whoever reads the version
+  numbers anyway.
+- Where rotation goes on, what is old is forgotten too.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tokensvc.adapters.sql.store import Store
+from tokensvc.loops.hearing import Hearing
+from tokensvc.loops.heartbeat import EVERY_SECONDS as BEAT_EVERY_SECONDS
+from tokensvc.loops.heartbeat import Heartbeats
+from tokensvc.loops.prune import EVERY_SECONDS as PRUNE_EVERY_SECONDS
+from tokensvc.loops.prune import Prune
+from tokensvc.loops.rotation import EVERY_SECONDS as ROTATION_EVERY_SECONDS
+from tokensvc.loops.rotation import Rotation
+from tokensvc.loops.runner import Loop
+from tokensvc.performing import Performer
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.metrics import Metrics
+from tokensvc.ports.workers import Heartbeat
+
+BACKOFF_MAX_SECONDS = 30.0
+
+
+class Duties(NamedTuple):
+    """The duties of one process beside its own snapshot."""
+
+    hearing: Hearing
+    heartbeats: Heartbeats
+    loops: tuple[Loop, ...]
+
+
+class Member(NamedTuple):
+    """Who this process is among those that work on one store."""
+
+    worker_id: str
+    lease_seconds: float
+    """How long it signs without the store; 0 for one that never signs."""
+    unopened: Callable[[], frozenset[str]]
+    """The keys that it cannot open."""
+
+
+def duties_of(store: Store, member: Member, performer: Performer | None, clock: Clock, metrics: Metrics) -> Duties:
+    """The duties of a process; without a performer others rotate."""
+    hearing = Hearing()
+    rotation = None
+    if performer is not None:
+        world, regions, lease = performer
+        rotation = Rotation(world, regions, clock, metrics, lease_seconds=lease)
+
+    def say() -> Heartbeat:
+        return Heartbeat(
+            member.worker_id,
+            socket.gethostname(),
+            os.getpid(),
+            member.lease_seconds,
+            hearing.heard.keys,
+            hearing.heard.deployment,
+            tuple(sorted(member.unopened())),
+            rotation.trouble if rotation is not None else (),
+            rotation.news if rotation is not None else (),
+        )
+
+    heartbeats = Heartbeats(store.workers, say)
+
+    def beat() -> None:
+        heartbeats.once()
+        metrics.workers(*heartbeats.count())
+
+    beating = _loop("heartbeat", beat, BEAT_EVERY_SECONDS, metrics, heartbeats.leave)
+    hearing.listeners.append(beating.poke)
+    loops = [beating]
+    if rotation is not None:
+        rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, rotation.stop)
+        hearing.listeners += [rotation.ask, rotating.poke]
+        prune = Prune(store.journal, store.workers, clock)
+        loops += [rotating, _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)]
+    return Duties(hearing, heartbeats, tuple(loops))
+
+
+def _loop(
+    name: str, once: Callable[[], None], every: float, metrics: Metrics, at_end: Callable[[], None] = lambda: None
+) -> Loop:
+    return Loop(
+        name,
+        once,
+        every_seconds=every,
+        backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every),
+        on_failure=metrics.background_failure,
+        at_end=at_end,
+    )

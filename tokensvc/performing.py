@@ -1,0 +1,101 @@
+"""Assembly of what performs the lifecycle of keys: stores, vault and IVS -> World, for a command or for ever.
+
+Rules of the file
+- Whoever performs is named, since one performs at a time: the lease is the deployment's, and the name the process's.
+- What several machines date and judge by each other's dates is dated by the store's clock.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tokensvc.adapters.clock import StoreClock
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core import keypair
+from tokensvc.core.rotation import reach_seconds
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.ports.vault import Vault
+from tokensvc.rotate.world import World
+from tokensvc.settings import Settings
+
+ROTATION_LEASE = "rotation"
+ROTATION_LEASE_SECONDS = 20.0
+"""Longer than any single step takes: a call to IVS ends after 7 seconds, one to the store after its timeout."""
+
+
+class Performer(NamedTuple):
+    """What a process that goes on performing works with."""
+
+    make_world: Callable[[], World]
+    """The world with the store's clock as it is now. Raises StoreError."""
+    regions: Sequence[str]
+    lease_seconds: float
+
+
+def reach_of(settings: Settings, store: Store) -> float:
+    """R: from our own lease, or a longer one that any worker of the last day goes by."""
+    leases = [worker.heartbeat.lease_seconds for worker in store.workers.list()]
+    return reach_seconds(max([settings.snapshot_lease_seconds, *leases]), settings.store_timeout_seconds)
+
+
+def world_of(
+    settings: Settings,
+    store: Store,
+    vault: Vault,
+    control_plane: ControlPlane,
+    clock: Clock,
+    performer: str,
+    report: Callable[[str], None],
+    lease_seconds: float = ROTATION_LEASE_SECONDS,
+) -> World:
+    """What the lifecycle of keys is performed with, by whoever `performer` names."""
+    return World(
+        store.keys,
+        store.deployment,
+        store.journal,
+        store.rotations,
+        vault,
+        control_plane,
+        clock,
+        time.sleep,
+        new_key_id,
+        keypair.generate,
+        lambda: reach_of(settings, store),
+        lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
+        lambda: store.leases.release(ROTATION_LEASE, performer),
+        report,
+    )
+
+
+def performer_of(
+    settings: Settings,
+    store: Store,
+    vault: Vault,
+    control_plane: ControlPlane,
+    worker_id: str,
+    regions: Sequence[str],
+    lease_seconds: float = ROTATION_LEASE_SECONDS,
+) -> Performer:
+    """What this process rotates with, on the store's clock as each run finds it."""
+
+    def make_world() -> World:
+        clock = StoreClock(store.versions.read().now)
+        return world_of(settings, store, vault, control_plane, clock, worker_id, lambda _words: None, lease_seconds)
+
+    return Performer(make_world, regions, lease_seconds)
+
+
+def new_worker_id() -> str:
+    """Names this process among all that work on one store."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def new_key_id() -> str:
+    """Our own id of a key pair: 12 random hex digits after a letter, fit for a file name and a tag."""
+    return "k" + secrets.token_hex(6)

@@ -1,0 +1,49 @@
+"""Who may use a route beside the hot path: a caller whose key is good and who was given the scope.
+
+Rules of the file
+- The caller is judged by a fresh snapshot or not at all: a worker that is cut off does not know who was disabled.
+- What such a route asks of the store, it asks in a thread; these threads are its own, so that a store that hangs takes
+  none from anybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.types import Scope
+
+from tokensvc.admit import authenticate
+from tokensvc.core.policy import Caller
+from tokensvc.core.snapshot import Snapshot, require_fresh
+from tokensvc.ports.clock import Clock
+from tokensvc.web.body import header
+from tokensvc.web.exchange import Exchange
+
+STORE_CALLS_AT_ONCE = 8
+_T = TypeVar("_T")
+
+
+class Authorized:
+    """Lets callers in, and asks the store for them."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot], clock: Clock, *, lease_seconds: float) -> None:
+        self._snapshot = snapshot
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._threads = anyio.CapacityLimiter(STORE_CALLS_AT_ONCE)
+
+    def caller(self, scope: Scope, exchange: Exchange, needs: str) -> Caller:
+        """Who asks, given that they have this scope. Raises SnapshotStale, NotAuthenticated or ScopeMissing."""
+        snapshot = self._snapshot()
+        require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+        caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
+        exchange.caller = caller.name
+        caller.require_scope(needs)
+        return caller
+
+    async def in_thread(self, act: Callable[[], _T]) -> _T:
+        """What comes of a call that may block; it is waited for even when the client goes away."""
+        return await anyio.to_thread.run_sync(act, limiter=self._threads)
