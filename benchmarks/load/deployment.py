@@ -12,9 +12,10 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import boto3
@@ -35,11 +36,11 @@ class Standing(NamedTuple):
 
 
 @contextmanager
-def deployed(folder: Path) -> Iterator[Standing]:
-    """A deployment that lives in this folder while the block runs."""
+def deployed(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Standing]:
+    """A deployment that lives in this folder while the block runs; `settings` by their variables' names."""
     port = servers.free_port()
     with servers.local_ivs() as ivs, (folder / "serve.log").open("w") as log:
-        environ = _environ(folder, ivs.url, port)
+        environ = {**_environ(folder, ivs.url, port), **settings}
         client = boto3.client("ivs", region_name=REGION, endpoint_url=ivs.url, **_credentials())
         channel_arn = client.create_channel(name="load", authorized=True)["channel"]["arn"]
         _tokensvc(environ, "db", "upgrade")
