@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.clocks import ManualClock
 from tests.crashing import Tripwire
+from tests.leases import ManualLeases
 from tests.simulator import IvsSimulator
 from tests.stores import store_in_memory
 from tests.wrapping import WRAPPER
@@ -39,6 +40,7 @@ class Stage:
         self.clock = ManualClock()
         self.slept: list[float] = []
         self.reports: list[str] = []
+        self.leases = ManualLeases(self.clock)
         self.leads = True
         self._numbers = itertools.count(1)
         self._keys = _keys()

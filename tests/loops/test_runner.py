@@ -12,7 +12,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from tokensvc.errors import StoreUnavailable
-from tokensvc.loops.runner import Loop
+from tokensvc.loops.runner import Loop, stop_all
 
 SOON = 5.0
 """More than anything here takes; it is reached only by a failing test."""
@@ -193,6 +193,47 @@ def test_stopping_at_any_moment_never_waits_for_a_pause(duty: Duty, failures: li
         loop.poke()
         loop.stop()
         assert not loop._thread.is_alive()
+
+
+def test_what_a_duty_holds_it_gives_back_after_its_last_run(failures: list[str]) -> None:
+    done: list[str] = []
+    loop = Loop(
+        "duty",
+        lambda: done.append("run"),
+        every_seconds=3600,
+        backoff_max_seconds=3600,
+        on_failure=failures.append,
+        at_end=lambda: done.append("end"),
+    )
+    loop.start()
+    assert loop.first_run.wait(SOON)
+    loop.stop()
+    assert done == ["run", "end"]
+
+
+def test_all_stop_side_by_side(failures: list[str]) -> None:
+    """Each at its end waits for all the others to be there: one after the other they would wait for ever."""
+    together = threading.Barrier(3, timeout=SOON)
+
+    def arrive() -> None:
+        together.wait()
+
+    loops = [
+        Loop(
+            str(number),
+            lambda: None,
+            every_seconds=3600,
+            backoff_max_seconds=3600,
+            on_failure=failures.append,
+            at_end=arrive,
+        )
+        for number in range(3)
+    ]
+    for loop in loops:
+        loop.start()
+    stop_all(loops)
+    assert not failures
+    assert not any(loop._thread.is_alive() for loop in loops)
 
 
 def test_stopping_what_was_never_started_is_nothing(duty: Duty, failures: list[str]) -> None:
