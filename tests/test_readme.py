@@ -39,7 +39,6 @@ OFF_HTTP = (
     errors.ControlPlaneError,
     errors.KeyNotFound,
     errors.SettingsError,
-    errors.StoreError,
     errors.VaultError,
 )
 """The branches that the commands alone can fail with; the service's routes answer with the others."""

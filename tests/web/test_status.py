@@ -1,0 +1,177 @@
+"""`GET /v1/status`: how the deployment does, as its store says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.simulator import IvsSimulator
+from tests.stage import EAST, WEST, Stage
+from tests.web.asking import answer_of, receiving, scope_of
+from tokensvc.adapters.sql import tables
+from tokensvc.adapters.sql.engine import writing
+from tokensvc.admit import key_digest
+from tokensvc.core.policy import Caller, CallerPolicy
+from tokensvc.core.snapshot import KnownSecret, Snapshot
+from tokensvc.errors import NotAuthenticated, ScopeMissing, StoreUnavailable
+from tokensvc.loops.heartbeat import SILENT_SECONDS
+from tokensvc.ports.workers import Heartbeat, RegionNews
+from tokensvc.rotate import wishes
+from tokensvc.web.answers import StatusAnswer
+from tokensvc.web.authorized import Authorized
+from tokensvc.web.exchange import Exchange
+from tokensvc.web.status import Facts, Status
+
+DASHBOARD, SHOP = "tsk_a_secret", "tsk_b_secret"
+SECRETS = {
+    "a": KnownSecret(key_digest(DASHBOARD), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),
+    "b": KnownSecret(key_digest(SHOP), None, Caller("shop", CallerPolicy(("*",)))),
+}
+
+
+class Deployment:
+    """A deployment whose store a test fills, and the route over it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.store = stage, stage.store
+        stage.clock.wall = self.store.versions.read().now
+        snapshot = Snapshot(secrets=SECRETS, began_at=stage.clock.monotonic())
+        self.route = Status(Authorized(lambda: snapshot, stage.clock, lease_seconds=10**9), self.facts)
+
+    def facts(self) -> Facts:
+        store = self.store
+        return Facts(
+            store.versions.read(),
+            store.deployment.read(),
+            store.keys.list(),
+            store.workers.list(),
+            store.leases.held("rotation"),
+        )
+
+    def beat(self, worker_id: str, **said: Any) -> Heartbeat:
+        heartbeat = Heartbeat(worker_id, "here", 7, 900.0, self.store.versions.read().keys, 1)._replace(**said)
+        self.store.workers.beat(heartbeat)
+        return heartbeat
+
+    def answer(self, key: str = DASHBOARD) -> Any:
+        answer = answer_of(self.route.status, scope_of("GET", "/v1/status", authorization=f"Bearer {key}"), b"")
+        assert answer.status == 200
+        assert (b"cache-control", b"no-store") in answer.headers
+        said = json.loads(answer.body)
+        StatusAnswer.model_validate(said)
+        return said
+
+
+@pytest.fixture
+def deployment(migrated: Path, tmp_path: Path) -> Deployment:
+    return Deployment(Stage(migrated, tmp_path / "keys"))
+
+
+def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
+    said = deployment.answer()
+    assert said["deploymentId"] == deployment.store.deployment.read().id
+    for what in ("trouble", "workers", "notHeard", "regions"):
+        assert said[what] == []
+    assert said["leader"] is None
+
+
+def test_it_needs_the_scope_and_reads_nothing_without(deployment: Deployment) -> None:
+    for authorization, refusal in ((f"Bearer {SHOP}", ScopeMissing), ("", NotAuthenticated)):
+        with pytest.raises(refusal):
+            answer_of(deployment.route.status, scope_of("GET", "/v1/status", authorization=authorization), b"")
+
+
+def test_each_region_shows_its_keys_its_slots_and_what_comes_next(deployment: Deployment) -> None:
+    former = deployment.stage.generate().id
+    active = deployment.stage.rotate()
+    deployment.stage.clock.wall = deployment.store.versions.read().now
+    news = RegionNews(EAST, 3, 1, "the next one takes over", 1_900_000_000.9, 1_800_000_000.0)
+    waiting = RegionNews(WEST, 3, 3, "all slots are filled", None, 1_800_000_000.0)
+    deployment.beat("a", regions=(news, waiting))
+    east, west = deployment.answer()["regions"]
+    assert (east["region"], east["activeKey"]) == (EAST, active)
+    assert {key["id"]: key["state"] for key in east["keys"]} == {former: "retiring", active: "active"}
+    assert east["slots"] == {"ours": 2, "foreign": 1, "most": 3}
+    assert (east["next"], east["nextAt"]) == ("the next one takes over", "2030-03-17T17:46:40Z")
+    assert east["lookedAt"] == "2027-01-15T08:00:00Z"
+    assert west["activeKey"] is None
+    assert west["slots"] == {"ours": 0, "foreign": 3, "most": 3}
+    assert (west["next"], west["nextAt"]) == ("all slots are filled", None)
+
+
+def test_where_nobody_has_looked_it_says_so(deployment: Deployment) -> None:
+    deployment.stage.generate()
+    [east] = deployment.answer()["regions"]
+    assert east["slots"] == {"ours": 1, "foreign": None, "most": 3}
+    assert (east["next"], east["nextAt"], east["lookedAt"]) == (None, None, None)
+
+
+def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deployment) -> None:
+    deployment.stage.clock.wall -= 3600
+    deployment.stage.generate()
+    [east] = deployment.answer()["regions"]
+    assert 3500 <= east["activeSeconds"] <= 3600
+
+
+def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> None:
+    deployment.beat("cut-off", trouble=("old news",))
+    with writing(deployment.store.engine) as connection:
+        connection.execute(sa.update(tables.workers).values(beat_at=tables.workers.c.beat_at - SILENT_SECONDS - 1))
+    wishes.request_rotation(deployment.stage.world(), [EAST], "a test")
+    deployment.beat("leader", trouble=("IVS is down", "full"))
+    deployment.beat("cannot-open", unopened=("k1",), trouble=("full",))
+    deployment.store.leases.acquire("rotation", "leader", 20)
+    said = deployment.answer()
+    workers = {worker["workerId"]: worker for worker in said["workers"]}
+    assert said["notHeard"] == ["cut-off"]
+    assert {name for name, worker in workers.items() if worker["silent"]} == {"cut-off"}
+    assert {name for name, worker in workers.items() if worker["leads"]} == {"leader"}
+    assert {name for name, worker in workers.items() if not worker["hasHeard"]} == {"cut-off"}
+    assert workers["cannot-open"]["unopenedKeys"] == ["k1"]
+    assert said["leader"]["workerId"] == "leader"
+    assert 19 < said["leader"]["leaseSecondsLeft"] <= 20
+    assert said["trouble"] == ["IVS is down", "full"], "each thing once, and no old news"
+
+
+def test_ivs_is_not_asked(deployment: Deployment) -> None:
+    deployment.stage.generate()
+    ivs: IvsSimulator = deployment.stage.ivs
+    ivs.calls.clear()
+    deployment.answer()
+    assert not ivs.calls
+
+
+def test_a_store_that_is_away_is_told_as_such(deployment: Deployment) -> None:
+    def away() -> Facts:
+        raise StoreUnavailable("the store did not answer")
+
+    deployment.route._read = away
+    with pytest.raises(StoreUnavailable):
+        deployment.answer()
+
+
+def test_a_store_that_hangs_holds_up_no_other_request(deployment: Deployment) -> None:
+    go_on = threading.Event()
+
+    def hang() -> Facts:
+        assert go_on.wait(5)
+        return deployment.facts()
+
+    deployment.route._read = hang
+    scope = scope_of("GET", "/v1/status", authorization=f"Bearer {DASHBOARD}")
+
+    async def ask() -> int:
+        asked = asyncio.create_task(deployment.route.status(scope, receiving(b""), Exchange("request-1", 1000.0)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not asked.done(), "the loop goes on meanwhile"
+        go_on.set()
+        return (await asked).status
+
+    assert asyncio.run(ask()) == 200
