@@ -24,7 +24,7 @@ from tests.e2e.client import Client
 from tests.e2e.processes import TOKENSVC, Process, Said, environment, run, started
 
 REGION = "us-east-1"
-ACCOUNTS = 12
+ACCOUNTS = 24
 SEVERAL = """
 import json, os, sys
 from tokensvc.cli import main

@@ -1,0 +1,182 @@
+"""Keys rotate by themselves under load, and whoever performs may be killed: real processes on real databases."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.e2e.client import Client, fetch
+from tests.e2e.processes import TOKENSVC, Process, started, until
+from tests.e2e.site import REGION, LocalIvs, Site, free_port
+from tests.postgres import PostgresServer
+from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.core.lifecycle import KeyState
+
+LEASE_SECONDS = 3.0
+BEHIND_SECONDS = 2.0
+"""More than a beat of the lease, a tick and a busy machine take."""
+
+WORK = f"""
+import os, sys
+from tokensvc import serving
+from tokensvc.adapters.logs import configure
+from tokensvc.settings import read_settings
+configure("json")
+sys.exit(serving.work(read_settings(os.environ), rotation_lease_seconds={LEASE_SECONDS}))
+"""
+"""`tokensvc work` with a lease that a test can wait for."""
+
+
+class Tried(NamedTuple):
+    """One token asked for and tried at the edge at once."""
+
+    asked: int
+    played: int
+
+
+class Viewers:
+    """Callers that ask for a token and start playback with it, one after the other, until told to stop."""
+
+    def __init__(self, url: str, key: str, channel: Any) -> None:
+        self.tried: list[Tried] = []
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._watch, args=(url, key, channel), daemon=True) for _ in range(2)]
+        for thread in self._threads:
+            thread.start()
+
+    def goes_on(self) -> None:
+        """Wait until a fair number of tokens more was tried."""
+        enough = len(self.tried) + 30
+        until(lambda: len(self.tried) >= enough, "asked for a while")
+
+    def stop(self) -> list[Tried]:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(30)
+        return self.tried
+
+    def _watch(self, url: str, key: str, channel: Any) -> None:
+        while not self._stopping.wait(0.01):
+            with Client(url, key) as caller:  # a new connection each time, so that each worker is asked
+                answer = caller.ask(channelArn=channel["arn"], viewerId="under-load")
+            token = answer.json.get("token", "")
+            played = fetch(f"{channel['playbackUrl']}?token={token}").status
+            self.tried.append(Tried(answer.status, played))
+
+
+@pytest.fixture
+def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Site:
+    return Site(ivs, tmp_path)
+
+
+@pytest.fixture
+def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Site:
+    return Site(ivs, tmp_path, postgres.url(postgres.fresh()))
+
+
+@contextlib.contextmanager
+def store_of(site: Site) -> Iterator[Store]:
+    store = open_store(site.environ["TOKENSVC_DATABASE_URL"])
+    yield store
+    store.close()
+
+
+def working(site: Site, name: str) -> AbstractContextManager[Process]:
+    """A process that does the background duties."""
+    return started([sys.executable, "-c", WORK], site.folder, site.environ, name)
+
+
+def active(store: Store) -> str | None:
+    """The key that signs."""
+    places = (there for record in store.keys.list() for there in record.places)
+    return next((there.key_id for there in places if there.state is KeyState.ACTIVE), None)
+
+
+def leader(store: Store) -> int:
+    """The process that performs; 0 when none does."""
+    held = store.leases.held("rotation")
+    return int(held.holder.split(":")[1]) if held is not None else 0
+
+
+def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: Site) -> None:
+    site = on_sqlite
+    site.run("db", "upgrade")
+    key, channel = site.add_caller("--all-channels"), site.new_channel()
+    with site.serve(WORKERS="2") as service, store_of(site) as store:
+        signed = [until(lambda: active(store), "the first key is made by itself")]
+        with service.client() as client:
+            until(lambda: client.get("/readyz").status == 200, "ready", 5)
+        viewers = Viewers(service.url, key, channel)
+        viewers.goes_on()
+        for _ in range(2):
+            signed.append(site.run("keys", "rotate", "--json").json["regions"][REGION])
+            viewers.goes_on()
+        tried = viewers.stop()
+        assert active(store) == signed[-1]
+        assert len(set(signed)) == 3
+        assert {t.asked for t in tried} == {201}
+        assert {t.played for t in tried} == {200}
+        assert "Traceback" not in service.process.err
+
+
+@pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
+def test_when_the_one_that_performs_is_killed_another_goes_on(request: pytest.FixtureRequest, database: str) -> None:
+    site: Site = request.getfixturevalue(database)
+    site.run("db", "upgrade")
+    with store_of(site) as store, working(site, "one") as one, working(site, "two") as two:
+        processes = {process.pid: process for process in (one, two)}
+        first = until(lambda: active(store), "the first key is made by itself")
+        until(lambda: len(store.workers.list()) == 2, "both tell that they are there")
+        victim = processes.pop(leader(store))
+        [other] = processes.values()
+        victim.send(SIGKILL)
+        killed_at = time.monotonic()
+        until(lambda: leader(store) == other.pid, "the other performs", LEASE_SECONDS + BEHIND_SECONDS)
+        assert time.monotonic() - killed_at > LEASE_SECONDS / 2, "a lease that runs is nobody else's"
+        second = site.run("keys", "rotate", "--json").json["regions"][REGION]
+        assert second == active(store) != first
+        assert other.stop(SIGTERM) == 0
+        assert leader(store) == 0, "who is told to stop gives the lease up"
+        assert [worker.heartbeat.pid for worker in store.workers.list()] == [victim.pid]
+        assert "Traceback" not in other.err
+        assert len(site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]) == 2, "and left no orphan"
+
+
+def test_work_answers_its_figures_and_little_else(on_sqlite: Site) -> None:
+    site, port = on_sqlite, free_port()
+    site.run("db", "upgrade")
+    with started([TOKENSVC, "work"], site.folder, site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}, "work") as process:
+        process.awaits(lambda: '"working"' in process.err, "it works")
+        with Client(f"http://127.0.0.1:{port}") as client:
+            assert client.get("/livez").status == 200
+            until(lambda: b"tokensvc_rotation_leads 1.0" in client.get("/metrics").body, "its figures")
+            assert client.get("/readyz").status == 404
+            assert client.get("/v1/status").json["code"] == "no_such_route"
+
+
+def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: Site) -> None:
+    site, port = on_sqlite, free_port()
+    key = site.furnish("--all-channels", "--scope", "keys:read")
+    with site.serve() as service, service.client(key) as caller:
+        said = until(lambda: _performing(caller), "it performs")
+    assert said["regions"][0]["activeKey"]
+    with site.serve(ADMIN_PORT=str(port), BACKGROUND="false") as service, service.client(key) as caller:
+        assert caller.get("/v1/status").status == 404
+        with Client(f"http://127.0.0.1:{port}", key) as operator:
+            [worker] = operator.get("/v1/status").json["workers"]
+            assert worker["pid"] == service.process.pid
+            assert operator.get("/v1/status").json["leader"] is None, "and nobody performs"
+
+
+def _performing(caller: Client) -> Any:
+    said = caller.get("/v1/status").json
+    return said if said["leader"] and said["regions"] and said["regions"][0]["lookedAt"] else None
