@@ -22,7 +22,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.e2e.client import Answer, Client
-from tests.e2e.site import Service
+from tests.e2e.processes import until
+from tests.e2e.site import Service, Site
 
 EXAMPLES = 80
 CHECKS = [
@@ -56,6 +57,7 @@ def openapi(service: Service, key: str) -> Any:
         ("POST /v1/tokens", GenerationMode.NEGATIVE),
         ("POST /v1/tokens/batch", GenerationMode.POSITIVE),
         ("POST /v1/tokens/batch", GenerationMode.NEGATIVE),
+        ("GET /v1/status", GenerationMode.POSITIVE),
         ("GET /livez", GenerationMode.POSITIVE),
         ("GET /readyz", GenerationMode.POSITIVE),
         ("GET /.well-known/jwks.json", GenerationMode.POSITIVE),
@@ -110,6 +112,12 @@ SAMPLES: dict[str, tuple[Ask, str, int]] = {
     ),
     "a batch": (lambda c, arn: c.ask_batch([{"channelArn": arn}, {}]), "post /v1/tokens/batch", 200),
     "a bad batch": (lambda c, arn: c.ask_batch([]), "post /v1/tokens/batch", 422),
+    "status without the scope": (lambda c, arn: c.get("/v1/status"), "get /v1/status", 403),
+    "status for nobody": (
+        lambda c, arn: c.request("GET", "/v1/status", headers={"authorization": ""}),
+        "get /v1/status",
+        401,
+    ),
     "alive": (lambda c, arn: c.get("/livez"), "get /livez", 200),
     "ready": (lambda c, arn: c.get("/readyz"), "get /readyz", 200),
     "keys": (lambda c, arn: c.get("/.well-known/jwks.json"), "get /.well-known/jwks.json", 200),
@@ -129,11 +137,26 @@ def test_answers_are_of_the_form_that_the_page_gives(page: Any, caller: Client, 
     assert not [error.message for error in validator.iter_errors(answer.json)]
 
 
+def test_the_status_is_of_the_form_that_the_page_gives(page: Any, service: Service, site: Site) -> None:
+    with service.client(site.add_caller("--all-channels", "--scope", "keys:read")) as caller:
+        answer = until(lambda: _given(caller.get("/v1/status")), "the service has heard of the caller", 5)
+    described = page["paths"]["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"]
+    validator = jsonschema_rs.validator_for({**described["schema"], "components": page["components"]})
+    assert not [error.message for error in validator.iter_errors(answer.json)]
+    assert answer.json["workers"]
+    assert answer.json["regions"]
+
+
+def _given(answer: Answer) -> Answer | None:
+    return answer if answer.status == 200 else None
+
+
 def test_the_page_names_every_route_and_the_scope_that_it_needs(page: Any) -> None:
     assert page["openapi"].startswith("3.1")
     assert set(page["paths"]) == {
         "/v1/tokens",
         "/v1/tokens/batch",
+        "/v1/status",
         "/livez",
         "/readyz",
         "/metrics",
