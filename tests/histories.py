@@ -134,7 +134,9 @@ class History(Stage):
                     where = (key.key_id, region)
                     if at < since:
                         continue
-                    assert where in held | self.taken or key.key_id in self.compromised, f"{where} signs and is not held"
+                    assert where in held | self.taken or key.key_id in self.compromised, (
+                        f"{where} signs and is not held"
+                    )
                     self.ends[where] = max(self.ends.get(where, 0.0), at + key.life_seconds)
 
     def ours(self) -> list[dict[str, Any]]:
@@ -154,7 +156,7 @@ class History(Stage):
     def check_no_orphan(self, region: str) -> None:
         """What bears our tag in IVS is known to the store."""
         known = {there.arn for record in self.store.keys.list() for there in record.places if there.is_held}
-        stray = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region} 
+        stray = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region}
         assert stray.keys() <= known, stray
 
     def check_end(self, wanted: tuple[str, ...], *, standby: bool) -> None:
@@ -180,7 +182,9 @@ class History(Stage):
             assert len(active) <= 1
             assert kept.issuperset(active), "the private half of an active key is lost"
         for group in self.groups:
-            assert not self.compromised & {key.key_id for key in group.current.values()}, "a worker has heard and goes on"
+            assert not self.compromised & {key.key_id for key in group.current.values()}, (
+                "a worker has heard and goes on"
+            )
         assert self.foreign <= self.ivs.pairs.keys(), "a pair of others is gone"
 
     def _must_not_be_missed(self, pair: dict[str, Any]) -> None:

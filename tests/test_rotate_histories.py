@@ -24,7 +24,6 @@ from tokensvc.core.lifecycle import KeyState
 from tokensvc.errors import StoreUnavailable, TokensvcError
 from tokensvc.rotate import wishes
 from tokensvc.rotate.performer import advance
-from tokensvc.rotate.survey import KEY_TAG
 from tokensvc.rotate.world import World
 
 LEADS, CEILINGS = (0.0, 30.0, 120.0), (300, 3600, 86_400)
@@ -244,6 +243,8 @@ def test_whatever_happens_viewers_notice_nothing_and_it_settles(migrated: Path) 
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=int(__import__("os").environ.get("HN", "40")), stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=int(__import__("os").environ.get("HN", "40")),
+            stateful_step_count=25,
+            suppress_health_check=[HealthCheck.too_slow],
         ),
     )

@@ -8,12 +8,13 @@ Rules of the file
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 from tokensvc.core.lifecycle import KeyRecord, StepKind, Wait, decide, waiting
-from tokensvc.errors import ControlPlaneError, TokensvcError
+from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
 from tokensvc.ports.journal import Entry
 from tokensvc.rotate.steps import perform
 from tokensvc.rotate.survey import SETTLED_SECONDS, Survey, survey
@@ -50,19 +51,22 @@ def advance(world: World, regions: Sequence[str]) -> list[Outlook]:
     """
     if not world.lead():
         return []
-    _forget_what_never_was(world)
-    outlooks = [_advance_region(world, region, wanted=region in regions) for region in _all_regions(world, regions)]
+    outlooks: list[Outlook] = []
+    for region in _all_regions(world, regions):
+        is_sure = any(outlook.seen is not None and outlook.seen.pairs for outlook in outlooks)
+        outlooks.append(_advance_region(world, region, wanted=region in regions, is_sure=is_sure))
     _close_journal(world, [o.region for o in outlooks if o.seen is not None])
+    _forget_what_never_was(world)
     _tidy_vault(world)
     return outlooks
 
 
-def _advance_region(world: World, region: str, *, wanted: bool) -> Outlook:
+def _advance_region(world: World, region: str, *, wanted: bool, is_sure: bool) -> Outlook:
     seen: Survey | None = None
     failure: TokensvcError | None = None
     try:
         policy = world.policy()
-        seen = survey(world, region, wanted=wanted)
+        seen = survey(world, region, wanted=wanted, is_sure=is_sure)
         put_off: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
             step = decide(seen.standing._replace(put_off=put_off), world.now(), policy)
@@ -76,7 +80,7 @@ def _advance_region(world: World, region: str, *, wanted: bool) -> Outlook:
                 failure = _told(world, region, refused)  # what cannot be deleted yet keeps no other key from signing
                 put_off |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            seen = survey(world, region, None if touched_ivs else seen.pairs, wanted=wanted)
+            seen = survey(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
         left = seen.standing._replace(put_off=put_off)
         return Outlook(region, seen, waiting(left, world.now(), policy), failure)
     except TokensvcError as refused:
@@ -95,10 +99,10 @@ def _all_regions(world: World, regions: Sequence[str]) -> list[str]:
 
 
 def _close_journal(world: World, looked_at: Sequence[str]) -> None:
-    """A step that was begun and not noted as ended is settled once its region was looked at, long enough after."""
+    """A step that was begun and not noted as ended is settled long enough after; an import, once IVS was looked at."""
     records, kept = {record.id: record for record in world.keys.list()}, world.vault.key_ids()
     for entry in world.journal.open():
-        if entry.region not in looked_at and entry.region:
+        if entry.kind is StepKind.IMPORT and entry.region not in looked_at:
             continue
         happened = _came_about(entry, records.get(entry.key_id), kept)
         if happened or world.now() - entry.begun_at > timedelta(seconds=SETTLED_SECONDS):
@@ -119,11 +123,13 @@ def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) ->
 
 def _forget_what_never_was(world: World) -> None:
     """Drop records whose private half never came into the vault: of a run that died in between."""
-    kept = world.vault.key_ids()
+    kept, begun = world.vault.key_ids(), {entry.key_id for entry in world.journal.open()}
     for record in world.keys.list():
         age = world.now() - record.created_at
-        if not record.places and record.id not in kept and age > timedelta(seconds=SETTLED_SECONDS):
-            world.keys.discard(record.id)
+        never_was = not record.places and record.id not in kept | begun
+        if never_was and age > timedelta(seconds=SETTLED_SECONDS):
+            with contextlib.suppress(LostRace):  # it has come to be in the meantime
+                world.keys.discard(record.id)
 
 
 def _tidy_vault(world: World) -> None:

@@ -4,18 +4,19 @@ Rules of the file
 - What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
   counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
 - An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan.
-- A pair is missing only where IVS shows others of the same account: an empty list may be another account's.
+- A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag.
+- Where IVS shows no pair at all, we may be asking about another account: nothing is done there that cannot be undone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, active_of
-from tokensvc.errors import ForeignDeployment
+from tokensvc.errors import ForeignDeployment, ResourceMissing
 from tokensvc.rotate.world import World
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
@@ -42,8 +43,13 @@ class Survey(NamedTuple):
     deployment_id: str
 
 
-def survey(world: World, region: str, pairs: Sequence[Pair] | None = None, *, wanted: bool = True) -> Survey:
-    """Look at a region; `pairs` when they were listed a moment ago. Raises ControlPlaneError, ForeignDeployment."""
+def survey(
+    world: World, region: str, pairs: Sequence[Pair] | None = None, *, wanted: bool = True, is_sure: bool = False
+) -> Survey:
+    """Look at a region; `pairs` when they were listed a moment ago, `is_sure` when another region showed our account.
+
+    Raises ControlPlaneError, ForeignDeployment.
+    """
     if pairs is None:
         pairs = list_pairs(world, region)
     deployment_id, kept = world.deployment.read().id, world.vault.key_ids()
@@ -53,13 +59,13 @@ def survey(world: World, region: str, pairs: Sequence[Pair] | None = None, *, wa
         records = world.keys.list()
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
-    missing = frozenset(p.key_id for p in ours if p.is_held and p.arn not in arns and _is_settled(p.imported_at, world))
     standing = Standing(
         pairs=ours,
         spare=_spare(records, kept, region),
         foreign=len(arns - held),
         to_replace=_to_replace(world, region),
-        missing=missing if pairs else frozenset(),
+        missing=frozenset(p.key_id for p in ours if p.is_held and p.arn not in arns and _is_missing(world, p)),
+        is_sure=is_sure or bool(pairs),
         lost=frozenset(p.key_id for p in ours if p.is_held and p.key_id not in kept),
         wanted=wanted,
     )
@@ -85,6 +91,30 @@ def list_pairs(world: World, region: str) -> list[Pair]:
     return pairs
 
 
+def get_pair(world: World, arn: str) -> Pair:
+    """One key pair with its fingerprint, which lists do not show. Raises ControlPlaneError."""
+    region = parse_arn(arn, "playback-key").place.region
+    pair: Pair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
+    return pair
+
+
+def note_import(world: World, record: KeyRecord, pair: Pair) -> None:
+    """Note that IVS holds this key as that pair, and whether it shows another fingerprint than ours.
+
+    Raises ForeignDeployment, LostRace, KeyNotFound.
+    """
+    place, shown = parse_arn(str(pair["arn"]), "playback-key").place, pair.get("fingerprint", record.fingerprint)
+    world.deployment.bind_account(place.account)
+    differs = shown != record.fingerprint
+    world.keys.record_import(record.id, place, str(pair["arn"]), world.now(), fingerprint_differs=differs)
+    world.report(f"IVS holds key {record.id} in {place.region} as {pair['arn']}")
+    if differs:
+        world.report(
+            f"IVS shows the fingerprint {shown} and ours is {record.fingerprint}. How IVS makes one is not documented: "
+            f"look, and put the key to work with `tokensvc keys activate {record.id}` if it is right"
+        )
+
+
 def tags_of(pair: Pair) -> tuple[str | None, str | None]:
     """Whose a pair is: deployment and key, as its tags say."""
     tags = pair.get("tags", {})
@@ -101,10 +131,11 @@ def _record_ours(
 ) -> tuple[int, tuple[str, ...]]:
     """Record imports that were not recorded; how many, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
+    noted = {there.arn for record in records for there in record.places}
     found, findings = 0, []
     for pair in pairs:
         (owner, key_id), arn = tags_of(pair), str(pair["arn"])
-        if owner != deployment_id:
+        if owner != deployment_id or arn in noted:
             continue
         record = known.get(str(key_id))
         if record is None:
@@ -113,19 +144,12 @@ def _record_ours(
             )
             continue
         there = next((p for p in record.places if p.place.region == region), None)
-        if there is None:
-            _record_import(world, record.id, arn)
+        if there is None or not there.is_held:
+            note_import(world, record, get_pair(world, arn))
             found += 1
-        elif there.arn != arn:
+        else:
             findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
     return found, tuple(findings)
-
-
-def _record_import(world: World, key_id: str, arn: str) -> None:
-    place = parse_arn(arn, "playback-key").place
-    world.deployment.bind_account(place.account)
-    world.keys.record_import(key_id, place, arn, world.now())
-    world.report(f"IVS holds key {key_id} in {place.region} as {arn}, from a run that was ended before it noted so")
 
 
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
@@ -147,8 +171,15 @@ def _to_replace(world: World, region: str) -> frozenset[str]:
     return frozenset(filter(None, (wish.replaces.get(region) for wish in world.rotations.newest(_WISHES))))
 
 
-def _is_settled(at: datetime, world: World) -> bool:
-    return world.now() - at > timedelta(seconds=SETTLED_SECONDS)
+def _is_missing(world: World, there: KeyInPlace) -> bool:
+    """Whether IVS does not hold a pair that no list shows."""
+    if world.now() - there.imported_at <= timedelta(seconds=SETTLED_SECONDS):
+        return False
+    try:
+        get_pair(world, there.arn)
+    except ResourceMissing:
+        return True
+    return False
 
 
 def _strange(standing: Standing, region: str) -> list[str]:
