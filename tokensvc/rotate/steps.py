@@ -37,7 +37,7 @@ from tokensvc.rotate.survey import (
     Survey,
     get_pair,
     list_pairs,
-    note_import,
+    record_held,
     tags_of,
     whose,
 )
@@ -85,12 +85,14 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
     except QuotaExceeded:
         raise full(seen) from None
     except ResourceConflict:
-        note_import(world, record, _held_already(world, seen, record))
+        pair = _held_already(world, seen, record)
+        record_held(world, record, str(pair["arn"]), pair)
         return
+    pair = answer["keyPair"]
     try:
-        note_import(world, record, answer["keyPair"])
+        record_held(world, record, str(pair["arn"]), pair)
     except (ForeignDeployment, LostRace, KeyNotFound):  # nobody would ever delete what cannot be noted
-        world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": answer["keyPair"]["arn"]})
+        world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
 
 
@@ -150,9 +152,9 @@ def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
 
 def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
-    for pair in list_pairs(world, seen.region):
+    for pair in list_pairs(world, seen.region, world.deployment.read().account):
         if tags_of(pair) == (seen.deployment_id, record.id):
-            return get_pair(world, str(pair["arn"]))
+            return get_pair(world, seen.region, str(pair["arn"]))
     raise PairTaken(
         f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags. If it is "
         f"yours, adopt it: tokensvc keys adopt {record.id} --arn ARN"

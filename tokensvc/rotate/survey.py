@@ -50,11 +50,11 @@ def survey(
 
     Raises ControlPlaneError, ForeignDeployment.
     """
+    deployment = world.deployment.read()
     if pairs is None:
-        pairs = list_pairs(world, region)
-    deployment_id, kept = world.deployment.read().id, world.vault.key_ids()
-    records = world.keys.list()
-    found, findings = _record_ours(world, records, region, pairs, deployment_id)
+        pairs = list_pairs(world, region, deployment.account)
+    records, kept = world.keys.list(), world.vault.key_ids()
+    found, findings = _record_ours(world, records, region, pairs, deployment.id)
     if found:
         records = world.keys.list()
     ours = [there for record in records for there in record.places if there.place.region == region]
@@ -70,11 +70,11 @@ def survey(
         wanted=wanted,
     )
     findings += tuple(_strange(standing, region))
-    return Survey(region, pairs, standing, findings, deployment_id)
+    return Survey(region, pairs, standing, findings, deployment.id)
 
 
-def list_pairs(world: World, region: str) -> list[Pair]:
-    """All key pairs that IVS holds there. Raises ForeignDeployment when they are another account's."""
+def list_pairs(world: World, region: str, account: str | None) -> list[Pair]:
+    """All key pairs that IVS holds there. Raises ForeignDeployment when they are of another account than this one."""
     pairs: list[Pair] = []
     request: dict[str, Any] = {}
     while True:
@@ -83,7 +83,6 @@ def list_pairs(world: World, region: str) -> list[Pair]:
         if not answer.get("nextToken"):
             break
         request = {"nextToken": answer["nextToken"]}
-    account = world.deployment.read().account
     if pairs and account and parse_arn(str(pairs[0]["arn"]), "playback-key").place.account != account:
         raise ForeignDeployment(
             f"this deployment's keys live in account {account}, and these credentials are of another"
@@ -91,27 +90,27 @@ def list_pairs(world: World, region: str) -> list[Pair]:
     return pairs
 
 
-def get_pair(world: World, arn: str) -> Pair:
-    """One key pair with its fingerprint, which lists do not show. Raises ControlPlaneError."""
-    region = parse_arn(arn, "playback-key").place.region
+def get_pair(world: World, region: str, arn: str) -> Pair:
+    """One key pair as GetPlaybackKeyPair shows it: with its fingerprint, which lists do not show."""
     pair: Pair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
     return pair
 
 
-def note_import(world: World, record: KeyRecord, pair: Pair) -> None:
-    """Note that IVS holds this key as that pair, and whether it shows another fingerprint than ours.
+def record_held(world: World, record: KeyRecord, arn: str, pair: Pair) -> None:
+    """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
     Raises ForeignDeployment, LostRace, KeyNotFound.
     """
-    place, shown = parse_arn(str(pair["arn"]), "playback-key").place, pair.get("fingerprint", record.fingerprint)
-    world.deployment.bind_account(place.account)
+    shown = str(pair.get("fingerprint", record.fingerprint))
     differs = shown != record.fingerprint
-    world.keys.record_import(record.id, place, str(pair["arn"]), world.now(), fingerprint_differs=differs)
-    world.report(f"IVS holds key {record.id} in {place.region} as {pair['arn']}")
+    place = parse_arn(arn, "playback-key").place
+    world.deployment.bind_account(place.account)
+    world.keys.record_import(record.id, place, arn, world.now(), fingerprint_differs=differs)
+    world.report(f"IVS holds key {record.id} in {place.region} as {arn}")
     if differs:
         world.report(
-            f"IVS shows the fingerprint {shown} and ours is {record.fingerprint}. How IVS makes one is not documented: "
-            f"look, and put the key to work with `tokensvc keys activate {record.id}` if it is right"
+            f"IVS shows the fingerprint {shown} and ours is {record.fingerprint}. How IVS makes one is not "
+            f"documented: look, and put the key to work with `tokensvc keys activate {record.id}` if it is right"
         )
 
 
@@ -145,7 +144,7 @@ def _record_ours(
             continue
         there = next((p for p in record.places if p.place.region == region), None)
         if there is None or not there.is_held:
-            note_import(world, record, get_pair(world, arn))
+            record_held(world, record, arn, get_pair(world, region, arn))
             found += 1
         else:
             findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
@@ -176,7 +175,7 @@ def _is_missing(world: World, there: KeyInPlace) -> bool:
     if world.now() - there.imported_at <= timedelta(seconds=SETTLED_SECONDS):
         return False
     try:
-        get_pair(world, there.arn)
+        get_pair(world, there.place.region, there.arn)
     except ResourceMissing:
         return True
     return False
