@@ -1,7 +1,8 @@
-"""Crashes at any step: everything that a use case asks of the world is counted, and one question ends the process.
+"""Crashes at any step: everything that a use case asks of the world is counted, and at one question something happens.
 
 Rules of the file
 - A crash is no `Exception`: nothing on the way may catch it, as nothing catches SIGKILL.
+- Instead of a crash there may be anything else: a failure, or all that others do while this process is frozen.
 - It happens before the question's effect, or after it and before its answer is heard.
 - A process leaves nothing behind but effects: a crash after one question is the crash before the next, and a crash at a
   question without an effect is the one at the next with one. So questions that only read may be left off the wire.
@@ -17,13 +18,28 @@ class Crash(BaseException):
     """The process is gone."""
 
 
-class Tripwire:
-    """Counts questions and crashes at one of them."""
+def crash() -> None:
+    """End the process."""
+    raise Crash
 
-    def __init__(self, at: int | None = None, *, after: bool = False) -> None:
+
+class Tripwire:
+    """Counts questions, and does something at one of them: crashes, unless told otherwise."""
+
+    def __init__(
+        self,
+        at: int | None = None,
+        *,
+        after: bool = False,
+        does: Callable[[], None] = crash,
+        each: Callable[[], None] = lambda: None,
+    ) -> None:
         self.count = 0
         self._at = at
         self._after = after
+        self._does = does
+        self._each = each
+        """Called once each question has had its effect."""
 
     def around(self, target: Any, *, reads: frozenset[str] = frozenset()) -> Any:
         """The same object with every call of a method on the wire, but for those that only read."""
@@ -35,10 +51,11 @@ class Tripwire:
         def call(*args: Any, **kwargs: Any) -> Any:
             mine, self.count = self.count, self.count + 1
             if mine == self._at and not self._after:
-                raise Crash
+                self._does()
             answer = function(*args, **kwargs)
-            if mine == self._at:
-                raise Crash
+            self._each()
+            if mine == self._at and self._after:
+                self._does()
             return answer
 
         return call

@@ -109,6 +109,12 @@ class IvsSimulator:
         further = {"nextToken": str(start + self._page)} if start + self._page < len(here) else {}
         return {"keyPairs": page, **further}
 
+    def _GetPlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        if request["arn"] not in {pair["arn"] for pair in self._in(region)}:
+            raise _refusal(ResourceMissing, "GetPlaybackKeyPair", "ResourceNotFoundException", 404)
+        pair = self.pairs[request["arn"]]
+        return {"keyPair": {name: pair[name] for name in ("arn", "name", "fingerprint", "tags")}}
+
     def _DeletePlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         if request["arn"] not in {pair["arn"] for pair in self._in(region)}:
             raise _refusal(ResourceMissing, "DeletePlaybackKeyPair", "ResourceNotFoundException", 404)

@@ -13,9 +13,11 @@ from tests.simulator import IvsSimulator
 from tests.stores import store_in_memory
 from tests.wrapping import WRAPPER
 from tokensvc.adapters.keyfiles import KeyFiles
+from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core.keypair import PrivateKey, generate, public_der
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.rotation import Policy
+from tokensvc.ports.vault import Vault
 from tokensvc.rotate import wishes
 from tokensvc.rotate.performer import Outlook, advance
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
@@ -29,15 +31,24 @@ EAST, WEST = "us-east-1", "us-west-2"
 class Stage:
     """What outlives a process: the store, the vault and IVS. `world` is what one process works with."""
 
-    def __init__(self, migrated: Path, vault: Path, policy: Policy = POLICY) -> None:
+    def __init__(
+        self,
+        migrated: Path,
+        vault: Path | None,
+        policy: Policy = POLICY,
+        *,
+        ivs: IvsSimulator | None = None,
+        clock: ManualClock | None = None,
+    ) -> None:
+        """`vault` is where the files of private halves lie; None: they lie in the store."""
         self.store = store_in_memory(migrated)
         self.policy = policy
         self.store.deployment.set_rotation(
             lead_seconds=policy.lead_seconds, max_age_seconds=policy.max_age_seconds, standby=policy.standby
         )
-        self.vault = KeyFiles(vault, WRAPPER)
-        self.ivs = IvsSimulator()
-        self.clock = ManualClock()
+        self.vault: Vault = SqlVault(self.store.engine, WRAPPER) if vault is None else KeyFiles(vault, WRAPPER)
+        self.ivs = ivs or IvsSimulator()
+        self.clock = clock or ManualClock()
         self.slept: list[float] = []
         self.reports: list[str] = []
         self.leases = ManualLeases(self.clock)

@@ -117,7 +117,10 @@ class Standing(NamedTuple):
     to_replace: frozenset[str] = frozenset()
     """Keys that somebody asked to be replaced there."""
     missing: frozenset[str] = frozenset()
-    """Keys that should be there and that IVS does not show."""
+    """Keys that should be there and that IVS does not hold."""
+    is_sure: bool = True
+    """Whether IVS was seen to hold pairs of our account. Where it was not, we may be asking about another account, so
+    nothing is deleted for being missing; but another key may be brought, and its ARN will tell."""
     lost: frozenset[str] = frozenset()
     """Keys whose private half the vault has no more."""
     put_off: frozenset[str] = frozenset()
@@ -215,7 +218,9 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
     ),
     (
         "IVS does not hold it any more",
-        lambda pair, standing, *_: pair.key_id in standing.missing and pair.state is not KeyState.ACTIVE,
+        lambda pair, standing, *_: (
+            standing.is_sure and pair.key_id in standing.missing and pair.state is not KeyState.ACTIVE
+        ),
     ),
     (
         "its private half is lost",
@@ -225,14 +230,15 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
 
 
 def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
-    prepared = sorted(_prepared(standing), key=_imported)
-    for pair in prepared:
-        if pair.fingerprint_differs:
-            return Wait(None, f"IVS shows another fingerprint for key {pair.key_id} than ours: somebody must look")
-        if led_at(pair, policy.lead_seconds) <= now:
-            return Step(StepKind.ACTIVATE, pair.key_id, "IVS has held it for the lead")
+    prepared = _prepared(standing)
+    following = min((p for p in prepared if not p.fingerprint_differs), key=_imported, default=None)
+    if following is not None:
+        leads_until = led_at(following, policy.lead_seconds)
+        if leads_until <= now:
+            return Step(StepKind.ACTIVATE, following.key_id, "IVS has held it for the lead")
+        return Wait(leads_until, "IVS must hold the next key for the lead before it signs")
     if prepared:
-        return Wait(led_at(prepared[0], policy.lead_seconds), "IVS must hold the next key for the lead before it signs")
+        return Wait(None, f"IVS shows another fingerprint for key {prepared[0].key_id} than ours: somebody must look")
     if _free(standing) > 0:
         return _to_bring(standing, "another key is to sign")
     retiring = [p for p in standing.pairs if p.is_held and p.state is KeyState.RETIRING]
@@ -254,11 +260,14 @@ def _to_bring(standing: Standing, why: str) -> Step:
 
 
 def _prepared(standing: Standing) -> list[KeyInPlace]:
-    return [p for p in standing.pairs if p.state is KeyState.PREPARED and p.is_held and p.deleting_at is None]
+    unfit = standing.missing | standing.lost
+    ready = [p for p in standing.pairs if p.state is KeyState.PREPARED and p.is_held and p.deleting_at is None]
+    return [p for p in ready if p.key_id not in unfit]
 
 
 def _free(standing: Standing) -> int:
-    return KEY_PAIRS_MAX - standing.foreign - sum(pair.is_held for pair in standing.pairs)
+    held = sum(pair.is_held and pair.key_id not in standing.missing for pair in standing.pairs)
+    return KEY_PAIRS_MAX - standing.foreign - held
 
 
 def _imported(pair: KeyInPlace) -> datetime:

@@ -5,11 +5,12 @@ Every method may raise StoreUnavailable, and then nothing was acknowledged, or S
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Protocol
 
 from tokensvc.core.arn import Place
-from tokensvc.core.lifecycle import KeyRecord
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord
 
 
 class KeyStore(Protocol):
@@ -28,8 +29,9 @@ class KeyStore(Protocol):
     ) -> KeyRecord:
         """Note that IVS holds the key pair in that place: it is prepared there, or compromised when the key is.
 
-        Doing it again with the same ARN changes nothing, whatever the key is there by now. Another ARN for the same
-        place, or an ARN that another key has, raises LostRace. Raises KeyNotFound.
+        Doing it again with the same ARN changes nothing, whatever the key is there by now. Where IVS held the key and
+        no longer does, another ARN is an import that came about too late: it is noted as about to be deleted. Any other
+        second ARN for a place, or an ARN that another key has, raises LostRace. Raises KeyNotFound.
         """
         ...
 
@@ -42,10 +44,12 @@ class KeyStore(Protocol):
         """
         ...
 
-    def begin_delete(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
+    def begin_delete(self, seen: KeyInPlace, at: datetime) -> KeyRecord:
         """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
 
-        Raises LostRace when it is active there, or was never known to be there; KeyNotFound.
+        `seen` is what the decision was made on. Raises LostRace when the key is active there by now, or is retiring
+        and was not, or not since then: its tokens live longer than was thought. Also when it was never known to be
+        there. Raises KeyNotFound.
         """
         ...
 
@@ -56,12 +60,21 @@ class KeyStore(Protocol):
         """
         ...
 
-    def compromise(self, key_id: str, at: datetime, lead_seconds: float, *, distrust_standby: bool) -> KeyRecord:
+    def compromise(
+        self,
+        key_id: str,
+        at: datetime,
+        lead_seconds: float,
+        *,
+        distrust_standby: bool,
+        unable: Collection[str] = frozenset(),
+    ) -> KeyRecord:
         """Never sign with this key again, anywhere.
 
         One transaction: in each place the key becomes compromised, and where it was active the best key that IVS
         already holds there takes over (`lifecycle.successor`), with its longest life raised as `activate` does. With
-        `distrust_standby` every other key that has never signed is compromised too, before a successor is chosen.
+        `distrust_standby` every other key that has never signed is compromised too, before a successor is chosen. Keys
+        that are `unable` to sign never take over.
         Doing it again changes nothing. Raises KeyNotFound.
         """
         ...

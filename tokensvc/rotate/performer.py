@@ -8,12 +8,14 @@ Rules of the file
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tokensvc.core.lifecycle import KeyRecord, StepKind, Wait, decide, waiting
-from tokensvc.errors import ControlPlaneError, TokensvcError
+from tokensvc.core.rotation import Policy
+from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
 from tokensvc.ports.journal import Entry
 from tokensvc.rotate.steps import perform
 from tokensvc.rotate.survey import SETTLED_SECONDS, Survey, survey
@@ -50,19 +52,19 @@ def advance(world: World, regions: Sequence[str]) -> list[Outlook]:
     """
     if not world.lead():
         return []
-    _forget_what_never_was(world)
-    outlooks = [_advance_region(world, region, wanted=region in regions) for region in _all_regions(world, regions)]
-    _close_journal(world, [o.region for o in outlooks if o.seen is not None])
-    _tidy_vault(world)
+    policy, outlooks = world.policy(), list[Outlook]()
+    for region in _all_regions(world, regions):
+        is_sure = any(outlook.seen is not None and outlook.seen.pairs for outlook in outlooks)
+        outlooks.append(_advance_region(world, region, policy, wanted=region in regions, is_sure=is_sure))
+    _tidy_up(world, [o.region for o in outlooks if o.seen is not None])
     return outlooks
 
 
-def _advance_region(world: World, region: str, *, wanted: bool) -> Outlook:
+def _advance_region(world: World, region: str, policy: Policy, *, wanted: bool, is_sure: bool) -> Outlook:
     seen: Survey | None = None
     failure: TokensvcError | None = None
     try:
-        policy = world.policy()
-        seen = survey(world, region, wanted=wanted)
+        seen = survey(world, region, wanted=wanted, is_sure=is_sure)
         put_off: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
             step = decide(seen.standing._replace(put_off=put_off), world.now(), policy)
@@ -76,7 +78,7 @@ def _advance_region(world: World, region: str, *, wanted: bool) -> Outlook:
                 failure = _told(world, region, refused)  # what cannot be deleted yet keeps no other key from signing
                 put_off |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            seen = survey(world, region, None if touched_ivs else seen.pairs, wanted=wanted)
+            seen = survey(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
         left = seen.standing._replace(put_off=put_off)
         return Outlook(region, seen, waiting(left, world.now(), policy), failure)
     except TokensvcError as refused:
@@ -94,15 +96,31 @@ def _all_regions(world: World, regions: Sequence[str]) -> list[str]:
     return [*regions, *sorted((held | begun) - set(regions))]
 
 
-def _close_journal(world: World, looked_at: Sequence[str]) -> None:
-    """A step that was begun and not noted as ended is settled once its region was looked at, long enough after."""
-    records, kept = {record.id: record for record in world.keys.list()}, world.vault.key_ids()
+def _tidy_up(world: World, looked_at: Sequence[str]) -> None:
+    """See to what earlier runs left behind, now that the regions were gone through."""
+    records, kept = world.keys.list(), world.vault.key_ids()
+    begun = _close_journal(world, records, kept, looked_at)
+    for record in records:
+        if record.id in kept and _is_over(record):
+            world.vault.remove(record.id)
+        elif record.id not in kept | begun and not record.places and _is_settled(record.created_at, world):
+            with contextlib.suppress(LostRace):  # it has come to be in the meantime
+                world.keys.discard(record.id)
+
+
+def _close_journal(
+    world: World, records: Sequence[KeyRecord], kept: frozenset[str], looked_at: Sequence[str]
+) -> frozenset[str]:
+    """Settle steps that were begun long enough ago, imports once IVS was looked at; the keys of those still open."""
+    known, still_open = {record.id: record for record in records}, set()
     for entry in world.journal.open():
-        if entry.region not in looked_at and entry.region:
-            continue
-        happened = _came_about(entry, records.get(entry.key_id), kept)
-        if happened or world.now() - entry.begun_at > timedelta(seconds=SETTLED_SECONDS):
+        happened = _came_about(entry, known.get(entry.key_id), kept)
+        was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in looked_at
+        if was_looked_at and (happened or _is_settled(entry.begun_at, world)):
             world.journal.end(entry.id, "done" if happened else "never_happened", world.now())
+        else:
+            still_open.add(entry.key_id)
+    return frozenset(still_open)
 
 
 def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
@@ -117,21 +135,9 @@ def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) ->
     return entry.kind is StepKind.IMPORT or not there.is_held
 
 
-def _forget_what_never_was(world: World) -> None:
-    """Drop records whose private half never came into the vault: of a run that died in between."""
-    kept = world.vault.key_ids()
-    for record in world.keys.list():
-        age = world.now() - record.created_at
-        if not record.places and record.id not in kept and age > timedelta(seconds=SETTLED_SECONDS):
-            world.keys.discard(record.id)
-
-
-def _tidy_vault(world: World) -> None:
-    """Remove private halves that can sign nothing any more."""
-    kept = world.vault.key_ids()
-    for record in world.keys.list():
-        if record.id in kept and _is_over(record):
-            world.vault.remove(record.id)
+def _is_settled(at: datetime, world: World) -> bool:
+    """Whether what was begun then has had its effect by now, or never will."""
+    return world.now() - at > timedelta(seconds=SETTLED_SECONDS)
 
 
 def _is_over(record: KeyRecord) -> bool:

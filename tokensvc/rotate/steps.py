@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import Any
 
 from tokensvc.core import keypair
-from tokensvc.core.arn import parse_arn
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, Step, StepKind, find
 from tokensvc.core.rotation import KEY_PAIRS_MAX, longest_ttl
 from tokensvc.errors import (
+    Conflict,
     ForeignDeployment,
+    KeyNotFound,
     LostRace,
     NoFreeSlot,
     NothingShown,
@@ -25,10 +26,21 @@ from tokensvc.errors import (
     QuotaExceeded,
     ResourceConflict,
     ResourceMissing,
+    StoreError,
     TokensvcError,
     Unavailable,
 )
-from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, Pair, Survey, list_pairs, tags_of, whose
+from tokensvc.rotate.survey import (
+    DEPLOYMENT_TAG,
+    KEY_TAG,
+    Pair,
+    Survey,
+    get_pair,
+    list_pairs,
+    record_held,
+    tags_of,
+    whose,
+)
 from tokensvc.rotate.world import World
 
 
@@ -41,7 +53,7 @@ def perform(world: World, seen: Survey, step: Step) -> None:
     try:
         _ACTS[step.kind](world, seen, step.key_id)
     except TokensvcError as failure:
-        if not isinstance(failure, Unavailable):  # which may have had its effect: the entry stays open
+        if not isinstance(failure, (Unavailable, StoreError)):  # which may have had an effect: the entry stays open
             world.journal.end(entry.id, failure.code, world.now())
         raise
     world.journal.end(entry.id, "done", world.now())
@@ -70,30 +82,25 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
     world.vault.open(key_id)  # a key that nobody here can sign with must never take over from one that signs
     try:
         answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
-        pair = answer["keyPair"]
     except QuotaExceeded:
         raise full(seen) from None
     except ResourceConflict:
         pair = _held_already(world, seen, record)
-    place = parse_arn(str(pair["arn"]), "playback-key").place
+        record_held(world, record, str(pair["arn"]), pair)
+        return
+    pair = answer["keyPair"]
     try:
-        world.deployment.bind_account(place.account)
-    except ForeignDeployment:
+        record_held(world, record, str(pair["arn"]), pair)
+    except (ForeignDeployment, LostRace, KeyNotFound):  # nobody would ever delete what cannot be noted
         world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
-    differs = "fingerprint" in pair and pair["fingerprint"] != record.fingerprint
-    world.keys.record_import(key_id, place, str(pair["arn"]), world.now(), fingerprint_differs=differs)
-    world.report(f"IVS holds key {key_id} in {seen.region} as {pair['arn']}")
-    if differs:
-        world.report(
-            f"IVS shows the fingerprint {pair['fingerprint']} and ours is {record.fingerprint}. How IVS makes one is "
-            f"not documented: look, and put the key to work with `tokensvc keys activate {key_id}` if it is right"
-        )
 
 
 def activate(world: World, seen: Survey, key_id: str) -> None:
     """Sign with this key in that region from now on; the one that signed so far drains."""
     world.vault.open(key_id)
+    if key_id in seen.standing.missing:
+        raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there")
     there = in_region(find(world.keys.list(), key_id), seen.region)
     ceiling = world.deployment.read().max_ttl_seconds
     world.keys.activate(key_id, there.place, world.now(), longest_ttl(ceiling))
@@ -102,12 +109,14 @@ def activate(world: World, seen: Survey, key_id: str) -> None:
 
 def delete(world: World, seen: Survey, key_id: str) -> None:
     """Delete the pair from IVS in that region."""
-    there = in_region(find(world.keys.list(), key_id), seen.region)
-    if not seen.pairs:
+    there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    if there is None:
+        raise LostRace(f"key {key_id} is not known to be in {seen.region}")
+    if not seen.standing.is_sure:
         # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
         message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
         raise NothingShown(message, operation="ListPlaybackKeyPairs", ivs_code="")
-    world.keys.begin_delete(key_id, there.place, world.now())
+    world.keys.begin_delete(there, world.now())
     try:
         world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
     except ResourceMissing:
@@ -143,9 +152,9 @@ def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
 
 def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
-    for pair in list_pairs(world, seen.region):
+    for pair in list_pairs(world, seen.region, world.deployment.read().account):
         if tags_of(pair) == (seen.deployment_id, record.id):
-            return pair
+            return get_pair(world, seen.region, str(pair["arn"]))
     raise PairTaken(
         f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags. If it is "
         f"yours, adopt it: tokensvc keys adopt {record.id} --arn ARN"

@@ -4,18 +4,19 @@ Rules of the file
 - What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
   counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
 - An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan.
-- A pair is missing only where IVS shows others of the same account: an empty list may be another account's.
+- A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag.
+- Where IVS shows no pair at all, we may be asking about another account: nothing is done there that cannot be undone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, active_of
-from tokensvc.errors import ForeignDeployment
+from tokensvc.errors import ForeignDeployment, ResourceMissing
 from tokensvc.rotate.world import World
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
@@ -42,33 +43,38 @@ class Survey(NamedTuple):
     deployment_id: str
 
 
-def survey(world: World, region: str, pairs: Sequence[Pair] | None = None, *, wanted: bool = True) -> Survey:
-    """Look at a region; `pairs` when they were listed a moment ago. Raises ControlPlaneError, ForeignDeployment."""
+def survey(
+    world: World, region: str, pairs: Sequence[Pair] | None = None, *, wanted: bool = True, is_sure: bool = False
+) -> Survey:
+    """Look at a region; `pairs` when they were listed a moment ago, `is_sure` when another region showed our account.
+
+    Raises ControlPlaneError, ForeignDeployment.
+    """
+    deployment = world.deployment.read()
     if pairs is None:
-        pairs = list_pairs(world, region)
-    deployment_id, kept = world.deployment.read().id, world.vault.key_ids()
-    records = world.keys.list()
-    found, findings = _record_ours(world, records, region, pairs, deployment_id)
+        pairs = list_pairs(world, region, deployment.account)
+    records, kept = world.keys.list(), world.vault.key_ids()
+    found, findings = _record_ours(world, records, region, pairs, deployment.id)
     if found:
         records = world.keys.list()
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
-    missing = frozenset(p.key_id for p in ours if p.is_held and p.arn not in arns and _is_settled(p.imported_at, world))
     standing = Standing(
         pairs=ours,
         spare=_spare(records, kept, region),
         foreign=len(arns - held),
         to_replace=_to_replace(world, region),
-        missing=missing if pairs else frozenset(),
+        missing=frozenset(p.key_id for p in ours if p.is_held and p.arn not in arns and _is_missing(world, p)),
+        is_sure=is_sure or bool(pairs),
         lost=frozenset(p.key_id for p in ours if p.is_held and p.key_id not in kept),
         wanted=wanted,
     )
     findings += tuple(_strange(standing, region))
-    return Survey(region, pairs, standing, findings, deployment_id)
+    return Survey(region, pairs, standing, findings, deployment.id)
 
 
-def list_pairs(world: World, region: str) -> list[Pair]:
-    """All key pairs that IVS holds there. Raises ForeignDeployment when they are another account's."""
+def list_pairs(world: World, region: str, account: str | None) -> list[Pair]:
+    """All key pairs that IVS holds there. Raises ForeignDeployment when they are of another account than this one."""
     pairs: list[Pair] = []
     request: dict[str, Any] = {}
     while True:
@@ -77,12 +83,35 @@ def list_pairs(world: World, region: str) -> list[Pair]:
         if not answer.get("nextToken"):
             break
         request = {"nextToken": answer["nextToken"]}
-    account = world.deployment.read().account
     if pairs and account and parse_arn(str(pairs[0]["arn"]), "playback-key").place.account != account:
         raise ForeignDeployment(
             f"this deployment's keys live in account {account}, and these credentials are of another"
         )
     return pairs
+
+
+def get_pair(world: World, region: str, arn: str) -> Pair:
+    """One key pair as GetPlaybackKeyPair shows it: with its fingerprint, which lists do not show."""
+    pair: Pair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
+    return pair
+
+
+def record_held(world: World, record: KeyRecord, arn: str, pair: Pair) -> None:
+    """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
+
+    Raises ForeignDeployment, LostRace, KeyNotFound.
+    """
+    shown = str(pair.get("fingerprint", record.fingerprint))
+    differs = shown != record.fingerprint
+    place = parse_arn(arn, "playback-key").place
+    world.deployment.bind_account(place.account)
+    world.keys.record_import(record.id, place, arn, world.now(), fingerprint_differs=differs)
+    world.report(f"IVS holds key {record.id} in {place.region} as {arn}")
+    if differs:
+        world.report(
+            f"IVS shows the fingerprint {shown} and ours is {record.fingerprint}. How IVS makes one is not "
+            f"documented: look, and put the key to work with `tokensvc keys activate {record.id}` if it is right"
+        )
 
 
 def tags_of(pair: Pair) -> tuple[str | None, str | None]:
@@ -101,10 +130,11 @@ def _record_ours(
 ) -> tuple[int, tuple[str, ...]]:
     """Record imports that were not recorded; how many, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
+    noted = {there.arn for record in records for there in record.places}
     found, findings = 0, []
     for pair in pairs:
         (owner, key_id), arn = tags_of(pair), str(pair["arn"])
-        if owner != deployment_id:
+        if owner != deployment_id or arn in noted:
             continue
         record = known.get(str(key_id))
         if record is None:
@@ -113,19 +143,12 @@ def _record_ours(
             )
             continue
         there = next((p for p in record.places if p.place.region == region), None)
-        if there is None:
-            _record_import(world, record.id, arn)
+        if there is None or not there.is_held:
+            record_held(world, record, arn, get_pair(world, region, arn))
             found += 1
-        elif there.arn != arn:
+        else:
             findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
     return found, tuple(findings)
-
-
-def _record_import(world: World, key_id: str, arn: str) -> None:
-    place = parse_arn(arn, "playback-key").place
-    world.deployment.bind_account(place.account)
-    world.keys.record_import(key_id, place, arn, world.now())
-    world.report(f"IVS holds key {key_id} in {place.region} as {arn}, from a run that was ended before it noted so")
 
 
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
@@ -147,8 +170,15 @@ def _to_replace(world: World, region: str) -> frozenset[str]:
     return frozenset(filter(None, (wish.replaces.get(region) for wish in world.rotations.newest(_WISHES))))
 
 
-def _is_settled(at: datetime, world: World) -> bool:
-    return world.now() - at > timedelta(seconds=SETTLED_SECONDS)
+def _is_missing(world: World, there: KeyInPlace) -> bool:
+    """Whether IVS does not hold a pair that no list shows."""
+    if world.now() - there.imported_at <= timedelta(seconds=SETTLED_SECONDS):
+        return False
+    try:
+        get_pair(world, there.place.region, there.arn)
+    except ResourceMissing:
+        return True
+    return False
 
 
 def _strange(standing: Standing, region: str) -> list[str]:

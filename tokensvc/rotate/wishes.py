@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, led_at, successor
 from tokensvc.core.rotation import check_policy, check_slots
-from tokensvc.errors import Conflict, ControlPlaneError, PolicyCannotHold, TokensvcError
+from tokensvc.errors import Conflict, ControlPlaneError, PolicyCannotHold, TokensvcError, VaultError
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.performer import Outlook, advance
 from tokensvc.rotate.steps import full, in_region, keep, make, perform
@@ -90,8 +90,8 @@ def activate(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
 def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live."""
     policy, record = world.policy(), find(world.keys.list(), key_id)
-    chosen = [p for p in record.places if p.place.region in regions and p.is_held]
-    for there in chosen:
+    surveys = [survey(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held]
+    for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drained_at(there, policy)
         if there.state is KeyState.ACTIVE:
             raise Conflict(f"key {key_id} signs in {there.place.region}; first: tokensvc keys rotate")
@@ -100,8 +100,8 @@ def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
                 f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.place.region}; it goes "
                 "by itself then. If it is compromised: tokensvc keys compromise"
             )
-    for there in chosen:
-        perform(world, survey(world, there.place.region), Step(StepKind.DELETE, key_id, "an operator asked for it"))
+    for seen in surveys:
+        perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
     _advance_once(world, regions)
     return find(world.keys.list(), key_id)
 
@@ -111,11 +111,11 @@ def foresee(world: World, key_id: str, *, distrust_standby: bool) -> list[Prospe
     policy, records = world.policy(), world.keys.list()
     key = find(records, key_id)
     bad = {r.id for r in records if r.id == key_id or (distrust_standby and not any(p.activated_at for p in r.places))}
-    prospects = []
+    unable, prospects = _without_private_half(world), []
     for there in key.places:
         if not there.is_held:
             continue
-        others = [p for r in records if r.id not in bad for p in r.places if p.place == there.place]
+        others = [p for r in records if r.id not in bad | unable for p in r.places if p.place == there.place]
         best = successor(others, world.now(), policy.lead_seconds)
         active = there.state is KeyState.ACTIVE
         without = 0.0 if best is not None or not active else _until_led(others, world.now(), policy.lead_seconds)
@@ -130,7 +130,9 @@ def compromise(world: World, key_id: str, regions: Sequence[str], *, distrust_st
     finished now.
     """
     lead_seconds = world.deployment.read().key_lead_seconds
-    world.keys.compromise(key_id, world.now(), lead_seconds, distrust_standby=distrust_standby)
+    world.keys.compromise(
+        key_id, world.now(), lead_seconds, distrust_standby=distrust_standby, unable=_without_private_half(world)
+    )
     world.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
     return _advance_once(world, regions)
 
@@ -191,6 +193,8 @@ def import_key(world: World, private_key: keypair.PrivateKey, regions: Sequence[
         known = keep(world, private_key, "somebody brought it")
     elif known.compromised_at is not None:
         raise Conflict(f"this is key {known.id}, which is compromised: it never signs again")
+    elif known.places and not any(there.is_held for there in known.places):
+        raise Conflict(f"this is key {known.id}, which is retired: bring another one")
     elif known.id not in world.vault.key_ids():
         world.vault.put(known.id, private_key)
     _import_everywhere(world, known.id, regions)
@@ -231,6 +235,15 @@ def _kept_back(outlook: Outlook, *, patient: bool) -> TokensvcError | None:
     except PolicyCannotHold as failure:
         return full(seen, failure.message)
     return full(seen)
+
+
+def _without_private_half(world: World) -> frozenset[str]:
+    """Keys that nobody can sign with. Trouble with the vault keeps nobody from ending a key: then none is left out."""
+    try:
+        kept = world.vault.key_ids()
+    except VaultError:
+        return frozenset()
+    return frozenset(record.id for record in world.keys.list()) - kept
 
 
 def _active(records: Sequence[KeyRecord], region: str) -> str | None:

@@ -26,10 +26,12 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core import keypair
 from tokensvc.core.denial import digest
+from tokensvc.core.lifecycle import StepKind, find
 from tokensvc.core.revocation import Lane, State
 from tokensvc.ports.known_wrappings import KnownWrapping
 from tokensvc.ports.revocation_queue import Outcome
 from tokensvc.ports.revocations import Accepted, IdempotencyKey
+from tokensvc.ports.workers import Heartbeat
 
 BY_URL = frozenset({"upgrade"})
 """Contests for a store that is not there yet."""
@@ -118,6 +120,52 @@ def activate_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
         store.keys.activate(f"key {race_round}", HERE, AT, 3600)
     else:
         store.deployment.set_max_ttl_seconds(7200 + race_round)
+
+
+def compromise_or_activate(store: Store, who: int, race_round: int) -> str:
+    """The next key becomes active while it, or the one that signs, is compromised."""
+    if who == 0:
+        return store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=race_round % 2 == 0).id
+    return store.keys.activate(f"next {race_round}", HERE, LATER, 3600).id
+
+
+def compromise_or_begin_delete(store: Store, who: int, race_round: int) -> str:
+    """The retiring key is called back while its deletion begins."""
+    if who == 0:
+        return store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=True).id
+    drained = find(store.keys.list(), f"retiring {race_round}").places[0]
+    return store.keys.begin_delete(drained, LATER).id
+
+
+def compromise_two(store: Store, who: int, race_round: int) -> str:
+    """Each stands in for the other."""
+    return store.keys.compromise(f"{('active', 'retiring')[who]} {race_round}", LATER, 0, distrust_standby=False).id
+
+
+def compromise_or_import(store: Store, who: int, race_round: int) -> str:
+    if who == 0:
+        return store.keys.compromise(f"key {race_round}", LATER, 0, distrust_standby=False).id
+    return store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}"), AT).id
+
+
+def compromise_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
+    if who == 0:
+        store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=False)
+    else:
+        store.deployment.set_max_ttl_seconds(7200 + race_round)
+
+
+def begin_same_step(store: Store, who: int, race_round: int) -> int:
+    return store.journal.begin(StepKind.DELETE, f"key {race_round}", HERE.region, "because", AT).id
+
+
+def record_late_import(store: Store, who: int, race_round: int) -> str:
+    """Two pairs turn up for a key that was deleted."""
+    return store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}-late-{who}"), LATER).places[0].arn
+
+
+def beat(store: Store, who: int, race_round: int) -> None:
+    store.workers.beat(Heartbeat("worker", "host", who, 900, race_round, 0))
 
 
 def record_channels(store: Store, who: int, race_round: int) -> list[int]:

@@ -8,6 +8,7 @@ Rules of the file
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -64,7 +65,8 @@ class SqlKeys:
             if connection.execute(prepared).first():
                 changes.advance(connection, "keys")
             elif getattr(_in_place(connection, key_id, place), "arn", None) != arn:
-                raise LostRace(f"another import of this key, or of this ARN, is recorded in {place.region}")
+                _take_back(connection, key_id, place, arn, at)
+                changes.advance(connection, "keys")
             return _get(connection, key_id)
 
     def activate(self, key_id: str, place: Place, at: datetime, longest_ttl_seconds: int) -> KeyRecord:
@@ -86,30 +88,40 @@ class SqlKeys:
             changes.advance(connection, "keys")
             return _get(connection, key_id)
 
-    def begin_delete(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
+    def begin_delete(self, seen: KeyInPlace, at: datetime) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
-            now_in = _demand(connection, key_id, place)
-            if now_in.state is KeyState.ACTIVE:
-                raise LostRace(f"the key is active in {place.region}, so its pair stays")
+            now_in = _demand(connection, seen.key_id, seen.place)
+            signs = now_in.state is KeyState.ACTIVE
+            if signs or (now_in.state is KeyState.RETIRING and now_in.retiring_at != seen.retiring_at):
+                raise LostRace(f"the key has signed in {seen.place.region} in the meantime, so its pair stays for now")
             if now_in.deleting_at is None:
-                connection.execute(sa.update(key_places).where(*_at(key_id, place)).values(deleting_at=at))
+                begun = sa.update(key_places).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
+                connection.execute(begun)
                 changes.advance(connection, "keys")
-            return _get(connection, key_id)
+            return _get(connection, seen.key_id)
 
     def retire(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             now_in = _demand(connection, key_id, place)
             if now_in.retired_at is None:
-                if now_in.state is KeyState.COMPROMISED:
+                if now_in.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
                     connection.execute(sa.update(key_places).where(*_at(key_id, place)).values(retired_at=at))
                 else:
                     _move(connection, key_id, place, now_in.state, KeyState.RETIRED, retired_at=at)
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
 
-    def compromise(self, key_id: str, at: datetime, lead_seconds: float, *, distrust_standby: bool) -> KeyRecord:
+    def compromise(
+        self,
+        key_id: str,
+        at: datetime,
+        lead_seconds: float,
+        *,
+        distrust_standby: bool,
+        unable: Collection[str] = frozenset(),
+    ) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "deployment")
             changes.hold(connection, "keys")
@@ -122,7 +134,7 @@ class SqlKeys:
                 .returning(key_pairs.c.id)
             )
             if connection.execute(marked).all():
-                _replace(connection, bad, at, lead_seconds)
+                _replace(connection, bad, bad.union(unable), at, lead_seconds)
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
 
@@ -142,8 +154,19 @@ def _never_signed(connection: sa.Connection) -> set[str]:
     return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
 
 
-def _replace(connection: sa.Connection, bad: set[str], at: datetime, lead_seconds: float) -> None:
-    """Compromise these keys everywhere; where one of them signed, the best that is left signs from now on."""
+def _take_back(connection: sa.Connection, key_id: str, place: Place, arn: str, at: datetime) -> None:
+    """A retired key's pair turned up once more: it is to be deleted."""
+    taken = sa.select(key_places.c.key_id).where(key_places.c.arn == arn)
+    if connection.execute(taken).first() is not None:
+        raise LostRace(f"another key is recorded under this ARN in {place.region}")
+    back = sa.update(key_places).where(*_at(key_id, place), key_places.c.retired_at.is_not(None))
+    back = back.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
+    if connection.execute(back.returning(key_places.c.key_id)).first() is None:
+        raise LostRace(f"another import of this key is recorded in {place.region}")
+
+
+def _replace(connection: sa.Connection, bad: set[str], unfit: set[str], at: datetime, lead_seconds: float) -> None:
+    """Compromise the bad keys everywhere; where one of them signed, the best that is fit signs from now on."""
     ceiling = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
     pairs = [there for record in _records(connection) for there in record.places]
     left: dict[Place, KeyInPlace | None] = {}
@@ -151,7 +174,7 @@ def _replace(connection: sa.Connection, bad: set[str], at: datetime, lead_second
         if pair.key_id in bad and pair.state is not KeyState.COMPROMISED:
             _move(connection, pair.key_id, pair.place, pair.state, KeyState.COMPROMISED, compromised_at=at)
             if pair.state is KeyState.ACTIVE:
-                others = [p for p in pairs if p.place == pair.place and p.key_id not in bad]
+                others = [p for p in pairs if p.place == pair.place and p.key_id not in unfit]
                 left[pair.place] = successor(others, at, lead_seconds)
     for place, best in left.items():
         if best is not None:

@@ -1,0 +1,247 @@
+"""Contract of `KeyStore`, as to how keys end: deletions that were begun, compromises, and pairs that turn up late."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.adapters.sql import samples
+from tests.adapters.sql.samples import AT, HERE, LATER, THERE, key_arn
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core.arn import Place
+from tokensvc.core.claims import TEN_MINUTES_SECONDS
+from tokensvc.core.lifecycle import KeyInPlace, KeyState, find
+from tokensvc.errors import KeyNotFound, LostRace
+
+PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
+LEAD = 30.0
+MUCH_LATER = LATER + timedelta(hours=1)
+
+
+def place_of(store: Store, key_id: str, place: Place = HERE) -> KeyInPlace:
+    """What the store knows of a key in a place."""
+    return next(there for there in find(store.keys.list(), key_id).places if there.place == place)
+
+
+def state(store: Store, key_id: str, place: Place = HERE) -> KeyState:
+    return place_of(store, key_id, place).state
+
+
+def compromise(store: Store, key_id: str, *, distrust: bool = False, unable: frozenset[str] = frozenset()) -> None:
+    store.keys.compromise(key_id, LATER, LEAD, distrust_standby=distrust, unable=unable)
+
+
+def three(store: Store, place: Place = HERE) -> None:
+    """k1 retiring, k2 active, k3 standing ready."""
+    for key_id in ("k1", "k2", "k3"):
+        samples.add_key(store, key_id, place)
+    store.keys.activate("k1", place, AT, 3600)
+    store.keys.activate("k2", place, AT + timedelta(minutes=1), 3600)
+
+
+# --- begin_delete
+
+
+@pytest.mark.parametrize("key_id", ["k1", "k3"])
+def test_a_deletion_that_was_begun_is_noted_once(store: Store, key_id: str) -> None:
+    three(store)
+    seen = place_of(store, key_id)
+    before = store.versions.read().keys
+    begun = store.keys.begin_delete(seen, LATER)
+    assert begun.places == (seen._replace(deleting_at=LATER),)
+    assert store.keys.begin_delete(seen, MUCH_LATER) == begun
+    assert store.versions.read().keys == before + 1
+
+
+def test_what_is_being_deleted_never_signs_again(store: Store) -> None:
+    three(store)
+    store.keys.begin_delete(place_of(store, "k3"), LATER)
+    with pytest.raises(LostRace, match="on its way out"):
+        store.keys.activate("k3", HERE, LATER, 3600)
+    store.keys.begin_delete(place_of(store, "k1"), LATER)
+    compromise(store, "k2")
+    assert [state(store, f"k{n}") for n in (1, 2, 3)] == [RETIRING, COMPROMISED, PREPARED]
+
+
+def test_an_active_keys_deletion_is_not_begun(store: Store) -> None:
+    three(store)
+    seen = place_of(store, "k3")
+    store.keys.activate("k3", HERE, LATER, 3600)
+    for stale in (seen, place_of(store, "k3")):
+        with pytest.raises(LostRace, match="has signed"):
+            store.keys.begin_delete(stale, LATER)
+    assert place_of(store, "k3").deleting_at is None
+
+
+def test_a_deletion_decided_before_the_key_signed_again_is_not_begun(store: Store) -> None:
+    """It had drained; a compromise called it back; it retires for the second time, and its new tokens live."""
+    three(store)
+    drained, standby = place_of(store, "k1"), place_of(store, "k3")
+    store.keys.begin_delete(standby, AT)
+    compromise(store, "k2")
+    assert state(store, "k1") is ACTIVE
+    samples.add_key(store, "k4", HERE)
+    store.keys.activate("k4", HERE, MUCH_LATER, 3600)
+    assert state(store, "k1") is RETIRING
+    with pytest.raises(LostRace, match="has signed"):
+        store.keys.begin_delete(drained, MUCH_LATER)
+    assert store.keys.begin_delete(place_of(store, "k1"), MUCH_LATER).places[0].deleting_at == MUCH_LATER
+
+
+def test_a_deletion_decided_before_a_compromise_is_begun_all_the_same(store: Store) -> None:
+    three(store)
+    seen = [place_of(store, key_id) for key_id in ("k1", "k3")]
+    for key_id in ("k1", "k3"):
+        compromise(store, key_id)
+    assert all(store.keys.begin_delete(there, LATER) for there in seen)
+
+
+def test_what_is_nowhere_is_not_deleted(store: Store) -> None:
+    samples.add_key(store, "k1", HERE)
+    with pytest.raises(LostRace, match="not known to be in eu-west-1"):
+        store.keys.begin_delete(place_of(store, "k1")._replace(place=THERE), AT)
+    with pytest.raises(KeyNotFound):
+        store.keys.begin_delete(place_of(store, "k1")._replace(key_id="k9"), AT)
+
+
+# --- compromise
+
+
+def test_the_standby_takes_over_in_the_same_moment(store: Store) -> None:
+    three(store)
+    before = store.versions.read().keys
+    compromise(store, "k2")
+    assert [state(store, f"k{n}") for n in (1, 2, 3)] == [RETIRING, COMPROMISED, ACTIVE]
+    assert place_of(store, "k2").compromised_at == find(store.keys.list(), "k2").compromised_at == LATER
+    assert place_of(store, "k3").activated_at == LATER
+    assert store.versions.read().keys == before + 1, "no worker ever sees half of it"
+
+
+def test_without_a_standby_the_retiring_key_is_called_back(store: Store) -> None:
+    three(store)
+    was = place_of(store, "k1")
+    compromise(store, "k2", unable=frozenset({"k3"}))
+    assert place_of(store, "k1") == was._replace(state=ACTIVE), "since when it had retired shows that it only stands in"
+    assert state(store, "k3") is PREPARED
+
+
+def test_nobody_signs_where_no_other_key_is_able(store: Store) -> None:
+    three(store)
+    compromise(store, "k2", unable=frozenset({"k1", "k3"}))
+    assert [state(store, f"k{n}") for n in (1, 2, 3)] == [RETIRING, COMPROMISED, PREPARED]
+
+
+def test_a_standby_that_has_not_led_does_not_take_over(store: Store) -> None:
+    three(store)
+    at = AT + timedelta(seconds=LEAD - 1)
+    store.keys.compromise("k2", at, LEAD, distrust_standby=False)
+    assert [state(store, f"k{n}") for n in (1, 2, 3)] == [ACTIVE, COMPROMISED, PREPARED]
+
+
+def test_who_takes_over_has_the_ceilings_life_and_never_less_than_ten_minutes(store: Store) -> None:
+    three(store)
+    store.deployment.set_max_ttl_seconds(7200)
+    compromise(store, "k2")
+    assert place_of(store, "k3").longest_ttl_seconds == 7200
+    store.deployment.set_max_ttl_seconds(60)
+    samples.add_key(store, "k4", HERE)
+    store.keys.begin_delete(place_of(store, "k1"), LATER)
+    store.keys.compromise("k3", LATER, LEAD, distrust_standby=False)
+    assert place_of(store, "k4").longest_ttl_seconds == TEN_MINUTES_SECONDS
+
+
+@pytest.mark.parametrize(("key_id", "was"), [("k1", RETIRING), ("k3", PREPARED)])
+def test_the_active_key_goes_on_when_another_is_compromised(store: Store, key_id: str, was: KeyState) -> None:
+    three(store)
+    assert state(store, key_id) is was
+    compromise(store, key_id)
+    assert (state(store, key_id), state(store, "k2")) == (COMPROMISED, ACTIVE)
+
+
+def test_a_key_is_compromised_in_every_place_and_each_place_goes_on_with_its_own_best(store: Store) -> None:
+    three(store)
+    for key_id in ("k1", "k2"):
+        store.keys.record_import(key_id, THERE, key_arn(key_id, THERE), AT)
+    store.keys.activate("k2", THERE, AT, 3600)
+    compromise(store, "k2")
+    assert (state(store, "k2", HERE), state(store, "k2", THERE)) == (COMPROMISED, COMPROMISED)
+    assert (state(store, "k3", HERE), state(store, "k1", THERE)) == (ACTIVE, ACTIVE)
+
+
+def test_a_distrusted_standby_is_compromised_with_it_and_so_is_a_key_that_was_only_made(store: Store) -> None:
+    three(store)
+    samples.add_key(store, "k4")
+    compromise(store, "k2", distrust=True)
+    assert [state(store, f"k{n}") for n in (1, 2, 3)] == [ACTIVE, COMPROMISED, COMPROMISED]
+    assert [key.compromised_at for key in store.keys.list()] == [None, LATER, LATER, LATER]
+
+
+def test_a_compromise_told_again_changes_nothing(store: Store) -> None:
+    three(store)
+    compromise(store, "k2")
+    after, number = store.keys.list(), store.versions.read().keys
+    store.keys.compromise("k2", MUCH_LATER, LEAD, distrust_standby=False)
+    assert (store.keys.list(), store.versions.read().keys) == (after, number)
+
+
+def test_an_unknown_key_is_not_compromised(store: Store) -> None:
+    with pytest.raises(KeyNotFound):
+        compromise(store, "k1")
+
+
+def test_a_compromised_key_never_signs_again_and_stays_compromised_when_its_pair_is_gone(store: Store) -> None:
+    three(store)
+    compromise(store, "k2")
+    with pytest.raises(LostRace, match="compromised"):
+        store.keys.activate("k2", HERE, LATER, 3600)
+    gone = store.keys.retire("k2", HERE, MUCH_LATER)
+    assert (gone.places[0].state, gone.places[0].retired_at) == (COMPROMISED, MUCH_LATER)
+    assert store.keys.retire("k2", HERE, MUCH_LATER + timedelta(hours=1)) == gone
+
+
+def test_a_retired_key_may_turn_out_to_be_compromised(store: Store) -> None:
+    three(store)
+    store.keys.retire("k1", HERE, LATER)
+    compromise(store, "k1")
+    assert (state(store, "k1"), state(store, "k2")) == (COMPROMISED, ACTIVE)
+
+
+# --- imports that come about late
+
+
+def test_the_import_of_a_compromised_key_is_compromised(store: Store) -> None:
+    samples.add_key(store, "k1")
+    compromise(store, "k1")
+    imported = store.keys.record_import("k1", HERE, key_arn("k1"), MUCH_LATER).places[0]
+    assert (imported.state, imported.compromised_at, imported.is_held) == (COMPROMISED, LATER, True)
+
+
+def test_a_fingerprint_that_differs_is_kept_with_the_import(store: Store) -> None:
+    samples.add_key(store, "k1")
+    store.keys.record_import("k1", HERE, key_arn("k1"), AT, fingerprint_differs=True)
+    assert place_of(store, "k1").fingerprint_differs
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_a_pair_that_turns_up_after_its_key_was_deleted_there_is_to_be_deleted_too(store: Store, bad: bool) -> None:
+    three(store)
+    if bad:
+        compromise(store, "k1")
+    store.keys.retire("k1", HERE, LATER)
+    was = place_of(store, "k1")
+    late = store.keys.record_import("k1", HERE, key_arn("late"), MUCH_LATER).places[0]
+    assert late == was._replace(arn=key_arn("late"), imported_at=MUCH_LATER, deleting_at=MUCH_LATER, retired_at=None)
+    with pytest.raises(LostRace):
+        store.keys.activate("k1", HERE, MUCH_LATER, 3600)
+    store.keys.begin_delete(late, MUCH_LATER)
+    gone = store.keys.retire("k1", HERE, MUCH_LATER).places[0]
+    assert (gone.state, gone.retired_at) == (COMPROMISED if bad else RETIRED, MUCH_LATER)
+
+
+def test_a_late_pair_never_takes_another_keys_arn(store: Store) -> None:
+    three(store)
+    store.keys.retire("k1", HERE, LATER)
+    with pytest.raises(LostRace, match="another key"):
+        store.keys.record_import("k1", HERE, key_arn("k2"), LATER)
+    assert not place_of(store, "k1").is_held

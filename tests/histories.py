@@ -1,0 +1,211 @@
+"""A deployment with workers that sign, watched at every moment of whatever history it goes through.
+
+Rules of the file
+- Workers are real refreshes. Each state that the store was ever in has a worker that heard of it just before it changed
+  and goes on with it for R; and there are workers that cannot open every second key, and so sign with a retiring one.
+- A ledger keeps, by key and region, when the last token ends that any of them could have signed.
+- Nothing here knows the rules of the lifecycle: it only looks at what workers sign, what IVS holds, and what is stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.crashing import Tripwire, crash
+from tests.simulator import IvsSimulator
+from tests.stage import EAST, POLICY, WEST, Stage
+from tests.wrapping import WRAPPER
+from tokensvc.adapters.openssl import OpenSslSigner
+from tokensvc.core.keypair import PrivateKey
+from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.snapshot import Snapshot
+from tokensvc.errors import PrivateKeyMissing
+from tokensvc.loops.refresh import Refresh
+from tokensvc.ports.vault import Vault
+from tokensvc.ports.versions import StoreVersions
+from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+
+REGIONS = (EAST, WEST)
+
+
+class WatchedIvs(IvsSimulator):
+    """IVS that tells before a pair goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_it_goes: Callable[[dict[str, Any]], None] = lambda pair: None
+
+    def _DeletePlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        if request["arn"] in self.pairs:
+            self.before_it_goes(self.pairs[request["arn"]])
+        return super()._DeletePlaybackKeyPair(region, request)
+
+
+class Signing(NamedTuple):
+    """What a worker signs with in a region."""
+
+    key_id: str
+    life_seconds: int
+    until: float
+
+
+class HalfBlind:
+    """A vault in which every second key cannot be opened."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def open(self, key_id: str) -> PrivateKey:
+        if int(key_id[1:]) % 2:
+            raise PrivateKeyMissing(f"key {key_id} is not to be seen from here")
+        return self._vault.open(key_id)
+
+
+class Workers:
+    """All workers that see the same vault: one that has heard, and those that have not heard for up to R."""
+
+    def __init__(self, stage: Stage, vault: Any) -> None:
+        store = stage.store
+        self._clock = stage.clock
+        self._reach = stage.policy.reach_seconds
+        ports = (store.versions, store.deployment, store.keys, store.callers, store.channels)
+        self._refresh = Refresh(*ports, vault, WRAPPER, OpenSslSigner, self._clock, self._reach)
+        self.current: dict[str, Signing] = {}
+        self.elders: list[tuple[dict[str, Signing], float]] = []
+
+    def hear(self) -> None:
+        """Read the store; a worker that is frozen just before goes on with what it knew."""
+        self._refresh.once()
+        signing = _signing(self._refresh.current)
+        if signing != self.current:
+            self.elders.append((self.current, self._clock.now() + self._reach))
+            self.current = signing
+        self.elders = [(signing, last) for signing, last in self.elders if last >= self._clock.now()]
+
+    def all(self) -> list[tuple[dict[str, Signing], float]]:
+        """What each signs with, and for how long it goes on."""
+        return [(self.current, math.inf), *self.elders]
+
+
+class History(Stage):
+    """A stage whose every effect is watched."""
+
+    def __init__(self, migrated: Path) -> None:
+        self.watched = WatchedIvs()
+        super().__init__(migrated, None, POLICY, ivs=self.watched)
+        self.watched.before_it_goes = self._must_not_be_missed
+        self.groups = [Workers(self, self.vault), Workers(self, HalfBlind(self.vault))]
+        self.ends: dict[tuple[str, str], float] = {}
+        """By key and region, when the last token ends that may have been signed there."""
+        self.taken: set[tuple[str, str]] = set()
+        """Keys whose pair somebody deleted by hand, with the region."""
+        self.compromised: set[str] = set()
+        self.foreign: set[str] = set()
+        self.deployment_id = self.store.deployment.read().id
+        self._signed_until = self.clock.now()
+        self._seen: StoreVersions | None = None
+        self.hear()
+
+    def wire(self, at: int | None = None, *, after: bool = False, does: Callable[[], None] = crash) -> Tripwire:
+        """As `Tripwire`; workers hear after each effect."""
+        return Tripwire(at, after=after, does=does, each=self.hear)
+
+    def hear(self) -> None:
+        """Something may have changed: every worker that can hears of it, and what must hold is looked at."""
+        versions = self.store.versions.read()._replace(now=0)
+        if versions != self._seen:
+            self._seen = versions
+            for group in self.groups:
+                group.hear()
+            self._check_store()
+        self.sign()
+
+    def sign(self) -> None:
+        """Everyone has signed ever since, at the last for the longest life, up to now or as long as it may."""
+        since, self._signed_until = self._signed_until, self.clock.now()
+        held = {(pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours()}
+        for group in self.groups:
+            for signing, last in group.all():
+                for region, key in signing.items():
+                    at = min(self.clock.now(), last, key.until)
+                    where = (key.key_id, region)
+                    if at < since:
+                        continue
+                    assert where in held | self.taken or key.key_id in self.compromised, (
+                        f"{where} signs and is not held"
+                    )
+                    self.ends[where] = max(self.ends.get(where, 0.0), at + key.life_seconds)
+
+    def ours(self) -> list[dict[str, Any]]:
+        """Our pairs, as IVS holds them."""
+        return self.ivs.tagged(DEPLOYMENT_TAG, self.deployment_id)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass; whoever may sign does."""
+        self.clock.advance(seconds)
+        self.hear()
+
+    def take_by_hand(self, pair: dict[str, Any]) -> None:
+        """Somebody deletes one of our pairs."""
+        self.taken.add((pair["tags"][KEY_TAG], region_of(pair["arn"])))
+        del self.ivs.pairs[pair["arn"]]
+
+    def check_no_orphan(self, region: str) -> None:
+        """What bears our tag in IVS is known to the store."""
+        known = {there.arn for record in self.store.keys.list() for there in record.places if there.is_held}
+        stray = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region}
+        assert stray.keys() <= known, stray
+
+    def check_end(self, wanted: tuple[str, ...], *, standby: bool) -> None:
+        """What must hold once nothing is in the way any more and enough time has passed."""
+        pairs = [there for record in self.store.keys.list() for there in record.places if there.is_held]
+        assert {there.arn for there in pairs} == {pair["arn"] for pair in self.ours()}, "store and IVS agree"
+        assert not self.store.journal.open(), self.store.journal.open()
+        assert not [p for p in pairs if p.state is KeyState.COMPROMISED or p.deleting_at is not None]
+        for region in wanted:
+            held = [there for there in pairs if there.place.region == region]
+            [active] = [there for there in held if there.state is KeyState.ACTIVE]
+            assert self.groups[0].current[region].key_id == active.key_id, "and a worker signs with it"
+            ready = any(there.state is KeyState.PREPARED for there in held)
+            full = sum(region_of(arn) == region for arn in self.ivs.pairs) == 3
+            assert ready or full or not standby
+
+    def _check_store(self) -> None:
+        kept, records = self.vault.key_ids(), self.store.keys.list()
+        self.compromised = {record.id for record in records if record.compromised_at is not None}
+        for region in REGIONS:
+            here = [there for record in records for there in record.places if there.place.region == region]
+            active = [there.key_id for there in here if there.state is KeyState.ACTIVE]
+            assert len(active) <= 1
+            assert kept.issuperset(active), "the private half of an active key is lost"
+        for group in self.groups:
+            assert not self.compromised & {key.key_id for key in group.current.values()}, (
+                "a worker has heard and goes on"
+            )
+        assert self.foreign <= self.ivs.pairs.keys(), "a pair of others is gone"
+
+    def _must_not_be_missed(self, pair: dict[str, Any]) -> None:
+        assert pair["tags"].get(DEPLOYMENT_TAG) == self.deployment_id, "a pair of others is deleted"
+        self.sign()
+        where = (pair["tags"][KEY_TAG], region_of(pair["arn"]))
+        if where[0] not in self.compromised and where not in self.taken:
+            lives = self.ends.get(where, 0.0) - self.clock.now()
+            assert lives <= 0, f"{where} goes {lives} seconds before its last token ends"
+
+    def _sleep(self, seconds: float) -> None:
+        self.pass_time(seconds)
+
+
+def region_of(arn: str) -> str:
+    return arn.split(":")[3]
+
+
+def _signing(snapshot: Snapshot) -> dict[str, Signing]:
+    return {
+        place.region: Signing(key.key_id, min(snapshot.max_ttl_seconds, key.longest_ttl_seconds), key.until)
+        for place, slot in snapshot.ring.slots.items()
+        if (key := slot.active) is not None
+    }
