@@ -10,6 +10,7 @@ Rules of the file
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tokensvc.core import keypair
@@ -28,7 +29,17 @@ from tokensvc.errors import (
     TokensvcError,
     Unavailable,
 )
-from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, Pair, Survey, list_pairs, tags_of, whose
+from tokensvc.rotate.survey import (
+    DEPLOYMENT_TAG,
+    KEY_TAG,
+    Pair,
+    Survey,
+    get_pair,
+    list_pairs,
+    record_held,
+    tags_of,
+    whose,
+)
 from tokensvc.rotate.world import World
 
 
@@ -37,9 +48,15 @@ def perform(world: World, seen: Survey, step: Step) -> None:
     if step.key_id is None:
         make(world, step.why)
         return
-    entry = world.journal.begin(step.kind, step.key_id, seen.region, step.why, world.now())
+    act, key_id = _ACTS[step.kind], step.key_id
+    journaled(world, seen.region, step, lambda: act(world, seen, key_id))
+
+
+def journaled(world: World, region: str, step: Step, act: Callable[[], None]) -> None:
+    """Do what a step consists of, noted before and after."""
+    entry = world.journal.begin(step.kind, str(step.key_id), region, step.why, world.now())
     try:
-        _ACTS[step.kind](world, seen, step.key_id)
+        act()
     except TokensvcError as failure:
         if not isinstance(failure, Unavailable):  # which may have had its effect: the entry stays open
             world.journal.end(entry.id, failure.code, world.now())
@@ -52,12 +69,12 @@ def make(world: World, why: str) -> KeyRecord:
     return keep(world, world.new_key(), why)
 
 
-def keep(world: World, private_key: keypair.PrivateKey, why: str) -> KeyRecord:
-    """Record a key pair and keep its private half."""
+def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+    """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
     key_id, public_key = world.new_id(), private_key.public_key()
     entry = world.journal.begin(StepKind.MAKE, key_id, "", why, world.now())
     shown, der = keypair.fingerprint(public_key), keypair.public_der(public_key)
-    record = world.keys.add(key_id, shown, der, world.now())
+    record = world.keys.add(key_id, shown, der, world.now(), longest_ttl_seconds)
     world.vault.put(key_id, private_key)
     world.journal.end(entry.id, "done", world.now())
     world.report(f"made key {key_id}, fingerprint {record.fingerprint}; its private half is in the vault")
@@ -81,14 +98,8 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
     except ForeignDeployment:
         world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
-    differs = "fingerprint" in pair and pair["fingerprint"] != record.fingerprint
-    world.keys.record_import(key_id, place, str(pair["arn"]), world.now(), fingerprint_differs=differs)
+    record_held(world, record, str(pair["arn"]), pair)
     world.report(f"IVS holds key {key_id} in {seen.region} as {pair['arn']}")
-    if differs:
-        world.report(
-            f"IVS shows the fingerprint {pair['fingerprint']} and ours is {record.fingerprint}. How IVS makes one is "
-            f"not documented: look, and put the key to work with `tokensvc keys activate {key_id}` if it is right"
-        )
 
 
 def activate(world: World, seen: Survey, key_id: str) -> None:
@@ -145,10 +156,11 @@ def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
     for pair in list_pairs(world, seen.region):
         if tags_of(pair) == (seen.deployment_id, record.id):
-            return pair
+            return get_pair(world, seen.region, str(pair["arn"]))
     raise PairTaken(
         f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags. If it is "
-        f"yours, adopt it: tokensvc keys adopt {record.id} --arn ARN"
+        f"yours, adopt it: tokensvc keys adopt {record.id} --arn ARN, one of "
+        f"{', '.join(str(p['arn']) for p in seen.pairs)}"
     )
 
 

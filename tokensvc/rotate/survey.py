@@ -42,14 +42,24 @@ class Survey(NamedTuple):
     deployment_id: str
 
 
-def survey(world: World, region: str, pairs: Sequence[Pair] | None = None, *, wanted: bool = True) -> Survey:
-    """Look at a region; `pairs` when they were listed a moment ago. Raises ControlPlaneError, ForeignDeployment."""
+def survey(
+    world: World, region: str, pairs: Sequence[Pair] | None = None, *, wanted: bool = True, record: bool = True
+) -> Survey:
+    """Look at a region; `pairs` when they were listed a moment ago. Without `record` nothing is changed: an import that
+    was not recorded is a finding then. Raises ControlPlaneError, ForeignDeployment."""
     if pairs is None:
         pairs = list_pairs(world, region)
     deployment_id, kept = world.deployment.read().id, world.vault.key_ids()
     records = world.keys.list()
-    found, findings = _record_ours(world, records, region, pairs, deployment_id)
-    if found:
+    unrecorded, findings = _tagged(records, region, pairs, deployment_id)
+    for key, pair in unrecorded if record else ():
+        _record_import(world, key, region, str(pair["arn"]))
+    if not record:
+        findings += tuple(
+            f"IVS holds key {key.id} in {region} as {pair['arn']}, which is not recorded yet"
+            for key, pair in unrecorded
+        )
+    elif unrecorded:
         records = world.keys.list()
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
@@ -85,6 +95,25 @@ def list_pairs(world: World, region: str) -> list[Pair]:
     return pairs
 
 
+def get_pair(world: World, region: str, arn: str) -> Pair:
+    """One key pair as GetPlaybackKeyPair shows it: with its fingerprint, which lists do not show."""
+    pair: Pair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
+    return pair
+
+
+def record_held(world: World, record: KeyRecord, arn: str, pair: Pair) -> None:
+    """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look."""
+    shown = str(pair.get("fingerprint", record.fingerprint))
+    differs = shown != record.fingerprint
+    place = parse_arn(arn, "playback-key").place
+    world.keys.record_import(record.id, place, arn, world.now(), fingerprint_differs=differs)
+    if differs:
+        world.report(
+            f"IVS shows the fingerprint {shown} and ours is {record.fingerprint}. How IVS makes one is not "
+            f"documented: look, and put the key to work with `tokensvc keys activate {record.id}` if it is right"
+        )
+
+
 def tags_of(pair: Pair) -> tuple[str | None, str | None]:
     """Whose a pair is: deployment and key, as its tags say."""
     tags = pair.get("tags", {})
@@ -96,12 +125,12 @@ def whose(pair: Pair, deployment_id: str) -> str:
     return "ours" if tags_of(pair)[0] == deployment_id else "foreign"
 
 
-def _record_ours(
-    world: World, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
-) -> tuple[int, tuple[str, ...]]:
-    """Record imports that were not recorded; how many, and what bears our tag and does not fit."""
+def _tagged(
+    records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
+) -> tuple[list[tuple[KeyRecord, Pair]], tuple[str, ...]]:
+    """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
-    found, findings = 0, []
+    unrecorded, findings = [], []
     for pair in pairs:
         (owner, key_id), arn = tags_of(pair), str(pair["arn"])
         if owner != deployment_id:
@@ -114,18 +143,16 @@ def _record_ours(
             continue
         there = next((p for p in record.places if p.place.region == region), None)
         if there is None:
-            _record_import(world, record.id, arn)
-            found += 1
+            unrecorded.append((record, pair))
         elif there.arn != arn:
             findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
-    return found, tuple(findings)
+    return unrecorded, tuple(findings)
 
 
-def _record_import(world: World, key_id: str, arn: str) -> None:
-    place = parse_arn(arn, "playback-key").place
-    world.deployment.bind_account(place.account)
-    world.keys.record_import(key_id, place, arn, world.now())
-    world.report(f"IVS holds key {key_id} in {place.region} as {arn}, from a run that was ended before it noted so")
+def _record_import(world: World, record: KeyRecord, region: str, arn: str) -> None:
+    world.deployment.bind_account(parse_arn(arn, "playback-key").place.account)
+    record_held(world, record, arn, get_pair(world, region, arn))
+    world.report(f"IVS holds key {record.id} in {region} as {arn}, from a run that was ended before it noted so")
 
 
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
