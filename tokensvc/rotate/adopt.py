@@ -60,12 +60,13 @@ def _adopt(world: World, seen: Survey, key_id: str, arn: str) -> None:
 
 
 def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region: str, arn: str) -> None:
-    for other in records:
-        for there in other.places:
-            if there.arn == arn and other.id != record.id:
-                raise Conflict(f"{arn} is key {other.id}")
-            if other.id == record.id and there.place.region == region and there.arn != arn:
-                raise Conflict(f"IVS holds key {record.id} in {region} already, as {there.arn}")
+    places = [there for other in records for there in other.places]
+    owner = next((there.key_id for there in places if there.arn == arn), record.id)
+    if owner != record.id:
+        raise Conflict(f"{arn} is key {owner}")
+    for there in record.places:
+        if there.place.region == region and there.arn != arn:
+            raise Conflict(f"IVS holds key {record.id} in {region} already, as {there.arn}")
 
 
 def _require_free(pair: Pair, key_id: str, deployment_id: str) -> None:
