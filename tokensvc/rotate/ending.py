@@ -16,10 +16,9 @@ from tokensvc.core.lifecycle import KeyRecord, KeyState, Step, StepKind, find
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import Conflict, ForeignPair
 from tokensvc.ports.rotations import Rotation
-from tokensvc.rotate.performer import advance
 from tokensvc.rotate.steps import journaled
 from tokensvc.rotate.survey import get_pair, survey, tags_of
-from tokensvc.rotate.wishes import delete, request_rotation
+from tokensvc.rotate.wishes import advance_once, delete, request_rotation
 from tokensvc.rotate.world import World
 
 PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
@@ -83,7 +82,7 @@ def see_gone(world: World, key_id: str, regions: Sequence[str]) -> None:
             return
         world.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")
         world.sleep(pause_seconds)
-        advance(world, regions)
+        advance_once(world, regions)
 
 
 def aftermath(record: KeyRecord, policy: Policy) -> list[Aftermath]:
