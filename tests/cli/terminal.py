@@ -102,7 +102,7 @@ def _in(environ: dict[str, str], arguments: tuple[str, ...], stdin: str) -> Iter
     before = dict(os.environ), sys.argv, sys.stdin
     os.environ.clear()
     os.environ.update(environ)
-    sys.argv, sys.stdin = ["tokensvc", *arguments], io.StringIO(stdin)
+    sys.argv, sys.stdin = ["tokensvc", *arguments], io.TextIOWrapper(io.BytesIO(stdin.encode()))
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.lifecycle import KeyRecord, KeyState, Step, StepKind, find
 from tokensvc.core.rotation import Policy
-from tokensvc.errors import Conflict, ForeignPair
+from tokensvc.errors import ForeignPair
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.steps import journaled
 from tokensvc.rotate.survey import get_pair, survey, tags_of
@@ -39,14 +39,12 @@ class Aftermath(NamedTuple):
 def retire(world: World, key_id: str, regions: Sequence[str], by: str) -> Rotation | None:
     """Stop signing with a key: a wish where it signs; where it only stands ready its pair is deleted.
 
-    Returns the wish, if there is one to see through. Raises Conflict when there is nothing to retire.
+    Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
     """
     record = find(world.keys.list(), key_id)
     there = {p.place.region: p.state for p in record.places if p.place.region in regions and p.is_held}
     signing = [region for region, state in there.items() if state is KeyState.ACTIVE]
     ready = [region for region, state in there.items() if state is KeyState.PREPARED]
-    if record.places and not signing and not ready:
-        raise Conflict(f"key {key_id} neither signs nor stands ready in {', '.join(regions)}")
     wish = request_rotation(world, signing, by) if signing else None
     if ready or not record.places:
         delete(world, key_id, ready)
