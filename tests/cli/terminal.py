@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import boto3
+
 from tokensvc.cli import main
 
 
@@ -84,6 +86,20 @@ class Terminal:
         said = Said(int(ended or 0), out.getvalue(), err.getvalue())
         assert said.code == code, f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
         return said
+
+    @contextlib.contextmanager
+    def ivs(self, region: str = "us-east-1") -> Iterator[Any]:
+        """An unmodified boto3 client of the deployment's account."""
+        name = self.environ["AWS_ACCESS_KEY_ID"]
+        client = boto3.client(
+            "ivs",
+            region_name=region,
+            endpoint_url=self.environ["AWS_ENDPOINT_URL_IVS"],
+            aws_access_key_id=name,
+            aws_secret_access_key=name,
+        )
+        yield client
+        client.close()
 
 
 class Accounts:
