@@ -123,7 +123,11 @@ class Compromised(_Shown):
     not_heard: list[UnheardWorker]
 
 
-class RotateAsk(_Shown):
+class _Asked(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
+
+
+class RotateAsk(_Asked):
     """Which regions another key is to sign in."""
 
     regions: list[Annotated[str, Field(max_length=64)]] | None = Field(
@@ -131,7 +135,7 @@ class RotateAsk(_Shown):
     )
 
 
-class CompromiseAsk(_Shown):
+class CompromiseAsk(_Asked):
     """How far the distrust goes."""
 
     distrust_standby: StrictBool = Field(False, description="Keys that have never signed are compromised too")

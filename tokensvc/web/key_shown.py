@@ -41,7 +41,7 @@ def key(record: KeyRecord, at: Moment) -> ShownKey:
     return ShownKey(
         id=record.id,
         fingerprint=record.fingerprint,
-        created_at=_instant(record.created_at),
+        created_at=instant(record.created_at),
         compromised_at=_maybe(record.compromised_at),
         places=[_place(there, at) for there in record.places],
     )
@@ -63,7 +63,7 @@ def rotation(wish: Rotation, signing: Mapping[str, str | None]) -> ShownRotation
     """A wish, and by region the key that took over."""
     return ShownRotation(
         id=wish.id,
-        requested_at=_instant(wish.requested_at),
+        requested_at=instant(wish.requested_at),
         requested_by=wish.requested_by,
         done=all(signing.values()),
         regions=[
@@ -92,8 +92,8 @@ def unheard_worker(told: Unheard) -> UnheardWorker:
         worker_id=said.worker_id,
         host=said.host,
         pid=said.pid,
-        beat_at=_instant(told.worker.beat_at),
-        until=_instant(told.until),
+        beat_at=instant(told.worker.beat_at),
+        until=instant(told.until),
     )
 
 
@@ -103,13 +103,13 @@ def _place(there: KeyInPlace, at: Moment) -> ShownPlace:
         account=there.place.account,
         region=there.place.region,
         state=there.state,
-        since=_instant(since),
+        since=instant(since),
         age_seconds=max(0, int((at.now - since).total_seconds())),
         arn=there.arn,
-        imported_at=_instant(there.imported_at),
+        imported_at=instant(there.imported_at),
         activated_at=_maybe(there.activated_at),
         retiring_at=_maybe(there.retiring_at),
-        drained_at=_instant(drained_at(there, at.policy)) if there.state is KeyState.RETIRING else None,
+        drained_at=instant(drained_at(there, at.policy)) if there.state is KeyState.RETIRING else None,
         retired_at=_maybe(there.retired_at),
         compromised_at=_maybe(there.compromised_at),
         longest_ttl_seconds=there.longest_ttl_seconds,
@@ -138,15 +138,16 @@ def _step(entry: Entry) -> ShownStep:
         step=entry.kind,
         region=entry.region or None,
         why=entry.why,
-        begun_at=_instant(entry.begun_at),
+        begun_at=instant(entry.begun_at),
         ended_at=_maybe(entry.ended_at),
         outcome=entry.outcome,
     )
 
 
-def _instant(at: datetime) -> str:
+def instant(at: datetime) -> str:
+    """An instant as JSON shows it."""
     return rfc3339(int(at.timestamp()))
 
 
 def _maybe(at: datetime | None) -> str | None:
-    return None if at is None else _instant(at)
+    return None if at is None else instant(at)

@@ -16,13 +16,14 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.screen import progress
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest
+from tokensvc.performing import new_worker_id, reach_of, world_of
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate.unheard import Unheard, unheard
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, read_settings, require
 from tokensvc.vaulting import vault_of, wrapper_to_look, wrapping_wanted
 from tokensvc.web.key_shown import Moment
-from tokensvc.wiring import control_plane_of, new_worker_id, open_bound, reach_of, regions_of, store_of, world_of
+from tokensvc.wiring import control_plane_of, open_bound, regions_of, store_of
 from tokensvc.wrap import Wrapper
 
 TELL_EVERY_SECONDS = 10.0
