@@ -43,7 +43,7 @@ def admin_routes(metrics: Metrics, status: Status, keys: KeyRoutes) -> dict[str,
     return {
         "/metrics": _metrics(metrics),
         "/v1/status": Route("GET", status.status),
-        "/v1/keys": Route("GET", keys.list),
+        "/v1/keys": Route("GET", keys.page),
         "/v1/keys/rotate": Route("POST", keys.rotate),
         "/v1/keys/{id}": Route("GET", keys.show),
         "/v1/keys/{id}/compromise": Route("POST", keys.compromise),

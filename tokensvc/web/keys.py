@@ -1,8 +1,8 @@
 """`/v1/keys…`: what the commands on keys do, for other programs.
 
 Rules of the file
-- A route stores what is wished and answers; whoever performs does it. Only the first transaction of a compromise is done
-  here: it must not wait for anybody.
+- A route stores what is wished and answers; whoever performs does it. Only the first transaction of a compromise is
+  done here: it must not wait for anybody.
 - Keys belong to the whole deployment, so a scope is what a caller needs; channel patterns say nothing of them.
 - What is named in a path is never repeated in an answer that refuses it.
 """
@@ -57,7 +57,7 @@ class KeyRoutes:
         self._regions = regions
         """Those that keys are to be held in."""
 
-    async def list(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def page(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`GET /v1/keys`."""
         self._authorized.caller(scope, exchange, READ)
         ask = read_page(scope)

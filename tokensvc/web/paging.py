@@ -54,7 +54,7 @@ def read_page(scope: Scope) -> PageAsk:
 def page_of(
     entries: Sequence[_Entry], ask: PageAsk, id_of: Callable[[_Entry], str]
 ) -> tuple[Sequence[_Entry], str | None]:
-    """The entries of a page and the token of the next, if there is one. Raises InvalidRequest for a token of no list."""
+    """The entries of a page and the next one's token, if there is one. Raises InvalidRequest for a token of no list."""
     start = 0
     if ask.after is not None:
         start = next((at for at, entry in enumerate(entries, 1) if id_of(entry) == ask.after), 0)
