@@ -7,11 +7,12 @@ Rules of the file
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
-from tokensvc.core.keypair import PublicKey, fingerprint, read_public_pem
+from tokensvc.core.keypair import PublicKey, fingerprint, public_pem, read_public_pem
 from tokensvc.errors import (
     ControlPlaneError,
     QuotaExceeded,
@@ -77,6 +78,11 @@ class IvsSimulator:
             }
         return arns
 
+    def add_pair(self, region: str, key: PublicKey, tags: Mapping[str, str] | None = None) -> str:
+        """A key pair that somebody imported by hand; its ARN."""
+        request = {"publicKeyMaterial": public_pem(key), "name": "by hand", "tags": dict(tags or {})}
+        return str(self._ImportPlaybackKeyPair(region, request)["keyPair"]["arn"])
+
     def add_channels(self, arns: Iterable[str]) -> None:
         """Private channels with a playback URL."""
         for arn in arns:
@@ -101,24 +107,24 @@ class IvsSimulator:
             "material": request["publicKeyMaterial"],
             "tags": dict(request.get("tags", {})),
         }
-        return {"keyPair": {name: self.pairs[arn][name] for name in ("arn", "name", "fingerprint", "tags")}}
+        return {"keyPair": _shown(self.pairs[arn], "arn", "name", "fingerprint", "tags")}
 
     def _ListPlaybackKeyPairs(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         start, here = int(request.get("nextToken", 0)), self._in(region)
-        page = [{name: pair[name] for name in ("arn", "name", "tags")} for pair in here[start : start + self._page]]
+        page = [_shown(pair, "arn", "name", "tags") for pair in here[start : start + self._page]]
         further = {"nextToken": str(start + self._page)} if start + self._page < len(here) else {}
         return {"keyPairs": page, **further}
 
     def _GetPlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
-        if request["arn"] not in {pair["arn"] for pair in self._in(region)}:
-            raise _refusal(ResourceMissing, "GetPlaybackKeyPair", "ResourceNotFoundException", 404)
-        pair = self.pairs[request["arn"]]
-        return {"keyPair": {name: pair[name] for name in ("arn", "name", "fingerprint", "tags")}}
+        pair = self._pair(region, "GetPlaybackKeyPair", request["arn"])
+        return {"keyPair": _shown(pair, "arn", "name", "fingerprint", "tags")}
+
+    def _TagResource(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self._pair(region, "TagResource", request["resourceArn"])["tags"].update(request["tags"])
+        return {}
 
     def _DeletePlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
-        if request["arn"] not in {pair["arn"] for pair in self._in(region)}:
-            raise _refusal(ResourceMissing, "DeletePlaybackKeyPair", "ResourceNotFoundException", 404)
-        del self.pairs[request["arn"]]
+        del self.pairs[self._pair(region, "DeletePlaybackKeyPair", request["arn"])["arn"]]
         return {}
 
     def _BatchGetChannel(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
@@ -130,6 +136,12 @@ class IvsSimulator:
 
     def _in(self, region: str) -> list[dict[str, Any]]:
         return [pair for arn, pair in self.pairs.items() if arn.startswith(f"arn:aws:ivs:{region}:{self.account}:")]
+
+    def _pair(self, region: str, operation: str, arn: str) -> dict[str, Any]:
+        found = next((pair for pair in self._in(region) if pair["arn"] == arn), None)
+        if found is None:
+            raise _refusal(ResourceMissing, operation, "ResourceNotFoundException", 404)
+        return found
 
     def _arn(self, region: str, kind: str) -> str:
         return f"arn:aws:ivs:{region}:{self.account}:{kind}/{next(self._numbers):012}"
@@ -148,6 +160,10 @@ def outage(operation: str = "*") -> Unavailable:
 def throttle(operation: str = "*") -> Throttled:
     """What too many calls look like."""
     return _refusal(Throttled, operation, "ThrottlingException", 429)
+
+
+def _shown(pair: Mapping[str, Any], *fields: str) -> dict[str, Any]:
+    return copy.deepcopy({name: pair[name] for name in fields})
 
 
 def _refusal(kind: type[_Kind], operation: str, code: str, status: int) -> _Kind:

@@ -19,6 +19,7 @@ from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.rotation import Policy
 from tokensvc.ports.vault import Vault
 from tokensvc.rotate import wishes
+from tokensvc.rotate.bringing import import_key
 from tokensvc.rotate.performer import Outlook, advance
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.rotate.world import World
@@ -83,7 +84,7 @@ class Stage:
 
     def bring(self, region: str) -> KeyRecord:
         """A key of its own, brought by somebody, that signs in this region alone."""
-        record = wishes.import_key(self.world(), next(self._keys), [region])
+        record = import_key(self.world(), next(self._keys), [region])
         self.clock.advance(self.policy.lead_seconds)
         wishes.activate(self.world(), record.id, [region])
         return record

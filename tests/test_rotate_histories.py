@@ -71,7 +71,7 @@ class Histories(RuleBasedStateMachine):
     @initialize(standby=st.booleans(), both=st.booleans())
     def begin(self, standby: bool, both: bool) -> None:
         self.history = History(self.migrated)
-        self.wanted = REGIONS if both else (EAST,)
+        self.wanted: tuple[str, ...] = REGIONS if both else (EAST,)
         self.history.store.deployment.set_rotation(lead_seconds=30, max_age_seconds=None, standby=standby)
 
     @rule(event=_event)

@@ -28,6 +28,7 @@ from tokensvc.web.collector import calm_the_collector
 from tokensvc.web.failures import plain_refusal
 from tokensvc.web.front import Front
 from tokensvc.web.health import Readiness
+from tokensvc.web.keys import KeyRoutes
 from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
 from tokensvc.wiring import Parts, WorkParts
@@ -48,7 +49,8 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     tokens = TokenRoutes(parts.snapshot, parts.directory, parts.clock, parts.metrics, uuid.uuid4, lease_seconds=lease)
     readiness = Readiness(parts.snapshot, parts.clock, parts.duties.heartbeats.trouble, lease_seconds=lease)
     authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
-    admin = admin_routes(parts.metrics, Status(authorized, parts.facts))
+    keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
+    admin = admin_routes(parts.metrics, Status(authorized, parts.facts), keys)
     access_log = (
         AccessLog(_write_line, parts.clock, as_json=settings.log_format == "json") if settings.access_log else None
     )

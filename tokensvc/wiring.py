@@ -52,6 +52,10 @@ class Parts:
     duties: Duties
     loops: tuple[Loop, ...]
     signer: str
+    make_world: Callable[[], World]
+    """What wishes about keys are stored with, on the store's clock as it is now."""
+    regions: tuple[str, ...]
+    """The regions to hold keys in, as far as this process was told."""
 
     def snapshot(self) -> Snapshot:
         """What this worker knows at the moment."""
@@ -91,10 +95,14 @@ def control_plane_of(settings: Settings, observe: Observe = unobserved) -> AwsCo
 
 def regions_of(settings: Settings) -> tuple[str, ...]:
     """The regions to hold keys in: the setting, else boto3's own region. Raises SettingsError when there is neither."""
-    regions = settings.regions or tuple(filter(None, [default_region()]))
+    regions = _regions_known(settings)
     if not regions:
         raise SettingsError([FieldError("TOKENSVC_REGIONS", "must name a region, or boto3's AWS_REGION must")])
     return regions
+
+
+def _regions_known(settings: Settings) -> tuple[str, ...]:
+    return settings.regions or tuple(filter(None, [default_region()]))
 
 
 def keep_policy(settings: Settings, store: Store) -> Deployment:
@@ -183,10 +191,9 @@ def assemble(settings: Settings) -> Parts:
         calls_per_second=settings.channel_calls_per_second,
     )
     member = Member(worker_id, settings.snapshot_lease_seconds, lambda: refresh.current.ring.unopened)
-    performer = None
-    if settings.background:
-        performer = performer_of(settings, store, vault, control_plane, worker_id, regions_of(settings))
-    duties = duties_of(store, member, performer, clock, metrics)
+    regions = regions_of(settings) if settings.background else _regions_known(settings)
+    performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
+    duties = duties_of(store, member, performer if settings.background else None, clock, metrics)
     refreshing = Loop(
         "refresh",
         lambda: _refresh_and_tell(refresh, duties, metrics, clock),
@@ -210,7 +217,8 @@ def assemble(settings: Settings) -> Parts:
         on_failure=metrics.background_failure,
     )
     loops = (refreshing, finding, counting, *duties.loops)
-    return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer)
+    make_world = performer.make_world
+    return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, make_world, regions)
 
 
 def assemble_work(settings: Settings, *, rotation_lease_seconds: float = ROTATION_LEASE_SECONDS) -> WorkParts:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import boto3
+
 from tokensvc.cli import main
 
 
@@ -85,6 +87,20 @@ class Terminal:
         assert said.code == code, f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
         return said
 
+    @contextlib.contextmanager
+    def ivs(self, region: str = "us-east-1") -> Iterator[Any]:
+        """An unmodified boto3 client of the deployment's account."""
+        name = self.environ["AWS_ACCESS_KEY_ID"]
+        client = boto3.client(
+            "ivs",
+            region_name=region,
+            endpoint_url=self.environ["AWS_ENDPOINT_URL_IVS"],
+            aws_access_key_id=name,
+            aws_secret_access_key=name,
+        )
+        yield client
+        client.close()
+
 
 class Accounts:
     """Accounts of a local IVS that no test has used yet."""
@@ -102,7 +118,7 @@ def _in(environ: dict[str, str], arguments: tuple[str, ...], stdin: str) -> Iter
     before = dict(os.environ), sys.argv, sys.stdin
     os.environ.clear()
     os.environ.update(environ)
-    sys.argv, sys.stdin = ["tokensvc", *arguments], io.StringIO(stdin)
+    sys.argv, sys.stdin = ["tokensvc", *arguments], io.TextIOWrapper(io.BytesIO(stdin.encode()))
     try:
         yield
     finally:

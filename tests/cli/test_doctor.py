@@ -103,19 +103,9 @@ def test_no_region_is_named(healthy: Terminal) -> None:
 
 
 def test_ivs_no_longer_holds_the_key_that_signs(healthy: Terminal) -> None:
-    import boto3
-
     (key,) = healthy("keys", "list", "--json").json["keys"]
-    name = healthy.environ["AWS_ACCESS_KEY_ID"]
-    ivs = boto3.client(
-        "ivs",
-        region_name="us-east-1",
-        endpoint_url=healthy.environ["AWS_ENDPOINT_URL_IVS"],
-        aws_access_key_id=name,
-        aws_secret_access_key=name,
-    )
-    ivs.delete_playback_key_pair(arn=key["places"][0]["arn"])
-    ivs.close()
+    with healthy.ivs() as ivs:
+        ivs.delete_playback_key_pair(arn=key["places"][0]["arn"])
     found, mend = bad(healthy)["key in us-east-1"]
     assert "IVS does not hold it" in found
     assert mend == "tokensvc keys rotate"

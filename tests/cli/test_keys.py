@@ -32,15 +32,18 @@ def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Termina
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert b"BEGIN ENCRYPTED PRIVATE KEY" in file.read_bytes()
     assert "PRIVATE KEY" not in said.out + said.err
-    assert terminal("keys", "list", "--json").json == {"keys": [said.json]}
+    (listed,) = terminal("keys", "list", "--json").json["keys"]
+    assert (listed["id"], listed["fingerprint"]) == (said.json["id"], said.json["fingerprint"])
     row = terminal("keys", "list").out.splitlines()[1].split()
     assert row[:3] == [said.json["id"], "us-east-1", "active"]
 
 
 def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
-    terminal("db", "upgrade", KEY_LEAD_SECONDS="2")
+    terminal("db", "upgrade", KEY_LEAD_SECONDS="2.5")
     there = terminal("keys", "generate", "--json").json["places"][0]
     assert there["activatedAt"] > there["importedAt"]
+    assert there["since"] == there["activatedAt"]
+    assert there["ageSeconds"] in (0, 1)
     assert terminal("keys", "list").out.splitlines()[1].split()[3] == there["activatedAt"]
 
 
@@ -55,13 +58,32 @@ def test_public_prints_what_ivs_was_given(terminal: Terminal) -> None:
 
 def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Terminal) -> None:
     terminal("keys", "generate")
-    assert terminal("keys", "rotate", "--json").json["regions"].keys() == {"us-east-1"}
+    second = terminal("keys", "rotate", "--json").json
+    assert second["done"] is True
+    (region,) = second["regions"]
+    assert region["region"] == "us-east-1"
+    assert [key["id"] for key in terminal("keys", "list", "--json").json["keys"]] == [
+        region["replaces"],
+        region["signs"],
+    ]
     assert _states(terminal) == ["retiring", "active"]
     assert "signs now" in terminal("keys", "rotate").out
     refused = terminal("keys", "rotate", "--json", code=4)
     assert refused.error["code"] == "no_free_slot"
     assert refused.error["message"].count("(ours)") == 3
     assert sorted(_states(terminal)) == ["active", "retiring", "retiring"]
+
+
+def test_what_an_outage_of_ivs_left_unfinished_is_finished(terminal: Terminal) -> None:
+    terminal("keys", "generate")
+    failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
+    assert failed.error["code"] == "control_plane_unavailable"
+    _, unfinished = terminal("keys", "list", "--json").json["keys"]
+    assert unfinished["places"] == []
+    assert "not imported yet" in terminal("keys", "list").out
+    terminal("keys", "rotate")
+    assert [key["id"] for key in terminal("keys", "list", "--json").json["keys"]][1:] == [unfinished["id"]]
+    assert _states(terminal) == ["retiring", "active"]
 
 
 def test_after_an_outage_of_ivs_it_is_simply_told_again(terminal: Terminal) -> None:

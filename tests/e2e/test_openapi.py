@@ -140,6 +140,7 @@ def test_answers_are_of_the_form_that_the_page_gives(page: Any, caller: Client, 
 def test_the_status_is_of_the_form_that_the_page_gives(page: Any, service: Service, site: Site) -> None:
     with service.client(site.add_caller("--all-channels", "--scope", "keys:read")) as caller:
         answer = until(lambda: _given(caller.get("/v1/status")), "the service has heard of the caller", 5)
+    assert answer is not None
     described = page["paths"]["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"]
     validator = jsonschema_rs.validator_for({**described["schema"], "components": page["components"]})
     assert not [error.message for error in validator.iter_errors(answer.json)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
 from tokensvc.errors import NoSigningKey
+from tokensvc.ports.vault import Vault
 from tokensvc.rewrap import World, rewrap
 from tokensvc.wrap import Wrapper, establish
 
@@ -35,7 +37,7 @@ def rotated(stage: Stage, clock: ManualClock) -> Stage:
     stage.clock = clock
     stage.generate()
     ours = stage.vault
-    stage.vault = KeyFiles(ours._directory, Wrapper(passphrase(NEW), passphrase()))
+    stage.vault = KeyFiles(_folder(ours), Wrapper(passphrase(NEW), passphrase()))
     stage.rotate()
     stage.vault = ours
     return stage
@@ -137,7 +139,7 @@ def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stag
 def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: Stage, clock: ManualClock) -> None:
     worker = Worker(rotated, clock)
     assert east(rotated, worker).trouble
-    worker.refresh.vault = KeyFiles(rotated.vault._directory, Wrapper(passphrase(), passphrase(NEW)))
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault), Wrapper(passphrase(), passphrase(NEW)))
     slot = east(rotated, worker)
     assert slot.active is not None
     assert slot.active.key_id == rotated.active()
@@ -152,11 +154,11 @@ def test_it_is_logged_once_for_each_change(rotated: Stage, clock: ManualClock, l
     [line] = [line for line in logged if line["log_level"] == "error"]
     assert line["key_id"] == rotated.active()
     assert passphrase(NEW).name in line["problem"]
-    worker.refresh.vault = KeyFiles(rotated.vault._directory / "elsewhere", WRAPPER)
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault) / "elsewhere", WRAPPER)
     for _ in range(2):
         worker.refresh.once()
     assert [line["log_level"] for line in logged] == ["error", "error"], "another reason is another line"
-    worker.refresh.vault = KeyFiles(rotated.vault._directory, Wrapper(passphrase(), passphrase(NEW)))
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault), Wrapper(passphrase(), passphrase(NEW)))
     for _ in range(2):
         worker.refresh.once()
     assert [line["log_level"] for line in logged] == ["error", "error", "info"]
@@ -173,7 +175,7 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: Manua
 
     stage.vault.remove(record.id)
     worker = Worker(stage, clock)
-    worker.refresh.vault = Counting(stage.vault._directory, WRAPPER)
+    worker.refresh.vault = Counting(_folder(stage.vault), WRAPPER)
     worker.refresh.once()
     assert opened == [record.id]
     assert all(slot.trouble for slot in worker.refresh.current.ring.slots.values())
@@ -183,7 +185,7 @@ def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stag
     """One that ran before it, and one that starts after it."""
     stage.generate()
     both = Wrapper(passphrase(NEW), passphrase())
-    vault = KeyFiles(stage.vault._directory, both)
+    vault = KeyFiles(_folder(stage.vault), both)
     before, after = Worker(stage, clock, both), Worker(stage, clock, both)
     before.refresh.vault = after.refresh.vault = vault
     before.refresh.once()
@@ -200,3 +202,8 @@ def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stag
         assert slot.active.key_id == stage.active()
         assert not slot.trouble
         assert worker.refresh.current.subject_key == subject_key
+
+
+def _folder(vault: Vault) -> Path:
+    assert isinstance(vault, KeyFiles)
+    return vault._directory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
@@ -53,7 +54,14 @@ async def behind(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("from behind", 404)(scope, receive, send)
 
 
+async def naming(scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    return Answer(200, orjson.dumps(scope["path_params"]), (JSON,), "ok")
+
+
 ROUTES = {
+    "/things/{id}": Route("GET", naming),
+    "/things/{id}/parts/{part}": Route("GET", naming),
+    "/things/new": Route("POST", good),
     "/good": Route("GET", good),
     "/refusing": Route("POST", refusing),
     "/failing": Route("POST", failing),
@@ -237,3 +245,23 @@ def test_a_body_that_drips_is_refused_in_time() -> None:
 
     with pytest.raises(RequestTooSlow, match="within 0"):
         asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
+
+
+def test_a_part_in_braces_stands_for_anything_but_nothing() -> None:
+    door = Door()
+    assert door.ask("GET", "/things/a b").json == {"id": "a b"}
+    assert door.ask("GET", "/things/7/parts/9").json == {"id": "7", "part": "9"}
+    for path in ("/things/", "/things/7/parts/", "/things/7/parts", "/things/7/8"):
+        assert door.ask("GET", path).body == b"from behind"
+    assert door.ask("POST", "/things/7").status == 405
+
+
+def test_a_whole_path_comes_before_one_with_a_part_in_braces() -> None:
+    assert Door().ask("POST", "/things/new").json == {"ok": True}
+
+
+def test_what_stands_for_a_part_in_braces_is_not_logged() -> None:
+    door = Door()
+    door.ask("GET", f"/things/{SECRET}")
+    assert '"path":"/things/{id}"' in door.lines()
+    assert SECRET not in door.lines()

@@ -80,7 +80,7 @@ def _forget_what_is_gone(world: World, place: Place) -> None:
             try:
                 world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": there.arn})
             except ResourceMissing:
-                world.keys.begin_delete(there.key_id, place, world.now())
+                world.keys.begin_delete(there, world.now())
                 world.keys.retire(there.key_id, place, world.now())
 
 

@@ -60,7 +60,8 @@ class KeyInPlace(NamedTuple):
     deleting_at: datetime | None = None
     """Since when it is being deleted: it never signs again."""
     longest_ttl_seconds: int = 0
-    """The longest life a token signed with it here may have; 0 until it is first active, and only ever raised."""
+    """The longest life a token signed with it here may have; 0 until it is first active, unless others minted tokens
+    with it; and only ever raised."""
     fingerprint_differs: bool = False
     """IVS shows another fingerprint than ours: an operator may put it to work, we do not by ourselves."""
 
@@ -224,7 +225,11 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
     ),
     (
         "its private half is lost",
-        lambda pair, standing, *_: pair.key_id in standing.lost and pair.state is KeyState.PREPARED,
+        lambda pair, standing, now, policy: (
+            pair.key_id in standing.lost
+            and pair.state is KeyState.PREPARED
+            and (not pair.longest_ttl_seconds or drained_at(pair, policy) <= now)
+        ),
     ),
 )
 

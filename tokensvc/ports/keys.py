@@ -16,8 +16,14 @@ from tokensvc.core.lifecycle import KeyInPlace, KeyRecord
 class KeyStore(Protocol):
     """Records of key pairs. Each change raises the `keys` version in its own transaction."""
 
-    def add(self, key_id: str, fingerprint: str, public_der: bytes, created_at: datetime) -> KeyRecord:
-        """Record a new key pair, in no place yet. Raises Conflict when the id or the public half is taken."""
+    def add(
+        self, key_id: str, fingerprint: str, public_der: bytes, created_at: datetime, longest_ttl_seconds: int = 0
+    ) -> KeyRecord:
+        """Record a new key pair, in no place yet; `longest_ttl_seconds` of tokens that others minted with it count in
+        every place. Doing it again changes nothing but that, which is only ever raised.
+
+        Raises Conflict when the id or the public half is another's.
+        """
         ...
 
     def list(self) -> list[KeyRecord]:

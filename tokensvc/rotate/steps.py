@@ -10,6 +10,7 @@ Rules of the file
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tokensvc.core import keypair
@@ -49,9 +50,15 @@ def perform(world: World, seen: Survey, step: Step) -> None:
     if step.key_id is None:
         make(world, step.why)
         return
-    entry = world.journal.begin(step.kind, step.key_id, seen.region, step.why, world.now())
+    act, key_id = _ACTS[step.kind], step.key_id
+    journaled(world, seen.region, step, lambda: act(world, seen, key_id))
+
+
+def journaled(world: World, region: str, step: Step, act: Callable[[], None]) -> None:
+    """Do what a step consists of, noted before and after."""
+    entry = world.journal.begin(step.kind, str(step.key_id), region, step.why, world.now())
     try:
-        _ACTS[step.kind](world, seen, step.key_id)
+        act()
     except TokensvcError as failure:
         if not isinstance(failure, (Unavailable, StoreError)):  # which may have had an effect: the entry stays open
             world.journal.end(entry.id, failure.code, world.now())
@@ -64,12 +71,12 @@ def make(world: World, why: str) -> KeyRecord:
     return keep(world, world.new_key(), why)
 
 
-def keep(world: World, private_key: keypair.PrivateKey, why: str) -> KeyRecord:
-    """Record a key pair and keep its private half."""
+def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+    """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
     key_id, public_key = world.new_id(), private_key.public_key()
     entry = world.journal.begin(StepKind.MAKE, key_id, "", why, world.now())
     shown, der = keypair.fingerprint(public_key), keypair.public_der(public_key)
-    record = world.keys.add(key_id, shown, der, world.now())
+    record = world.keys.add(key_id, shown, der, world.now(), longest_ttl_seconds)
     world.vault.put(key_id, private_key)
     world.journal.end(entry.id, "done", world.now())
     world.report(f"made key {key_id}, fingerprint {record.fingerprint}; its private half is in the vault")
@@ -157,7 +164,8 @@ def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
             return get_pair(world, seen.region, str(pair["arn"]))
     raise PairTaken(
         f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags. If it is "
-        f"yours, adopt it: tokensvc keys adopt {record.id} --arn ARN"
+        f"yours, adopt it: tokensvc keys adopt {record.id} --arn ARN, one of "
+        f"{', '.join(str(p['arn']) for p in seen.pairs)}"
     )
 
 

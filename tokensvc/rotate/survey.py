@@ -44,18 +44,32 @@ class Survey(NamedTuple):
 
 
 def survey(
-    world: World, region: str, pairs: Sequence[Pair] | None = None, *, wanted: bool = True, is_sure: bool = False
+    world: World,
+    region: str,
+    pairs: Sequence[Pair] | None = None,
+    *,
+    wanted: bool = True,
+    is_sure: bool = False,
+    record: bool = True,
 ) -> Survey:
     """Look at a region; `pairs` when they were listed a moment ago, `is_sure` when another region showed our account.
 
-    Raises ControlPlaneError, ForeignDeployment.
+    Without `record` nothing is changed: an import that was not recorded is a finding then. Raises ControlPlaneError,
+    ForeignDeployment.
     """
     deployment = world.deployment.read()
     if pairs is None:
         pairs = list_pairs(world, region, deployment.account)
     records, kept = world.keys.list(), world.vault.key_ids()
-    found, findings = _record_ours(world, records, region, pairs, deployment.id)
-    if found:
+    unrecorded, findings = _tagged(records, region, pairs, deployment.id)
+    if not record:
+        findings += tuple(
+            f"IVS holds key {key.id} in {region} as {pair['arn']}, which is not recorded yet"
+            for key, pair in unrecorded
+        )
+    elif unrecorded:
+        for key, pair in unrecorded:
+            record_held(world, key, str(pair["arn"]), get_pair(world, region, str(pair["arn"])))
         records = world.keys.list()
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
@@ -125,13 +139,13 @@ def whose(pair: Pair, deployment_id: str) -> str:
     return "ours" if tags_of(pair)[0] == deployment_id else "foreign"
 
 
-def _record_ours(
-    world: World, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
-) -> tuple[int, tuple[str, ...]]:
-    """Record imports that were not recorded; how many, and what bears our tag and does not fit."""
+def _tagged(
+    records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
+) -> tuple[list[tuple[KeyRecord, Pair]], tuple[str, ...]]:
+    """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
     noted = {there.arn for record in records for there in record.places}
-    found, findings = 0, []
+    unrecorded, findings = [], []
     for pair in pairs:
         (owner, key_id), arn = tags_of(pair), str(pair["arn"])
         if owner != deployment_id or arn in noted:
@@ -144,11 +158,10 @@ def _record_ours(
             continue
         there = next((p for p in record.places if p.place.region == region), None)
         if there is None or not there.is_held:
-            record_held(world, record, arn, get_pair(world, region, arn))
-            found += 1
+            unrecorded.append((record, pair))
         else:
             findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
-    return found, tuple(findings)
+    return unrecorded, tuple(findings)
 
 
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, led_at, successor
 from tokensvc.core.rotation import check_policy, check_slots
-from tokensvc.errors import Conflict, ControlPlaneError, PolicyCannotHold, TokensvcError, VaultError
+from tokensvc.errors import Conflict, PolicyCannotHold, TokensvcError, VaultError
 from tokensvc.ports.rotations import Rotation
+from tokensvc.rotate.bringing import everywhere, import_new
 from tokensvc.rotate.performer import Outlook, advance
-from tokensvc.rotate.steps import full, in_region, keep, make, perform
+from tokensvc.rotate.steps import full, in_region, make, perform
 from tokensvc.rotate.survey import survey
 from tokensvc.rotate.world import World
 
@@ -73,7 +73,7 @@ def generate(world: World, regions: Sequence[str]) -> KeyRecord:
         settle(world, regions, lambda region: _active(world.keys.list(), region) is not None)
         return find(world.keys.list(), str(_active(world.keys.list(), regions[0])))
     record = make(world, "somebody asked for another key")
-    _import_everywhere(world, record.id, regions)
+    everywhere(world, regions, lambda region: import_new(world, record.id, region))
     return find(world.keys.list(), record.id)
 
 
@@ -90,19 +90,23 @@ def activate(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
 def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live."""
     policy, record = world.policy(), find(world.keys.list(), key_id)
+    if not record.places:
+        world.vault.remove(key_id)
+        world.keys.discard(key_id)
+        return record
     surveys = [survey(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held]
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drained_at(there, policy)
         if there.state is KeyState.ACTIVE:
             raise Conflict(f"key {key_id} signs in {there.place.region}; first: tokensvc keys rotate")
-        if there.state is KeyState.RETIRING and ends_at > world.now():
+        if there.longest_ttl_seconds and there.state is not KeyState.COMPROMISED and ends_at > world.now():
             raise Conflict(
                 f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.place.region}; it goes "
                 "by itself then. If it is compromised: tokensvc keys compromise"
             )
     for seen in surveys:
         perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
-    _advance_once(world, regions)
+    advance_once(world, regions)
     return find(world.keys.list(), key_id)
 
 
@@ -129,12 +133,18 @@ def compromise(world: World, key_id: str, regions: Sequence[str], *, distrust_st
     The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
     finished now.
     """
+    denounce(world, key_id, distrust_standby=distrust_standby)
+    return advance_once(world, regions)
+
+
+def denounce(world: World, key_id: str, *, distrust_standby: bool) -> KeyRecord:
+    """Never sign with this key again: the one transaction of a compromise. Whoever performs does the rest."""
     lead_seconds = world.deployment.read().key_lead_seconds
-    world.keys.compromise(
+    record = world.keys.compromise(
         key_id, world.now(), lead_seconds, distrust_standby=distrust_standby, unable=_without_private_half(world)
     )
     world.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
-    return _advance_once(world, regions)
+    return record
 
 
 def settle(world: World, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False) -> None:
@@ -178,43 +188,12 @@ def _settle(
     return given_up
 
 
-def _advance_once(world: World, regions: Sequence[str]) -> list[Outlook]:
+def advance_once(world: World, regions: Sequence[str]) -> list[Outlook]:
+    """Take every step that is due now, and give the lease up."""
     try:
         return advance(world, regions)
     finally:
         world.step_down()
-
-
-def import_key(world: World, private_key: keypair.PrivateKey, regions: Sequence[str]) -> KeyRecord:
-    """Take over a private key that somebody brings; what is there of it already is gone on with."""
-    der = keypair.public_der(private_key.public_key())
-    known = next((record for record in world.keys.list() if record.public_der == der), None)
-    if known is None:
-        known = keep(world, private_key, "somebody brought it")
-    elif known.compromised_at is not None:
-        raise Conflict(f"this is key {known.id}, which is compromised: it never signs again")
-    elif known.places and not any(there.is_held for there in known.places):
-        raise Conflict(f"this is key {known.id}, which is retired: bring another one")
-    elif known.id not in world.vault.key_ids():
-        world.vault.put(known.id, private_key)
-    _import_everywhere(world, known.id, regions)
-    return find(world.keys.list(), known.id)
-
-
-def _import_everywhere(world: World, key_id: str, regions: Sequence[str]) -> None:
-    """Import a key wherever it is not yet; a region that cannot take it delays no other, and is raised at the end."""
-    failures: list[TokensvcError] = []
-    for region in regions:
-        try:
-            seen = survey(world, region)
-            if any(p.key_id == key_id for p in seen.standing.pairs):
-                continue
-            perform(world, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))
-        except (ControlPlaneError, Conflict) as failure:
-            world.report(f"{region} is passed over: {failure.message}")
-            failures.append(failure)
-    if failures:
-        raise failures[0]
 
 
 def _kept_back(outlook: Outlook, *, patient: bool) -> TokensvcError | None:

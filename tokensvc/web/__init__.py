@@ -16,6 +16,7 @@ from tokensvc.web.failures import Answer
 from tokensvc.web.front import Routes
 from tokensvc.web.health import Readiness, livez
 from tokensvc.web.jwks import Jwks
+from tokensvc.web.keys import KeyRoutes
 from tokensvc.web.openapi import OpenApi
 from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
@@ -37,9 +38,17 @@ def routes(
     return table
 
 
-def admin_routes(metrics: Metrics, status: Status) -> dict[str, Route]:
+def admin_routes(metrics: Metrics, status: Status, keys: KeyRoutes) -> dict[str, Route]:
     """What an operator's tools ask for."""
-    return {"/metrics": _metrics(metrics), "/v1/status": Route("GET", status.status)}
+    return {
+        "/metrics": _metrics(metrics),
+        "/v1/status": Route("GET", status.status),
+        "/v1/keys": Route("GET", keys.page),
+        "/v1/keys/rotate": Route("POST", keys.rotate),
+        "/v1/keys/{id}": Route("GET", keys.show),
+        "/v1/keys/{id}/compromise": Route("POST", keys.compromise),
+        "/v1/keys/rotations/{id}": Route("GET", keys.rotation),
+    }
 
 
 def work_routes(metrics: Metrics) -> Routes:

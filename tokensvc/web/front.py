@@ -1,10 +1,11 @@
 """The front door: every request comes in here, gets its id, goes to its endpoint, and is answered and logged.
 
 Rules of the file
-- Routes are looked up by their whole path first, with no router before them: that is the hot path. What is not among
-  them goes to the app behind (Starlette), whose answers get the id and the log line too.
+- Routes are looked up by their whole path first, with no router before them: that is the hot path. Then come those
+  with a part in braces, `/v1/keys/{id}`, and what is not among them goes to the app behind (Starlette), whose answers
+  get the id and the log line too.
 - The id is ours, never the client's: a prefix drawn at start and a count.
-- A path is logged only when a route knows it; anything else could hold what someone pasted.
+- A path is logged as its route is written, and only when there is one; anything else could hold what someone pasted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tokensvc.web.exchange import Exchange, Route
 from tokensvc.web.failures import Answer, plain_refusal, refusal, unknown
 
 Routes = Mapping[str, Route]
-"""By path."""
+"""By path. What stands for a part in braces is given to the route as `scope["path_params"]`."""
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +35,8 @@ class Front:
     """The ASGI application that faces the network."""
 
     def __init__(self, routes: Routes, behind: ASGIApp, clock: Clock, access_log: AccessLog | None) -> None:
-        self._routes = routes
+        self._routes = {path: route for path, route in routes.items() if "{" not in path}
+        self._shapes = [(path.split("/"), path, route) for path, route in routes.items() if "{" in path]
         self._behind = behind
         self._monotonic = clock.monotonic
         self._access_log = access_log
@@ -46,7 +48,9 @@ class Front:
             await self._behind(scope, receive, send)
             return
         exchange = Exchange(f"{self._prefix}-{next(self._count):x}", self._monotonic())
-        route = self._routes.get(scope["path"])
+        path, route = scope["path"], self._routes.get(scope["path"])
+        if route is None:
+            path, route = self._shaped(scope)
         if route is None:
             await self._pass_on(scope, receive, send, exchange)
             return
@@ -61,7 +65,7 @@ class Front:
             answer = _failed(problem, exchange)
         await _send(send, answer, exchange.request_id)
         if self._access_log is not None:
-            self._note(scope, scope["path"], answer.status, answer.code, exchange, self._access_log)
+            self._note(scope, path, answer.status, answer.code, exchange, self._access_log)
 
     def at_once(self, scope: Scope, body: bytes) -> tuple[Answer, str] | None:
         """The answer to a request that came in whole and its id, if its route can give one without waiting."""
@@ -78,6 +82,15 @@ class Front:
         if self._access_log is not None:
             self._note(scope, scope["path"], answer.status, answer.code, exchange, self._access_log)
         return answer, exchange.request_id
+
+    def _shaped(self, scope: Scope) -> tuple[str, Route | None]:
+        """The route whose path this has but for the parts in braces, which are never empty."""
+        parts = scope["path"].split("/")
+        for shape, path, route in self._shapes:
+            if len(shape) == len(parts) and all(_fits(*pair) for pair in zip(shape, parts, strict=True)):
+                scope["path_params"] = {s[1:-1]: p for s, p in zip(shape, parts, strict=True) if s.startswith("{")}
+                return path, route
+        return "-", None
 
     def _note(self, scope: Scope, path: str, status: int, code: str, exchange: Exchange, log: AccessLog) -> None:
         now, client = self._monotonic(), scope.get("client") or ("",)
@@ -104,6 +117,10 @@ class Front:
                 status = 500
         if status and self._access_log is not None:
             self._note(scope, "-", status, "", exchange, self._access_log)
+
+
+def _fits(shape: str, part: str) -> bool:
+    return bool(part) if shape.startswith("{") else shape == part
 
 
 def _wrong_method(method: str) -> Answer:

@@ -35,6 +35,20 @@ def test_an_id_and_a_public_half_are_taken_once(store: Store, key_id: str, publi
     assert len(store.keys.list()) == 1
 
 
+def test_tokens_that_others_minted_count_in_every_place_and_are_only_ever_raised(store: Store) -> None:
+    store.keys.add("k1", "fi:ng:er", b"public", AT, longest_ttl_seconds=9000)
+    store.keys.record_import("k1", HERE, key_arn("k1", HERE), AT)
+    before = store.versions.read().keys
+    store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=600)
+    assert store.versions.read().keys == before, "a shorter life is no news"
+    store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=10_000)
+    store.keys.record_import("k1", THERE, key_arn("k1", THERE), AT)
+    again = find(store.keys.list(), "k1")
+    assert again.created_at == AT
+    assert [there.longest_ttl_seconds for there in again.places] == [10_000, 10_000]
+    assert store.keys.activate("k1", HERE, LATER, 3600).places[1].longest_ttl_seconds == 10_000
+
+
 def test_keys_are_listed_oldest_first(store: Store) -> None:
     for key_id, hours in (("k3", 2), ("k1", 3), ("k2", 1)):
         store.keys.add(key_id, "", key_id.encode(), AT + timedelta(hours=hours))

@@ -30,18 +30,20 @@ class SqlKeys:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def add(self, key_id: str, fingerprint: str, public_der: bytes, created_at: datetime) -> KeyRecord:
+    def add(
+        self, key_id: str, fingerprint: str, public_der: bytes, created_at: datetime, longest_ttl_seconds: int = 0
+    ) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             added = (
                 insert(connection, key_pairs)
                 .values(id=key_id, fingerprint=fingerprint, public_der=public_der, created_at=created_at)
+                .values(longest_ttl_seconds=longest_ttl_seconds)
                 .on_conflict_do_nothing()
                 .returning(key_pairs.c.id)
             )
-            if connection.execute(added).first() is None:
-                raise Conflict("the store knows a key with this id or this public half already")
-            changes.advance(connection, "keys")
+            if connection.execute(added).first() or _raise_longest(connection, key_id, public_der, longest_ttl_seconds):
+                changes.advance(connection, "keys")
             return _get(connection, key_id)
 
     def list(self) -> list[KeyRecord]:
@@ -54,10 +56,11 @@ class SqlKeys:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             compromised_at = _get(connection, key_id).compromised_at
+            elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id).scalar_subquery()
             state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
             prepared = (
                 insert(connection, key_places)
-                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=0)
+                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=elsewhere)
                 .values(state=state, compromised_at=compromised_at, fingerprint_differs=fingerprint_differs)
                 .on_conflict_do_nothing()
                 .returning(key_places.c.key_id)
@@ -146,6 +149,18 @@ class SqlKeys:
             gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
             if connection.execute(gone).first():
                 changes.advance(connection, "keys")
+
+
+def _raise_longest(connection: sa.Connection, key_id: str, public_der: bytes, seconds: int) -> bool:
+    """Let tokens of a known key, minted elsewhere, live so long; whether that is new."""
+    known = sa.select(key_pairs.c.id).where(key_pairs.c.id == key_id, key_pairs.c.public_der == public_der)
+    if connection.execute(known).first() is None:
+        raise Conflict("the store knows a key with this id or this public half already")
+    told = False
+    for table, column in ((key_pairs, key_pairs.c.id), (key_places, key_places.c.key_id)):
+        shorter = sa.update(table).where(column == key_id, table.c.longest_ttl_seconds < seconds)
+        told |= bool(connection.execute(shorter.values(longest_ttl_seconds=seconds).returning(column)).all())
+    return told
 
 
 def _never_signed(connection: sa.Connection) -> set[str]:

@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("deployment", sa.Column("key_max_age_seconds", sa.Double))
     op.add_column("deployment", sa.Column("key_standby", sa.Boolean, nullable=False, server_default=sa.true()))
     op.add_column("key_pairs", sa.Column("compromised_at", _INSTANT))
+    op.add_column("key_pairs", sa.Column("longest_ttl_seconds", sa.Integer, nullable=False, server_default="0"))
     op.add_column("key_places", sa.Column("compromised_at", _INSTANT))
     op.add_column("key_places", sa.Column("deleting_at", _INSTANT))
     op.add_column("key_places", sa.Column("fingerprint_differs", sa.Boolean, nullable=False, server_default=sa.false()))

@@ -1,0 +1,28 @@
+"""`tokensvc keys …`: the signing key pairs.
+
+Rules of the room
+- Verbs that belong together share a file; each registers itself with `app`.
+- What changes anything goes through `rotate/`, which notes each step, so that any command may be killed and run again.
+- Durations are reckoned on the store's clock, not on this machine's.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from tokensvc.cli.keys import bringing, ending, rewrapping, rotating, seeing
+
+app = typer.Typer(help="The signing key pairs.", no_args_is_help=True)
+app.command()(bringing.generate)
+app.command("import")(bringing.import_)
+app.command()(bringing.adopt)
+app.command("list")(seeing.list_)
+app.command()(seeing.show)
+app.command()(rotating.rotate)
+app.command()(rotating.resume)
+app.command()(rotating.activate)
+app.command()(ending.retire)
+app.command()(ending.delete)
+app.command()(ending.compromise)
+app.command()(seeing.public)
+app.command()(rewrapping.rewrap)

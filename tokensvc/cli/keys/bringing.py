@@ -1,0 +1,131 @@
+"""`tokensvc keys generate`, `import`, `adopt`: keys that come to be, or come from elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokensvc.cli.keys.opening import KeyId, Opened, among, moment, to_act
+from tokensvc.cli.screen import NOTHING_TO_DO, AsJson, DetailedExitCode, progress, result
+from tokensvc.core.arn import parse_arn
+from tokensvc.core.lifecycle import KeyRecord, KeyState, find
+from tokensvc.core.pasted import MAX_BYTES, Pasted, read_pasted
+from tokensvc.errors import FieldError, InvalidRequest, WrongPassphrase
+from tokensvc.rotate import bringing, wishes
+from tokensvc.web import key_shown
+
+Arns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arn", help="A key pair that IVS holds already and that is this key; may be repeated, one a region."
+    ),
+]
+
+
+def generate(as_json: AsJson = False) -> None:
+    """Make a P-384 key pair, keep the private half encrypted, import the public half into IVS.
+
+    Where no key signs it does; elsewhere it stands ready.
+    """
+    with to_act() as opened:
+        record = wishes.generate(opened.world, opened.regions)
+        _tell(opened, record, as_json, "")
+
+
+def import_(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="The private key's file; - reads standard input.")],
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="What opens it when it is encrypted; else a terminal is asked."),
+    ] = None,
+    arn: Arns = None,
+    longest_ttl: Annotated[
+        int,
+        typer.Option(
+            min=0, max=31_536_000, metavar="SECONDS", help="How long tokens that others minted with it may live."
+        ),
+    ] = 0,
+    detailed_exit_code: DetailedExitCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take over a P-384 private key in whatever form it is: PEM or DER, SEC1 or PKCS#8, encrypted, escaped, base64.
+
+    Where IVS holds its public half already, that pair is adopted; elsewhere it is imported. From then on it stands
+    ready.
+    """
+    pasted = _read(file.read(MAX_BYTES + 1), passphrase_file)
+    progress(f"found {pasted.found}")
+    with to_act() as opened:
+        arns = _checked(arn or [], opened.regions)
+        before = opened.world.keys.list()
+        record = bringing.import_key(opened.world, pasted.private_key, opened.regions, arns, longest_ttl)
+        _tell(opened, record, as_json, pasted.found)
+    if detailed_exit_code and record in before:
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+def adopt(
+    key_id: KeyId,
+    arn: Arns = None,
+    detailed_exit_code: DetailedExitCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take over key pairs that IVS holds already as this key's: they get our tags and are recorded."""
+    if not arn:
+        raise InvalidRequest([FieldError("--arn", "must be given: the key pair to adopt")])
+    with to_act() as opened:
+        arns = _checked(arn, opened.regions)
+        before = find(opened.world.keys.list(), key_id)
+        record = bringing.adopt_pairs(opened.world, key_id, arns)
+        _tell(opened, record, as_json, "")
+    if detailed_exit_code and record == before:
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+def _read(data: bytes, passphrase_file: Path | None) -> Pasted:
+    """The key in what was given; a terminal is asked for the passphrase that it wants."""
+    if passphrase_file is not None:
+        return read_pasted(data, passphrase_file.read_bytes().rstrip(b"\r\n"))
+    try:
+        return read_pasted(data)
+    except WrongPassphrase as failure:
+        if not sys.stdin.isatty():
+            raise WrongPassphrase(f"{failure.message}; give --passphrase-file") from None
+    asked: str = typer.prompt("Passphrase of this private key", hide_input=True, err=True)
+    return read_pasted(data, asked.encode())
+
+
+def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
+    """These ARNs of key pairs. Raises InvalidRequest naming each that is none, or of no region of ours."""
+    errors, seen = [], set()
+    for arn in arns:
+        try:
+            region = parse_arn(arn, "playback-key").place.region
+            among(regions, [region])
+        except ValueError as rule:
+            errors.append(FieldError("--arn", str(rule)))
+        except InvalidRequest as strange:
+            errors.append(FieldError("--arn", strange.errors[0].message))
+        else:
+            if region in seen:
+                errors.append(FieldError("--arn", f"names two key pairs in {region}"))
+            seen.add(region)
+    if errors:
+        raise InvalidRequest(errors)
+    return arns
+
+
+def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str) -> None:
+    shown = key_shown.key(record, moment(opened.settings, opened.store))
+    words = []
+    for there in record.places:
+        stands = "signs" if there.state is KeyState.ACTIVE else f"is {there.state}"
+        words.append(f"Key {record.id} {stands} in {there.place.region} as {there.arn}.")
+    words.append(f"Fingerprint {record.fingerprint}.")
+    if any(there.state is KeyState.PREPARED for there in record.places):
+        words.append(f"To sign with it: tokensvc keys activate {record.id}")
+    data = shown.model_dump(mode="json") | ({"found": found} if found else {})
+    result(data, as_json, "\n".join(words))

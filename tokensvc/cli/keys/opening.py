@@ -1,0 +1,124 @@
+"""What a command on keys works with: the store alone, a look that changes nothing, or everything to act with."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, NamedTuple
+
+import typer
+
+from tokensvc.adapters.clock import StoreClock
+from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.screen import progress
+from tokensvc.core.rotation import Policy
+from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest
+from tokensvc.performing import new_worker_id, reach_of, world_of
+from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.rotate.unheard import Unheard, unheard
+from tokensvc.rotate.world import World
+from tokensvc.settings import Settings, read_settings, require
+from tokensvc.vaulting import vault_of, wrapper_to_look, wrapping_wanted
+from tokensvc.web.key_shown import Moment
+from tokensvc.wiring import control_plane_of, open_bound, regions_of, store_of
+from tokensvc.wrap import Wrapper
+
+TELL_EVERY_SECONDS = 10.0
+
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key, as `tokensvc keys list` shows it.")]
+OnlyRegions = Annotated[
+    list[str] | None, typer.Option("--region", help="Only in this region; may be repeated. All that are set, unless.")
+]
+
+
+class Opened(NamedTuple):
+    """A deployment at hand."""
+
+    settings: Settings
+    store: Store
+    world: World
+    regions: tuple[str, ...]
+    """Those that keys are to be held in."""
+
+
+@contextmanager
+def to_read() -> Iterator[tuple[Settings, Store]]:
+    """The store: for what needs neither IVS nor the vault."""
+    settings = read_settings(os.environ)
+    store = store_of(settings)
+    try:
+        yield settings, store
+    finally:
+        store.close()
+
+
+@contextmanager
+def to_act() -> Iterator[Opened]:
+    """Everything, the store bound to the control plane."""
+    settings = read_settings(os.environ)
+    control_plane, store, wrapper = open_bound(settings)
+    try:
+        yield _opened(settings, store, control_plane, wrapper)
+    finally:
+        store.close()
+
+
+@contextmanager
+def to_look() -> Iterator[Opened]:
+    """Everything, but nothing is bound or noted by the opening itself."""
+    settings = read_settings(os.environ)
+    require(settings, "control_plane", "database_url", *wrapping_wanted(settings))
+    control_plane = control_plane_of(settings)
+    store = store_of(settings)
+    try:
+        bound = store.deployment.read().control_plane
+        if bound not in (None, settings.control_plane):
+            raise ForeignDeployment(f"this store's keys live in {bound}, not in {settings.control_plane}")
+        yield _opened(settings, store, control_plane, wrapper_to_look(settings, store))
+    finally:
+        store.close()
+
+
+def among(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
+    """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
+    strange = [region for region in given or () if region not in regions]
+    if strange:
+        known = ", ".join(regions)
+        raise InvalidRequest([FieldError("--region", f"{region} is none of {known}") for region in strange])
+    return tuple(dict.fromkeys(given)) if given else tuple(regions)
+
+
+def moment(settings: Settings, store: Store) -> Moment:
+    """Now, by the store's clock, and the policy that ends are reckoned by."""
+    deployment = store.deployment.read()
+    policy = Policy(
+        deployment.key_lead_seconds,
+        reach_of(settings, store),
+        deployment.key_max_age_seconds,
+        deployment.key_standby,
+    )
+    return Moment(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
+
+
+def behind(store: Store, at: Moment) -> list[Unheard]:
+    """The workers that may not have heard of the newest keys."""
+    return unheard(store.workers.list(), store.versions.read().keys, at.now, at.policy.reach_seconds)
+
+
+def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> Opened:
+    clock = StoreClock(store.versions.read().now)
+    vault = vault_of(settings, store, wrapper)
+    world = world_of(settings, store, vault, control_plane, clock, new_worker_id(), progress)
+    return Opened(settings, store, world._replace(sleep=_sleep), regions_of(settings))
+
+
+def _sleep(seconds: float) -> None:
+    """Wait, and tell now and then how long it takes still."""
+    ends_at = time.monotonic() + seconds
+    while (left := ends_at - time.monotonic()) > 0:
+        if left < seconds - 1:
+            progress(f"  {left:.0f} seconds more")
+        time.sleep(min(left, TELL_EVERY_SECONDS))

@@ -1,0 +1,135 @@
+"""`tokensvc keys rotate`, `resume`, `activate`: which key signs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from tokensvc.cli.keys.opening import KeyId, OnlyRegions, Opened, among, moment, to_act, to_look
+from tokensvc.cli.screen import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, instant, result
+from tokensvc.core.forecast import forecast
+from tokensvc.core.lifecycle import KeyState, Step, StepKind, Wait, active_of, find
+from tokensvc.ports.rotations import Rotation
+from tokensvc.rotate import wishes
+from tokensvc.rotate.survey import survey
+from tokensvc.web import key_shown
+
+BY = "the command line"
+Patient = Annotated[
+    bool | None,
+    typer.Option(
+        "--wait/--no-wait",
+        help="Wait for drains too, where all slots are filled; or for nothing, and leave it to the workers.",
+        show_default="waits for leads",
+    ),
+]
+
+
+def rotate(region: OnlyRegions = None, wait: Patient = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """Put another key to work; IVS keeps admitting the tokens of the one before it until they have ended."""
+    if dry_run:
+        _foretell(region, replace=True, as_json=as_json, detailed=False)
+        return
+    with to_act() as opened:
+        regions = among(opened.regions, region)
+        if wait is False:
+            wish = wishes.request_rotation(opened.world, regions, BY)
+        else:
+            wish = wishes.rotate(opened.world, regions, BY, patient=bool(wait))
+        tell(opened, wish, as_json)
+
+
+def resume(
+    region: OnlyRegions = None,
+    wait: Patient = None,
+    dry_run: DryRun = False,
+    detailed_exit_code: DetailedExitCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with what was begun or asked for: every step that is due, until a key signs in each region."""
+    if dry_run:
+        _foretell(region, replace=False, as_json=as_json, detailed=detailed_exit_code)
+        return
+    with to_act() as opened:
+        regions = among(opened.regions, region)
+        before = opened.world.keys.list()
+        if wait is False:
+            wishes.advance_once(opened.world, regions)
+        else:
+            wishes.resume(opened.world, regions, patient=bool(wait))
+        records = opened.world.keys.list()
+        keys = [key_shown.key(record, moment(opened.settings, opened.store)) for record in records]
+    changed = records != before
+    signing = {r: active_of([p for k in records for p in k.places if p.place.region == r]) for r in regions}
+    words = [
+        f"Key {there.key_id} signs in {name}." if there else f"No key signs in {name}."
+        for name, there in signing.items()
+    ]
+    words.append("Gone on with." if changed else "Nothing to do.")
+    result({"changed": changed, "keys": [k.model_dump(mode="json") for k in keys]}, as_json, "\n".join(words))
+    if detailed_exit_code and not changed:
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+def activate(
+    key_id: KeyId, region: OnlyRegions = None, detailed_exit_code: DetailedExitCode = False, as_json: AsJson = False
+) -> None:
+    """Sign with this key, which stands ready, as soon as IVS has held it for the lead; also where its fingerprint
+    differs."""
+    with to_act() as opened:
+        before = find(opened.world.keys.list(), key_id)
+        ready = [p.place.region for p in before.places if p.state is KeyState.PREPARED]
+        regions = among(opened.regions, region) if region else [r for r in opened.regions if r in ready]
+        active = [p.place.region for p in before.places if p.state is KeyState.ACTIVE]
+        todo = [r for r in regions or opened.regions if r not in active]
+        record = wishes.activate(opened.world, key_id, todo)
+        shown = key_shown.key(record, moment(opened.settings, opened.store))
+    words = "\n".join(f"Key {key_id} signs in {p.region}." for p in shown.places if p.state == KeyState.ACTIVE)
+    result(shown.model_dump(mode="json"), as_json, words)
+    if detailed_exit_code and record == before:
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+def tell(opened: Opened, wish: Rotation, as_json: bool) -> None:
+    """Show how far a rotation is."""
+    shown = key_shown.rotation(wish, wishes.fulfilled(opened.world.keys.list(), wish))
+    words = [
+        f"Key {r.signs} signs now in {r.region}." if r.signs else f"Asked for in {r.region}; the workers go on with it."
+        for r in shown.regions
+    ]
+    result(shown.model_dump(mode="json"), as_json, "\n".join(words))
+
+
+def _foretell(region: Sequence[str] | None, *, replace: bool, as_json: bool, detailed: bool) -> None:
+    """Print what would be done in each region."""
+    with to_look() as opened:
+        regions = [_coming(opened, r, replace) for r in among(opened.regions, region)]
+    lines = []
+    for coming in regions:
+        lines.append(f"{coming['region']}:")
+        lines += [
+            f"  {said['step'] or 'wait'} {said['key'] or said['until'] or ''}: {said['why']}"
+            for said in coming["steps"]
+        ]
+        lines += [] if coming["steps"] else ["  nothing to do"]
+    result({"dryRun": True, "regions": regions}, as_json, "\n".join([*lines, "Nothing was changed."]))
+    if detailed and not any(coming["steps"] for coming in regions):
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+def _coming(opened: Opened, region: str, replace: bool) -> dict[str, Any]:
+    standing = survey(opened.world, region, record=False).standing
+    active = active_of(standing.pairs)
+    if replace and active is not None:
+        standing = standing._replace(to_replace=standing.to_replace | {active.key_id})
+    steps = forecast(standing, opened.world.now(), opened.world.policy())
+    return {"region": region, "steps": [_said(step) for step in steps]}
+
+
+def _said(coming: Step | Wait) -> dict[str, Any]:
+    if isinstance(coming, Wait):
+        return {"step": None, "key": None, "until": instant(coming.until), "why": coming.why}
+    made = coming.kind is StepKind.MAKE
+    return {"step": coming.kind.value, "key": None if made else coming.key_id, "until": None, "why": coming.why}

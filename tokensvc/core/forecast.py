@@ -1,0 +1,68 @@
+"""What the lifecycle would do in a region from now on, without doing it: what `--dry-run` prints.
+
+Rules of the file
+- It plays `lifecycle.decide` forward, each step as if it went well and each wait as if the time had passed, until
+  nothing is due. Nobody else's doings, and no failure, can be foreseen.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tokensvc.core.arn import Place
+from tokensvc.core.lifecycle import KeyInPlace, KeyState, Standing, Step, StepKind, Wait, active_of, decide, waiting
+from tokensvc.core.rotation import Policy
+
+STEPS_MAX = 16
+NEW_KEY = "(a new key)"
+_SOMEWHERE = Place("", "")
+
+
+def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | Wait]:
+    """The steps and waits to come, in order, until nothing is due or only somebody can help."""
+    coming: list[Step | Wait] = []
+    while len(coming) < STEPS_MAX:
+        step = decide(standing, now, policy)
+        wait = waiting(standing, now, policy) if step is None else None
+        if step is not None:
+            coming.append(step)
+            standing = _after(standing, step, now)
+        elif wait is not None:
+            coming.append(wait)
+            if wait.until is None or wait.until <= now:
+                break
+            now = wait.until
+        else:
+            break
+    return coming
+
+
+def _after(standing: Standing, step: Step, now: datetime) -> Standing:
+    """How things stand once a step was taken."""
+    key_id = step.key_id or NEW_KEY
+    pairs = list(standing.pairs)
+    match step.kind:
+        case StepKind.MAKE:
+            return standing._replace(spare=[NEW_KEY, *standing.spare])
+        case StepKind.IMPORT:
+            brought = KeyInPlace(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
+            return standing._replace(pairs=[*pairs, brought], spare=[k for k in standing.spare if k != key_id])
+        case StepKind.ACTIVATE:
+            former = active_of(pairs)
+            moved = [_activated(pair, key_id, former, now) for pair in pairs]
+            return standing._replace(pairs=moved)
+        case StepKind.DELETE:
+            gone = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
+            return standing._replace(pairs=gone)
+
+
+def _activated(pair: KeyInPlace, key_id: str, former: KeyInPlace | None, now: datetime) -> KeyInPlace:
+    if pair.key_id == key_id:
+        return pair._replace(state=KeyState.ACTIVE, activated_at=now)
+    if former is not None and pair.key_id == former.key_id:
+        return pair._replace(state=KeyState.RETIRING, retiring_at=now)
+    return pair
+
+
+def _ended(pair: KeyInPlace) -> KeyState:
+    return pair.state if pair.state is KeyState.COMPROMISED else KeyState.RETIRED

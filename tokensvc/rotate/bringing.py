@@ -1,0 +1,93 @@
+"""Keys that are brought to IVS because somebody asked: a private key from elsewhere, a pair that IVS holds already.
+
+Rules of the file
+- What was begun is gone on with: the same key again is the same record, and a region that has it is left as it is.
+- A key that IVS holds already is adopted, not imported again: IVS takes a public half once.
+- A region that cannot take a key delays no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tokensvc.core import keypair
+from tokensvc.core.arn import parse_arn
+from tokensvc.core.lifecycle import KeyRecord, Step, StepKind, find
+from tokensvc.errors import Conflict, ControlPlaneError, TokensvcError
+from tokensvc.rotate.adopt import adopt, find_held
+from tokensvc.rotate.steps import keep, perform
+from tokensvc.rotate.survey import Survey, survey
+from tokensvc.rotate.world import World
+
+
+def import_key(
+    world: World,
+    private_key: keypair.PrivateKey,
+    regions: Sequence[str],
+    arns: Sequence[str] = (),
+    longest_ttl_seconds: int = 0,
+) -> KeyRecord:
+    """Take over a private key that somebody brings; what is there of it already is gone on with.
+
+    Where IVS holds it, that pair is adopted: one of `arns`, or the one without tags that shows its fingerprint.
+    `longest_ttl_seconds` is how long tokens that others minted with it may live.
+    """
+    der = keypair.public_der(private_key.public_key())
+    known = next((record for record in world.keys.list() if record.public_der == der), None)
+    if known is None:
+        known = keep(world, private_key, "somebody brought it", longest_ttl_seconds)
+    elif known.compromised_at is not None:
+        raise Conflict(f"this is key {known.id}, which is compromised: it never signs again")
+    else:
+        world.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
+        if known.id not in world.vault.key_ids():
+            world.vault.put(known.id, private_key)
+    chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
+    everywhere(world, regions, lambda region: _bring(world, known.id, region, chosen.get(region)))
+    return find(world.keys.list(), known.id)
+
+
+def adopt_pairs(world: World, key_id: str, arns: Sequence[str]) -> KeyRecord:
+    """Take over these pairs, which IVS holds already, as this key's, each in its region."""
+    find(world.keys.list(), key_id)
+    chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
+    everywhere(world, list(chosen), lambda region: adopt(world, survey(world, region), key_id, chosen[region]))
+    return find(world.keys.list(), key_id)
+
+
+def import_new(world: World, key_id: str, region: str) -> None:
+    """Import a key that was just made, unless it is there already."""
+    seen = survey(world, region)
+    if not any(p.key_id == key_id for p in seen.standing.pairs):
+        _import(world, seen, key_id)
+
+
+def everywhere(world: World, regions: Sequence[str], act: Callable[[str], None]) -> None:
+    """Do it in each region; one where it cannot be done delays no other, and is raised at the end."""
+    failures: list[TokensvcError] = []
+    for region in regions:
+        try:
+            act(region)
+        except (ControlPlaneError, Conflict) as failure:
+            world.report(f"{region} is passed over: {failure.message}")
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+def _bring(world: World, key_id: str, region: str, arn: str | None) -> None:
+    """Adopt a key's pair in a region, or import it there, unless it is there already."""
+    seen = survey(world, region)
+    there = next((p for p in seen.standing.pairs if p.key_id == key_id), None)
+    if there is not None and not there.is_held:
+        raise Conflict(f"key {key_id} was in {region} and is {there.state}: it never signs there again")
+    if there is None or arn is not None:
+        arn = arn or find_held(world, seen, find(world.keys.list(), key_id))
+        if arn is not None:
+            adopt(world, seen, key_id, arn)
+        else:
+            _import(world, seen, key_id)
+
+
+def _import(world: World, seen: Survey, key_id: str) -> None:
+    perform(world, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))

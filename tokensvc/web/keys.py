@@ -1,0 +1,170 @@
+"""`/v1/keys…`: what the commands on keys do, for other programs.
+
+Rules of the file
+- A route stores what is wished and answers; whoever performs does it. Only the first transaction of a compromise is
+  done here: it must not wait for anybody.
+- Keys belong to the whole deployment, so a scope is what a caller needs; channel patterns say nothing of them.
+- What is named in a path is never repeated in an answer that refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope
+
+from tokensvc.core.lifecycle import KeyRecord
+from tokensvc.core.refusal import field_errors
+from tokensvc.errors import FieldError, InvalidRequest, KeyNotFound
+from tokensvc.ports.versions import Versions
+from tokensvc.ports.workers import Workers
+from tokensvc.rotate.unheard import Unheard, unheard
+from tokensvc.rotate.wishes import denounce, foresee, fulfilled, request_rotation
+from tokensvc.rotate.world import World
+from tokensvc.web import key_shown
+from tokensvc.web.authorized import Authorized
+from tokensvc.web.body import read_json
+from tokensvc.web.exchange import Exchange
+from tokensvc.web.failures import JSON, Answer, Headers
+from tokensvc.web.key_models import CompromiseAsk, Compromised, KeyPage, RotateAsk, ShownRotation
+from tokensvc.web.key_shown import Moment
+from tokensvc.web.paging import page_of, read_page, read_query
+
+READ, ADMIN = "keys:read", "keys:admin"
+ASK_MAX_BYTES = 16 * 1024
+HISTORY = 50
+_Asked = TypeVar("_Asked", bound=BaseModel)
+
+
+class KeyRoutes:
+    """The five routes, and what they ask."""
+
+    def __init__(
+        self,
+        authorized: Authorized,
+        make_world: Callable[[], World],
+        workers: Workers,
+        versions: Versions,
+        regions: Sequence[str],
+    ) -> None:
+        self._authorized = authorized
+        self._make_world = make_world
+        """The world with the store's clock as it is now; it is asked in a thread."""
+        self._workers = workers
+        self._versions = versions
+        self._regions = regions
+        """Those that keys are to be held in."""
+
+    async def page(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`GET /v1/keys`."""
+        self._authorized.caller(scope, exchange, READ)
+        ask = read_page(scope)
+
+        def read() -> KeyPage:
+            world = self._make_world()
+            records, following = page_of(world.keys.list(), ask, lambda record: record.id)
+            at = _moment(world)
+            return KeyPage(keys=[key_shown.key(record, at) for record in records], next_token=following)
+
+        return _answer(await self._authorized.in_thread(read))
+
+    async def show(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`GET /v1/keys/{id}`."""
+        self._authorized.caller(scope, exchange, READ)
+        read_query(scope)
+
+        def read() -> BaseModel:
+            world = self._make_world()
+            record, at = _named(world, scope), _moment(world)
+            cannot_open = [w.heartbeat.worker_id for w in self._workers.list() if record.id in w.heartbeat.unopened]
+            history = world.journal.history(record.id, HISTORY)
+            return key_shown.detail(record, at, history, self._unheard(at), cannot_open)
+
+        return _answer(await self._authorized.in_thread(read))
+
+    async def rotate(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
+        caller = self._authorized.caller(scope, exchange, ADMIN)
+        ask = _read(RotateAsk, await read_json(scope, receive, ASK_MAX_BYTES))
+
+        def request() -> ShownRotation:
+            world = self._make_world()
+            wish = request_rotation(world, self._chosen(world, ask.regions), f"caller {caller.name}")
+            return key_shown.rotation(wish, fulfilled(world.keys.list(), wish))
+
+        kept = await self._authorized.in_thread(request)
+        return _answer(kept, 202, ((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
+
+    async def rotation(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`GET /v1/keys/rotations/{id}`."""
+        self._authorized.caller(scope, exchange, READ)
+        read_query(scope)
+
+        def read() -> BaseModel:
+            world = self._make_world()
+            wish = world.rotations.get(scope["path_params"]["id"])
+            return key_shown.rotation(wish, fulfilled(world.keys.list(), wish))
+
+        return _answer(await self._authorized.in_thread(read))
+
+    async def compromise(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
+        self._authorized.caller(scope, exchange, ADMIN)
+        ask = _read(CompromiseAsk, await read_json(scope, receive, ASK_MAX_BYTES))
+
+        def act() -> BaseModel:
+            world = self._make_world()
+            record = _named(world, scope)
+            foreseen = foresee(world, record.id, distrust_standby=ask.distrust_standby)
+            after = denounce(world, record.id, distrust_standby=ask.distrust_standby)
+            at = _moment(world)
+            return Compromised(
+                id=record.id,
+                compromised_at=key_shown.instant(after.compromised_at or at.now),
+                regions=[key_shown.prospect(record, prospect) for prospect in foreseen],
+                not_heard=[key_shown.unheard_worker(u) for u in self._unheard(at)],
+            )
+
+        return _answer(await self._authorized.in_thread(act), 202)
+
+    def _chosen(self, world: World, regions: Sequence[str] | None) -> Sequence[str]:
+        """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
+        held = {there.place.region for record in world.keys.list() for there in record.places}
+        known = self._regions or sorted(held)
+        errors = [
+            FieldError(f"regions[{position}]", f"must be one of {', '.join(known)}")
+            for position, region in enumerate(regions or ())
+            if region not in known
+        ]
+        if errors:
+            raise InvalidRequest(errors)
+        return list(dict.fromkeys(regions or known))
+
+    def _unheard(self, at: Moment) -> list[Unheard]:
+        return unheard(self._workers.list(), self._versions.read().keys, at.now, at.policy.reach_seconds)
+
+
+def _moment(world: World) -> Moment:
+    return Moment(world.now(), world.policy())
+
+
+def _named(world: World, scope: Scope) -> KeyRecord:
+    key_id = scope["path_params"]["id"]
+    record = next((record for record in world.keys.list() if record.id == key_id), None)
+    if record is None:
+        raise KeyNotFound("there is no such key")
+    return record
+
+
+def _read(model: type[_Asked], fields: dict[str, object]) -> _Asked:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as invalid:
+        raise InvalidRequest(field_errors(invalid)) from None
+
+
+def _answer(body: BaseModel, status: int = 200, headers: Headers = ()) -> Answer:
+    shown = body.model_dump_json().encode()
+    return Answer(status, shown, (JSON, (b"cache-control", b"no-store"), *headers), "ok")

@@ -1,0 +1,64 @@
+"""Queries of lists: which names they take, and the page that is asked for.
+
+Rules of the file
+- A name that is not known, or comes twice, is refused by name, as a body's field is.
+- A page goes on after the last entry of the one before, so entries that come or go between two pages shift none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+from urllib.parse import parse_qsl
+
+from starlette.types import Scope
+
+from tokensvc.core.refusal import shown_name
+from tokensvc.errors import FieldError, InvalidRequest
+
+MAX_RESULTS, MOST_RESULTS = 50, 100
+_Entry = TypeVar("_Entry")
+
+
+class PageAsk(NamedTuple):
+    """Which part of a list is wanted."""
+
+    max_results: int
+    after: str | None
+    """The id of the last entry that was given before; None: from the start."""
+
+
+def read_query(scope: Scope, *known: str) -> dict[str, str]:
+    """The query by name. Raises InvalidRequest naming each parameter that is not known or given twice."""
+    given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    names = [name for name, _ in given]
+    errors = [
+        FieldError(shown_name(name), "is not a known parameter") for name in dict.fromkeys(names) if name not in known
+    ]
+    errors += [FieldError(name, "must be given once") for name in known if names.count(name) > 1]
+    if errors:
+        raise InvalidRequest(errors)
+    return dict(given)
+
+
+def read_page(scope: Scope) -> PageAsk:
+    """The page that `maxResults` and `nextToken` ask for. Raises InvalidRequest."""
+    query = read_query(scope, "maxResults", "nextToken")
+    wanted = query.get("maxResults", str(MAX_RESULTS))
+    count = int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) <= len(str(MOST_RESULTS)) else 0
+    if not 1 <= count <= MOST_RESULTS:
+        raise InvalidRequest([FieldError("maxResults", f"must be an integer from 1 to {MOST_RESULTS}")])
+    return PageAsk(count, query.get("nextToken") or None)
+
+
+def page_of(
+    entries: Sequence[_Entry], ask: PageAsk, id_of: Callable[[_Entry], str]
+) -> tuple[Sequence[_Entry], str | None]:
+    """The entries of a page and the next one's token, if there is one. Raises InvalidRequest for a token of no list."""
+    start = 0
+    if ask.after is not None:
+        start = next((at for at, entry in enumerate(entries, 1) if id_of(entry) == ask.after), 0)
+        if not start:
+            raise InvalidRequest([FieldError("nextToken", "must be one that this list gave")])
+    page = entries[start : start + ask.max_results]
+    return page, id_of(page[-1]) if start + len(page) < len(entries) else None
