@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.core.claims import TEN_MINUTES_SECONDS
 from tokensvc.core.rotation import (
     HEARD_SECONDS,
     KEY_PAIRS_MAX,
@@ -14,7 +13,6 @@ from tokensvc.core.rotation import (
     Policy,
     check_policy,
     check_slots,
-    longest_ttl,
     reach_seconds,
 )
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
@@ -31,11 +29,6 @@ def test_the_reach_is_lease_and_store_timeout_and_skew() -> None:
 
 def test_a_key_drains_for_the_reach_and_its_longest_token_and_the_skew() -> None:
     assert Policy(30, REACH).drain_seconds(3600) == REACH + 3600 + CLOCK_SKEW_SECONDS
-
-
-@pytest.mark.parametrize(("ceiling", "longest"), [(60, TEN_MINUTES_SECONDS), (600, 600), (601, 601), (86_400, 86_400)])
-def test_tokens_of_ten_minutes_are_counted_on_whatever_the_ceiling(ceiling: int, longest: int) -> None:
-    assert longest_ttl(ceiling) == longest
 
 
 @pytest.mark.parametrize(
@@ -81,7 +74,7 @@ def test_under_a_policy_that_is_taken_a_key_has_drained_before_the_one_after_it_
 ) -> None:
     """So that two slots are enough for ever: one that signs, one that drains or leads."""
     policy = Policy(lead, reach, age)
-    needed = lead + policy.drain_seconds(longest_ttl(ceiling))
+    needed = lead + policy.drain_seconds(ceiling)
     try:
         check_policy(policy, ceiling)
     except PolicyCannotHold:

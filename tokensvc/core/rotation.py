@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tokensvc.core.claims import TEN_MINUTES_SECONDS
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
 from tokensvc.errors import PolicyCannotHold
 
@@ -47,11 +46,6 @@ def reach_seconds(lease_seconds: float, store_timeout_seconds: float) -> float:
     return lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS
 
 
-def longest_ttl(max_ttl_seconds: int) -> int:
-    """The longest life of any token that may be signed under this ceiling."""
-    return max(max_ttl_seconds, TEN_MINUTES_SECONDS)
-
-
 def check_policy(policy: Policy, max_ttl_seconds: int) -> None:
     """Raise PolicyCannotHold, with the arithmetic, unless keys can be rotated by this policy."""
     faults = "; ".join(_faults(policy, max_ttl_seconds))
@@ -78,11 +72,11 @@ def _faults(policy: Policy, max_ttl_seconds: int) -> Iterator[str]:
         )
     if policy.max_age_seconds is None:
         return
-    drain = policy.drain_seconds(longest_ttl(max_ttl_seconds))
+    drain = policy.drain_seconds(max_ttl_seconds)
     least = policy.lead_seconds + drain
     if policy.max_age_seconds < least:
         yield (
             f"the maximum age of {policy.max_age_seconds:g} s is shorter than lead + drain = {policy.lead_seconds:g} + "
             f"{drain:g} = {least:g} s, where drain = R {policy.reach_seconds:g} + longest token life "
-            f"{longest_ttl(max_ttl_seconds)} + skew {CLOCK_SKEW_SECONDS}; keys would be made faster than they drain"
+            f"{max_ttl_seconds} + skew {CLOCK_SKEW_SECONDS}; keys would be made faster than they drain"
         )

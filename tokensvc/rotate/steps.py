@@ -15,7 +15,7 @@ from typing import Any
 
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, Step, StepKind, find
-from tokensvc.core.rotation import KEY_PAIRS_MAX, longest_ttl
+from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import (
     Conflict,
     ForeignDeployment,
@@ -110,7 +110,7 @@ def activate(world: World, seen: Survey, key_id: str) -> None:
         raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there")
     there = in_region(find(world.keys.list(), key_id), seen.region)
     ceiling = world.deployment.read().max_ttl_seconds
-    world.keys.activate(key_id, there.place, world.now(), longest_ttl(ceiling))
+    world.keys.activate(key_id, there.place, world.now(), ceiling)
     world.report(f"key {key_id} signs in {seen.region}")
 
 

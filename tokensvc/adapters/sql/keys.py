@@ -19,7 +19,6 @@ from tokensvc.adapters.sql.dialect import insert
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.tables import deployment, key_pairs, key_places
 from tokensvc.core.arn import Place
-from tokensvc.core.claims import TEN_MINUTES_SECONDS
 from tokensvc.core.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, successor
 from tokensvc.errors import Conflict, KeyNotFound, LostRace
 
@@ -193,7 +192,7 @@ def _replace(connection: sa.Connection, bad: set[str], unfit: set[str], at: date
                 left[pair.place] = successor(others, at, lead_seconds)
     for place, best in left.items():
         if best is not None:
-            longest = max(best.longest_ttl_seconds, ceiling, TEN_MINUTES_SECONDS)
+            longest = max(best.longest_ttl_seconds, ceiling)
             began = {"activated_at": best.activated_at or at, "longest_ttl_seconds": longest}
             _move(connection, best.key_id, place, best.state, KeyState.ACTIVE, **began)
 

@@ -107,7 +107,7 @@ key_pairs = sa.Table(
     sa.Column("public_der", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("compromised_at", Utc),
-    sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
+    sa.Column("longest_ttl_seconds", sa.Integer, nullable=False, server_default="0"),
 )
 
 key_places = sa.Table(
