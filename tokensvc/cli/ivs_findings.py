@@ -124,7 +124,7 @@ def _not_ours(region: Region, arn: str) -> Finding:
     if record is None:
         return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
     there = next((p for p in record.places if p.place.region == region.name), None)
-    if there is None:
+    if there is None or not there.is_held:
         return Finding(False, what, f"is key {key_id}, and nobody noted that it was imported", RESUME)
     return Finding(False, what, f"bears our tag for key {key_id}, which the store knows as {there.arn}", delete)
 
