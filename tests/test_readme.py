@@ -22,6 +22,7 @@ from tokensvc import errors
 from tokensvc.adapters.prometheus import PrometheusMetrics
 from tokensvc.cli import app
 from tokensvc.core.ask import Ads, Ask
+from tokensvc.core.lifecycle import KeyState, diagram
 from tokensvc.core.policy import SCOPES
 from tokensvc.settings import Settings, variable
 from tokensvc.web import failures
@@ -35,9 +36,13 @@ NEVER_RENDERED = {"error", "cannot_sign", "not_allowed", "not_found", "conflict"
 NOTHING = "\N{EN DASH}"
 OFF_HTTP = (
     errors.CallerNotFound,
-    errors.Conflict,
+    errors.CallerExists,
     errors.ControlPlaneError,
-    errors.KeyNotFound,
+    errors.ForeignDeployment,
+    errors.ForeignPair,
+    errors.LostRace,
+    errors.NoFreeSlot,
+    errors.PairTaken,
     errors.SettingsError,
     errors.VaultError,
 )
@@ -133,6 +138,12 @@ def test_every_route_is_there_with_its_scope() -> None:
     assert {(method, path, scope.strip("`")) for method, path, scope in rows} == {
         (o.method.upper(), path, o.scope or NOTHING) for path, o in OPERATIONS.items()
     }
+
+
+def test_the_states_of_a_key_are_drawn_as_the_table_of_moves_has_them() -> None:
+    drawn = re.findall(r"^```mermaid\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)
+    assert drawn == [diagram()]
+    assert _first_cells("### The life of a key") == [state.value for state in KeyState]
 
 
 def test_every_metric_is_there_with_its_labels() -> None:

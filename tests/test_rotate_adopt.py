@@ -168,10 +168,8 @@ def test_a_retired_key_does_not_come_back(stage: Stage) -> None:
 
 
 def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) -> None:
-    bring(stage)
     other = stage.store.keys.add("k77", "f", b"another", stage.clock.at())
-    arn = stage.ivs.add_pair(EAST, NOT_MINE.public_key())
-    stage.ivs.pairs[arn]["tags"] = {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: other.id}
+    stage.ivs.add_pair(EAST, NOT_MINE.public_key(), tags(stage, other.id))
     seen = survey(stage.world(), EAST, record=False)
     assert any("not recorded yet" in finding for finding in seen.findings)
     assert find(stage.store.keys.list(), other.id).places == ()

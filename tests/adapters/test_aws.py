@@ -13,6 +13,7 @@ from botocore import exceptions as boto
 from botocore.loaders import Loader
 
 from tests.adapters.wire import Told, closed_port, control_plane, hanging, told
+from tests.clocks import ManualClock
 from tokensvc.adapters import aws
 from tokensvc.adapters.aws import FAILURES, AwsControlPlane, default_region
 from tokensvc.errors import (
@@ -261,3 +262,25 @@ def test_the_region_is_boto3s_own_else_aws_region() -> None:
 def test_no_secret_is_in_a_failure(server: tuple[Told, AwsControlPlane]) -> None:
     failure = refusal_of(*server, 403, "InvalidSignatureException")
     assert "hunter2" not in f"{failure}{failure!r}{failure.detail}{vars(failure)}"
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead"),
+    [
+        ("Fri, 15 Jan 2027 08:00:00 GMT", 0.0),
+        ("Fri, 15 Jan 2027 07:58:50 GMT", 70.0),
+        ("Fri, 15 Jan 2027 08:00:30 GMT", -30.0),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_how_far_the_clock_is_off_is_seen_by_the_date_of_an_answer(
+    server: tuple[Told, AwsControlPlane], clock: ManualClock, date: str, ahead: float | None
+) -> None:
+    what, _ = server
+    what.body, what.date = b'{"keyPairs": []}', date
+    ivs = AwsControlPlane("local", clock=clock)
+    assert ivs.ahead_seconds("us-east-1") is None
+    ivs.call(*LIST)
+    assert ivs.ahead_seconds("us-east-1") == ahead
+    assert ivs.ahead_seconds("us-west-2") is None

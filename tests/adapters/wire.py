@@ -19,6 +19,8 @@ class Told:
         self.status = 200
         self.body = b"{}"
         self.headers: dict[str, str] = {}
+        self.date: str | None = None
+        """Another date than now."""
         self.declared: int | None = None
         """Another content-length than the body's, for an answer that is cut off."""
         self.paths: list[str] = []
@@ -41,6 +43,9 @@ def told() -> Iterator[tuple[Told, AwsControlPlane]]:
             self.end_headers()
             self.wfile.write(what.body)
             self.close_connection = True
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(timestamp) if what.date is None else what.date
 
         def log_message(self, *_args: object) -> None:
             """A test's server says nothing."""

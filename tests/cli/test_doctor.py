@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.cli.terminal import Terminal
+from tokensvc.adapters.clock import SystemClock
+from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.core import keypair
+from tokensvc.core.lifecycle import StepKind
+from tokensvc.ports.workers import Heartbeat
+from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 
 
 @pytest.fixture
@@ -16,6 +28,19 @@ def healthy(terminal: Terminal) -> Terminal:
     terminal("keys", "generate")
     terminal("callers", "add", "web", "--all-channels")
     return terminal
+
+
+@pytest.fixture
+def store(healthy: Terminal) -> Iterator[Store]:
+    """Its store, behind its back."""
+    opened = open_store(f"sqlite:///{healthy.store}")
+    yield opened
+    opened.close()
+
+
+def signing(terminal: Terminal) -> Any:
+    """The key that signs, as lists show it."""
+    return next(key for key in terminal("keys", "list", "--json").json["keys"] if key["places"][0]["state"] == "active")
 
 
 def bad(terminal: Terminal, **settings: str) -> dict[str, Any]:
@@ -111,3 +136,133 @@ def test_ivs_no_longer_holds_the_key_that_signs(healthy: Terminal) -> None:
     assert mend == "tokensvc keys rotate"
     healthy("keys", "rotate")
     assert healthy("doctor", "--json").json["well"] is True, "what mends it does mend it"
+
+
+def test_the_policy_cannot_hold(healthy: Terminal, store: Store) -> None:
+    store.deployment.set_rotation(lead_seconds=0, max_age_seconds=600, standby=False)
+    found, mend = bad(healthy)["rotation policy"]
+    assert "lead + drain" in found
+    assert mend.startswith("tokensvc db upgrade")
+
+
+def test_a_key_signs_for_longer_than_the_policy_allows(healthy: Terminal, store: Store) -> None:
+    store.keys.activate(_brought(healthy, store), store.keys.list()[0].places[0].place, LONG_AGO, 600)
+    assert healthy("doctor", "--json").json["well"] is True
+    store.deployment.set_rotation(lead_seconds=0, max_age_seconds=86_400.0, standby=False)
+    found, mend = bad(healthy)["key in us-east-1"]
+    assert "since 30.0 days; the policy allows 1" in found
+    assert mend == "tokensvc keys rotate"
+    healthy("keys", "rotate")
+    assert healthy("doctor", "--json").json["well"] is True
+
+
+def test_others_fill_so_many_slots_that_nothing_can_be_rotated(healthy: Terminal) -> None:
+    with healthy.ivs() as ivs:
+        arns = [_imported(ivs) for _ in range(2)]
+    found, mend = bad(healthy)["slots in us-east-1"]
+    assert "others hold 2 of the 3" in found
+    assert mend == "tokensvc keys list --ivs"
+    assert all(f"key pair {arn}: has no tag of ours" in healthy("doctor", code=1).out for arn in arns)
+
+
+def test_a_pair_of_another_deployment_is_no_fault(healthy: Terminal) -> None:
+    with healthy.ivs() as ivs:
+        arn = _imported(ivs, **{DEPLOYMENT_TAG: "another"})
+    assert f"key pair {arn}: is deployment another's; it is left alone" in healthy("doctor").out
+
+
+def test_our_tag_is_on_a_pair_that_the_store_does_not_know(healthy: Terminal, store: Store) -> None:
+    with healthy.ivs() as ivs:
+        arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: "klost"})
+    found, mend = bad(healthy)[f"key pair {arn}"]
+    assert "klost, which the store does not know" in found
+    healthy(*mend.split()[1:], "--yes")
+    assert healthy("doctor", "--json").json["well"] is True
+
+
+def test_an_import_was_not_noted(healthy: Terminal, store: Store) -> None:
+    other = store.keys.add("k77", "f", b"another", datetime.now(UTC))
+    with healthy.ivs() as ivs:
+        arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: other.id})
+    before = store.keys.list()
+    assert bad(healthy)[f"key pair {arn}"] == (
+        "is key k77, and nobody noted that it was imported",
+        "tokensvc keys resume",
+    )
+    assert store.keys.list() == before, "looking notes nothing"
+
+
+def test_our_tags_were_taken_off(healthy: Terminal) -> None:
+    key = signing(healthy)
+    with healthy.ivs() as ivs:
+        ivs.untag_resource(resourceArn=key["places"][0]["arn"], tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
+    found, mend = bad(healthy)[f"key {key['id']} in us-east-1"]
+    assert "without our tags" in found
+    healthy(*mend.split()[1:])
+    assert healthy("doctor", "--json").json["well"] is True
+
+
+def test_ivs_shows_another_fingerprint(healthy: Terminal) -> None:
+    mine = keypair.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    with healthy.ivs() as ivs:
+        arn = _imported(ivs)
+    key_id = healthy("keys", "import", "-", "--arn", arn, "--json", stdin=mine).json["id"]
+    found, mend = bad(healthy)[f"key {key_id} in us-east-1"]
+    assert "fingerprint" in found
+    assert f"tokensvc keys activate {key_id} if it is right" in mend
+    healthy("keys", "activate", key_id)
+    assert healthy("doctor", "--json").json["well"] is True, "somebody looked"
+
+
+def test_this_machine_s_clock_is_off(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SystemClock, "now", staticmethod(lambda: time.time() + 20))
+    found, mend = bad(healthy)["this machine's clock"]
+    assert "+20 seconds" in found or "+21 seconds" in found
+    assert "chronyc" in mend
+
+
+def test_a_worker_has_not_heard_or_cannot_open_the_key_that_signs(healthy: Terminal, store: Store) -> None:
+    version, key_id = store.versions.read().keys, signing(healthy)["id"]
+    store.workers.beat(Heartbeat("deaf:1:a", "deaf", 1, 900, version - 1, 1))
+    store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, version, 1, unopened=(key_id, "kold")))
+    found = bad(healthy)
+    assert found.keys() == {"worker deaf:1:a", "worker blind:2:b"}
+    assert "may go by older keys until" in found["worker deaf:1:a"][0]
+    assert found["worker blind:2:b"][0] == f"cannot open key {key_id}, which is active"
+    assert "tokensvc doctor" in found["worker blind:2:b"][1]
+
+
+def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store) -> None:
+    key_id = signing(healthy)["id"]
+    store.journal.begin(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
+    store.rotations.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
+    found = bad(healthy)
+    assert found.keys() == {f"step delete of key {key_id}", "rotation r1"}
+    assert "by ada, and is not done in us-east-1" in found["rotation r1"][0]
+    assert {mend for _, mend in found.values()} == {"tokensvc keys resume"}
+    healthy("keys", "resume")
+    assert healthy("doctor", "--json").json["well"] is True
+
+
+def test_ivs_holds_a_compromised_key_still(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokensvc.rotate.ending.PAUSES_SECONDS", ())
+    key_id = signing(healthy)["id"]
+    healthy("keys", "compromise", key_id, "--yes", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
+    assert bad(healthy)[f"key {key_id} in us-east-1"] == (
+        "is compromised, and IVS holds it still",
+        "tokensvc keys resume",
+    )
+    healthy("keys", "resume")
+    assert healthy("doctor", "--json").json["well"] is True
+
+
+def _imported(ivs: Any, **tags: str) -> str:
+    """The ARN of a pair that somebody imported."""
+    material = keypair.public_pem(keypair.generate().public_key())
+    return str(ivs.import_playback_key_pair(publicKeyMaterial=material, tags=tags)["keyPair"]["arn"])
+
+
+def _brought(terminal: Terminal, store: Store) -> str:
+    """A second key, which stands ready."""
+    terminal("keys", "generate")
+    return store.keys.list()[-1].id

@@ -202,6 +202,7 @@ def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Site) -
         Client(f"http://127.0.0.1:{port}") as admin,
     ):
         assert public.get("/metrics").status == 404
+        assert (public.get("/v1/keys").status, admin.get("/v1/keys").status) == (404, 401)
         assert b"tokensvc_tokens_total" in admin.get("/metrics").body
         assert admin.request("POST", "/v1/tokens").status == 404
         assert public.request("POST", "/v1/tokens").status == 401

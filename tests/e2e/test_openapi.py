@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.e2e.client import Answer, Client
 from tests.e2e.processes import until
-from tests.e2e.site import Service, Site
+from tests.e2e.site import LocalIvs, Service, Site
 
 EXAMPLES = 80
 CHECKS = [
@@ -50,6 +51,15 @@ def openapi(service: Service, key: str) -> Any:
     return schemathesis.openapi.from_url(f"{service.url}/openapi.json", headers={"authorization": f"Bearer {key}"})
 
 
+@pytest.fixture(scope="module")
+def operator(service: Service, site: Site) -> str:
+    """The API key of a caller that may do everything with keys, which the service has heard of."""
+    api_key = site.add_caller("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
+    with service.client(api_key) as client:
+        until(lambda: client.get("/v1/keys").status == 200, "the service has heard of the caller", 5)
+    return api_key
+
+
 @pytest.mark.parametrize(
     ("operation", "mode"),
     [
@@ -58,22 +68,30 @@ def openapi(service: Service, key: str) -> Any:
         ("POST /v1/tokens/batch", GenerationMode.POSITIVE),
         ("POST /v1/tokens/batch", GenerationMode.NEGATIVE),
         ("GET /v1/status", GenerationMode.POSITIVE),
+        ("GET /v1/keys", GenerationMode.POSITIVE),
+        ("GET /v1/keys", GenerationMode.NEGATIVE),
+        ("GET /v1/keys/{id}", GenerationMode.POSITIVE),
+        ("GET /v1/keys/rotations/{id}", GenerationMode.POSITIVE),
+        ("POST /v1/keys/rotate", GenerationMode.NEGATIVE),
+        ("POST /v1/keys/{id}/compromise", GenerationMode.POSITIVE),
+        ("POST /v1/keys/{id}/compromise", GenerationMode.NEGATIVE),
         ("GET /livez", GenerationMode.POSITIVE),
         ("GET /readyz", GenerationMode.POSITIVE),
         ("GET /.well-known/jwks.json", GenerationMode.POSITIVE),
     ],
 )
 def test_whatever_is_asked_is_answered_as_the_page_says(
-    openapi: Any, key: str, channel: Any, operation: str, mode: GenerationMode
+    openapi: Any, key: str, operator: str, channel: Any, operation: str, mode: GenerationMode
 ) -> None:
     method, path = operation.split()
+    bearer = operator if path.startswith("/v1/keys") else key
 
     @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @hypothesis.given(case=openapi[path][method].as_strategy(generation_mode=mode))
     def is_answered(case: Any) -> None:
         for ask in _asks(case.body) if mode is GenerationMode.POSITIVE else ():
             ask["channelArn"] = channel["arn"]
-        case.call_and_validate(headers={"authorization": f"Bearer {key}"}, timeout=20, checks=CHECKS)
+        case.call_and_validate(headers={"authorization": f"Bearer {bearer}"}, timeout=20, checks=CHECKS)
 
     is_answered()
 
@@ -137,6 +155,67 @@ def test_answers_are_of_the_form_that_the_page_gives(page: Any, caller: Client, 
     assert not [error.message for error in validator.iter_errors(answer.json)]
 
 
+KEYS: dict[str, tuple[str, str, str, int]] = {
+    "keys": ("GET", "/v1/keys", "/v1/keys", 200),
+    "a page of them": ("GET", "/v1/keys?maxResults=1", "/v1/keys", 200),
+    "a bad page": ("GET", "/v1/keys?maxResults=0", "/v1/keys", 422),
+    "a key": ("GET", "/v1/keys/{key}", "/v1/keys/{id}", 200),
+    "no key": ("GET", "/v1/keys/k0", "/v1/keys/{id}", 404),
+    "no rotation": ("GET", "/v1/keys/rotations/r0", "/v1/keys/rotations/{id}", 404),
+    "a rotation nowhere": ("POST", "/v1/keys/rotate", "/v1/keys/rotate", 422),
+    "a compromise of nothing": ("POST", "/v1/keys/k0/compromise", "/v1/keys/{id}/compromise", 404),
+}
+
+
+@pytest.mark.parametrize("sample", KEYS)
+def test_what_is_said_of_keys_is_of_the_form_that_the_page_gives(
+    page: Any, service: Service, operator: str, sample: str
+) -> None:
+    method, path, template, status = KEYS[sample]
+    with service.client(operator) as client:
+        key_id = client.get("/v1/keys").json["keys"][0]["id"]
+        body = {"regions": ["mars-1"]} if template.endswith("rotate") else {}
+        answer = client.request(method, path.replace("{key}", key_id), json.dumps(body) if method == "POST" else None)
+    assert answer.status == status, answer.body
+    _is_as_described(page, method, template, answer)
+
+
+def test_a_rotation_and_a_compromise_over_http(
+    page: Any, ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """On a deployment of its own: what is wished is done by the service itself."""
+    site = Site(ivs, tmp_path_factory.mktemp("operated"))
+    operator = site.furnish("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
+    with site.serve() as service, service.client(operator) as client:
+        (first,) = client.get("/v1/keys").json["keys"]
+        asked = client.request("POST", "/v1/keys/rotate", "{}")
+        assert asked.status == 202
+        _is_as_described(page, "POST", "/v1/keys/rotate", asked)
+        until(lambda: client.get(asked.headers["location"]).json["done"], "the rotation is done", 10)
+        rotation = client.get(asked.headers["location"])
+        _is_as_described(page, "GET", "/v1/keys/rotations/{id}", rotation)
+        second = rotation.json["regions"][0]["signs"]
+        assert (rotation.json["regions"][0]["replaces"], second) == (first["id"], second) != (second, second)
+        answer = client.request("POST", f"/v1/keys/{second}/compromise", "{}")
+        assert answer.status == 202
+        _is_as_described(page, "POST", "/v1/keys/{id}/compromise", answer)
+        assert answer.json["regions"][0]["successor"] == first["id"], "the retiring key stands in"
+
+        def is_gone() -> bool:
+            (place,) = client.get(f"/v1/keys/{second}").json["places"]
+            return place["state"] == "compromised" and place["retiredAt"] is not None
+
+        until(is_gone, "its pair is deleted", 10)
+
+
+def _is_as_described(page: Any, method: str, template: str, answer: Answer) -> None:
+    described = page["paths"][template][method.lower()]["responses"][str(answer.status)]["content"]
+    ((media_type, content),) = described.items()
+    assert answer.headers["content-type"] == media_type
+    validator = jsonschema_rs.validator_for({**content["schema"], "components": page["components"]})
+    assert not [error.message for error in validator.iter_errors(answer.json)]
+
+
 def test_the_status_is_of_the_form_that_the_page_gives(page: Any, service: Service, site: Site) -> None:
     with service.client(site.add_caller("--all-channels", "--scope", "keys:read")) as caller:
         answer = until(lambda: _given(caller.get("/v1/status")), "the service has heard of the caller", 5)
@@ -158,6 +237,11 @@ def test_the_page_names_every_route_and_the_scope_that_it_needs(page: Any) -> No
         "/v1/tokens",
         "/v1/tokens/batch",
         "/v1/status",
+        "/v1/keys",
+        "/v1/keys/rotate",
+        "/v1/keys/{id}",
+        "/v1/keys/{id}/compromise",
+        "/v1/keys/rotations/{id}",
         "/livez",
         "/readyz",
         "/metrics",

@@ -13,7 +13,8 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from botocore import exceptions as boto
 from botocore import xform_name
 from botocore.config import Config
 
+from tokensvc.adapters.clock import SystemClock
 from tokensvc.errors import (
     ControlPlaneError,
     Denied,
@@ -34,6 +36,7 @@ from tokensvc.errors import (
     Throttled,
     Unavailable,
 )
+from tokensvc.ports.clock import Clock
 
 FAILURES: dict[str, type[ControlPlaneError]] = {
     "AccessDeniedException": Denied,
@@ -95,9 +98,11 @@ def make_client(service: str, region: str) -> Any:
 class AwsControlPlane:
     """Amazon IVS, or the local IVS that boto3's endpoint setting points at: `kind` says which of them it must be."""
 
-    def __init__(self, kind: str, observe: Observe = unobserved) -> None:
+    def __init__(self, kind: str, observe: Observe = unobserved, clock: Clock | None = None) -> None:
         self._kind = kind
         self._observe = observe
+        self._clock = clock or SystemClock()
+        self._ahead: dict[str, float] = {}
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -110,7 +115,7 @@ class AwsControlPlane:
         try:
             client = self._client(region)
             answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
-            answer.pop("ResponseMetadata", None)
+            self._look_at_date(region, answer.pop("ResponseMetadata", {}))
             shape = client.meta.service_model.operation_model(operation).output_shape
             if shape is not None and shape.members and not answer:
                 raise ValueError("no modelled member")
@@ -127,6 +132,16 @@ class AwsControlPlane:
             return answer
         self._observe(operation, failure.ivs_code)
         raise failure from None
+
+    def ahead_seconds(self, region: str) -> float | None:
+        """How far this machine's clock is ahead of the `Date` that IVS put on its last answer there, to about a second;
+        None before there was one."""
+        return self._ahead.get(region)
+
+    def _look_at_date(self, region: str, metadata: Mapping[str, Any]) -> None:
+        with suppress(TypeError, ValueError):  # no date, or none that can be read
+            date = parsedate_to_datetime(metadata.get("HTTPHeaders", {}).get("date"))
+            self._ahead[region] = self._clock.now() - date.timestamp()
 
     def _client(self, region: str) -> Any:
         """boto3 clients may be shared by threads, but not be made by two at once."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import partial
 
 import typer
 
 from tokensvc import wiring
 from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
+from tokensvc.cli.ivs_findings import examine_ivs
+from tokensvc.cli.key_findings import examine_keys
 from tokensvc.cli.screen import AsJson, result
 from tokensvc.cli.vault_findings import examine_vault
-from tokensvc.core.lifecycle import KeyState
-from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import SettingsError
-from tokensvc.rotate.survey import DEPLOYMENT_TAG
 from tokensvc.settings import Settings, read_settings
 from tokensvc.vaulting import wrapping_wanted
 
@@ -81,53 +79,12 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
             "tokensvc db upgrade",
         )
     yield from examine_vault(settings, store)
-    yield from _examine_ivs(settings, store, deployment.id)
+    yield from examine_keys(settings, store)
+    yield from examine_ivs(settings, store)
     callers = [r for r in store.callers.list() if r.disabled_at is None]
     yield Finding(
         bool(callers), "callers", f"{len(callers)} may ask for tokens", "tokensvc callers add NAME --all-channels"
     )
-
-
-def _examine_ivs(settings: Settings, store: Store, deployment_id: str) -> Iterator[Finding]:
-    regions, finding = attempt("regions", lambda: wiring.regions_of(settings), "export AWS_REGION=us-east-1")
-    if regions is None:
-        yield finding
-        return
-    control_plane, finding = attempt("IVS", lambda: wiring.control_plane_of(settings), "see the message")
-    if control_plane is None:
-        yield finding
-        return
-    for region in regions:
-        answer, finding = attempt(
-            f"IVS in {region}",
-            partial(control_plane.call, region, "ListPlaybackKeyPairs", {}),
-            "see the message; credentials and endpoint are boto3's (AWS_PROFILE, AWS_ENDPOINT_URL_IVS, …)",
-        )
-        if answer is None:
-            yield finding
-            continue
-        pairs = answer["keyPairs"]
-        ours = [p for p in pairs if p.get("tags", {}).get(DEPLOYMENT_TAG) == deployment_id]
-        found = f"answers; {len(pairs)} of {KEY_PAIRS_MAX} key slots used, {len(pairs) - len(ours)} of them not by us"
-        yield Finding(True, f"IVS in {region}", found)
-        active = [
-            (r, t)
-            for r in store.keys.list()
-            for t in r.places
-            if t.place.region == region and t.state is KeyState.ACTIVE
-        ]
-        if not active:
-            yield Finding(
-                False, f"key in {region}", "none is active, so no token can be signed", "tokensvc keys generate"
-            )
-        for record, there in active:
-            held = any(p["arn"] == there.arn for p in ours)
-            yield Finding(
-                held,
-                f"key in {region}",
-                f"{record.id} signs" if held else f"{record.id} signs and IVS does not hold it: every token is refused",
-                "tokensvc keys rotate",
-            )
 
 
 def _setting(settings: Settings, name: str, mend: str) -> Finding:

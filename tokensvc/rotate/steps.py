@@ -159,7 +159,7 @@ def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
 
 def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
-    for pair in list_pairs(world, seen.region, world.deployment.read().account):
+    for pair in list_pairs(world.control_plane, seen.region, world.deployment.read().account):
         if tags_of(pair) == (seen.deployment_id, record.id):
             return get_pair(world, seen.region, str(pair["arn"]))
     raise PairTaken(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, active_of
 from tokensvc.errors import ForeignDeployment, ResourceMissing
+from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate.world import World
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
@@ -59,7 +60,7 @@ def survey(
     """
     deployment = world.deployment.read()
     if pairs is None:
-        pairs = list_pairs(world, region, deployment.account)
+        pairs = list_pairs(world.control_plane, region, deployment.account)
     records, kept = world.keys.list(), world.vault.key_ids()
     unrecorded, findings = _tagged(records, region, pairs, deployment.id)
     if not record:
@@ -87,12 +88,12 @@ def survey(
     return Survey(region, pairs, standing, findings, deployment.id)
 
 
-def list_pairs(world: World, region: str, account: str | None) -> list[Pair]:
+def list_pairs(control_plane: ControlPlane, region: str, account: str | None) -> list[Pair]:
     """All key pairs that IVS holds there. Raises ForeignDeployment when they are of another account than this one."""
     pairs: list[Pair] = []
     request: dict[str, Any] = {}
     while True:
-        answer = world.control_plane.call(region, "ListPlaybackKeyPairs", request)
+        answer = control_plane.call(region, "ListPlaybackKeyPairs", request)
         pairs += answer["keyPairs"]
         if not answer.get("nextToken"):
             break

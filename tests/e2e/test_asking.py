@@ -1,0 +1,93 @@
+"""What is asked on a terminal, on a real one: a passphrase that does not show, and whether to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import secrets
+import subprocess
+import termios
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from tests.e2e.processes import TOKENSVC, until
+from tests.e2e.site import LocalIvs, Site
+from tokensvc.core import keypair
+
+
+class Screen:
+    """A command that believes that somebody sits before it."""
+
+    def __init__(self, site: Site, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        os.set_blocking(self._ours, False)
+        self.shown = ""
+        self._process = subprocess.Popen(
+            [TOKENSVC, *arguments],
+            cwd=site.folder,
+            env=site.environ,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+
+    def awaits(self, words: str) -> None:
+        until(lambda: words in self._read(), f"it says {words}")
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode() + b"\n")
+
+    def ends(self, code: int) -> str:
+        """All that it said, once it has ended with that code."""
+        until(lambda: (self._read(), self._process.poll() is not None)[1], "it ends")
+        self._read()
+        os.close(self._ours)
+        assert self._process.returncode == code, self.shown
+        return self.shown
+
+    def _read(self) -> str:
+        with contextlib.suppress(OSError):  # nothing yet, or nothing any more
+            self.shown += os.read(self._ours, 65_536).decode()
+        return self.shown
+
+
+@pytest.fixture(scope="module")
+def home(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    made = Site(ivs, tmp_path_factory.mktemp("asking"))
+    made.furnish()
+    return made
+
+
+def test_the_passphrase_of_a_key_is_asked_for_and_does_not_show(home: Site) -> None:
+    passphrase = secrets.token_hex(8)
+    path = home.folder / "mine.pem"
+    key = keypair.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())))
+    screen = Screen(home, "keys", "import", str(path))
+    screen.awaits("Passphrase of this private key")
+    screen.type(passphrase)
+    shown = screen.ends(0)
+    assert keypair.fingerprint(key.public_key()) in shown
+    assert passphrase not in shown
+
+
+def test_a_compromise_tells_what_it_brings_and_asks(home: Site) -> None:
+    (signing,) = [
+        k["id"] for k in home.run("keys", "list", "--json").json["keys"] if k["places"][0]["state"] == "active"
+    ]
+    screen = Screen(home, "keys", "compromise", signing)
+    screen.awaits("It cannot be undone. [y/N]")
+    assert "every token dies" in screen.shown
+    screen.type("n")
+    assert "Aborted" in screen.ends(1)
+    assert home.run("keys", "show", signing, "--json").json["compromisedAt"] is None
+    screen = Screen(home, "keys", "compromise", signing)
+    screen.awaits("[y/N]")
+    screen.type("y")
+    assert f"Key {signing} is gone." in screen.ends(0)

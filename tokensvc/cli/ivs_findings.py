@@ -1,0 +1,162 @@
+"""What `tokensvc doctor` finds in IVS, region by region: what it holds, set beside what the store knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import NamedTuple
+
+from tokensvc import wiring
+from tokensvc.adapters.aws import AwsControlPlane
+from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.findings import Finding, attempt
+from tokensvc.cli.key_findings import RESUME
+from tokensvc.cli.keys.opening import moment
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, active_of
+from tokensvc.core.rotation import KEY_PAIRS_MAX, check_slots
+from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
+from tokensvc.rotate.survey import SETTLED_SECONDS, Pair, list_pairs, tags_of
+from tokensvc.settings import Settings
+from tokensvc.web.key_shown import Moment
+
+ROTATE = "tokensvc keys rotate"
+DATE_SECONDS = 1
+"""A `Date` header has whole seconds."""
+
+
+class Region(NamedTuple):
+    """A region as IVS shows it and as the store knows it."""
+
+    name: str
+    pairs: Mapping[str, Pair]
+    """What IVS holds, by ARN."""
+    places: Mapping[str, KeyInPlace]
+    """What the store knows to be held there, by ARN."""
+    records: Mapping[str, KeyRecord]
+    """Every key, by its id."""
+    deployment_id: str
+    at: Moment
+    fingerprint: Callable[[str], str | None]
+    """As IVS shows it for an ARN. Raises ControlPlaneError."""
+
+
+def examine_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
+    """Look at it; nothing is changed, neither there nor in the store."""
+    regions, finding = attempt("regions", lambda: wiring.regions_of(settings), "export AWS_REGION=us-east-1")
+    if regions is None:
+        yield finding
+        return
+    control_plane, finding = attempt("IVS", lambda: wiring.control_plane_of(settings), "see the message")
+    if control_plane is None:
+        yield finding
+        return
+    records = store.keys.list()
+    held = {there.place.region for record in records for there in record.places if there.is_held}
+    for name in [*regions, *sorted(held - set(regions))]:
+        region, finding = attempt(
+            f"IVS in {name}",
+            partial(_look, settings, store, control_plane, name, records),
+            "see the message; credentials and endpoint are boto3's (AWS_PROFILE, AWS_ENDPOINT_URL_IVS, …)",
+        )
+        if region is None:
+            yield finding
+            continue
+        yield from _examine(region, wanted=name in regions)
+        yield from _clock(control_plane, name)
+
+
+def _look(
+    settings: Settings, store: Store, control_plane: AwsControlPlane, name: str, records: Sequence[KeyRecord]
+) -> Region:
+    deployment = store.deployment.read()
+    pairs = {str(pair["arn"]): pair for pair in list_pairs(control_plane, name, deployment.account)}
+    places = {p.arn: p for record in records for p in record.places if p.place.region == name and p.is_held}
+
+    def fingerprint(arn: str) -> str | None:
+        pair = control_plane.call(name, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
+        return str(pair["fingerprint"]) if "fingerprint" in pair else None
+
+    known = {record.id: record for record in records}
+    return Region(name, pairs, places, known, deployment.id, moment(settings, store), fingerprint)
+
+
+def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
+    foreign = [arn for arn in region.pairs if arn not in region.places]
+    found = f"answers; {len(region.pairs)} of {KEY_PAIRS_MAX} key slots used, {len(foreign)} of them not by us"
+    yield Finding(True, f"IVS in {region.name}", found)
+    if wanted:
+        slots = partial(check_slots, region.name, len(foreign))
+        _, finding = attempt(f"slots in {region.name}", slots, "tokensvc keys list --ivs")
+        if not finding.well:
+            yield finding
+        yield from _signing(region)
+    for arn in foreign:
+        yield _not_ours(region, arn)
+    for there in region.places.values():
+        yield from _ours(region, there)
+
+
+def _signing(region: Region) -> Iterator[Finding]:
+    what, active = f"key in {region.name}", active_of(list(region.places.values()))
+    if active is None:
+        yield Finding(False, what, "none is active, so no token can be signed", "tokensvc keys generate")
+        return
+    if active.arn not in region.pairs:
+        found = f"{active.key_id} signs and IVS does not hold it: every token is refused"
+        yield Finding(False, what, found, ROTATE)
+        return
+    most, since = region.at.policy.max_age_seconds, active.activated_at or active.imported_at
+    days = (region.at.now - since) / timedelta(days=1)
+    too_old = most is not None and days * 86_400 > most
+    told = f"{active.key_id} signs, since {days:.1f} days"
+    yield Finding(not too_old, what, f"{told}; the policy allows {(most or 0) / 86_400:g}" if too_old else told, ROTATE)
+
+
+def _not_ours(region: Region, arn: str) -> Finding:
+    """A pair that the store does not know there."""
+    owner, key_id = tags_of(region.pairs[arn])
+    what, delete = f"key pair {arn}", f"tokensvc keys delete {arn}"
+    if owner != region.deployment_id:
+        whose = "has no tag of ours" if owner is None else f"is deployment {owner}'s"
+        return Finding(True, what, f"{whose}; it is left alone")
+    record = region.records.get(str(key_id))
+    if record is None:
+        return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
+    there = next((p for p in record.places if p.place.region == region.name), None)
+    if there is None or not there.is_held:
+        return Finding(False, what, f"is key {key_id}, and nobody noted that it was imported", RESUME)
+    return Finding(False, what, f"bears our tag for key {key_id}, which the store knows as {there.arn}", delete)
+
+
+def _ours(region: Region, there: KeyInPlace) -> Iterator[Finding]:
+    """A pair that the store knows there."""
+    what = f"key {there.key_id} in {region.name}"
+    pair = region.pairs.get(there.arn)
+    if pair is None:
+        if there.state is not KeyState.ACTIVE and region.at.now - there.imported_at > timedelta(
+            seconds=SETTLED_SECONDS
+        ):
+            yield Finding(False, what, f"is {there.state}, and IVS does not hold it any more", RESUME)
+        return
+    if there.state is KeyState.COMPROMISED:
+        yield Finding(False, what, "is compromised, and IVS holds it still", RESUME)
+        return
+    if tags_of(pair) != (region.deployment_id, there.key_id):
+        mend = f"tokensvc keys adopt {there.key_id} --arn {there.arn}"
+        yield Finding(False, what, f"IVS shows {there.arn} without our tags", mend)
+    shown, finding = attempt(what, lambda: region.fingerprint(there.arn) or "none", "see the message")
+    ours = region.records[there.key_id].fingerprint
+    if shown is None:
+        yield finding
+    elif shown not in ("none", ours) and not (there.fingerprint_differs and there.state is not KeyState.PREPARED):
+        mend = f"look at {there.arn}; tokensvc keys activate {there.key_id} if it is right, else delete that key"
+        yield Finding(False, what, f"IVS shows the fingerprint {shown}, and ours is {ours}", mend)
+
+
+def _clock(control_plane: AwsControlPlane, region: str) -> Iterator[Finding]:
+    ahead = control_plane.ahead_seconds(region)
+    if ahead is not None:
+        found = f"{ahead:+.0f} seconds from IVS's in {region}; a token's exp is judged by IVS's"
+        well = abs(ahead) <= CLOCK_SKEW_SECONDS + DATE_SECONDS
+        yield Finding(well, "this machine's clock", found, "chronyc makestep, or whatever keeps this machine's time")

@@ -1,0 +1,74 @@
+"""What `tokensvc doctor` finds in the store about keys: the policy, what is unfinished, and who has not heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+
+from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.findings import Finding, attempt
+from tokensvc.cli.keys.opening import behind, moment
+from tokensvc.cli.screen import instant
+from tokensvc.core.lifecycle import KeyRecord, KeyState
+from tokensvc.core.rotation import check_policy
+from tokensvc.loops.heartbeat import SILENT_SECONDS
+from tokensvc.ports.workers import Worker
+from tokensvc.rotate.survey import SETTLED_SECONDS
+from tokensvc.rotate.wishes import fulfilled
+from tokensvc.settings import Settings
+from tokensvc.web.key_shown import Moment
+
+RESUME = "tokensvc keys resume"
+_WISHES = 20
+
+
+def examine_keys(settings: Settings, store: Store) -> Iterator[Finding]:
+    """Look at it; nothing is changed."""
+    at, records = moment(settings, store), store.keys.list()
+    ceiling = store.deployment.read().max_ttl_seconds
+    mend = "tokensvc db upgrade, with TOKENSVC_KEY_MAX_AGE_DAYS or TOKENSVC_KEY_LEAD_SECONDS changed"
+    _, finding = attempt("rotation policy", partial(check_policy, at.policy, ceiling), mend)
+    age = (
+        "only when asked" if at.policy.max_age_seconds is None else f"every {at.policy.max_age_seconds / 86_400:g} days"
+    )
+    yield finding._replace(found=f"holds; keys are replaced {age}") if finding.well else finding
+    yield from _unfinished(store, records, at)
+    yield from _workers(store, records, at)
+
+
+def _unfinished(store: Store, records: Sequence[KeyRecord], at: Moment) -> Iterator[Finding]:
+    for entry in store.journal.open():
+        if at.now - entry.begun_at > timedelta(seconds=SETTLED_SECONDS):
+            where = f" in {entry.region}" if entry.region else ""
+            found = f"was begun at {instant(entry.begun_at)}{where}, and nobody noted how it ended"
+            yield Finding(False, f"step {entry.kind} of key {entry.key_id}", found, RESUME)
+    patience = timedelta(seconds=at.policy.lead_seconds + SETTLED_SECONDS)
+    for wish in store.rotations.newest(_WISHES):
+        left = [region for region, signs in fulfilled(records, wish).items() if signs is None]
+        if left and at.now - wish.requested_at > patience:
+            asked = f"was asked for at {instant(wish.requested_at)} by {wish.requested_by}"
+            yield Finding(False, f"rotation {wish.id}", f"{asked}, and is not done in {', '.join(left)}", RESUME)
+
+
+def _workers(store: Store, records: Sequence[KeyRecord], at: Moment) -> Iterator[Finding]:
+    workers, unheard = store.workers.list(), behind(store, at)
+    lately = [w for w in workers if (at.now - w.beat_at).total_seconds() <= SILENT_SECONDS]
+    signing = {r.id for r in records for there in r.places if there.state is KeyState.ACTIVE}
+    yield Finding(
+        True, "workers", f"{len(lately)} were heard of lately, {len(unheard)} have not heard of the newest keys"
+    )
+    for told in unheard:
+        name, until = told.worker.heartbeat.worker_id, instant(told.until)
+        found = f"was last heard of at {instant(told.worker.beat_at)}; it may go by older keys until {until}"
+        yield Finding(False, f"worker {name}", found, "see that it reaches the store, or stop it; its log says more")
+    for worker in lately:
+        yield from _unopened(worker, signing)
+
+
+def _unopened(worker: Worker, signing: set[str]) -> Iterator[Finding]:
+    for key_id in worker.heartbeat.unopened:
+        if key_id in signing:
+            found = f"cannot open key {key_id}, which is active"
+            mend = "there: tokensvc doctor; its settings lack the wrapping key, or it cannot read the vault"
+            yield Finding(False, f"worker {worker.heartbeat.worker_id}", found, mend)
