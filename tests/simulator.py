@@ -7,6 +7,7 @@ Rules of the file
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
@@ -59,6 +60,12 @@ class IvsSimulator:
         if lost == "after":
             raise outage(operation)
         return answer
+
+    def twin(self) -> IvsSimulator:
+        """Another account's worth of the same pairs, under the same ARNs, apart from this one."""
+        twin = IvsSimulator(self.account, self._page)
+        twin.pairs, twin._numbers = copy.deepcopy(self.pairs), copy.copy(self._numbers)
+        return twin
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         """The requests of every call to an operation."""
