@@ -56,8 +56,8 @@ class Settings(BaseModel):
         None,
         ge=0,
         le=65535,
-        description="When set, `/metrics`, `/v1/status` and `/v1/keys…` are served there, on loopback, and no longer on "
-        "the main port",
+        description="When set, `/metrics`, `/v1/status` and `/v1/keys…` are served there, on loopback, and no longer "
+        "on the main port",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that serve; one a core is a good number")
     background: bool = Field(
