@@ -60,6 +60,18 @@ def advance(world: World, regions: Sequence[str]) -> list[Outlook]:
     return outlooks
 
 
+def look(world: World, regions: Sequence[str]) -> list[Outlook]:
+    """How these regions stand while another process performs: nothing is changed. Raises StoreError."""
+    policy, outlooks = world.policy(), []
+    for region in regions:
+        try:
+            seen = survey(world, region, record=False)
+            outlooks.append(Outlook(region, seen, waiting(seen.standing, world.now(), policy), None))
+        except ControlPlaneError as failure:
+            outlooks.append(Outlook(region, None, None, failure))
+    return outlooks
+
+
 def _advance_region(world: World, region: str, policy: Policy, *, wanted: bool, is_sure: bool) -> Outlook:
     seen: Survey | None = None
     failure: TokensvcError | None = None

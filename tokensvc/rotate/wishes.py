@@ -16,13 +16,16 @@ from tokensvc.core.rotation import check_policy, check_slots
 from tokensvc.errors import Conflict, PolicyCannotHold, TokensvcError, VaultError
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.bringing import everywhere, import_new
-from tokensvc.rotate.performer import Outlook, advance
+from tokensvc.rotate.performer import Outlook, advance, look
 from tokensvc.rotate.steps import full, in_region, make, perform
 from tokensvc.rotate.survey import survey
 from tokensvc.rotate.world import World
 
 POLL_SECONDS = 1.0
 """How often a wish is looked at while another process performs it."""
+
+POLLS_A_LOOK = 4
+"""Each so many of these looks are at IVS too: at a region that is full nobody would ever perform it."""
 
 
 class Prospect(NamedTuple):
@@ -165,12 +168,16 @@ def _settle(
     world: World, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
 ) -> dict[str, TokensvcError]:
     given_up: dict[str, TokensvcError] = {}
-    told = ""
+    told, polls = "", 0
     while True:
         outlooks = advance(world, regions)
         pending = [region for region in regions if not is_done(region)]
         if not outlooks and pending:
-            told = _tell(world, told, "another process performs; waiting for it")
+            told, polls = _tell(world, told, "another process performs; waiting for it"), polls + 1
+            if polls % POLLS_A_LOOK == 0:
+                given_up = _kept_back_there(world, pending, patient=patient)
+                if given_up.keys() >= set(pending):
+                    break
             world.sleep(POLL_SECONDS)
             continue
         waits = []
@@ -198,6 +205,12 @@ def advance_once(world: World, regions: Sequence[str]) -> list[Outlook]:
         return advance(world, regions)
     finally:
         world.step_down()
+
+
+def _kept_back_there(world: World, regions: Sequence[str], *, patient: bool) -> dict[str, TokensvcError]:
+    """What keeps these regions back from whoever performs; that IVS does not answer us says nothing about that."""
+    kept_back = {o.region: _kept_back(o, patient=patient) for o in look(world, regions) if o.failure is None}
+    return {region: failure for region, failure in kept_back.items() if failure is not None}
 
 
 def _kept_back(outlook: Outlook, *, patient: bool) -> TokensvcError | None:

@@ -1,0 +1,114 @@
+"""What goes on by itself, put together: each process tells what it knows, and hears at once what changed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.loops.worker import Counting, Worker
+from tests.stage import EAST, Stage
+from tokensvc import wiring
+from tokensvc.adapters.prometheus import PrometheusMetrics
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.ring import Ring
+from tokensvc.duties import Duties, Member, duties_of
+from tokensvc.errors import StoreUnavailable
+from tokensvc.loops.heartbeat import Heartbeats
+from tokensvc.loops.runner import stop_all
+from tokensvc.performing import Performer
+from tokensvc.ports.workers import Heartbeat
+from tokensvc.rotate import wishes
+
+SOON = 5.0
+"""More than anything here takes; it is reached only by a failing test."""
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    return Stage(migrated, tmp_path / "keys")
+
+
+def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> Duties:
+    performer = Performer(stage.world, [EAST], 20.0) if performs else None
+    return duties_of(stage.store, Member("a", 900.0, lambda: unopened), performer, stage.clock, PrometheusMetrics())
+
+
+def the_heartbeat(store: Store) -> Heartbeat:
+    [worker] = store.workers.list()
+    return worker.heartbeat
+
+
+def until(look: Callable[[], object]) -> None:
+    ends_at = time.monotonic() + SOON
+    while not look():
+        assert time.monotonic() < ends_at
+        threading.Event().wait(0.01)
+
+
+def test_only_who_performs_rotates_and_prunes(stage: Stage) -> None:
+    assert [loop.name for loop in duties(stage, performs=False).loops] == ["heartbeat"]
+    assert [loop.name for loop in duties(stage, performs=True).loops] == ["heartbeat", "rotation", "prune"]
+
+
+def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened(stage: Stage) -> None:
+    process = duties(stage, performs=False, unopened=frozenset({"k2", "k1"}))
+    versions = stage.store.versions.read()
+    process.hearing.hear(versions)
+    process.heartbeats.once()
+    said = the_heartbeat(stage.store)
+    assert (said.worker_id, said.lease_seconds) == ("a", 900.0)
+    assert (said.keys_version, said.deployment_version) == (versions.keys, versions.deployment)
+    assert said.unopened == ("k1", "k2")
+
+
+def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: Stage) -> None:
+    """In the loops' own threads, whose pauses are far longer than this test."""
+    stage.generate()
+    process = duties(stage, performs=True)
+    for loop in process.loops:
+        loop.start()
+    until(lambda: _has_looked(stage, process))
+    stage.clock.advance(30)
+    wishes.request_rotation(stage.world(), [EAST], "a test")
+    heard = stage.store.versions.read()
+    process.hearing.hear(heard)
+    until(lambda: stage.places(EAST, KeyState.PREPARED))
+    until(lambda: the_heartbeat(stage.store).keys_version == heard.keys)
+    stop_all(process.loops)
+    assert stage.store.workers.list() == []
+
+
+def _has_looked(stage: Stage, process: Duties) -> bool:
+    process.heartbeats.once()
+    return bool(the_heartbeat(stage.store).regions)
+
+
+def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
+    stage: Stage, worker: Worker, clock: ManualClock
+) -> None:
+    """Or a key could be deleted by a shorter lease than this worker signs by."""
+    stage.generate()
+    process, away = duties(stage, performs=False), Counting(stage.store.workers)
+    away.away_from = 0
+    silent = process._replace(heartbeats=Heartbeats(away, lambda: Heartbeat("a", "here", 1, 900.0, 0, 0)))
+    metrics = PrometheusMetrics()
+    with pytest.raises(StoreUnavailable):
+        wiring._refresh_and_tell(worker.refresh, silent, metrics, clock)
+    assert worker.refresh.current.ring == Ring({})
+    away.away_from = None
+    wiring._refresh_and_tell(worker.refresh, silent, metrics, clock)
+    assert worker.refresh.current.ring.slots
+    away.away_from = 0
+    wiring._refresh_and_tell(worker.refresh, silent, metrics, clock)
+
+
+@pytest.fixture
+def worker(stage: Stage, clock: ManualClock) -> Worker:
+    clock.wall = stage.store.versions.read().now
+    return Worker(stage, clock)
