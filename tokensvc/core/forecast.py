@@ -14,7 +14,6 @@ from tokensvc.core.lifecycle import KeyInPlace, KeyState, Standing, Step, StepKi
 from tokensvc.core.rotation import Policy
 
 STEPS_MAX = 16
-NEW_KEY = "(a new key)"
 _SOMEWHERE = Place("", "")
 
 
@@ -26,7 +25,8 @@ def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | W
         wait = waiting(standing, now, policy) if step is None else None
         if step is not None:
             coming.append(step)
-            standing = _after(standing, step, now)
+            made = sum(isinstance(c, Step) and c.kind is StepKind.MAKE for c in coming)
+            standing = _after(standing, step, now, f"(new key {made})")
         elif wait is not None:
             coming.append(wait)
             if wait.until is None or wait.until <= now:
@@ -37,13 +37,13 @@ def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | W
     return coming
 
 
-def _after(standing: Standing, step: Step, now: datetime) -> Standing:
+def _after(standing: Standing, step: Step, now: datetime, new_key: str) -> Standing:
     """How things stand once a step was taken."""
-    key_id = step.key_id or NEW_KEY
+    key_id = step.key_id or new_key
     pairs = list(standing.pairs)
     match step.kind:
         case StepKind.MAKE:
-            return standing._replace(spare=[NEW_KEY, *standing.spare])
+            return standing._replace(spare=[new_key, *standing.spare])
         case StepKind.IMPORT:
             brought = KeyInPlace(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
             return standing._replace(pairs=[*pairs, brought], spare=[k for k in standing.spare if k != key_id])
