@@ -61,6 +61,12 @@ class IvsSimulator:
             raise outage(operation)
         return answer
 
+    def twin(self) -> IvsSimulator:
+        """Another account's worth of the same pairs, under the same ARNs, apart from this one."""
+        twin = IvsSimulator(self.account, self._page)
+        twin.pairs, twin._numbers = copy.deepcopy(self.pairs), copy.copy(self._numbers)
+        return twin
+
     def asked(self, operation: str) -> list[dict[str, Any]]:
         """The requests of every call to an operation."""
         return [request for _, called, request in self.calls if called == operation]

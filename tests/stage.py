@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.clocks import ManualClock
@@ -55,7 +55,7 @@ class Stage:
         self.leases = ManualLeases(self.clock)
         self.leads = True
         self._numbers = itertools.count(1)
-        self._keys = _keys()
+        self._key_numbers = itertools.count()
 
     def world(self, wire: Tripwire | None = None) -> World:
         wire = wire or Tripwire()
@@ -69,12 +69,27 @@ class Stage:
             self.clock,
             wire.watched(self._sleep),
             lambda: f"k{next(self._numbers)}",
-            lambda: next(self._keys),
+            self.new_key,
             lambda: self.policy.reach_seconds,
             lambda: self.leads,
             lambda: None,
             self.reports.append,
         )
+
+    def twin(self, saved: Path) -> Stage:
+        """The same deployment at the same moment, apart from this one, from its store in a file (`stores.save`). Its
+        vault must lie in the store."""
+        twin = Stage(saved, None, self.policy, clock=ManualClock(self.clock.wall))
+        twin.ivs = self.ivs.twin()
+        twin._numbers, twin._key_numbers = copy.copy(self._numbers), copy.copy(self._key_numbers)
+        return twin
+
+    def new_key(self) -> PrivateKey:
+        """A fresh key. Each is made once for all stages: making one takes longer than everything else here."""
+        number = next(self._key_numbers)
+        while number >= len(_MADE):
+            _MADE.append(generate())
+        return _MADE[number]
 
     def advance(self, *regions: str) -> list[Outlook]:
         return advance(self.world(), regions or (EAST,))
@@ -84,7 +99,7 @@ class Stage:
 
     def bring(self, region: str) -> KeyRecord:
         """A key of its own, brought by somebody, that signs in this region alone."""
-        record = import_key(self.world(), next(self._keys), [region])
+        record = import_key(self.world(), self.new_key(), [region])
         self.clock.advance(self.policy.lead_seconds)
         wishes.activate(self.world(), record.id, [region])
         return record
@@ -159,14 +174,6 @@ class Stage:
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.clock.advance(seconds)
-
-
-def _keys() -> Iterator[PrivateKey]:
-    """Fresh keys, each made once for all stages: making one takes longer than everything else here."""
-    for number in itertools.count():
-        if number == len(_MADE):
-            _MADE.append(generate())
-        yield _MADE[number]
 
 
 _MADE: list[PrivateKey] = []

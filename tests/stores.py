@@ -19,3 +19,12 @@ def store_in_memory(migrated: Path) -> Store:
     source.close()
     connection.close()
     return store_on(engine)
+
+
+def save(store: Store, path: Path) -> None:
+    """Write a store in memory into a new file."""
+    connection, target = store.engine.raw_connection(), sqlite3.connect(path)
+    assert isinstance(connection.driver_connection, sqlite3.Connection)
+    connection.driver_connection.backup(target)
+    target.close()
+    connection.close()

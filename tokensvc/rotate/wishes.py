@@ -182,9 +182,13 @@ def _settle(
                 elif outlook.wait is not None and outlook.wait.until is not None:
                     given_up.pop(outlook.region, None)
                     waits.append(outlook.wait.until)
-        if not waits:
+        if waits:
+            _sleep_until(world, min(waits), "a key signs")
+        elif all(region in given_up for region in pending):
             break
-        _sleep_until(world, min(waits), "a key signs")
+        else:  # the lease was lost on the way, with steps still due
+            told = _tell(world, told, "another process performs; waiting for it")
+            world.sleep(POLL_SECONDS)
     return given_up
 
 
