@@ -71,3 +71,17 @@ class _Watched:
         if name in self._reads:
             return getattr(self._target, name)
         return self._wire.watched(getattr(self._target, name))
+
+
+class Before:
+    """An object that does something else before one of its methods is called for the first time."""
+
+    def __init__(self, target: Any, method: str, does: Callable[[], None]) -> None:
+        self._target = target
+        self._method = method
+        self._does = [does]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and self._does:
+            self._does.pop()()
+        return getattr(self._target, name)
