@@ -68,9 +68,14 @@ class _Watched:
         self._reads = reads
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._reads:
-            return getattr(self._target, name)
-        return self._wire.watched(getattr(self._target, name))
+        method = getattr(self._target, name)
+        watched = self._wire.watched(method)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            question = args[1] if name == "call" else name  # IVS is asked by the name of an operation
+            return (method if question in self._reads else watched)(*args, **kwargs)
+
+        return ask
 
 
 class Before:

@@ -15,6 +15,7 @@ from tests.stores import save
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.rotate import wishes
+from tokensvc.rotate.bringing import import_key
 from tokensvc.rotate.survey import SETTLED_SECONDS
 from tokensvc.rotate.world import World
 
@@ -57,7 +58,7 @@ def compromise(world: World) -> None:
 
 
 def bring(world: World) -> None:
-    wishes.import_key(world, BROUGHT, (EAST, WEST))
+    import_key(world, BROUGHT, (EAST, WEST))
 
 
 class Case(NamedTuple):

@@ -62,10 +62,15 @@ def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_g
     ready = stage.places(WEST, KeyState.ACTIVE)
     del stage.ivs.pairs[ready[0][1].arn]
     stage.drain()
+    stage.ivs.refuse[WEST] = outage()
+    stage.advance(EAST)
+    del stage.ivs.refuse[WEST]
     stage.ivs.lose["DeletePlaybackKeyPair"] = "after"
-    for _ in range(2):
-        stage.advance(EAST)
+    stage.advance(EAST)
+    assert not [arn for arn in stage.ivs.pairs if WEST in arn]
+    stage.advance(EAST)
     assert not stage.places(WEST, KeyState.RETIRING)
+    assert not stage.store.journal.open()
 
 
 def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> None:
@@ -87,10 +92,11 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> N
 
 
 def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(stage: Stage) -> None:
-    former, other = stage.generate().id, stage.generate().id
-    [mistagged] = [pair for pair in stage.ivs.pairs.values() if pair["tags"][KEY_TAG] == other]
-    mistagged["tags"][KEY_TAG] = former
-    assert stage.rotate() == other
+    stage.generate()
+    ready, elsewhere = stage.generate().id, stage.generate(WEST).id
+    [mistagged] = [pair for pair in stage.ivs.pairs.values() if pair["tags"][KEY_TAG] == ready]
+    mistagged["tags"][KEY_TAG] = elsewhere
+    assert stage.rotate() == ready
 
 
 def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_stays(stage: Stage) -> None:
@@ -207,12 +213,13 @@ def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_with
     assert "eu-west-1" not in {region for region, *_ in stage.ivs.calls}
 
 
-def test_deleting_a_key_where_none_is_wanted_brings_no_other(stage: Stage) -> None:
+def test_deleting_a_key_where_none_is_wanted_brings_no_other(with_standby: Stage) -> None:
+    stage = with_standby
     stage.generate(EAST, WEST)
-    ready = stage.generate(WEST)
+    [(ready, _)] = stage.places(WEST, KeyState.PREPARED)
     wishes.delete(stage.world(), ready.id, [WEST])
-    assert state(stage, ready.id) is KeyState.RETIRED
-    assert len(stage.store.keys.list()) == 2
+    assert [r.id for r, _ in stage.places(WEST, KeyState.RETIRED)] == [ready.id]
+    assert not stage.places(WEST, KeyState.PREPARED)
 
 
 # --- compromise
