@@ -68,6 +68,25 @@ class _Watched:
         self._reads = reads
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._reads:
-            return getattr(self._target, name)
-        return self._wire.watched(getattr(self._target, name))
+        method = getattr(self._target, name)
+        watched = self._wire.watched(method)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            question = args[1] if name == "call" else name  # IVS is asked by the name of an operation
+            return (method if question in self._reads else watched)(*args, **kwargs)
+
+        return ask
+
+
+class Before:
+    """An object that does something else before one of its methods is called for the first time."""
+
+    def __init__(self, target: Any, method: str, does: Callable[[], None]) -> None:
+        self._target = target
+        self._method = method
+        self._does = [does]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and self._does:
+            self._does.pop()()
+        return getattr(self._target, name)

@@ -25,7 +25,11 @@ from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.rotate.world import World
 
 POLICY = Policy(lead_seconds=30, reach_seconds=910, standby=False)
-READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids"})
+READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids"}) | {
+    "ListPlaybackKeyPairs",
+    "GetPlaybackKeyPair",
+}
+"""Questions that have no effect."""
 EAST, WEST = "us-east-1", "us-west-2"
 
 
@@ -65,7 +69,7 @@ class Stage:
             wire.around(self.store.journal, reads=READS),
             wire.around(self.store.rotations, reads=READS),
             wire.around(self.vault, reads=READS),
-            wire.around(self.ivs),
+            wire.around(self.ivs, reads=READS),
             self.clock,
             wire.watched(self._sleep),
             lambda: f"k{next(self._numbers)}",

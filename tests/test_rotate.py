@@ -198,31 +198,6 @@ def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
     stage.check_always()
 
 
-def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(stage: Stage) -> None:
-    former = stage.generate().id
-    stage.ivs.pairs.clear()
-    stage.clock.advance(SETTLED_SECONDS + 1)
-    stage.advance()
-    assert stage.active() == former, "IVS must hold the next one for the lead, whatever happened"
-    stage.clock.advance(POLICY.lead_seconds)
-    stage.advance()
-    assert stage.active() != former
-    stage.check_settled(EAST)
-
-
-def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_good(stage: Stage) -> None:
-    """There IVS shows nothing, which could be another account's; the region that is in use tells that it is ours."""
-    stage.generate(EAST, WEST)
-    stage.rotate(EAST, WEST)
-    ready = stage.places(WEST, KeyState.ACTIVE)
-    del stage.ivs.pairs[ready[0][1].arn]
-    stage.drain()
-    stage.ivs.lose["DeletePlaybackKeyPair"] = "after"
-    for _ in range(2):
-        stage.advance(EAST)
-    assert not stage.places(WEST, KeyState.RETIRING)
-
-
 def test_another_account_is_refused_and_what_was_imported_there_is_removed(stage: Stage) -> None:
     stage.store.deployment.bind_account("999999999999")
     with pytest.raises(ForeignDeployment, match="999999999999"):

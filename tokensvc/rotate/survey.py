@@ -166,7 +166,8 @@ def _tagged(
 
 
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
-    """Keys that may be imported there, oldest first: newer than the one that signs, and nowhere on the way out."""
+    """Keys that may be imported there, oldest first: in no place yet, or in use elsewhere and newer than the one that
+    signs here. (That a key is new is never told by its date alone: clocks differ, and it would be made again.)"""
     here = [there for record in records for there in record.places if there.place.region == region]
     signing = active_of(here)
     since = next((r.created_at for r in records if signing is not None and r.id == signing.key_id), None)
@@ -176,7 +177,7 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
         if record.id in kept
         and record.compromised_at is None
         and not any(there.place.region == region or there.state in _USED for there in record.places)
-        and (since is None or record.created_at > since)
+        and (not record.places or since is None or record.created_at > since)
     ]
 
 

@@ -94,8 +94,10 @@ def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live."""
     policy, record = world.policy(), find(world.keys.list(), key_id)
     if not record.places:
-        world.vault.remove(key_id)
+        if any(entry.key_id == key_id for entry in world.journal.open()):
+            raise Conflict(f"an import of key {key_id} was begun and may have come about; first: tokensvc keys resume")
         world.keys.discard(key_id)
+        world.vault.remove(key_id)
         return record
     surveys = [survey(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held]
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
@@ -109,7 +111,7 @@ def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
             )
     for seen in surveys:
         perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
-    advance_once(world, regions)
+    advance_once(world, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
     return find(world.keys.list(), key_id)
 
 

@@ -10,7 +10,6 @@ from tests.adapters.sql import samples
 from tests.adapters.sql.samples import AT, HERE, LATER, THERE, key_arn
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
-from tokensvc.core.claims import TEN_MINUTES_SECONDS
 from tokensvc.core.lifecycle import KeyInPlace, KeyState, find
 from tokensvc.errors import KeyNotFound, LostRace
 
@@ -139,16 +138,15 @@ def test_a_standby_that_has_not_led_does_not_take_over(store: Store) -> None:
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [ACTIVE, COMPROMISED, PREPARED]
 
 
-def test_who_takes_over_has_the_ceilings_life_and_never_less_than_ten_minutes(store: Store) -> None:
+@pytest.mark.parametrize(("ceiling", "unable", "key_id", "longest"), [(7200, "k1", "k3", 7200), (60, "k3", "k1", 3600)])
+def test_who_takes_over_lives_up_to_the_ceiling_and_never_for_less_than_before(
+    store: Store, ceiling: int, unable: str, key_id: str, longest: int
+) -> None:
     three(store)
-    store.deployment.set_max_ttl_seconds(7200)
-    compromise(store, "k2")
-    assert place_of(store, "k3").longest_ttl_seconds == 7200
-    store.deployment.set_max_ttl_seconds(60)
-    samples.add_key(store, "k4", HERE)
-    store.keys.begin_delete(place_of(store, "k1"), LATER)
-    store.keys.compromise("k3", LATER, LEAD, distrust_standby=False)
-    assert place_of(store, "k4").longest_ttl_seconds == TEN_MINUTES_SECONDS
+    store.deployment.set_max_ttl_seconds(ceiling)
+    compromise(store, "k2", unable=frozenset({unable}))
+    there = place_of(store, key_id)
+    assert (there.state, there.longest_ttl_seconds) == (ACTIVE, longest)
 
 
 @pytest.mark.parametrize(("key_id", "was"), [("k1", RETIRING), ("k3", PREPARED)])

@@ -1,0 +1,128 @@
+"""Rotations in processes that kill themselves, and processes that see them through: `python -m tests.e2e.killed`.
+
+Rules of the file
+- Each rotation and each resumption is a process of its own, which opens store, vault and connections itself. It is
+  forked from one that has loaded the code and IVS's model, since loading takes longer than the rest.
+- A rotation is killed with SIGKILL before one of its steps: the next step in each round, until one is left alone.
+- So much time passes before each round that whatever retired has drained: the clock of these processes is set ahead.
+- A line of JSON tells of each round.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from tests.crashing import Tripwire
+from tests.stage import READS
+from tokensvc.adapters.clock import StoreClock
+from tokensvc.performing import new_worker_id, world_of
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.rotate import wishes
+from tokensvc.rotate.survey import SETTLED_SECONDS, survey, tags_of
+from tokensvc.rotate.world import World
+from tokensvc.settings import read_settings
+from tokensvc.vaulting import vault_of, wrapper_of
+from tokensvc.wiring import control_plane_of, regions_of, store_of
+
+ROUND_SECONDS = 200_000.0
+"""Longer than any drain."""
+
+
+class Ahead:
+    """A clock that is ahead of another one."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+
+    def now(self) -> float:
+        return self._clock.now() + self._seconds
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic() + self._seconds
+
+    def sleep(self, seconds: float) -> None:
+        self._seconds += seconds
+
+
+def opened(ahead_seconds: float, ivs: ControlPlane) -> World:
+    """What this process works with. The lease of one that was killed has ended by then."""
+    settings = read_settings(os.environ)
+    store = store_of(settings)
+    vault = vault_of(settings, store, wrapper_of(settings, store))
+    clock = Ahead(StoreClock(store.versions.read().now), ahead_seconds)
+    world = world_of(settings, store, vault, ivs, clock, new_worker_id(), lambda _words: None)
+    return world._replace(sleep=clock.sleep, lead=lambda: True)
+
+
+def rotate(world: World, at: int | None) -> dict[str, Any]:
+    """A whole rotation, unless it is killed before."""
+    wire = Tripwire(at, does=lambda: os.kill(os.getpid(), signal.SIGKILL))
+    watched = {
+        name: wire.around(getattr(world, name), reads=READS)
+        for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
+    }
+    wishes.rotate(world._replace(**watched), regions_of(read_settings(os.environ)), "a test")
+    return {"steps": wire.count}
+
+
+def resume(world: World) -> dict[str, Any]:
+    """See through what a killed process left, and tell how everything stands."""
+    regions = regions_of(read_settings(os.environ))
+    begun = [entry.kind for entry in world.journal.open()]
+    wishes.resume(world, regions)
+    held = {there.arn: there for record in world.keys.list() for there in record.places if there.is_held}
+    seen = survey(world, regions[0])
+    return {
+        "begun": begun,
+        "states": {there.key_id: there.state for there in held.values()},
+        "agrees": {str(pair["arn"]): tags_of(pair) for pair in seen.pairs}
+        == {arn: (seen.deployment_id, there.key_id) for arn, there in held.items()},
+        "vault": sorted(world.vault.key_ids()),
+        "unplaced": [record.id for record in world.keys.list() if not record.places],
+        "open": len(world.journal.open()),
+        "findings": seen.findings,
+    }
+
+
+def in_a_process(act: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    """How a process that does this ended, and what it told."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writer, json.dumps(act()).encode())
+            os._exit(0)
+        finally:  # it never goes on as its parent
+            traceback.print_exc()
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as told:
+        text = told.read()
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), json.loads(text or "{}")
+
+
+def main() -> None:
+    """Rotate undisturbed twice, then be killed before each step in turn."""
+    ivs = control_plane_of(read_settings(os.environ))
+    for number in itertools.count():
+        now, at = number * ROUND_SECONDS, number - 2 if number >= 2 else None
+        code, rotated = in_a_process(lambda now=now, at=at: rotate(opened(now, ivs), at))
+        later = now + SETTLED_SECONDS + 1
+        resumed, state = in_a_process(lambda later=later: resume(opened(later, ivs)))
+        print(json.dumps({"at": at, "code": code, "resumed": resumed, **rotated, **state}), flush=True)
+        if resumed != 0 or code not in (0, -signal.SIGKILL) or (code == 0 and at is not None):
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

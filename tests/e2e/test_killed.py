@@ -1,0 +1,55 @@
+"""`kill -9` before every step of a rotation, one after the other, on real stores and the local IVS.
+
+Whoever goes on ends in the same state each time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import run
+from tests.e2e.site import LocalIvs, Site
+from tests.postgres import PostgresServer
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def deployment(request: pytest.FixtureRequest, ivs: LocalIvs, tmp_path: Path) -> Site:
+    """A new deployment without a key."""
+    url = ""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.url(server.fresh())
+    site = Site(ivs, tmp_path, url)
+    site.environ["TOKENSVC_KEY_STANDBY"] = "true"
+    site.run("db", "upgrade")
+    return site
+
+
+def test_killed_before_any_step_a_rotation_is_seen_through_to_the_same_end(deployment: Site) -> None:
+    environ = deployment.environ | {"PYTHONPATH": str(ROOT)}
+    said = run([sys.executable, "-m", "tests.e2e.killed"], deployment.folder, environ)
+    rounds = [json.loads(line) for line in said.out.splitlines()]
+    _, before, unasked, *killed, undisturbed = rounds
+    assert undisturbed["code"] == 0, said.err
+    assert len(killed) == undisturbed["steps"] - 1 >= 15
+    assert {kind for one in killed for kind in one["begun"]} == {"make", "import", "activate", "delete"}
+    assert unasked["code"] == -9
+    assert Counter(unasked["states"].values()) == {"active": 1, "prepared": 1}, "what nobody has heard of is not done"
+    for one, last in zip([*killed, undisturbed], [unasked, *killed], strict=True):
+        assert (one["code"], one["resumed"]) in {(-9, 0), (0, 0)}, said.err
+        states, were = one["states"], last["states"]
+        assert Counter(states.values()) == {"active": 1, "prepared": 1, "retiring": 1}, one
+        assert {key_id for key_id, state in states.items() if state == "retiring"} == {
+            key_id for key_id, state in were.items() if state == "active"
+        }
+        assert one["agrees"], "IVS holds what the store says, under our tags"
+        assert one["vault"] == sorted(states), "and the vault what may sign, and nothing else"
+        assert (one["unplaced"], one["open"], one["findings"]) == ([], 0, [])
+    assert Counter(before["states"].values()) == {"active": 1, "prepared": 1, "retiring": 1}
