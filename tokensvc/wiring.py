@@ -22,6 +22,7 @@ from tokensvc.duties import Duties, Member, duties_of
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
+from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.loops.refresh import Refresh
 from tokensvc.loops.runner import Loop
@@ -176,6 +177,7 @@ def assemble(settings: Settings) -> Parts:
         store.keys,
         store.callers,
         store.channels,
+        DenialNews(store.denials),
         vault,
         wrapper,
         make_signer,
