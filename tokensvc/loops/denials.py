@@ -1,8 +1,8 @@
 """Keeps what a worker holds of denials current: all of them once, then what changed, by change number.
 
 Rules of the file
-- Whoever refreshes the snapshot does this too, and the snapshot is fresh only when it is done: a worker that cannot hear
-  of denials stops signing when its lease ends, as R says.
+- Whoever refreshes the snapshot does this too, and the snapshot is fresh only when it is done: a worker that cannot
+  hear of denials stops signing when its lease ends, as R says.
 - Changes are read and applied in slices, with a pause after each: the thread that signs waits for none longer than a
   slice takes, and a million of them are loaded beside it.
 - What is over is forgotten by the store's clock, and only when it is over for every clock that a worker may have.

@@ -2,8 +2,8 @@
 
 Rules of the file
 - One small query a second; a part is read again only when its version number rose.
-- The snapshot's age counts from the beginning of the refresh that made it, on the monotonic clock. What is new counts at
-  once; the age is that of a refresh that also took in every denial.
+- The snapshot's age counts from the beginning of the refresh that made it, on the monotonic clock. What is new
+  counts at once; the age is that of a refresh that also took in every denial.
 - A private key is opened once and prepared once, when its key becomes active. What cannot be opened is told as trouble
   in that slot and spoils no other; meanwhile the retiring key signs there, as long as it safely may.
 - The subject key is opened once too. So a worker that runs needs neither vault nor KMS until there is a new key.
