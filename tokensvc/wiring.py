@@ -23,6 +23,7 @@ from tokensvc.errors import FieldError, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.denials import DenialNews
+from tokensvc.loops.leading import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.loops.refresh import Refresh
 from tokensvc.loops.runner import Loop
@@ -225,7 +226,12 @@ def assemble(settings: Settings) -> Parts:
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, make_world, regions)
 
 
-def assemble_work(settings: Settings, *, rotation_lease_seconds: float = ROTATION_LEASE_SECONDS) -> WorkParts:
+def assemble_work(
+    settings: Settings,
+    *,
+    rotation_lease_seconds: float = ROTATION_LEASE_SECONDS,
+    dispatch_lease_seconds: float = DISPATCH_LEASE_SECONDS,
+) -> WorkParts:
     """Everything that background duties need without HTTP. Raises as `assemble` does."""
     from tokensvc.adapters.prometheus import PrometheusMetrics
 
@@ -233,7 +239,7 @@ def assemble_work(settings: Settings, *, rotation_lease_seconds: float = ROTATIO
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
-    telling = Telling(control_plane, settings.revocation_share)
+    telling = Telling(control_plane, settings.revocation_share, dispatch_lease_seconds)
     duties = duties_of(store, Member(worker_id, 0.0, frozenset), performer, telling, clock, metrics)
     listening = Loop(
         "versions",
