@@ -157,8 +157,8 @@ class AwsControlPlane:
 def _may_be_empty(shape: Any, metadata: Mapping[str, Any]) -> bool:
     """Whether an answer without any member of the shape is one of IVS.
 
-    INFERRED: a batch of which nothing failed may leave `errors` out. What else answers 200 and nothing, a proxy say, has
-    no request id of AWS.
+    INFERRED: a batch of which nothing failed may leave `errors` out. What else answers 200 and nothing, a proxy say,
+    has no request id of AWS.
     """
     members = shape.members if shape is not None else {}
     in_body = {name for name, member in members.items() if "location" not in member.serialization}
