@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -80,6 +80,11 @@ class Deployment:
     def has_told(self, count: int) -> bool:
         return len(self.ivs.told()) >= count
 
+    def has_told_more(self) -> Callable[[], bool]:
+        """Whether anybody was told since now."""
+        so_far = len(self.ivs.told())
+        return lambda: self.has_told(so_far + 1)
+
     def is_drained(self) -> bool:
         with contextlib.suppress(StoreUnavailable):
             return not self.store.revocation_queue.waiting()
@@ -131,8 +136,8 @@ def test_one_of_two_dispatches_and_when_it_is_killed_the_other_goes_on_within_th
         other = two if killed is one else one
         assert "tells IVS" not in other.err
         killed.kill()
-        killed_at, told = time.monotonic(), len(deployment.ivs.told())
-        until(lambda: deployment.has_told(told + 1), "the other goes on", LEASE_SECONDS + 4)
+        killed_at = time.monotonic()
+        until(deployment.has_told_more(), "the other goes on", LEASE_SECONDS + 4)
         went_on_at = min(call.at for call in deployment.ivs.calls if call.at > killed_at + 0.2)
         assert went_on_at - killed_at < LEASE_SECONDS * 7 / 6 + 1.5, "the lease, a sixth of it, and its first second"
         make_due(deployment.store)
@@ -149,8 +154,7 @@ def test_on_sqlite_whoever_is_killed_is_followed_by_the_next_and_nothing_is_lost
     deployment.accept(130)
     for killed in range(2):
         with deployment.work(f"work{killed}") as process:
-            told = len(deployment.ivs.told())
-            process.awaits(lambda told=told: deployment.has_told(told + 1), "it told some")
+            process.awaits(deployment.has_told_more(), "it told some")
             process.kill()
         make_due(deployment.store)
     with deployment.work("last") as process:
