@@ -19,7 +19,7 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.revocation import Lane
 from tokensvc.core.ring import Ring
-from tokensvc.duties import Duties, Member, Telling, duties_of
+from tokensvc.duties import Background, Duties, Member, Telling, duties_of
 from tokensvc.errors import StoreUnavailable
 from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.loops.heartbeat import Heartbeats
@@ -39,8 +39,8 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> Duties:
-    here = (Performer(stage.world, [EAST], 20.0), Telling(stage.ivs, 1.0)) if performs else (None, None)
-    return duties_of(stage.store, Member("a", 900.0, lambda: unopened), *here, stage.clock, PrometheusMetrics())
+    here = Background(Performer(stage.world, [EAST], 20.0), Telling(stage.ivs, 1.0)) if performs else None
+    return duties_of(stage.store, Member("a", 900.0, lambda: unopened), here, stage.clock, PrometheusMetrics())
 
 
 def the_heartbeat(store: Store) -> Heartbeat:

@@ -68,21 +68,21 @@ class Telling(NamedTuple):
     lease_seconds: float = DISPATCH_LEASE_SECONDS
 
 
-def duties_of(
-    store: Store,
-    member: Member,
-    performer: Performer | None,
-    telling: Telling | None,
-    clock: Clock,
-    metrics: Metrics,
-) -> Duties:
-    """The duties of a process; without a performer others rotate, without a `telling` others tell IVS."""
+class Background(NamedTuple):
+    """What a process does that not every one has to."""
+
+    performer: Performer
+    telling: Telling
+
+
+def duties_of(store: Store, member: Member, background: Background | None, clock: Clock, metrics: Metrics) -> Duties:
+    """The duties of a process; without a background others rotate, tell IVS of revocations, and prune."""
     hearing = Hearing()
-    rotation = None
-    dispatch = telling and _dispatch(store, member, telling, clock, metrics)
-    if performer is not None:
-        world, regions, lease = performer
+    rotation = dispatch = None
+    if background is not None:
+        world, regions, lease = background.performer
         rotation = Rotation(world, regions, clock, metrics, lease_seconds=lease)
+        dispatch = _dispatch(store, member, background.telling, clock, metrics)
 
     def say() -> Heartbeat:
         return Heartbeat(
@@ -93,7 +93,7 @@ def duties_of(
             hearing.heard.keys,
             hearing.heard.deployment,
             tuple(sorted(member.unopened())),
-            (rotation.trouble if rotation is not None else ()) + (dispatch.trouble if dispatch is not None else ()),
+            tuple(words for duty in (rotation, dispatch) if duty is not None for words in duty.trouble),
             rotation.news if rotation is not None else (),
         )
 
@@ -106,15 +106,17 @@ def duties_of(
     beating = _loop("heartbeat", beat, BEAT_EVERY_SECONDS, metrics, heartbeats.leave)
     hearing.listeners.append(beating.poke)
     loops = [beating]
-    if rotation is not None:
+    accepted = _nothing
+    if rotation is not None and dispatch is not None:
         rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, rotation.stop)
         hearing.listeners += [rotation.ask, rotating.poke]
         prune = Prune(store.journal, store.workers, store.revocations, store.denials, clock)
-        loops += [rotating, _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)]
-    if dispatch is not None:
-        hearing.of_denials.append(dispatch.poke)
-        loops.append(_loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, dispatch.stop))
-    return Duties(hearing, heartbeats, tuple(loops), dispatch.poke if dispatch is not None else _nothing)
+        pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)
+        dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, dispatch.stop)
+        loops += [rotating, pruning, dispatching]
+        accepted = dispatch.poke
+        hearing.of_denials.append(accepted)
+    return Duties(hearing, heartbeats, tuple(loops), accepted)
 
 
 def _dispatch(store: Store, member: Member, telling: Telling, clock: Clock, metrics: Metrics) -> Dispatch:

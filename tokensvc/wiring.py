@@ -18,7 +18,7 @@ from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
-from tokensvc.duties import Duties, Member, Telling, duties_of
+from tokensvc.duties import Background, Duties, Member, Telling, duties_of
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
@@ -197,8 +197,8 @@ def assemble(settings: Settings) -> Parts:
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
     telling = Telling(control_plane, settings.revocation_share)
-    here = (performer, telling) if settings.background else (None, None)
-    duties = duties_of(store, member, *here, clock, metrics)
+    background = Background(performer, telling) if settings.background else None
+    duties = duties_of(store, member, background, clock, metrics)
     refreshing = Loop(
         "refresh",
         lambda: _refresh_and_tell(refresh, duties, metrics, clock),
@@ -240,7 +240,8 @@ def assemble_work(
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
     telling = Telling(control_plane, settings.revocation_share, dispatch_lease_seconds)
-    duties = duties_of(store, Member(worker_id, 0.0, frozenset), performer, telling, clock, metrics)
+    member = Member(worker_id, 0.0, frozenset)
+    duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(
         "versions",
         lambda: duties.hearing.hear(store.versions.read()),
