@@ -23,6 +23,7 @@ from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.errors import PrivateKeyMissing
+from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import StoreVersions
@@ -71,7 +72,8 @@ class Workers:
         store = stage.store
         self._clock = stage.clock
         self._reach = stage.policy.reach_seconds
-        ports = (store.versions, store.deployment, store.keys, store.callers, store.channels)
+        news = DenialNews(store.denials)
+        ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
         self._refresh = Refresh(*ports, vault, WRAPPER, OpenSslSigner, self._clock, self._reach)
         self.current: dict[str, Signing] = {}
         self.elders: list[tuple[dict[str, Signing], float]] = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.sql.samples import HERE, REACH, revocation
 from tests.clocks import ManualClock
 from tests.loops.worker import Counting, Worker
 from tests.stage import EAST, Stage
@@ -16,15 +17,18 @@ from tokensvc import wiring
 from tokensvc.adapters.prometheus import PrometheusMetrics
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.revocation import Lane
 from tokensvc.core.ring import Ring
-from tokensvc.duties import Duties, Member, duties_of
+from tokensvc.duties import Background, Duties, Member, Telling, duties_of
 from tokensvc.errors import StoreUnavailable
+from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.loops.heartbeat import Heartbeats
 from tokensvc.loops.runner import stop_all
 from tokensvc.performing import Performer
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.rotate import wishes
 
+LEASE = f"dispatch:{HERE.account}:{HERE.region}"
 SOON = 5.0
 """More than anything here takes; it is reached only by a failing test."""
 
@@ -35,8 +39,8 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> Duties:
-    performer = Performer(stage.world, [EAST], 20.0) if performs else None
-    return duties_of(stage.store, Member("a", 900.0, lambda: unopened), performer, stage.clock, PrometheusMetrics())
+    here = Background(Performer(stage.world, [EAST], 20.0), Telling(stage.ivs, 1.0)) if performs else None
+    return duties_of(stage.store, Member("a", 900.0, lambda: unopened), here, stage.clock, PrometheusMetrics())
 
 
 def the_heartbeat(store: Store) -> Heartbeat:
@@ -51,9 +55,36 @@ def until(look: Callable[[], object]) -> None:
         threading.Event().wait(0.01)
 
 
-def test_only_who_performs_rotates_and_prunes(stage: Stage) -> None:
+def test_only_who_performs_rotates_prunes_and_tells_ivs(stage: Stage) -> None:
     assert [loop.name for loop in duties(stage, performs=False).loops] == ["heartbeat"]
-    assert [loop.name for loop in duties(stage, performs=True).loops] == ["heartbeat", "rotation", "prune"]
+    assert [loop.name for loop in duties(stage, performs=True).loops] == ["heartbeat", "rotation", "prune", "dispatch"]
+
+
+def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_given_up(stage: Stage) -> None:
+    """By who accepted it, and by who hears of it: in the loops' own threads, on a clock that stands still."""
+    for number, tell in enumerate((_say_so, _hear_of_denials)):
+        process = duties(stage, performs=True)
+        dispatching = process.loops[-1]
+        dispatching.start()
+        assert dispatching.first_run.wait(SOON)
+        stage.store.revocations.accept("b", [revocation(f"r{number}")], Lane.ALONE, REACH)
+        tell(process)()
+        until(lambda: stage.store.leases.held(LEASE) is not None)
+        stop_all(process.loops[-1:])
+        assert stage.store.leases.held(LEASE) is None
+
+
+def _say_so(process: Duties) -> Callable[[], None]:
+    return process.accepted
+
+
+def _hear_of_denials(process: Duties) -> Callable[[], None]:
+    return lambda: process.hearing.hear(NOTHING_HEARD._replace(denials=99))
+
+
+def test_where_nobody_dispatches_an_accepted_revocation_waits_for_who_does(stage: Stage) -> None:
+    duties(stage, performs=False).accepted()
+    assert duties(stage, performs=False).hearing.of_denials == []
 
 
 def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened(stage: Stage) -> None:

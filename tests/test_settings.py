@@ -63,6 +63,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "CHANNEL_WAIT_SECONDS": "0",
         "CHANNEL_CALLS_PER_SECOND": "2.5",
         "SIGNER": "openssl",
+        "REVOCATION_SHARE": "0.5",
         "BACKGROUND": "false",
         "SHUTDOWN_DELAY_SECONDS": "0",
         "TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",

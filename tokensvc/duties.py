@@ -3,20 +3,27 @@
 Rules of the file
 - Every process that signs, or rotates, tells that it is there; it hears of changes from whoever reads the version
   numbers anyway.
-- Where rotation goes on, what is old is forgotten too.
+- Where rotation goes on, IVS is told of revocations, and what is old is forgotten too.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
 from tokensvc.adapters.sql.store import Store
+from tokensvc.core.arn import Place
+from tokensvc.loops.dispatch import EVERY_SECONDS as DISPATCH_EVERY_SECONDS
+from tokensvc.loops.dispatch import Dispatch
 from tokensvc.loops.hearing import Hearing
 from tokensvc.loops.heartbeat import EVERY_SECONDS as BEAT_EVERY_SECONDS
 from tokensvc.loops.heartbeat import Heartbeats
+from tokensvc.loops.leading import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
+from tokensvc.loops.leading import Leading
 from tokensvc.loops.prune import EVERY_SECONDS as PRUNE_EVERY_SECONDS
 from tokensvc.loops.prune import Prune
 from tokensvc.loops.rotation import EVERY_SECONDS as ROTATION_EVERY_SECONDS
@@ -24,8 +31,10 @@ from tokensvc.loops.rotation import Rotation
 from tokensvc.loops.runner import Loop
 from tokensvc.performing import Performer
 from tokensvc.ports.clock import Clock
+from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.workers import Heartbeat
+from tokensvc.revoke import World
 
 BACKOFF_MAX_SECONDS = 30.0
 
@@ -36,6 +45,8 @@ class Duties(NamedTuple):
     hearing: Hearing
     heartbeats: Heartbeats
     loops: tuple[Loop, ...]
+    accepted: Callable[[], None]
+    """To be called when a revocation was accepted, so that it is on its way at once. Returns at once."""
 
 
 class Member(NamedTuple):
@@ -48,13 +59,30 @@ class Member(NamedTuple):
     """The keys that it cannot open."""
 
 
-def duties_of(store: Store, member: Member, performer: Performer | None, clock: Clock, metrics: Metrics) -> Duties:
-    """The duties of a process; without a performer others rotate."""
+class Telling(NamedTuple):
+    """How this process tells IVS of revocations."""
+
+    control_plane: ControlPlane
+    share: float
+    """How much of IVS's documented rates is ours."""
+    lease_seconds: float = DISPATCH_LEASE_SECONDS
+
+
+class Background(NamedTuple):
+    """What a process does that not every one has to."""
+
+    performer: Performer
+    telling: Telling
+
+
+def duties_of(store: Store, member: Member, background: Background | None, clock: Clock, metrics: Metrics) -> Duties:
+    """The duties of a process; without a background others rotate, tell IVS of revocations, and prune."""
     hearing = Hearing()
-    rotation = None
-    if performer is not None:
-        world, regions, lease = performer
+    rotation = dispatch = None
+    if background is not None:
+        world, regions, lease = background.performer
         rotation = Rotation(world, regions, clock, metrics, lease_seconds=lease)
+        dispatch = _dispatch(store, member, background.telling, clock, metrics)
 
     def say() -> Heartbeat:
         return Heartbeat(
@@ -65,7 +93,7 @@ def duties_of(store: Store, member: Member, performer: Performer | None, clock: 
             hearing.heard.keys,
             hearing.heard.deployment,
             tuple(sorted(member.unopened())),
-            rotation.trouble if rotation is not None else (),
+            tuple(words for duty in (rotation, dispatch) if duty is not None for words in duty.trouble),
             rotation.news if rotation is not None else (),
         )
 
@@ -78,12 +106,33 @@ def duties_of(store: Store, member: Member, performer: Performer | None, clock: 
     beating = _loop("heartbeat", beat, BEAT_EVERY_SECONDS, metrics, heartbeats.leave)
     hearing.listeners.append(beating.poke)
     loops = [beating]
-    if rotation is not None:
+    accepted = _nothing
+    if rotation is not None and dispatch is not None:
         rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, rotation.stop)
         hearing.listeners += [rotation.ask, rotating.poke]
-        prune = Prune(store.journal, store.workers, clock)
-        loops += [rotating, _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)]
-    return Duties(hearing, heartbeats, tuple(loops))
+        prune = Prune(store.journal, store.workers, store.revocations, store.denials, clock)
+        pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)
+        dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, dispatch.stop)
+        loops += [rotating, pruning, dispatching]
+        accepted = dispatch.poke
+        hearing.of_denials.append(accepted)
+    return Duties(hearing, heartbeats, tuple(loops), accepted)
+
+
+def _dispatch(store: Store, member: Member, telling: Telling, clock: Clock, metrics: Metrics) -> Dispatch:
+    world = World(store.revocation_queue, telling.control_plane, clock, random.random)
+    numbers = itertools.count(1)
+
+    def lead(place: Place) -> Leading:
+        holder = f"{member.worker_id}:{next(numbers)}"  # one that ends never gives up its successor's lease
+        share, seconds = telling.share, telling.lease_seconds
+        return Leading(place, world, store.leases, holder, metrics, share=share, lease_seconds=seconds)
+
+    return Dispatch(store.revocation_queue, lead, clock, metrics)
+
+
+def _nothing() -> None:
+    """Others are told by the store."""
 
 
 def _loop(

@@ -20,6 +20,7 @@ from tokensvc.core.ask import Ads, Ask
 from tokensvc.core.es384 import SIGNATURE_CHARS, compact, signing_input
 from tokensvc.core.origins import join_origins
 from tokensvc.core.policy import DEFAULT_TTL_SECONDS
+from tokensvc.core.revocation import session_version
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.core.viewer import viewer_id
 from tokensvc.errors import FieldError, InvalidRequest
@@ -43,17 +44,20 @@ class Issued(NamedTuple):
 
 
 def issue(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> Issued:
-    """Mint one token. Raises InvalidRequest naming the field, or NoSigningKey."""
+    """Mint one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
     key = snapshot.ring.signing_key(parse_arn(ask.channel_arn, "channel").place, now)
     viewer = ask.viewer_id
     if ask.subject is not None:
         viewer = viewer_id(snapshot.subject_key, grant.namespace, ask.subject)
+    version = None
+    if viewer is not None:
+        version = session_version(now, snapshot.denied.admit(ask.channel_arn, viewer, now))
     exp = now + _life(ask, min(grant.max_ttl_seconds, key.longest_ttl_seconds), viewer is not None or ask.single_use)
 
     claims: dict[str, Any] = {c.CHANNEL_ARN: ask.channel_arn, c.EXP: exp}
     if viewer is not None:
         claims[c.VIEWER_ID] = viewer
-        claims[c.VIEWER_SESSION_VERSION] = now
+        claims[c.VIEWER_SESSION_VERSION] = version
     if ask.allowed_origins is not None:
         claims[c.ALLOW_ORIGIN] = join_origins(ask.allowed_origins)
     if ask.strict_origin_enforcement:
@@ -73,7 +77,7 @@ def issue(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callab
         exp=exp,
         refresh_after=now + int((exp - now) * REFRESH_AT_SHARE),
         viewer_id=viewer,
-        viewer_session_version=None if viewer is None else now,
+        viewer_session_version=version,
         requires_origin_header=ask.strict_origin_enforcement,
     )
 

@@ -153,7 +153,7 @@ class Dispatcher:
 
     def once(self) -> Pass:
         """Tell what may be told now. Raises StoreError, and then the next pass settles what was told."""
-        self._settle()
+        self.settle()
         now = self._world.clock.monotonic()
         if now < self._rests_until:
             return Pass(0, 0, 0, {}, self._rests_until - now)
@@ -163,7 +163,7 @@ class Dispatcher:
         for outcomes in self._world.at_once(self._make, calls):
             self._unsettled += outcomes
         done = tuple(self._unsettled)
-        self._settle()
+        self.settle()
         if calls:
             self._rest()
         idle = not calls and singles + batches > 0
@@ -171,7 +171,8 @@ class Dispatcher:
         troubles = Counter(outcome.code for outcome in done if outcome.code)
         return Pass(states[State.SENT], states[State.FAILED], states[State.QUEUED], troubles, self._wait(idle))
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Record what was told and is not recorded yet. Raises StoreError, and then nothing is forgotten."""
         self._world.queue.settle(self._unsettled)
         self._unsettled = []
 

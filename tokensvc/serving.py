@@ -66,14 +66,21 @@ def _bind_admin(settings: Settings) -> list[socket.socket]:
     return [listen("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port)]
 
 
-def work(settings: Settings, *, rotation_lease_seconds: float | None = None) -> int:
+def work(
+    settings: Settings, *, rotation_lease_seconds: float | None = None, dispatch_lease_seconds: float | None = None
+) -> int:
     """Do the background duties until told to stop, with a listener only where an admin port is set. The exit code."""
     from tokensvc.app import build_work
+    from tokensvc.loops.leading import LEASE_SECONDS
     from tokensvc.performing import ROTATION_LEASE_SECONDS
     from tokensvc.web.server import make_server
     from tokensvc.wiring import assemble_work
 
-    parts = assemble_work(settings, rotation_lease_seconds=rotation_lease_seconds or ROTATION_LEASE_SECONDS)
+    parts = assemble_work(
+        settings,
+        rotation_lease_seconds=rotation_lease_seconds or ROTATION_LEASE_SECONDS,
+        dispatch_lease_seconds=dispatch_lease_seconds or LEASE_SECONDS,
+    )
     try:
         sockets = _bind_admin(settings)
         server = make_server(build_work(parts), lambda: None, delay_seconds=0)

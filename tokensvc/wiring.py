@@ -18,10 +18,12 @@ from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
-from tokensvc.duties import Duties, Member, duties_of
+from tokensvc.duties import Background, Duties, Member, Telling, duties_of
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
+from tokensvc.loops.denials import DenialNews
+from tokensvc.loops.leading import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.loops.refresh import Refresh
 from tokensvc.loops.runner import Loop
@@ -176,6 +178,7 @@ def assemble(settings: Settings) -> Parts:
         store.keys,
         store.callers,
         store.channels,
+        DenialNews(store.denials),
         vault,
         wrapper,
         make_signer,
@@ -193,7 +196,9 @@ def assemble(settings: Settings) -> Parts:
     member = Member(worker_id, settings.snapshot_lease_seconds, lambda: refresh.current.ring.unopened)
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
-    duties = duties_of(store, member, performer if settings.background else None, clock, metrics)
+    telling = Telling(control_plane, settings.revocation_share)
+    background = Background(performer, telling) if settings.background else None
+    duties = duties_of(store, member, background, clock, metrics)
     refreshing = Loop(
         "refresh",
         lambda: _refresh_and_tell(refresh, duties, metrics, clock),
@@ -221,7 +226,12 @@ def assemble(settings: Settings) -> Parts:
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, make_world, regions)
 
 
-def assemble_work(settings: Settings, *, rotation_lease_seconds: float = ROTATION_LEASE_SECONDS) -> WorkParts:
+def assemble_work(
+    settings: Settings,
+    *,
+    rotation_lease_seconds: float = ROTATION_LEASE_SECONDS,
+    dispatch_lease_seconds: float = DISPATCH_LEASE_SECONDS,
+) -> WorkParts:
     """Everything that background duties need without HTTP. Raises as `assemble` does."""
     from tokensvc.adapters.prometheus import PrometheusMetrics
 
@@ -229,7 +239,9 @@ def assemble_work(settings: Settings, *, rotation_lease_seconds: float = ROTATIO
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
-    duties = duties_of(store, Member(worker_id, 0.0, frozenset), performer, clock, metrics)
+    telling = Telling(control_plane, settings.revocation_share, dispatch_lease_seconds)
+    member = Member(worker_id, 0.0, frozenset)
+    duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(
         "versions",
         lambda: duties.hearing.hear(store.versions.read()),

@@ -31,6 +31,11 @@ from tokensvc.errors import (
 MODEL = Loader().load_service_model("ivs", "service-2")
 MODELLED = {name: shape["error"] for name, shape in MODEL["shapes"].items() if shape.get("exception")}
 LIST: tuple[str, str, dict[str, Any]] = ("us-east-1", "ListPlaybackKeyPairs", {})
+BATCH: tuple[str, str, dict[str, Any]] = (
+    "us-east-1",
+    "BatchStartViewerSessionRevocation",
+    {"viewerSessions": [{"channelArn": "arn:aws:ivs:us-east-1:123456789012:channel/a", "viewerId": "v"}]},
+)
 
 
 @pytest.fixture
@@ -136,6 +141,19 @@ def test_what_is_no_answer_of_ivs_is_no_success(server: tuple[Told, AwsControlPl
         server[1].call(*LIST)
     assert refused.value.ivs_code == "Unreadable"
     assert server[0].observed == [("ListPlaybackKeyPairs", "Unreadable")]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"errors": []}'])
+def test_a_batch_of_which_nothing_failed_is_done(server: tuple[Told, AwsControlPlane], body: bytes) -> None:
+    server[0].body, server[0].headers = body, {"x-amzn-RequestId": "request-1"}
+    assert not server[1].call(*BATCH).get("errors")
+
+
+def test_an_empty_answer_that_names_no_request_is_not_of_ivs(server: tuple[Told, AwsControlPlane]) -> None:
+    """Taking it for a batch that is done would lose the batch."""
+    server[0].body = b"{}"
+    with pytest.raises(Unavailable):
+        server[1].call(*BATCH)
 
 
 @pytest.mark.parametrize("body", [b"<html>bad gateway</html>", b"[]", b""])

@@ -31,3 +31,13 @@ def test_callers_and_channels_are_none_of_their_business() -> None:
     hearing.hear(FIRST)
     assert told(hearing, FIRST._replace(callers=9, channels=9)) == 0
     assert hearing.heard.callers == 9
+
+
+def test_a_change_of_denials_is_told_to_those_whom_it_concerns() -> None:
+    hearing = Hearing()
+    hearing.hear(FIRST)
+    calls: list[str] = []
+    hearing.of_denials.append(lambda: calls.append("denials"))
+    assert told(hearing, FIRST._replace(denials=5)) == 0
+    assert told(hearing, FIRST._replace(denials=5, keys=2)) == 2
+    assert calls == ["denials"]

@@ -6,14 +6,27 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from tests.adapters.sql.samples import EVERYONE, REACH, denial, revocation
 from tests.clocks import ManualClock
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.lifecycle import StepKind
-from tokensvc.loops.prune import JOURNAL_KEPT_DAYS, WORKERS_KEPT_SECONDS, Prune
+from tokensvc.core.revocation import Lane
+from tokensvc.loops.prune import (
+    AT_ONCE,
+    DENIALS_KEPT_SECONDS,
+    JOURNAL_KEPT_DAYS,
+    REVOCATIONS_KEPT_DAYS,
+    WORKERS_KEPT_SECONDS,
+    Prune,
+)
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.settings import Settings
+
+
+def prune(store: Store, clock: ManualClock) -> None:
+    Prune(store.journal, store.workers, store.revocations, store.denials, clock).once()
 
 
 def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
@@ -21,10 +34,10 @@ def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: S
     ended, open_ = (store.journal.begin(StepKind.IMPORT, key_id, "us-east-1", "why", begun_at) for key_id in "ab")
     store.journal.end(ended.id, "done", begun_at)
     clock.advance(timedelta(days=JOURNAL_KEPT_DAYS).total_seconds())
-    Prune(store.journal, store.workers, clock).once()
+    prune(store, clock)
     assert len(store.journal.history(None, 10)) == 2
     clock.advance(1)
-    Prune(store.journal, store.workers, clock).once()
+    prune(store, clock)
     assert store.journal.history(None, 10) == [open_]
 
 
@@ -36,5 +49,32 @@ def test_a_worker_is_forgotten_when_it_was_silent_for_longer_than_any_lease(stor
     with writing(store.engine) as connection:
         silent = sa.update(tables.workers).where(tables.workers.c.worker_id == "a")
         connection.execute(silent.values(beat_at=tables.workers.c.beat_at - WORKERS_KEPT_SECONDS - 1))
-    Prune(store.journal, store.workers, clock).once()
+    prune(store, clock)
     assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
+
+
+def test_revocations_that_ended_long_ago_are_forgotten_however_many_and_what_is_queued_never(
+    store: Store, clock: ManualClock
+) -> None:
+    clock.wall = store.versions.read().now
+    many = revocation("many", *(f"v{number}" for number in range(AT_ONCE + 50)))
+    store.revocations.accept("b", [revocation("queued"), many], Lane.STORM, REACH)
+    store.revocations.cancel("many", EVERYONE)
+    clock.advance(timedelta(days=REVOCATIONS_KEPT_DAYS).total_seconds() - 60)
+    prune(store, clock)
+    assert store.revocations.get("many", EVERYONE)
+    clock.advance(120)
+    prune(store, clock)
+    assert [left.id for left in store.revocations.list(EVERYONE, limit=10)] == ["queued"]
+
+
+def test_denials_are_forgotten_an_hour_after_they_are_over(store: Store, clock: ManualClock) -> None:
+    clock.wall = store.versions.read().now
+    store.denials.add("b", [denial("short", int(clock.now()) + 60), denial("long")])
+    clock.advance(60 + DENIALS_KEPT_SECONDS)
+    prune(store, clock)
+    assert len(store.denials.changed_since(0, 10)) == 2
+    clock.advance(2)
+    prune(store, clock)
+    [left] = store.denials.changed_since(0, 10)
+    assert left.digest == denial("long").digest

@@ -239,3 +239,19 @@ def test_all_stop_side_by_side(failures: list[str]) -> None:
 def test_stopping_what_was_never_started_is_nothing(duty: Duty, failures: list[str]) -> None:
     loop_of(duty, failures).stop()
     assert duty.ran.empty()
+
+
+def test_a_duty_may_say_when_it_wants_to_run_again(failures: list[str]) -> None:
+    """However long the pause of its loop is; after a failure the loop decides."""
+    ran: queue.Queue[float] = queue.Queue()
+
+    def duty() -> float:
+        ran.put(time.monotonic())
+        return 0.001
+
+    loop = Loop("duty", duty, every_seconds=60, backoff_max_seconds=60, on_failure=failures.append)
+    loop.start()
+    for _ in range(5):
+        ran.get(timeout=SOON)
+    loop.stop()
+    assert not failures

@@ -15,6 +15,7 @@ from tokensvc.admit import key_digest
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.policy import CallerPolicy
 from tokensvc.errors import StoreUnavailable
+from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.channels import ChannelRecord
@@ -46,7 +47,7 @@ class Worker:
     """A refresh over counting ports of a deployment."""
 
     def __init__(self, stage: Stage, clock: ManualClock, wrapper: Wrapper = WRAPPER) -> None:
-        ports = ("versions", "deployment", "keys", "callers", "channels")
+        ports = ("versions", "deployment", "keys", "callers", "channels", "denials")
         self.ports = {name: Counting(getattr(stage.store, name)) for name in ports}
         self.signers = 0
         of: dict[str, Any] = self.ports
@@ -56,6 +57,7 @@ class Worker:
             of["keys"],
             of["callers"],
             of["channels"],
+            DenialNews(of["denials"], pause=lambda _seconds: None),
             stage.vault,
             wrapper,
             self._make_signer,

@@ -115,9 +115,10 @@ class AwsControlPlane:
         try:
             client = self._client(region)
             answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
-            self._look_at_date(region, answer.pop("ResponseMetadata", {}))
+            metadata = answer.pop("ResponseMetadata", {})
+            self._look_at_date(region, metadata)
             shape = client.meta.service_model.operation_model(operation).output_shape
-            if shape is not None and shape.members and not answer:
+            if not answer and not _may_be_empty(shape, metadata):
                 raise ValueError("no modelled member")
         except SettingsError:
             raise
@@ -151,6 +152,17 @@ class AwsControlPlane:
                 _require_kind(self._kind, str(client.meta.endpoint_url))
                 self._clients[region] = client
             return self._clients[region]
+
+
+def _may_be_empty(shape: Any, metadata: Mapping[str, Any]) -> bool:
+    """Whether an answer without any member of the shape is one of IVS.
+
+    INFERRED: a batch of which nothing failed may leave `errors` out. What else answers 200 and nothing, a proxy say,
+    has no request id of AWS.
+    """
+    members = shape.members if shape is not None else {}
+    in_body = {name for name, member in members.items() if "location" not in member.serialization}
+    return not members or (in_body == {"errors"} and "RequestId" in metadata)
 
 
 @contextmanager

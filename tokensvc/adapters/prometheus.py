@@ -94,6 +94,28 @@ class PrometheusMetrics:
             multiprocess_mode="livemax",
         )
 
+        self._queued = Gauge(
+            "tokensvc_revocations_queued",
+            "Revocations of viewers that IVS has yet to be told",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._oldest = Gauge(
+            "tokensvc_revocation_oldest_seconds",
+            "How long the oldest of them has waited",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._revocations = Counter(
+            "tokensvc_revocations",
+            "Revocations of viewers told to IVS, by outcome: sent, failed, put_off",
+            ["outcome"],
+            registry=registry,
+        )
+        self._revocation_troubles = Counter(
+            "tokensvc_revocation_troubles", "Those that IVS did not take, by its code", ["code"], registry=registry
+        )
+
     def settle(self) -> None:
         for outcome, times in CountOf(_drained(self._noted_outcomes)).items():
             self._tokens.labels(outcome).inc(times)
@@ -122,6 +144,16 @@ class PrometheusMetrics:
     def workers(self, present: int, behind: int) -> None:
         self._workers.set(present)
         self._workers_behind.set(behind)
+
+    def revocations(self, queued: int, oldest_seconds: float) -> None:
+        self._queued.set(queued)
+        self._oldest.set(oldest_seconds)
+
+    def dispatched(self, sent: int, failed: int, put_off: int, troubles: Mapping[str, int]) -> None:
+        for outcome, count in (("sent", sent), ("failed", failed), ("put_off", put_off)):
+            self._revocations.labels(outcome).inc(count)
+        for code, count in troubles.items():
+            self._revocation_troubles.labels(code).inc(count)
 
     def render(self) -> bytes:
         self.settle()

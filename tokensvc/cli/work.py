@@ -10,7 +10,7 @@ from tokensvc.settings import read_settings
 
 
 def work() -> None:
-    """Rotate keys as the policy says, without serving; for when `serve` runs with TOKENSVC_BACKGROUND=false."""
+    """Rotate keys and tell IVS of revocations, without serving: where `serve` has TOKENSVC_BACKGROUND=false."""
     from tokensvc import serving
     from tokensvc.adapters.logs import configure
 

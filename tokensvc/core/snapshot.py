@@ -1,7 +1,8 @@
 """What a worker knows: the only thing that the hot path reads.
 
 Rules of the file
-- A snapshot never changes; the refresh swaps a new one in whole, about once a second.
+- A snapshot never changes; the refresh swaps a new one in whole, about once a second. Only `denied` goes on: there may
+  be a million of them, so each snapshot shares the one map, and every change in it is whole by itself.
 - A snapshot is a lease: older than the lease, or taken with a clock that is off the store's, it signs nothing more.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from tokensvc.core.denied import Denied
 from tokensvc.core.policy import Caller
 from tokensvc.core.ring import EMPTY_RING, Ring
 from tokensvc.errors import SnapshotStale
@@ -45,6 +47,8 @@ class Snapshot(NamedTuple):
     secrets: Mapping[str, KnownSecret] = {}
     """By the key's public id. Disabled callers are not in it."""
     channels: Mapping[str, KnownChannel] = {}
+    denied: Denied = Denied()
+    """Who gets no token, or only from a session version on."""
     subject_key: bytes = b""
     max_ttl_seconds: int = 0
     began_at: float = float("-inf")

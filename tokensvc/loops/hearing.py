@@ -1,4 +1,4 @@
-"""Tells the other duties when the keys or the deployment's limits changed in the store.
+"""Tells the other duties when the keys, the deployment's limits or who is denied changed in the store.
 
 Rules of the file
 - Whoever reads the version numbers about once a second passes them on; nobody is asked twice for them.
@@ -19,11 +19,16 @@ class Hearing:
     def __init__(self) -> None:
         self.heard = NOTHING_HEARD
         self.listeners: list[Callable[[], None]] = []
-        """Called in the thread of whoever hears; each returns at once."""
+        """Called in the thread of whoever hears, when keys or limits changed; each returns at once."""
+        self.of_denials: list[Callable[[], None]] = []
+        """Likewise when denials did, as with each revocation."""
 
     def hear(self, versions: StoreVersions) -> None:
         """Take in the numbers as they are now."""
         before, self.heard = self.heard, versions
         if (versions.keys, versions.deployment) != (before.keys, before.deployment):
             for listener in self.listeners:
+                listener()
+        if versions.denials != before.denials:
+            for listener in self.of_denials:
                 listener()

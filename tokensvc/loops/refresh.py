@@ -2,7 +2,8 @@
 
 Rules of the file
 - One small query a second; a part is read again only when its version number rose.
-- The snapshot's age counts from the beginning of the refresh that made it, on the monotonic clock.
+- The snapshot's age counts from the beginning of the refresh that made it, on the monotonic clock. What is new
+  counts at once; the age is that of a refresh that also took in every denial.
 - A private key is opened once and prepared once, when its key becomes active. What cannot be opened is told as trouble
   in that slot and spoils no other; meanwhile the retiring key signs there, as long as it safely may.
 - The subject key is opened once too. So a worker that runs needs neither vault nor KMS until there is a new key.
@@ -27,6 +28,7 @@ from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_BYTES, SUBJECT_KEY_PURPOSE
 from tokensvc.errors import InvalidKey, VaultError
+from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.ports.channels import ChannelStore
@@ -54,6 +56,7 @@ class Refresh:
     keys: KeyStore
     callers: CallerStore
     channels: ChannelStore
+    denials: DenialNews
     vault: Vault
     wrapper: Wrapper
     make_signer: SignerMaker
@@ -70,11 +73,11 @@ class Refresh:
     """By key id, why it could not be opened when it was last tried."""
 
     def once(self) -> None:
-        """Bring `current` up to date. Raises StoreError, and then `current` is as it was."""
+        """Bring `current` up to date. Raises StoreError, and then `current` is as old as it was."""
         began_at, before = self.clock.monotonic(), self.clock.now()
         versions = self.versions.read()
         after = self.clock.now()
-        snapshot = self.current
+        snapshot = self.current._replace(denied=self.denials.denied)
         if versions.deployment != self.heard.deployment:
             snapshot = snapshot._replace(
                 max_ttl_seconds=self.deployment.read().max_ttl_seconds, subject_key=self._subject_key()
@@ -87,8 +90,10 @@ class Refresh:
         if versions.channels != channels_seen:
             channels, channels_seen = self._channels(snapshot)
             snapshot = snapshot._replace(channels=channels)
+        self.current, self._channels_seen = snapshot, channels_seen
+        self.heard = versions
+        self.denials.catch_up(versions)
         self.current = snapshot._replace(began_at=began_at, clock_error_seconds=_outside(versions.now, before, after))
-        self.heard, self._channels_seen = versions, channels_seen
 
     def _subject_key(self) -> bytes:
         """The newest subject key; the first worker of a new store makes it, by compare-and-set."""

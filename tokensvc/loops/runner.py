@@ -2,6 +2,7 @@
 
 Rules of the file
 - A duty is a plain `once()`. What it raises is counted and logged, never the end of the loop.
+- A duty may say itself in how many seconds it wants to run again; else the pause is the loop's.
 - The pause has jitter, so that workers do not march in step; after failures it doubles up to a cap.
 - A duty may be poked: then it runs at once.
 - What a duty has to give back it gives back in its own thread, after its last run. All stop side by side, so that
@@ -32,7 +33,7 @@ class Loop:
     def __init__(
         self,
         name: str,
-        once: Callable[[], None],
+        once: Callable[[], float | None],
         *,
         every_seconds: float,
         backoff_max_seconds: float,
@@ -76,14 +77,14 @@ class Loop:
             self._wake.clear()
             if self._stopping:  # asked after the clearing, so that a stop just before it is not wiped away
                 break
-            self._attempt(self._once)
+            wanted = self._attempt(self._once)
             self.first_run.set()
-            self._wake.wait(self._pause())
+            self._wake.wait(self._pause() if wanted is None else wanted)
         self._attempt(self._at_end)
 
-    def _attempt(self, act: Callable[[], None]) -> None:
+    def _attempt(self, act: Callable[[], float | None]) -> float | None:
         try:
-            act()
+            wanted = act()
         except Exception as problem:  # noqa: BLE001 - a duty's failure must never end its loop
             self._failures += 1
             self._on_failure(self.name)
@@ -95,8 +96,9 @@ class Loop:
                 problem=str(problem) if known else type(problem).__name__,
                 in_a_row=self._failures,
             )
-        else:
-            self._failures = 0
+            return None
+        self._failures = 0
+        return wanted
 
     def _pause(self) -> float:
         pause = min(self._every * 2.0 ** min(self._failures, 16), max(self._backoff_max, self._every))

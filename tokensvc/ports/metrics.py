@@ -45,6 +45,14 @@ class Metrics(Protocol):
         """How many work, and how many of them have not heard of the newest keys."""
         ...
 
+    def revocations(self, queued: int, oldest_seconds: float, /) -> None:
+        """How many entries wait for IVS, and for how long the oldest has."""
+        ...
+
+    def dispatched(self, sent: int, failed: int, put_off: int, troubles: Mapping[str, int], /) -> None:
+        """How many entries IVS took, refused for good, or is to be told again; and by code, what went wrong."""
+        ...
+
     def render(self) -> bytes:
         """All figures of all workers in Prometheus's text format."""
         ...

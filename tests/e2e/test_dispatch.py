@@ -1,0 +1,179 @@
+"""Revocations on their way to IVS while processes are killed and databases restarted: none lost, none too fast.
+
+Rules of the file
+- The processes are real, and so are the local IVS's rates: a call that comes too soon is throttled, and counted.
+- A claim of a process that was killed lapses by the store's clock after a minute; a test lets it lapse at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.sql.samples import REACH, make_due
+from tests.e2e.processes import Process, environment, started, until
+from tests.e2e.recorded_ivs import BATCH, SINGLE, RecordedIvs, recorded_ivs
+from tests.postgres import PostgresServer
+from tokensvc.adapters.sql import migrate
+from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.core.pacing import BATCH_CALLS_PER_SECOND, SINGLE_CALLS_PER_SECOND, VIEWERS_PER_SECOND
+from tokensvc.core.revocation import Lane
+from tokensvc.errors import StoreUnavailable
+from tokensvc.ports.revocations import NewRevocation
+
+LEASE_SECONDS = 2.0
+WORK = f"""
+import os
+from tokensvc.adapters.logs import configure
+from tokensvc.serving import work
+from tokensvc.settings import read_settings
+ours = {{name: value for name, value in os.environ.items() if name.startswith("TOKENSVC_")}}
+configure("json")
+work(read_settings(ours), dispatch_lease_seconds={LEASE_SECONDS})
+"""
+"""`tokensvc work` with a shorter lease."""
+
+
+class Deployment:
+    """A store, a channel, and processes that work on them."""
+
+    def __init__(self, url: str, ivs: RecordedIvs, folder: Path) -> None:
+        migrate.upgrade(url)
+        self.store: Store = open_store(url)
+        self.ivs = ivs
+        self.channel = ivs.channel()
+        self.asked: dict[str, int] = {}
+        self._folder = folder
+        self._environ = environment(
+            folder / "home",
+            {
+                "TOKENSVC_CONTROL_PLANE": "local",
+                "TOKENSVC_DATABASE_URL": url,
+                "TOKENSVC_PASSPHRASE": secrets.token_hex(32),
+                "TOKENSVC_VAULT": "store",
+                "TOKENSVC_REVOCATION_SHARE": "1",
+                "TOKENSVC_STORE_TIMEOUT_SECONDS": "2",
+                "AWS_ENDPOINT_URL_IVS": ivs.url,
+                "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+            },
+        )
+
+    def accept(self, count: int) -> None:
+        """That many revocations, answered 202."""
+        wanted = [NewRevocation(f"r{n}", (self.channel,), (f"v{n}",)) for n in range(count)]
+        for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Lane.STORM, REACH), strict=True):
+            self.asked[new.viewer_ids[0]] = accepted.version
+
+    def work(self, name: str) -> AbstractContextManager[Process]:
+        """A process that does the background duties."""
+        return started([sys.executable, "-c", WORK], self._folder, self._environ, name)
+
+    def has_told(self, count: int) -> bool:
+        return len(self.ivs.told()) >= count
+
+    def has_told_more(self) -> Callable[[], bool]:
+        """Whether anybody was told since now."""
+        so_far = len(self.ivs.told())
+        return lambda: self.has_told(so_far + 1)
+
+    def is_drained(self) -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            return not self.store.revocation_queue.waiting()
+        return False
+
+    def check(self) -> None:
+        """Nothing is lost, and nothing came faster than it may."""
+        for viewer, version in self.asked.items():
+            assert self.ivs.revoked(self.channel, viewer) == version, viewer
+        assert self.ivs.throttled() == 0
+        assert self.ivs.busiest_second(SINGLE) <= SINGLE_CALLS_PER_SECOND
+        assert self.ivs.busiest_second(BATCH) <= BATCH_CALLS_PER_SECOND
+
+
+@pytest.fixture
+def ivs() -> Iterator[RecordedIvs]:
+    with recorded_ivs() as running:
+        yield running
+
+
+@pytest.fixture
+def on_postgresql(ivs: RecordedIvs, postgres: PostgresServer, tmp_path: Path) -> Iterator[Deployment]:
+    deployment = Deployment(postgres.url(postgres.fresh()), ivs, tmp_path)
+    yield deployment
+    deployment.store.close()
+
+
+@pytest.fixture
+def on_sqlite(ivs: RecordedIvs, tmp_path: Path) -> Iterator[Deployment]:
+    deployment = Deployment(f"sqlite:///{tmp_path}/store.db", ivs, tmp_path)
+    yield deployment
+    deployment.store.close()
+
+
+def leader(*processes: Process) -> Process:
+    """The one that says that it tells IVS."""
+    [found] = until(lambda: [p for p in processes if "tells IVS of revocations now" in p.err], "somebody leads")
+    return found
+
+
+def test_one_of_two_dispatches_and_when_it_is_killed_the_other_goes_on_within_the_lease(
+    on_postgresql: Deployment,
+) -> None:
+    deployment = on_postgresql
+    with deployment.work("one") as one, deployment.work("two") as two:
+        deployment.accept(200)
+        until(lambda: deployment.has_told(50), "some were told")
+        killed = leader(one, two)
+        other = two if killed is one else one
+        assert "tells IVS" not in other.err
+        killed.kill()
+        killed_at = time.monotonic()
+        until(deployment.has_told_more(), "the other goes on", LEASE_SECONDS + 4)
+        went_on_at = min(call.at for call in deployment.ivs.calls if call.at > killed_at + 0.2)
+        assert went_on_at - killed_at < LEASE_SECONDS * 7 / 6 + 1.5, "the lease, a sixth of it, and its first second"
+        make_due(deployment.store)
+        until(deployment.is_drained, "all is told")
+        other.stop()
+        assert deployment.store.leases.held("dispatch:000000000000:us-east-1") is None, "given up at a clean stop"
+    deployment.check()
+    repeated = sum(times - 1 for times in deployment.ivs.told().values())
+    assert repeated <= VIEWERS_PER_SECOND, "what was under way when the first was killed, at most"
+
+
+def test_on_sqlite_whoever_is_killed_is_followed_by_the_next_and_nothing_is_lost(on_sqlite: Deployment) -> None:
+    deployment = on_sqlite
+    deployment.accept(130)
+    for killed in range(2):
+        with deployment.work(f"work{killed}") as process:
+            process.awaits(deployment.has_told_more(), "it told some")
+            process.kill()
+        make_due(deployment.store)
+    with deployment.work("last") as process:
+        process.awaits(deployment.is_drained, "all is told")
+    deployment.check()
+
+
+def test_a_restart_of_the_database_stops_it_for_as_long_and_no_longer(
+    on_postgresql: Deployment, postgres: PostgresServer
+) -> None:
+    deployment = on_postgresql
+    deployment.accept(200)
+    with deployment.work("work") as process:
+        process.awaits(lambda: deployment.has_told(50), "it told some")
+        postgres.stop()
+        postgres.start()
+        process.awaits(lambda: deployment.has_told(150), "it goes on", 15)
+        make_due(deployment.store)
+        process.awaits(deployment.is_drained, "all is told")
+        assert "Traceback" not in process.err
+    deployment.check()
+    assert sum(times - 1 for times in deployment.ivs.told().values()) <= VIEWERS_PER_SECOND

@@ -1,0 +1,171 @@
+"""Whatever waits is found and served, place by place, and what is over is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.dispatching import Dispatch as Plane
+from tests.e2e.processes import until
+from tests.leases import ManualLeases
+from tests.local_plane import PLACE
+from tokensvc.adapters.prometheus import PrometheusMetrics
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core.arn import Place
+from tokensvc.core.revocation import Lane
+from tokensvc.loops.dispatch import (
+    LATE_SECONDS,
+    LOOK_EVERY_SECONDS,
+    LOOK_SELDOM_SECONDS,
+    PLACES_MAX,
+    RESTS_AFTER_SECONDS,
+    Dispatch,
+)
+from tokensvc.loops.leading import Leading
+from tokensvc.ports.revocation_queue import Entry, Waiting
+
+ELSEWHERE = Place("123456789012", "eu-west-1")
+
+
+class Queue:
+    """A queue of which a test says what waits; nothing in it is ever due."""
+
+    def __init__(self) -> None:
+        self.there: dict[Place, Waiting] = {}
+        self.looks = 0
+
+    def waiting(self) -> dict[Place, Waiting]:
+        self.looks += 1
+        return dict(self.there)
+
+    def claim(self, place: Place, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+        return []
+
+    def settle(self, outcomes: object) -> None:
+        assert not list(outcomes)  # type: ignore[call-overload]
+
+
+class Process:
+    """One process's duty over such a queue."""
+
+    def __init__(self, store: Store, leases: ManualLeases, clock: ManualClock) -> None:
+        self.queue = Queue()
+        self.clock = clock
+        self.metrics = PrometheusMetrics()
+        self.led: list[Leading] = []
+        self._plane = Plane(store)
+        self._leases = leases
+        self.dispatch = Dispatch(self.queue, self._lead, clock, self.metrics)
+
+    def _lead(self, place: Place) -> Leading:
+        world = self._plane.world()._replace(queue=self.queue, clock=self.clock)
+        made = Leading(place, world, self._leases, f"p{len(self.led)}", self.metrics, share=1.0, lease_seconds=12)
+        self.led.append(made)
+        return made
+
+    def serve(self, **waiting: Waiting) -> None:
+        """Let this wait, and look until somebody leads there."""
+        self.queue.there = {Place("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
+        self.dispatch.poke()
+        self.dispatch.once()
+        until(lambda: all(leading.leads for leading in self.led), "somebody leads", 5)
+
+    def close(self) -> None:
+        self.dispatch.stop()
+        self._plane.close()
+
+
+@pytest.fixture
+def leases(clock: ManualClock) -> ManualLeases:
+    return ManualLeases(clock)
+
+
+@pytest.fixture
+def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[Process]:
+    made = Process(store, leases, clock)
+    yield made
+    made.close()
+
+
+def lease(place: Place) -> str:
+    return f"dispatch:{place.account}:{place.region}"
+
+
+def test_each_place_in_which_anything_waits_is_led(process: Process, leases: ManualLeases) -> None:
+    process.dispatch.once()
+    assert not process.led
+    process.serve(us_west_2=Waiting(3, 1.0), eu_west_1=Waiting(1, 0.0))
+    assert leases.held(lease(PLACE)) is not None
+    assert leases.held(lease(ELSEWHERE)) is not None
+
+
+def test_what_waits_is_shown(process: Process) -> None:
+    process.serve(us_west_2=Waiting(3, 7.0), eu_west_1=Waiting(1, 2.0))
+    assert "tokensvc_revocations_queued 4.0" in process.metrics.render().decode()
+    assert "tokensvc_revocation_oldest_seconds 7.0" in process.metrics.render().decode()
+
+
+def test_the_queue_is_counted_each_second_by_who_leads_and_seldom_by_who_does_not(
+    process: Process, clock: ManualClock
+) -> None:
+    for seconds, looks in ((0, 1), (LOOK_SELDOM_SECONDS - 0.1, 1), (0.2, 2)):
+        clock.advance(seconds)
+        process.dispatch.once()
+        assert process.queue.looks == looks
+    process.serve(us_west_2=Waiting(3, 1.0))
+    clock.advance(LOOK_SELDOM_SECONDS)
+    for _ in range(5):
+        process.dispatch.once()
+        clock.advance(LOOK_EVERY_SECONDS)
+    assert process.queue.looks == 3 + 5
+
+
+def test_who_is_told_that_something_was_accepted_looks_at_once(process: Process) -> None:
+    process.dispatch.once()
+    process.dispatch.poke()
+    process.dispatch.once()
+    assert process.queue.looks == 2
+
+
+def test_an_entry_that_waits_long_is_trouble_of_who_leads(process: Process, clock: ManualClock) -> None:
+    process.serve(us_west_2=Waiting(3, LATE_SECONDS))
+    assert not process.dispatch.trouble
+    process.serve(us_west_2=Waiting(5000, LATE_SECONDS + 1))
+    assert list(process.dispatch.trouble) == ["us-west-2: 5000 revocations wait for IVS, the oldest for 61 s"]
+    process.serve()
+    assert not process.dispatch.trouble
+
+
+def test_a_place_where_nothing_waited_for_a_while_is_given_up_and_taken_again(
+    process: Process, leases: ManualLeases, clock: ManualClock
+) -> None:
+    process.serve(us_west_2=Waiting(3, 1.0))
+    process.serve()
+    [first] = process.led
+    process.clock.advance(RESTS_AFTER_SECONDS)
+    process.dispatch.once()
+    assert first.leads, "the next revocation need not wait for an election"
+    process.clock.advance(LOOK_SELDOM_SECONDS)
+    process.dispatch.once()
+    until(lambda: not first.leads, "it was given up", 5)
+    process.led.clear()
+    process.serve(us_west_2=Waiting(1, 0.0))
+    assert leases.held(lease(PLACE)) is not None
+
+
+def test_a_clean_stop_gives_every_lease_up(process: Process, leases: ManualLeases) -> None:
+    process.serve(us_west_2=Waiting(3, 1.0), eu_west_1=Waiting(1, 0.0))
+    process.dispatch.stop()
+    assert leases.held(lease(PLACE)) is None
+    assert leases.held(lease(ELSEWHERE)) is None
+
+
+def test_however_many_places_are_named_so_many_are_served_at_a_time_the_longest_waiting_first(
+    process: Process, leases: ManualLeases
+) -> None:
+    process.serve(**{f"r{number}": Waiting(1, float(number)) for number in range(PLACES_MAX + 5)})
+    assert len(process.led) == PLACES_MAX
+    assert leases.held(lease(Place("123456789012", "r4"))) is None
+    assert leases.held(lease(Place("123456789012", f"r{PLACES_MAX + 4}"))) is not None

@@ -1,0 +1,121 @@
+"""Sees to it that whatever waits for IVS is told to it: in each account and region somebody leads.
+
+Rules of the file
+- Places are found in the queue, so a new one needs no setting. Each has a thread of its own: a region whose IVS hangs
+  delays no other.
+- The queue is counted once a second by who leads, and less often by who does not, for a count reads all that waits.
+- A place for which nothing was waiting for a while is given up, lease and all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tokensvc.core.arn import Place
+from tokensvc.loops.leading import Leading
+from tokensvc.loops.runner import Loop, stop_all
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.metrics import Metrics
+from tokensvc.ports.revocation_queue import RevocationQueue, Waiting
+
+EVERY_SECONDS = 0.5
+"""How soon a new place is found."""
+
+LOOK_EVERY_SECONDS = 1.0
+LOOK_SELDOM_SECONDS = 5.0
+
+RESTS_AFTER_SECONDS = 300.0
+"""A place stays taken for so long after the last revocation, so that the next one need not wait for an election."""
+
+PLACES_MAX = 50
+"""Served at a time. A deployment has an account and a few regions; a caller that names more of them makes them wait."""
+
+LATE_SECONDS = 60.0
+"""An entry that waited for so long is trouble: IVS is away, or there are more than it allows to tell in that time."""
+
+
+class _Served(NamedTuple):
+    leading: Leading
+    loop: Loop
+
+
+class Dispatch:
+    """One process's share in telling IVS of revocations."""
+
+    def __init__(
+        self,
+        queue: RevocationQueue,
+        lead: Callable[[Place], Leading],
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._queue = queue
+        self._lead = lead
+        self._clock = clock
+        self._metrics = metrics
+        self._served: dict[Place, _Served] = {}
+        self._waited_at: dict[Place, float] = {}
+        """When something was last seen waiting in a place that is served."""
+        self._waiting: Mapping[Place, Waiting] = {}
+        self._look_again_at = -math.inf
+
+    def poke(self) -> None:
+        """Look at once: something may have been accepted. Returns at once."""
+        self._look_again_at = -math.inf
+        for served in list(self._served.values()):
+            served.loop.poke()
+
+    def once(self) -> None:
+        """Count what waits, and serve every place where anything does. Raises StoreError."""
+        now = self._clock.monotonic()
+        if now < self._look_again_at:
+            return
+        leads = any(served.leading.leads for served in self._served.values())
+        self._look_again_at = now + (LOOK_EVERY_SECONDS if leads else LOOK_SELDOM_SECONDS)
+        waiting = self._waiting = self._queue.waiting()
+        self._metrics.revocations(
+            sum(there.queued for there in waiting.values()),
+            max((there.oldest_seconds for there in waiting.values()), default=0.0),
+        )
+        for place in sorted(waiting, key=lambda place: -waiting[place].oldest_seconds):
+            if place not in self._served and len(self._served) < PLACES_MAX:
+                self._begin(place)
+            if place in self._served:
+                self._waited_at[place] = now
+        for place in [place for place, at in self._waited_at.items() if now - at > RESTS_AFTER_SECONDS]:
+            self._end(place)
+
+    @property
+    def trouble(self) -> tuple[str, ...]:
+        """What an operator should know of the places that this process leads in."""
+        return tuple(words for place, there in self._waiting.items() for words in self._trouble(place, there))
+
+    def stop(self) -> None:
+        """Stop telling, settle, and give every lease up."""
+        stop_all([served.loop for served in self._served.values()])
+
+    def _trouble(self, place: Place, there: Waiting) -> tuple[str, ...]:
+        served = self._served.get(place)
+        if served is None or not served.leading.leads:
+            return ()
+        late = f"{place.region}: {there.queued} revocations wait for IVS, the oldest for {there.oldest_seconds:.0f} s"
+        return (*served.leading.trouble, *([late] if there.oldest_seconds > LATE_SECONDS else ()))
+
+    def _begin(self, place: Place) -> None:
+        leading = self._lead(place)
+        loop = Loop(
+            "dispatch",
+            leading.once,
+            every_seconds=EVERY_SECONDS,
+            backoff_max_seconds=LOOK_SELDOM_SECONDS,
+            on_failure=self._metrics.background_failure,
+            at_end=leading.stop,
+        )
+        self._served[place] = _Served(leading, loop)
+        loop.start()
+
+    def _end(self, place: Place) -> None:
+        del self._waited_at[place]
+        self._served.pop(place).loop.tell_to_stop()

@@ -1,0 +1,143 @@
+"""Tells IVS of one account and region what waits for it, while this process leads there.
+
+Rules of the file
+- One process leads, by a lease of the store that it prolongs well before it ends. No call begins once the lease is over
+  by our own clock, however long we were held up: two leaders would use the rate twice.
+- Whoever begins to lead begins with a new dispatcher, whose allowances are used up: the last leader may have used them.
+- What was told is settled before anything else, also by one that leads no more; settling is compare-and-set.
+- What IVS does not take is counted at once, told in the log now and then, and as trouble until it takes something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from tokensvc.core.arn import Place
+from tokensvc.errors import Unavailable
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.ports.leases import Leases
+from tokensvc.ports.metrics import Metrics
+from tokensvc.revoke import Dispatcher, Pass, World
+
+LEASE_SECONDS = 15.0
+BEATS_A_LEASE = 6
+"""How often within its length the lease is asked for, by who has it and by who would have it."""
+
+CALLS_AT_ONCE = 6
+"""Of the eight connections to a region; the others are for channels and keys."""
+
+LINES_APART_SECONDS = 10.0
+_log = structlog.get_logger(__name__)
+
+
+class Leading:
+    """One process's share in the revocations of a place."""
+
+    def __init__(
+        self,
+        place: Place,
+        world: World,
+        leases: Leases,
+        holder: str,
+        metrics: Metrics,
+        *,
+        share: float,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._place = place
+        self._clock = world.clock
+        self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, f"revocations-{place.region}")
+        plane = _WhileItLasts(world.control_plane, self._clock, self)
+        self._world = world._replace(control_plane=plane, at_once=self._threads.map)
+        self._leases = leases
+        self._lease = f"dispatch:{place.account}:{place.region}"
+        self._holder = holder
+        self._metrics = metrics
+        self._share = share
+        self._lease_seconds = lease_seconds
+        self._dispatcher: Dispatcher | None = None
+        self.until = -math.inf
+        """When our lease ends, on our monotonic clock."""
+        self._ask_again_at = -math.inf
+        self._untold: Counter[str] = Counter()
+        self._tell_again_at = -math.inf
+        self.trouble: tuple[str, ...] = ()
+        """What an operator should know, while anything waits."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process has the lease."""
+        return self._dispatcher is not None
+
+    def once(self) -> float:
+        """Tell IVS what may be told now, if this process leads; how many seconds until there may be more to do.
+
+        Raises StoreError, and then the next run settles what was told.
+        """
+        now = self._clock.monotonic()
+        if now >= self._ask_again_at or (self.leads and now >= self.until):
+            self._ask(now)
+        if self._dispatcher is None:
+            return max(0.0, self._ask_again_at - now)
+        done = self._dispatcher.once()
+        now = self._clock.monotonic()
+        self._report(done, now)
+        return max(0.0, min(done.wait_seconds, self._ask_again_at - now))
+
+    def stop(self) -> None:
+        """Settle what was told and give the lease up, when nothing runs any more. Raises StoreError."""
+        self._threads.shutdown(wait=False)
+        self._step_down()
+        self._leases.release(self._lease, self._holder)
+
+    def _ask(self, now: float) -> None:
+        """Take the lease, or prolong it."""
+        granted = self._leases.acquire(self._lease, self._holder, self._lease_seconds)
+        if now >= self.until or not granted:  # another may have led meanwhile
+            self._step_down()
+        self._ask_again_at = now + self._lease_seconds / BEATS_A_LEASE
+        if not granted:
+            self.until = -math.inf
+            return
+        self.until = now + self._lease_seconds
+        if self._dispatcher is None:
+            _log.info("this worker tells IVS of revocations now", region=self._place.region)
+            self._dispatcher = Dispatcher(self._world, self._place, self._share)
+
+    def _step_down(self) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.settle()
+            self._dispatcher, self.trouble = None, ()
+
+    def _report(self, done: Pass, now: float) -> None:
+        self._metrics.dispatched(done.sent, done.failed, done.put_off, done.troubles)
+        if done.sent:
+            self.trouble = ()
+        elif done.put_off:
+            self.trouble = (f"{self._place.region}: IVS takes no revocations: {', '.join(sorted(done.troubles))}",)
+        self._untold.update(done.troubles)
+        if self._untold and now >= self._tell_again_at:
+            _log.warning("IVS did not take every revocation", region=self._place.region, codes=dict(self._untold))
+            self._untold.clear()
+            self._tell_again_at = now + LINES_APART_SECONDS
+
+
+class _WhileItLasts:
+    """The control plane, as long as the lease lasts."""
+
+    def __init__(self, control_plane: ControlPlane, clock: Clock, leading: Leading) -> None:
+        self._control_plane = control_plane
+        self._clock = clock
+        self._leading = leading
+
+    def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        if self._clock.monotonic() >= self._leading.until:
+            raise Unavailable("this worker leads no more", operation=operation, ivs_code="LeaseOver")
+        return self._control_plane.call(region, operation, request)
