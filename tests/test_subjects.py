@@ -18,12 +18,12 @@ def keep(store: Store, *keys: bytes) -> None:
 
 def test_a_subject_is_every_viewer_that_a_kept_version_made_of_it_the_newest_first(store: Store) -> None:
     keep(store, FIRST, SECOND)
-    viewer_ids = Subjects(store.deployment, WRAPPER).within("apps")
+    viewer_ids = Subjects(store.deployment, lambda: WRAPPER).within("apps")
     assert viewer_ids(None, "ada") == (viewer_id(SECOND, "apps", "ada"), viewer_id(FIRST, "apps", "ada"))
 
 
 def test_who_is_named_by_viewer_id_is_that_viewer_and_no_key_is_read(store: Store) -> None:
-    viewer_ids = Subjects(store.deployment, WRAPPER).within("apps")
+    viewer_ids = Subjects(store.deployment, lambda: WRAPPER).within("apps")
     assert (viewer_ids("ada", None), viewer_ids(None, None)) == (("ada",), ())
     assert store.deployment.subject_keys() == []
 
@@ -31,7 +31,7 @@ def test_who_is_named_by_viewer_id_is_that_viewer_and_no_key_is_read(store: Stor
 def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store) -> None:
     keys = DataKeys()
     wrapper = Wrapper(keys, passphrase(OLD))
-    subjects = Subjects(store.deployment, wrapper)
+    subjects = Subjects(store.deployment, lambda: wrapper)
     [first] = subjects.within("apps")(None, "ada")
     store.deployment.add_subject_key(2, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, SECOND))
     later = subjects.within("apps")
@@ -41,7 +41,7 @@ def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store
 
 
 def test_a_new_store_gets_its_subject_key_from_whoever_needs_it_first(store: Store) -> None:
-    [named] = Subjects(store.deployment, WRAPPER).within("apps")(None, "ada")
+    [named] = Subjects(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
     [kept] = store.deployment.subject_keys()
     assert named == viewer_id(WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped), "apps", "ada")
 

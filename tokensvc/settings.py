@@ -124,6 +124,12 @@ class Settings(BaseModel):
     channel_calls_per_second: float = Field(
         1.0, gt=0, le=5, description="BatchGetChannel calls a second, for the whole deployment in one region"
     )
+    revocation_share: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="How much of IVS's rates for revocations is ours; what else uses the AWS account has the rest",
+    )
     signer: Literal["auto", "aws-lc", "openssl"] = Field(
         "auto", description="What signs: AWS-LC, OpenSSL, or the first of them that passes a self-test"
     )

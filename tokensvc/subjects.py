@@ -22,17 +22,18 @@ ViewerIds = Callable[[str | None, str | None], tuple[str, ...]]
 class Subjects:
     """Turns subjects into viewer ids."""
 
-    def __init__(self, deployment: DeploymentStore, wrapper: Wrapper) -> None:
+    def __init__(self, deployment: DeploymentStore, wrapper: Callable[[], Wrapper]) -> None:
+        """`wrapper` is asked for when a key is to be opened or made: who names no subject needs none."""
         self._deployment = deployment
         self._wrapper = wrapper
         self._opened: dict[int, bytes] = {}
 
     def keys(self) -> list[bytes]:
         """Every version of the subject key, newest first. Raises StoreError, or VaultError's leaves."""
-        kept = self._deployment.subject_keys() or [first_subject_key(self._deployment, self._wrapper)]
+        kept = self._deployment.subject_keys() or [first_subject_key(self._deployment, self._wrapper())]
         for key in kept:
             if key.version not in self._opened:
-                self._opened[key.version] = self._wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+                self._opened[key.version] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
         return [self._opened[key.version] for key in kept]
 
     def within(self, namespace: str) -> ViewerIds:

@@ -153,6 +153,12 @@ def means_of(settings: Settings, store: Store, subjects: Subjects, clock: Clock)
     return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id)
 
 
+def means_to_revoke(settings: Settings, store: Store) -> Means:
+    """The same for a command. What wraps is asked for when there is a subject."""
+    subjects = Subjects(store.deployment, lambda: wrapper_of(settings, store))
+    return means_of(settings, store, subjects, StoreClock(store.versions.read().now))
+
+
 def new_revocation_id() -> str:
     """Names a revocation; nobody else's, however many there are, and nothing that could be guessed."""
     return "r" + secrets.token_hex(8)
@@ -231,7 +237,7 @@ def assemble(settings: Settings) -> Parts:
         on_failure=metrics.background_failure,
     )
     loops = (refreshing, finding, counting, *duties.loops)
-    means = means_of(settings, store, Subjects(store.deployment, wrapper), clock)
+    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), clock)
     make_world = performer.make_world
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, means, make_world, regions)
 

@@ -52,7 +52,7 @@ class Counter:
             began_at=1000.0,
         )
         numbers = itertools.count(1)
-        subjects = Subjects(store.deployment, WRAPPER)
+        subjects = Subjects(store.deployment, lambda: WRAPPER)
         means = Means(store.revocations, subjects, self.clock, lambda: REACH, lambda: f"r{next(numbers)}")
         authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
         revocations = RevocationRoutes(authorized, means)

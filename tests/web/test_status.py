@@ -81,6 +81,7 @@ def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
     assert said["deploymentId"] == deployment.store.deployment.read().id
     for what in ("trouble", "workers", "notHeard", "revocations", "regions"):
         assert said[what] == []
+    assert said["leader"] is None
 
 
 def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment) -> None:
@@ -89,7 +90,6 @@ def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment)
     [first, second] = deployment.answer()["revocations"]
     assert (first["region"], first["queued"], second["region"], second["queued"]) == ("eu-west-1", 1, "us-east-1", 2)
     assert second == {"account": "123456789012", "region": "us-east-1", "queued": 2, "oldestSeconds": 0}
-    assert said["leader"] is None
 
 
 def test_it_needs_the_scope_and_reads_nothing_without(deployment: Deployment) -> None:

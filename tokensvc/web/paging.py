@@ -7,7 +7,7 @@ Rules of the file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
@@ -58,7 +58,11 @@ def read_query(scope: Scope, *known: str) -> dict[str, str]:
 
 def read_model(scope: Scope, model: type[_Query]) -> _Query:
     """The query as a model. Raises InvalidRequest naming every bad parameter."""
-    query = read_query(scope, *(str(field.alias) for field in model.model_fields.values()))
+    return as_model(read_query(scope, *(str(field.alias) for field in model.model_fields.values())), model)
+
+
+def as_model(query: Mapping[str, object], model: type[_Query]) -> _Query:
+    """The same of parameters that are read already."""
     try:
         return model.model_validate(query)
     except ValidationError as invalid:
