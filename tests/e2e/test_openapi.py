@@ -121,7 +121,9 @@ def test_whatever_is_asked_is_answered_as_the_page_says(
 
 def _asks(body: Any) -> list[Any]:
     """The asks of a well-formed body."""
-    return list(body.get("asks", body.get("revocations", [body]))) if isinstance(body, dict) else []
+    if not isinstance(body, dict):
+        return []
+    return next((list(body[name]) for name in ("asks", "revocations") if name in body), [body])
 
 
 def _make_sound(ask: dict[str, Any], channel_arn: str) -> None:

@@ -16,9 +16,8 @@ from tests.e2e.site import Service, Site
 
 README = (Path(tokensvc.__file__).parent.parent / "README.md").read_text("utf-8")
 SECTION = README.partition("### Revoking a viewer\n")[2].partition("\n### ")[0]
-CURLS = [
-    line for block in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL) for line in re.split(r"\n(?=curl)", block)
-]
+BLOCKS = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+CURLS = [line for block in BLOCKS for line in re.split(r"\n(?=curl)", block)]
 
 
 @pytest.fixture(scope="module")
