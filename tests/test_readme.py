@@ -24,14 +24,16 @@ from tokensvc.cli import app
 from tokensvc.core.ask import Ads, Ask
 from tokensvc.core.lifecycle import KeyState, diagram
 from tokensvc.core.policy import SCOPES
+from tokensvc.core.revocation_ask import RevocationAsk
+from tokensvc.revoke import TARGETS_MAX
 from tokensvc.settings import Settings, variable
 from tokensvc.web import failures
-from tokensvc.web.openapi import OPERATIONS
+from tokensvc.web.operations import operations
 
 ROOT = Path(tokensvc.__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 SOURCES = sorted((ROOT / "tokensvc").rglob("*.py"))
-NEVER_RENDERED = {"error", "cannot_sign", "not_allowed", "not_found", "conflict"}
+NEVER_RENDERED = {"error", "cannot_sign", "not_allowed", "not_found", "conflict", "vault_error"}
 """Codes of the tree's branches, which no one raises by themselves."""
 NOTHING = "\N{EN DASH}"
 OFF_HTTP = (
@@ -44,7 +46,11 @@ OFF_HTTP = (
     errors.NoFreeSlot,
     errors.PairTaken,
     errors.SettingsError,
-    errors.VaultError,
+    errors.InvalidKey,
+    errors.KeyFileTooOpen,
+    errors.PrivateKeyMissing,
+    errors.WrappingKeyUnknown,
+    errors.WrongPassphrase,
 )
 """The branches that the commands alone can fail with; the service's routes answer with the others."""
 
@@ -134,9 +140,9 @@ def test_every_failure_code_is_there_with_its_status() -> None:
 
 
 def test_every_route_is_there_with_its_scope() -> None:
-    rows = re.findall(r"^\| `(GET|POST) (/\S+)` \| (\S+) \|", _section("### Routes"), re.MULTILINE)
+    rows = re.findall(r"^\| `(GET|POST|DELETE) (/\S+)` \| (\S+) \|", _section("### Routes"), re.MULTILINE)
     assert {(method, path, scope.strip("`")) for method, path, scope in rows} == {
-        (o.method.upper(), path, o.scope or NOTHING) for path, o in OPERATIONS.items()
+        (o.method.upper(), path, o.scope or NOTHING) for path, o in operations()
     }
 
 
@@ -169,6 +175,13 @@ def test_every_field_of_an_ask_is_there() -> None:
     assert row
     for field in Ads.model_fields.values():
         assert f"`{field.alias}`" in row[0]
+
+
+def test_every_field_of_a_revocation_is_there() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", _section("### Revoking a viewer"), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(str(field.alias) for field in RevocationAsk.model_fields.values())
+    assert f"at most {TARGETS_MAX} viewers of channels" in README
 
 
 def test_every_scope_that_is_named_exists() -> None:

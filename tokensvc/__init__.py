@@ -3,8 +3,8 @@
 The map. A room may import from the rooms to its left, never from those to its right; `web` and `adapters` never
 import each other (tests/test_architecture.py holds this).
 
-    errors <- core <- ports <- admit, issue, wrap, rotate, rewrap, revoke, ivs <- edge, loops <- web | adapters
-           <- vaulting, performing, duties, wiring <- app, cli
+    errors <- core <- ports <- admit, issue, wrap, subjects, rotate, rewrap, revoke, ivs <- edge, loops
+           <- web | adapters <- vaulting, performing, duties, wiring <- app, cli
 
     errors/       the tree of failures
     core/         the law: ARNs, claims, ES384, key pairs, the ring, policy, the rules of playback. Pure
@@ -12,6 +12,7 @@ import each other (tests/test_architecture.py holds this).
     admit.py      caller + ask -> a grant, or a typed refusal
     issue.py      ask + grant + snapshots + now -> token. THE HOT PATH
     wrap.py       secrets under their wrapping keys: wrapped by the current one, opened by the one they name
+    subjects.py   a subject -> every viewer id that it was ever given
     rotate.py     the lifecycle of a key, performed step by step
     rewrap.py     every secret moved to the current wrapping key
     revoke.py     revocations: accepted durably, then told to IVS at the pace it allows

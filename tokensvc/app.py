@@ -25,10 +25,12 @@ from tokensvc.web import admin_routes, routes, work_routes
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.collector import calm_the_collector
+from tokensvc.web.denials import DenialRoutes
 from tokensvc.web.failures import plain_refusal
 from tokensvc.web.front import Front
 from tokensvc.web.health import Readiness
 from tokensvc.web.keys import KeyRoutes
+from tokensvc.web.revocations import RevocationRoutes
 from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
 from tokensvc.wiring import Parts, WorkParts
@@ -50,6 +52,8 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     readiness = Readiness(parts.snapshot, parts.clock, parts.duties.heartbeats.trouble, lease_seconds=lease)
     authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
     keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
+    revocations = RevocationRoutes(authorized, parts.means)
+    denials = DenialRoutes(authorized, parts.store.denials, parts.means.subjects, parts.clock)
     admin = admin_routes(parts.metrics, Status(authorized, parts.facts), keys)
     access_log = (
         AccessLog(_write_line, parts.clock, as_json=settings.log_format == "json") if settings.access_log else None
@@ -59,7 +63,7 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
         exception_handlers={HTTPException: _no_such_route},
         lifespan=lambda _app: _life(parts.loops, access_log),
     )
-    public = routes(tokens, readiness, parts.snapshot, {} if admin_port else admin)
+    public = routes(tokens, revocations, denials, readiness, parts.snapshot, {} if admin_port else admin)
     front: ASGIApp = Front(public, behind, parts.clock, access_log)
     if admin_port is not None:
         front = _ByPort(front, admin_port, Front(admin, behind, parts.clock, access_log))

@@ -73,6 +73,13 @@ def accept(
 
     One alone goes before a storm. Raises InvalidRequest naming each bad field, ChannelNotAllowed, IdempotencyKeyReused.
     """
+    check(caller, wanted, now)
+    lane = Lane.ALONE if len(wanted) == 1 else Lane.STORM
+    return store.accept(caller.name, wanted, lane, reach_seconds, idempotency)
+
+
+def check(caller: Caller, wanted: Sequence[NewRevocation], now: float) -> None:
+    """Raise what `accept` would refuse these for, before anything is written."""
     if not wanted:
         raise InvalidRequest([FieldError("revocations", "must name one at least")])
     paths = [""] if len(wanted) == 1 else [f"revocations[{number}]." for number in range(len(wanted))]
@@ -82,8 +89,6 @@ def accept(
         raise InvalidRequest([], f"a request may revoke {TARGETS_MAX} viewers of channels at most")
     if not all(caller.policy.allows_channel(channel) for new in wanted for channel in new.channel_arns):
         raise ChannelNotAllowed("none of the caller's channel patterns matches a channel of this request")
-    lane = Lane.ALONE if len(wanted) == 1 else Lane.STORM
-    return store.accept(caller.name, wanted, lane, reach_seconds, idempotency)
 
 
 class World(NamedTuple):

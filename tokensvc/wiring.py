@@ -34,7 +34,9 @@ from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, require
+from tokensvc.subjects import Subjects
 from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
+from tokensvc.web.revocations import Means
 from tokensvc.web.status import Facts
 from tokensvc.wrap import Wrapper
 
@@ -54,6 +56,7 @@ class Parts:
     duties: Duties
     loops: tuple[Loop, ...]
     signer: str
+    means: Means
     make_world: Callable[[], World]
     """What wishes about keys are stored with, on the store's clock as it is now."""
     regions: tuple[str, ...]
@@ -68,7 +71,8 @@ class Parts:
         store = self.store
         versions = store.versions.read()  # first: whoever is found to know less than this has not heard
         leader = store.leases.held(ROTATION_LEASE)
-        return Facts(versions, store.deployment.read(), store.keys.list(), store.workers.list(), leader)
+        waiting = store.revocation_queue.waiting()
+        return Facts(versions, store.deployment.read(), store.keys.list(), store.workers.list(), leader, waiting)
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,22 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> World:
     control_plane, store, wrapper = open_bound(settings)
     clock = StoreClock(store.versions.read().now)
     return world_of(settings, store, vault_of(settings, store, wrapper), control_plane, clock, new_worker_id(), report)
+
+
+def means_of(settings: Settings, store: Store, subjects: Subjects, clock: Clock) -> Means:
+    """What revocations are accepted with."""
+    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id)
+
+
+def means_to_revoke(settings: Settings, store: Store) -> Means:
+    """The same for a command. What wraps is asked for when there is a subject."""
+    subjects = Subjects(store.deployment, lambda: wrapper_of(settings, store))
+    return means_of(settings, store, subjects, StoreClock(store.versions.read().now))
+
+
+def new_revocation_id() -> str:
+    """Names a revocation; nobody else's, however many there are, and nothing that could be guessed."""
+    return "r" + secrets.token_hex(8)
 
 
 def new_api_key() -> tuple[str, StoredSecret]:
@@ -222,8 +242,9 @@ def assemble(settings: Settings) -> Parts:
         on_failure=metrics.background_failure,
     )
     loops = (refreshing, finding, counting, *duties.loops)
+    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), clock)
     make_world = performer.make_world
-    return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, make_world, regions)
+    return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, means, make_world, regions)
 
 
 def assemble_work(

@@ -13,6 +13,7 @@ from tokensvc.core.pacing import (
     VIEWERS_PER_SECOND,
     Allowance,
     Slowdown,
+    drain_seconds,
     wait_seconds,
 )
 from tokensvc.ivs.rates import RATES
@@ -25,6 +26,10 @@ START = 1000.0
 def test_the_inferred_sum_is_of_the_documented_rates() -> None:
     [single], [batch] = RATES["StartViewerSessionRevocation"], RATES["BatchStartViewerSessionRevocation"]
     assert single.per_second + batch.per_second * 20 == VIEWERS_PER_SECOND == 50
+
+
+def test_a_storm_takes_as_long_as_our_share_of_the_rates_allows() -> None:
+    assert [drain_seconds(queued, share) for queued, share in ((0, 0.8), (100, 1.0), (10_000, 0.8))] == [0, 2, 250]
 
 
 @given(rate=rates, moves=steps)

@@ -60,6 +60,15 @@ def operator(service: Service, site: Site) -> str:
     return api_key
 
 
+@pytest.fixture(scope="module")
+def moderator(service: Service, site: Site) -> str:
+    """The API key of a caller that may revoke and deny, which the service has heard of."""
+    api_key = site.add_caller("--all-channels", "--scope", "revocations:read", "--scope", "revocations:write")
+    with service.client(api_key) as client:
+        until(lambda: client.get("/v1/revocations").status == 200, "the service has heard of the caller", 5)
+    return api_key
+
+
 @pytest.mark.parametrize(
     ("operation", "mode"),
     [
@@ -67,6 +76,20 @@ def operator(service: Service, site: Site) -> str:
         ("POST /v1/tokens", GenerationMode.NEGATIVE),
         ("POST /v1/tokens/batch", GenerationMode.POSITIVE),
         ("POST /v1/tokens/batch", GenerationMode.NEGATIVE),
+        ("POST /v1/revocations", GenerationMode.POSITIVE),
+        ("POST /v1/revocations", GenerationMode.NEGATIVE),
+        ("POST /v1/revocations/batch", GenerationMode.POSITIVE),
+        ("POST /v1/revocations/batch", GenerationMode.NEGATIVE),
+        ("GET /v1/revocations", GenerationMode.POSITIVE),
+        ("GET /v1/revocations", GenerationMode.NEGATIVE),
+        ("GET /v1/revocations/{id}", GenerationMode.POSITIVE),
+        ("POST /v1/revocations/{id}/retry", GenerationMode.POSITIVE),
+        ("POST /v1/revocations/{id}/cancel", GenerationMode.POSITIVE),
+        ("POST /v1/denials", GenerationMode.POSITIVE),
+        ("POST /v1/denials", GenerationMode.NEGATIVE),
+        ("GET /v1/denials", GenerationMode.POSITIVE),
+        ("GET /v1/denials", GenerationMode.NEGATIVE),
+        ("DELETE /v1/denials/{id}", GenerationMode.POSITIVE),
         ("GET /v1/status", GenerationMode.POSITIVE),
         ("GET /v1/keys", GenerationMode.POSITIVE),
         ("GET /v1/keys", GenerationMode.NEGATIVE),
@@ -81,16 +104,16 @@ def operator(service: Service, site: Site) -> str:
     ],
 )
 def test_whatever_is_asked_is_answered_as_the_page_says(
-    openapi: Any, key: str, operator: str, channel: Any, operation: str, mode: GenerationMode
+    openapi: Any, key: str, operator: str, moderator: str, channel: Any, operation: str, mode: GenerationMode
 ) -> None:
     method, path = operation.split()
-    bearer = operator if path.startswith("/v1/keys") else key
+    bearer = {"keys": operator, "revocations": moderator, "denials": moderator}.get(path[4:].partition("/")[0], key)
 
     @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @hypothesis.given(case=openapi[path][method].as_strategy(generation_mode=mode))
     def is_answered(case: Any) -> None:
         for ask in _asks(case.body) if mode is GenerationMode.POSITIVE else ():
-            ask["channelArn"] = channel["arn"]
+            _make_sound(ask, channel["arn"])
         case.call_and_validate(headers={"authorization": f"Bearer {bearer}"}, timeout=20, checks=CHECKS)
 
     is_answered()
@@ -98,7 +121,19 @@ def test_whatever_is_asked_is_answered_as_the_page_says(
 
 def _asks(body: Any) -> list[Any]:
     """The asks of a well-formed body."""
-    return list(body.get("asks", [body])) if isinstance(body, dict) else []
+    if not isinstance(body, dict):
+        return []
+    return next((list(body[name]) for name in ("asks", "revocations") if name in body), [body])
+
+
+def _make_sound(ask: dict[str, Any], channel_arn: str) -> None:
+    """Give an ask a channel, and hold the rules that need two fields, which are in no schema."""
+    ask["channelArn"] = channel_arn
+    ask.pop("channelArns", None)
+    if ask.get("viewerId") is not None:
+        ask.pop("subject", None)
+    if ask.get("until") is not None:
+        ask.pop("denySeconds", None)
 
 
 Ask = Callable[[Client, str], Answer]
@@ -216,6 +251,31 @@ def _is_as_described(page: Any, method: str, template: str, answer: Answer) -> N
     assert not [error.message for error in validator.iter_errors(answer.json)]
 
 
+def test_revocations_and_denials_are_of_the_form_that_the_page_gives(
+    page: Any, service: Service, moderator: str, channel: Any
+) -> None:
+    who = {"channelArn": channel["arn"], "viewerId": "of-a-known-form"}
+    with service.client(moderator) as client:
+
+        def ask(method: str, template: str, body: object = None, *, id_: str = "", query: str = "") -> Any:
+            sent = None if body is None else json.dumps(body)
+            answer = client.request(method, template.replace("{id}", id_) + query, sent)
+            assert answer.status < 300, answer.body
+            _is_as_described(page, method, template, answer)
+            return answer.json
+
+        id_ = ask("POST", "/v1/revocations", who)["id"]
+        ask("POST", "/v1/revocations/batch", {"revocations": [who, {}]})
+        assert ask("GET", "/v1/revocations", query="?viewerId=of-a-known-form")["revocations"][-1]["id"] == id_
+        ask("GET", "/v1/revocations/{id}", id_=id_)
+        ask("POST", "/v1/revocations/{id}/retry", id_=id_)
+        ask("POST", "/v1/revocations/{id}/cancel", id_=id_)
+        (denial,) = ask("POST", "/v1/denials", who | {"denySeconds": 60})["denials"]
+        assert ask("GET", "/v1/denials")["denials"]
+        gone = client.request("DELETE", f"/v1/denials/{denial['id']}")
+        assert (gone.status, gone.body) == (204, b"")
+
+
 def test_the_status_is_of_the_form_that_the_page_gives(page: Any, service: Service, site: Site) -> None:
     with service.client(site.add_caller("--all-channels", "--scope", "keys:read")) as caller:
         answer = until(lambda: _given(caller.get("/v1/status")), "the service has heard of the caller", 5)
@@ -236,6 +296,13 @@ def test_the_page_names_every_route_and_the_scope_that_it_needs(page: Any) -> No
     assert set(page["paths"]) == {
         "/v1/tokens",
         "/v1/tokens/batch",
+        "/v1/revocations",
+        "/v1/revocations/batch",
+        "/v1/revocations/{id}",
+        "/v1/revocations/{id}/retry",
+        "/v1/revocations/{id}/cancel",
+        "/v1/denials",
+        "/v1/denials/{id}",
         "/v1/status",
         "/v1/keys",
         "/v1/keys/rotate",

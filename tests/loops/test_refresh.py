@@ -162,13 +162,6 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: Manua
     assert len(workers[0].refresh.current.subject_key) == 32
 
 
-def test_the_loser_of_the_race_takes_the_winners_subject_key(stage: Stage, worker: Worker) -> None:
-    """Two who both saw none: the second to write must use what the first one wrote."""
-    stage.store.deployment.add_subject_key(1, WRAPPER.wrap_secret(SUBJECT_KEY_PURPOSE, b"first" * 7))
-    made = worker.refresh._make_subject_key()
-    assert WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, made.wrapped) == b"first" * 7
-
-
 def test_another_passphrase_does_not_make_another_subject_key(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     worker.refresh.once()
     stranger = Worker(stage, clock, Wrapper(passphrase(NEW)))

@@ -64,6 +64,7 @@ ROUTES = {
     "/things/new": Route("POST", good),
     "/good": Route("GET", good),
     "/refusing": Route("POST", refusing),
+    "/several": Route("POST", refusing, also=Route("GET", good)),
     "/failing": Route("POST", failing),
     "/leaving": Route("POST", leaving),
     "/reading": Route("POST", reading),
@@ -110,6 +111,13 @@ def test_a_wrong_method_is_405_with_the_right_one(door: Door) -> None:
     assert (reply.status, reply.headers["allow"], reply.json["code"]) == (405, "GET", "method_not_allowed")
     assert door.ask("HEAD", "/good").status == 200
     assert door.ask("HEAD", "/refusing").status == 405
+
+
+def test_a_path_may_take_several_methods(door: Door) -> None:
+    assert door.ask("POST", "/several").status == 403
+    assert (door.ask("GET", "/several").status, door.ask("HEAD", "/several").status) == (200, 200)
+    reply = door.ask("DELETE", "/several")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST, GET")
 
 
 def test_a_refusal_is_rendered_and_its_detail_logged(door: Door) -> None:

@@ -56,3 +56,8 @@ def test_a_token_of_no_list_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="nextToken"):
         page_of(["a", "b"], PageAsk(1, "c"), str)
     assert page_of(["a", "b"], PageAsk(5, "b"), str) == ([], None)
+
+
+def test_a_query_of_too_many_parameters_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="too many parameters"):
+        asked("&".join(f"a{number}=" for number in range(101)))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.adapters.sql.samples import CHANNEL, REACH, revocation
 from tests.simulator import IvsSimulator
 from tests.stage import EAST, WEST, Stage
 from tests.web.asking import answer_of, receiving, scope_of
@@ -18,6 +19,7 @@ from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.admit import key_digest
 from tokensvc.core.policy import Caller, CallerPolicy
+from tokensvc.core.revocation import Lane
 from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.errors import NotAuthenticated, ScopeMissing, StoreUnavailable
 from tokensvc.loops.heartbeat import SILENT_SECONDS
@@ -52,6 +54,7 @@ class Deployment:
             store.keys.list(),
             store.workers.list(),
             store.leases.held("rotation"),
+            store.revocation_queue.waiting(),
         )
 
     def beat(self, worker_id: str, **said: Any) -> Heartbeat:
@@ -76,9 +79,17 @@ def deployment(migrated: Path, tmp_path: Path) -> Deployment:
 def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
     said = deployment.answer()
     assert said["deploymentId"] == deployment.store.deployment.read().id
-    for what in ("trouble", "workers", "notHeard", "regions"):
+    for what in ("trouble", "workers", "notHeard", "revocations", "regions"):
         assert said[what] == []
     assert said["leader"] is None
+
+
+def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment) -> None:
+    wanted = [revocation("r1", "v", "w"), revocation("r2", where=(CHANNEL.replace("us-east-1", "eu-west-1"),))]
+    deployment.store.revocations.accept("backend", wanted, Lane.ALONE, REACH)
+    [first, second] = deployment.answer()["revocations"]
+    assert (first["region"], first["queued"], second["region"], second["queued"]) == ("eu-west-1", 1, "us-east-1", 2)
+    assert second == {"account": "123456789012", "region": "us-east-1", "queued": 2, "oldestSeconds": 0}
 
 
 def test_it_needs_the_scope_and_reads_nothing_without(deployment: Deployment) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from tokensvc import __version__
 from tokensvc.adapters.logs import star
-from tokensvc.cli import callers, db, ivs, keys, tokens
+from tokensvc.cli import callers, db, denials, ivs, keys, revocations, tokens
 from tokensvc.cli.demo import demo
 from tokensvc.cli.doctor import doctor
 from tokensvc.cli.serve import serve
@@ -40,6 +40,8 @@ app.command("doctor")(doctor)
 app.command("settings")(settings)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(revocations.app, name="revocations")
+app.add_typer(denials.app, name="denials")
 app.add_typer(callers.app, name="callers")
 
 

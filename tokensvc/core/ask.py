@@ -24,13 +24,13 @@ SUBJECT_MAX_CHARS = 1024
 ORIGINS_MAX_ENTRIES = 100
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, strict=True, hide_input_in_errors=True
     )
 
 
-class Ads(_Strict):
+class Ads(Strict):
     """How server-side ad insertion treats this viewer."""
 
     opt_out: bool | None = Field(None, description="true: the viewer gets no ads")
@@ -45,7 +45,7 @@ class Ads(_Strict):
     reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(None, description="Who reports ad tracking events")
 
 
-class Ask(_Strict):
+class Ask(Strict):
     """One token, for one viewer of one channel."""
 
     channel_arn: Annotated[

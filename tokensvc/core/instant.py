@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
+
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 @lru_cache(maxsize=4096)
 def rfc3339(seconds: int) -> str:
     """Unix seconds as `2026-11-21T10:00:00Z`. Tokens of one second share their instants, so they are remembered."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unix_seconds(text: object) -> int:
+    """What `rfc3339` was given; a part of a second is left out. Raises ValueError naming the form."""
+    if isinstance(text, str) and _RFC3339.fullmatch(text):
+        try:
+            return int(datetime.fromisoformat(re.sub(r"\.[0-9]+", "", text.upper())).timestamp() // 1)
+        except (ValueError, OverflowError):  # a day or an hour that no calendar has
+            pass
+    raise ValueError("must be an instant with its offset, such as 2026-11-21T10:00:00Z")

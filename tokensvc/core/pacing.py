@@ -79,6 +79,11 @@ class Slowdown:
             self._pace, self._since = max(SLOWEST, self.pace(now) / 2), now
 
 
+def drain_seconds(queued: int, share: float) -> float:
+    """How long IVS is told of so many viewers of one place, at this share of its rates, if nothing goes wrong."""
+    return queued / (VIEWERS_PER_SECOND * share)
+
+
 def wait_seconds(failures: int, chance: float, longest: float = LONGEST_WAIT_SECONDS) -> float:
     """How long to wait after so many failures in a row: doubling up to `longest`, and of that between a half and the
     whole, as `chance` (from 0 to 1) says, so that what failed together does not come back together."""

@@ -40,6 +40,7 @@ _WORDS = {
     "less_than_equal": "must be at most {le}",
     "string_pattern_mismatch": "must have the form {pattern}",
     "literal_error": "must be one of {expected}",
+    "enum": "must be one of {expected}",
     "value_error": "{error}",
 }
 

@@ -12,7 +12,6 @@ Rules of the file
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,18 +25,19 @@ from tokensvc.core.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.policy import Caller
 from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
-from tokensvc.core.viewer import SUBJECT_KEY_BYTES, SUBJECT_KEY_PURPOSE
+from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.errors import InvalidKey, VaultError
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.ports.channels import ChannelStore
 from tokensvc.ports.clock import Clock
-from tokensvc.ports.deployment import DeploymentStore, WrappedSubjectKey
+from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.signer import SignerMaker
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import StoreVersions, Versions
+from tokensvc.subjects import first_subject_key
 from tokensvc.wrap import Wrapper
 
 EVERY_SECONDS = 0.8
@@ -97,14 +97,10 @@ class Refresh:
 
     def _subject_key(self) -> bytes:
         """The newest subject key; the first worker of a new store makes it, by compare-and-set."""
-        newest = next(iter(self.deployment.subject_keys()), None) or self._make_subject_key()
+        newest = next(iter(self.deployment.subject_keys()), None) or first_subject_key(self.deployment, self.wrapper)
         if newest.version not in self._subject_keys:
             self._subject_keys = {newest.version: self.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, newest.wrapped)}
         return self._subject_keys[newest.version]
-
-    def _make_subject_key(self) -> WrappedSubjectKey:
-        fresh = secrets.token_bytes(SUBJECT_KEY_BYTES)
-        return self.deployment.add_subject_key(1, self.wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, fresh))
 
     def _ring(self, records: list[KeyRecord]) -> Ring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}

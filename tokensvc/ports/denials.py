@@ -64,10 +64,12 @@ class Denials(Protocol):
         *,
         limit: int,
         before: tuple[int, bytes] | None = None,
+        channel: str | None = None,
         only: Sequence[bytes] | None = None,
     ) -> list[Denial]:
         """Denials in force in these channels, last written first, at most `limit`, coming after (number, digest)
-        `before`; with `only`, those of these digests. Fewer than `limit` means that there are no more."""
+        `before`; with `channel`, those of this one alone (or of `*`); with `only`, those of these digests. Fewer than
+        `limit` means that there are no more."""
         ...
 
     def remove(self, digest: bytes, patterns: Patterns) -> None:

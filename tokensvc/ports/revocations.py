@@ -114,10 +114,17 @@ class Revocations(Protocol):
         ...
 
     def list(
-        self, patterns: Patterns, *, limit: int, before: int | None = None, state: State | None = None
+        self,
+        patterns: Patterns,
+        *,
+        limit: int,
+        before: int | None = None,
+        state: State | None = None,
+        channel_arn: str | None = None,
+        viewer_ids: Sequence[str] | None = None,
     ) -> list[Revocation]:
-        """The newest, at most `limit`, with a lower number than `before`; with `state`, those of which any part is
-        in it. Fewer than `limit` means that there are no more."""
+        """The newest, at most `limit`, with a lower number than `before`; of which any part is in this state, of this
+        channel and of one of these viewers, where given. Fewer than `limit` means that there are no more."""
         ...
 
     def cancel(self, revocation_id: str, patterns: Patterns) -> Revocation:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope
 
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.ports.metrics import Metrics
+from tokensvc.web.denials import DenialRoutes
 from tokensvc.web.exchange import Exchange, Route
 from tokensvc.web.failures import Answer
 from tokensvc.web.front import Routes
@@ -18,17 +19,30 @@ from tokensvc.web.health import Readiness, livez
 from tokensvc.web.jwks import Jwks
 from tokensvc.web.keys import KeyRoutes
 from tokensvc.web.openapi import OpenApi
+from tokensvc.web.revocations import RevocationRoutes
 from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
 
 
 def routes(
-    tokens: TokenRoutes, readiness: Readiness, snapshot: Callable[[], Snapshot], admin: Mapping[str, Route]
+    tokens: TokenRoutes,
+    revocations: RevocationRoutes,
+    denials: DenialRoutes,
+    readiness: Readiness,
+    snapshot: Callable[[], Snapshot],
+    admin: Mapping[str, Route],
 ) -> Routes:
     """The public listener's routes; `admin` is empty when those have a listener of their own."""
     table = {
         "/v1/tokens": Route("POST", tokens.single, tokens.single_at_once),
         "/v1/tokens/batch": Route("POST", tokens.batch),
+        "/v1/revocations": Route("POST", revocations.add, also=Route("GET", revocations.list)),
+        "/v1/revocations/batch": Route("POST", revocations.add_batch),
+        "/v1/revocations/{id}": Route("GET", revocations.show),
+        "/v1/revocations/{id}/retry": Route("POST", revocations.retry),
+        "/v1/revocations/{id}/cancel": Route("POST", revocations.cancel),
+        "/v1/denials": Route("POST", denials.add, also=Route("GET", denials.list)),
+        "/v1/denials/{id}": Route("DELETE", denials.remove),
         "/livez": Route("GET", livez),
         "/readyz": Route("GET", readiness.readyz),
         "/.well-known/jwks.json": Route("GET", Jwks(snapshot).jwks),

@@ -136,6 +136,15 @@ class RegionStatus(_Model):
     looked_at: Instant | None = Field(description="When whoever performs last looked at IVS there")
 
 
+class WaitingThere(_Model):
+    """What waits to be told to IVS in one account and region; where nothing waits there is no entry."""
+
+    account: str
+    region: str
+    queued: int = Field(description="Viewers of channels whose revocation IVS has yet to be told")
+    oldest_seconds: int = Field(description="How long the oldest of them waits")
+
+
 class StatusAnswer(_Model):
     """How the deployment does."""
 
@@ -147,6 +156,7 @@ class StatusAnswer(_Model):
     leader: Leader | None
     workers: list[WorkerStatus]
     not_heard: list[str] = Field(description="Workers that do not know the keys as they are now")
+    revocations: list[WaitingThere]
     regions: list[RegionStatus]
 
 

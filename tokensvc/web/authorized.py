@@ -9,17 +9,17 @@ Rules of the file
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from tokensvc.admit import authenticate
 from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import Snapshot, require_fresh
 from tokensvc.ports.clock import Clock
-from tokensvc.web.body import header
+from tokensvc.web.body import header, read_json
 from tokensvc.web.exchange import Exchange
 
 STORE_CALLS_AT_ONCE = 8
@@ -43,6 +43,15 @@ class Authorized:
         exchange.caller = caller.name
         caller.require_scope(needs)
         return caller
+
+    async def caller_and_body(
+        self, scope: Scope, receive: Receive, exchange: Exchange, needs: str, limit_bytes: int
+    ) -> tuple[Caller, dict[str, Any]]:
+        """As `caller`, and the body as a JSON object. A client may take its time over the body, so who asks is judged
+        once more when it is here."""
+        self.caller(scope, exchange, needs)
+        body = await read_json(scope, receive, limit_bytes)
+        return self.caller(scope, exchange, needs), body
 
     async def in_thread(self, act: Callable[[], _T]) -> _T:
         """What comes of a call that may block; it is waited for even when the client goes away."""

@@ -38,6 +38,19 @@ class Route(NamedTuple):
     endpoint: Endpoint
     at_once: QuickEndpoint | None = None
     """Asked first, where the server can, and `endpoint` only when it declines."""
+    also: Route | None = None
+    """The same path with another method."""
+
+    def taking(self, method: str) -> Route | None:
+        """The route of this path that takes the method; HEAD is taken for GET."""
+        if self.method == method or (method, self.method) == ("HEAD", "GET"):
+            return self
+        return self.also.taking(method) if self.also is not None else None
+
+    @property
+    def methods(self) -> str:
+        """All that the path takes, as `Allow` lists them."""
+        return self.method if self.also is None else f"{self.method}, {self.also.methods}"
 
 
 AtOnce = Callable[[Scope, bytes], tuple[Answer, str] | None]

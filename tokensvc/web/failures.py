@@ -26,6 +26,7 @@ from tokensvc.errors import (
     TokensvcError,
     UnreadableRequest,
     VaultError,
+    WrappingKeyUnavailable,
 )
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -43,6 +44,7 @@ STATUS: dict[type[TokensvcError], int] = {
     InvalidRequest: 422,
     SettingsError: 500,
     VaultError: 500,
+    WrappingKeyUnavailable: 503,
     ControlPlaneError: 502,
     CannotSign: 503,
     StoreError: 503,

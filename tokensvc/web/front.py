@@ -55,10 +55,11 @@ class Front:
             await self._pass_on(scope, receive, send, exchange)
             return
         try:
-            if scope["method"] != route.method and (scope["method"], route.method) != ("HEAD", "GET"):
-                answer = _wrong_method(route.method)
+            taking = route.taking(scope["method"])
+            if taking is None:
+                answer = _wrong_method(route.methods)
             else:
-                answer = await route.endpoint(scope, receive, exchange)
+                answer = await taking.endpoint(scope, receive, exchange)
         except ClientGone:
             return
         except Exception as problem:  # noqa: BLE001 - the last line of defence
@@ -123,8 +124,8 @@ def _fits(shape: str, part: str) -> bool:
     return bool(part) if shape.startswith("{") else shape == part
 
 
-def _wrong_method(method: str) -> Answer:
-    return plain_refusal(405, "method_not_allowed", f"This route takes {method}.", ((b"allow", method.encode()),))
+def _wrong_method(methods: str) -> Answer:
+    return plain_refusal(405, "method_not_allowed", f"This route takes {methods}.", ((b"allow", methods.encode()),))
 
 
 def _failed(problem: Exception, exchange: Exchange) -> Answer:

@@ -7,7 +7,7 @@ Rules of the file
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from pydantic import BaseModel
@@ -15,73 +15,10 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import Receive, Scope
 
 from tokensvc import __version__
-from tokensvc.core.ask import Ask
-from tokensvc.web.answers import Alive, BatchAnswer, BatchAsk, JwkSet, Problem, Ready, StatusAnswer, TokenAnswer
+from tokensvc.web.answers import Problem
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, Answer
-from tokensvc.web.key_models import CompromiseAsk, Compromised, KeyDetail, KeyPage, RotateAsk, ShownRotation
-from tokensvc.web.paging import MAX_RESULTS, MOST_RESULTS
-
-
-class _Operation(NamedTuple):
-    method: str
-    summary: str
-    takes: type[BaseModel] | None
-    status: int
-    gives: type[BaseModel] | None
-    refusals: tuple[int, ...]
-    scope: str = ""
-    is_list: bool = False
-    """Whether it takes `maxResults` and `nextToken`."""
-
-
-_REFUSED_WHOLE = (400, 401, 403, 408, 413, 422, 503)
-_REFUSED_READ = (401, 403, 422, 503)
-
-OPERATIONS: dict[str, _Operation] = {
-    "/v1/tokens": _Operation("post", "Ask for a token", Ask, 201, TokenAnswer, (*_REFUSED_WHOLE, 404), "tokens:issue"),
-    "/v1/tokens/batch": _Operation(
-        "post",
-        "Ask for up to 500 tokens",
-        BatchAsk,
-        200,
-        BatchAnswer,
-        _REFUSED_WHOLE,
-        "tokens:issue",
-    ),
-    "/v1/status": _Operation("get", "How the deployment does", None, 200, StatusAnswer, (401, 403, 503), "keys:read"),
-    "/v1/keys": _Operation("get", "The key pairs", None, 200, KeyPage, _REFUSED_READ, "keys:read", is_list=True),
-    "/v1/keys/rotate": _Operation(
-        "post", "Ask for another key to sign", RotateAsk, 202, ShownRotation, (*_REFUSED_WHOLE, 409), "keys:admin"
-    ),
-    "/v1/keys/rotations/{id}": _Operation(
-        "get", "How far a rotation is", None, 200, ShownRotation, (*_REFUSED_READ, 404), "keys:read"
-    ),
-    "/v1/keys/{id}": _Operation(
-        "get",
-        "A key pair, its history, and who has not heard",
-        None,
-        200,
-        KeyDetail,
-        (*_REFUSED_READ, 404),
-        "keys:read",
-    ),
-    "/v1/keys/{id}/compromise": _Operation(
-        "post",
-        "Never sign with a key again, and delete its pairs",
-        CompromiseAsk,
-        202,
-        Compromised,
-        (*_REFUSED_WHOLE, 404),
-        "keys:admin",
-    ),
-    "/livez": _Operation("get", "Does the process answer", None, 200, Alive, ()),
-    "/readyz": _Operation("get", "Can this worker sign now", None, 200, Ready, (503,)),
-    "/.well-known/jwks.json": _Operation("get", "The public halves that tokens verify with", None, 200, JwkSet, ()),
-    "/openapi.json": _Operation("get", "This page", None, 200, None, ()),
-    "/metrics": _Operation("get", "Figures in Prometheus's text format", None, 200, None, ()),
-}
-"""Every route of the service, by path."""
+from tokensvc.web.operations import OPERATIONS, Operation, operations
 
 _REFUSALS = {
     400: "The body is not a JSON object",
@@ -92,7 +29,7 @@ _REFUSALS = {
     409: "The deployment's rotation policy cannot hold; the message has the arithmetic",
     413: "The body is too large",
     422: "One or more fields break a rule; `errors` names each",
-    503: "This worker cannot sign now",
+    503: "This worker cannot answer now; another, or the same a little later, can",
 }
 
 
@@ -112,7 +49,7 @@ class OpenApi:
 def document(paths: frozenset[str]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of those paths."""
     models: list[type[BaseModel]] = [Problem]
-    models += [model for o in OPERATIONS.values() for model in (o.takes, o.gives) if model is not None]
+    models += [m for _, o in operations() for m in (o.takes, o.gives, o.query) if m is not None]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -123,7 +60,7 @@ def document(paths: frozenset[str]) -> dict[str, Any]:
             "version": __version__,
             "description": "Playback-authorization tokens for Amazon IVS private channels",
         },
-        "paths": {path: {o.method: _operation(path, o)} for path, o in OPERATIONS.items() if path in paths},
+        "paths": {path: _path(path, OPERATIONS[path], definitions) for path in OPERATIONS if path in paths},
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "`tsk_…`"}},
@@ -131,7 +68,12 @@ def document(paths: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def _operation(path: str, o: _Operation) -> dict[str, Any]:
+def _path(path: str, o: Operation, definitions: dict[str, Any]) -> dict[str, Any]:
+    more = _path(path, o.also, definitions) if o.also is not None else {}
+    return {o.method: _operation(path, o, definitions)} | more
+
+
+def _operation(path: str, o: Operation, definitions: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {str(o.status): {"description": o.summary}}
     if o.gives is not None:
         answers[str(o.status)]["content"] = {"application/json": {"schema": _ref(o.gives)}}
@@ -139,7 +81,7 @@ def _operation(path: str, o: _Operation) -> dict[str, Any]:
         content = {"application/problem+json": {"schema": _ref(Problem)}}
         answers[str(status)] = {"description": _REFUSALS[status], "content": content}
     operation: dict[str, Any] = {"summary": o.summary, "responses": answers}
-    if parameters := _parameters(path, o):
+    if parameters := _parameters(path, o, definitions):
         operation["parameters"] = parameters
     if o.takes is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(o.takes)}}}
@@ -149,14 +91,19 @@ def _operation(path: str, o: _Operation) -> dict[str, Any]:
     return operation
 
 
-def _parameters(path: str, o: _Operation) -> list[dict[str, Any]]:
-    named = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in _NAMED.findall(path)]
-    count = {"type": "integer", "minimum": 1, "maximum": MOST_RESULTS, "default": MAX_RESULTS}
-    paged = [
-        {"name": "maxResults", "in": "query", "description": "How many at most", "schema": count},
-        {"name": "nextToken", "in": "query", "description": "Of the page before", "schema": {"type": "string"}},
-    ]
-    return named + paged if o.is_list else named
+def _parameters(path: str, o: Operation, definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    named = [{"name": name, "in": "path", "required": True, "schema": text} for name in _NAMED.findall(path)]
+    asked = definitions["$defs"][o.query.__name__]["properties"] if o.query is not None else {}
+    named += [{"name": name, "in": "query", "schema": _given(schema)} for name, schema in asked.items()]
+    return named + [{"name": name, "in": "header", "schema": text} for name in o.headers]
+
+
+def _given(schema: dict[str, Any]) -> dict[str, Any]:
+    """What a parameter is when it is given: a query knows no null."""
+    one_of = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    plain = {key: value for key, value in schema.items() if key != "anyOf" and value is not None}
+    return plain | one_of[0] if one_of else plain
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

@@ -7,17 +7,29 @@ Rules of the file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 from starlette.types import Scope
 
-from tokensvc.core.refusal import shown_name
+from tokensvc.core.refusal import field_errors, shown_name
 from tokensvc.errors import FieldError, InvalidRequest
 
 MAX_RESULTS, MOST_RESULTS = 50, 100
 _Entry = TypeVar("_Entry")
+_Query = TypeVar("_Query", bound=BaseModel)
+
+
+class PageQuery(BaseModel):
+    """What every list takes."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
+
+    max_results: Annotated[int, Field(ge=1, le=MOST_RESULTS)] = Field(MAX_RESULTS, description="How many at most")
+    next_token: Annotated[str, Field(max_length=100)] | None = Field(None, description="Of the page before")
 
 
 class PageAsk(NamedTuple):
@@ -30,7 +42,10 @@ class PageAsk(NamedTuple):
 
 def read_query(scope: Scope, *known: str) -> dict[str, str]:
     """The query by name. Raises InvalidRequest naming each parameter that is not known or given twice."""
-    given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    try:
+        given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        raise InvalidRequest([], "the query has too many parameters") from None
     names = [name for name, _ in given]
     errors = [
         FieldError(shown_name(name), "is not a known parameter") for name in dict.fromkeys(names) if name not in known
@@ -39,6 +54,19 @@ def read_query(scope: Scope, *known: str) -> dict[str, str]:
     if errors:
         raise InvalidRequest(errors)
     return dict(given)
+
+
+def read_model(scope: Scope, model: type[_Query]) -> _Query:
+    """The query as a model. Raises InvalidRequest naming every bad parameter."""
+    return as_model(read_query(scope, *(str(field.alias) for field in model.model_fields.values())), model)
+
+
+def as_model(query: Mapping[str, object], model: type[_Query]) -> _Query:
+    """The same of parameters that are read already."""
+    try:
+        return model.model_validate(query)
+    except ValidationError as invalid:
+        raise InvalidRequest(field_errors(invalid)) from None
 
 
 def read_page(scope: Scope) -> PageAsk:

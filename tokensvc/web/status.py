@@ -8,19 +8,21 @@ Rules of the file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
 from starlette.types import Receive, Scope
 
+from tokensvc.core.arn import Place
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, active_of
 from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.loops.heartbeat import SILENT_SECONDS
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.leases import Held
+from tokensvc.ports.revocation_queue import Waiting
 from tokensvc.ports.versions import StoreVersions
 from tokensvc.ports.workers import RegionNews, Worker
 from tokensvc.web.authorized import Authorized
@@ -38,6 +40,8 @@ class Facts(NamedTuple):
     keys: Sequence[KeyRecord]
     workers: Sequence[Worker]
     leader: Held | None
+    waiting: Mapping[Place, Waiting]
+    """Viewers whose revocation IVS has yet to be told."""
 
 
 class Status:
@@ -68,6 +72,15 @@ def shown(facts: Facts) -> dict[str, Any]:
         "leader": leader and {"workerId": leader.holder, "leaseSecondsLeft": round(leader.seconds_left, 1)},
         "workers": [_worker(w, facts.versions, leader) for w in facts.workers],
         "notHeard": [w.heartbeat.worker_id for w in facts.workers if not _has_heard(w, facts.versions)],
+        "revocations": [
+            {
+                "account": place.account,
+                "region": place.region,
+                "queued": w.queued,
+                "oldestSeconds": int(w.oldest_seconds),
+            }
+            for place, w in sorted(facts.waiting.items())
+        ],
         "regions": [
             _region(region, [there for there in held if there.place.region == region], news.get(region), now)
             for region in sorted({there.place.region for there in held} | news.keys())

@@ -107,6 +107,13 @@ def test_one_viewers_denials_are_found_by_their_digests(store: Store) -> None:
     assert store.denials.in_force(EVERYONE, limit=9, only=[]) == []
 
 
+def test_denials_of_one_channel_or_of_all_are_found_by_it(store: Store) -> None:
+    store.denials.add("backend", [denial("v"), denial("w", where=OTHER), denial("x", where=ALL_CHANNELS)])
+    for where in (CHANNEL, OTHER, ALL_CHANNELS):
+        assert [found.channel for found in store.denials.in_force(EVERYONE, limit=9, channel=where)] == [where]
+    assert store.denials.in_force((OTHER,), limit=9, channel=CHANNEL) == []
+
+
 def test_pages_show_every_denial_once_newest_first(store: Store) -> None:
     for batch in ("abc", "de", "f"):
         store.denials.add("backend", [denial(name) for name in batch])

@@ -251,6 +251,20 @@ def test_revocations_are_listed_by_the_state_of_any_part(store: Store) -> None:
     assert get(store, "r1").state is State.FAILED
 
 
+def test_revocations_are_listed_by_channel_and_viewer_of_the_same_part(store: Store) -> None:
+    accept(store, revocation("r1", "v", "w"), revocation("r2", "v", where=(OTHER,)))
+    revoked = store.revocations.list
+
+    assert [r.id for r in revoked(EVERYONE, limit=9, viewer_ids=["v", "x"])] == ["r2", "r1"]
+    assert [r.id for r in revoked(EVERYONE, limit=9, channel_arn=CHANNEL)] == ["r1"]
+    assert [r.id for r in revoked(EVERYONE, limit=9, channel_arn=OTHER, viewer_ids=["w"])] == []
+    assert [r.id for r in revoked((CHANNEL,), limit=9, viewer_ids=["v"])] == ["r1"]
+    [first] = [entry for entry in claim(store) if (entry.channel_arn, entry.viewer_id) == (CHANNEL, "v")]
+    store.revocation_queue.settle([Outcome(first.id, first.version, State.SENT)])
+    assert [r.id for r in revoked(EVERYONE, limit=9, state=State.SENT, viewer_ids=["v"])] == ["r1"]
+    assert revoked(EVERYONE, limit=9, state=State.SENT, viewer_ids=["w"]) == []
+
+
 def test_what_is_queued_can_be_given_up(store: Store) -> None:
     accept(store, revocation("r1", "v"))
     assert store.revocations.cancel("r1", EVERYONE).state is State.CANCELLED

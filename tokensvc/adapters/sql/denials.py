@@ -81,11 +81,14 @@ class SqlDenials:
         *,
         limit: int,
         before: tuple[int, bytes] | None = None,
+        channel: str | None = None,
         only: Sequence[bytes] | None = None,
     ) -> list[Denial]:
         shown = _in_force().where(matches_any(denials.c.channel, patterns))
         if before is not None:
             shown = shown.where(sa.tuple_(denials.c.number, denials.c.digest) < before)
+        if channel is not None:
+            shown = shown.where(denials.c.channel == channel)
         if only is not None:
             shown = shown.where(denials.c.digest.in_(only))
         shown = shown.order_by(denials.c.number.desc(), denials.c.digest.desc()).limit(limit)

@@ -68,13 +68,20 @@ class SqlRevocations:
             return _get(connection, revocation_id, patterns)
 
     def list(
-        self, patterns: Patterns, *, limit: int, before: int | None = None, state: State | None = None
+        self,
+        patterns: Patterns,
+        *,
+        limit: int,
+        before: int | None = None,
+        state: State | None = None,
+        channel_arn: str | None = None,
+        viewer_ids: Sequence[str] | None = None,
     ) -> list[Revocation]:
         shown = sa.select(revocations).where(*_shown(patterns)).order_by(revocations.c.number.desc()).limit(limit)
         if before is not None:
             shown = shown.where(revocations.c.number < before)
-        if state is not None:
-            shown = shown.where(_of_it(_state == sa.literal(state.value)))
+        if such := _parts_such(state, channel_arn, viewer_ids):
+            shown = shown.where(_of_it(*such))
         with reading(self._engine) as connection:
             return _records(connection, connection.execute(shown).all())
 
@@ -150,6 +157,19 @@ def _of_it(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     """Whether any part of the revocation is so."""
     parts_of_it = sa.select(sa.true()).select_from(_theirs).where(_targets.revocation == revocations.c.number)
     return parts_of_it.where(*conditions).exists()
+
+
+def _parts_such(
+    state: State | None, channel_arn: str | None, viewer_ids: Sequence[str] | None
+) -> list[sa.ColumnElement[bool]]:
+    such = []
+    if state is not None:
+        such.append(_state == sa.literal(state.value))
+    if channel_arn is not None:
+        such.append(_entries.channel_arn == channel_arn)
+    if viewer_ids is not None:
+        such.append(_entries.viewer_id.in_(viewer_ids))
+    return such
 
 
 def _shown(patterns: Patterns) -> list[sa.ColumnElement[bool]]:

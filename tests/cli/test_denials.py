@@ -1,0 +1,76 @@
+"""`tokensvc denials …`."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.adapters.sql.samples import CHANNEL, channel
+from tests.cli.terminal import Terminal
+from tokensvc.core.denial import digest
+from tokensvc.core.instant import rfc3339, unix_seconds
+
+OTHER = channel("b").arn
+ADA = ("--viewer", "ada")
+
+
+def test_add_denies_a_viewer_of_channels_or_of_all(terminal: Terminal) -> None:
+    channels = ("--channel", CHANNEL, "--channel", OTHER)
+    said = terminal("denials", "add", *channels, *ADA, "--seconds", "60", "--reason", "x", "--json").json["denials"]
+    assert [one["id"] for one in said] == [digest(where, "ada").hex() for where in (CHANNEL, OTHER)]
+    assert {(one["caller"], one["reason"]) for one in said} == {("the command line", "x")}
+    assert unix_seconds(said[0]["until"]) - time.time() == pytest.approx(60, abs=5)
+    until = rfc3339(int(time.time()) + 3600)
+    [everywhere] = terminal("denials", "add", "--all-channels", *ADA, "--until", until, "--json").json["denials"]
+    assert (everywhere["channelArn"], everywhere["until"]) == ("*", until)
+    assert terminal("denials", "list", "--json").json["denials"][0] == everywhere
+
+
+def test_list_finds_a_viewer_by_its_channel(terminal: Terminal) -> None:
+    for viewer in ("ada", "eve"):
+        terminal("denials", "add", "--channel", CHANNEL, "--viewer", viewer, "--seconds", "60")
+    terminal("denials", "add", "--all-channels", "--subject", "ada", "--seconds", "60")
+    rows = terminal("denials", "list", "--channel", CHANNEL, *ADA).out.splitlines()[1:]
+    assert [row.split()[:2] for row in rows] == [[digest(CHANNEL, "ada").hex(), CHANNEL]]
+    of_all = terminal("denials", "list", "--all-channels", "--subject", "ada", "--json").json["denials"]
+    assert [one["channelArn"] for one in of_all] == ["*"]
+    assert terminal("denials", "list", "--all-channels", "--subject", "eve", "--json").json["denials"] == []
+    assert len(terminal("denials", "list", "--max", "2", "--json").json["denials"]) == 2
+    assert "--channel: is required to ask for a viewer" in terminal("denials", "list", *ADA, code=2).err
+
+
+def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
+    said = terminal("denials", "add", code=2).err
+    for option in (
+        "--all-channels: is required, or --channel",
+        "--viewer: is required",
+        "--until: is required, or --seconds",
+    ):
+        assert option in said
+    both = ("--channel", CHANNEL, "--all-channels", *ADA, "--seconds", "0")
+    said = terminal("denials", "add", *both, "--json", code=2).error["message"]
+    assert "--seconds: must be at least 1" in said
+    assert "--channel: must be left out when --all-channels is given" in said
+
+
+def test_remove_lets_a_viewer_in_again_by_id_or_by_name(terminal: Terminal) -> None:
+    least = ("--channel", CHANNEL, *ADA)
+    terminal("denials", "add", *least, "--seconds", "60")
+    name = digest(CHANNEL, "ada").hex()
+    assert "--yes" in terminal("denials", "remove", name, code=2).err
+    assert terminal("denials", "remove", name, "--yes").out == f"{name} is over.\n"
+    assert terminal("denials", "remove", name, "--yes", "--json", code=1).error["code"] == "denial_not_found"
+    terminal("denials", "add", *least, "--seconds", "60")
+    assert terminal("denials", "remove", *least, "--yes", "--json").json == {"removed": [name]}
+    assert terminal("denials", "remove", *least).out == "There is none in force.\n"
+    assert terminal("denials", "list", "--json").json == {"denials": []}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--channel", CHANNEL), ("abc", "--channel", CHANNEL, *ADA), ("--channel", CHANNEL, "--all-channels", *ADA)],
+    ids=["nothing", "no viewer", "both", "two wheres"],
+)
+def test_remove_must_know_whom(terminal: Terminal, options: tuple[str, ...]) -> None:
+    assert terminal("denials", "remove", *options, "--yes", code=2).out == ""

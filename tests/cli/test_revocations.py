@@ -1,0 +1,201 @@
+"""`tokensvc revocations …`."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.sql.samples import CHANNEL, EVERYONE, channel, make_due
+from tests.cli.terminal import Terminal
+from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.core.arn import parse_arn
+from tokensvc.core.instant import unix_seconds
+from tokensvc.core.revocation import Lane, State
+from tokensvc.core.viewer import viewer_id
+from tokensvc.ports.revocation_queue import Outcome
+
+OTHER = channel("b").arn
+HERE = parse_arn(CHANNEL, "channel").place
+
+
+@pytest.fixture
+def opened(terminal: Terminal) -> Iterator[Store]:
+    """The terminal's store, as a worker would have it open."""
+    store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
+    yield store
+    store.close()
+
+
+def add(terminal: Terminal, viewer: str = "ada", *more: str) -> str:
+    """A new revocation's id."""
+    return str(terminal("revocations", "add", "--channel", CHANNEL, "--viewer", viewer, *more, "--json").json["id"])
+
+
+def settle(store: Store, state: State, code: str = "") -> None:
+    """What a dispatcher would do of all that waits."""
+    make_due(store)
+    for lane in Lane:
+        claimed = store.revocation_queue.claim(HERE, lane, 1000, 60)
+        store.revocation_queue.settle([Outcome(e.id, e.version, state, code, "its words") for e in claimed])
+
+
+def test_add_says_when_the_viewer_may_come_back(terminal: Terminal, opened: Store) -> None:
+    said = terminal("revocations", "add", "--channel", CHANNEL, "--channel", OTHER, "--viewer", "ada", "--json").json
+    assert said["state"] == "queued"
+    assert unix_seconds(said["readmitAfter"]) - time.time() == pytest.approx(910, abs=5)
+    kept = opened.revocations.get(said["id"], EVERYONE)
+    assert (kept.caller, [target.channel_arn for target in kept.targets]) == ("the command line", [CHANNEL, OTHER])
+    words = terminal("revocations", "add", "--channel", CHANNEL, "--viewer", "eve").out
+    assert "may come back after 20" in words
+
+
+def test_add_takes_what_a_request_may_hold(terminal: Terminal, opened: Store) -> None:
+    before = int(time.time()) - 3600
+    options = ("--issued-before", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before)), "--deny", "60")
+    id_ = add(terminal, "ada", *options, "--reason", "shares its token")
+    kept = opened.revocations.get(id_, EVERYONE)
+    assert (kept.reason, before <= kept.targets[0].version < before + 10) == ("shares its token", True)
+    [denial] = opened.denials.in_force(EVERYONE, limit=9)
+    assert denial.until.timestamp() - time.time() == pytest.approx(60, abs=5)
+
+
+def test_add_by_subject_is_of_the_namespace_that_is_told(terminal: Terminal, opened: Store) -> None:
+    options = ("--channel", CHANNEL, "--subject", "ada@example.com", "--json")
+    ids = [terminal("revocations", "add", *options, *more).json["id"] for more in ((), ("--namespace", "apps"))]
+    viewers = [opened.revocations.get(id_, EVERYONE).targets[0].viewer_id for id_ in ids]
+    assert len({*viewers}) == 2
+    assert {len(viewer) for viewer in viewers} == {len(viewer_id(b"k" * 32, "apps", "ada"))}
+    listed = terminal("revocations", "list", "--subject", "ada@example.com", "--namespace", "apps", "--json").json
+    assert [one["id"] for one in listed["revocations"]] == [ids[1]]
+
+
+def test_who_names_no_subject_needs_no_passphrase(terminal: Terminal) -> None:
+    least = ("revocations", "add", "--channel", CHANNEL)
+    terminal(*least, "--viewer", "ada", without="TOKENSVC_PASSPHRASE")
+    assert "TOKENSVC_PASSPHRASE" in terminal(*least, "--subject", "ada", without="TOKENSVC_PASSPHRASE", code=2).err
+
+
+def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
+    said = terminal("revocations", "add", code=2).err
+    assert "--channel: is required;" in said
+    assert "--viewer: is required, or subject" in said
+    bad = ("--channel", "x", "--viewer", "v" * 41, "--issued-before", "yesterday", "--deny", "-1")
+    said = terminal("revocations", "add", *bad, "--json", code=2).error["message"]
+    for option in ("--channel: ", "--viewer: ", "--issued-before: ", "--deny: "):
+        assert option in said
+    assert "v" * 41 not in said
+    both = terminal("revocations", "add", "--channel", CHANNEL, "--viewer", "a", "--subject", "b", code=2)
+    assert "--subject: must be left out when --viewer is given" in both.err
+
+
+def test_many_come_from_a_file_or_from_standard_input(terminal: Terminal, tmp_path: Path, opened: Store) -> None:
+    lines = [json.dumps({"viewerId": f"v{number}"}) for number in range(250)]
+    lines[3:3] = ["", json.dumps({"channelArn": OTHER, "viewerId": "elsewhere"})]
+    (tmp_path / "many").write_text("\n".join(lines))
+    options = ("--channel", CHANNEL, "--reason", "a leak", "--json")
+    said = terminal("revocations", "add", "--file", str(tmp_path / "many"), *options).json["revocations"]
+    assert len(said) == 251
+    assert [(one["line"], one["state"]) for one in said[2:5]] == [(3, "queued"), (5, "queued"), (6, "queued")]
+    found = {r.targets[0].viewer_id: r for r in opened.revocations.list(EVERYONE, limit=300)}
+    assert len(found) == 251
+    assert (found["elsewhere"].targets[0].channel_arn, found["elsewhere"].reason) == (OTHER, "a leak")
+    assert {r.targets[0].channel_arn for r in found.values()} == {CHANNEL, OTHER}
+    again = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin='{"viewerId": "v0"}\n')
+    assert again.out == "1 accepted, 0 refused. See: tokensvc revocations watch\n"
+
+
+def test_a_file_that_is_not_there_is_wrong_use(terminal: Terminal, tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing", tmp_path):
+        said = terminal("revocations", "add", "--file", str(path), "--channel", CHANNEL, code=2)
+        assert "--file: names no file" in said.err
+
+
+def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, opened: Store) -> None:
+    lines = ["nonsense", '{"viewerId": "ada"}', '["list"]', '{"viewerId": "secret-name", "wish": 1}', "{}"]
+    said = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines), code=1)
+    results = said.json["revocations"]
+    assert [one.get("state", one.get("error", {}).get("code")) for one in results] == [
+        "invalid_request",
+        "queued",
+        "invalid_request",
+        "invalid_request",
+        "invalid_request",
+    ]
+    assert "line 4: wish: is not a known field" in said.err
+    assert "secret-name" not in said.err
+    assert len(opened.revocations.list(EVERYONE, limit=9)) == 1
+
+
+def test_list_and_show_say_what_became_of_each(terminal: Terminal, opened: Store) -> None:
+    first = add(terminal)
+    settle(opened, State.FAILED, "AccessDeniedException")
+    second = add(terminal, "eve")
+    rows = [line.split()[:2] for line in terminal("revocations", "list").out.splitlines()[1:]]
+    assert rows == [[second, "queued"], [first, "failed"]]
+    failed = terminal("revocations", "list", "--state", "failed", "--channel", CHANNEL, "--viewer", "ada", "--json")
+    assert [one["id"] for one in failed.json["revocations"]] == [first]
+    assert len(terminal("revocations", "list", "--max", "1", "--json").json["revocations"]) == 1
+    shown = terminal("revocations", "show", first, "--json").json
+    assert shown == failed.json["revocations"][0]
+    words = terminal("revocations", "show", first).out
+    assert f"{first}: failed, asked for by the command line" in words
+    assert words.splitlines()[-1].split()[-1] == "AccessDeniedException"
+
+
+def test_what_is_not_there_is_a_failure(terminal: Terminal) -> None:
+    for verb in (("show",), ("watch",), ("retry",), ("cancel", "--yes")):
+        said = terminal("revocations", *verb, "r0", "--json", code=1)
+        assert said.error["code"] == "revocation_not_found"
+
+
+def test_watch_tells_how_much_waits_and_until_about_when(terminal: Terminal, opened: Store) -> None:
+    lines = "\n".join(json.dumps({"viewerId": f"v{number}"}) for number in range(400))
+    terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin=lines)
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert (place["region"], place["queued"], place["secondsLeft"]) == ("us-east-1", 400, 10.0)
+    assert unix_seconds(place["endsAt"]) - time.time() == pytest.approx(10, abs=3)
+    halved = terminal("revocations", "watch", "--once", "--json", REVOCATION_SHARE="0.4").json["places"]
+    assert halved[0]["secondsLeft"] == 20.0
+    assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[1:3] == ["us-east-1", "400"]
+    settle(opened, State.SENT)
+    assert terminal("revocations", "watch").out == "Nothing waits: IVS has been told of everything.\n"
+
+
+@pytest.mark.parametrize(("state", "code"), [(State.SENT, 0), (State.FAILED, 1)])
+def test_watch_goes_on_until_the_end(terminal: Terminal, opened: Store, state: State, code: int) -> None:
+    id_ = add(terminal)
+    dispatcher = threading.Timer(0.1, settle, (opened, state))
+    dispatcher.start()
+    said = terminal("revocations", "watch", id_, "--every", "0.01", "--json", code=code)
+    dispatcher.join()
+    assert "0 of 1 done; 1 queued in us-east-1, until about 20" in said.err
+    assert said.json["state"] == state.value
+    add(terminal, "eve")
+    shown = terminal("revocations", "watch", id_, "--once", code=code).out
+    assert f"{id_}: {state.value}" in shown
+
+
+def test_what_failed_is_tried_again_one_by_one_or_all(terminal: Terminal, opened: Store) -> None:
+    ids = [add(terminal, f"v{number}") for number in range(3)]
+    settle(opened, State.FAILED, "AccessDeniedException")
+    assert terminal("revocations", "retry", ids[0]).out == f"{ids[0]}: 1 of 1 queued again\n"
+    rest = terminal("revocations", "retry", "--all", "--json").json["revocations"]
+    assert sorted(one["id"] for one in rest) == sorted(ids[1:])
+    assert {one["state"] for one in rest} == {"queued"}
+    assert terminal("revocations", "retry", "--all").out == "There are none.\n"
+    assert "ID: is required, or --all" in terminal("revocations", "retry", code=2).err
+    assert terminal("revocations", "retry", "--all", ids[0], code=2).out == ""
+
+
+def test_cancel_wants_yes_off_a_terminal(terminal: Terminal, opened: Store) -> None:
+    ids = [add(terminal), add(terminal, "eve")]
+    assert "--yes" in terminal("revocations", "cancel", *ids, code=2).err
+    assert opened.revocation_queue.waiting()
+    said = terminal("revocations", "cancel", *ids, "--yes")
+    assert said.out.splitlines() == [f"{id_}: 1 of 1 given up" for id_ in ids]
+    assert opened.revocation_queue.waiting() == {}

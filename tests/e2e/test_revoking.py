@@ -1,0 +1,62 @@
+"""Revoking a viewer, as a backend does it with curl and an operator at the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tokensvc
+from tests.e2e.processes import run, until
+from tests.e2e.site import Service, Site
+
+README = (Path(tokensvc.__file__).parent.parent / "README.md").read_text("utf-8")
+SECTION = README.partition("### Revoking a viewer\n")[2].partition("\n### ")[0]
+BLOCKS = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+CURLS = [line for block in BLOCKS for line in re.split(r"\n(?=curl)", block)]
+
+
+@pytest.fixture(scope="module")
+def moderator(service: Service, site: Site) -> str:
+    """The API key of a caller that may revoke and deny, which the service has heard of."""
+    key = site.add_caller("--all-channels", "--scope", "revocations:read", "--scope", "revocations:write")
+    with service.client(key) as client:
+        until(lambda: client.get("/v1/denials").status == 200, "the service has heard of the caller", 5)
+    return key
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
+def test_the_readmes_commands_work_as_printed(site: Site, service: Service, moderator: str) -> None:
+    channel = site.new_channel(name="revoking")["arn"]
+    environ = site.environ | {"TOKENS": service.url, "KEY": moderator, "CHANNEL": channel}
+    answers = [json.loads(run(["bash", "-c", curl], site.folder, environ).out) for curl in CURLS]
+    one, found, failed, batch, denied, denials = answers
+    assert (one["state"], found["revocations"][0]["id"]) == ("queued", one["id"])
+    assert failed["revocations"] == []
+    assert [result["state"] for result in batch["results"]] == ["queued", "queued"]
+    assert denials["denials"] == denied["denials"]
+    assert denials["denials"][0]["reason"] == "banned for a day"
+    again = json.loads(run(["bash", "-c", CURLS[0]], site.folder, environ).out)
+    assert again == one, "its Idempotency-Key was kept"
+
+
+def test_what_the_printed_answer_holds_is_what_comes(service: Service, moderator: str, channel: Any) -> None:
+    (printed,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
+    with service.client(moderator) as client:
+        body = json.dumps({"channelArn": channel["arn"], "viewerId": "as-printed"})
+        said = client.request("POST", "/v1/revocations", body)
+    assert said.status == 202
+    assert said.json.keys() == json.loads(printed).keys()
+
+
+def test_commands_and_requests_see_the_same(site: Site, service: Service, moderator: str, channel: Any) -> None:
+    added = site.run("revocations", "add", "--channel", channel["arn"], "--viewer", "by-command", "--json").json
+    with service.client(moderator) as client:
+        shown = client.get(f"/v1/revocations/{added['id']}").json
+        assert shown["caller"] == "the command line"
+        assert site.run("revocations", "show", added["id"], "--json").json.keys() == shown.keys()
+        until(lambda: client.get("/v1/denials").json["denials"], "the denial is in force", 5)

@@ -1,0 +1,53 @@
+"""Subjects: one viewer, whichever version of the subject key named it."""
+
+from __future__ import annotations
+
+from tests.wrapping import OLD, WRAPPER, DataKeys, passphrase
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE, viewer_id
+from tokensvc.subjects import Subjects, first_subject_key
+from tokensvc.wrap import Wrapper
+
+FIRST, SECOND = b"1" * 32, b"2" * 32
+
+
+def keep(store: Store, *keys: bytes) -> None:
+    for version, key in enumerate(keys, 1):
+        store.deployment.add_subject_key(version, WRAPPER.wrap_secret(SUBJECT_KEY_PURPOSE, key))
+
+
+def test_a_subject_is_every_viewer_that_a_kept_version_made_of_it_the_newest_first(store: Store) -> None:
+    keep(store, FIRST, SECOND)
+    viewer_ids = Subjects(store.deployment, lambda: WRAPPER).within("apps")
+    assert viewer_ids(None, "ada") == (viewer_id(SECOND, "apps", "ada"), viewer_id(FIRST, "apps", "ada"))
+
+
+def test_who_is_named_by_viewer_id_is_that_viewer_and_no_key_is_read(store: Store) -> None:
+    viewer_ids = Subjects(store.deployment, lambda: WRAPPER).within("apps")
+    assert (viewer_ids("ada", None), viewer_ids(None, None)) == (("ada",), ())
+    assert store.deployment.subject_keys() == []
+
+
+def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store) -> None:
+    keys = DataKeys()
+    wrapper = Wrapper(keys, passphrase(OLD))
+    subjects = Subjects(store.deployment, lambda: wrapper)
+    [first] = subjects.within("apps")(None, "ada")
+    store.deployment.add_subject_key(2, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, SECOND))
+    later = subjects.within("apps")
+    assert later(None, "ada") == (viewer_id(SECOND, "apps", "ada"), first)
+    later(None, "eve")
+    assert keys.opened == 2
+
+
+def test_a_new_store_gets_its_subject_key_from_whoever_needs_it_first(store: Store) -> None:
+    [named] = Subjects(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
+    [kept] = store.deployment.subject_keys()
+    assert named == viewer_id(WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped), "apps", "ada")
+
+
+def test_the_loser_of_the_race_takes_the_winners_subject_key(store: Store) -> None:
+    """Two who both saw none: the second to write must use what the first one wrote."""
+    keep(store, FIRST)
+    made = first_subject_key(store.deployment, WRAPPER)
+    assert WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, made.wrapped) == FIRST

@@ -1,0 +1,106 @@
+"""The routes of revocations and denials over a store, asked through the front door by callers of several tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from typing import Any
+
+from tests.adapters.sql.samples import CHANNEL, REACH, channel
+from tests.clocks import ManualClock
+from tests.web.asking import Reply, ask, scope_of
+from tests.wrapping import WRAPPER
+from tokensvc.adapters.sql.store import Store
+from tokensvc.admit import key_digest, key_id_of
+from tokensvc.core.policy import Caller, CallerPolicy
+from tokensvc.core.snapshot import KnownSecret, Snapshot
+from tokensvc.subjects import Subjects
+from tokensvc.web.accesslog import AccessLog
+from tokensvc.web.authorized import Authorized
+from tokensvc.web.denials import DenialRoutes
+from tokensvc.web.exchange import Route
+from tokensvc.web.front import Front
+from tokensvc.web.revocations import Means, RevocationRoutes
+
+OTHER = channel("b").arn
+BOTH = frozenset({"revocations:read", "revocations:write"})
+EVERYTHING = "tsk_all_secret"
+TENANT_A, TENANT_B, READER, WRITER = "tsk_a_secret", "tsk_b_secret", "tsk_reader_secret", "tsk_writer_secret"
+POLICIES = {
+    EVERYTHING: CallerPolicy(("*",), BOTH),
+    TENANT_A: CallerPolicy((CHANNEL,), BOTH, namespace="a"),
+    TENANT_B: CallerPolicy((OTHER,), BOTH, namespace="b"),
+    READER: CallerPolicy(("*",), frozenset({"revocations:read"})),
+    WRITER: CallerPolicy(("*",), frozenset({"revocations:write"})),
+}
+
+
+class Counter:
+    """A worker's counter: what is asked at it, by whom, and what it logs."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = ManualClock(now=time.time())
+        self.written: list[str] = []
+        self.snapshot = Snapshot(
+            secrets={
+                key_id_of(key): KnownSecret(key_digest(key), None, Caller(key_id_of(key), policy))
+                for key, policy in POLICIES.items()
+            },
+            began_at=1000.0,
+        )
+        numbers = itertools.count(1)
+        subjects = Subjects(store.deployment, lambda: WRAPPER)
+        means = Means(store.revocations, subjects, self.clock, lambda: REACH, lambda: f"r{next(numbers)}")
+        authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
+        revocations = RevocationRoutes(authorized, means)
+        denials = DenialRoutes(authorized, store.denials, subjects, self.clock)
+        routes = {
+            "/v1/revocations": Route("POST", revocations.add, also=Route("GET", revocations.list)),
+            "/v1/revocations/batch": Route("POST", revocations.add_batch),
+            "/v1/revocations/{id}": Route("GET", revocations.show),
+            "/v1/revocations/{id}/retry": Route("POST", revocations.retry),
+            "/v1/revocations/{id}/cancel": Route("POST", revocations.cancel),
+            "/v1/denials": Route("POST", denials.add, also=Route("GET", denials.list)),
+            "/v1/denials/{id}": Route("DELETE", denials.remove),
+        }
+        self._log = AccessLog(self.written.append, self.clock, as_json=True)
+        self._app = Front(routes, _nothing, self.clock, self._log)
+
+    def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
+        """One request."""
+        where, _, query = path.partition("?")
+        scope = scope_of(method, where, authorization=f"Bearer {key}", **headers) | {"query_string": query.encode()}
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        return asyncio.run(ask(self._app, scope, content))
+
+    def revoke(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
+        """Revoke a viewer, which must be accepted: the answer."""
+        said = self.ask("POST", "/v1/revocations", {"channelArn": where, "viewerId": viewer} | fields, key=key)
+        assert said.status == 202, said.body
+        return said.json
+
+    def deny(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
+        """Deny a viewer, which must be done: the denials."""
+        least = {"channelArn": where, "viewerId": viewer, "denySeconds": 60}
+        said = self.ask("POST", "/v1/denials", least | fields, key=key)
+        assert said.status == 201, said.body
+        return said.json["denials"]
+
+    def listed(self, query: str = "", key: str = EVERYTHING) -> list[str]:
+        """The ids of the revocations that are shown."""
+        said = self.ask("GET", f"/v1/revocations?{query}", key=key)
+        assert said.status == 200, said.body
+        return [one["id"] for one in said.json["revocations"]]
+
+    def log(self) -> str:
+        """All access lines."""
+        self._log._flush()
+        return "".join(self.written)
+
+
+async def _nothing(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})

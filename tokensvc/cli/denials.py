@@ -1,0 +1,113 @@
+"""`tokensvc denials …`: who gets no token, whatever IVS knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from tokensvc.cli.screen import AsJson, Yes, confirm, result, table
+from tokensvc.cli.viewers import Desk, Most, Namespace, Reason, Subject, Viewer, at_desk
+from tokensvc.core.policy import ALL_CHANNELS
+from tokensvc.core.revocation_ask import read_denial
+from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.web.denials import denial_digest, deny, page
+from tokensvc.web.paging import as_model
+from tokensvc.web.revocation_models import DenialQuery, ShownDenial
+
+app = typer.Typer(help="Give viewers no tokens.", no_args_is_help=True)
+PAGE = 100
+AllChannels = Annotated[bool, typer.Option("--all-channels", help="Of all channels at once.")]
+Channel = Annotated[str | None, typer.Option(help="Of this channel.")]
+
+
+@app.command()
+def add(
+    channel: Annotated[list[str] | None, typer.Option(help="A channel ARN; may be repeated.")] = None,
+    all_channels: AllChannels = False,
+    viewer: Viewer = None,
+    subject: Subject = None,
+    seconds: Annotated[int | None, typer.Option(help="How long.")] = None,
+    until: Annotated[str | None, typer.Option(help="Instead: until when, as in 2026-11-21T10:00:00Z.")] = None,
+    reason: Reason = "",
+    namespace: Namespace = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Let a viewer have no token for a while; its sessions go on."""
+    given: dict[str, Any] = {
+        "channelArns": channel or None,
+        "channelArn": ALL_CHANNELS if all_channels else None,
+        "until": until,
+    }
+    given |= {"viewerId": viewer, "subject": subject, "denySeconds": seconds, "reason": reason}
+    fields = {name: value for name, value in given.items() if value is not None}
+    with at_desk(namespace, denySeconds="--seconds", channelArn="--all-channels") as desk:
+        kept = deny(desk.store.denials, desk.means.subjects, desk.caller, read_denial(fields), desk.means.clock.now())
+    _say([ShownDenial.of(denial) for denial in kept], as_json)
+
+
+@app.command("list")
+def list_(
+    channel: Channel = None,
+    all_channels: AllChannels = False,
+    viewer: Viewer = None,
+    subject: Subject = None,
+    namespace: Namespace = "default",
+    most: Most = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List denials in force, last written first; of a viewer, by its channel."""
+    with at_desk(namespace) as desk:
+        found = list(islice(_all(desk, _wanted(channel, all_channels, viewer, subject)), most))
+    _say(found, as_json)
+
+
+@app.command()
+def remove(
+    denial_ids: Annotated[list[str] | None, typer.Argument(help="Denials, as `list` shows them.")] = None,
+    channel: Channel = None,
+    all_channels: AllChannels = False,
+    viewer: Viewer = None,
+    subject: Subject = None,
+    namespace: Namespace = "default",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a viewer have tokens again, named by its denials or by itself. What was revoked stays revoked."""
+    wanted = _wanted(channel, all_channels, viewer, subject)
+    if bool(denial_ids) == bool(wanted) or (wanted and not (viewer or subject)):
+        raise InvalidRequest([FieldError("ID", "is required, or --channel with --viewer or --subject")])
+    with at_desk(namespace) as desk:
+        names = denial_ids or [denial.id for denial in _all(desk, wanted)]
+        digests = [denial_digest(name) for name in names]
+        if names:
+            confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
+        for name in digests:
+            desk.store.denials.remove(name, desk.caller.policy.channels)
+    result({"removed": names}, as_json, "\n".join(f"{name} is over." for name in names) or "There is none in force.")
+
+
+def _wanted(channel: str | None, all_channels: bool, viewer: str | None, subject: str | None) -> dict[str, Any]:
+    if channel is not None and all_channels:
+        raise InvalidRequest([FieldError("--all-channels", "must be left out when --channel is given")])
+    given = {"channelArn": ALL_CHANNELS if all_channels else channel, "viewerId": viewer, "subject": subject}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _all(desk: Desk, wanted: dict[str, Any]) -> Iterator[ShownDenial]:
+    """Every denial that is wanted, page by page."""
+    token: str | None = None
+    while True:
+        query = as_model(wanted | {"maxResults": PAGE, "nextToken": token}, DenialQuery)
+        found = page(desk.store.denials, desk.means.subjects, desk.caller, query)
+        yield from found.denials
+        if (token := found.next_token) is None:
+            return
+
+
+def _say(found: list[ShownDenial], as_json: bool) -> None:
+    rows = [(d.id, d.channel_arn, d.until, d.caller, d.reason) for d in found]
+    words = table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
+    result({"denials": [d.model_dump() for d in found]}, as_json, words)

@@ -1,0 +1,192 @@
+"""`tokensvc revocations …`: who is out, and how far IVS has been told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tokensvc.cli.lines import add_lines
+from tokensvc.cli.queue import figures, progress_line, shown_queue
+from tokensvc.cli.screen import AsJson, Yes, confirm, progress, result, table
+from tokensvc.cli.viewers import Desk, Most, Namespace, Reason, Subject, Viewer, at_desk
+from tokensvc.core.revocation import State
+from tokensvc.core.revocation_ask import read_revocation
+from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.ports.revocations import Revocation
+from tokensvc.web.paging import as_model
+from tokensvc.web.revocation_models import AcceptedRevocation, RevocationQuery, ShownRevocation
+from tokensvc.web.revocations import add as accept_one
+from tokensvc.web.revocations import page
+
+app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True)
+PAGE = 100
+Id = Annotated[str, typer.Argument(help="The revocation, as `add` or `list` shows it.")]
+Ids = Annotated[list[str], typer.Argument(help="Revocations, as `add` or `list` shows them.")]
+
+
+@app.command()
+def add(
+    channel: Annotated[list[str] | None, typer.Option(help="A channel ARN; may be repeated.")] = None,
+    viewer: Viewer = None,
+    subject: Subject = None,
+    issued_before: Annotated[
+        str | None, typer.Option(help="Only sessions of tokens from before then: 2026-11-21T10:00:00Z.")
+    ] = None,
+    deny: Annotated[
+        int | None,
+        typer.Option(help="For so many seconds no token; without it until every worker has heard, 0: not at all."),
+    ] = None,
+    reason: Reason = "",
+    namespace: Namespace = "default",
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Many: a JSON object a line with the fields of POST /v1/revocations; what a line leaves out is "
+            "taken from the options. - is standard input.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a viewer's sessions, and let it have no token until every worker has heard."""
+    given: dict[str, Any] = {
+        "channelArns": channel or None,
+        "viewerId": viewer,
+        "subject": subject,
+        "issuedBefore": issued_before,
+    }
+    given |= {"denySeconds": deny, "reason": reason}
+    fields = {name: value for name, value in given.items() if value is not None}
+    with at_desk(namespace) as desk:
+        if file is not None:
+            add_lines(desk, file, fields, as_json)
+            return
+        accepted = accept_one(desk.means, desk.caller, read_revocation(fields))
+    shown = AcceptedRevocation.of(accepted)
+    words = f"Revocation {shown.id} is on its way to IVS; the viewer may come back after {shown.readmit_after}."
+    result(shown.model_dump(), as_json, words)
+
+
+@app.command("list")
+def list_(
+    state: Annotated[State | None, typer.Option(help="Those of which any part is in it.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Those of this channel.")] = None,
+    viewer: Viewer = None,
+    subject: Subject = None,
+    namespace: Namespace = "default",
+    most: Most = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List revocations, newest first."""
+    wanted = {"state": state, "channelArn": channel, "viewerId": viewer, "subject": subject}
+    with at_desk(namespace) as desk:
+        found = list(islice(_all(desk, wanted), most))
+    rows = [(r.id, r.state, r.accepted_at, r.readmit_after, str(len(r.targets)), r.caller, r.reason) for r in found]
+    heads = ("REVOCATION", "STATE", "ACCEPTED", "READMIT AFTER", "VIEWERS", "CALLER", "REASON")
+    result({"revocations": [r.model_dump() for r in found]}, as_json, table(heads, rows))
+
+
+@app.command()
+def show(revocation_id: Id, as_json: AsJson = False) -> None:
+    """Show how far each part of a revocation has come."""
+    with at_desk() as desk:
+        found = ShownRevocation.of(desk.store.revocations.get(revocation_id, desk.caller.policy.channels))
+    result(found.model_dump(), as_json, _words(found))
+
+
+@app.command()
+def watch(
+    revocation_id: Annotated[str | None, typer.Argument(help="One revocation; without it all that waits.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Say how it stands and leave.")] = False,
+    every: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between two looks.")] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show how IVS is being told, and about when that ends, until nothing waits any more.
+
+    Leaves with 1 when the one revocation that was asked about failed.
+    """
+    with at_desk() as desk:
+        last = ""
+        while True:
+            found = None
+            if revocation_id is not None:
+                found = desk.store.revocations.get(revocation_id, desk.caller.policy.channels)
+            there = figures(desk.store, desk.settings.revocation_share)
+            waits = bool(there) if found is None else found.state is State.QUEUED
+            if once or not waits:
+                break
+            if (line := progress_line(there, found)) != last:
+                progress(line)
+            last = line
+            time.sleep(every)
+    if found is None:
+        result({"places": [place.shown() for place in there]}, as_json, shown_queue(there))
+        return
+    shown = ShownRevocation.of(found)
+    result(shown.model_dump(), as_json, _words(shown))
+    if found.state is State.FAILED:
+        raise typer.Exit(1)
+
+
+@app.command()
+def retry(
+    revocation_ids: Annotated[list[str] | None, typer.Argument(help="Revocations, as `list` shows them.")] = None,
+    all_failed: Annotated[bool, typer.Option("--all", help="All that failed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Queue again what failed."""
+    if bool(revocation_ids) == all_failed:
+        raise InvalidRequest([FieldError("ID", "is required, or --all")])
+    with at_desk() as desk:
+        failed = [r.id for r in _all(desk, {"state": State.FAILED})] if all_failed else revocation_ids or []
+        done = [desk.store.revocations.retry(id_, desk.caller.policy.channels) for id_ in failed]
+    _say(done, as_json, "queued again", State.QUEUED)
+
+
+@app.command()
+def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Give up what is still queued; viewers that are denied stay so, and what was sent stays sent."""
+    confirm(f"Give up {', '.join(revocation_ids)}?", yes)
+    with at_desk() as desk:
+        done = [desk.store.revocations.cancel(id_, desk.caller.policy.channels) for id_ in revocation_ids]
+    _say(done, as_json, "given up", State.CANCELLED)
+
+
+def _all(desk: Desk, wanted: dict[str, Any]) -> Iterator[ShownRevocation]:
+    """Every revocation that is wanted, page by page."""
+    token: str | None = None
+    while True:
+        query = {name: value for name, value in wanted.items() if value is not None} | {"maxResults": PAGE}
+        found = page(desk.means, desk.caller, as_model(query | {"nextToken": token}, RevocationQuery))
+        yield from found.revocations
+        if (token := found.next_token) is None:
+            return
+
+
+def _words(r: ShownRevocation) -> str:
+    heads = ("CHANNEL", "VIEWER", "VERSIONS UP TO", "STATE", "ATTEMPTS", "ENDED", "CODE")
+    rows = [
+        (
+            t.channel_arn,
+            t.viewer_id,
+            str(t.viewer_session_versions_less_than_or_equal_to),
+            t.state,
+            str(t.attempts),
+            t.ended_at or "-",
+            t.code or "-",
+        )
+        for t in r.targets
+    ]
+    said = f"{r.id}: {r.state}, asked for by {r.caller} at {r.accepted_at}; the viewer may come back after"
+    return f"{said} {r.readmit_after}\n\n{table(heads, rows)}"
+
+
+def _say(done: list[Revocation], as_json: bool, what: str, state: State) -> None:
+    """What became of each, and of how many parts."""
+    shown = [ShownRevocation.of(revocation) for revocation in done]
+    lines = [f"{r.id}: {sum(t.state == state for t in r.targets)} of {len(r.targets)} {what}" for r in shown]
+    result({"revocations": [r.model_dump() for r in shown]}, as_json, "\n".join(lines) or "There are none.")

@@ -1,0 +1,73 @@
+"""How the commands against viewers name them, and what they act with.
+
+Rules of the file
+- Whoever runs a command may do everything that the store's settings let them: channel patterns are for callers.
+- A refusal names the option, where a request's would name the field.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, NamedTuple
+
+import typer
+
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core.policy import ALL_CHANNELS, Caller, CallerPolicy
+from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.settings import Settings, read_settings
+from tokensvc.web.revocations import Means
+from tokensvc.wiring import means_to_revoke, store_of
+
+COMMAND_LINE = "the command line"
+"""Who asked, in the lists; no caller can have this name."""
+Viewer = Annotated[str | None, typer.Option(help="The viewer, as its tokens name it.")]
+Subject = Annotated[str | None, typer.Option(help="The viewer, in your own words, instead of --viewer.")]
+Namespace = Annotated[str, typer.Option(help="Of the subject: that of the caller who asks for its tokens.")]
+Reason = Annotated[str, typer.Option(help="For whoever reads the list; no personal data.")]
+Most = Annotated[int, typer.Option("--max", min=1, max=100_000, help="How many at most.")]
+
+_OPTIONS = {
+    "channelArn": "--channel",
+    "channelArns": "--channel",
+    "viewerId": "--viewer",
+    "issuedBefore": "--issued-before",
+    "denySeconds": "--deny",
+    "nextToken": "--max",
+}
+
+
+class Desk(NamedTuple):
+    """A store to act on, and as whom."""
+
+    settings: Settings
+    store: Store
+    means: Means
+    caller: Caller
+
+
+@contextmanager
+def at_desk(namespace: str = "default", **options: str) -> Iterator[Desk]:
+    """The store that the settings name; refusals name options, `options` those that differ here by field."""
+    settings = read_settings(os.environ)
+    store = store_of(settings)
+    try:
+        caller = Caller(COMMAND_LINE, CallerPolicy((ALL_CHANNELS,), namespace=namespace))
+        yield Desk(settings, store, means_to_revoke(settings, store), caller)
+    except InvalidRequest as refused:
+        if not refused.errors:
+            raise
+        names = _OPTIONS | options
+        raise InvalidRequest([in_options(error, names) for error in refused.errors]) from None
+    finally:
+        store.close()
+
+
+def in_options(error: FieldError, names: Mapping[str, str] = _OPTIONS) -> FieldError:
+    """A bad field as the option that gave it; where one option is two fields, neither is the other's alternative."""
+    option = names.get(plain := error.field.partition("[")[0], f"--{plain}")
+    words = re.sub(r"[a-z]+[A-Z]\w+", lambda word: names.get(word[0], word[0]), error.message)
+    return FieldError(option, words.removesuffix(f", or {option}"))

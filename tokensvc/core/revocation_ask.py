@@ -1,0 +1,131 @@
+"""What is asked against a viewer: to end its sessions, or to deny it tokens.
+
+Rules of the file
+- The models are the interface, as in `ask.py`: over HTTP and for the commands alike.
+- Every bad field is reported at once, by the name the caller wrote, and no value is ever repeated.
+- A viewer is named as in an ask for a token. No text may hold what a store cannot keep: PostgreSQL takes no NUL.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
+
+from tokensvc.core import claims as c
+from tokensvc.core.ask import SUBJECT_MAX_CHARS, Strict
+from tokensvc.core.denial import LAST_SECOND
+from tokensvc.core.instant import unix_seconds
+from tokensvc.core.policy import ALL_CHANNELS
+from tokensvc.core.refusal import field_errors
+from tokensvc.errors import FieldError, InvalidRequest
+
+CHANNELS_MAX = 50
+REASON_MAX_CHARS = 200
+
+_Asked = TypeVar("_Asked", bound="_AgainstViewer")
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain the character NUL")
+    return text
+
+
+def _channel_or_all(text: str) -> str:
+    return text if text == ALL_CHANNELS else c.check_channel_arn(text)
+
+
+Kept = AfterValidator(_without_nul)
+"""Of texts that a store keeps or is asked for."""
+Channel = Annotated[str, AfterValidator(c.check_channel_arn)]
+ChannelOrAll = Annotated[str, AfterValidator(_channel_or_all)]
+ViewerId = Annotated[str, Kept, Field(min_length=1, max_length=c.VIEWER_ID_MAX_CHARS)]
+Subject = Annotated[str, Field(min_length=1, max_length=SUBJECT_MAX_CHARS)]
+_Reason = Annotated[str, Kept, Field(max_length=REASON_MAX_CHARS)]
+_Second = Annotated[
+    int, BeforeValidator(unix_seconds), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
+_DenySeconds = Annotated[int, Field(ge=0, le=LAST_SECOND)]
+
+
+class _AgainstViewer(Strict):
+    """A viewer of some channels."""
+
+    channel_arn: Channel | None = Field(None, description="The channel. Not with channelArns")
+    channel_arns: Annotated[list[Channel] | None, Field(min_length=1, max_length=CHANNELS_MAX)] = Field(
+        None, description="Several channels"
+    )
+    viewer_id: ViewerId | None = Field(None, description="The viewer, as its tokens name it. Not with subject")
+    subject: Subject | None = Field(
+        None, description="The viewer, in your own words: every viewer id that it was ever given. Not with viewerId"
+    )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """All that it names."""
+        return tuple(self.channel_arns or filter(None, [self.channel_arn]))
+
+
+class RevocationAsk(_AgainstViewer):
+    """End a viewer's sessions, and let it have no token until every worker has heard."""
+
+    issued_before: _Second | None = Field(
+        None, description="Only sessions of tokens issued before then; denies no new tokens. Not in the future"
+    )
+    deny_seconds: _DenySeconds | None = Field(
+        None, description="How long it gets no token; without it until every worker has heard. 0: not at all"
+    )
+    reason: _Reason = Field("", description="For whoever reads the list; no personal data")
+
+
+class DenialAsk(_AgainstViewer):
+    """Let a viewer have no tokens for a while; its sessions go on."""
+
+    channel_arn: ChannelOrAll | None = Field(
+        None, description="The channel, or * for all, which needs the caller's pattern *. Not with channelArns"
+    )
+    until: _Second | None = Field(None, description="When it ends. Not with denySeconds")
+    deny_seconds: Annotated[int | None, Field(ge=1, le=LAST_SECOND)] = Field(
+        None, description="How long it lasts. Not with until"
+    )
+    reason: _Reason = Field("", description="For whoever reads the list; no personal data")
+
+
+_ONE_OF: dict[type[_AgainstViewer], tuple[tuple[str, str], ...]] = {
+    RevocationAsk: (("channelArn", "channelArns"), ("viewerId", "subject")),
+    DenialAsk: (("channelArn", "channelArns"), ("viewerId", "subject"), ("until", "denySeconds")),
+}
+"""Of each pair a caller gives exactly one."""
+
+
+def read_revocation(fields: object) -> RevocationAsk:
+    """Read one from decoded JSON. Raises InvalidRequest naming every bad field."""
+    return _read(RevocationAsk, fields)
+
+
+def read_denial(fields: object) -> DenialAsk:
+    """Read one from decoded JSON. Raises InvalidRequest naming every bad field."""
+    return _read(DenialAsk, fields)
+
+
+def _read(model: type[_Asked], fields: object) -> _Asked:
+    errors = _together(fields, _ONE_OF[model]) if isinstance(fields, dict) else []
+    try:
+        asked = model.model_validate(fields)
+    except ValidationError as invalid:
+        raise InvalidRequest(field_errors(invalid) + errors) from None
+    if errors:
+        raise InvalidRequest(errors)
+    return asked
+
+
+def _together(fields: dict[Any, Any], pairs: tuple[tuple[str, str], ...]) -> list[FieldError]:
+    errors = []
+    for one, other in pairs:
+        given = [name for name in (one, other) if fields.get(name) is not None]
+        if not given:
+            errors.append(FieldError(one, f"is required, or {other}"))
+        elif len(given) == 2:
+            errors.append(FieldError(other, f"must be left out when {one} is given"))
+    return errors

@@ -1,0 +1,55 @@
+"""Every viewer id that a subject was ever given: revocations and denials reach all of them.
+
+Rules of the file
+- The subject key is versioned: a token of yesterday may carry the id of an older version.
+- A key is opened once and kept; which versions there are is asked each time.
+- The first to want a subject key makes it, by compare-and-set.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from tokensvc.core.viewer import SUBJECT_KEY_BYTES, SUBJECT_KEY_PURPOSE, viewer_id
+from tokensvc.ports.deployment import DeploymentStore, WrappedSubjectKey
+from tokensvc.wrap import Wrapper
+
+ViewerIds = Callable[[str | None, str | None], tuple[str, ...]]
+"""All ids of a viewer that is named by its id or by a subject. Raises StoreError, or VaultError's leaves."""
+
+
+class Subjects:
+    """Turns subjects into viewer ids."""
+
+    def __init__(self, deployment: DeploymentStore, wrapper: Callable[[], Wrapper]) -> None:
+        """`wrapper` is asked for when a key is to be opened or made: who names no subject needs none."""
+        self._deployment = deployment
+        self._wrapper = wrapper
+        self._opened: dict[int, bytes] = {}
+
+    def keys(self) -> list[bytes]:
+        """Every version of the subject key, newest first. Raises StoreError, or VaultError's leaves."""
+        kept = self._deployment.subject_keys() or [first_subject_key(self._deployment, self._wrapper())]
+        for key in kept:
+            if key.version not in self._opened:
+                self._opened[key.version] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+        return [self._opened[key.version] for key in kept]
+
+    def within(self, namespace: str) -> ViewerIds:
+        """Names viewers of one namespace; the keys are read when the first subject comes, and then no more."""
+        keys: list[bytes] = []
+
+        def viewer_ids(viewer: str | None, subject: str | None) -> tuple[str, ...]:
+            if subject is None:
+                return () if viewer is None else (viewer,)
+            keys.extend(self.keys() if not keys else ())
+            return tuple(viewer_id(key, namespace, subject) for key in keys)
+
+        return viewer_ids
+
+
+def first_subject_key(deployment: DeploymentStore, wrapper: Wrapper) -> WrappedSubjectKey:
+    """Make the subject key of a new store; the one that is kept, which may be another's who was first."""
+    fresh = secrets.token_bytes(SUBJECT_KEY_BYTES)
+    return deployment.add_subject_key(1, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, fresh))

@@ -1,0 +1,111 @@
+"""`/v1/denials…`: viewers that get no token, whatever IVS knows of them.
+
+Rules of the file
+- A caller's channel patterns hold for whatever is written or shown; all channels need the pattern `*`.
+- A denial's id is the digest of its channel and viewer, so a list is asked for a viewer by its channel too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from starlette.types import Receive, Scope
+
+from tokensvc.core.denial import LAST_SECOND, digest
+from tokensvc.core.policy import Caller
+from tokensvc.core.revocation_ask import DenialAsk, read_denial
+from tokensvc.errors import ChannelNotAllowed, DenialNotFound, FieldError, InvalidRequest
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.denials import Denial, Denials, NewDenial
+from tokensvc.subjects import Subjects
+from tokensvc.web.authorized import Authorized
+from tokensvc.web.exchange import Exchange
+from tokensvc.web.failures import JSON, Answer
+from tokensvc.web.paging import read_model
+from tokensvc.web.revocation_models import DenialPage, DenialQuery, DenialsWritten, ShownDenial
+from tokensvc.web.revocations import ASK_MAX_BYTES, READ, WRITE
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_TOKEN = re.compile(r"([0-9]{1,18})-([0-9a-f]{32})")
+_HEADERS = (JSON, (b"cache-control", b"no-store"))
+
+
+class DenialRoutes:
+    """The three routes. What they ask of the store, they ask in threads."""
+
+    def __init__(self, authorized: Authorized, store: Denials, subjects: Subjects, clock: Clock) -> None:
+        self._authorized = authorized
+        self._store = store
+        self._subjects = subjects
+        self._clock = clock
+
+    async def list(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`GET /v1/denials`."""
+        caller = self._authorized.caller(scope, exchange, READ)
+        query = read_model(scope, DenialQuery)
+        shown = await self._authorized.in_thread(lambda: page(self._store, self._subjects, caller, query))
+        return Answer(200, shown.model_dump_json().encode(), _HEADERS, "ok")
+
+    async def add(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/denials`."""
+        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, ASK_MAX_BYTES)
+        ask = read_denial(body)
+        now = self._clock.now()
+        kept = await self._authorized.in_thread(lambda: deny(self._store, self._subjects, caller, ask, now))
+        shown = DenialsWritten(denials=[ShownDenial.of(denial) for denial in kept])
+        return Answer(201, shown.model_dump_json().encode(), _HEADERS, "denied")
+
+    async def remove(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`DELETE /v1/denials/{id}`."""
+        caller = self._authorized.caller(scope, exchange, WRITE)
+        name = denial_digest(scope["path_params"]["id"])
+        await self._authorized.in_thread(lambda: self._store.remove(name, caller.policy.channels))
+        return Answer(204, b"", (), "ok")
+
+
+def deny(store: Denials, subjects: Subjects, caller: Caller, ask: DenialAsk, now: float) -> list[Denial]:
+    """Deny a viewer. Raises InvalidRequest, ChannelNotAllowed, StoreError, or VaultError's leaves for a subject."""
+    until = ask.until if ask.until is not None else math.ceil(now) + (ask.deny_seconds or 0)
+    if not now < until <= LAST_SECOND:
+        name = "until" if ask.until is not None else "denySeconds"
+        raise InvalidRequest([FieldError(name, "must end in the future, and before 2038")])
+    _require(caller, *ask.channels)
+    viewers = subjects.within(caller.policy.namespace)(ask.viewer_id, ask.subject)
+    names = {digest(channel, viewer): channel for channel in ask.channels for viewer in viewers}
+    wanted = [NewDenial(channel, name, until, ask.reason) for name, channel in names.items()]
+    return store.add(caller.name, wanted)
+
+
+def page(store: Denials, subjects: Subjects, caller: Caller, query: DenialQuery) -> DenialPage:
+    """One page of what the caller may see. Raises as `deny` does."""
+    query.check()
+    before = only = None
+    if query.next_token is not None:
+        found = _TOKEN.fullmatch(query.next_token)
+        if found is None:
+            raise InvalidRequest([FieldError("nextToken", "must be one that this list gave")])
+        before = int(found[1]), bytes.fromhex(found[2])
+    if query.channel_arn is not None:
+        _require(caller, query.channel_arn)
+    if viewers := subjects.within(caller.policy.namespace)(query.viewer_id, query.subject):
+        if query.channel_arn is None:
+            raise InvalidRequest([FieldError("channelArn", "is required to ask for a viewer")])
+        only = [digest(query.channel_arn, viewer) for viewer in viewers]
+    kept = store.in_force(
+        caller.policy.channels, limit=query.max_results, before=before, channel=query.channel_arn, only=only
+    )
+    more = f"{kept[-1].number}-{kept[-1].id}" if len(kept) == query.max_results else None
+    return DenialPage(denials=[ShownDenial.of(denial) for denial in kept], next_token=more)
+
+
+def denial_digest(denial_id: str) -> bytes:
+    """What a denial's id stands for. Raises DenialNotFound for what is none."""
+    if not _ID.fullmatch(denial_id):
+        raise DenialNotFound("there is no such denial in force")
+    return bytes.fromhex(denial_id)
+
+
+def _require(caller: Caller, *channels: str) -> None:
+    if not all(caller.policy.allows_channel(channel) for channel in channels):
+        raise ChannelNotAllowed("none of the caller's channel patterns matches a channel of this request")

@@ -1,0 +1,179 @@
+"""What people are shown of revocations and denials, and what they ask of the lists, as models.
+
+Rules of the file
+- What is asked against a viewer is in `core/revocation_ask.py`; here is the rest. The OpenAPI page is made from both.
+- A denial is known by a digest, so its viewer is shown to nobody.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from tokensvc.core.instant import rfc3339
+from tokensvc.core.revocation import State
+from tokensvc.core.revocation_ask import Channel, ChannelOrAll, RevocationAsk, Subject, ViewerId
+from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.ports.denials import Denial
+from tokensvc.ports.revocations import Accepted, Revocation, Target
+from tokensvc.web.answers import Instant, Problem
+from tokensvc.web.paging import PageQuery
+
+BATCH_MAX = 1000
+
+
+class _Shown(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True, extra="forbid", use_enum_values=True
+    )
+
+
+class AcceptedRevocation(_Shown):
+    """A revocation that is durable: it reaches IVS whatever happens to this service."""
+
+    id: str
+    state: State
+    readmit_after: Instant = Field(description="From then on a token of any worker lives, and the denial is over")
+
+    @classmethod
+    def of(cls, accepted: Accepted) -> AcceptedRevocation:
+        return cls(id=accepted.id, state=State.QUEUED, readmit_after=rfc3339(accepted.readmit_after))
+
+
+class RefusedRevocation(_Shown):
+    """A revocation of a batch that was not accepted."""
+
+    problem: Problem
+
+
+class RevocationBatchAsk(BaseModel):
+    """Several revocations at once."""
+
+    revocations: list[RevocationAsk] = Field(min_length=1, max_length=BATCH_MAX)
+
+
+class RevocationBatchAnswer(_Shown):
+    """One result for each, in order."""
+
+    results: list[AcceptedRevocation | RefusedRevocation]
+
+
+class ShownTarget(_Shown):
+    """One viewer of one channel, on its way to IVS."""
+
+    channel_arn: str
+    viewer_id: str
+    viewer_session_versions_less_than_or_equal_to: int = Field(
+        description="What IVS is, or was, told: sessions up to this version end"
+    )
+    state: State
+    attempts: int
+    ended_at: Instant | None = Field(description="When IVS took it or refused it for good, or it was given up")
+    code: str | None = Field(description="IVS's own code of the last failure, or the transport's")
+    message: str | None
+
+    @classmethod
+    def of(cls, target: Target) -> ShownTarget:
+        return cls(
+            channel_arn=target.channel_arn,
+            viewer_id=target.viewer_id,
+            viewer_session_versions_less_than_or_equal_to=target.version,
+            state=target.state,
+            attempts=target.attempts,
+            ended_at=None if target.ended_at is None else rfc3339(int(target.ended_at.timestamp())),
+            code=target.code or None,
+            message=target.message or None,
+        )
+
+
+class ShownRevocation(_Shown):
+    """A revocation and how far each part of it has come."""
+
+    id: str
+    state: State = Field(description="`queued` while any part is, else `failed` when any part did")
+    caller: str = Field(description="Who asked for it")
+    reason: str
+    accepted_at: Instant
+    readmit_after: Instant
+    targets: list[ShownTarget]
+
+    @classmethod
+    def of(cls, revocation: Revocation) -> ShownRevocation:
+        return cls(
+            id=revocation.id,
+            state=revocation.state,
+            caller=revocation.caller,
+            reason=revocation.reason,
+            accepted_at=rfc3339(int(revocation.accepted_at.timestamp())),
+            readmit_after=rfc3339(int(revocation.readmit_after.timestamp())),
+            targets=[ShownTarget.of(target) for target in revocation.targets],
+        )
+
+
+class RevocationPage(_Shown):
+    """Revocations, newest first."""
+
+    revocations: list[ShownRevocation]
+    next_token: str | None = Field(None, description="Ask again with it for those that follow")
+
+
+class ShownDenial(_Shown):
+    """A denial in force."""
+
+    id: str
+    channel_arn: str = Field(description="The channel, or * for all")
+    until: Instant
+    reason: str
+    caller: str = Field(description="Who wrote it, by itself or with a revocation")
+    created_at: Instant
+
+    @classmethod
+    def of(cls, denial: Denial) -> ShownDenial:
+        return cls(
+            id=denial.id,
+            channel_arn=denial.channel,
+            until=rfc3339(int(denial.until.timestamp())),
+            reason=denial.reason,
+            caller=denial.caller,
+            created_at=rfc3339(int(denial.created_at.timestamp())),
+        )
+
+
+class DenialsWritten(_Shown):
+    """One denial for each channel and each viewer id; one that was in force and ends later stays as it is."""
+
+    denials: list[ShownDenial]
+
+
+class DenialPage(_Shown):
+    """Denials in force, last written first."""
+
+    denials: list[ShownDenial]
+    next_token: str | None = Field(None, description="Ask again with it for those that follow")
+
+
+class Query(PageQuery):
+    """What both lists take."""
+
+    viewer_id: ViewerId | None = Field(None, description="Of this viewer. Not with subject")
+    subject: Subject | None = Field(None, description="Of this viewer, in your own words. Not with viewerId")
+
+    def check(self) -> None:
+        """Hold the rule that needs two fields. Raises InvalidRequest."""
+        if self.viewer_id is not None and self.subject is not None:
+            raise InvalidRequest([FieldError("subject", "must be left out when viewerId is given")])
+
+
+class RevocationQuery(Query):
+    """Which revocations are wanted: those of which any part is so."""
+
+    state: State | None = Field(None, description="In this state")
+    channel_arn: Channel | None = Field(None, description="Of this channel")
+
+
+class DenialQuery(Query):
+    """Which denials are wanted."""
+
+    channel_arn: ChannelOrAll | None = Field(
+        None, description="Of this channel, or * for those of all channels; needed to ask for a viewer"
+    )
