@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,7 @@ def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
                 with contextlib.suppress(Crash):
                     two[who].act(deed, Tripwire(at))
             case ("is frozen", who, deed, at, others):
-                other = two[1 - who]
-                two[who].act(deed, Tripwire(at, does=lambda other=other, others=others: other.act(others)))
+                two[who].act(deed, Tripwire(at, does=partial(two[1 - who].act, others)))
             case ("waits", seconds):
                 clock.advance(seconds)
         for stage in two:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> N
     listed = stage.ivs._ListPlaybackKeyPairs
     left_out = find(stage.store.keys.list(), former).places[0].arn
 
-    def lag(region: str, request: dict[str, Any]) -> dict[str, Any]:
+    def lag(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
         answer = listed(region, request)
         return {**answer, "keyPairs": [pair for pair in answer["keyPairs"] if pair["arn"] != left_out]}
 

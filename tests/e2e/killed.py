@@ -14,9 +14,9 @@ import itertools
 import json
 import os
 import signal
-import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.crashing import Tripwire
@@ -111,18 +111,26 @@ def in_a_process(act: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]
     return os.waitstatus_to_exitcode(status), json.loads(text or "{}")
 
 
+def _rotate_at(now: float, ivs: ControlPlane, at: int | None) -> dict[str, Any]:
+    return rotate(opened(now, ivs), at)
+
+
+def _resume_at(now: float, ivs: ControlPlane) -> dict[str, Any]:
+    return resume(opened(now, ivs))
+
+
 def main() -> None:
     """Rotate undisturbed twice, then be killed before each step in turn."""
     ivs = control_plane_of(read_settings(os.environ))
     for number in itertools.count():
         now, at = number * ROUND_SECONDS, number - 2 if number >= 2 else None
-        code, rotated = in_a_process(lambda now=now, at=at: rotate(opened(now, ivs), at))
+        code, rotated = in_a_process(partial(_rotate_at, now, ivs, at))
         later = now + SETTLED_SECONDS + 1
-        resumed, state = in_a_process(lambda later=later: resume(opened(later, ivs)))
+        resumed, state = in_a_process(partial(_resume_at, later, ivs))
         print(json.dumps({"at": at, "code": code, "resumed": resumed, **rotated, **state}), flush=True)
         if resumed != 0 or code not in (0, -signal.SIGKILL) or (code == 0 and at is not None):
             return
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
