@@ -83,6 +83,12 @@ class Histories(RuleBasedStateMachine):
         self._let(("pass", seconds))
         self._do(("advance",))
 
+    @rule(spans=st.lists(st.sampled_from(SPANS), min_size=1, max_size=4))
+    def a_rotation_is_asked_for_and_goes_on(self, spans: list[float]) -> None:
+        self._let(("wish",))
+        for seconds in spans:
+            self.time_passes_and_the_leader_goes_on(seconds)
+
     @rule(deed=_deed)
     def somebody_acts(self, deed: tuple[Any, ...]) -> None:
         self._do(deed)
@@ -190,9 +196,11 @@ class Histories(RuleBasedStateMachine):
             wishes.delete(world, key_id, [region])
 
     def _some_key(self, index: int) -> str | None:
-        """One of the newest keys."""
-        records = self.history.store.keys.list()[-4:]
-        return records[index % len(records)].id if records else None
+        """A key that signs, or one of the newest."""
+        records = self.history.store.keys.list()
+        signing = [r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.places)]
+        some = signing if signing and index % 2 else [record.id for record in records[-4:]]
+        return some[index // 2 % len(some)] if some else None
 
     def _let(self, event: tuple[Any, ...]) -> None:
         getattr(self, f"_on_{event[0]}")(*event[1:])
@@ -243,7 +251,7 @@ def test_whatever_happens_viewers_notice_nothing_and_it_settles(migrated: Path) 
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=int(__import__("os").environ.get("HN", "40")),
+            max_examples=30,
             stateful_step_count=25,
             suppress_health_check=[HealthCheck.too_slow],
         ),

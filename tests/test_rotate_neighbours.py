@@ -39,7 +39,7 @@ _moves = st.lists(
         st.tuples(st.just("waits"), st.sampled_from([31.0, SETTLED_SECONDS + 1.0, 5000.0])),
     ),
     min_size=6,
-    max_size=8,
+    max_size=16,
 )
 
 
@@ -91,7 +91,7 @@ class Neighbour(Stage):
                     wishes.delete(world, key_id, REGIONS)
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=_moves)
 def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
     migrated: Path, moves: list[tuple[Any, ...]]
@@ -107,7 +107,8 @@ def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
                 with contextlib.suppress(Crash):
                     two[who].act(deed, Tripwire(at))
             case ("is frozen", who, deed, at, others):
-                two[who].act(deed, Tripwire(at, does=partial(two[1 - who].act, others)))
+                other = two[1 - who]
+                two[who].act(deed, Tripwire(at, does=partial(other.act, others)))
             case ("waits", seconds):
                 clock.advance(seconds)
         for stage in two:

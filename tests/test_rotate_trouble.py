@@ -93,7 +93,7 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> N
 
 def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(stage: Stage) -> None:
     stage.generate()
-    ready, elsewhere = stage.generate().id, stage.generate(WEST).id
+    ready, elsewhere = stage.generate().id, stage.bring(WEST).id
     [mistagged] = [pair for pair in stage.ivs.pairs.values() if pair["tags"][KEY_TAG] == ready]
     mistagged["tags"][KEY_TAG] = elsewhere
     assert stage.rotate() == ready

@@ -63,8 +63,9 @@ def opened(ahead_seconds: float, ivs: ControlPlane) -> World:
     return world._replace(sleep=clock.sleep, lead=lambda: True)
 
 
-def rotate(world: World, at: int | None) -> dict[str, Any]:
+def rotate(open_world: Callable[[], World], at: int | None) -> dict[str, Any]:
     """A whole rotation, unless it is killed before."""
+    world = open_world()
     wire = Tripwire(at, does=lambda: os.kill(os.getpid(), signal.SIGKILL))
     watched = {
         name: wire.around(getattr(world, name), reads=READS)
@@ -74,8 +75,9 @@ def rotate(world: World, at: int | None) -> dict[str, Any]:
     return {"steps": wire.count}
 
 
-def resume(world: World) -> dict[str, Any]:
+def resume(open_world: Callable[[], World]) -> dict[str, Any]:
     """See through what a killed process left, and tell how everything stands."""
+    world = open_world()
     regions = regions_of(read_settings(os.environ))
     begun = [entry.kind for entry in world.journal.open()]
     wishes.resume(world, regions)
@@ -111,22 +113,13 @@ def in_a_process(act: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]
     return os.waitstatus_to_exitcode(status), json.loads(text or "{}")
 
 
-def _rotate_at(now: float, ivs: ControlPlane, at: int | None) -> dict[str, Any]:
-    return rotate(opened(now, ivs), at)
-
-
-def _resume_at(now: float, ivs: ControlPlane) -> dict[str, Any]:
-    return resume(opened(now, ivs))
-
-
 def main() -> None:
     """Rotate undisturbed twice, then be killed before each step in turn."""
     ivs = control_plane_of(read_settings(os.environ))
     for number in itertools.count():
         now, at = number * ROUND_SECONDS, number - 2 if number >= 2 else None
-        code, rotated = in_a_process(partial(_rotate_at, now, ivs, at))
-        later = now + SETTLED_SECONDS + 1
-        resumed, state = in_a_process(partial(_resume_at, later, ivs))
+        code, rotated = in_a_process(partial(rotate, partial(opened, now, ivs), at))
+        resumed, state = in_a_process(partial(resume, partial(opened, now + SETTLED_SECONDS + 1, ivs)))
         print(json.dumps({"at": at, "code": code, "resumed": resumed, **rotated, **state}), flush=True)
         if resumed != 0 or code not in (0, -signal.SIGKILL) or (code == 0 and at is not None):
             return
