@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -113,11 +114,11 @@ def in_a_process(act: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]
     return os.waitstatus_to_exitcode(status), json.loads(text or "{}")
 
 
-def main() -> None:
-    """Rotate undisturbed twice, then be killed before each step in turn."""
+def main(stride: int) -> None:
+    """Rotate undisturbed twice, then be killed before every `stride`th step in turn."""
     ivs = control_plane_of(read_settings(os.environ))
     for number in itertools.count():
-        now, at = number * ROUND_SECONDS, number - 2 if number >= 2 else None
+        now, at = number * ROUND_SECONDS, stride * (number - 2) if number >= 2 else None
         code, rotated = in_a_process(partial(rotate, partial(opened, now, ivs), at))
         resumed, state = in_a_process(partial(resume, partial(opened, now + SETTLED_SECONDS + 1, ivs)))
         print(json.dumps({"at": at, "code": code, "resumed": resumed, **rotated, **state}), flush=True)
@@ -126,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

@@ -61,11 +61,24 @@ class Said(NamedTuple):
 
 
 def run(
-    arguments: list[str], folder: Path, environ: Mapping[str, str], *, stdin: str = "", code: int | None = 0
+    arguments: list[str],
+    folder: Path,
+    environ: Mapping[str, str],
+    *,
+    stdin: str = "",
+    code: int | None = 0,
+    within_seconds: float = 60,
 ) -> Said:
     """Run a command to its end; its exit code must be the one expected, unless None is."""
     done = subprocess.run(
-        arguments, cwd=folder, env=dict(environ), input=stdin, capture_output=True, text=True, timeout=60, check=False
+        arguments,
+        cwd=folder,
+        env=dict(environ),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=within_seconds,
+        check=False,
     )
     said = Said(done.returncode, done.stdout, done.stderr)
     assert code in (None, said.code), f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
