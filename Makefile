@@ -25,6 +25,7 @@ bench: $(BENCH) ## signing, HTTP and local IVS figures, as ratios in one run (wa
 	.venv/bin/python -m benchmarks.sign
 	.venv/bin/python -m benchmarks.http
 	.venv/bin/python -m benchmarks.ivs
+	.venv/bin/python -m benchmarks.revocations
 
 load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation chooses, LOAD="--processes 2" is handed on
 	.venv/bin/python -m benchmarks.load $(PLAN) $(LOAD)

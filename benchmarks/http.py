@@ -74,7 +74,7 @@ def _measure(folder: Path, ours: servers.Ours, bare: servers.Peer, naive: server
             rounds[name].append(_Round(run.per_second * tokens, used / (run.requests * tokens) * 1e6))
             failed += run.failed
         raw.append(_on_core(servers.SERVER_CORE, lambda: rate(raw_sign, 1.0)))
-    alone = _single_p99(ours)
+    alone = single_p99(ours)
     beside = _beside(lambda: wrk.run(batch, f"{ours.url}/v1/tokens/batch", seconds=6, connections=4), ours)
     memory = _soak(single, ours)
     rates = {name: [r.per_second for r in turn] for name, turn in rounds.items()}
@@ -110,7 +110,7 @@ def _ratio(some: list[float], others: list[float]) -> float:
     return median(one / other for one, other in zip(some, others, strict=True))
 
 
-def _single_p99(ours: servers.Ours, seconds: float = 5) -> float:
+def single_p99(ours: servers.Ours, seconds: float = 5) -> float:
     """One client, one request after another."""
     address = urlsplit(ours.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port)
@@ -133,7 +133,7 @@ def _beside(load: Any, ours: servers.Ours) -> float:
     thread = threading.Thread(target=load)
     thread.start()
     time.sleep(0.5)
-    p99 = _single_p99(ours)
+    p99 = single_p99(ours)
     thread.join()
     return p99
 

@@ -104,10 +104,11 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def local_ivs() -> Iterator[Endpoint]:
-    """Our local IVS, alone, one worker."""
+def local_ivs(*, rates: bool = False) -> Iterator[Endpoint]:
+    """Our local IVS, alone, one worker, with or without IVS's own call rates."""
     port = free_port()
-    command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--no-rates", "--port", str(port)]
+    command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--port", str(port)]
+    command += [] if rates else ["--no-rates"]
     with running(command, dict(os.environ), subprocess.DEVNULL) as pid:
         await_answer(f"http://127.0.0.1:{port}/")
         yield Endpoint(f"http://127.0.0.1:{port}", pid)

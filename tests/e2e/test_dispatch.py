@@ -58,7 +58,6 @@ class Deployment:
                 "TOKENSVC_DATABASE_URL": url,
                 "TOKENSVC_PASSPHRASE": secrets.token_hex(32),
                 "TOKENSVC_VAULT": "store",
-                "TOKENSVC_REVOCATION_SHARE": "1",
                 "TOKENSVC_STORE_TIMEOUT_SECONDS": "2",
                 "AWS_ENDPOINT_URL_IVS": ivs.url,
                 "AWS_REGION": "us-east-1",
