@@ -53,6 +53,7 @@ def test_statuses_are_those_that_the_interface_promises() -> None:
         "SettingsError": 500,
         "VaultError": 500,
         "ControlPlaneError": 502,
+        "WrappingKeyUnavailable": 503,
         "CannotSign": 503,
         "StoreError": 503,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulator import outage
+from tests.simulator import outage, throttle
 from tests.stage import EAST, POLICY, WEST, Stage
 from tokensvc.core.keypair import generate
 from tokensvc.core.lifecycle import KeyState, find
@@ -53,8 +53,8 @@ def test_retiring_what_already_retires_changes_nothing(stage: Stage) -> None:
 
 
 def test_a_key_that_was_only_made_is_forgotten(stage: Stage) -> None:
-    stage.ivs.refuse["ImportPlaybackKeyPair"] = outage()
-    with pytest.raises(type(outage())):
+    stage.ivs.refuse["ImportPlaybackKeyPair"] = throttle()
+    with pytest.raises(type(throttle())):
         stage.generate()
     (record,) = stage.store.keys.list()
     retire(stage.world(), record.id, (EAST,), "ada")
