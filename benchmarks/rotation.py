@@ -57,6 +57,7 @@ class Ledger:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, deployed(Path(name), SETTINGS) as standing:
+        _find_channel(standing)
         ledger = Ledger()
         viewers = [threading.Thread(target=_watch, args=(standing, ledger)) for _ in range(VIEWERS)]
         for viewer in viewers:
@@ -132,12 +133,24 @@ def _watch(standing: Standing, ledger: Ledger) -> None:
             ledger.refused.append((time.time(), body["token"]))
 
 
+def _find_channel(standing: Standing) -> None:
+    """Ask until the service knows the channel's playback URL."""
+    warm, warming = Ledger(), threading.Event()
+    warm.stopping = warming
+    viewer = threading.Thread(target=_watch, args=(standing, warm))
+    viewer.start()
+    while not warm.minted:
+        time.sleep(0.1)
+    warming.set()
+    viewer.join()
+
+
 def _plays(url: str) -> bool:
     edge = urlsplit(url)
     connection = http.client.HTTPConnection(str(edge.hostname), edge.port, timeout=10)
     try:
         connection.request("GET", f"{edge.path}?{edge.query}")
-        return connection.getresponse().status == 200
+        return connection.getresponse().status != 403  # 404: admitted, and nothing is streamed just now
     finally:
         connection.close()
 
