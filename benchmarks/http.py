@@ -140,14 +140,14 @@ def _beside(load: Any, ours: servers.Ours) -> float:
 
 def _soak(single: Path, ours: servers.Ours) -> tuple[int, int]:
     """The worker's memory in KiB, before and after that many more tokens."""
-    before = _memory_kib(ours.pid)
+    before = memory_kib(ours.pid)
     made = 0.0
     while made < SOAK_TOKENS:
         made += 5 * wrk.run(single, f"{ours.url}/v1/tokens", seconds=5, connections=CONNECTIONS).per_second
-    return before, _memory_kib(ours.pid)
+    return before, memory_kib(ours.pid)
 
 
-def _memory_kib(pid: int) -> int:
+def memory_kib(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 

@@ -70,6 +70,7 @@ def ours(folder: Path) -> Iterator[Ours]:
         "TOKENSVC_PORT": str(port),
         "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
         "AWS_ENDPOINT_URL_IVS": "http://127.0.0.1:9",
+        "AWS_REGION": PLACE.region,
     }
     api_key = _furnish(environ)
     command = [sys.executable, "-m", "tokensvc", "serve"]

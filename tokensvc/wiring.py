@@ -243,6 +243,7 @@ def assemble(settings: Settings) -> Parts:
     )
     loops = (refreshing, finding, counting, *duties.loops)
     means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), clock)
+    means = means._replace(accepted=duties.accepted)
     make_world = performer.make_world
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, means, make_world, regions)
 

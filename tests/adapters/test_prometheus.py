@@ -25,6 +25,10 @@ NAMES = {
     "tokensvc_rotation_trouble",
     "tokensvc_workers",
     "tokensvc_workers_behind",
+    "tokensvc_revocations_queued",
+    "tokensvc_revocation_oldest_seconds",
+    "tokensvc_revocations_total",
+    "tokensvc_revocation_troubles_total",
 }
 
 
@@ -46,6 +50,8 @@ def fill(metrics: PrometheusMetrics) -> None:
     metrics.keys("eu-west-1", None, 0)
     metrics.rotation(True, {"us-east-1": 2, "eu-west-1": 0})
     metrics.workers(3, 1)
+    metrics.revocations(5, 7.5)
+    metrics.dispatched(4, 2, 1, {"ThrottlingException": 1, "AccessDeniedException": 2})
 
 
 def test_every_figure_is_rendered_under_its_promised_name() -> None:
@@ -67,6 +73,10 @@ def test_every_figure_is_rendered_under_its_promised_name() -> None:
     assert found['tokensvc_rotation_trouble{region="us-east-1"}'] == 2
     assert found['tokensvc_rotation_trouble{region="eu-west-1"}'] == 0
     assert (found["tokensvc_workers"], found["tokensvc_workers_behind"]) == (3, 1)
+    assert (found["tokensvc_revocations_queued"], found["tokensvc_revocation_oldest_seconds"]) == (5, 7.5)
+    outcomes = [found[f'tokensvc_revocations_total{{outcome="{name}"}}'] for name in ("sent", "failed", "put_off")]
+    assert outcomes == [4, 2, 1]
+    assert found['tokensvc_revocation_troubles_total{code="AccessDeniedException"}'] == 2
     bare = {re.sub(r"(_bucket|_count|_sum)?(\{.*)?$", "", name) for name in found if "_created" not in name}
     assert bare == NAMES
 

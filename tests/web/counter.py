@@ -44,6 +44,7 @@ class Counter:
         self.store = store
         self.clock = ManualClock(now=time.time())
         self.written: list[str] = []
+        self.pokes = 0
         self.snapshot = Snapshot(
             secrets={
                 key_id_of(key): KnownSecret(key_digest(key), None, Caller(key_id_of(key), policy))
@@ -53,7 +54,7 @@ class Counter:
         )
         numbers = itertools.count(1)
         subjects = Subjects(store.deployment, lambda: WRAPPER)
-        means = Means(store.revocations, subjects, self.clock, lambda: REACH, lambda: f"r{next(numbers)}")
+        means = Means(store.revocations, subjects, self.clock, lambda: REACH, lambda: f"r{next(numbers)}", self._poke)
         authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
         revocations = RevocationRoutes(authorized, means)
         denials = DenialRoutes(authorized, store.denials, subjects, self.clock)
@@ -94,6 +95,9 @@ class Counter:
         said = self.ask("GET", f"/v1/revocations?{query}", key=key)
         assert said.status == 200, said.body
         return [one["id"] for one in said.json["revocations"]]
+
+    def _poke(self) -> None:
+        self.pokes += 1
 
     def log(self) -> str:
         """All access lines."""

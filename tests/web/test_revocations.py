@@ -51,6 +51,16 @@ def test_a_viewer_is_revoked_and_the_answer_says_when_it_may_come_back(counter: 
     assert (entry.channel_arn, entry.viewer_id) == (CHANNEL, "ada")
 
 
+def test_who_tells_ivs_is_told_of_what_was_accepted_and_of_nothing_else(counter: Counter) -> None:
+    counter.revoke()
+    assert counter.pokes == 1
+    counter.ask("POST", "/v1/revocations/batch", {"revocations": [LEAST, LEAST]})
+    assert counter.pokes == 2
+    counter.ask("POST", "/v1/revocations", {"channelArn": CHANNEL})
+    counter.ask("POST", "/v1/revocations/batch", {"revocations": [{"channelArn": CHANNEL}]})
+    assert counter.pokes == 2
+
+
 def test_several_channels_are_one_revocation(counter: Counter) -> None:
     body = {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}
     said = counter.ask("POST", "/v1/revocations", body).json

@@ -57,6 +57,8 @@ class Means(NamedTuple):
     reach_seconds: Callable[[], float]
     """R, as the store knows it. Raises StoreError."""
     new_id: Callable[[], str]
+    accepted: Callable[[], None] = lambda: None
+    """Told after each acceptance, so that IVS is at once; returns at once."""
 
 
 class RevocationRoutes:
@@ -116,6 +118,7 @@ def add(means: Means, caller: Caller, ask: RevocationAsk, key: IdempotencyKey | 
     """Accept one. Raises as `revoke.accept` does, StoreError, or VaultError's leaves for a subject."""
     new = _new(means.subjects.within(caller.policy.namespace), ask, means.new_id())
     [accepted] = accept(means.store, caller, [new], means.clock.now(), means.reach_seconds(), key)
+    means.accepted()
     return accepted
 
 
@@ -137,6 +140,7 @@ def add_many(
     if wanted:
         for accepted in accept(means.store, caller, wanted, now, means.reach_seconds(), key):
             results[int(accepted.id.rpartition("-")[2])] = accepted
+        means.accepted()
     return results
 
 
