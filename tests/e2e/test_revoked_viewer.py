@@ -1,0 +1,91 @@
+"""A viewer is revoked: its token is refused, it gets no other, and it comes back when the answer said."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.e2e.client import Answer, Client, fetch
+from tests.e2e.processes import until
+from tests.e2e.site import LocalIvs, Site
+
+HEARD_WITHIN_SECONDS = 2.0
+TOLD_WITHIN_SECONDS = 10.0
+
+
+class Backend(NamedTuple):
+    """A backend of a deployment whose workers act on old news for nine seconds at most."""
+
+    client: Client
+    channel_arn: str
+
+    def ask(self, viewer: str) -> Answer:
+        return self.client.ask(channelArn=self.channel_arn, viewerId=viewer)
+
+    def asks_until(self, viewer: str, status: int, within_seconds: float) -> Any:
+        """Ask for tokens until an answer has that status; that answer."""
+
+        def look() -> Any:
+            answer = self.ask(viewer)
+            return answer.json if answer.status == status else None
+
+        return until(look, f"an answer {status}", within_seconds)
+
+    def revoke(self, viewer: str) -> Any:
+        body = {"channelArn": self.channel_arn, "viewerId": viewer}
+        answer = self.client.request("POST", "/v1/revocations", json.dumps(body))
+        assert answer.status == 202, answer.body
+        return answer.json
+
+    def state(self, revocation_id: str) -> str:
+        return str(self.client.get(f"/v1/revocations/{revocation_id}").json["state"])
+
+
+@pytest.fixture(scope="module")
+def backend(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    site = Site(ivs, tmp_path_factory.mktemp("revoked"))
+    scopes = ("tokens:issue", "revocations:read", "revocations:write")
+    key = site.furnish("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
+    channel = site.new_channel()
+    with site.serve(SNAPSHOT_LEASE_SECONDS="3", STORE_TIMEOUT_SECONDS="1") as service, service.client(key) as client:
+        yield Backend(client, channel["arn"])
+
+
+def test_a_revoked_viewer_is_out_until_the_answers_time_and_then_in_again(backend: Backend) -> None:
+    before, others = backend.ask("ada").json, backend.ask("eve").json
+    assert fetch(before["playbackUrl"]).status == 200
+    said = backend.revoke("ada")
+
+    denied = backend.asks_until("ada", 403, HEARD_WITHIN_SECONDS)
+    assert denied["code"] == "viewer_denied"
+    until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
+    start = fetch(before["playbackUrl"])
+    assert (start.status, start.json[0]["error"]) == (403, "viewer session is revoked")
+    assert fetch(others["playbackUrl"]).status == 200, "nobody else is"
+
+    readmit_after = datetime.fromisoformat(said["readmitAfter"]).timestamp()
+    again = backend.asks_until("ada", 201, readmit_after - time.time() + HEARD_WITHIN_SECONDS)
+    assert time.time() >= readmit_after - 1
+    assert again["viewerSessionVersion"] > before["viewerSessionVersion"]
+    assert fetch(again["playbackUrl"]).status == 200
+    assert fetch(before["playbackUrl"]).status == 403, "what it had stays revoked"
+
+
+def test_who_is_readmitted_early_gets_a_token_that_the_revocation_spares(backend: Backend) -> None:
+    before = backend.ask("bob").json
+    said = backend.revoke("bob")
+    until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
+    query = f"/v1/denials?channelArn={backend.channel_arn}&viewerId=bob"
+    (denial,) = backend.client.get(query).json["denials"]
+    assert backend.client.request("DELETE", f"/v1/denials/{denial['id']}").status == 204
+    again = backend.asks_until("bob", 201, HEARD_WITHIN_SECONDS)
+    assert fetch(again["playbackUrl"]).status == 200
+    assert fetch(before["playbackUrl"]).status == 403
+
+    backend.revoke("bob")
+    until(lambda: fetch(again["playbackUrl"]).status == 403, "revoked once more", TOLD_WITHIN_SECONDS)
