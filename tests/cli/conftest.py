@@ -17,7 +17,8 @@ from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.ivs.sigv4 import Secret
 from tokensvc.web.local import LocalIvsSettings, build
 
-ACCOUNTS = 100
+ACCOUNTS = 400
+"""More than all tests of this folder use in one process."""
 
 
 @pytest.fixture(scope="session")
