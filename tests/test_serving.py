@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tokensvc.errors import SettingsError
 from tokensvc.serving import listen, pause_before_restart
+
+LOADED = "import sys, tokensvc.__main__, tokensvc.serving, tokensvc.app, tokensvc.wiring; print(*sys.modules)"
+"""What a worker process loads before it reads a setting."""
 
 
 @pytest.mark.parametrize("host", ["256.1.1.1", "::zz", "a..b", "ä" * 70, "192.0.2.1"])
@@ -23,3 +29,10 @@ def test_workers_that_die_young_are_replaced_more_and_more_slowly() -> None:
 
 def test_one_that_lived_is_replaced_fast_whatever_was_before() -> None:
     assert pause_before_restart(10, 3600) == 0.5
+
+
+def test_a_worker_loads_no_migrations_no_command_line_and_no_driver_of_a_database_before_it_is_named() -> None:
+    said = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    loaded = set(said.stdout.split())
+    assert "tokensvc.app" in loaded
+    assert not loaded & {"alembic", "typer", "psycopg", "sqlite3", "s3transfer", "tokensvc.cli", "tokensvc.ivs"}

@@ -15,13 +15,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore import exceptions as boto
 from botocore import xform_name
 from botocore.config import Config
+from botocore.loaders import Loader, create_loader
+
+if TYPE_CHECKING:
+    from boto3.session import Session
 
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.errors import (
@@ -84,7 +88,7 @@ def default_region() -> str | None:
     """The region that boto3's own chain names, else AWS_REGION: AWS's containers and other SDKs know no other variable,
     and boto3 alone does not read it."""
     with _settled():
-        region: str | None = boto3.session.Session().region_name
+        region: str | None = _session().region_name
     return region or os.environ.get("AWS_REGION")
 
 
@@ -92,7 +96,23 @@ def make_client(service: str, region: str) -> Any:
     """A boto3 client that makes one attempt. Raises SettingsError when boto3 finds nothing to make it of."""
     config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=8)
     with _settled():
-        return boto3.session.Session().client(service, region_name=region, config=config)
+        return _session().client(service, region_name=region, config=config)
+
+
+def _session() -> Session:
+    """boto3's chain of settings as it is now. boto3 is loaded here: most commands never need it."""
+    import boto3
+    import botocore.session
+
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _data(session.get_config_variable("data_path")))
+    return boto3.session.Session(botocore_session=session)
+
+
+@cache
+def _data(path: str | None) -> Loader:
+    """botocore's description of AWS, which takes longer to read than a call takes: read once a process."""
+    return create_loader(path)
 
 
 class AwsControlPlane:

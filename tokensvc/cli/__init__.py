@@ -16,33 +16,17 @@ import typer
 
 from tokensvc import __version__
 from tokensvc.adapters.logs import star
-from tokensvc.cli import callers, db, denials, ivs, keys, revocations, tokens
-from tokensvc.cli.demo import demo
-from tokensvc.cli.doctor import doctor
-from tokensvc.cli.serve import serve
-from tokensvc.cli.settings import settings
-from tokensvc.cli.work import work
+from tokensvc.cli.nouns import Nouns
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
 app = typer.Typer(
+    cls=Nouns,
     name="tokensvc",
     help="Playback-authorization tokens for Amazon IVS private channels.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("demo")(demo)
-app.command("serve")(serve)
-app.command("work")(work)
-app.add_typer(ivs.app, name="ivs")
-app.add_typer(db.app, name="db")
-app.command("doctor")(doctor)
-app.command("settings")(settings)
-app.add_typer(keys.app, name="keys")
-app.add_typer(tokens.app, name="tokens")
-app.add_typer(revocations.app, name="revocations")
-app.add_typer(denials.app, name="denials")
-app.add_typer(callers.app, name="callers")
 
 
 def _show_version(wanted: bool) -> None:
