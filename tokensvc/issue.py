@@ -72,14 +72,9 @@ def issue(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callab
     signed = signing_input(orjson.dumps(claims))
     if len(signed) + 1 + SIGNATURE_CHARS > c.TOKEN_MAX_BYTES:
         raise _too_large(ask, len(signed) + 1 + SIGNATURE_CHARS)
-    return Issued(
-        token=compact(signed, key.sign(signed)),
-        exp=exp,
-        refresh_after=now + int((exp - now) * REFRESH_AT_SHARE),
-        viewer_id=viewer,
-        viewer_session_version=version,
-        requires_origin_header=ask.strict_origin_enforcement,
-    )
+    token = compact(signed, key.sign(signed))
+    refresh_after = now + int((exp - now) * REFRESH_AT_SHARE)
+    return Issued(token, exp, refresh_after, viewer, version, ask.strict_origin_enforcement)
 
 
 def _life(ask: Ask, ceiling: int, ties_viewer: bool) -> int:

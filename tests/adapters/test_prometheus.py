@@ -10,8 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from tokensvc.adapters.prometheus import PrometheusMetrics
+from tokensvc.adapters.prometheus import ISSUE_BUCKETS, PrometheusMetrics
 
 NAMES = {
     "tokensvc_tokens_total",
@@ -39,10 +42,9 @@ def figures(text: bytes) -> dict[str, float]:
 
 
 def fill(metrics: PrometheusMetrics) -> None:
-    metrics.token("issued")
-    metrics.token("issued")
-    metrics.token("not_allowed")
-    metrics.issue_seconds(0.0002)
+    metrics.issued(0.0002)
+    metrics.issued(3.0)
+    metrics.refused("not_allowed")
     metrics.control_plane("BatchGetChannel", "ok")
     metrics.background_failure("refresh")
     metrics.snapshot_age(0.5)
@@ -60,9 +62,8 @@ def test_every_figure_is_rendered_under_its_promised_name() -> None:
     found = figures(metrics.render())
     assert found['tokensvc_tokens_total{outcome="issued"}'] == 2
     assert found['tokensvc_tokens_total{outcome="not_allowed"}'] == 1
-    assert found["tokensvc_issue_seconds_count"] == 1
-    assert found['tokensvc_issue_seconds_bucket{le="0.0002"}'] == 1
-    assert found['tokensvc_issue_seconds_bucket{le="0.00015"}'] == 0
+    assert (found["tokensvc_issue_seconds_count"], found["tokensvc_issue_seconds_sum"]) == (2, 3.0002)
+    assert [found[f'tokensvc_issue_seconds_bucket{{le="{le}"}}'] for le in ("0.00015", "0.0002", "0.1")] == [0, 1, 1]
     assert found['tokensvc_control_plane_total{code="ok",operation="BatchGetChannel"}'] == 1
     assert found['tokensvc_background_failures_total{loop="refresh"}'] == 1
     assert found["tokensvc_snapshot_age_seconds"] == 0.5
@@ -88,6 +89,18 @@ def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
     assert labels == {"outcome", "operation", "code", "loop", "region", "le"}
 
 
+@given(st.lists(st.floats(0, 1) | st.sampled_from(ISSUE_BUCKETS)))
+def test_many_times_at_once_are_counted_as_one_after_another(seconds: list[float]) -> None:
+    metrics, registry = PrometheusMetrics(), CollectorRegistry()
+    plain = Histogram("tokensvc_issue_seconds", "", buckets=ISSUE_BUCKETS, registry=registry)
+    for one in seconds:
+        metrics.issued(one)
+        plain.observe(one)
+    found, expected = figures(metrics.render()), figures(generate_latest(registry))
+    for name in expected.keys() - {"tokensvc_issue_seconds_created"}:
+        assert found[name] == pytest.approx(expected[name]), name
+
+
 def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() -> None:
     metrics = PrometheusMetrics()
     ready = threading.Barrier(4, timeout=5)
@@ -95,8 +108,7 @@ def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() ->
     def note() -> None:
         ready.wait()
         for _ in range(2000):
-            metrics.token("issued")
-            metrics.issue_seconds(0.001)
+            metrics.issued(0.001)
 
     def settle() -> None:
         ready.wait()
@@ -118,7 +130,7 @@ WORKER = """
 from tokensvc.adapters.prometheus import PrometheusMetrics
 metrics = PrometheusMetrics()
 for _ in range(3):
-    metrics.token("issued")
+    metrics.issued(0.001)
 metrics.snapshot_age({age})
 metrics.settle()
 {then}

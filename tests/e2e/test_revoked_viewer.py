@@ -79,7 +79,7 @@ def test_a_revoked_viewer_is_out_until_the_answers_time_and_then_in_again(backen
 def test_who_is_readmitted_early_gets_a_token_that_the_revocation_spares(backend: Backend) -> None:
     before = backend.ask("bob").json
     said = backend.revoke("bob")
-    backend.asks_until("bob", 403, HEARD_WITHIN_SECONDS)  # a worker that has not heard yet mints what dies with the rest
+    backend.asks_until("bob", 403, HEARD_WITHIN_SECONDS)  # who has not heard mints what dies with the rest
     until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
     query = f"/v1/denials?channelArn={backend.channel_arn}&viewerId=bob"
     (denial,) = backend.client.get(query).json["denials"]

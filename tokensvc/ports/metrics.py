@@ -9,12 +9,13 @@ from typing import Protocol
 class Metrics(Protocol):
     """The service's figures, as DESIGN's names for them say."""
 
-    def token(self, outcome: str, /) -> None:
-        """Note one token issued (`issued`) or refused (the failure's code). On the hot path: counted by `settle`."""
+    def issued(self, seconds: float, /) -> None:
+        """Note one token, and how long minting it took: claims, checks, signature. On the hot path: counted by
+        `settle`."""
         ...
 
-    def issue_seconds(self, seconds: float, /) -> None:
-        """Note how long minting one token took: claims, checks, signature. On the hot path: counted by `settle`."""
+    def refused(self, code: str, /) -> None:
+        """Note one token that was refused, by the failure's code. Counted by `settle` too."""
         ...
 
     def settle(self) -> None:

@@ -73,7 +73,7 @@ class TokenRoutes:
                 return None
             return _issued(self._sign(ask, grant, channel, snapshot))
         except TokensvcError as failure:
-            self._metrics.token(failure.code)
+            self._metrics.refused(failure.code)
             raise
 
     async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
@@ -83,9 +83,11 @@ class TokenRoutes:
             ask = read_ask(body)
             grant = admit(caller, ask, snapshot)
             channels = await self._channels({ask.channel_arn}, snapshot)
-            return _issued(self._mint(ask, grant, channels.get(ask.channel_arn)))
+            snapshot = self._snapshot()  # as it is after waiting
+            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+            return _issued(self._sign(ask, grant, channels.get(ask.channel_arn), snapshot))
         except TokensvcError as failure:
-            self._metrics.token(failure.code)
+            self._metrics.refused(failure.code)
             raise
 
     async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
@@ -94,36 +96,44 @@ class TokenRoutes:
             caller, snapshot, body = await self._read(scope, receive, exchange, BATCH_MAX_BYTES)
             asks = _read_batch(body)
         except TokensvcError as failure:
-            self._metrics.token(failure.code)
+            self._metrics.refused(failure.code)
             raise
         results: list[dict[str, Any]] = [{}] * len(asks)
-        admitted: dict[int, tuple[Ask, Grant]] = {}
+        waiting: dict[int, tuple[Ask, Grant]] = {}
 
-        def read(position: int) -> None:
+        def mint(position: int, snapshot: Snapshot) -> None:
             ask = read_ask(asks[position])
-            admitted[position] = ask, admit(caller, ask, snapshot)
+            grant = admit(caller, ask, snapshot)
+            channel = snapshot.channels.get(ask.channel_arn)
+            if channel is None or channel.playback_url is None:
+                waiting[position] = ask, grant
+            else:
+                results[position] = self._sign(ask, grant, channel, snapshot)
 
-        await self._in_slices(range(len(asks)), read, results)
-        channels = await self._channels({ask.channel_arn for ask, _ in admitted.values()}, snapshot)
+        await self._in_slices(range(len(asks)), mint, results)
+        channels = await self._channels({ask.channel_arn for ask, _ in waiting.values()}, snapshot)
 
-        def sign(position: int) -> None:
-            ask, grant = admitted[position]
-            results[position] = self._mint(ask, grant, channels.get(ask.channel_arn))
+        def sign(position: int, snapshot: Snapshot) -> None:
+            ask, grant = waiting[position]
+            results[position] = self._sign(ask, grant, channels.get(ask.channel_arn), snapshot)
 
-        await self._in_slices(list(admitted), sign, results)
+        await self._in_slices(list(waiting), sign, results)
         return Answer(200, orjson.dumps({"results": results}), _HEADERS, "batch")
 
     async def _in_slices(
-        self, positions: Sequence[int], act: Callable[[int], None], results: list[dict[str, Any]]
+        self, positions: Sequence[int], act: Callable[[int, Snapshot], None], results: list[dict[str, Any]]
     ) -> None:
-        """Do it for each ask, giving way to everyone else after each slice; a refusal is that ask's result."""
+        """Do it for each ask, giving way to everyone else after each slice; a refusal is that ask's result. Each slice
+        goes by what the worker knows by then."""
         for start in range(0, len(positions), SLICE_ASKS):
             async with self._lane:
+                snapshot, now = self._snapshot(), self._clock.monotonic()
                 for position in positions[start : start + SLICE_ASKS]:
                     try:
-                        act(position)
+                        require_fresh(snapshot, now, self._lease_seconds)
+                        act(position, snapshot)
                     except TokensvcError as failure:
-                        self._metrics.token(failure.code)
+                        self._metrics.refused(failure.code)
                         results[position] = {"problem": problem(failure)}
                 await asyncio.sleep(0)
 
@@ -146,20 +156,13 @@ class TokenRoutes:
         caller.require_scope(SCOPE)
         return caller, snapshot
 
-    def _mint(self, ask: Ask, grant: Grant, channel: KnownChannel | None) -> dict[str, Any]:
-        """As `_sign`, after waiting: the snapshot is taken anew, and its lease looked at."""
-        snapshot = self._snapshot()
-        require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
-        return self._sign(ask, grant, channel, snapshot)
-
     def _sign(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> dict[str, Any]:
         """Sign one token and put its answer together."""
         if channel is not None and channel.playback_url is None:
             raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
         began = perf_counter()
         issued = issue(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
-        self._metrics.issue_seconds(perf_counter() - began)
-        self._metrics.token("issued")
+        self._metrics.issued(perf_counter() - began)
         return _answer(issued, channel)
 
     async def _channels(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
