@@ -3,9 +3,11 @@ PYTHON ?= python3
 PORT ?= 8080
 PLAN ?= steady
 LOAD ?=
+PEERS ?=
 RUN := .venv/.run
 TEST := .venv/.test
 BENCH := .venv/.bench
+NODE_PEERS := benchmarks/peers/node/node_modules/.package-lock.json
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -26,6 +28,12 @@ bench: $(BENCH) ## signing, HTTP and local IVS figures, as ratios in one run (wa
 	.venv/bin/python -m benchmarks.http
 	.venv/bin/python -m benchmarks.ivs
 	.venv/bin/python -m benchmarks.revocations
+
+bench-peers: $(BENCH) $(if $(shell command -v npm),$(NODE_PEERS)) ## ours beside its peers in one run: PyJWT, Node, Go, moto; PEERS="--rounds 25" is handed on
+	.venv/bin/python -m benchmarks.peers $(PEERS)
+
+bench-guard: $(BENCH) ## fail when what a token costs has grown, by ratios that hold on noisy machines
+	.venv/bin/python -m benchmarks.guard
 
 load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation chooses, LOAD="--processes 2" is handed on
 	.venv/bin/python -m benchmarks.load $(PLAN) $(LOAD)
@@ -62,4 +70,7 @@ $(BENCH): $(TEST) requirements/bench.txt
 	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
-.PHONY: help demo test check bench load system-packages format lock clean
+$(NODE_PEERS): benchmarks/peers/node/package-lock.json
+	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed: they are left out"
+
+.PHONY: help demo test check bench bench-peers bench-guard load system-packages format lock clean

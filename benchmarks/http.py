@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks import servers, wrk
+from benchmarks import servers, turns, wrk
+from benchmarks.contest import CONNECTIONS, Contender, Turn, turn
+from benchmarks.peers.key import API_KEY
 from benchmarks.report import report
-from benchmarks.sign import contenders, rate
+from benchmarks.sign import RAW, rate
+from benchmarks.sign import contenders as signing_contenders
 
 ROUNDS = 5
 SECONDS = 3
-CONNECTIONS = 16
 BATCH = 100
 SOAK_TOKENS = 100_000
 TARGETS = {
@@ -43,48 +46,38 @@ def main() -> None:
             _measure(folder, ours, bare, naive)
 
 
-class _Round(NamedTuple):
-    """One contender's turn."""
-
-    per_second: float
-    cpu_us: float
-    """CPU time of the server for one token: less noisy than the rate where others use the machine too."""
-
-
 def _measure(folder: Path, ours: servers.Ours, bare: servers.Peer, naive: servers.Peer) -> None:
-    bearer = {"authorization": f"Bearer {ours.api_key}", "content-type": "application/json"}
+    json_body = {"content-type": "application/json"}
+    bearer = json_body | {"authorization": f"Bearer {ours.api_key}"}
     single = wrk.script(folder, "single", ASK, bearer)
     batch = wrk.script(folder, "batch", {"asks": [ASK] * BATCH}, bearer)
-    plain = wrk.script(folder, "naive", ASK, {"x-api-key": "bench", "content-type": "application/json"})
-    turns = {
-        "ours": (single, f"{ours.url}/v1/tokens", ours.pid, CONNECTIONS, 1),
-        "bare": (single, bare.url, bare.pid, CONNECTIONS, 1),
-        "naive": (plain, f"{naive.url}/v1/tokens", naive.pid, CONNECTIONS, 1),
-        "batch": (batch, f"{ours.url}/v1/tokens/batch", ours.pid, 4, BATCH),
+    plain = wrk.script(folder, "naive", ASK, json_body | {"authorization": f"Bearer {API_KEY}"})
+    contenders = {
+        "ours": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
+        "bare": Contender(single, bare.url, bare.pid),
+        "naive": Contender(plain, f"{naive.url}/v1/tokens", naive.pid),
+        "batch": Contender(batch, f"{ours.url}/v1/tokens/batch", ours.pid, connections=4, tokens=BATCH),
     }
-    raw_sign = contenders()["raw AWS-LC sign"]
-    rounds: dict[str, list[_Round]] = {name: [] for name in turns}
-    raw: list[float] = []
-    failed = 0
-    for _ in range(ROUNDS):
-        for name, (script, url, pid, connections, tokens) in turns.items():
-            before = servers.cpu_seconds(pid)
-            run = wrk.run(script, url, seconds=SECONDS, connections=connections)
-            used = servers.cpu_seconds(pid) - before
-            rounds[name].append(_Round(run.per_second * tokens, used / (run.requests * tokens) * 1e6))
-            failed += run.failed
-        raw.append(_on_core(servers.SERVER_CORE, lambda: rate(raw_sign, 1.0)))
+    raw_sign = signing_contenders()[RAW]
+
+    def sign() -> Turn:
+        with servers.on_servers_core():
+            per_second = rate(raw_sign, 1.0)
+        return Turn(per_second, 1e6 / per_second)
+
+    contest: dict[str, Callable[[], Turn]] = {name: partial(turn, one, SECONDS) for name, one in contenders.items()}
+    rounds = turns.by_turns({**contest, "raw": sign}, ROUNDS)
     alone = single_p99(ours)
     beside = _beside(lambda: wrk.run(batch, f"{ours.url}/v1/tokens/batch", seconds=6, connections=4), ours)
     memory = _soak(single, ours)
-    rates = {name: [r.per_second for r in turn] for name, turn in rounds.items()}
-    cpu = {name: [r.cpu_us for r in turn] for name, turn in rounds.items()}
-    ratios = {
-        "ours / bare app that only signs": _ratio(rates["ours"], rates["bare"]),
-        "ours / bare app that only signs, by server CPU": _ratio(cpu["bare"], cpu["ours"]),
-        "ours / Starlette + PyJWT with PEM": _ratio(rates["ours"], rates["naive"]),
-        "ours / Starlette + PyJWT with PEM, by server CPU": _ratio(cpu["naive"], cpu["ours"]),
-        "batch of 100, tokens / raw AWS-LC sign": _ratio(rates["batch"], raw),
+    rates = {name: [one.per_second for one in taken] for name, taken in rounds.items()}
+    cpu = {name: [one.cpu_us for one in taken] for name, taken in rounds.items()}
+    ratios: dict[str, float | turns.Spread] = {
+        "ours / bare app that only signs": turns.ratio(rates["ours"], rates["bare"]),
+        "ours / bare app that only signs, by server CPU": turns.ratio(cpu["bare"], cpu["ours"]),
+        "ours / Starlette + PyJWT with PEM": turns.ratio(rates["ours"], rates["naive"]),
+        "ours / Starlette + PyJWT with PEM, by server CPU": turns.ratio(cpu["naive"], cpu["ours"]),
+        "batch of 100, tokens / raw AWS-LC sign": turns.ratio(rates["batch"], rates["raw"]),
         "memory after 100,000 more tokens / before": memory[1] / memory[0],
     }
     figures: dict[str, Any] = {
@@ -92,7 +85,7 @@ def _measure(folder: Path, ours: servers.Ours, bare: servers.Peer, naive: server
         "bare, per second": median(rates["bare"]),
         "Starlette + PyJWT, tokens per second": median(rates["naive"]),
         "batch of 100, tokens per second": median(rates["batch"]),
-        "raw AWS-LC sign, per second": median(raw),
+        "raw AWS-LC sign, per second": median(rates["raw"]),
         "ours, CPU microseconds a token": median(cpu["ours"]),
         "bare, CPU microseconds a token": median(cpu["bare"]),
         "Starlette + PyJWT, CPU microseconds a token": median(cpu["naive"]),
@@ -101,13 +94,8 @@ def _measure(folder: Path, ours: servers.Ours, bare: servers.Peer, naive: server
         "single token p99 while batches run, ms": beside,
         "worker's memory before, MiB": memory[0] / 1024,
         "worker's memory after, MiB": memory[1] / 1024,
-        "failed requests": failed,
     }
     report("tokens over HTTP", ratios, figures, TARGETS)
-
-
-def _ratio(some: list[float], others: list[float]) -> float:
-    return median(one / other for one, other in zip(some, others, strict=True))
 
 
 def single_p99(ours: servers.Ours, seconds: float = 5) -> float:
@@ -150,15 +138,6 @@ def _soak(single: Path, ours: servers.Ours) -> tuple[int, int]:
 def memory_kib(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
-
-
-def _on_core(core: int, act: Any) -> float:
-    here = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        return float(act())
-    finally:
-        os.sched_setaffinity(0, here)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -25,13 +26,15 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from benchmarks import servers, wrk
+from benchmarks import servers, turns, wrk
+from benchmarks.contest import Contender, Turn, turn
 from benchmarks.report import report
+from benchmarks.turns import Spread
 
 ROUNDS = 5
 SECONDS = 3
-CONNECTIONS = 16
 FEW, MANY = 50, 5000
+LOADS = {"GetChannel": "get", "ListChannels": "list", "both by turns": "both"}
 REGION = "us-east-1"
 TARGETS = {
     "GetChannel, ours / moto": 5.0,
@@ -54,49 +57,40 @@ class Server(NamedTuple):
 
 def main() -> None:
     wrk.needed()
+    ratios, figures = measure(ROUNDS, SECONDS, many=MANY)
+    report("the local IVS", ratios, figures, TARGETS)
+
+
+def measure(rounds: int, seconds: int, *, many: int = 0) -> tuple[dict[str, Spread], dict[str, Any]]:
+    """Ratios and figures of ours beside moto's; with `many`, of ours with so many channels beside itself too."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
+        folder = Path(name)
         few = _furnish(running.enter_context(servers.local_ivs()), FEW)
-        many = _furnish(running.enter_context(servers.local_ivs()), MANY)
         moto = _furnish(running.enter_context(servers.moto()), FEW)
-        _measure(Path(name), few, many, moto)
+        contest = {
+            f"{whose} {short}": partial(_turn, folder, server, load, seconds)
+            for load, short in LOADS.items()
+            for whose, server in (("ours", few), ("moto", moto))
+        }
+        if many:
+            full = _furnish(running.enter_context(servers.local_ivs()), many)
+            contest["ours get many"] = partial(_turn, folder, full, "GetChannel", seconds)
+        taken = turns.by_turns(contest, rounds)
+    rates = {name: [one.per_second for one in some] for name, some in taken.items()}
+    cpu = {name: [one.cpu_us for one in some] for name, some in taken.items()}
+    ratios = {}
+    for load, short in LOADS.items():
+        ratios[f"{load}, ours / moto"] = turns.ratio(rates[f"ours {short}"], rates[f"moto {short}"])
+        ratios[f"{load}, ours / moto, by server CPU"] = turns.ratio(cpu[f"moto {short}"], cpu[f"ours {short}"])
+    if many:
+        cost = turns.ratio(rates["ours get"], rates["ours get many"])
+        ratios[f"GetChannel, {many} channels / {FEW}, cost"] = cost
+    return ratios, {f"{name}, per second": median(values) for name, values in rates.items()}
 
 
-def _measure(folder: Path, few: Server, many: Server, moto: Server) -> None:
-    runs: dict[str, list[float]] = {}
-    busy: dict[str, list[float]] = {}
-    failed = 0
-    for _ in range(ROUNDS):
-        for name, server, operation in (
-            ("ours get", few, "GetChannel"),
-            ("ours get many", many, "GetChannel"),
-            ("moto get", moto, "GetChannel"),
-            ("ours list", few, "ListChannels"),
-            ("moto list", moto, "ListChannels"),
-            ("ours both", few, "both"),
-            ("moto both", moto, "both"),
-        ):
-            script = wrk.turns_script(folder, operation, _posts(server, operation))
-            before = server.endpoint.cpu_seconds()
-            run = wrk.run(script, server.url, seconds=SECONDS, connections=CONNECTIONS)
-            runs.setdefault(name, []).append(run.per_second)
-            busy.setdefault(name, []).append(run.per_second * SECONDS / (server.endpoint.cpu_seconds() - before))
-            failed += run.failed
-    ratios = {
-        "GetChannel, ours / moto": _ratio(runs["ours get"], runs["moto get"]),
-        "ListChannels, ours / moto": _ratio(runs["ours list"], runs["moto list"]),
-        "both by turns, ours / moto": _ratio(runs["ours both"], runs["moto both"]),
-        **{
-            f"{what}, ours / moto, per second of the server's CPU": _ratio(busy[f"ours {short}"], busy[f"moto {short}"])
-            for what, short in (("GetChannel", "get"), ("ListChannels", "list"), ("both by turns", "both"))
-        },
-        "GetChannel, 5000 channels / 50, cost": _ratio(runs["ours get"], runs["ours get many"]),
-    }
-    figures: dict[str, Any] = {f"{name}, per second": median(rates) for name, rates in runs.items()}
-    report("the local IVS", ratios, {**figures, "failed requests": failed}, TARGETS)
-
-
-def _ratio(some: list[float], others: list[float]) -> float:
-    return median(one / other for one, other in zip(some, others, strict=True))
+def _turn(folder: Path, server: Server, load: str, seconds: int) -> Turn:
+    script = wrk.turns_script(folder, "turns", _posts(server, load))
+    return turn(Contender(script, server.url, server.endpoint.pid), seconds)
 
 
 def _furnish(endpoint: servers.Endpoint, count: int) -> Server:
@@ -114,7 +108,7 @@ def _furnish(endpoint: servers.Endpoint, count: int) -> Server:
 
 
 def _posts(server: Server, load: str) -> list[wrk.Post]:
-    if load != "both":
+    if load != "both by turns":
         return list(_signed(server, load))
     (listing,) = _signed(server, "ListChannels")
     return [post for get in _signed(server, "GetChannel") for post in (get, listing)]

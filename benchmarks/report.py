@@ -1,8 +1,9 @@
-"""How a benchmark reports: figures, ratios first, and the machine they were made on.
+"""How a benchmark reports: ratios first, figures, what was left out, and the machine they were made on.
 
 Rules of the file
 - One run, one object. Ratios are the result; figures are there to see what they came from.
-- These machines are noisy: rounds are interleaved, and of each contender the median round counts.
+- These machines are noisy: rounds are interleaved, of each contender the median round counts, and of a ratio the least
+  and the most of all rounds are told as well.
 """
 
 from __future__ import annotations
@@ -14,40 +15,91 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from benchmarks.turns import Spread
+
 PACKAGES = ("awscrt", "cryptography", "pyjwt", "starlette", "uvicorn", "orjson", "pydantic", "tokensvc")
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def machine() -> dict[str, Any]:
     """What the figures were made on."""
+    return hardware() | versions()
+
+
+def hardware() -> dict[str, Any]:
+    """The machine itself."""
     cpu = next(
-        (line.split(":", 1)[1].strip() for line in _cpuinfo().splitlines() if line.startswith("model name")), "unknown"
+        (
+            line.split(":", 1)[1].strip()
+            for line in _text("/proc/cpuinfo").splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown",
     )
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "packages": {name: version(name) for name in PACKAGES},
-    }
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": f"{platform.system()} {platform.release()}"}
 
 
-def report(name: str, ratios: Mapping[str, float], figures: Mapping[str, Any], targets: Mapping[str, float]) -> None:
-    """Print the result: one JSON object with `--json`, else a table."""
+def versions() -> dict[str, Any]:
+    """What ran on it."""
+    return {"python": platform.python_version(), "packages": {name: version(name) for name in PACKAGES}}
+
+
+def report(
+    name: str,
+    ratios: Mapping[str, float | Spread],
+    figures: Mapping[str, Any],
+    targets: Mapping[str, float],
+    *,
+    left_out: Mapping[str, str] = NONE,
+    others: Mapping[str, str] = NONE,
+) -> None:
+    """Print the result: one JSON object with `--json`, else a table.
+
+    `left_out` says why of each contender that could not take part; `others` are versions of what is not Python's.
+    """
     if "--json" in sys.argv:
-        result = {"benchmark": name, "ratios": ratios, "figures": figures, "targets": targets, "machine": machine()}
-        print(json.dumps(result, indent=2))
+        print(json.dumps(_object(name, ratios, figures, targets, left_out, others), indent=2))
         return
-    print(f"{name}, on {machine()['cpu']}, {os.cpu_count()} cores\n")
+    print(f"{name}, on {hardware()['cpu']}, {os.cpu_count()} cores\n")
     for what, ratio in ratios.items():
         target = f"   (wanted: {targets[what]})" if what in targets else ""
-        print(f"  {what:<56} {ratio:7.2f}{target}")
+        print(f"  {what:<56} {_shown(ratio)}{target}")
     print()
     for what, figure in figures.items():
         print(f"  {what:<56} {figure:>12,.1f}" if isinstance(figure, float) else f"  {what:<56} {figure:>12}")
+    for what, why in left_out.items():
+        print(f"\n  left out: {what}: {why}", end="")
+    print(end="\n" if left_out else "")
 
 
-def _cpuinfo() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text() if path.exists() else ""
+def _object(
+    name: str,
+    ratios: Mapping[str, float | Spread],
+    figures: Mapping[str, Any],
+    targets: Mapping[str, float],
+    left_out: Mapping[str, str],
+    others: Mapping[str, str],
+) -> dict[str, Any]:
+    return {
+        "benchmark": name,
+        "ratios": {what: ratio.median if isinstance(ratio, Spread) else ratio for what, ratio in ratios.items()},
+        "spread": {what: [ratio.least, ratio.most] for what, ratio in ratios.items() if isinstance(ratio, Spread)},
+        "figures": dict(figures),
+        "targets": dict(targets),
+        "left_out": dict(left_out),
+        "versions": versions() | dict(others),
+        "machine": hardware(),
+    }
+
+
+def _shown(ratio: float | Spread) -> str:
+    if isinstance(ratio, Spread):
+        return f"{ratio.median:7.2f}   {ratio.least:.2f} to {ratio.most:.2f}"
+    return f"{ratio:7.2f}"
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text() if Path(path).exists() else ""

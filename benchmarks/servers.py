@@ -17,10 +17,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tokensvc import performing, vaulting, wiring
@@ -33,7 +34,9 @@ from tokensvc.settings import read_settings
 
 PLACE = Place("000000000000", "us-east-1")
 CHANNEL = Arn(PLACE, "channel", "abcdefghijkl")
-SERVER_CORE = 0
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+"""Different ones, where there is more than one."""
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
@@ -51,11 +54,6 @@ class Endpoint(NamedTuple):
 
     url: str
     pid: int
-
-    def cpu_seconds(self) -> float:
-        """What its process has used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -88,12 +86,12 @@ class Peer(NamedTuple):
 
 
 @contextmanager
-def peer(module: str) -> Iterator[Peer]:
+def peer(module: str, environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Peer]:
     """A peer under plain uvicorn."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
-    with running(command, dict(os.environ), None) as pid:
+    with running(command, {**os.environ, **environ}, None) as pid:
         await_answer(f"http://127.0.0.1:{port}/")
         yield Peer(f"http://127.0.0.1:{port}", pid)
 
@@ -123,6 +121,17 @@ def moto() -> Iterator[Endpoint]:
     with running(command, dict(os.environ), subprocess.DEVNULL) as pid:
         await_answer(f"http://127.0.0.1:{port}/")
         yield Endpoint(f"http://127.0.0.1:{port}", pid)
+
+
+@contextmanager
+def on_servers_core() -> Iterator[None]:
+    """Stay on the servers' core during the block."""
+    here = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {SERVER_CORE})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, here)
 
 
 def free_port() -> int:
@@ -159,8 +168,10 @@ def running(command: list[str], environ: dict[str, str], log: object) -> Iterato
     process = subprocess.Popen(
         command,
         env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # ours is for the benchmark's one object
         stderr=log,  # type: ignore[call-overload] # an open file or None
-        preexec_fn=_settle,
+        preexec_fn=settle,
         start_new_session=True,
     )
     try:
@@ -170,7 +181,7 @@ def running(command: list[str], environ: dict[str, str], log: object) -> Iterato
         process.wait(30)
 
 
-def _settle() -> None:
+def settle() -> None:
     """In the new process: stay on the servers' core, and end with whoever started it, however that one ends."""
     os.sched_setaffinity(0, {SERVER_CORE})
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

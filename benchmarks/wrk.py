@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-LOAD_CORE = 1
+from benchmarks.servers import LOAD_CORE
 
 
 class Run(NamedTuple):
@@ -56,9 +56,9 @@ def turns_script(folder: Path, name: str, posts: list[Post]) -> Path:
     return path
 
 
-def run(script_path: Path, url: str, *, seconds: float, connections: int) -> Run:
+def run(script_path: Path, url: str, *, seconds: int, connections: int) -> Run:
     """Load the URL from the other core."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script_path), url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script_path), url]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -66,13 +66,16 @@ def run(script_path: Path, url: str, *, seconds: float, connections: int) -> Run
         check=True,
         preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),
     )
-    failed = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
-    per_second = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
-    requests = re.search(r"(\d+) requests in", done.stdout)
+    return read(done.stdout)
+
+
+def read(said: str) -> Run:
+    """What wrk printed. An answer that never came is a failure too."""
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+    lost = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
+    per_second = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    requests = re.search(r"(\d+) requests in", said)
     if per_second is None or requests is None:
-        raise SystemExit(f"wrk said something else than expected:\n{done.stdout}{done.stderr}")
-    return Run(
-        float(per_second[1]),
-        int(failed[1]) if failed else 0,
-        int(requests[1]),
-    )
+        raise SystemExit(f"wrk said something else than expected:\n{said}")
+    failed = (int(refused[1]) if refused else 0) + (sum(map(int, lost.groups())) if lost else 0)
+    return Run(float(per_second[1]), failed, int(requests[1]))

@@ -1,15 +1,22 @@
-"""The least that an HTTP server can do and still sign: the ceiling for a token over HTTP."""
+"""The least that an HTTP server can do and still sign: the ceiling for a token over HTTP.
+
+Nobody's endpoint: it reads no header, checks nothing, and signs the same claims again and again.
+"""
 
 from __future__ import annotations
 
 from hashlib import sha384
 from typing import Any
 
-from awscrt.crypto import EC, ECType
+from awscrt.crypto import EC
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from benchmarks.peers.key import private_key
 from tokensvc.core.es384 import compact, signing_input
 
-_KEY = EC.new_generate(ECType.P_384)
+_KEY = EC.new_key_from_der_data(
+    private_key().private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+)
 _SIGNED = signing_input(b'{"aws:channel-arn":"arn:aws:ivs:us-east-1:000000000000:channel/abcdefghijkl","exp":1}')
 _HEADERS = [(b"content-type", b"application/json")]
 

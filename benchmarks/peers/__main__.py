@@ -1,0 +1,113 @@
+"""Everyone in one run: `python -m benchmarks.peers [--json] [--rounds 9] [--seconds 1]`.
+
+Rules of the file
+- Servers and signers have one core, whoever asks them another; they take turns, round by round.
+- What is not installed is left out by name, with the reason; the run goes on with who is here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from benchmarks import ivs
+from benchmarks.peers import absent, in_process, over_http
+from benchmarks.peers.key import API_KEY, VARIABLE
+from benchmarks.report import report
+from benchmarks.sign import RAW
+from benchmarks.turns import Spread
+from tokensvc.core import keypair
+
+ROUNDS = 9
+SECONDS = 1
+SHARE_IN_PROCESS = 0.3
+"""Of a turn over HTTP: a signer needs no warm connection, and its turns differ less."""
+IVS_ROUNDS = 5
+TARGETS = {
+    f"in process, ours / {RAW}": 0.88,
+    f"HTTP, ours / {over_http.BARE}": 0.88,
+    f"HTTP, ours / {over_http.NAIVE}": 4.0,
+    "HTTP, ours / fastest of Node": 4.0,
+    "local IVS, both by turns, ours / moto": 5.0,
+}
+
+
+def main() -> None:
+    options = _options()
+    ratios: dict[str, Spread] = {}
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder, key = Path(name), keypair.generate()
+        go = in_process.go_program(folder)
+        left_out = over_http.left_out() | in_process.left_out(go)
+        path = folder / "peers.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        environ = os.environ | {VARIABLE: str(path), "BENCHMARK_API_KEY": API_KEY, "NODE_ENV": "production"}
+        if absent.wrk() is None:
+            some, more = over_http.measure(key, folder, environ, options.rounds, options.seconds)
+            ratios |= _with_fastest(some)
+            figures |= more
+        some, more = in_process.measure(key, go, environ, options.rounds, options.seconds * SHARE_IN_PROCESS)
+        ratios |= some
+        figures |= more
+    if (why := absent.moto()) is not None:
+        left_out["moto, and the local IVS beside it"] = why
+    else:
+        some, more = ivs.measure(min(options.rounds, IVS_ROUNDS), options.seconds)
+        ratios |= {f"local IVS, {what}": ratio for what, ratio in some.items()}
+        figures |= {f"local IVS, {what}": figure for what, figure in more.items()}
+    report("ours beside its peers", ratios, figures, TARGETS, left_out=left_out, others=_versions())
+
+
+def _with_fastest(ratios: dict[str, Spread]) -> dict[str, Spread]:
+    """The same ratios, and before them those that no library of Node beats."""
+    fastest = {}
+    for by in ("", ", by server CPU"):
+        names = [f"HTTP, ours / {name}{by}" for name in over_http.FASTIFY]
+        if of_node := [ratios[name] for name in names if name in ratios]:
+            fastest[f"HTTP, ours / fastest of Node{by}"] = min(of_node)
+    return fastest | ratios
+
+
+def _versions() -> dict[str, str]:
+    """Of what is not Python's, as far as it is here."""
+    found = {}
+    if absent.node() is None:
+        found["node"] = _said("node", "--version").removeprefix("v")
+        lock = json.loads((absent.NODE_FOLDER / "package-lock.json").read_text())["packages"]
+        found |= {name: lock[f"node_modules/{name}"]["version"] for name in lock[""]["dependencies"]}
+    if absent.go() is None:
+        found["go"] = _said("go", "env", "GOVERSION").removeprefix("go")
+    return found
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers", description="Ours beside its peers, in one run."
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--rounds", type=_positive, default=ROUNDS, help="turns of each (default: %(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=SECONDS, help="a turn over HTTP (default: %(default)s)")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    main()

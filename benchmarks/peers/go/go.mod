@@ -1,0 +1,3 @@
+module tokensvc.example/peers/ecdsa
+
+go 1.19

@@ -1,0 +1,33 @@
+// Signs in process whenever it is told to. A line "LIBRARY SECONDS" comes in; a line of JSON says how many tokens were
+// made, in how many seconds, with how much CPU time of all threads, and shows the last of them.
+//
+// Rules of the file
+// - Several tokens are under way at once, so that jose, which signs in another thread, need not wait for each.
+
+import { createInterface } from 'node:readline'
+import { claimsFor, libraries, privateKeyPem } from './libraries.mjs'
+
+const UNDER_WAY = 16
+const [channelArn, viewerId] = process.argv.slice(2)
+const pem = privateKeyPem()
+
+async function measure(sign, seconds) {
+  const usedBefore = process.cpuUsage()
+  const began = performance.now()
+  let calls = 0
+  let tokens
+  do {
+    tokens = await Promise.all(Array.from({ length: UNDER_WAY }, () => sign(claimsFor(channelArn, viewerId))))
+    calls += UNDER_WAY
+  } while (performance.now() - began < seconds * 1000)
+  const took = (performance.now() - began) / 1000
+  const used = process.cpuUsage(usedBefore)
+  return { calls, seconds: took, cpu_seconds: (used.user + used.system) / 1e6, token: tokens[0] }
+}
+
+const signers = {}
+for await (const line of createInterface({ input: process.stdin })) {
+  const [library, seconds] = line.split(' ')
+  signers[library] ??= await libraries[library](pem)
+  console.log(JSON.stringify(await measure(signers[library], Number(seconds))))
+}

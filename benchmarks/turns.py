@@ -1,0 +1,42 @@
+"""Contenders that take turns, and what their rounds say.
+
+Rules of the file
+- In a round each contender has one turn, so that whatever else a machine does meets all of them alike.
+- Every other round goes backwards: who comes right after a heavy neighbour is not always the same.
+- A ratio is taken within each round; of the rounds the median counts, and the least and the most are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Spread(NamedTuple):
+    """What several rounds said."""
+
+    median: float
+    least: float
+    most: float
+
+
+def by_turns(turns: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """What each contender's turns returned, round by round."""
+    seen: dict[str, list[T]] = {name: [] for name in turns}
+    for number in range(rounds):
+        for name in list(turns)[:: -1 if number % 2 else 1]:
+            seen[name].append(turns[name]())
+    return seen
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of at least one value."""
+    return Spread(median(values), min(values), max(values))
+
+
+def ratio(some: Sequence[float], others: Sequence[float]) -> Spread:
+    """One contender's figures over another's, round by round."""
+    return spread([one / other for one, other in zip(some, others, strict=True)])
