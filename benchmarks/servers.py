@@ -59,23 +59,27 @@ class Endpoint(NamedTuple):
 @contextmanager
 def ours(folder: Path) -> Iterator[Ours]:
     """Our service, with one channel, one active key and one caller."""
-    port = free_port()
+    environ, api_key = furnished(folder)
+    command = [sys.executable, "-m", "tokensvc", "serve"]
+    with (folder / "access.log").open("w") as log, running(command, environ, log) as pid:
+        url = f"http://127.0.0.1:{environ['TOKENSVC_PORT']}"
+        await_answer(url + "/readyz")
+        yield Ours(url, api_key, pid)
+
+
+def furnished(folder: Path) -> tuple[dict[str, str], str]:
+    """The environment of a service whose store lies in this folder, and its caller's API key."""
     environ = os.environ | {
         "TOKENSVC_CONTROL_PLANE": "local",
         "TOKENSVC_DATABASE_URL": f"sqlite:///{folder}/store.db",
         "TOKENSVC_PASSPHRASE": secrets.token_hex(32),
         "TOKENSVC_VAULT": f"keys:{folder}/keys",
-        "TOKENSVC_PORT": str(port),
+        "TOKENSVC_PORT": str(free_port()),
         "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
         "AWS_ENDPOINT_URL_IVS": "http://127.0.0.1:9",
         "AWS_REGION": PLACE.region,
     }
-    api_key = _furnish(environ)
-    command = [sys.executable, "-m", "tokensvc", "serve"]
-    with (folder / "access.log").open("w") as log, running(command, environ, log) as pid:
-        url = f"http://127.0.0.1:{port}"
-        await_answer(url + "/readyz")
-        yield Ours(url, api_key, pid)
+    return environ, _furnish(environ)
 
 
 class Peer(NamedTuple):

@@ -1,0 +1,112 @@
+"""What callgrind counts: `python -m benchmarks.guard.counted`, run under it by `instructions.py`.
+
+Rules of the file
+- The service is the real one, put together as `serve` does it, on the store that the environment names; what stands in
+  for the network is a transport that keeps nothing. A request goes in as bytes and comes out as bytes.
+- `os.getppid` marks where a part begins and ends: callgrind is told to write down its count wherever that is called.
+- Everything runs often enough before it is counted, so that nothing is counted that is done only once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+from uvicorn.server import ServerState
+
+from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
+from tokensvc.app import build
+from tokensvc.settings import read_settings
+from tokensvc.web.protocol import Protocol
+from tokensvc.web.server import make_server
+from tokensvc.wiring import assemble
+
+API_KEY_VARIABLE = "BENCHMARK_API_KEY"
+MARK = "getppid"
+TIMES = 100
+BATCH = 100
+WARM_UP_TIMES = 20
+PARTS = {"signature": TIMES, "token": TIMES, "request": TIMES, "batch": BATCH}
+"""In the order of their counting, and how many tokens or signatures each makes."""
+
+
+class Nowhere(asyncio.Transport):
+    """A connection whose other end takes everything at once; it shows what was written last."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 40000), "sockname": ("127.0.0.1", 80)})
+        self.last = b""
+
+    def write(self, data: Any) -> None:
+        self.last = bytes(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        """Nothing comes but what we hand over."""
+
+    def resume_reading(self) -> None:
+        """As above."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def main() -> None:
+    parts = assemble(read_settings({k: v for k, v in os.environ.items() if k.startswith("TOKENSVC_")}))
+    parts.refresh.once()
+    loop = uvloop.new_event_loop()
+    config = make_server(build(parts).asgi, lambda: None, delay_seconds=0).config
+    state, transport = ServerState(), Nowhere()
+    state.default_headers = [(b"date", b"Sat, 21 Nov 2026 10:00:00 GMT")]
+    connection = Protocol(config, state, {}, loop)
+    connection.connection_made(transport)
+    ask = {"channelArn": CHANNEL, "viewerId": VIEWER}
+    single, batch = _request("/v1/tokens", ask), _request("/v1/tokens/batch", {"asks": [ask] * BATCH})
+
+    def answer_batch() -> None:
+        connection.data_received(batch)
+        loop.run_until_complete(asyncio.gather(*state.tasks))
+
+    here = contenders()
+    _count(here[RAW], TIMES)
+    _count(here["ours"], TIMES)
+    _count(lambda: connection.data_received(single), TIMES)
+    _require(b"201", transport.last)
+    _count(answer_batch, 1)
+    _require(b'{"results":[{"token":', transport.last)
+    connection.connection_lost(None)
+    loop.close()
+    parts.store.close()
+
+
+def _count(act: Callable[[], object], times: int) -> None:
+    for _ in range(WARM_UP_TIMES if times > 1 else 1):
+        act()
+    os.getppid()
+    for _ in range(times):
+        act()
+    os.getppid()
+
+
+def _request(path: str, body: object) -> bytes:
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {os.environ[API_KEY_VARIABLE]}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+def _require(said: bytes, answer: bytes) -> None:
+    if said not in answer:
+        raise SystemExit(f"the service answered {answer[:200]!r}")
+
+
+if __name__ == "__main__":
+    main()

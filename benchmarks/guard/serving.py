@@ -1,0 +1,61 @@
+"""CPU time of the server for a token over HTTP, beside the bare app's and beside a raw signature's.
+
+Rules of the file
+- The service runs as shipped, everything on. What its process used, user and system, is read before and after a turn.
+- Rates are not judged: they tell how much of a core the machine's owner had to give at the time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks import servers, turns, wrk
+from benchmarks.contest import Contender, Turn, turn
+from benchmarks.guard.signing import cpu_us
+from benchmarks.peers.absent import wrk as wrk_absent
+from benchmarks.peers.key import API_KEY
+from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
+from benchmarks.turns import Spread
+
+SINGLE = "server's CPU time, a token over HTTP / the bare app's"
+BATCHED = "server's CPU time, a token in a batch of 100 / a raw signature"
+RATIOS = (SINGLE, BATCHED)
+ROUNDS = 9
+SECONDS = 1
+BATCH = 100
+SIGNATURES = 3000
+ASK = {"channelArn": CHANNEL, "viewerId": VIEWER}
+absent = wrk_absent
+
+
+def measure() -> dict[str, Spread]:
+    """The ratios."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with servers.ours(folder) as ours, servers.peer("bare") as bare:
+            single = wrk.script(folder, "single", ASK, _headers(ours.api_key))
+            plain = wrk.script(folder, "plain", ASK, _headers(API_KEY))
+            batch = wrk.script(folder, "batch", {"asks": [ASK] * BATCH}, _headers(ours.api_key))
+            asked = {
+                "ours": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
+                "bare": Contender(plain, bare.url, bare.pid),
+                "batch": Contender(batch, f"{ours.url}/v1/tokens/batch", ours.pid, connections=4, tokens=BATCH),
+            }
+            contest: dict[str, Callable[[], Turn]] = {RAW: _sign}
+            contest |= {name: partial(turn, one, SECONDS) for name, one in asked.items()}
+            taken = turns.by_turns(contest, ROUNDS)
+    cpu = {name: [one.cpu_us for one in taking] for name, taking in taken.items()}
+    return {SINGLE: turns.ratio(cpu["ours"], cpu["bare"]), BATCHED: turns.ratio(cpu["batch"], cpu[RAW])}
+
+
+def _sign() -> Turn:
+    with servers.on_servers_core():
+        cpu = cpu_us(contenders()[RAW], SIGNATURES)
+    return Turn(1e6 / cpu, cpu)
+
+
+def _headers(api_key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {api_key}", "content-type": "application/json"}

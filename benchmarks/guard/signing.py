@@ -1,0 +1,36 @@
+"""CPU time of a token that is made in this process, over that of a raw signature.
+
+Rules of the file
+- The thread's own CPU time counts, not the clock's: whoever else runs takes turns away, not CPU time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks import servers, turns
+from benchmarks.sign import RAW, contenders
+from benchmarks.turns import Spread
+
+RATIO = "CPU time, a token in process / a raw signature"
+RATIOS = (RATIO,)
+ROUNDS = 41
+CALLS = 500
+
+
+def measure() -> dict[str, Spread]:
+    """The ratio."""
+    here = contenders()
+    with servers.on_servers_core():
+        taken = turns.by_turns({name: partial(cpu_us, here[name], CALLS) for name in (RAW, "ours")}, ROUNDS)
+    return {RATIO: turns.ratio(taken["ours"], taken[RAW])}
+
+
+def cpu_us(call: Callable[[], object], calls: int) -> float:
+    """CPU time of one of so many calls, in microseconds."""
+    before = time.thread_time_ns()
+    for _ in range(calls):
+        call()
+    return (time.thread_time_ns() - before) / calls / 1000
