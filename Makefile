@@ -29,7 +29,7 @@ bench: $(BENCH) ## signing, HTTP and local IVS figures, as ratios in one run (wa
 	.venv/bin/python -m benchmarks.ivs
 	.venv/bin/python -m benchmarks.revocations
 
-bench-peers: $(BENCH) $(if $(shell command -v npm),$(NODE_PEERS)) ## ours beside its peers in one run: PyJWT, Node, Go, moto; PEERS="--rounds 25" is handed on
+bench-peers: $(BENCH) $(if $(shell command -v npm 2>/dev/null),$(NODE_PEERS)) ## ours beside its peers in one run: PyJWT, Node, Go, moto; PEERS="--rounds 25" is handed on
 	.venv/bin/python -m benchmarks.peers $(PEERS)
 
 bench-guard: $(BENCH) ## fail when what a token costs has grown, by ratios that hold on noisy machines
@@ -38,8 +38,8 @@ bench-guard: $(BENCH) ## fail when what a token costs has grown, by ratios that 
 load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation chooses, LOAD="--processes 2" is handed on
 	.venv/bin/python -m benchmarks.load $(PLAN) $(LOAD)
 
-system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl
-	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl
+system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl, valgrind
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl valgrind
 
 format: $(TEST) ## rewrite the code in the house's format
 	.venv/bin/ruff format .
@@ -53,7 +53,7 @@ lock: $(RUN) ## make the lock files anew from pyproject.toml and requirements/*.
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in requirements/bench.in -c requirements/test.txt -o requirements/bench.txt
 
 clean: ## forget the environment and the demo's state (keys/ stays)
-	rm -rf .venv .demo build *.egg-info
+	rm -rf .venv .demo build *.egg-info benchmarks/peers/node/node_modules
 
 $(RUN): requirements/run.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -64,12 +64,13 @@ def report(
         print(json.dumps(_object(name, ratios, figures, targets, left_out, others), indent=2))
         return
     print(f"{name}, on {hardware()['cpu']}, {os.cpu_count()} cores\n")
+    width = max(map(len, [*ratios, *figures]))
     for what, ratio in ratios.items():
         target = f"   (wanted: {targets[what]})" if what in targets else ""
-        print(f"  {what:<56} {_shown(ratio)}{target}")
+        print(f"  {what:<{width}} {_shown(ratio)}{target}")
     print()
     for what, figure in figures.items():
-        print(f"  {what:<56} {figure:>12,.1f}" if isinstance(figure, float) else f"  {what:<56} {figure:>12}")
+        print(f"  {what:<{width}} {figure:>12,.1f}" if isinstance(figure, float) else f"  {what:<{width}} {figure:>12}")
     for what, why in left_out.items():
         print(f"\n  left out: {what}: {why}", end="")
     print(end="\n" if left_out else "")
@@ -97,8 +98,12 @@ def _object(
 
 def _shown(ratio: float | Spread) -> str:
     if isinstance(ratio, Spread):
-        return f"{ratio.median:7.2f}   {ratio.least:.2f} to {ratio.most:.2f}"
-    return f"{ratio:7.2f}"
+        return f"{_number(ratio.median):>7}   {_number(ratio.least)} to {_number(ratio.most)}"
+    return f"{_number(ratio):>7}"
+
+
+def _number(ratio: float) -> str:
+    return f"{ratio:.2f}" if abs(ratio) >= 1 else f"{ratio:.3f}"
 
 
 def _text(path: str) -> str:

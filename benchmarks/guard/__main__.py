@@ -17,13 +17,17 @@ from benchmarks.guard.limits import Limit
 from benchmarks.report import report
 from benchmarks.turns import Spread
 
+Ratios = dict[str, Spread]
+Figures = dict[str, float]
+
 
 class Measure(NamedTuple):
     """Ratios that are measured together."""
 
     ratios: tuple[str, ...]
     absent: Callable[[], str | None]
-    measure: Callable[[], Mapping[str, Spread]]
+    """Why it cannot be done here; None where it can."""
+    take: Callable[[], tuple[Ratios, Figures]]
 
 
 MEASURES = (
@@ -35,30 +39,39 @@ MEASURES = (
 
 def main() -> None:
     bounds = limits.read(limits.FILE.read_text("utf-8"))
-    ratios: dict[str, Spread] = {}
+    ratios: Ratios = {}
+    figures: Figures = {}
     left_out: dict[str, str] = {}
     for measure in MEASURES:
         if (why := measure.absent()) is not None:
             left_out |= dict.fromkeys(measure.ratios, why)
         else:
-            ratios |= settled(measure, bounds)
-    grown = {ratio: text for ratio, seen in ratios.items() if (text := limits.grown(ratio, bounds[ratio], seen.median))}
-    better = [text for ratio, seen in ratios.items() if (text := limits.shrunk(ratio, bounds[ratio], seen.median))]
-    figures = {f"at most, {ratio}": round(bounds[ratio].at_most, 3) for ratio in ratios}
-    report("what a token costs", ratios, figures, {}, left_out=left_out)
-    for text in [*better, *grown.values()]:
+            some, more = settled(measure, bounds)
+            ratios |= some
+            figures |= more
+    at_most = {ratio: round(bounds[ratio].at_most, 3) for ratio in ratios}
+    report("what a token costs", ratios, figures, at_most, left_out=left_out)
+    grown = said(limits.grown, ratios, bounds)
+    for text in [*said(limits.shrunk, ratios, bounds), *grown]:
         print(f"\n{text}", file=sys.stderr)
     if grown:
         raise SystemExit(1)
 
 
-def settled(measure: Measure, bounds: Mapping[str, Limit]) -> dict[str, Spread]:
+def settled(measure: Measure, bounds: Mapping[str, Limit]) -> tuple[Ratios, Figures]:
     """What these ratios are: measured once, and once more where one of them is above its limit."""
-    first = dict(measure.measure())
-    if all(limits.grown(ratio, bounds[ratio], seen.median) is None for ratio, seen in first.items()):
-        return first
-    print("something was above its limit and is measured once more", file=sys.stderr)
-    return {ratio: min(first[ratio], seen) for ratio, seen in measure.measure().items()}
+    first, figures = measure.take()
+    if not said(limits.grown, first, bounds):
+        return first, figures
+    print("a ratio is above its limit, so it is measured once more", file=sys.stderr)
+    second, figures = measure.take()
+    return {ratio: min(first[ratio], second[ratio]) for ratio in first}, figures
+
+
+def said(judge: Callable[[str, Limit, float], str | None], ratios: Ratios, bounds: Mapping[str, Limit]) -> list[str]:
+    """What a judge has to say of these ratios."""
+    texts = (judge(ratio, bounds[ratio], seen.median) for ratio, seen in ratios.items())
+    return [text for text in texts if text is not None]
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from benchmarks.guard.counted import API_KEY_VARIABLE, MARK, PARTS
 from benchmarks.turns import Spread, spread
 
 RATIOS = {
-    "instructions that a token in process adds to its signature / those of the signature": "token",
-    "instructions that a request adds to its signature / those of the signature": "request",
-    "instructions that a token in a batch of 100 adds to its signature / those of the signature": "batch",
+    "instructions a token in process adds / a signature": "token",
+    "instructions a request adds / a signature": "request",
+    "instructions a token in a batch of 100 adds / a signature": "batch",
 }
 
 
@@ -33,8 +33,8 @@ def absent() -> str | None:
     )
 
 
-def measure() -> dict[str, Spread]:
-    """The ratios; each is one count over another, so it has no spread."""
+def measure() -> tuple[dict[str, Spread], dict[str, float]]:
+    """Ratios and figures; each ratio is one count over another, so it has no spread."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         environ, api_key = servers.furnished(folder)
@@ -47,7 +47,8 @@ def measure() -> dict[str, Spread]:
         dumps = {int(path.suffix[1:]): path.read_text() for path in folder.glob("count.*")}
     each = per_token(dumps)
     signature = each["signature"]
-    return {ratio: spread([(each[part] - signature) / signature]) for ratio, part in RATIOS.items()}
+    ratios = {ratio: spread([(each[part] - signature) / signature]) for ratio, part in RATIOS.items()}
+    return ratios, {f"instructions, {part}": count for part, count in each.items()}
 
 
 def per_token(dumps: dict[int, str]) -> dict[str, float]:
