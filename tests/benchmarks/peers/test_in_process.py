@@ -1,0 +1,61 @@
+"""Contenders in process make tokens that a stranger admits, and lines of other languages are read with care."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.peers import absent, in_process, over_http
+from benchmarks.peers.children import Signed, read
+from benchmarks.peers.stranger import judge
+from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
+from tokensvc.core import keypair
+
+TOKENS = sorted(set(contenders()) - {RAW})
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_every_contender_of_python_makes_the_same_kind_of_token(name: str) -> None:
+    key = keypair.generate()
+    judge(str(contenders(key)[name]()), [key.public_key()], CHANNEL, VIEWER)
+
+
+def test_a_line_of_a_child_says_how_fast_it_was_and_shows_a_token() -> None:
+    line = '{"calls": 100, "seconds": 0.5, "cpu_seconds": 0.4, "token": "a.b.c"}\n'
+    assert read("Go", line) == Signed(200, 4000, "a.b.c")
+
+
+@pytest.mark.parametrize("line", ["", "panic: no key\n", '{"calls": 100}\n', '{"calls": 0, "seconds": 0}\n'])
+def test_a_child_that_says_something_else_ends_the_run_with_what_it_said(line: str) -> None:
+    with pytest.raises(SystemExit, match="Go: its process said"):
+        read("Go", line)
+
+
+def test_who_is_not_installed_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    go = in_process.go_program(tmp_path)
+    assert in_process.left_out(go) == dict.fromkeys(in_process.LIBRARIES, str(absent.node())) | {in_process.GO: go}
+    assert over_http.left_out() == {"everything over HTTP": absent.wrk()}
+    assert all("is not installed" in str(why) for why in (go, absent.node(), absent.wrk(), absent.moto()))
+
+
+def test_node_without_its_packages_is_left_out_with_the_command_that_installs_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "node").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(absent, "NODE_FOLDER", tmp_path)
+    assert absent.INSTALL in str(absent.node())
+    (tmp_path / "node_modules").mkdir()
+    assert absent.node() is None
+
+
+def test_a_go_that_cannot_build_the_program_is_left_out_with_what_it_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\necho 'go.mod requires a newer go' >&2\nexit 1\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert in_process.go_program(tmp_path) == "its program does not build: go.mod requires a newer go"

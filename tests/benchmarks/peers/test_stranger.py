@@ -1,0 +1,52 @@
+"""A peer whose tokens are not what was asked for cannot take part."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from benchmarks.peers.stranger import Wrong, judge, judge_signature
+from tokensvc.core import keypair
+
+KEY = keypair.generate()
+KEYS = [keypair.generate().public_key(), KEY.public_key()]
+CHANNEL, VIEWER = "arn:aws:ivs:us-east-1:000000000000:channel/abcdefghijkl", "viewer-1"
+
+
+def token(signed_by: Any = KEY, **changes: Any) -> str:
+    now = int(time.time())
+    names = {"arn": "aws:channel-arn", "viewer": "aws:viewer-id", "version": "aws:viewer-session-version"}
+    claims = {"arn": CHANNEL, "viewer": VIEWER, "version": now, "exp": now + 60} | changes
+    return jwt.encode(
+        {names.get(name, name): value for name, value in claims.items() if value is not None}, signed_by, "ES384"
+    )
+
+
+def test_what_was_asked_for_passes() -> None:
+    judge(token(), KEYS, CHANNEL, VIEWER)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arn": CHANNEL + "x"},
+        {"exp": 1},
+        {"iat": 1},
+        {"version": None},
+        {"signed_by": keypair.generate()},
+        {"viewer": "x"},
+    ],
+    ids=["another_channel", "ended", "one_claim_more", "one_claim_less", "signed_by_a_stranger", "z_another_viewer"],
+)
+def test_anything_else_is_wrong(changes: dict[str, Any]) -> None:
+    with pytest.raises(Wrong):
+        judge(token(**changes), KEYS, CHANNEL, VIEWER)
+
+
+def test_of_one_that_always_signs_the_same_only_the_signature_is_looked_at() -> None:
+    judge_signature(token(exp=1, viewer=None), KEYS)
+    with pytest.raises(Wrong):
+        judge_signature(token(signed_by=keypair.generate()), KEYS)
