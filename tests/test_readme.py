@@ -190,12 +190,18 @@ def test_every_scope_that_is_named_exists() -> None:
 
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", _text("Makefile"), re.MULTILINE))
-    named = set(re.findall(r"(?:^|`|: )make ([a-z][a-z-]*)", README + _text(".ci/run"), re.MULTILINE))
-    assert {"demo", "test", "check", "bench", "load", "system-packages"} <= named <= targets
+    named = set(
+        re.findall(
+            r"(?:^|`|: )make ([a-z][a-z-]*)", README + _text("benchmarks/README.md") + _text(".ci/run"), re.MULTILINE
+        )
+    )
+    assert (
+        {"demo", "test", "check", "bench", "bench-peers", "bench-guard", "load", "system-packages"} <= named <= targets
+    )
 
 
 def test_every_link_resolves() -> None:
-    for page in ("README.md", "keys/README.md", "CHANGELOG.md"):
+    for page in ("README.md", "keys/README.md", "CHANGELOG.md", "benchmarks/README.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", _text(page)):
             if not target.startswith("https://"):
                 assert (ROOT / page).parent.joinpath(target).exists(), target
