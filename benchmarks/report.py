@@ -55,10 +55,12 @@ def report(
     *,
     left_out: Mapping[str, str] = NONE,
     others: Mapping[str, str] = NONE,
+    target_is: str = "wanted",
 ) -> None:
     """Print the result: one JSON object with `--json`, else a table.
 
-    `left_out` says why of each contender that could not take part; `others` are versions of what is not Python's.
+    `left_out` says why of each contender that could not take part; `others` are versions of what is not Python's;
+    `target_is` what a target is called in the table.
     """
     if "--json" in sys.argv:
         print(json.dumps(_object(name, ratios, figures, targets, left_out, others), indent=2))
@@ -66,7 +68,7 @@ def report(
     print(f"{name}, on {hardware()['cpu']}, {os.cpu_count()} cores\n")
     width = max(map(len, [*ratios, *figures]))
     for what, ratio in ratios.items():
-        target = f"   (wanted: {targets[what]})" if what in targets else ""
+        target = f"   ({target_is}: {targets[what]})" if what in targets else ""
         print(f"  {what:<{width}} {_shown(ratio)}{target}")
     print()
     for what, figure in figures.items():

@@ -50,7 +50,7 @@ def main() -> None:
             ratios |= some
             figures |= more
     at_most = {ratio: round(bounds[ratio].at_most, 3) for ratio in ratios}
-    report("what a token costs", ratios, figures, at_most, left_out=left_out)
+    report("what a token costs", ratios, figures, at_most, left_out=left_out, target_is="at most")
     grown = said(limits.grown, ratios, bounds)
     for text in [*said(limits.shrunk, ratios, bounds), *grown]:
         print(f"\n{text}", file=sys.stderr)
