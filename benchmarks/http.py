@@ -31,9 +31,10 @@ SECONDS = 3
 BATCH = 100
 SOAK_TOKENS = 100_000
 TARGETS = {
-    "ours / bare app that only signs": 0.85,
-    "ours / Starlette + PyJWT with PEM": 3.5,
-    "batch of 100, tokens / raw AWS-LC sign": 0.8,
+    "ours / bare app that only signs": 0.88,
+    "ours without access line / bare app that only signs": 0.93,
+    "ours / Starlette + PyJWT with PEM": 4.0,
+    "batch of 100, tokens / raw AWS-LC sign": 0.85,
 }
 ASK = {"channelArn": str(servers.CHANNEL), "viewerId": "viewer-0001"}
 
@@ -42,18 +43,26 @@ def main() -> None:
     wrk.needed()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with servers.ours(folder) as ours, servers.peer("bare") as bare, servers.peer("naive") as naive:
-            _measure(folder, ours, bare, naive)
+        (folder / "quiet").mkdir()
+        with (
+            servers.ours(folder) as ours,
+            servers.ours(folder / "quiet", {"TOKENSVC_ACCESS_LOG": "false"}) as quiet,
+            servers.peer("bare") as bare,
+            servers.peer("naive") as naive,
+        ):
+            _measure(folder, ours, quiet, bare, naive)
 
 
-def _measure(folder: Path, ours: servers.Ours, bare: servers.Peer, naive: servers.Peer) -> None:
+def _measure(folder: Path, ours: servers.Ours, quiet: servers.Ours, bare: servers.Peer, naive: servers.Peer) -> None:
     json_body = {"content-type": "application/json"}
     bearer = json_body | {"authorization": f"Bearer {ours.api_key}"}
     single = wrk.script(folder, "single", ASK, bearer)
     batch = wrk.script(folder, "batch", {"asks": [ASK] * BATCH}, bearer)
+    unlogged = wrk.script(folder, "unlogged", ASK, json_body | {"authorization": f"Bearer {quiet.api_key}"})
     plain = wrk.script(folder, "naive", ASK, json_body | {"authorization": f"Bearer {API_KEY}"})
     contenders = {
         "ours": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
+        "quiet": Contender(unlogged, f"{quiet.url}/v1/tokens", quiet.pid),
         "bare": Contender(single, bare.url, bare.pid),
         "naive": Contender(plain, f"{naive.url}/v1/tokens", naive.pid),
         "batch": Contender(batch, f"{ours.url}/v1/tokens/batch", ours.pid, connections=4, tokens=BATCH),
@@ -75,6 +84,8 @@ def _measure(folder: Path, ours: servers.Ours, bare: servers.Peer, naive: server
     ratios: dict[str, float | turns.Spread] = {
         "ours / bare app that only signs": turns.ratio(rates["ours"], rates["bare"]),
         "ours / bare app that only signs, by server CPU": turns.ratio(cpu["bare"], cpu["ours"]),
+        "ours without access line / bare app that only signs": turns.ratio(rates["quiet"], rates["bare"]),
+        "ours without access line / bare app, by server CPU": turns.ratio(cpu["bare"], cpu["quiet"]),
         "ours / Starlette + PyJWT with PEM": turns.ratio(rates["ours"], rates["naive"]),
         "ours / Starlette + PyJWT with PEM, by server CPU": turns.ratio(cpu["naive"], cpu["ours"]),
         "batch of 100, tokens / raw AWS-LC sign": turns.ratio(rates["batch"], rates["raw"]),

@@ -24,6 +24,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+import psutil
+
 from tokensvc import performing, vaulting, wiring
 from tokensvc.adapters.sql import migrate
 from tokensvc.core import keypair
@@ -57,11 +59,18 @@ class Endpoint(NamedTuple):
 
 
 @contextmanager
-def ours(folder: Path) -> Iterator[Ours]:
-    """Our service, with one channel, one active key and one caller."""
+def ours(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Ours]:
+    """Our service, with one channel, one active key and one caller; `settings` by their variables' names."""
     environ, api_key = furnished(folder)
+    with serving(folder, {**environ, **settings}, api_key) as ours:
+        yield ours
+
+
+@contextmanager
+def serving(folder: Path, environ: Mapping[str, str], api_key: str) -> Iterator[Ours]:
+    """Our service in this environment."""
     command = [sys.executable, "-m", "tokensvc", "serve"]
-    with (folder / "access.log").open("w") as log, running(command, environ, log) as pid:
+    with (folder / "access.log").open("w") as log, running(command, dict(environ), log) as pid:
         url = f"http://127.0.0.1:{environ['TOKENSVC_PORT']}"
         await_answer(url + "/readyz")
         yield Ours(url, api_key, pid)
@@ -101,9 +110,11 @@ def peer(module: str, environ: Mapping[str, str] = MappingProxyType({})) -> Iter
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time that a process has used, all its threads together."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """The CPU time that a process and its children have used, all their threads together."""
+    server = psutil.Process(pid)
+    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    used: float = sum(time.user + time.system for time in times)
+    return used
 
 
 @contextmanager

@@ -1,0 +1,134 @@
+"""What a token costs as a deployment grows: `python -m benchmarks.scale [--json]`.
+
+Rules of the file
+- One service as small as can be (one caller, one channel, one denial), one with two workers, one with a crowd: the same
+  program, store and settings otherwise, by turns on one core.
+- What counts is the CPU time of all of a service's processes for one token: rates would only say who had the core.
+- In the crowd every request comes from another caller, for another viewer of another channel.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks import servers, turns, wrk
+from benchmarks.contest import Contender, Turn, turn
+from benchmarks.report import report
+from tokensvc import wiring
+from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.core.arn import Arn
+from tokensvc.core.denial import digest
+from tokensvc.core.policy import CallerPolicy
+from tokensvc.ports.channels import ChannelRecord
+from tokensvc.ports.denials import NewDenial
+
+ROUNDS = 7
+SECONDS = 3
+ASKERS = 2000
+"""Different requests that wrk goes round in, of the crowd's callers and channels."""
+WRITTEN_AT_ONCE = 5000
+SETTLED_SECONDS = 15
+"""How long a worker may take until it has loaded all that is denied."""
+TARGETS = {
+    "a token with two workers / with one, server CPU": 1.05,
+    "a token in the crowd / with one of each, server CPU": 1.05,
+}
+
+
+class Crowd(NamedTuple):
+    """How many there are."""
+
+    callers: int
+    denials: int
+    channels: int
+
+
+ONE_OF_EACH = Crowd(1, 1, 1)
+CROWD = Crowd(10_000, 200_000, 5_000)
+
+
+def main() -> None:
+    wrk.needed()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with (
+            _service(folder / "one", ONE_OF_EACH) as one,
+            _service(folder / "two", ONE_OF_EACH, workers=2) as two,
+            _service(folder / "crowd", CROWD) as crowd,
+        ):
+            time.sleep(SETTLED_SECONDS)
+            contest = {
+                "one": partial(turn, one, SECONDS),
+                "two": partial(turn, two, SECONDS),
+                "crowd": partial(turn, crowd, SECONDS),
+            }
+            rounds = turns.by_turns(contest, ROUNDS)
+    _report(rounds)
+
+
+@contextmanager
+def _service(folder: Path, crowd: Crowd, *, workers: int = 1) -> Iterator[Contender]:
+    """A service with so many of each, and what it is asked."""
+    folder.mkdir()
+    environ, _ = servers.furnished(folder)
+    channels = [str(Arn(servers.PLACE, "channel", f"{number:012}")) for number in range(crowd.channels)]
+    with closing(open_store(environ["TOKENSVC_DATABASE_URL"])) as store:
+        _record(store, channels)
+        _deny(store, channels, crowd.denials)
+        keys = [_add_caller(store, number) for number in range(crowd.callers)]
+    posts = [_post(keys[number % len(keys)], channels[number % len(channels)], number) for number in range(ASKERS)]
+    script = wrk.turns_script(folder, "asks", posts)
+    with servers.serving(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as ours:
+        yield Contender(script, ours.url, ours.pid)
+
+
+def _record(store: Store, channels: list[str]) -> None:
+    now = datetime.now(UTC)
+    store.channels.record([ChannelRecord(arn, f"https://example.invalid/{arn}.m3u8", True, now, 0) for arn in channels])
+
+
+def _deny(store: Store, channels: list[str], count: int) -> None:
+    """Viewers that never ask."""
+    until = int(time.time()) + 3600
+    for start in range(0, count, WRITTEN_AT_ONCE):
+        of_channels = [(n, channels[n % len(channels)]) for n in range(start, min(count, start + WRITTEN_AT_ONCE))]
+        store.denials.add("bench", [NewDenial(arn, digest(arn, f"out-{n}"), until) for n, arn in of_channels])
+
+
+def _add_caller(store: Store, number: int) -> str:
+    api_key, secret = wiring.new_api_key()
+    store.callers.add(f"caller-{number}", CallerPolicy((f"arn:aws:ivs:{servers.PLACE.region}:*",)), secret)
+    return api_key
+
+
+def _post(api_key: str, channel_arn: str, number: int) -> wrk.Post:
+    body = json.dumps({"channelArn": channel_arn, "viewerId": f"viewer-{number:06}"})
+    return wrk.Post("/v1/tokens", body, {"authorization": f"Bearer {api_key}", "content-type": "application/json"})
+
+
+def _report(rounds: dict[str, list[Turn]]) -> None:
+    cpu = {name: [one.cpu_us for one in taken] for name, taken in rounds.items()}
+    ratios = {
+        "a token with two workers / with one, server CPU": turns.ratio(cpu["two"], cpu["one"]),
+        "a token in the crowd / with one of each, server CPU": turns.ratio(cpu["crowd"], cpu["one"]),
+    }
+    figures = {
+        "one worker, one of each, CPU microseconds a token": median(cpu["one"]),
+        "two workers, CPU microseconds a token": median(cpu["two"]),
+        "the crowd, CPU microseconds a token": median(cpu["crowd"]),
+        **{f"the crowd's {name}": count for name, count in CROWD._asdict().items()},
+    }
+    report("a token as a deployment grows", ratios, figures, TARGETS)
+
+
+if __name__ == "__main__":
+    main()
