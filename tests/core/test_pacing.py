@@ -51,9 +51,13 @@ def test_no_span_holds_more_calls_than_the_rate_allows(rate: float, moves: list[
         assert all(sum(at <= call < at + span for call in made) <= whole * second for at in made)
 
 
+ways = st.tuples(st.one_of(st.sampled_from([0.0, 0.4]), st.floats(0, 0.4)), st.one_of(st.just(1.0), st.floats(0, 1)))
 journeys = st.lists(
-    st.tuples(st.floats(0, 1.5), st.lists(st.tuples(st.floats(0, 0.4), st.floats(0, 1)), min_size=1, max_size=12)),
-    max_size=40,
+    st.tuples(
+        st.one_of(st.just(1.01), st.floats(0, 1.5)),
+        st.one_of(ways.map(lambda way: [way] * 12), st.lists(ways, min_size=8, max_size=12)),
+    ),
+    max_size=10,
 )
 """Pauses, and after each the calls that are wished for: how long one takes, and after which part of that IVS counts."""
 
