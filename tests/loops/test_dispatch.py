@@ -23,7 +23,7 @@ from tokensvc.loops.dispatch import (
     RESTS_AFTER_SECONDS,
     Dispatch,
 )
-from tokensvc.loops.leading import Leading
+from tokensvc.loops.leading import Leading, lease_of
 from tokensvc.ports.revocation_queue import Entry, Waiting
 
 ELSEWHERE = Place("123456789012", "eu-west-1")
@@ -90,7 +90,7 @@ def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[
 
 
 def lease(place: Place) -> str:
-    return f"dispatch:{place.account}:{place.region}"
+    return lease_of(place)
 
 
 def test_each_place_in_which_anything_waits_is_led(process: Process, leases: ManualLeases) -> None:

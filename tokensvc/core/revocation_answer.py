@@ -1,8 +1,8 @@
 """What an answer of IVS to a revocation says of each viewer that it was told.
 
 Rules of the file
-- Ended for good is only what IVS says by name of this request. A bare HTTP status is that of a proxy or a load balancer:
-  taking it for IVS's word would give up a revocation that IVS never heard of.
+- Ended for good is only what IVS says by name of this request. A bare HTTP status is that of a proxy or a load
+  balancer: taking it for IVS's word would give up a revocation that IVS never heard of.
 - What an answer leaves open is told again: twice is harmless, never is not.
 """
 
