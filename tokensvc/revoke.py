@@ -275,7 +275,7 @@ def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
             except ValueError as rule:
                 errors.append(FieldError(f"{path}{name}", str(rule)))
     if new.issued_before is not None and not 0 <= new.issued_before <= now:
-        errors.append(FieldError(f"{path}issuedBefore", "must not lie in the future"))
+        errors.append(FieldError(f"{path}issuedBefore", "must not lie in the future, nor before 1970"))
     if new.deny_seconds is not None and not 0 <= new.deny_seconds <= LAST_SECOND - now:
         errors.append(FieldError(f"{path}denySeconds", "must be 0 or more, and end before 2038"))
     return errors
