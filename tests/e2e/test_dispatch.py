@@ -94,6 +94,11 @@ class Deployment:
         so_far = len(self.ivs.told())
         return lambda: self.has_told(so_far + 1)
 
+    def is_answered(self) -> Callable[[], bool]:
+        """Whether IVS answered anything since now, whatever it said."""
+        so_far = len(self.ivs.calls)
+        return lambda: len(self.ivs.calls) > so_far
+
     def is_drained(self) -> bool:
         with contextlib.suppress(StoreUnavailable):
             return not self.store.revocation_queue.waiting()
@@ -212,9 +217,8 @@ def test_with_every_fault_of_ivs_and_processes_killed_at_any_moment_nothing_is_l
     with Client(deployment.ivs.management_url) as management:
         break_ivs(management)
         for killed in range(3):
-            answered = len(deployment.ivs.calls)
             with deployment.work(f"work{killed}") as process:
-                process.awaits(lambda so_far=answered: len(deployment.ivs.calls) > so_far, "IVS answered it")
+                process.awaits(deployment.is_answered(), "IVS answered it")
                 deployment.accept_alone(f"alone{killed}")
                 time.sleep(dice.uniform(0, 1.5))  # a moment that nobody chooses
                 process.kill()
