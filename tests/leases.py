@@ -28,3 +28,7 @@ class ManualLeases:
         holder, until = self._held.get(name, ("", 0.0))
         left = until - self._clock.now()
         return Held(holder, left) if left > 0 else None
+
+    def all_held(self, prefix: str) -> dict[str, Held]:
+        held = {name: self.held(name) for name in self._held if name.startswith(prefix)}
+        return {name: there for name, there in held.items() if there is not None}

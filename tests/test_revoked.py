@@ -62,6 +62,21 @@ def test_a_subject_is_denied_by_the_viewer_id_that_it_becomes() -> None:
     assert minted(denied, subject="joan").token
 
 
+def test_a_subject_is_out_whichever_version_of_the_subject_key_a_worker_goes_by() -> None:
+    """As a revocation by subject writes it: under every version that is kept."""
+    older = bytes(reversed(SUBJECT_KEY))
+    denied = Denied()
+    for key in (SUBJECT_KEY, older):
+        who = digest(str(CHANNEL), viewer_id(key, GRANT.namespace, "jane"))
+        denied.apply([(who, Standing(NOW + 60, NOW + 911))], NOW)
+    ask = read_ask({"channelArn": str(CHANNEL), "subject": "jane"})
+    for key in (SUBJECT_KEY, older):
+        snapshot = SNAPSHOT._replace(denied=denied, subject_key=key)
+        with pytest.raises(ViewerDenied):
+            issue(ask, GRANT, snapshot, NOW, uuid.uuid4)
+        assert issue(ask, GRANT, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
+
+
 def test_who_is_nobody_cannot_be_denied() -> None:
     """Not even by a denial of nobody."""
     ask = read_ask({"channelArn": str(CHANNEL)})

@@ -30,14 +30,15 @@ from tokensvc.core.pacing import (
 )
 from tokensvc.core.policy import Caller
 from tokensvc.core.revocation import Lane, State
+from tokensvc.core.revocation_answer import Refusal, is_final, refusals
 from tokensvc.errors import (
     ChannelNotAllowed,
     ControlPlaneError,
     FieldError,
     InvalidRequest,
-    Rejected,
-    ResourceMissing,
+    SettingsError,
     Throttled,
+    Unavailable,
 )
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
@@ -53,12 +54,6 @@ LONGEST_REST_SECONDS = 15.0
 TARGETS_MAX = 5000
 """Viewers times channels in one request: what the store takes in one transaction well within its time-out."""
 MESSAGE_MAX_CHARS = 300
-
-PERMANENT_CODES = frozenset(
-    {"400", "403", "404", "AccessDeniedException", "ResourceNotFoundException", "ValidationException"}
-)
-"""INFERRED: what an entry of a batch's `errors` may say that no second attempt would change. The only sample that AWS
-shows has the code "403"; the errors of the single call have names. Any other code is tried again."""
 
 
 def accept(
@@ -196,27 +191,30 @@ class Dispatcher:
 
     def _make(self, call: Call) -> list[Outcome]:
         """Make one call; what it came to for each of its entries."""
-        call.way.allowance.take(self._world.clock.monotonic())
-        told = [_told(entry) for entry in call.entries]
+        operation, told = call.way.operation, [_told(entry) for entry in call.entries]
         request = told[0] if call.way is self._single else {"viewerSessions": told}
         try:
-            answer = self._world.control_plane.call(self._place.region, call.way.operation, request)
+            answer = self._world.control_plane.call(self._place.region, operation, request)
         except ControlPlaneError as failure:
             return self._refused(call, failure)
+        except SettingsError:
+            words = "IVS cannot be called in this region with this service's settings"
+            return self._refused(call, Unavailable(words, operation=operation, ivs_code="SettingsError"))
+        finally:
+            call.way.allowance.took(self._world.clock.monotonic())
         self._answered = True
-        errors = {(error["channelArn"], error["viewerId"]): error for error in answer.get("errors") or ()}
-        return [self._settled(entry, errors.get((entry.channel_arn, entry.viewer_id))) for entry in call.entries]
+        said = refusals(answer, [(entry.channel_arn, entry.viewer_id) for entry in call.entries])
+        return [self._settled(entry, refusal) for entry, refusal in zip(call.entries, said, strict=True)]
 
-    def _settled(self, entry: Entry, error: Mapping[str, Any] | None) -> Outcome:
-        if error is None:
+    def _settled(self, entry: Entry, refusal: Refusal | None) -> Outcome:
+        if refusal is None:
             return Outcome(entry.id, entry.version, State.SENT)
-        code, message = str(error.get("code", "")), str(error.get("message", ""))
-        return _failed(entry, code, message) if code in PERMANENT_CODES else self._put_off(entry, code, message)
+        return _failed(entry, *refusal) if refusal.is_final else self._put_off(entry, *refusal)
 
     def _refused(self, call: Call, failure: ControlPlaneError) -> list[Outcome]:
         """The call failed as a whole."""
         code, message = failure.ivs_code, failure.message
-        permanent = isinstance(failure, Rejected | ResourceMissing) or code in PERMANENT_CODES
+        permanent = is_final(failure)
         if permanent and call.way is self._single:
             self._answered = True
             return [_failed(entry, code, message) for entry in call.entries]
@@ -277,7 +275,7 @@ def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
             except ValueError as rule:
                 errors.append(FieldError(f"{path}{name}", str(rule)))
     if new.issued_before is not None and not 0 <= new.issued_before <= now:
-        errors.append(FieldError(f"{path}issuedBefore", "must not lie in the future"))
+        errors.append(FieldError(f"{path}issuedBefore", "must not lie in the future, nor before 1970"))
     if new.deny_seconds is not None and not 0 <= new.deny_seconds <= LAST_SECOND - now:
         errors.append(FieldError(f"{path}denySeconds", "must be 0 or more, and end before 2038"))
     return errors

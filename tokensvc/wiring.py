@@ -24,6 +24,7 @@ from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.leading import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
+from tokensvc.loops.leading import leaders
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.loops.refresh import Refresh
 from tokensvc.loops.runner import Loop
@@ -72,7 +73,8 @@ class Parts:
         versions = store.versions.read()  # first: whoever is found to know less than this has not heard
         leader = store.leases.held(ROTATION_LEASE)
         waiting = store.revocation_queue.waiting()
-        return Facts(versions, store.deployment.read(), store.keys.list(), store.workers.list(), leader, waiting)
+        workers, telling = store.workers.list(), leaders(store.leases)
+        return Facts(versions, store.deployment.read(), store.keys.list(), workers, leader, waiting, telling)
 
 
 @dataclass(frozen=True)

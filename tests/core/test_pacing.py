@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokensvc.core.arn import Place
 from tokensvc.core.pacing import (
     GUARD_SECONDS,
     LONGEST_WAIT_SECONDS,
@@ -16,7 +17,7 @@ from tokensvc.core.pacing import (
     drain_seconds,
     wait_seconds,
 )
-from tokensvc.ivs.rates import RATES
+from tokensvc.ivs.rates import RATES, Rates
 
 rates = st.sampled_from([10 * 1.0, 2 * 1.0, 10 * 0.8, 2 * 0.8, 10 * 0.35, 2 * 0.1, 0.5])
 steps = st.lists(st.tuples(st.floats(0, 1.5), st.integers(0, 15)), max_size=60)
@@ -40,13 +41,43 @@ def test_no_span_holds_more_calls_than_the_rate_allows(rate: float, moves: list[
     for pause, wish in moves:
         now += pause
         for _ in range(min(wish, allowance.free(now))):
-            allowance.take(now)
+            allowance.took(now)
             made.append(now)
     second = max(1, int(rate))
     assert all(later - sooner >= second / rate for sooner, later in zip(made, made[second:], strict=False))
     for whole in range(1, 5):
         span = whole * second / rate
         assert all(sum(at <= call < at + span for call in made) <= whole * second for at in made)
+
+
+ways = st.tuples(st.one_of(st.sampled_from([0.0, 0.4]), st.floats(0, 0.4)), st.one_of(st.just(1.0), st.floats(0, 1)))
+journeys = st.lists(
+    st.tuples(
+        st.one_of(st.just(1.01), st.floats(0, 1.5)),
+        st.one_of(ways.map(lambda way: [way] * 12), st.lists(ways, min_size=8, max_size=12)),
+    ),
+    max_size=10,
+)
+"""Pauses, and after each the calls that are wished for: how long one takes, and after which part of that IVS counts."""
+
+
+@given(operation=st.sampled_from(["StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"]), moves=journeys)
+def test_ivs_throttles_nothing_however_unlike_the_ways_of_its_calls_are(
+    operation: str, moves: list[tuple[float, list[tuple[float, float]]]]
+) -> None:
+    """At the whole of its rate, calls side by side, each held up on its way there and back for as long as it likes."""
+    [documented] = RATES[operation]
+    allowance, now, counted = Allowance(documented.per_second, START), START, [START] * documented.per_second
+    for pause, calls in moves:
+        now += pause
+        begun = calls[: allowance.free(now)]
+        counted += [now + seconds * part for seconds, part in begun]
+        for end in sorted(now + seconds for seconds, _ in begun):
+            allowance.took(end)
+            now = end
+    rates = Rates()
+    for at in sorted(counted):
+        rates.take(operation, Place("1" * 12, "us-east-1"), {}, at)  # raises IvsError when it comes too soon
 
 
 @given(rate=rates, moves=st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=60))
@@ -58,7 +89,7 @@ def test_at_a_slower_pace_there_are_still_fewer(rate: float, moves: list[tuple[f
         if throttled:
             slowdown.throttled(now)
         for _ in range(allowance.free(now, slowdown.pace(now))):
-            allowance.take(now)
+            allowance.took(now)
             made.append(now)
     second = max(1, int(rate))
     assert all(later - sooner >= second / rate for sooner, later in zip(made, made[second:], strict=False))
@@ -69,7 +100,7 @@ def test_nobody_starves(rate: float, pace: float, used: int) -> None:
     """Whatever was used, the next call is free at the instant that is foretold, and that is soon."""
     allowance, now = Allowance(rate, START), START
     for _ in range(used):
-        allowance.take(now)
+        allowance.took(now)
     free_at = allowance.free_at(pace)
     assert allowance.free(free_at, pace) >= 1
     longest = max(max(1, int(r)) / r for r in (rate, rate * pace))
@@ -92,7 +123,7 @@ def test_nearly_the_whole_rate_is_used(rate: float, seconds: int) -> None:
     while now < START + seconds:
         now = max(now, allowance.free_at())
         while allowance.free(now):
-            allowance.take(now)
+            allowance.took(now)
             made += 1
     assert made >= 0.98 * rate * seconds - max(1, int(rate))
 

@@ -72,6 +72,13 @@ def test_no_value_is_repeated(name: str) -> None:
         assert SECRET not in refused.value.message + repr(refused.value.errors)
 
 
+@pytest.mark.parametrize(("name", "most"), [("reason", 200), ("viewerId", 40)])
+def test_what_is_too_long_is_told_so_in_characters(name: str, most: int) -> None:
+    assert read_revocation(LEAST | {name: "é" * most})
+    with pytest.raises(InvalidRequest, match=f"{name}: must have at most {most} characters"):
+        read_revocation(LEAST | {name: "é" * (most + 1)})
+
+
 @pytest.mark.parametrize("name", ["reason", "viewerId"])
 def test_no_text_holds_what_postgresql_cannot_keep(name: str) -> None:
     with pytest.raises(InvalidRequest, match=f"{name}: must not contain the character NUL"):

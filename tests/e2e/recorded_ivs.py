@@ -37,6 +37,7 @@ class RecordedIvs:
 
     def __init__(self, resources: LocalIvsResources) -> None:
         self.url = ""
+        self.management_url = ""
         self.calls: list[Call] = []
         self._resources = resources
 
@@ -107,6 +108,6 @@ def recorded_ivs() -> Iterator[RecordedIvs]:
     resources = LocalIvsResources(":memory:")
     ivs = RecordedIvs(resources)
     parts = build(resources, LocalIvsSettings(), AdvanceableClock(SystemClock()))
-    with serving(ivs.record(parts.site)) as ivs.url:
+    with serving(ivs.record(parts.site)) as ivs.url, serving(parts.management) as ivs.management_url:
         yield ivs
     resources.close()

@@ -8,6 +8,8 @@ Rules of the file
 from __future__ import annotations
 
 import contextlib
+import json
+import random
 import secrets
 import sys
 import time
@@ -18,13 +20,14 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.sql.samples import REACH, make_due
+from tests.e2e.client import Client
 from tests.e2e.processes import Process, environment, started, until
 from tests.e2e.recorded_ivs import BATCH, SINGLE, RecordedIvs, recorded_ivs
 from tests.postgres import PostgresServer
 from tokensvc.adapters.sql import migrate
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.core.pacing import BATCH_CALLS_PER_SECOND, SINGLE_CALLS_PER_SECOND, VIEWERS_PER_SECOND
-from tokensvc.core.revocation import Lane
+from tokensvc.core.revocation import Lane, State
 from tokensvc.errors import StoreUnavailable
 from tokensvc.ports.revocations import NewRevocation
 
@@ -76,6 +79,13 @@ class Deployment:
         """A process that does the background duties."""
         return started([sys.executable, "-c", WORK], self._folder, self._environ, name)
 
+    def accept_alone(self, viewer: str) -> None:
+        """One by itself, answered 202."""
+        [accepted] = self.store.revocations.accept(
+            "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Lane.ALONE, REACH
+        )
+        self.asked[viewer] = accepted.version
+
     def has_told(self, count: int) -> bool:
         return len(self.ivs.told()) >= count
 
@@ -84,15 +94,24 @@ class Deployment:
         so_far = len(self.ivs.told())
         return lambda: self.has_told(so_far + 1)
 
+    def is_answered(self) -> Callable[[], bool]:
+        """Whether IVS answered anything since now, whatever it said."""
+        so_far = len(self.ivs.calls)
+        return lambda: len(self.ivs.calls) > so_far
+
     def is_drained(self) -> bool:
         with contextlib.suppress(StoreUnavailable):
             return not self.store.revocation_queue.waiting()
         return False
 
-    def check(self) -> None:
-        """Nothing is lost, and nothing came faster than it may."""
+    def check_nothing_lost(self) -> None:
+        """IVS recorded whatever was answered 202."""
         for viewer, version in self.asked.items():
             assert self.ivs.revoked(self.channel, viewer) == version, viewer
+
+    def check(self) -> None:
+        """Nothing is lost, and nothing came faster than it may."""
+        self.check_nothing_lost()
         assert self.ivs.throttled() == 0
         assert self.ivs.busiest_second(SINGLE) <= SINGLE_CALLS_PER_SECOND
         assert self.ivs.busiest_second(BATCH) <= BATCH_CALLS_PER_SECOND
@@ -176,3 +195,40 @@ def test_a_restart_of_the_database_stops_it_for_as_long_and_no_longer(
         assert "Traceback" not in process.err
     deployment.check()
     assert sum(times - 1 for times in deployment.ivs.told().values()) <= VIEWERS_PER_SECOND
+
+
+FAULTS = ("drop-before", "drop-after", "throttle", "error", "entry-error")
+
+
+def break_ivs(management: Client) -> None:
+    """Each kind of fault strikes three of ten calls, or entries."""
+    for seed, kind in enumerate(FAULTS):
+        plan = json.dumps({"kind": kind, "operation": "*", "rate": 0.3, "seed": seed})
+        assert management.request("POST", "/faults", plan).status == 201
+
+
+@pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
+def test_with_every_fault_of_ivs_and_processes_killed_at_any_moment_nothing_is_lost(
+    database: str, request: pytest.FixtureRequest
+) -> None:
+    deployment: Deployment = request.getfixturevalue(database)
+    dice = random.Random(database)
+    deployment.accept(150)
+    with Client(deployment.ivs.management_url) as management:
+        break_ivs(management)
+        for killed in range(3):
+            with deployment.work(f"work{killed}") as process:
+                process.awaits(deployment.is_answered(), "IVS answered it")
+                deployment.accept_alone(f"alone{killed}")
+                time.sleep(dice.uniform(0, 1.5))  # a moment that nobody chooses
+                process.kill()
+            make_due(deployment.store)
+        drawn = {fault["kind"]: fault["drawn"] for fault in management.request("GET", "/faults").json["faults"]}
+        assert management.request("DELETE", "/faults").status == 204
+    with deployment.work("last") as process:
+        process.awaits(deployment.is_drained, "all is told", 30)
+    assert all(drawn[kind] for kind in ("drop-before", "entry-error")), drawn
+    assert sum(map(bool, drawn.values())) >= 4, drawn
+    deployment.check_nothing_lost()
+    states = {revocation.state for revocation in deployment.store.revocations.list(("*",), limit=1000)}
+    assert states == {State.SENT}

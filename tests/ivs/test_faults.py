@@ -66,3 +66,13 @@ def test_a_count_holds_among_threads() -> None:
     with ThreadPoolExecutor(8) as threads:
         drawn = list(threads.map(lambda _: faults.draw("GetChannel"), range(400)))
     assert sum(fault is not None for fault in drawn) == 25
+
+
+def test_entries_and_calls_are_struck_by_their_own_faults() -> None:
+    faults = Faults()
+    faults.plan(Fault(FaultKind.ENTRY_ERROR, rate=0.3))
+    assert faults.draw("BatchStartViewerSessionRevocation") is None
+    assert 30 < sum(faults.draw_entry("BatchStartViewerSessionRevocation") for _ in range(200)) < 90
+    faults.clear()
+    faults.plan(Fault(FaultKind.ERROR))
+    assert not faults.draw_entry("BatchStartViewerSessionRevocation")

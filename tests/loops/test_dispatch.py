@@ -23,7 +23,7 @@ from tokensvc.loops.dispatch import (
     RESTS_AFTER_SECONDS,
     Dispatch,
 )
-from tokensvc.loops.leading import Leading
+from tokensvc.loops.leading import Leading, lease_of
 from tokensvc.ports.revocation_queue import Entry, Waiting
 
 ELSEWHERE = Place("123456789012", "eu-west-1")
@@ -90,7 +90,7 @@ def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[
 
 
 def lease(place: Place) -> str:
-    return f"dispatch:{place.account}:{place.region}"
+    return lease_of(place)
 
 
 def test_each_place_in_which_anything_waits_is_led(process: Process, leases: ManualLeases) -> None:
@@ -169,3 +169,28 @@ def test_however_many_places_are_named_so_many_are_served_at_a_time_the_longest_
     assert len(process.led) == PLACES_MAX
     assert leases.held(lease(Place("123456789012", "r4"))) is None
     assert leases.held(lease(Place("123456789012", f"r{PLACES_MAX + 4}"))) is not None
+
+
+def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Process, leases: ManualLeases) -> None:
+    """A caller that misspells many regions stops nobody else's revocations."""
+    misspelt = {f"r{number}": Waiting(1, 1000.0 + number) for number in range(PLACES_MAX)}
+    process.serve(**misspelt)
+    process.serve(**misspelt, us_west_2=Waiting(1, 0.0))
+    assert len(process.led) == PLACES_MAX, "as long as each has its use nobody gives way"
+    process.led[7].trouble = ("IVS takes no revocations",)
+    process.dispatch.poke()
+    process.dispatch.once()
+    until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
+    until(lambda: not process.led[7].leads, "it gave way", 5)
+    assert sum(leading.leads for leading in process.led) == PLACES_MAX
+
+
+def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases: ManualLeases) -> None:
+    idle = {f"r{number}": Waiting(1, 1.0) for number in range(PLACES_MAX)}
+    process.serve(**idle)
+    del idle["r3"]
+    process.queue.there = {Place("123456789012", region): w for region, w in idle.items()} | {PLACE: Waiting(1, 0.0)}
+    process.dispatch.poke()
+    process.dispatch.once()
+    until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
+    until(lambda: leases.held(lease(Place("123456789012", "r3"))) is None, "it gave way", 5)

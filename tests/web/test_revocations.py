@@ -354,3 +354,21 @@ def test_a_path_takes_its_methods_alone(counter: Counter) -> None:
     assert (said.status, said.headers["allow"]) == (405, "POST, GET")
     assert counter.ask("HEAD", "/v1/revocations").status == 200
     assert counter.ask("GET", "/v1/revocations/batch", key=EVERYTHING).status == 405
+
+
+def test_who_owns_few_of_many_is_answered_in_short_pages(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others have, a page looks through a bounded number."""
+    monkeypatch.setattr("tokensvc.web.revocations.LOOKED_AT", 4)
+    mine = [counter.ask("POST", "/v1/revocations", LEAST, key=TENANT_A).json["id"]]
+    for number in range(9):
+        counter.revoke(channelArn=OTHER, viewerId=f"v{number}")
+    mine.append(counter.ask("POST", "/v1/revocations", LEAST, key=TENANT_A).json["id"])
+    pages: list[list[str]] = []
+    query = "maxResults=9"
+    while True:
+        said = counter.ask("GET", f"/v1/revocations?{query}", key=TENANT_A).json
+        pages.append([shown["id"] for shown in said["revocations"]])
+        if said["nextToken"] is None:
+            break
+        query = f"maxResults=9&nextToken={said['nextToken']}"
+    assert pages == [[mine[1]], [], [mine[0]]]

@@ -17,12 +17,15 @@ from tests.stage import EAST, WEST, Stage
 from tests.web.asking import answer_of, receiving, scope_of
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.revocation_tables import revocation_entries
 from tokensvc.admit import key_digest
+from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.revocation import Lane
 from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.errors import NotAuthenticated, ScopeMissing, StoreUnavailable
 from tokensvc.loops.heartbeat import SILENT_SECONDS
+from tokensvc.loops.leading import leaders, lease_of
 from tokensvc.ports.workers import Heartbeat, RegionNews
 from tokensvc.rotate import wishes
 from tokensvc.web.answers import StatusAnswer
@@ -55,6 +58,7 @@ class Deployment:
             store.workers.list(),
             store.leases.held("rotation"),
             store.revocation_queue.waiting(),
+            leaders(store.leases),
         )
 
     def beat(self, worker_id: str, **said: Any) -> Heartbeat:
@@ -89,7 +93,22 @@ def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment)
     deployment.store.revocations.accept("backend", wanted, Lane.ALONE, REACH)
     [first, second] = deployment.answer()["revocations"]
     assert (first["region"], first["queued"], second["region"], second["queued"]) == ("eu-west-1", 1, "us-east-1", 2)
-    assert second == {"account": "123456789012", "region": "us-east-1", "queued": 2, "oldestSeconds": 0}
+    there = {"account": "123456789012", "region": "us-east-1"}
+    assert second == there | {"queued": 2, "oldestSeconds": 0, "leader": None}
+
+
+def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(deployment: Deployment) -> None:
+    place, idle = parse_arn(CHANNEL).place, Place("123456789012", "ap-south-1")
+    deployment.store.revocations.accept("backend", [revocation("r1")], Lane.ALONE, REACH)
+    with writing(deployment.store.engine) as connection:
+        connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 90))
+    for where, holder in ((place, "here:7:a:1"), (idle, "there:8:b:12")):
+        deployment.store.leases.acquire(lease_of(where), holder, 15)
+    first, second = deployment.answer()["revocations"]
+    assert (first["region"], first["queued"], first["oldestSeconds"]) == ("ap-south-1", 0, 0)
+    assert (second["region"], second["queued"], second["oldestSeconds"]) == ("us-east-1", 1, 90)
+    assert [there["leader"]["workerId"] for there in (first, second)] == ["there:8:b", "here:7:a"]
+    assert all(14 < there["leader"]["leaseSecondsLeft"] <= 15 for there in (first, second))
 
 
 def test_it_needs_the_scope_and_reads_nothing_without(deployment: Deployment) -> None:

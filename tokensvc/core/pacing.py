@@ -2,8 +2,9 @@
 
 Rules of the file
 - Pure: instants come in, on a clock that never runs backwards.
-- Of any n + 1 calls in a row the last comes at least n / rate after the first, n being a second's worth: so no span of
-  n / rate, wherever it begins, holds more than `share` of what IVS documents.
+- Of any n + 1 calls in a row the last begins at least n / rate after the first ended, n being a second's worth. IVS
+  counts a call somewhere between the two, so on its side too no span of n / rate, wherever it begins, holds more than
+  `share` of what it documents, however much one call takes longer on its way than another.
 - An allowance starts used up: whoever led before may have spent it a moment ago.
 """
 
@@ -23,7 +24,7 @@ VIEWERS_PER_SECOND = SINGLE_CALLS_PER_SECOND + BATCH_CALLS_PER_SECOND * BATCH_VI
 """INFERRED: that the two allowances add up to 50 viewers a second. The quota page has a row for each operation and does
 not say that they share anything; were they one, IVS would throttle and `Slowdown` would find the rate that holds."""
 
-GUARD_SECONDS = 0.01
+GUARD_SECONDS = 0.002
 """Two clocks do not tick alike: a call never comes at the very instant at which IVS would let it through."""
 
 SLOWEST = 0.05
@@ -35,24 +36,24 @@ LONGEST_WAIT_SECONDS = 300.0
 
 
 class Allowance:
-    """Calls of one operation to one account and region."""
+    """Calls of one operation to one account and region. It is asked only while none is under way."""
 
     def __init__(self, calls_per_second: float, now: float) -> None:
         self._rate = calls_per_second
-        self._made = deque([now] * _second_of(calls_per_second), maxlen=_second_of(calls_per_second))
+        self._ended = deque([now] * _second_of(calls_per_second), maxlen=_second_of(calls_per_second))
 
     def free(self, now: float, pace: float = 1.0) -> int:
         """How many calls may be made now, at this share of the full pace."""
-        left = (calls - sum(made_at + span > now for made_at in self._made) for calls, span in self._windows(pace))
+        left = (calls - sum(ended_at + span > now for ended_at in self._ended) for calls, span in self._windows(pace))
         return max(0, min(left))
 
-    def take(self, now: float) -> None:
-        """Note that a call is being made."""
-        self._made.append(now)
+    def took(self, now: float) -> None:
+        """Note that a call has just ended, well or not."""
+        self._ended.append(now)
 
     def free_at(self, pace: float = 1.0) -> float:
         """When the next call may be made, if none is made before."""
-        return max(self._made[-calls] + span for calls, span in self._windows(pace))
+        return max(self._ended[-calls] + span for calls, span in self._windows(pace))
 
     def _windows(self, pace: float) -> tuple[tuple[int, float], ...]:
         """So many calls in so many seconds, both of which hold: at the full pace, and at this one."""

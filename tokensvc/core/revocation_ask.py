@@ -40,9 +40,9 @@ Kept = AfterValidator(_without_nul)
 """Of texts that a store keeps or is asked for."""
 Channel = Annotated[str, AfterValidator(c.check_channel_arn)]
 ChannelOrAll = Annotated[str, AfterValidator(_channel_or_all)]
-ViewerId = Annotated[str, Kept, Field(min_length=1, max_length=c.VIEWER_ID_MAX_CHARS)]
+ViewerId = Annotated[str, Field(min_length=1, max_length=c.VIEWER_ID_MAX_CHARS), Kept]
 Subject = Annotated[str, Field(min_length=1, max_length=SUBJECT_MAX_CHARS)]
-_Reason = Annotated[str, Kept, Field(max_length=REASON_MAX_CHARS)]
+_Reason = Annotated[str, Field(max_length=REASON_MAX_CHARS), Kept]
 _Second = Annotated[
     int, BeforeValidator(unix_seconds), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
 ]

@@ -37,6 +37,8 @@ class Call(NamedTuple):
     base_url: str
     """Where the local edge is reached by whoever called; playback URLs are rendered from it and never stored."""
     viewers: Viewers
+    entry_fails: Callable[[], bool] = lambda: False
+    """Whether the next entry of a batch goes wrong by itself, on request."""
 
     @property
     def moment(self) -> Moment:

@@ -13,6 +13,7 @@ from typing import Any
 from tokensvc.core.arn import Place
 from tokensvc.ivs import ad_breaks, crud, revocations, session_operations, stream_operations, tags
 from tokensvc.ivs.call import Call
+from tokensvc.ivs.faults import Faults
 from tokensvc.ivs.identity import Token
 from tokensvc.ivs.model import Model
 from tokensvc.ivs.pages import PageTokens
@@ -48,8 +49,10 @@ class LocalIvs:
         *,
         viewers: Viewers | None = None,
         rates: Rates | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        """Without `rates` every call goes through, however many there are."""
+        """Without `rates` every call goes through, however many there are. Of `faults` only those of single entries
+        strike here; whoever serves calls draws the others."""
         self._model = model
         self._resources = resources
         self._clock = clock
@@ -57,6 +60,7 @@ class LocalIvs:
         self._pages = PageTokens(page_secret)
         self._viewers = viewers or Viewers()
         self._rates = rates
+        self._faults = faults or Faults()
 
     def call(self, place: Place, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
         """Perform an operation for an account in a region. Raises IvsError, or StoreUnavailable."""
@@ -72,4 +76,5 @@ class LocalIvs:
         with self._resources.begin(write=handler.writes) as transaction:
             now = self._clock.now()
             call = Call(operation, place, transaction, now, self._token, self._pages, base_url, self._viewers)
+            call = call._replace(entry_fails=lambda: self._faults.draw_entry(operation))
             return described.dump(handler.handle(call, checked))

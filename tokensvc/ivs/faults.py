@@ -32,6 +32,9 @@ class FaultKind(StrEnum):
     """The connection is closed without an answer and without effect."""
     DROP_AFTER = "drop-after"
     """The connection is closed without an answer, after the effect."""
+    ENTRY_ERROR = "entry-error"
+    """An entry of BatchStartViewerSessionRevocation becomes one of the answer's `errors`, without effect. Dice are
+    rolled for each entry."""
 
 
 @dataclass(frozen=True)
@@ -100,4 +103,13 @@ class Faults:
         if not self._planned:
             return None
         with self._lock:
-            return next((planned.fault for planned in self._planned if planned.strikes(operation)), None)
+            whole = (planned for planned in self._planned if planned.fault.kind is not FaultKind.ENTRY_ERROR)
+            return next((planned.fault for planned in whole if planned.strikes(operation)), None)
+
+    def draw_entry(self, operation: str) -> bool:
+        """Whether one entry of this call goes wrong by itself."""
+        if not self._planned:
+            return False
+        with self._lock:
+            entries = (planned for planned in self._planned if planned.fault.kind is FaultKind.ENTRY_ERROR)
+            return any(planned.strikes(operation) for planned in entries)

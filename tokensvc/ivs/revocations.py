@@ -6,7 +6,8 @@ Rules of the file
 - Per channel and viewer the highest version stays: a lower one later takes nothing back (INFERRED).
 - INFERRED: it lasts as long as the channel, holds at once, and a viewer need not have been seen before. It also refuses
   new tokens of a revoked version, for what is revoked is a version, not a token.
-- In a batch each entry stands alone; one for a channel that is not there becomes an entry of `errors`.
+- In a batch each entry stands alone; one for a channel that is not there becomes an entry of `errors`, and so does one
+  that goes wrong on request.
 - Viewer ids are kept as digests.
 """
 
@@ -23,6 +24,8 @@ from tokensvc.ports.resources import Resource, ResourceTransaction
 
 KIND = "viewer-session-revocation"
 DEFAULT_VERSION = 0
+FAILED_CODE = "InternalServerException"
+"""INFERRED, like BATCH_NOT_FOUND_CODE: an entry's `code` for a failure of IVS itself."""
 
 
 def start(call: Call, request: Mapping[str, Any]) -> Body:
@@ -41,10 +44,13 @@ def start_batch(call: Call, request: Mapping[str, Any]) -> Body:
     """Revoke for each of several; `errors` is absent when there is none."""
     errors: list[Body] = []
     for entry in request["viewerSessions"]:
+        who = {"channelArn": entry["channelArn"], "viewerId": entry["viewerId"]}
+        if call.entry_fails():
+            errors.append({**who, "code": FAILED_CODE, "message": "Internal failure; it was asked for"})
+            continue
         try:
             start(call, entry)
         except IvsError as missing:
-            who = {"channelArn": entry["channelArn"], "viewerId": entry["viewerId"]}
             errors.append({**who, "code": BATCH_NOT_FOUND_CODE, "message": missing.message})
     return {"errors": errors or None}
 

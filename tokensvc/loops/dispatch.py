@@ -4,7 +4,9 @@ Rules of the file
 - Places are found in the queue, so a new one needs no setting. Each has a thread of its own: a region whose IVS hangs
   delays no other.
 - The queue is counted once a second by who leads, and less often by who does not, for a count reads all that waits.
-- A place for which nothing was waiting for a while is given up, lease and all.
+- A place for which nothing was waiting for a while is given up, lease and all. Where all that may be served are, one
+  where nothing waits, or whose IVS takes nothing, gives way to one that waits: a region that is misspelt or down keeps
+  no other one from its turn.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ RESTS_AFTER_SECONDS = 300.0
 """A place stays taken for so long after the last revocation, so that the next one need not wait for an election."""
 
 PLACES_MAX = 50
-"""Served at a time. A deployment has an account and a few regions; a caller that names more of them makes them wait."""
+"""Served at a time. A deployment has an account and a few regions; a caller that names more makes them take turns."""
 
 LATE_SECONDS = 60.0
 """An entry that waited for so long is trouble: IVS is away, or there are more than it allows to tell in that time."""
@@ -80,7 +82,7 @@ class Dispatch:
             max((there.oldest_seconds for there in waiting.values()), default=0.0),
         )
         for place in sorted(waiting, key=lambda place: -waiting[place].oldest_seconds):
-            if place not in self._served and len(self._served) < PLACES_MAX:
+            if place not in self._served and self._has_room(waiting):
                 self._begin(place)
             if place in self._served:
                 self._waited_at[place] = now
@@ -102,6 +104,16 @@ class Dispatch:
             return ()
         late = f"{place.region}: {there.queued} revocations wait for IVS, the oldest for {there.oldest_seconds:.0f} s"
         return (*served.leading.trouble, *([late] if there.oldest_seconds > LATE_SECONDS else ()))
+
+    def _has_room(self, waiting: Mapping[Place, Waiting]) -> bool:
+        """Whether one more may be served, now that whoever has least use of its turn gave way."""
+        if len(self._served) < PLACES_MAX:
+            return True
+        in_vain = (place for place, there in self._served.items() if place not in waiting or there.leading.trouble)
+        if (place := next(in_vain, None)) is None:  # the first of them has been served longest
+            return False
+        self._end(place)
+        return True
 
     def _begin(self, place: Place) -> None:
         leading = self._lead(place)

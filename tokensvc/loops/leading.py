@@ -1,8 +1,8 @@
 """Tells IVS of one account and region what waits for it, while this process leads there.
 
 Rules of the file
-- One process leads, by a lease of the store that it prolongs well before it ends. No call begins once the lease is over
-  by our own clock, however long we were held up: two leaders would use the rate twice.
+- One process leads, by a lease of the store that it prolongs well before it ends. No call begins once the lease is
+  about to end by our own clock, however long we were held up: two leaders would use the rate twice.
 - Whoever begins to lead begins with a new dispatcher, whose allowances are used up: the last leader may have used them.
 - What was told is settled before anything else, also by one that leads no more; settling is compare-and-set.
 - What IVS does not take is counted at once, told in the log now and then, and as trouble until it takes something.
@@ -22,7 +22,7 @@ from tokensvc.core.arn import Place
 from tokensvc.errors import Unavailable
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
-from tokensvc.ports.leases import Leases
+from tokensvc.ports.leases import Held, Leases
 from tokensvc.ports.metrics import Metrics
 from tokensvc.revoke import Dispatcher, Pass, World
 
@@ -33,8 +33,26 @@ BEATS_A_LEASE = 6
 CALLS_AT_ONCE = 6
 """Of the eight connections to a region; the others are for channels and keys."""
 
+LAST_CALL_SECONDS = 1.0
+"""No call begins so shortly before the lease ends, so that it reaches IVS before whoever leads next makes one."""
+
 LINES_APART_SECONDS = 10.0
+_LEASES = "dispatch:"
 _log = structlog.get_logger(__name__)
+
+
+def lease_of(place: Place) -> str:
+    """What the lease is called that whoever leads there has."""
+    return f"{_LEASES}{place.account}:{place.region}"
+
+
+def leaders(leases: Leases) -> dict[Place, Held]:
+    """Who leads where now; each holder is a worker's id. Raises StoreError."""
+    found = {}
+    for name, held in leases.all_held(_LEASES).items():
+        account, _, region = name.removeprefix(_LEASES).partition(":")
+        found[Place(account, region)] = held._replace(holder=held.holder.rpartition(":")[0])
+    return found
 
 
 class Leading:
@@ -51,13 +69,14 @@ class Leading:
         share: float,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
+        """`holder` is the worker's id, a colon, and a number that no other `Leading` of the worker has."""
         self._place = place
         self._clock = world.clock
         self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, f"revocations-{place.region}")
         plane = _WhileItLasts(world.control_plane, self._clock, self)
         self._world = world._replace(control_plane=plane, at_once=self._threads.map)
         self._leases = leases
-        self._lease = f"dispatch:{place.account}:{place.region}"
+        self._lease = lease_of(place)
         self._holder = holder
         self._metrics = metrics
         self._share = share
@@ -138,6 +157,6 @@ class _WhileItLasts:
         self._leading = leading
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        if self._clock.monotonic() >= self._leading.until:
+        if self._clock.monotonic() >= self._leading.until - LAST_CALL_SECONDS:
             raise Unavailable("this worker leads no more", operation=operation, ivs_code="LeaseOver")
         return self._control_plane.call(region, operation, request)

@@ -29,3 +29,7 @@ class Leases(Protocol):
     def held(self, name: str) -> Held | None:
         """Who holds the lease now, if anyone."""
         ...
+
+    def all_held(self, prefix: str) -> dict[str, Held]:
+        """Who holds which lease now, of those whose names begin so."""
+        ...

@@ -119,12 +119,19 @@ class Revocations(Protocol):
         *,
         limit: int,
         before: int | None = None,
+        not_below: int | None = None,
         state: State | None = None,
         channel_arn: str | None = None,
         viewer_ids: Sequence[str] | None = None,
     ) -> list[Revocation]:
-        """The newest, at most `limit`, with a lower number than `before`; of which any part is in this state, of this
-        channel and of one of these viewers, where given. Fewer than `limit` means that there are no more."""
+        """The newest, at most `limit`, with a lower number than `before` and none below `not_below`; of which any part
+        is in this state, of this channel and of one of these viewers, where given. Fewer than `limit` means that there
+        are no more of them in this range."""
+        ...
+
+    def so_far_down(self, before: int | None, many: int) -> int | None:
+        """The number of the last of the `many` newest below `before`, whoever asked for them; None where there are no
+        more than so many. It bounds how much of the history one listing reads."""
         ...
 
     def cancel(self, revocation_id: str, patterns: Patterns) -> Revocation:

@@ -84,7 +84,7 @@ class Ready(_Model):
 
 
 class Leader(_Model):
-    """Who performs rotations."""
+    """A worker that does what only one may do at a time."""
 
     worker_id: str
     lease_seconds_left: float
@@ -137,12 +137,14 @@ class RegionStatus(_Model):
 
 
 class WaitingThere(_Model):
-    """What waits to be told to IVS in one account and region; where nothing waits there is no entry."""
+    """What waits to be told to IVS in one account and region, and who tells it. Where nothing waits and nobody leads
+    there is no entry."""
 
     account: str
     region: str
     queued: int = Field(description="Viewers of channels whose revocation IVS has yet to be told")
     oldest_seconds: int = Field(description="How long the oldest of them waits")
+    leader: Leader | None = Field(description="Who tells IVS of revocations there; null: nobody at the moment")
 
 
 class StatusAnswer(_Model):
@@ -153,7 +155,7 @@ class StatusAnswer(_Model):
     account: str | None
     keys_version: int
     trouble: list[str] = Field(description="What the background duties have to say, in words")
-    leader: Leader | None
+    leader: Leader | None = Field(description="Who performs rotations")
     workers: list[WorkerStatus]
     not_heard: list[str] = Field(description="Workers that do not know the keys as they are now")
     revocations: list[WaitingThere]

@@ -114,7 +114,9 @@ class RevocationPage(_Shown):
     """Revocations, newest first."""
 
     revocations: list[ShownRevocation]
-    next_token: str | None = Field(None, description="Ask again with it for those that follow")
+    next_token: str | None = Field(
+        None, description="Ask again with it for those that follow; a page may hold few or none, and not be the last"
+    )
 
 
 class ShownDenial(_Shown):

@@ -42,6 +42,8 @@ class Facts(NamedTuple):
     leader: Held | None
     waiting: Mapping[Place, Waiting]
     """Viewers whose revocation IVS has yet to be told."""
+    telling: Mapping[Place, Held]
+    """Who tells IVS of revocations there."""
 
 
 class Status:
@@ -69,22 +71,32 @@ def shown(facts: Facts) -> dict[str, Any]:
         "account": facts.deployment.account,
         "keysVersion": facts.versions.keys,
         "trouble": list(dict.fromkeys(words for w in present for words in w.heartbeat.trouble)),
-        "leader": leader and {"workerId": leader.holder, "leaseSecondsLeft": round(leader.seconds_left, 1)},
+        "leader": _leader(leader),
         "workers": [_worker(w, facts.versions, leader) for w in facts.workers],
         "notHeard": [w.heartbeat.worker_id for w in facts.workers if not _has_heard(w, facts.versions)],
         "revocations": [
-            {
-                "account": place.account,
-                "region": place.region,
-                "queued": w.queued,
-                "oldestSeconds": int(w.oldest_seconds),
-            }
-            for place, w in sorted(facts.waiting.items())
+            _dispatch(place, facts.waiting.get(place), facts.telling.get(place))
+            for place in sorted(facts.waiting.keys() | facts.telling.keys())
         ],
         "regions": [
             _region(region, [there for there in held if there.place.region == region], news.get(region), now)
             for region in sorted({there.place.region for there in held} | news.keys())
         ],
+    }
+
+
+def _leader(leader: Held | None) -> dict[str, Any] | None:
+    return leader and {"workerId": leader.holder, "leaseSecondsLeft": round(leader.seconds_left, 1)}
+
+
+def _dispatch(place: Place, waiting: Waiting | None, leader: Held | None) -> dict[str, Any]:
+    queued, oldest_seconds = waiting or Waiting(0, 0.0)
+    return {
+        "account": place.account,
+        "region": place.region,
+        "queued": queued,
+        "oldestSeconds": int(oldest_seconds),
+        "leader": _leader(leader),
     }
 
 

@@ -77,3 +77,16 @@ def test_nobody_gives_up_what_another_holds(store: Store) -> None:
     store.leases.release("rotation", "b")
     store.leases.release("never was", "b")
     assert not store.leases.acquire("rotation", "b", 60)
+
+
+def test_all_that_run_are_seen_by_how_their_names_begin(store: Store) -> None:
+    for name in ("dispatch:1:east", "dispatch:1:west", "rotation", "dispatchX"):
+        store.leases.acquire(name, f"who holds {name}", 60)
+    store.leases.acquire("dispatch:1:north", "a", 0)
+    held = store.leases.all_held("dispatch:")
+    assert {name: there.holder for name, there in held.items()} == {
+        "dispatch:1:east": "who holds dispatch:1:east",
+        "dispatch:1:west": "who holds dispatch:1:west",
+    }
+    assert all(59 < there.seconds_left <= 60.01 for there in held.values())
+    assert store.leases.all_held("dispatch_") == {}, "a name is no pattern"

@@ -240,6 +240,22 @@ def test_pages_show_every_revocation_once_newest_first(store: Store) -> None:
     assert [r.id for r in seen] == [f"r{number}" for number in reversed(range(7))]
 
 
+def test_a_listing_can_be_bounded_by_how_many_it_reads(store: Store) -> None:
+    for number in range(7):
+        accept(store, revocation(f"r{number}"))
+    bounded, before, pages = store.revocations, None, list[list[str]]()
+    while True:
+        lowest = bounded.so_far_down(before, 3)
+        found = bounded.list((CHANNEL,), limit=9, before=before, not_below=lowest)
+        pages.append([r.id for r in found])
+        if lowest is None:
+            break
+        before = lowest
+    assert pages == [["r6", "r5", "r4"], ["r3", "r2", "r1"], ["r0"]]
+    assert bounded.so_far_down(None, 7) is None, "no more than so many"
+    assert bounded.so_far_down(None, 6) is not None
+
+
 def test_revocations_are_listed_by_the_state_of_any_part(store: Store) -> None:
     accept(store, revocation("r1", "v", "w"))
     first, second = claim(store)
@@ -314,6 +330,31 @@ def test_what_failed_joins_a_later_one_that_is_queued(store: Store) -> None:
     assert [e.version for e in claim(store)] == [second.version]
     settle(store, State.SENT)
     assert get(store, "r1").state is get(store, "r2").state is State.SENT
+
+
+def test_whichever_of_two_that_failed_is_tried_again_first_the_higher_version_is_told(store: Store) -> None:
+    for name in ("r1", "r2"):
+        accept(store, revocation(name, "v"))
+        settle(store, State.FAILED)
+    higher = get(store, "r2").targets[0].version
+    store.revocations.retry("r1", EVERYONE)
+    [lower] = claim(store)
+    assert lower.version < higher
+    store.revocations.retry("r2", EVERYONE)
+    store.revocation_queue.settle([Outcome(lower.id, lower.version, State.SENT)])
+    assert get(store, "r2").state is get(store, "r1").state is State.QUEUED, "what was under way told the lower one"
+    assert [e.version for e in claim(store)] == [higher]
+    settle(store, State.SENT)
+    assert [t.version for name in ("r1", "r2") for t in get(store, name).targets] == [higher, higher]
+
+
+def test_what_is_tried_again_waits_since_then_and_not_since_it_was_asked_for(store: Store) -> None:
+    accept(store, revocation("r"))
+    settle(store, State.FAILED)
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 86_400))
+    store.revocations.retry("r", EVERYONE)
+    assert store.revocation_queue.waiting()[HERE].oldest_seconds < 60
 
 
 def count(store: Store, table: sa.Table) -> int:

@@ -91,6 +91,19 @@ def test_a_delayed_answer_comes_late_and_its_effect_does_not(stage: Staged, clie
     assert channels(client) == before + 2
 
 
+def test_entries_of_a_batch_go_wrong_by_themselves(stage: Staged, client: Any) -> None:
+    channel = client.create_channel()["channel"]["arn"]
+    plan(stage, "entry-error", "BatchStartViewerSessionRevocation", count=2)
+    told = [{"channelArn": channel, "viewerId": f"v{n}"} for n in range(3)]
+    errors = client.batch_start_viewer_session_revocation(viewerSessions=told)["errors"]
+    assert [(error["viewerId"], error["code"]) for error in errors] == [
+        ("v0", "InternalServerException"),
+        ("v1", "InternalServerException"),
+    ]
+    client.start_viewer_session_revocation(channelArn=channel, viewerId="v0")
+    assert "errors" not in client.batch_start_viewer_session_revocation(viewerSessions=told)
+
+
 def test_a_rate_strikes_now_and_then_and_the_same_each_time(stage: Staged, client: Any) -> None:
     def story() -> list[bool]:
         plan(stage, "throttle", "*", rate=0.5, seed=11)
@@ -137,6 +150,7 @@ def test_what_is_planned_is_shown_until_it_is_cleared(stage: Staged, client: Any
         ({"kind": "delay"}, {"delaySeconds"}),
         ({"kind": "delay", "delaySeconds": 61}, {"delaySeconds"}),
         ({"kind": "throttle", "delaySeconds": 1}, {"delaySeconds"}),
+        ({"kind": "entry-error", "operation": "CreateChannel"}, {"operation"}),
         ({"kind": "error", "probability": 1}, {"probability"}),
     ],
     ids=spelled,

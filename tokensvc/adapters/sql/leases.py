@@ -40,3 +40,10 @@ class SqlLeases:
         with reading(self._engine) as connection:
             row = connection.execute(sa.select(leases.c.holder, left).where(leases.c.name == name)).first()
         return Held(row.holder, row.left) if row is not None and row.left > 0 else None
+
+    def all_held(self, prefix: str) -> dict[str, Held]:
+        c, left = leases.c, (leases.c.expires_at - StoreNow()).label("left")
+        wanted = sa.select(c.name, c.holder, left).where(c.name.startswith(prefix, autoescape=True))
+        with reading(self._engine) as connection:
+            rows = connection.execute(wanted).all()
+        return {row.name: Held(row.holder, row.left) for row in rows if row.left > 0}

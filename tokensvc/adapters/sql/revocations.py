@@ -73,6 +73,7 @@ class SqlRevocations:
         *,
         limit: int,
         before: int | None = None,
+        not_below: int | None = None,
         state: State | None = None,
         channel_arn: str | None = None,
         viewer_ids: Sequence[str] | None = None,
@@ -80,10 +81,21 @@ class SqlRevocations:
         shown = sa.select(revocations).where(*_shown(patterns)).order_by(revocations.c.number.desc()).limit(limit)
         if before is not None:
             shown = shown.where(revocations.c.number < before)
+        if not_below is not None:
+            shown = shown.where(revocations.c.number >= not_below)
         if such := _parts_such(state, channel_arn, viewer_ids):
             shown = shown.where(_of_it(*such))
         with reading(self._engine) as connection:
             return _records(connection, connection.execute(shown).all())
+
+    def so_far_down(self, before: int | None, many: int) -> int | None:
+        number = revocations.c.number
+        last = sa.select(number).order_by(number.desc()).offset(many - 1).limit(2)
+        if before is not None:
+            last = last.where(number < before)
+        with reading(self._engine) as connection:
+            found = connection.execute(last).scalars().all()
+        return found[0] if len(found) > 1 else None
 
     def cancel(self, revocation_id: str, patterns: Patterns) -> Revocation:
         with writing(self._engine) as connection:
@@ -222,14 +234,17 @@ def _entries_of(connection: sa.Connection, number: int, state: State) -> list[in
 
 
 def _queue_again(connection: sa.Connection, failed: int) -> None:
-    """Queue an entry that failed. Where another is queued for its viewer by now, that one's version is higher, and
-    whoever waited for the one waits for the other."""
-    name = connection.execute(sa.select(_entries.digest).where(_entries.id == failed)).scalar_one()
-    other = connection.execute(sa.select(_entries.id).where(NOT_ENDED, _entries.digest == name)).scalar()
+    """Queue an entry that failed. Where another is queued for its viewer by now, that one is raised to the higher of
+    their versions, and whoever waited for the one waits for the other."""
     this = _entries.id == failed
+    name, version = connection.execute(sa.select(_entries.digest, _entries.version).where(this)).one()
+    queued = sa.select(_entries.id, _entries.version).where(NOT_ENDED, _entries.digest == name)
+    other = connection.execute(queued.with_for_update()).first()
     if other is None:
-        again = {"state": State.QUEUED, "attempts": 0, "ended_at": None, "due_at": StoreNow()}
+        again = {"state": State.QUEUED, "attempts": 0, "ended_at": None, "queued_at": StoreNow(), "due_at": StoreNow()}
         connection.execute(sa.update(revocation_entries).where(this).values(again))
-    else:
-        connection.execute(sa.update(revocation_targets).where(_targets.entry == failed).values(entry=other))
-        connection.execute(sa.delete(revocation_entries).where(this))
+        return
+    higher = {"version": max(other.version, version)}
+    connection.execute(sa.update(revocation_entries).where(_entries.id == other.id).values(higher))
+    connection.execute(sa.update(revocation_targets).where(_targets.entry == failed).values(entry=other.id))
+    connection.execute(sa.delete(revocation_entries).where(this))

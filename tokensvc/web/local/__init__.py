@@ -69,7 +69,7 @@ def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableCl
     model, viewers, faults, closing = surface.load(), Viewers(), Faults(), threading.Event()
     page_secret = resources.secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
     rates = Rates() if settings.rates else None
-    ivs = LocalIvs(model, resources, clock, random_token, page_secret, viewers=viewers, rates=rates)
+    ivs = LocalIvs(model, resources, clock, random_token, page_secret, viewers=viewers, rates=rates, faults=faults)
     verifier = Verifier(surface.SERVICE, settings.credentials)
     api = IvsApi(ivs, model, verifier, clock.base, faults, prefix=settings.prefix, public_url=settings.public_url)
     edge = EdgeApp(Gate(resources, random_token, viewers), clock, public_url=settings.public_url)

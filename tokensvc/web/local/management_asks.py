@@ -18,6 +18,7 @@ MAX_ADVANCE_SECONDS = 366 * 24 * 3600
 MAX_DELAY_SECONDS = 60
 MAX_VIEWERS = 10_000_000
 INGEST_SHAPE = "IngestConfigurations"
+BATCH_REVOCATION = "BatchStartViewerSessionRevocation"
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -92,6 +93,8 @@ def read_fault(model: Model, ask: AskFault) -> Fault:
         errors.append(FieldError("operation", f"must be an operation of IVS, or {ALL_OPERATIONS}"))
     if (ask.kind is FaultKind.DELAY) != (ask.delay_seconds is not None):
         errors.append(FieldError("delaySeconds", f"must be given for kind {FaultKind.DELAY}, and for no other"))
+    if ask.kind is FaultKind.ENTRY_ERROR and ask.operation not in (BATCH_REVOCATION, ALL_OPERATIONS):
+        errors.append(FieldError("operation", f"must be {BATCH_REVOCATION} for kind {FaultKind.ENTRY_ERROR}"))
     if errors:
         raise InvalidRequest(errors)
     return Fault(ask.kind, ask.operation, ask.rate, ask.count, ask.delay_seconds or 0.0, ask.seed)
