@@ -39,9 +39,10 @@ class Performer(NamedTuple):
 
 
 def reach_of(settings: Settings, store: Store) -> float:
-    """R: from our own lease, or a longer one that any worker of the last day goes by."""
-    leases = [worker.heartbeat.lease_seconds for worker in store.workers.list()]
-    return reach_seconds(max([settings.snapshot_lease_seconds, *leases]), settings.store_timeout_seconds)
+    """R: as far as our own settings reach, or further if those of any worker of the last day do."""
+    ours = reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds)
+    told = (worker.heartbeat for worker in store.workers.list())
+    return max([ours, *(reach_seconds(said.lease_seconds, said.store_timeout_seconds) for said in told)])
 
 
 def world_of(

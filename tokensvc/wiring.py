@@ -213,7 +213,8 @@ def assemble(settings: Settings) -> Parts:
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,
     )
-    member = Member(worker_id, settings.snapshot_lease_seconds, lambda: refresh.current.ring.unopened)
+    lease, timeout = settings.snapshot_lease_seconds, settings.store_timeout_seconds
+    member = Member(worker_id, lease, timeout, lambda: refresh.current.ring.unopened)
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
     telling = Telling(control_plane, settings.revocation_share)
@@ -262,7 +263,7 @@ def assemble_work(
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
     telling = Telling(control_plane, settings.revocation_share, dispatch_lease_seconds)
-    member = Member(worker_id, 0.0, frozenset)
+    member = Member(worker_id, 0.0, settings.store_timeout_seconds, frozenset)
     duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(
         "versions",

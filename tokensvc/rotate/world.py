@@ -31,7 +31,7 @@ class World(NamedTuple):
     new_id: Callable[[], str]
     new_key: Callable[[], PrivateKey]
     reach_seconds: Callable[[], float]
-    """R, from the leases of the workers there are."""
+    """R, from the leases and store timeouts of the workers there are."""
     lead: Callable[[], bool]
     """Take or prolong the lease of the one who performs; False when another has it."""
     step_down: Callable[[], None]
