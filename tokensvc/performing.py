@@ -70,6 +70,7 @@ def world_of(
         lambda: reach_of(settings, store),
         lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
         lambda: store.leases.release(ROTATION_LEASE, performer),
+        lambda: _performer_says(store),
         report,
     )
 
@@ -90,6 +91,13 @@ def performer_of(
         return world_of(settings, store, vault, control_plane, clock, worker_id, lambda _words: None, lease_seconds)
 
     return Performer(make_world, regions, lease_seconds)
+
+
+def _performer_says(store: Store) -> Sequence[str]:
+    """A command that performs says nothing: it has no heartbeat."""
+    held = store.leases.held(ROTATION_LEASE)
+    told = (worker.heartbeat for worker in store.workers.list())
+    return next((said.trouble for said in told if held is not None and said.worker_id == held.holder), ())
 
 
 def new_worker_id() -> str:
