@@ -12,6 +12,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any, NamedTuple
 
+import jwt
 import pytest
 
 from tests.e2e.client import Client, fetch
@@ -37,10 +38,11 @@ sys.exit(serving.work(read_settings(os.environ), rotation_lease_seconds={LEASE_S
 
 
 class Tried(NamedTuple):
-    """One token asked for and tried at the edge at once."""
+    """One token asked for, tried at the edge at once, and verified by PyJWT with the keys that are published."""
 
     asked: int
     played: int
+    verified: bool
 
 
 class Viewers:
@@ -68,9 +70,18 @@ class Viewers:
         while not self._stopping.wait(0.01):
             with Client(url, key) as caller:  # a new connection each time, so that each worker is asked
                 answer = caller.ask(channelArn=channel["arn"], viewerId="under-load")
+                published = caller.get("/.well-known/jwks.json").json  # by the same worker, which knows its own key
             token = answer.json.get("token", "")
             played = fetch(f"{channel['playbackUrl']}?token={token}").status
-            self.tried.append(Tried(answer.status, played))
+            self.tried.append(Tried(answer.status, played, verifies(token, published)))
+
+
+def verifies(token: str, published: Any) -> bool:
+    """Whether one of these keys made the token: it names none, as IVS documents no `kid`."""
+    for key in jwt.PyJWKSet.from_dict(published).keys:
+        with contextlib.suppress(jwt.InvalidSignatureError):
+            return bool(jwt.decode(token, key, algorithms=["ES384"]))
+    return False
 
 
 @pytest.fixture
@@ -131,6 +142,7 @@ def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: S
         assert len(set(signed)) == 3
         assert {t.asked for t in tried} == {201}
         assert {t.played for t in tried} == {200}
+        assert {t.verified for t in tried} == {True}
         assert "Traceback" not in service.process.err
 
 
