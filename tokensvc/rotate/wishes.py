@@ -66,11 +66,16 @@ def resume(world: World, regions: Sequence[str], *, patient: bool = False) -> No
 
 
 def generate(world: World, regions: Sequence[str]) -> KeyRecord:
-    """Make a key and import it in each region. It signs where none did; elsewhere it stands ready."""
+    """Make a key and import it in each region. It signs where none did; elsewhere it stands ready.
+
+    One that was made before and never came into use, since no region had room, is taken first.
+    """
     if not _all_sign(world, regions):
         settle(world, regions, lambda region: _active(world.keys.list(), region) is not None)
         return find(world.keys.list(), str(_active(world.keys.list(), regions[0])))
-    record = make(world, "somebody asked for another key")
+    kept = world.vault.key_ids()
+    unused = (r for r in world.keys.list() if r.id in kept and not r.places and r.compromised_at is None)
+    record = next(unused, None) or make(world, "somebody asked for another key")
     everywhere(world, regions, lambda region: import_new(world, record.id, region))
     return find(world.keys.list(), record.id)
 
