@@ -16,10 +16,10 @@ from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unob
 from tokensvc.adapters.clock import StoreClock, SystemClock
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
-from tokensvc.core.rotation import Policy, check_policy, reach_seconds
+from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.duties import Background, Duties, Member, Telling, duties_of
-from tokensvc.errors import FieldError, SettingsError
+from tokensvc.errors import FieldError, PolicyCannotHold, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.denials import DenialNews
@@ -124,6 +124,11 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     if settings.key_max_age_days is not None:
         max_age = settings.key_max_age_days * 86_400 or None
     check_policy(Policy(lead, reach_of(settings, store), max_age, standby), ceiling)
+    if lead == 0 and "aws" in (settings.control_plane, now_set.control_plane):
+        raise PolicyCannotHold(
+            f"a lead of 0 s is for the local IVS: it is shorter than the {HEARD_SECONDS:g} s in which workers hear of "
+            "a new key, and AWS takes its time too"
+        )
     store.deployment.set_max_ttl_seconds(ceiling)
     return store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)
 
