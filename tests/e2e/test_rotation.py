@@ -157,7 +157,7 @@ def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_ke
     site.run("db", "upgrade", KEY_STANDBY="true")
     key, channel = site.add_caller("--all-channels"), site.new_channel()
     with site.serve(WORKERS="2") as service, store_of(site) as store:
-        bad = until(lambda: active(store), "the first key is made by itself")
+        bad = str(until(lambda: active(store), "the first key is made by itself"))
         until(lambda: KeyState.PREPARED in states(store).values(), "a standby is ready")
         with service.client() as client:
             until(lambda: client.get("/readyz").status == 200, "ready", 5)
