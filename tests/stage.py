@@ -56,6 +56,7 @@ class Stage:
         self.clock = clock or ManualClock()
         self.slept: list[float] = []
         self.reports: list[str] = []
+        self.performer_says: tuple[str, ...] = ()
         self.leases = ManualLeases(self.clock)
         self.leads = True
         self._numbers = itertools.count(1)
@@ -77,6 +78,7 @@ class Stage:
             lambda: self.policy.reach_seconds,
             lambda: self.leads,
             lambda: None,
+            lambda: self.performer_says,
             self.reports.append,
         )
 

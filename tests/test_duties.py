@@ -40,7 +40,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> Duties:
     here = Background(Performer(stage.world, [EAST], 20.0), Telling(stage.ivs, 1.0)) if performs else None
-    return duties_of(stage.store, Member("a", 900.0, lambda: unopened), here, stage.clock, PrometheusMetrics())
+    return duties_of(stage.store, Member("a", 900.0, 5.0, lambda: unopened), here, stage.clock, PrometheusMetrics())
 
 
 def the_heartbeat(store: Store) -> Heartbeat:
@@ -93,7 +93,7 @@ def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened
     process.hearing.hear(versions)
     process.heartbeats.once()
     said = the_heartbeat(stage.store)
-    assert (said.worker_id, said.lease_seconds) == ("a", 900.0)
+    assert (said.worker_id, said.lease_seconds, said.store_timeout_seconds) == ("a", 900.0, 5.0)
     assert (said.keys_version, said.deployment_version) == (versions.keys, versions.deployment)
     assert said.unopened == ("k1", "k2")
 

@@ -47,6 +47,7 @@ def test_statuses_are_those_that_the_interface_promises() -> None:
         "NotAllowed": 403,
         "NotFound": 404,
         "Conflict": 409,
+        "KeptBack": 503,
         "RequestTooSlow": 408,
         "RequestTooLarge": 413,
         "InvalidRequest": 422,

@@ -42,6 +42,7 @@ OFF_HTTP = (
     errors.ControlPlaneError,
     errors.ForeignDeployment,
     errors.ForeignPair,
+    errors.KeptBack,
     errors.LostRace,
     errors.NoFreeSlot,
     errors.PairTaken,

@@ -125,6 +125,18 @@ def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(stage: S
     assert foreign[0] in stage.ivs.pairs
 
 
+def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(stage: Stage) -> None:
+    signing = stage.generate().id
+    foreign = stage.ivs.add_foreign(EAST, 2)
+    for _ in range(2):
+        with pytest.raises(NoFreeSlot):
+            stage.generate()
+    [made] = [record.id for record in stage.store.keys.list() if record.id != signing]
+    del stage.ivs.pairs[foreign[0]]
+    assert stage.generate().id == made
+    assert [record.id for record, _ in stage.places(EAST, KeyState.PREPARED)] == [made]
+
+
 def test_in_a_full_region_nothing_is_made_or_imported(stage: Stage) -> None:
     foreign = stage.ivs.add_foreign(EAST, 3)
     for _ in range(2):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.simulator import throttle
 from tests.stage import EAST, WEST, Stage
-from tokensvc.errors import NoFreeSlot
+from tokensvc.core.lifecycle import KeyState, drained_at
+from tokensvc.errors import KeptBack, NoFreeSlot
 from tokensvc.rotate import wishes
+from tokensvc.rotate.settling import PATIENCE_POLLS
 from tokensvc.rotate.world import World
 
 PATIENCE = 100
@@ -23,14 +26,14 @@ class Command:
     def __init__(self, stage: Stage, performs: Callable[[], object]) -> None:
         self.stage = stage
         self.polls = 0
-        self._performs = performs
+        self.performs = performs
         self.world: World = stage.world()._replace(lead=lambda: False, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.polls += 1
         assert self.polls < PATIENCE, "it waits for ever"
         self.stage.clock.advance(seconds)
-        self._performs()
+        self.performs()
 
 
 @pytest.fixture
@@ -76,3 +79,36 @@ def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: St
     stage.ivs.refuse[EAST] = throttle()
     wishes.rotate(command.world, [EAST], "a test")
     assert stage.active() != former
+
+
+def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(stage: Stage) -> None:
+    stage.generate()
+    refused = f"{EAST}: IVS answered ImportPlaybackKeyPair with AccessDeniedException"
+    stage.performer_says = (f"{WEST}: of no concern here", refused)
+    command = Command(stage, lambda: None)
+    with pytest.raises(KeptBack, match="AccessDeniedException"):
+        wishes.rotate(command.world, [EAST], "a test")
+    assert stage.reports.count(f"another process performs; waiting for it; {refused}") == 1
+    assert PATIENCE_POLLS - 1 <= command.polls < PATIENCE_POLLS + 5
+    assert stage.store.rotations.newest(1), "what was asked for stands"
+
+
+def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(stage: Stage) -> None:
+    stage.ivs.add_foreign(EAST)
+    stage.generate()
+    stage.rotate()
+    command = Command(stage, lambda: None)
+    command.performs = partial(_enough, command)
+    with pytest.raises(KeyboardInterrupt):
+        wishes.rotate(command.world, [EAST], "a test", patient=True)
+    [(_, retiring)] = stage.places(EAST, KeyState.RETIRING)
+    ends_at = drained_at(retiring, stage.policy)
+    assert (
+        f"all slots are filled; one of ours goes when its last token has ended, at {ends_at:%Y-%m-%dT%H:%M:%SZ}"
+        in (stage.reports[-1])
+    )
+
+
+def _enough(command: Command) -> None:
+    if command.polls > PATIENCE_POLLS + 10:
+        raise KeyboardInterrupt

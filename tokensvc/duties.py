@@ -55,6 +55,7 @@ class Member(NamedTuple):
     worker_id: str
     lease_seconds: float
     """How long it signs without the store; 0 for one that never signs."""
+    store_timeout_seconds: float
     unopened: Callable[[], frozenset[str]]
     """The keys that it cannot open."""
 
@@ -92,6 +93,7 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
             member.lease_seconds,
             hearing.heard.keys,
             hearing.heard.deployment,
+            member.store_timeout_seconds,
             tuple(sorted(member.unopened())),
             tuple(words for duty in (rotation, dispatch) if duty is not None for words in duty.trouble),
             rotation.news if rotation is not None else (),
@@ -110,7 +112,7 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
     if rotation is not None and dispatch is not None:
         rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, rotation.stop)
         hearing.listeners += [rotation.ask, rotating.poke]
-        prune = Prune(store.journal, store.workers, store.revocations, store.denials, clock)
+        prune = Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, clock)
         pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)
         dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, dispatch.stop)
         loops += [rotating, pruning, dispatching]

@@ -39,9 +39,10 @@ class Performer(NamedTuple):
 
 
 def reach_of(settings: Settings, store: Store) -> float:
-    """R: from our own lease, or a longer one that any worker of the last day goes by."""
-    leases = [worker.heartbeat.lease_seconds for worker in store.workers.list()]
-    return reach_seconds(max([settings.snapshot_lease_seconds, *leases]), settings.store_timeout_seconds)
+    """R: as far as our own settings reach, or further if those of any worker of the last day do."""
+    ours = reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds)
+    told = (worker.heartbeat for worker in store.workers.list())
+    return max([ours, *(reach_seconds(said.lease_seconds, said.store_timeout_seconds) for said in told)])
 
 
 def world_of(
@@ -69,6 +70,7 @@ def world_of(
         lambda: reach_of(settings, store),
         lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
         lambda: store.leases.release(ROTATION_LEASE, performer),
+        lambda: _performer_says(store),
         report,
     )
 
@@ -89,6 +91,13 @@ def performer_of(
         return world_of(settings, store, vault, control_plane, clock, worker_id, lambda _words: None, lease_seconds)
 
     return Performer(make_world, regions, lease_seconds)
+
+
+def _performer_says(store: Store) -> Sequence[str]:
+    """A command that performs says nothing: it has no heartbeat."""
+    held = store.leases.held(ROTATION_LEASE)
+    told = (worker.heartbeat for worker in store.workers.list())
+    return next((said.trouble for said in told if held is not None and said.worker_id == held.holder), ())
 
 
 def new_worker_id() -> str:

@@ -1,4 +1,5 @@
-"""Secrets moved to the current wrapping key: every private key and every subject key that is not under it yet.
+"""Secrets moved to the current wrapping key: every private key and every subject key that is not under it yet. And
+private keys moved in from another vault.
 
 Rules of the file
 - The secret stays the same, only its envelope changes; each is replaced at once and whole, if it is still what was
@@ -6,15 +7,17 @@ Rules of the file
 - What is about to be replaced is opened first, and so is what takes its place.
 - It ends only when nothing is left. Then the other keys leave the store's list, so that no process starts with one of
   them as its current key, and everything is looked through once more.
+- From another vault comes what the store knows and our vault lacks. It stays there too: workers may still read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from tokensvc.core.keypair import public_der
+from tokensvc.core.lifecycle import KeyRecord
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.errors import PrivateKeyMissing, VaultError
 from tokensvc.ports.deployment import DeploymentStore, WrappedSubjectKey
@@ -42,6 +45,23 @@ class Secret(NamedTuple):
     """The name of its wrapping key."""
     move: Callable[[], bool]
     """Put it under the current key; False when somebody else moved or removed it first. Raises VaultError."""
+
+
+def lacking(world: World, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
+    """The keys that the other vault has and ours lacks."""
+    return sorted((other.key_ids() - world.vault.key_ids()) & {record.id for record in records})
+
+
+def move_in(world: World, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
+    """Keep in our vault too, under the current wrapping key, what it lacks; the keys. Raises VaultError."""
+    public, moved = {record.id: record.public_der for record in records}, lacking(world, other, records)
+    for key_id in moved:
+        private_key = other.open(key_id)
+        if public_der(private_key.public_key()) != public[key_id]:
+            raise VaultError(f"what the other vault keeps as {key_id} is another key's private half")
+        world.vault.put(key_id, private_key)
+        world.report(f"private key {key_id}: moved in")
+    return moved
 
 
 def at_rest(world: World) -> list[Secret]:

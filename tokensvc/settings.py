@@ -99,8 +99,8 @@ class Settings(BaseModel):
         None,
         ge=0,
         le=86_400,
-        description="How long IVS holds a new key before it signs; its propagation delay is not documented. Kept in "
-        "the store (first 30), set by `tokensvc db upgrade`",
+        description="How long IVS holds a new key before it signs; its propagation delay is not documented; 0 for the "
+        "local IVS alone. Kept in the store (first 30), set by `tokensvc db upgrade`",
     )
     key_max_age_days: float | None = Field(
         None,

@@ -69,7 +69,11 @@ def vault_in(settings: Settings) -> str:
 
 def vault_of(settings: Settings, store: Store, wrapper: Wrapper) -> Vault:
     """The vault that the settings name. Raises SettingsError."""
-    chosen = vault_in(settings)
+    return vault_at(vault_in(settings), store, wrapper)
+
+
+def vault_at(chosen: str, store: Store, wrapper: Wrapper) -> Vault:
+    """The vault that is named as the setting names it."""
     if chosen == IN_STORE:
         return SqlVault(store.engine, wrapper)
     return KeyFiles(Path(chosen.partition(":")[2]), wrapper)

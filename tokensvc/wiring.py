@@ -16,10 +16,10 @@ from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unob
 from tokensvc.adapters.clock import StoreClock, SystemClock
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
-from tokensvc.core.rotation import Policy, check_policy, reach_seconds
+from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.duties import Background, Duties, Member, Telling, duties_of
-from tokensvc.errors import FieldError, SettingsError
+from tokensvc.errors import FieldError, PolicyCannotHold, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.denials import DenialNews
@@ -126,6 +126,11 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     if settings.key_max_age_days is not None:
         max_age = settings.key_max_age_days * 86_400 or None
     check_policy(Policy(lead, reach_of(settings, store), max_age, standby), ceiling)
+    if lead == 0 and "aws" in (settings.control_plane, now_set.control_plane):
+        raise PolicyCannotHold(
+            f"a lead of 0 s is for the local IVS: it is shorter than the {HEARD_SECONDS:g} s in which workers hear of "
+            "a new key, and AWS takes its time too"
+        )
     store.deployment.set_max_ttl_seconds(ceiling)
     return store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)
 
@@ -215,7 +220,8 @@ def assemble(settings: Settings) -> Parts:
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,
     )
-    member = Member(worker_id, settings.snapshot_lease_seconds, lambda: refresh.current.ring.unopened)
+    lease, timeout = settings.snapshot_lease_seconds, settings.store_timeout_seconds
+    member = Member(worker_id, lease, timeout, lambda: refresh.current.ring.unopened)
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
     telling = Telling(control_plane, settings.revocation_share)
@@ -264,7 +270,7 @@ def assemble_work(
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
     telling = Telling(control_plane, settings.revocation_share, dispatch_lease_seconds)
-    member = Member(worker_id, 0.0, frozenset)
+    member = Member(worker_id, 0.0, settings.store_timeout_seconds, frozenset)
     duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(
         "versions",

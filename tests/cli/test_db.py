@@ -23,6 +23,15 @@ def test_it_writes_the_ceiling_into_the_store(bare: Terminal) -> None:
     assert bare("db", "upgrade", "--json").json["maxTtlSeconds"] == 7200, "unset, it changes nothing"
 
 
+def test_keys_without_a_lead_are_for_the_local_ivs_alone(bare: Terminal) -> None:
+    bare("db", "upgrade", KEY_LEAD_SECONDS="0", MAX_TTL_SECONDS="1800")
+    refused = bare("db", "upgrade", "--json", code=4, CONTROL_PLANE="aws", KEY_LEAD_SECONDS="0", MAX_TTL_SECONDS="7200")
+    assert refused.error["code"] == "policy_cannot_hold"
+    assert "shorter than the 2 s" in refused.error["message"]
+    kept = bare("db", "upgrade", "--json", CONTROL_PLANE="aws", KEY_LEAD_SECONDS="2").json
+    assert kept["maxTtlSeconds"] == 1800, "what was refused changed nothing"
+
+
 def test_without_a_store_named_it_is_wrong_use(bare: Terminal) -> None:
     assert "TOKENSVC_DATABASE_URL: must be set" in bare("db", "upgrade", code=2, without="TOKENSVC_DATABASE_URL").err
     assert bare("db", "upgrade", code=1, DATABASE_URL="mysql://x/y").err.startswith("tokensvc: ")

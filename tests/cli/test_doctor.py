@@ -11,13 +11,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.cli.terminal import Terminal
 from tokensvc.adapters.clock import SystemClock
+from tokensvc.adapters.sql import tables
+from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import StepKind
+from tokensvc.loops.heartbeat import SILENT_SECONDS
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
 
@@ -232,6 +236,19 @@ def test_a_worker_has_not_heard_or_cannot_open_the_key_that_signs(healthy: Termi
     assert "may go by older keys until" in found["worker deaf:1:a"][0]
     assert found["worker blind:2:b"][0] == f"cannot open key {key_id}, which is active"
     assert "tokensvc doctor" in found["worker blind:2:b"][1]
+
+
+def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_are_there(
+    healthy: Terminal, store: Store
+) -> None:
+    version, words = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
+    for name in ("one:1:a", "two:2:b"):
+        store.workers.beat(Heartbeat(name, "here", 1, 900, version, 1, trouble=(words,)))
+    assert bad(healthy)["background"][0] == words
+    assert healthy("doctor", code=1).out.count(words) == 1
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(tables.workers).values(beat_at=tables.workers.c.beat_at - SILENT_SECONDS - 1))
+    assert healthy("doctor", "--json").json["well"] is True
 
 
 def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any, NamedTuple
 
+import jwt
 import pytest
 
 from tests.e2e.client import Client, fetch
@@ -37,10 +38,12 @@ sys.exit(serving.work(read_settings(os.environ), rotation_lease_seconds={LEASE_S
 
 
 class Tried(NamedTuple):
-    """One token asked for and tried at the edge at once."""
+    """One token asked for, tried at the edge at once, and verified by PyJWT with the keys that are published."""
 
     asked: int
     played: int
+    signed_by: str
+    """The published key that it verifies with; "" when there is none."""
 
 
 class Viewers:
@@ -68,9 +71,19 @@ class Viewers:
         while not self._stopping.wait(0.01):
             with Client(url, key) as caller:  # a new connection each time, so that each worker is asked
                 answer = caller.ask(channelArn=channel["arn"], viewerId="under-load")
+                published = caller.get("/.well-known/jwks.json").json  # by the same worker, which knows its own key
             token = answer.json.get("token", "")
             played = fetch(f"{channel['playbackUrl']}?token={token}").status
-            self.tried.append(Tried(answer.status, played))
+            self.tried.append(Tried(answer.status, played, signed_by(token, published)))
+
+
+def signed_by(token: str, published: Any) -> str:
+    """Which of these keys made the token: it names none, as IVS documents no `kid`."""
+    for key in jwt.PyJWKSet.from_dict(published).keys:
+        with contextlib.suppress(jwt.InvalidSignatureError):
+            jwt.decode(token, key, algorithms=["ES384"])
+            return str(key.key_id)
+    return ""
 
 
 @pytest.fixture
@@ -103,8 +116,12 @@ def rotate(site: Site) -> str:
 
 def active(store: Store) -> str | None:
     """The key that signs."""
-    places = (there for record in store.keys.list() for there in record.places)
-    return next((there.key_id for there in places if there.state is KeyState.ACTIVE), None)
+    return next((key_id for key_id, state in states(store).items() if state is KeyState.ACTIVE), None)
+
+
+def states(store: Store) -> dict[str, KeyState]:
+    """What each key is."""
+    return {there.key_id: there.state for record in store.keys.list() for there in record.places}
 
 
 def leader(store: Store) -> int:
@@ -131,7 +148,32 @@ def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: S
         assert len(set(signed)) == 3
         assert {t.asked for t in tried} == {201}
         assert {t.played for t in tried} == {200}
+        assert {t.signed_by for t in tried} == set(signed)
         assert "Traceback" not in service.process.err
+
+
+def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_key(on_sqlite: Site) -> None:
+    site = on_sqlite
+    site.run("db", "upgrade", KEY_STANDBY="true")
+    key, channel = site.add_caller("--all-channels"), site.new_channel()
+    with site.serve(WORKERS="2") as service, store_of(site) as store:
+        bad = str(until(lambda: active(store), "the first key is made by itself"))
+        until(lambda: KeyState.PREPARED in states(store).values(), "a standby is ready")
+        with service.client() as client:
+            until(lambda: client.get("/readyz").status == 200, "ready", 5)
+        viewers = Viewers(service.url, key, channel)
+        viewers.goes_on()
+        said = site.run("keys", "compromise", bad, "--yes", "--json").json
+        before = len(viewers.tried)
+        viewers.goes_on()
+        tried = viewers.stop()
+        assert (said["done"], said["notHeard"]) == (True, [])
+        assert said["outlook"][0]["successor"] == active(store)
+        assert {t.asked for t in tried} == {201}
+        assert {t.signed_by for t in tried if t.played != 200} <= {bad, ""}
+        assert {(t.played, t.signed_by) for t in tried[before + 2 :]} == {(200, active(store))}
+        held = site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]
+        assert bad not in {pair["tags"]["tokensvc:key"] for pair in held}, "and its pair is gone"
 
 
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])

@@ -26,7 +26,7 @@ from tokensvc.settings import Settings
 
 
 def prune(store: Store, clock: ManualClock) -> None:
-    Prune(store.journal, store.workers, store.revocations, store.denials, clock).once()
+    Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, clock).once()
 
 
 def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
@@ -39,6 +39,19 @@ def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: S
     clock.advance(1)
     prune(store, clock)
     assert store.journal.history(None, 10) == [open_]
+
+
+def test_rotations_that_were_asked_for_long_ago_are_forgotten_with_the_steps_that_they_led_to(
+    store: Store, clock: ManualClock
+) -> None:
+    store.rotations.request("old", {"us-east-1": None}, clock.at(), "a test")
+    clock.advance(timedelta(days=JOURNAL_KEPT_DAYS).total_seconds())
+    store.rotations.request("new", {"us-east-1": None}, clock.at(), "a test")
+    prune(store, clock)
+    assert [wish.id for wish in store.rotations.newest(10)] == ["new", "old"]
+    clock.advance(1)
+    prune(store, clock)
+    assert [wish.id for wish in store.rotations.newest(10)] == ["new"]
 
 
 def test_a_worker_is_forgotten_when_it_was_silent_for_longer_than_any_lease(store: Store, clock: ManualClock) -> None:

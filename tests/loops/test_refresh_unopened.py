@@ -207,3 +207,12 @@ def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stag
 def _folder(vault: Vault) -> Path:
     assert isinstance(vault, KeyFiles)
     return vault._directory
+
+
+def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(rotated: Stage, clock: ManualClock) -> None:
+    """IVS may have deleted it already: somebody who went by another policy, or found it gone, has begun to."""
+    [(_, there)] = rotated.places(EAST, KeyState.RETIRING)
+    worker = Worker(rotated, clock)
+    assert east(rotated, worker).active is not None
+    rotated.store.keys.begin_delete(there, clock.at())
+    assert east(rotated, worker).active is None

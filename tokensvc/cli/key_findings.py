@@ -64,6 +64,8 @@ def _workers(store: Store, records: Sequence[KeyRecord], at: Moment) -> Iterator
         yield Finding(False, f"worker {name}", found, "see that it reaches the store, or stop it; its log says more")
     for worker in lately:
         yield from _unopened(worker, signing)
+    for words in dict.fromkeys(words for worker in lately for words in worker.heartbeat.trouble):
+        yield Finding(False, "background", words, f"as it says; it is tried on, and at once by: {RESUME}")
 
 
 def _unopened(worker: Worker, signing: set[str]) -> Iterator[Finding]:

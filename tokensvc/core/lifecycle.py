@@ -247,7 +247,9 @@ def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | W
     if _free(standing) > 0:
         return _to_bring(standing, "another key is to sign")
     retiring = [p for p in standing.pairs if p.is_held and p.state is KeyState.RETIRING]
-    drained = min((drained_at(p, policy) for p in retiring), default=None)
+    if not retiring:
+        return Wait(None, "all slots are filled, and none of ours is on its way out: somebody must make room")
+    drained = min(drained_at(p, policy) for p in retiring)
     return Wait(drained, "all slots are filled; one of ours goes when its last token has ended")
 
 

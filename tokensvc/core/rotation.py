@@ -42,7 +42,7 @@ class Policy(NamedTuple):
 
 
 def reach_seconds(lease_seconds: float, store_timeout_seconds: float) -> float:
-    """R, from the longest lease of any worker."""
+    """How long a worker of this lease and this store timeout can act on old news; R is the longest of all workers'."""
     return lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS
 
 

@@ -11,6 +11,7 @@
     │                              RevocationNotFound · DenialNotFound
     ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot ·
     │                              PolicyCannotHold · PairTaken · ForeignPair
+    ├─ KeptBack                    whoever performs what was asked for does not get there
     ├─ RequestTooLarge · RequestTooSlow
     ├─ CannotSign                  this worker cannot sign now
     │  ├─ NoSigningKey · SnapshotStale
@@ -66,6 +67,7 @@ from tokensvc.errors.requests import (
     ForeignPair,
     IdempotencyKeyReused,
     InvalidRequest,
+    KeptBack,
     KeyNotFound,
     LostRace,
     NoFreeSlot,
@@ -109,6 +111,7 @@ __all__ = [
     "IdempotencyKeyReused",
     "InvalidKey",
     "InvalidRequest",
+    "KeptBack",
     "KeyFileTooOpen",
     "KeyNotFound",
     "LostRace",

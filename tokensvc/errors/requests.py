@@ -128,6 +128,12 @@ class Conflict(TokensvcError):
     code = "conflict"
 
 
+class KeptBack(TokensvcError):
+    """Another process performs what was asked for, and something keeps it back; the message says what it told."""
+
+    code = "kept_back"
+
+
 class CallerExists(Conflict):
     """A caller's name is taken for good, disabled or not."""
 

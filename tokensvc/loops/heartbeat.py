@@ -1,8 +1,9 @@
 """Tells the store that this process works and what it goes by, and reads what its fellows tell.
 
 Rules of the file
-- How long a key drains follows from the longest lease that any worker tells. So a worker tells its own before it may
-  sign for the first time. Later it signs on when telling fails: its snapshot's lease is what ends that.
+- How long a key drains follows from the longest lease and store timeout that any worker tells. So a worker tells its
+  own before it may sign for the first time. Later it signs on when telling fails: its snapshot's
+  lease is what ends that.
 - Who stops says goodbye; who was killed falls silent. What a silent fellow said last is no news.
 """
 

@@ -1,5 +1,5 @@
-"""Forgets what is of no use any more: old entries of the journal, workers that are gone, revocations that ended long
-ago, denials that are over.
+"""Forgets what is of no use any more: old entries of the journal, rotations asked for long ago, workers that are gone,
+revocations that ended long ago, denials that are over.
 
 Rules of the file
 - Any process may do it at any time, several at once too: each deletion says by itself what is old.
@@ -15,11 +15,13 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.denials import Denials
 from tokensvc.ports.journal import Journal
 from tokensvc.ports.revocations import Revocations
+from tokensvc.ports.rotations import Rotations
 from tokensvc.ports.workers import Workers
 
 EVERY_SECONDS = 3600.0
 JOURNAL_KEPT_DAYS = 90
-"""How long one can see what was done with a key, and why."""
+"""How long one can see what was done with a key, and why, and who asked for it. A rotation that could not be made in
+all that time is given up."""
 
 WORKERS_KEPT_SECONDS = 25 * 3600.0
 """A worker that was killed counts for so long: an hour more than the longest lease that settings allow, so that one
@@ -38,9 +40,16 @@ class Prune:
     """One look a while."""
 
     def __init__(
-        self, journal: Journal, workers: Workers, revocations: Revocations, denials: Denials, clock: Clock
+        self,
+        journal: Journal,
+        rotations: Rotations,
+        workers: Workers,
+        revocations: Revocations,
+        denials: Denials,
+        clock: Clock,
     ) -> None:
         self._journal = journal
+        self._rotations = rotations
         self._workers = workers
         self._revocations = revocations
         self._denials = denials
@@ -50,6 +59,7 @@ class Prune:
         """Forget. Raises StoreError."""
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         self._journal.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))
+        self._rotations.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))
         self._workers.forget(WORKERS_KEPT_SECONDS)
         _all(self._revocations.prune, now - timedelta(days=REVOCATIONS_KEPT_DAYS))
         _all(self._denials.prune, now - timedelta(seconds=DENIALS_KEPT_SECONDS))

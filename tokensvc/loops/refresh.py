@@ -132,9 +132,8 @@ class Refresh:
     def _in_its_stead(self, keys: list[tuple[KeyRecord, KeyInPlace]]) -> list[tuple[KeyRecord, KeyInPlace]]:
         """The retiring keys that may still sign, the newest first."""
         now = self.clock.now()
-        retiring = [
-            (r, t) for r, t in keys if t.state is KeyState.RETIRING and t.activated_at and self._until(t) >= now
-        ]
+        retiring = [(r, t) for r, t in keys if t.state is KeyState.RETIRING and t.activated_at and not t.deleting_at]
+        retiring = [(r, t) for r, t in retiring if self._until(t) >= now]
         return sorted(retiring, key=lambda pair: pair[1].activated_at or pair[1].imported_at, reverse=True)
 
     def _until(self, there: KeyInPlace) -> float:

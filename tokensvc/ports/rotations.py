@@ -34,3 +34,7 @@ class Rotations(Protocol):
     def newest(self, limit: int) -> list[Rotation]:
         """The last wishes, newest first."""
         ...
+
+    def prune(self, before: datetime) -> int:
+        """Forget wishes that were made before then; how many."""
+        ...

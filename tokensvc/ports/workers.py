@@ -36,6 +36,8 @@ class Heartbeat(NamedTuple):
     keys_version: int
     """The `keys` version that its snapshot holds."""
     deployment_version: int
+    store_timeout_seconds: float = 0.0
+    """How long one question of it to the store may take."""
     unopened: tuple[str, ...] = ()
     """Keys whose private half it could not open."""
     trouble: tuple[str, ...] = ()

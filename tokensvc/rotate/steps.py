@@ -159,13 +159,15 @@ def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
 
 def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
-    for pair in list_pairs(world.control_plane, seen.region, world.deployment.read().account):
+    pairs = list_pairs(world.control_plane, seen.region, world.deployment.read().account)
+    for pair in pairs:
         if tags_of(pair) == (seen.deployment_id, record.id):
             return get_pair(world, seen.region, str(pair["arn"]))
+    strange = [str(pair["arn"]) for pair in pairs if tags_of(pair)[0] is None]
     raise PairTaken(
         f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags. If it is "
-        f"yours, adopt it: tokensvc keys adopt {record.id} --arn ARN, one of "
-        f"{', '.join(str(p['arn']) for p in seen.pairs)}"
+        f"yours, adopt it: tokensvc keys adopt {record.id} --arn {strange[0] if len(strange) == 1 else 'ARN'}"
+        + (f", one of {', '.join(strange)}" if len(strange) > 1 else "")
     )
 
 

@@ -7,25 +7,20 @@ Rules of the file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, led_at, successor
-from tokensvc.core.rotation import check_policy, check_slots
-from tokensvc.errors import Conflict, PolicyCannotHold, TokensvcError, VaultError
+from tokensvc.core.rotation import check_policy
+from tokensvc.errors import Conflict, VaultError
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.bringing import everywhere, import_new
-from tokensvc.rotate.performer import Outlook, advance, look
-from tokensvc.rotate.steps import full, in_region, make, perform
+from tokensvc.rotate.performer import Outlook, advance
+from tokensvc.rotate.settling import settle, sleep_until
+from tokensvc.rotate.steps import in_region, make, perform
 from tokensvc.rotate.survey import survey
 from tokensvc.rotate.world import World
-
-POLL_SECONDS = 1.0
-"""How often a wish is looked at while another process performs it."""
-
-POLLS_A_LOOK = 4
-"""Each so many of these looks are at IVS too: at a region that is full nobody would ever perform it."""
 
 
 class Prospect(NamedTuple):
@@ -71,11 +66,16 @@ def resume(world: World, regions: Sequence[str], *, patient: bool = False) -> No
 
 
 def generate(world: World, regions: Sequence[str]) -> KeyRecord:
-    """Make a key and import it in each region. It signs where none did; elsewhere it stands ready."""
+    """Make a key and import it in each region. It signs where none did; elsewhere it stands ready.
+
+    One that was made before and never came into use, since no region had room, is taken first.
+    """
     if not _all_sign(world, regions):
         settle(world, regions, lambda region: _active(world.keys.list(), region) is not None)
         return find(world.keys.list(), str(_active(world.keys.list(), regions[0])))
-    record = make(world, "somebody asked for another key")
+    kept = world.vault.key_ids()
+    unused = (r for r in world.keys.list() if r.id in kept and not r.places and r.compromised_at is None)
+    record = next(unused, None) or make(world, "somebody asked for another key")
     everywhere(world, regions, lambda region: import_new(world, record.id, region))
     return find(world.keys.list(), record.id)
 
@@ -85,7 +85,7 @@ def activate(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
     policy = world.policy()
     for region in regions:
         there = in_region(find(world.keys.list(), key_id), region)
-        _sleep_until(world, led_at(there, policy.lead_seconds), f"key {key_id} signs in {region}")
+        sleep_until(world, led_at(there, policy.lead_seconds), f"key {key_id} signs in {region}")
         perform(world, survey(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
     return find(world.keys.list(), key_id)
 
@@ -152,87 +152,12 @@ def denounce(world: World, key_id: str, *, distrust_standby: bool) -> KeyRecord:
     return record
 
 
-def settle(world: World, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False) -> None:
-    """Go on until it is done in every region, waiting for leads, and for drains when `patient`.
-
-    A region that cannot go on is given up and delays no other; what keeps the first one back is raised at the end.
-    """
-    try:
-        given_up = _settle(world, regions, is_done, patient=patient)
-    finally:
-        world.step_down()
-    for region in regions:
-        if region in given_up and not is_done(region):
-            raise given_up[region]
-
-
-def _settle(
-    world: World, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
-) -> dict[str, TokensvcError]:
-    given_up: dict[str, TokensvcError] = {}
-    told, polls = "", 0
-    while True:
-        outlooks = advance(world, regions)
-        pending = [region for region in regions if not is_done(region)]
-        if not outlooks and pending:
-            told, polls = _tell(world, told, "another process performs; waiting for it"), polls + 1
-            if polls % POLLS_A_LOOK == 0:
-                given_up = _kept_back_there(world, pending, patient=patient)
-                if given_up.keys() >= set(pending):
-                    break
-            world.sleep(POLL_SECONDS)
-            continue
-        waits = []
-        for outlook in outlooks:
-            if outlook.region in pending:
-                kept_back = _kept_back(outlook, patient=patient)
-                if kept_back is not None:
-                    given_up[outlook.region] = kept_back
-                elif outlook.wait is not None and outlook.wait.until is not None:
-                    given_up.pop(outlook.region, None)
-                    waits.append(outlook.wait.until)
-        if waits:
-            _sleep_until(world, min(waits), "a key signs")
-        elif all(region in given_up for region in pending):
-            break
-        else:  # the lease was lost on the way, with steps still due
-            told = _tell(world, told, "another process performs; waiting for it")
-            world.sleep(POLL_SECONDS)
-    return given_up
-
-
 def advance_once(world: World, regions: Sequence[str]) -> list[Outlook]:
     """Take every step that is due now, and give the lease up."""
     try:
         return advance(world, regions)
     finally:
         world.step_down()
-
-
-def _kept_back_there(world: World, regions: Sequence[str], *, patient: bool) -> dict[str, TokensvcError]:
-    """What keeps these regions back from whoever performs; that IVS does not answer us says nothing about that."""
-    kept_back = {o.region: _kept_back(o, patient=patient) for o in look(world, regions) if o.failure is None}
-    return {region: failure for region, failure in kept_back.items() if failure is not None}
-
-
-def _kept_back(outlook: Outlook, *, patient: bool) -> TokensvcError | None:
-    """Why a region cannot go on for now; None when it only waits for a lead, or for a drain when `patient`."""
-    if outlook.failure is not None and outlook.wait is None:
-        return outlook.failure
-    seen, wait = outlook.seen, outlook.wait
-    if seen is None or wait is None:
-        return None
-    leads = any(p.state is KeyState.PREPARED and not p.fingerprint_differs for p in seen.standing.pairs)
-    if wait.until is not None:
-        ends = f"One of ours has drained at {wait.until:%Y-%m-%dT%H:%M:%SZ}, and the rotation goes on then by itself"
-        return None if leads or patient else full(seen, ends)
-    if any(p.fingerprint_differs for p in seen.standing.pairs):
-        return Conflict(wait.why)
-    try:
-        check_slots(outlook.region, seen.standing.foreign)
-    except PolicyCannotHold as failure:
-        return full(seen, failure.message)
-    return full(seen)
 
 
 def _without_private_half(world: World) -> frozenset[str]:
@@ -258,16 +183,3 @@ def _until_led(pairs: Sequence[KeyInPlace], now: datetime, lead_seconds: float) 
     """How long until a key that stands there may sign, or one that is imported now."""
     leads = [led_at(p, lead_seconds) for p in pairs if p.state is KeyState.PREPARED and p.is_held]
     return max(0.0, (min(leads) - now).total_seconds()) if leads else lead_seconds
-
-
-def _sleep_until(world: World, until: datetime, what: str) -> None:
-    seconds = (until - world.now()).total_seconds()
-    if seconds > 0:
-        world.report(f"waiting {seconds:.0f} seconds before {what}")
-        world.sleep(seconds)
-
-
-def _tell(world: World, told: str, words: str) -> str:
-    if told != words:
-        world.report(words)
-    return words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -31,11 +31,13 @@ class World(NamedTuple):
     new_id: Callable[[], str]
     new_key: Callable[[], PrivateKey]
     reach_seconds: Callable[[], float]
-    """R, from the leases of the workers there are."""
+    """R, from the leases and store timeouts of the workers there are."""
     lead: Callable[[], bool]
     """Take or prolong the lease of the one who performs; False when another has it."""
     step_down: Callable[[], None]
     """Give that lease up."""
+    performer_says: Callable[[], Sequence[str]]
+    """What the one who has that lease has to say, in words."""
     report: Callable[[str], None]
     """Told each step in words, for progress."""
 

@@ -143,7 +143,7 @@ class KeyRoutes:
         return list(dict.fromkeys(regions or known))
 
     def _unheard(self, at: Moment) -> list[Unheard]:
-        return unheard(self._workers.list(), self._versions.read().keys, at.now, at.policy.reach_seconds)
+        return unheard(self._workers.list(), self._versions.read().keys, at.now)
 
 
 def _moment(world: World) -> Moment:

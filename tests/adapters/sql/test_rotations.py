@@ -29,6 +29,14 @@ def test_the_newest_come_first(store: Store) -> None:
     assert [wish.id for wish in store.rotations.newest(3)] == ["r3", "r2", "r1"]
 
 
+def test_what_was_asked_for_before_an_instant_is_forgotten(store: Store) -> None:
+    for number in range(3):
+        store.rotations.request(f"r{number}", {}, AT + timedelta(seconds=number), "a test")
+    assert store.rotations.prune(AT + timedelta(seconds=1)) == 1
+    assert store.rotations.prune(AT + timedelta(seconds=1)) == 0
+    assert [wish.id for wish in store.rotations.newest(9)] == ["r2", "r1"]
+
+
 def test_every_worker_hears_of_a_wish_by_the_version_of_the_keys(store: Store) -> None:
     before = store.versions.read().keys
     store.rotations.request("r1", {"us-east-1": None}, AT, "a test")

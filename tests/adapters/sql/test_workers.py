@@ -17,6 +17,7 @@ FIRST = Heartbeat(
     900.0,
     7,
     3,
+    store_timeout_seconds=30.0,
     unopened=("k1",),
     trouble=("us-east-1: IVS did not answer",),
     regions=(

@@ -41,6 +41,11 @@ class SqlRotations:
         with reading(self._engine) as connection:
             return [_rotation(row) for row in connection.execute(newest)]
 
+    def prune(self, before: datetime) -> int:
+        old = sa.delete(key_rotations).where(key_rotations.c.requested_at < before).returning(key_rotations.c.id)
+        with writing(self._engine) as connection:
+            return len(connection.execute(old).all())
+
 
 def _rotation(row: sa.Row[Any]) -> Rotation:
     return Rotation(row.id, row.requested_at, row.replaces, row.requested_by)

@@ -178,6 +178,7 @@ workers = sa.Table(
     sa.Column("lease_seconds", sa.Double, nullable=False),
     sa.Column("keys_version", sa.BigInteger, nullable=False),
     sa.Column("deployment_version", sa.BigInteger, nullable=False),
+    sa.Column("store_timeout_seconds", sa.Double, nullable=False, server_default="60"),
     sa.Column("unopened", sa.JSON, nullable=False),
     sa.Column("trouble", sa.JSON, nullable=False),
     sa.Column("regions", sa.JSON, nullable=False),

@@ -105,7 +105,7 @@ def moment(settings: Settings, store: Store) -> Moment:
 
 def behind(store: Store, at: Moment) -> list[Unheard]:
     """The workers that may not have heard of the newest keys."""
-    return unheard(store.workers.list(), store.versions.read().keys, at.now, at.policy.reach_seconds)
+    return unheard(store.workers.list(), store.versions.read().keys, at.now)
 
 
 def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> Opened:
