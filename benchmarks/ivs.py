@@ -83,8 +83,9 @@ def measure(rounds: int, seconds: int, *, many: int = 0) -> tuple[dict[str, Spre
         ratios[f"{load}, ours / moto"] = turns.ratio(rates[f"ours {short}"], rates[f"moto {short}"])
         ratios[f"{load}, ours / moto, by server CPU"] = turns.ratio(cpu[f"moto {short}"], cpu[f"ours {short}"])
     if many:
-        cost = turns.ratio(rates["ours get"], rates["ours get many"])
-        ratios[f"GetChannel, {many} channels / {FEW}, cost"] = cost
+        what = f"GetChannel, {many} channels / {FEW}, cost"
+        ratios[what] = turns.ratio(rates["ours get"], rates["ours get many"])
+        ratios[f"{what}, by server CPU"] = turns.ratio(cpu["ours get many"], cpu["ours get"])
     return ratios, {f"{name}, per second": median(values) for name, values in rates.items()}
 
 

@@ -28,6 +28,7 @@ import boto3
 from benchmarks import servers
 from benchmarks.http import memory_kib, single_p99
 from benchmarks.report import report
+from tokensvc.adapters import logs
 from tokensvc.adapters.aws import AwsControlPlane
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.prometheus import PrometheusMetrics
@@ -63,6 +64,7 @@ TARGETS = {
 
 
 def main() -> None:
+    logs.configure("text")  # what is done for a service writes its lines to standard error, as in a service
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         told, sent = _drain(folder)
