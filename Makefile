@@ -16,7 +16,7 @@ demo: $(RUN) ## start everything embedded, with a channel, a key and a caller; P
 	.venv/bin/tokensvc demo --port $(PORT)
 
 test: $(TEST) ## pass every test
-	.venv/bin/python -m pytest -q -n auto --dist loadfile
+	.venv/bin/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(TEST) ## format, lint and types
 	.venv/bin/ruff format --check .

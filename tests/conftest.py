@@ -23,6 +23,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tokensvc")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole deployments first: they take longest, and what is short then fills the time of whichever core is done."""
+    items.sort(key=lambda item: "/e2e/" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True)
 def _silent_environment() -> Iterator[None]:
     """No test sees, or leaves behind, what the machine's environment says about this service or about AWS."""
