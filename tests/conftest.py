@@ -23,6 +23,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tokensvc")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of whole deployments wait for a good part of their time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole deployments first: they take longest, and what is short then fills the time of whichever core is done."""
     items.sort(key=lambda item: "/e2e/" not in item.nodeid)
