@@ -23,11 +23,14 @@ check: $(TEST) ## format, lint and types
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-bench: $(BENCH) ## signing, HTTP and local IVS figures, as ratios in one run (wants wrk)
+bench: $(BENCH) ## every figure of the README but the peers', as ratios in one run each (wants wrk; a quarter of an hour)
 	.venv/bin/python -m benchmarks.sign
 	.venv/bin/python -m benchmarks.http
 	.venv/bin/python -m benchmarks.ivs
 	.venv/bin/python -m benchmarks.revocations
+	.venv/bin/python -m benchmarks.rotation
+	.venv/bin/python -m benchmarks.scale
+	.venv/bin/python -m benchmarks.start
 
 bench-peers: $(BENCH) $(if $(shell command -v npm 2>/dev/null),$(NODE_PEERS)) ## ours beside its peers in one run: PyJWT, Node, Go, moto; PEERS="--rounds 25" is handed on
 	.venv/bin/python -m benchmarks.peers $(PEERS)

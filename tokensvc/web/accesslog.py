@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 
 from tokensvc.core.instant import rfc3339
@@ -97,6 +98,7 @@ def _text(line: Line, at: float) -> str:
     )
 
 
+@lru_cache(maxsize=1024)
 def _address(client: str) -> str:
     """The client's address; a trusted proxy may have passed on anything in its place."""
     return client if _ADDRESS.fullmatch(client) else "-"
