@@ -34,12 +34,14 @@ class Kind(NamedTuple):
     viewer: str = "viewer"
     takes_asks: bool = False
     """Whether one request may hold several asks."""
+    mints: bool = True
+    """Whether a success holds tokens, for samples of them to be judged."""
 
 
 KINDS: dict[str, Kind] = {
     "token": Kind("/v1/tokens", 201, lambda asks: asks[0].body()),
     "batch": Kind("/v1/tokens/batch", 200, lambda asks: {"asks": [ask.body() for ask in asks]}, takes_asks=True),
-    "revocation": Kind("/v1/revocations", 202, lambda asks: asks[0].body(), viewer="revoked"),
+    "revocation": Kind("/v1/revocations", 202, lambda asks: asks[0].body(), viewer="revoked", mints=False),
 }
 
 

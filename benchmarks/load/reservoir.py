@@ -1,7 +1,7 @@
-"""A fair choice of answers, kept to be judged after the run.
+"""A fair choice of answers with tokens, kept to be judged after the run.
 
 Rules of the file
-- Every success has the same chance to be kept, whenever the run ends (Vitter's algorithm R).
+- Every success that holds tokens has the same chance to be kept, whenever the run ends (Vitter's algorithm R).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from random import Random
 from typing import NamedTuple
 
+from benchmarks.load.kinds import KINDS
 from benchmarks.load.wire import Request
 
 
@@ -32,6 +33,8 @@ class Reservoir:
 
     def offer(self, request: Request, body: bytes) -> None:
         """Keep it, perhaps in another's place, or not."""
+        if not KINDS[request.kind].mints:
+            return
         self._offered += 1
         if len(self.kept) < self._room:
             self.kept.append(Kept(request, body, time.time()))

@@ -51,3 +51,10 @@ def test_every_answer_has_the_same_chance_to_be_kept() -> None:
             kept[int(one.body)] += 1
     assert 15 < min(kept) < 40 < max(kept) < 70
     assert abs(sum(kept[:50]) - 2000) < 200, "neither the first nor the last are favoured"
+
+
+def test_what_holds_no_token_is_not_kept_to_be_judged_as_one() -> None:
+    reservoir = Reservoir(10, 1)
+    reservoir.offer(Request("revocation", (Ask("c", "v"),), b""), b'{"id":"r1","state":"queued"}')
+    reservoir.offer(TOKEN, b"{}")
+    assert [kept.request for kept in reservoir.kept] == [TOKEN], "a success without a token is kept, and found out"
