@@ -20,7 +20,7 @@ import typer.main
 import tokensvc
 from tokensvc import errors
 from tokensvc.adapters.prometheus import PrometheusMetrics
-from tokensvc.cli import app
+from tokensvc.cli.app import app
 from tokensvc.core.ask import Ads, Ask
 from tokensvc.core.lifecycle import KeyState, diagram
 from tokensvc.core.policy import SCOPES

@@ -10,8 +10,8 @@ import pytest
 from tokensvc.errors import SettingsError
 from tokensvc.serving import listen, pause_before_restart
 
-LOADED = "import sys, tokensvc.__main__, tokensvc.serving, tokensvc.app, tokensvc.wiring; print(*sys.modules)"
-"""What a worker process loads before it reads a setting."""
+LOADED = "import sys, tokensvc.cli, tokensvc.serving, tokensvc.app, tokensvc.wiring; print(*sys.modules)"
+"""What `serve` loads before it reads a setting."""
 
 
 @pytest.mark.parametrize("host", ["256.1.1.1", "::zz", "a..b", "ä" * 70, "192.0.2.1"])
@@ -31,8 +31,8 @@ def test_one_that_lived_is_replaced_fast_whatever_was_before() -> None:
     assert pause_before_restart(10, 3600) == 0.5
 
 
-def test_a_worker_loads_no_migrations_no_command_line_and_no_driver_of_a_database_before_it_is_named() -> None:
+def test_serve_loads_no_migrations_no_command_line_and_no_driver_of_a_database_that_is_not_named() -> None:
     said = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     loaded = set(said.stdout.split())
     assert "tokensvc.app" in loaded
-    assert not loaded & {"alembic", "typer", "psycopg", "sqlite3", "s3transfer", "tokensvc.cli", "tokensvc.ivs"}
+    assert not loaded & {"alembic", "typer", "psycopg", "sqlite3", "s3transfer", "tokensvc.cli.app", "tokensvc.ivs"}

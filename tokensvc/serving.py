@@ -19,13 +19,13 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 
 import structlog
 
 from tokensvc.errors import FieldError, SettingsError
-from tokensvc.settings import Settings
+from tokensvc.settings import Settings, read_settings
 
 STOP_SECONDS = 24
 """How long workers may take to stop before they are killed; with the rest it stays within 25."""
@@ -36,6 +36,15 @@ _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Set before anything imports prometheus_client, which reads it once; so it is not taken from our adapter either."""
 
 _log = structlog.get_logger(__name__)
+
+
+def serve_as_told(environ: Mapping[str, str]) -> int:
+    """Serve as the TOKENSVC_… variables say, until told to stop. Returns the exit code."""
+    from tokensvc.adapters.logs import configure
+
+    settings = read_settings(environ)
+    configure(settings.log_format)
+    return serve(settings)
 
 
 def serve(settings: Settings) -> int:

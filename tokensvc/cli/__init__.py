@@ -4,60 +4,45 @@ Rules of the room
 - A command parses, calls a use case and prints; it decides nothing itself.
 - Exit codes: 0 done or nothing to do (3 for that, where asked for), 1 failed, 2 wrong use or settings, 4 refused by a
   rule.
+- A noun's file is loaded when the noun is asked for; `serve` loads none.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
 
 import orjson
-import typer
 
-from tokensvc import __version__
 from tokensvc.adapters.logs import star
-from tokensvc.cli.nouns import Nouns
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
-app = typer.Typer(
-    cls=Nouns,
-    name="tokensvc",
-    help="Playback-authorization tokens for Amazon IVS private channels.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
-    ] = False,
-) -> None:
-    pass
+INTERRUPTED = 130
+"""As shells have it."""
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
     try:
+        if sys.argv[1:] == ["serve"]:  # what serves starts at once, and holds nothing of the command line
+            from tokensvc.serving import serve_as_told
+
+            sys.exit(serve_as_told(os.environ))
+        from tokensvc.cli.app import app
+
         app()
     except TokensvcError as failure:
         sys.exit(_refuse(failure))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _refuse(failure: TokensvcError) -> int:
     message = star(failure.message)
     if "--json" in sys.argv:
-        typer.echo(orjson.dumps({"error": {"code": failure.code, "message": message}}).decode(), err=True)
+        print(orjson.dumps({"error": {"code": failure.code, "message": message}}).decode(), file=sys.stderr)
     else:
-        typer.echo(f"tokensvc: {message}", err=True)
+        print(f"tokensvc: {message}", file=sys.stderr)
     if isinstance(failure, SettingsError | InvalidRequest):
         return 2
     return 4 if isinstance(failure, Conflict | NotAllowed) else 1

@@ -1,4 +1,4 @@
-"""`tokensvc serve`."""
+"""`tokensvc serve`, for `--help` and wrong options: without any it goes past the command line (`cli/__init__.py`)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import os
 
 import typer
 
-from tokensvc.settings import read_settings
-
 
 def serve() -> None:
     """Serve tokens over HTTP, as the TOKENSVC_… settings say."""
-    from tokensvc import serving
-    from tokensvc.adapters.logs import configure
+    from tokensvc.serving import serve_as_told
 
-    settings = read_settings(os.environ)
-    configure(settings.log_format)
-    raise typer.Exit(serving.serve(settings))
+    raise typer.Exit(serve_as_told(os.environ))
