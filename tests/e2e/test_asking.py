@@ -40,12 +40,20 @@ class Screen:
     def awaits(self, words: str) -> None:
         until(lambda: words in self._read(), f"it says {words}")
 
+    def awaits_secret(self) -> None:
+        """Wait until nothing shows that is typed; what was typed before that is thrown away."""
+        until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "it hides what is typed")
+
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode() + b"\n")
 
     def ends(self, code: int) -> str:
         """All that it said, once it has ended with that code."""
-        until(lambda: (self._read(), self._process.poll() is not None)[1], "it ends")
+        try:
+            until(lambda: (self._read(), self._process.poll() is not None)[1], "it ends")
+        finally:
+            self._process.kill()
+            self._process.wait()
         self._read()
         os.close(self._ours)
         assert self._process.returncode == code, self.shown
@@ -71,6 +79,7 @@ def test_the_passphrase_of_a_key_is_asked_for_and_does_not_show(home: Site) -> N
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())))
     screen = Screen(home, "keys", "import", str(path))
     screen.awaits("Passphrase of this private key")
+    screen.awaits_secret()
     screen.type(passphrase)
     shown = screen.ends(0)
     assert keypair.fingerprint(key.public_key()) in shown
