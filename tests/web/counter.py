@@ -17,10 +17,10 @@ from tokensvc.admit import key_digest, key_id_of
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.subjects import Subjects
+from tokensvc.web import viewer_routes
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.denials import DenialRoutes
-from tokensvc.web.exchange import Route
 from tokensvc.web.front import Front
 from tokensvc.web.revocations import Means, RevocationRoutes
 
@@ -58,17 +58,8 @@ class Counter:
         authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
         revocations = RevocationRoutes(authorized, means)
         denials = DenialRoutes(authorized, store.denials, subjects, self.clock)
-        routes = {
-            "/v1/revocations": Route("POST", revocations.add, also=Route("GET", revocations.list)),
-            "/v1/revocations/batch": Route("POST", revocations.add_batch),
-            "/v1/revocations/{id}": Route("GET", revocations.show),
-            "/v1/revocations/{id}/retry": Route("POST", revocations.retry),
-            "/v1/revocations/{id}/cancel": Route("POST", revocations.cancel),
-            "/v1/denials": Route("POST", denials.add, also=Route("GET", denials.list)),
-            "/v1/denials/{id}": Route("DELETE", denials.remove),
-        }
         self._log = AccessLog(self.written.append, self.clock, as_json=True)
-        self._app = Front(routes, _nothing, self.clock, self._log)
+        self._app = Front(viewer_routes(revocations, denials), _nothing, self.clock, self._log)
 
     def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
         """One request."""

@@ -24,9 +24,6 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.loaders import Loader, create_loader
 
-if TYPE_CHECKING:
-    from boto3.session import Session
-
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.errors import (
     ControlPlaneError,
@@ -41,6 +38,9 @@ from tokensvc.errors import (
     Unavailable,
 )
 from tokensvc.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from boto3.session import Session
 
 FAILURES: dict[str, type[ControlPlaneError]] = {
     "AccessDeniedException": Denied,

@@ -36,13 +36,7 @@ def routes(
     table = {
         "/v1/tokens": Route("POST", tokens.single, tokens.single_at_once),
         "/v1/tokens/batch": Route("POST", tokens.batch),
-        "/v1/revocations": Route("POST", revocations.add, also=Route("GET", revocations.list)),
-        "/v1/revocations/batch": Route("POST", revocations.add_batch),
-        "/v1/revocations/{id}": Route("GET", revocations.show),
-        "/v1/revocations/{id}/retry": Route("POST", revocations.retry),
-        "/v1/revocations/{id}/cancel": Route("POST", revocations.cancel),
-        "/v1/denials": Route("POST", denials.add, also=Route("GET", denials.list)),
-        "/v1/denials/{id}": Route("DELETE", denials.remove),
+        **viewer_routes(revocations, denials),
         "/livez": Route("GET", livez),
         "/readyz": Route("GET", readiness.readyz),
         "/.well-known/jwks.json": Route("GET", Jwks(snapshot).jwks),
@@ -50,6 +44,19 @@ def routes(
     }
     table["/openapi.json"] = Route("GET", OpenApi(frozenset({*table, "/openapi.json"})).openapi)
     return table
+
+
+def viewer_routes(revocations: RevocationRoutes, denials: DenialRoutes) -> dict[str, Route]:
+    """What is done against viewers."""
+    return {
+        "/v1/revocations": Route("POST", revocations.add, also=Route("GET", revocations.list)),
+        "/v1/revocations/batch": Route("POST", revocations.add_batch),
+        "/v1/revocations/{id}": Route("GET", revocations.show),
+        "/v1/revocations/{id}/retry": Route("POST", revocations.retry),
+        "/v1/revocations/{id}/cancel": Route("POST", revocations.cancel),
+        "/v1/denials": Route("POST", denials.add, also=Route("GET", denials.list)),
+        "/v1/denials/{id}": Route("DELETE", denials.remove),
+    }
 
 
 def admin_routes(metrics: Metrics, status: Status, keys: KeyRoutes) -> dict[str, Route]:

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope
 
-from tokensvc.errors import RequestTooLarge, RequestTooSlow, UnreadableRequest
+from tokensvc.core.refusal import shown_name
+from tokensvc.errors import FieldError, InvalidRequest, RequestTooLarge, RequestTooSlow, UnreadableRequest
 
 BODY_SECONDS = 10
 """How long a body may take to come in; ours are small, and a connection that drips is somebody's trick or trouble."""
@@ -53,6 +54,17 @@ def decoded(body: bytes, limit_bytes: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UnreadableRequest("the body must be a JSON object")
     return value
+
+
+def listed(body: dict[str, Any], name: str, most: int) -> list[object]:
+    """The one field of a batch's body: its entries, up to so many. Raises InvalidRequest naming every bad field."""
+    errors = [FieldError(shown_name(field), "is not a known field") for field in body if field != name]
+    entries = body.get(name)
+    if not isinstance(entries, list) or not 1 <= len(entries) <= most:
+        errors.append(FieldError(name, f"must be a list of 1 to {most} {name}"))
+    if errors or not isinstance(entries, list):
+        raise InvalidRequest(errors)
+    return entries
 
 
 async def _whole(message: Message, scope: Scope, receive: Receive, limit_bytes: int) -> bytes:

@@ -20,15 +20,15 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.denials import Denial, Denials, NewDenial
 from tokensvc.subjects import Subjects
 from tokensvc.web.authorized import Authorized
+from tokensvc.web.encoding import encoded
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.failures import JSON, Answer
+from tokensvc.web.failures import Answer
 from tokensvc.web.paging import read_model
 from tokensvc.web.revocation_models import DenialPage, DenialQuery, DenialsWritten, ShownDenial
 from tokensvc.web.revocations import ASK_MAX_BYTES, READ, WRITE
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(r"([0-9]{1,18})-([0-9a-f]{32})")
-_HEADERS = (JSON, (b"cache-control", b"no-store"))
 
 
 class DenialRoutes:
@@ -45,7 +45,7 @@ class DenialRoutes:
         caller = self._authorized.caller(scope, exchange, READ)
         query = read_model(scope, DenialQuery)
         shown = await self._authorized.in_thread(lambda: page(self._store, self._subjects, caller, query))
-        return Answer(200, shown.model_dump_json().encode(), _HEADERS, "ok")
+        return encoded(shown)
 
     async def add(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/denials`."""
@@ -54,7 +54,7 @@ class DenialRoutes:
         now = self._clock.now()
         kept = await self._authorized.in_thread(lambda: deny(self._store, self._subjects, caller, ask, now))
         shown = DenialsWritten(denials=[ShownDenial.of(denial) for denial in kept])
-        return Answer(201, shown.model_dump_json().encode(), _HEADERS, "denied")
+        return encoded(shown, 201, "denied")
 
     async def remove(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`DELETE /v1/denials/{id}`."""

@@ -26,8 +26,9 @@ from tokensvc.rotate.world import World
 from tokensvc.web import key_shown
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.body import read_json
+from tokensvc.web.encoding import encoded
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.failures import JSON, Answer, Headers
+from tokensvc.web.failures import Answer
 from tokensvc.web.key_models import CompromiseAsk, Compromised, KeyPage, RotateAsk, ShownRotation
 from tokensvc.web.key_shown import Moment
 from tokensvc.web.paging import page_of, read_page, read_query
@@ -68,7 +69,7 @@ class KeyRoutes:
             at = _moment(world)
             return KeyPage(keys=[key_shown.key(record, at) for record in records], next_token=following)
 
-        return _answer(await self._authorized.in_thread(read))
+        return encoded(await self._authorized.in_thread(read))
 
     async def show(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`GET /v1/keys/{id}`."""
@@ -82,7 +83,7 @@ class KeyRoutes:
             history = world.journal.history(record.id, HISTORY)
             return key_shown.detail(record, at, history, self._unheard(at), cannot_open)
 
-        return _answer(await self._authorized.in_thread(read))
+        return encoded(await self._authorized.in_thread(read))
 
     async def rotate(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
@@ -95,7 +96,7 @@ class KeyRoutes:
             return key_shown.rotation(wish, fulfilled(world.keys.list(), wish))
 
         kept = await self._authorized.in_thread(request)
-        return _answer(kept, 202, ((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
+        return encoded(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
 
     async def rotation(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`GET /v1/keys/rotations/{id}`."""
@@ -107,7 +108,7 @@ class KeyRoutes:
             wish = world.rotations.get(scope["path_params"]["id"])
             return key_shown.rotation(wish, fulfilled(world.keys.list(), wish))
 
-        return _answer(await self._authorized.in_thread(read))
+        return encoded(await self._authorized.in_thread(read))
 
     async def compromise(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
@@ -127,7 +128,7 @@ class KeyRoutes:
                 not_heard=[key_shown.unheard_worker(u) for u in self._unheard(at)],
             )
 
-        return _answer(await self._authorized.in_thread(act), 202)
+        return encoded(await self._authorized.in_thread(act), 202)
 
     def _chosen(self, world: World, regions: Sequence[str] | None) -> Sequence[str]:
         """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
@@ -163,8 +164,3 @@ def _read(model: type[_Asked], fields: dict[str, object]) -> _Asked:
         return model.model_validate(fields)
     except ValidationError as invalid:
         raise InvalidRequest(field_errors(invalid)) from None
-
-
-def _answer(body: BaseModel, status: int = 200, headers: Headers = ()) -> Answer:
-    shown = body.model_dump_json().encode()
-    return Answer(status, shown, (JSON, (b"cache-control", b"no-store"), *headers), "ok")

@@ -15,11 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from pydantic import BaseModel
 from starlette.types import Receive, Scope
 
 from tokensvc.core.policy import Caller
-from tokensvc.core.refusal import shown_name
 from tokensvc.core.revocation_ask import RevocationAsk, read_revocation
 from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, RevocationNotFound, TokensvcError
 from tokensvc.ports.clock import Clock
@@ -27,7 +25,8 @@ from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, 
 from tokensvc.revoke import accept, check
 from tokensvc.subjects import Subjects, ViewerIds
 from tokensvc.web.authorized import Authorized
-from tokensvc.web.body import header
+from tokensvc.web.body import header, listed
+from tokensvc.web.encoding import encoded
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, Answer, problem
 from tokensvc.web.paging import read_model
@@ -77,13 +76,13 @@ class RevocationRoutes:
         key = _idempotency_key(scope, body)
         ask = read_revocation(body)
         accepted = await self._authorized.in_thread(lambda: add(self._means, caller, ask, key))
-        return _answer(202, AcceptedRevocation.of(accepted), "accepted")
+        return encoded(AcceptedRevocation.of(accepted), 202, "accepted")
 
     async def add_batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/revocations/batch`: up to 1,000, each with its answer or its own problem, in order."""
         caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, BATCH_MAX_BYTES)
         key = _idempotency_key(scope, body)
-        asks = _read_batch(body)
+        asks = listed(body, "revocations", BATCH_MAX)
         found = await self._authorized.in_thread(lambda: add_many(self._means, caller, asks, key))
         results = [_result(one) for one in found]
         return Answer(202, orjson.dumps({"results": results}), (JSON,), "batch")
@@ -92,7 +91,7 @@ class RevocationRoutes:
         """`GET /v1/revocations`."""
         caller = self._authorized.caller(scope, exchange, READ)
         query = read_model(scope, RevocationQuery)
-        return _answer(200, await self._authorized.in_thread(lambda: page(self._means, caller, query)))
+        return encoded(await self._authorized.in_thread(lambda: page(self._means, caller, query)))
 
     async def show(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`GET /v1/revocations/{id}`."""
@@ -114,7 +113,7 @@ class RevocationRoutes:
         if not _ID.fullmatch(wanted):
             raise RevocationNotFound("there is no such revocation")
         found = await self._authorized.in_thread(lambda: act(wanted, caller.policy.channels))
-        return _answer(200, ShownRevocation.of(found))
+        return encoded(ShownRevocation.of(found))
 
 
 def add(means: Means, caller: Caller, ask: RevocationAsk, key: IdempotencyKey | None = None) -> Accepted:
@@ -187,21 +186,7 @@ def _idempotency_key(scope: Scope, body: dict[str, Any]) -> IdempotencyKey | Non
     return IdempotencyKey(name, hashlib.sha256(whole).digest())
 
 
-def _read_batch(body: dict[str, Any]) -> list[object]:
-    errors = [FieldError(shown_name(name), "is not a known field") for name in body if name != "revocations"]
-    asks = body.get("revocations")
-    if not isinstance(asks, list) or not 1 <= len(asks) <= BATCH_MAX:
-        errors.append(FieldError("revocations", f"must be a list of 1 to {BATCH_MAX} revocations"))
-    if errors or not isinstance(asks, list):
-        raise InvalidRequest(errors)
-    return asks
-
-
 def _result(one: Accepted | TokensvcError) -> dict[str, Any]:
     if isinstance(one, TokensvcError):
         return {"problem": problem(one)}
     return AcceptedRevocation.of(one).model_dump()
-
-
-def _answer(status: int, shown: BaseModel, code: str = "ok") -> Answer:
-    return Answer(status, shown.model_dump_json().encode(), (JSON, (b"cache-control", b"no-store")), code)

@@ -26,8 +26,9 @@ from tokensvc.ports.revocation_queue import Waiting
 from tokensvc.ports.versions import StoreVersions
 from tokensvc.ports.workers import RegionNews, Worker
 from tokensvc.web.authorized import Authorized
+from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.failures import JSON, Answer
+from tokensvc.web.failures import Answer
 
 SCOPE = "keys:read"
 
@@ -56,7 +57,7 @@ class Status:
     async def status(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         self._authorized.caller(scope, exchange, SCOPE)
         facts = await self._authorized.in_thread(self._read)
-        return Answer(200, orjson.dumps(shown(facts)), (JSON, (b"cache-control", b"no-store")), "ok")
+        return Answer(200, orjson.dumps(shown(facts)), NOT_KEPT, "ok")
 
 
 def shown(facts: Facts) -> dict[str, Any]:

@@ -22,23 +22,22 @@ from tokensvc.core.arn import parse_arn
 from tokensvc.core.ask import Ask, read_ask
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.policy import Caller
-from tokensvc.core.refusal import shown_name
 from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
-from tokensvc.errors import ChannelNotFound, FieldError, InvalidRequest, TokensvcError
+from tokensvc.errors import ChannelNotFound, TokensvcError
 from tokensvc.issue import Issued, issue
 from tokensvc.loops.channels import Directory
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
-from tokensvc.web.body import decoded, header, read_json
+from tokensvc.web.body import decoded, header, listed, read_json
+from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.failures import JSON, Answer, problem
+from tokensvc.web.failures import Answer, problem
 
 ASK_MAX_BYTES = 16 * 1024
 BATCH_MAX_BYTES = 1024 * 1024
 BATCH_MAX_ASKS = 500
 SLICE_ASKS = 25
 SCOPE = "tokens:issue"
-_HEADERS = (JSON, (b"cache-control", b"no-store"))
 
 
 class TokenRoutes:
@@ -94,7 +93,7 @@ class TokenRoutes:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
             caller, snapshot, body = await self._read(scope, receive, exchange, BATCH_MAX_BYTES)
-            asks = _read_batch(body)
+            asks = listed(body, "asks", BATCH_MAX_ASKS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -118,7 +117,7 @@ class TokenRoutes:
             results[position] = self._sign(ask, grant, channels.get(ask.channel_arn), snapshot)
 
         await self._in_slices(list(waiting), sign, results)
-        return Answer(200, orjson.dumps({"results": results}), _HEADERS, "batch")
+        return Answer(200, orjson.dumps({"results": results}), NOT_KEPT, "batch")
 
     async def _in_slices(
         self, positions: Sequence[int], act: Callable[[int, Snapshot], None], results: list[dict[str, Any]]
@@ -184,18 +183,8 @@ class TokenRoutes:
         return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
 
 
-def _read_batch(body: dict[str, Any]) -> list[object]:
-    errors = [FieldError(shown_name(name), "is not a known field") for name in body if name != "asks"]
-    asks = body.get("asks")
-    if not isinstance(asks, list) or not 1 <= len(asks) <= BATCH_MAX_ASKS:
-        errors.append(FieldError("asks", f"must be a list of 1 to {BATCH_MAX_ASKS} asks"))
-    if errors or not isinstance(asks, list):
-        raise InvalidRequest(errors)
-    return asks
-
-
 def _issued(answer: dict[str, Any]) -> Answer:
-    return Answer(201, orjson.dumps(answer), _HEADERS, "issued")
+    return Answer(201, orjson.dumps(answer), NOT_KEPT, "issued")
 
 
 def _answer(issued: Issued, channel: KnownChannel | None) -> dict[str, Any]:
