@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -30,6 +30,29 @@ def by_turns(turns: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, lis
         for name in list(turns)[:: -1 if number % 2 else 1]:
             seen[name].append(turns[name]())
     return seen
+
+
+class Measured(Protocol):
+    """What a turn showed, whoever took it."""
+
+    @property
+    def per_second(self) -> float: ...
+
+    @property
+    def cpu_us(self) -> float: ...
+
+
+def ours_beside(taken: Mapping[str, Sequence[Measured]], where: str, cpu: str) -> dict[str, Spread]:
+    """Of the contender `ours` over each other one, by rate and by CPU time; above 1 ours is better."""
+    ours, ratios = taken["ours"], {}
+    for name, theirs in taken.items():
+        if name != "ours":
+            rates = [one.per_second for one in ours], [one.per_second for one in theirs]
+            ratios[f"{where}, ours / {name}"] = ratio(*rates)
+            ratios[f"{where}, ours / {name}, {cpu}"] = ratio(
+                [one.cpu_us for one in theirs], [one.cpu_us for one in ours]
+            )
+    return ratios
 
 
 def spread(values: Sequence[float]) -> Spread:

@@ -43,15 +43,7 @@ def measure(
         for take in judged.values():
             take(WARM_UP_SECONDS)
         taken = turns.by_turns({name: partial(take, seconds) for name, take in judged.items()}, rounds)
-    ours = taken["ours"]
-    ratios: dict[str, Spread] = {}
-    for name, theirs in taken.items():
-        if name != "ours":
-            rates = [one.per_second for one in ours], [one.per_second for one in theirs]
-            ratios[f"in process, ours / {name}"] = turns.ratio(*rates)
-            ratios[f"in process, ours / {name}, by CPU"] = turns.ratio(
-                [one.cpu_us for one in theirs], [one.cpu_us for one in ours]
-            )
+    ratios = turns.ours_beside(taken, "in process", "by CPU")
     figures = {f"in process, {name}, per second": median(one.per_second for one in t) for name, t in taken.items()}
     return ratios, figures
 

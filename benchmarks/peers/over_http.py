@@ -58,15 +58,7 @@ def measure(
         for take in contest.values():
             take(WARM_UP_SECONDS)
         taken = turns.by_turns({name: partial(take, seconds) for name, take in contest.items()}, rounds)
-    ours = taken["ours"]
-    ratios: dict[str, Spread] = {}
-    for name, theirs in taken.items():
-        if name != "ours":
-            rates = [one.per_second for one in ours], [one.per_second for one in theirs]
-            ratios[f"HTTP, ours / {name}"] = turns.ratio(*rates)
-            ratios[f"HTTP, ours / {name}, by server CPU"] = turns.ratio(
-                [one.cpu_us for one in theirs], [one.cpu_us for one in ours]
-            )
+    ratios = turns.ours_beside(taken, "HTTP", "by server CPU")
     figures: dict[str, Any] = {}
     for name, taking in taken.items():
         figures[f"HTTP, {name}, tokens per second"] = median(one.per_second for one in taking)

@@ -22,7 +22,7 @@ import boto3
 from botocore.config import Config
 
 from tests.e2e.client import Client
-from tests.e2e.processes import TOKENSVC, Process, Said, environment, run, started
+from tests.e2e.processes import TOKENSVC, Process, Said, environment, run, started, until
 
 REGION = "us-east-1"
 ACCOUNTS = 24
@@ -148,6 +148,14 @@ class Site:
         """A new caller; its API key."""
         name = f"caller-{next(self._names)}"
         return str(self.run("callers", "add", name, "--json", *(options or ("--all-channels",))).json["apiKey"])
+
+    def add_heard_caller(self, service: Service, path: str, *scopes: str) -> str:
+        """A new caller for all channels, with these scopes, that the service has heard of, as that path shows; its API
+        key."""
+        api_key = self.add_caller("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
+        with service.client(api_key) as client:
+            until(lambda: client.get(path).status == 200, "the service has heard of the caller", 5)
+        return api_key
 
     def new_channel(self, **fields: object) -> Any:
         """A private channel, made by boto3, whose stream is live."""

@@ -54,19 +54,13 @@ def openapi(service: Service, key: str) -> Any:
 @pytest.fixture(scope="module")
 def operator(service: Service, site: Site) -> str:
     """The API key of a caller that may do everything with keys, which the service has heard of."""
-    api_key = site.add_caller("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
-    with service.client(api_key) as client:
-        until(lambda: client.get("/v1/keys").status == 200, "the service has heard of the caller", 5)
-    return api_key
+    return site.add_heard_caller(service, "/v1/keys", "keys:read", "keys:admin")
 
 
 @pytest.fixture(scope="module")
 def moderator(service: Service, site: Site) -> str:
     """The API key of a caller that may revoke and deny, which the service has heard of."""
-    api_key = site.add_caller("--all-channels", "--scope", "revocations:read", "--scope", "revocations:write")
-    with service.client(api_key) as client:
-        until(lambda: client.get("/v1/revocations").status == 200, "the service has heard of the caller", 5)
-    return api_key
+    return site.add_heard_caller(service, "/v1/revocations", "revocations:read", "revocations:write")
 
 
 @pytest.mark.parametrize(

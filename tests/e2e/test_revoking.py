@@ -23,10 +23,7 @@ CURLS = [line for block in BLOCKS for line in re.split(r"\n(?=curl)", block)]
 @pytest.fixture(scope="module")
 def moderator(service: Service, site: Site) -> str:
     """The API key of a caller that may revoke and deny, which the service has heard of."""
-    key = site.add_caller("--all-channels", "--scope", "revocations:read", "--scope", "revocations:write")
-    with service.client(key) as client:
-        until(lambda: client.get("/v1/denials").status == 200, "the service has heard of the caller", 5)
-    return key
+    return site.add_heard_caller(service, "/v1/denials", "revocations:read", "revocations:write")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
