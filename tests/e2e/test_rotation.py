@@ -124,6 +124,12 @@ def states(store: Store) -> dict[str, KeyState]:
     return {there.key_id: there.state for record in store.keys.list() for there in record.places}
 
 
+def all_have_heard(store: Store, workers: int) -> bool:
+    """Whether so many workers know the newest keys."""
+    told, newest = store.workers.list(), store.versions.read().keys
+    return len(told) == workers and all(worker.heartbeat.keys_version == newest for worker in told)
+
+
 def leader(store: Store) -> int:
     """The process that performs; 0 when none does."""
     held = store.leases.held("rotation")
@@ -136,8 +142,7 @@ def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: S
     key, channel = site.add_caller("--all-channels"), site.new_channel()
     with site.serve(WORKERS="2") as service, store_of(site) as store:
         signed = [until(lambda: active(store), "the first key is made by itself")]
-        with service.client() as client:
-            until(lambda: client.get("/readyz").status == 200, "ready", 5)
+        until(lambda: all_have_heard(store, 2), "both workers know the keys")
         viewers = Viewers(service.url, key, channel)
         viewers.goes_on()
         for _ in range(2):
@@ -159,8 +164,7 @@ def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_ke
     with site.serve(WORKERS="2") as service, store_of(site) as store:
         bad = str(until(lambda: active(store), "the first key is made by itself"))
         until(lambda: KeyState.PREPARED in states(store).values(), "a standby is ready")
-        with service.client() as client:
-            until(lambda: client.get("/readyz").status == 200, "ready", 5)
+        until(lambda: all_have_heard(store, 2), "both workers know the keys")
         viewers = Viewers(service.url, key, channel)
         viewers.goes_on()
         said = site.run("keys", "compromise", bad, "--yes", "--json").json
