@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from tokensvc.core.ask import Ask
@@ -28,6 +29,10 @@ class Grant(NamedTuple):
 
     max_ttl_seconds: int
     namespace: str
+
+
+_grant = lru_cache(maxsize=1024)(Grant)
+"""There are few different ones, and one is wanted for each token."""
 
 
 def key_digest(key: str) -> bytes:
@@ -63,7 +68,5 @@ def admit(caller: Caller, ask: Ask, snapshot: Snapshot) -> Grant:
             "viewerId or subject is needed: a token without a viewer cannot be revoked, and this caller's policy "
             "does not allow anonymous viewers"
         )
-    ceiling = snapshot.max_ttl_seconds
-    if policy.max_ttl_seconds is not None:
-        ceiling = min(ceiling, policy.max_ttl_seconds)
-    return Grant(ceiling, policy.namespace)
+    ceiling, limit = snapshot.max_ttl_seconds, policy.max_ttl_seconds
+    return _grant(ceiling if limit is None or limit > ceiling else limit, policy.namespace)

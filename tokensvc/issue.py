@@ -21,12 +21,15 @@ from tokensvc.core.es384 import SIGNATURE_CHARS, compact, signing_input
 from tokensvc.core.origins import join_origins
 from tokensvc.core.policy import DEFAULT_TTL_SECONDS
 from tokensvc.core.revocation import session_version
+from tokensvc.core.ring import SigningKey
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.core.viewer import viewer_id
 from tokensvc.errors import FieldError, InvalidRequest
 
-REFRESH_AT_SHARE = 0.8
+REFRESH_AT_PERCENT = 80
 """A client should fetch its next token after this share of the present one's life."""
+_LONGEST_TIED_SECONDS = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
+"""Of a token with a viewer id or for a single use."""
 
 
 class Issued(NamedTuple):
@@ -45,16 +48,17 @@ class Issued(NamedTuple):
 
 def issue(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> Issued:
     """Mint one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
-    key = snapshot.ring.signing_key(parse_arn(ask.channel_arn, "channel").place, now)
-    viewer = ask.viewer_id
+    channel_arn, viewer = ask.channel_arn, ask.viewer_id
+    key = snapshot.ring.signing_key(parse_arn(channel_arn, "channel").place, now)
     if ask.subject is not None:
         viewer = viewer_id(snapshot.subject_key, grant.namespace, ask.subject)
     version = None
     if viewer is not None:
-        version = session_version(now, snapshot.denied.admit(ask.channel_arn, viewer, now))
-    exp = now + _life(ask, min(grant.max_ttl_seconds, key.longest_ttl_seconds), viewer is not None or ask.single_use)
+        version = session_version(now, snapshot.denied.admit(channel_arn, viewer, now))
+    life_seconds = _life(ask, grant, key, viewer is not None or ask.single_use)
+    exp = now + life_seconds
 
-    claims: dict[str, Any] = {c.CHANNEL_ARN: ask.channel_arn, c.EXP: exp}
+    claims: dict[str, Any] = {c.CHANNEL_ARN: channel_arn, c.EXP: exp}
     if viewer is not None:
         claims[c.VIEWER_ID] = viewer
         claims[c.VIEWER_SESSION_VERSION] = version
@@ -73,18 +77,20 @@ def issue(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callab
     if len(signed) + 1 + SIGNATURE_CHARS > c.TOKEN_MAX_BYTES:
         raise _too_large(ask, len(signed) + 1 + SIGNATURE_CHARS)
     token = compact(signed, key.sign(signed))
-    refresh_after = now + int((exp - now) * REFRESH_AT_SHARE)
+    refresh_after = now + life_seconds * REFRESH_AT_PERCENT // 100
     return Issued(token, exp, refresh_after, viewer, version, ask.strict_origin_enforcement)
 
 
-def _life(ask: Ask, ceiling: int, ties_viewer: bool) -> int:
+def _life(ask: Ask, grant: Grant, key: SigningKey, ties_viewer: bool) -> int:
     """How many seconds the token may start playback: what was asked for, or the default, within every limit."""
-    seconds = ask.ttl_seconds
+    seconds, ceiling, longest = ask.ttl_seconds, grant.max_ttl_seconds, key.longest_ttl_seconds
+    if longest < ceiling:
+        ceiling = longest
     if seconds is None:
-        seconds = min(DEFAULT_TTL_SECONDS, ceiling)
+        seconds = DEFAULT_TTL_SECONDS if ceiling > DEFAULT_TTL_SECONDS else ceiling
     elif seconds > ceiling:
         raise InvalidRequest([FieldError("ttlSeconds", f"must be at most {ceiling}, which policy allows this caller")])
-    return min(seconds, c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS) if ties_viewer else seconds
+    return _LONGEST_TIED_SECONDS if ties_viewer and seconds > _LONGEST_TIED_SECONDS else seconds
 
 
 def _ads_claims(ads: Ads) -> dict[str, Any]:

@@ -9,7 +9,7 @@ Rules of the file
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter as CountOf
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +29,12 @@ class _Histogram(Histogram):
     def observe_all(self, amounts: Sequence[float]) -> None:
         """As `observe` for each of them."""
         self._sum.inc(sum(amounts))
-        for bucket, times in CountOf(bisect_left(self._upper_bounds, amount) for amount in amounts).items():
-            self._buckets[bucket].inc(times)
+        ordered, counted = sorted(amounts), 0
+        for bucket, bound in zip(self._buckets, self._upper_bounds, strict=True):
+            up_to_here = bisect_right(ordered, bound, counted)
+            if up_to_here > counted:
+                bucket.inc(up_to_here - counted)
+            counted = up_to_here
 
 
 class PrometheusMetrics:

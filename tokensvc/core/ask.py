@@ -9,13 +9,13 @@ Rules of the file
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from tokensvc.core import claims as c
-from tokensvc.core.arn import parse_arn
 from tokensvc.core.origins import check_origin
 from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, InvalidRequest
@@ -50,7 +50,7 @@ class Ask(Strict):
 
     channel_arn: Annotated[
         str,
-        AfterValidator(lambda text: parse_arn(text, "channel") and text),
+        AfterValidator(lru_cache(maxsize=8192)(c.check_channel_arn)),
         Field(description="The private channel to be played"),
     ]
     viewer_id: Annotated[

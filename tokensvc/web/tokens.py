@@ -188,15 +188,16 @@ def _issued(answer: dict[str, Any]) -> Answer:
 
 
 def _answer(issued: Issued, channel: KnownChannel | None) -> dict[str, Any]:
+    token, exp, refresh_after, viewer_id, viewer_session_version, requires_origin_header = issued
     answer: dict[str, Any] = {
-        "token": issued.token,
-        "expiresAt": rfc3339(issued.exp),
-        "refreshAfter": rfc3339(issued.refresh_after),
-        "requiresOriginHeader": issued.requires_origin_header,
+        "token": token,
+        "expiresAt": rfc3339(exp),
+        "refreshAfter": rfc3339(refresh_after),
+        "requiresOriginHeader": requires_origin_header,
     }
     if channel is not None:
-        answer["playbackUrl"] = f"{channel.playback_url}?token={issued.token}"
-    if issued.viewer_id is not None:
-        answer["viewerId"] = issued.viewer_id
-        answer["viewerSessionVersion"] = issued.viewer_session_version
+        answer["playbackUrl"] = f"{channel.playback_url}?token={token}"
+    if viewer_id is not None:
+        answer["viewerId"] = viewer_id
+        answer["viewerSessionVersion"] = viewer_session_version
     return answer
