@@ -34,7 +34,7 @@ from tokensvc.core.ask import read_ask
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import Ring, SigningKey, Slot
 from tokensvc.core.snapshot import Snapshot
-from tokensvc.issue import issue
+from tokensvc.issue import draft
 
 ROUNDS = 31
 ROUND_SECONDS = 0.15
@@ -61,7 +61,7 @@ def contenders(private_key: ec.EllipticCurvePrivateKey | None = None) -> dict[st
 
     def ours() -> str:
         ask = read_ask(fields)
-        return issue(ask, admit(caller, ask, snapshot), snapshot, int(time.time()), uuid.uuid4).token
+        return draft(ask, admit(caller, ask, snapshot), snapshot, int(time.time()), uuid.uuid4).signed()
 
     return {
         RAW: lambda: EC.decode_der_signature_to_padded_pair(awslc.sign(digest), 48),

@@ -31,7 +31,7 @@ from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome
 from tokensvc.core.viewer import viewer_id
 from tokensvc.errors import InvalidRequest, NoSigningKey
-from tokensvc.issue import Issued, issue
+from tokensvc.issue import Draft, draft
 
 KEY = keypair.generate()
 SNAPSHOT = snapshot_of(KEY)
@@ -39,14 +39,14 @@ GRANT = Grant(max_ttl_seconds=86_400, namespace="default")
 UUID = uuid.UUID("123e4567-e89b-12d3-a456-426614174000")
 
 
-def minted(grant: Grant = GRANT, snapshot: Snapshot = SNAPSHOT, now: int = NOW, **fields: Any) -> Issued:
-    return issue(read_ask({"channelArn": str(CHANNEL)} | fields), grant, snapshot, now, lambda: UUID)
+def minted(grant: Grant = GRANT, snapshot: Snapshot = SNAPSHOT, now: int = NOW, **fields: Any) -> Draft:
+    return draft(read_ask({"channelArn": str(CHANNEL)} | fields), grant, snapshot, now, lambda: UUID)
 
 
-def claims_of(issued: Issued) -> dict[str, Any]:
+def claims_of(made: Draft) -> dict[str, Any]:
     """Read by PyJWT, which knows nothing of ours."""
     key, options = public_pem(KEY.public_key()), {"verify_exp": False}
-    claims: dict[str, Any] = jwt.decode(issued.token, key, algorithms=["ES384"], options=options)  # type: ignore[arg-type]
+    claims: dict[str, Any] = jwt.decode(made.signed(), key, algorithms=["ES384"], options=options)  # type: ignore[arg-type]
     return claims
 
 
@@ -57,16 +57,16 @@ def claims_of(issued: Issued) -> dict[str, Any]:
 def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
     """The one promise: a valid ask gives a token that every rule of playback lets in."""
     try:
-        issued = minted(**fields)
+        made = minted(**fields)
     except InvalidRequest as refused:
         too_large = refused
     else:
         keys, origin = [KEY.public_key()], origin_for(fields)
-        attempt = Attempt(issued.token, NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED)
+        attempt = Attempt(made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED)
         verdict = judge(attempt)
         assert (verdict.outcome, verdict.message) == (Outcome.ADMITTED, "the player is let in")
-        assert judge(attempt._replace(now=issued.exp - 1)).outcome is Outcome.ADMITTED
-        assert judge(attempt._replace(now=issued.exp)).refused_by == "expiry"
+        assert judge(attempt._replace(now=made.exp - 1)).outcome is Outcome.ADMITTED
+        assert judge(attempt._replace(now=made.exp)).refused_by == "expiry"
         assert judge(attempt._replace(channel=OTHER_CHANNEL)).refused_by == "channel"
         return
     assert "makes a token of" in too_large.message
@@ -74,14 +74,14 @@ def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
 
 @given(asks())
 def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> None:
-    issued = minted(**fields)
+    made = minted(**fields)
     ads = fields.get("ads", {})
     viewer = fields.get("viewerId")
     if "subject" in fields:
         viewer = viewer_id(SNAPSHOT.subject_key, "default", fields["subject"])
     expected = {
         c.CHANNEL_ARN: str(CHANNEL),
-        c.EXP: issued.exp,
+        c.EXP: made.exp,
         c.VIEWER_ID: viewer,
         c.VIEWER_SESSION_VERSION: viewer and NOW,
         c.ALLOW_ORIGIN: ",".join(fields["allowedOrigins"]) if "allowedOrigins" in fields else None,
@@ -93,9 +93,9 @@ def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> No
         c.ADS_PLAYBACK_CONFIG_NAME: ads.get("playbackConfigName"),
         c.ADS_REPORTING_MODE: ads.get("reportingMode"),
     }
-    assert claims_of(issued) == {name: value for name, value in expected.items() if value is not None}
-    assert (issued.viewer_id, issued.viewer_session_version) == (viewer, viewer and NOW)
-    assert issued.requires_origin_header is bool(fields.get("strictOriginEnforcement"))
+    assert claims_of(made) == {name: value for name, value in expected.items() if value is not None}
+    assert (made.viewer_id, made.viewer_session_version) == (viewer, viewer and NOW)
+    assert made.requires_origin_header is bool(fields.get("strictOriginEnforcement"))
 
 
 @pytest.mark.parametrize("make", [AwsLcSigner, OpenSslSigner])
@@ -105,14 +105,14 @@ def test_strangers_verify_the_signatures_of_both_signers(make: type[AwsLcSigner]
     slot = SNAPSHOT.ring.slots[CHANNEL.place]._replace(active=SigningKey("k1", signer.sign, 600))
     snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.place: slot}))
     for _ in range(300):
-        issued = minted(snapshot=snapshot)
-        assert claims_of(issued)[c.CHANNEL_ARN] == str(CHANNEL)
-    assert jwt.get_unverified_header(issued.token) == {"alg": "ES384", "typ": "JWT"}
+        made = minted(snapshot=snapshot)
+        assert claims_of(made)[c.CHANNEL_ARN] == str(CHANNEL)
+    assert jwt.get_unverified_header(made.signed()) == {"alg": "ES384", "typ": "JWT"}
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_openssl_verifies_the_raw_signature(tmp_path: Path) -> None:
-    signed, _, signature = minted(viewerId="v").token.rpartition(".")
+    signed, _, signature = minted(viewerId="v").signed().rpartition(".")
     raw = base64.urlsafe_b64decode(signature)
     assert len(raw) == 96
     (tmp_path / "key.pem").write_text(public_pem(KEY.public_key()))
@@ -135,8 +135,8 @@ def test_where_ten_minutes_bind_exp_is_at_most_590_seconds_ahead(
 
 
 def test_the_exp_allowance_survives_a_clock_that_runs_ten_seconds_ahead() -> None:
-    issued = minted(viewerId="v", ttlSeconds=600, now=NOW + 10)
-    attempt = Attempt(issued.token, NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
+    made = minted(viewerId="v", ttlSeconds=600, now=NOW + 10)
+    attempt = Attempt(made.signed(), NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
     assert judge(attempt).outcome is Outcome.ADMITTED
 
 
@@ -189,7 +189,7 @@ def test_2000_bytes_are_signed_and_not_one_more() -> None:
     sizes = {}
     for length in range(1200, 1320):
         try:
-            sizes[length] = len(minted(ads={"playbackConfigName": "x" * length}).token)
+            sizes[length] = len(minted(ads={"playbackConfigName": "x" * length}).signed())
         except InvalidRequest:
             break
     assert max(sizes.values()) == 2000
@@ -197,8 +197,8 @@ def test_2000_bytes_are_signed_and_not_one_more() -> None:
 
 
 def test_a_subject_never_leaves() -> None:
-    issued = minted(subject="jane.doe@example.com")
-    everything = json.dumps(claims_of(issued)) + issued.token + repr(issued)
+    made = minted(subject="jane.doe@example.com")
+    everything = json.dumps(claims_of(made)) + made.signed() + repr(made)
     assert "jane" not in everything
     assert base64.b64encode(b"jane.doe")[:10].decode() not in everything
 
@@ -209,21 +209,21 @@ def test_subjects_of_two_namespaces_are_two_viewers() -> None:
 
 
 def test_the_token_is_not_in_a_repr() -> None:
-    issued = minted(viewerId="somebody")
-    assert issued.token not in repr(issued) + str(issued) + f"{issued}"
-    assert "somebody" not in repr(issued)
+    made = minted(viewerId="somebody")
+    assert made.signing_input.decode() not in repr(made) + str(made) + f"{made}"
+    assert "somebody" not in repr(made)
 
 
 def test_a_client_is_told_to_come_back_before_its_token_ends() -> None:
     for seconds in (1, 10, 300, 86_400):
-        issued = minted(ttlSeconds=seconds)
-        assert NOW <= issued.refresh_after < issued.exp
+        made = minted(ttlSeconds=seconds)
+        assert NOW <= made.refresh_after < made.exp
     assert minted(ttlSeconds=300).refresh_after == NOW + 240
 
 
 def test_two_single_uses_never_share_a_uuid() -> None:
     ask = read_ask({"channelArn": str(CHANNEL), "singleUse": True})
-    used = {claims_of(issue(ask, GRANT, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
+    used = {claims_of(draft(ask, GRANT, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
     assert len(used) == 50
 
 
@@ -237,7 +237,7 @@ def test_a_key_that_may_sign_for_a_while_signs_no_longer() -> None:
     [(place, slot)] = SNAPSHOT.ring.slots.items()
     assert slot.active is not None
     snapshot = SNAPSHOT._replace(ring=Ring({place: slot._replace(active=slot.active._replace(until=float(NOW)))}))
-    assert minted(snapshot=snapshot).token
+    assert minted(snapshot=snapshot).signed()
     with pytest.raises(NoSigningKey):
         minted(snapshot=snapshot, now=NOW + 1)
 

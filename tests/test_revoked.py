@@ -22,7 +22,7 @@ from tokensvc.core.ring import Ring, SigningKey, Slot
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, Snapshot
 from tokensvc.core.viewer import viewer_id
 from tokensvc.errors import ViewerDenied
-from tokensvc.issue import Issued, issue
+from tokensvc.issue import Draft, draft
 
 LEASE, TIMEOUT = 60.0, 5.0
 REACH = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS
@@ -32,9 +32,9 @@ GRANT = Grant(600, "default")
 NOW = int(START)
 
 
-def minted(denied: Denied, now: int = NOW, **who: str) -> Issued:
+def minted(denied: Denied, now: int = NOW, **who: str) -> Draft:
     ask = read_ask({"channelArn": str(CHANNEL)} | (who or {"viewerId": "v"}))
-    return issue(ask, GRANT, SNAPSHOT._replace(denied=denied), now, uuid.uuid4)
+    return draft(ask, GRANT, SNAPSHOT._replace(denied=denied), now, uuid.uuid4)
 
 
 def knowing(viewer: str, standing: Standing, channel: str = str(CHANNEL)) -> Denied:
@@ -47,9 +47,9 @@ def knowing(viewer: str, standing: Standing, channel: str = str(CHANNEL)) -> Den
 def test_a_denied_viewer_gets_no_token_and_is_told_until_when(channel: str) -> None:
     with pytest.raises(ViewerDenied, match="until 2027-01-15T08:01:00Z"):
         minted(knowing("v", Standing(NOW + 60), channel))
-    assert minted(knowing("v", Standing(NOW + 60), channel), NOW + 60).token
-    assert minted(knowing("w", Standing(NOW + 60), channel)).token
-    assert minted(knowing("v", Standing(NOW + 60), str(OTHER_CHANNEL))).token
+    assert minted(knowing("v", Standing(NOW + 60), channel), NOW + 60).signed()
+    assert minted(knowing("w", Standing(NOW + 60), channel)).signed()
+    assert minted(knowing("v", Standing(NOW + 60), str(OTHER_CHANNEL))).signed()
 
 
 def test_a_subject_is_denied_by_the_viewer_id_that_it_becomes() -> None:
@@ -59,7 +59,7 @@ def test_a_subject_is_denied_by_the_viewer_id_that_it_becomes() -> None:
         minted(denied, subject="jane")
     with pytest.raises(ViewerDenied):
         minted(denied, viewerId=viewer)
-    assert minted(denied, subject="joan").token
+    assert minted(denied, subject="joan").signed()
 
 
 def test_a_subject_is_out_whichever_version_of_the_subject_key_a_worker_goes_by() -> None:
@@ -73,8 +73,8 @@ def test_a_subject_is_out_whichever_version_of_the_subject_key_a_worker_goes_by(
     for key in (SUBJECT_KEY, older):
         snapshot = SNAPSHOT._replace(denied=denied, subject_key=key)
         with pytest.raises(ViewerDenied):
-            issue(ask, GRANT, snapshot, NOW, uuid.uuid4)
-        assert issue(ask, GRANT, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
+            draft(ask, GRANT, snapshot, NOW, uuid.uuid4)
+        assert draft(ask, GRANT, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
 
 
 def test_who_is_nobody_cannot_be_denied() -> None:
@@ -82,7 +82,7 @@ def test_who_is_nobody_cannot_be_denied() -> None:
     ask = read_ask({"channelArn": str(CHANNEL)})
     for name in ("", "None"):
         snapshot = SNAPSHOT._replace(denied=knowing(name, Standing(NOW + 60), ALL_CHANNELS))
-        assert issue(ask, GRANT, snapshot, NOW, uuid.uuid4).viewer_session_version is None
+        assert draft(ask, GRANT, snapshot, NOW, uuid.uuid4).viewer_session_version is None
 
 
 def test_a_token_carries_the_second_of_issue_or_the_viewers_minimum_version() -> None:

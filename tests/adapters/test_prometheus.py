@@ -42,8 +42,7 @@ def figures(text: bytes) -> dict[str, float]:
 
 
 def fill(metrics: PrometheusMetrics) -> None:
-    metrics.issued(0.0002)
-    metrics.issued(3.0)
+    metrics.issued([0.0002, 3.0])
     metrics.refused("not_allowed")
     metrics.control_plane("BatchGetChannel", "ok")
     metrics.background_failure("refresh")
@@ -94,7 +93,7 @@ def test_many_times_at_once_are_counted_as_one_after_another(seconds: list[float
     metrics, registry = PrometheusMetrics(), CollectorRegistry()
     plain = Histogram("tokensvc_issue_seconds", "", buckets=ISSUE_BUCKETS, registry=registry)
     for one in seconds:
-        metrics.issued(one)
+        metrics.issued([one])
         plain.observe(one)
     found, expected = figures(metrics.render()), figures(generate_latest(registry))
     for name in expected.keys() - {"tokensvc_issue_seconds_created"}:
@@ -108,7 +107,7 @@ def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() ->
     def note() -> None:
         ready.wait()
         for _ in range(2000):
-            metrics.issued(0.001)
+            metrics.issued([0.001])
 
     def settle() -> None:
         ready.wait()
@@ -130,7 +129,7 @@ WORKER = """
 from tokensvc.adapters.prometheus import PrometheusMetrics
 metrics = PrometheusMetrics()
 for _ in range(3):
-    metrics.issued(0.001)
+    metrics.issued([0.001])
 metrics.snapshot_age({age})
 metrics.settle()
 {then}

@@ -44,7 +44,7 @@ class PrometheusMetrics:
         self._registry = registry = CollectorRegistry()
         self._noted_issued: deque[float] = deque()
         self._noted_refused: deque[str] = deque()
-        self.issued = self._noted_issued.append
+        self.issued = self._noted_issued.extend
         self.refused = self._noted_refused.append
         self._tokens = Counter(
             "tokensvc_tokens",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 
 class Metrics(Protocol):
     """The service's figures, as DESIGN's names for them say."""
 
-    def issued(self, seconds: float, /) -> None:
-        """Note one token, and how long minting it took: claims, checks, signature. On the hot path: counted by
+    def issued(self, seconds: Iterable[float], /) -> None:
+        """Note tokens, by how long minting each of them took: claims, checks, signature. On the hot path: counted by
         `settle`."""
         ...
 
