@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.e2e.processes import until
 from tokensvc.web import protocol
+from tokensvc.web.exchange import Reply
 from tokensvc.web.failures import JSON, Answer
 from tokensvc.web.protocol import HEAD_MAX_BYTES, REST_MAX_BYTES
 from tokensvc.web.server import make_server
@@ -37,17 +39,27 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class AtOnce:
-    """Answers whole requests to `/quick` at once, and everything else as `app` does; keeps the bodies it was shown."""
+    """Takes whole requests to `/quick`, and answers everything else as `app` does; keeps the bodies it was shown."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
+        self._taken: list[Reply] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 
-    def at_once(self, scope: Scope, body: bytes) -> tuple[Answer, str] | None:
+    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
         self.bodies.append(body)
-        return (Answer(201, b"{}", (JSON,), "ok"), "id-1") if scope["path"] == "/quick" else None
+        if scope["path"] != "/quick":
+            return False
+        asyncio.get_running_loop().call_soon(self.end_turn)
+        self._taken.append(reply)
+        return True
+
+    def end_turn(self) -> None:
+        taken, self._taken = self._taken, []
+        for reply in taken:
+            reply(Answer(201, b"{}", (JSON,), "ok"), "id-1")
 
 
 @pytest.fixture

@@ -76,9 +76,9 @@ class Worker:
         if endpoint == self.routes.single and not self._awaited and "receive" not in kwargs:
             exchange = Exchange("request-1", self.clock.monotonic())
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            answer = self.routes.single_at_once(scope, content, exchange)
-            if answer is not None:
-                return answer
+            begun = self.routes.single_at_once(scope, content, exchange)
+            if begun is not None:
+                return begun.answer(begun.sign())
         return answer_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
 
     def outcomes(self) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from starlette.types import Receive, Scope
 
@@ -26,9 +26,21 @@ class Exchange:
 Endpoint = Callable[[Scope, Receive, Exchange], Awaitable[Answer]]
 """Answers one route. Raises TokensvcError for the front door to render."""
 
-QuickEndpoint = Callable[[Scope, bytes, Exchange], Answer | None]
-"""Answers a route whose body came in whole, without waiting for anything; None when it would have to. Raises as
+
+class Begun(Protocol):
+    """A request that was judged, and wants nothing but a signature to be answered."""
+
+    def sign(self) -> bytes: ...
+
+    def answer(self, signature: bytes) -> Answer: ...
+
+
+QuickEndpoint = Callable[[Scope, bytes, Exchange], Begun | None]
+"""Judges a request whose body came in whole, without waiting for anything; None when it would have to. Raises as
 above."""
+
+Reply = Callable[[Answer, str], None]
+"""Sends an answer, with the request's id."""
 
 
 class Route(NamedTuple):
@@ -53,5 +65,13 @@ class Route(NamedTuple):
         return self.method if self.also is None else f"{self.method}, {self.also.methods}"
 
 
-AtOnce = Callable[[Scope, bytes], tuple[Answer, str] | None]
-"""A whole application's way to answer without waiting: the answer and the request's id."""
+class AnswersAtOnce(Protocol):
+    """An application that can answer whole requests without waiting, and all that came in together as a group."""
+
+    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+        """Whether the request is taken: then it is replied to before this turn of the loop is over."""
+        ...
+
+    def end_turn(self) -> None:
+        """Reply now to all that were taken."""
+        ...

@@ -22,8 +22,9 @@ from tokensvc.errors import TokensvcError
 from tokensvc.ports.clock import Clock
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone
-from tokensvc.web.exchange import Exchange, Route
+from tokensvc.web.exchange import Begun, Exchange, Reply, Route
 from tokensvc.web.failures import Answer, plain_refusal, refusal, unknown
+from tokensvc.web.turn import Turn
 
 Routes = Mapping[str, Route]
 """By path. What stands for a part in braces is given to the route as `scope["path_params"]`."""
@@ -42,6 +43,7 @@ class Front:
         self._access_log = access_log
         self._prefix = secrets.token_hex(6)
         self._count = count(1)
+        self._turn = Turn(self._finish)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,21 +70,44 @@ class Front:
         if self._access_log is not None:
             self._note(scope, path, answer.status, answer.code, exchange, self._access_log)
 
-    def at_once(self, scope: Scope, body: bytes) -> tuple[Answer, str] | None:
-        """The answer to a request that came in whole and its id, if its route can give one without waiting."""
+    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+        """Take a request that came in whole, if its route can answer without waiting (`exchange.AnswersAtOnce`)."""
         route = self._routes.get(scope["path"])
         if route is None or route.at_once is None or scope["method"] != route.method:
-            return None
+            return False
         exchange = Exchange(f"{self._prefix}-{next(self._count):x}", self._monotonic())
         try:
-            answer = route.at_once(scope, body, exchange)
+            begun = route.at_once(scope, body, exchange)
+        except Exception as problem:  # noqa: BLE001 - as above
+            self._reply(_failed(problem, exchange), scope, exchange, reply)
+            return True
+        if begun is None:
+            return False
+        self._turn.add(begun, scope, exchange, reply)
+        return True
+
+    def end_turn(self) -> None:
+        self._turn.end()
+
+    def _finish(
+        self, begun: Begun, scope: Scope, exchange: Exchange, reply: Reply, signature: bytes | Exception
+    ) -> None:
+        """Answer what was taken, now that it is signed."""
+        try:
+            if isinstance(signature, Exception):
+                raise signature
+            answer = begun.answer(signature)
         except Exception as problem:  # noqa: BLE001 - as above
             answer = _failed(problem, exchange)
-        if answer is None:
-            return None
+        try:
+            self._reply(answer, scope, exchange, reply)
+        except Exception as problem:  # noqa: BLE001 - the others of the turn are waiting
+            _log_unknown(problem, exchange.request_id)
+
+    def _reply(self, answer: Answer, scope: Scope, exchange: Exchange, reply: Reply) -> None:
         if self._access_log is not None:
             self._note(scope, scope["path"], answer.status, answer.code, exchange, self._access_log)
-        return answer, exchange.request_id
+        reply(answer, exchange.request_id)
 
     def _shaped(self, scope: Scope) -> tuple[str, Route | None]:
         """The route whose path this has but for the parts in braces, which are never empty."""

@@ -5,9 +5,10 @@ Rules of the file
   trailer without an end.
 - Who is slow is not waited for: a connection that is found at the same unfinished request after 75 seconds is closed,
   and so is one that was idle all that time.
-- A request that came in whole is offered to the application's `at_once` first, where it has one. What that answers goes
-  out in the same turn of the loop, with no task, no message and no coroutine in between: the hot path takes this way.
-  Everything else, and whatever comes in pieces, is an ASGI request as ever.
+- A request that came in whole is offered to the application's `at_once` first, where it has one. What that takes is
+  answered in the same turn of the loop, with no task, no message and no coroutine in between: the hot path takes this
+  way. Everything else, and whatever comes in pieces, is an ASGI request as ever. Before a connection has anything else
+  to do, the turn is ended, so that answers keep their order and none is lost with the connection.
 - A client that keeps its connection sends the same head again and again. One that is, byte for byte, the last one's is
   not parsed once more, but everything that it asks for is judged anew: who asks, for what, and whether they may.
 """
@@ -18,11 +19,11 @@ import asyncio
 import hmac
 import secrets
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from tokensvc.web.exchange import AtOnce
+from tokensvc.web.exchange import AnswersAtOnce
 from tokensvc.web.failures import Answer, Headers, plain_refusal
 
 HEAD_MAX_BYTES = 16 * 1024
@@ -55,11 +56,15 @@ class Protocol(HttpToolsProtocol):
     """The body of a request that is held."""
     _begun = False
     """Something of a request came in that is not whole yet."""
-    _answered = False
-    """The last request was answered at once, and the connection stays."""
+    _awaits = False
+    """A request was taken, and its answer is to come."""
+    _stays = True
+    """The connection outlasts that answer."""
+    _was_taken = False
+    """The last request was taken by `at_once`, and the connection stays."""
     _last_head = b""
     """The head of the last request, while all that ever came in after the one before it was this head and its body, and
-    it was answered at once; else empty."""
+    it was taken at once; else empty."""
     _last_bytes = 0
     """How long it was, with its body."""
     _requests = 0
@@ -69,7 +74,7 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._at_once: AtOnce | None = getattr(self.app, "at_once", None)
+        self._quick: AnswersAtOnce | None = self.app if hasattr(self.app, "at_once") else None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
@@ -80,8 +85,17 @@ class Protocol(HttpToolsProtocol):
         if self._watch is not None:
             self._watch.cancel()
 
+    def eof_received(self) -> None:
+        self._end_turn()
+        super().eof_received()
+
+    def shutdown(self) -> None:
+        self._end_turn()
+        super().shutdown()
+
     def data_received(self, data: bytes) -> None:
-        if self._last_head and self._answer_like_the_last(data):
+        self._end_turn()
+        if self._last_head and self._taken_like_the_last(data):
             return
         begun, requests, self._last_head = self._begun, self._requests, b""
         self._bytes += len(data)
@@ -92,14 +106,15 @@ class Protocol(HttpToolsProtocol):
             self._refuse(_HEAD_TOO_LARGE)
         elif self._bytes > REST_MAX_BYTES:
             self._refuse(_TOO_LARGE)
-        elif self._answered and not begun and not self._begun and self._requests == requests + 1:
+        elif self._was_taken and not begun and not self._begun and self._requests == requests + 1:
             self._remember(data)
 
     def on_message_begin(self) -> None:
-        self._begun, self._answered = True, False
+        self._begun, self._was_taken = True, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._end_turn()
         arrived, self._bytes, self._in_body = self._bytes, 0, True
         if arrived > HEAD_MAX_BYTES and self._head_bytes() > HEAD_MAX_BYTES:
             self._refuse(_HEAD_TOO_LARGE)
@@ -126,7 +141,7 @@ class Protocol(HttpToolsProtocol):
     def _may_be_answered_at_once(self) -> bool:
         """Whether nothing stands before this request, and nothing is asked for but an answer."""
         return (
-            self._at_once is not None
+            self._quick is not None
             and (self.cycle is None or self.cycle.response_complete)
             and not self.expect_100_continue
             and not self.parser.should_upgrade()
@@ -144,8 +159,8 @@ class Protocol(HttpToolsProtocol):
         scope, parser = self.scope, self.parser
         scope["path"], scope["method"] = self.url.decode("ascii"), parser.get_method().decode("ascii")
         stays = parser.should_keep_alive() and parser.get_http_version() != "1.0"
-        if self._try_at_once(self._body, stays=stays):
-            self._held, self._answered = False, stays
+        if self._taken(self._body, stays=stays):
+            self._held, self._was_taken = False, stays
         else:
             self._release()
             super().on_message_complete()
@@ -157,34 +172,52 @@ class Protocol(HttpToolsProtocol):
         if len(head) + len(self._body) == len(data):
             self._last_head, self._last_bytes = head, len(data)
 
-    def _answer_like_the_last(self, data: bytes) -> bool:
-        """Answer at once what differs from the last request in its body alone. A head holds its caller's secret, so it
+    def _taken_like_the_last(self, data: bytes) -> bool:
+        """Take at once what differs from the last request in its body alone. A head holds its caller's secret, so it
         is compared in constant time."""
         head = self._last_head
         if len(data) != self._last_bytes or self.flow.write_paused:
             return False
-        if not hmac.compare_digest(data[: len(head)], head) or not self._try_at_once(data[len(head) :], stays=True):
+        if not hmac.compare_digest(data[: len(head)], head) or not self._taken(data[len(head) :], stays=True):
             return False
         self._requests += 1
         return True
 
-    def _try_at_once(self, body: bytes, *, stays: bool) -> bool:
-        """Answer the request whose head `scope` is, if the application can without waiting."""
-        if self._at_once is None or self.transport.is_closing():
+    def _taken(self, body: bytes, *, stays: bool) -> bool:
+        """Offer the request whose head `scope` is to the application's `at_once`."""
+        if self._quick is None or self.transport.is_closing():
             return False
-        reply = self._at_once(cast("dict[str, Any]", self.scope), body)
-        if reply is None:
-            return False
-        answer, request_id = reply
-        lines = _lines(answer.headers), _lines(tuple(self.server_state.default_headers)), b"" if stays else _CLOSE
+        self._awaits, self._stays = True, stays
+        taken = self._quick.at_once(self.scope, body, self._reply)  # type: ignore[arg-type] # a mapping all the same
+        self._awaits = self._awaits and taken
+        return taken
+
+    def _reply(self, answer: Answer, request_id: str) -> None:
+        """Send the answer to what was taken."""
+        self._awaits = False
+        if self.transport.is_closing():
+            return
+        end = b"" if self._stays else _CLOSE
         self.transport.write(
             b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
-            % (STATUS_LINE[answer.status], *lines, len(answer.body), request_id.encode(), answer.body)
+            % (
+                STATUS_LINE[answer.status],
+                _lines(answer.headers),
+                _lines(tuple(self.server_state.default_headers)),
+                end,
+                len(answer.body),
+                request_id.encode(),
+                answer.body,
+            )
         )
         self.server_state.total_requests += 1
-        if not stays:
+        if not self._stays:
             self.transport.close()
-        return True
+
+    def _end_turn(self) -> None:
+        """Have the request that was taken answered, if there is one."""
+        if self._awaits and self._quick is not None:
+            self._quick.end_turn()
 
     def on_response_complete(self) -> None:
         """As uvicorn does, but without a timer of its own for each request: `_look` sees who is idle."""

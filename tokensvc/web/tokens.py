@@ -62,8 +62,9 @@ class TokenRoutes:
         self._lease_seconds = lease_seconds
         self._lane = asyncio.Lock()
 
-    def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> Answer | None:
+    def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
+        began = perf_counter()
         try:
             caller, snapshot = self._caller(scope, exchange)
             ask = read_ask(decoded(body, ASK_MAX_BYTES))
@@ -71,7 +72,8 @@ class TokenRoutes:
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
                 return None
-            return self._sign(ask, grant, channel, snapshot)
+            made = self._draft(ask, grant, channel, snapshot)
+            return _Begun(made, channel, self._metrics, perf_counter() - began)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -170,9 +172,8 @@ class TokenRoutes:
         """Sign one token and answer with it."""
         began = perf_counter()
         made = self._draft(ask, grant, channel, snapshot)
-        answer = _answer(made, channel, made.signed())
-        self._metrics.issued((perf_counter() - began,))
-        return Answer(201, orjson.dumps(answer), NOT_KEPT, "issued")
+        begun = _Begun(made, channel, self._metrics, perf_counter() - began)
+        return begun.answer(begun.sign())
 
     def _draft(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> Draft:
         if channel is not None and channel.playback_url is None:
@@ -196,6 +197,29 @@ class TokenRoutes:
         if waits:
             await asyncio.wait(waits, timeout=max(waits.values()))
         return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
+
+
+class _Begun:
+    """A single token that is drafted (`exchange.Begun`)."""
+
+    __slots__ = ("_channel", "_draft", "_metrics", "_seconds")
+
+    def __init__(self, made: Draft, channel: KnownChannel | None, metrics: Metrics, seconds: float) -> None:
+        self._draft = made
+        self._channel = channel
+        self._metrics = metrics
+        self._seconds = seconds
+        """How long it took so far."""
+
+    def sign(self) -> bytes:
+        began = perf_counter()
+        signature = self._draft.signature()
+        self._metrics.issued((self._seconds + perf_counter() - began,))
+        return signature
+
+    def answer(self, signature: bytes) -> Answer:
+        answer = _answer(self._draft, self._channel, self._draft.with_signature(signature))
+        return Answer(201, orjson.dumps(answer), NOT_KEPT, "issued")
 
 
 def _answer(made: Draft, channel: KnownChannel | None, token: str) -> dict[str, Any]:

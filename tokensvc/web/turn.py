@@ -1,0 +1,55 @@
+"""Requests that came in during one turn of the loop, taken together: all are judged, then all are signed, then all are
+answered.
+
+Rules of the file
+- Why: a signature is long and fills the processor's caches with its own code and tables. What runs between two of them
+  starts cold each time; what runs for many requests in a row does so once. Under load a token costs a fifth less.
+- Nobody waits for company: a group ends with the turn in which it began, and earlier when it has MOST members. One
+  request alone is signed as soon as the loop has seen that there is no other.
+- One that fails takes no other along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.types import Scope
+
+from tokensvc.web.exchange import Begun, Exchange, Reply
+
+MOST = 16
+"""As many signatures may a request wait for beside its own: a little over a millisecond."""
+
+Finish = Callable[[Begun, Scope, Exchange, Reply, "bytes | Exception"], None]
+"""Told of each member with its signature, or with what went wrong. Raises nothing."""
+
+
+class Turn:
+    """The group of the present turn."""
+
+    def __init__(self, finish: Finish) -> None:
+        self._finish = finish
+        self._members: list[tuple[Begun, Scope, Exchange, Reply]] = []
+
+    def add(self, begun: Begun, scope: Scope, exchange: Exchange, reply: Reply) -> None:
+        """Have this one signed and finished, no later than at the end of the turn."""
+        if not self._members:
+            asyncio.get_running_loop().call_soon(self.end)
+        self._members.append((begun, scope, exchange, reply))
+        if len(self._members) == MOST:
+            self.end()
+
+    def end(self) -> None:
+        """Sign and finish all who are there."""
+        members, self._members = self._members, []
+        signatures = [_signature(member[0]) for member in members]
+        for member, signature in zip(members, signatures, strict=True):
+            self._finish(*member, signature)
+
+
+def _signature(begun: Begun) -> bytes | Exception:
+    try:
+        return begun.sign()
+    except Exception as problem:  # noqa: BLE001 - told to whoever answers
+        return problem
