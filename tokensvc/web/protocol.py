@@ -94,10 +94,9 @@ class Protocol(HttpToolsProtocol):
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        self._end_turn()
         if self._last_head and self._taken_like_the_last(data):
             return
-        begun, requests, self._last_head = self._begun, self._requests, b""
+        begun, self._last_head = self._begun, b""
         self._bytes += len(data)
         super().data_received(data)
         if self._held:
@@ -106,7 +105,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(_HEAD_TOO_LARGE)
         elif self._bytes > REST_MAX_BYTES:
             self._refuse(_TOO_LARGE)
-        elif self._was_taken and not begun and not self._begun and self._requests == requests + 1:
+        elif self._was_taken and not begun:
             self._remember(data)
 
     def on_message_begin(self) -> None:
@@ -166,8 +165,8 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def _remember(self, data: bytes) -> None:
-        """Keep this request's head for the next one, given that it and its body were all of these bytes: then nothing
-        was sent in chunks, and whatever begins with the same head has a body of the same length."""
+        """Keep the head of the request that ended these bytes for the next one, given that it and its body were all of
+        them: then nothing was sent in chunks, and whatever begins with the same head has a body of the same length."""
         head = data[: data.find(_BLANK_LINE) + len(_BLANK_LINE)]
         if len(head) + len(self._body) == len(data):
             self._last_head, self._last_bytes = head, len(data)
@@ -242,6 +241,7 @@ class Protocol(HttpToolsProtocol):
         self._refuse(_NOT_HTTP)
 
     def _refuse(self, answer: Answer) -> None:
+        self._end_turn()
         self._refused = True
         if not self.transport.is_closing():
             request_id = secrets.token_hex(8).encode()

@@ -12,12 +12,12 @@ import asyncio
 import signal
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from tokensvc.web.protocol import KEEP_ALIVE_SECONDS, Protocol
+from tokensvc.web.proxies import BehindProxies
 
 IN_FLIGHT_SECONDS = 15
 
@@ -49,9 +49,8 @@ def make_server(
     asgi: ASGIApp, on_stop: Callable[[], None], *, delay_seconds: float, trusted_proxies: tuple[str, ...] = ()
 ) -> Server:
     """A server for this application; give it bound sockets."""
-    options: dict[str, Any] = {"forwarded_allow_ips": list(trusted_proxies)} if trusted_proxies else {}
     config = uvicorn.Config(
-        asgi,
+        BehindProxies(asgi, trusted_proxies) if trusted_proxies else asgi,
         http=Protocol,
         ws="none",
         loop="uvloop",
@@ -60,9 +59,8 @@ def make_server(
         access_log=False,
         server_header=False,
         date_header=True,
-        proxy_headers=bool(trusted_proxies),
+        proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=IN_FLIGHT_SECONDS,
-        **options,
     )
     return Server(config, on_stop, delay_seconds)

@@ -1,0 +1,247 @@
+"""A head that comes again is not parsed again, and nobody can tell: not the application, not the client, whatever is
+sent and however it is cut up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from tokensvc.web.exchange import Reply
+from tokensvc.web.failures import JSON, Answer
+from tokensvc.web.protocol import HEAD_MAX_BYTES, Protocol
+from tokensvc.web.server import make_server
+
+_ID = re.compile(rb"x-request-id: [0-9a-f]{16}")
+"""A refusal's, which differs each time."""
+Seen = tuple[str, str, list[tuple[bytes, bytes]], bytes]
+
+
+class Application:
+    """Takes what is posted to `/quick` and answers with its body; keeps all that it was asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self._taken: list[tuple[Reply, bytes]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"well"})
+
+    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+        if scope["path"] != "/quick" or body == b"slow":
+            return False
+        self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
+        asyncio.get_running_loop().call_soon(self.end_turn)
+        self._taken.append((reply, body))
+        return True
+
+    def end_turn(self) -> None:
+        taken, self._taken = self._taken, []
+        for reply, body in taken:
+            reply(Answer(201, body, (JSON,), "ok"), "id-1")
+
+
+class Connection(asyncio.Transport):
+    """The other end: keeps what was written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.7", 5000), "sockname": ("127.0.0.1", 80)})
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        assert not self.closed
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        """What is fed is all that comes."""
+
+    def resume_reading(self) -> None:
+        """As above."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Forgetful(Protocol):
+    """Parses each head."""
+
+    def _remember(self, data: bytes) -> None:
+        """Nothing."""
+
+
+class Counting(Protocol):
+    """Counts the heads that it parses."""
+
+    parsed = 0
+
+    def on_headers_complete(self) -> None:
+        self.parsed += 1
+        super().on_headers_complete()
+
+
+def protocol_of(kind: type[Protocol], application: Application) -> tuple[Any, Connection]:
+    """A connection with this application, in the running loop."""
+    state, connection = ServerState(), Connection()
+    state.default_headers = [(b"date", b"today")]
+    protocol = kind(
+        make_server(application, lambda: None, delay_seconds=0).config, state, {}, asyncio.get_running_loop()
+    )
+    protocol.connection_made(connection)
+    return protocol, connection
+
+
+def exchanged(kind: type[Protocol], pieces: list[tuple[bytes, bool]]) -> tuple[list[Seen], bytes, bool]:
+    """What the application saw, what the client got, and whether the connection was closed. After a piece that is
+    marked the client waits for what comes back."""
+
+    async def run() -> tuple[list[Seen], bytes, bool]:
+        application = Application()
+        protocol, connection = protocol_of(kind, application)
+        for piece, waits in pieces:
+            if not connection.closed:
+                protocol.data_received(piece)
+            for _ in range(8 if waits else 0):
+                await asyncio.sleep(0)
+        for _ in range(40):
+            await asyncio.sleep(0)
+        protocol.connection_lost(None)
+        return application.seen, _ID.sub(b"", connection.written), connection.closed
+
+    return asyncio.run(run())
+
+
+def request(
+    body: bytes = b"body", path: str = "/quick", more: bytes = b"", version: bytes = b"1.1", length: int | None = None
+) -> bytes:
+    said = len(body) if length is None else length
+    return b"POST %b HTTP/%b\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (path.encode(), version, more, said, body)
+
+
+QUICK = request()
+REQUESTS = [
+    QUICK,
+    request(b"BODY"),
+    request(b"slow"),
+    request(b"longer"),
+    request(b"\r\n"),
+    request(b"\r\n\r\n"),
+    request(b""),
+    request(path="/other"),
+    request(more=b"Authorization: Bearer tsk_a\r\n"),
+    request(more=b"Authorization: Bearer tsk_b\r\n"),
+    request(more=b"Expect: 100-continue\r\n"),
+    request(more=b"Upgrade: h2c\r\nConnection: Upgrade\r\n"),
+    b"\r\n" + QUICK,
+    QUICK + b"\r\n",
+    b"POST /quick HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+    b"POST /quick HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /quick HTTP/1.1\nHost: x\nContent-Length: 4\n\nbody",
+]
+LAST_REQUESTS = [
+    request(more=b"Connection: close\r\n"),
+    request(version=b"1.0"),
+    request(length=3),
+    request(length=9),
+    b"nonsense\r\n\r\n",
+]
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[tuple[bytes, bool]]:
+    """Requests, often the same ones, cut up anywhere or not at all, and sent with or without waiting."""
+    few = draw(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=3))
+    stream = draw(st.lists(st.sampled_from(few), min_size=1, max_size=6))
+    stream += draw(st.lists(st.sampled_from(LAST_REQUESTS), max_size=1))
+    pieces: list[bytes] = []
+    for one in stream:
+        cut = draw(st.integers(0, len(one)) | st.just(0))
+        pieces += [part for part in (one[:cut], one[cut:]) if part]
+        if len(pieces) > 1 and draw(st.integers(0, 4)) == 0:
+            pieces[-2:] = [pieces[-2] + pieces[-1]]
+    return [(piece, draw(st.booleans())) for piece in pieces]
+
+
+@settings(max_examples=300)
+@given(conversations())
+@example([(QUICK, True), (QUICK, True)])
+@example([(QUICK, False), (QUICK, False)])
+@example([(QUICK + b"PO", True), (QUICK[2:], True), (QUICK[2:], True)])
+@example([(request(b"\r\n") + b"\r\n", True), (request(b"\r\n") + b"\r\n", True)])
+@example([(QUICK, True), (request(b"slow"), True), (QUICK, True)])
+def test_a_remembered_head_changes_nothing(pieces: list[tuple[bytes, bool]]) -> None:
+    assert exchanged(Protocol, pieces) == exchanged(Forgetful, pieces)
+
+
+def test_the_same_head_is_parsed_once_and_another_one_again() -> None:
+    async def run() -> None:
+        application = Application()
+        protocol, connection = protocol_of(Counting, application)
+        for piece in (QUICK, request(b"BODY"), QUICK, request(b"longer"), request(b"LONGER")):
+            protocol.data_received(piece)
+            await asyncio.sleep(0)
+        assert protocol.parsed == 2
+        assert [body for *_, body in application.seen] == [b"body", b"BODY", b"body", b"longer", b"LONGER"]
+        assert connection.written.count(b"HTTP/1.1 201") == 5
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("following", "statuses"),
+    [
+        (request(b"BODY"), [b"201", b"201"]),
+        (request(b"slow"), [b"201", b"200"]),
+        (request(more=b"Connection: close\r\n"), [b"201", b"201"]),
+        (b"nonsense\r\n\r\n", [b"201", b"400"]),
+        (b"POST /quick HTTP/1.1\r\nX: " + b"x" * 2 * HEAD_MAX_BYTES, [b"201", b"431"]),
+    ],
+    ids=["another", "one that takes longer", "the last", "nonsense", "an endless head"],
+)
+@pytest.mark.parametrize("together", [0, 20, 1000], ids=["apart", "begun together", "together"])
+def test_whatever_follows_what_was_taken_is_answered_after_it(
+    following: bytes, statuses: list[bytes], together: int
+) -> None:
+    _, written, _ = exchanged(Protocol, [(QUICK + following[:together], False), (following[together:], True)])
+    assert re.findall(rb"HTTP/1.1 (\d+)", written) == statuses
+
+
+@pytest.mark.parametrize("end", ["eof_received", "shutdown"])
+def test_what_was_taken_is_answered_before_the_connection_ends(end: str) -> None:
+    async def run() -> None:
+        protocol, connection = protocol_of(Protocol, Application())
+        protocol.data_received(QUICK)
+        assert connection.written == b""
+        getattr(protocol, end)()
+        assert connection.written.startswith(b"HTTP/1.1 201")
+
+    asyncio.run(run())
+
+
+def test_nothing_is_written_to_a_connection_that_is_gone() -> None:
+    async def run() -> None:
+        protocol, connection = protocol_of(Protocol, Application())
+        protocol.data_received(QUICK)
+        connection.close()
+        await asyncio.sleep(0)
+        assert connection.written == b""
+
+    asyncio.run(run())
