@@ -7,12 +7,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
 from tests.clocks import START
 from tokensvc.core import claims as c
 from tokensvc.core.arn import parse_arn
-from tokensvc.core.es384 import encode
+from tokensvc.core.es384 import digest, encode
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.ring import Ring, SigningKey, Slot
 from tokensvc.core.snapshot import Snapshot
@@ -24,9 +24,9 @@ HEADER: dict[str, Any] = {"alg": "ES384", "typ": "JWT"}
 SUBJECT_KEY = bytes(range(32))
 
 
-def raw_sign(key: PrivateKey, data: bytes) -> bytes:
-    """r||s over SHA-384."""
-    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA384())))
+def raw_sign(key: PrivateKey, digest: bytes) -> bytes:
+    """r||s over this SHA-384."""
+    r, s = decode_dss_signature(key.sign(digest, ec.ECDSA(Prehashed(hashes.SHA384()))))
     return r.to_bytes(48, "big") + s.to_bytes(48, "big")
 
 
@@ -35,7 +35,7 @@ def seal(key: PrivateKey, header: object, payload: object) -> str:
     signed = b".".join(
         encode(part if isinstance(part, bytes) else json.dumps(part).encode()) for part in (header, payload)
     )
-    return (signed + b"." + encode(raw_sign(key, signed))).decode()
+    return (signed + b"." + encode(raw_sign(key, digest(signed)))).decode()
 
 
 def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:
@@ -46,7 +46,7 @@ def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:
 
 def ring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Ring:
     """A ring in which this key signs for CHANNEL's place."""
-    signing = SigningKey("k1", lambda data: raw_sign(key, data), longest_ttl_seconds)
+    signing = SigningKey("k1", lambda digest: raw_sign(key, digest), longest_ttl_seconds)
     return Ring({CHANNEL.place: Slot(signing, {"k1": key.public_key()})})
 
 

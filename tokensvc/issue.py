@@ -19,7 +19,7 @@ from tokensvc.admit import Grant
 from tokensvc.core import claims as c
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.ask import Ads, Ask
-from tokensvc.core.es384 import SIGNATURE_CHARS, compact, signing_input
+from tokensvc.core.es384 import SIGNATURE_CHARS, compact, digest, signing_input
 from tokensvc.core.origins import join_origins
 from tokensvc.core.policy import DEFAULT_TTL_SECONDS
 from tokensvc.core.revocation import session_version
@@ -39,6 +39,7 @@ class Draft(NamedTuple):
     out of the repr: with a signature it would be the token."""
 
     signing_input: bytes
+    digest: bytes
     sign: Callable[[bytes], bytes]
     """The key of the channel's place."""
     exp: int
@@ -56,7 +57,7 @@ class Draft(NamedTuple):
 
     def signature(self) -> bytes:
         """r||s, each time another."""
-        return self.sign(self.signing_input)
+        return self.sign(self.digest)
 
     def with_signature(self, signature: bytes) -> str:
         """The token, once its signature is there."""
@@ -94,7 +95,7 @@ def draft(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callab
     if len(signed) + 1 + SIGNATURE_CHARS > c.TOKEN_MAX_BYTES:
         raise _too_large(ask, len(signed) + 1 + SIGNATURE_CHARS)
     refresh_after = now + life_seconds * REFRESH_AT_PERCENT // 100
-    return Draft(signed, key.sign, exp, refresh_after, viewer, version, ask.strict_origin_enforcement)
+    return Draft(signed, digest(signed), key.sign, exp, refresh_after, viewer, version, ask.strict_origin_enforcement)
 
 
 def _life(ask: Ask, grant: Grant, key: SigningKey, ties_viewer: bool) -> int:

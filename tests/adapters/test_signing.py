@@ -12,7 +12,7 @@ from tokensvc.adapters.awslc import AwsLcSigner
 from tokensvc.adapters.openssl import OpenSslSigner
 from tokensvc.adapters.signing import SIGNERS, choose_signer
 from tokensvc.core import keypair
-from tokensvc.core.es384 import verify
+from tokensvc.core.es384 import digest, verify
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.errors import SettingsError
 from tokensvc.ports.signer import SignerMaker
@@ -22,15 +22,15 @@ from tokensvc.settings import Settings
 class WrongSigner(OpenSslSigner):
     """Signs something else."""
 
-    def sign(self, signing_input: bytes) -> bytes:
-        return super().sign(signing_input + b"x")
+    def sign(self, digest: bytes) -> bytes:
+        return super().sign(digest[::-1])
 
 
 class ShortSigner(OpenSslSigner):
     """Leaves out a byte."""
 
-    def sign(self, signing_input: bytes) -> bytes:
-        return super().sign(signing_input)[:-1]
+    def sign(self, digest: bytes) -> bytes:
+        return super().sign(digest)[:-1]
 
 
 def broken(problem: BaseException) -> Any:
@@ -58,7 +58,7 @@ def test_every_name_of_the_setting_is_a_signer_and_the_reverse() -> None:
 def test_a_signer_signs_what_the_other_library_verifies(make: SignerMaker, private_key: PrivateKey) -> None:
     signer, public = make(private_key), private_key.public_key()
     for data in (b"", b"x", b"data" * 500):
-        signatures = {signer.sign(data) for _ in range(3)}
+        signatures = {signer.sign(digest(data)) for _ in range(3)}
         assert all(len(signature) == 96 and verify(public, data, signature) for signature in signatures)
         assert len(signatures) == 3, "each signature has a nonce of its own"
 
@@ -67,7 +67,7 @@ def test_small_keys_and_numbers_with_leading_zeros_keep_their_length() -> None:
     for number in (1, 2, 255, 1 << 300):
         key = ec.derive_private_key(number, ec.SECP384R1())
         for make in (AwsLcSigner, OpenSslSigner):
-            assert verify(key.public_key(), b"data", make(key).sign(b"data"))
+            assert verify(key.public_key(), b"data", make(key).sign(digest(b"data")))
 
 
 @pytest.mark.parametrize(

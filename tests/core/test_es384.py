@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.minting import raw_sign
-from tokensvc.core.es384 import compact, decode, encode, signing_input, verify
+from tokensvc.core.es384 import compact, decode, digest, encode, signing_input, verify
 from tokensvc.core.keypair import PrivateKey, read_public_der
 
 WYCHEPROOF = Path(__file__).parents[3] / "shared/vectors/ecdsa_secp384r1_sha384_p1363_test.json"
@@ -79,7 +79,7 @@ def test_the_compact_form_is_three_segments() -> None:
 
 
 def test_a_signature_verifies_and_nothing_else_does(private_key: PrivateKey) -> None:
-    public, signature = private_key.public_key(), raw_sign(private_key, b"data")
+    public, signature = private_key.public_key(), raw_sign(private_key, digest(b"data"))
     assert verify(public, b"data", signature)
     assert not verify(public, b"Data", signature)
     assert not verify(public, b"data", signature[:95])

@@ -14,7 +14,7 @@ from tests.stage import EAST, WEST, Stage
 from tests.wrapping import NEW, WRAPPER, DataKeys, passphrase
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place
-from tokensvc.core.es384 import verify
+from tokensvc.core.es384 import digest, verify
 from tokensvc.core.snapshot import require_fresh
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
@@ -59,7 +59,7 @@ def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worke
     assert slot.active.key_id == latter
     assert slot.active.longest_ttl_seconds == 3600
     assert set(slot.accepted) == {former.id, latter}
-    assert verify(slot.accepted[latter], b"data", slot.active.sign(b"data"))
+    assert verify(slot.accepted[latter], b"data", slot.active.sign(digest(b"data")))
     stage.drain()
     stage.rotate()
     worker.refresh.once()

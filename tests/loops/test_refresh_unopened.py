@@ -14,7 +14,7 @@ from tests.stage import EAST, POLICY, WEST, Stage
 from tests.wrapping import NEW, WRAPPER, passphrase
 from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.core.arn import Place
-from tokensvc.core.es384 import verify
+from tokensvc.core.es384 import digest, verify
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
@@ -58,7 +58,7 @@ def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: Stage, clock: M
     slot = east(rotated, worker := Worker(rotated, clock))
     assert slot.active is not None
     assert slot.active.key_id == retiring(rotated)
-    assert verify(slot.accepted[slot.active.key_id], b"data", slot.active.sign(b"data"))
+    assert verify(slot.accepted[slot.active.key_id], b"data", slot.active.sign(digest(b"data")))
     assert f"the active key {rotated.active()} cannot be opened" in slot.trouble
     assert f"the retiring key {retiring(rotated)} signs until 20" in slot.trouble
     assert worker.refresh.current.ring.unopened == {rotated.active()}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 
 from tests.clocks import ManualClock
 from tests.minting import CHANNEL, raw_sign, snapshot_of
 from tests.web.asking import answer_of, scope_of
 from tokensvc.core import keypair
-from tokensvc.core.arn import Place
-from tokensvc.core.es384 import decode
+from tokensvc.core.arn import Arn, Place
+from tokensvc.core.es384 import digest, signing_input
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.ring import EMPTY_RING, Ring, SigningKey, Slot
 from tokensvc.core.snapshot import Snapshot
@@ -74,7 +75,7 @@ def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
 
 def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_key: PrivateKey) -> None:
     stranger = keypair.generate()
-    wrong = SigningKey("k1", lambda data: raw_sign(stranger, data), 600)
+    wrong = SigningKey("k1", lambda digest: raw_sign(stranger, digest), 600)
     worker.snapshot = worker.snapshot._replace(
         ring=Ring({CHANNEL.place: Slot(wrong, {"k1": private_key.public_key()})})
     )
@@ -136,9 +137,9 @@ def test_a_worker_that_was_told_to_stop_is_unready_at_once(worker: Worker) -> No
 def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: PrivateKey) -> None:
     signed: list[bytes] = []
 
-    def sign(data: bytes) -> bytes:
-        signed.append(data)
-        return raw_sign(private_key, data)
+    def sign(digest: bytes) -> bytes:
+        signed.append(digest)
+        return raw_sign(private_key, digest)
 
     slot = Slot(SigningKey("k1", sign, 600), {"k1": private_key.public_key()})
     worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: slot}))
@@ -154,14 +155,14 @@ def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: 
 def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Worker, private_key: PrivateKey) -> None:
     signed: list[bytes] = []
 
-    def sign(data: bytes) -> bytes:
-        signed.append(data)
-        return raw_sign(private_key, data)
+    def sign(digest: bytes) -> bytes:
+        signed.append(digest)
+        return raw_sign(private_key, digest)
 
     slot = Slot(SigningKey("k1", sign, 600), {"k1": private_key.public_key()})
     worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: slot}))
     answer = worker.ask()
-    claims = json.loads(decode(signed[0].split(b".")[1]))
-    assert claims["exp"] - worker.clock.now() <= 1
-    assert claims["aws:channel-arn"].endswith("channel/readiness-probe")
-    assert signed[0] not in answer.body
+    arn = Arn(CHANNEL.place, "channel", "readiness-probe")
+    probe = signing_input(orjson.dumps({"aws:channel-arn": str(arn), "exp": int(worker.clock.now()) + 1}))
+    assert signed == [digest(probe)]
+    assert probe.split(b".")[1] not in answer.body

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha384
-
 from awscrt.crypto import EC
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -21,8 +19,8 @@ class AwsLcSigner:
             private_key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
         )
 
-    def sign(self, signing_input: bytes) -> bytes:
-        """Return r||s over SHA-384 of these bytes."""
-        der: bytes = self._key.sign(sha384(signing_input).digest())
+    def sign(self, digest: bytes) -> bytes:
+        """Return r||s."""
+        der: bytes = self._key.sign(digest)
         raw: bytes = EC.decode_der_signature_to_padded_pair(der, COORDINATE_BYTES)
         return raw

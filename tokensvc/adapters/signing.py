@@ -52,6 +52,6 @@ def choose_signer(wanted: str, signers: dict[str, Callable[[], SignerMaker]] = S
 
 def _self_test(maker: SignerMaker) -> None:
     private_key = keypair.generate()
-    signature = maker(private_key).sign(_PROBE)
+    signature = maker(private_key).sign(es384.digest(_PROBE))
     if not es384.verify(private_key.public_key(), _PROBE, signature):
         raise ValueError("its signature does not verify")

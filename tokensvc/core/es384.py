@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from hashlib import sha384
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -49,6 +50,11 @@ SIGNATURE_CHARS = 128
 def signing_input(payload: bytes) -> bytes:
     """The bytes that are signed: encoded header, dot, encoded payload (RFC 7515, 5.1)."""
     return _HEADER + encode(payload)
+
+
+def digest(signed: bytes) -> bytes:
+    """SHA-384 of the bytes that are signed: what ES384 makes a signature over (RFC 7518, 3.4)."""
+    return sha384(signed).digest()
 
 
 def compact(signed: bytes, signature: bytes) -> str:

@@ -23,6 +23,7 @@ class SigningKey(NamedTuple):
 
     key_id: str
     sign: Callable[[bytes], bytes]
+    """As `ports.signer.Signer.sign`: digest -> signature."""
     longest_ttl_seconds: int
     activated_at: datetime | None = None
     until: float = math.inf
@@ -50,8 +51,9 @@ class Ring(NamedTuple):
     def signing_key(self, place: Place, now: float) -> SigningKey:
         """The key that signs there. Raises InvalidRequest or NoSigningKey saying what to do about it."""
         slot = self.slots.get(place)
-        if slot is not None and slot.active is not None and now <= slot.active.until:
-            return slot.active
+        active = slot.active if slot is not None else None
+        if active is not None and now <= active.until:
+            return active
         where = f"account {place.account}, region {place.region}"
         if slot is None and self.slots:
             raise InvalidRequest([FieldError("channelArn", f"is in {where}, where this service holds no key")])

@@ -1,4 +1,4 @@
-"""What turns bytes into an ES384 signature."""
+"""What turns a digest into an ES384 signature."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tokensvc.core.keypair import PrivateKey
 class Signer(Protocol):
     """One private key, prepared once, signing many times."""
 
-    def sign(self, signing_input: bytes) -> bytes:
-        """Return the 96-byte r||s signature (RFC 7518, 3.4) over these bytes."""
+    def sign(self, digest: bytes) -> bytes:
+        """Return the 96-byte r||s signature (RFC 7518, 3.4) over what has this digest, as `es384.digest` makes it."""
         ...
 
 

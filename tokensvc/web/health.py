@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope
 
 from tokensvc.core import claims as c
 from tokensvc.core.arn import Arn, Place
-from tokensvc.core.es384 import compact, signing_input
+from tokensvc.core.es384 import compact, digest, signing_input
 from tokensvc.core.playback import judge
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import Snapshot, require_fresh
@@ -106,7 +106,7 @@ def _probe(place: Place, slot: Slot, now: int) -> str | None:
         return slot.trouble or "no active key"
     channel = Arn(place, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
-    token = compact(signed, slot.active.sign(signed))
+    token = compact(signed, slot.active.sign(digest(signed)))
     verdict = judge(Attempt(token, now, channel, keys=list(slot.accepted.values())))
     return None if verdict.outcome is Outcome.ADMITTED else f"the probe was refused by {verdict.refused_by}"
 

@@ -23,7 +23,7 @@ from tokensvc.core.ask import Ask, read_ask
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
-from tokensvc.errors import ChannelNotFound, TokensvcError
+from tokensvc.errors import ChannelNotFound, SnapshotStale, TokensvcError
 from tokensvc.issue import Draft, draft
 from tokensvc.loops.channels import Directory
 from tokensvc.ports.clock import Clock
@@ -64,7 +64,6 @@ class TokenRoutes:
 
     def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
-        began = perf_counter()
         try:
             caller, snapshot = self._caller(scope, exchange)
             ask = read_ask(decoded(body, ASK_MAX_BYTES))
@@ -72,8 +71,7 @@ class TokenRoutes:
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
                 return None
-            made = self._draft(ask, grant, channel, snapshot)
-            return _Begun(made, channel, self._metrics, perf_counter() - began)
+            return self._begin(ask, grant, channel, snapshot)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -87,7 +85,8 @@ class TokenRoutes:
             channels = await self._channels({ask.channel_arn}, snapshot)
             snapshot = self._snapshot()  # as it is after waiting
             require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
-            return self._sign(ask, grant, channels.get(ask.channel_arn), snapshot)
+            begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot)
+            return begun.answer(begun.sign())
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -103,22 +102,22 @@ class TokenRoutes:
         results: list[dict[str, Any]] = [{}] * len(asks)
         waiting: dict[int, tuple[Ask, Grant]] = {}
 
-        def read_and_draft(position: int, snapshot: Snapshot) -> _Drafted | None:
+        def read_and_draft(position: int, snapshot: Snapshot, now: int) -> _Drafted | None:
             ask = read_ask(asks[position])
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
                 waiting[position] = ask, grant
                 return None
-            return self._draft(ask, grant, channel, snapshot), channel
+            return draft(ask, grant, snapshot, now, self._new_uuid), channel
 
         await self._in_slices(range(len(asks)), read_and_draft, results)
         channels = await self._channels({ask.channel_arn for ask, _ in waiting.values()}, snapshot)
 
-        def draft_waiting(position: int, snapshot: Snapshot) -> _Drafted:
+        def draft_waiting(position: int, snapshot: Snapshot, now: int) -> _Drafted:
             ask, grant = waiting[position]
-            channel = channels.get(ask.channel_arn)
-            return self._draft(ask, grant, channel, snapshot), channel
+            channel = _found(channels.get(ask.channel_arn))
+            return draft(ask, grant, snapshot, now, self._new_uuid), channel
 
         await self._in_slices(list(waiting), draft_waiting, results)
         return Answer(200, orjson.dumps({"results": results}), NOT_KEPT, "batch")
@@ -126,19 +125,20 @@ class TokenRoutes:
     async def _in_slices(
         self,
         positions: Sequence[int],
-        drafted: Callable[[int, Snapshot], _Drafted | None],
+        drafted: Callable[[int, Snapshot, int], _Drafted | None],
         results: list[dict[str, Any]],
     ) -> None:
         """Draft and sign each ask's token, giving way to everyone else after each slice; a refusal is that ask's
         result. Each slice goes by what the worker knows by then."""
         for start in range(0, len(positions), SLICE_ASKS):
             async with self._lane:
-                began, snapshot, now = perf_counter(), self._snapshot(), self._clock.monotonic()
-                drafts: dict[int, _Drafted] = {}
+                began, snapshot, now = perf_counter(), self._snapshot(), int(self._clock.now())
+                stale, drafts = self._stale(snapshot), dict[int, _Drafted]()
                 for position in positions[start : start + SLICE_ASKS]:
                     try:
-                        require_fresh(snapshot, now, self._lease_seconds)
-                        if (one := drafted(position, snapshot)) is not None:
+                        if stale is not None:
+                            raise stale
+                        if (one := drafted(position, snapshot, now)) is not None:
                             drafts[position] = one
                     except TokensvcError as failure:
                         self._metrics.refused(failure.code)
@@ -168,17 +168,17 @@ class TokenRoutes:
         caller.require_scope(SCOPE)
         return caller, snapshot
 
-    def _sign(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> Answer:
-        """Sign one token and answer with it."""
+    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> _Begun:
         began = perf_counter()
-        made = self._draft(ask, grant, channel, snapshot)
-        begun = _Begun(made, channel, self._metrics, perf_counter() - began)
-        return begun.answer(begun.sign())
+        made = draft(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
+        return _Begun(made, channel, self._metrics, perf_counter() - began)
 
-    def _draft(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> Draft:
-        if channel is not None and channel.playback_url is None:
-            raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
-        return draft(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
+    def _stale(self, snapshot: Snapshot) -> SnapshotStale | None:
+        try:
+            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+        except SnapshotStale as stale:
+            return stale
+        return None
 
     async def _channels(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
         known: dict[str, KnownChannel | None] = {}
@@ -197,6 +197,13 @@ class TokenRoutes:
         if waits:
             await asyncio.wait(waits, timeout=max(waits.values()))
         return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
+
+
+def _found(channel: KnownChannel | None) -> KnownChannel | None:
+    """The channel, unless the directory says that there is none. Nothing at all where it has not said yet."""
+    if channel is not None and channel.playback_url is None:
+        raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
+    return channel
 
 
 class _Begun:
@@ -223,7 +230,7 @@ class _Begun:
 
 
 def _answer(made: Draft, channel: KnownChannel | None, token: str) -> dict[str, Any]:
-    _, _, exp, refresh_after, viewer_id, viewer_session_version, requires_origin_header = made
+    _, _, _, exp, refresh_after, viewer_id, viewer_session_version, requires_origin_header = made
     answer: dict[str, Any] = {
         "token": token,
         "expiresAt": rfc3339(exp),
