@@ -30,6 +30,8 @@ ROUNDS = 5
 SECONDS = 3
 BATCH = 100
 SOAK_TOKENS = 100_000
+TRACES = 1000
+"""Requests that differ in their heads, one after another."""
 TARGETS = {
     "ours / bare app that only signs": 0.88,
     "ours without access line / bare app that only signs": 0.93,
@@ -58,10 +60,13 @@ def _measure(folder: Path, ours: servers.Ours, quiet: servers.Ours, bare: server
     bearer = json_body | {"authorization": f"Bearer {ours.api_key}"}
     single = wrk.script(folder, "single", ASK, bearer)
     batch = wrk.script(folder, "batch", {"asks": [ASK] * BATCH}, bearer)
+    asks = [wrk.Post("/v1/tokens", json.dumps(ASK), bearer | wrk.trace(number)) for number in range(TRACES)]
+    traced = wrk.turns_script(folder, "traced", asks)
     unlogged = wrk.script(folder, "unlogged", ASK, json_body | {"authorization": f"Bearer {quiet.api_key}"})
     plain = wrk.script(folder, "naive", ASK, json_body | {"authorization": f"Bearer {API_KEY}"})
     contenders = {
         "ours": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
+        "traced": Contender(traced, f"{ours.url}/v1/tokens", ours.pid),
         "quiet": Contender(unlogged, f"{quiet.url}/v1/tokens", quiet.pid),
         "bare": Contender(single, bare.url, bare.pid),
         "naive": Contender(plain, f"{naive.url}/v1/tokens", naive.pid),
@@ -84,6 +89,7 @@ def _measure(folder: Path, ours: servers.Ours, quiet: servers.Ours, bare: server
     ratios: dict[str, float | turns.Spread] = {
         "ours / bare app that only signs": turns.ratio(rates["ours"], rates["bare"]),
         "ours / bare app that only signs, by server CPU": turns.ratio(cpu["bare"], cpu["ours"]),
+        "ours, no head like the last / bare app that only signs": turns.ratio(rates["traced"], rates["bare"]),
         "ours without access line / bare app that only signs": turns.ratio(rates["quiet"], rates["bare"]),
         "ours without access line / bare app, by server CPU": turns.ratio(cpu["bare"], cpu["quiet"]),
         "ours / Starlette + PyJWT with PEM": turns.ratio(rates["ours"], rates["naive"]),

@@ -5,6 +5,9 @@ Rules of the file
   program, store and settings otherwise, by turns on one core.
 - What counts is the CPU time of all of a service's processes for one token: rates would only say who had the core.
 - In the crowd every request comes from another caller, for another viewer of another channel.
+- Every request, whomever it comes from, has a `traceparent` of its own: a head that comes again is not parsed again
+  (`web/protocol.py`), and what that saves with one caller would look like the price of many.
+- Two workers have twice the connections, so that each of them is as busy as one alone.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from statistics import median
 from typing import NamedTuple
 
 from benchmarks import servers, turns, wrk
-from benchmarks.contest import Contender, Turn, turn
+from benchmarks.contest import CONNECTIONS, Contender, Turn, turn
 from benchmarks.report import report
 from tokensvc import wiring
 from tokensvc.adapters.sql.store import Store, open_store
@@ -88,7 +91,7 @@ def _service(folder: Path, crowd: Crowd, *, workers: int = 1) -> Iterator[Conten
     posts = [_post(keys[number % len(keys)], channels[number % len(channels)], number) for number in range(ASKERS)]
     script = wrk.turns_script(folder, "asks", posts)
     with servers.serving(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as ours:
-        yield Contender(script, ours.url, ours.pid)
+        yield Contender(script, ours.url, ours.pid, connections=CONNECTIONS * workers)
 
 
 def _record(store: Store, channels: list[str]) -> None:
@@ -112,7 +115,8 @@ def _add_caller(store: Store, number: int) -> str:
 
 def _post(api_key: str, channel_arn: str, number: int) -> wrk.Post:
     body = json.dumps({"channelArn": channel_arn, "viewerId": f"viewer-{number:06}"})
-    return wrk.Post("/v1/tokens", body, {"authorization": f"Bearer {api_key}", "content-type": "application/json"})
+    headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
+    return wrk.Post("/v1/tokens", body, headers | wrk.trace(number))
 
 
 def _report(rounds: dict[str, list[Turn]]) -> None:

@@ -44,6 +44,11 @@ class Post(NamedTuple):
     headers: dict[str, str]
 
 
+def trace(number: int) -> dict[str, str]:
+    """The header by which a client with tracing tells its requests apart (W3C Trace Context)."""
+    return {"traceparent": f"00-{number + 1:032x}-{number + 1:016x}-01"}
+
+
 def turns_script(folder: Path, name: str, posts: list[Post]) -> Path:
     """A wrk script that sends these requests, one after another and again from the front."""
     lines = ["requests, turn = {}, 0", "init = function()"]

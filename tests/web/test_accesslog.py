@@ -10,7 +10,7 @@ import pytest
 
 from tests.clocks import START, ManualClock
 from tokensvc.web import accesslog
-from tokensvc.web.accesslog import AccessLog, Line
+from tokensvc.web.accesslog import LINES_AT_ONCE, AccessLog, Line
 
 
 def line(number: int = 0, client: str = "192.0.2.7", caller: str = "shop") -> Line:
@@ -103,6 +103,16 @@ def test_lines_are_written_in_order_and_once_and_all_before_the_end(sink: Sink) 
     assert not log._thread.is_alive()
 
 
+def test_whoever_signs_gets_a_turn_while_many_lines_are_made(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, pauses = log_of(sink), list[float]()
+    monkeypatch.setattr(log._stopping, "wait", pauses.append)
+    for number in range(10 * LINES_AT_ONCE):
+        log.add(line(number))
+    log._flush()
+    assert len(pauses) == 10
+    assert sink.text.count("\n") == 10 * LINES_AT_ONCE
+
+
 @pytest.mark.parametrize(
     "problem", [OSError(28, "no space left on device"), ValueError("closed file"), BrokenPipeError()]
 )
@@ -122,6 +132,7 @@ def test_when_too_many_wait_the_oldest_are_dropped_and_it_is_said(sink: Sink) ->
     log = log_of(sink)
     for number in range(accesslog._KEPT_MAX + 10):
         log.add(line(number))
+    log._stopping.set()  # no pauses
     log._flush()
     lines = sink.text.splitlines()
     assert json.loads(lines[0])["request_id"] == f"id-{10:x}"

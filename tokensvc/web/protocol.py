@@ -184,6 +184,7 @@ class Protocol(HttpToolsProtocol):
 
     def _taken(self, body: bytes, *, stays: bool) -> bool:
         """Offer the request whose head `scope` is to the application's `at_once`."""
+        self._end_turn()
         if self._quick is None or self.transport.is_closing():
             return False
         self._awaits, self._stays = True, stays
