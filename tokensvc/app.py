@@ -26,6 +26,7 @@ from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.collector import calm_the_collector
 from tokensvc.web.denials import DenialRoutes
+from tokensvc.web.exchange import Reply
 from tokensvc.web.failures import plain_refusal
 from tokensvc.web.front import Front
 from tokensvc.web.health import Readiness
@@ -64,10 +65,11 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
         lifespan=lambda _app: _life(parts.loops, access_log),
     )
     public = routes(tokens, revocations, denials, readiness, parts.snapshot, {} if admin_port else admin)
-    front: ASGIApp = Front(public, behind, parts.clock, access_log)
-    if admin_port is not None:
-        front = _ByPort(front, admin_port, Front(admin, behind, parts.clock, access_log))
-    return Application(front, readiness)
+    front = Front(public, behind, parts.clock, access_log)
+    if admin_port is None:
+        return Application(front, readiness)
+    at_admin = Front(admin, behind, parts.clock, access_log)
+    return Application(_ByPort(front, admin_port, at_admin), readiness)
 
 
 def build_work(parts: WorkParts) -> ASGIApp:
@@ -81,14 +83,24 @@ def build_work(parts: WorkParts) -> ASGIApp:
 class _ByPort:
     """Two listeners in one server: what comes in at the admin port gets the admin routes, all else the public ones."""
 
-    def __init__(self, public: ASGIApp, admin_port: int, admin: ASGIApp) -> None:
+    def __init__(self, public: Front, admin_port: int, admin: Front) -> None:
         self._public = public
         self._admin_port = admin_port
         self._admin = admin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._front(scope)(scope, receive, send)
+
+    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+        return self._front(scope).at_once(scope, body, reply)
+
+    def end_turn(self) -> None:
+        self._public.end_turn()
+        self._admin.end_turn()
+
+    def _front(self, scope: Scope) -> Front:
         at_admin = scope["type"] == "http" and scope["server"][1] == self._admin_port
-        await (self._admin if at_admin else self._public)(scope, receive, send)
+        return self._admin if at_admin else self._public
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -30,7 +31,7 @@ MARK = "getppid"
 TIMES = 100
 BATCH = 100
 WARM_UP_TIMES = 20
-PARTS = {"signature": TIMES, "token": TIMES, "request": TIMES, "batch": BATCH}
+PARTS = {"signature": TIMES, "token": TIMES, "request": TIMES, "new head": TIMES, "batch": BATCH}
 """In the order of their counting, and how many tokens or signatures each makes."""
 
 
@@ -69,16 +70,23 @@ def main() -> None:
     ask = {"channelArn": CHANNEL, "viewerId": VIEWER}
     single, batch = _request("/v1/tokens", ask), _request("/v1/tokens/batch", {"asks": [ask] * BATCH})
 
-    def answer_single() -> None:
-        connection.data_received(single)
+    traced = [single.replace(b"Host:", b"X-Trace: %d\r\nHost:" % number) for number in (1, 2)]
+
+    def answer_single(request: bytes) -> None:
+        connection.data_received(request)
         connection.eof_received()  # as if there were no other request in this turn of the loop
+
+    def answer_traced() -> None:
+        traced.reverse()
+        answer_single(traced[0])
 
     def answer_batch() -> None:
         connection.data_received(batch)
         loop.run_until_complete(asyncio.gather(*state.tasks))
 
     async def count_singles() -> None:
-        _count(answer_single, TIMES)
+        _count(partial(answer_single, single), TIMES)
+        _count(answer_traced, TIMES)
 
     here = contenders()
     _count(here[RAW], TIMES)

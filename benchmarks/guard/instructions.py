@@ -22,6 +22,7 @@ from benchmarks.turns import Spread, spread
 RATIOS = {
     "instructions a token in process adds / a signature": "token",
     "instructions a request adds / a signature": "request",
+    "instructions a request with another head than the last adds / a signature": "new head",
     "instructions a token in a batch of 100 adds / a signature": "batch",
 }
 

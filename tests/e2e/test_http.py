@@ -207,3 +207,23 @@ def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Site) -
         assert admin.request("POST", "/v1/tokens").status == 404
         assert public.request("POST", "/v1/tokens").status == 401
         assert "/metrics" not in public.get("/openapi.json").json["paths"]
+
+
+def test_behind_a_proxy_and_beside_an_admin_port_tokens_are_given_and_the_log_names_the_client(
+    site: Site, key: str, channel: Any
+) -> None:
+    port = free_port()
+    with (
+        site.serve(ADMIN_PORT=str(port), TRUSTED_PROXIES="127.0.0.1") as service,
+        service.client(key) as caller,
+        Client(f"http://127.0.0.1:{port}", key) as admin,
+    ):
+        body = json.dumps({"channelArn": channel["arn"], "viewerId": "behind"})
+        for client in ("198.51.100.9", "198.51.100.9", "203.0.113.5"):
+            answer = caller.request("POST", "/v1/tokens", body, {"x-forwarded-for": client})
+            assert answer.status == 201, answer.body
+        assert (caller.get("/livez").status, admin.request("POST", "/v1/tokens", body).status) == (200, 404)
+        service.process.awaits(lambda: "203.0.113.5" in service.process.err, "the lines are written")
+        lines = [line for line in service.process.err.splitlines() if '"path":"/v1/tokens"' in line]
+        clients = [json.loads(line)["client"] for line in lines]
+        assert clients[:3] == ["198.51.100.9", "198.51.100.9", "203.0.113.5"]

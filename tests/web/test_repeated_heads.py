@@ -24,10 +24,11 @@ Seen = tuple[str, str, list[tuple[bytes, bytes]], bytes]
 
 
 class Application:
-    """Takes what is posted to `/quick` and answers with its body; keeps all that it was asked."""
+    """Takes what is posted to `/quick` and answers with its body, refusals at once; keeps all that it was asked."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
+        self.took = 0
         self._taken: list[tuple[Reply, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,6 +46,10 @@ class Application:
         if scope["path"] != "/quick" or body == b"slow":
             return False
         self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
+        self.took += 1
+        if body == b"evil":
+            reply(Answer(403, body, (JSON,), "refused"), "id-1")
+            return True
         asyncio.get_running_loop().call_soon(self.end_turn)
         self._taken.append((reply, body))
         return True
@@ -140,6 +145,7 @@ REQUESTS = [
     QUICK,
     request(b"BODY"),
     request(b"slow"),
+    request(b"evil"),
     request(b"longer"),
     request(b"\r\n"),
     request(b"\r\n\r\n"),
@@ -187,6 +193,8 @@ def conversations(draw: st.DrawFn) -> list[tuple[bytes, bool]]:
 @example([(QUICK + b"PO", True), (QUICK[2:], True), (QUICK[2:], True)])
 @example([(request(b"\r\n") + b"\r\n", True), (request(b"\r\n") + b"\r\n", True)])
 @example([(QUICK, True), (request(b"slow"), True), (QUICK, True)])
+@example([(QUICK, True), (request(b"slow"), False), (QUICK, True)])
+@example([(LAST_REQUESTS[0], False), (LAST_REQUESTS[0], True)])
 def test_a_remembered_head_changes_nothing(pieces: list[tuple[bytes, bool]]) -> None:
     assert exchanged(Protocol, pieces) == exchanged(Forgetful, pieces)
 
@@ -210,18 +218,38 @@ def test_the_same_head_is_parsed_once_and_another_one_again() -> None:
     [
         (request(b"BODY"), [b"201", b"201"]),
         (request(b"slow"), [b"201", b"200"]),
+        (request(b"evil"), [b"201", b"403"]),
         (request(more=b"Connection: close\r\n"), [b"201", b"201"]),
         (b"nonsense\r\n\r\n", [b"201", b"400"]),
         (b"POST /quick HTTP/1.1\r\nX: " + b"x" * 2 * HEAD_MAX_BYTES, [b"201", b"431"]),
     ],
-    ids=["another", "one that takes longer", "the last", "nonsense", "an endless head"],
+    ids=["another", "one that takes longer", "one that is refused", "the last", "nonsense", "an endless head"],
 )
 @pytest.mark.parametrize("together", [0, 20, 1000], ids=["apart", "begun together", "together"])
 def test_whatever_follows_what_was_taken_is_answered_after_it(
     following: bytes, statuses: list[bytes], together: int
 ) -> None:
-    _, written, _ = exchanged(Protocol, [(QUICK + following[:together], False), (following[together:], True)])
+    pieces = [(QUICK, True), (QUICK + following[:together], False), (following[together:], True)]
+    _, written, _ = exchanged(Protocol, pieces)
+    statuses = [b"201", *statuses]
     assert re.findall(rb"HTTP/1.1 (\d+)", written) == statuses
+
+
+def test_a_client_that_does_not_read_is_not_answered_at_once() -> None:
+    async def run() -> None:
+        application = Application()
+        protocol, _ = protocol_of(Protocol, application)
+        protocol.data_received(QUICK)
+        await asyncio.sleep(0)
+        protocol.pause_writing()
+        protocol.data_received(QUICK)
+        assert application.took == 1
+        protocol.resume_writing()
+        for _ in range(8):
+            await asyncio.sleep(0)
+        assert len(application.seen) == 2
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("end", ["eof_received", "shutdown"])

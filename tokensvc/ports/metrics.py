@@ -10,8 +10,8 @@ class Metrics(Protocol):
     """The service's figures, as DESIGN's names for them say."""
 
     def issued(self, seconds: Iterable[float], /) -> None:
-        """Note tokens, by how long minting each of them took: claims, checks, signature. On the hot path: counted by
-        `settle`."""
+        """Note tokens, by how long minting each of them took: claims, checks, signature. Those of a batch share the
+        time of their slice. On the hot path: counted by `settle`."""
         ...
 
     def refused(self, code: str, /) -> None:

@@ -94,9 +94,7 @@ class Front:
     ) -> None:
         """Answer what was taken, now that it is signed."""
         try:
-            if isinstance(signature, Exception):
-                raise signature
-            answer = begun.answer(signature)
+            answer = _failed(signature, exchange) if isinstance(signature, Exception) else begun.answer(signature)
         except Exception as problem:  # noqa: BLE001 - as above
             answer = _failed(problem, exchange)
         try:

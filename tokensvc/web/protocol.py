@@ -188,9 +188,10 @@ class Protocol(HttpToolsProtocol):
         if self._quick is None or self.transport.is_closing():
             return False
         self._awaits, self._stays = True, stays
-        taken = self._quick.at_once(self.scope, body, self._reply)  # type: ignore[arg-type] # a mapping all the same
-        self._awaits = self._awaits and taken
-        return taken
+        if not self._quick.at_once(self.scope, body, self._reply):  # type: ignore[arg-type] # a mapping all the same
+            self._awaits = False
+            return False
+        return True
 
     def _reply(self, answer: Answer, request_id: str) -> None:
         """Send the answer to what was taken."""

@@ -134,7 +134,8 @@ class TokenRoutes:
             async with self._lane:
                 began, snapshot, now = perf_counter(), self._snapshot(), int(self._clock.now())
                 stale, drafts = self._stale(snapshot), dict[int, _Drafted]()
-                for position in positions[start : start + SLICE_ASKS]:
+                slice_ = positions[start : start + SLICE_ASKS]
+                for position in slice_:
                     try:
                         if stale is not None:
                             raise stale
@@ -146,7 +147,8 @@ class TokenRoutes:
                 signatures = [made.signature() for made, _ in drafts.values()]
                 for (position, (made, channel)), signature in zip(drafts.items(), signatures, strict=True):
                     results[position] = _answer(made, channel, made.with_signature(signature))
-                self._metrics.issued([(perf_counter() - began) / len(drafts)] * len(drafts) if drafts else ())
+                share = (perf_counter() - began) / len(slice_)
+                self._metrics.issued([share] * len(drafts))
                 await asyncio.sleep(0)
 
     async def _read(

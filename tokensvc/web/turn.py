@@ -1,5 +1,5 @@
-"""Requests that came in during one turn of the loop, taken together: all are judged, then all are signed, then all are
-answered.
+"""Requests that came in during one turn of the loop, taken together: all are judged, then those that get a token are
+all signed, then all answered.
 
 Rules of the file
 - Why: a signature is long and fills the processor's caches with its own code and tables. What runs between two of them
