@@ -19,13 +19,13 @@ def dumps() -> dict[int, str]:
 
 
 def test_a_part_is_what_lies_between_its_two_marks_over_its_tokens() -> None:
-    assert per_token(dumps()) == {"signature": 1000, "token": 2000, "request": 3000, "batch": 4000}
+    assert per_token(dumps()) == {part: 1000 * number for number, part in enumerate(PARTS, start=1)}
 
 
 def test_a_missing_mark_ends_the_run_instead_of_shifting_the_parts() -> None:
     missing = dumps()
     del missing[3]
-    with pytest.raises(SystemExit, match="7 marks, not 8"):
+    with pytest.raises(SystemExit, match=f"{2 * len(PARTS) - 1} marks, not {2 * len(PARTS)}"):
         per_token(missing)
 
 
