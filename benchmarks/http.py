@@ -137,7 +137,7 @@ def single_p99(ours: servers.Ours, seconds: float = 5) -> float:
 def _beside(load: Any, ours: servers.Ours) -> float:
     thread = threading.Thread(target=load)
     thread.start()
-    time.sleep(0.5)
+    time.sleep(0.5)  # until the batches are under way
     p99 = single_p99(ours)
     thread.join()
     return p99

@@ -68,5 +68,7 @@ def admit(caller: Caller, ask: Ask, snapshot: Snapshot) -> Grant:
             "viewerId or subject is needed: a token without a viewer cannot be revoked, and this caller's policy "
             "does not allow anonymous viewers"
         )
-    ceiling, limit = snapshot.max_ttl_seconds, policy.max_ttl_seconds
-    return _grant(ceiling if limit is None or limit > ceiling else limit, policy.namespace)
+    ceiling = snapshot.max_ttl_seconds
+    if policy.max_ttl_seconds is not None:
+        ceiling = min(ceiling, policy.max_ttl_seconds)
+    return _grant(ceiling, policy.namespace)

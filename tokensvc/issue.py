@@ -6,6 +6,7 @@ Rules of the file
   and size here. A token that IVS would refuse is never drafted, so none is ever signed.
 - Drafting and signing are two steps, because who wants many tokens takes the steps in turns: a signature fills the
   processor's caches with its tables, and what runs after it starts cold.
+- Comparisons are written out where `min` would do: it costs as much as a function of ours.
 """
 
 from __future__ import annotations

@@ -45,12 +45,16 @@ class Ads(Strict):
     reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(None, description="Who reports ad tracking events")
 
 
+_check_channel_arn = lru_cache(maxsize=8192)(c.check_channel_arn)
+"""Remembered as a whole, so that pydantic calls no function of Python for a channel that was asked for before."""
+
+
 class Ask(Strict):
     """One token, for one viewer of one channel."""
 
     channel_arn: Annotated[
         str,
-        AfterValidator(lru_cache(maxsize=8192)(c.check_channel_arn)),
+        AfterValidator(_check_channel_arn),
         Field(description="The private channel to be played"),
     ]
     viewer_id: Annotated[

@@ -57,7 +57,7 @@ def minimum_after(version: int) -> int:
 
 def session_version(now: int, minimum: int) -> int:
     """The version that a token issued now carries."""
-    return now if now > minimum else minimum
+    return max(now, minimum)
 
 
 def denied_until(now: float, reach_seconds: float, issued_before: int | None, deny_seconds: int | None) -> int:

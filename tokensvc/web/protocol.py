@@ -177,14 +177,16 @@ class Protocol(HttpToolsProtocol):
         head = self._last_head
         if len(data) != self._last_bytes or self.flow.write_paused:
             return False
-        if not hmac.compare_digest(data[: len(head)], head) or not self._taken(data[len(head) :], stays=True):
+        if not hmac.compare_digest(data[: len(head)], head):
+            return False
+        self._end_turn()
+        if not self._taken(data[len(head) :], stays=True):
             return False
         self._requests += 1
         return True
 
     def _taken(self, body: bytes, *, stays: bool) -> bool:
-        """Offer the request whose head `scope` is to the application's `at_once`."""
-        self._end_turn()
+        """Offer the request whose head `scope` is to the application's `at_once`, when none is awaited any more."""
         if self._quick is None or self.transport.is_closing():
             return False
         self._awaits, self._stays = True, stays

@@ -24,7 +24,7 @@ class BehindProxies(ProxyHeadersMiddleware):
     def __init__(self, app: Any, trusted: Sequence[str]) -> None:
         super().__init__(app, list(trusted))
         self._front: AnswersAtOnce = app
-        self._rename: Any = ProxyHeadersMiddleware(_take, list(trusted))
+        self._rename: Any = ProxyHeadersMiddleware(_nothing, list(trusted))
 
     def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
         """As the application's own. The middleware waits for nothing but for what it calls, and here that is nothing,
@@ -37,5 +37,5 @@ class BehindProxies(ProxyHeadersMiddleware):
         self._front.end_turn()
 
 
-async def _take(*_asgi: Any) -> None:
-    """Do nothing."""
+async def _nothing(*_asgi: Any) -> None:
+    """What the middleware passes a request on to when only its renaming is wanted."""

@@ -232,16 +232,15 @@ class _Begun:
 
 
 def _answer(made: Draft, channel: KnownChannel | None, token: str) -> dict[str, Any]:
-    _, _, _, exp, refresh_after, viewer_id, viewer_session_version, requires_origin_header = made
     answer: dict[str, Any] = {
         "token": token,
-        "expiresAt": rfc3339(exp),
-        "refreshAfter": rfc3339(refresh_after),
-        "requiresOriginHeader": requires_origin_header,
+        "expiresAt": rfc3339(made.exp),
+        "refreshAfter": rfc3339(made.refresh_after),
+        "requiresOriginHeader": made.requires_origin_header,
     }
     if channel is not None:
         answer["playbackUrl"] = f"{channel.playback_url}?token={token}"
-    if viewer_id is not None:
-        answer["viewerId"] = viewer_id
-        answer["viewerSessionVersion"] = viewer_session_version
+    if made.viewer_id is not None:
+        answer["viewerId"] = made.viewer_id
+        answer["viewerSessionVersion"] = made.viewer_session_version
     return answer

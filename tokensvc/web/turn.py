@@ -21,7 +21,7 @@ from tokensvc.web.exchange import Begun, Exchange, Reply
 MOST = 16
 """As many signatures may a request wait for beside its own: a little over a millisecond."""
 
-Finish = Callable[[Begun, Scope, Exchange, Reply, "bytes | Exception"], None]
+Finish = Callable[[Begun, Scope, Exchange, Reply, bytes | Exception], None]
 """Told of each member with its signature, or with what went wrong. Raises nothing."""
 
 
