@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import hypothesis
 import jsonschema_rs
@@ -51,10 +51,18 @@ def openapi(service: Service, key: str) -> Any:
     return schemathesis.openapi.from_url(f"{service.url}/openapi.json", headers={"authorization": f"Bearer {key}"})
 
 
+class _Operated(NamedTuple):
+    url: str
+    operator: str
+
+
 @pytest.fixture(scope="module")
-def operator(service: Service, site: Site) -> str:
-    """The API key of a caller that may do everything with keys, which the service has heard of."""
-    return site.add_heard_caller(service, "/v1/keys", "keys:read", "keys:admin")
+def operated(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Operated]:
+    """A service of its own, for its keys are rotated, and the API key of a caller that may do everything with them."""
+    site = Site(ivs, tmp_path_factory.mktemp("operated"))
+    operator = site.furnish("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
+    with site.serve() as service:
+        yield _Operated(service.url, operator)
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +106,20 @@ def moderator(service: Service, site: Site) -> str:
     ],
 )
 def test_whatever_is_asked_is_answered_as_the_page_says(
-    openapi: Any, key: str, operator: str, moderator: str, channel: Any, operation: str, mode: GenerationMode
+    openapi: Any, key: str, operated: _Operated, moderator: str, channel: Any, operation: str, mode: GenerationMode
 ) -> None:
     method, path = operation.split()
-    bearer = {"keys": operator, "revocations": moderator, "denials": moderator}.get(path[4:].partition("/")[0], key)
+    room = path[4:].partition("/")[0]
+    bearer = {"keys": operated.operator, "revocations": moderator, "denials": moderator}.get(room, key)
+    base_url = operated.url if room == "keys" else openapi.get_base_url()
 
     @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @hypothesis.given(case=openapi[path][method].as_strategy(generation_mode=mode))
     def is_answered(case: Any) -> None:
         for ask in _asks(case.body) if mode is GenerationMode.POSITIVE else ():
             _make_sound(ask, channel["arn"])
-        case.call_and_validate(headers={"authorization": f"Bearer {bearer}"}, timeout=20, checks=CHECKS)
+        headers = {"authorization": f"Bearer {bearer}"}
+        case.call_and_validate(base_url=base_url, headers=headers, timeout=20, checks=CHECKS)
 
     is_answered()
 
@@ -197,11 +208,9 @@ KEYS: dict[str, tuple[str, str, str, int]] = {
 
 
 @pytest.mark.parametrize("sample", KEYS)
-def test_what_is_said_of_keys_is_of_the_form_that_the_page_gives(
-    page: Any, service: Service, operator: str, sample: str
-) -> None:
+def test_what_is_said_of_keys_is_of_the_form_that_the_page_gives(page: Any, operated: _Operated, sample: str) -> None:
     method, path, template, status = KEYS[sample]
-    with service.client(operator) as client:
+    with Client(*operated) as client:
         key_id = client.get("/v1/keys").json["keys"][0]["id"]
         body = {"regions": ["mars-1"]} if template.endswith("rotate") else {}
         answer = client.request(method, path.replace("{key}", key_id), json.dumps(body) if method == "POST" else None)
@@ -213,7 +222,7 @@ def test_a_rotation_and_a_compromise_over_http(
     page: Any, ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """On a deployment of its own: what is wished is done by the service itself."""
-    site = Site(ivs, tmp_path_factory.mktemp("operated"))
+    site = Site(ivs, tmp_path_factory.mktemp("rotated"))
     operator = site.furnish("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
     with site.serve() as service, service.client(operator) as client:
         (first,) = client.get("/v1/keys").json["keys"]

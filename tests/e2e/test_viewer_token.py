@@ -116,14 +116,14 @@ def test_strict_origins_bind_every_player(caller: Client, channel: Any) -> None:
 
 def test_pyjwt_verifies_with_the_published_keys(service: Service, caller: Client, channel: Any) -> None:
     token = caller.token(channelArn=channel["arn"], subject="ada@example.com")["token"]
-    published = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json)
+    [published] = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json).keys
     assert jwt.get_unverified_header(token) == {"alg": "ES384", "typ": "JWT"}
-    claims = jwt.decode(token, published.keys[0].key, algorithms=["ES384"], options={"require": ["exp"]})
+    claims = jwt.decode(token, published.key, algorithms=["ES384"], options={"require": ["exp"]})
     assert claims["aws:channel-arn"] == channel["arn"]
     assert len(claims["aws:viewer-id"]) == 40
     assert "ada" not in claims["aws:viewer-id"]
     with pytest.raises(jwt.InvalidSignatureError):
-        jwt.decode(token[:-4] + "AAAA", published.keys[0].key, algorithms=["ES384"])
+        jwt.decode(token[:-4] + "AAAA", published.key, algorithms=["ES384"])
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: make system-packages")
