@@ -3,7 +3,7 @@
 The map. A room may import from the rooms to its left, never from those to its right; `web` and `adapters` never
 import each other (tests/test_architecture.py holds this).
 
-    errors <- core <- ports <- admit, issue, wrap, subjects, rotate, rewrap, revoke, ivs <- edge, loops
+    errors <- core <- ports <- admit, issue, wrap, subjects, rotate, rewrap, revoke, ivs <- logger, edge, loops
            <- web | adapters <- vaulting, performing, duties, wiring <- app, cli
 
     errors/       the tree of failures
@@ -18,6 +18,7 @@ import each other (tests/test_architecture.py holds this).
     revoke.py     revocations: accepted durably, then told to IVS at the pace it allows
     ivs/          the IVS API as data, and the local IVS on top of it
     edge/         the local playback edge
+    logger.py     structlog, without what it would load for nothing
     loops/        background duties
     web/          HTTP: decode -> use case -> encode. The only async code
     adapters/     one technology per file: boto3, KMS, key files, signers, SQL

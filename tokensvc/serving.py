@@ -22,9 +22,8 @@ import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 
-import structlog
-
 from tokensvc.errors import FieldError, SettingsError
+from tokensvc.logger import structlog
 from tokensvc.settings import Settings, read_settings
 
 STOP_SECONDS = 24

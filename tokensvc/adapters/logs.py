@@ -13,7 +13,7 @@ import re
 import sys
 from typing import Any
 
-import structlog
+from tokensvc.logger import structlog
 
 _SECRET = re.compile(
     r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)?"  # a JWT, whole or cut off

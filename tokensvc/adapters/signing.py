@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import structlog
-
 from tokensvc.core import es384, keypair
 from tokensvc.errors import FieldError, SettingsError
+from tokensvc.logger import structlog
 from tokensvc.ports.signer import SignerMaker
 
 _PROBE = b"tokensvc self-test"

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 
-import structlog
 from cachetools import TTLCache
 
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.snapshot import KnownChannel
 from tokensvc.errors import ControlPlaneError
+from tokensvc.logger import structlog
 from tokensvc.ports.channels import ChannelRecord, ChannelStore
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane

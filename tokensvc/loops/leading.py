@@ -16,10 +16,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import structlog
-
 from tokensvc.core.arn import Place
 from tokensvc.errors import Unavailable
+from tokensvc.logger import structlog
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.leases import Held, Leases

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import structlog
-
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import PublicKey
@@ -27,6 +25,7 @@ from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.errors import InvalidKey, VaultError
+from tokensvc.logger import structlog
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.ports.callers import CallerRecord, CallerStore

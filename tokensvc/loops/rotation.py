@@ -15,11 +15,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-import structlog
-
 from tokensvc.core.lifecycle import KeyState, Standing, active_of, drained_at
 from tokensvc.core.rotation import Policy, check_policy, check_slots
 from tokensvc.errors import PolicyCannotHold, TokensvcError
+from tokensvc.logger import structlog
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.workers import RegionNews

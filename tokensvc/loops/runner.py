@@ -16,9 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from tokensvc.errors import TokensvcError
+from tokensvc.logger import structlog
 
 STOP_SECONDS = 6.0
 """How long stopping waits: as long as a call to the store may take."""

@@ -15,10 +15,10 @@ import traceback
 from collections.abc import Mapping
 from itertools import count
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokensvc.errors import TokensvcError
+from tokensvc.logger import structlog
 from tokensvc.ports.clock import Clock
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone

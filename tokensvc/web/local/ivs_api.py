@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import anyio
 import anyio.to_thread
 import orjson
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from tokensvc.core.arn import Place
@@ -29,6 +28,7 @@ from tokensvc.ivs.model import Model, Operation, render_error
 from tokensvc.ivs.refusals import IvsError, unknown_operation
 from tokensvc.ivs.sigv4 import SignedRequest, Verifier
 from tokensvc.ivs.surface import status_of
+from tokensvc.logger import structlog
 from tokensvc.ports.clock import Clock
 from tokensvc.web.body import ClientGone
 from tokensvc.web.hangup import hang_up
