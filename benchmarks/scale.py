@@ -34,7 +34,7 @@ from tokensvc.core.policy import CallerPolicy
 from tokensvc.ports.channels import ChannelRecord
 from tokensvc.ports.denials import NewDenial
 
-ROUNDS = 7
+ROUNDS = 15
 SECONDS = 3
 ASKERS = 2000
 """Different requests that wrk goes round in, of the crowd's callers and channels."""

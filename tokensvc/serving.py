@@ -48,13 +48,13 @@ def serve_as_told(environ: Mapping[str, str]) -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until told to stop. Returns the exit code."""
+    if settings.workers == 1:
+        run_worker(settings, bind(settings))
+        return 0
     from tokensvc.wiring import check
 
     check(settings)
     sockets = bind(settings)
-    if settings.workers == 1:
-        run_worker(settings, sockets)
-        return 0
     directory = tempfile.mkdtemp(prefix="tokensvc-metrics-")
     os.environ[_METRICS_DIRECTORY] = directory
     try:
@@ -99,15 +99,15 @@ def work(
     return 0
 
 
-def run_worker(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    """One worker, in this process, until it is told to stop."""
+def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked: bool = False) -> None:
+    """One worker, in this process, until it is told to stop. `checked`: the parent has seen that it can start."""
     from tokensvc.adapters.logs import configure
     from tokensvc.app import build
     from tokensvc.web.server import make_server
     from tokensvc.wiring import assemble
 
     configure(settings.log_format)
-    parts = assemble(settings)
+    parts = assemble(settings, checked=checked)
     admin_port = sockets[1].getsockname()[1] if len(sockets) > 1 else None
     application = build(parts, admin_port=admin_port)
     server = make_server(
@@ -183,7 +183,7 @@ def _start(settings: Settings, sockets: Sequence[socket.socket]) -> BaseProcess:
 def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """What a worker process runs."""
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
-    run_worker(settings, sockets)
+    run_worker(settings, sockets, checked=True)
 
 
 def _stop_with_parent() -> None:

@@ -190,14 +190,19 @@ def check(settings: Settings) -> None:
         store.close()
 
 
-def assemble(settings: Settings) -> Parts:
-    """Everything that serving needs. Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment."""
+def assemble(settings: Settings, *, checked: bool = False) -> Parts:
+    """Everything that serving needs. `checked`: this deployment has passed `check` a moment ago.
+
+    Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment.
+    """
     from tokensvc.adapters.prometheus import PrometheusMetrics
     from tokensvc.adapters.signing import choose_signer
 
     clock, metrics = SystemClock(), PrometheusMetrics()
     signer, make_signer = choose_signer(settings.signer)
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
+    if not checked:
+        see_that_it_opens(store, wrapper)
     vault, worker_id = vault_of(settings, store, wrapper), new_worker_id()
     refresh = Refresh(
         store.versions,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
@@ -38,6 +40,20 @@ def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Site) -> N
     said = site.run("serve", code=1, PASSPHRASE=wrong)
     assert "TOKENSVC_PASSPHRASE is not the passphrase" in said.err
     assert wrong not in said.out + said.err
+
+
+def test_a_subject_key_that_does_not_open_is_told_before_a_worker_serves(ivs: LocalIvs, tmp_path: Path) -> None:
+    site = Site(ivs, tmp_path)
+    site.furnish()
+    with site.serve():
+        pass
+    with closing(sqlite3.connect(site.store)) as store, store:
+        assert store.execute("UPDATE subject_keys SET wrapped = substr(wrapped, 1, length(wrapped) - 1)").rowcount == 1
+    for workers in ("1", "2"):
+        said = site.run("serve", code=1, WORKERS=workers)
+        assert "subject key" in said.err
+        assert '"serving"' not in said.err
+        assert "Traceback" not in said.err
 
 
 def test_a_store_that_is_not_there_is_refused_and_not_made(site: Site, tmp_path: Path) -> None:
