@@ -7,9 +7,11 @@ import re
 import shutil
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
+import jwt
 import pytest
 
 from tests.e2e.client import Client, fetch
@@ -126,7 +128,7 @@ def test_it_ends_at_ctrl_c_finds_its_state_again_and_never_reaches_aws(tmp_path:
     first = _start_and_end(tmp_path, misleading, facts_file, SIGINT)
     second = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
     assert first["region"] == "us-east-1"
-    assert (first["channelArn"], first["kids"]) == (second["channelArn"], second["kids"])
+    assert (first["channelArn"], first["signed by"]) == (second["channelArn"], second["signed by"])
     assert first["apiKey"] != second["apiKey"]
 
 
@@ -140,12 +142,12 @@ def test_a_second_demo_in_the_same_folder_is_refused(demo: Demo) -> None:
 
 def test_what_was_deleted_between_two_starts_is_made_anew_but_for_the_passphrase(tmp_path: Path) -> None:
     facts_file = tmp_path / ".demo" / "demo.json"
-    kids = _start_and_end(tmp_path, {}, facts_file, SIGTERM)["kids"]
+    signed_by = _start_and_end(tmp_path, {}, facts_file, SIGTERM)["signed by"]
     for gone in ("keys/*.pem", ".demo/local-ivs.db*", ".demo/tokensvc.db*"):
         for path in tmp_path.glob(gone):
             path.unlink()
-        before, kids = kids, _start_and_end(tmp_path, {}, facts_file, SIGTERM)["kids"]
-        assert kids != before, "a new key, whose tokens play"
+        before, signed_by = signed_by, _start_and_end(tmp_path, {}, facts_file, SIGTERM)["signed by"]
+        assert signed_by != before, "a new key, whose tokens play"
 
     (tmp_path / ".demo" / "passphrase").unlink()
     said = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), code=2)
@@ -154,7 +156,8 @@ def test_what_was_deleted_between_two_starts_is_made_anew_but_for_the_passphrase
 
 
 def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, ending: int) -> dict[str, str]:
-    """Start a demo, open a token's URL as soon as its facts are there, end it. Its facts and the ids of its keys."""
+    """Start a demo, open a token's URL as soon as its facts are there, end it. Its facts and the id of the key that
+    signed."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home", environ), "demo") as process:
         process.awaits(facts_file.exists, "it wrote its facts")
         facts: dict[str, str] = json.loads(facts_file.read_text())
@@ -162,9 +165,16 @@ def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, endi
             answer = caller.ask(channelArn=facts["channelArn"], viewerId="ada")
             assert answer.status == 201, f"its facts are there, so it must be ready: {answer.body!r}"
             assert fetch(f"{facts['playbackUrl']}?token={answer.json['token']}").status == 200
-            keys = caller.get("/.well-known/jwks.json").json["keys"]
+            published = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json).keys
         process.send(SIGINT if ending == SIGINT else SIGTERM)
         assert process.ends() == 0, process.err
         assert "Traceback" not in process.err
     until(lambda: not facts_file.exists(), "its facts are gone", 0)
-    return facts | {"kids": ",".join(key["kid"] for key in keys)}
+    (signed_by,) = [str(key.key_id) for key in published if _verifies(answer.json["token"], key)]
+    return facts | {"signed by": signed_by}
+
+
+def _verifies(token: str, key: jwt.PyJWK) -> bool:
+    with suppress(jwt.InvalidSignatureError):
+        return bool(jwt.decode(token, key, algorithms=["ES384"]))
+    return False

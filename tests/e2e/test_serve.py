@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
+import pytest
+
 from tests.e2e.client import Client, load, of_each_worker
 from tests.e2e.processes import TOKENSVC, environment, is_alive, run, until
 from tests.e2e.site import LocalIvs, Service, Site, free_port
 from tests.postgres import PostgresServer
+from tokensvc.adapters.sql.store import open_store
+from tokensvc.core import envelope
+from tokensvc.core.envelope import Envelope
 
 STOPS_WITHIN_SECONDS = 25
 DELAY_SECONDS = 1.0
@@ -42,18 +46,18 @@ def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Site) -> N
     assert wrong not in said.out + said.err
 
 
-def test_a_subject_key_that_does_not_open_is_told_before_a_worker_serves(ivs: LocalIvs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_subject_key_that_does_not_open_is_told_before_a_worker_serves(
+    ivs: LocalIvs, tmp_path: Path, workers: str
+) -> None:
     site = Site(ivs, tmp_path)
-    site.furnish()
-    with site.serve():
-        pass
-    with closing(sqlite3.connect(site.store)) as store, store:
-        assert store.execute("UPDATE subject_keys SET wrapped = substr(wrapped, 1, length(wrapped) - 1)").rowcount == 1
-    for workers in ("1", "2"):
-        said = site.run("serve", code=1, WORKERS=workers)
-        assert "subject key" in said.err
-        assert '"serving"' not in said.err
-        assert "Traceback" not in said.err
+    site.run("db", "upgrade")
+    with closing(open_store(site.environ["TOKENSVC_DATABASE_URL"])) as store:
+        store.deployment.add_subject_key(1, envelope.write(Envelope("passphrase:of-yesterday", b"", b"sealed")))
+    said = site.run("serve", code=1, WORKERS=workers)
+    assert "the store's subject key: it is wrapped by passphrase:of-yesterday" in said.err
+    assert '"serving"' not in said.err
+    assert "Traceback" not in said.err
 
 
 def test_a_store_that_is_not_there_is_refused_and_not_made(site: Site, tmp_path: Path) -> None:

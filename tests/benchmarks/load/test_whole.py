@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.benchmarks.load.recorded import keys_line
-from tests.minting import CHANNEL, HEADER, seal
-from tests.running import serving
-from tokensvc.core.keypair import PrivateKey
+from tests.benchmarks.load.conftest import Signing
+from tests.minting import CHANNEL
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench")
 pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench")
@@ -25,35 +20,11 @@ PLAN = 'title = "t"\nconnections = 4\n[[stage]]\nseconds = 1\nrate = 40\n[[reque
 
 
 @pytest.fixture
-def url(private_key: PrivateKey) -> Iterator[str]:
-    """A service that knows nothing but to sign."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        status, answer = 200, json.dumps(keys_line(private_key).model_dump())
-        if scope["method"] == "POST":
-            ask = json.loads((await receive())["body"])
-            claims = {"aws:channel-arn": ask["channelArn"], "aws:viewer-id": ask["viewerId"]}
-            status, answer = (
-                201,
-                json.dumps(
-                    {"token": seal(private_key, HEADER, claims | {"exp": int(time.time()) + 300})},
-                    separators=(",", ":"),
-                ),
-            )
-        headers = [(b"content-length", str(len(answer)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.encode()})
-
-    with serving(app) as url:
-        yield url
-
-
-@pytest.fixture
-def wanted(tmp_path: Path, url: str) -> list[str]:
+def wanted(tmp_path: Path, signing: Signing) -> list[str]:
     """A run's arguments."""
     (tmp_path / "plan.toml").write_text(PLAN)
     (tmp_path / "key").write_text("tsk_very_secret\n")
-    against = ["--url", url, "--api-key-file", str(tmp_path / "key"), "--channel", str(CHANNEL)]
+    against = ["--url", signing.url, "--api-key-file", str(tmp_path / "key"), "--channel", str(CHANNEL)]
     return [str(tmp_path / "plan.toml"), *against, "--out", str(tmp_path / "out"), "--processes", "2", "--json"]
 
 
