@@ -44,6 +44,8 @@ load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation choo
 system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl, valgrind
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl valgrind
 
+bench-packages: $(BENCH) ## Python packages that the benchmarks and the tests of the load harness want
+
 format: $(TEST) ## rewrite the code in the house's format
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
@@ -76,4 +78,4 @@ $(BENCH): $(TEST) requirements/bench.txt
 $(NODE_PEERS): benchmarks/peers/node/package-lock.json
 	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed: they are left out"
 
-.PHONY: help demo test check bench bench-peers bench-guard load system-packages format lock clean
+.PHONY: help demo test check bench bench-peers bench-guard load system-packages bench-packages format lock clean

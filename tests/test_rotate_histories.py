@@ -251,7 +251,7 @@ def test_whatever_happens_viewers_notice_nothing_and_it_settles(migrated: Path) 
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=25,
+            max_examples=18,
             stateful_step_count=25,
             suppress_health_check=[HealthCheck.too_slow],
         ),

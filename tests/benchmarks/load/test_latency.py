@@ -54,7 +54,7 @@ def test_a_clock_that_went_back_counts_as_no_time() -> None:
 
 
 def test_hdrhistogram_finds_the_same_percentiles() -> None:
-    pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench")
+    pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
     from benchmarks.load.hdr import histogram, payload
 
     counts = counted([0.0003 * 1.01**number for number in range(1000)], FINE)

@@ -16,7 +16,9 @@ from tests.benchmarks.load.conftest import Signing
 from tests.e2e.site import free_port
 from tests.minting import CHANNEL
 
-pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="locust comes with the benchmarks: make bench")
+pytestmark = pytest.mark.skipif(
+    find_spec("locust") is None, reason="locust comes with the benchmarks: make bench-packages"
+)
 
 ROOT = Path(benchmarks.__file__).parents[1]
 LOCUST = [sys.executable, "-m", "locust", "-f", "benchmarks/load/locustfile.py", "--skip-log"]

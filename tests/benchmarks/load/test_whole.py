@@ -10,8 +10,8 @@ import pytest
 from tests.benchmarks.load.conftest import Signing
 from tests.minting import CHANNEL
 
-pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench")
-pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench")
+pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
+pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")
 
 from benchmarks.load import __main__ as load
 from benchmarks.load import merge
