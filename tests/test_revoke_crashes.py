@@ -63,7 +63,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, kind=st.sampled_from(FaultKind), rate=st.sampled_from([0.0, 0.3]), after=st.booleans())
 def test_whatever_the_history_all_is_told_in_the_end(
     migrated: Path, steps: list[tuple[str, int]], kind: FaultKind, rate: float, after: bool

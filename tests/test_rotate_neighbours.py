@@ -91,7 +91,7 @@ class Neighbour(Stage):
                     wishes.delete(world, key_id, REGIONS)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=_moves)
 def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
     migrated: Path, moves: list[tuple[Any, ...]]

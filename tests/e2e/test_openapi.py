@@ -26,7 +26,7 @@ from tests.e2e.client import Answer, Client
 from tests.e2e.processes import until
 from tests.e2e.site import LocalIvs, Service, Site
 
-EXAMPLES = 50
+EXAMPLES = 40
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

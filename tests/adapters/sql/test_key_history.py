@@ -47,7 +47,7 @@ def take(store: Store, step: str, key_id: str, place: Place) -> None:
             samples.add_key(store, key_id)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(steps, min_size=8, max_size=20))
 def test_any_history_makes_only_moves_of_the_table(store: Store, history: list[tuple[str, str, Place]]) -> None:
     """At most one key is active in a place; a refused step changes nothing; each change raises the number by one."""
