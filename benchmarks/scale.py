@@ -34,8 +34,8 @@ from tokensvc.core.policy import CallerPolicy
 from tokensvc.ports.channels import ChannelRecord
 from tokensvc.ports.denials import NewDenial
 
-ROUNDS = 15
-SECONDS = 3
+ROUNDS = 45
+SECONDS = 1
 ASKERS = 2000
 """Different requests that wrk goes round in, of the crowd's callers and channels."""
 WRITTEN_AT_ONCE = 5000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,16 @@ def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: Stage, worker: W
     stage.store.callers.disable("shop", ManualClock().at())
     worker.refresh.once()
     assert set(worker.refresh.current.secrets) == {"two"}
+
+
+def test_callers_with_equal_policies_share_one(stage: Stage, worker: Worker) -> None:
+    for name, policy in {"one": POLICY, "two": POLICY, "three": replace(POLICY, max_ttl_seconds=60)}.items():
+        stage.store.callers.add(name, policy, stored(name))
+    worker.refresh.once()
+    policies = {key_id: secret.caller.policy for key_id, secret in worker.refresh.current.secrets.items()}
+    assert policies["one"] is policies["two"]
+    assert policies["one"] == POLICY
+    assert policies["three"].max_ttl_seconds == 60
 
 
 def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(stage: Stage, worker: Worker) -> None:

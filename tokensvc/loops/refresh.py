@@ -20,7 +20,7 @@ from tokensvc.core import keypair
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import PublicKey
 from tokensvc.core.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
-from tokensvc.core.policy import Caller
+from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
@@ -188,8 +188,12 @@ def _accepted(records: list[KeyRecord]) -> dict[str, PublicKey]:
 
 
 def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:
+    """Callers with equal policies share one: of thousands of callers, what each token reads is then still near."""
+    shared: dict[CallerPolicy, CallerPolicy] = {}
     return {
-        secret.key_id: KnownSecret(secret.digest, secret.expires_at, Caller(record.name, record.policy))
+        secret.key_id: KnownSecret(
+            secret.digest, secret.expires_at, Caller(record.name, shared.setdefault(record.policy, record.policy))
+        )
         for record in records
         if record.disabled_at is None
         for secret in record.secrets
