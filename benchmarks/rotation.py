@@ -140,7 +140,7 @@ def _find_channel(standing: Standing) -> None:
     viewer = threading.Thread(target=_watch, args=(standing, warm))
     viewer.start()
     while not warm.minted:
-        time.sleep(0.1)
+        time.sleep(0.1)  # and look again
     warming.set()
     viewer.join()
 

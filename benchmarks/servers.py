@@ -210,7 +210,7 @@ def await_answer(url: str) -> None:
             urllib.request.urlopen(url, timeout=1).close()
         except urllib.error.HTTPError:
             return
-        except OSError:
+        except OSError:  # nobody listens yet
             time.sleep(0.1)
         else:
             return

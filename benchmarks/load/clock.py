@@ -22,7 +22,7 @@ if hasattr(selectors, "EpollSelector"):
             return super().select(timeout)
 
 else:  # kqueue takes fractions of a second as they are
-    PunctualSelector = selectors.DefaultSelector  # type: ignore[misc,assignment,unused-ignore]
+    PunctualSelector = selectors.DefaultSelector  # type: ignore[misc,assignment,unused-ignore] # another class there
 
 
 def punctual_loop() -> asyncio.AbstractEventLoop:

@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import sys
-from contextlib import suppress
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
@@ -17,6 +16,7 @@ import pytest
 from tests.e2e.client import Client, fetch
 from tests.e2e.conftest import Demo
 from tests.e2e.processes import TOKENSVC, Said, environment, run, started, until
+from tests.e2e.published import signers
 
 FACTS = {
     "url",
@@ -170,11 +170,5 @@ def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, endi
         assert process.ends() == 0, process.err
         assert "Traceback" not in process.err
     until(lambda: not facts_file.exists(), "its facts are gone", 0)
-    (signed_by,) = [str(key.key_id) for key in published if _verifies(answer.json["token"], key)]
+    (signed_by,) = signers(answer.json["token"], published)
     return facts | {"signed by": signed_by}
-
-
-def _verifies(token: str, key: jwt.PyJWK) -> bool:
-    with suppress(jwt.InvalidSignatureError):
-        return bool(jwt.decode(token, key, algorithms=["ES384"]))
-    return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import hypothesis
@@ -56,13 +58,19 @@ class _Operated(NamedTuple):
     operator: str
 
 
-@pytest.fixture(scope="module")
-def operated(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Operated]:
+@contextmanager
+def _operating(ivs: LocalIvs, folder: Path) -> Iterator[_Operated]:
     """A service of its own, for its keys are rotated, and the API key of a caller that may do everything with them."""
-    site = Site(ivs, tmp_path_factory.mktemp("operated"))
+    site = Site(ivs, folder)
     operator = site.furnish("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
     with site.serve() as service:
         yield _Operated(service.url, operator)
+
+
+@pytest.fixture(scope="module")
+def operated(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Operated]:
+    with _operating(ivs, tmp_path_factory.mktemp("operated")) as operated:
+        yield operated
 
 
 @pytest.fixture(scope="module")
@@ -218,13 +226,9 @@ def test_what_is_said_of_keys_is_of_the_form_that_the_page_gives(page: Any, oper
     _is_as_described(page, method, template, answer)
 
 
-def test_a_rotation_and_a_compromise_over_http(
-    page: Any, ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_rotation_and_a_compromise_over_http(page: Any, ivs: LocalIvs, tmp_path: Path) -> None:
     """On a deployment of its own: what is wished is done by the service itself."""
-    site = Site(ivs, tmp_path_factory.mktemp("rotated"))
-    operator = site.furnish("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
-    with site.serve() as service, service.client(operator) as client:
+    with _operating(ivs, tmp_path) as operated, Client(*operated) as client:
         (first,) = client.get("/v1/keys").json["keys"]
         asked = client.request("POST", "/v1/keys/rotate", "{}")
         assert asked.status == 202

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from tests.e2e.client import Answer, Client, fetch
 from tests.e2e.processes import run, until
+from tests.e2e.published import signers
 from tests.e2e.site import Service, Site, local_ivs
 
 ERROR_CODE = "invalid_playback_auth_token"
@@ -185,17 +186,10 @@ def _published(caller: Client, count: int) -> list[Any]:
 def _signed_anew(caller: Client, ask: dict[str, Any], old: str, keys: list[Any]) -> str:
     """A fresh playback URL whose token another key signed than the old one's; "" while there is none."""
     fresh: str = caller.token(**ask)["playbackUrl"]
-    return fresh if _signers(fresh, keys) != _signers(old, keys) else ""
+    return fresh if _signer(fresh, keys) != _signer(old, keys) else ""
 
 
-def _signers(url: str, keys: list[Any]) -> set[str | None]:
-    """The published keys that verify the token in this URL."""
-    found = set()
-    for key in keys:
-        try:
-            jwt.decode(url.partition("?token=")[2], key.key, algorithms=["ES384"])
-        except jwt.InvalidSignatureError:
-            continue
-        found.add(key.key_id)
-    assert len(found) == 1
+def _signer(url: str, keys: list[Any]) -> str:
+    """The published key that verifies the token in this URL."""
+    (found,) = signers(url.partition("?token=")[2], keys)
     return found

@@ -1,0 +1,19 @@
+"""Who signed a token, as a stranger finds it: by trying the keys that `/.well-known/jwks.json` publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import jwt
+
+
+def signers(token: str, keys: Sequence[jwt.PyJWK]) -> list[str]:
+    """The keys that verify it, one at most: a token names none, as IVS documents no `kid`."""
+    found = []
+    for key in keys:
+        with suppress(jwt.InvalidSignatureError):
+            jwt.decode(token, key, algorithms=["ES384"])
+            found.append(str(key.key_id))
+    assert len(found) <= 1
+    return found
