@@ -15,8 +15,12 @@ help: ## list what can be made
 demo: $(RUN) ## start everything embedded, with a channel, a key and a caller; PORT=9000 chooses the port
 	.venv/bin/tokensvc demo --port $(PORT)
 
-test: $(TEST) ## pass every test
-	.venv/bin/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+PYTEST := .venv/bin/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+test: $(TEST) ## run every test but the long ones
+	$(PYTEST) -m "not long"
+
+test-long: $(TEST) ## run the long tests: attacks on connections, fuzzing, overload, restored stores (wants nginx and haproxy: make system-packages)
+	$(PYTEST) -m long
 
 check: $(TEST) ## format, lint and types
 	.venv/bin/ruff format --check .
@@ -41,8 +45,8 @@ bench-guard: $(BENCH) ## fail when what a token costs has grown, by ratios that 
 load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation chooses, LOAD="--processes 2" is handed on
 	.venv/bin/python -m benchmarks.load $(PLAN) $(LOAD)
 
-system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl, valgrind
-	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl valgrind
+system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl, valgrind, nginx, haproxy
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl valgrind nginx haproxy
 
 bench-packages: $(BENCH) ## Python packages that the benchmarks and the tests of the load harness want
 
@@ -78,4 +82,4 @@ $(BENCH): $(TEST) requirements/bench.txt
 $(NODE_PEERS): benchmarks/peers/node/package-lock.json
 	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed: they are left out"
 
-.PHONY: help demo test check bench bench-peers bench-guard load system-packages bench-packages format lock clean
+.PHONY: help demo test test-long check bench bench-peers bench-guard load system-packages bench-packages format lock clean
