@@ -15,7 +15,8 @@ from uvicorn.server import ServerState
 
 from tokensvc.web.exchange import Reply
 from tokensvc.web.failures import JSON, Answer
-from tokensvc.web.protocol import HEAD_MAX_BYTES, Protocol
+from tokensvc.web.protocol import Protocol
+from tokensvc.web.request_head import HEAD_MAX_BYTES
 from tokensvc.web.server import make_server
 
 _ID = re.compile(rb"x-request-id: [0-9a-f]{16}")
@@ -80,6 +81,13 @@ class Connection(asyncio.Transport):
 
     def resume_reading(self) -> None:
         """As above."""
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """What was written ends here; the client sees the connection closed."""
+        self.closed = True
 
     def close(self) -> None:
         self.closed = True
