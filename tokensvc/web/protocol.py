@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: httptools finds the grammar, two tables of states decide what may happen next.
 
     reading     IDLE -> HEAD -> BUFFERING -> (STREAMING ->) IDLE -> ... -> ENDED
-    responding  IDLE -> TASK -> IDLE -> ... -> CLOSED
+    responding  READY -> TASK -> READY -> ... -> CLOSED
 
 Invariants
 - The parser is fed one section at a time: a head, a body of known length, or chunks up to a blank line. No call of the
@@ -62,7 +62,8 @@ MAX_QUEUED_BYTES = 64 * 1024
 MAX_UNPARSED_BYTES = 256 * 1024
 """What one read from the socket may bring; a transport that goes on reading when it was told to pause is closed."""
 _BLANK_LINE = b"\r\n\r\n"
-_LINE_ENDS = re.compile(rb"[\r\n]*")
+_LINE_ENDS = b"\r\n"
+_NOT_LINE_END = re.compile(rb"[^\r\n]|\Z")
 """Empty lines before a request line are ignored (RFC 9112, section 2.2)."""
 
 _log = structlog.get_logger(__name__)
@@ -98,27 +99,31 @@ class Input(IntEnum):
     """The client ended it, the request was the last one, it cannot be read any further, or the server stops."""
 
 
+IDLE, HEAD, BUFFERING, STREAMING, ENDED = Reading
+REQUEST_STARTED, UPGRADE_IGNORED, HEAD_COMPLETE, BODY_INCOMPLETE, MESSAGE_COMPLETE, INPUT_OVER = Input
+# Names of the module: a member looked up in its enumeration costs ten times as much, and a request needs thirty.
+
 READING: Mapping[Reading, Mapping[Input, Reading]] = {
-    Reading.IDLE: {Input.REQUEST_STARTED: Reading.HEAD, Input.INPUT_OVER: Reading.ENDED},
-    Reading.HEAD: {
-        Input.UPGRADE_IGNORED: Reading.IDLE,
-        Input.HEAD_COMPLETE: Reading.BUFFERING,
-        Input.INPUT_OVER: Reading.ENDED,
+    IDLE: {REQUEST_STARTED: HEAD, INPUT_OVER: ENDED},
+    HEAD: {
+        UPGRADE_IGNORED: IDLE,
+        HEAD_COMPLETE: BUFFERING,
+        INPUT_OVER: ENDED,
     },
-    Reading.BUFFERING: {
-        Input.BODY_INCOMPLETE: Reading.STREAMING,
-        Input.MESSAGE_COMPLETE: Reading.IDLE,
-        Input.INPUT_OVER: Reading.ENDED,
+    BUFFERING: {
+        BODY_INCOMPLETE: STREAMING,
+        MESSAGE_COMPLETE: IDLE,
+        INPUT_OVER: ENDED,
     },
-    Reading.STREAMING: {Input.MESSAGE_COMPLETE: Reading.IDLE, Input.INPUT_OVER: Reading.ENDED},
-    Reading.ENDED: {Input.INPUT_OVER: Reading.ENDED},
+    STREAMING: {MESSAGE_COMPLETE: IDLE, INPUT_OVER: ENDED},
+    ENDED: {INPUT_OVER: ENDED},
 }
 
 
 class Responding(IntEnum):
-    """Who writes the next response. The fast path writes while this is IDLE, and is flushed before it changes."""
+    """Who writes the next response. The fast path writes while it is READY, and is flushed before it changes."""
 
-    IDLE = auto()
+    READY = auto()
     TASK = auto()
     """The task of the oldest request that is not answered yet."""
     CLOSED = auto()
@@ -135,14 +140,17 @@ class Output(IntEnum):
     OUTPUT_OVER = auto()
 
 
+READY, TASK, CLOSED = Responding
+TASK_STARTED, RESPONSE_COMPLETE, TASK_ABANDONED, OUTPUT_OVER = Output
+
 RESPONDING: Mapping[Responding, Mapping[Output, Responding]] = {
-    Responding.IDLE: {Output.TASK_STARTED: Responding.TASK, Output.OUTPUT_OVER: Responding.CLOSED},
-    Responding.TASK: {
-        Output.RESPONSE_COMPLETE: Responding.IDLE,
-        Output.TASK_ABANDONED: Responding.IDLE,
-        Output.OUTPUT_OVER: Responding.CLOSED,
+    READY: {TASK_STARTED: TASK, OUTPUT_OVER: CLOSED},
+    TASK: {
+        RESPONSE_COMPLETE: READY,
+        TASK_ABANDONED: READY,
+        OUTPUT_OVER: CLOSED,
     },
-    Responding.CLOSED: {},
+    CLOSED: {},
 }
 
 
@@ -167,8 +175,8 @@ class Protocol(asyncio.Protocol):
         self._app_state = app_state
         self._parser = httptools.HttpRequestParser(self)
         self._fast: FastPath | None = None
-        self._reading = Reading.IDLE
-        self._responding = Responding.IDLE
+        self._reading = IDLE
+        self._responding = READY
         self._active: RequestResponseCycle | None = None
         """The request that a task is answering."""
         self._waiting: deque[RequestResponseCycle | Answer] = deque()
@@ -217,7 +225,7 @@ class Protocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop calls it so
         self._state.connections.discard(self)
         self._forget()
-        self._reading = READING[self._reading][Input.INPUT_OVER]
+        self._reading = READING[self._reading][INPUT_OVER]
         for cycle in (self._active, self._received):
             if cycle is not None:
                 _disconnect(cycle)
@@ -240,7 +248,7 @@ class Protocol(asyncio.Protocol):
                 self._requests += 1
                 return
             fast.forget()
-        if self._reading is Reading.ENDED:
+        if self._reading is ENDED:
             self._discard(len(data))
         elif self._unparsed:
             self._put_off(self._unparsed[self._parsed_to :] + data)
@@ -252,7 +260,7 @@ class Protocol(asyncio.Protocol):
     def _discard(self, length: int) -> None:
         """Ignore what arrives behind the end of the input; a client that never stops sending is not waited for."""
         self._bytes += length
-        if self._responding is Responding.CLOSED and self._bytes > REST_MAX_BYTES:
+        if self._responding is CLOSED and self._bytes > REST_MAX_BYTES:
             self._transport.close()
 
     def eof_received(self) -> bool:
@@ -270,10 +278,10 @@ class Protocol(asyncio.Protocol):
         self._forget()
         self._put_off(b"")
         self._keep_alive = False
-        if self._reading in (Reading.IDLE, Reading.HEAD):
-            self._reading = READING[self._reading][Input.INPUT_OVER]
+        if self._reading in (IDLE, HEAD):
+            self._reading = READING[self._reading][INPUT_OVER]
         last = self._waiting[-1] if self._waiting else self._active
-        if self._responding is not Responding.TASK:
+        if self._responding is not TASK:
             self._transport.close()
         elif isinstance(last, RequestResponseCycle):
             last.keep_alive = False
@@ -283,17 +291,20 @@ class Protocol(asyncio.Protocol):
     def _parse(self, data: bytes, position: int = 0) -> None:
         """Parse until the data ends, or until it has to wait for responses or for the other connections."""
         requests, length = self._requests, len(data)
-        from_its_start = position == 0 and self._reading is Reading.IDLE
+        from_its_start = position == 0 and self._reading is IDLE
         self._was_taken = False
-        while position < length and self._reading is not Reading.ENDED:
-            if self._reading is Reading.IDLE:
-                position = _LINE_ENDS.match(data, position).end()  # type: ignore[union-attr] # it matches anything
-                if position < length and self._must_wait(self._requests - requests):
+        while position < length and self._reading is not ENDED:
+            if self._reading is IDLE:
+                if data[position] in _LINE_ENDS:
+                    position = _NOT_LINE_END.search(data, position).start()  # type: ignore[union-attr] # matches the end
+                    continue
+                if self._must_wait(self._requests - requests):
                     self._put_off(data, position)
                     return
             position = self._parse_section(data, position)
-        self._put_off(b"")
-        if self._reading is Reading.BUFFERING:
+        if self._unparsed:
+            self._put_off(b"")
+        if self._reading is BUFFERING:
             self._stream()
         elif self._was_taken and from_its_start and self._requests == requests + 1:
             self._remember(data)
@@ -302,11 +313,12 @@ class Protocol(asyncio.Protocol):
 
     def _must_wait(self, parsed: int) -> bool:
         """Whether the next request has to wait. What ends the wait is a response, or the next turn of the loop."""
-        waiting = len(self._waiting)
-        if waiting >= MAX_QUEUED or (waiting and self._waiting_bytes() > MAX_QUEUED_BYTES):
-            return True
-        if self._flow.write_paused and self._responding is Responding.TASK:
-            return True
+        if self._responding is TASK:
+            waiting = self._waiting
+            if len(waiting) >= MAX_QUEUED or self._flow.write_paused:
+                return True
+            if waiting and sum(len(entry.body) for entry in waiting) > MAX_QUEUED_BYTES:
+                return True
         if parsed >= MAX_QUEUED:
             self._schedule_parsing()
             return True
@@ -315,12 +327,9 @@ class Protocol(asyncio.Protocol):
     def _put_off(self, data: bytes, position: int = 0) -> None:
         """Parse this later, from `position` on, and read nothing until then. Without data: nothing is left to parse."""
         self._unparsed, self._parsed_to = data, position
-        self._flow.parsing_waits = bool(data)
+        self._flow.is_held = bool(data)
         if data:
             self._flow.pause_reading()
-
-    def _waiting_bytes(self) -> int:
-        return sum(len(entry.body) for entry in self._waiting)
 
     def _schedule_parsing(self) -> None:
         if not self._parse_scheduled:
@@ -330,7 +339,7 @@ class Protocol(asyncio.Protocol):
     def _parse_rest(self) -> None:
         """Go on with what had to wait; read on when nothing is left of it."""
         self._parse_scheduled = False
-        if self._transport.is_closing() or self._reading is Reading.ENDED:
+        if self._transport.is_closing() or self._reading is ENDED:
             return
         if self._unparsed:
             self._parse(self._unparsed, self._parsed_to)
@@ -339,21 +348,20 @@ class Protocol(asyncio.Protocol):
 
     def _parse_section(self, data: bytes, position: int) -> int:
         """Feed the parser up to the end of a section, or of the data. The position behind it."""
-        in_head = self._reading in (Reading.IDLE, Reading.HEAD)
-        end = -1
+        in_head = self._reading is IDLE or self._reading is HEAD
+        length = len(data)
         if in_head or self._body_left is None:
             end = _end_of_section(self._section_end, data, position)
-            stop = len(data) if end < 0 else end
+            stop = length if end < 0 else end
+            self._section_end = b"" if end >= 0 else (self._section_end + data[position:])[-3:]
         else:
-            stop = min(position + self._body_left, len(data))
+            stop = min(position + self._body_left, length)
             self._body_left -= stop - position
         self._bytes += stop - position
         if self._bytes > (HEAD_MAX_BYTES if in_head else REST_MAX_BYTES):
             self._reject(HEAD_TOO_LARGE if in_head else TOO_LARGE)
-            return stop
-        piece = data if stop - position == len(data) else data[position:stop]
-        self._section_end = b"" if end >= 0 else (self._section_end + piece)[-3:]
-        self._feed(piece)
+        else:
+            self._feed(data if stop - position == length else data[position:stop])
         return stop
 
     def _feed(self, piece: bytes) -> None:
@@ -375,20 +383,20 @@ class Protocol(asyncio.Protocol):
         version = self._parser.get_http_version().encode()
         lines = b"".join(b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade")
         self._parser = httptools.HttpRequestParser(self)
-        self._reading = READING[self._reading][Input.UPGRADE_IGNORED]
+        self._reading = READING[self._reading][UPGRADE_IGNORED]
         self._feed(b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version, lines))
 
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        self._reading = READING[self._reading][Input.REQUEST_STARTED]
+        self._reading = READING[self._reading][REQUEST_STARTED]
         self._url, self._headers, self._body = b"", [], b""
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reading is Reading.HEAD:  # else it is a trailer
+        if self._reading is HEAD:  # else it is a trailer
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -398,7 +406,7 @@ class Protocol(asyncio.Protocol):
             self._upgrade_offered = True
             return
         version = parser.get_http_version()
-        self._reading = READING[self._reading][Input.HEAD_COMPLETE]
+        self._reading = READING[self._reading][HEAD_COMPLETE]
         self._bytes = 0
         try:
             head = read_head(version, method, self._url, self._headers)
@@ -426,29 +434,30 @@ class Protocol(asyncio.Protocol):
         self._expects_continue = head.expects_continue
         if version == "1.0" or self._upgrade_offered or not parser.should_keep_alive():
             self._keep_alive = False
-        if head.expects_continue or self._fast is None or self._responding is not Responding.IDLE:
+        if head.expects_continue or self._fast is None or self._responding is not READY:
             self._stream()
 
     def on_body(self, body: bytes) -> None:
         cycle = self._received
-        if self._reading is Reading.BUFFERING:
+        if self._reading is BUFFERING:
             self._body += body
         elif cycle is not None and not cycle.response_complete:
             cycle.body += body
             if len(cycle.body) > MAX_QUEUED_BYTES:
+                self._flow.is_held = cycle is not self._active
                 self._flow.pause_reading()
             cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        if self._reading not in (Reading.BUFFERING, Reading.STREAMING):
+        if self._reading not in (BUFFERING, STREAMING):
             return  # rejected, or to be parsed again without its upgrade
-        buffered = self._reading is Reading.BUFFERING
+        buffered = self._reading is BUFFERING
         cycle, self._received = self._received, None
         self._requests += 1
         self._bytes = 0
-        self._reading = READING[self._reading][Input.MESSAGE_COMPLETE]
+        self._reading = READING[self._reading][MESSAGE_COMPLETE]
         if not self._keep_alive:
-            self._reading = READING[self._reading][Input.INPUT_OVER]
+            self._reading = READING[self._reading][INPUT_OVER]
         if buffered:
             self._was_taken = self._take()
             if self._was_taken:
@@ -474,7 +483,7 @@ class Protocol(asyncio.Protocol):
 
     def _stream(self) -> None:
         """Have the request that is arriving answered while its body arrives, or when its turn comes."""
-        self._reading = READING[self._reading][Input.BODY_INCOMPLETE]
+        self._reading = READING[self._reading][BODY_INCOMPLETE]
         self._received = self._start()
 
     def _start(self) -> RequestResponseCycle:
@@ -501,7 +510,7 @@ class Protocol(asyncio.Protocol):
 
     def _enqueue(self, entry: RequestResponseCycle | Answer) -> None:
         self._waiting.append(entry)
-        if self._responding is Responding.IDLE:
+        if self._responding is READY:
             self._respond_next()
 
     def _respond_next(self) -> None:
@@ -511,8 +520,9 @@ class Protocol(asyncio.Protocol):
             self._write(response_bytes(entry, request_id, self._state.default_headers, close=True))
             self._end_output()
             return
-        self._responding = RESPONDING[self._responding][Output.TASK_STARTED]
+        self._responding = RESPONDING[self._responding][TASK_STARTED]
         self._active = entry
+        self._flow.is_held = bool(self._unparsed)
         task = self.loop.create_task(entry.run_asgi(self._app))
         task.add_done_callback(self._state.tasks.discard)
         self._state.tasks.add(task)
@@ -520,9 +530,9 @@ class Protocol(asyncio.Protocol):
     def _on_response_complete(self) -> None:
         """What a cycle calls when it has written its response, after closing the connection if it was the last."""
         self._state.total_requests += 1
-        if self._responding is Responding.CLOSED:
+        if self._responding is CLOSED:
             return
-        self._responding = RESPONDING[self._responding][Output.RESPONSE_COMPLETE]
+        self._responding = RESPONDING[self._responding][RESPONSE_COMPLETE]
         self._active = None
         self._advance()
 
@@ -530,7 +540,7 @@ class Protocol(asyncio.Protocol):
         """Go on after a response: with the next one, with parsing, or to the end."""
         if self._waiting:
             self._respond_next()
-        elif self._reading is Reading.ENDED and not self._unparsed:
+        elif self._reading is ENDED and not self._unparsed:
             self._end_output()
         if self._unparsed:
             self._schedule_parsing()
@@ -541,7 +551,7 @@ class Protocol(asyncio.Protocol):
         """Read no further; `answer` is the last response, and the only one of a request that was being received."""
         self._flush()
         cycle, self._received = self._received, None
-        self._reading = READING[self._reading][Input.INPUT_OVER]
+        self._reading = READING[self._reading][INPUT_OVER]
         self._put_off(b"")
         if cycle is not None:
             if cycle.response_started:
@@ -550,7 +560,7 @@ class Protocol(asyncio.Protocol):
             _disconnect(cycle)
             if cycle is self._active:
                 self._active = None
-                self._responding = RESPONDING[self._responding][Output.TASK_ABANDONED]
+                self._responding = RESPONDING[self._responding][TASK_ABANDONED]
             else:
                 self._waiting.remove(cycle)
         self._enqueue(answer)
@@ -558,7 +568,7 @@ class Protocol(asyncio.Protocol):
     def _end_input(self) -> None:
         """The client sends no more. A request that is incomplete stays so, and gets no response."""
         cycle, self._received = self._received, None
-        self._reading = READING[self._reading][Input.INPUT_OVER]
+        self._reading = READING[self._reading][INPUT_OVER]
         if cycle is not None:
             _disconnect(cycle)
             if cycle is not self._active and cycle in self._waiting:
@@ -568,15 +578,15 @@ class Protocol(asyncio.Protocol):
 
     def _end_output(self) -> None:
         """The last response was written: close, at once where the client has nothing more to send."""
-        if self._responding is Responding.CLOSED:
+        if self._responding is CLOSED:
             return
-        self._responding = RESPONDING[self._responding][Output.OUTPUT_OVER]
+        self._responding = RESPONDING[self._responding][OUTPUT_OVER]
         self._waiting.clear()
-        between_requests = self._reading is Reading.ENDED and self._received is None and not self._bytes
+        between_requests = self._reading is ENDED and self._received is None and not self._bytes
         if self._input_closed or between_requests or not self._transport.can_write_eof():
             self._transport.close()
             return
-        self._reading = READING[self._reading][Input.INPUT_OVER]
+        self._reading = READING[self._reading][INPUT_OVER]
         self._put_off(b"")
         self._flow.resume_reading()
         self._transport.write_eof()
@@ -599,7 +609,7 @@ class Protocol(asyncio.Protocol):
     def _look(self) -> None:
         """Close the connection when it is idle, or still at the request or the unread response of the last look."""
         active, unsent = self._active, self._transport.get_write_buffer_size()
-        progress = self._requests, self._reading is not Reading.IDLE, unsent
+        progress = self._requests, self._reading is not IDLE, unsent
         stuck, self._progress = progress == self._progress, progress
         if self._transport.is_closing() or (stuck and unsent):
             self._transport.abort()
@@ -610,12 +620,12 @@ class Protocol(asyncio.Protocol):
 
 
 class _Flow(FlowControl):
-    """uvicorn's, but a cycle that wants its body does not resume reading while parsed input waits."""
+    """uvicorn's, but a cycle that wants its body does not resume reading while what is behind it has to wait."""
 
-    parsing_waits = False
+    is_held = False
 
     def resume_reading(self) -> None:
-        if not self.parsing_waits:
+        if not self.is_held:
             super().resume_reading()
 
 

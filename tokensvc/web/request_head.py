@@ -45,6 +45,7 @@ _REPEATED = {
     name: plain_refusal(400, "unreadable_request", f"The header {name.decode().title()} may appear only once.")
     for name in SINGLE_HEADERS
 }
+_CHECKED = frozenset({*SINGLE_HEADERS, b"host", b"content-length", b"transfer-encoding", b"expect"})
 _HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 """RFC 9110, section 7.2: `uri-host [":" port]`, which may be empty."""
 
@@ -73,18 +74,18 @@ def read_head(version: str, method: str, target: bytes, headers: list[tuple[byte
     """Check a head whose header names are in lower case. Raises BadHead."""
     if version not in ("1.1", "1.0"):
         raise BadHead(_VERSION)
-    names = [name for name, _ in headers]
-    hosts = names.count(b"host")
-    if hosts != 1 and (hosts or version == "1.1"):
+    checked = [header for header in headers if header[0] in _CHECKED]
+    names = [name for name, _ in checked]
+    if names.count(b"host") != 1 and (version == "1.1" or b"host" in names):
         raise BadHead(_HOST)
-    for single in SINGLE_HEADERS:
-        if names.count(single) > 1:
-            raise BadHead(_REPEATED[single])
     body_bytes: int | None = 0
     expects_continue = False
-    for name, value in headers:
-        if name == b"host":
-            if not _HOST_VALUE.fullmatch(value.strip(b" \t")):
+    for name, value in checked:
+        if name in _REPEATED:
+            if names.count(name) > 1:
+                raise BadHead(_REPEATED[name])
+        elif name == b"host":
+            if not _HOST_VALUE.fullmatch(value.rstrip(b" \t")):
                 raise BadHead(_HOST)
         elif name == b"content-length":
             body_bytes = int(value)  # llhttp has checked that there is one, of digits alone, and no Transfer-Encoding
@@ -93,11 +94,11 @@ def read_head(version: str, method: str, target: bytes, headers: list[tuple[byte
         elif name == b"transfer-encoding":
             if version == "1.0":
                 raise BadHead(_TRANSFER_CODING_IN_1_0)
-            if value.strip(b" \t").lower() != b"chunked":
+            if value.rstrip(b" \t").lower() != b"chunked":
                 raise BadHead(_TRANSFER_CODING)
             body_bytes = None
-        elif name == b"expect":
-            expects_continue = version == "1.1" and value.strip(b" \t").lower() == b"100-continue"
+        else:
+            expects_continue = version == "1.1" and value.rstrip(b" \t").lower() == b"100-continue"
     raw_path, query = _target(method, target)
     path = raw_path.decode("ascii")
     return Head(unquote(path) if "%" in path else path, raw_path, query, body_bytes, expects_continue)
