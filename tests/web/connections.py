@@ -74,6 +74,7 @@ class Connection(asyncio.Transport):
         self.aborted = False
         self.paused = False
         self.unsent_bytes = 0
+        self.protocol: asyncio.Protocol | None = None
 
     def write(self, data: Any) -> None:
         assert not self.closed
@@ -99,10 +100,13 @@ class Connection(asyncio.Transport):
         self.output_ended = True
 
     def close(self) -> None:
+        if not self.closed and self.protocol is not None:
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
         self.closed = True
 
     def abort(self) -> None:
-        self.closed = self.aborted = True
+        self.close()
+        self.aborted = True
 
     @property
     def is_over(self) -> bool:
@@ -121,6 +125,7 @@ def protocol_of(kind: type[Any], application: Application) -> tuple[Any, Connect
     state.default_headers = [(b"date", b"today")]
     config = make_server(application, lambda: None, delay_seconds=0).config
     protocol = kind(config, state, {}, asyncio.get_running_loop())
+    connection.protocol = protocol
     protocol.connection_made(connection)
     return protocol, connection
 

@@ -133,7 +133,7 @@ def test_what_was_accepted_is_answered_before_the_error_behind_it(good: bytes, t
     run(test())
 
 
-@pytest.mark.parametrize("good", [QUICK, SLOW, QUICK + SLOW + QUICK, SLOW * 100], ids=["fast", "task", "mixed", "many"])
+@pytest.mark.parametrize("good", [QUICK, SLOW, QUICK + SLOW + QUICK, SLOW * 100, QUICK * 100])
 def test_what_was_accepted_is_answered_although_the_client_ends_its_side(good: bytes) -> None:
     async def test() -> None:
         protocol, connection, application = connected()
@@ -325,6 +325,26 @@ def test_every_form_of_a_request_target_is_understood(line: bytes, path: str) ->
         await feed(protocol, connection, [line + b"\r\n"])
         assert connection.statuses == [200]
         assert application.seen[0][1] == path
+
+    run(test())
+
+
+def test_a_fault_of_ours_ends_the_connection_and_repeats_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fault(*_head: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(connection_states, "read_head", fault)
+
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [SLOW + SLOW])
+        assert connection.aborted
+        assert not connection.written
+        printed = "".join(capsys.readouterr())
+        assert "RuntimeError" in printed
+        assert "secret" not in printed
 
     run(test())
 

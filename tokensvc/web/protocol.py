@@ -17,25 +17,24 @@ Invariants
 - A connection whose client may still be sending is not reset: its output ends first, and what arrives within
   LINGER_SECONDS is discarded, so that the last response can be read (RFC 9112, section 9.6).
 
-The task side of a request is uvicorn's own `RequestResponseCycle`; tests/web/test_uvicorn_contract.py names all that is
+The task side of a request is uvicorn's own (`request_cycle.py`); tests/web/test_uvicorn_contract.py names all that is
 relied on, and tests/web/test_uvicorn_differences.py where this protocol differs from uvicorn's on purpose.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import secrets
+import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum, auto
 from typing import Any
 
 import httptools
 from starlette.types import Scope
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
@@ -43,6 +42,7 @@ from uvicorn.server import ServerState
 from tokensvc.logger import structlog
 from tokensvc.web.failures import Answer
 from tokensvc.web.fast_path import FastPath, response_bytes
+from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cycle
 from tokensvc.web.request_head import (
     HEAD_MAX_BYTES,
     HEAD_TOO_LARGE,
@@ -67,7 +67,6 @@ _NOT_LINE_END = re.compile(rb"[^\r\n]|\Z")
 """Empty lines before a request line are ignored (RFC 9112, section 2.2)."""
 
 _log = structlog.get_logger(__name__)
-_uvicorn_log = logging.getLogger("uvicorn.error")
 
 
 class Reading(IntEnum):
@@ -145,11 +144,7 @@ TASK_STARTED, RESPONSE_COMPLETE, TASK_ABANDONED, OUTPUT_OVER = Output
 
 RESPONDING: Mapping[Responding, Mapping[Output, Responding]] = {
     READY: {TASK_STARTED: TASK, OUTPUT_OVER: CLOSED},
-    TASK: {
-        RESPONSE_COMPLETE: READY,
-        TASK_ABANDONED: READY,
-        OUTPUT_OVER: CLOSED,
-    },
+    TASK: {RESPONSE_COMPLETE: READY, TASK_ABANDONED: READY, OUTPUT_OVER: CLOSED},
     CLOSED: {},
 }
 
@@ -214,7 +209,7 @@ class Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # always a stream here
         self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn lists its own protocols; `shutdown` is all it needs
         self._transport = transport
-        self._flow = _Flow(transport)
+        self._flow = Flow(transport)
         self._server = get_local_addr(transport)
         self._client = get_remote_addr(transport)
         self._scheme = "https" if is_ssl(transport) else "http"
@@ -228,7 +223,7 @@ class Protocol(asyncio.Protocol):
         self._reading = READING[self._reading][INPUT_OVER]
         for cycle in (self._active, self._received):
             if cycle is not None:
-                _disconnect(cycle)
+                disconnect(cycle)
         self._waiting.clear()
         self._put_off(b"")
         self._flow.resume_writing()
@@ -371,9 +366,7 @@ class Protocol(asyncio.Protocol):
             if self._upgrade_offered:
                 self._parse_without_upgrade()
         except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            _log.error("internal error in the HTTP protocol", error=type(cause).__name__)
-            self._transport.abort()
+            self._fail(error.__context__ or error)
         except httptools.HttpParserError:
             self._reject(NOT_HTTP)
 
@@ -489,22 +482,16 @@ class Protocol(asyncio.Protocol):
     def _start(self) -> RequestResponseCycle:
         """Hand a request to a task of its own, now or when its turn comes."""
         self._flush()
-        cycle = RequestResponseCycle(
-            scope=self._scope,  # type: ignore[arg-type] # starlette's name for the same mapping
-            transport=_CycleTransport(self),  # type: ignore[arg-type] # all of a transport that a cycle uses
-            flow=self._flow,
-            logger=_uvicorn_log,
-            access_logger=_uvicorn_log,  # not used: access_log is False
-            access_log=False,
-            default_headers=self._state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self._expects_continue,
+        cycle = new_cycle(
+            self._scope,
+            self._body,
+            CycleTransport(self._write, self._end_output, self._transport.is_closing),
+            self._flow,
+            self._state.default_headers,
+            self._on_response_complete,
+            expects_continue=self._expects_continue,
             keep_alive=self._keep_alive,
-            on_response=self._on_response_complete,
         )
-        if self._body:
-            cycle.body += self._body
-            cycle.message_event.set()
         self._enqueue(cycle)
         return cycle
 
@@ -538,13 +525,15 @@ class Protocol(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Go on after a response: with the next one, with parsing, or to the end."""
+        if self._transport.is_closing():
+            return
         if self._waiting:
             self._respond_next()
         elif self._reading is ENDED and not self._unparsed:
             self._end_output()
         if self._unparsed:
             self._schedule_parsing()
-        elif not self._transport.is_closing():
+        else:
             self._flow.resume_reading()
 
     def _reject(self, answer: Answer) -> None:
@@ -557,7 +546,7 @@ class Protocol(asyncio.Protocol):
             if cycle.response_started:
                 self._end_output()
                 return
-            _disconnect(cycle)
+            disconnect(cycle)
             if cycle is self._active:
                 self._active = None
                 self._responding = RESPONDING[self._responding][TASK_ABANDONED]
@@ -567,10 +556,11 @@ class Protocol(asyncio.Protocol):
 
     def _end_input(self) -> None:
         """The client sends no more. A request that is incomplete stays so, and gets no response."""
+        self._flush()
         cycle, self._received = self._received, None
         self._reading = READING[self._reading][INPUT_OVER]
         if cycle is not None:
-            _disconnect(cycle)
+            disconnect(cycle)
             if cycle is not self._active and cycle in self._waiting:
                 self._waiting.remove(cycle)
         if self._active is None or self._active.disconnected:
@@ -578,7 +568,7 @@ class Protocol(asyncio.Protocol):
 
     def _end_output(self) -> None:
         """The last response was written: close, at once where the client has nothing more to send."""
-        if self._responding is CLOSED:
+        if self._responding is CLOSED or self._transport.is_closing():
             return
         self._responding = RESPONDING[self._responding][OUTPUT_OVER]
         self._waiting.clear()
@@ -591,6 +581,13 @@ class Protocol(asyncio.Protocol):
         self._flow.resume_reading()
         self._transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self._transport.close)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the connection after a fault of ours. The error's message is not logged: it may repeat what was sent."""
+        frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+        _log.error("internal error on a connection", error=type(error).__name__, frames=frames[-8:])
+        self._reading = READING[self._reading][INPUT_OVER]
+        self._transport.abort()
 
     def _write(self, data: bytes) -> None:
         if not self._transport.is_closing():
@@ -617,34 +614,6 @@ class Protocol(asyncio.Protocol):
         if stuck and (active is None or active.more_body):
             self._transport.close()
         self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look)
-
-
-class _Flow(FlowControl):
-    """uvicorn's, but a cycle that wants its body does not resume reading while what is behind it has to wait."""
-
-    is_held = False
-
-    def resume_reading(self) -> None:
-        if not self.is_held:
-            super().resume_reading()
-
-
-class _CycleTransport:
-    """The connection as the cycle of a request sees it: closing it goes through the protocol."""
-
-    __slots__ = ("close", "is_closing", "write")
-
-    def __init__(self, protocol: Protocol) -> None:
-        self.write: Callable[[bytes], object] = protocol._write  # noqa: SLF001 - one with the protocol
-        self.is_closing: Callable[[], bool] = protocol._transport.is_closing  # noqa: SLF001
-        self.close: Callable[[], object] = protocol._end_output  # noqa: SLF001
-
-
-def _disconnect(cycle: RequestResponseCycle) -> None:
-    """Let the application know that its client sends no more, unless it has all that it was sent."""
-    if not cycle.response_complete:
-        cycle.disconnected = True
-    cycle.message_event.set()
 
 
 def _end_of_section(before: bytes, data: bytes, position: int) -> int:
