@@ -50,6 +50,11 @@ class Response(NamedTuple):
         """The viewer in the claims of the token that it grants; "" when it grants none."""
         return viewer_in(self.json["token"]) if self.status == 201 else ""
 
+    @property
+    def batch_viewers(self) -> list[str]:
+        """The viewers in the claims of the tokens of a batch."""
+        return [viewer_in(result["token"]) for result in self.json["results"]]
+
 
 class Received(NamedTuple):
     """All that came in until the connection ended, or was silent."""
