@@ -68,5 +68,6 @@ def get(path: str, *headers: bytes) -> bytes:
     return head(b"GET %b HTTP/1.1" % path.encode(), *headers)
 
 
+LIVE_LINE = b"GET /livez HTTP/1.1"
 SENTINEL = get("/no-such-route")
 """Sent behind another request; answered 404 when the connection went on, and only then."""

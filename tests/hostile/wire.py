@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import jwt
 
+SENTINELS_CODE = b"no_such_route"
+SENTINEL_SECONDS = 0.1
 TIMEOUT_SECONDS = 1
 PROXY_SECONDS = 0.05
 """A proxy passes on what it has read within the same turn of its loop."""
@@ -150,12 +152,15 @@ class Connection:
             self._data += data
 
     def read_all(self, quiet_seconds: float = TIMEOUT_SECONDS) -> Received:
-        """Read until the connection ends, or nothing has come for that long."""
+        """Read until the connection ends, or nothing has come for that long; for a moment behind the sentinel's
+        answer, which shows that the connection went on."""
         self.socket.settimeout(quiet_seconds)
         pieces, ending = [self._data], CLOSED
         try:
             while data := self.socket.recv(262_144):
                 pieces.append(data)
+                if SENTINELS_CODE in data:
+                    self.socket.settimeout(SENTINEL_SECONDS)
         except TimeoutError:
             ending = OPEN
         except ConnectionResetError:
