@@ -8,6 +8,7 @@ Invariants
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -136,7 +137,8 @@ class Connection:
 
     def finish(self) -> None:
         """Say that nothing follows: FIN."""
-        self.socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the other end may have closed already
+            self.socket.shutdown(socket.SHUT_WR)
 
     def read_response(self) -> Response:
         """Wait for one final response."""
