@@ -3,11 +3,13 @@
 Invariants
 - Each request is read by a connection of its own, so that h11's rules on connections are not in the way of its reading.
 - Blank lines before a request are skipped, which RFC 9112 (2.2) asks of servers and h11 does not do.
+- Several spaces in a request line count as one, which RFC 9112 (3) allows and h11 does not.
 - Trailers are left out.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import h11
@@ -38,7 +40,8 @@ def read(stream: bytes) -> Reading:
     found: list[Request] = []
     while stream := stream.lstrip(b"\r\n"):
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=INCOMPLETE_MAX_BYTES)
-        connection.receive_data(stream)
+        line, newline, rest = stream.partition(b"\r\n")
+        connection.receive_data(re.sub(rb" +", b" ", line) + newline + rest)
         try:
             request = _next(connection)
         except h11.RemoteProtocolError:
@@ -61,8 +64,8 @@ def _next(connection: h11.Connection) -> Request | None:
         if not isinstance(event, h11.Data):
             return None
         body += bytes(event.data)
-    upgrades = connection.their_state is h11.MIGHT_SWITCH_PROTOCOL
     headers = [(bytes(name), bytes(value)) for name, value in head.headers]
-    return Request(
-        bytes(head.method), bytes(head.target), headers, body, upgrades or connection.their_state is not h11.DONE
-    )
+    options = [value.strip().lower() for name, values in headers if name == b"connection" for value in values.split(b",")]
+    ends = connection.their_state is h11.MUST_CLOSE or head.method == b"CONNECT"
+    upgrades = b"upgrade" in options and any(name == b"upgrade" for name, _ in headers)
+    return Request(bytes(head.method), bytes(head.target), headers, body, ends or upgrades)
