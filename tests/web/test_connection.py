@@ -101,8 +101,12 @@ def test_an_upgrade_behind_other_requests_is_answered_in_its_turn() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    [b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
-    ids=["CONNECT", "PRI"],
+    [
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n",
+        b"CONNECT /other HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=["CONNECT", "CONNECT to a path", "PRI"],
 )
 def test_a_tunnel_is_refused(target: bytes) -> None:
     async def test() -> None:
@@ -212,7 +216,10 @@ def test_a_length_that_is_too_large_is_refused_before_the_body() -> None:
 
 @pytest.mark.parametrize("path", ["/quick", "/other"])
 def test_trailers_are_dropped(path: str) -> None:
-    sent = CHUNKED.replace(b"/other", path.encode()) + b"\r\n4\r\nbody\r\n0\r\nAuthorization: x\r\nHost: y\r\n\r\n"
+    sent = (
+        CHUNKED.replace(b"/other", path.encode())
+        + b"\r\n4\r\nbody\r\n0\r\nAuthorization: x\r\nHost: y\r\nConnection: close\r\n\r\n"
+    )
 
     async def test() -> None:
         for pieces in cuts(sent):
@@ -272,6 +279,7 @@ REFUSED = {
     "HTTP/2.0": (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505),
     "HTTP/0.9": (b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 505),
     "no version": (b"GET /\r\n\r\n", 505),
+    "RTSP/1.0": (b"GET / RTSP/1.0\r\n" + HOST + b"\r\n", 505),
     "HTTP/1.2": (b"GET / HTTP/1.2\r\n" + HOST + b"\r\n", 400),
     "a broken address": (b"GET http://[::1]:x/secret HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     "a star": (b"GET * HTTP/1.1\r\n" + HOST + b"\r\n", 400),

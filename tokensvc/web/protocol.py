@@ -46,6 +46,7 @@ from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cyc
 from tokensvc.web.request_head import (
     HEAD_MAX_BYTES,
     HEAD_TOO_LARGE,
+    HTTP_1_1,
     NOT_HTTP,
     REST_MAX_BYTES,
     TOO_LARGE,
@@ -183,8 +184,10 @@ class Protocol(asyncio.Protocol):
         self._parse_scheduled = False
         self._input_closed = False
         """The client ended its side; what is unparsed may still hold requests."""
+        self._head = b""
+        """As much of the present head as was fed to the parser."""
         self._section_end = b""
-        """The last bytes of an incomplete section, where a blank line may have begun."""
+        """The last bytes of incomplete chunks, where a blank line may have begun."""
         self._bytes = 0
         """Of the present head, or of what followed it."""
         self._body_left: int | None = 0
@@ -196,6 +199,7 @@ class Protocol(asyncio.Protocol):
         self._keep_alive = True
         self._expects_continue = False
         self._upgrade_offered = False
+        self._has_trailers = False
         self._requests = 0
         """How many requests arrived completely."""
         self._was_taken = False
@@ -343,20 +347,31 @@ class Protocol(asyncio.Protocol):
 
     def _parse_section(self, data: bytes, position: int) -> int:
         """Feed the parser up to the end of a section, or of the data. The position behind it."""
-        in_head = self._reading is IDLE or self._reading is HEAD
-        length = len(data)
-        if in_head or self._body_left is None:
-            end = _end_of_section(self._section_end, data, position)
-            stop = length if end < 0 else end
-            self._section_end = b"" if end >= 0 else (self._section_end + data[position:])[-3:]
+        if self._reading is IDLE:
+            self._head = b""
+        if self._reading is IDLE or self._reading is HEAD:
+            end = _end_of_section(self._head[-3:], data, position)
+            stop = len(data) if end < 0 else end
+            piece = data[position:stop]
+            self._head += piece
+            self._bytes = len(self._head)
+            if self._bytes > HEAD_MAX_BYTES:
+                self._reject(HEAD_TOO_LARGE)
+                return stop
         else:
-            stop = min(position + self._body_left, length)
-            self._body_left -= stop - position
-        self._bytes += stop - position
-        if self._bytes > (HEAD_MAX_BYTES if in_head else REST_MAX_BYTES):
-            self._reject(HEAD_TOO_LARGE if in_head else TOO_LARGE)
-        else:
-            self._feed(data if stop - position == length else data[position:stop])
+            if self._body_left is None:
+                end = _end_of_section(self._section_end, data, position)
+                stop = len(data) if end < 0 else end
+                self._section_end = b"" if end >= 0 else (self._section_end + data[position:])[-3:]
+            else:
+                stop = min(position + self._body_left, len(data))
+                self._body_left -= stop - position
+            piece = data[position:stop]
+            self._bytes += len(piece)
+            if self._bytes > REST_MAX_BYTES:
+                self._reject(TOO_LARGE)
+                return stop
+        self._feed(piece)
         return stop
 
     def _feed(self, piece: bytes) -> None:
@@ -377,7 +392,8 @@ class Protocol(asyncio.Protocol):
         lines = b"".join(b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade")
         self._parser = httptools.HttpRequestParser(self)
         self._reading = READING[self._reading][UPGRADE_IGNORED]
-        self._feed(b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version, lines))
+        self._head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version, lines)
+        self._feed(self._head)
 
     # What the parser calls
 
@@ -389,8 +405,10 @@ class Protocol(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reading is HEAD:  # else it is a trailer
+        if self._reading is HEAD:
             self._headers.append((name.lower(), value))
+        else:
+            self._has_trailers = True
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -398,7 +416,8 @@ class Protocol(asyncio.Protocol):
         if parser.should_upgrade() and method != "CONNECT":
             self._upgrade_offered = True
             return
-        version = parser.get_http_version()
+        line_end = self._head.find(b"\r\n")
+        version = self._head[line_end - 8 : line_end]
         self._reading = READING[self._reading][HEAD_COMPLETE]
         self._bytes = 0
         try:
@@ -409,7 +428,7 @@ class Protocol(asyncio.Protocol):
         self._scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": version,
+            "http_version": "1.1" if version == HTTP_1_1 else "1.0",
             "server": self._server,
             "client": self._client,
             "scheme": self._scheme,
@@ -425,7 +444,7 @@ class Protocol(asyncio.Protocol):
             self._scope["extensions"] = self.extensions
         self._body_left = head.body_bytes
         self._expects_continue = head.expects_continue
-        if version == "1.0" or self._upgrade_offered or not parser.should_keep_alive():
+        if version != HTTP_1_1 or self._upgrade_offered or not parser.should_keep_alive():
             self._keep_alive = False
         if head.expects_continue or self._fast is None or self._responding is not READY:
             self._stream()
@@ -444,6 +463,8 @@ class Protocol(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._reading not in (BUFFERING, STREAMING):
             return  # rejected, or to be parsed again without its upgrade
+        if self._has_trailers:  # the old parser would let a Connection or a Content-Length among them count
+            self._parser, self._has_trailers = httptools.HttpRequestParser(self), False
         buffered = self._reading is BUFFERING
         cycle, self._received = self._received, None
         self._requests += 1
@@ -468,9 +489,8 @@ class Protocol(asyncio.Protocol):
     def _remember(self, data: bytes) -> None:
         """Keep the head of the request that was just taken, when it and its body are all of the data: then nothing was
         sent in chunks, and whatever begins with the same head has a body of the same length."""
-        head = data[: data.find(_BLANK_LINE) + len(_BLANK_LINE)]
-        if self._fast is not None and self._keep_alive and len(head) + len(self._body) == len(data):
-            self._fast.remember(head, len(data), self._scope)
+        if self._fast is not None and self._keep_alive and len(self._head) + len(self._body) == len(data):
+            self._fast.remember(self._head, len(data), self._scope)
 
     # Responding
 

@@ -17,6 +17,7 @@ import httptools
 
 from tokensvc.web.failures import Answer, plain_refusal
 
+HTTP_1_1, HTTP_1_0 = b"HTTP/1.1", b"HTTP/1.0"
 HEAD_MAX_BYTES = 16 * 1024
 """Of the request line and the headers together."""
 REST_MAX_BYTES = 2 * 1024 * 1024
@@ -70,13 +71,14 @@ class Head(NamedTuple):
     expects_continue: bool
 
 
-def read_head(version: str, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Head:
-    """Check a head whose header names are in lower case. Raises BadHead."""
-    if version not in ("1.1", "1.0"):
+def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Head:
+    """Check a head whose header names are in lower case; `version` is the last word of its request line. Raises
+    BadHead."""
+    if version not in (HTTP_1_1, HTTP_1_0):
         raise BadHead(_VERSION)
     checked = [header for header in headers if header[0] in _CHECKED]
     names = [name for name, _ in checked]
-    if names.count(b"host") != 1 and (version == "1.1" or b"host" in names):
+    if names.count(b"host") != 1 and (version == HTTP_1_1 or b"host" in names):
         raise BadHead(_HOST)
     body_bytes: int | None = 0
     expects_continue = False
@@ -92,20 +94,22 @@ def read_head(version: str, method: str, target: bytes, headers: list[tuple[byte
             if body_bytes > REST_MAX_BYTES:
                 raise BadHead(TOO_LARGE)
         elif name == b"transfer-encoding":
-            if version == "1.0":
+            if version == HTTP_1_0:
                 raise BadHead(_TRANSFER_CODING_IN_1_0)
             if value.rstrip(b" \t").lower() != b"chunked":
                 raise BadHead(_TRANSFER_CODING)
             body_bytes = None
         else:
-            expects_continue = version == "1.1" and value.rstrip(b" \t").lower() == b"100-continue"
+            expects_continue = version == HTTP_1_1 and value.rstrip(b" \t").lower() == b"100-continue"
     raw_path, query = _target(method, target)
     path = raw_path.decode("ascii")
     return Head(unquote(path) if "%" in path else path, raw_path, query, body_bytes, expects_continue)
 
 
 def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
-    """The path and query of a request target (RFC 9112, section 3.2)."""
+    """The path and query of a request target (RFC 9112, section 3.2). Nobody is tunnelled to, so CONNECT has none."""
+    if method == "CONNECT":
+        raise BadHead(_TARGET)
     try:
         url = httptools.parse_url(target)
     except httptools.HttpParserError:
