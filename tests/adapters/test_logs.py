@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.minting import with_claims
-from tokensvc.adapters.logs import configure, star
+from tokensvc.adapters.logs import EXIT_SECONDS, configure, process_log, star
 from tokensvc.core.keypair import PrivateKey
 
 API_KEY = "tsk_abc123_S3cr3t-of_this-key"
@@ -38,6 +38,7 @@ def log_format(request: pytest.FixtureRequest) -> str:
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> str:
+    assert process_log.writer.flush(EXIT_SECONDS)
     return capsys.readouterr().err
 
 
