@@ -1,4 +1,4 @@
-"""A process whose log nobody reads goes on serving, ends in time, and reports what it dropped once somebody reads."""
+"""A process whose log is not read, or cannot be written, goes on serving, ends in time, and reports what it dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,8 +20,8 @@ import pytest
 import urllib3
 
 from tests.e2e.client import Client
-from tests.e2e.processes import TOKENSVC, until
-from tests.e2e.site import Site, free_port
+from tests.e2e.processes import TOKENSVC, environment, until
+from tests.e2e.site import LocalIvs, Site, free_port
 
 MALFORMED_REQUESTS = 600
 PIPE_BYTES = 4096
@@ -61,10 +61,7 @@ class Unread:
         return b"".join(self._chunks).decode()
 
     def is_ready(self) -> bool:
-        assert self.process.poll() is None, "it ended"
-        with contextlib.suppress(urllib3.exceptions.HTTPError), Client(self.url) as client:
-            return client.get("/readyz").status == 200
-        return False
+        return _is_ready(self.process, self.url)
 
     def connect(self) -> socket.socket:
         parts = urlsplit(self.url)
@@ -80,6 +77,32 @@ class Unread:
     def _read_all(self) -> None:
         while chunk := os.read(self._read_end, 65536):
             self._chunks.append(chunk)
+
+
+@contextlib.contextmanager
+def without_log(site: Site, redirections: str, **settings: str) -> Iterator[str]:
+    """`tokensvc serve` while the block runs, started by a shell with these redirections; its URL."""
+    port = free_port()
+    environ = site.environ | {"TOKENSVC_PORT": str(port)} | {f"TOKENSVC_{n}": v for n, v in settings.items()}
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f'exec "$0" serve {redirections}', TOKENSVC], cwd=site.folder, env=environ
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: _is_ready(process, url), "it is ready")
+        yield url
+        process.send_signal(SIGTERM)
+        assert process.wait(ENDS_WITHIN_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    assert process.poll() is None, "it ended"
+    with contextlib.suppress(urllib3.exceptions.HTTPError), Client(url) as client:
+        return client.get("/readyz").status == 200
+    return False
 
 
 @contextlib.contextmanager
@@ -150,3 +173,56 @@ def test_what_was_dropped_is_counted_in_the_log_and_as_a_metric(site: Site, key:
         dropped = sum(line["lines"] for line in lines if line["event"] == "log lines dropped")
         assert dropped > 1000
         assert requests <= written + dropped <= requests + 5  # and a few of the others
+
+
+@pytest.mark.parametrize(
+    ("redirections", "workers"),
+    [
+        (">/dev/full 2>&1", "1"),
+        ("<&- >&- 2>&-", "1"),
+        pytest.param(">/dev/full 2>&1", "2", marks=pytest.mark.long),
+        pytest.param("<&- >&- 2>&-", "2", marks=pytest.mark.long),
+    ],
+)
+def test_a_full_disk_and_a_closed_standard_error_stop_nothing(
+    site: Site, key: str, channel: Any, redirections: str, workers: str
+) -> None:
+    with without_log(site, redirections, WORKERS=workers) as url, Client(url, key) as caller:
+        for _ in range(10):
+            assert caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+        if (redirections, workers) != ("<&- >&- 2>&-", "2"):  # workers inherit /dev/null in its place
+
+            def is_counted() -> bool:
+                metrics = caller.get("/metrics").body.decode()
+                return bool(re.search(r'dropped_total\{reason="write_failed"\} [1-9]', metrics))
+
+            until(is_counted, "lines that could not be written are counted", 5)
+
+
+@pytest.mark.parametrize("command", [["serve"], ["work"], ["callers", "list"]])
+def test_a_refusal_to_start_is_not_held_up_by_an_unread_log(command: list[str], tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write_end, bytes(4096))
+    os.set_blocking(write_end, True)
+    try:
+        done = subprocess.run(
+            [TOKENSVC, *command], cwd=tmp_path, env=environment(tmp_path), stderr=write_end, timeout=20, check=False
+        )
+        assert done.returncode == 2
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+@pytest.mark.long
+def test_a_worker_that_cannot_start_logs_why_and_no_traceback(ivs: LocalIvs, tmp_path: Path) -> None:
+    site = Site(ivs, tmp_path)
+    site.furnish()
+    with site.serve(WORKERS="2") as service:
+        site.store.write_bytes(b"no database " * 1000)
+        os.kill(service.process.children()[0], SIGKILL)
+        until(lambda: '"worker cannot start"' in service.process.err, "the reason is logged", 20)
+        assert "Traceback" not in service.process.err

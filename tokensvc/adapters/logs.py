@@ -22,6 +22,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -101,14 +102,15 @@ class ProcessLog:
         self.writer = LogWriter(no_sink, lambda dropped: f"log lines dropped: {dict(dropped)}\n")
         self._stream: TextIO | None = None
         self._is_used = False
+        self._is_stalled = False
         os.register_at_fork(after_in_child=self.writer.after_fork_in_child)
 
     def use(self, stream: TextIO | None, report: Callable[[Mapping[str, int]], str]) -> None:
         """Write to this stream from now on; to its descriptor, if it has one."""
         self.writer.report = report
         if not self._is_used:
-            atexit.register(self.writer.flush, EXIT_SECONDS)
-        elif stream is self._stream:
+            atexit.register(self._flush_at_exit)
+        elif stream is self._stream:  # its descriptor is open already
             return
         self.writer.flush(EXIT_SECONDS)  # what was logged before belongs to the stream before
         previous, self.writer.sink = self.writer.sink, _sink_of(stream)
@@ -117,11 +119,13 @@ class ProcessLog:
             previous.close()
 
     def print_error(self, text: str) -> None:
-        """Print to standard error: after the lines that are queued for it, and without waiting for its reader."""
-        if self._is_used and sys.stderr is self._stream:
-            self.writer.put(f"{text}\n")
-        else:
-            print(text, file=sys.stderr)
+        """Print to standard error, after what is queued for it. Waits for its reader EXIT_SECONDS at most."""
+        self.use(sys.stderr, self.writer.report)
+        self.writer.put(f"{text}\n")
+        self._is_stalled = not self.writer.flush(EXIT_SECONDS)
+
+    def _flush_at_exit(self) -> None:
+        self.writer.flush(0 if self._is_stalled else EXIT_SECONDS)
 
 
 def _sink_of(stream: TextIO | None) -> Sink:
@@ -166,7 +170,8 @@ class _Repetitions(logging.Filter):
         if not _handles_connections(record):
             return True
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-        line, now = (record.name, _text_without_values(record), kind), self._monotonic()
+        record.own_text = _text_without_values(record)
+        line, now = (record.name, record.own_text, kind), self._monotonic()
         passed_at, suppressed = self._last.get(line, (float("-inf"), 0))
         if now < passed_at + REPEATED_AFTER_SECONDS:
             self._last[line] = passed_at, suppressed + 1
@@ -197,7 +202,7 @@ def _without_values(_logger: Any, _method: str, event: Any) -> Any:
     record: logging.LogRecord = event["_record"]
     if not _handles_connections(record):
         return event
-    event["event"] = _text_without_values(record)
+    event["event"] = getattr(record, "own_text", "")
     event.update(_described_traceback(str(record.msg)))
     if suppressed := getattr(record, "suppressed", 0):
         event["suppressed"] = suppressed
@@ -210,8 +215,10 @@ def _text_without_values(record: logging.LogRecord) -> str:
         return type(record.msg).__name__
     if record.msg.lstrip().startswith(_TRACEBACK):
         return "exception"
-    args = record.args if isinstance(record.args, tuple) else ()
-    text = record.getMessage() if args and all(isinstance(arg, int | float) for arg in args) else record.msg
+    text = record.msg
+    if isinstance(record.args, tuple) and all(isinstance(arg, int | float) for arg in record.args):
+        with suppress(TypeError, ValueError):  # not as many as the text wants
+            text = record.getMessage()
     return _VALUE.split(text.strip(), maxsplit=1)[0].strip()
 
 
