@@ -36,7 +36,7 @@ def pairs(entries: Sequence[Any]) -> str:
 def report_of(text: str) -> dict[str, Any]:
     """The only report of dropped lines in a text."""
     [line] = [line for line in text.splitlines() if "log lines dropped" in line]
-    return json.loads(line) | {"event": None}
+    return dict(json.loads(line), event=None)
 
 
 def test_lines_of_both_kinds_are_written_in_the_order_in_which_they_came() -> None:
@@ -274,6 +274,21 @@ def _closed_stream() -> StreamSink:
     stream = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed at once
     stream.close()
     return StreamSink(stream)
+
+
+def test_where_no_thread_can_be_started_lines_wait_for_one(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    read_end, write_end = pipe
+    writer = writing_to(write_end)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        writer.put("first\n")
+    writer.put("second\n")
+    assert read_until(read_end, b"second\n") == b"first\nsecond\n"
 
 
 FORKS = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tokensvc.adapters import metrics_directory
 from tokensvc.adapters.metrics_directory import LOCK_FILE, PREFIX, create, hold, remove_if_unused, remove_unused
 
 
@@ -87,7 +87,7 @@ def test_another_users_stays() -> None:
 
 def test_one_that_is_removed_while_it_is_made_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between its lock file and the lock on it, it looks unused."""
-    flock, made = metrics_directory.fcntl.flock, list[str]()
+    flock, made = fcntl.flock, list[str]()
 
     def lock_late(descriptor: int, kind: int) -> None:
         if not made:
@@ -95,7 +95,7 @@ def test_one_that_is_removed_while_it_is_made_is_made_again(monkeypatch: pytest.
             shutil.rmtree(Path(made[0]).parent)
         flock(descriptor, kind)
 
-    monkeypatch.setattr(metrics_directory.fcntl, "flock", lock_late)
+    monkeypatch.setattr(fcntl, "flock", lock_late)
     directory, descriptor = create()
     assert str(directory / LOCK_FILE) != made[0]
     assert directory.exists()

@@ -226,3 +226,22 @@ def test_a_worker_that_cannot_start_logs_why_and_no_traceback(ivs: LocalIvs, tmp
         os.kill(service.process.children()[0], SIGKILL)
         until(lambda: '"worker cannot start"' in service.process.err, "the reason is logged", 20)
         assert "Traceback" not in service.process.err
+
+
+def test_a_request_target_is_never_in_the_log(site: Site) -> None:
+    pasted = "viewer-4711-pasted"
+    with unread(site) as running:
+        running.read()
+        for target in ("http://[::1]:x/", "http://[", "//[::1/", "/\x00", "/%zz"):
+            with running.connect() as connection:
+                connection.sendall(f"GET {target}{pasted} HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+                connection.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(ConnectionError):
+                    while connection.recv(65536):
+                        pass
+        running.process.send_signal(SIGTERM)
+        assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
+        until(lambda: not running._reader.is_alive(), "everything is read")
+        assert "serving" in running.text
+        assert pasted not in running.text
+        assert "Traceback" not in running.text

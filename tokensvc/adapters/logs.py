@@ -170,8 +170,8 @@ class _Repetitions(logging.Filter):
         if not _handles_connections(record):
             return True
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-        record.own_text = _text_without_values(record)
-        line, now = (record.name, record.own_text, kind), self._monotonic()
+        text = vars(record)["own_text"] = _text_without_values(record)
+        line, now = (record.name, text, kind), self._monotonic()
         passed_at, suppressed = self._last.get(line, (float("-inf"), 0))
         if now < passed_at + REPEATED_AFTER_SECONDS:
             self._last[line] = passed_at, suppressed + 1
@@ -179,7 +179,7 @@ class _Repetitions(logging.Filter):
         if len(self._last) >= _REPEATED_MAX:
             self._last.clear()
         self._last[line] = now, 0
-        record.suppressed = suppressed
+        vars(record)["suppressed"] = suppressed
         return True
 
 
@@ -255,12 +255,12 @@ def _log_uncaught(kind: type[BaseException], problem: BaseException | None, _fra
 
 
 def _log_warning(
-    _message: Warning | str,
+    message: Warning | str,  # noqa: ARG001 - as `warnings.showwarning`
     category: type[Warning],
     filename: str,
     lineno: int,
-    _file: TextIO | None = None,
-    _line: str | None = None,
+    file: TextIO | None = None,  # noqa: ARG001 - as above
+    line: str | None = None,  # noqa: ARG001 - as above
 ) -> None:
     """Without the message: that of a ResourceWarning, for one, holds a client's address."""
     _log.warning("python warning", category=category.__name__, where=f"{filename}:{lineno}")

@@ -133,11 +133,12 @@ class LogWriter:
             self._is_flushing = False
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
-        with self._lock:
+        """Start the thread, unless it runs. Where no thread can be started now, the next line tries again."""
+        with self._lock, suppress(RuntimeError):
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def write_out(self) -> None:
         """Write what is queued at this moment. The thread calls it; a test may do so in its place."""
