@@ -6,7 +6,7 @@ Rules of the file
 - A worker that dies is replaced; one that dies as soon as it starts is replaced more and more slowly. When the parent
   dies, the workers stop by themselves.
 - SIGTERM to the parent reaches every worker; the parent ends when they have, with 0 when all did.
-- SIGHUP, SIGUSR1 and SIGUSR2 end no process: whoever sends them (a terminal that closes, a log rotation) wants no
+- SIGHUP, SIGUSR1 and SIGUSR2 end no process: a terminal that closes or a log rotation that sends one must cause no
   outage. They are logged once and then ignored.
 """
 
