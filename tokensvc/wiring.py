@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
 from tokensvc.adapters.clock import StoreClock, SystemClock
+from tokensvc.adapters.logs import process_log
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
@@ -198,7 +199,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     from tokensvc.adapters.prometheus import PrometheusMetrics
     from tokensvc.adapters.signing import choose_signer
 
-    clock, metrics = SystemClock(), PrometheusMetrics()
+    clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
     signer, make_signer = choose_signer(settings.signer)
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     if not checked:
@@ -270,7 +271,7 @@ def assemble_work(
     """Everything that background duties need without HTTP. Raises as `assemble` does."""
     from tokensvc.adapters.prometheus import PrometheusMetrics
 
-    clock, metrics, worker_id = SystemClock(), PrometheusMetrics(), new_worker_id()
+    clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)

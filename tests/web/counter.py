@@ -12,6 +12,7 @@ from tests.adapters.sql.samples import CHANNEL, REACH, channel
 from tests.clocks import ManualClock
 from tests.web.asking import Reply, ask, scope_of
 from tests.wrapping import WRAPPER
+from tests.written_log import WrittenLog
 from tokensvc.adapters.sql.store import Store
 from tokensvc.admit import key_digest, key_id_of
 from tokensvc.core.policy import Caller, CallerPolicy
@@ -43,7 +44,7 @@ class Counter:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.clock = ManualClock(now=time.time())
-        self.written: list[str] = []
+        self.writer = WrittenLog()
         self.pokes = 0
         self.snapshot = Snapshot(
             secrets={
@@ -58,7 +59,7 @@ class Counter:
         authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
         revocations = RevocationRoutes(authorized, means)
         denials = DenialRoutes(authorized, store.denials, subjects, self.clock)
-        self._log = AccessLog(self.written.append, self.clock, as_json=True)
+        self._log = AccessLog(self.writer, self.clock, as_json=True)
         self._app = Front(viewer_routes(revocations, denials), _nothing, self.clock, self._log)
 
     def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
@@ -92,8 +93,7 @@ class Counter:
 
     def log(self) -> str:
         """All access lines."""
-        self._log._flush()
-        return "".join(self.written)
+        return self.writer.text
 
 
 async def _nothing(_scope: Any, _receive: Any, send: Any) -> None:

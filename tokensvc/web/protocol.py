@@ -26,7 +26,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import traceback
 from collections import deque
 from collections.abc import Mapping
 from enum import IntEnum, auto
@@ -39,7 +38,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from tokensvc.logger import structlog
+from tokensvc.logger import exception_fields, structlog
 from tokensvc.web.failures import Answer
 from tokensvc.web.fast_path import FastPath, response_bytes
 from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cycle
@@ -604,8 +603,7 @@ class Protocol(asyncio.Protocol):
 
     def _fail(self, error: BaseException) -> None:
         """End the connection after a fault of ours. The error's message is not logged: it may repeat what was sent."""
-        frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
-        _log.error("internal error on a connection", error=type(error).__name__, frames=frames[-8:])
+        _log.error("internal error on a connection", **exception_fields(error))
         self._reading = READING[self._reading][INPUT_OVER]
         self._transport.abort()
 
