@@ -144,7 +144,7 @@ class Clients:
         self.opened_ms = (time.perf_counter() - began) * 1000
 
     def run(self, seconds: float, crowd: Sequence[bytes] = ()) -> None:
-        """Go on for that long and until every new connection is answered. Each of the crowd connects again and again."""
+        """Go on for that long, then until no new connection waits. Each of the crowd connects again and again."""
         until = time.monotonic() + seconds
         for request in crowd:
             self._connect(request, stays=False)
