@@ -34,7 +34,7 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.workers import Heartbeat
-from tokensvc.revoke import World
+from tokensvc.revoke import ServedRegions, World
 
 BACKOFF_MAX_SECONDS = 30.0
 
@@ -66,6 +66,7 @@ class Telling(NamedTuple):
     control_plane: ControlPlane
     share: float
     """How much of IVS's documented rates is ours."""
+    regions: ServedRegions
     lease_seconds: float = DISPATCH_LEASE_SECONDS
 
 
@@ -130,7 +131,7 @@ def _dispatch(store: Store, member: Member, telling: Telling, clock: Clock, metr
         share, seconds = telling.share, telling.lease_seconds
         return Leading(place, world, store.leases, holder, metrics, share=share, lease_seconds=seconds)
 
-    return Dispatch(store.revocation_queue, lead, clock, metrics)
+    return Dispatch(store.revocation_queue, lead, telling.regions, clock, metrics)
 
 
 def _nothing() -> None:

@@ -54,8 +54,9 @@ class Worker:
         self._awaited = awaited
         self.clock = ManualClock()
         self.ivs = IvsSimulator()
+        self.leases = ManualLeases(self.clock)
         self.directory = Directory(
-            store.channels, ManualLeases(self.clock), self.ivs, self.clock, wait_seconds=0.3, calls_per_second=1
+            store.channels, self.leases, self.ivs, self.clock, wait_seconds=0.3, calls_per_second=1
         )
         channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
@@ -295,3 +296,18 @@ def test_no_answer_shows_a_subject(worker: Worker) -> None:
     answer = worker.answer(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
     assert b"jane" not in answer.body
     assert len(json.loads(answer.body)["viewerId"]) == 40
+
+
+def test_a_channel_in_an_invented_region_costs_no_question_no_lease_and_no_call(worker: Worker, store: Store) -> None:
+    policy = CallerPolicy(channels=("*",))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
+    invented = [str(CHANNEL).replace("us-east-1", f"invented-{number}") for number in range(30)]
+    for arn in invented:
+        with pytest.raises(InvalidRequest, match="channelArn"):
+            worker.single(ASK | {"channelArn": arn})
+    answers = worker.batch(*(ASK | {"channelArn": arn} for arn in invented))
+    assert {answer["problem"]["code"] for answer in answers} == {"invalid_request"}
+    worker.directory.once()
+    assert not worker.ivs.calls
+    assert not worker.leases.all_held("")
+    assert not store.channels.get(invented)
