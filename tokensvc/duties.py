@@ -113,7 +113,8 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
     if rotation is not None and dispatch is not None:
         rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, rotation.stop)
         hearing.listeners += [rotation.ask, rotating.poke]
-        prune = Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, clock)
+        ended = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
+        prune = Prune(*ended, store.channels, store.versions, clock)
         pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)
         dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, dispatch.stop)
         loops += [rotating, pruning, dispatching]
@@ -139,7 +140,11 @@ def _nothing() -> None:
 
 
 def _loop(
-    name: str, once: Callable[[], None], every: float, metrics: Metrics, at_end: Callable[[], None] = lambda: None
+    name: str,
+    once: Callable[[], float | None],
+    every: float,
+    metrics: Metrics,
+    at_end: Callable[[], None] = lambda: None,
 ) -> Loop:
     return Loop(
         name,
