@@ -312,7 +312,7 @@ def test_a_key_file_of_another_user_is_refused_with_the_command_that_fixes_it(
             act()
     assert path.stat().st_uid == OTHER_UID
     vault.remove("k1")
-    assert vault.key_ids() == frozenset(), "a key can be removed whoever owns its file"
+    assert vault.key_ids() == frozenset(), "a key can be removed, no matter which user owns its file"
 
 
 @as_root

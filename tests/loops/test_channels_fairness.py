@@ -74,7 +74,7 @@ def test_it_is_found_within_a_few_calls_when_every_worker_is_flooded(
             worker.ask(arn(number), "flood")
     question, _ = workers[-1].ask(NEW, "shop")
     for number in range(2 * len(workers)):
-        for worker in workers[number % 4 :] + workers[: number % 4]:  # whoever comes first has the turn
+        for worker in workers[number % 4 :] + workers[: number % 4]:  # the first of them has the turn
             worker.once()
         clock.advance(1)
     assert has_url(question)
@@ -133,7 +133,7 @@ def test_where_all_queues_together_are_full_the_longest_makes_room(directory: Di
     assert questions[dropped].result(0) is None
     assert len(directory._pending) == PENDING_MAX
     refused, _ = directory.ask(arn(800_000), "caller1")
-    assert refused.result(0) is None, "whoever has a full queue gets no more room"
+    assert refused.result(0) is None, "a caller with a full queue gets no more room"
 
 
 def test_known_channels_are_looked_at_again_during_a_flood(

@@ -7,8 +7,8 @@ Rules of the file
   only if it is still what was seen.
 - A file that other users may read or that another user owns is refused, and so is a directory that other users may
   write to or that another user owns, with the command that fixes it. Root may own both.
-- Checks are made on opened descriptors, and files are opened, made and renamed relative to the directory's: whoever
-  controls a directory above it cannot put another one in its place in between. Links are not followed.
+- Checks are made on opened descriptors, and files are opened, made and renamed relative to the directory's: a user that
+  controls a directory above it cannot put another one in its place in between. A key file that is a link is not read.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 ABSENCE_KEPT_SECONDS = 1800.0
 """How long the row of a channel that is gone stays at least after it can be read. Workers read by number what changed
-and are not told of deletions, so one that did not read for long may have missed the row and reads everything again."""
+and see no deletions, so one that did not read for long may have missed the row and reads everything again."""
 
 REREAD_AFTER_SECONDS = ABSENCE_KEPT_SECONDS / 2
 """A worker whose last complete reading began longer ago reads everything again; the other half is for slow readings."""
