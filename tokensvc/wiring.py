@@ -34,6 +34,7 @@ from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
+from tokensvc.revoke import ServedRegions
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, require
 from tokensvc.subjects import Subjects
@@ -158,9 +159,15 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> World:
     return world_of(settings, store, vault_of(settings, store, wrapper), control_plane, clock, new_worker_id(), report)
 
 
+def served_regions_of(settings: Settings, store: Store) -> ServedRegions:
+    """Where this deployment works. boto3's own region is looked up when there is no other way to answer."""
+    return ServedRegions(store.keys, store.deployment, lambda: _regions_known(settings))
+
+
 def means_of(settings: Settings, store: Store, subjects: Subjects, clock: Clock) -> Means:
     """What revocations are accepted with."""
-    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id)
+    regions = served_regions_of(settings, store)
+    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id, regions)
 
 
 def means_to_revoke(settings: Settings, store: Store) -> Means:
@@ -230,7 +237,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     member = Member(worker_id, lease, timeout, lambda: refresh.current.ring.unopened)
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
-    telling = Telling(control_plane, settings.revocation_share)
+    telling = Telling(control_plane, settings.revocation_share, served_regions_of(settings, store))
     background = Background(performer, telling) if settings.background else None
     duties = duties_of(store, member, background, clock, metrics)
     refreshing = Loop(
@@ -275,7 +282,8 @@ def assemble_work(
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
-    telling = Telling(control_plane, settings.revocation_share, dispatch_lease_seconds)
+    served = served_regions_of(settings, store)
+    telling = Telling(control_plane, settings.revocation_share, served, dispatch_lease_seconds)
     member = Member(worker_id, 0.0, settings.store_timeout_seconds, frozenset)
     duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(
