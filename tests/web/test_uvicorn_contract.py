@@ -25,9 +25,9 @@ READ = {
     "status lines": (httptools_impl._get_status_line, "d7012e110d2d2574"),
     "flow control": (flow_control.FlowControl, "126debcdaa894c83"),
     "what connections share": (ServerState, "f2260fbf10154746"),
-    "how connections are made": (Server.startup, "2aa1d70a244bfcf2"),
+    "what starting does, which `server.py` adds its acceptors to": (Server.startup, "2aa1d70a244bfcf2"),
     "headers of every response": (Server.on_tick, "60ea49b06ccf68c1"),
-    "how connections are told to stop": (Server.shutdown, "9b33c50562992b1e"),
+    "how connections are told to stop, once acceptors are closed": (Server.shutdown, "9b33c50562992b1e"),
     "how they are waited for": (Server._wait_tasks_to_complete, "17209be1e991445d"),
     "who the client of a proxy is": (ProxyHeadersMiddleware, "70e1fec3e060a59b"),
 }

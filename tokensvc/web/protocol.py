@@ -211,7 +211,7 @@ class Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # always a stream here
         self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn lists its own protocols; `shutdown` is all it needs
-        self._transport = transport
+        self.transport = transport
         self._flow = Flow(transport)
         self._server = get_local_addr(transport)
         self._client = get_remote_addr(transport)
@@ -251,7 +251,7 @@ class Protocol(asyncio.Protocol):
         elif self._unparsed:
             self._put_off(self._unparsed[self._parsed_to :] + data)
             if len(self._unparsed) > MAX_UNPARSED_BYTES:
-                self._transport.abort()
+                self.transport.abort()
         else:
             self._parse(data)
 
@@ -259,7 +259,7 @@ class Protocol(asyncio.Protocol):
         """Ignore what arrives behind the end of the input; a client that never stops sending is not waited for."""
         self._bytes += length
         if self._responding is CLOSED and self._bytes > REST_MAX_BYTES:
-            self._transport.close()
+            self.transport.close()
 
     def eof_received(self) -> bool:
         """Answer what was received completely, then close."""
@@ -268,7 +268,7 @@ class Protocol(asyncio.Protocol):
         self._input_closed = True
         if not self._unparsed:
             self._end_input()
-        return not self._transport.is_closing()
+        return not self.transport.is_closing()
 
     def shutdown(self) -> None:
         """Close when the requests that were received are answered. Called by the server when it stops."""
@@ -280,7 +280,7 @@ class Protocol(asyncio.Protocol):
             self._reading = READING[self._reading][INPUT_OVER]
         last = self._waiting[-1] if self._waiting else self._active
         if self._responding is not TASK:
-            self._transport.close()
+            self.transport.close()
         elif isinstance(last, RequestResponseCycle):
             last.keep_alive = False
 
@@ -337,7 +337,7 @@ class Protocol(asyncio.Protocol):
     def _parse_rest(self) -> None:
         """Go on with what had to wait; read on when nothing is left of it."""
         self._parse_scheduled = False
-        if self._transport.is_closing() or self._reading is ENDED:
+        if self.transport.is_closing() or self._reading is ENDED:
             return
         if self._unparsed:
             self._parse(self._unparsed, self._parsed_to)
@@ -504,7 +504,7 @@ class Protocol(asyncio.Protocol):
         cycle = new_cycle(
             self._scope,
             self._body,
-            CycleTransport(self._write, self._end_output, self._transport.is_closing),
+            CycleTransport(self._write, self._end_output, self.transport.is_closing),
             self._flow,
             self._state.default_headers,
             self._on_response_complete,
@@ -544,7 +544,7 @@ class Protocol(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Go on after a response: with the next one, with parsing, or to the end."""
-        if self._transport.is_closing():
+        if self.transport.is_closing():
             return
         if self._waiting:
             self._respond_next()
@@ -583,33 +583,33 @@ class Protocol(asyncio.Protocol):
             if cycle is not self._active and cycle in self._waiting:
                 self._waiting.remove(cycle)
         if self._active is None or self._active.disconnected:
-            self._transport.close()
+            self.transport.close()
 
     def _end_output(self) -> None:
         """The last response was written: close, at once where the client has nothing more to send."""
-        if self._responding is CLOSED or self._transport.is_closing():
+        if self._responding is CLOSED or self.transport.is_closing():
             return
         self._responding = RESPONDING[self._responding][OUTPUT_OVER]
         self._waiting.clear()
         between_requests = self._reading is ENDED and self._received is None and not self._bytes
-        if self._input_closed or between_requests or not self._transport.can_write_eof():
-            self._transport.close()
+        if self._input_closed or between_requests or not self.transport.can_write_eof():
+            self.transport.close()
             return
         self._reading = READING[self._reading][INPUT_OVER]
         self._put_off(b"")
         self._flow.resume_reading()
-        self._transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self._transport.close)
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _fail(self, error: BaseException) -> None:
         """End the connection after a fault of ours. The error's message is not logged: it may repeat what was sent."""
         _log.error("internal error on a connection", **exception_fields(error))
         self._reading = READING[self._reading][INPUT_OVER]
-        self._transport.abort()
+        self.transport.abort()
 
     def _write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     def _flush(self) -> None:
         if self._fast is not None:
@@ -623,14 +623,14 @@ class Protocol(asyncio.Protocol):
 
     def _look(self) -> None:
         """Close the connection when it is idle, or still at the request or the unread response of the last look."""
-        active, unsent = self._active, self._transport.get_write_buffer_size()
+        active, unsent = self._active, self.transport.get_write_buffer_size()
         progress = self._requests, self._reading is not IDLE, unsent
         stuck, self._progress = progress == self._progress, progress
-        if self._transport.is_closing() or (stuck and unsent):
-            self._transport.abort()
+        if self.transport.is_closing() or (stuck and unsent):
+            self.transport.abort()
             return
         if stuck and (active is None or active.more_body):
-            self._transport.close()
+            self.transport.close()
         self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look)
 
 
