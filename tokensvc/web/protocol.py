@@ -349,7 +349,7 @@ class Protocol(asyncio.Protocol):
         if self._reading is IDLE:
             self._head = b""
         if self._reading is IDLE or self._reading is HEAD:
-            end = _end_of_section(self._head[-3:], data, position)
+            end = _end_of_section(self._head[-3:] if self._head else b"", data, position)
             stop = len(data) if end < 0 else end
             piece = data[position:stop]
             self._head += piece

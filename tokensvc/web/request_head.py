@@ -35,19 +35,28 @@ _TRANSFER_CODING = plain_refusal(
     501, "transfer_coding_not_supported", "The only supported Transfer-Encoding is chunked."
 )
 _TRANSFER_CODING_IN_1_0 = plain_refusal(400, "unreadable_request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.")
-_HOST = plain_refusal(400, "unreadable_request", "A request needs exactly one Host header, with a valid host.")
+_HOST = plain_refusal(400, "unreadable_request", "An HTTP/1.1 request needs a Host header, with a valid host.")
 _TARGET = plain_refusal(
     400, "unreadable_request", "The request target must be a path beginning with /, or an absolute http URL."
 )
 
-SINGLE_HEADERS = (b"authorization", b"content-type", b"idempotency-key")
+SINGLE_HEADERS = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"idempotency-key",
+        b"transfer-encoding",
+    }
+)
 """Headers that a request may have once at most: of two, one reader takes the first and another the last."""
 _REPEATED = {
     name: plain_refusal(400, "unreadable_request", f"The header {name.decode().title()} may appear only once.")
     for name in SINGLE_HEADERS
 }
-_CHECKED = frozenset({*SINGLE_HEADERS, b"host", b"content-length", b"transfer-encoding", b"expect"})
-_HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?[ \t]*")
 """RFC 9110, section 7.2: `uri-host [":" port]`, which may be empty."""
 
 
@@ -76,31 +85,27 @@ def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[by
     BadHead."""
     if version not in (HTTP_1_1, HTTP_1_0):
         raise BadHead(_VERSION)
-    checked = [header for header in headers if header[0] in _CHECKED]
-    names = [name for name, _ in checked]
-    if names.count(b"host") != 1 and (version == HTTP_1_1 or b"host" in names):
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in SINGLE_HEADERS:
+            if name in found:
+                raise BadHead(_REPEATED[name])
+            found[name] = value
+    host = found.get(b"host")
+    if not _HOST_VALUE.fullmatch(host) if host is not None else version == HTTP_1_1:
         raise BadHead(_HOST)
     body_bytes: int | None = 0
-    expects_continue = False
-    for name, value in checked:
-        if name in _REPEATED:
-            if names.count(name) > 1:
-                raise BadHead(_REPEATED[name])
-        elif name == b"host":
-            if not _HOST_VALUE.fullmatch(value.rstrip(b" \t")):
-                raise BadHead(_HOST)
-        elif name == b"content-length":
-            body_bytes = int(value)  # llhttp has checked that there is one, of digits alone, and no Transfer-Encoding
-            if body_bytes > REST_MAX_BYTES:
-                raise BadHead(TOO_LARGE)
-        elif name == b"transfer-encoding":
-            if version == HTTP_1_0:
-                raise BadHead(_TRANSFER_CODING_IN_1_0)
-            if value.rstrip(b" \t").lower() != b"chunked":
-                raise BadHead(_TRANSFER_CODING)
-            body_bytes = None
-        else:
-            expects_continue = version == HTTP_1_1 and value.rstrip(b" \t").lower() == b"100-continue"
+    if b"content-length" in found:
+        body_bytes = int(found[b"content-length"])  # llhttp lets digits alone pass, and no Transfer-Encoding beside it
+        if body_bytes > REST_MAX_BYTES:
+            raise BadHead(TOO_LARGE)
+    elif b"transfer-encoding" in found:
+        if version == HTTP_1_0:
+            raise BadHead(_TRANSFER_CODING_IN_1_0)
+        if found[b"transfer-encoding"].rstrip(b" \t").lower() != b"chunked":
+            raise BadHead(_TRANSFER_CODING)
+        body_bytes = None
+    expects_continue = version == HTTP_1_1 and found.get(b"expect", b"").rstrip(b" \t").lower() == b"100-continue"
     raw_path, query = _target(method, target)
     path = raw_path.decode("ascii")
     return Head(unquote(path) if "%" in path else path, raw_path, query, body_bytes, expects_continue)
