@@ -12,7 +12,8 @@ from pydantic.alias_generators import to_camel
 
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.revocation import State
-from tokensvc.core.revocation_ask import Channel, ChannelOrAll, RevocationAsk, Subject, ViewerId
+from tokensvc.core.revocation_ask import Channel, ChannelOrAll, RevocationAsk
+from tokensvc.core.viewer import Subject, ViewerId
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.ports.denials import Denial
 from tokensvc.ports.revocations import Accepted, Revocation, Target
