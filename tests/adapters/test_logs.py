@@ -128,3 +128,16 @@ def test_numbers_and_flags_stay_what_they_are(capsys: pytest.CaptureFixture[str]
     structlog.get_logger("tokensvc.test").info("e", a=1, b=1.5, c=True, d=None, e=["x", 2], f={"k": False})
     line = json.loads(written(capsys))
     assert [line[k] for k in "abcdef"] == [1, 1.5, True, None, ["x", 2], {"k": False}]
+
+
+def test_no_text_drives_the_terminal_of_whoever_reads_the_log(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    odd = "\x1b[2J\x9b31m\u202e\nforged line"
+    configure(log_format)
+    log = structlog.get_logger("tokensvc.test")
+    log.warning(f"event {odd}", said=odd, many=[odd], named={odd: odd})
+    logging.getLogger("library").warning("said %s", odd)
+    lines = written(capsys).splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)

@@ -2,6 +2,7 @@
 
 Rules of the file
 - One line an event, on standard error: JSON, or text for people.
+- Text for people holds printable characters alone: what somebody outside sent drives no terminal. JSON has escapes.
 - Whatever a line holds, what looks like a token, an API key or a private key is starred out on its way. That is the
   last of several defences: no code logs them to begin with.
 """
@@ -13,6 +14,7 @@ import re
 import sys
 from typing import Any
 
+from tokensvc.core.printable import printable
 from tokensvc.logger import structlog
 
 _SECRET = re.compile(
@@ -54,6 +56,7 @@ def configure(log_format: str) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 _star_values,
+                *([] if log_format == "json" else [_printable_values]),
                 render,
             ],
         )
@@ -66,6 +69,13 @@ def configure(log_format: str) -> None:
 
 def _star_values(_logger: Any, _method: str, event: Any) -> Any:
     return {key: _starred(value) for key, value in event.items()}
+
+
+def _printable_values(_logger: Any, _method: str, event: Any) -> Any:
+    return {
+        key: printable(value, keep="\n" if key == "exception" else "") if isinstance(value, str) else value
+        for key, value in event.items()
+    }
 
 
 def _starred(value: Any) -> Any:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import os
 import sys
 
-import orjson
-
 from tokensvc.adapters.logs import star
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
@@ -38,11 +36,11 @@ def main() -> None:
 
 
 def _refuse(failure: TokensvcError) -> int:
+    from tokensvc.cli import screen
+
     message = star(failure.message)
-    if "--json" in sys.argv:
-        print(orjson.dumps({"error": {"code": failure.code, "message": message}}).decode(), file=sys.stderr)
-    else:
-        print(f"tokensvc: {message}", file=sys.stderr)
+    keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
+    screen.failure(failure.code, message, "--json" in sys.argv, keep=keep)
     if isinstance(failure, SettingsError | InvalidRequest):
         return 2
     return 4 if isinstance(failure, Conflict | NotAllowed) else 1

@@ -86,7 +86,7 @@ def remove(
             confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
         for name in digests:
             desk.store.denials.remove(name, desk.caller.policy.channels)
-    result({"removed": names}, as_json, "\n".join(f"{name} is over." for name in names) or "There is none in force.")
+    result({"removed": names}, as_json, *([f"{name} is over." for name in names] or ["There is none in force."]))
 
 
 def _wanted(channel: str | None, all_channels: bool, viewer: str | None, subject: str | None) -> dict[str, Any]:
@@ -109,5 +109,5 @@ def _all(desk: Desk, wanted: dict[str, Any]) -> Iterator[ShownDenial]:
 
 def _say(found: list[ShownDenial], as_json: bool) -> None:
     rows = [(d.id, d.channel_arn, d.until, d.caller, d.reason) for d in found]
-    words = table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
-    result({"denials": [d.model_dump() for d in found]}, as_json, words)
+    lines = table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
+    result({"denials": [d.model_dump() for d in found]}, as_json, *lines)
