@@ -13,7 +13,7 @@ from tokensvc.cli.viewers import Desk, Most, Namespace, Reason, Subject, Viewer,
 from tokensvc.core.policy import ALL_CHANNELS
 from tokensvc.core.revocation_ask import read_denial
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.web.denials import denial_digest, deny, page
+from tokensvc.web.denials import deny, page
 from tokensvc.web.paging import as_model
 from tokensvc.web.revocation_models import DenialQuery, ShownDenial
 
@@ -81,10 +81,9 @@ def remove(
         raise InvalidRequest([FieldError("ID", "is required, or --channel with --viewer or --subject")])
     with at_desk(namespace) as desk:
         names = denial_ids or [denial.id for denial in _all(desk, wanted)]
-        digests = [denial_digest(name) for name in names]
         if names:
             confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
-        for name in digests:
+        for name in names:
             desk.store.denials.remove(name, desk.caller.policy.channels)
     result({"removed": names}, as_json, *([f"{name} is over." for name in names] or ["There is none in force."]))
 

@@ -2,7 +2,7 @@
 
 Rules of the file
 - What is asked against a viewer is in `core/revocation_ask.py`; here is the rest. The OpenAPI page is made from both.
-- A denial is known by a digest, so its viewer is shown to nobody.
+- A denial's viewer is shown to nobody, nor anything made of it: its id is random.
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 Rules of the file
 - Whoever writes rows holds `denials` first, so rows may be read, decided upon and written back in three steps.
+- A denial's id is random and its own: one that is written after another was removed or has ended has another id, so a
+  removal that is repeated cannot end it.
 - A row is read by every worker for as long as it matters to any: `over_at` only rises, and a removal keeps the row.
 """
 
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
@@ -25,6 +28,7 @@ from tokensvc.ports.revocations import Patterns
 
 _T = TypeVar("_T")
 _AT_ONCE = 500
+_ID_BYTES = 16
 _NOT_YET = 0
 
 
@@ -33,6 +37,7 @@ class Row(NamedTuple):
 
     digest: bytes
     channel: str
+    id: str | None = None
     denied_until: int = 0
     minimum_version: int = 0
     over_at: int = 0
@@ -46,7 +51,8 @@ class Row(NamedTuple):
         if until <= self.denied_until:
             return self
         over_at = max(self.over_at, until)
-        return self._replace(denied_until=until, over_at=over_at, caller=caller, reason=reason, created_at=now)
+        id_ = self.id if self.denied_until > now else secrets.token_hex(_ID_BYTES)
+        return self._replace(id=id_, denied_until=until, over_at=over_at, caller=caller, reason=reason, created_at=now)
 
     def raised(self, minimum_version: int) -> Row:
         """With a higher minimum version."""
@@ -80,25 +86,25 @@ class SqlDenials:
         patterns: Patterns,
         *,
         limit: int,
-        before: tuple[int, bytes] | None = None,
+        before: tuple[int, str] | None = None,
         channel: str | None = None,
         only: Sequence[bytes] | None = None,
     ) -> list[Denial]:
         shown = _in_force().where(matches_any(denials.c.channel, patterns))
         if before is not None:
-            shown = shown.where(sa.tuple_(denials.c.number, denials.c.digest) < before)
+            shown = shown.where(sa.tuple_(denials.c.number, denials.c.id) < before)
         if channel is not None:
             shown = shown.where(denials.c.channel == channel)
         if only is not None:
             shown = shown.where(denials.c.digest.in_(only))
-        shown = shown.order_by(denials.c.number.desc(), denials.c.digest.desc()).limit(limit)
+        shown = shown.order_by(denials.c.number.desc(), denials.c.id.desc()).limit(limit)
         with reading(self._engine) as connection:
             return [_denial(Row(*row)) for row in connection.execute(shown)]
 
-    def remove(self, digest: bytes, patterns: Patterns) -> None:
+    def remove(self, denial_id: str, patterns: Patterns) -> None:
         with writing(self._engine) as connection:
             changes.hold(connection, "denials")
-            meant = _in_force().where(denials.c.digest == digest, matches_any(denials.c.channel, patterns))
+            meant = _in_force().where(denials.c.id == denial_id, matches_any(denials.c.channel, patterns))
             found = connection.execute(meant).first()
             if found is None:
                 raise DenialNotFound("there is no such denial in force")
@@ -112,7 +118,7 @@ class SqlDenials:
         columns = (denials.c.digest, denials.c.denied_until, denials.c.minimum_version, denials.c.number)
         page = sa.select(*columns).where(newer, denials.c.number <= until)
         with reading(self._engine) as connection:
-            rows = connection.execute(page.order_by(denials.c.number, denials.c.digest))
+            rows = connection.execute(page.order_by(denials.c.number))
             return [StandingRow(name, Standing(denied, minimum), written) for name, denied, minimum, written in rows]
 
     def prune(self, over_before: datetime, limit: int) -> int:
@@ -155,4 +161,4 @@ def _in_force() -> sa.Select[Any]:
 
 def _denial(row: Row) -> Denial:
     until, created_at = (datetime.fromtimestamp(at, UTC) for at in (row.denied_until, row.created_at))
-    return Denial(row.channel, row.digest, until, row.reason, row.caller, created_at, row.number)
+    return Denial(str(row.id), row.channel, row.digest, until, row.reason, row.caller, created_at, row.number)
