@@ -95,7 +95,8 @@ def test_removing_a_denial_keeps_the_minimum_version(store: Store) -> None:
     [accepted] = store.revocations.accept("backend", [revocation("r", "v")], Lane.ALONE, REACH)
     [denied] = in_force(store)
     store.denials.remove(denied.id, EVERYONE)
-    assert [row.standing for row in everything(store)] == [Standing(0, accepted.version + 1)]
+    [row] = everything(store)
+    assert row.standing[:2] == (0, accepted.version + 1)
 
 
 @pytest.mark.parametrize("patterns", [(OTHER,), (), ("arn:aws:ivs:us-east-1:*:channel/A",)], ids=str)

@@ -40,6 +40,7 @@ class Row(NamedTuple):
     id: str | None = None
     denied_until: int = 0
     minimum_version: int = 0
+    minimum_lead: int = 0
     over_at: int = 0
     caller: str = ""
     reason: str = ""
@@ -54,9 +55,16 @@ class Row(NamedTuple):
         id_ = self.id if self.denied_until > now else secrets.token_hex(_ID_BYTES)
         return self._replace(id=id_, denied_until=until, over_at=over_at, caller=caller, reason=reason, created_at=now)
 
-    def raised(self, minimum_version: int) -> Row:
-        """With a higher minimum version."""
-        return self._replace(minimum_version=minimum_version, over_at=max(self.over_at, minimum_version))
+    @property
+    def standing(self) -> Standing:
+        """What workers know of it."""
+        return Standing(self.denied_until, self.minimum_version, self.minimum_lead)
+
+    def raised(self, standing: Standing) -> Row:
+        """With the minimum version of that standing."""
+        over_at = max(self.over_at, standing.over_at)
+        minimum, lead = standing.minimum_version, standing.minimum_lead
+        return self._replace(minimum_version=minimum, minimum_lead=lead, over_at=over_at)
 
 
 _COLUMNS = tuple(denials.c[field] for field in Row._fields)
@@ -115,11 +123,12 @@ class SqlDenials:
         # The number that the page ends in is given whole, or the rest of it would never be seen.
         last = sa.select(denials.c.number).where(newer).order_by(denials.c.number).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(denials.c.number)).scalar_subquery())
-        columns = (denials.c.digest, denials.c.denied_until, denials.c.minimum_version, denials.c.number)
+        facts = (denials.c[field] for field in Standing._fields)
+        columns = (denials.c.digest, denials.c.number, *facts)
         page = sa.select(*columns).where(newer, denials.c.number <= until)
         with reading(self._engine) as connection:
             rows = connection.execute(page.order_by(denials.c.number))
-            return [StandingRow(name, Standing(denied, minimum), written) for name, denied, minimum, written in rows]
+            return [StandingRow(name, Standing(*standing), written) for name, written, *standing in rows]
 
     def prune(self, over_before: datetime, limit: int) -> int:
         over = denials.c.over_at < math.floor(over_before.timestamp())
