@@ -118,9 +118,9 @@ class History:
 
     def _recorded(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         for entry in request.get("viewerSessions", [request]):
-            told = entry["viewerSessionVersionsLessThanOrEqualTo"]
-            if entry["viewerId"] == self.viewer and told not in {asked.version for asked in self.live()}:
-                self.raised.append(told)
+            sent = entry["viewerSessionVersionsLessThanOrEqualTo"]
+            if entry["viewerId"] == self.viewer and sent not in {asked.version for asked in self.live()}:
+                self.raised.append(sent)
         return LocalPlane.call(self.dispatch.ivs, region, operation, request)
 
     def retry(self) -> None:

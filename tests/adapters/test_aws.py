@@ -74,7 +74,7 @@ def test_every_error_of_the_model_becomes_ours_and_keeps_what_ivs_said(
     assert server[0].observed == [("ListPlaybackKeyPairs", name)]
 
 
-def test_what_ivs_says_is_printable_whatever_it_holds(server: tuple[Told, AwsControlPlane]) -> None:
+def test_an_errors_code_and_message_become_printable(server: tuple[Told, AwsControlPlane]) -> None:
     """It is stored, logged and displayed. PostgreSQL stores no NUL, and UTF-8 has no half of a surrogate pair."""
     what, ivs = server
     words = "\0 \x1b[2J \ud800 \u202e"

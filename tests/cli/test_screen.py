@@ -37,7 +37,7 @@ def harmless(said: Said) -> None:
 
 @pytest.fixture
 def odd(terminal: Terminal) -> Terminal:
-    """A deployment whose store holds such text wherever somebody outside could have brought it."""
+    """A deployment whose store holds such text wherever text from outside can be stored."""
     store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
     _fill(store)
     store.close()

@@ -5,7 +5,7 @@ Rules of the file
 - One attempt (`total_max_attempts=1`), 2 s to connect, 5 s to read: the only retries are ours, where they are paced.
 - The endpoint must be what the control plane setting says: `aws` never talks to a local IVS, nor `local` to AWS.
 - FAILURES maps each error code of the model; what is not in it is judged by its HTTP status.
-- What IVS, or whatever answers in its place, says is made printable here: it is stored, logged and displayed.
+- Codes and messages of an error response are made printable here: they are stored, logged and displayed.
 """
 
 from __future__ import annotations

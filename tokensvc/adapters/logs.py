@@ -2,7 +2,7 @@
 
 Rules of the file
 - One line an event, on standard error: JSON, or text for people.
-- Text for people holds printable characters alone: what somebody outside sent drives no terminal. JSON has escapes.
+- Text for people holds printable characters alone: text from outside drives no terminal. JSON has escapes.
 - Whatever a line holds, what looks like a token, an API key or a private key is starred out on its way. That is the
   last of several defences: no code logs them to begin with.
 """

@@ -4,7 +4,7 @@ Rules of the file
 - A viewer is known by a digest of (channel, viewer id), so that nobody who reads a worker's memory or the store's table
   of denials reads viewer ids. The channel's length is part of what is hashed: no two pairs are spelled alike.
 - All facts are one integer, so that the hot path looks up one thing.
-- Versions of one viewer rise with the time of issue, or an instant could not be told from them: while a minimum version
+- Versions of one viewer rise with the time of issue, or `issuedBefore` could not select them: while a minimum version
   is ahead of the clock, versions rise by one every STEP_SECONDS until the clock has caught up.
 - A fact is over once the clock has reached it: a denial because it ends, a minimum version because a token's version is
   never below the second of its issue.

@@ -55,7 +55,7 @@ def version_filter(now: float, reach_seconds: float, standing: Standing, issued_
     """F: the highest session version to end.
 
     Without `issued_before` that is every version which a worker that has not heard may still give, R from now. With it,
-    every version below that of a token issued at that second, by what workers have heard of up to then.
+    every version below that of a token issued at that second, as the standing makes it.
     """
     if issued_before is None:
         last = math.floor(now + reach_seconds)
@@ -103,8 +103,8 @@ def denied_until(now: float, reach_seconds: float, issued_before: int | None, de
 
 def readmit_after(now: float, reach_seconds: float, version: int, standing: Standing) -> int:
     """From when on every worker gives tokens that the filter `version`, and those of earlier revocations, spare: all
-    have heard, or even one that has not, and whose clock is behind, gives a higher version by then; and the denial is
-    over. `standing` is the one after the revocation."""
+    have read the standing, or even one that has not, and whose clock is behind, gives a higher version by then; and the
+    denial is over. `standing` is the one after the revocation."""
     spared = min(now + reach_seconds, max(version + 1 + CLOCK_SKEW_SECONDS, standing.minimum_version))
     return max(math.ceil(max(spared, now)), standing.denied_until)
 

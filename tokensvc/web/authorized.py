@@ -32,7 +32,7 @@ async def judged_body(
     judge: Callable[[], _T], scope: Scope, receive: Receive, limit_bytes: int
 ) -> tuple[_T, dict[str, Any]]:
     """The body as a JSON object, and what `judge` makes of the caller after the body is complete. `judge` runs before
-    the body is read too, so that nobody else's body is waited for. Raises what `judge` and `read_json` raise."""
+    the body is read too, so that no body of an unauthenticated client is read. Raises what both raise."""
     judge()
     body = await read_json(scope, receive, limit_bytes)
     return judge(), body
