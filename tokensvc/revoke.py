@@ -33,6 +33,7 @@ from tokensvc.core.pacing import (
 from tokensvc.core.policy import Caller
 from tokensvc.core.revocation import Lane, State
 from tokensvc.core.revocation_answer import Refusal, is_final, refusals
+from tokensvc.core.viewer import check_viewer_id
 from tokensvc.errors import (
     ChannelNotAllowed,
     ControlPlaneError,
@@ -332,7 +333,7 @@ def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
     errors = []
     for name, values, check in (
         ("channelArns", new.channel_arns, claims.check_channel_arn),
-        ("viewerIds", new.viewer_ids, claims.check_viewer_id),
+        ("viewerIds", new.viewer_ids, check_viewer_id),
     ):
         if not values:
             errors.append(FieldError(f"{path}{name}", "must name one at least"))

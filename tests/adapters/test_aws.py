@@ -74,6 +74,18 @@ def test_every_error_of_the_model_becomes_ours_and_keeps_what_ivs_said(
     assert server[0].observed == [("ListPlaybackKeyPairs", name)]
 
 
+def test_an_errors_code_and_message_become_printable(server: tuple[Told, AwsControlPlane]) -> None:
+    """It is stored, logged and displayed. PostgreSQL stores no NUL, and UTF-8 has no half of a surrogate pair."""
+    what, ivs = server
+    words = "\0 \x1b[2J \ud800 \u202e"
+    what.status, what.body = 400, json.dumps({"message": words, "code": f"Odd{words}"}).encode()
+    with pytest.raises(ControlPlaneError) as failed:
+        ivs.call("us-east-1", "GetChannel", {"arn": "arn:aws:ivs:us-east-1:123456789012:channel/a"})
+    for text in (failed.value.message, failed.value.ivs_code, failed.value.request_id):
+        assert text.isprintable()
+    assert r"\x00 \x1b[2J \ud800 \u202e" in failed.value.message
+
+
 def test_the_rows_mean_what_the_use_cases_act_on() -> None:
     """Written a second time: rotation goes on after a missing pair, waits after a throttle, asks for help else."""
     assert FAILURES["ResourceNotFoundException"] is ResourceMissing

@@ -343,3 +343,16 @@ process_log.print_error("third")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     assert [line.split()[-1] for line in done.stderr.splitlines()][1:] == ["second", "third"]
     assert json.loads(done.stderr.splitlines()[0])["event"] == "first"
+
+
+def test_no_text_drives_the_terminal_of_whoever_reads_the_log(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    odd = "\x1b[2J\x9b31m\u202e\nforged line"
+    configure(log_format)
+    log = structlog.get_logger("tokensvc.test")
+    log.warning(f"event {odd}", said=odd, many=[odd], named={odd: odd})
+    logging.getLogger("library").warning("said %s", odd)
+    lines = written(capsys).splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)

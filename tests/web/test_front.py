@@ -255,9 +255,11 @@ def test_a_body_that_drips_is_refused_in_time() -> None:
         asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
 
 
-def test_a_part_in_braces_stands_for_anything_but_nothing() -> None:
+def test_a_part_in_braces_stands_for_an_id_and_never_for_nothing() -> None:
     door = Door()
-    assert door.ask("GET", "/things/a b").json == {"id": "a b"}
+    assert door.ask("GET", "/things/k1.a_b-c:d").json == {"id": "k1.a_b-c:d"}
+    for no_id in ("a b", "\0", "é", "a" * 65, "a\n"):
+        assert door.ask("GET", f"/things/{no_id}").json == {"id": ""}
     assert door.ask("GET", "/things/7/parts/9").json == {"id": "7", "part": "9"}
     for path in ("/things/", "/things/7/parts/", "/things/7/parts", "/things/7/8"):
         assert door.ask("GET", path).body == b"from behind"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.clocks import START, ManualClock
 from tests.leases import ManualLeases
-from tests.minting import CHANNEL, snapshot_of
+from tests.minting import CHANNEL, OTHER_CHANNEL, snapshot_of
 from tests.simulator import IvsSimulator, outage
 from tests.web.asking import answer_of, receiving, scope_of
 from tokensvc.adapters.prometheus import PrometheusMetrics
@@ -162,11 +162,38 @@ def test_a_caller_that_is_disabled_while_its_body_comes_gets_nothing(worker: Wor
 
 def test_a_lease_that_ends_while_the_body_comes_is_ended(worker: Worker) -> None:
     later = lambda: worker.clock.advance(901)  # noqa: E731
-    with pytest.raises(SnapshotStale):
-        worker.single(receive=slowly(worker, ASK, later))
-    worker.snapshot = worker.snapshot._replace(began_at=worker.clock.monotonic())
-    [result] = worker.batch(receive=slowly(worker, {"asks": [ASK]}, later))
-    assert result["problem"]["code"] == "snapshot_stale"
+    for ask, body in ((worker.single, ASK), (worker.batch, {"asks": [ASK]})):
+        worker.snapshot = worker.snapshot._replace(began_at=worker.clock.monotonic())
+        with pytest.raises(SnapshotStale):
+            ask(receive=slowly(worker, body, later))
+
+
+def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(worker: Worker) -> None:
+    worker.ivs.add_channels([str(CHANNEL)])
+
+    def disable() -> None:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+        worker.directory.once()
+
+    worker.directory.poke = disable
+    worker.snapshot = worker.snapshot._replace(channels={})
+    with pytest.raises(NotAuthenticated):
+        worker.single()
+
+
+def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Worker) -> None:
+    """Each slice is judged by what the worker knows by then, whether its channels were looked up or not."""
+    worker.ivs.add_channels([str(OTHER_CHANNEL)])
+
+    def disable() -> None:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+        worker.directory.once()
+
+    worker.directory.poke = disable
+    known, looked_up = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
+    assert "token" in known
+    assert looked_up["problem"]["code"] == "not_authenticated"
+    assert worker.outcomes() == {"issued": 1, "not_authenticated": 1}
 
 
 def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:

@@ -3,6 +3,7 @@
 Rules of the file
 - One line an event, on standard error: JSON, or text for people. All of them go through one `LogWriter`: structlog's,
   the standard library's (uvicorn, asyncio and other libraries), warnings, and exceptions that nothing has caught.
+- Text for people holds printable characters alone: text from outside drives no terminal. JSON has escapes.
 - Whatever a line holds, what looks like a token, an API key or a private key is starred out on its way. That is the
   last of several defences: no code logs them to begin with.
 - An exception is written as types and frames, never with its message (`logger.exception_fields`). What a library that
@@ -27,6 +28,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from tokensvc.adapters.logwriter import DescriptorSink, LogWriter, Sink, StreamSink, no_sink
+from tokensvc.core.printable import printable
 from tokensvc.logger import exception_fields, structlog
 
 EXIT_SECONDS = 2.0
@@ -84,6 +86,7 @@ def configure(log_format: str) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _exceptions_as_frames,
                 _star_values,
+                *([] if log_format == "json" else [_printable_values]),
                 render,
             ],
         )
@@ -268,6 +271,13 @@ def _log_warning(
 
 def _star_values(_logger: Any, _method: str, event: Any) -> Any:
     return {key: _starred(value) for key, value in event.items()}
+
+
+def _printable_values(_logger: Any, _method: str, event: Any) -> Any:
+    return {
+        key: printable(value, keep="\n" if key == "exception" else "") if isinstance(value, str) else value
+        for key, value in event.items()
+    }
 
 
 def _starred(value: Any) -> Any:

@@ -12,9 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-import orjson
-
-from tokensvc.adapters.logs import process_log, star
+from tokensvc.adapters.logs import star
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
 INTERRUPTED = 130
@@ -49,11 +47,11 @@ def _open_standard_descriptors() -> None:
 
 
 def _refuse(failure: TokensvcError) -> int:
+    from tokensvc.cli import screen
+
     message = star(failure.message)
-    if "--json" in sys.argv:
-        process_log.print_error(orjson.dumps({"error": {"code": failure.code, "message": message}}).decode())
-    else:
-        process_log.print_error(f"tokensvc: {message}")
+    keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
+    screen.failure(failure.code, message, "--json" in sys.argv, keep=keep)
     if isinstance(failure, SettingsError | InvalidRequest):
         return 2
     return 4 if isinstance(failure, Conflict | NotAllowed) else 1

@@ -31,7 +31,7 @@ def doctor(as_json: AsJson = False) -> None:
         lines.append(f"{'ok  ' if f.well else 'BAD '} {f.what}: {f.found}")
         if f.mend and not f.well:
             lines.append(f"       mend it with: {f.mend}")
-    result(data, as_json, "\n".join(lines))
+    result(data, as_json, *lines)
     if not data["well"]:
         raise typer.Exit(1)
 

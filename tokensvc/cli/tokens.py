@@ -50,7 +50,7 @@ def explain(
     }
     rows = [(f.rule, f.result.value.replace("_", " "), f.message) for f in verdict.findings]
     words = f"{verdict.outcome.value}: {verdict.message}"
-    result(data, as_json, f"{table(('RULE', 'RESULT', 'FOUND'), rows)}\n\n{words}")
+    result(data, as_json, *table(("RULE", "RESULT", "FOUND"), rows), "", words)
     if verdict.outcome is Outcome.REFUSED:
         raise typer.Exit(4)
 

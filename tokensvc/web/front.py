@@ -4,12 +4,15 @@ Rules of the file
 - Routes are looked up by their whole path first, with no router before them: that is the hot path. Then come those
   with a part in braces, `/v1/keys/{id}`, and what is not among them goes to the app behind (Starlette), whose answers
   get the id and the log line too.
+- A value in a path that no id can have is passed on as "", which names nothing: each route answers it with its own 404,
+  and nothing of it reaches a store.
 - The id is ours, never the client's: a prefix drawn at start and a count.
 - A path is logged as its route is written, and only when there is one; anything else could hold what someone pasted.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from itertools import count
@@ -29,6 +32,9 @@ Routes = Mapping[str, Route]
 """By path. What stands for a part in braces is given to the route as `scope["path_params"]`."""
 
 _NO_CLIENT = ("",)
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+"""What an id of a key, rotation, revocation or denial may look like."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -112,7 +118,8 @@ class Front:
         parts = scope["path"].split("/")
         for shape, path, route in self._shapes:
             if len(shape) == len(parts) and all(_fits(*pair) for pair in zip(shape, parts, strict=True)):
-                scope["path_params"] = {s[1:-1]: p for s, p in zip(shape, parts, strict=True) if s.startswith("{")}
+                values = {s[1:-1]: p for s, p in zip(shape, parts, strict=True) if s.startswith("{")}
+                scope["path_params"] = {name: v if _ID.fullmatch(v) else "" for name, v in values.items()}
                 return path, route
         return "-", None
 

@@ -23,12 +23,13 @@ from tokensvc.core.ask import Ask, read_ask
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
-from tokensvc.errors import ChannelNotFound, SnapshotStale, TokensvcError
+from tokensvc.errors import ChannelNotFound, TokensvcError
 from tokensvc.issue import Draft, draft
 from tokensvc.loops.channels import Directory
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
-from tokensvc.web.body import decoded, header, listed, read_json
+from tokensvc.web.authorized import judged_body
+from tokensvc.web.body import decoded, header, listed
 from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import Answer, problem
@@ -39,6 +40,7 @@ BATCH_MAX_ASKS = 500
 SLICE_ASKS = 25
 SCOPE = "tokens:issue"
 _Drafted = tuple[Draft, KnownChannel | None]
+_Judge = Callable[[], tuple[Caller, Snapshot]]
 
 
 class TokenRoutes:
@@ -65,7 +67,7 @@ class TokenRoutes:
     def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
-            caller, snapshot = self._caller(scope, exchange)
+            caller, snapshot = self._caller(scope, exchange, exchange.began_at)
             ask = read_ask(decoded(body, ASK_MAX_BYTES))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
@@ -79,12 +81,13 @@ class TokenRoutes:
     async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens` whose body, or channel, has to be waited for."""
         try:
-            caller, snapshot, body = await self._read(scope, receive, exchange, ASK_MAX_BYTES)
+            judge = self._judging(scope, exchange)
+            (caller, snapshot), body = await judged_body(judge, scope, receive, ASK_MAX_BYTES)
             ask = read_ask(body)
-            grant = admit(caller, ask, snapshot)
+            admit(caller, ask, snapshot)
             channels = await self._channels({ask.channel_arn}, snapshot, caller)
-            snapshot = self._snapshot()  # as it is after waiting
-            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+            caller, snapshot = judge()  # as both are after the wait
+            grant = admit(caller, ask, snapshot)
             begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot)
             return begun.answer(begun.sign())
         except TokensvcError as failure:
@@ -94,52 +97,55 @@ class TokenRoutes:
     async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
-            caller, snapshot, body = await self._read(scope, receive, exchange, BATCH_MAX_BYTES)
+            judge = self._judging(scope, exchange)
+            (caller, snapshot), body = await judged_body(judge, scope, receive, BATCH_MAX_BYTES)
             asks = listed(body, "asks", BATCH_MAX_ASKS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
         results: list[dict[str, Any]] = [{}] * len(asks)
-        waiting: dict[int, tuple[Ask, Grant]] = {}
+        waiting: dict[int, Ask] = {}
 
-        def read_and_draft(position: int, snapshot: Snapshot, now: int) -> _Drafted | None:
+        def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
             ask = read_ask(asks[position])
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
-                waiting[position] = ask, grant
+                waiting[position] = ask
                 return None
             return draft(ask, grant, snapshot, now, self._new_uuid), channel
 
-        await self._in_slices(range(len(asks)), read_and_draft, results)
-        channels = await self._channels({ask.channel_arn for ask, _ in waiting.values()}, snapshot, caller)
+        await self._in_slices(range(len(asks)), judge, read_and_draft, results)
+        channels = await self._channels({ask.channel_arn for ask in waiting.values()}, snapshot, caller)
 
-        def draft_waiting(position: int, snapshot: Snapshot, now: int) -> _Drafted:
-            ask, grant = waiting[position]
+        def draft_waiting(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted:
+            ask = waiting[position]
+            grant = admit(caller, ask, snapshot)
             channel = _found(channels.get(ask.channel_arn))
             return draft(ask, grant, snapshot, now, self._new_uuid), channel
 
-        await self._in_slices(list(waiting), draft_waiting, results)
+        await self._in_slices(list(waiting), judge, draft_waiting, results)
         return Answer(200, orjson.dumps({"results": results}), NOT_KEPT, "batch")
 
     async def _in_slices(
         self,
         positions: Sequence[int],
-        drafted: Callable[[int, Snapshot, int], _Drafted | None],
+        judge: _Judge,
+        drafted: Callable[[int, Caller, Snapshot, int], _Drafted | None],
         results: list[dict[str, Any]],
     ) -> None:
         """Draft and sign each ask's token, giving way to everyone else after each slice; a refusal is that ask's
-        result. Each slice goes by what the worker knows by then."""
+        result. Each slice goes by what the worker knows by then, of the caller too."""
         for start in range(0, len(positions), SLICE_ASKS):
             async with self._lane:
-                began, snapshot, now = perf_counter(), self._snapshot(), int(self._clock.now())
-                stale, drafts = self._stale(snapshot), dict[int, _Drafted]()
+                began, now, drafts = perf_counter(), int(self._clock.now()), dict[int, _Drafted]()
+                judged = _outcome(judge)
                 slice_ = positions[start : start + SLICE_ASKS]
                 for position in slice_:
                     try:
-                        if stale is not None:
-                            raise stale
-                        if (one := drafted(position, snapshot, now)) is not None:
+                        if isinstance(judged, TokensvcError):
+                            raise judged
+                        if (one := drafted(position, *judged, now)) is not None:
                             drafts[position] = one
                     except TokensvcError as failure:
                         self._metrics.refused(failure.code)
@@ -151,20 +157,13 @@ class TokenRoutes:
                 self._metrics.issued([share] * len(drafts))
                 await asyncio.sleep(0)
 
-    async def _read(
-        self, scope: Scope, receive: Receive, exchange: Exchange, limit_bytes: int
-    ) -> tuple[Caller, Snapshot, dict[str, Any]]:
-        """Who asks, what this worker knows, and the body. A client may take its time over the body, so who asks is
-        looked at anew when the worker knows more by then."""
-        caller, snapshot = self._caller(scope, exchange)
-        body = await read_json(scope, receive, limit_bytes)
-        if self._snapshot() is not snapshot:
-            caller, snapshot = self._caller(scope, exchange)
-        return caller, snapshot, body
+    def _judging(self, scope: Scope, exchange: Exchange) -> _Judge:
+        """Who asks and what this worker knows, looked up anew at each call."""
+        return lambda: self._caller(scope, exchange, self._clock.monotonic())
 
-    def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot]:
+    def _caller(self, scope: Scope, exchange: Exchange, monotonic: float) -> tuple[Caller, Snapshot]:
         snapshot = self._snapshot()
-        require_fresh(snapshot, exchange.began_at, self._lease_seconds)
+        require_fresh(snapshot, monotonic, self._lease_seconds)
         caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
         exchange.caller = caller.name
         caller.require_scope(SCOPE)
@@ -174,13 +173,6 @@ class TokenRoutes:
         began = perf_counter()
         made = draft(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
         return _Begun(made, channel, self._metrics, perf_counter() - began)
-
-    def _stale(self, snapshot: Snapshot) -> SnapshotStale | None:
-        try:
-            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
-        except SnapshotStale as stale:
-            return stale
-        return None
 
     async def _channels(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
         known: dict[str, KnownChannel | None] = {}
@@ -201,6 +193,13 @@ class TokenRoutes:
         if waits:
             await asyncio.wait(waits, timeout=max(waits.values()))
         return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
+
+
+def _outcome(judge: _Judge) -> tuple[Caller, Snapshot] | TokensvcError:
+    try:
+        return judge()
+    except TokensvcError as failure:
+        return failure
 
 
 def _found(channel: KnownChannel | None) -> KnownChannel | None:

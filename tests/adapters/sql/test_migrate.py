@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -13,9 +14,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tests.adapters.sql.racer import Racers
+from tests.adapters.sql.samples import CHANNEL, EVERYONE, FAR
 from tokensvc.adapters.sql import migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.core.denial import Standing, digest
 from tokensvc.core.wrapping import PassphraseKey
 from tokensvc.errors import Conflict, StoreError, StoreUnfit
 from tokensvc.ports.known_wrappings import KnownWrapping
@@ -106,6 +109,37 @@ def test_the_passphrase_of_an_older_store_stays_the_right_one(empty_url: str, mo
                 "SELECT 2, id, 60, passphrase_salt FROM deployment"
             )
         )
+    store.close()
+    engine.dispose()
+
+
+def test_denials_of_an_older_store_get_ids_that_say_nothing_of_their_viewers(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of viewers who were only revoked get none; everything else stays as it is."""
+    monkeypatch.setattr(migrate, "HEAD", "0005")
+    migrate.upgrade(empty_url)
+    monkeypatch.undo()
+    rows = [
+        {"digest": digest(CHANNEL, viewer), "denied_until": until, "minimum_version": 7, "number": 1}
+        | {"channel": CHANNEL, "over_at": FAR, "caller": "backend", "reason": "", "created_at": 0.0}
+        for viewer, until in (("ada", FAR), ("bob", FAR), ("eve", 0))
+    ]
+    engine = make_engine(empty_url)
+    old = sa.table("denials", *(sa.column(name) for name in rows[0]))
+    with writing(engine) as connection:
+        connection.execute(sa.insert(old), rows)
+    assert migrate.upgrade(empty_url) == ("0005", migrate.HEAD)
+    store = open_store(empty_url)
+    found = store.denials.in_force(EVERYONE, limit=9)
+    assert {d.digest for d in found} == {digest(CHANNEL, viewer) for viewer in ("ada", "bob")}
+    assert len({d.id for d in found}) == 2
+    for denial in found:
+        assert re.fullmatch("[0-9a-f]{32}", denial.id)
+        assert denial.id != denial.digest.hex()
+        store.denials.remove(denial.id, EVERYONE)
+    standings = {row.digest: row.standing for row in store.denials.changed_since(0, 9)}
+    assert standings == dict.fromkeys((row["digest"] for row in rows), Standing(0, 7))
     store.close()
     engine.dispose()
 

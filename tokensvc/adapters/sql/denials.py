@@ -2,12 +2,15 @@
 
 Rules of the file
 - Whoever writes rows holds `denials` first, so rows may be read, decided upon and written back in three steps.
+- A denial's id is random and its own: one that is written after another was removed or has ended has another id, so a
+  removal that is repeated cannot end it.
 - A row is read by every worker for as long as it matters to any: `over_at` only rises, and a removal keeps the row.
 """
 
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
@@ -25,6 +28,7 @@ from tokensvc.ports.revocations import Patterns
 
 _T = TypeVar("_T")
 _AT_ONCE = 500
+_ID_BYTES = 16
 _NOT_YET = 0
 
 
@@ -33,8 +37,10 @@ class Row(NamedTuple):
 
     digest: bytes
     channel: str
+    id: str | None = None
     denied_until: int = 0
     minimum_version: int = 0
+    minimum_lead: int = 0
     over_at: int = 0
     caller: str = ""
     reason: str = ""
@@ -46,11 +52,19 @@ class Row(NamedTuple):
         if until <= self.denied_until:
             return self
         over_at = max(self.over_at, until)
-        return self._replace(denied_until=until, over_at=over_at, caller=caller, reason=reason, created_at=now)
+        id_ = self.id if self.denied_until > now else secrets.token_hex(_ID_BYTES)
+        return self._replace(id=id_, denied_until=until, over_at=over_at, caller=caller, reason=reason, created_at=now)
 
-    def raised(self, minimum_version: int) -> Row:
-        """With a higher minimum version."""
-        return self._replace(minimum_version=minimum_version, over_at=max(self.over_at, minimum_version))
+    @property
+    def standing(self) -> Standing:
+        """What workers know of it."""
+        return Standing(self.denied_until, self.minimum_version, self.minimum_lead)
+
+    def raised(self, standing: Standing) -> Row:
+        """With the minimum version of that standing."""
+        over_at = max(self.over_at, standing.over_at)
+        minimum, lead = standing.minimum_version, standing.minimum_lead
+        return self._replace(minimum_version=minimum, minimum_lead=lead, over_at=over_at)
 
 
 _COLUMNS = tuple(denials.c[field] for field in Row._fields)
@@ -80,25 +94,25 @@ class SqlDenials:
         patterns: Patterns,
         *,
         limit: int,
-        before: tuple[int, bytes] | None = None,
+        before: tuple[int, str] | None = None,
         channel: str | None = None,
         only: Sequence[bytes] | None = None,
     ) -> list[Denial]:
         shown = _in_force().where(matches_any(denials.c.channel, patterns))
         if before is not None:
-            shown = shown.where(sa.tuple_(denials.c.number, denials.c.digest) < before)
+            shown = shown.where(sa.tuple_(denials.c.number, denials.c.id) < before)
         if channel is not None:
             shown = shown.where(denials.c.channel == channel)
         if only is not None:
             shown = shown.where(denials.c.digest.in_(only))
-        shown = shown.order_by(denials.c.number.desc(), denials.c.digest.desc()).limit(limit)
+        shown = shown.order_by(denials.c.number.desc(), denials.c.id.desc()).limit(limit)
         with reading(self._engine) as connection:
             return [_denial(Row(*row)) for row in connection.execute(shown)]
 
-    def remove(self, digest: bytes, patterns: Patterns) -> None:
+    def remove(self, denial_id: str, patterns: Patterns) -> None:
         with writing(self._engine) as connection:
             changes.hold(connection, "denials")
-            meant = _in_force().where(denials.c.digest == digest, matches_any(denials.c.channel, patterns))
+            meant = _in_force().where(denials.c.id == denial_id, matches_any(denials.c.channel, patterns))
             found = connection.execute(meant).first()
             if found is None:
                 raise DenialNotFound("there is no such denial in force")
@@ -109,11 +123,12 @@ class SqlDenials:
         # The number that the page ends in is given whole, or the rest of it would never be seen.
         last = sa.select(denials.c.number).where(newer).order_by(denials.c.number).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(denials.c.number)).scalar_subquery())
-        columns = (denials.c.digest, denials.c.denied_until, denials.c.minimum_version, denials.c.number)
+        facts = (denials.c[field] for field in Standing._fields)
+        columns = (denials.c.digest, denials.c.number, *facts)
         page = sa.select(*columns).where(newer, denials.c.number <= until)
         with reading(self._engine) as connection:
-            rows = connection.execute(page.order_by(denials.c.number, denials.c.digest))
-            return [StandingRow(name, Standing(denied, minimum), written) for name, denied, minimum, written in rows]
+            rows = connection.execute(page.order_by(denials.c.number))
+            return [StandingRow(name, Standing(*standing), written) for name, written, *standing in rows]
 
     def prune(self, over_before: datetime, limit: int) -> int:
         over = denials.c.over_at < math.floor(over_before.timestamp())
@@ -155,4 +170,4 @@ def _in_force() -> sa.Select[Any]:
 
 def _denial(row: Row) -> Denial:
     until, created_at = (datetime.fromtimestamp(at, UTC) for at in (row.denied_until, row.created_at))
-    return Denial(row.channel, row.digest, until, row.reason, row.caller, created_at, row.number)
+    return Denial(str(row.id), row.channel, row.digest, until, row.reason, row.caller, created_at, row.number)
