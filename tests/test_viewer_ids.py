@@ -69,7 +69,9 @@ class Deployment(NamedTuple):
 @pytest.fixture
 def deployment(store: Store, private_key: PrivateKey) -> Iterator[Deployment]:
     dispatch = Dispatch(store)
-    yield Deployment(Counter(store), dispatch, private_key)
+    counter = Counter(store)
+    counter.configured = [parse_arn(dispatch.channel, "channel").place.region]
+    yield Deployment(counter, dispatch, private_key)
     dispatch.close()
 
 
