@@ -25,6 +25,7 @@ from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.loops.heartbeat import Heartbeats
 from tokensvc.loops.runner import stop_all
 from tokensvc.performing import Performer
+from tokensvc.ports.versions import Version
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.rotate import wishes
 
@@ -79,7 +80,7 @@ def _say_so(process: Duties) -> Callable[[], None]:
 
 
 def _hear_of_denials(process: Duties) -> Callable[[], None]:
-    return lambda: process.hearing.hear(NOTHING_HEARD._replace(denials=99))
+    return lambda: process.hearing.hear(NOTHING_HEARD._replace(denials=Version(99)))
 
 
 def test_where_nobody_dispatches_an_accepted_revocation_waits_for_who_does(stage: Stage) -> None:
@@ -94,7 +95,8 @@ def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened
     process.heartbeats.once()
     said = the_heartbeat(stage.store)
     assert (said.worker_id, said.lease_seconds, said.store_timeout_seconds) == ("a", 900.0, 5.0)
-    assert (said.keys_version, said.deployment_version) == (versions.keys, versions.deployment)
+    assert (said.keys_version, said.keys_tag) == versions.keys
+    assert (said.deployment_version, said.deployment_tag) == versions.deployment
     assert said.unopened == ("k1", "k2")
 
 
@@ -110,7 +112,7 @@ def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: S
     heard = stage.store.versions.read()
     process.hearing.hear(heard)
     until(lambda: stage.places(EAST, KeyState.PREPARED))
-    until(lambda: the_heartbeat(stage.store).keys_version == heard.keys)
+    until(lambda: the_heartbeat(stage.store).keys_version == heard.keys.number)
     stop_all(process.loops)
     assert stage.store.workers.list() == []
 

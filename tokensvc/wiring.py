@@ -70,10 +70,10 @@ class Parts:
     def facts(self) -> Facts:
         """What the store says of the deployment. Raises StoreError."""
         store = self.store
-        versions = store.versions.read()  # first: whoever is found to know less than this has not heard
+        workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
+        versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
-        waiting = store.revocation_queue.waiting()
-        workers, telling = store.workers.list(), leaders(store.leases)
+        waiting, telling = store.revocation_queue.waiting(), leaders(store.leases)
         return Facts(versions, store.deployment.read(), store.keys.list(), workers, leader, waiting, telling)
 
 
@@ -232,6 +232,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     telling = Telling(control_plane, settings.revocation_share)
     background = Background(performer, telling) if settings.background else None
     duties = duties_of(store, member, background, clock, metrics)
+    refresh.on_replacement = duties.hearing.store_was_replaced
     refreshing = Loop(
         "refresh",
         lambda: _refresh_and_tell(refresh, duties, metrics, clock),
@@ -279,7 +280,7 @@ def assemble_work(
     duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(
         "versions",
-        lambda: duties.hearing.hear(store.versions.read()),
+        lambda: duties.hearing.follow(store.versions),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
         on_failure=metrics.background_failure,

@@ -42,7 +42,7 @@ def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Wo
     assert worker.asked() == {"versions": ["read"]}
     deny(stage, "one more")
     worker.refresh.once()
-    assert worker.asked() == {"versions": ["read"], "denials": ["changed_since"]}
+    assert worker.asked() == {"versions": ["read", "check_history"], "denials": ["changed_since"]}
     assert is_denied(worker.refresh.current.denied, "one more", clock.now())
     assert not is_denied(worker.refresh.current.denied, "another", clock.now())
 
@@ -116,16 +116,6 @@ def test_after_each_slice_there_is_a_pause_however_many_changed_at_once(stage: S
     news.catch_up(stage.store.versions.read())
     assert len(pauses) == 10
     assert min(pauses) > 0
-
-
-def test_a_restored_store_that_counts_from_an_older_number_is_read_anew(stage: Stage, clock: ManualClock) -> None:
-    deny(stage, "v")
-    news = DenialNews(stage.store.denials, lambda _: None)
-    reading = stage.store.versions.read()
-    news.catch_up(reading._replace(denials=reading.denials + 100))
-    deny(stage, "w")
-    news.catch_up(stage.store.versions.read())
-    assert is_denied(news.denied, "w", reading.now)
 
 
 def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(stage: Stage) -> None:

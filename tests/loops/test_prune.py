@@ -21,6 +21,7 @@ from tokensvc.loops.prune import (
     WORKERS_KEPT_SECONDS,
     Prune,
 )
+from tokensvc.ports.versions import Position
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.settings import Settings
 
@@ -86,8 +87,8 @@ def test_denials_are_forgotten_an_hour_after_they_are_over(store: Store, clock: 
     store.denials.add("b", [denial("short", int(clock.now()) + 60), denial("long")])
     clock.advance(60 + DENIALS_KEPT_SECONDS)
     prune(store, clock)
-    assert len(store.denials.changed_since(0, 10)) == 2
+    assert len(store.denials.changed_since(Position(), 10).rows) == 2
     clock.advance(2)
     prune(store, clock)
-    [left] = store.denials.changed_since(0, 10)
+    [left] = store.denials.changed_since(Position(), 10).rows
     assert left.digest == denial("long").digest

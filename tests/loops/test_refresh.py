@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from tokensvc.core.snapshot import require_fresh
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.wrap import Wrapper
+
+CHANGED = ["read", "check_history"]
 
 
 def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: Stage, worker: Worker) -> None:
@@ -39,13 +42,13 @@ def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
     worker.asked()
     stage.store.callers.add("shop", POLICY, stored("one"))
     worker.refresh.once()
-    assert worker.asked() == {"versions": ["read"], "callers": ["list"]}
+    assert worker.asked() == {"versions": CHANGED, "callers": ["list"]}
     stage.store.channels.record([channel(1)])
     worker.refresh.once()
-    assert worker.asked() == {"versions": ["read"], "channels": ["changed_since", "changed_since"]}
+    assert worker.asked() == {"versions": CHANGED, "channels": ["changed_since", "changed_since"]}
     stage.store.deployment.set_max_ttl_seconds(60)
     worker.refresh.once()
-    assert worker.asked() == {"versions": ["read"], "deployment": ["read", "subject_keys"]}
+    assert worker.asked() == {"versions": CHANGED, "deployment": ["read", "subject_keys"]}
     assert worker.refresh.current.max_ttl_seconds == 60
     stage.rotate()
     worker.refresh.once()
@@ -205,7 +208,8 @@ def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker
         clock.advance(3)
         return versions()
 
-    worker.ports["versions"].port = type("Slow", (), {"read": staticmethod(slowly)})
+    check_history = stage.store.versions.check_history
+    worker.ports["versions"].port = SimpleNamespace(read=slowly, check_history=check_history)
     worker.refresh.once()
     assert worker.refresh.current.began_at == began
     require_fresh(worker.refresh.current, began + 900, 900)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.stage import EAST, Stage
 from tokensvc.core.snapshot import Snapshot, require_fresh
 from tokensvc.errors import SnapshotStale, StoreUnavailable
 from tokensvc.loops import refresh as module
-from tokensvc.ports.versions import StoreVersions, Versions
+from tokensvc.ports.versions import Position, StoreVersions, Version, Versioned, Versions
 
 
 def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker: Worker, clock: ManualClock) -> None:
@@ -92,11 +93,12 @@ def test_a_reader_that_goes_on_from_the_last_version_sees_every_row(
         rows = [channel(100 * version + number) for number in range(size)]
         stage.store.channels.record(rows)
         written |= {row.arn for row in rows}
-    seen, version = [], 0
-    while page := stage.store.channels.changed_since(version, limit):
-        assert [row.version for row in page] == sorted(row.version for row in page)
-        seen += [row.arn for row in page]
-        version = page[-1].version
+    seen: list[str] = []
+    page = stage.store.channels.changed_since(Position(), limit)
+    while page.rows:
+        assert [row.version for row in page.rows] == sorted(row.version for row in page.rows)
+        seen += [row.arn for row in page.rows]
+        page = stage.store.channels.changed_since(page.position, limit)
     assert sorted(seen) == sorted(written), "each once, none skipped"
     stage.store.close()
 
@@ -107,6 +109,9 @@ class TravellingAnswer:
     def __init__(self, port: Versions, clock: ManualClock, before: float, after: float, ahead: float) -> None:
         self._port, self._clock = port, clock
         self._before, self._after, self._ahead = before, after, ahead
+
+    def check_history(self, seen: Mapping[Versioned, Version]) -> None:
+        self._port.check_history(seen)
 
     def read(self) -> StoreVersions:
         self._clock.advance(self._before)

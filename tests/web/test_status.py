@@ -62,7 +62,8 @@ class Deployment:
         )
 
     def beat(self, worker_id: str, **said: Any) -> Heartbeat:
-        heartbeat = Heartbeat(worker_id, "here", 7, 900.0, self.store.versions.read().keys, 1)._replace(**said)
+        number, tag = self.store.versions.read().keys
+        heartbeat = Heartbeat(worker_id, "here", 7, 900.0, number, 1, keys_tag=tag)._replace(**said)
         self.store.workers.beat(heartbeat)
         return heartbeat
 

@@ -18,7 +18,7 @@
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
     │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · NothingShown · ResourceConflict ·
     │     Rejected · Unavailable
-    ├─ StoreError                  StoreUnavailable · StoreUnfit
+    ├─ StoreError                  StoreUnavailable · StoreUnfit · StoreReplaced
     ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
     │  ├─ WrappingKeyUnknown · WrappingKeyUnavailable
     └─ SettingsError               start-up only; lists every bad variable at once
@@ -48,6 +48,7 @@ from tokensvc.errors.keeping import (
     PrivateKeyMissing,
     SettingsError,
     StoreError,
+    StoreReplaced,
     StoreUnavailable,
     StoreUnfit,
     VaultError,
@@ -136,6 +137,7 @@ __all__ = [
     "SettingsError",
     "SnapshotStale",
     "StoreError",
+    "StoreReplaced",
     "StoreUnavailable",
     "StoreUnfit",
     "Throttled",

@@ -25,6 +25,12 @@ class StoreUnfit(StoreError):
     code = "store_unfit"
 
 
+class StoreReplaced(StoreError):
+    """What was read from the store is not part of its history: it was replaced, or restored from a backup."""
+
+    code = "store_replaced"
+
+
 class VaultError(TokensvcError):
     """A private key cannot be kept or read."""
 

@@ -6,6 +6,8 @@ Rules of the file
 - Changes are read and applied in slices, with a pause after each: the thread that signs waits for none longer than a
   slice takes, and a million of them are loaded beside it.
 - What is over is forgotten by the store's clock, and only when it is over for every clock that a worker may have.
+- After a restore of the store everything is loaded anew, beside what is in use, and swapped in whole when it is
+  complete: until then the old denials are in force.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from collections.abc import Callable
 
 from tokensvc.core.denied import Denied
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
-from tokensvc.ports.denials import Denials
-from tokensvc.ports.versions import StoreVersions
+from tokensvc.ports.denials import Denials, StandingRow
+from tokensvc.ports.versions import ChangePage, Position, StoreVersions
 
 SLICE_ROWS = 100
 """Read and applied at once: about a millisecond's work."""
@@ -30,19 +32,30 @@ class DenialNews:
         self.denied = Denied()
         self._denials = denials
         self._pause = pause
-        self._seen = 0
-        """The change number up to which everything is known."""
+        self._loading = self.denied
+        """What changes are applied to: what is in use, or its successor while everything is loaded anew."""
+        self.position = Position()
+        """How far `_loading` has come."""
+
+    def start_over(self) -> None:
+        """Let the next `catch_up` load everything anew."""
+        self._loading, self.position = Denied(), Position()
 
     def catch_up(self, versions: StoreVersions) -> None:
-        """Take in every change up to this reading of the store. Raises StoreError; what was read until then stays."""
+        """Take in every change up to this reading of the store. Raises StoreError, and what was read until then stays;
+        StoreReplaced when what was read is not part of the store's history: then `start_over` is called for."""
         now = versions.now - CLOCK_SKEW_SECONDS
-        if versions.denials < self._seen:  # the store is a restored copy of an older one, and counts from there
-            self._seen = 0
-        while self._seen < versions.denials:
-            rows = self._denials.changed_since(self._seen, SLICE_ROWS)
-            for start in range(0, len(rows), SLICE_ROWS):
-                self.denied.apply([(row.digest, row.standing) for row in rows[start : start + SLICE_ROWS]], now)
-                self._pause(PAUSE_SECONDS)
-            # Rows that ended are deleted, so the last numbers may have none.
-            self._seen = rows[-1].number if rows else versions.denials
+        while self.position.history != versions.denials or self.position.number < versions.denials.number:
+            rows, self.position = self._next_page(now)
+            # Rows that ended are deleted, so the last numbers may have none; and the store may be ahead of the reading.
+            if not rows or self.position.number >= versions.denials.number:
+                break
+        self.denied = self._loading
         self.denied.sweep(now)
+
+    def _next_page(self, now: float) -> ChangePage[StandingRow]:
+        page = self._denials.changed_since(self.position, SLICE_ROWS)
+        for start in range(0, len(page.rows), SLICE_ROWS):
+            self._loading.apply([(r.digest, r.standing) for r in page.rows[start : start + SLICE_ROWS]], now)
+            self._pause(PAUSE_SECONDS)
+        return page

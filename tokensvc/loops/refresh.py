@@ -7,6 +7,8 @@ Rules of the file
 - A private key is opened once and prepared once, when its key becomes active. What cannot be opened is told as trouble
   in that slot and spoils no other; meanwhile the retiring key signs there, as long as it safely may.
 - The subject key is opened once too. So a worker that runs needs neither vault nor KMS until there is a new key.
+- Before anything is read on from where it was, the store says that what was read is part of its history. If it is not,
+  the store was replaced, and everything is read anew.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
-from tokensvc.errors import InvalidKey, VaultError
+from tokensvc.errors import InvalidKey, StoreReplaced, VaultError
 from tokensvc.logger import structlog
 from tokensvc.loops.denials import DenialNews
-from tokensvc.loops.hearing import NOTHING_HEARD
+from tokensvc.loops.hearing import NOTHING_HEARD, log_replacement
 from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.ports.channels import ChannelStore
 from tokensvc.ports.clock import Clock
@@ -35,7 +37,7 @@ from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.signer import SignerMaker
 from tokensvc.ports.vault import Vault
-from tokensvc.ports.versions import StoreVersions, Versions
+from tokensvc.ports.versions import Position, StoreVersions, Versions
 from tokensvc.subjects import first_subject_key
 from tokensvc.wrap import Wrapper
 
@@ -65,18 +67,40 @@ class Refresh:
     current: Snapshot = field(default_factory=Snapshot)
     heard: StoreVersions = NOTHING_HEARD
     """The versions that `current` is made of."""
-    _channels_seen: int = 0
-    _prepared: dict[str, Callable[[bytes], bytes]] = field(default_factory=dict)
-    _subject_keys: dict[int, bytes] = field(default_factory=dict)
+    on_replacement: Callable[[], None] = lambda: None
+    """Called in the refresh's thread when the store was replaced, before anything is read from it."""
+    _channels_position: Position = field(default_factory=Position)
+    _prepared: dict[tuple[str, bytes], Callable[[bytes], bytes]] = field(default_factory=dict)
+    """By key id and public half: in a restored store an id may stand for another key."""
+    _subject_keys: dict[tuple[int, datetime], bytes] = field(default_factory=dict)
     _unopened: dict[str, str] = field(default_factory=dict)
     """By key id, why it could not be opened when it was last tried."""
 
     def once(self) -> None:
         """Bring `current` up to date. Raises StoreError, and then `current` is as old as it was."""
+        try:
+            self._advance()
+        except StoreReplaced as replaced:
+            log_replacement(replaced)
+            self._start_over()
+            self._advance()
+
+    def _start_over(self) -> None:
+        """Take nothing for known, so that everything is read anew. `current` stays until its successor is complete."""
+        self.heard, self._channels_position = NOTHING_HEARD, Position()
+        self.denials.start_over()
+        self.on_replacement()
+
+    def _advance(self) -> None:
         began_at, before = self.clock.monotonic(), self.clock.now()
         versions = self.versions.read()
         after = self.clock.now()
-        snapshot = self.current._replace(denied=self.denials.denied)
+        if versions[1:] != self.heard[1:]:
+            self.versions.check_history(
+                self.heard.by_name()
+                | {"channels": self._channels_position.history, "denials": self.denials.position.history}
+            )
+        snapshot = self.current
         if versions.deployment != self.heard.deployment:
             snapshot = snapshot._replace(
                 max_ttl_seconds=self.deployment.read().max_ttl_seconds, subject_key=self._subject_key()
@@ -85,21 +109,25 @@ class Refresh:
             snapshot = snapshot._replace(ring=self._ring(self.keys.list()))
         if versions.callers != self.heard.callers:
             snapshot = snapshot._replace(secrets=_secrets(self.callers.list()))
-        channels_seen = self._channels_seen
-        if versions.channels != channels_seen:
-            channels, channels_seen = self._channels(snapshot)
+        position = self._channels_position
+        if versions.channels != position.history or position.number < versions.channels.number:
+            channels, position = self._channels(snapshot)
             snapshot = snapshot._replace(channels=channels)
-        self.current, self._channels_seen = snapshot, channels_seen
+        self.current, self._channels_position = snapshot, position
         self.heard = versions
         self.denials.catch_up(versions)
-        self.current = snapshot._replace(began_at=began_at, clock_error_seconds=_outside(versions.now, before, after))
+        self.current = snapshot._replace(
+            denied=self.denials.denied,
+            began_at=began_at,
+            clock_error_seconds=_outside(versions.now, before, after),
+        )
 
     def _subject_key(self) -> bytes:
         """The newest subject key; the first worker of a new store makes it, by compare-and-set."""
         newest = next(iter(self.deployment.subject_keys()), None) or first_subject_key(self.deployment, self.wrapper)
-        if newest.version not in self._subject_keys:
-            self._subject_keys = {newest.version: self.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, newest.wrapped)}
-        return self._subject_keys[newest.version]
+        if newest.identity not in self._subject_keys:
+            self._subject_keys = {newest.identity: self.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, newest.wrapped)}
+        return self._subject_keys[newest.identity]
 
     def _ring(self, records: list[KeyRecord]) -> Ring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}
@@ -109,7 +137,7 @@ class Refresh:
         unopened: dict[str, str] = {}
         slots = {place: self._slot(keys, unopened) for place, keys in here.items()}
         signing = {slot.active.key_id for slot in slots.values() if slot.active}
-        self._prepared = {key_id: sign for key_id, sign in self._prepared.items() if key_id in signing}
+        self._prepared = {key: sign for key, sign in self._prepared.items() if key[0] in signing}
         self._tell(unopened)
         return Ring(slots, frozenset(unopened))
 
@@ -143,13 +171,14 @@ class Refresh:
     def _signing_key(self, record: KeyRecord, there: KeyInPlace, unopened: dict[str, str]) -> SigningKey | None:
         if record.id in unopened:  # in another place of this ring
             return None
+        identity = (record.id, record.public_der)
         try:
-            if record.id not in self._prepared:
-                self._prepared[record.id] = self._prepare(record)
+            if identity not in self._prepared:
+                self._prepared[identity] = self._prepare(record)
         except VaultError as problem:
             unopened[record.id] = problem.message
             return None
-        sign, longest = self._prepared[record.id], there.longest_ttl_seconds
+        sign, longest = self._prepared[identity], there.longest_ttl_seconds
         return SigningKey(record.id, sign, longest, there.activated_at, self._until(there))
 
     def _tell(self, unopened: dict[str, str]) -> None:
@@ -167,14 +196,17 @@ class Refresh:
             raise InvalidKey("the private half in the vault is another key's; IVS would refuse what it signs")
         return self.make_signer(private_key).sign
 
-    def _channels(self, snapshot: Snapshot) -> tuple[dict[str, KnownChannel], int]:
-        """All channels, and the change number up to which they are read; the store may fail between two pages."""
-        channels, seen = dict(snapshot.channels), self._channels_seen
-        while rows := self.channels.changed_since(seen, _CHANNELS_AT_ONCE):
-            for row in rows:
+    def _channels(self, snapshot: Snapshot) -> tuple[dict[str, KnownChannel], Position]:
+        """All channels, and how far they are read; the store may fail between two pages."""
+        position = self._channels_position
+        channels = dict(snapshot.channels) if position.number else {}
+        while True:
+            page = self.channels.changed_since(position, _CHANNELS_AT_ONCE)
+            for row in page.rows:
                 channels[row.arn] = KnownChannel(row.playback_url, row.authorized, row.checked_at)
-            seen = rows[-1].version
-        return channels, seen
+            position = page.position
+            if not page.rows:
+                return channels, position
 
 
 def _accepted(records: list[KeyRecord]) -> dict[str, PublicKey]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.ports.versions import ChangePage, Position
+
 
 class ChannelRecord(NamedTuple):
     """A channel as BatchGetChannel last described it, or its absence."""
@@ -34,10 +36,11 @@ class ChannelStore(Protocol):
         """
         ...
 
-    def changed_since(self, version: int, limit: int) -> list[ChannelRecord]:
-        """Rows written under a higher version, by version: whole versions, until there are at least `limit` rows.
+    def changed_since(self, position: Position, limit: int) -> ChangePage[ChannelRecord]:
+        """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
 
-        Go on with the last row's version; an empty list means that there are no more.
+        Continue with the page's position; a page without rows means that there are no more. Raises StoreReplaced when
+        the position is not part of the store's history; the reader then begins anew, with `Position()`.
         """
         ...
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from tokensvc.core.denial import Standing
 from tokensvc.ports.revocations import Patterns
+from tokensvc.ports.versions import ChangePage, Position
 
 
 class NewDenial(NamedTuple):
@@ -77,10 +78,11 @@ class Denials(Protocol):
         these patterns do not show it."""
         ...
 
-    def changed_since(self, number: int, limit: int) -> list[StandingRow]:
+    def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
         """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
 
-        Go on with the last row's number; an empty list means that there are no more.
+        Continue with the page's position; a page without rows means that there are no more. Raises StoreReplaced when
+        the position is not part of the store's history; the reader then begins anew, with `Position()`.
         """
         ...
 

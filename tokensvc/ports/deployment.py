@@ -41,6 +41,12 @@ class WrappedSubjectKey(NamedTuple):
     """An envelope (`core/envelope.py`)."""
     created_at: datetime
 
+    @property
+    def identity(self) -> tuple[int, datetime]:
+        """What an opened key is remembered by. The version alone would name another key in a restored store, and the
+        envelope changes when another wrapping key takes over."""
+        return self.version, self.created_at
+
     def __repr__(self) -> str:
         return f"WrappedSubjectKey(version={self.version})"
 

@@ -12,6 +12,7 @@ from tokensvc.adapters.sql.dialect import insert
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.tables import channels
 from tokensvc.ports.channels import ChannelRecord
+from tokensvc.ports.versions import ChangePage, Position
 
 _COLUMNS = tuple(channels.c[field] for field in ChannelRecord._fields)
 _AT_ONCE = 500
@@ -49,14 +50,16 @@ class SqlChannels:
                 )
             return number
 
-    def changed_since(self, version: int, limit: int) -> list[ChannelRecord]:
-        newer = channels.c.version > version
+    def changed_since(self, position: Position, limit: int) -> ChangePage[ChannelRecord]:
+        newer = channels.c.version > position.number
         # The version that the page ends in is given whole, or the rest of it would never be seen.
         last = sa.select(channels.c.version).where(newer).order_by(channels.c.version).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(channels.c.version)).scalar_subquery())
         page = sa.select(*_COLUMNS).where(newer, channels.c.version <= until)
         with reading(self._engine) as connection:
-            return _rows(connection, page.order_by(channels.c.version, channels.c.arn))
+            rows = _rows(connection, page.order_by(channels.c.version, channels.c.arn))
+            last_number = rows[-1].version if rows else None
+            return ChangePage(rows, changes.position_after(connection, "channels", position, last_number))
 
     def get(self, arns: list[str]) -> list[ChannelRecord]:
         with reading(self._engine) as connection:

@@ -22,6 +22,7 @@ from tokensvc.core.denial import Standing
 from tokensvc.errors import DenialNotFound
 from tokensvc.ports.denials import Denial, NewDenial, StandingRow
 from tokensvc.ports.revocations import Patterns
+from tokensvc.ports.versions import ChangePage, Position
 
 _T = TypeVar("_T")
 _AT_ONCE = 500
@@ -104,16 +105,18 @@ class SqlDenials:
                 raise DenialNotFound("there is no such denial in force")
             write(connection, [Row(*found)._replace(denied_until=0)])
 
-    def changed_since(self, number: int, limit: int) -> list[StandingRow]:
-        newer = denials.c.number > number
+    def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
+        newer = denials.c.number > position.number
         # The number that the page ends in is given whole, or the rest of it would never be seen.
         last = sa.select(denials.c.number).where(newer).order_by(denials.c.number).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(denials.c.number)).scalar_subquery())
         columns = (denials.c.digest, denials.c.denied_until, denials.c.minimum_version, denials.c.number)
         page = sa.select(*columns).where(newer, denials.c.number <= until)
         with reading(self._engine) as connection:
-            rows = connection.execute(page.order_by(denials.c.number, denials.c.digest))
-            return [StandingRow(name, Standing(denied, minimum), written) for name, denied, minimum, written in rows]
+            found = connection.execute(page.order_by(denials.c.number, denials.c.digest))
+            rows = [StandingRow(name, Standing(denied, minimum), written) for name, denied, minimum, written in found]
+            last_number = rows[-1].number if rows else None
+            return ChangePage(rows, changes.position_after(connection, "denials", position, last_number))
 
     def prune(self, over_before: datetime, limit: int) -> int:
         over = denials.c.over_at < math.floor(over_before.timestamp())
