@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.sql.samples import HERE, REACH, revocation
+from tests.adapters.sql.samples import HERE, REACH, denial, revocation
 from tests.clocks import ManualClock
 from tests.loops.worker import Counting, Worker
 from tests.stage import EAST, Stage
@@ -145,3 +145,22 @@ def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
 def worker(stage: Stage, clock: ManualClock) -> Worker:
     clock.wall = stage.store.versions.read().now
     return Worker(stage, clock)
+
+
+def test_a_process_whose_own_clock_is_ahead_prunes_no_denial_that_is_in_force(stage: Stage) -> None:
+    now = stage.store.versions.read().now
+    stage.store.denials.add("b", [denial("v", until=int(now) + 60)])
+    stage.clock.wall = now + 86_400
+    [pruning] = [loop for loop in duties(stage, performs=True).loops if loop.name == "prune"]
+    pruning._once()
+    assert len(stage.store.denials.in_force(("*",), limit=10)) == 1
+
+
+def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(stage: Stage) -> None:
+    """Or its lease would count in no drain until its next heartbeat."""
+    process = duties(stage, performs=False)
+    process.heartbeats.introduce()
+    process.hearing.hear(stage.store.versions.read())
+    stage.store.workers.leave("a")
+    process.hearing.store_was_replaced()
+    assert not the_heartbeat(stage.store).holds_keys(stage.store.versions.read().keys)

@@ -54,7 +54,7 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
     keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
     revocations = RevocationRoutes(authorized, parts.means)
-    denials = DenialRoutes(authorized, parts.store.denials, parts.means.subjects, parts.clock)
+    denials = DenialRoutes(authorized, parts.store.denials, parts.means.subjects, parts.means.clock)
     admin = admin_routes(parts.metrics, Status(authorized, parts.facts), keys)
     access_log = (
         AccessLog(_write_line, parts.clock, as_json=settings.log_format == "json") if settings.access_log else None

@@ -115,7 +115,7 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
     if rotation is not None and dispatch is not None:
         rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, rotation.stop)
         hearing.listeners += [rotation.ask, rotating.poke]
-        prune = Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, clock)
+        prune = Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, store.versions)
         pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)
         dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, dispatch.stop)
         loops += [rotating, pruning, dispatching]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
-from tokensvc.adapters.clock import StoreClock, SystemClock
+from tokensvc.adapters.clock import ConfirmedClock, StoreClock, SystemClock
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
@@ -217,11 +217,12 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         clock,
         reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
     )
+    confirmed_clock = ConfirmedClock(lambda: refresh.current.store_offset_seconds)
     directory = Directory(
         store.channels,
         store.leases,
         control_plane,
-        clock,
+        confirmed_clock,
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,
     )
@@ -256,7 +257,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         on_failure=metrics.background_failure,
     )
     loops = (refreshing, finding, counting, *duties.loops)
-    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), clock)
+    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), confirmed_clock)
     means = means._replace(accepted=duties.accepted)
     make_world = performer.make_world
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, means, make_world, regions)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from tests.adapters.sql.samples import EVERYONE, REACH, denial, revocation
-from tests.clocks import ManualClock
+from tests.clocks import AtTime, ManualClock
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
@@ -27,7 +27,9 @@ from tokensvc.settings import Settings
 
 
 def prune(store: Store, clock: ManualClock) -> None:
-    Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, clock).once()
+    """As it is when the store's clock says what this one says."""
+    versions = AtTime(store.versions, clock.now)
+    Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, versions).once()
 
 
 def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.clocks import ManualClock
+from tests.clocks import ManualClock, require_fresh_at
 from tests.loops.worker import POLICY, Worker, channel, stored
 from tests.stage import EAST, Stage
-from tokensvc.core.snapshot import Snapshot, require_fresh
+from tokensvc.core.snapshot import Snapshot
 from tokensvc.errors import SnapshotStale, StoreUnavailable
 from tokensvc.loops import refresh as module
 from tokensvc.ports.versions import Position, StoreVersions, Version, Versioned, Versions
@@ -28,9 +28,9 @@ def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker
     with pytest.raises(StoreUnavailable):
         worker.refresh.once()
     assert worker.refresh.current is before
-    require_fresh(before, before.began_at + 900, 900)
+    require_fresh_at(before, before.began_at + 900, 900)
     with pytest.raises(SnapshotStale):
-        require_fresh(before, before.began_at + 901, 900)
+        require_fresh_at(before, before.began_at + 901, 900)
 
 
 @pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
@@ -143,13 +143,13 @@ def test_a_clock_that_is_far_off_signs_nothing(stage: Stage, worker: Worker, clo
         worker.refresh.once()
         assert worker.refresh.current.clock_error_seconds == pytest.approx(wrong, abs=0.5)
         with pytest.raises(SnapshotStale, match="clock"):
-            require_fresh(worker.refresh.current, clock.monotonic(), 900)
+            require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
     clock.wall = stage.store.versions.read().now
     worker.refresh.once()
-    require_fresh(worker.refresh.current, clock.monotonic(), 900)
+    require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
 
 
 def test_a_worker_begins_with_a_snapshot_that_signs_nothing(worker: Worker, clock: ManualClock) -> None:
     assert worker.refresh.current == Snapshot()
     with pytest.raises(SnapshotStale):
-        require_fresh(worker.refresh.current, clock.monotonic(), 86_400)
+        require_fresh_at(worker.refresh.current, clock.monotonic(), 86_400)

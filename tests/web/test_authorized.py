@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.clocks import ManualClock
+from tests.clocks import OFFSET, ManualClock
 from tests.web.asking import scope_of
 from tokensvc.admit import key_digest
 from tokensvc.core.policy import Caller, CallerPolicy
@@ -23,6 +23,7 @@ SNAPSHOT = Snapshot(
         "abc": KnownSecret(key_digest(KEY), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),
     },
     began_at=1000.0,
+    wall_offset_seconds=OFFSET,
 )
 
 
@@ -71,3 +72,10 @@ def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authoriz
         return await asyncio.gather(*asked)
 
     assert asyncio.run(ask()) == [1] * (STORE_CALLS_AT_ONCE + 1)
+
+
+def test_a_worker_whose_clock_jumps_judges_no_caller(authorized: Authorized, clock: ManualClock) -> None:
+    """Keys end by that clock, and what is written is dated by it."""
+    clock.jump(-3600)
+    with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:read")

@@ -166,3 +166,12 @@ def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Wo
     probe = signing_input(orjson.dumps({"aws:channel-arn": str(arn), "exp": int(worker.clock.now()) + 1}))
     assert signed == [digest(probe)]
     assert probe.split(b".")[1] not in answer.body
+
+
+def test_a_clock_that_jumps_ends_readiness_at_once(worker: Worker) -> None:
+    """Although the answer of a moment ago is kept for a second."""
+    assert worker.ask().status == 200
+    worker.clock.jump(3600)
+    assert worker.code() == "snapshot_stale"
+    worker.clock.jump(-3600)
+    assert worker.ask().status == 200

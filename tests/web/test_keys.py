@@ -36,8 +36,12 @@ class Service:
                 ("admin", ADMIN, ["keys:read", "keys:admin"]),
             )
         }
-        snapshot = Snapshot(secrets=secrets, began_at=stage.clock.monotonic())
-        authorized = Authorized(lambda: snapshot, stage.clock, lease_seconds=1e9)
+
+        def snapshot() -> Snapshot:
+            now, monotonic = stage.clock.now(), stage.clock.monotonic()
+            return Snapshot(secrets=secrets, began_at=monotonic, wall_offset_seconds=now - monotonic)
+
+        authorized = Authorized(snapshot, stage.clock, lease_seconds=1e9)
         keys = KeyRoutes(authorized, stage.world, stage.store.workers, stage.store.versions, (EAST, WEST))
         routes = {
             "/v1/keys": Route("GET", keys.page),

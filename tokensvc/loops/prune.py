@@ -4,6 +4,8 @@ revocations that ended long ago, denials that are over.
 Rules of the file
 - Any process may do it at any time, several at once too: each deletion says by itself what is old.
 - What may be many is forgotten a few at a time, so that nobody waits long for what a deletion holds.
+- Age is reckoned by the store's clock, which dated what is deleted: a process whose own clock is ahead would delete
+  denials that are in force.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from tokensvc.ports.clock import Clock
 from tokensvc.ports.denials import Denials
 from tokensvc.ports.journal import Journal
 from tokensvc.ports.revocations import Revocations
 from tokensvc.ports.rotations import Rotations
+from tokensvc.ports.versions import Versions
 from tokensvc.ports.workers import Workers
 
 EVERY_SECONDS = 3600.0
@@ -46,18 +48,18 @@ class Prune:
         workers: Workers,
         revocations: Revocations,
         denials: Denials,
-        clock: Clock,
+        versions: Versions,
     ) -> None:
         self._journal = journal
         self._rotations = rotations
         self._workers = workers
         self._revocations = revocations
         self._denials = denials
-        self._clock = clock
+        self._versions = versions
 
     def once(self) -> None:
         """Forget. Raises StoreError."""
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = datetime.fromtimestamp(self._versions.read().now, UTC)
         self._journal.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))
         self._rotations.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))
         self._workers.forget(WORKERS_KEPT_SECONDS)

@@ -94,7 +94,8 @@ class Refresh:
     def _advance(self) -> None:
         began_at, before = self.clock.monotonic(), self.clock.now()
         versions = self.versions.read()
-        after = self.clock.now()
+        # By the monotonic clock: if the wall clock jumps meanwhile, that is no part of what the store has confirmed.
+        after = before + self.clock.monotonic() - began_at
         if versions[1:] != self.heard[1:]:
             self.versions.check_history(
                 self.heard.by_name()
@@ -120,6 +121,7 @@ class Refresh:
             denied=self.denials.denied,
             began_at=began_at,
             clock_error_seconds=_outside(versions.now, before, after),
+            wall_offset_seconds=before - began_at,
         )
 
     def _subject_key(self) -> bytes:

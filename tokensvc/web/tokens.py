@@ -65,13 +65,13 @@ class TokenRoutes:
     def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
-            caller, snapshot = self._caller(scope, exchange)
+            caller, snapshot, now = self._caller(scope, exchange)
             ask = read_ask(decoded(body, ASK_MAX_BYTES))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
                 return None
-            return self._begin(ask, grant, channel, snapshot)
+            return self._begin(ask, grant, channel, snapshot, now)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -83,9 +83,8 @@ class TokenRoutes:
             ask = read_ask(body)
             grant = admit(caller, ask, snapshot)
             channels = await self._channels({ask.channel_arn}, snapshot)
-            snapshot = self._snapshot()  # as it is after waiting
-            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
-            begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot)
+            snapshot, now = self._fresh()  # as it is after waiting
+            begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot, now)
             return begun.answer(begun.sign())
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
@@ -132,14 +131,15 @@ class TokenRoutes:
         result. Each slice goes by what the worker knows by then."""
         for start in range(0, len(positions), SLICE_ASKS):
             async with self._lane:
-                began, snapshot, now = perf_counter(), self._snapshot(), int(self._clock.now())
-                stale, drafts = self._stale(snapshot), dict[int, _Drafted]()
+                began, drafts = perf_counter(), dict[int, _Drafted]()
                 slice_ = positions[start : start + SLICE_ASKS]
+                known = self._fresh_or_why_not()
                 for position in slice_:
                     try:
-                        if stale is not None:
-                            raise stale
-                        if (one := drafted(position, snapshot, now)) is not None:
+                        if isinstance(known, SnapshotStale):
+                            raise known
+                        snapshot, now = known
+                        if (one := drafted(position, snapshot, int(now))) is not None:
                             drafts[position] = one
                     except TokensvcError as failure:
                         self._metrics.refused(failure.code)
@@ -156,31 +156,36 @@ class TokenRoutes:
     ) -> tuple[Caller, Snapshot, dict[str, Any]]:
         """Who asks, what this worker knows, and the body. A client may take its time over the body, so who asks is
         looked at anew when the worker knows more by then."""
-        caller, snapshot = self._caller(scope, exchange)
+        caller, snapshot, _ = self._caller(scope, exchange)
         body = await read_json(scope, receive, limit_bytes)
         if self._snapshot() is not snapshot:
-            caller, snapshot = self._caller(scope, exchange)
+            caller, snapshot, _ = self._caller(scope, exchange)
         return caller, snapshot, body
 
-    def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot]:
-        snapshot = self._snapshot()
-        require_fresh(snapshot, exchange.began_at, self._lease_seconds)
-        caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
-        exchange.caller = caller.name
-        caller.require_scope(SCOPE)
-        return caller, snapshot
+    def _fresh(self) -> tuple[Snapshot, float]:
+        """What this worker knows, and the time: the one reading that all of a token is reckoned by."""
+        snapshot, now = self._snapshot(), self._clock.now()
+        require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
+        return snapshot, now
 
-    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> _Begun:
-        began = perf_counter()
-        made = draft(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
-        return _Begun(made, channel, self._metrics, perf_counter() - began)
-
-    def _stale(self, snapshot: Snapshot) -> SnapshotStale | None:
+    def _fresh_or_why_not(self) -> tuple[Snapshot, float] | SnapshotStale:
         try:
-            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+            return self._fresh()
         except SnapshotStale as stale:
             return stale
-        return None
+
+    def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot, float]:
+        """Who asks, what this worker knows, and the time by which both were judged."""
+        snapshot, now = self._fresh()
+        caller = authenticate(header(scope, b"authorization"), snapshot, now)
+        exchange.caller = caller.name
+        caller.require_scope(SCOPE)
+        return caller, snapshot, now
+
+    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _Begun:
+        began = perf_counter()
+        made = draft(ask, grant, snapshot, int(now), self._new_uuid)
+        return _Begun(made, channel, self._metrics, perf_counter() - began)
 
     async def _channels(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
         known: dict[str, KnownChannel | None] = {}
