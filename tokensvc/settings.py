@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from tokensvc.core.policy import LONGEST_TTL_SECONDS
 from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, SettingsError
 
@@ -92,7 +93,7 @@ class Settings(BaseModel):
     max_ttl_seconds: int | None = Field(
         None,
         ge=1,
-        le=31_536_000,
+        le=LONGEST_TTL_SECONDS,
         description="The ceiling for every token's life; kept in the store (first 3600), set by `tokensvc db upgrade`",
     )
     key_lead_seconds: float | None = Field(

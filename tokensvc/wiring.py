@@ -19,7 +19,7 @@ from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.duties import Background, Duties, Member, Telling, duties_of
-from tokensvc.errors import FieldError, PolicyCannotHold, SettingsError
+from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.denials import DenialNews
@@ -120,6 +120,8 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     """
     now_set = store.deployment.read()
     ceiling = now_set.max_ttl_seconds if settings.max_ttl_seconds is None else settings.max_ttl_seconds
+    if ceiling < 1:
+        raise RowUnreadable(f"{now_set.damage}; set it anew: TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade")
     lead = now_set.key_lead_seconds if settings.key_lead_seconds is None else settings.key_lead_seconds
     standby = now_set.key_standby if settings.key_standby is None else settings.key_standby
     max_age = now_set.key_max_age_seconds

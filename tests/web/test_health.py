@@ -175,3 +175,15 @@ def test_a_clock_that_jumps_ends_readiness_at_once(worker: Worker) -> None:
     assert worker.code() == "snapshot_stale"
     worker.clock.jump(-3600)
     assert worker.ask().status == 200
+
+
+def test_rows_that_cannot_be_read_are_warnings(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(damage=("caller shop cannot be read: policy is no JSON",))
+    assert json.loads(worker.ask().body)["warnings"] == ["caller shop cannot be read: policy is no JSON"]
+
+
+def test_without_a_ceiling_for_the_life_of_tokens_it_is_not(worker: Worker) -> None:
+    words = "the deployment's max_ttl_seconds is no number from 1 to 31536000"
+    worker.snapshot = worker.snapshot._replace(max_ttl_seconds=0, damage=(words,))
+    assert worker.code() == "ceiling_unreadable"
+    assert words in worker.ask().body.decode()

@@ -53,6 +53,9 @@ class Snapshot(NamedTuple):
     """Who gets no token, or only from a session version on."""
     subject_key: bytes = b""
     max_ttl_seconds: int = 0
+    """0: the store's cannot be read, and no token is issued."""
+    damage: tuple[str, ...] = ()
+    """The store's rows that cannot be read and are left out, each in words."""
     began_at: float = float("-inf")
     """When the refresh that made it began, on this worker's monotonic clock."""
     clock_error_seconds: float = 0.0

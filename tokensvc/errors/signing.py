@@ -18,6 +18,12 @@ class NoSigningKey(CannotSign):
     code = "no_signing_key"
 
 
+class CeilingUnreadable(CannotSign):
+    """The deployment's longest life of a token is not what the store can hold, so no life is safe."""
+
+    code = "ceiling_unreadable"
+
+
 class SnapshotStale(CannotSign):
     """The worker has not heard from the store for longer than its lease, or its clock is off."""
 

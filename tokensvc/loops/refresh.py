@@ -14,7 +14,7 @@ Rules of the file
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -43,6 +43,9 @@ from tokensvc.wrap import Wrapper
 
 EVERY_SECONDS = 0.8
 """A change is seen by every worker within two seconds; this leaves room for a slow answer."""
+
+DAMAGE_TOLD = 10
+"""So many channels, and denials, that cannot be read are named; the others are counted."""
 
 _CHANNELS_AT_ONCE = 1000
 _log = structlog.get_logger(__name__)
@@ -73,6 +76,9 @@ class Refresh:
     _prepared: dict[tuple[str, bytes], Callable[[bytes], bytes]] = field(default_factory=dict)
     """By key id and public half: in a restored store an id may stand for another key."""
     _subject_keys: dict[tuple[int, datetime], bytes] = field(default_factory=dict)
+    _damage: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By part, the rows that cannot be read, in words."""
+    _damaged_channels: dict[str, str] = field(default_factory=dict)
     _unopened: dict[str, str] = field(default_factory=dict)
     """By key id, why it could not be opened when it was last tried."""
 
@@ -102,14 +108,17 @@ class Refresh:
                 | {"channels": self._channels_position.history, "denials": self.denials.position.history}
             )
         snapshot = self.current
-        if versions.deployment != self.heard.deployment:
-            snapshot = snapshot._replace(
-                max_ttl_seconds=self.deployment.read().max_ttl_seconds, subject_key=self._subject_key()
-            )
+        # What is damaged is read again each time, for whoever repairs a row by hand raises no version.
+        if versions.deployment != self.heard.deployment or self._damage.get("deployment"):
+            deployment = self.deployment.read()
+            snapshot = snapshot._replace(max_ttl_seconds=deployment.max_ttl_seconds, subject_key=self._subject_key())
+            self._damage["deployment"] = (deployment.damage,) if deployment.damage else ()
         if versions.keys != self.heard.keys or any(slot.trouble for slot in snapshot.ring.slots.values()):
             snapshot = snapshot._replace(ring=self._ring(self.keys.list()))
-        if versions.callers != self.heard.callers:
-            snapshot = snapshot._replace(secrets=_secrets(self.callers.list()))
+        if versions.callers != self.heard.callers or self._damage.get("callers"):
+            callers = self.callers.list()
+            snapshot = snapshot._replace(secrets=_secrets(callers))
+            self._damage["callers"] = tuple(problem for record in callers for problem in record.problems())
         position = self._channels_position
         if versions.channels != position.history or position.number < versions.channels.number:
             channels, position = self._channels(snapshot)
@@ -117,8 +126,11 @@ class Refresh:
         self.current, self._channels_position = snapshot, position
         self.heard = versions
         self.denials.catch_up(versions)
+        self._damage["channels"] = _told("channel", self._damaged_channels)
+        self._damage["denials"] = _told("denial", self.denials.damaged)
         self.current = snapshot._replace(
             denied=self.denials.denied,
+            damage=self._log_damage(snapshot.damage),
             began_at=began_at,
             clock_error_seconds=_outside(versions.now, before, after),
             wall_offset_seconds=before - began_at,
@@ -201,14 +213,29 @@ class Refresh:
     def _channels(self, snapshot: Snapshot) -> tuple[dict[str, KnownChannel], Position]:
         """All channels, and how far they are read; the store may fail between two pages."""
         position = self._channels_position
-        channels = dict(snapshot.channels) if position.number else {}
+        channels: dict[str, KnownChannel] = dict(snapshot.channels) if position.number else {}
+        damaged: dict[str, str] = dict(self._damaged_channels) if position.number else {}
         while True:
             page = self.channels.changed_since(position, _CHANNELS_AT_ONCE)
             for row in page.rows:
                 channels[row.arn] = KnownChannel(row.playback_url, row.authorized, row.checked_at)
+                damaged.pop(row.arn, None)
+            for arn in page.damaged:
+                channels.pop(arn, None)
+            damaged |= page.damaged
             position = page.position
-            if not page.rows:
+            if page.is_last:
+                self._damaged_channels = damaged
                 return channels, position
+
+    def _log_damage(self, before: tuple[str, ...]) -> tuple[str, ...]:
+        """What cannot be read by now, each in words; logged once."""
+        now = tuple(words for part in self._damage.values() for words in part)
+        for words in sorted(set(now) - set(before)):
+            _log.error("a row of the store cannot be read, and is left out", row=words)
+        for words in sorted(set(before) - set(now)):
+            _log.info("a row of the store that could not be read is sound or gone", row=words)
+        return now
 
 
 def _accepted(records: list[KeyRecord]) -> dict[str, PublicKey]:
@@ -229,9 +256,16 @@ def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:
             secret.digest, secret.expires_at, Caller(record.name, shared.setdefault(record.policy, record.policy))
         )
         for record in records
-        if record.disabled_at is None
+        if record.disabled_at is None and not record.damage
         for secret in record.secrets
     }
+
+
+def _told(kind: str, damaged: Mapping[str, str]) -> tuple[str, ...]:
+    """The first few of them, for they may be many."""
+    told = [f"{kind} {name} cannot be read: {why}" for name, why in sorted(damaged.items())]
+    more = [f"{len(told) - DAMAGE_TOLD} more {kind}s cannot be read"] if len(told) > DAMAGE_TOLD else []
+    return tuple(told[:DAMAGE_TOLD] + more)
 
 
 def _outside(store: float, before: float, after: float) -> float:

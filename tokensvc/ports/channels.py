@@ -39,8 +39,8 @@ class ChannelStore(Protocol):
     def changed_since(self, position: Position, limit: int) -> ChangePage[ChannelRecord]:
         """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
 
-        Continue with the page's position; a page without rows means that there are no more. Raises StoreReplaced when
-        the position is not part of the store's history; the reader then begins anew, with `Position()`.
+        Continue with the page's position until `is_last`. Raises StoreReplaced when the position is not part of the
+        store's history; the reader then begins anew, with `Position()`.
         """
         ...
 

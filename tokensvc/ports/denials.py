@@ -81,8 +81,9 @@ class Denials(Protocol):
     def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
         """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
 
-        Continue with the page's position; a page without rows means that there are no more. Raises StoreReplaced when
-        the position is not part of the store's history; the reader then begins anew, with `Position()`.
+        Of a row of which nothing but the viewer can be read, the viewer is denied for as long as can be. Continue with
+        the page's position until `is_last`. Raises StoreReplaced when the position is not part of the store's history;
+        the reader then begins anew, with `Position()`.
         """
         ...
 

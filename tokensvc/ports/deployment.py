@@ -28,6 +28,8 @@ class Deployment(NamedTuple):
     """Whether a prepared key stands ready wherever a slot is free."""
     passphrase_salt: bytes
     """For stretching a passphrase that people type (scrypt)."""
+    damage: str = ""
+    """Why `max_ttl_seconds` cannot be what the store holds; it is 0 then, and no token is issued."""
 
     def __repr__(self) -> str:
         return f"Deployment(id={self.id!r}, control_plane={self.control_plane!r}, account={self.account!r})"

@@ -22,7 +22,7 @@ from tokensvc.core.playback import judge
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import Snapshot, require_fresh
 from tokensvc.core.verdict import Attempt, Outcome
-from tokensvc.errors import CannotSign
+from tokensvc.errors import CannotSign, CeilingUnreadable
 from tokensvc.ports.clock import Clock
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, PROBLEM_JSON, Answer, problem_of
@@ -76,6 +76,8 @@ class Readiness:
         return self._kept[1]
 
     def _judge(self, snapshot: Snapshot, now: float) -> Answer:
+        if snapshot.max_ttl_seconds < 1:
+            return _unready(CeilingUnreadable.code, "; ".join(snapshot.damage))
         if not snapshot.ring.slots:
             return _unready("no_signing_key", "no key yet; make one with: tokensvc keys generate")
         warnings = []
@@ -87,7 +89,7 @@ class Readiness:
                 warnings.append(f"{place.region}: {told}")
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
-        warnings += [*self._store_away(snapshot), *self._trouble()]
+        warnings += [*snapshot.damage, *self._store_away(snapshot), *self._trouble()]
         body: dict[str, Any] = {"status": "ready", "warnings": warnings}
         return Answer(200, orjson.dumps(body), (JSON,), "ok")
 

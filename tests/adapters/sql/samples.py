@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,7 +40,7 @@ def add_key(store: Store, key_id: str, *prepared_in: Place) -> None:
 
 def secret(key_id: str, created_at: datetime = AT) -> StoredSecret:
     """A caller's key."""
-    return StoredSecret(key_id, f"digest of {key_id}".encode(), created_at, None)
+    return StoredSecret(key_id, hashlib.sha256(key_id.encode()).digest(), created_at, None)
 
 
 def channel(name: str, at: datetime = AT, url: str | None = "https://example.net/a.m3u8") -> ChannelRecord:

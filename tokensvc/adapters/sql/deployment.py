@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.dialect import StoreNow, insert
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.rows import Unreadable, integer, raw
 from tokensvc.adapters.sql.tables import deployment, key_places, subject_keys
 from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.policy import LONGEST_TTL_SECONDS
 from tokensvc.errors import ForeignDeployment, StoreUnfit
 from tokensvc.ports.deployment import Deployment, WrappedSubjectKey
 
@@ -121,7 +123,13 @@ def _fill(connection: sa.Connection, column: str, value: str) -> bool:
 
 
 def _read(connection: sa.Connection) -> Deployment:
-    row = connection.execute(sa.select(*(deployment.c[field] for field in Deployment._fields))).first()
+    kept = [field for field in Deployment._fields if field not in ("max_ttl_seconds", "damage")]
+    columns = [*(deployment.c[field] for field in kept), *raw(deployment.c.max_ttl_seconds)]
+    row = connection.execute(sa.select(*columns)).first()
     if row is None:
         raise StoreUnfit("the store has no deployment; run `tokensvc db upgrade`")
-    return Deployment(*row)
+    fields = {field: getattr(row, field) for field in kept}
+    try:
+        return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, LONGEST_TTL_SECONDS))
+    except Unreadable as problem:
+        return Deployment(**fields, max_ttl_seconds=0, damage=f"the deployment's {problem}")
