@@ -14,7 +14,7 @@ Rules of the file
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -113,8 +113,11 @@ class Refresh:
             deployment = self.deployment.read()
             snapshot = snapshot._replace(max_ttl_seconds=deployment.max_ttl_seconds, subject_key=self._subject_key())
             self._damage["deployment"] = (deployment.damage,) if deployment.damage else ()
-        if versions.keys != self.heard.keys or any(slot.trouble for slot in snapshot.ring.slots.values()):
-            snapshot = snapshot._replace(ring=self._ring(self.keys.list()))
+        is_troubled = self._damage.get("keys") or any(slot.trouble for slot in snapshot.ring.slots.values())
+        if versions.keys != self.heard.keys or is_troubled:
+            records = self.keys.list()
+            snapshot = snapshot._replace(ring=self._ring(records))
+            self._damage["keys"] = tuple(f"key {r.id} cannot be read: {r.damage}" for r in records if r.damage)
         if versions.callers != self.heard.callers or self._damage.get("callers"):
             callers = self.callers.list()
             snapshot = snapshot._replace(secrets=_secrets(callers))
@@ -145,25 +148,33 @@ class Refresh:
 
     def _ring(self, records: list[KeyRecord]) -> Ring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}
+        damaged: dict[Place, list[str]] = {}
         for record in records:
             for there in record.places:
                 here.setdefault(there.place, []).append((record, there))
+            for unreadable in record.unreadable:
+                here.setdefault(unreadable.place, [])
+                damaged.setdefault(unreadable.place, []).extend([record.id] if unreadable.is_held else [])
         unopened: dict[str, str] = {}
-        slots = {place: self._slot(keys, unopened) for place, keys in here.items()}
+        slots = {place: self._slot(keys, unopened, damaged.get(place, ())) for place, keys in here.items()}
         signing = {slot.active.key_id for slot in slots.values() if slot.active}
         self._prepared = {key: sign for key, sign in self._prepared.items() if key[0] in signing}
         self._tell(unopened)
         return Ring(slots, frozenset(unopened))
 
-    def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]], unopened: dict[str, str]) -> Slot:
-        """The keys of a place; which of them could not be opened goes into `unopened`, with the reason."""
+    def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]], unopened: dict[str, str], damaged: Sequence[str]) -> Slot:
+        """The keys of a place; which of them could not be opened goes into `unopened`, with the reason. Where no key is
+        known to be active, it may be one of the `damaged`."""
         accepted = _accepted([record for record, there in keys if there.state in MAY_SIGN])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
-        if active is None:
+        if active is None and not damaged:
             return Slot(None, accepted)
-        if key := self._signing_key(*active, unopened):
+        if active is None:
+            trouble = f"no key is known to be active, and the store's record of {', '.join(damaged)} cannot be read"
+        elif key := self._signing_key(*active, unopened):
             return Slot(key, accepted)
-        trouble = f"the active key {active[0].id} cannot be opened by this worker"
+        else:
+            trouble = f"the active key {active[0].id} cannot be opened by this worker"
         for record, there in self._in_its_stead(keys):
             if key := self._signing_key(record, there, unopened):
                 until = datetime.fromtimestamp(key.until, UTC).isoformat(timespec="seconds")
