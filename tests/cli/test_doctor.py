@@ -316,3 +316,15 @@ def test_rows_that_cannot_be_read_are_named_with_what_mends_them(healthy: Termin
     healthy("db", "upgrade", MAX_TTL_SECONDS="3600")
     healthy("callers", "disable", "shop", "--yes")
     assert "max_ttl_seconds" not in bad(healthy)
+
+
+def test_a_subject_key_that_was_lost_is_told_with_what_mends_it(healthy: Terminal, store: Store) -> None:
+    store.deployment.add_subject_key(1, b"wrapped")
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(tables.subject_keys))
+    found, mend = bad(healthy)["subject key"]
+    assert "has it no more" in found
+    assert "backup" in mend
+    with writing(store.engine) as connection:
+        connection.execute(sa.text("UPDATE deployment SET subject_keys_made = 0"))
+    assert healthy("doctor", "--json").json["well"] is True

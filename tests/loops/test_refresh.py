@@ -14,6 +14,7 @@ from tests.clocks import MONOTONIC_START, START, AtTime, ManualClock, require_fr
 from tests.loops.worker import POLICY, Worker, channel, stored
 from tests.stage import EAST, WEST, Stage
 from tests.wrapping import NEW, WRAPPER, DataKeys, passphrase
+from tokensvc.adapters.sql import tables
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place
 from tokensvc.core.es384 import digest, verify
@@ -261,3 +262,27 @@ def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confi
     assert not fresh(worker, clock)
     clock.jump(-jump)
     assert fresh(worker, clock)
+
+
+def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_when_it_is_back(
+    stage: Stage, worker: Worker
+) -> None:
+    worker.refresh.once()
+    subject_key = worker.refresh.current.subject_key
+    [kept] = stage.store.deployment.subject_keys()
+    with stage.store.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM subject_keys"))
+    stage.store.deployment.set_max_ttl_seconds(60)
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    for _ in range(2):
+        worker.refresh.once()
+    assert worker.refresh.current.subject_key == b""
+    assert worker.refresh.current.max_ttl_seconds == 60
+    assert set(worker.refresh.current.secrets) == {"one"}
+    [told] = worker.refresh.current.damage
+    assert "has it no more" in told
+    with stage.store.engine.begin() as connection:
+        connection.execute(sa.insert(tables.subject_keys).values(kept._asdict()))
+    worker.refresh.once()
+    assert worker.refresh.current.subject_key == subject_key
+    assert worker.refresh.current.damage == ()

@@ -187,3 +187,10 @@ def test_without_a_ceiling_for_the_life_of_tokens_it_is_not(worker: Worker) -> N
     worker.snapshot = worker.snapshot._replace(max_ttl_seconds=0, damage=(words,))
     assert worker.code() == "ceiling_unreadable"
     assert words in worker.ask().body.decode()
+
+
+def test_without_the_subject_key_that_the_store_had_it_is_not(worker: Worker) -> None:
+    words = "the store had a subject key, version 1, and has it no more"
+    worker.snapshot = worker.snapshot._replace(subject_key=b"", damage=(words,))
+    assert worker.code() == "subject_key_lost"
+    assert words in worker.ask().body.decode()

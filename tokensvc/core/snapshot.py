@@ -52,6 +52,7 @@ class Snapshot(NamedTuple):
     denied: Denied = Denied()
     """Who gets no token, or only from a session version on."""
     subject_key: bytes = b""
+    """Empty: the store has lost it, and no token is issued by subject."""
     max_ttl_seconds: int = 0
     """0: the store's cannot be read, and no token is issued."""
     damage: tuple[str, ...] = ()

@@ -14,7 +14,7 @@
     ├─ KeptBack                    whoever performs what was asked for does not get there
     ├─ RequestTooLarge · RequestTooSlow
     ├─ CannotSign                  this worker cannot sign now
-    │  ├─ NoSigningKey · SnapshotStale · CeilingUnreadable
+    │  ├─ NoSigningKey · SnapshotStale · CeilingUnreadable · SubjectKeyLost
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
     │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · NothingShown · ResourceConflict ·
     │     Rejected · Unavailable
@@ -95,6 +95,7 @@ from tokensvc.errors.signing import (
     CeilingUnreadable,
     NoSigningKey,
     SnapshotStale,
+    SubjectKeyLost,
 )
 
 __all__ = [
@@ -144,6 +145,7 @@ __all__ = [
     "StoreReplaced",
     "StoreUnavailable",
     "StoreUnfit",
+    "SubjectKeyLost",
     "Throttled",
     "TokensvcError",
     "Unavailable",

@@ -24,6 +24,13 @@ class CeilingUnreadable(CannotSign):
     code = "ceiling_unreadable"
 
 
+class SubjectKeyLost(CannotSign):
+    """The store had a key that turns subjects into viewer ids and has it no more. A new one would give every subject
+    another viewer id, and whoever was denied or revoked by subject would be let in."""
+
+    code = "subject_key_lost"
+
+
 class SnapshotStale(CannotSign):
     """The worker has not heard from the store for longer than its lease, or its clock is off."""
 

@@ -26,7 +26,7 @@ from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
-from tokensvc.errors import InvalidKey, StoreReplaced, VaultError
+from tokensvc.errors import InvalidKey, StoreReplaced, SubjectKeyLost, VaultError
 from tokensvc.logger import structlog
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.hearing import NOTHING_HEARD, log_replacement
@@ -111,8 +111,9 @@ class Refresh:
         # What is damaged is read again each time, for whoever repairs a row by hand raises no version.
         if versions.deployment != self.heard.deployment or self._damage.get("deployment"):
             deployment = self.deployment.read()
-            snapshot = snapshot._replace(max_ttl_seconds=deployment.max_ttl_seconds, subject_key=self._subject_key())
-            self._damage["deployment"] = (deployment.damage,) if deployment.damage else ()
+            subject_key, lost = self._subject_key()
+            snapshot = snapshot._replace(max_ttl_seconds=deployment.max_ttl_seconds, subject_key=subject_key)
+            self._damage["deployment"] = tuple(words for words in (deployment.damage, lost) if words)
         is_troubled = self._damage.get("keys") or any(slot.trouble for slot in snapshot.ring.slots.values())
         if versions.keys != self.heard.keys or is_troubled:
             records = self.keys.list()
@@ -139,12 +140,17 @@ class Refresh:
             wall_offset_seconds=before - began_at,
         )
 
-    def _subject_key(self) -> bytes:
-        """The newest subject key; the first worker of a new store makes it, by compare-and-set."""
-        newest = next(iter(self.deployment.subject_keys()), None) or first_subject_key(self.deployment, self.wrapper)
+    def _subject_key(self) -> tuple[bytes, str]:
+        """The newest subject key; the first worker of a new store makes it, by compare-and-set. Nothing, and why, when
+        the store has lost it: what needs no subject goes on."""
+        try:
+            kept = next(iter(self.deployment.subject_keys()), None)
+            newest = kept or first_subject_key(self.deployment, self.wrapper)
+        except SubjectKeyLost as lost:
+            return b"", lost.message
         if newest.identity not in self._subject_keys:
             self._subject_keys = {newest.identity: self.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, newest.wrapped)}
-        return self._subject_keys[newest.identity]
+        return self._subject_keys[newest.identity], ""
 
     def _ring(self, records: list[KeyRecord]) -> Ring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}

@@ -22,7 +22,7 @@ from tokensvc.core.playback import judge
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import Snapshot, require_fresh
 from tokensvc.core.verdict import Attempt, Outcome
-from tokensvc.errors import CannotSign, CeilingUnreadable
+from tokensvc.errors import CannotSign, CeilingUnreadable, SubjectKeyLost
 from tokensvc.ports.clock import Clock
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, PROBLEM_JSON, Answer, problem_of
@@ -78,6 +78,8 @@ class Readiness:
     def _judge(self, snapshot: Snapshot, now: float) -> Answer:
         if snapshot.max_ttl_seconds < 1:
             return _unready(CeilingUnreadable.code, "; ".join(snapshot.damage))
+        if not snapshot.subject_key:
+            return _unready(SubjectKeyLost.code, "; ".join(snapshot.damage))
         if not snapshot.ring.slots:
             return _unready("no_signing_key", "no key yet; make one with: tokensvc keys generate")
         warnings = []
