@@ -21,6 +21,7 @@ from tokensvc.core.revocation import Lane
 from tokensvc.core.ring import Ring
 from tokensvc.duties import Background, Duties, Member, Telling, duties_of
 from tokensvc.errors import StoreUnavailable
+from tokensvc.loops.dispatch import Dispatch
 from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.loops.heartbeat import Heartbeats
 from tokensvc.loops.runner import stop_all
@@ -164,3 +165,12 @@ def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(sta
     stage.store.workers.leave("a")
     process.hearing.store_was_replaced()
     assert not the_heartbeat(stage.store).holds_keys(stage.store.versions.read().keys)
+
+
+def test_who_dispatches_asks_for_its_leases_again_when_the_store_was_replaced(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Dispatch] = []
+    monkeypatch.setattr(Dispatch, "ask_again", lambda duty: asked.append(duty))
+    duties(stage, performs=True).hearing.store_was_replaced()
+    assert len(asked) == 1

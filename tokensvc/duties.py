@@ -121,6 +121,7 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
         loops += [rotating, pruning, dispatching]
         accepted = dispatch.poke
         hearing.of_denials.append(accepted)
+        hearing.of_replacement.append(dispatch.ask_again)
     return Duties(hearing, heartbeats, tuple(loops), accepted)
 
 
