@@ -49,7 +49,7 @@ class PostgresServer:
 
     def __init__(self, room: Path, binaries: Path, identity: dict[str, Any]) -> None:
         self._room = room
-        self._binaries = binaries
+        self.binaries = binaries
         self._identity = identity
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
@@ -72,7 +72,7 @@ class PostgresServer:
         """Make the server's directory."""
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
         subprocess.run(
-            [self._binaries / "initdb", "-D", self._room / "data", *options],
+            [self.binaries / "initdb", "-D", self._room / "data", *options],
             check=True,
             capture_output=True,
             **self._identity,
@@ -83,7 +83,7 @@ class PostgresServer:
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         with (self._room / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binaries / "postgres", "-D", self._room / "data", "-k", self._room, *settings],
+                [self.binaries / "postgres", "-D", self._room / "data", "-k", self._room, *settings],
                 stdout=log,
                 stderr=log,
                 **self._identity,

@@ -35,6 +35,7 @@ from tokensvc.core.verdict import Attempt, Outcome
 from tokensvc.errors import ControlPlaneError, ResourceMissing, Throttled, ViewerDenied
 from tokensvc.issue import draft
 from tokensvc.ports.revocations import NewRevocation
+from tokensvc.ports.versions import Position
 
 LEASE = 60.0
 REACH = LEASE + CLOCK_SKEW_SECONDS
@@ -87,7 +88,7 @@ class History:
             [accepted] = accepting.accept(connection, "backend", [new], Lane.ALONE, REACH, self.now)
         self.asked.append(Asked(name, self.now, before, accepted.version))
         who = digest(self.dispatch.channel, self.viewer)
-        rows = {row.digest: row.standing for row in self.store.denials.changed_since(0, 10_000)}
+        rows = {row.digest: row.standing for row in self.store.denials.changed_since(Position(), 10_000).rows}
         assert rows[who].minimum_version >= self.standings[-1].minimum_version, "it never falls"
         self.standings.append(rows[who])
 

@@ -54,7 +54,9 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
     keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
     revocations = RevocationRoutes(authorized, parts.means)
-    denials = DenialRoutes(authorized, parts.store.denials, parts.means.subjects, parts.clock, parts.means.regions)
+    denials = DenialRoutes(
+        authorized, parts.store.denials, parts.means.subjects, parts.means.clock, parts.means.regions
+    )
     admin = admin_routes(parts.metrics, Status(authorized, parts.facts), keys)
     access_log = (
         AccessLog(process_log.writer, parts.clock, as_json=settings.log_format == "json")

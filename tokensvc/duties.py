@@ -92,22 +92,25 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
             socket.gethostname(),
             os.getpid(),
             member.lease_seconds,
-            hearing.heard.keys,
-            hearing.heard.deployment,
+            hearing.heard.keys.number,
+            hearing.heard.deployment.number,
             member.store_timeout_seconds,
             tuple(sorted(member.unopened())),
             tuple(words for duty in (rotation, dispatch) if duty is not None for words in duty.trouble),
             rotation.news if rotation is not None else (),
+            hearing.heard.keys.tag,
+            hearing.heard.deployment.tag,
         )
 
     heartbeats = Heartbeats(store.workers, say)
 
     def beat() -> None:
         heartbeats.once()
-        metrics.workers(*heartbeats.count())
+        metrics.workers(*heartbeats.count(store.versions.read().keys))
 
     beating = _loop("heartbeat", beat, BEAT_EVERY_SECONDS, metrics, heartbeats.leave)
     hearing.listeners.append(beating.poke)
+    hearing.of_replacement.append(heartbeats.introduce_again)
     loops = [beating]
     accepted = _nothing
     if rotation is not None and dispatch is not None:
@@ -120,6 +123,7 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
         loops += [rotating, pruning, dispatching]
         accepted = dispatch.poke
         hearing.of_denials.append(accepted)
+        hearing.of_replacement.append(dispatch.ask_again)
     return Duties(hearing, heartbeats, tuple(loops), accepted)
 
 

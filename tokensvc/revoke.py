@@ -276,7 +276,7 @@ class Dispatcher:
 
     def _settled(self, entry: Entry, refusal: Refusal | None) -> Outcome:
         if refusal is None:
-            return Outcome(entry.id, entry.version, State.SENT)
+            return Outcome.of(entry, State.SENT)
         return _failed(entry, *refusal) if refusal.is_final else self._put_off(entry, *refusal)
 
     def _refused(self, call: Call, failure: ControlPlaneError) -> list[Outcome]:
@@ -321,11 +321,11 @@ def _told(entry: Entry) -> dict[str, Any]:
 
 
 def _failed(entry: Entry, code: str, message: str) -> Outcome:
-    return Outcome(entry.id, entry.version, State.FAILED, code, message[:MESSAGE_MAX_CHARS])
+    return Outcome.of(entry, State.FAILED, code, message[:MESSAGE_MAX_CHARS])
 
 
 def _queued(entry: Entry, code: str, message: str, seconds: float, lane: Lane | None = None) -> Outcome:
-    return Outcome(entry.id, entry.version, State.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, lane)
+    return Outcome.of(entry, State.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, lane)
 
 
 def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from tokensvc.adapters.secret_files import InsecureFile, read_setting_file
+from tokensvc.core.policy import LONGEST_TTL_SECONDS
 from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, SettingsError
 
@@ -94,7 +95,7 @@ class Settings(BaseModel):
     max_ttl_seconds: int | None = Field(
         None,
         ge=1,
-        le=31_536_000,
+        le=LONGEST_TTL_SECONDS,
         description="The ceiling for every token's life; kept in the store (first 3600), set by `tokensvc db upgrade`",
     )
     key_lead_seconds: float | None = Field(

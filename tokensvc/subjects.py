@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from datetime import datetime
 
 from tokensvc.core.viewer import SUBJECT_KEY_BYTES, SUBJECT_KEY_PURPOSE, viewer_id
 from tokensvc.ports.deployment import DeploymentStore, WrappedSubjectKey
@@ -26,15 +27,15 @@ class Subjects:
         """`wrapper` is asked for when a key is to be opened or made: who names no subject needs none."""
         self._deployment = deployment
         self._wrapper = wrapper
-        self._opened: dict[int, bytes] = {}
+        self._opened: dict[tuple[int, datetime], bytes] = {}
 
     def keys(self) -> list[bytes]:
         """Every version of the subject key, newest first. Raises StoreError, or VaultError's leaves."""
         kept = self._deployment.subject_keys() or [first_subject_key(self._deployment, self._wrapper())]
         for key in kept:
-            if key.version not in self._opened:
-                self._opened[key.version] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
-        return [self._opened[key.version] for key in kept]
+            if key.identity not in self._opened:
+                self._opened[key.identity] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+        return [self._opened[key.identity] for key in kept]
 
     def within(self, namespace: str) -> ViewerIds:
         """Names viewers of one namespace; the keys are read when the first subject comes, and then no more."""

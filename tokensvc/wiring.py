@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
-from tokensvc.adapters.clock import StoreClock, SystemClock
+from tokensvc.adapters.clock import ConfirmedClock, StoreClock, SystemClock
 from tokensvc.adapters.logs import process_log
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.duties import Background, Duties, Member, Telling, duties_of
-from tokensvc.errors import FieldError, PolicyCannotHold, SettingsError
+from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.denials import DenialNews
@@ -72,10 +72,10 @@ class Parts:
     def facts(self) -> Facts:
         """What the store says of the deployment. Raises StoreError."""
         store = self.store
-        versions = store.versions.read()  # first: whoever is found to know less than this has not heard
+        workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
+        versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
-        waiting = store.revocation_queue.waiting()
-        workers, telling = store.workers.list(), leaders(store.leases)
+        waiting, telling = store.revocation_queue.waiting(), leaders(store.leases)
         return Facts(versions, store.deployment.read(), store.keys.list(), workers, leader, waiting, telling)
 
 
@@ -122,6 +122,8 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     """
     now_set = store.deployment.read()
     ceiling = now_set.max_ttl_seconds if settings.max_ttl_seconds is None else settings.max_ttl_seconds
+    if ceiling < 1:
+        raise RowUnreadable(f"{now_set.damage}; set it anew: TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade")
     lead = now_set.key_lead_seconds if settings.key_lead_seconds is None else settings.key_lead_seconds
     standby = now_set.key_standby if settings.key_standby is None else settings.key_standby
     max_age = now_set.key_max_age_seconds
@@ -225,11 +227,12 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         clock,
         reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
     )
+    confirmed_clock = ConfirmedClock(lambda: refresh.current.store_offset_seconds)
     directory = Directory(
         store.channels,
         store.leases,
         control_plane,
-        clock,
+        confirmed_clock,
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,
     )
@@ -240,6 +243,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     telling = Telling(control_plane, settings.revocation_share, served_regions_of(settings, store))
     background = Background(performer, telling) if settings.background else None
     duties = duties_of(store, member, background, clock, metrics)
+    refresh.on_replacement = duties.hearing.store_was_replaced
     refreshing = Loop(
         "refresh",
         lambda: _refresh_and_tell(refresh, duties, metrics, clock),
@@ -263,7 +267,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         on_failure=metrics.background_failure,
     )
     loops = (refreshing, finding, counting, *duties.loops)
-    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), clock)
+    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), confirmed_clock)
     means = means._replace(accepted=duties.accepted)
     make_world = performer.make_world
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, means, make_world, regions)
@@ -288,7 +292,7 @@ def assemble_work(
     duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(
         "versions",
-        lambda: duties.hearing.hear(store.versions.read()),
+        lambda: duties.hearing.follow(store.versions),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
         on_failure=metrics.background_failure,

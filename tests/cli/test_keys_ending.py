@@ -138,7 +138,7 @@ def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
 ) -> None:
     monkeypatch.setattr(ending, "HEARD_WITHIN_SECONDS", 0)
     store = opened(terminal)
-    behind = store.versions.read().keys
+    behind = store.versions.read().keys.number
     store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, behind, 1, unopened=(signing,)))
     said = terminal("keys", "compromise", signing, "--yes", "--json").json
     (worker,) = said["notHeard"]
@@ -147,6 +147,7 @@ def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
     shown = terminal("keys", "show", signing)
     assert "deaf:1:f00d may not have heard" in shown.out
     assert "deaf:1:f00d cannot open its private half" in shown.out
-    store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, store.versions.read().keys, 1))
+    number, tag = store.versions.read().keys
+    store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, number, 1, keys_tag=tag))
     assert "Every worker has heard" in terminal("keys", "show", signing).out
     store.close()

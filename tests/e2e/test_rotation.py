@@ -125,7 +125,7 @@ def states(store: Store) -> dict[str, KeyState]:
 
 def all_have_heard(store: Store, workers: int) -> bool:
     """Whether so many workers know the newest keys."""
-    told, newest = store.workers.list(), store.versions.read().keys
+    told, newest = store.workers.list(), store.versions.read().keys.number
     return len(told) == workers and all(worker.heartbeat.keys_version == newest for worker in told)
 
 

@@ -33,6 +33,7 @@ from tokensvc.loops.channels import (
     REMEMBERED_MAX,
     Directory,
 )
+from tokensvc.ports.versions import Position
 
 INVENTED = 12_000
 NEW = arn(900_000)
@@ -226,8 +227,8 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
         assert len(directory._pending) <= PENDING_PER_CALLER_MAX
     worker.refresh.once()
     assert list(worker.refresh.current.channels) == [NEW]
-    assert [row.arn for row in store.channels.changed_since(0, 10)] == [NEW]
-    assert store.versions.read().channels == 1, "and no worker read anything because of it"
+    assert [row.arn for row in store.channels.changed_since(Position(), 10).rows] == [NEW]
+    assert store.versions.read().channels.number == 1, "and no worker read anything because of it"
 
 
 def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, clock: ManualClock) -> None:

@@ -11,14 +11,17 @@ from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
 from tokensvc.errors import StoreUnavailable
 from tokensvc.loops.heartbeat import SILENT_SECONDS, Heartbeats
+from tokensvc.ports.versions import Version
 from tokensvc.ports.workers import Heartbeat
+
+KEYS = Version(7, "tag of 7")
 
 
 class Fellow:
     """A process that beats, and what it says at the moment."""
 
     def __init__(self, store: Store, worker_id: str, *trouble: str) -> None:
-        self.says = Heartbeat(worker_id, "here", 1, 900.0, 7, 1, trouble=trouble)
+        self.says = Heartbeat(worker_id, "here", 1, 900.0, 7, 1, trouble=trouble, keys_tag=KEYS.tag)
         self.port = Counting(store.workers)
         self.heartbeats = Heartbeats(self.port, lambda: self.says)
 
@@ -84,13 +87,13 @@ def test_what_a_silent_fellow_said_is_no_news(store: Store) -> None:
     silence(store, "a", 2)
     fellow.heartbeats.once()
     assert fellow.heartbeats.trouble() == []
-    assert fellow.heartbeats.count() == (1, 0)
+    assert fellow.heartbeats.count(KEYS) == (1, 0)
 
 
 def test_workers_are_counted_and_so_are_those_that_have_not_heard(store: Store) -> None:
     fellows = [Fellow(store, name) for name in "abc"]
-    assert fellows[0].heartbeats.count() == (0, 0)
+    assert fellows[0].heartbeats.count(KEYS) == (0, 0)
     fellows[1].says = fellows[1].says._replace(keys_version=6)
     for fellow in fellows:
         fellow.heartbeats.once()
-    assert fellows[2].heartbeats.count() == (3, 1)
+    assert fellows[2].heartbeats.count(KEYS) == (3, 1)

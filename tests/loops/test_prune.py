@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.adapters.sql.samples import EVERYONE, LATER, REACH, channel, denial, revocation
-from tests.clocks import ManualClock
+from tests.clocks import AtTime, ManualClock
 from tests.loops.worker import Worker
 from tests.stage import Stage
 from tokensvc.adapters.sql import tables
@@ -26,6 +26,7 @@ from tokensvc.loops.prune import (
     Prune,
 )
 from tokensvc.ports.channels import ABSENCE_KEPT_SECONDS
+from tokensvc.ports.versions import Position
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.settings import Settings
 
@@ -35,9 +36,10 @@ def prune(store: Store, clock: ManualClock) -> None:
 
 
 def pruner(store: Store, clock: ManualClock) -> Prune:
-    """What goes on pruning, without its pauses."""
+    """What goes on pruning, without its pauses, as it is when the store's clock says what this one says."""
     parts = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
-    return Prune(*parts, store.channels, store.versions, clock, pause=lambda _seconds: None)
+    versions = AtTime(store.versions, clock.now)
+    return Prune(*parts, store.channels, versions, clock, pause=lambda _seconds: None)
 
 
 def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
@@ -97,10 +99,10 @@ def test_denials_are_forgotten_an_hour_after_they_are_over(store: Store, clock: 
     store.denials.add("b", [denial("short", int(clock.now()) + 60), denial("long")])
     clock.advance(60 + DENIALS_KEPT_SECONDS)
     prune(store, clock)
-    assert len(store.denials.changed_since(0, 10)) == 2
+    assert len(store.denials.changed_since(Position(), 10).rows) == 2
     clock.advance(2)
     prune(store, clock)
-    [left] = store.denials.changed_since(0, 10)
+    [left] = store.denials.changed_since(Position(), 10).rows
     assert left.digest == denial("long").digest
 
 
@@ -111,7 +113,7 @@ def gone(store: Store, *names: str) -> None:
 
 
 def rows(store: Store) -> set[str]:
-    return {row.arn.rpartition("/")[2] for row in store.channels.changed_since(0, 10_000)}
+    return {row.arn.rpartition("/")[2] for row in store.channels.changed_since(Position(), 10_000).rows}
 
 
 def test_channels_that_are_gone_are_forgotten_once_every_worker_could_read_it(store: Store, clock: ManualClock) -> None:
@@ -146,7 +148,9 @@ def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualCl
     gone(store, "a")
     pruning.once()
     with writing(store.engine) as connection:
-        connection.execute(sa.update(tables.versions).where(tables.versions.c.name == "channels").values(n=1))
+        restored = {"n": 1, "tag": "of the backup"}
+        connection.execute(sa.update(tables.versions).where(tables.versions.c.name == "channels").values(restored))
+        connection.execute(sa.delete(tables.version_history).where(tables.version_history.c.n > 1))
     clock.advance(ABSENCE_KEPT_SECONDS)
     assert pruning.once() == ABSENCE_KEPT_SECONDS
     assert rows(store) == {"a"}

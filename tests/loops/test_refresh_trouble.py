@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.clocks import ManualClock
+from tests.clocks import ManualClock, require_fresh_at
 from tests.loops.worker import POLICY, Worker, channel, stored
 from tests.stage import EAST, Stage
-from tokensvc.adapters.sql import tables
-from tokensvc.adapters.sql.engine import writing
-from tokensvc.core.snapshot import Snapshot, require_fresh
+from tokensvc.core.snapshot import Snapshot
 from tokensvc.errors import SnapshotStale, StoreUnavailable
 from tokensvc.loops import refresh as module
 from tokensvc.ports.channels import REREAD_AFTER_SECONDS
-from tokensvc.ports.versions import StoreVersions, Versions
+from tokensvc.ports.versions import Position, StoreVersions, Version, Versioned, Versions
 
 
 def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker: Worker, clock: ManualClock) -> None:
@@ -32,9 +30,9 @@ def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker
     with pytest.raises(StoreUnavailable):
         worker.refresh.once()
     assert worker.refresh.current is before
-    require_fresh(before, before.began_at + 900, 900)
+    require_fresh_at(before, before.began_at + 900, 900)
     with pytest.raises(SnapshotStale):
-        require_fresh(before, before.began_at + 901, 900)
+        require_fresh_at(before, before.began_at + 901, 900)
 
 
 @pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
@@ -97,11 +95,12 @@ def test_a_reader_that_goes_on_from_the_last_version_sees_every_row(
         rows = [channel(100 * version + number) for number in range(size)]
         stage.store.channels.record(rows)
         written |= {row.arn for row in rows}
-    seen, version = [], 0
-    while page := stage.store.channels.changed_since(version, limit):
-        assert [row.version for row in page] == sorted(row.version for row in page)
-        seen += [row.arn for row in page]
-        version = page[-1].version
+    seen: list[str] = []
+    page = stage.store.channels.changed_since(Position(), limit)
+    while page.rows:
+        assert [row.version for row in page.rows] == sorted(row.version for row in page.rows)
+        seen += [row.arn for row in page.rows]
+        page = stage.store.channels.changed_since(page.position, limit)
     assert sorted(seen) == sorted(written), "each once, none skipped"
     stage.store.close()
 
@@ -112,6 +111,9 @@ class TravellingAnswer:
     def __init__(self, port: Versions, clock: ManualClock, before: float, after: float, ahead: float) -> None:
         self._port, self._clock = port, clock
         self._before, self._after, self._ahead = before, after, ahead
+
+    def check_history(self, seen: Mapping[Versioned, Version]) -> None:
+        self._port.check_history(seen)
 
     def read(self) -> StoreVersions:
         self._clock.advance(self._before)
@@ -143,16 +145,16 @@ def test_a_clock_that_is_far_off_signs_nothing(stage: Stage, worker: Worker, clo
         worker.refresh.once()
         assert worker.refresh.current.clock_error_seconds == pytest.approx(wrong, abs=0.5)
         with pytest.raises(SnapshotStale, match="clock"):
-            require_fresh(worker.refresh.current, clock.monotonic(), 900)
+            require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
     clock.wall = stage.store.versions.read().now
     worker.refresh.once()
-    require_fresh(worker.refresh.current, clock.monotonic(), 900)
+    require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
 
 
 def test_a_worker_begins_with_a_snapshot_that_signs_nothing(worker: Worker, clock: ManualClock) -> None:
     assert worker.refresh.current == Snapshot()
     with pytest.raises(SnapshotStale):
-        require_fresh(worker.refresh.current, clock.monotonic(), 86_400)
+        require_fresh_at(worker.refresh.current, clock.monotonic(), 86_400)
 
 
 def gone(stage: Stage, number: int) -> None:
@@ -199,15 +201,3 @@ def test_deleted_rows_leave_nothing_to_ask_for(stage: Stage, worker: Worker) -> 
         worker.refresh.once()
     assert "channels" not in worker.asked()
     assert not worker.refresh.current.channels
-
-
-def test_a_store_whose_numbers_are_lower_is_read_anew(stage: Stage, worker: Worker) -> None:
-    """A backup was put back."""
-    for number in range(3):
-        stage.store.channels.record([channel(number)])
-    worker.refresh.once()
-    with writing(stage.store.engine) as connection:
-        connection.execute(sa.delete(tables.channels).where(tables.channels.c.version > 1))
-        connection.execute(sa.update(tables.versions).where(tables.versions.c.name == "channels").values(n=1))
-    worker.refresh.once()
-    assert set(worker.refresh.current.channels) == {channel(0).arn}

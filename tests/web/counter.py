@@ -53,6 +53,7 @@ class Counter:
                 for key, policy in POLICIES.items()
             },
             began_at=1000.0,
+            wall_offset_seconds=self.clock.now() - self.clock.monotonic(),
         )
         numbers = itertools.count(1)
         subjects = Subjects(store.deployment, lambda: WRAPPER)

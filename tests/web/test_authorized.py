@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clocks import ManualClock
+from tests.clocks import OFFSET, ManualClock
 from tests.web.asking import receiving, scope_of
 from tokensvc import web
 from tokensvc.admit import key_digest
@@ -27,6 +27,7 @@ SNAPSHOT = Snapshot(
         "abc": KnownSecret(key_digest(KEY), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),
     },
     began_at=1000.0,
+    wall_offset_seconds=OFFSET,
 )
 
 
@@ -113,3 +114,10 @@ def test_no_route_reads_a_body_without_judging_the_caller_again() -> None:
         if isinstance(node, ast.Name) and node.id == "read_json"
     }
     assert callers == {"authorized.py"}
+
+
+def test_a_worker_whose_clock_jumps_judges_no_caller(authorized: Authorized, clock: ManualClock) -> None:
+    """Keys end by that clock, and what is written is dated by it."""
+    clock.jump(-3600)
+    with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:read")

@@ -37,8 +37,13 @@ class Service:
                 ("admin", ADMIN, ["keys:read", "keys:admin"]),
             )
         }
-        self.snapshot = Snapshot(secrets=secrets, began_at=stage.clock.monotonic())
-        authorized = Authorized(lambda: self.snapshot, stage.clock, lease_seconds=1e9)
+        self.snapshot = Snapshot(secrets=secrets)
+
+        def snapshot() -> Snapshot:
+            now, monotonic = stage.clock.now(), stage.clock.monotonic()
+            return self.snapshot._replace(began_at=monotonic, wall_offset_seconds=now - monotonic)
+
+        authorized = Authorized(snapshot, stage.clock, lease_seconds=1e9)
         keys = KeyRoutes(authorized, stage.world, stage.store.workers, stage.store.versions, (EAST, WEST))
         routes = {
             "/v1/keys": Route("GET", keys.page),
@@ -106,10 +111,10 @@ def test_lists_have_pages(stage: Stage, service: Service) -> None:
 
 def test_one_key_tells_its_history_and_who_has_not_heard(stage: Stage, service: Service) -> None:
     key = stage.generate()
-    version = stage.store.versions.read().keys
+    number, tag = stage.store.versions.read().keys
     stage.clock.wall = stage.store.versions.read().now  # heartbeats are dated by the store
-    stage.store.workers.beat(Heartbeat("deaf:1:a", "deaf", 1, 900, version - 1, 1))
-    stage.store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, version, 1, unopened=(key.id,)))
+    stage.store.workers.beat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
+    stage.store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, unopened=(key.id,), keys_tag=tag))
     shown = service.get(f"/v1/keys/{key.id}")
     assert [(step["step"], step["outcome"]) for step in shown["history"]] == [
         ("activate", "done"),
@@ -160,10 +165,10 @@ def test_without_regions_it_is_all_of_them(stage: Stage, service: Service) -> No
 )
 def test_bad_fields_are_refused_by_name(stage: Stage, service: Service, path: str, body: object, field: str) -> None:
     stage.generate(EAST, WEST)
-    before = stage.store.versions.read().keys
+    before = stage.store.versions.read().keys.number
     said = service.post(path, body, 422)
     assert [error["field"] for error in said["errors"]] == [field]
-    assert stage.store.versions.read().keys == before
+    assert stage.store.versions.read().keys.number == before
 
 
 def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: Stage, service: Service) -> None:
@@ -204,13 +209,13 @@ def test_a_standby_may_be_distrusted_too(stage: Stage, service: Service) -> None
 
 def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(stage: Stage, service: Service) -> None:
     key = stage.generate()
-    before = stage.store.versions.read().keys
+    before = stage.store.versions.read().keys.number
     for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
         assert service.post(path, status=403, key=READER)["code"] == "scope_missing"
         assert service.post(path, status=401, key="tsk_admin_wrong")["code"] == "not_authenticated"
     for path in ("/v1/keys", f"/v1/keys/{key.id}", "/v1/keys/rotations/r1"):
         service.get(path, 401, key="nobody")
-    assert stage.store.versions.read().keys == before
+    assert stage.store.versions.read().keys.number == before
 
 
 def test_a_caller_disabled_while_its_body_arrives_changes_nothing(stage: Stage, service: Service) -> None:

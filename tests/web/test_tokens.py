@@ -35,7 +35,7 @@ from tokensvc.errors import (
 from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.tokens import TokenRoutes
+from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
 
 KEY = keypair.generate()
 API_KEY = "tsk_abc_secret"
@@ -352,3 +352,60 @@ def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> N
     worker.directory.poke = worker.directory.once
     assert "playbackUrl" in worker.single()
     assert len(worker.ivs.asked("BatchGetChannel")) == 1
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0, 5.5, -5.5])
+def test_a_worker_whose_clock_jumps_signs_nothing_until_the_clock_is_right_or_confirmed(
+    worker: Worker, jump: float
+) -> None:
+    worker.single()
+    worker.clock.jump(jump)
+    for refused in (worker.single, lambda: worker.batch(ASK)):
+        with pytest.raises(SnapshotStale, match="clock jumped by"):
+            refused()
+    worker.clock.jump(-jump)
+    assert worker.single()["token"], "the clock was corrected"
+    worker.clock.jump(jump)
+    offset = worker.clock.now() - worker.clock.monotonic()
+    worker.snapshot = worker.snapshot._replace(wall_offset_seconds=offset)
+    assert worker.single()["token"], "the store has confirmed the new time"
+
+
+def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reading is what everything is judged and signed by: a second one may be of a clock that has jumped."""
+    readings = iter([worker.clock.now()])
+    monkeypatch.setattr(worker.clock, "now", lambda: next(readings, START + 3600))
+    exchange = Exchange("request-1", worker.clock.monotonic())
+    begun = worker.routes.single_at_once(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
+    assert begun is not None
+    assert json.loads(begun.answer(begun.sign()).body)["expiresAt"] == "2027-01-15T08:05:00Z"
+
+
+def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: Worker) -> None:
+    """The token is reckoned by the time after waiting."""
+    worker.snapshot = worker.snapshot._replace(channels={})
+    ask = worker.routes._directory.ask
+
+    def jump(channel_arn: str, caller: str) -> Any:
+        worker.clock.jump(3600)
+        return ask(channel_arn, caller)
+
+    worker.routes._directory.ask = jump  # type: ignore[method-assign]
+    with pytest.raises(SnapshotStale, match="jumped"):
+        worker.single()
+
+
+def test_a_clock_that_jumps_within_a_batch_ends_it_at_that_slice(worker: Worker) -> None:
+    slices = 0
+
+    def now() -> float:
+        nonlocal slices
+        slices += 1
+        return START + (3600 if slices > 3 else 0)  # before and after the body, then for each slice
+
+    worker.clock.now = now  # type: ignore[method-assign]
+    results = worker.batch(*[ASK] * (2 * SLICE_ASKS))
+    assert all("token" in result for result in results[:SLICE_ASKS])
+    assert {result["problem"]["code"] for result in results[SLICE_ASKS:]} == {"snapshot_stale"}

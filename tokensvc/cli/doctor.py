@@ -12,6 +12,7 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.ivs_findings import examine_ivs
 from tokensvc.cli.key_findings import examine_keys
+from tokensvc.cli.row_findings import examine_rows
 from tokensvc.cli.screen import AsJson, result
 from tokensvc.cli.vault_findings import examine_vault
 from tokensvc.errors import SettingsError
@@ -64,6 +65,9 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
         yield finding
         return
     where = f"{deployment.control_plane or 'not bound yet'}, account {deployment.account or 'not known yet'}"
+    if deployment.damage:
+        mend = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or what it was)"
+        yield Finding(False, "max_ttl_seconds", f"{deployment.damage}; no token is issued", mend)
     fits = deployment.control_plane in (None, settings.control_plane)
     yield Finding(
         fits,
@@ -81,7 +85,8 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
     yield from examine_vault(settings, store)
     yield from examine_keys(settings, store)
     yield from examine_ivs(settings, store)
-    callers = [r for r in store.callers.list() if r.disabled_at is None]
+    yield from examine_rows(store)
+    callers = [r for r in store.callers.list() if r.disabled_at is None and not r.damage]
     yield Finding(
         bool(callers), "callers", f"{len(callers)} may ask for tokens", "tokensvc callers add NAME --all-channels"
     )

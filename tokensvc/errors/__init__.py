@@ -14,11 +14,11 @@
     ├─ KeptBack                    whoever performs what was asked for does not get there
     ├─ RequestTooLarge · RequestTooSlow
     ├─ CannotSign                  this worker cannot sign now
-    │  ├─ NoSigningKey · SnapshotStale
+    │  ├─ NoSigningKey · SnapshotStale · CeilingUnreadable · SubjectKeyLost
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
     │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · NothingShown · ResourceConflict ·
     │     Rejected · Unavailable
-    ├─ StoreError                  StoreUnavailable · StoreUnfit
+    ├─ StoreError                  StoreUnavailable · StoreUnfit · StoreReplaced · RowUnreadable
     ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
     │  ├─ WrappingKeyUnknown · WrappingKeyUnavailable
     └─ SettingsError               start-up only; lists every bad variable at once
@@ -46,8 +46,10 @@ from tokensvc.errors.keeping import (
     InvalidKey,
     KeyFileTooOpen,
     PrivateKeyMissing,
+    RowUnreadable,
     SettingsError,
     StoreError,
+    StoreReplaced,
     StoreUnavailable,
     StoreUnfit,
     VaultError,
@@ -90,8 +92,10 @@ from tokensvc.errors.root import (
 )
 from tokensvc.errors.signing import (
     CannotSign,
+    CeilingUnreadable,
     NoSigningKey,
     SnapshotStale,
+    SubjectKeyLost,
 )
 
 __all__ = [
@@ -99,6 +103,7 @@ __all__ = [
     "CallerExists",
     "CallerNotFound",
     "CannotSign",
+    "CeilingUnreadable",
     "ChannelNotAllowed",
     "ChannelNotFound",
     "Conflict",
@@ -132,12 +137,15 @@ __all__ = [
     "ResourceMissing",
     "RevocationNotFound",
     "RotationNotFound",
+    "RowUnreadable",
     "ScopeMissing",
     "SettingsError",
     "SnapshotStale",
     "StoreError",
+    "StoreReplaced",
     "StoreUnavailable",
     "StoreUnfit",
+    "SubjectKeyLost",
     "Throttled",
     "TokensvcError",
     "Unavailable",

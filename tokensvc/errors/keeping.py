@@ -25,6 +25,18 @@ class StoreUnfit(StoreError):
     code = "store_unfit"
 
 
+class RowUnreadable(StoreError):
+    """A row of the store holds what no version of this service wrote; the message names the row and the column."""
+
+    code = "row_unreadable"
+
+
+class StoreReplaced(StoreError):
+    """What was read from the store is not part of its history: it was replaced, or restored from a backup."""
+
+    code = "store_replaced"
+
+
 class VaultError(TokensvcError):
     """A private key cannot be kept or read."""
 

@@ -80,6 +80,12 @@ class Dispatch:
         for served in list(self._served.values()):
             served.loop.poke()
 
+    def ask_again(self) -> None:
+        """Let every place's lease be asked for again, since the store was replaced. Returns at once."""
+        for served in list(self._served.values()):
+            served.leading.ask_again()
+        self.poke()
+
     def once(self) -> None:
         """Count what waits, and serve every place where anything does. Raises StoreError."""
         now = self._clock.monotonic()

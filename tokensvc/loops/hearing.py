@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tokensvc.ports.versions import StoreVersions
+from tokensvc.errors import StoreReplaced
+from tokensvc.logger import structlog
+from tokensvc.ports.versions import NEVER_READ, StoreVersions, Versions
 
-NOTHING_HEARD = StoreVersions(now=0, deployment=-1, keys=-1, callers=-1, channels=-1)
+NOTHING_HEARD = StoreVersions(0, NEVER_READ, NEVER_READ, NEVER_READ, NEVER_READ, NEVER_READ)
+
+_log = structlog.get_logger(__name__)
 
 
 class Hearing:
@@ -22,6 +26,25 @@ class Hearing:
         """Called in the thread of whoever hears, when keys or limits changed; each returns at once."""
         self.of_denials: list[Callable[[], None]] = []
         """Likewise when denials did, as with each revocation."""
+        self.of_replacement: list[Callable[[], None]] = []
+        """Likewise when the store was replaced, or restored from a backup: before any of the others."""
+
+    def follow(self, port: Versions) -> None:
+        """Read the versions, and take them in: for a process that holds no snapshot. Raises StoreError."""
+        versions = port.read()
+        if versions[1:] != self.heard[1:]:
+            try:
+                port.check_history(self.heard.by_name())
+            except StoreReplaced as replaced:
+                log_replacement(replaced)
+                self.store_was_replaced()
+        self.hear(versions)
+
+    def store_was_replaced(self) -> None:
+        """Let everything be done again that the present store may know nothing of."""
+        self.heard = NOTHING_HEARD
+        for listener in self.of_replacement:
+            listener()
 
     def hear(self, versions: StoreVersions) -> None:
         """Take in the numbers as they are now."""
@@ -32,3 +55,8 @@ class Hearing:
         if versions.denials != before.denials:
             for listener in self.of_denials:
                 listener()
+
+
+def log_replacement(replaced: StoreReplaced) -> None:
+    """Once for each replacement that a process notices."""
+    _log.warning("what was read from the store is no longer valid; everything is read anew", reason=replaced.message)

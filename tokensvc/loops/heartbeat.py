@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tokensvc.ports.versions import Version
 from tokensvc.ports.workers import Heartbeat, Worker, Workers
 
 EVERY_SECONDS = 5.0
@@ -33,6 +34,12 @@ class Heartbeats:
         if not self._is_introduced:
             self.once()
 
+    def introduce_again(self) -> None:
+        """Beat although it was done before: the store was replaced, and the present one may not know this process,
+        whose lease then counts in no drain. Raises StoreError, and then the next `introduce` beats."""
+        self._is_introduced = False
+        self.introduce()
+
     def once(self) -> None:
         """Beat, and read what the others say. Raises StoreError."""
         self._workers.beat(self._say())
@@ -54,8 +61,7 @@ class Heartbeats:
         others = [w.heartbeat.trouble for w in self.heard_lately() if w.heartbeat.worker_id != mine.worker_id]
         return list(dict.fromkeys(words for told in (mine.trouble, *others) for words in told))
 
-    def count(self) -> tuple[int, int]:
-        """How many work, and how many of them have not heard of the newest keys."""
+    def count(self, keys: Version) -> tuple[int, int]:
+        """How many work, and how many of them do not hold this version of the keys, read after the last beat."""
         present = [worker.heartbeat for worker in self.heard_lately()]
-        newest = max((said.keys_version for said in present), default=0)
-        return len(present), sum(said.keys_version < newest for said in present)
+        return len(present), sum(not said.holds_keys(keys) for said in present)

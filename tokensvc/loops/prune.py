@@ -6,6 +6,8 @@ Rules of the file
 - What may be many is deleted in slices with a pause after each, so that nobody waits long for what a deletion holds.
 - A channel that is gone is deleted when every worker could read that it is: when the change number under which that was
   written had been reached ABSENCE_KEPT_SECONDS ago, by this process's monotonic clock, whatever the other clocks say.
+- Age is reckoned by the store's clock, which dated what is deleted: a process whose own clock is ahead would delete
+  denials that are in force.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from tokensvc.errors import StoreReplaced
 from tokensvc.ports.channels import ABSENCE_KEPT_SECONDS, ChannelStore
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.denials import Denials
 from tokensvc.ports.journal import Journal
 from tokensvc.ports.revocations import Revocations
 from tokensvc.ports.rotations import Rotations
-from tokensvc.ports.versions import Versions
+from tokensvc.ports.versions import Version, Versions
 from tokensvc.ports.workers import Workers
 
 EVERY_SECONDS = 3600.0
@@ -70,12 +73,12 @@ class Prune:
         self._versions = versions
         self._clock = clock
         self._pause = pause
-        self._seen: tuple[float, int] | None = None
+        self._seen: tuple[float, Version] | None = None
         """When the `channels` version was looked at, on the monotonic clock, and what it was."""
 
     def once(self) -> float | None:
         """Forget; in how many seconds to come again, None being the usual. Raises StoreError."""
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = datetime.fromtimestamp(self._versions.read().now, UTC)
         self._journal.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))
         self._rotations.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))
         self._workers.forget(WORKERS_KEPT_SECONDS)
@@ -86,7 +89,7 @@ class Prune:
     def _prune_channels(self, now: datetime) -> float | None:
         """Delete the rows of channels that are gone. The first time only the version to go by is noted."""
         monotonic, version = self._clock.monotonic(), self._versions.read().channels
-        if self._seen is None or version < self._seen[1]:  # lower after a backup was put back
+        if self._seen is None or self._is_of_another_history(self._seen[1]):
             self._seen = monotonic, version
             return ABSENCE_KEPT_SECONDS
         noted_at, seen = self._seen
@@ -94,8 +97,16 @@ class Prune:
             return noted_at + ABSENCE_KEPT_SECONDS - monotonic
         self._seen = monotonic, version
         checked_before = now - timedelta(seconds=CHANNEL_CHECKED_SECONDS)
-        self._all(lambda before, limit: self._channels.prune(seen, before, limit), checked_before)
+        self._all(lambda before, limit: self._channels.prune(seen.number, before, limit), checked_before)
         return None
+
+    def _is_of_another_history(self, seen: Version) -> bool:
+        """Whether a backup was restored since: what a number stood for then says nothing of the rows that have it."""
+        try:
+            self._versions.check_history({"channels": seen})
+        except StoreReplaced:
+            return True
+        return False
 
     def _all(self, prune: Callable[[datetime, int], int], before: datetime) -> None:
         while prune(before, AT_ONCE) == AT_ONCE:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.ports.versions import ChangePage, Position
+
 ABSENCE_KEPT_SECONDS = 1800.0
 """How long the row of a channel that is gone stays at least after it can be read. Workers read by number what changed
 and see no deletions, so one that did not read for long may have missed the row and reads everything again."""
@@ -43,10 +45,11 @@ class ChannelStore(Protocol):
         """
         ...
 
-    def changed_since(self, version: int, limit: int) -> list[ChannelRecord]:
-        """Rows written under a higher version, by version: whole versions, until there are at least `limit` rows.
+    def changed_since(self, position: Position, limit: int) -> ChangePage[ChannelRecord]:
+        """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
 
-        Go on with the last row's version; an empty list means that there are no more.
+        Continue with the page's position until `is_last`. Raises StoreReplaced when the position is not part of the
+        store's history; the reader then begins anew, with `Position()`.
         """
         ...
 

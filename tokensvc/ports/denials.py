@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from tokensvc.core.denial import Standing
 from tokensvc.ports.revocations import Patterns
+from tokensvc.ports.versions import ChangePage, Position
 
 
 class NewDenial(NamedTuple):
@@ -75,10 +76,12 @@ class Denials(Protocol):
         these patterns do not show it."""
         ...
 
-    def changed_since(self, number: int, limit: int) -> list[StandingRow]:
+    def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
         """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
 
-        Go on with the last row's number; an empty list means that there are no more.
+        Of a row of which nothing but the viewer can be read, the viewer is denied for as long as can be. Continue with
+        the page's position until `is_last`. Raises StoreReplaced when the position is not part of the store's history;
+        the reader then begins anew, with `Position()`.
         """
         ...
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.ports.versions import Version
+
 
 class RegionNews(NamedTuple):
     """How whoever performs the lifecycle of keys left a region when it last looked at it."""
@@ -36,6 +38,7 @@ class Heartbeat(NamedTuple):
     keys_version: int
     """The `keys` version that its snapshot holds."""
     deployment_version: int
+    """Likewise of `deployment`."""
     store_timeout_seconds: float = 0.0
     """How long one question of it to the store may take."""
     unopened: tuple[str, ...] = ()
@@ -44,6 +47,15 @@ class Heartbeat(NamedTuple):
     """What its background duties have to say, in words."""
     regions: tuple[RegionNews, ...] = ()
     """What it last saw of each region, when it performs the lifecycle of keys."""
+    keys_tag: str = ""
+    """The tag of the `keys` version that its snapshot holds: the number alone repeats after a restore."""
+    deployment_tag: str = ""
+
+    def holds_keys(self, version: Version) -> bool:
+        """Whether its snapshot holds this version of `keys`. For a worker to count as up to date, heartbeats must be
+        read before the store's versions: then a worker in the same history is never ahead of what it is compared with,
+        and one that is ahead holds keys of a history that a restore undid."""
+        return (self.keys_version, self.keys_tag) == version
 
 
 class Worker(NamedTuple):

@@ -39,6 +39,7 @@ def import_key(
     elif known.compromised_at is not None:
         raise Conflict(f"this is key {known.id}, which is compromised: it never signs again")
     else:
+        known.require_sound()
         world.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
         if known.id not in world.vault.key_ids():
             world.vault.put(known.id, private_key)

@@ -69,7 +69,7 @@ def delete_pair(world: World, arn: str) -> None:
 
 def key_of(world: World, arn: str) -> str | None:
     """The key that the store knows this pair as."""
-    return next((there.key_id for r in world.keys.list() for there in r.places if there.arn == arn), None)
+    return next((there.key_id for r in world.keys.list() for there in r.everywhere if there.arn == arn), None)
 
 
 def see_gone(world: World, key_id: str, regions: Sequence[str]) -> None:

@@ -86,6 +86,7 @@ def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_se
 def import_pair(world: World, seen: Survey, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
     record = find(world.keys.list(), key_id)
+    record.require_sound()
     world.vault.open(key_id)  # a key that nobody here can sign with must never take over from one that signs
     try:
         answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))

@@ -74,15 +74,20 @@ def survey(
         records = world.keys.list()
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
+    damaged = {p.arn: p for r in records for p in r.unreadable if p.place.region == region}
     standing = Standing(
         pairs=ours,
         spare=_spare(records, kept, region),
-        foreign=len(arns - held),
+        foreign=len(arns - held - damaged.keys()),
         to_replace=_to_replace(world, region),
         missing=frozenset(p.key_id for p in ours if p.is_held and p.arn not in arns and _is_missing(world, p)),
         is_sure=is_sure or bool(pairs),
         lost=frozenset(p.key_id for p in ours if p.is_held and p.key_id not in kept),
+        unreadable=frozenset(arn for arn, p in damaged.items() if p.is_held or arn in arns),
         wanted=wanted,
+    )
+    findings += tuple(
+        f"key {r.id} cannot be read and is left as it is: {r.damage}" for r in records if _is_here(r, region)
     )
     findings += tuple(_strange(standing, region))
     return Survey(region, pairs, standing, findings, deployment.id)
@@ -145,7 +150,7 @@ def _tagged(
 ) -> tuple[list[tuple[KeyRecord, Pair]], tuple[str, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
-    noted = {there.arn for record in records for there in record.places}
+    noted = {there.arn for record in records for there in record.everywhere}
     unrecorded, findings = [], []
     for pair in pairs:
         (owner, key_id), arn = tags_of(pair), str(pair["arn"])
@@ -158,7 +163,9 @@ def _tagged(
             )
             continue
         there = next((p for p in record.places if p.place.region == region), None)
-        if there is None or not there.is_held:
+        if record.damage:
+            findings.append(f"IVS holds {arn} in {region} for key {record.id}, which cannot be read: {record.damage}")
+        elif there is None or not there.is_held:
             unrecorded.append((record, pair))
         else:
             findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
@@ -176,9 +183,15 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
         for record in records
         if record.id in kept
         and record.compromised_at is None
+        and not record.damage
         and not any(there.place.region == region or there.state in _USED for there in record.places)
         and (not record.places or since is None or record.created_at > since)
     ]
+
+
+def _is_here(record: KeyRecord, region: str) -> bool:
+    """Whether something of a key that cannot be read is in that region, or nobody can tell where it is."""
+    return any(p.place.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
 
 
 def _to_replace(world: World, region: str) -> frozenset[str]:

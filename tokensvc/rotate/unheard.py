@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tokensvc.core.rotation import reach_seconds
+from tokensvc.ports.versions import Version
 from tokensvc.ports.workers import Worker
 
 
@@ -18,10 +19,11 @@ class Unheard(NamedTuple):
     """By then it has heard, or its snapshot's lease has ended and it signs nothing."""
 
 
-def unheard(workers: Sequence[Worker], keys_version: int, now: datetime) -> list[Unheard]:
-    """Those that told of older keys, and may still sign with them. One that was silent for all its lease does no
-    longer, and one without a lease never did."""
-    behind = [w for w in workers if w.heartbeat.keys_version < keys_version and w.heartbeat.lease_seconds > 0]
+def unheard(workers: Sequence[Worker], keys: Version, now: datetime) -> list[Unheard]:
+    """Those whose last heartbeat names another version of the keys than this, and that may still sign with it: an older
+    one, or one of a history that a restore of the store undid. One that was silent for all its lease does no longer,
+    and one without a lease never did. Read the workers before the version."""
+    behind = [w for w in workers if not w.heartbeat.holds_keys(keys) and w.heartbeat.lease_seconds > 0]
     return [u for u in (Unheard(worker, _until(worker)) for worker in behind) if u.until > now]
 
 

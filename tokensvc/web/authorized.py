@@ -50,8 +50,9 @@ class Authorized:
     def caller(self, scope: Scope, exchange: Exchange, needs: str) -> Caller:
         """Who asks, given that they have this scope. Raises SnapshotStale, NotAuthenticated or ScopeMissing."""
         snapshot = self._snapshot()
-        require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
-        caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        require_fresh(snapshot, now, monotonic, self._lease_seconds)
+        caller = authenticate(header(scope, b"authorization"), snapshot, now)
         exchange.caller = caller.name
         caller.require_scope(needs)
         return caller

@@ -70,7 +70,7 @@ def shown(facts: Facts) -> dict[str, Any]:
         "deploymentId": facts.deployment.id,
         "controlPlane": facts.deployment.control_plane,
         "account": facts.deployment.account,
-        "keysVersion": facts.versions.keys,
+        "keysVersion": facts.versions.keys.number,
         "trouble": list(dict.fromkeys(words for w in present for words in w.heartbeat.trouble)),
         "leader": _leader(leader),
         "workers": [_worker(w, facts.versions, leader) for w in facts.workers],
@@ -139,7 +139,7 @@ def _is_silent(worker: Worker, now: float) -> bool:
 
 
 def _has_heard(worker: Worker, versions: StoreVersions) -> bool:
-    return worker.heartbeat.keys_version >= versions.keys
+    return worker.heartbeat.holds_keys(versions.keys)
 
 
 def _instant(at: float | None) -> str | None:

@@ -40,7 +40,7 @@ BATCH_MAX_ASKS = 500
 SLICE_ASKS = 25
 SCOPE = "tokens:issue"
 _Drafted = tuple[Draft, KnownChannel | None]
-_Judge = Callable[[], tuple[Caller, Snapshot]]
+_Judge = Callable[[], tuple[Caller, Snapshot, float]]
 
 
 class TokenRoutes:
@@ -67,13 +67,13 @@ class TokenRoutes:
     def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
-            caller, snapshot = self._caller(scope, exchange, exchange.began_at)
+            caller, snapshot, now = self._caller(scope, exchange)
             ask = read_ask(decoded(body, ASK_MAX_BYTES))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
                 return None
-            return self._begin(ask, grant, channel, snapshot)
+            return self._begin(ask, grant, channel, snapshot, now)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -82,13 +82,13 @@ class TokenRoutes:
         """`POST /v1/tokens` whose body, or channel, has to be waited for."""
         try:
             judge = self._judging(scope, exchange)
-            (caller, snapshot), body = await judged_body(judge, scope, receive, ASK_MAX_BYTES)
+            (caller, snapshot, _), body = await judged_body(judge, scope, receive, ASK_MAX_BYTES)
             ask = read_ask(body)
             admit(caller, ask, snapshot)
             channels = await self._channels({ask.channel_arn}, snapshot, caller)
-            caller, snapshot = judge()  # as both are after the wait
+            caller, snapshot, now = judge()  # as all are after the wait
             grant = admit(caller, ask, snapshot)
-            begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot)
+            begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot, now)
             return begun.answer(begun.sign())
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
@@ -98,7 +98,7 @@ class TokenRoutes:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
             judge = self._judging(scope, exchange)
-            (caller, snapshot), body = await judged_body(judge, scope, receive, BATCH_MAX_BYTES)
+            (caller, snapshot, _), body = await judged_body(judge, scope, receive, BATCH_MAX_BYTES)
             asks = listed(body, "asks", BATCH_MAX_ASKS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
@@ -138,14 +138,15 @@ class TokenRoutes:
         result. Each slice goes by what the worker knows by then, of the caller too."""
         for start in range(0, len(positions), SLICE_ASKS):
             async with self._lane:
-                began, now, drafts = perf_counter(), int(self._clock.now()), dict[int, _Drafted]()
+                began, drafts = perf_counter(), dict[int, _Drafted]()
                 judged = _outcome(judge)
                 slice_ = positions[start : start + SLICE_ASKS]
                 for position in slice_:
                     try:
                         if isinstance(judged, TokensvcError):
                             raise judged
-                        if (one := drafted(position, *judged, now)) is not None:
+                        caller, snapshot, now = judged
+                        if (one := drafted(position, caller, snapshot, int(now))) is not None:
                             drafts[position] = one
                     except TokensvcError as failure:
                         self._metrics.refused(failure.code)
@@ -158,20 +159,21 @@ class TokenRoutes:
                 await asyncio.sleep(0)
 
     def _judging(self, scope: Scope, exchange: Exchange) -> _Judge:
-        """Who asks and what this worker knows, looked up anew at each call."""
-        return lambda: self._caller(scope, exchange, self._clock.monotonic())
+        """Who asks, what this worker knows and the time, looked up anew at each call."""
+        return lambda: self._caller(scope, exchange)
 
-    def _caller(self, scope: Scope, exchange: Exchange, monotonic: float) -> tuple[Caller, Snapshot]:
-        snapshot = self._snapshot()
-        require_fresh(snapshot, monotonic, self._lease_seconds)
-        caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
+    def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot, float]:
+        """Who asks, what this worker knows, and the time: the one reading that all of a token is reckoned by."""
+        snapshot, now = self._snapshot(), self._clock.now()
+        require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
+        caller = authenticate(header(scope, b"authorization"), snapshot, now)
         exchange.caller = caller.name
         caller.require_scope(SCOPE)
-        return caller, snapshot
+        return caller, snapshot, now
 
-    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> _Begun:
+    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _Begun:
         began = perf_counter()
-        made = draft(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
+        made = draft(ask, grant, snapshot, int(now), self._new_uuid)
         return _Begun(made, channel, self._metrics, perf_counter() - began)
 
     async def _channels(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
@@ -195,7 +197,7 @@ class TokenRoutes:
         return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
 
 
-def _outcome(judge: _Judge) -> tuple[Caller, Snapshot] | TokensvcError:
+def _outcome(judge: _Judge) -> tuple[Caller, Snapshot, float] | TokensvcError:
     try:
         return judge()
     except TokensvcError as failure:

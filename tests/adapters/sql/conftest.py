@@ -33,7 +33,7 @@ def postgres_as_made(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
     url = postgres.url(postgres.fresh())
     migrate.upgrade(url)
     engine = make_engine(url)
-    made = (tables.versions, tables.deployment)
+    made = (tables.versions, tables.version_history, tables.deployment)
     with reading(engine) as connection:
         rows = {table: [row._asdict() for row in connection.execute(sa.select(table))] for table in made}
 

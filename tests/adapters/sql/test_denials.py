@@ -18,6 +18,7 @@ from tokensvc.core.policy import ALL_CHANNELS, CallerPolicy
 from tokensvc.core.revocation import Lane
 from tokensvc.errors import DenialNotFound
 from tokensvc.ports.denials import Denial, StandingRow
+from tokensvc.ports.versions import Position
 
 OTHER = channel("b").arn
 
@@ -29,8 +30,10 @@ def in_force(store: Store, *patterns: str) -> list[Denial]:
 def everything(store: Store, limit: int = 1000) -> list[StandingRow]:
     """All rows, page by page, as a worker reads them."""
     rows: list[StandingRow] = []
-    while page := store.denials.changed_since(rows[-1].number if rows else 0, limit):
-        rows += page
+    page = store.denials.changed_since(Position(), limit)
+    while page.rows:
+        rows += page.rows
+        page = store.denials.changed_since(page.position, limit)
     return rows
 
 
@@ -53,7 +56,7 @@ def test_denials_are_answered_in_the_order_that_they_were_asked_for_in(store: St
 def test_the_later_end_stays(store: Store) -> None:
     [first] = store.denials.add("one", [denial("v", FAR, reason="long")])
     assert store.denials.add("two", [denial("v", FAR - 60, reason="short")]) == [first]
-    assert len(everything(store)) == store.versions.read().denials == 1
+    assert len(everything(store)) == store.versions.read().denials.number == 1
     [longer] = store.denials.add("two", [denial("v", FAR + 60, reason="longer")])
     assert (longer.until, longer.reason, longer.caller) == (first.until + timedelta(minutes=1), "longer", "two")
     assert longer.id == first.id
@@ -169,9 +172,9 @@ def test_what_is_shown_is_what_the_policy_allows(store: Store, shown: list[str])
 def test_a_page_never_cuts_a_number_in_two(store: Store) -> None:
     store.denials.add("backend", [denial(f"a{number}") for number in range(7)])
     store.denials.add("backend", [denial("b")])
-    assert [row.number for row in store.denials.changed_since(0, 3)] == [1] * 7
-    assert [row.number for row in store.denials.changed_since(1, 3)] == [2]
-    assert store.denials.changed_since(2, 3) == []
+    assert [row.number for row in store.denials.changed_since(Position(0), 3).rows] == [1] * 7
+    assert [row.number for row in store.denials.changed_since(Position(1), 3).rows] == [2]
+    assert store.denials.changed_since(Position(2), 3).rows == []
 
 
 def test_many_at_once_take_few_statements(store: Store) -> None:

@@ -91,7 +91,7 @@ def test_a_raised_ceiling_raises_the_longest_life_under_every_key_that_may_still
     lives = {key.id: key.places[0].longest_ttl_seconds for key in store.keys.list()}
     assert lives == {"k1": 3600, "k2": 7200, "k3": 7200, "k4": 0}
     after = store.versions.read()
-    assert (after.deployment, after.keys) == (before.deployment + 1, before.keys + 1)
+    assert (after.deployment.number, after.keys.number) == (before.deployment.number + 1, before.keys.number + 1)
 
 
 def test_a_lowered_ceiling_leaves_what_was_signed(store: Store) -> None:
@@ -101,7 +101,7 @@ def test_a_lowered_ceiling_leaves_what_was_signed(store: Store) -> None:
     store.deployment.set_max_ttl_seconds(60)
     assert find(store.keys.list(), "k1").places[0].longest_ttl_seconds == 3600
     after = store.versions.read()
-    assert (after.deployment, after.keys) == (before.deployment + 1, before.keys)
+    assert (after.deployment.number, after.keys) == (before.deployment.number + 1, before.keys)
 
 
 @pytest.mark.parametrize("place", [HERE, THERE])

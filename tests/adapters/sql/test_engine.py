@@ -140,7 +140,7 @@ def test_a_turn_in_memory_is_not_waited_for_for_ever() -> None:
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_postgresql_has_three_names(postgres_url: str, scheme: str) -> None:
     store = open_store(postgres_url.replace("postgresql", scheme, 1))
-    assert store.versions.read().keys == 0
+    assert store.versions.read().keys.number == 0
     store.close()
 
 

@@ -22,6 +22,7 @@ from tokensvc.adapters.sql import migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store, store_on
 from tokensvc.errors import Conflict, StoreError, StoreUnavailable, StoreUnfit
+from tokensvc.ports.versions import Position
 
 TIMEOUT_SECONDS = 0.5
 BOUND_SECONDS = 4
@@ -72,7 +73,7 @@ def test_a_server_that_was_restarted_unnoticed_fails_no_call(server: PostgresSer
     """The connections that it closed are noticed before they are used."""
     server.stop()
     server.start()
-    assert on_server.versions.read().keys == 0
+    assert on_server.versions.read().keys.number == 0
 
 
 def test_a_server_that_stops_within_a_transaction_fails_it(server: PostgresServer, on_server: Store) -> None:
@@ -80,7 +81,7 @@ def test_a_server_that_stops_within_a_transaction_fails_it(server: PostgresServe
         connection.execute(sa.update(tables.versions).values(n=99))
         server.stop()
         server.start()
-    assert on_server.versions.read().keys == 0
+    assert on_server.versions.read().keys.number == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
@@ -89,13 +90,13 @@ def test_a_server_that_stands_still_fails_in_time(server: PostgresServer, on_ser
         for _ in range(2):  # with a connection from before, and with none
             with fails_in_time():
                 on_server.versions.read()
-    assert on_server.versions.read().keys == 0
+    assert on_server.versions.read().keys.number == 0
 
 
 def test_a_slow_query_fails_in_time(on_server: Store) -> None:
     with fails_in_time("in time"), reading(on_server.engine) as connection:
         connection.execute(sa.select(sa.func.pg_sleep(10)))
-    assert on_server.versions.read().keys == 0
+    assert on_server.versions.read().keys.number == 0
 
 
 def test_a_row_that_another_holds_fails_in_time(server: PostgresServer, on_server: Store) -> None:
@@ -163,7 +164,7 @@ def test_a_file_that_another_process_locks_fails_in_time(sqlite_url: str) -> Non
     with another_process(str(path_of(sqlite_url)), "BEGIN IMMEDIATE"):
         with fails_in_time("locked by another process"):
             store.leases.acquire("a", "b", 60)
-        assert store.versions.read().keys == 0, "reading goes on"
+        assert store.versions.read().keys.number == 0, "reading goes on"
     assert store.leases.acquire("a", "b", 60)
     store.close()
 
@@ -175,8 +176,8 @@ def test_a_full_disk_acknowledges_nothing(sqlite_url: str) -> None:
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 3}")
     with fails_in_time("disk is full"):
         store.channels.record([channel(f"c{number}", url="x" * 1000) for number in range(50)])
-    assert store.channels.changed_since(0, 10) == []
-    assert store.versions.read().channels == 0
+    assert store.channels.changed_since(Position(), 10).rows == []
+    assert store.versions.read().channels.number == 0
     assert store.channels.record([channel("small")]) == 1
     store.close()
 

@@ -54,14 +54,14 @@ def test_any_history_makes_only_moves_of_the_table(store: Store, history: list[t
     empty(store)
     for key_id in KEYS:
         samples.add_key(store, key_id)
-    before, number = states(store), store.versions.read().keys
+    before, number = states(store), store.versions.read().keys.number
     for step in history:
         refused = False
         try:
             take(store, *step)
         except LostRace:
             refused = True
-        after, now = states(store), store.versions.read().keys
+        after, now = states(store), store.versions.read().keys.number
         for where, state in after.items():
             assert before.get(where, state) == state or state in MOVES[before[where]]
             assert where in before or state is KeyState.PREPARED

@@ -38,9 +38,9 @@ def test_an_id_and_a_public_half_are_taken_once(store: Store, key_id: str, publi
 def test_tokens_that_others_minted_count_in_every_place_and_are_only_ever_raised(store: Store) -> None:
     store.keys.add("k1", "fi:ng:er", b"public", AT, longest_ttl_seconds=9000)
     store.keys.record_import("k1", HERE, key_arn("k1", HERE), AT)
-    before = store.versions.read().keys
+    before = store.versions.read().keys.number
     store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=600)
-    assert store.versions.read().keys == before, "a shorter life is no news"
+    assert store.versions.read().keys.number == before, "a shorter life is no news"
     store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=10_000)
     store.keys.record_import("k1", THERE, key_arn("k1", THERE), AT)
     again = find(store.keys.list(), "k1")

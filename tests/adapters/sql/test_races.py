@@ -13,6 +13,7 @@ from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.lifecycle import KeyState, find
+from tokensvc.ports.versions import Position
 
 ROUNDS = 12
 
@@ -57,14 +58,14 @@ def test_both_get_the_one_subject_key_that_is_kept(ring: Ring) -> None:
         first, second = ring.both("add_subject_key", number)
         assert first == second
     assert [key.version for key in ring.store.deployment.subject_keys()] == list(range(ROUNDS, 0, -1))
-    assert ring.store.versions.read().deployment == ROUNDS
+    assert ring.store.versions.read().deployment.number == ROUNDS
 
 
 def test_a_callers_name_is_given_once(ring: Ring) -> None:
     for number in range(ROUNDS):
         ring.one_wins("add_caller", number, "CallerExists")
     assert [len(caller.secrets) for caller in ring.store.callers.list()] == [1] * ROUNDS
-    assert ring.store.versions.read().callers == ROUNDS
+    assert ring.store.versions.read().callers.number == ROUNDS
 
 
 def test_a_secret_has_one_successor(ring: Ring) -> None:
@@ -80,7 +81,7 @@ def test_a_caller_is_disabled_once(ring: Ring) -> None:
     for number in range(ROUNDS):
         ring.store.callers.add(f"caller {number}", POLICY, secret(f"{number}"))
         assert ring.both("disable_caller", number) == (True, True)
-    assert ring.store.versions.read().callers == 2 * ROUNDS
+    assert ring.store.versions.read().callers.number == 2 * ROUNDS
 
 
 def test_a_public_half_has_one_record(ring: Ring) -> None:
@@ -105,9 +106,9 @@ def test_a_record_is_discarded_or_imported(ring: Ring) -> None:
 def test_two_activations_of_one_key_are_one(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
-        before = ring.store.versions.read().keys
+        before = ring.store.versions.read().keys.number
         assert ring.both("activate_same", number) == (KeyState.ACTIVE, KeyState.ACTIVE)
-        assert ring.store.versions.read().keys == before + 1
+        assert ring.store.versions.read().keys.number == before + 1
     states = [key.places[0].state for key in ring.store.keys.list()]
     assert sorted(states) == [KeyState.ACTIVE] + [KeyState.RETIRING] * (ROUNDS - 1)
 
@@ -152,7 +153,9 @@ def test_a_reader_that_saw_a_number_sees_every_change_up_to_it(ring: Ring) -> No
     with ThreadPoolExecutor(1) as beside:
         race = beside.submit(ring.race, "record_channels", 0)
         while len(seen) < 2 * contests.CHANGES_A_ROUND:
-            seen += [row.version for row in ring.store.channels.changed_since(seen[-1] if seen else 0, 3)]
+            seen += [
+                row.version for row in ring.store.channels.changed_since(Position(seen[-1] if seen else 0), 3).rows
+            ]
             assert seen == list(range(1, len(seen) + 1))
         race.result()
 
@@ -160,7 +163,7 @@ def test_a_reader_that_saw_a_number_sees_every_change_up_to_it(ring: Ring) -> No
 def test_the_same_channels_in_opposite_orders_do_not_deadlock(ring: Ring) -> None:
     for number in range(ROUNDS):
         numbers = ring.both("record_same_channels", number)
-        assert {row.version for row in ring.store.channels.changed_since(0, 1)} == {max(numbers)}
+        assert {row.version for row in ring.store.channels.changed_since(Position(), 1).rows} == {max(numbers)}
 
 
 def _rename(store: Store, key_id: str, to: str) -> None:

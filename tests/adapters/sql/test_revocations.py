@@ -27,6 +27,7 @@ from tokensvc.core.revocation import Lane, State
 from tokensvc.errors import IdempotencyKeyReused, RevocationNotFound
 from tokensvc.ports.revocation_queue import ALONE_MAX, Entry, Outcome
 from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, Revocation
+from tokensvc.ports.versions import Position
 
 OTHER = channel("b").arn
 KEY = IdempotencyKey("once", b"digest of the body")
@@ -52,7 +53,9 @@ def get(store: Store, revocation_id: str) -> Revocation:
 
 
 def standing(store: Store, viewer: str = "v") -> Standing:
-    return {row.digest: row.standing for row in store.denials.changed_since(0, 1000)}[digest(CHANNEL, viewer)]
+    return {row.digest: row.standing for row in store.denials.changed_since(Position(), 1000).rows}[
+        digest(CHANNEL, viewer)
+    ]
 
 
 def test_what_is_accepted_is_all_written_at_once(store: Store) -> None:
@@ -173,10 +176,10 @@ def test_however_many_are_accepted_it_takes_few_statements(store: Store, count: 
 
 def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: Store) -> None:
     first = store.revocations.accept("backend", [revocation("r1", "v")], Lane.ALONE, REACH, KEY)
-    before = store.versions.read().denials
+    before = store.versions.read().denials.number
     again = store.revocations.accept("backend", [revocation("r2", "v")], Lane.ALONE, 2 * REACH, KEY)
     assert again == first
-    assert store.versions.read().denials == before
+    assert store.versions.read().denials.number == before
     with pytest.raises(RevocationNotFound):
         get(store, "r2")
 

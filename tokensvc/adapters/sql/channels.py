@@ -11,8 +11,11 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.dialect import insert
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.rows import Unreadable, flag, instant, integer, raw, text
 from tokensvc.adapters.sql.tables import channels
+from tokensvc.core.arn import parse_arn
 from tokensvc.ports.channels import ChannelRecord
+from tokensvc.ports.versions import ChangePage, Position
 
 _COLUMNS = tuple(channels.c[field] for field in ChannelRecord._fields)
 _AT_ONCE = 500
@@ -50,14 +53,18 @@ class SqlChannels:
                 )
             return number
 
-    def changed_since(self, version: int, limit: int) -> list[ChannelRecord]:
-        newer = channels.c.version > version
+    def changed_since(self, position: Position, limit: int) -> ChangePage[ChannelRecord]:
+        newer = channels.c.version > position.number
         # The version that the page ends in is given whole, or the rest of it would never be seen.
         last = sa.select(channels.c.version).where(newer).order_by(channels.c.version).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(channels.c.version)).scalar_subquery())
-        page = sa.select(*_COLUMNS).where(newer, channels.c.version <= until)
+        page = sa.select(*raw(*_COLUMNS)).where(newer, channels.c.version <= until)
         with reading(self._engine) as connection:
-            return _rows(connection, page.order_by(channels.c.version, channels.c.arn))
+            found = connection.execute(page.order_by(channels.c.version, channels.c.arn)).all()
+            numbers = [row.version for row in found if type(row.version) is int]
+            after = changes.position_after(connection, "channels", position, max(numbers, default=None))
+        rows, damaged = _read(found)
+        return ChangePage(rows, after, damaged)
 
     def get(self, arns: list[str]) -> list[ChannelRecord]:
         with reading(self._engine) as connection:
@@ -94,9 +101,21 @@ def _is_news(said: ChannelRecord, known: ChannelRecord | None) -> bool:
 def _get(connection: sa.Connection, arns: list[str]) -> list[ChannelRecord]:
     found: list[ChannelRecord] = []
     for start in range(0, len(arns), _AT_ONCE):
-        found += _rows(connection, sa.select(*_COLUMNS).where(channels.c.arn.in_(arns[start : start + _AT_ONCE])))
+        some = channels.c.arn.in_(arns[start : start + _AT_ONCE])
+        rows, _ = _read(connection.execute(sa.select(*raw(*_COLUMNS)).where(some)).all())
+        found += rows
     return found
 
 
-def _rows(connection: sa.Connection, query: sa.Select[Any]) -> list[ChannelRecord]:
-    return [ChannelRecord(*row) for row in connection.execute(query)]
+def _read(rows: Sequence[sa.Row[Any]]) -> tuple[list[ChannelRecord], dict[str, str]]:
+    """The rows that can be read, and by ARN why the others cannot. What is left out is unknown: IVS is asked again, and
+    its answer takes the row's place."""
+    found, damaged = [], {}
+    for row in rows:
+        try:
+            arn, url = str(parse_arn(text(row, "arn"), "channel")), row.playback_url and text(row, "playback_url")
+            version = integer(row, "version", 0, (1 << 63) - 1)
+            found.append(ChannelRecord(arn, url, flag(row, "authorized"), instant(row, "checked_at"), version))
+        except ValueError as problem:
+            damaged[str(row.arn)] = str(problem) if isinstance(problem, Unreadable) else "arn is no channel's"
+    return found, damaged

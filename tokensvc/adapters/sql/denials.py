@@ -21,15 +21,19 @@ from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.dialect import StoreNow, insert, matches_any
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.revocation_tables import denials
-from tokensvc.core.denial import Standing
+from tokensvc.adapters.sql.rows import Unreadable, integer, octets, raw
+from tokensvc.core.denial import DIGEST_BYTES, LAST_SECOND, Standing
 from tokensvc.errors import DenialNotFound
 from tokensvc.ports.denials import Denial, NewDenial, StandingRow
 from tokensvc.ports.revocations import Patterns
+from tokensvc.ports.versions import ChangePage, Position
 
 _T = TypeVar("_T")
 _AT_ONCE = 500
 _ID_BYTES = 16
 _NOT_YET = 0
+_MOST = (1 << 32) - 1
+"""More than any second that a denial or a minimum version may name, and the most that `core/denial.pack` takes."""
 
 
 class Row(NamedTuple):
@@ -118,23 +122,43 @@ class SqlDenials:
                 raise DenialNotFound("there is no such denial in force")
             write(connection, [Row(*found)._replace(denied_until=0)])
 
-    def changed_since(self, number: int, limit: int) -> list[StandingRow]:
-        newer = denials.c.number > number
+    def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
+        newer = denials.c.number > position.number
         # The number that the page ends in is given whole, or the rest of it would never be seen.
         last = sa.select(denials.c.number).where(newer).order_by(denials.c.number).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(denials.c.number)).scalar_subquery())
-        facts = (denials.c[field] for field in Standing._fields)
-        columns = (denials.c.digest, denials.c.number, *facts)
-        page = sa.select(*columns).where(newer, denials.c.number <= until)
+        columns = (denials.c.digest, denials.c.number, *(denials.c[field] for field in Standing._fields))
+        page = sa.select(*raw(*columns)).where(newer, denials.c.number <= until)
         with reading(self._engine) as connection:
-            rows = connection.execute(page.order_by(denials.c.number))
-            return [StandingRow(name, Standing(*standing), written) for name, written, *standing in rows]
+            found = connection.execute(page.order_by(denials.c.number, denials.c.digest)).all()
+            numbers = [row.number for row in found if type(row.number) is int]
+            after = changes.position_after(connection, "denials", position, max(numbers, default=None))
+        rows, damaged = [], {}
+        for row in found:
+            try:
+                rows.append(_standing(row))
+            except Unreadable as problem:
+                name = row.digest.hex() if isinstance(row.digest, bytes) else "without a readable name"
+                damaged[name] = str(problem)
+                if _is_named(row):
+                    rows.append(StandingRow(row.digest, Standing(denied_until=LAST_SECOND), after.number))
+        return ChangePage(rows, after, damaged)
 
     def prune(self, over_before: datetime, limit: int) -> int:
         over = denials.c.over_at < math.floor(over_before.timestamp())
         some = sa.select(denials.c.digest).where(over).limit(limit)
         with writing(self._engine) as connection:
             return connection.execute(sa.delete(denials).where(denials.c.digest.in_(some), over)).rowcount
+
+
+def _standing(row: sa.Row[Any]) -> StandingRow:
+    standing = Standing(*(integer(row, name, 0, _MOST) for name in Standing._fields))
+    number = integer(row, "number", 0, (1 << 63) - 1)
+    return StandingRow(octets(row, "digest", DIGEST_BYTES), standing, number)
+
+
+def _is_named(row: sa.Row[Any]) -> bool:
+    return isinstance(row.digest, bytes) and len(row.digest) == DIGEST_BYTES
 
 
 def read(connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, Row]:

@@ -55,6 +55,16 @@ versions = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("tag", sa.Text, nullable=False, server_default=sa.text("''")),
+)
+
+version_history = sa.Table(
+    "version_history",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("tag", sa.Text, nullable=False),
 )
 
 deployment = sa.Table(
@@ -75,6 +85,8 @@ deployment = sa.Table(
     sa.Column("key_lead_seconds", sa.Double, nullable=False, server_default="30"),
     sa.Column("key_max_age_seconds", sa.Double),
     sa.Column("key_standby", sa.Boolean, nullable=False, server_default=sa.true()),
+    # How many versions of the subject key were ever made: one that is missing was lost, and is not made again.
+    sa.Column("subject_keys_made", sa.Integer, nullable=False, server_default="0"),
 )
 
 subject_keys = sa.Table(
@@ -177,7 +189,9 @@ workers = sa.Table(
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("lease_seconds", sa.Double, nullable=False),
     sa.Column("keys_version", sa.BigInteger, nullable=False),
+    sa.Column("keys_tag", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("deployment_version", sa.BigInteger, nullable=False),
+    sa.Column("deployment_tag", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("store_timeout_seconds", sa.Double, nullable=False, server_default="60"),
     sa.Column("unopened", sa.JSON, nullable=False),
     sa.Column("trouble", sa.JSON, nullable=False),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import get_args
+
 import sqlalchemy as sa
 
+from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.dialect import StoreNow
 from tokensvc.adapters.sql.engine import reading
 from tokensvc.adapters.sql.tables import versions
 from tokensvc.errors import StoreUnfit
-from tokensvc.ports.versions import StoreVersions
+from tokensvc.ports.versions import StoreVersions, Version, Versioned
 
-_THINGS = frozenset(StoreVersions._fields) - {"now"}
+_THINGS = frozenset(get_args(Versioned))
 
 
 class SqlVersions:
@@ -20,9 +24,14 @@ class SqlVersions:
         self._engine = engine
 
     def read(self) -> StoreVersions:
+        columns = (versions.c.name, versions.c.n, versions.c.tag, StoreNow().label("now"))
         with reading(self._engine) as connection:
-            rows = connection.execute(sa.select(versions.c.name, versions.c.n, StoreNow().label("now"))).all()
-        numbers = {row.name: row.n for row in rows if row.name in _THINGS}
-        if numbers.keys() != _THINGS:
+            rows = connection.execute(sa.select(*columns)).all()
+        found = {row.name: Version(row.n, row.tag) for row in rows if row.name in _THINGS}
+        if found.keys() != _THINGS:
             raise StoreUnfit("the store does not count all changes; run `tokensvc db upgrade`")
-        return StoreVersions(now=rows[0].now, **numbers)
+        return StoreVersions(now=rows[0].now, **found)
+
+    def check_history(self, seen: Mapping[Versioned, Version]) -> None:
+        with reading(self._engine) as connection:
+            changes.check_history(connection, seen)

@@ -58,6 +58,8 @@ def public(key_id: KeyId) -> None:
 
 
 def _rows(key: ShownKey) -> list[tuple[str, ...]]:
+    if not key.places and key.damage:
+        return [(key.id, "-", "damaged", "-", "-", "-", key.damage)]
     if not key.places:
         return [(key.id, "-", "made", key.created_at, "-", "-", "not imported yet")]
     return [(key.id, p.region, p.state, p.since, _age(p.age_seconds), p.drained_at or "-", p.arn) for p in key.places]
@@ -66,6 +68,8 @@ def _rows(key: ShownKey) -> list[tuple[str, ...]]:
 def _words(record: KeyRecord, detail: KeyDetail) -> list[str]:
     compromised = f", compromised {detail.compromised_at}" if detail.compromised_at else ""
     lines = [f"Key {record.id}, made {detail.created_at}{compromised}; fingerprint {detail.fingerprint}", ""]
+    if record.damage:
+        lines += [f"It cannot be read, and is left as it is: {record.damage}", ""]
     lines += table(_PLACES, [row[1:] for row in _rows(detail)])
     steps = [
         (s.begun_at, s.ended_at or "open", s.step, s.region or "-", s.outcome or "-", s.why) for s in detail.history
