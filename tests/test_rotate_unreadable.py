@@ -194,8 +194,8 @@ def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: Stage, w
     assert key.id not in east.accepted
     assert key.id in east.trouble
     assert west.active is not None
-    [told] = worker.refresh.current.damage
-    assert told == f"key {key.id} cannot be read: in {EAST} state is none that a key can be in"
+    [warning] = worker.refresh.current.damage
+    assert warning == f"key {key.id} cannot be read: in {EAST} state is none that a key can be in"
     damage(stage, key.id, "state", "active", EAST)
     assert slot(stage, worker).active is not None, "it is read again although no version rose"
     assert worker.refresh.current.damage == ()

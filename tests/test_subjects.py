@@ -65,7 +65,7 @@ def lose(store: Store) -> None:
 
 
 def test_a_subject_key_that_was_lost_is_never_replaced(store: Store) -> None:
-    """Another would give every subject another viewer id, and whoever is denied by subject would be let in."""
+    """Another would give every subject another viewer id, and viewers that are denied by subject would be let in."""
     [before] = Subjects(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
     [kept] = store.deployment.subject_keys()
     lose(store)

@@ -279,8 +279,8 @@ def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_w
     assert worker.refresh.current.subject_key == b""
     assert worker.refresh.current.max_ttl_seconds == 60
     assert set(worker.refresh.current.secrets) == {"one"}
-    [told] = worker.refresh.current.damage
-    assert "has it no more" in told
+    [warning] = worker.refresh.current.damage
+    assert "has it no more" in warning
     with stage.store.engine.begin() as connection:
         connection.execute(sa.insert(tables.subject_keys).values(kept._asdict()))
     worker.refresh.once()

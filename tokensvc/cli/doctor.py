@@ -66,8 +66,8 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
         return
     where = f"{deployment.control_plane or 'not bound yet'}, account {deployment.account or 'not known yet'}"
     if deployment.damage:
-        mend = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or what it was)"
-        yield Finding(False, "max_ttl_seconds", f"{deployment.damage}; no token is issued", mend)
+        remedy = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or what it was)"
+        yield Finding(False, "max_ttl_seconds", f"{deployment.damage}; no token is issued", remedy)
     fits = deployment.control_plane in (None, settings.control_plane)
     yield Finding(
         fits,

@@ -21,19 +21,19 @@ def examine_rows(store: Store) -> Iterator[Finding]:
     for key in store.keys.list():
         if key.damage:
             found = f"cannot be read, so it does not sign there, and its pair is left alone: {key.damage}"
-            mend = f"{FROM_BACKUP}; or tokensvc keys compromise {key.id}, which gives it up"
-            yield Finding(False, f"key {key.id}", found, mend)
+            remedy = f"{FROM_BACKUP}; or tokensvc keys compromise {key.id}, which gives it up"
+            yield Finding(False, f"key {key.id}", found, remedy)
     for record in store.callers.list():
         if record.damage:
-            mend = f"{FROM_BACKUP}; or tokensvc callers disable {record.name}, and add another"
-            yield Finding(False, f"caller {record.name}", f"cannot be read, and is refused: {record.damage}", mend)
+            remedy = f"{FROM_BACKUP}; or tokensvc callers disable {record.name}, and add another"
+            yield Finding(False, f"caller {record.name}", f"cannot be read, and is refused: {record.damage}", remedy)
         for key_id, why in record.damaged_secrets.items():
             found = f"key {key_id} cannot be read, and is refused: {why}"
             yield Finding(False, f"caller {record.name}", found, f"tokensvc callers rotate-secret {record.name}")
     for name, why in islice(_damaged(store.channels.changed_since), NAMED):
         yield Finding(False, f"channel {name}", f"cannot be read, and is unknown to workers: {why}", FROM_BACKUP)
     for name, why in islice(_damaged(store.denials.changed_since), NAMED):
-        found = f"cannot be read, and its viewer is denied for good where it can be told: {why}"
+        found = f"cannot be read, and its viewer, where it is readable, is denied for good: {why}"
         yield Finding(False, f"denial {name}", found, f"{FROM_BACKUP}; or tokensvc denials remove {name}")
 
 

@@ -87,7 +87,7 @@ class UnreadablePlace(NamedTuple):
 
 class KeyRecord(NamedTuple):
     """One of our key pairs. A record without places was made but is not (yet) known to be in IVS, unless it is damaged:
-    then where it is cannot be told, and it is neither used anew nor forgotten."""
+    then it is not known where it is, and it is neither used anew nor forgotten."""
 
     id: str
     fingerprint: str

@@ -26,7 +26,7 @@ class CeilingUnreadable(CannotSign):
 
 class SubjectKeyLost(CannotSign):
     """The store had a key that turns subjects into viewer ids and has it no more. A new one would give every subject
-    another viewer id, and whoever was denied or revoked by subject would be let in."""
+    another viewer id, and viewers that were denied or revoked by subject would be let in."""
 
     code = "subject_key_lost"
 

@@ -46,7 +46,7 @@ from tokensvc.wrap import Wrapper
 EVERY_SECONDS = 0.8
 """A change is seen by every worker within two seconds; this leaves room for a slow answer."""
 
-DAMAGE_TOLD = 10
+DAMAGE_NAMED = 10
 """So many channels, and denials, that cannot be read are named; the others are counted."""
 
 _CHANNELS_AT_ONCE = 1000
@@ -112,7 +112,7 @@ class Refresh:
                 | {"channels": self._channels_position.history, "denials": self.denials.position.history}
             )
         snapshot = self.current
-        # What is damaged is read again each time, for whoever repairs a row by hand raises no version.
+        # What is damaged is read again each time, since a row that is repaired by hand raises no version.
         if versions.deployment != self.heard.deployment or self._damage.get("deployment"):
             deployment = self.deployment.read()
             subject_key, lost = self._subject_key()
@@ -136,8 +136,8 @@ class Refresh:
         self.current, self._channels_position, self._channels_read_at = snapshot, position, began_at
         self.heard = versions
         self.denials.catch_up(versions)
-        self._damage["channels"] = _told("channel", self._damaged_channels)
-        self._damage["denials"] = _told("denial", self.denials.damaged)
+        self._damage["channels"] = _in_words("channel", self._damaged_channels)
+        self._damage["denials"] = _in_words("denial", self.denials.damaged)
         self.current = snapshot._replace(
             denied=self.denials.denied,
             damage=self._log_damage(snapshot.damage),
@@ -286,11 +286,11 @@ def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:
     }
 
 
-def _told(kind: str, damaged: Mapping[str, str]) -> tuple[str, ...]:
+def _in_words(kind: str, damaged: Mapping[str, str]) -> tuple[str, ...]:
     """The first few of them, for they may be many."""
-    told = [f"{kind} {name} cannot be read: {why}" for name, why in sorted(damaged.items())]
-    more = [f"{len(told) - DAMAGE_TOLD} more {kind}s cannot be read"] if len(told) > DAMAGE_TOLD else []
-    return tuple(told[:DAMAGE_TOLD] + more)
+    words = [f"{kind} {name} cannot be read: {why}" for name, why in sorted(damaged.items())]
+    more = [f"{len(words) - DAMAGE_NAMED} more {kind}s cannot be read"] if len(words) > DAMAGE_NAMED else []
+    return tuple(words[:DAMAGE_NAMED] + more)
 
 
 def _outside(store: float, before: float, after: float) -> float:

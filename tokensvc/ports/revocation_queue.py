@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     """For QUEUED: the lane that it waits in from now on, when not the one it came from."""
     channel_arn: str | None = None
     viewer_id: str | None = None
-    """Whom IVS was told of: a restored store gives an id again, and what is settled must be the same viewer's."""
+    """The viewer that was sent to IVS; only its entry may be settled, since a restored store assigns ids again."""
 
     @classmethod
     def of(cls, entry: Entry, state: State, *rest: Any) -> Outcome:
@@ -79,7 +79,7 @@ class RevocationQueue(Protocol):
         ...
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Record what became of claimed entries, by compare-and-set on (id, version).
+        """Record what became of claimed entries, by compare-and-set on id, version and, where they are given, channel and viewer.
 
         One that was raised meanwhile is due again at once, whatever the outcome; one that is no longer queued stays as
         it is.

@@ -114,7 +114,7 @@ def _tidy_up(world: World, looked_at: Sequence[str]) -> None:
     records, kept = world.keys.list(), world.vault.key_ids()
     begun = _close_journal(world, records, kept, looked_at)
     for record in records:
-        if record.damage:  # IVS may hold it, and it may be mended
+        if record.damage:  # IVS may hold it, and the row may be repaired
             continue
         if record.id in kept and _is_over(record):
             world.vault.remove(record.id)

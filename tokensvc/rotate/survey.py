@@ -190,7 +190,7 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
 
 
 def _is_here(record: KeyRecord, region: str) -> bool:
-    """Whether something of a key that cannot be read is in that region, or nobody can tell where it is."""
+    """Whether something of a key that cannot be read is in that region, or it is not known where it is."""
     return any(p.place.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
 
 

@@ -1,7 +1,7 @@
 """A store that is restored from a backup under running workers: what they hold is what the restored store says.
 
 The number of each version after the restore is lower than the reader's, equal to it, or higher: the last one is what a
-number alone never tells, for rows that the restore undid have the numbers of rows that were written since.
+number alone cannot show, for rows that the restore undid have the numbers of rows that were written since.
 """
 
 from __future__ import annotations

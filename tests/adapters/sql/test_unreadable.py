@@ -84,9 +84,9 @@ def test_a_caller_whose_policy_cannot_be_read_is_refused_and_the_others_are_not(
         for _ in range(2):
             worker.once()
     assert set(worker.current.secrets) == {"kept", "next"}
-    [told] = worker.current.damage
-    assert told.startswith("caller shop cannot be read: policy ")
-    assert [line["row"] for line in lines if line["log_level"] == "error"] == [told]
+    [warning] = worker.current.damage
+    assert warning.startswith("caller shop cannot be read: policy ")
+    assert [line["row"] for line in lines if line["log_level"] == "error"] == [warning]
     damage(deployment, "callers", "policy", '{"channels": ["*"]}', "name", "shop")
     worker.once()
     assert set(worker.current.secrets) == {"shop", "kept", "next"}, "it is read again although no version rose"
@@ -160,8 +160,8 @@ def test_a_denial_of_which_only_the_viewer_can_be_read_denies_for_good(
     worker.once()
     denied = worker.current.denied
     assert (is_denied(denied, "v"), is_denied(denied, "sound"), is_denied(denied, "free")) == (True, True, False)
-    [told] = worker.current.damage
-    assert told.startswith(f"denial {denial('v').digest.hex()} cannot be read: {column}")
+    [warning] = worker.current.damage
+    assert warning.startswith(f"denial {denial('v').digest.hex()} cannot be read: {column}")
 
 
 def test_a_denial_that_is_repaired_by_hand_is_read_again(deployment: Deployment) -> None:

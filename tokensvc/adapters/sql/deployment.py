@@ -20,7 +20,7 @@ from tokensvc.ports.deployment import Deployment, WrappedSubjectKey
 _MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
 """A retiring key is one that a worker which has not heard may still sign with."""
 
-_MEND = "put its row of subject_keys back from a backup"
+_REMEDY = "put its row of subject_keys back from a backup"
 
 
 class SqlDeployment:
@@ -130,10 +130,10 @@ def _subject_keys(connection: sa.Connection) -> list[WrappedSubjectKey]:
             version = integer(row, "version", 1, (1 << 31) - 1)
             kept.append(WrappedSubjectKey(version, octets(row, "wrapped"), instant(row, "created_at")))
         except Unreadable as problem:
-            raise SubjectKeyLost(f"the store's subject key cannot be read: {problem}; {_MEND}") from None
+            raise SubjectKeyLost(f"the store's subject key cannot be read: {problem}; {_REMEDY}") from None
     missing = set(range(1, made + 1)) - {key.version for key in kept}
     if missing:
-        raise SubjectKeyLost(f"the store had a subject key, version {max(missing)}, and has it no more; {_MEND}")
+        raise SubjectKeyLost(f"the store had a subject key, version {max(missing)}, and has it no more; {_REMEDY}")
     return kept
 
 

@@ -166,7 +166,7 @@ class SqlKeys:
 
 
 def _mark_damaged(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
-    """Compromise what of this key cannot be read: no state is lost by it, and the pair is deleted if that mends it."""
+    """Compromise what of this key cannot be read: no state is lost, and the pair is deleted if that repairs the row."""
     if record.damage:
         unknown = sa.update(key_places).where(key_places.c.key_id == record.id, key_places.c.state.not_in(_STATES))
         connection.execute(unknown.values(state=KeyState.COMPROMISED, compromised_at=at))

@@ -48,7 +48,7 @@ class SqlRotations:
         found: list[Rotation] = []
         with reading(self._engine) as connection:
             for row in connection.execute(newest):
-                with contextlib.suppress(Unreadable):  # whoever asked for it asks again; the others are not held up
+                with contextlib.suppress(Unreadable):  # it can be requested again; the others go on
                     found.append(_rotation(row))
         return found
 
