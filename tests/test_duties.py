@@ -26,6 +26,7 @@ from tokensvc.loops.heartbeat import Heartbeats
 from tokensvc.loops.runner import stop_all
 from tokensvc.performing import Performer
 from tokensvc.ports.workers import Heartbeat
+from tokensvc.revoke import ServedRegions
 from tokensvc.rotate import wishes
 
 LEASE = f"dispatch:{HERE.account}:{HERE.region}"
@@ -39,7 +40,8 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> Duties:
-    here = Background(Performer(stage.world, [EAST], 20.0), Telling(stage.ivs, 1.0)) if performs else None
+    telling = Telling(stage.ivs, 1.0, ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST]))
+    here = Background(Performer(stage.world, [EAST], 20.0), telling) if performs else None
     return duties_of(stage.store, Member("a", 900.0, 5.0, lambda: unopened), here, stage.clock, PrometheusMetrics())
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
 from tokensvc.adapters.clock import StoreClock, SystemClock
+from tokensvc.adapters.logs import process_log
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
@@ -33,6 +34,7 @@ from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
+from tokensvc.revoke import ServedRegions
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, require
 from tokensvc.subjects import Subjects
@@ -157,9 +159,15 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> World:
     return world_of(settings, store, vault_of(settings, store, wrapper), control_plane, clock, new_worker_id(), report)
 
 
+def served_regions_of(settings: Settings, store: Store) -> ServedRegions:
+    """Where this deployment works. boto3's own region is looked up when there is no other way to answer."""
+    return ServedRegions(store.keys, store.deployment, lambda: _regions_known(settings))
+
+
 def means_of(settings: Settings, store: Store, subjects: Subjects, clock: Clock) -> Means:
     """What revocations are accepted with."""
-    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id)
+    regions = served_regions_of(settings, store)
+    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id, regions)
 
 
 def means_to_revoke(settings: Settings, store: Store) -> Means:
@@ -198,7 +206,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     from tokensvc.adapters.prometheus import PrometheusMetrics
     from tokensvc.adapters.signing import choose_signer
 
-    clock, metrics = SystemClock(), PrometheusMetrics()
+    clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
     signer, make_signer = choose_signer(settings.signer)
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     if not checked:
@@ -229,7 +237,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     member = Member(worker_id, lease, timeout, lambda: refresh.current.ring.unopened)
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
-    telling = Telling(control_plane, settings.revocation_share)
+    telling = Telling(control_plane, settings.revocation_share, served_regions_of(settings, store))
     background = Background(performer, telling) if settings.background else None
     duties = duties_of(store, member, background, clock, metrics)
     refreshing = Loop(
@@ -270,11 +278,12 @@ def assemble_work(
     """Everything that background duties need without HTTP. Raises as `assemble` does."""
     from tokensvc.adapters.prometheus import PrometheusMetrics
 
-    clock, metrics, worker_id = SystemClock(), PrometheusMetrics(), new_worker_id()
+    clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
-    telling = Telling(control_plane, settings.revocation_share, dispatch_lease_seconds)
+    served = served_regions_of(settings, store)
+    telling = Telling(control_plane, settings.revocation_share, served, dispatch_lease_seconds)
     member = Member(worker_id, 0.0, settings.store_timeout_seconds, frozenset)
     duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(

@@ -15,7 +15,7 @@ from botocore.loaders import Loader
 from tests.adapters.wire import Told, closed_port, control_plane, hanging, told
 from tests.clocks import ManualClock
 from tokensvc.adapters import aws
-from tokensvc.adapters.aws import FAILURES, AwsControlPlane, default_region
+from tokensvc.adapters.aws import CLIENTS_MAX, FAILURES, AwsControlPlane, default_region
 from tokensvc.errors import (
     ControlPlaneError,
     Denied,
@@ -194,6 +194,15 @@ def test_nobody_waits_longer_than_two_seconds_to_connect_and_five_to_read() -> N
     config = control_plane(closed_port(), Told())._client("us-east-1").meta.config
     assert (config.connect_timeout, config.read_timeout) == (2, 5)
     assert config.retries["total_max_attempts"] == 1
+
+
+def test_clients_are_bounded_and_the_ones_in_use_are_kept(server: tuple[Told, AwsControlPlane]) -> None:
+    _, ivs = server
+    kept = ivs._client("us-east-1")
+    for number in range(CLIENTS_MAX + 5):
+        ivs._client(f"invented-{number}")
+        assert ivs._client("us-east-1") is kept
+    assert len(ivs._clients) == CLIENTS_MAX
 
 
 def test_a_request_that_boto3_itself_refuses_is_rejected() -> None:

@@ -288,6 +288,17 @@ def test_strict_enforcement_without_a_list_wants_any_origin(private_key: Private
     token = with_claims(private_key, {c.STRICT_ORIGIN: True})
     assert judged(private_key, token, origin="").refused_by == "strict-origin"
     assert judged(private_key, token, origin="https://any.example").outcome is Outcome.ADMITTED
+    assert judged(private_key, token, origin="https://any.example/path").refused_by == "strict-origin"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.com/.a.com", "https://evil.com@x.a.com", "https://evil.com#.a.com"])
+@pytest.mark.parametrize("allowed", ["https://*.a.com", "*"])
+def test_strict_enforcement_refuses_an_origin_header_that_is_no_origin(
+    private_key: PrivateKey, allowed: str, origin: str
+) -> None:
+    token = with_claims(private_key, {c.ALLOW_ORIGIN: allowed, c.STRICT_ORIGIN: True})
+    assert judged(private_key, token, origin="https://x.a.com").outcome is Outcome.ADMITTED
+    assert judged(private_key, token, origin=origin).refused_by == "strict-origin"
 
 
 def test_the_first_rule_that_fails_names_the_refusal_and_all_findings_are_told(private_key: PrivateKey) -> None:

@@ -202,6 +202,8 @@ def test_of_many_players_with_one_single_use_one_gets_in(stage: Stage) -> None:
         ("*", ORIGIN, ORIGIN),
         ("https://a.com", ORIGIN, None),
         ("https://a.com", "", None),
+        ("https://*.example.com", "https://evil.com/.example.com", None),
+        ("*", "https://evil.com/.example.com", None),
     ],
 )
 def test_without_strict_enforcement_origins_bind_browsers_alone(

@@ -36,6 +36,9 @@ def restrict(stage: Stage, channel: Arn, **policy: Any) -> str:
         (["https://*.example.com"], True, ORIGIN, 200, ORIGIN),
         ([ORIGIN], True, "https://a.com", 403, "*"),
         ([ORIGIN], True, "", 403, "*"),
+        ([], True, "https://evil.com/path", 403, "*"),
+        (["https://*.example.com"], True, "https://evil.com/.example.com", 403, "*"),
+        (["https://*.example.com"], False, "https://evil.com/.example.com", 200, None),
     ],
 )
 def test_origins_bind_browsers_and_strictly_everyone(

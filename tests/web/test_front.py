@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.clocks import ManualClock
 from tests.web.asking import Reply, ask, receiving, scope_of
+from tests.written_log import WrittenLog
 from tokensvc.errors import NotAllowed, RequestTooSlow
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone, read_json
@@ -75,17 +76,16 @@ class Door:
     """A front door and what it wrote to its log."""
 
     def __init__(self) -> None:
-        self.written: list[str] = []
+        self.writer = WrittenLog()
         clock = ManualClock()
-        self.log = AccessLog(self.written.append, clock, as_json=True)
+        self.log = AccessLog(self.writer, clock, as_json=True)
         self.app = Front(ROUTES, behind, clock, self.log)
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
         return asyncio.run(ask(self.app, scope_of(method, path), body))
 
     def lines(self) -> str:
-        self.log._flush()
-        return "".join(self.written)
+        return self.writer.text
 
 
 @pytest.fixture

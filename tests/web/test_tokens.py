@@ -32,7 +32,7 @@ from tokensvc.errors import (
     SnapshotStale,
     TokensvcError,
 )
-from tokensvc.loops.channels import Directory
+from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.tokens import TokenRoutes
@@ -54,8 +54,9 @@ class Worker:
         self._awaited = awaited
         self.clock = ManualClock()
         self.ivs = IvsSimulator()
+        self.leases = ManualLeases(self.clock)
         self.directory = Directory(
-            store.channels, ManualLeases(self.clock), self.ivs, self.clock, wait_seconds=0.3, calls_per_second=1
+            store.channels, self.leases, self.ivs, self.clock, wait_seconds=0.3, calls_per_second=1
         )
         channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
@@ -226,7 +227,7 @@ def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker
     async def timed() -> float:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await worker.routes._find({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot)
+        await worker.routes._find({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot, Caller("shop", POLICY))
         return loop.time() - began
 
     assert 0.25 <= asyncio.run(timed()) < 1.5
@@ -295,3 +296,32 @@ def test_no_answer_shows_a_subject(worker: Worker) -> None:
     answer = worker.answer(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
     assert b"jane" not in answer.body
     assert len(json.loads(answer.body)["viewerId"]) == 40
+
+
+def test_a_channel_in_an_invented_region_costs_no_question_no_lease_and_no_call(worker: Worker, store: Store) -> None:
+    policy = CallerPolicy(channels=("*",))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
+    invented = [str(CHANNEL).replace("us-east-1", f"invented-{number}") for number in range(30)]
+    for arn in invented:
+        with pytest.raises(InvalidRequest, match="channelArn"):
+            worker.single(ASK | {"channelArn": arn})
+    answers = worker.batch(*(ASK | {"channelArn": arn} for arn in invented))
+    assert {answer["problem"]["code"] for answer in answers} == {"invalid_request"}
+    worker.directory.once()
+    assert not worker.ivs.calls
+    assert not worker.leases.all_held("")
+    assert not store.channels.get(invented)
+
+
+def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> None:
+    flood = KnownSecret(key_digest("tsk_flood_secret"), None, Caller("flood", POLICY))
+    worker.snapshot = worker.snapshot._replace(channels={}, secrets={**SECRETS, "flood": flood})
+    worker.ivs.add_channels([str(CHANNEL)])
+    asks = [ASK | {"channelArn": f"{CHANNEL}{number}"} for number in range(2 * CHANNELS_PER_CALL)]
+    assert not any(
+        "playbackUrl" in answer
+        for answer in worker.batch(*asks, scope=scope_of(authorization="Bearer tsk_flood_secret"))
+    )
+    worker.directory.poke = worker.directory.once
+    assert "playbackUrl" in worker.single()
+    assert len(worker.ivs.asked("BatchGetChannel")) == 1

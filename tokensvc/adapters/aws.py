@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
@@ -74,6 +75,10 @@ _CREDENTIAL_PROBLEMS = (
     boto.SSOError,
 )
 
+CLIENTS_MAX = 40
+"""Clients that are kept, each about 0.4 MiB: more than there are AWS regions. Which regions are called is decided by
+those who call; this is the bound should one of them take a region from outside."""
+
 _AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com|api\.aws)")
 
 Observe = Callable[[str, str], None]
@@ -123,7 +128,8 @@ class AwsControlPlane:
         self._observe = observe
         self._clock = clock or SystemClock()
         self._ahead: dict[str, float] = {}
-        self._clients: dict[str, Any] = {}
+        self._clients: OrderedDict[str, Any] = OrderedDict()
+        """By region, the one that was used last at the end."""
         self._lock = threading.Lock()
 
     def check(self, region: str) -> None:
@@ -171,6 +177,10 @@ class AwsControlPlane:
                 client = make_client("ivs", region)
                 _require_kind(self._kind, str(client.meta.endpoint_url))
                 self._clients[region] = client
+                if len(self._clients) > CLIENTS_MAX:  # a thread that still uses it goes on with it
+                    unused, _ = self._clients.popitem(last=False)
+                    self._ahead.pop(unused, None)
+            self._clients.move_to_end(region)
             return self._clients[region]
 
 

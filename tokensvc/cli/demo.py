@@ -36,7 +36,7 @@ from tokensvc.cli.local import Running, local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
 from tokensvc.ivs.refusals import IvsError
-from tokensvc.serving import listen
+from tokensvc.serving import ignore_signals, listen
 from tokensvc.settings import read_settings
 from tokensvc.web.hangup import offer_hang_up
 from tokensvc.web.local import DEFAULT_CREDENTIALS
@@ -59,6 +59,7 @@ def demo(
 ) -> None:
     """Start everything embedded, with a channel, a key and a caller, and print four commands to try."""
     configure("console")
+    ignore_signals(closed_terminal_ends=True)
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     with _alone():
         _demo(port, rates=not no_rates)

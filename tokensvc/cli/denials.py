@@ -44,7 +44,9 @@ def add(
     given |= {"viewerId": viewer, "subject": subject, "denySeconds": seconds, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
     with at_desk(namespace, denySeconds="--seconds", channelArn="--all-channels") as desk:
-        kept = deny(desk.store.denials, desk.means.subjects, desk.caller, read_denial(fields), desk.means.clock.now())
+        means = desk.means
+        now, is_served = means.clock.now(), means.regions.checker()
+        kept = deny(desk.store.denials, means.subjects, desk.caller, read_denial(fields), now, is_served)
     _say([ShownDenial.of(denial) for denial in kept], as_json)
 
 

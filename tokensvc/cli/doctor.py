@@ -45,7 +45,7 @@ def _examine() -> Iterator[Finding]:
     yield _setting(settings, "control_plane", "export TOKENSVC_CONTROL_PLANE=aws   (or local)")
     yield _setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
     for name in wrapping_wanted(settings):
-        yield _setting(settings, name, "openssl rand -hex 32 > FILE; export TOKENSVC_PASSPHRASE_FILE=FILE")
+        yield _setting(settings, name, "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE")
     if settings.database_url is None:
         return
     store, finding = attempt("store", lambda: wiring.store_of(settings), "tokensvc db upgrade")

@@ -14,7 +14,7 @@ from tokensvc.cli.local import local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.ivs.sigv4 import Secret, read_access_key
-from tokensvc.serving import listen
+from tokensvc.serving import ignore_signals, listen
 from tokensvc.web.collector import calm_the_collector
 from tokensvc.web.hangup import offer_hang_up
 from tokensvc.web.local import DEFAULT_CREDENTIALS
@@ -48,6 +48,7 @@ def serve(
 ) -> None:
     """Serve the local IVS: its API at the root, the playback edge beside it. It is not AWS."""
     configure("console")
+    ignore_signals()
     credentials = {**DEFAULT_CREDENTIALS, **dict(map(_credential, access_key or ()))}
     listener = listen("--port", host, port)
     bound_host, bound_port = listener.getsockname()[:2]

@@ -17,7 +17,7 @@ from typing import Any
 
 from tokensvc.core import claims as c
 from tokensvc.core import es384
-from tokensvc.core.origins import matches, split_origins
+from tokensvc.core.origins import matches, parse_origin, split_origins
 from tokensvc.core.strictjson import read_object
 from tokensvc.core.verdict import Attempt, Finding, Outcome, Result, Verdict
 
@@ -223,6 +223,8 @@ def _strict_origin(case: _Case) -> str | None:
         raise _Unknown("the Origin header that the player sends is not known here")
     if not case.attempt.origin:
         raise _Failed("the player sent no Origin header, and the token enforces origins strictly")
+    if parse_origin(case.attempt.origin) is None:  # INFERRED: what no browser sends is never an allowed origin
+        raise _Failed("the player's Origin header is not the form of an origin: scheme://host[:port]")
     allowed = case.claim(c.ALLOW_ORIGIN)
     if allowed is not None and not matches(case.attempt.origin, split_origins(allowed)):
         raise _Failed("the player's Origin header is none of the allowed origins")

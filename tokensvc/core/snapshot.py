@@ -33,7 +33,8 @@ class KnownSecret(NamedTuple):
 
 
 class KnownChannel(NamedTuple):
-    """A channel of the directory. `playback_url` is None when IVS says that there is no such channel."""
+    """A channel of the directory. `playback_url` is None when IVS says that there is no such channel; no snapshot holds
+    such a one."""
 
     playback_url: str | None
     authorized: bool

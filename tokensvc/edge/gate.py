@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tokensvc.core import claims
 from tokensvc.core.arn import Arn
-from tokensvc.core.origins import matches, split_origins
+from tokensvc.core.origins import matches, parse_origin, split_origins
 from tokensvc.core.playback import judge
 from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome, Verdict
 from tokensvc.edge import playlist, refusals
@@ -96,7 +96,8 @@ class Gate:
         """Nobody needs a token; a restriction policy may want an origin."""
         origins: list[str] = policy.body["allowedOrigins"] if policy else []
         strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
-        if strict and not (visit.origin and (not origins or matches(visit.origin, origins))):
+        # INFERRED, as for a token: a header that is not the form of an origin is never an allowed one.
+        if strict and not (matches(visit.origin, origins) if origins else parse_origin(visit.origin)):
             return _forbidden(visit, refusals.ERROR_TEXTS["strict-origin"])
         return self._playlist(visit, stream, now, None, *_cors(visit.origin, ",".join(origins) or None))
 

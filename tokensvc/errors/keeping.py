@@ -38,7 +38,7 @@ class PrivateKeyMissing(VaultError):
 
 
 class KeyFileTooOpen(VaultError):
-    """A private key's file can be read, or its directory be written to, by others than its owner."""
+    """A private key's file can be read, or its directory be written to, by other users, or one of them owns it."""
 
     code = "key_file_too_open"
 

@@ -4,6 +4,8 @@ Rules of the file
 - One small query a second; a part is read again only when its version number rose.
 - The snapshot's age counts from the beginning of the refresh that made it, on the monotonic clock. What is new
   counts at once; the age is that of a refresh that also took in every denial.
+- Of channels only those that exist are in a snapshot: what callers invent takes no room. Rows of channels that are gone
+  are deleted some time after every worker could read them; one that did not read for long reads all of them anew.
 - A private key is opened once and prepared once, when its key becomes active. What cannot be opened is told as trouble
   in that slot and spoils no other; meanwhile the retiring key signs there, as long as it safely may.
 - The subject key is opened once too. So a worker that runs needs neither vault nor KMS until there is a new key.
@@ -12,7 +14,7 @@ Rules of the file
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -29,7 +31,7 @@ from tokensvc.logger import structlog
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.ports.callers import CallerRecord, CallerStore
-from tokensvc.ports.channels import ChannelStore
+from tokensvc.ports.channels import REREAD_AFTER_SECONDS, ChannelStore
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.keys import KeyStore
@@ -66,6 +68,8 @@ class Refresh:
     heard: StoreVersions = NOTHING_HEARD
     """The versions that `current` is made of."""
     _channels_seen: int = 0
+    _channels_read_at: float = -math.inf
+    """When the last refresh began that read every change of channels, on the monotonic clock."""
     _prepared: dict[str, Callable[[bytes], bytes]] = field(default_factory=dict)
     _subject_keys: dict[int, bytes] = field(default_factory=dict)
     _unopened: dict[str, str] = field(default_factory=dict)
@@ -85,11 +89,13 @@ class Refresh:
             snapshot = snapshot._replace(ring=self._ring(self.keys.list()))
         if versions.callers != self.heard.callers:
             snapshot = snapshot._replace(secrets=_secrets(self.callers.list()))
-        channels_seen = self._channels_seen
+        channels, channels_seen = snapshot.channels, self._channels_seen
+        if versions.channels < channels_seen or began_at - self._channels_read_at > REREAD_AFTER_SECONDS:
+            channels, channels_seen = {}, 0
         if versions.channels != channels_seen:
-            channels, channels_seen = self._channels(snapshot)
-            snapshot = snapshot._replace(channels=channels)
-        self.current, self._channels_seen = snapshot, channels_seen
+            channels, channels_seen = self._channels(channels, channels_seen, versions.channels)
+        snapshot = snapshot._replace(channels=channels)
+        self.current, self._channels_seen, self._channels_read_at = snapshot, channels_seen, began_at
         self.heard = versions
         self.denials.catch_up(versions)
         self.current = snapshot._replace(began_at=began_at, clock_error_seconds=_outside(versions.now, before, after))
@@ -167,14 +173,20 @@ class Refresh:
             raise InvalidKey("the private half in the vault is another key's; IVS would refuse what it signs")
         return self.make_signer(private_key).sign
 
-    def _channels(self, snapshot: Snapshot) -> tuple[dict[str, KnownChannel], int]:
-        """All channels, and the change number up to which they are read; the store may fail between two pages."""
-        channels, seen = dict(snapshot.channels), self._channels_seen
+    def _channels(
+        self, known: Mapping[str, KnownChannel], seen: int, version: int
+    ) -> tuple[dict[str, KnownChannel], int]:
+        """All channels, and the change number up to which they are read, `version` at least; the store may fail between
+        two pages."""
+        channels = dict(known)
         while rows := self.channels.changed_since(seen, _CHANNELS_AT_ONCE):
             for row in rows:
-                channels[row.arn] = KnownChannel(row.playback_url, row.authorized, row.checked_at)
+                if row.playback_url is None:
+                    channels.pop(row.arn, None)
+                else:
+                    channels[row.arn] = KnownChannel(row.playback_url, row.authorized, row.checked_at)
             seen = rows[-1].version
-        return channels, seen
+        return channels, max(seen, version)  # rows are deleted, so the last numbers may have none
 
 
 def _accepted(records: list[KeyRecord]) -> dict[str, PublicKey]:

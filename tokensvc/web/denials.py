@@ -13,11 +13,12 @@ import re
 from starlette.types import Receive, Scope
 
 from tokensvc.core.denial import LAST_SECOND, digest
-from tokensvc.core.policy import Caller
+from tokensvc.core.policy import ALL_CHANNELS, Caller
 from tokensvc.core.revocation_ask import DenialAsk, read_denial
 from tokensvc.errors import ChannelNotAllowed, DenialNotFound, FieldError, InvalidRequest
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.denials import Denial, Denials, NewDenial
+from tokensvc.revoke import IsServed, ServedRegions, unserved_channels
 from tokensvc.subjects import Subjects
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.encoding import encoded
@@ -34,8 +35,11 @@ _TOKEN = re.compile(r"([0-9]{1,18})-([0-9a-f]{32})")
 class DenialRoutes:
     """The three routes. What they ask of the store, they ask in threads."""
 
-    def __init__(self, authorized: Authorized, store: Denials, subjects: Subjects, clock: Clock) -> None:
+    def __init__(
+        self, authorized: Authorized, store: Denials, subjects: Subjects, clock: Clock, regions: ServedRegions
+    ) -> None:
         self._authorized = authorized
+        self._regions = regions
         self._store = store
         self._subjects = subjects
         self._clock = clock
@@ -52,7 +56,9 @@ class DenialRoutes:
         caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, ASK_MAX_BYTES)
         ask = read_denial(body)
         now = self._clock.now()
-        kept = await self._authorized.in_thread(lambda: deny(self._store, self._subjects, caller, ask, now))
+        kept = await self._authorized.in_thread(
+            lambda: deny(self._store, self._subjects, caller, ask, now, self._regions.checker())
+        )
         shown = DenialsWritten(denials=[ShownDenial.of(denial) for denial in kept])
         return encoded(shown, 201, "denied")
 
@@ -64,13 +70,17 @@ class DenialRoutes:
         return Answer(204, b"", (), "ok")
 
 
-def deny(store: Denials, subjects: Subjects, caller: Caller, ask: DenialAsk, now: float) -> list[Denial]:
+def deny(
+    store: Denials, subjects: Subjects, caller: Caller, ask: DenialAsk, now: float, is_served: IsServed
+) -> list[Denial]:
     """Deny a viewer. Raises InvalidRequest, ChannelNotAllowed, StoreError, or VaultError's leaves for a subject."""
     until = ask.until if ask.until is not None else math.ceil(now) + (ask.deny_seconds or 0)
     if not now < until <= LAST_SECOND:
         name = "until" if ask.until is not None else "denySeconds"
         raise InvalidRequest([FieldError(name, "must end in the future, and before 2038")])
     _require(caller, *ask.channels)
+    if errors := unserved_channels([channel for channel in ask.channels if channel != ALL_CHANNELS], is_served):
+        raise InvalidRequest(errors)
     viewers = subjects.within(caller.policy.namespace)(ask.viewer_id, ask.subject)
     names = {digest(channel, viewer): channel for channel in ask.channels for viewer in viewers}
     wanted = [NewDenial(channel, name, until, ask.reason) for name, channel in names.items()]

@@ -11,14 +11,13 @@ Rules of the file
 from __future__ import annotations
 
 import secrets
-import traceback
 from collections.abc import Mapping
 from itertools import count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokensvc.errors import TokensvcError
-from tokensvc.logger import structlog
+from tokensvc.logger import exception_fields, structlog
 from tokensvc.ports.clock import Clock
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone
@@ -29,6 +28,7 @@ from tokensvc.web.turn import Turn
 Routes = Mapping[str, Route]
 """By path. What stands for a part in braces is given to the route as `scope["path_params"]`."""
 
+_NO_CLIENT = ("",)
 _log = structlog.get_logger(__name__)
 
 
@@ -117,9 +117,9 @@ class Front:
         return "-", None
 
     def _note(self, scope: Scope, path: str, status: int, code: str, exchange: Exchange, log: AccessLog) -> None:
-        now, client = self._monotonic(), scope.get("client") or ("",)
-        who = exchange.caller, client[0], exchange.request_id
-        log.add((now, scope["method"], path, status, code, *who, now - exchange.began_at))
+        now, client = self._monotonic(), (scope.get("client") or _NO_CLIENT)[0]
+        seconds = now - exchange.began_at
+        log.add((now, scope["method"], path, status, code, exchange.caller, client, exchange.request_id, seconds))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         """Let the app behind answer, under our id."""
@@ -170,5 +170,4 @@ async def _send(send: Send, answer: Answer, request_id: str) -> None:
 
 def _log_unknown(problem: Exception, request_id: str) -> None:
     """Type and frames, not the message: what it says may repeat what it choked on."""
-    frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(problem.__traceback__)]
-    _log.error("internal error", request_id=request_id, problem=type(problem).__name__, frames=frames[-8:])
+    _log.error("internal error", request_id=request_id, **exception_fields(problem))

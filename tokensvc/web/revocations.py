@@ -22,7 +22,7 @@ from tokensvc.core.revocation_ask import RevocationAsk, read_revocation
 from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, RevocationNotFound, TokensvcError
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, Patterns, Revocation, Revocations
-from tokensvc.revoke import accept, check
+from tokensvc.revoke import ServedRegions, accept, check
 from tokensvc.subjects import Subjects, ViewerIds
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.body import header, listed
@@ -59,6 +59,7 @@ class Means(NamedTuple):
     reach_seconds: Callable[[], float]
     """R, as the store knows it. Raises StoreError."""
     new_id: Callable[[], str]
+    regions: ServedRegions
     accepted: Callable[[], None] = lambda: None
     """Told after each acceptance, so that IVS is at once; returns at once."""
 
@@ -119,7 +120,8 @@ class RevocationRoutes:
 def add(means: Means, caller: Caller, ask: RevocationAsk, key: IdempotencyKey | None = None) -> Accepted:
     """Accept one. Raises as `revoke.accept` does, StoreError, or VaultError's leaves for a subject."""
     new = _new(means.subjects.within(caller.policy.namespace), ask, means.new_id())
-    [accepted] = accept(means.store, caller, [new], means.clock.now(), means.reach_seconds(), key)
+    is_served = means.regions.checker()
+    [accepted] = accept(means.store, caller, [new], means.clock.now(), means.reach_seconds(), is_served, key)
     means.accepted()
     return accepted
 
@@ -129,18 +131,19 @@ def add_many(
 ) -> list[Accepted | TokensvcError]:
     """Accept those of these, as decoded JSON, that can be, in one transaction; the others get their refusals."""
     now, stem, viewer_ids = means.clock.now(), means.new_id(), means.subjects.within(caller.policy.namespace)
+    is_served = means.regions.checker()
     results: list[Accepted | TokensvcError] = []
     wanted = []
     for position, fields in enumerate(asks):
         try:
             new = _new(viewer_ids, read_revocation(fields), f"{stem}-{position}")
-            check(caller, [new], now)
+            check(caller, [new], now, is_served)
             wanted.append(new)
             results.append(InvalidRequest([FieldError("Idempotency-Key", _REPEATED)]))  # unless it is accepted below
         except (InvalidRequest, ChannelNotAllowed) as failure:
             results.append(failure)
     if wanted:
-        for accepted in accept(means.store, caller, wanted, now, means.reach_seconds(), key):
+        for accepted in accept(means.store, caller, wanted, now, means.reach_seconds(), is_served, key):
             results[int(accepted.id.rpartition("-")[2])] = accepted
         means.accepted()
     return results

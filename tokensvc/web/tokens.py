@@ -82,7 +82,7 @@ class TokenRoutes:
             caller, snapshot, body = await self._read(scope, receive, exchange, ASK_MAX_BYTES)
             ask = read_ask(body)
             grant = admit(caller, ask, snapshot)
-            channels = await self._channels({ask.channel_arn}, snapshot)
+            channels = await self._channels({ask.channel_arn}, snapshot, caller)
             snapshot = self._snapshot()  # as it is after waiting
             require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
             begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot)
@@ -112,7 +112,7 @@ class TokenRoutes:
             return draft(ask, grant, snapshot, now, self._new_uuid), channel
 
         await self._in_slices(range(len(asks)), read_and_draft, results)
-        channels = await self._channels({ask.channel_arn for ask, _ in waiting.values()}, snapshot)
+        channels = await self._channels({ask.channel_arn for ask, _ in waiting.values()}, snapshot, caller)
 
         def draft_waiting(position: int, snapshot: Snapshot, now: int) -> _Drafted:
             ask, grant = waiting[position]
@@ -182,18 +182,20 @@ class TokenRoutes:
             return stale
         return None
 
-    async def _channels(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
+    async def _channels(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
         known: dict[str, KnownChannel | None] = {}
         for arn in arns:
             channel = snapshot.channels.get(arn)
             if channel is not None and self._directory.is_current(channel):
                 known[arn] = channel
-        return known | await self._find(arns - known.keys(), snapshot)
+        return known | await self._find(arns - known.keys(), snapshot, caller)
 
-    async def _find(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
+    async def _find(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
         """Ask the directory about unknown channels, of places that we hold a key in, and wait as long as it allows."""
         questions = {
-            arn: self._directory.ask(arn) for arn in arns if parse_arn(arn, "channel").place in snapshot.ring.slots
+            arn: self._directory.ask(arn, caller.name)
+            for arn in arns
+            if parse_arn(arn, "channel").place in snapshot.ring.slots
         }
         waits = {asyncio.wrap_future(q): seconds for q, seconds in questions.values() if not q.done() and seconds > 0}
         if waits:

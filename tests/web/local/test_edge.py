@@ -80,6 +80,19 @@ def test_the_origin_header_is_judged(private: Private) -> None:
     assert allowed.headers["access-control-allow-origin"] == "https://a.com"
 
 
+def test_two_origin_headers_are_no_allowed_origin(private: Private) -> None:
+    """RFC 9110, 5.3: repeated fields mean the same as one with a list, and a list is no origin."""
+    token = private.token(**{"aws:access-control-allow-origin": "https://a.com", "aws:strict-origin-enforcement": True})
+    parts = urlsplit(private.playback_url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection.putrequest("GET", f"{parts.path}?token={token}")
+    connection.putheader("Origin", "https://a.com")
+    connection.putheader("Origin", "https://evil.com")
+    connection.endheaders()
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
 def test_a_preflight_is_answered(private: Private) -> None:
     reply = private.play("", "OPTIONS", Origin="https://a.com")
     assert reply.status == 204

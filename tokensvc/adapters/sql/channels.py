@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +30,7 @@ class SqlChannels:
         with writing(self._engine) as connection:
             number = changes.hold(connection, "channels")
             known = {row.arn: row for row in _get(connection, list(said))}
-            news = [row for row in said.values() if row.arn not in known or _is_news(row, known[row.arn])]
+            news = [row for row in said.values() if _is_news(row, known.get(row.arn))]
             seen = [row for row in said.values() if row.arn in known and not _is_news(row, known[row.arn])]
             if news:
                 number = changes.advance(connection, "channels")
@@ -62,19 +63,30 @@ class SqlChannels:
         with reading(self._engine) as connection:
             return _get(connection, arns)
 
-    def due(self, checked_before: datetime, limit: int) -> list[str]:
+    def due(self, checked_before: datetime, limit: int, not_in: Sequence[str] = ()) -> list[str]:
         waiting = (
             sa.select(channels.c.arn)
             .where(channels.c.playback_url.is_not(None), channels.c.checked_at < checked_before)
+            .where(*(channels.c.arn.not_like(f"arn:aws:ivs:{region}:%") for region in not_in))
             .order_by(channels.c.checked_at, channels.c.arn)
             .limit(limit)
         )
         with reading(self._engine) as connection:
             return list(connection.execute(waiting).scalars())
 
+    def prune(self, version: int, checked_before: datetime, limit: int) -> int:
+        c = channels.c
+        gone = sa.and_(c.playback_url.is_(None), c.version <= version, c.checked_at < checked_before)
+        some = sa.select(c.arn).where(gone).limit(limit)
+        with writing(self._engine) as connection:
+            return connection.execute(sa.delete(channels).where(c.arn.in_(some), gone)).rowcount
 
-def _is_news(said: ChannelRecord, known: ChannelRecord) -> bool:
-    """Whether this says something else, and later, than what is known: two machines ask IVS, and answers overtake."""
+
+def _is_news(said: ChannelRecord, known: ChannelRecord | None) -> bool:
+    """Whether this says something else, and later, than what is known: two machines ask IVS, and answers overtake. That
+    a channel is absent is no news of one that was never there."""
+    if known is None:
+        return said.playback_url is not None
     differs = (said.playback_url, said.authorized) != (known.playback_url, known.authorized)
     return differs and said.checked_at >= known.checked_at
 

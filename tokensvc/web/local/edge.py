@@ -17,7 +17,6 @@ from tokensvc.edge import refusals
 from tokensvc.edge.gate import Gate, Visit
 from tokensvc.errors import StoreError
 from tokensvc.ports.clock import Clock
-from tokensvc.web.body import header
 from tokensvc.web.local.wire import WireAnswer, base_url, live, send_answer
 
 PATHS = ("/api/video/v1/", "/v1/playlist/")
@@ -63,9 +62,14 @@ class EdgeApp:
             return _PREFLIGHT
         if scope["method"] not in ("GET", "HEAD"):
             return WireAnswer(405, (("allow", _ALLOW),), b"")
-        origin, url = header(scope, b"origin"), base_url(scope, self._public_url)
+        origin, url = _origin(scope), base_url(scope, self._public_url)
         visit = Visit(channel, path, query, origin, url, is_get=scope["method"] == "GET")
         try:
             return WireAnswer(*self._gate.admit(visit, self._clock.now()))
         except StoreError:
             return WireAnswer(503, (("retry-after", "1"),), b"")
+
+
+def _origin(scope: Scope) -> str:
+    """The `Origin` header, "" when none was sent; repeated ones as the one list that they mean (RFC 9110, 5.3)."""
+    return ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"origin")
