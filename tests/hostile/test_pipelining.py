@@ -100,7 +100,7 @@ def test_fifty_clients_that_never_read(own: Service, key: str, channel: str) -> 
         ):
             senders = [
                 threading.Thread(
-                    target=_send_while_taken, args=(one.socket, PIPELINED["not found"], MILLION // 50), daemon=True
+                    target=_send_while_taken, args=(one.socket, PIPELINED["not found"], MILLION // 5), daemon=True
                 )
                 for one in connections
             ]
