@@ -13,6 +13,7 @@ import threading
 
 import pytest
 
+from tests.e2e.site import Service
 from tests.hostile import messages
 from tests.hostile.messages import bearer, head, unique
 from tests.hostile.observed import revoked_viewers
@@ -114,6 +115,32 @@ def test_half_a_request_followed_by_fin_is_no_request(direct: Address, key: str,
     assert received.statuses in ([], [400])
     assert received.ending in {CLOSED, RESET}
     assert viewer not in revoked_viewers(direct, channel, key)
+
+
+@pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/v1/revocations"])
+@pytest.mark.parametrize("body", [b"zz\r\n", b"2\r\n{}XX", b""], ids=["a bad size", "a bad end", "none, and FIN"])
+@pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
+def test_nothing_is_written_to_a_connection_that_was_ended(
+    direct: Address, service: Service, key: str, path: str, body: bytes, together: bool
+) -> None:
+    """A task that begins after its request was refused sends no 100 Continue, and fails nowhere."""
+    logged = len(service.process.err)
+    begin = head(
+        b"POST %b HTTP/1.1" % path.encode(), bearer(key), b"Expect: 100-continue", b"Transfer-Encoding: chunked"
+    )
+    with Connection(direct) as connection:
+        connection.send(begin + body if together else begin)
+        if not together:
+            settle(direct)
+            connection.send(body)
+        if not body:
+            connection.finish()
+        received = connection.read_all()
+    assert (received.statuses, received.leftover, received.ending) == ([400] if body else [], b"", CLOSED)
+    settle(direct)
+    log = service.process.err[logged:]
+    assert "internal error" not in log
+    assert "Traceback" not in log
 
 
 REFUSED = {

@@ -30,9 +30,10 @@ WAIT_SECONDS = 0.1
 """An attacker waits so long for an answer, since a request that was cut short gets none."""
 ANSWER_SECONDS = 30
 DOCUMENTED = {200, 201, 202, 400, 401, 403, 404, 405, 408, 409, 413, 414, 422, 431, 501, 503, 505}
-PIECES = [b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b",", b";", b"\r\n\r\n", b"0\r\n\r\n", b"Content-Length: 3\r\n", b"\x80",
+PIECES = [b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b",", b";", b"\r\n\r\n", b"0\r\n\r\n", b"Content-Length: 3\r\n",
           b"Transfer-Encoding: chunked\r\n", b"Connection: Upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n",
-          b"GET /livez HTTP/1.1\r\n", b"Host: y\r\n", b"HTTP/1.0", b"HTTP/2.0", b"Connection: close\r\n", b"chunked"]  # fmt: skip
+          b"GET /livez HTTP/1.1\r\n", b"Host: y\r\n", b"HTTP/1.0", b"HTTP/2.0", b"Connection: close\r\n", b"chunked",
+          b"\x80"]  # fmt: skip
 
 
 class Mutator:

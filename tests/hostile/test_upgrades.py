@@ -81,9 +81,7 @@ def test_a_body_split_anywhere_is_read_whole(direct: Address, key: str, channel:
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_what_follows_it_is_dropped(
-    direct: Address, key: str, channel: str, framing: Any, together: bool
-) -> None:
+def test_what_follows_it_is_dropped(direct: Address, key: str, channel: str, framing: Any, together: bool) -> None:
     viewer, other = unique("upgrade"), unique("behind")
     request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *UPGRADES[0])
     behind = messages.revocation(channel, other, key)
