@@ -3,7 +3,7 @@
 Invariants
 - A request with `Connection: Upgrade` is answered as plain HTTP/1.1; its body is read by its own framing.
 - The connection ends with that answer: what follows the request is dropped, never parsed as another one. Otherwise an
-  anonymous client's bytes act with the key of whoever uses the proxy's connection next.
+  anonymous client's bytes act with the key of the client that uses the proxy's connection next.
 - CONNECT and HTTP/2's preface are refused, and the connection is closed.
 """
 
