@@ -36,7 +36,7 @@ class Memory:
 
     @property
     def grown_mib(self) -> float:
-        return (self.highest - self.before) / MIB
+        return float(self.highest - self.before) / MIB
 
     def sample(self) -> None:
         self.highest = max(self.highest, self._process.memory_info().rss)

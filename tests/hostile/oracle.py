@@ -65,7 +65,9 @@ def _next(connection: h11.Connection) -> Request | None:
             return None
         body += bytes(event.data)
     headers = [(bytes(name), bytes(value)) for name, value in head.headers]
-    options = [value.strip().lower() for name, values in headers if name == b"connection" for value in values.split(b",")]
+    options = [
+        value.strip().lower() for name, values in headers if name == b"connection" for value in values.split(b",")
+    ]
     ends = connection.their_state is h11.MUST_CLOSE or head.method == b"CONNECT"
     upgrades = b"upgrade" in options and any(name == b"upgrade" for name, _ in headers)
     return Request(bytes(head.method), bytes(head.target), headers, body, ends or upgrades)

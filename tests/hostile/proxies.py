@@ -44,6 +44,7 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        server_name tokens.example;
         location / {{
             proxy_pass http://tokens;
             proxy_http_version 1.1;

@@ -266,12 +266,16 @@ CASES: dict[str, Case] = {
         b"X\ny: a",
         b"!#$%&'*+-.^_`|~09azAZ: a",
     ),
-    "bare LF throughout": lambda head, body: head.replace(b"\r\n", b"\n") + b"Content-Length: %d\n\n" % len(body) + body,
+    "bare LF throughout": lambda head, body: (
+        head.replace(b"\r\n", b"\n") + b"Content-Length: %d\n\n" % len(body) + body
+    ),
     "bare LF in the request line": lambda head, body: (
         head.replace(b"\r\n", b"\n", 1) + b"Content-Length: %d\r\n\r\n" % len(body) + body
     ),
     "bare LF at the end of the head": lambda head, body: head + b"Content-Length: %d\r\n\n" % len(body) + body,
-    "bare CR throughout": lambda head, body: head.replace(b"\r\n", b"\r") + b"Content-Length: %d\r\r" % len(body) + body,
+    "bare CR throughout": lambda head, body: (
+        head.replace(b"\r\n", b"\r") + b"Content-Length: %d\r\r" % len(body) + body
+    ),
     "bare CR at the end of the head": lambda head, body: head + b"Content-Length: %d\r\n\r" % len(body) + body,
     "blank lines before it": lambda head, body: b"\r\n\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
     "a space before it": lambda head, body: b" " + head + b"Content-Length: %d\r\n\r\n" % len(body) + body,

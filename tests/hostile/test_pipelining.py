@@ -24,7 +24,7 @@ from tests.hostile.conftest import address_of
 from tests.hostile.inprocess import Connected, Echo
 from tests.hostile.messages import bearer, get, post, unique
 from tests.hostile.observed import memory_of, steadily_served
-from tests.hostile.wire import LIVE, Address, Connection, exchange, parse_responses
+from tests.hostile.wire import LIVE, Address, Connection, Response, exchange, parse_responses
 
 MILLION = 1_000_000
 STALLED_SECONDS = 3
@@ -100,7 +100,7 @@ def test_fifty_clients_that_never_read(own: Service, key: str, channel: str) -> 
         ):
             senders = [
                 threading.Thread(
-                    target=_send_while_taken, args=(one.socket, PIPELINED["not found"], MILLION // 50), daemon=True
+                    target=_send_while_taken, args=(one.socket, PIPELINED["not found"], MILLION // 5), daemon=True
                 )
                 for one in connections
             ]
@@ -239,7 +239,7 @@ def _assert_in_order(address: Address, key: str, channel: str, count: int) -> No
         sender = threading.Thread(target=lambda: [connection.send(request) for request in requests], daemon=True)
         sender.start()
         data = b""
-        found = []
+        found: list[Response] = []
         while len(found) < count:
             piece = connection.socket.recv(262_144)
             assert piece, f"closed after {len(found)} answers"

@@ -3,7 +3,7 @@
 Invariants
 - A request with `Connection: Upgrade` is answered as plain HTTP/1.1; its body is read by its own framing.
 - The connection ends with that answer: what follows the request is dropped, never parsed as another one. Otherwise an
-  anonymous client's bytes act with the key of whoever uses the proxy's connection next.
+  anonymous client's bytes act with the key of the client that uses the proxy's connection next.
 - CONNECT and HTTP/2's preface are refused, and the connection is closed.
 """
 
@@ -81,9 +81,7 @@ def test_a_body_split_anywhere_is_read_whole(direct: Address, key: str, channel:
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_what_follows_it_is_dropped(
-    direct: Address, key: str, channel: str, framing: Any, together: bool
-) -> None:
+def test_what_follows_it_is_dropped(direct: Address, key: str, channel: str, framing: Any, together: bool) -> None:
     viewer, other = unique("upgrade"), unique("behind")
     request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *UPGRADES[0])
     behind = messages.revocation(channel, other, key)

@@ -19,7 +19,7 @@ import jwt
 
 SENTINELS_CODE = b"no_such_route"
 SENTINEL_SECONDS = 0.1
-TIMEOUT_SECONDS = 1
+TIMEOUT_SECONDS = 20
 PROXY_SECONDS = 0.05
 """A proxy passes on what it has read within the same turn of its loop."""
 CLOSED, RESET, OPEN = "closed", "reset", "open"
