@@ -12,6 +12,7 @@ from tests.web.connections import connected, feed, request, settle
 from tokensvc.web import protocol as connection_states
 from tokensvc.web.protocol import (
     KEEP_ALIVE_SECONDS,
+    LINGER_MAX_BYTES,
     MAX_QUEUED,
     MAX_QUEUED_BYTES,
     MAX_UNPARSED_BYTES,
@@ -206,6 +207,7 @@ def test_a_length_that_is_too_large_is_refused_before_the_body() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [request(b"", path="/other", length=REST_MAX_BYTES + 1)])
         assert connection.statuses == [413]
+        assert not connection.closed, "the client is sending the body and has to find the response"
         assert application.disconnected == 0
 
     run(test())
@@ -278,6 +280,7 @@ REFUSED = {
     "two idempotency keys": (b"GET / HTTP/1.1\r\n" + HOST + b"Idempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n", 400),
     "HTTP/2.0": (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505),
     "HTTP/0.9": (b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 505),
+    "no space before the version": (b"GET /otherHTTP/1.1\r\n" + HOST + b"\r\n", 505),
     "no version": (b"GET /\r\n\r\n", 505),
     "RTSP/1.0": (b"GET / RTSP/1.0\r\n" + HOST + b"\r\n", 505),
     "HTTP/1.2": (b"GET / HTTP/1.2\r\n" + HOST + b"\r\n", 400),
@@ -481,7 +484,7 @@ def test_the_last_response_can_be_read_before_the_connection_closes(monkeypatch:
 def test_a_client_that_goes_on_sending_after_the_last_response_is_not_waited_for() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
-        await feed(protocol, connection, [GARBAGE, *[b"x" * 0x10000] * (REST_MAX_BYTES // 0x10000 + 1)], wait=False)
+        await feed(protocol, connection, [GARBAGE, *[b"x" * 0x10000] * (LINGER_MAX_BYTES // 0x10000 + 1)], wait=False)
         assert connection.closed
 
     run(test())

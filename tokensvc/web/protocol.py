@@ -55,6 +55,8 @@ from tokensvc.web.request_head import (
 
 KEEP_ALIVE_SECONDS = 75
 LINGER_SECONDS = 2
+LINGER_MAX_BYTES = 8 * 1024 * 1024
+"""More than most clients send in that time: one that is cut off may not see its response."""
 MAX_QUEUED = 32
 """Requests of one connection that wait for the ones before them."""
 MAX_QUEUED_BYTES = 64 * 1024
@@ -185,6 +187,8 @@ class Protocol(asyncio.Protocol):
         """The client ended its side; what is unparsed may still hold requests."""
         self._head = b""
         """As much of the present head as was fed to the parser."""
+        self._is_rejected = False
+        """The input ended with a request that could not be read; the client may be in the middle of it."""
         self._section_end = b""
         """The last bytes of incomplete chunks, where a blank line may have begun."""
         self._bytes = 0
@@ -258,7 +262,7 @@ class Protocol(asyncio.Protocol):
     def _discard(self, length: int) -> None:
         """Ignore what arrives behind the end of the input; a client that never stops sending is not waited for."""
         self._bytes += length
-        if self._responding is CLOSED and self._bytes > REST_MAX_BYTES:
+        if self._responding is CLOSED and self._bytes > LINGER_MAX_BYTES:
             self.transport.close()
 
     def eof_received(self) -> bool:
@@ -416,7 +420,7 @@ class Protocol(asyncio.Protocol):
             self._upgrade_offered = True
             return
         line_end = self._head.find(b"\r\n")
-        version = self._head[line_end - 8 : line_end]
+        version = self._head[line_end - len(HTTP_1_1) : line_end]
         self._reading = READING[self._reading][HEAD_COMPLETE]
         self._bytes = 0
         try:
@@ -558,6 +562,7 @@ class Protocol(asyncio.Protocol):
     def _reject(self, answer: Answer) -> None:
         """Read no further; `answer` is the last response, and the only one of a request that was being received."""
         self._flush()
+        self._is_rejected = True
         cycle, self._received = self._received, None
         self._reading = READING[self._reading][INPUT_OVER]
         self._put_off(b"")
@@ -592,7 +597,8 @@ class Protocol(asyncio.Protocol):
         self._responding = RESPONDING[self._responding][OUTPUT_OVER]
         self._waiting.clear()
         between_requests = self._reading is ENDED and self._received is None and not self._bytes
-        if self._input_closed or between_requests or not self.transport.can_write_eof():
+        has_sent_all = self._input_closed or (between_requests and not self._is_rejected)
+        if has_sent_all or not self.transport.can_write_eof():
             self.transport.close()
             return
         self._reading = READING[self._reading][INPUT_OVER]

@@ -81,4 +81,5 @@ def disconnect(cycle: RequestResponseCycle) -> None:
     """Let the application know that its client sends no more, unless it has responded completely."""
     if not cycle.response_complete:
         cycle.disconnected = True
+        cycle.waiting_for_100_continue = False  # or it would still write that when its body is asked for
     cycle.message_event.set()

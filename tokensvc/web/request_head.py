@@ -17,7 +17,8 @@ import httptools
 
 from tokensvc.web.failures import Answer, plain_refusal
 
-HTTP_1_1, HTTP_1_0 = b"HTTP/1.1", b"HTTP/1.0"
+HTTP_1_1, HTTP_1_0 = b" HTTP/1.1", b" HTTP/1.0"
+"""How a request line ends."""
 HEAD_MAX_BYTES = 16 * 1024
 """Of the request line and the headers together."""
 REST_MAX_BYTES = 2 * 1024 * 1024
@@ -81,8 +82,7 @@ class Head(NamedTuple):
 
 
 def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Head:
-    """Check a head whose header names are in lower case; `version` is the last word of its request line. Raises
-    BadHead."""
+    """Check a head whose header names are in lower case; `version` is the end of its request line. Raises BadHead."""
     if version not in (HTTP_1_1, HTTP_1_0):
         raise BadHead(_VERSION)
     found: dict[bytes, bytes] = {}
