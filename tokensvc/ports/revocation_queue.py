@@ -79,7 +79,7 @@ class RevocationQueue(Protocol):
         ...
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Record what became of claimed entries, by compare-and-set on id, version and, where they are given, channel and viewer.
+        """Record what became of claimed entries, by compare-and-set on id, version and, where given, viewer.
 
         One that was raised meanwhile is due again at once, whatever the outcome; one that is no longer queued stays as
         it is.
