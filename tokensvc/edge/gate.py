@@ -11,8 +11,8 @@ Rules of the file
 - INFERRED: whether one may watch comes first, whether there is something to watch second: a channel that is not live
   answers 404 to those alone who may watch it. A channel that does not exist has nothing to protect, so it is not found.
 - CORS: without strict enforcement the token's origins bind browsers alone (IVS user guide, "Generate and Sign Playback
-  Tokens"), so a player elsewhere is answered 200 without Access-Control-Allow-Origin (INFERRED). A 403 may be read
-  by any origin, since players in browsers are documented to see it; a 404 by none (observed).
+  Tokens"), so a player elsewhere is answered 200 without Access-Control-Allow-Origin (INFERRED). A 403 and a 404 may be
+  read by any origin, since players in browsers are documented to report both; tried with the IVS player 1.56.1.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from tokensvc.ports.resources import Resource, Resources, ResourceTransaction
 SESSION_ID_CHARS = 32
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 _ACAO = "access-control-allow-origin"
+ANY_ORIGIN = (_ACAO, "*")
 
 
 class Visit(NamedTuple):
@@ -139,15 +140,15 @@ def _known(transaction: ResourceTransaction, visit: Visit, token: str, now: floa
 
 def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
     if claim is None:
-        return ((_ACAO, "*"),)
+        return (ANY_ORIGIN,)
     if origin and matches(origin, split_origins(claim)):
         return ((_ACAO, origin), ("vary", "origin"))
     return (("vary", "origin"),)
 
 
 def _forbidden(visit: Visit, text: str) -> Answer:
-    return _error(403, refusals.forbidden(visit.path, visit.query, text), (_ACAO, "*"))
+    return _error(403, refusals.forbidden(visit.path, visit.query, text))
 
 
-def _error(status: int, body: bytes, *headers: tuple[str, str]) -> Answer:
-    return Answer(status, (("content-type", "application/json"), ("cache-control", "no-store"), *headers), body)
+def _error(status: int, body: bytes) -> Answer:
+    return Answer(status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body)

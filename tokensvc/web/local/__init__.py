@@ -1,6 +1,6 @@
 """The local IVS's and the edge's URLs, which `serve` never mounts.
 
-`build` makes all of it from a store, settings and a clock. `tokensvc demo` mounts `api` and `edge` beside the service;
+`build` makes all of it from a store, settings and a clock. `tokensvc demo` mounts its `routes` beside the service;
 `tokensvc ivs serve` listens with `site`. `management` gets a loopback listener of its own in both.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokensvc.edge.gate import Gate
@@ -76,6 +77,11 @@ def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableCl
     streams = Simulator(resources, clock, random_token)
     managing = management(Managed(model, resources, clock, streams, faults, closing))
     return LocalIvsParts(api, edge, _site(api, edge), managing, ivs, clock, streams, closing)
+
+
+def routes(parts: LocalIvsParts, prefix: str) -> list[Mount]:
+    """API and edge for an application that has other routes too; `prefix` as in the settings."""
+    return [Mount(prefix, app=parts.api), *(Mount(path.rstrip("/"), app=parts.edge) for path in EDGE_PATHS)]
 
 
 def random_token(alphabet: str, length: int) -> str:
