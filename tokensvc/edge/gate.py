@@ -76,19 +76,18 @@ class Gate:
         with self._resources.begin(write=False) as transaction:
             channel = transaction.get(str(visit.channel))
             if channel is None:
-                return _error(404, refusals.not_found(visit.path, visit.query))
+                return _error(404, visit, refusals.UNKNOWN_CHANNEL)
             stream = stream_of(transaction, channel.arn)
             if not channel.body["authorized"]:
                 policy = transaction.get(channel.body["playbackRestrictionPolicyArn"])
                 return self._public(visit, stream, now, policy)
             tokens = refusals.tokens_of(visit.query)
             if len(tokens) > 1:
-                return _forbidden(visit, refusals.SEVERAL_TOKENS)
+                return _error(403, visit, refusals.SEVERAL_TOKENS)
             attempt = _known(transaction, visit, tokens[0] if tokens else "", now)
         verdict = self._judge(visit, attempt, now, may_spend=visit.is_get and stream is not None)
         if verdict.outcome is not Outcome.ADMITTED:
-            text = refusals.ERROR_TEXTS[verdict.refused_by] if verdict.refused_by else refusals.UNDECIDED
-            return _forbidden(visit, text)
+            return _error(403, visit, refusals.error_of(verdict.refusal))
         resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
         cors = _cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN))
         return self._playlist(visit, stream, now, resolution, *cors)
@@ -99,7 +98,7 @@ class Gate:
         strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
         # INFERRED, as for a token: a header that is not the form of an origin is never an allowed one.
         if strict and not (matches(visit.origin, origins) if origins else parse_origin(visit.origin)):
-            return _forbidden(visit, refusals.ERROR_TEXTS["strict-origin"])
+            return _error(403, visit, refusals.missing_origin(visit.origin))
         return self._playlist(visit, stream, now, None, *_cors(visit.origin, ",".join(origins) or None))
 
     def _judge(self, visit: Visit, attempt: Attempt, now: float, *, may_spend: bool) -> Verdict:
@@ -118,7 +117,7 @@ class Gate:
         self, visit: Visit, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
     ) -> Answer:
         if stream is None:
-            return _error(404, refusals.not_found(visit.path, visit.query))
+            return _error(404, visit, refusals.OFFLINE)
         if visit.is_get:
             self._viewers.watch(stream.body["streamId"], now)
         renditions = playlist.allowed(playlist.STANDARD_LADDER, resolution)
@@ -146,9 +145,6 @@ def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
     return (("vary", "origin"),)
 
 
-def _forbidden(visit: Visit, text: str) -> Answer:
-    return _error(403, refusals.forbidden(visit.path, visit.query, text))
-
-
-def _error(status: int, body: bytes) -> Answer:
+def _error(status: int, visit: Visit, error: refusals.EdgeError) -> Answer:
+    body = refusals.error_body(visit.path, visit.query, error)
     return Answer(status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body)

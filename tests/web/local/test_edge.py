@@ -112,7 +112,9 @@ def test_other_methods_and_paths_are_refused(private: Private, running: Running)
     for path in ("/api/video/v1/", "/api/video/v1/us-west-2.1.channel.x.m3u8", "/api/video/v1/x.m3u8"):
         reply = send("GET", running.base_url + path, sign=False)
         assert reply.status == 404
-        assert json.loads(reply.body)[0]["type"] == "error"
+        assert json.loads(reply.body)[0]["error"] == "not a playback URL"
+    reply = send("GET", running.base_url + "/v1/playlist/abc.720p30.m3u8", sign=False)
+    assert json.loads(reply.body)[0]["error"] == "the local IVS serves no variant playlists and no segments"
 
 
 @pytest.mark.parametrize("path", ["/v1/playlist/abc.720p30.m3u8", "/v1/segment/abc.ts", "/api/video/v1/x.m3u8"])

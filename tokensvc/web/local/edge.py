@@ -23,8 +23,10 @@ from tokensvc.logger import exception_fields, structlog
 from tokensvc.ports.clock import Clock
 from tokensvc.web.local.wire import WireAnswer, base_url, live, send_answer
 
-PATHS = ("/api/video/", "/v1/playlist/", "/v1/segment/")
-"""Where the edge's URLs begin: playback URLs, and the forms that variants and segments have in IVS."""
+MEDIA_PATHS = ("/v1/playlist/", "/v1/segment/")
+"""Where the URLs of variants and segments begin, as in IVS."""
+PATHS = ("/api/video/", *MEDIA_PATHS)
+"""Where the edge's URLs begin; an application with other routes sends these to the edge."""
 THREADS = 8
 
 _ALLOW = "GET, HEAD, OPTIONS"
@@ -70,7 +72,8 @@ class EdgeApp:
             return _readable(204, *_PREFLIGHT)
         channel = channel_of_path(scope["path"])
         if channel is None:
-            return _readable(404, *_JSON, body=refusals.not_found(path, query))
+            error = refusals.NO_MEDIA if scope["path"].startswith(MEDIA_PATHS) else refusals.NO_PLAYLIST
+            return _readable(404, *_JSON, body=refusals.error_body(path, query, error))
         if scope["method"] not in ("GET", "HEAD"):
             return _readable(405, ("allow", _ALLOW))
         origin, url = _origin(scope), base_url(scope, self._public_url)
