@@ -22,7 +22,6 @@ from tokensvc.core.origins import matches, parse_origin, split_origins
 from tokensvc.core.strictjson import read_object
 from tokensvc.core.verdict import Attempt, Finding, Outcome, Reason, Result, Verdict
 
-
 MILLISECONDS_FROM = 10**11
 """As seconds this is in the year 5138, as milliseconds in 1973, so it is never meant as seconds. IVS documents seconds,
 while AWS's own sample writes milliseconds. INFERRED: such an `exp` is refused; IVS may take it for a date far ahead."""
