@@ -73,6 +73,11 @@ class Model:
         self.error_status: dict[str, int] = {
             name: shape["error"]["httpStatusCode"] for name, shape in shapes.items() if shape.get("exception")
         }
+        members = (member for shape in shapes.values() for member in shape.get("members", {}).values())
+        self.response_headers = frozenset(
+            member["locationName"].lower() for member in members if member.get("location") == "header"
+        )
+        """Every header that an answer or an error may have members in; `_operation` refuses them in requests."""
         self._fixed = {(o.method, o.path.encode()): Match(o, {}) for o in self.operations.values() if "{" not in o.path}
         self._templates = [(o.method, _template(o.path), o) for o in self.operations.values() if "{" in o.path]
 
