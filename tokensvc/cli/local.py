@@ -39,12 +39,13 @@ def local_ivs(
     public_url: str | None,
     management_port: int,
     rates: bool,
+    any_region: bool = False,
 ) -> Iterator[Running]:
     """Open the local IVS, in memory when there is no database file, and serve its management listener meanwhile."""
     progress(NOT_AWS)
     progress("IVS's call rates are off." if not rates else "IVS's call rates hold; --no-rates turns them off.")
     resources = LocalIvsResources(str(database) if database else ":memory:")
-    settings = LocalIvsSettings(credentials, prefix, public_url, rates)
+    settings = LocalIvsSettings(credentials, prefix, public_url, rates, any_region)
     parts = build(resources, settings, AdvanceableClock(SystemClock()))
     listener = listen("--management-port", "127.0.0.1", management_port)
     server = make_server(parts.management, lambda: None, delay_seconds=0)

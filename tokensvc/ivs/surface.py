@@ -84,6 +84,15 @@ def load() -> Model:
     return Model(patched(published))
 
 
+@cache
+def regions() -> frozenset[str]:
+    """The regions that have IVS, by the installed botocore's endpoint data."""
+    partitions = Loader().load_data("endpoints")["partitions"]
+    return frozenset(
+        region for partition in partitions for region in partition["services"].get(SERVICE, {}).get("endpoints", {})
+    )
+
+
 def patched(published: dict[str, Any]) -> dict[str, Any]:
     """The published model, corrected."""
     model = copy.deepcopy(published)

@@ -48,6 +48,8 @@ class LocalIvsSettings:
     """What playback URLs begin with; None for the Host that the caller used."""
     rates: bool = True
     """Whether callers are held to IVS's own rates."""
+    any_region: bool = False
+    """Whether calls may be signed for regions in which there is no IVS."""
 
 
 class LocalIvsParts(NamedTuple):
@@ -71,7 +73,7 @@ def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableCl
     page_secret = resources.secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
     rates = Rates() if settings.rates else None
     ivs = LocalIvs(model, resources, clock, random_token, page_secret, viewers=viewers, rates=rates, faults=faults)
-    verifier = Verifier(surface.SERVICE, settings.credentials)
+    verifier = Verifier(surface.SERVICE, settings.credentials, None if settings.any_region else surface.regions())
     api = IvsApi(ivs, model, verifier, clock.base, faults, prefix=settings.prefix, public_url=settings.public_url)
     edge = EdgeApp(Gate(resources, random_token, viewers), clock, public_url=settings.public_url)
     streams = Simulator(resources, clock, random_token)
