@@ -55,6 +55,8 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
 def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_live(tmp_path: Path) -> None:
     with served(tmp_path) as ivs:
         assert "--no-rates turns them off" in ivs.process.err
+        assert "seconds ahead" not in ivs.process.err
+        assert ivs.manage("/clock", advanceSeconds=60) == 200
         channel = ivs.client.create_channel()["channel"]
         assert fetch(channel["playbackUrl"]).status == 404
         assert ivs.manage("/streams/start", channelArn=channel["arn"]) == 201
@@ -73,6 +75,7 @@ def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_
         assert there.create_channel()["channel"]["arn"].startswith("arn:aws:ivs:mars-north-9:")
         there.close()
         assert "rates are off" in ivs.process.err
+        assert "Its clock is 60 seconds ahead" in ivs.process.err
         for _ in range(100):
             (after,) = ivs.client.list_streams()["streams"]
         assert (after["streamId"], after["startTime"]) == (before["streamId"], before["startTime"])

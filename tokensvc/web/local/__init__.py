@@ -24,6 +24,7 @@ from tokensvc.ivs.rates import Rates
 from tokensvc.ivs.sigv4 import Credentials, Secret, Verifier
 from tokensvc.ivs.simulator import Simulator
 from tokensvc.ivs.viewers import Viewers
+from tokensvc.ports.clock import Clock
 from tokensvc.ports.resources import Resources
 from tokensvc.ports.streams import StreamSource
 from tokensvc.web.local.edge import PATHS as EDGE_PATHS
@@ -35,6 +36,7 @@ from tokensvc.web.local.wire import live
 NOT_AWS = "This is tokensvc's local IVS, a stand-in for development and tests. It is not AWS, and not for production."
 DEFAULT_CREDENTIALS: Mapping[str, Secret] = {"test": Secret("test", "000000000000")}
 PAGE_SECRET_BYTES = 32
+_CLOCK = "clock_offset_seconds"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableCl
     streams = Simulator(resources, clock, random_token)
     managing = management(Managed(model, resources, clock, streams, faults, closing))
     return LocalIvsParts(api, edge, _site(api, edge), managing, ivs, clock, streams, closing)
+
+
+def stored_clock(resources: Resources, base: Clock) -> AdvanceableClock:
+    """The local IVS's own time, as far ahead of `base` as it was when these resources were last used."""
+    return AdvanceableClock(base, resources.number(_CLOCK), lambda offset: resources.store_number(_CLOCK, offset))
 
 
 def routes(parts: LocalIvsParts, prefix: str) -> list[Mount]:
