@@ -67,6 +67,7 @@ COMMON_ERRORS: dict[str, int] = {
     "IncompleteSignature": 403,
     "UnrecognizedClientException": 403,
     "RequestEntityTooLargeException": 413,
+    "RequestTimeoutException": 408,
     "UnknownOperationException": 404,
     # INFERRED: what API Gateway says, in front of which IVS seems to stand.
     "InvalidSignatureException": 403,
