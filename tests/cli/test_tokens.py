@@ -108,7 +108,7 @@ def test_what_can_be_supplied_leaves_it_undecided(bare: Terminal, private_key: P
 
 
 def test_an_unsigned_token_is_named_as_such(bare: Terminal) -> None:
-    token = jwt.encode({"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300}, None, algorithm="none")
+    token = jwt.encode({"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300}, "", algorithm="none")
     said = bare("tokens", "explain", token, "--json", code=4).json
     assert (said["refusedBy"], "alg is none" in said["message"]) == ("algorithm", True)
 

@@ -303,7 +303,7 @@ def test_a_missing_origin_is_told_apart_from_a_wrong_one(private_key: PrivateKey
 def test_an_unsigned_token_is_named_as_such(private_key: PrivateKey) -> None:
     """RFC 7519, section 6: `alg` is none and the third segment is empty."""
     payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
-    unsigned = jwt.encode(payload, None, algorithm="none")
+    unsigned = jwt.encode(payload, "", algorithm="none")
     assert unsigned.endswith(".")
     for keys in ([private_key.public_key()], None):
         refusal = judged(private_key, unsigned, keys=keys).refusal

@@ -116,7 +116,7 @@ def test_another_algorithm_is_refused(stage: Stage) -> None:
     payload = {"aws:channel-arn": str(stage.private), "exp": int(START) + 300}
     forged = jwt.encode(payload, "a shared secret that is long enough to be one", algorithm="HS256")
     assert refused(stage.visit(f"token={forged}")) == "signing method is invalid"
-    unsigned = jwt.encode(payload, None, algorithm="none")
+    unsigned = jwt.encode(payload, "", algorithm="none")
     assert refused(stage.visit(f"token={unsigned}")) == "'none' signature type is not allowed"
 
 

@@ -100,7 +100,7 @@ def test_a_restart_keeps_the_clock_ahead_with_the_state_that_it_dated(tmp_path: 
 def test_a_clock_that_cannot_be_stored_is_not_advanced(tmp_path: Path) -> None:
     with staged(str(tmp_path / "ivs.db")) as stage:
         with stage.resources.begin(write=True) as transaction:
-            transaction._connection.execute("DROP TABLE local_ivs_numbers")  # type: ignore[attr-defined]  # no port does
+            transaction._connection.execute("DROP TABLE local_ivs_numbers")  # no port does
         reply = stage.manage("POST", "/clock", {"advanceSeconds": 600})
         assert (reply.status, reply.headers["content-type"]) == (503, "application/problem+json")
         assert stage.parts.clock.offset_seconds == 0
