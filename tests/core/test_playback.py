@@ -292,7 +292,7 @@ def test_a_rule_that_fails_in_several_ways_says_in_which(
     assert ("milliseconds" in refusal.message) is (reason is Reason.MILLISECONDS)
 
 
-def test_a_missing_origin_is_told_apart_from_a_wrong_one(private_key: PrivateKey) -> None:
+def test_a_missing_origin_is_distinguished_from_a_wrong_one(private_key: PrivateKey) -> None:
     token = with_claims(private_key, STRICT)
     for origin, reason in (("", Reason.MISSING), ("https://c.example", Reason.USUAL)):
         refusal = judged(private_key, token, origin=origin).refusal

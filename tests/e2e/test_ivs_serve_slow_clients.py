@@ -14,11 +14,11 @@ import pytest
 from tests.e2e.processes import environment, started
 from tests.hostile.wire import CLOSED, OPEN, Address, Connection
 
-PATIENCE_SECONDS = 1
+REQUEST_SECONDS = 1
 BODY_SECONDS = 0.3
 SERVE = f"""
 from tokensvc.web import body, protocol
-protocol.KEEP_ALIVE_SECONDS = {PATIENCE_SECONDS}
+protocol.KEEP_ALIVE_SECONDS = {REQUEST_SECONDS}
 body.BODY_SECONDS = {BODY_SECONDS}
 from tokensvc.cli import main
 main()
@@ -64,12 +64,12 @@ def test_what_is_not_completed_is_not_waited_for(addresses: dict[str, Address], 
         for name, connection in connections.items():
             connection.send(unfinished[name])
         for name, connection in connections.items():
-            endings[name] = connection.read_all(quiet_seconds=4 * PATIENCE_SECONDS).ending
+            endings[name] = connection.read_all(quiet_seconds=4 * REQUEST_SECONDS).ending
     finally:
         for connection in connections.values():
             connection.socket.close()
     assert endings == dict.fromkeys(unfinished, CLOSED)
-    assert time.monotonic() - began < 4 * PATIENCE_SECONDS
+    assert time.monotonic() - began < 4 * REQUEST_SECONDS
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -77,7 +77,7 @@ def test_an_idle_connection_is_closed(addresses: dict[str, Address], face: str) 
     with Connection(addresses[face]) as connection:
         connection.send(request(face, b"Content-Length: 0", b""))
         assert connection.read_response().status in (403, 404, 400)
-        assert connection.read_all(quiet_seconds=4 * PATIENCE_SECONDS).ending == CLOSED
+        assert connection.read_all(quiet_seconds=4 * REQUEST_SECONDS).ending == CLOSED
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_length_that_is_too_large_is_refused_before_the_body(
         began = time.monotonic()
         connection.send(request(face, b"Content-Length: %d" % length, b""))
         assert connection.read_response().status == 413
-        assert time.monotonic() - began < PATIENCE_SECONDS / 2
+        assert time.monotonic() - began < REQUEST_SECONDS / 2
 
 
 @pytest.mark.parametrize(("face", "word"), [("API", "RequestTimeoutException"), ("management", "request_too_slow")])
@@ -103,7 +103,7 @@ def test_a_body_that_does_not_come_is_a_time_out(addresses: dict[str, Address], 
         assert word in f"{response.headers} {response.json}"
 
 
-def test_who_listens_to_events_is_not_idle(addresses: dict[str, Address]) -> None:
+def test_an_event_stream_is_not_idle(addresses: dict[str, Address]) -> None:
     with Connection(addresses["management"]) as connection:
         connection.send(b"GET /events HTTP/1.1\r\nHost: ivs.test\r\n\r\n")
-        assert connection.read_all(quiet_seconds=3 * PATIENCE_SECONDS).ending == OPEN
+        assert connection.read_all(quiet_seconds=3 * REQUEST_SECONDS).ending == OPEN

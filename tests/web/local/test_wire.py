@@ -61,8 +61,8 @@ def modelled_response_headers() -> set[str]:
     "path", ["/ListChannels", "/tags/arn%3Aaws%3Aivs%3Aus-west-2%3A000000000000%3Achannel%2Fx", "/"]
 )
 def test_a_preflight_lets_a_browser_sdk_send_its_headers(running: Running, path: str) -> None:
-    asks = {"Origin": "https://app.example", "Access-Control-Request-Method": "DELETE"}
-    reply = send("OPTIONS", running.endpoint_url + path, headers=asks, sign=False)
+    headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "DELETE"}
+    reply = send("OPTIONS", running.endpoint_url + path, headers=headers, sign=False)
     assert (reply.status, reply.body) == (204, b"")
     assert reply.headers["access-control-allow-origin"] == "*"
     assert words(reply.headers["access-control-allow-methods"]) >= {"get", "post", "delete"}
