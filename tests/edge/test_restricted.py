@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -48,6 +49,8 @@ def test_origins_bind_browsers_and_strictly_everyone(
     answer = stage.visit(channel=stage.public, origin=origin)
     assert answer.status == status
     assert dict(answer.headers).get("access-control-allow-origin") == readable_by
+    if status == 403:
+        assert json.loads(answer.body)[0]["error"] == ("origin is not allowed" if origin else "origin required")
 
 
 def test_a_private_channel_ignores_its_policy(stage: Stage) -> None:

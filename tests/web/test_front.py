@@ -255,6 +255,14 @@ def test_a_body_that_drips_is_refused_in_time() -> None:
         asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
 
 
+def test_a_body_that_never_begins_is_refused_in_time() -> None:
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RequestTooSlow, match="within 0"):
+        asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
+
+
 def test_a_part_in_braces_stands_for_an_id_and_never_for_nothing() -> None:
     door = Door()
     assert door.ask("GET", "/things/k1.a_b-c:d").json == {"id": "k1.a_b-c:d"}

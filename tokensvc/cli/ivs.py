@@ -45,6 +45,9 @@ def serve(
     facts: Annotated[Path | None, typer.Option(help="Write how to reach it to this file, when ready.")] = None,
     management_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
     no_rates: Annotated[bool, typer.Option("--no-rates", help="Do not hold callers to IVS's own call rates.")] = False,
+    any_region: Annotated[
+        bool, typer.Option("--any-region", help="Take calls for regions that have no IVS, too.")
+    ] = False,
 ) -> None:
     """Serve the local IVS: its API at the root, the playback edge beside it. It is not AWS."""
     configure("console")
@@ -59,6 +62,7 @@ def serve(
         public_url=public_url,
         management_port=management_port,
         rates=not no_rates,
+        any_region=any_region,
     ) as running:
         server = make_server(running.parts.site, lambda: None, delay_seconds=0)
         offer_hang_up(server.config)
