@@ -19,13 +19,15 @@ from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.rotation import Policy
 from tokensvc.ports.vault import Vault
 from tokensvc.rotate import wishes
+from tokensvc.rotate.absences import Absences
 from tokensvc.rotate.bringing import import_key
 from tokensvc.rotate.performer import Outlook, advance
+from tokensvc.rotate.private_keys import PrivateKeyChecks
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.rotate.world import World
 
 POLICY = Policy(lead_seconds=30, reach_seconds=910, standby=False)
-READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids"}) | {
+READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids", "wrapped"}) | {
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
 }
@@ -59,6 +61,8 @@ class Stage:
         self.performer_says: tuple[str, ...] = ()
         self.leases = ManualLeases(self.clock)
         self.leads = True
+        self.absences, self.private_keys = Absences(), PrivateKeyChecks()
+        """What one process that goes on remembers; its worlds share it."""
         self._numbers = itertools.count(1)
         self._key_numbers = itertools.count()
 
@@ -79,6 +83,8 @@ class Stage:
             lambda: self.leads,
             lambda: None,
             lambda: self.performer_says,
+            self.absences,
+            self.private_keys,
             self.reports.append,
         )
 
