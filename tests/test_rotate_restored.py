@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -367,11 +367,12 @@ def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Depl
     record = find(tagged.store.keys.list(), bad)
     private_key = tagged.vault.open(bad)
     arn = next(there.arn for there in record.places if there.place.region == EAST)
-    for act in (
+    acts: tuple[Callable[[], object], ...] = (
         lambda: wishes.activate(tagged.world(), bad, [EAST]),
         lambda: adopt_pairs(tagged.world(), bad, [arn]),
         lambda: import_key(tagged.world(), private_key, [EAST]),
-    ):
+    )
+    for act in acts:
         tagged.restore()
         with pytest.raises(Conflict):
             act()

@@ -92,7 +92,7 @@ class Wrapper:
 
     def _by_any_passphrase(self, pem: bytes) -> PrivateKey:
         failure: VaultError = WrongPassphrase("it was wrapped by a passphrase, and the settings give none")
-        passwords = [wrapping.pkcs8_password for wrapping in self._passphrases()]
+        passwords: list[bytes | None] = [wrapping.pkcs8_password for wrapping in self._passphrases()]
         for password in passwords or [None]:
             try:
                 return keypair.read_private_pem(pem, password)

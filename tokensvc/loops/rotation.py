@@ -3,8 +3,8 @@
 Rules of the file
 - A run that has nothing to do asks nobody anything, but for the lease, which is prolonged well before it ends.
 - IVS is looked at when a wait ends, when the store says that something changed (a wish, a compromise, a new policy),
-  after a failure at growing pauses, and else every 30 seconds: ListPlaybackKeyPairs takes 3 calls a second for the whole
-  account and region, and others use them too.
+  after a failure at growing pauses, and else every 30 seconds: ListPlaybackKeyPairs takes 3 calls a second for the
+  whole account and region, and others use them too.
 - A key whose pair IVS has lost signs for less than a minute: a look finds it within 30 seconds, the proof takes 5, and
   workers learn of it within 2. A restored store is noticed by its versions, and IVS is looked at at once.
 - What keeps viewers from playing is an ERROR in the log at each look, until a look finds that it is over.

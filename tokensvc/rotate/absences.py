@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 CONFIRM_SECONDS = 5.0
-"""INFERRED: longer than one answer of IVS may be wrong where its replicas differ; how long that is, is not documented."""
+"""INFERRED: longer than replicas of IVS disagree about a pair that has long been imported; not documented."""
 
 
 class Absences:

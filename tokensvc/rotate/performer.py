@@ -2,8 +2,8 @@
 
 Rules of the file
 - A region's failure is that region's: the others are gone through all the same.
-- A compromised pair that could not be deleted is tagged as such in IVS, once every region was gone through: a store that
-  is restored from before the compromise then learns of it again. One attempt a run, which delays and fails nothing.
+- A compromised pair that could not be deleted is tagged as such in IVS, once every region was gone through: a store
+  that is restored from before the compromise then learns of it again. One attempt a run; it delays and fails nothing.
 - What an earlier run left half done is taken up first: records that never came to be, steps that were never noted as
   ended, private halves that can sign nothing any more.
 """

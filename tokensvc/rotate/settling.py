@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.rotation import check_slots
 from tokensvc.errors import Conflict, KeptBack, PolicyCannotHold, TokensvcError
 from tokensvc.rotate.performer import Outlook, advance, look

@@ -6,8 +6,8 @@ Rules of the file
 - A key is recorded before anything is done with it, kept in the vault before IVS hears of it, and imported only by
   someone who can open it.
 - A pair is marked as being deleted before IVS is told to delete it: nothing that was decided earlier can make it sign.
-- A pair that IVS is proven not to hold is recorded as such, and IVS is not asked to delete it: should the proof be wrong,
-  its tokens live on.
+- A pair that IVS is proven not to hold is recorded as such, and IVS is not asked to delete it: should the proof be
+  wrong, its tokens live on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tokensvc.core import keypair
-from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, Step, StepKind, find, unusable
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, find, unusable
 from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import (
     Conflict,
@@ -112,10 +112,12 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
 def activate(world: World, seen: Survey, key_id: str, *, temporary: bool = False) -> None:
     """Sign with this key in that region from now on; the one that signed so far drains."""
     record = find(world.keys.list(), key_id)
-    open_private_key(world.vault, record)
+    there = in_region(record, seen.region)
+    if not there.is_held or there.state is KeyState.COMPROMISED:
+        raise LostRace(f"key {key_id} is {there.state} in {seen.region}: it never signs there again")
     if key_id in seen.standing.missing:
         raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there")
-    there = in_region(record, seen.region)
+    open_private_key(world.vault, record)
     ceiling = world.deployment.read().max_ttl_seconds
     since = next((pair.retiring_at for pair in seen.standing.pairs if pair.key_id == key_id), None)
     world.keys.activate(key_id, there.place, world.now(), ceiling, retiring_since=since, temporary=temporary)

@@ -6,7 +6,8 @@ Rules of the file
 - An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan.
 - A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag. It is gone when IVS
   says so twice (`absences.py`).
-- Where IVS shows no pair of our account, we may be asking about another one: nothing is done there that cannot be undone.
+- Where IVS shows no pair of our account, we may be asking about another one: nothing is done there that cannot be
+  undone.
 - The tag of a compromise is the truth: a key whose pair bears it is compromised, whatever the store says, for the store
   may be a restored one. A pair of ours that bears it and is not recorded is deleted.
 """
@@ -105,7 +106,7 @@ def survey(
         wanted=wanted,
     )
     findings += tuple(_strange(standing, region, damaged))
-    strays = _strays(records, region, pairs, deployment.id)
+    strays = _strays(records, pairs, deployment.id)
     return Survey(region, pairs, standing, findings, deployment.id, strays)
 
 
@@ -186,9 +187,7 @@ def _record_compromises(
     return world.keys.list()
 
 
-def _strays(
-    records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
-) -> tuple[tuple[str, str], ...]:
+def _strays(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> tuple[tuple[str, str], ...]:
     known = {record.id: record for record in records}
     held = {there.arn for record in records for there in record.places if there.is_held}
     ours = [(str(tags_of(p)[1]), p) for p in pairs if tags_of(p)[0] == deployment_id and str(p["arn"]) not in held]
@@ -277,12 +276,12 @@ def _missing(
 ) -> tuple[frozenset[str], frozenset[str], datetime | None]:
     """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
     when the next answer may be a proof."""
-    monotonic, lead_seconds = world.clock.monotonic(), world.deployment.read().key_lead_seconds
+    monotonic, lead = world.clock.monotonic(), timedelta(seconds=world.deployment.read().key_lead_seconds)
     missing, gone, again = set(), set(), []
     for there in held:
         if there.arn in arns:
             world.absences.seen(there.arn)
-        elif world.now() - there.imported_at >= timedelta(seconds=lead_seconds) and not _is_shown(world, there):
+        elif (not lead or world.now() - there.imported_at >= lead) and not _is_shown(world, there):
             missing.add(there.key_id)
             if is_sure and world.absences.confirm(there.arn, monotonic):
                 gone.add(there.key_id)
