@@ -230,6 +230,11 @@ def test_where_the_active_key_cannot_sign_the_best_that_can_takes_over() -> None
     assert due(standing(early, late, fresh)) == (RECALL, "k5"), "none is active"
 
 
+def test_no_key_is_recalled_for_one_that_is_missing_where_the_account_may_be_another() -> None:
+    seen = standing(active("k1"), retiring("k2", since=1), missing=keys("k1"), is_sure=False)
+    assert due(seen) == (MAKE, None)
+
+
 def test_one_that_has_drained_is_kept_while_it_may_be_recalled_and_goes_otherwise() -> None:
     drained = retiring("k2", since=DRAIN)
     assert due(standing(active("k1"), drained, lost=keys("k1"))) == (RECALL, "k2")

@@ -269,7 +269,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
 
 def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
     active, unfit = active_of(standing.pairs), unusable(standing)
-    if active is None or active.key_id in unfit:
+    if active is None or active.key_id in standing.lost:  # where it is missing, that is proven first
         best = successor([p for p in standing.pairs if p.key_id not in unfit], now, policy.lead_seconds)
         if best is not None and best.state is KeyState.RETIRING:
             return Step(StepKind.RECALL, best.key_id, "no other key can sign there now")
