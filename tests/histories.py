@@ -10,6 +10,7 @@ Rules of the file
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from tests.crashing import Tripwire, crash
 from tests.simulator import IvsSimulator
 from tests.stage import EAST, POLICY, WEST, Stage
+from tests.stores import restore, save
 from tests.wrapping import WRAPPER
 from tokensvc.adapters.openssl import OpenSslSigner
 from tokensvc.core.keypair import PrivateKey
@@ -106,7 +108,11 @@ class History(Stage):
         """Keys whose pair somebody deleted by hand, with the region."""
         self.compromised: set[str] = set()
         self.foreign: set[str] = set()
+        self.orphans: set[str] = set()
+        """Pairs with our tag whose keys a restore has made the store forget."""
+        self.has_backup = False
         self.deployment_id = self.store.deployment.read().id
+        self._backup = Path(tempfile.mkdtemp()) / "backup.db"
         self._signed_until = self.clock.now()
         self._seen: StoreVersions | None = None
         self.hear()
@@ -155,11 +161,28 @@ class History(Stage):
         self.taken.add((pair["tags"][KEY_TAG], region_of(pair["arn"])))
         del self.ivs.pairs[pair["arn"]]
 
+    def back_up(self) -> None:
+        """Copy the store."""
+        save(self.store, self._backup)
+        self.has_backup = True
+
+    def restore(self) -> None:
+        """Put the copy back. What IVS does not hold although the store says so is as if somebody had deleted it; what
+        was signed in the time that is forgotten is not promised anything."""
+        restore(self.store, self._backup)
+        known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.ours()}
+        self.orphans = {pair["arn"] for pair in self.ours() if pair["tags"][KEY_TAG] not in known}
+        every = {key.key_id for group in self.groups for signing, _ in group.all() for key in signing.values()}
+        self.taken |= {(key_id, region) for key_id in every | known for region in REGIONS} - {
+            (pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours() if pair["arn"] in held
+        }
+        self.ends.clear()
+
     def check_no_orphan(self, region: str) -> None:
         """What bears our tag in IVS is known to the store."""
         known = {there.arn for record in self.store.keys.list() for there in record.places if there.is_held}
         stray = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region}
-        assert stray.keys() <= known, stray
+        assert stray.keys() <= known | self.orphans, stray
 
     def check_end(self, wanted: tuple[str, ...], *, standby: bool) -> None:
         """What must hold once nothing is in the way any more and enough time has passed."""

@@ -65,6 +65,7 @@ class IvsSimulator:
         """Another account's worth of the same pairs, under the same ARNs, apart from this one."""
         twin = IvsSimulator(self.account, self._page)
         twin.pairs, twin._numbers = copy.deepcopy(self.pairs), copy.copy(self._numbers)
+        twin.lose = dict(self.lose)
         return twin
 
     def asked(self, operation: str) -> list[dict[str, Any]]:

@@ -19,13 +19,15 @@ from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.rotation import Policy
 from tokensvc.ports.vault import Vault
 from tokensvc.rotate import wishes
+from tokensvc.rotate.absences import Absences
 from tokensvc.rotate.bringing import import_key
 from tokensvc.rotate.performer import Outlook, advance
+from tokensvc.rotate.private_keys import PrivateKeyChecks
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.rotate.world import World
 
 POLICY = Policy(lead_seconds=30, reach_seconds=910, standby=False)
-READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids"}) | {
+READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids", "wrapped"}) | {
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
 }
@@ -59,6 +61,12 @@ class Stage:
         self.performer_says: tuple[str, ...] = ()
         self.leases = ManualLeases(self.clock)
         self.leads = True
+        self.damaged: frozenset[str] = frozenset()
+        """Keys whose private half is damaged."""
+        self.lost_arns: frozenset[str] = frozenset()
+        """Pairs that IVS does not hold although the store says so, and not by our doing."""
+        self.absences, self.private_keys = Absences(), PrivateKeyChecks()
+        """What one process that goes on remembers; its worlds share it."""
         self._numbers = itertools.count(1)
         self._key_numbers = itertools.count()
 
@@ -79,6 +87,8 @@ class Stage:
             lambda: self.leads,
             lambda: None,
             lambda: self.performer_says,
+            self.absences,
+            self.private_keys,
             self.reports.append,
         )
 
@@ -86,7 +96,7 @@ class Stage:
         """The same deployment at the same moment, apart from this one, from its store in a file (`stores.save`). Its
         vault must lie in the store."""
         twin = Stage(saved, None, self.policy, clock=ManualClock(self.clock.wall))
-        twin.ivs = self.ivs.twin()
+        twin.ivs, twin.lost_arns, twin.damaged = self.ivs.twin(), self.lost_arns, self.damaged
         twin._numbers, twin._key_numbers = copy.copy(self._numbers), copy.copy(self._key_numbers)
         return twin
 
@@ -102,6 +112,18 @@ class Stage:
 
     def generate(self, *regions: str) -> KeyRecord:
         return wishes.generate(self.world(), regions or (EAST,))
+
+    def lose_pair(self, key_id: str) -> None:
+        """IVS loses a key's pairs, or held none when the store was restored."""
+        arns = {there.arn for record in self.store.keys.list() if record.id == key_id for there in record.places}
+        self.lost_arns |= arns
+        for arn in arns:
+            del self.ivs.pairs[arn]
+
+    def damage(self, key_id: str) -> None:
+        """Let something else lie in the place of a private key."""
+        self.damaged |= {key_id}
+        assert self.vault.replace(key_id, self.vault.wrapped(key_id), b"junk")
 
     def bring(self, region: str) -> KeyRecord:
         """A key of its own, brought by somebody, that signs in this region alone."""
@@ -144,10 +166,11 @@ class Stage:
             active = self.places(region, KeyState.ACTIVE)
             assert len(active) <= 1, "two keys sign"
             for record, there in self._still_needed(region):
-                assert there.arn in self.ivs.pairs, (
+                assert there.arn in self.ivs.pairs or there.arn in self.lost_arns, (
                     "a key that IVS does not hold may have signed tokens that still live"
                 )
-                assert public_der(self.vault.open(record.id).public_key()) == record.public_der
+                if record.id not in self.damaged:
+                    assert public_der(self.vault.open(record.id).public_key()) == record.public_der
             for _, there in active:
                 assert there.activated_at is not None
                 assert (there.activated_at - there.imported_at).total_seconds() >= self.policy.lead_seconds, (

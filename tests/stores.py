@@ -28,3 +28,12 @@ def save(store: Store, path: Path) -> None:
     connection.driver_connection.backup(target)
     target.close()
     connection.close()
+
+
+def restore(store: Store, path: Path) -> None:
+    """Put a store that `save` wrote back into a store in memory, in the place of everything that it holds."""
+    connection, source = store.engine.raw_connection(), sqlite3.connect(path)
+    assert isinstance(connection.driver_connection, sqlite3.Connection)
+    source.backup(connection.driver_connection)
+    source.close()
+    connection.close()

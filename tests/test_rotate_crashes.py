@@ -10,13 +10,14 @@ from typing import NamedTuple
 import pytest
 
 from tests.crashing import Crash, Tripwire
+from tests.simulator import QUOTA
 from tests.stage import EAST, POLICY, WEST, Stage
 from tests.stores import save
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.rotate import wishes
 from tokensvc.rotate.bringing import import_key
-from tokensvc.rotate.survey import SETTLED_SECONDS
+from tokensvc.rotate.survey import COMPROMISED_TAG, KEY_TAG, SETTLED_SECONDS
 from tokensvc.rotate.world import World
 
 BROUGHT = keypair.generate()
@@ -42,6 +43,43 @@ def one_to_delete(stage: Stage) -> None:
     """A key that signs and one that has drained."""
     one_drains(stage)
     stage.drain()
+
+
+def lost_with_all_slots_filled(stage: Stage) -> None:
+    """IVS lost the key that signs, and two retire."""
+    stage.generate(EAST, WEST)
+    stage.rotate(EAST, WEST)
+    stage.rotate(EAST, WEST)
+    stage.lose_pair(stage.active())
+
+
+def lost_after_one(stage: Stage) -> None:
+    """IVS lost the key that signs; a standby is ready where the policy says so."""
+    one_key(stage)
+    stage.lose_pair(stage.active())
+
+
+def damaged(stage: Stage) -> None:
+    """The key that signs is damaged, and one retires."""
+    one_drains(stage)
+    stage.damage(stage.active())
+
+
+def tagged(stage: Stage) -> None:
+    """IVS says of the key that signs that it is compromised, and one retires."""
+    one_drains(stage)
+    [pair] = [p for p in stage.ivs.pairs.values() if p["tags"][KEY_TAG] == stage.active() and EAST in p["arn"]]
+    pair["tags"][COMPROMISED_TAG] = "2027-01-15T08:00:00Z"
+
+
+def not_deleted(stage: Stage) -> None:
+    """A key signs, and IVS will not hear of the next deletion."""
+    one_key(stage)
+    stage.ivs.lose["DeletePlaybackKeyPair"] = "before"
+
+
+def resume(world: World) -> None:
+    wishes.resume(world, (EAST, WEST))
 
 
 def generate(*regions: str) -> Callable[[World], object]:
@@ -70,6 +108,8 @@ class Case(NamedTuple):
     standby: bool = False
     is_run_again: bool = False
     """Whether the same is asked for once more, or what was begun is seen through by itself."""
+    steps_min: int = 8
+    """It has at least so many places to be killed at."""
 
 
 CASES = {
@@ -82,6 +122,12 @@ CASES = {
     "a compromise that leaves none": Case(one_key, compromise),
     "a compromise with a standby": Case(one_key, compromise, standby=True),
     "a compromise that calls a key back": Case(one_drains, compromise),
+    "a compromise whose deletion is lost": Case(not_deleted, compromise, standby=True),
+    "a key that ivs lost, with a standby": Case(lost_after_one, resume, standby=True),
+    "a key that ivs lost, and no other": Case(lost_after_one, resume),
+    "a key that ivs lost, with all slots filled": Case(lost_with_all_slots_filled, resume, steps_min=6),
+    "a key that is damaged": Case(damaged, resume, steps_min=6),
+    "a key that ivs says is compromised": Case(tagged, resume, steps_min=6),
     "a key that is brought": Case(one_key, bring, is_run_again=True),
 }
 
@@ -91,7 +137,8 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
     case, crashes = CASES[name], 0
     before = Stage(migrated, None, POLICY._replace(standby=case.standby))
     case.before(before)
-    foreign = before.ivs.add_foreign(EAST, 0 if case.standby else 1)
+    room = QUOTA - len([arn for arn in before.ivs.pairs if EAST in arn]) - 1
+    foreign = before.ivs.add_foreign(EAST, 0 if case.standby else min(room, 1))
     save(before.store, tmp_path / "before.db")
     for at in itertools.count():
         stage = before.twin(tmp_path / "before.db")
@@ -102,6 +149,7 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         else:
             break
         stage.check_always()
+        stage.ivs.lose.clear()
         compromised = {record.id for record in stage.store.keys.list() if record.compromised_at is not None}
         stage.clock.advance(SETTLED_SECONDS + 1)
         if case.is_run_again:
@@ -112,4 +160,4 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         assert not compromised & stage.vault.key_ids()
         assert not stage.store.journal.open()
         stage.store.close()
-    assert crashes >= 8, "every step was tried"
+    assert crashes >= case.steps_min, "every step was tried"

@@ -54,6 +54,8 @@ _event = st.one_of(
     st.tuples(st.just("down"), st.sampled_from([*REGIONS, "ImportPlaybackKeyPair", "DeletePlaybackKeyPair"])),
     st.tuples(st.just("throttled"), st.sampled_from(["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])),
     st.tuples(st.just("up")),
+    st.tuples(st.just("backup")),
+    st.tuples(st.just("restore")),
     st.tuples(
         st.just("lose"),
         st.sampled_from(["ImportPlaybackKeyPair", "DeletePlaybackKeyPair", "GetPlaybackKeyPair"]),
@@ -88,6 +90,16 @@ class Histories(RuleBasedStateMachine):
         self._let(("wish",))
         for seconds in spans:
             self.time_passes_and_the_leader_goes_on(seconds)
+
+    @rule(spans=st.lists(st.sampled_from(SPANS[:6]), min_size=1, max_size=3), deeds=st.lists(_deed, max_size=3))
+    def the_store_is_restored_from_before_a_compromise(self, spans: list[float], deeds: list[tuple[Any, ...]]) -> None:
+        self._let(("backup",))
+        for deed in (("compromise", 1, False), *deeds):
+            self._do(deed)
+        for seconds in spans:
+            self.time_passes_and_the_leader_goes_on(seconds)
+        self._let(("restore",))
+        self._do(("advance",))
 
     @rule(deed=_deed)
     def somebody_acts(self, deed: tuple[Any, ...]) -> None:
@@ -143,6 +155,8 @@ class Histories(RuleBasedStateMachine):
             return
         history = self.history
         self._let(("up",))
+        for arn in history.orphans & history.ivs.pairs.keys():
+            history.take_by_hand(history.ivs.pairs[arn])
         for region in REGIONS:
             for _ in range(2):
                 self._let(("foreign_goes", region))
@@ -225,6 +239,13 @@ class Histories(RuleBasedStateMachine):
         for arn in [arn for arn in self.history.foreign if region_of(arn) == region][:1]:
             self.history.foreign.remove(arn)
             del self.history.ivs.pairs[arn]
+
+    def _on_backup(self) -> None:
+        self.history.back_up()
+
+    def _on_restore(self) -> None:
+        if self.history.has_backup:
+            self.history.restore()
 
     def _on_policy(self, lead: float, max_age: float | None, standby: bool) -> None:
         self.history.store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)

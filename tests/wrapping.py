@@ -26,6 +26,7 @@ class DataKeys:
         self.name = name
         self.away = False
         self.opened = 0
+        self.refused = 0
         self._made: dict[bytes, bytes] = {}
 
     def fresh(self) -> tuple[Wrapping, bytes]:
@@ -45,6 +46,7 @@ class DataKeys:
 
     def _require_here(self) -> None:
         if self.away:
+            self.refused += 1
             raise WrappingKeyUnavailable(f"{self.name} does not answer")
 
 

@@ -21,6 +21,8 @@ from tokensvc.core.rotation import reach_seconds
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.vault import Vault
+from tokensvc.rotate.absences import Absences
+from tokensvc.rotate.private_keys import PrivateKeyChecks
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings
 
@@ -54,8 +56,14 @@ def world_of(
     performer: str,
     report: Callable[[str], None],
     lease_seconds: float = ROTATION_LEASE_SECONDS,
+    *,
+    absences: Absences | None = None,
+    private_keys: PrivateKeyChecks | None = None,
 ) -> World:
-    """What the lifecycle of keys is performed with, by whoever `performer` names."""
+    """What the lifecycle of keys is performed with, by whoever `performer` names.
+
+    A process that makes more than one world shares what it was told between them.
+    """
     return World(
         store.keys,
         store.deployment,
@@ -71,6 +79,8 @@ def world_of(
         lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
         lambda: store.leases.release(ROTATION_LEASE, performer),
         lambda: _performer_says(store),
+        absences or Absences(),
+        private_keys or PrivateKeyChecks(),
         report,
     )
 
@@ -86,9 +96,21 @@ def performer_of(
 ) -> Performer:
     """What this process rotates with, on the store's clock as each run finds it."""
 
+    absences, private_keys = Absences(), PrivateKeyChecks()
+
     def make_world() -> World:
-        clock = StoreClock(store.versions.read().now)
-        return world_of(settings, store, vault, control_plane, clock, worker_id, lambda _words: None, lease_seconds)
+        return world_of(
+            settings,
+            store,
+            vault,
+            control_plane,
+            StoreClock(store.versions.read().now),
+            worker_id,
+            lambda _words: None,
+            lease_seconds,
+            absences=absences,
+            private_keys=private_keys,
+        )
 
     return Performer(make_world, regions, lease_seconds)
 

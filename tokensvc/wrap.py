@@ -91,12 +91,15 @@ class Wrapper:
         return key.again(found.data_key)
 
     def _by_any_passphrase(self, pem: bytes) -> PrivateKey:
-        failure = WrongPassphrase("it was wrapped by a passphrase, and the settings give none")
-        for wrapping in self._passphrases():
+        failure: VaultError = WrongPassphrase("it was wrapped by a passphrase, and the settings give none")
+        passwords: list[bytes | None] = [wrapping.pkcs8_password for wrapping in self._passphrases()]
+        for password in passwords or [None]:
             try:
-                return keypair.read_private_pem(pem, wrapping.pkcs8_password)
+                return keypair.read_private_pem(pem, password)
             except WrongPassphrase as wrong:
-                failure = wrong
+                failure = wrong if password else failure
+        if pem.startswith(envelope.BEGIN):
+            failure = InvalidKey("it is damaged: the lines that name its wrapping key cannot be read")
         raise failure from None
 
     def _passphrases(self) -> list[Wrapping]:

@@ -6,7 +6,7 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +25,7 @@ from tokensvc.core.lifecycle import StepKind
 from tokensvc.loops.heartbeat import SILENT_SECONDS
 from tokensvc.ports.channels import ChannelRecord
 from tokensvc.ports.workers import Heartbeat
-from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 
@@ -141,9 +141,67 @@ def test_ivs_no_longer_holds_the_key_that_signs(healthy: Terminal) -> None:
         ivs.delete_playback_key_pair(arn=key["places"][0]["arn"])
     found, mend = bad(healthy)["key in us-east-1"]
     assert "IVS does not hold it" in found
-    assert mend == "tokensvc keys rotate"
+    assert follow(healthy) == ["tokensvc keys resume"]
+    assert mend == "tokensvc keys resume"
+
+
+@pytest.mark.parametrize("standby", [False, True])
+def test_a_store_that_was_restored_from_before_a_compromise(healthy: Terminal, *, standby: bool) -> None:
+    """All slots are filled: two keys retire, or one and a standby; another was brought after the compromise."""
     healthy("keys", "rotate")
-    assert healthy("doctor", "--json").json["well"] is True, "what mends it does mend it"
+    if standby:
+        healthy("keys", "generate")
+    else:
+        healthy("keys", "rotate")
+    restore = backup(healthy)
+    bad_key = signing(healthy)["id"]
+    healthy("keys", "compromise", bad_key, "--yes")
+    healthy("keys", "resume")
+    restore()
+    assert f"{bad_key} signs and IVS does not hold it" in bad(healthy)["key in us-east-1"][0]
+    followed = follow(healthy)
+    assert followed[0] == "tokensvc keys resume"
+    assert signing(healthy)["id"] != bad_key
+
+
+def test_a_restored_store_whose_keys_are_all_gone_and_whose_region_is_full(healthy: Terminal) -> None:
+    restore = backup(healthy)
+    former = signing(healthy)["id"]
+    for _ in range(2):
+        healthy("keys", "rotate")
+    healthy("keys", "compromise", former, "--yes")
+    healthy("keys", "rotate")
+    restore()
+    [first, second, *rest] = follow(healthy)
+    assert first.startswith("tokensvc keys delete arn:"), "room is made first"
+    assert second == "tokensvc keys resume"
+    assert all(command.startswith("tokensvc keys delete arn:") for command in rest)
+    assert signing(healthy)["id"] != former
+
+
+def test_a_restored_store_from_before_a_compromise_whose_deletion_is_unfinished(
+    healthy: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokensvc.rotate.ending.PAUSES_SECONDS", ())
+    restore = backup(healthy)
+    key = signing(healthy)
+    with healthy.ivs() as ivs:
+        ivs.tag_resource(resourceArn=key["places"][0]["arn"], tags={COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
+    restore()
+    found, mend = bad(healthy)["key in us-east-1"]
+    assert "is tagged as compromised" in found
+    assert follow(healthy) == [mend]
+    assert signing(healthy)["id"] != key["id"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00 no key", b"Wrapped-By: passphrase:"], ids=["empty", "junk", "cut"])
+def test_a_private_key_is_damaged(healthy: Terminal, damage: bytes) -> None:
+    key_id = signing(healthy)["id"]
+    (healthy.vault / f"{key_id}.pem").write_bytes(damage)
+    found, _ = bad(healthy)[f"private key {key_id}"]
+    assert found.startswith("cannot sign: ")
+    assert follow(healthy) == ["tokensvc keys resume"]
+    assert signing(healthy)["id"] != key_id
 
 
 def test_the_policy_cannot_hold(healthy: Terminal, store: Store) -> None:
@@ -275,6 +333,34 @@ def test_ivs_holds_a_compromised_key_still(healthy: Terminal, monkeypatch: pytes
     )
     healthy("keys", "resume")
     assert healthy("doctor", "--json").json["well"] is True
+
+
+def follow(terminal: Terminal) -> list[str]:
+    """Do what doctor advises first, until it finds nothing wrong; each must succeed."""
+    followed: list[str] = []
+    while len(followed) < 5:
+        said = terminal.run("doctor", "--json").json
+        if said["well"]:
+            return followed
+        wrong = [finding for finding in said["findings"] if not finding["well"]]
+        followed.append(wrong[0]["mend"])
+        command = followed[-1].split()
+        terminal(*command[1:], *(["--yes"] if "delete" in command else []))
+    raise AssertionError(followed)
+
+
+def backup(terminal: Terminal) -> Callable[[], None]:
+    """Back the store up; what puts it back."""
+    copy = terminal.store.with_name("backup.db")
+    with sqlite3.connect(terminal.store) as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+
+    def restore() -> None:
+        for leftover in ("-wal", "-shm"):
+            terminal.store.with_name(terminal.store.name + leftover).unlink(missing_ok=True)
+        copy.replace(terminal.store)
+
+    return restore
 
 
 def _kept(terminal: Terminal) -> list[bytes]:

@@ -68,7 +68,10 @@ def test_activate_puts_a_key_to_work_that_stands_ready(terminal: Terminal, signi
     assert f"Key {ready} signs in us-east-1." in terminal("keys", "activate", ready).out
     assert terminal("keys", "activate", ready, "--detailed-exit-code", code=3).out
     assert [key["places"][0]["state"] for key in keys(terminal)] == ["retiring", "active"]
-    refused = terminal("keys", "activate", signing, "--json", code=4).error
+    terminal("keys", "activate", signing)
+    assert [key["places"][0]["state"] for key in keys(terminal)] == ["active", "retiring"], "a rotation is taken back"
+    terminal("keys", "compromise", ready, "--yes")
+    refused = terminal("keys", "activate", ready, "--json", code=4).error
     assert refused["code"] == "lost_race"
     assert terminal("keys", "activate", "k0", "--json", code=1).error["code"] == "key_not_found"
 

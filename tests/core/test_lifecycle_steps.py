@@ -10,7 +10,7 @@ from tests.core.pairs import DRAIN, LEAD, NOW, POLICY, active, ago, compromised,
 from tokensvc.core.lifecycle import KeyInPlace, Standing, Step, StepKind, Wait, decide, is_due, waiting
 from tokensvc.core.rotation import Policy
 
-MAKE, IMPORT, ACTIVATE, DELETE = StepKind
+MAKE, IMPORT, ACTIVATE, DELETE, RECALL, RECORD_ABSENCE = StepKind
 WITH_STANDBY = POLICY._replace(standby=True)
 BY_AGE = POLICY._replace(max_age_seconds=10_000)
 Due = tuple[StepKind, str | None]
@@ -68,15 +68,13 @@ def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
     ("seen", "policy"),
     [
         (standing(), POLICY),
-        (standing(retiring("k1", since=1)), POLICY),
         (standing(active("k1", since=10_000)), BY_AGE),
         (standing(active("k1"), to_replace=keys("k1")), POLICY),
-        (standing(active("k1"), missing=keys("k1")), POLICY),
         (standing(active("k1"), missing=keys("k1"), is_sure=False), POLICY),
         (standing(active("k1"), lost=keys("k1")), POLICY),
         (standing(active("k1", retiring_at=ago(10))), POLICY),
     ],
-    ids=["none", "none signs", "age", "wish", "missing", "missing, perhaps", "lost", "called back by a compromise"],
+    ids=["none", "age", "wish", "missing, perhaps", "lost", "recalled"],
 )
 def test_another_key_is_due(seen: Standing, policy: Policy) -> None:
     assert is_due(seen, NOW, policy)
@@ -160,22 +158,93 @@ def test_what_is_compromised_or_begun_to_be_deleted_goes_at_once(pair: KeyInPlac
     assert due(standing(pair), POLICY) == (DELETE, "k1"), "even where no other key signs"
 
 
-@pytest.mark.parametrize("field", ["missing", "lost"])
-def test_a_standby_that_is_missing_or_whose_private_half_is_lost_goes_and_never_signs(field: str) -> None:
-    trouble: Any = {field: keys("k2")}
-    assert due(standing(active("k1"), prepared("k2"), **trouble)) == (DELETE, "k2")
-    cannot_go = standing(active("k1"), prepared("k2"), to_replace=keys("k1"), put_off=keys("k2"), **trouble)
+def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
+    assert due(standing(active("k1"), prepared("k2"), lost=keys("k2"))) == (DELETE, "k2")
+    cannot_go = standing(active("k1"), prepared("k2"), to_replace=keys("k1"), put_off=keys("k2"), lost=keys("k2"))
     assert due(cannot_go) == (MAKE, None)
 
 
-def test_a_retiring_key_that_is_missing_goes_and_one_whose_private_half_is_lost_drains() -> None:
-    assert due(standing(active("k2"), retiring("k1", since=1), missing=keys("k1"))) == (DELETE, "k1")
+def test_a_retiring_key_whose_private_half_is_lost_drains() -> None:
     assert due(standing(active("k2"), retiring("k1", since=1), lost=keys("k1"))) is None
+    assert due(standing(active("k2"), retiring("k1", since=DRAIN), lost=keys("k1"))) == (DELETE, "k1")
 
 
 def test_an_active_key_is_never_deleted_whatever_is_wrong_with_it() -> None:
     seen = standing(active("k1"), missing=keys("k1"), lost=keys("k1"), to_replace=keys("k1"), wanted=False)
     assert due(seen) is None
+
+
+# --- pairs that IVS does not hold
+
+
+def doubted(*pairs: KeyInPlace, missing: str, **fields: Any) -> Standing:
+    """IVS has said once that it does not hold this key."""
+    return standing(*pairs, missing=keys(missing), recheck_at=ago(-5), **fields)
+
+
+def gone(*pairs: KeyInPlace, missing: str, **fields: Any) -> Standing:
+    """IVS is proven not to hold this key."""
+    return standing(*pairs, missing=keys(missing), gone=keys(missing), **fields)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [(), (prepared("k2"),), (retiring("k2", since=1),), (retiring("k2", since=DRAIN),)],
+    ids=["no other", "a standby", "one retires", "one has drained"],
+)
+def test_while_the_active_key_is_only_missing_nothing_is_done_but_to_ask_again(others: tuple[KeyInPlace, ...]) -> None:
+    wait = waits(doubted(active("k1"), *others, missing="k1"), WITH_STANDBY)
+    assert wait.until == ago(-5)
+    assert "k1" in wait.why
+
+
+def test_a_missing_key_that_does_not_sign_is_asked_about_again_too() -> None:
+    assert waits(doubted(active("k1"), prepared("k2"), missing="k2"), WITH_STANDBY).until == ago(-5)
+
+
+def test_what_is_compromised_goes_whether_it_is_missing_or_not() -> None:
+    assert due(doubted(active("k1"), compromised("k2"), missing="k2")) == (DELETE, "k2")
+
+
+@pytest.mark.parametrize(
+    "pair", [active("k1"), prepared("k1"), retiring("k1", since=1), compromised("k1")], ids=lambda pair: pair.state
+)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_key_that_is_gone_is_recorded_as_such(pair: KeyInPlace, wanted: bool) -> None:
+    seen = gone(pair, retiring("k2", since=DRAIN), missing="k1", wanted=wanted)
+    assert due(seen) == (RECORD_ABSENCE, "k1")
+
+
+def test_the_one_that_signs_is_recorded_first() -> None:
+    seen = standing(prepared("k1"), active("k2"), missing=keys("k1", "k2"), gone=keys("k1", "k2"))
+    assert due(seen) == (RECORD_ABSENCE, "k2")
+
+
+def test_where_the_active_key_cannot_sign_the_best_that_can_takes_over() -> None:
+    led, fresh, early, late = prepared("k2"), prepared("k3", since=1), retiring("k4", since=9), retiring("k5", since=8)
+    lost = keys("k1")
+    assert due(standing(active("k1"), early, late, fresh, led, lost=lost)) == (ACTIVATE, "k2")
+    assert due(standing(active("k1"), early, late, fresh, lost=lost)) == (RECALL, "k5")
+    assert due(standing(active("k1"), early, late, fresh, lost=lost | keys("k5"))) == (RECALL, "k4")
+    assert waits(standing(active("k1"), fresh, lost=lost)).until == ago(1 - LEAD)
+    assert due(standing(early, late, fresh)) == (RECALL, "k5"), "none is active"
+
+
+def test_no_key_is_recalled_for_one_that_is_missing_where_the_account_may_be_another() -> None:
+    seen = standing(active("k1"), retiring("k2", since=1), missing=keys("k1"), is_sure=False)
+    assert due(seen) == (MAKE, None)
+
+
+def test_one_that_has_drained_is_kept_while_it_may_be_recalled_and_goes_otherwise() -> None:
+    drained = retiring("k2", since=DRAIN)
+    assert due(standing(active("k1"), drained, lost=keys("k1"))) == (RECALL, "k2")
+    assert due(standing(active("k1"), drained, lost=keys("k1", "k2"))) == (DELETE, "k2")
+    assert due(standing(active("k1"), drained, lost=keys("k1"), wanted=False)) == (DELETE, "k2")
+
+
+def test_a_recalled_key_is_replaced_as_soon_as_another_can_sign() -> None:
+    recalled = active("k1", since=1, retiring_at=ago(100))
+    assert due(standing(recalled, prepared("k2"))) == (ACTIVATE, "k2")
 
 
 def test_nothing_is_deleted_for_being_missing_where_the_account_may_be_another() -> None:
@@ -184,18 +253,19 @@ def test_nothing_is_deleted_for_being_missing_where_the_account_may_be_another()
 
 
 def test_the_worst_goes_first() -> None:
-    """Compromised, then begun, drained, missing, lost; and all of it before another key is brought."""
+    """Compromised, then begun, drained, lost; and all of it before another key is brought."""
     worst_first = [
         compromised("k1"),
         prepared("k2", deleting_at=NOW),
         retiring("k3", since=DRAIN),
-        prepared("k4"),
         prepared("k5"),
     ]
+    signing = active("k0")
     left = list(worst_first)
     gone = []
     while True:
-        step = decide(standing(*reversed(left), missing=keys("k4"), lost=keys("k5")), NOW, POLICY)
+        seen = standing(*reversed(left), signing, lost=keys("k5"), to_replace=keys("k0"))
+        step = decide(seen, NOW, POLICY)
         assert step is not None
         if step.kind is not DELETE:
             break
@@ -206,9 +276,11 @@ def test_the_worst_goes_first() -> None:
 
 
 def test_a_deletion_that_was_tried_just_now_holds_nothing_up() -> None:
-    seen = standing(compromised("k1"), retiring("k2", since=DRAIN), put_off=keys("k1"))
+    pairs = active("k0"), compromised("k1"), retiring("k2", since=DRAIN)
+    seen = standing(*pairs, put_off=keys("k1"), to_replace=keys("k0"))
     assert due(seen) == (DELETE, "k2")
-    assert due(seen._replace(put_off=keys("k1", "k2"))) == (MAKE, None)
+    assert waits(seen._replace(put_off=keys("k1", "k2"))).for_drain
+    assert due(standing(compromised("k1"), put_off=keys("k1"))) == (MAKE, None)
 
 
 def test_what_is_gone_is_not_deleted_again() -> None:

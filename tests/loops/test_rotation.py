@@ -201,7 +201,7 @@ def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stag
         while not process.looks():
             process.run(EVERY_SECONDS)
         tries.append(stage.clock.wall - before)
-    assert tries == [RETRY_SECONDS, 10, 20, 40, LOOK_EVERY_SECONDS, LOOK_EVERY_SECONDS]
+    assert tries == [RETRY_SECONDS, 10, 20, *[LOOK_EVERY_SECONDS] * 3]
     del stage.ivs.refuse[EAST]
     process.run(LOOK_EVERY_SECONDS + LEAD_SECONDS)
     assert not process.rotation.trouble

@@ -11,7 +11,7 @@ from tokensvc import wiring
 from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.ivs_findings import examine_ivs
-from tokensvc.cli.key_findings import examine_keys
+from tokensvc.cli.key_findings import RESUME, examine_keys
 from tokensvc.cli.row_findings import examine_rows
 from tokensvc.cli.screen import AsJson, result
 from tokensvc.cli.vault_findings import examine_vault
@@ -82,9 +82,11 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
             "differs from the store's, which is the one that counts",
             "tokensvc db upgrade",
         )
-    yield from examine_vault(settings, store)
-    yield from examine_keys(settings, store)
+    found = [*examine_vault(settings, store), *examine_keys(settings, store)]
+    yield from (finding for finding in found if finding.mend != RESUME)
+    # What IVS says must be fixed first may be what keeps the rest from going on.
     yield from examine_ivs(settings, store)
+    yield from (finding for finding in found if finding.mend == RESUME)
     yield from examine_rows(store)
     callers = [r for r in store.callers.list() if r.disabled_at is None and not r.damage]
     yield Finding(

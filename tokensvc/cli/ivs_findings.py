@@ -17,7 +17,7 @@ from tokensvc.cli.row_findings import FROM_BACKUP
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, active_of
 from tokensvc.core.rotation import KEY_PAIRS_MAX, check_slots
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
-from tokensvc.rotate.survey import SETTLED_SECONDS, Pair, list_pairs, tags_of
+from tokensvc.rotate.survey import SETTLED_SECONDS, Pair, is_compromised, list_pairs, tags_of
 from tokensvc.settings import Settings
 from tokensvc.web.key_shown import Moment
 
@@ -89,14 +89,19 @@ def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
     foreign = [arn for arn in region.pairs if arn not in region.places and arn not in region.unreadable]
     found = f"answers; {len(region.pairs)} of {KEY_PAIRS_MAX} key slots used, {len(foreign)} of them not by us"
     yield Finding(True, f"IVS in {region.name}", found)
+    orphans = [arn for arn in foreign if _is_orphan(region, arn)]
+    first = orphans if wanted and not _can_sign(region) else []  # whatever signs next needs one of their slots
+    for arn in first:
+        yield _not_ours(region, arn)
     if wanted:
-        slots = partial(check_slots, region.name, len(foreign))
+        slots = partial(check_slots, region.name, len(foreign) - len(orphans))
         _, finding = attempt(f"slots in {region.name}", slots, "tokensvc keys list --ivs")
         if not finding.well:
             yield finding
         yield from _signing(region)
     for arn in foreign:
-        yield _not_ours(region, arn)
+        if arn not in first:
+            yield _not_ours(region, arn)
     for there in region.places.values():
         yield from _ours(region, there)
 
@@ -104,17 +109,36 @@ def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
 def _signing(region: Region) -> Iterator[Finding]:
     what, active = f"key in {region.name}", active_of(list(region.places.values()))
     if active is None:
-        yield Finding(False, what, "none is active, so no token can be signed", "tokensvc keys generate")
+        mend = RESUME if region.places else "tokensvc keys generate"
+        yield Finding(False, what, "none is active, so no token can be signed", mend)
         return
     if active.arn not in region.pairs:
         found = f"{active.key_id} signs and IVS does not hold it: every token is refused"
-        yield Finding(False, what, found, ROTATE)
+        yield Finding(False, what, found, RESUME)
+        return
+    if is_compromised(region.pairs[active.arn]):
+        found = f"{active.key_id} signs and its pair is tagged as compromised: the store was restored from before that"
+        yield Finding(False, what, found, RESUME)
         return
     most, since = region.at.policy.max_age_seconds, active.activated_at or active.imported_at
     days = (region.at.now - since) / timedelta(days=1)
     too_old = most is not None and days * 86_400 > most
     told = f"{active.key_id} signs, since {days:.1f} days"
     yield Finding(not too_old, what, f"{told}; the policy allows {(most or 0) / 86_400:g}" if too_old else told, ROTATE)
+
+
+def _can_sign(region: Region) -> bool:
+    """Whether IVS holds a key of ours that signs or can take over, or has room for another."""
+    fit = {KeyState.ACTIVE, KeyState.PREPARED, KeyState.RETIRING}
+    shown = [there for arn, there in region.places.items() if arn in region.pairs and there.state in fit]
+    usable = [p for p in shown if p.deleting_at is None and not is_compromised(region.pairs[p.arn])]
+    return bool(usable) or len(region.pairs) < KEY_PAIRS_MAX
+
+
+def _is_orphan(region: Region, arn: str) -> bool:
+    """Whether a pair bears our tag for a key that the store does not know."""
+    owner, key_id = tags_of(region.pairs[arn])
+    return owner == region.deployment_id and str(key_id) not in region.records
 
 
 def _not_ours(region: Region, arn: str) -> Finding:
@@ -125,11 +149,17 @@ def _not_ours(region: Region, arn: str) -> Finding:
         whose = "has no tag of ours" if owner is None else f"is deployment {owner}'s"
         return Finding(True, what, f"{whose}; it is left alone")
     record = region.records.get(str(key_id))
+    if is_compromised(region.pairs[arn]):
+        return Finding(False, what, f"is key {key_id}, which is compromised, and IVS holds it still", RESUME)
     if record is None:
         return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
     if record.damage:
         return Finding(False, what, f"is key {key_id}, which cannot be read", f"leave it; {FROM_BACKUP}")
     there = next((p for p in record.places if p.place.region == region.name), None)
+    if there is not None and there.arn == arn:
+        return Finding(
+            False, what, f"is key {key_id}, and is recorded as gone; when none of its tokens is needed", delete
+        )
     if there is None or not there.is_held:
         return Finding(False, what, f"is key {key_id}, and nobody noted that it was imported", RESUME)
     return Finding(False, what, f"bears our tag for key {key_id}, which the store knows as {there.arn}", delete)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
-from tokensvc.core.lifecycle import KeyState
+from tokensvc.cli.key_findings import RESUME
+from tokensvc.core.lifecycle import KeyRecord, KeyState
+from tokensvc.errors import InvalidKey, PrivateKeyMissing, VaultError
 from tokensvc.ports.vault import Vault
+from tokensvc.rotate.private_keys import open_private_key
 from tokensvc.settings import Settings
 from tokensvc.vaulting import vault_in, vault_of, wrapper_to_look, wrapping_wanted
 from tokensvc.wrap import wrapped_by
@@ -38,7 +40,7 @@ def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
         return
     yield Finding(True, "vault", f"{vault_in(settings)}; it keeps {len(kept)} private keys")
     private_keys: Counter[str] = Counter()
-    yield from _private_keys(store, vault, kept, private_keys)
+    yield from _private_keys(store.keys.list(), vault, kept, private_keys)
     of_subjects, finding = attempt("subject key", store.deployment.subject_keys, LOST)
     if of_subjects is None:
         yield finding
@@ -52,16 +54,41 @@ def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
             yield Finding(True, name, "nothing is under it: it may be taken out of the settings")
 
 
-def _private_keys(store: Store, vault: Vault, kept: frozenset[str], under: Counter[str]) -> Iterator[Finding]:
-    """Those that sign, and those that cannot be read; counts in `under` what each is wrapped by."""
-    signing = {r.id for r in store.keys.list() if any(there.state is KeyState.ACTIVE for there in r.places)}
+def _private_keys(
+    records: Sequence[KeyRecord], vault: Vault, kept: frozenset[str], under: Counter[str]
+) -> Iterator[Finding]:
+    """Those that sign, and those that cannot be read or opened; counts in `under` what each is wrapped by."""
+    known = {record.id: record for record in records}
+    signing = {r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.places)}
     for key_id in sorted(kept | signing):
-        what = f"private key {key_id}"
-        envelope, finding = attempt(what, partial(vault.wrapped, key_id), "")
-        if envelope is None:
-            yield finding
+        what, record = f"private key {key_id}", known.get(key_id)
+        try:
+            envelope = vault.wrapped(key_id)
+        except PrivateKeyMissing as missing:
+            yield Finding(False, what, missing.message, RESUME)
             continue
+        except VaultError as failure:
+            yield Finding(False, what, failure.message)
+            continue
+        if record is not None:
+            try:
+                open_private_key(vault, record)
+            except InvalidKey as damaged:
+                yield _damaged(record, damaged)
+                continue
+            except VaultError as failure:
+                if key_id in signing:
+                    yield Finding(False, what, failure.message)
+            else:
+                if key_id in signing:
+                    yield Finding(True, what, "signs, and can be opened")
         under[wrapped_by(envelope)] += 1
-        if key_id in signing:
-            opened, finding = attempt(what, partial(vault.open, key_id), "")
-            yield Finding(True, what, "signs, and can be opened") if opened else finding
+
+
+def _damaged(record: KeyRecord, damage: InvalidKey) -> Finding:
+    """A key that only drains, or has ended, needs no private half any more."""
+    what, found = f"private key {record.id}", f"cannot sign: {damage.message}"
+    if not record.places:
+        return Finding(False, what, found, f"tokensvc keys delete {record.id}")
+    is_needed = any(there.state in {KeyState.PREPARED, KeyState.ACTIVE} for there in record.places)
+    return Finding(not is_needed, what, found, RESUME)

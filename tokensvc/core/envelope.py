@@ -17,6 +17,8 @@ import re
 from base64 import b64decode, b64encode
 from typing import NamedTuple
 
+BEGIN = b"Wrapped-By: "
+"""What every envelope begins with, and nothing that an earlier release wrote."""
 _HEAD = re.compile(rb"Wrapped-By: ([!-~]+)\n(?:Data-Key: ([A-Za-z0-9+/]+={0,2})\n)?\n")
 
 

@@ -10,7 +10,19 @@ from __future__ import annotations
 from datetime import datetime
 
 from tokensvc.core.arn import Place
-from tokensvc.core.lifecycle import KeyInPlace, KeyState, Standing, Step, StepKind, Wait, active_of, decide, waiting
+from tokensvc.core.lifecycle import (
+    KeyInPlace,
+    KeyState,
+    Standing,
+    Step,
+    StepKind,
+    Wait,
+    active_of,
+    decide,
+    successor,
+    unusable,
+    waiting,
+)
 from tokensvc.core.rotation import Policy
 
 STEPS_MAX = 16
@@ -26,7 +38,7 @@ def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | W
         if step is not None:
             coming.append(step)
             made = sum(isinstance(c, Step) and c.kind is StepKind.MAKE for c in coming)
-            standing = _after(standing, step, now, f"(new key {made})")
+            standing = _after(standing, step, now, policy.lead_seconds, f"(new key {made})")
         elif wait is not None:
             coming.append(wait)
             if wait.until is None or wait.until <= now:
@@ -37,7 +49,7 @@ def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | W
     return coming
 
 
-def _after(standing: Standing, step: Step, now: datetime, new_key: str) -> Standing:
+def _after(standing: Standing, step: Step, now: datetime, lead_seconds: float, new_key: str) -> Standing:
     """How things stand once a step was taken."""
     key_id = step.key_id or new_key
     pairs = list(standing.pairs)
@@ -47,10 +59,17 @@ def _after(standing: Standing, step: Step, now: datetime, new_key: str) -> Stand
         case StepKind.IMPORT:
             brought = KeyInPlace(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
             return standing._replace(pairs=[*pairs, brought], spare=[k for k in standing.spare if k != key_id])
-        case StepKind.ACTIVATE:
+        case StepKind.ACTIVATE | StepKind.RECALL:
             former = active_of(pairs)
             moved = [_activated(pair, key_id, former, now) for pair in pairs]
             return standing._replace(pairs=moved)
+        case StepKind.RECORD_ABSENCE:
+            absent = standing._replace(missing=standing.missing - {key_id}, gone=standing.gone - {key_id})
+            signed = any(pair.key_id == key_id and pair.state is KeyState.ACTIVE for pair in pairs)
+            pairs = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
+            fit = [pair for pair in pairs if pair.key_id not in unusable(standing)]
+            best = successor(fit, now, lead_seconds) if signed else None
+            return absent._replace(pairs=[_activated(p, best.key_id, None, now) for p in pairs] if best else pairs)
         case StepKind.DELETE:
             gone = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
             return standing._replace(pairs=gone)

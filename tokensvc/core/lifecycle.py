@@ -5,7 +5,10 @@ Rules of the file
   tokens), retired (IVS holds it no more) or compromised (IVS must not hold it).
 - Publish before use: only a prepared key becomes active, and by itself only after the lead. Drain before delete: a
   retiring key's pair goes when its last token has ended. A compromised one goes at once.
-- A retiring key signs again only when a compromise leaves no better one: that move is made with the compromise itself.
+- A retiring key signs again when no better one can: after a compromise, when IVS does not hold the active one, when its
+  private key is lost, or because an operator says so. While one may be needed for that, it is not deleted.
+- A pair that a list does not show is missing; it is gone once that is proven (`rotate/absences.py`). Only the second
+  changes what is recorded.
 - `decide` is pure and looks at one region; whoever stores states checks each move against MOVES.
 """
 
@@ -33,7 +36,7 @@ class KeyState(StrEnum):
 
 MOVES: dict[KeyState, frozenset[KeyState]] = {
     KeyState.PREPARED: frozenset({KeyState.ACTIVE, KeyState.RETIRED, KeyState.COMPROMISED}),
-    KeyState.ACTIVE: frozenset({KeyState.RETIRING, KeyState.COMPROMISED}),
+    KeyState.ACTIVE: frozenset({KeyState.RETIRING, KeyState.RETIRED, KeyState.COMPROMISED}),
     KeyState.RETIRING: frozenset({KeyState.RETIRED, KeyState.COMPROMISED, KeyState.ACTIVE}),
     KeyState.RETIRED: frozenset({KeyState.COMPROMISED}),
     KeyState.COMPROMISED: frozenset(),
@@ -118,6 +121,10 @@ class StepKind(StrEnum):
     IMPORT = "import"
     ACTIVATE = "activate"
     DELETE = "delete"
+    RECALL = "recall"
+    """A retiring key signs again until a better one is ready."""
+    RECORD_ABSENCE = "record_absence"
+    """IVS does not hold the pair, so it signs nothing more; where it signed, the best other one takes over."""
 
 
 class Step(NamedTuple):
@@ -133,6 +140,8 @@ class Wait(NamedTuple):
 
     until: datetime | None
     why: str
+    for_drain: bool = False
+    """Whether it is the end of a drain, which takes hours rather than seconds."""
 
 
 class Standing(NamedTuple):
@@ -147,12 +156,16 @@ class Standing(NamedTuple):
     to_replace: frozenset[str] = frozenset()
     """Keys that somebody asked to be replaced there."""
     missing: frozenset[str] = frozenset()
-    """Keys that should be there and that IVS does not hold."""
+    """Keys that should be there, that no list shows, and of which IVS has answered once that it does not hold them."""
+    gone: frozenset[str] = frozenset()
+    """Those of the missing ones that IVS is proven not to hold."""
+    recheck_at: datetime | None = None
+    """When the next answer of IVS about the missing ones may be the proof."""
     is_sure: bool = True
     """Whether IVS was seen to hold pairs of our account. Where it was not, we may be asking about another account, so
-    nothing is deleted for being missing; but another key may be brought, and its ARN will tell."""
+    nothing is recorded or deleted for being missing; but another key may be brought, and its ARN will tell."""
     lost: frozenset[str] = frozenset()
-    """Keys whose private half the vault has no more."""
+    """Keys whose private half the vault has no more, or which does not open."""
     put_off: frozenset[str] = frozenset()
     """Keys whose deletion was tried just now and failed."""
     unreadable: frozenset[str] = frozenset()
@@ -176,9 +189,9 @@ def waiting(standing: Standing, now: datetime, policy: Policy) -> Wait | None:
 def is_due(standing: Standing, now: datetime, policy: Policy) -> bool:
     """Whether another key should sign there: none does, it is too old, gone, only stood in, or somebody asked."""
     active = active_of(standing.pairs)
-    if active is None or active.activated_at is None or active.key_id in standing.missing | standing.lost:
+    if active is None or active.activated_at is None or active.key_id in unusable(standing):
         return True
-    if active.retiring_at is not None:  # it was retiring when a compromise called it back
+    if active.retiring_at is not None:  # it was retiring when it was recalled
         return True
     if active.key_id in standing.to_replace:
         return True
@@ -223,12 +236,36 @@ def diagram() -> str:
     return "\n".join(["stateDiagram-v2", f"    [*] --> {KeyState.PREPARED}", *moves])
 
 
+def unusable(standing: Standing) -> frozenset[str]:
+    """Keys of which no token can start playback, or that nobody can sign with."""
+    return standing.missing | standing.lost
+
+
 def _next(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
-    ending = _to_delete(standing, now, policy)
+    ending = _to_record_absence(standing) or _to_delete(standing, now, policy)
     if ending is not None or not standing.wanted:
         return ending
+    active = active_of(standing.pairs)
+    if standing.recheck_at is not None and (active is None or active.key_id not in standing.lost):
+        missing = ", ".join(sorted(standing.missing - standing.gone))
+        return Wait(standing.recheck_at, f"IVS says that it does not hold key {missing}; it is asked a second time")
     following = _to_take_over(standing, now, policy) if is_due(standing, now, policy) else None
     return following or _to_stand_by(standing, policy)
+
+
+def _to_record_absence(standing: Standing) -> Step | None:
+    """The key that signs goes first."""
+    absent = [pair for pair in standing.pairs if pair.is_held and pair.key_id in standing.gone]
+    first = active_of(absent) or next(iter(absent), None)
+    return Step(StepKind.RECORD_ABSENCE, first.key_id, "IVS does not hold it any more") if first is not None else None
+
+
+def _may_be_recalled(pair: KeyInPlace, standing: Standing) -> bool:
+    """Whether no key signs there whose tokens start playback, and this retiring one can."""
+    active, unfit = active_of(standing.pairs), unusable(standing)
+    if not standing.wanted or (active is not None and active.key_id not in unfit):
+        return False
+    return pair.key_id not in unfit and pair.deleting_at is None and not pair.fingerprint_differs
 
 
 def _to_delete(standing: Standing, now: datetime, policy: Policy) -> Step | None:
@@ -246,12 +283,8 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
     ("its deletion was begun", lambda pair, *_: pair.deleting_at is not None),
     (
         "its last token has ended",
-        lambda pair, _, now, policy: pair.state is KeyState.RETIRING and drained_at(pair, policy) <= now,
-    ),
-    (
-        "IVS does not hold it any more",
-        lambda pair, standing, *_: (
-            standing.is_sure and pair.key_id in standing.missing and pair.state is not KeyState.ACTIVE
+        lambda pair, standing, now, policy: (
+            pair.state is KeyState.RETIRING and drained_at(pair, policy) <= now and not _may_be_recalled(pair, standing)
         ),
     ),
     (
@@ -266,6 +299,11 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
 
 
 def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
+    active, unfit = active_of(standing.pairs), unusable(standing)
+    if active is None or active.key_id in standing.lost:  # where it is missing, that is proven first
+        best = successor([p for p in standing.pairs if p.key_id not in unfit], now, policy.lead_seconds)
+        if best is not None and best.state is KeyState.RETIRING:
+            return Step(StepKind.RECALL, best.key_id, "no other key can sign there now")
     prepared = _prepared(standing)
     following = min((p for p in prepared if not p.fingerprint_differs), key=_imported, default=None)
     if following is not None:
@@ -281,7 +319,7 @@ def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | W
     if not retiring:
         return Wait(None, "all slots are filled, and none of ours is on its way out: somebody must make room")
     drained = min(drained_at(p, policy) for p in retiring)
-    return Wait(drained, "all slots are filled; one of ours goes when its last token has ended")
+    return Wait(drained, "all slots are filled; one of ours goes when its last token has ended", for_drain=True)
 
 
 def _to_stand_by(standing: Standing, policy: Policy) -> Step | None:
@@ -298,7 +336,7 @@ def _to_bring(standing: Standing, why: str) -> Step:
 
 
 def _prepared(standing: Standing) -> list[KeyInPlace]:
-    unfit = standing.missing | standing.lost
+    unfit = unusable(standing)
     ready = [p for p in standing.pairs if p.state is KeyState.PREPARED and p.is_held and p.deleting_at is None]
     return [p for p in ready if p.key_id not in unfit]
 

@@ -40,6 +40,7 @@ from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.signer import SignerMaker
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import Position, StoreVersions, Versions
+from tokensvc.rotate.private_keys import open_private_key
 from tokensvc.subjects import first_subject_key
 from tokensvc.wrap import Wrapper
 
@@ -228,10 +229,7 @@ class Refresh:
         self._unopened = unopened
 
     def _prepare(self, record: KeyRecord) -> Callable[[bytes], bytes]:
-        private_key = self.vault.open(record.id)
-        if keypair.public_der(private_key.public_key()) != record.public_der:
-            raise InvalidKey("the private half in the vault is another key's; IVS would refuse what it signs")
-        return self.make_signer(private_key).sign
+        return self.make_signer(open_private_key(self.vault, record)).sign
 
     def _channels(self, snapshot: Snapshot, position: Position) -> tuple[dict[str, KnownChannel], Position]:
         """All channels that exist, and how far they are read; the store may fail between two pages."""

@@ -3,8 +3,11 @@
 Rules of the file
 - A run that has nothing to do asks nobody anything, but for the lease, which is prolonged well before it ends.
 - IVS is looked at when a wait ends, when the store says that something changed (a wish, a compromise, a new policy),
-  after a failure at growing pauses, and else once a minute: ListPlaybackKeyPairs takes 3 calls a second for the whole
-  account and region, and others use them too. Ages and drains are counted in hours, so a minute late is in time.
+  after a failure at growing pauses, and else every 30 seconds: ListPlaybackKeyPairs takes 3 calls a second for the
+  whole account and region, and others use them too.
+- A key whose pair IVS has lost signs for less than a minute: a look finds it within 30 seconds, the proof takes 5, and
+  workers learn of it within 2. A restored store is noticed by its versions, and IVS is looked at at once.
+- What keeps viewers from playing is an ERROR in the log at each look, until a look finds that it is over.
 - It never sleeps: what waits is taken up by a later run.
 - What an operator should know is kept until the next look, for heartbeats, metrics and `/v1/status`.
 """
@@ -31,7 +34,7 @@ EVERY_SECONDS = 0.5
 LOOKS_APART_SECONDS = 1.0
 """The least between two looks at IVS: our own steps change the keys too, and are heard of like anybody's."""
 
-LOOK_EVERY_SECONDS = 60.0
+LOOK_EVERY_SECONDS = 30.0
 """How often IVS is looked at when nothing is known to be due."""
 
 RETRY_SECONDS = 5.0
@@ -67,6 +70,8 @@ class Rotation:
         self._leads = False
         self._general: tuple[str, ...] = ()
         self._regional: dict[str, tuple[str, ...]] = dict.fromkeys(regions, ())
+        self._alarms: dict[str, tuple[str, ...]] = {}
+        """By region, as of the last look that IVS answered."""
         self._news: dict[str, RegionNews] = {}
 
     @property
@@ -119,6 +124,7 @@ class Rotation:
             self._take_in(world, outlooks)
         else:
             self._general, self._regional, self._news = (), dict.fromkeys(self._regional, ()), {}
+            self._alarms = {}
 
     def _take_in(self, world: World, outlooks: Sequence[Outlook]) -> None:
         """Keep what there is to tell, and choose when to look again."""
@@ -129,13 +135,27 @@ class Rotation:
         soonest = min((seconds for seconds in waits if seconds > 0), default=math.inf)
         self._looked_at = self._clock.monotonic()
         self._look_again_at = self._looked_at + min(pause, soonest, LOOK_EVERY_SECONDS)
+        self._alarm(outlooks)
         self._general = tuple(_refused(lambda: check_policy(policy, ceiling)))
         self._regional = dict.fromkeys(self._regional, ()) | {o.region: self._told(o) for o in outlooks}
         self._news |= {o.region: _news_of(o, policy, now) for o in outlooks if o.seen is not None}
 
+    def _alarm(self, outlooks: Sequence[Outlook]) -> None:
+        """Log what keeps viewers from playing; where IVS did not answer, what was so before."""
+        for outlook in outlooks:
+            region, before = outlook.region, self._alarms.get(outlook.region, ())
+            alarms = outlook.alarms if outlook.seen is not None else before
+            for words in alarms:
+                _log.error("tokens cannot be issued, or IVS refuses them", region=region, problem=words)
+            if before and not alarms:
+                _log.info("tokens are issued again that IVS admits", region=region)
+            self._alarms[region] = alarms
+
     def _told(self, outlook: Outlook) -> tuple[str, ...]:
         if outlook.seen is None or outlook.region not in self._regions:
-            return outlook.trouble
+            return (
+                (*self._alarms.get(outlook.region, ()), *outlook.trouble) if outlook.seen is None else outlook.trouble
+            )
         foreign = outlook.seen.standing.foreign
         return (*outlook.trouble, *_refused(lambda: check_slots(outlook.region, foreign)))
 
@@ -152,7 +172,7 @@ def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:
     standing = outlook.seen.standing
     until, why = min(_ahead(standing, policy), default=(None, ""))
     if outlook.wait is not None:
-        until, why = outlook.wait
+        until, why = outlook.wait.until, outlook.wait.why
     at = until.timestamp() if until is not None else None
     return RegionNews(outlook.region, len(outlook.seen.pairs), standing.foreign, why, at, now)
 

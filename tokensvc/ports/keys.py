@@ -41,12 +41,24 @@ class KeyStore(Protocol):
         """
         ...
 
-    def activate(self, key_id: str, place: Place, at: datetime, longest_ttl_seconds: int) -> KeyRecord:
+    def activate(
+        self,
+        key_id: str,
+        place: Place,
+        at: datetime,
+        longest_ttl_seconds: int,
+        *,
+        retiring_since: datetime | None = None,
+        temporary: bool = False,
+    ) -> KeyRecord:
         """Make this prepared key the active one of the place; the one that was active is retiring from then on.
+
+        With `retiring_since` it may also be one that retires since exactly then, as whoever decided it saw; as
+        `temporary`, it is to be replaced as soon as another can sign.
 
         One transaction. The key's longest life becomes the greatest of what it was, `longest_ttl_seconds` and the
         deployment's ceiling, which may have been raised since the caller read it. Doing it again changes nothing but
-        that. Raises LostRace when the key is neither prepared nor active there, or is being deleted; KeyNotFound.
+        that. Raises LostRace when the key is anything else there, or is being deleted; KeyNotFound.
         """
         ...
 
@@ -63,6 +75,19 @@ class KeyStore(Protocol):
         """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
         Raises LostRace when the key is active there, or was never known to be there; KeyNotFound.
+        """
+        ...
+
+    def record_absence(
+        self, seen: KeyInPlace, at: datetime, lead_seconds: float, *, unable: Collection[str] = frozenset()
+    ) -> KeyRecord:
+        """Note that IVS is proven not to hold this pair: it is retired, or stays compromised, and never signs again.
+
+        One transaction: where the key was active, the best key that IVS holds there takes over, as after a compromise;
+        keys that are `unable` to sign never do. That IVS lost the active key shows that something happened which the
+        store does not know of, so any other key there may have signed meanwhile: the drain of each retiring key starts
+        anew, and each longest life is raised as `activate` does. Doing it again changes nothing. Raises LostRace when
+        another pair is recorded there by now, or none ever was; KeyNotFound.
         """
         ...
 

@@ -4,7 +4,8 @@ Rules of the file
 - IVS has no way to import a public half twice, so a key that it holds is adopted: it gets our two tags, and is
   recorded. Killed between the two, the next survey finds the tags and records it.
 - What tells that a pair without tags is a key's is its fingerprint: IVS shows no public half.
-- A pair that bears another deployment's tag, or another key's, is refused before anything is changed.
+- A pair that bears another deployment's tag, or another key's, or that of a compromise, is refused before anything is
+  changed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,18 @@ from collections.abc import Sequence
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.lifecycle import KeyRecord, Step, StepKind, find
 from tokensvc.errors import Conflict, ForeignPair
+from tokensvc.rotate.private_keys import open_private_key
 from tokensvc.rotate.steps import journaled
-from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, Pair, Survey, get_pair, record_held, tags_of
+from tokensvc.rotate.survey import (
+    DEPLOYMENT_TAG,
+    KEY_TAG,
+    Pair,
+    Survey,
+    get_pair,
+    is_compromised,
+    record_held,
+    tags_of,
+)
 from tokensvc.rotate.world import World
 
 
@@ -47,11 +58,11 @@ def _adopt(world: World, seen: Survey, key_id: str, arn: str) -> None:
     records = world.keys.list()
     record = find(records, key_id)
     _require_unrecorded(records, record, seen.region, arn)
-    world.vault.open(key_id)  # as for an import: nobody takes over what they cannot sign with
+    open_private_key(world.vault, record)  # as for an import: nobody takes over what they cannot sign with
     world.deployment.bind_account(parse_arn(arn, "playback-key").place.account)
     pair = get_pair(world, seen.region, arn)
     _require_free(pair, key_id, seen.deployment_id)
-    if record.compromised_at is not None:
+    if record.compromised_at is not None or is_compromised(pair):
         raise Conflict(f"key {key_id} is compromised: it never signs again")
     tags = {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: key_id}
     world.control_plane.call(seen.region, "TagResource", {"resourceArn": arn, "tags": tags})

@@ -41,6 +41,8 @@ def import_key(
     else:
         known.require_sound()
         world.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
+        if world.damage(known):  # its content is good for nothing, and the right key is at hand
+            world.vault.remove(known.id)
         if known.id not in world.vault.key_ids():
             world.vault.put(known.id, private_key)
     chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
@@ -79,11 +81,14 @@ def everywhere(world: World, regions: Sequence[str], act: Callable[[str], None])
 def _bring(world: World, key_id: str, region: str, arn: str | None) -> None:
     """Adopt a key's pair in a region, or import it there, unless it is there already."""
     seen = survey(world, region)
+    record = find(world.keys.list(), key_id)
+    if record.compromised_at is not None:  # as a pair's tag may have told just now
+        raise Conflict(f"key {key_id} is compromised: it never signs again")
     there = next((p for p in seen.standing.pairs if p.key_id == key_id), None)
     if there is not None and not there.is_held:
         raise Conflict(f"key {key_id} was in {region} and is {there.state}: it never signs there again")
     if there is None or arn is not None:
-        arn = arn or find_held(world, seen, find(world.keys.list(), key_id))
+        arn = arn or find_held(world, seen, record)
         if arn is not None:
             adopt(world, seen, key_id, arn)
         else:

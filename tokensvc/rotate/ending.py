@@ -60,7 +60,7 @@ def delete_pair(world: World, arn: str) -> None:
         raise ForeignPair(f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone")
     survey(world, region)  # which records it, should a run have ended before it did
     known = key_of(world, arn)
-    if known is not None:
+    if known is not None and _is_held(world, arn):
         delete(world, known, [region])
         return
     step = Step(StepKind.DELETE, str(key_id), f"an operator asked for {arn} to be deleted")
@@ -70,6 +70,15 @@ def delete_pair(world: World, arn: str) -> None:
 def key_of(world: World, arn: str) -> str | None:
     """The key that the store knows this pair as."""
     return next((there.key_id for r in world.keys.list() for there in r.everywhere if there.arn == arn), None)
+
+
+def _is_held(world: World, arn: str) -> bool:
+    """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
+    again."""
+    records = world.keys.list()
+    return any(there.arn == arn and there.is_held for r in records for there in r.places) or any(
+        there.arn == arn for r in records for there in r.unreadable
+    )
 
 
 def see_gone(world: World, key_id: str, regions: Sequence[str]) -> None:

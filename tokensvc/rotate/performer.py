@@ -2,6 +2,8 @@
 
 Rules of the file
 - A region's failure is that region's: the others are gone through all the same.
+- A compromised pair that could not be deleted is tagged as such in IVS, once every region was gone through: a store
+  that is restored from before the compromise then learns of it again. One attempt a run; it delays and fails nothing.
 - What an earlier run left half done is taken up first: records that never came to be, steps that were never noted as
   ended, private halves that can sign nothing any more.
 """
@@ -13,12 +15,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tokensvc.core.lifecycle import KeyRecord, StepKind, Wait, decide, waiting
+from tokensvc.core.instant import rfc3339
+from tokensvc.core.lifecycle import KeyRecord, StepKind, Wait, active_of, decide, waiting
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
 from tokensvc.ports.journal import Entry
-from tokensvc.rotate.steps import perform
-from tokensvc.rotate.survey import SETTLED_SECONDS, Survey, survey
+from tokensvc.rotate.steps import delete_stray, perform
+from tokensvc.rotate.survey import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey
 from tokensvc.rotate.world import World
 
 _STEPS_MAX = 12
@@ -37,9 +40,31 @@ class Outlook(NamedTuple):
     """Why it went no further."""
 
     @property
+    def alarms(self) -> tuple[str, ...]:
+        """Why tokens are refused by IVS there, or cannot be signed, in words."""
+        if self.seen is None or not self.seen.standing.wanted:
+            return ()
+        standing, region = self.seen.standing, self.region
+        active = active_of(standing.pairs)
+        if active is None:
+            has_signed = any(pair.activated_at is not None for pair in standing.pairs)
+            return (f"{region}: no key signs, so no token can be issued",) if has_signed else ()
+        if active.key_id in standing.missing:
+            then = "it is asked again before another key takes over"
+            if not standing.is_sure:
+                then = (
+                    "but it shows no pair of this account either: see that credentials and endpoint are the right ones"
+                )
+            return (f"{region}: IVS says that it does not hold key {active.key_id}, which signs; {then}",)
+        if active.key_id in standing.lost:
+            return (f"{region}: the private half of key {active.key_id}, which signs, is lost or damaged",)
+        return ()
+
+    @property
     def trouble(self) -> tuple[str, ...]:
         """What an operator should know, in words."""
-        said = [f"{self.region}: {self.failure.message}"] if self.failure is not None else []
+        said = [*self.alarms]
+        said += [f"{self.region}: {self.failure.message}"] if self.failure is not None else []
         if self.wait is not None and self.wait.until is None:
             said.append(f"{self.region}: {self.wait.why}")
         return (*said, *(self.seen.findings if self.seen is not None else ()))
@@ -54,8 +79,9 @@ def advance(world: World, regions: Sequence[str]) -> list[Outlook]:
         return []
     policy, outlooks = world.policy(), list[Outlook]()
     for region in _all_regions(world, regions):
-        is_sure = any(outlook.seen is not None and outlook.seen.pairs for outlook in outlooks)
+        is_sure = any(outlook.seen is not None and outlook.seen.standing.is_sure for outlook in outlooks)
         outlooks.append(_advance_region(world, region, policy, wanted=region in regions, is_sure=is_sure))
+    _tag_compromised(world, outlooks)
     _tidy_up(world, [o.region for o in outlooks if o.seen is not None])
     return outlooks
 
@@ -91,10 +117,34 @@ def _advance_region(world: World, region: str, policy: Policy, *, wanted: bool, 
                 put_off |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
             seen = survey(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
+        for key_id, arn in seen.strays:
+            try:
+                delete_stray(world, region, key_id, arn)
+            except ControlPlaneError as refused:
+                failure = _told(world, region, refused)
         left = seen.standing._replace(put_off=put_off)
         return Outlook(region, seen, waiting(left, world.now(), policy), failure)
     except TokensvcError as refused:
         return Outlook(region, seen, None, _told(world, region, refused))
+
+
+def _tag_compromised(world: World, outlooks: Sequence[Outlook]) -> None:
+    """Tag compromised pairs that IVS still holds."""
+    shown = {o.region: {str(pair["arn"]): pair for pair in o.seen.pairs} for o in outlooks if o.seen is not None}
+    for record in world.keys.list():
+        for there in record.places:
+            region = there.place.region
+            if record.compromised_at is None or not there.is_held or region not in {o.region for o in outlooks}:
+                continue
+            pair = shown.get(region, {there.arn: {}}).get(there.arn)
+            if pair is None or is_compromised(pair):
+                continue
+            tags = {COMPROMISED_TAG: rfc3339(int(record.compromised_at.timestamp()))}
+            try:
+                world.control_plane.call(region, "TagResource", {"resourceArn": there.arn, "tags": tags})
+                world.report(f"{there.arn} is tagged as compromised until it can be deleted")
+            except ControlPlaneError as refused:
+                world.report(f"{there.arn} could not be tagged as compromised: {refused.message}")
 
 
 def _told(world: World, region: str, failure: TokensvcError) -> TokensvcError:
@@ -146,7 +196,7 @@ def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) ->
         return record is not None and (record.id in kept or bool(record.places))
     if there is None:
         return False
-    if entry.kind is StepKind.ACTIVATE:
+    if entry.kind in {StepKind.ACTIVATE, StepKind.RECALL}:
         return there.activated_at is not None and there.activated_at >= entry.begun_at
     return entry.kind is StepKind.IMPORT or not there.is_held
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.rotation import check_slots
 from tokensvc.errors import Conflict, KeptBack, PolicyCannotHold, TokensvcError
 from tokensvc.rotate.performer import Outlook, advance, look
@@ -49,7 +48,8 @@ def _settle(
     others = _Others(world, patient=patient)
     while True:
         outlooks = advance(world, regions)
-        pending = [region for region in regions if not is_done(region)]
+        doubted = {o.region for o in outlooks if o.seen is not None and o.seen.standing.recheck_at is not None}
+        pending = [region for region in regions if region in doubted or not is_done(region)]
         if not outlooks and pending:
             given_up = others.wait(pending)
             if given_up.keys() >= set(pending):
@@ -65,7 +65,7 @@ def _settle(
                     given_up.pop(outlook.region, None)
                     waits.append(outlook.wait.until)
         if waits:
-            sleep_until(world, min(waits), "a key signs")
+            sleep_until(world, min(waits), "it goes on")
         elif all(region in given_up for region in pending):
             break
         else:  # the lease was lost on the way, with steps still due
@@ -124,10 +124,9 @@ def _kept_back(outlook: Outlook, *, patient: bool) -> TokensvcError | None:
     seen, wait = outlook.seen, outlook.wait
     if seen is None or wait is None:
         return None
-    leads = any(p.state is KeyState.PREPARED and not p.fingerprint_differs for p in seen.standing.pairs)
     if wait.until is not None:
         ends = f"One of ours has drained at {wait.until:%Y-%m-%dT%H:%M:%SZ}, and the rotation goes on then by itself"
-        return None if leads or patient else full(seen, ends)
+        return full(seen, ends) if wait.for_drain and not patient else None
     if any(p.fingerprint_differs for p in seen.standing.pairs):
         return Conflict(wait.why)
     try:

@@ -1,4 +1,4 @@
-"""The four steps, each performed so that it can be killed anywhere and taken again.
+"""The steps, each performed so that it can be killed anywhere and taken again.
 
 Rules of the file
 - A step is noted in the journal before its effect and after. What has an effect in IVS is found again there by our
@@ -6,6 +6,8 @@ Rules of the file
 - A key is recorded before anything is done with it, kept in the vault before IVS hears of it, and imported only by
   someone who can open it.
 - A pair is marked as being deleted before IVS is told to delete it: nothing that was decided earlier can make it sign.
+- A pair that IVS is proven not to hold is recorded as such, and IVS is not asked to delete it: should the proof be
+  wrong, its tokens live on.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tokensvc.core import keypair
-from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, Step, StepKind, find
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, find, unusable
 from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import (
     Conflict,
@@ -31,12 +33,14 @@ from tokensvc.errors import (
     TokensvcError,
     Unavailable,
 )
+from tokensvc.rotate.private_keys import open_private_key
 from tokensvc.rotate.survey import (
     DEPLOYMENT_TAG,
     KEY_TAG,
     Pair,
     Survey,
     get_pair,
+    is_compromised,
     list_pairs,
     record_held,
     tags_of,
@@ -87,7 +91,9 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
     record = find(world.keys.list(), key_id)
     record.require_sound()
-    world.vault.open(key_id)  # a key that nobody here can sign with must never take over from one that signs
+    if record.compromised_at is not None:
+        raise Conflict(f"key {key_id} is compromised: it never signs again")
+    open_private_key(world.vault, record)  # a key that nobody here can sign with must never take over
     try:
         answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
     except QuotaExceeded:
@@ -104,15 +110,34 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
         raise
 
 
-def activate(world: World, seen: Survey, key_id: str) -> None:
+def activate(world: World, seen: Survey, key_id: str, *, temporary: bool = False) -> None:
     """Sign with this key in that region from now on; the one that signed so far drains."""
-    world.vault.open(key_id)
+    record = find(world.keys.list(), key_id)
+    there = in_region(record, seen.region)
+    if not there.is_held or there.state is KeyState.COMPROMISED:
+        raise LostRace(f"key {key_id} is {there.state} in {seen.region}: it never signs there again")
     if key_id in seen.standing.missing:
         raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there")
-    there = in_region(find(world.keys.list(), key_id), seen.region)
+    open_private_key(world.vault, record)
     ceiling = world.deployment.read().max_ttl_seconds
-    world.keys.activate(key_id, there.place, world.now(), ceiling)
+    since = next((pair.retiring_at for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    world.keys.activate(key_id, there.place, world.now(), ceiling, retiring_since=since, temporary=temporary)
     world.report(f"key {key_id} signs in {seen.region}")
+
+
+def recall(world: World, seen: Survey, key_id: str) -> None:
+    """Sign with this retiring key again, until a better one is ready."""
+    activate(world, seen, key_id, temporary=True)
+
+
+def record_absence(world: World, seen: Survey, key_id: str) -> None:
+    """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
+    there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    if there is None:
+        raise LostRace(f"key {key_id} is not known to be in {seen.region}")
+    lead_seconds = world.deployment.read().key_lead_seconds
+    record = world.keys.record_absence(there, world.now(), lead_seconds, unable=unusable(seen.standing))
+    world.report(f"IVS does not hold {there.arn}: key {key_id} is {in_region(record, seen.region).state} there")
 
 
 def delete(world: World, seen: Survey, key_id: str) -> None:
@@ -131,6 +156,19 @@ def delete(world: World, seen: Survey, key_id: str) -> None:
         world.report(f"IVS no longer held {there.arn}")
     world.keys.retire(key_id, there.place, world.now())
     world.report(f"key {key_id} is deleted in {seen.region}")
+
+
+def delete_stray(world: World, region: str, key_id: str, arn: str) -> None:
+    """Delete a compromised pair of ours that the store does not record as held."""
+
+    def act() -> None:
+        try:
+            world.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
+        except ResourceMissing:
+            world.report(f"IVS no longer held {arn}")
+        world.report(f"{arn} is deleted: it is compromised")
+
+    journaled(world, region, Step(StepKind.DELETE, key_id, f"{arn} is compromised"), act)
 
 
 def in_region(record: KeyRecord, region: str) -> KeyInPlace:
@@ -163,6 +201,8 @@ def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     pairs = list_pairs(world.control_plane, seen.region, world.deployment.read().account)
     for pair in pairs:
         if tags_of(pair) == (seen.deployment_id, record.id):
+            if is_compromised(pair):
+                raise Conflict(f"key {record.id} is compromised: it never signs again")
             return get_pair(world, seen.region, str(pair["arn"]))
     strange = [str(pair["arn"]) for pair in pairs if tags_of(pair)[0] is None]
     raise PairTaken(
@@ -172,4 +212,10 @@ def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     )
 
 
-_ACTS = {StepKind.IMPORT: import_pair, StepKind.ACTIVATE: activate, StepKind.DELETE: delete}
+_ACTS: dict[StepKind, Callable[[World, Survey, str], None]] = {
+    StepKind.IMPORT: import_pair,
+    StepKind.ACTIVATE: activate,
+    StepKind.RECALL: recall,
+    StepKind.DELETE: delete,
+    StepKind.RECORD_ABSENCE: record_absence,
+}

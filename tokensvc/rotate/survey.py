@@ -4,24 +4,31 @@ Rules of the file
 - What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
   counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
 - An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan.
-- A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag.
-- Where IVS shows no pair at all, we may be asking about another account: nothing is done there that cannot be undone.
+- A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag. It is gone when IVS
+  says so twice (`absences.py`).
+- Where IVS shows no pair of our account, we may be asking about another one: nothing is done there that cannot be
+  undone.
+- The tag of a compromise is the truth: a key whose pair bears it is compromised, whatever the store says, for the store
+  may be a restored one. A pair of ours that bears it and is not recorded is deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from tokensvc.core.arn import parse_arn
+from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, active_of
 from tokensvc.errors import ForeignDeployment, ResourceMissing
 from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.ports.deployment import Deployment
 from tokensvc.rotate.world import World
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
 KEY_TAG = "tokensvc:key"
+COMPROMISED_TAG = "tokensvc:compromised"
+"""When the pair's key was compromised; set where the pair could not be deleted at once."""
 
 SETTLED_SECONDS = 60
 """How long a pair that was just imported may be absent from lists, and a private half that was just made from the
@@ -42,6 +49,8 @@ class Survey(NamedTuple):
     findings: tuple[str, ...]
     """What an operator should look at."""
     deployment_id: str
+    strays: tuple[tuple[str, str], ...] = ()
+    """Pairs of ours that are compromised and not recorded as held: the key's id and the ARN. They are to be deleted."""
 
 
 def survey(
@@ -55,15 +64,22 @@ def survey(
 ) -> Survey:
     """Look at a region; `pairs` when they were listed a moment ago, `is_sure` when another region showed our account.
 
-    Without `record` nothing is changed: an import that was not recorded is a finding then. Raises ControlPlaneError,
-    ForeignDeployment.
+    Without `record` nothing is changed: an import that was not recorded is a finding then, and so is a compromise.
+    Raises ControlPlaneError, ForeignDeployment.
     """
     deployment = world.deployment.read()
     if pairs is None:
         pairs = list_pairs(world.control_plane, region, deployment.account)
     records, kept = world.keys.list(), world.vault.key_ids()
-    unrecorded, findings = _tagged(records, region, pairs, deployment.id)
+    forgotten = _compromised_in_ivs(records, pairs, deployment.id)
+    if forgotten and record:
+        records = _record_compromises(world, records, forgotten, region, pairs)
+    unrecorded, findings = _tagged(world, records, region, pairs, deployment.id)
     if not record:
+        findings += tuple(
+            f"a pair of key {key.id} in {region} is tagged as compromised, and the store does not know of it yet"
+            for key in forgotten
+        )
         findings += tuple(
             f"IVS holds key {key.id} in {region} as {pair['arn']}, which is not recorded yet"
             for key, pair in unrecorded
@@ -74,23 +90,29 @@ def survey(
         records = world.keys.list()
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
-    damaged = {p.arn: p for r in records for p in r.unreadable if p.place.region == region}
+    is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
+    missing, gone, recheck_at = _missing(world, [p for p in ours if p.is_held], arns, is_sure=is_sure)
+    damaged = _damaged(world, records, region)
+    unreadable = {p.arn: p for r in records for p in r.unreadable if p.place.region == region}
     standing = Standing(
         pairs=ours,
-        spare=_spare(records, kept, region),
-        foreign=len(arns - held - damaged.keys()),
+        spare=_spare(records, kept - damaged.keys(), region),
+        foreign=len(arns - held - unreadable.keys()),
         to_replace=_to_replace(world, region),
-        missing=frozenset(p.key_id for p in ours if p.is_held and p.arn not in arns and _is_missing(world, p)),
-        is_sure=is_sure or bool(pairs),
-        lost=frozenset(p.key_id for p in ours if p.is_held and p.key_id not in kept),
-        unreadable=frozenset(arn for arn, p in damaged.items() if p.is_held or arn in arns),
+        missing=missing,
+        gone=gone,
+        recheck_at=recheck_at,
+        is_sure=is_sure,
+        lost=frozenset(p.key_id for p in ours if p.is_held and (p.key_id not in kept or p.key_id in damaged)),
+        unreadable=frozenset(arn for arn, p in unreadable.items() if p.is_held or arn in arns),
         wanted=wanted,
     )
     findings += tuple(
         f"key {r.id} cannot be read and is left as it is: {r.damage}" for r in records if _is_here(r, region)
     )
-    findings += tuple(_strange(standing, region))
-    return Survey(region, pairs, standing, findings, deployment.id)
+    findings += tuple(_strange(standing, region, damaged))
+    strays = _strays(records, pairs, deployment.id)
+    return Survey(region, pairs, standing, findings, deployment.id, strays)
 
 
 def list_pairs(control_plane: ControlPlane, region: str, account: str | None) -> list[Pair]:
@@ -140,35 +162,101 @@ def tags_of(pair: Pair) -> tuple[str | None, str | None]:
     return tags.get(DEPLOYMENT_TAG), tags.get(KEY_TAG)
 
 
+def is_compromised(pair: Pair) -> bool:
+    """Whether a pair is tagged as compromised."""
+    return COMPROMISED_TAG in pair.get("tags", {})
+
+
 def whose(pair: Pair, deployment_id: str) -> str:
     """Whose a pair is, in one word for a list."""
     return "ours" if tags_of(pair)[0] == deployment_id else "foreign"
 
 
+def _compromised_in_ivs(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> list[KeyRecord]:
+    """Keys that a tag says are compromised, and the store does not: it was restored from before that."""
+    tagged = {tags_of(p)[1] for p in pairs if is_compromised(p) and tags_of(p)[0] == deployment_id}
+    return [record for record in records if record.id in tagged and record.compromised_at is None]
+
+
+def _record_compromises(
+    world: World, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[Pair]
+) -> list[KeyRecord]:
+    arns = {str(pair["arn"]) for pair in pairs}
+    unlisted = {p.key_id for record in records for p in record.places if p.place.region == region and p.arn not in arns}
+    unable = unlisted | {r.id for r in records if world.private_keys.is_known_damaged(r.id)}
+    unable |= {r.id for r in records} - world.vault.key_ids()
+    lead_seconds = world.deployment.read().key_lead_seconds
+    for record in bad:
+        world.keys.compromise(record.id, world.now(), lead_seconds, distrust_standby=False, unable=unable)
+        world.report(f"key {record.id} is compromised: its pair in {region} is tagged so")
+    return world.keys.list()
+
+
+def _strays(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> tuple[tuple[str, str], ...]:
+    known = {record.id: record for record in records}
+    held = {there.arn for record in records for there in record.places if there.is_held}
+    held |= {there.arn for record in records for there in record.unreadable}
+    ours = [(str(tags_of(p)[1]), p) for p in pairs if tags_of(p)[0] == deployment_id and str(p["arn"]) not in held]
+    bad = [
+        (key_id, str(p["arn"]))
+        for key_id, p in ours
+        if is_compromised(p) or (key_id in known and known[key_id].compromised_at is not None)
+    ]
+    return tuple(bad)
+
+
+def _shows_our_account(
+    records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment: Deployment
+) -> bool:
+    """Whether a list proves that IVS answers for the account that our keys live in, in this region.
+
+    An account of AWS is proven by any pair in it. Each local IVS has the same account, so that only a pair of ours
+    proves that it is the right one.
+    """
+    place = Place(str(deployment.account), region)
+    if all(parse_arn(str(pair["arn"]), "playback-key").place != place for pair in pairs):
+        return False
+    if deployment.control_plane != "local":
+        return True
+    known = {there.arn for record in records for there in record.places}
+    return any(tags_of(pair)[0] == deployment.id or str(pair["arn"]) in known for pair in pairs)
+
+
 def _tagged(
-    records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
+    world: World, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
 ) -> tuple[list[tuple[KeyRecord, Pair]], tuple[str, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
-    noted = {there.arn for record in records for there in record.everywhere}
+    noted = {there.arn: there for record in records for there in record.everywhere}
     unrecorded, findings = [], []
     for pair in pairs:
         (owner, key_id), arn = tags_of(pair), str(pair["arn"])
-        if owner != deployment_id or arn in noted:
+        if owner != deployment_id:
+            continue
+        if arn in noted:
+            there = noted[arn]
+            retired_at = there.retired_at if isinstance(there, KeyInPlace) else None
+            if retired_at is not None and world.now() - retired_at > timedelta(seconds=SETTLED_SECONDS):
+                findings.append(
+                    f"IVS holds {arn} in {region}, which is recorded as gone: when no token of key {key_id} is needed, "
+                    f"tokensvc keys delete {arn}"
+                )
             continue
         record = known.get(str(key_id))
         if record is None:
+            if is_compromised(pair):
+                continue  # it is deleted
             findings.append(
                 f"IVS holds {arn} in {region} under our tag for a key that the store does not know: {key_id}"
             )
             continue
-        there = next((p for p in record.places if p.place.region == region), None)
+        here = next((p for p in record.places if p.place.region == region), None)
         if record.damage:
             findings.append(f"IVS holds {arn} in {region} for key {record.id}, which cannot be read: {record.damage}")
-        elif there is None or not there.is_held:
+        elif here is None or not here.is_held:
             unrecorded.append((record, pair))
         else:
-            findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
+            findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {here.arn}")
     return unrecorded, tuple(findings)
 
 
@@ -184,7 +272,7 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
         if record.id in kept
         and record.compromised_at is None
         and not record.damage
-        and not any(there.place.region == region or there.state in _USED for there in record.places)
+        and _may_be_imported(record, region)
         and (not record.places or since is None or record.created_at > since)
     ]
 
@@ -198,19 +286,59 @@ def _to_replace(world: World, region: str) -> frozenset[str]:
     return frozenset(filter(None, (wish.replaces.get(region) for wish in world.rotations.newest(_WISHES))))
 
 
-def _is_missing(world: World, there: KeyInPlace) -> bool:
-    """Whether IVS does not hold a pair that no list shows."""
-    if world.now() - there.imported_at <= timedelta(seconds=SETTLED_SECONDS):
-        return False
+def _missing(
+    world: World, held: Sequence[KeyInPlace], arns: Collection[str], *, is_sure: bool
+) -> tuple[frozenset[str], frozenset[str], datetime | None]:
+    """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
+    when the next answer may be a proof."""
+    monotonic, lead = world.clock.monotonic(), timedelta(seconds=world.deployment.read().key_lead_seconds)
+    missing, gone, again = set(), set(), []
+    for there in held:
+        if there.arn in arns:
+            world.absences.seen(there.arn)
+        elif (not lead or world.now() - there.imported_at >= lead) and not _is_shown(world, there):
+            missing.add(there.key_id)
+            if is_sure and world.absences.confirm(there.arn, monotonic):
+                gone.add(there.key_id)
+            elif is_sure:
+                again.append(world.absences.recheck_at(there.arn, monotonic, world.now()))
+    return frozenset(missing), frozenset(gone), min(again, default=None)
+
+
+def _is_shown(world: World, there: KeyInPlace) -> bool:
+    """Whether IVS shows a pair that no list does."""
     try:
         get_pair(world, there.place.region, there.arn)
     except ResourceMissing:
-        return True
-    return False
+        return False
+    world.absences.seen(there.arn)
+    return True
 
 
-def _strange(standing: Standing, region: str) -> list[str]:
-    lost = [f"the private half of key {key_id} is not in the vault" for key_id in sorted(standing.lost)]
+def _damaged(world: World, records: Sequence[KeyRecord], region: str) -> dict[str, str]:
+    """Keys that are held in the region, or may be imported there, and whose private half cannot sign; and why not."""
+    here = [
+        record
+        for record in records
+        if record.compromised_at is None
+        and not record.damage  # what its row says of the public half may be wrong
+        and (any(p.is_held and p.place.region == region for p in record.places) or _may_be_imported(record, region))
+    ]
+    return {record.id: damage for record in here if (damage := world.damage(record))}
+
+
+def _may_be_imported(record: KeyRecord, region: str) -> bool:
+    """Whether a key was never there, and is not on its way out anywhere."""
+    return not any(there.place.region == region or there.state in _USED for there in record.places)
+
+
+def _strange(standing: Standing, region: str, damaged: Mapping[str, str]) -> list[str]:
+    lost = [
+        f"the private half of key {key_id} cannot sign: {damaged[key_id]}"
+        if key_id in damaged
+        else f"the private half of key {key_id} is not in the vault"
+        for key_id in sorted(standing.lost)
+    ]
     missing = [f"IVS does not hold key {key_id} in {region} any more" for key_id in sorted(standing.missing)]
     differing: list[KeyInPlace] = [p for p in standing.pairs if p.is_held and p.fingerprint_differs]
     return (

@@ -11,9 +11,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, led_at, successor
+from tokensvc.core.lifecycle import (
+    KeyInPlace,
+    KeyRecord,
+    KeyState,
+    Step,
+    StepKind,
+    active_of,
+    drained_at,
+    find,
+    led_at,
+    successor,
+)
 from tokensvc.core.rotation import check_policy
-from tokensvc.errors import Conflict, VaultError
+from tokensvc.errors import Conflict, NoFreeSlot, VaultError
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.bringing import everywhere, import_new
 from tokensvc.rotate.performer import Outlook, advance
@@ -50,17 +61,29 @@ def fulfilled(records: Sequence[KeyRecord], wish: Rotation) -> dict[str, str | N
 def rotate(world: World, regions: Sequence[str], by: str, *, patient: bool = False) -> Rotation:
     """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
     wish = request_rotation(world, regions, by)
-    resume(world, regions, patient=patient)
+    see_through(world, regions, patient=patient)
     return wish
 
 
 def resume(world: World, regions: Sequence[str], *, patient: bool = False) -> None:
-    """See through what was begun or asked for before: a key signs in each region, and not one to be replaced."""
+    """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
+
+    A recalled key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
+    """
+    try:
+        see_through(world, regions, patient=patient)
+    except NoFreeSlot as full:
+        records = world.keys.list()
+        if not all(_is_recalled(records, region) or _fulfills_newest(world, records, region) for region in regions):
+            raise
+        world.report(f"a recalled key signs until another can take over: {full.message}")
+
+
+def see_through(world: World, regions: Sequence[str], *, patient: bool = False) -> None:
+    """As `resume`, and raises what keeps a recalled key from being replaced."""
 
     def is_done(region: str) -> bool:
-        records = world.keys.list()
-        latest = [wish for wish in world.rotations.newest(1) if region in wish.replaces]
-        return _active(records, region) is not None and all(fulfilled(records, wish)[region] for wish in latest)
+        return _fulfills_newest(world, world.keys.list(), region)
 
     settle(world, regions, is_done, patient=patient)
 
@@ -77,13 +100,13 @@ def generate(world: World, regions: Sequence[str]) -> KeyRecord:
     unused = (
         r for r in world.keys.list() if r.id in kept and not r.places and r.compromised_at is None and not r.damage
     )
-    record = next(unused, None) or make(world, "somebody asked for another key")
+    record = next((r for r in unused if not world.damage(r)), None) or make(world, "somebody asked for another key")
     everywhere(world, regions, lambda region: import_new(world, record.id, region))
     return find(world.keys.list(), record.id)
 
 
 def activate(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
-    """Sign with this prepared key in each of these regions, once IVS has held it for the lead."""
+    """Sign with this prepared or retiring key in each of these regions, once IVS has held it for the lead."""
     policy = world.policy()
     for region in regions:
         there = in_region(find(world.keys.list(), key_id), region)
@@ -170,12 +193,25 @@ def _without_private_half(world: World) -> frozenset[str]:
         kept = world.vault.key_ids()
     except VaultError:
         return frozenset()
-    return frozenset(record.id for record in world.keys.list()) - kept
+    ids = [record.id for record in world.keys.list()]
+    return frozenset(key_id for key_id in ids if key_id not in kept or world.private_keys.is_known_damaged(key_id))
 
 
 def _active(records: Sequence[KeyRecord], region: str) -> str | None:
     places = (there for record in records for there in record.places)
     return next((p.key_id for p in places if p.place.region == region and p.state is KeyState.ACTIVE), None)
+
+
+def _fulfills_newest(world: World, records: Sequence[KeyRecord], region: str) -> bool:
+    """Whether a key signs there, and not the one that the newest wish replaces."""
+    newest = [wish for wish in world.rotations.newest(1) if region in wish.replaces]
+    return _active(records, region) is not None and all(fulfilled(records, wish)[region] for wish in newest)
+
+
+def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
+    here = [there for record in records for there in record.places if there.place.region == region]
+    active = active_of(here)
+    return active is not None and active.retiring_at is not None
 
 
 def _all_sign(world: World, regions: Sequence[str]) -> bool:

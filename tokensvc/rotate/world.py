@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from tokensvc.core.keypair import PrivateKey
+from tokensvc.core.lifecycle import KeyRecord
 from tokensvc.core.rotation import Policy
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
@@ -15,6 +16,8 @@ from tokensvc.ports.journal import Journal
 from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.rotations import Rotations
 from tokensvc.ports.vault import Vault
+from tokensvc.rotate.absences import Absences
+from tokensvc.rotate.private_keys import PrivateKeyChecks
 
 
 class World(NamedTuple):
@@ -38,12 +41,20 @@ class World(NamedTuple):
     """Give that lease up."""
     performer_says: Callable[[], Sequence[str]]
     """What the one who has that lease has to say, in words."""
+    absences: Absences
+    """What this process was told of pairs that IVS does not hold."""
+    private_keys: PrivateKeyChecks
+    """What this process knows of the private keys in the vault."""
     report: Callable[[str], None]
     """Told each step in words, for progress."""
 
     def now(self) -> datetime:
         """The instant that things are dated by."""
         return datetime.fromtimestamp(self.clock.now(), UTC)
+
+    def damage(self, record: KeyRecord) -> str:
+        """What is wrong with the private key that the vault has for this key; "" where nothing is known to be."""
+        return self.private_keys.damage(self.vault, record, self.clock.monotonic())
 
     def policy(self) -> Policy:
         """The deployment's policy, as it is now."""

@@ -137,6 +137,24 @@ def test_activating_again_changes_nothing_but_a_longer_life(store: Store) -> Non
     assert longer == before.places[0]._replace(longest_ttl_seconds=10_000)
 
 
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_retiring_key_becomes_active_again_for_whoever_saw_since_when_it_retires(
+    store: Store, temporary: bool
+) -> None:
+    samples.add_key(store, "k1", HERE)
+    samples.add_key(store, "k2", HERE)
+    store.keys.activate("k1", HERE, AT, 3600)
+    store.keys.activate("k2", HERE, LATER, 3600)
+    with pytest.raises(LostRace, match="on its way out"):
+        store.keys.activate("k1", HERE, LATER, 3600, retiring_since=AT)
+    assert state(store, "k2") is KeyState.ACTIVE
+    store.deployment.set_max_ttl_seconds(7200)
+    again = store.keys.activate("k1", HERE, LATER, 60, retiring_since=LATER, temporary=temporary).places[0]
+    assert (again.state, again.activated_at, again.longest_ttl_seconds) == (KeyState.ACTIVE, LATER, 7200)
+    assert again.retiring_at == (LATER if temporary else None)
+    assert state(store, "k2") is KeyState.RETIRING
+
+
 def test_only_a_prepared_key_becomes_active(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     samples.add_key(store, "k2", HERE)

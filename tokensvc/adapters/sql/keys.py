@@ -86,19 +86,31 @@ class SqlKeys:
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
 
-    def activate(self, key_id: str, place: Place, at: datetime, longest_ttl_seconds: int) -> KeyRecord:
+    def activate(
+        self,
+        key_id: str,
+        place: Place,
+        at: datetime,
+        longest_ttl_seconds: int,
+        *,
+        retiring_since: datetime | None = None,
+        temporary: bool = False,
+    ) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             now_in = _demand(connection, key_id, place)
             ceiling = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
             longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, ceiling)
-            if now_in.state is KeyState.RETIRING or now_in.deleting_at is not None:
+            retires = now_in.state is KeyState.RETIRING
+            if now_in.deleting_at is not None or (retires and now_in.retiring_at != retiring_since):
                 raise LostRace(f"the key is {now_in.state} in {place.region} and on its way out")
             if now_in.state is not KeyState.ACTIVE:
                 former = _active_in(connection, place)
                 if former is not None:
                     _move(connection, former, place, KeyState.ACTIVE, KeyState.RETIRING, retiring_at=at)
-                _move(connection, key_id, place, now_in.state, KeyState.ACTIVE, activated_at=at)
+                was_retiring_at = now_in.retiring_at if temporary else None
+                began = {"activated_at": at, "retiring_at": was_retiring_at}
+                _move(connection, key_id, place, now_in.state, KeyState.ACTIVE, **began)
             elif longest == now_in.longest_ttl_seconds:
                 return _get(connection, key_id)
             connection.execute(sa.update(key_places).where(*_at(key_id, place)).values(longest_ttl_seconds=longest))
@@ -122,11 +134,27 @@ class SqlKeys:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             now_in = _demand(connection, key_id, place)
+            if now_in.state is KeyState.ACTIVE:
+                raise LostRace(f"the key is active in {place.region}, so its pair is not deleted there")
             if now_in.retired_at is None:
-                if now_in.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
-                    connection.execute(sa.update(key_places).where(*_at(key_id, place)).values(retired_at=at))
-                else:
-                    _move(connection, key_id, place, now_in.state, KeyState.RETIRED, retired_at=at)
+                _end(connection, now_in, at)
+                changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
+    def record_absence(
+        self, seen: KeyInPlace, at: datetime, lead_seconds: float, *, unable: Collection[str] = frozenset()
+    ) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            changes.hold(connection, "keys")
+            key_id, place = seen.key_id, seen.place
+            now_in = _demand(connection, key_id, place)
+            if now_in.arn != seen.arn:
+                raise LostRace(f"the key is known as another pair in {place.region} by now")
+            if now_in.retired_at is None:
+                _end(connection, now_in, at)
+                if now_in.state is KeyState.ACTIVE:
+                    _succeed(connection, place, unable, at, lead_seconds)
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
 
@@ -215,11 +243,40 @@ def _replace(connection: sa.Connection, bad: set[str], unfit: set[str], at: date
             if pair.state is KeyState.ACTIVE:
                 others = [p for p in pairs if p.place == pair.place and p.key_id not in unfit]
                 left[pair.place] = successor(others, at, lead_seconds)
-    for place, best in left.items():
+    for best in left.values():
         if best is not None:
-            longest = max(best.longest_ttl_seconds, ceiling)
-            began = {"activated_at": best.activated_at or at, "longest_ttl_seconds": longest}
-            _move(connection, best.key_id, place, best.state, KeyState.ACTIVE, **began)
+            _promote(connection, best, at, ceiling)
+
+
+def _end(connection: sa.Connection, there: KeyInPlace, at: datetime) -> None:
+    """IVS holds the pair no more: the key is retired there, or stays compromised."""
+    if there.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
+        ended = sa.update(key_places).where(*_at(there.key_id, there.place)).values(retired_at=at)
+        connection.execute(ended)
+    else:
+        _move(connection, there.key_id, there.place, there.state, KeyState.RETIRED, retired_at=at)
+
+
+def _succeed(
+    connection: sa.Connection, place: Place, unfit: Collection[str], at: datetime, lead_seconds: float
+) -> None:
+    """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
+    ceiling = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
+    may_sign = key_places.c.state.in_([KeyState.PREPARED, KeyState.RETIRING])
+    shorter = sa.update(key_places).where(*_of(place), may_sign, key_places.c.longest_ttl_seconds < ceiling)
+    connection.execute(shorter.values(longest_ttl_seconds=ceiling))
+    here = [there for record in _records(connection) for there in record.places if there.place == place]
+    best = successor([there for there in here if there.key_id not in unfit], at, lead_seconds)
+    if best is not None:
+        _promote(connection, best, at, ceiling)
+    retiring = sa.update(key_places).where(*_of(place), key_places.c.state == KeyState.RETIRING)
+    connection.execute(retiring.values(retiring_at=at))
+
+
+def _promote(connection: sa.Connection, best: KeyInPlace, at: datetime, ceiling: int) -> None:
+    longest = max(best.longest_ttl_seconds, ceiling)
+    began = {"activated_at": best.activated_at or at, "longest_ttl_seconds": longest}
+    _move(connection, best.key_id, best.place, best.state, KeyState.ACTIVE, **began)
 
 
 def _move(connection: sa.Connection, key_id: str, place: Place, was: KeyState, to: KeyState, **values: Any) -> None:

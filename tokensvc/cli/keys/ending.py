@@ -53,7 +53,7 @@ def retire(
         else:
             changed = True
             if wait is not False:
-                wishes.resume(opened.world, list(wish.replaces), patient=bool(wait))
+                wishes.see_through(opened.world, list(wish.replaces), patient=bool(wait))
             tell(opened, wish, as_json)
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)

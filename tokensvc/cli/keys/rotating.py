@@ -76,11 +76,11 @@ def resume(
 def activate(
     key_id: KeyId, region: OnlyRegions = None, detailed_exit_code: DetailedExitCode = False, as_json: AsJson = False
 ) -> None:
-    """Sign with this key, which stands ready, as soon as IVS has held it for the lead; also where its fingerprint
-    differs."""
+    """Sign with this key, which stands ready or is retiring, as soon as IVS has held it for the lead; also where its
+    fingerprint differs."""
     with to_act() as opened:
         before = find(opened.world.keys.list(), key_id)
-        ready = [p.place.region for p in before.places if p.state is KeyState.PREPARED]
+        ready = [p.place.region for p in before.places if p.state in {KeyState.PREPARED, KeyState.RETIRING}]
         regions = among(opened.regions, region) if region else [r for r in opened.regions if r in ready]
         active = [p.place.region for p in before.places if p.state is KeyState.ACTIVE]
         todo = [r for r in regions or opened.regions if r not in active]
