@@ -74,6 +74,8 @@ class Watch:
     def __init__(self, stage: Stage) -> None:
         self.refused_seconds = self.none_seconds = 0.0
         self.bad_at: list[float] = []
+        self.trouble: set[str] = set()
+        """What was said in the meantime, for `/readyz` and `/v1/status`."""
         self._stage = stage
 
     def run(self, service: Service, seconds: float) -> None:
@@ -86,6 +88,7 @@ class Watch:
             elif signing not in held:
                 self.refused_seconds += EVERY_SECONDS
             if signing not in held:
+                self.trouble.add(service.trouble)
                 self.bad_at.append(self._stage.clock.wall)
 
 
@@ -177,6 +180,7 @@ def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
     watch.run(service, 120)
     assert 5 < watch.refused_seconds <= 40
     assert not watch.none_seconds
+    assert any(f"{EAST}: IVS says that it does not hold key" in words for words in watch.trouble)
     assert errors()
 
 
