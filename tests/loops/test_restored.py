@@ -74,6 +74,8 @@ class Watch:
     def __init__(self, stage: Stage) -> None:
         self.refused_seconds = self.none_seconds = 0.0
         self.bad_at: list[float] = []
+        self.trouble: set[str] = set()
+        """What was said in the meantime, for `/readyz` and `/v1/status`."""
         self._stage = stage
 
     def run(self, service: Service, seconds: float) -> None:
@@ -86,6 +88,7 @@ class Watch:
             elif signing not in held:
                 self.refused_seconds += EVERY_SECONDS
             if signing not in held:
+                self.trouble.add(service.trouble)
                 self.bad_at.append(self._stage.clock.wall)
 
 
@@ -177,6 +180,7 @@ def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
     watch.run(service, 120)
     assert 5 < watch.refused_seconds <= 40
     assert not watch.none_seconds
+    assert any(f"{EAST}: IVS says that it does not hold key" in words for words in watch.trouble)
     assert errors()
 
 
@@ -215,8 +219,8 @@ def _empty(ivs: IvsSimulator) -> None:
 def _cut(ivs: IvsSimulator) -> None:
     whole = ivs._ListPlaybackKeyPairs
 
-    def first_page(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return {"keyPairs": whole(region, request)["keyPairs"][:1]}
+    def first_page(_region: str, _request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"keyPairs": whole(_region, _request)["keyPairs"][:1]}
 
     ivs._ListPlaybackKeyPairs = first_page  # type: ignore[method-assign]
 
@@ -242,6 +246,11 @@ def _other_account_with_pairs(ivs: IvsSimulator) -> None:
         ivs.add_foreign(region)
 
 
+def _empty_and_denied(ivs: IvsSimulator) -> None:
+    _empty(ivs)
+    ivs.refuse.update({"GetPlaybackKeyPair": DENIED})
+
+
 FAULTS: dict[str, Callable[[IvsSimulator], Any]] = {
     "an empty list": _empty,
     "a list that is cut": _cut,
@@ -252,7 +261,7 @@ FAULTS: dict[str, Callable[[IvsSimulator], Any]] = {
     "access denied": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), DENIED)),
     "throttles": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), throttle())),
     "lists that fail": lambda ivs: ivs.refuse.update({"ListPlaybackKeyPairs": throttle()}),
-    "an empty list, and reads that fail": lambda ivs: (_empty(ivs), ivs.refuse.update({"GetPlaybackKeyPair": DENIED})),
+    "an empty list, and reads that fail": _empty_and_denied,
 }
 
 

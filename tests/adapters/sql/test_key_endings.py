@@ -243,3 +243,77 @@ def test_a_late_pair_never_takes_another_keys_arn(store: Store) -> None:
     with pytest.raises(LostRace, match="another key"):
         store.keys.record_import("k1", HERE, key_arn("k2"), LATER)
     assert not place_of(store, "k1").is_held
+
+
+# --- record_absence
+
+
+def record_absence(store: Store, key_id: str, *, unable: frozenset[str] = frozenset()) -> None:
+    store.keys.record_absence(place_of(store, key_id), MUCH_LATER, LEAD, unable=unable)
+
+
+@pytest.mark.parametrize("key_id", ["k1", "k3"])
+def test_a_pair_that_ivs_does_not_hold_is_retired_and_no_other_key_moves(store: Store, key_id: str) -> None:
+    three(store)
+    before, others = store.versions.read().keys.number, {"k1", "k2", "k3"} - {key_id}
+    kept = {other: place_of(store, other) for other in others}
+    record_absence(store, key_id)
+    assert (state(store, key_id), place_of(store, key_id).retired_at) == (RETIRED, MUCH_LATER)
+    assert {other: place_of(store, other) for other in others} == kept
+    record_absence(store, key_id)
+    assert store.versions.read().keys.number == before + 1, "again changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("unable", "best"), [(frozenset(), "k3"), (frozenset({"k3"}), "k1"), (frozenset({"k1", "k3"}), None)]
+)
+def test_where_the_active_key_is_gone_the_best_that_can_sign_takes_over(
+    store: Store, unable: frozenset[str], best: str | None
+) -> None:
+    three(store)
+    store.deployment.set_max_ttl_seconds(7200)
+    before = store.versions.read().keys.number
+    record_absence(store, "k2", unable=unable)
+    assert state(store, "k2") is RETIRED
+    assert [key_id for key_id in ("k1", "k3") if state(store, key_id) is ACTIVE] == ([best] if best else [])
+    assert store.versions.read().keys.number == before + 1, "no worker ever sees half of it"
+    assert {place_of(store, key_id).longest_ttl_seconds for key_id in ("k1", "k3")} == {7200}
+    if best != "k1":
+        assert place_of(store, "k1").retiring_at == MUCH_LATER, "its drain starts anew"
+
+
+def test_a_deletion_that_was_decided_before_the_drain_started_anew_is_not_begun(store: Store) -> None:
+    three(store)
+    drained = place_of(store, "k1")
+    record_absence(store, "k2")
+    with pytest.raises(LostRace, match="has signed"):
+        store.keys.begin_delete(drained, MUCH_LATER)
+
+
+def test_another_place_is_not_touched(store: Store) -> None:
+    three(store)
+    three_more = [f"k{n}" for n in (4, 5)]
+    for key_id in three_more:
+        samples.add_key(store, key_id, THERE)
+        store.keys.activate(key_id, THERE, AT, 3600)
+    kept = [place_of(store, key_id, THERE) for key_id in three_more]
+    record_absence(store, "k2")
+    assert [place_of(store, key_id, THERE) for key_id in three_more] == kept
+
+
+def test_a_compromised_pair_that_is_gone_stays_compromised(store: Store) -> None:
+    three(store)
+    compromise(store, "k2")
+    record_absence(store, "k2")
+    assert (state(store, "k2"), place_of(store, "k2").retired_at) == (COMPROMISED, MUCH_LATER)
+    assert state(store, "k3") is ACTIVE
+
+
+def test_the_absence_of_a_pair_that_another_has_replaced_is_not_recorded(store: Store) -> None:
+    three(store)
+    seen = place_of(store, "k2")._replace(arn=key_arn("another"))
+    with pytest.raises(LostRace, match="another pair"):
+        store.keys.record_absence(seen, MUCH_LATER, LEAD)
+    assert state(store, "k2") is ACTIVE
+    with pytest.raises(KeyNotFound):
+        store.keys.record_absence(seen._replace(key_id="k9"), MUCH_LATER, LEAD)

@@ -1,0 +1,175 @@
+"""A store that is restored from before a compromise, under real workers and under none, on both databases."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.adapters.sql.backups import Backups, PostgresDump, SqliteFile
+from tests.e2e.client import Client, fetch
+from tests.e2e.processes import until
+from tests.e2e.site import LocalIvs, Service, Site
+from tests.e2e.test_rotation import active, states, store_of
+from tests.postgres import PostgresServer
+from tokensvc.core.lifecycle import KeyState
+
+LIMIT_SECONDS = 60.0
+
+
+class Restorable(NamedTuple):
+    """A deployment whose store can be backed up and restored."""
+
+    site: Site
+    backups: Backups
+
+
+class Seen(NamedTuple):
+    """One token that was asked for, and tried at the edge at once."""
+
+    at: float
+    asked: int
+    played: int
+
+
+@pytest.fixture
+def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Restorable:
+    site = Site(ivs, tmp_path)
+    site.environ["TOKENSVC_VAULT"] = "store"  # so that private keys are restored too
+    return Restorable(site, SqliteFile(site.environ["TOKENSVC_DATABASE_URL"], tmp_path))
+
+
+@pytest.fixture
+def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Restorable:
+    url = postgres.url(postgres.fresh())
+    return Restorable(Site(ivs, tmp_path, url), PostgresDump(postgres, url, tmp_path))
+
+
+def fill_slots(site: Site, *, standby: bool) -> str:
+    """Three key pairs: one signs, one retires, and one retires too or stands by; which one signs."""
+    site.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (["keys", "rotate"], {}))
+    site.run("keys", "generate" if standby else "rotate")
+    with store_of(site) as store:
+        assert sorted(states(store).values()) == sorted(
+            [KeyState.ACTIVE, KeyState.RETIRING, KeyState.PREPARED if standby else KeyState.RETIRING]
+        )
+        return str(active(store))
+
+
+def watch(service: Service, key: str, channel: Any, until_played: Callable[[list[Seen]], bool]) -> list[Seen]:
+    """Ask for tokens and try them, until that is so, or for longer than may be."""
+    seen: list[Seen] = []
+    with Client(service.url, key) as caller:
+        ends_at = time.monotonic() + LIMIT_SECONDS + 30
+        while not until_played(seen) and time.monotonic() < ends_at:
+            answer = caller.ask(channelArn=channel["arn"], viewerId="ada")
+            token = answer.json.get("token", "")
+            played = fetch(f"{channel['playbackUrl']}?token={token}").status if token else 0
+            seen.append(Seen(time.monotonic(), answer.status, played))
+            time.sleep(0.2)
+    return seen
+
+
+def plays(seen: list[Seen]) -> bool:
+    """Whether the last ones all play."""
+    return len(seen) > 10 and all(one.played == 200 for one in seen[-10:])
+
+
+def check(seen: list[Seen], service: Service) -> None:
+    """No token that the edge refuses is issued for longer than a minute, and it is an ERROR."""
+    assert plays(seen), seen[-10:]
+    refused = [one.at for one in seen if one.asked == 201 and one.played == 403]
+    assert refused, "the restored store signs with the key of before, at first"
+    assert refused[-1] - refused[0] < LIMIT_SECONDS
+    lines = [json.loads(line) for line in service.process.err.splitlines() if line.startswith("{")]
+    assert [line for line in lines if line["level"] == "error" and "does not hold key" in line.get("problem", "")]
+
+
+@contextlib.contextmanager
+def serving(site: Site) -> Iterator[Service]:
+    with site.serve(WORKERS="2") as service:
+        yield service
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("standby", [False, True], ids=["two retire", "one stands by"])
+@pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_signing_moves_to_a_key_that_ivs_holds(
+    request: pytest.FixtureRequest, database: str, *, running: bool, standby: bool
+) -> None:
+    site, backups = request.getfixturevalue(database)
+    bad = fill_slots(site, standby=standby)
+    key, operator = site.add_caller("--all-channels"), site.add_caller("--all-channels", "--scope", "keys:read")
+    channel = site.new_channel()
+    backup = backups.save()
+    if running:
+        with serving(site) as service:
+            assert plays(watch(service, key, channel, plays))
+            _change(site, bad)
+            assert plays(watch(service, key, channel, plays))
+            backups.restore(backup)
+            seen = watch(service, key, channel, lambda seen: any(s.played == 403 for s in seen) and plays(seen))
+            check(seen, service)
+            _agrees(site, service, bad, operator, orphan=not standby)
+    else:
+        _change(site, bad)
+        backups.restore(backup)
+        with serving(site) as service:
+            seen = watch(service, key, channel, lambda seen: any(s.played == 403 for s in seen) and plays(seen))
+            check(seen, service)
+            _agrees(site, service, bad, operator, orphan=not standby)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
+def test_commands_see_a_restored_store_through(request: pytest.FixtureRequest, database: str) -> None:
+    """Doctor's first advice works, although all slots are filled."""
+    site, backups = request.getfixturevalue(database)
+    bad = fill_slots(site, standby=False)
+    site.add_caller("--all-channels")
+    backup = backups.save()
+    _change(site, bad)
+    backups.restore(backup)
+    said = site.run("doctor", "--json", code=1).json
+    first = next(finding for finding in said["findings"] if not finding["well"])
+    assert f"{bad} signs and IVS does not hold it" in first["found"]
+    site.run(*first["mend"].split()[1:])
+    with store_of(site) as store:
+        signing = str(active(store))
+        held = site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]
+        assert signing in {pair["tags"]["tokensvc:key"] for pair in held}
+        [retiring, *_] = [key_id for key_id, state in states(store).items() if state is KeyState.RETIRING]
+    site.run("keys", "activate", retiring)
+    with store_of(site) as store:
+        assert active(store) == retiring
+
+
+def _change(site: Site, bad: str) -> None:
+    """What the restore undoes."""
+    site.run("callers", "add", "later", "--all-channels")
+    site.run("keys", "compromise", bad, "--yes")
+    site.run("keys", "resume")
+
+
+def _agrees(site: Site, service: Service, bad: str, operator: str, *, orphan: bool) -> None:
+    """What the store says is what IVS holds, and the status says what is left to do: a key that was brought after the
+    compromise is an orphan."""
+    with store_of(site) as store:
+        assert states(store)[bad] is KeyState.RETIRED
+        held = site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]
+        assert active(store) in {pair["tags"]["tokensvc:key"] for pair in held}
+    with service.client(operator) as caller:
+        if orphan:
+            until(lambda: "does not know" in _told(caller), "the status says which pair nobody knows", 20)
+        assert caller.get("/readyz").status == 200
+    assert "Traceback" not in service.process.err
+
+
+def _told(caller: Client) -> str:
+    return "; ".join(caller.get("/v1/status").json["trouble"])
