@@ -213,14 +213,17 @@ def test_while_no_key_can_take_over_nothing_is_signed_and_an_error_says_so(
 
 
 def _empty(ivs: IvsSimulator) -> None:
-    ivs._ListPlaybackKeyPairs = lambda _region, _request: {"keyPairs": []}  # type: ignore[method-assign]
+    def no_pairs(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"keyPairs": []}
+
+    ivs._ListPlaybackKeyPairs = no_pairs  # type: ignore[method-assign]
 
 
 def _cut(ivs: IvsSimulator) -> None:
     whole = ivs._ListPlaybackKeyPairs
 
-    def first_page(_region: str, _request: Mapping[str, Any]) -> dict[str, Any]:
-        return {"keyPairs": whole(_region, _request)["keyPairs"][:1]}
+    def first_page(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"keyPairs": whole(region, request)["keyPairs"][:1]}
 
     ivs._ListPlaybackKeyPairs = first_page  # type: ignore[method-assign]
 
