@@ -108,6 +108,9 @@ class Reading(_Line):
     cpu_seconds: float
     rss_bytes: int
     processes: int
+    """Alive at that second."""
+    ended: int = 0
+    """Seen before and ended since; their CPU time is in the sum."""
 
 
 class Acted(_Line):
