@@ -3,7 +3,7 @@
 Rules of the file
 - The workers share one listening socket, use CPU without end, and are replaced when they die.
 - With `parent-closes` the parent closes its copy of the socket, so the workers alone hold it.
-- Each worker's pid is printed as it starts, after the port.
+- The port is printed first, then the pid of each worker, and that of each replacement as it starts.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import sys
 def main(mode: str, workers: int) -> None:
     """Serve until killed."""
     listener = socket.create_server(("127.0.0.1", 0))
-    print(listener.getsockname()[1], flush=True)
-    for _ in range(workers):
-        _start()
+    pids = [_start() for _ in range(workers)]
+    port = listener.getsockname()[1]
     if mode == "parent-closes":
         listener.close()
+    print(port, *pids, sep="\n", flush=True)
+    if mode == "parent-closes":
         signal.pause()
     while True:
         os.wait()
-        _start()
+        print(_start(), flush=True)
 
 
-def _start() -> None:
+def _start() -> int:
     pid = os.fork()
-    if pid == 0:
-        while True:
-            pass
-    print(pid, flush=True)
+    while pid == 0:
+        pass
+    return pid
 
 
 if __name__ == "__main__":

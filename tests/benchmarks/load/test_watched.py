@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.load.watched import find
+from benchmarks.load.watched import Watched, find
 from benchmarks.load.wire import Target
 from tests.e2e.processes import until
 
@@ -37,6 +37,12 @@ def forking(mode: str, workers: int) -> Iterator[tuple[subprocess.Popen[str], Ta
                 os.killpg(server.pid, signal.SIGKILL)
 
 
+def found(target: Target) -> Watched:
+    watched = find(target)
+    assert watched is not None
+    return watched
+
+
 def used(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
@@ -44,8 +50,7 @@ def used(pid: int) -> float:
 
 def test_a_supervisor_and_all_its_workers_are_one_server() -> None:
     with forking("parent-listens", 3) as (server, target, workers):
-        watched = find(target)
-        assert watched is not None
+        watched = found(target)
         assert watched.pid == server.pid, "the topmost process that holds the socket"
         until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
         least = used(server.pid) + sum(used(pid) for pid in workers)
@@ -58,15 +63,17 @@ def test_a_supervisor_and_all_its_workers_are_one_server() -> None:
 def test_workers_whose_parent_closed_the_socket_are_all_counted() -> None:
     """The system lists one of them; nothing but their common parent connects them."""
     with forking("parent-closes", 3) as (_, target, workers):
-        watched = until(lambda: (found := find(target)) and found.reading(0).processes == 3 and found, "all are found")
+        watched = found(target)
         until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
-        assert watched.reading(0).cpu_seconds >= 0.3
+        reading = watched.reading(0)
+        assert reading.processes == 3
+        assert reading.cpu_seconds >= 0.3
 
 
 @pytest.mark.parametrize("mode", ["parent-listens", "parent-closes"])
 def test_the_cpu_time_of_a_worker_that_died_stays_in_the_sum(mode: str) -> None:
     with forking(mode, 2) as (server, target, (victim, survivor)):
-        watched = until(lambda: find(target), "the server is found")
+        watched = found(target)
         until(lambda: used(victim) > 0.3, "the worker has used CPU")
         before, survivor_before = watched.reading(0), used(survivor)
         os.kill(victim, signal.SIGKILL)
@@ -85,7 +92,7 @@ def test_the_cpu_time_of_a_worker_that_died_stays_in_the_sum(mode: str) -> None:
 
 def test_replaced_workers_are_reported() -> None:
     with forking("parent-listens", 2) as (server, target, workers):
-        watched = until(lambda: find(target), "the server is found")
+        watched = found(target)
         assert (watched.reading(0).processes, watched.reading(0).ended) == (3, 0)
         os.kill(workers[1], signal.SIGKILL)
         assert server.stdout is not None
@@ -96,7 +103,7 @@ def test_replaced_workers_are_reported() -> None:
 
 def test_a_server_that_ended_keeps_its_last_figures() -> None:
     with forking("parent-listens", 1) as (server, target, workers):
-        watched = until(lambda: find(target), "the server is found")
+        watched = found(target)
         until(lambda: used(workers[0]) > 0.1, "the worker has used CPU")
         before = watched.reading(0)
         os.killpg(server.pid, signal.SIGKILL)
