@@ -3,7 +3,7 @@
 Rules of the file
 - Without --url the service is started here, on a local IVS, pinned to one core; the generators get the others.
 - Exit codes: 0 a run that counts, 1 one that is invalid or failed, 2 wrong use, 3 a run that counts and is beyond a
-  limit, 130 ended by a signal without a report: before the first request was due, or by the third signal.
+  limit, 130 ended by a signal before the requests began, or by the third signal.
 - Whatever else happens, a run is reported: also one whose target cannot be reached.
 """
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
             )
             return _run(order, options)
     except KeyboardInterrupt:
-        print("interrupted: no report", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
 
 

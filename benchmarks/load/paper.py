@@ -107,18 +107,19 @@ def _limits(result: Mapping[str, Any]) -> Iterator[str]:
     yield _limit("generator lateness p99, ms", max(late, default=None), limits["lateness_ms"], "--max-lateness")
     yield _limit("latency p99, ms", result["latency_ms"]["p99"], limits["p99_ms"], "--max-p99")
     error_rate, most = result["figures"]["error_rate"], limits["error_rate"]
-    yield _limit("error rate, %", _percent(error_rate), _percent(most), "--max-error-rate")
+    yield _limit("error rate, %", _percent(error_rate), _percent(most), "--max-error-rate", decimals=4)
 
 
 def _percent(share: float | None) -> float | None:
     return None if share is None else share * 100
 
 
-def _limit(name: str, measured: float | None, limit: float | None, option: str) -> str:
-    if limit is None:
-        return f"{_row(name, measured)} {'none':>10}   {option}"
-    verdict = "" if measured is None else "   exceeded" if measured > limit else "   met"
-    return f"{_row(name, measured)} {limit:>10g}   {option}{verdict}"
+def _limit(name: str, measured: float | None, limit: float | None, option: str, *, decimals: int = 2) -> str:
+    shown = "-" if measured is None else f"{measured:,.{decimals}f}"
+    line = f"  {name:<38} {shown:>12} {'none' if limit is None else f'{limit:g}':>10}   {option}"
+    if limit is None or measured is None:
+        return line
+    return f"{line}   {'exceeded' if measured > limit else 'met'}"
 
 
 def _kinds(result: Mapping[str, Any]) -> Mapping[str, Any]:

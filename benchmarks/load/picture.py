@@ -31,7 +31,7 @@ mpl.rcParams["svg.hashsalt"] = "tokensvc"  # the same picture is the same file
 NINES = [0.0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.999]
 WIDTH_INCHES, PANELS_INCHES, ERRORS_INCHES = 11, 7.0, 2.2
 _MARGIN_INCHES = 0.15
-_HEADING_COLUMNS, _COLUMNS = 95, 130
+_HEADING_COLUMNS, _COLUMNS = 85, 130
 """So many characters of the heading, and of a line under it, fit the width."""
 _VERDICTS = 4
 _VERDICT_LINES = 2
@@ -102,7 +102,7 @@ def _header(result: Mapping[str, Any]) -> list[_HeaderLine]:
     plan = result["plan"]
     named = result["benchmark"] + (f" ({plan['title']})" if plan["title"] else "")
     scale = f", scale {plan['scale']:g}" if plan["scale"] != 1 else ""
-    heading = f"{named}: {rates}{scale}" if (rates := rates_of(plan)) else named
+    rates = f"{rates_of(plan)}{scale}" if plan["stages"] else ""
     machines = ", ".join(sorted({machine["cpu"] for machine in result["machines"]}))
     origin = f"{', '.join(result['url'])} · {result['started_at'][:16].replace('T', ' ')} UTC · {machines}"
     verdicts = verdicts_of(result)
@@ -111,7 +111,8 @@ def _header(result: Mapping[str, Any]) -> list[_HeaderLine]:
     if result["interrupted"]:
         verdicts.insert(0, "interrupted: shows what was sent until then")
     return [
-        *(_HeaderLine(line, "black", 12, "bold") for line in textwrap.wrap(heading, _HEADING_COLUMNS)),
+        *(_HeaderLine(line, "black", 13, "bold") for line in textwrap.wrap(named, _HEADING_COLUMNS)),
+        *(_HeaderLine(line, "black", 11) for line in textwrap.wrap(rates, _HEADING_COLUMNS)),
         *(_HeaderLine(line, _GREY) for line in textwrap.wrap(origin, _COLUMNS)),
         *(_HeaderLine(line, _RED) for verdict in verdicts for line in _cut_lines(verdict)),
     ]
@@ -268,6 +269,6 @@ def _log_milliseconds(axes: Any) -> None:
     """A logarithmic axis with plain numbers; 1, 2 and 5 of each decade are marked where one decade holds them all."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 200 else (1,)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.minorticks_off()

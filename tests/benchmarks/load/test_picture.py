@@ -96,7 +96,7 @@ def test_no_legend_covers_a_title(name: str) -> None:
 
 def test_the_title_names_the_plan_its_rate_and_the_target() -> None:
     heading = words([run_line(title="a peak", stages=STAGES, scale=2.5, seconds=32), second_line(1)])
-    assert "load: steady (a peak): 0 to 4,000 requests/s for 32 s (1 s warm-up), scale 2.5" in heading
+    assert "load: steady (a peak)\n0 to 4,000 requests/s for 32 s (1 s warm-up), scale 2.5\n" in heading
     assert "http://127.0.0.1:1 · 2027-01-15 08:00 UTC · a cpu" in heading
 
 
