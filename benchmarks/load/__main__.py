@@ -9,10 +9,14 @@ Rules of the file
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # until the imports are done an interrupt ends the process, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import math
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
