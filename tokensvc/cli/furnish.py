@@ -9,6 +9,7 @@ Rules of the file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -17,13 +18,15 @@ from tokensvc.adapters.aws import AwsControlPlane
 from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.policy import ALL_CHANNELS, CallerPolicy
-from tokensvc.errors import CallerNotFound, PrivateKeyMissing, ResourceMissing
+from tokensvc.errors import CallerNotFound, PrivateKeyMissing, ResourceMissing, Throttled
 from tokensvc.rotate.wishes import rotate
 from tokensvc.rotate.world import World
 from tokensvc.settings import read_settings
 
 CHANNEL_NAME = "demo"
 CALLER_NAME = "demo"
+THROTTLED_TRIES = 20
+THROTTLED_PAUSE_SECONDS = 0.5
 
 
 class Furniture(NamedTuple):
@@ -65,7 +68,7 @@ def _has_key(world: World, place: Place) -> bool:
     key_id, arn = active
     try:
         world.vault.open(key_id)
-        world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn})
+        _get_pair(world, place, arn)
     except (PrivateKeyMissing, ResourceMissing) as gone:
         world.report(f"key {key_id} is of no use any more: {gone.message}")
         return False
@@ -78,10 +81,21 @@ def _forget_what_is_gone(world: World, place: Place) -> None:
     for there in (t for r in world.keys.list() for t in r.places if t.place == place):
         if there.is_held and there.state is not KeyState.ACTIVE:
             try:
-                world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": there.arn})
+                _get_pair(world, place, there.arn)
             except ResourceMissing:
                 world.keys.begin_delete(there, world.now())
                 world.keys.retire(there.key_id, place, world.now())
+
+
+def _get_pair(world: World, place: Place, arn: str) -> None:
+    """Look at a pair that IVS holds. The rotation of the same process looks at the start too, and IVS allows three such
+    calls a second: a throttled one is made again. Raises ControlPlaneError."""
+    for _ in range(THROTTLED_TRIES):
+        with suppress(Throttled):
+            world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn})
+            return
+        world.sleep(THROTTLED_PAUSE_SECONDS)
+    world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn})
 
 
 def _channel(region: str) -> Mapping[str, str]:
