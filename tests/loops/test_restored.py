@@ -213,7 +213,11 @@ def test_while_no_key_can_take_over_nothing_is_signed_and_an_error_says_so(
 
 
 def _empty(ivs: IvsSimulator) -> None:
-    ivs._ListPlaybackKeyPairs = lambda _region, _request: {"keyPairs": []}  # type: ignore[method-assign]
+    def nothing(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        del region, request
+        return {"keyPairs": []}
+
+    ivs._ListPlaybackKeyPairs = nothing  # type: ignore[method-assign]
 
 
 def _cut(ivs: IvsSimulator) -> None:
@@ -236,6 +240,11 @@ def _flapping(ivs: IvsSimulator) -> None:
     ivs._GetPlaybackKeyPair = every_second  # type: ignore[method-assign]
 
 
+def _unreadable(ivs: IvsSimulator) -> None:
+    _empty(ivs)
+    ivs.refuse["GetPlaybackKeyPair"] = DENIED
+
+
 def _other_account(ivs: IvsSimulator) -> None:
     ivs.account = "210987654321"
 
@@ -256,7 +265,7 @@ FAULTS: dict[str, Callable[[IvsSimulator], Any]] = {
     "access denied": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), DENIED)),
     "throttles": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), throttle())),
     "lists that fail": lambda ivs: ivs.refuse.update({"ListPlaybackKeyPairs": throttle()}),
-    "an empty list, and reads that fail": lambda ivs: (_empty(ivs), ivs.refuse.update({"GetPlaybackKeyPair": DENIED})),
+    "an empty list, and reads that fail": _unreadable,
 }
 
 
