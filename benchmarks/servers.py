@@ -67,9 +67,9 @@ def ours(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> It
 
 
 @contextmanager
-def serving(folder: Path, environ: Mapping[str, str], api_key: str) -> Iterator[Ours]:
-    """Our service in this environment."""
-    command = [sys.executable, "-m", "tokensvc", "serve"]
+def serving(folder: Path, environ: Mapping[str, str], api_key: str, program: str = "tokensvc") -> Iterator[Ours]:
+    """Our service in this environment; `program` is the module that is run as `tokensvc`."""
+    command = [sys.executable, "-m", program, "serve"]
     with (folder / "access.log").open("w") as log, running(command, dict(environ), log) as pid:
         url = f"http://127.0.0.1:{environ['TOKENSVC_PORT']}"
         await_answer(url + "/readyz")

@@ -20,6 +20,7 @@ ORIGINS = st.one_of(
         st.sampled_from(["", ":8443", ":3000"]),
     ),
 )
+VIEWER_IDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 _PARAMS = st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=4)
 _ADS = st.fixed_dictionaries(
@@ -39,7 +40,7 @@ def asks(draw: st.DrawFn) -> dict[str, Any]:
     ask: dict[str, Any] = {"channelArn": str(CHANNEL)}
     match draw(st.sampled_from(["viewer", "subject", "anonymous"])):
         case "viewer":
-            ask["viewerId"] = draw(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
+            ask["viewerId"] = draw(VIEWER_IDS)
         case "subject":
             ask["subject"] = draw(_TEXT.filter(lambda text: len(text) <= 1024))
     if draw(st.booleans()):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +46,14 @@ def _silent_environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _own_hooks() -> Iterator[None]:
+    """What `logs.configure` sets up for a process to log what Python would print is taken down again."""
+    before = sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning
+    yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = before
 
 
 @pytest.fixture(scope="session")

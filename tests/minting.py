@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
-from tests.clocks import START
+from tests.clocks import OFFSET, START
 from tokensvc.core import claims as c
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.es384 import digest, encode
@@ -57,4 +57,5 @@ def snapshot_of(key: PrivateKey, *, max_ttl_seconds: int = 86_400, longest_ttl_s
         subject_key=SUBJECT_KEY,
         max_ttl_seconds=max_ttl_seconds,
         began_at=1000.0,
+        wall_offset_seconds=OFFSET,
     )

@@ -53,7 +53,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "edge": set(),
     "logger": {"structlog"},
     "loops": {"cachetools"},
-    "web": {"anyio", "orjson", "pydantic", "starlette", "uvicorn"},
+    "web": {"anyio", "httptools", "orjson", "pydantic", "starlette", "uvicorn"},
     "adapters": {
         "alembic",
         "awscrt",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.sql.samples import HERE, REACH, revocation
+from tests.adapters.sql.samples import HERE, REACH, denial, revocation
 from tests.clocks import ManualClock
 from tests.loops.worker import Counting, Worker
 from tests.stage import EAST, Stage
@@ -21,12 +21,14 @@ from tokensvc.core.revocation import Lane
 from tokensvc.core.ring import Ring
 from tokensvc.duties import Background, Duties, Member, Telling, duties_of
 from tokensvc.errors import StoreUnavailable
+from tokensvc.loops.dispatch import Dispatch
 from tokensvc.loops.hearing import NOTHING_HEARD
 from tokensvc.loops.heartbeat import Heartbeats
 from tokensvc.loops.runner import stop_all
 from tokensvc.performing import Performer
 from tokensvc.ports.versions import Version
 from tokensvc.ports.workers import Heartbeat
+from tokensvc.revoke import ServedRegions
 from tokensvc.rotate import wishes
 
 LEASE = f"dispatch:{HERE.account}:{HERE.region}"
@@ -40,7 +42,8 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> Duties:
-    here = Background(Performer(stage.world, [EAST], 20.0), Telling(stage.ivs, 1.0)) if performs else None
+    telling = Telling(stage.ivs, 1.0, ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST]))
+    here = Background(Performer(stage.world, [EAST], 20.0), telling) if performs else None
     return duties_of(stage.store, Member("a", 900.0, 5.0, lambda: unopened), here, stage.clock, PrometheusMetrics())
 
 
@@ -145,3 +148,31 @@ def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
 def worker(stage: Stage, clock: ManualClock) -> Worker:
     clock.wall = stage.store.versions.read().now
     return Worker(stage, clock)
+
+
+def test_a_process_whose_own_clock_is_ahead_prunes_no_denial_that_is_in_force(stage: Stage) -> None:
+    now = stage.store.versions.read().now
+    stage.store.denials.add("b", [denial("v", until=int(now) + 60)])
+    stage.clock.wall = now + 86_400
+    [pruning] = [loop for loop in duties(stage, performs=True).loops if loop.name == "prune"]
+    pruning._once()
+    assert len(stage.store.denials.in_force(("*",), limit=10)) == 1
+
+
+def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(stage: Stage) -> None:
+    """Or its lease would count in no drain until its next heartbeat."""
+    process = duties(stage, performs=False)
+    process.heartbeats.introduce()
+    process.hearing.hear(stage.store.versions.read())
+    stage.store.workers.leave("a")
+    process.hearing.store_was_replaced()
+    assert not the_heartbeat(stage.store).holds_keys(stage.store.versions.read().keys)
+
+
+def test_who_dispatches_asks_for_its_leases_again_when_the_store_was_replaced(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Dispatch] = []
+    monkeypatch.setattr(Dispatch, "ask_again", lambda duty: asked.append(duty))
+    duties(stage, performs=True).hearing.store_was_replaced()
+    assert len(asked) == 1

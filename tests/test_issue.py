@@ -30,7 +30,7 @@ from tokensvc.core.ring import EMPTY_RING, Ring, SigningKey
 from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome
 from tokensvc.core.viewer import viewer_id
-from tokensvc.errors import InvalidRequest, NoSigningKey
+from tokensvc.errors import InvalidRequest, NoSigningKey, SubjectKeyLost
 from tokensvc.issue import Draft, draft
 
 KEY = keypair.generate()
@@ -247,3 +247,10 @@ def test_no_secret_shows_in_the_repr_of_a_snapshot() -> None:
     snapshot = SNAPSHOT._replace(secrets={"id": known})
     assert repr(SNAPSHOT.subject_key)[2:20] not in repr(snapshot) + str(snapshot)
     assert "digest" not in repr(snapshot) + repr(known)
+
+
+def test_without_the_subject_key_nobody_is_named_by_subject_and_the_others_are_served() -> None:
+    lost = SNAPSHOT._replace(subject_key=b"")
+    with pytest.raises(SubjectKeyLost):
+        minted(snapshot=lost, subject="ada")
+    assert minted(snapshot=lost, viewerId="ada").viewer_id == "ada"

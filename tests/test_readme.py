@@ -38,6 +38,7 @@ NEVER_RENDERED = {"error", "cannot_sign", "not_allowed", "not_found", "conflict"
 NOTHING = "\N{EN DASH}"
 OFF_HTTP = (
     errors.CallerNotFound,
+    errors.StoreReplaced,
     errors.CallerExists,
     errors.ControlPlaneError,
     errors.ForeignDeployment,

@@ -21,7 +21,7 @@ KEY = IdempotencyKey("once", b"digest of the body")
 
 
 def accepted(store: Store, *wanted: NewRevocation, caller: Caller = BACKEND) -> list[Accepted]:
-    return accept(store.revocations, caller, wanted, NOW, REACH)
+    return accept(store.revocations, caller, wanted, NOW, REACH, [HERE].__contains__)
 
 
 def claimed(store: Store, lane: Lane) -> list[str]:
@@ -105,9 +105,9 @@ def test_more_than_a_transaction_should_hold_is_refused(store: Store) -> None:
 def test_whoever_hears_no_answer_asks_again_and_it_is_accepted_once(store: Store, after: bool) -> None:
     wire = Tripwire(0, after=after)
     with pytest.raises(Crash):
-        accept(wire.around(store.revocations), BACKEND, [revocation("r1", "v")], NOW, REACH, KEY)
+        accept(wire.around(store.revocations), BACKEND, [revocation("r1", "v")], NOW, REACH, [HERE].__contains__, KEY)
     assert len(store.revocations.list(EVERYONE, limit=9)) == int(after)
-    [answer] = accept(store.revocations, BACKEND, [revocation("r2", "v")], NOW, REACH, KEY)
+    [answer] = accept(store.revocations, BACKEND, [revocation("r2", "v")], NOW, REACH, [HERE].__contains__, KEY)
     assert answer.id == ("r1" if after else "r2")
     assert [found.id for found in store.revocations.list(EVERYONE, limit=9)] == [answer.id]
     assert claimed(store, Lane.ALONE) == ["v"]

@@ -17,7 +17,7 @@ from tokensvc.core.ask import read_ask
 from tokensvc.core.denial import Standing, digest
 from tokensvc.core.denied import Denied
 from tokensvc.core.policy import ALL_CHANNELS
-from tokensvc.core.revocation import denied_until, minimum_after, version_filter
+from tokensvc.core.revocation import denied_until, standing_after, version_filter
 from tokensvc.core.ring import Ring, SigningKey, Slot
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, Snapshot
 from tokensvc.core.viewer import viewer_id
@@ -106,9 +106,9 @@ def history(times: list[tuple[float, float, int | None]]) -> list[Revoked]:
     now, standing = START, Standing()
     for gap, commit, deny in times:
         now += gap
-        version = version_filter(now, REACH, standing.minimum_version)
+        version = version_filter(now, REACH, standing)
         until = max(standing.denied_until, denied_until(now, REACH, None, deny))
-        standing = Standing(until, minimum_after(version))
+        standing = standing_after(now, standing, version)._replace(denied_until=until)
         done.append(Revoked(now, now + commit, version, standing))
         now += commit
     return done

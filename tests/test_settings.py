@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 
 def test_a_file_may_hold_the_value(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET + "\r\n")
+    (tmp_path / "secret").chmod(0o600)
     environ = {"TOKENSVC_PASSPHRASE_FILE": str(tmp_path / "secret")}
     settings = read_settings(environ)
     assert settings.passphrase is not None
@@ -178,6 +181,7 @@ def test_a_file_may_hold_the_value(tmp_path: Path) -> None:
 
 def test_spaces_in_a_file_are_part_of_the_value(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f" {SECRET} \n")
+    (tmp_path / "secret").chmod(0o600)
     passphrase = read_settings({"TOKENSVC_PASSPHRASE_FILE": str(tmp_path / "secret")}).passphrase
     assert passphrase is not None
     assert passphrase.get_secret_value() == f" {SECRET} "
@@ -194,6 +198,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
+        path.chmod(0o600)
     said = faults(TOKENSVC_PASSPHRASE_FILE=str(path))["TOKENSVC_PASSPHRASE_FILE"]
     assert "cannot be read" in said
     assert SECRET not in said
@@ -229,3 +234,80 @@ def test_no_value_is_said_back_whatever_variable_it_was_put_into(name: str) -> N
         return
     assert "hunter2" not in f"{refused}{refused!r}{refused.errors}{refused.__cause__}"
     assert refused.__context__ is None or refused.__suppress_context__ or "hunter2" not in str(refused.__context__)
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+
+
+@as_root
+@pytest.mark.parametrize("name", ["PASSPHRASE", "DATABASE_URL", "VAULT"])
+def test_a_file_of_another_user_is_refused_with_the_command_that_fixes_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    os.chown(path, 4242, -1)
+    said = faults(**{f"TOKENSVC_{name}_FILE": str(path)})[f"TOKENSVC_{name}_FILE"]
+    assert said.endswith(f"{path} belongs to uid 4242, and must belong to this process's user or root: chown 0 {path}")
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("mode", [0o622, 0o660, 0o602])
+def test_a_file_that_other_users_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    path.chmod(mode)
+    said = faults(TOKENSVC_VAULT_FILE=str(path))["TOKENSVC_VAULT_FILE"]
+    assert f"chmod go-w {path}" in said
+
+
+NOBODY = 65534
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("name", "owner", "mode", "rule"),
+    [
+        ("PASSPHRASE", 0, 0o444, ""),
+        ("PASSPHRASE", 0, 0o644, ""),
+        ("PASSPHRASE", 0, 0o440, ""),
+        ("PASSPHRASE", NOBODY, 0o600, ""),
+        ("PASSPHRASE", NOBODY, 0o640, ""),
+        ("PASSPHRASE", NOBODY, 0o644, "chmod o-rwx"),
+        ("DATABASE_URL", NOBODY, 0o444, "chmod o-rwx"),
+        ("VAULT", NOBODY, 0o644, ""),
+        ("VAULT", 4242, 0o444, f"chown {NOBODY}"),
+    ],
+)
+def test_a_mounted_secret_is_roots_for_every_user_and_another_users_is_for_itself_alone(
+    name: str, owner: int, mode: int, rule: str
+) -> None:
+    """Docker and Kubernetes mount secrets as root's, with mode 0444 or 0644, Kubernetes behind two links."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        (folder / "..2026").mkdir(mode=0o755)
+        (folder / "..data").symlink_to("..2026")
+        (folder / "secret").symlink_to("..data/secret")
+        (folder / "..data" / "secret").write_text("keys:/srv/keys")
+        (folder / "..data" / "secret").chmod(mode)
+        os.chown(folder / "..data" / "secret", owner, NOBODY)
+        environ = {f"TOKENSVC_{name}_FILE": str(folder / "secret")}
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            said = faults(**environ) if rule else read_settings(environ)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        if isinstance(said, dict):
+            assert said[f"TOKENSVC_{name}_FILE"].endswith(f"{rule} {folder / 'secret'}")
+
+
+def test_a_pipe_may_hold_the_value() -> None:
+    """A shell's `TOKENSVC_PASSPHRASE_FILE=<(command)`."""
+    reading, writing = os.pipe()
+    os.write(writing, SECRET.encode())
+    os.close(writing)
+    passphrase = read_settings({"TOKENSVC_PASSPHRASE_FILE": f"/dev/fd/{reading}"}).passphrase
+    os.close(reading)
+    assert passphrase is not None
+    assert passphrase.get_secret_value() == SECRET

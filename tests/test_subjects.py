@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+import sqlalchemy as sa
+
 from tests.wrapping import OLD, WRAPPER, DataKeys, passphrase
+from tokensvc.adapters.sql import tables
+from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE, viewer_id
+from tokensvc.errors import SubjectKeyLost
 from tokensvc.subjects import Subjects, first_subject_key
 from tokensvc.wrap import Wrapper
 
@@ -51,3 +57,41 @@ def test_the_loser_of_the_race_takes_the_winners_subject_key(store: Store) -> No
     keep(store, FIRST)
     made = first_subject_key(store.deployment, WRAPPER)
     assert WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, made.wrapped) == FIRST
+
+
+def lose(store: Store) -> None:
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(tables.subject_keys))
+
+
+def test_a_subject_key_that_was_lost_is_never_replaced(store: Store) -> None:
+    """Another would give every subject another viewer id, and viewers that are denied by subject would be let in."""
+    [before] = Subjects(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
+    [kept] = store.deployment.subject_keys()
+    lose(store)
+    again = Subjects(store.deployment, lambda: WRAPPER).within("apps")
+    with pytest.raises(SubjectKeyLost, match="back from a backup"):
+        again(None, "ada")
+    with pytest.raises(SubjectKeyLost):
+        first_subject_key(store.deployment, WRAPPER)
+    assert again("ada", None) == ("ada",), "who is named by viewer id needs none"
+    with writing(store.engine) as connection:
+        connection.execute(sa.insert(tables.subject_keys).values(kept._asdict()))
+    assert again(None, "ada") == (before,)
+
+
+def test_an_older_version_that_was_lost_is_missed_too(store: Store) -> None:
+    """Tokens of yesterday carry its ids, and a revocation by subject would pass them over."""
+    keep(store, FIRST, SECOND)
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(tables.subject_keys).where(tables.subject_keys.c.version == 1))
+    with pytest.raises(SubjectKeyLost, match="version 1"):
+        store.deployment.subject_keys()
+
+
+def test_a_subject_key_whose_row_cannot_be_read_is_lost(store: Store) -> None:
+    keep(store, FIRST)
+    with writing(store.engine) as connection:
+        connection.execute(sa.text("UPDATE subject_keys SET created_at = 'junk'"))
+    with pytest.raises(SubjectKeyLost, match="created_at is no instant"):
+        store.deployment.subject_keys()

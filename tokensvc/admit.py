@@ -18,7 +18,7 @@ from typing import NamedTuple
 from tokensvc.core.ask import Ask
 from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import Snapshot
-from tokensvc.errors import AnonymousViewerNotAllowed, ChannelNotAllowed, NotAuthenticated
+from tokensvc.errors import AnonymousViewerNotAllowed, CeilingUnreadable, ChannelNotAllowed, NotAuthenticated
 
 KEY_PREFIX = "tsk_"
 _NOBODY = hashlib.sha256(b"").digest()
@@ -69,6 +69,8 @@ def admit(caller: Caller, ask: Ask, snapshot: Snapshot) -> Grant:
             "does not allow anonymous viewers"
         )
     ceiling = snapshot.max_ttl_seconds
+    if ceiling < 1:
+        raise CeilingUnreadable("the store's limit for the life of tokens cannot be read; see /readyz")
     if policy.max_ttl_seconds is not None:
         ceiling = min(ceiling, policy.max_ttl_seconds)
     return _grant(ceiling, policy.namespace)

@@ -6,7 +6,6 @@ background alone.
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tokensvc.adapters.logs import process_log
 from tokensvc.loops.runner import Loop, stop_all
 from tokensvc.web import admin_routes, routes, work_routes
 from tokensvc.web.accesslog import AccessLog
@@ -54,15 +54,19 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
     keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
     revocations = RevocationRoutes(authorized, parts.means)
-    denials = DenialRoutes(authorized, parts.store.denials, parts.means.subjects, parts.clock)
+    denials = DenialRoutes(
+        authorized, parts.store.denials, parts.means.subjects, parts.means.clock, parts.means.regions
+    )
     admin = admin_routes(parts.metrics, Status(authorized, parts.facts), keys)
     access_log = (
-        AccessLog(_write_line, parts.clock, as_json=settings.log_format == "json") if settings.access_log else None
+        AccessLog(process_log.writer, parts.clock, as_json=settings.log_format == "json")
+        if settings.access_log
+        else None
     )
     behind = Starlette(
         routes=list(beside),
         exception_handlers={HTTPException: _no_such_route},
-        lifespan=lambda _app: _life(parts.loops, access_log),
+        lifespan=lambda _app: _life(parts.loops),
     )
     public = routes(tokens, revocations, denials, readiness, parts.snapshot, {} if admin_port else admin)
     front = Front(public, behind, parts.clock, access_log)
@@ -74,9 +78,7 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
 
 def build_work(parts: WorkParts) -> ASGIApp:
     """Background duties alone, and the little that is asked of them."""
-    behind = Starlette(
-        exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _life(parts.loops, None)
-    )
+    behind = Starlette(exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _life(parts.loops))
     return Front(work_routes(parts.metrics), behind, parts.clock, None)
 
 
@@ -104,23 +106,14 @@ class _ByPort:
 
 
 @asynccontextmanager
-async def _life(loops: Sequence[Loop], access_log: AccessLog | None) -> AsyncIterator[None]:
-    """From the first refresh to the last log line."""
-    if access_log is not None:
-        access_log.start()
+async def _life(loops: Sequence[Loop]) -> AsyncIterator[None]:
+    """From the first refresh to the end of the background duties."""
     for loop in loops:
         loop.start()
     await anyio.to_thread.run_sync(loops[0].first_run.wait, 10)
     calm_the_collector()
     yield
     await anyio.to_thread.run_sync(stop_all, loops)
-    if access_log is not None:
-        await anyio.to_thread.run_sync(access_log.stop)
-
-
-def _write_line(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
 
 
 def _no_such_route(_request: Request, problem: Exception) -> Response:

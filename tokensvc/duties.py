@@ -34,7 +34,7 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.workers import Heartbeat
-from tokensvc.revoke import World
+from tokensvc.revoke import ServedRegions, World
 
 BACKOFF_MAX_SECONDS = 30.0
 
@@ -66,6 +66,7 @@ class Telling(NamedTuple):
     control_plane: ControlPlane
     share: float
     """How much of IVS's documented rates is ours."""
+    regions: ServedRegions
     lease_seconds: float = DISPATCH_LEASE_SECONDS
 
 
@@ -115,12 +116,14 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
     if rotation is not None and dispatch is not None:
         rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, rotation.stop)
         hearing.listeners += [rotation.ask, rotating.poke]
-        prune = Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, clock)
+        ended = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
+        prune = Prune(*ended, store.channels, store.versions, clock)
         pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)
         dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, dispatch.stop)
         loops += [rotating, pruning, dispatching]
         accepted = dispatch.poke
         hearing.of_denials.append(accepted)
+        hearing.of_replacement.append(dispatch.ask_again)
     return Duties(hearing, heartbeats, tuple(loops), accepted)
 
 
@@ -133,7 +136,7 @@ def _dispatch(store: Store, member: Member, telling: Telling, clock: Clock, metr
         share, seconds = telling.share, telling.lease_seconds
         return Leading(place, world, store.leases, holder, metrics, share=share, lease_seconds=seconds)
 
-    return Dispatch(store.revocation_queue, lead, clock, metrics)
+    return Dispatch(store.revocation_queue, lead, telling.regions, clock, metrics)
 
 
 def _nothing() -> None:
@@ -141,7 +144,11 @@ def _nothing() -> None:
 
 
 def _loop(
-    name: str, once: Callable[[], None], every: float, metrics: Metrics, at_end: Callable[[], None] = lambda: None
+    name: str,
+    once: Callable[[], float | None],
+    every: float,
+    metrics: Metrics,
+    at_end: Callable[[], None] = lambda: None,
 ) -> Loop:
     return Loop(
         name,

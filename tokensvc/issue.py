@@ -27,7 +27,7 @@ from tokensvc.core.revocation import session_version
 from tokensvc.core.ring import SigningKey
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.core.viewer import viewer_id
-from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.errors import FieldError, InvalidRequest, SubjectKeyLost
 
 REFRESH_AT_PERCENT = 80
 """A client should fetch its next token after this share of the present one's life."""
@@ -70,6 +70,8 @@ def draft(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callab
     channel_arn, viewer = ask.channel_arn, ask.viewer_id
     key = snapshot.ring.signing_key(parse_arn(channel_arn, "channel").place, now)
     if ask.subject is not None:
+        if not snapshot.subject_key:
+            raise SubjectKeyLost("the store has lost the key that turns subjects into viewer ids; see /readyz")
         viewer = viewer_id(snapshot.subject_key, grant.namespace, ask.subject)
     version = None
     if viewer is not None:

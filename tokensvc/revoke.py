@@ -6,6 +6,8 @@ Rules of the file
   it, settles it. Killed between any two lines, its claims lapse and the next one tells them again, which is harmless.
 - Who asked for a single revocation has the first claim to IVS's single calls, a storm to its batches; what one of them
   leaves idle the other takes. Within each the oldest goes first.
+- A channel's region is text from outside, and each region costs threads, a lease and a client of IVS: nothing is
+  accepted, and nothing sent, for a region in which this deployment does not work.
 - A fault that concerns one entry rests that entry; a throttle slows the operation; when nothing answers, all rests.
 """
 
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tokensvc.core import claims
-from tokensvc.core.arn import Place
+from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.denial import LAST_SECOND
 from tokensvc.core.pacing import (
     BATCH_CALLS_PER_SECOND,
@@ -31,6 +33,7 @@ from tokensvc.core.pacing import (
 from tokensvc.core.policy import Caller
 from tokensvc.core.revocation import Lane, State
 from tokensvc.core.revocation_answer import Refusal, is_final, refusals
+from tokensvc.core.viewer import check_viewer_id
 from tokensvc.errors import (
     ChannelNotAllowed,
     ControlPlaneError,
@@ -42,6 +45,8 @@ from tokensvc.errors import (
 )
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
+from tokensvc.ports.deployment import DeploymentStore
+from tokensvc.ports.keys import KeyStore
 from tokensvc.ports.revocation_queue import Entry, Outcome, RevocationQueue
 from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, Revocations
 
@@ -62,18 +67,19 @@ def accept(
     wanted: Sequence[NewRevocation],
     now: float,
     reach_seconds: float,
+    is_served: IsServed,
     idempotency: IdempotencyKey | None = None,
 ) -> list[Accepted]:
     """Make a caller's revocations durable; R is `reach_seconds`.
 
     One alone goes before a storm. Raises InvalidRequest naming each bad field, ChannelNotAllowed, IdempotencyKeyReused.
     """
-    check(caller, wanted, now)
+    check(caller, wanted, now, is_served)
     lane = Lane.ALONE if len(wanted) == 1 else Lane.STORM
     return store.accept(caller.name, wanted, lane, reach_seconds, idempotency)
 
 
-def check(caller: Caller, wanted: Sequence[NewRevocation], now: float) -> None:
+def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served: IsServed) -> None:
     """Raise what `accept` would refuse these for, before anything is written."""
     if not wanted:
         raise InvalidRequest([FieldError("revocations", "must name one at least")])
@@ -84,6 +90,68 @@ def check(caller: Caller, wanted: Sequence[NewRevocation], now: float) -> None:
         raise InvalidRequest([], f"a request may revoke {TARGETS_MAX} viewers of channels at most")
     if not all(caller.policy.allows_channel(channel) for new in wanted for channel in new.channel_arns):
         raise ChannelNotAllowed("none of the caller's channel patterns matches a channel of this request")
+    errors = [
+        FieldError(f"{path}{error.field}", error.message)
+        for new, path in zip(wanted, paths, strict=True)
+        for error in unserved_channels(new.channel_arns, is_served)
+    ]
+    if errors:
+        raise InvalidRequest(errors)
+
+
+IsServed = Callable[[Place], bool]
+"""Whether this deployment works in an account and region. Raises StoreError."""
+
+
+class ServedRegions:
+    """The accounts and regions that this deployment works in: those of its keys, whatever became of them, and in its
+    account the regions that the settings name."""
+
+    def __init__(self, keys: KeyStore, deployment: DeploymentStore, configured: Callable[[], Sequence[str]]) -> None:
+        """`configured` is called when no key of the deployment is in a region that is asked about."""
+        self._keys = keys
+        self._deployment = deployment
+        self._configured = configured
+        self._known: frozenset[Place] = frozenset()
+
+    def checker(self) -> IsServed:
+        """For one request or one pass of a loop: reads the store once at most, and only for what was not known before.
+
+        A region that was served once stays known: revocations of its viewers may come when its keys are gone.
+        """
+        unbound: Sequence[str] | None = None
+
+        def is_served(place: Place) -> bool:
+            nonlocal unbound
+            if place in self._known:
+                return True
+            if unbound is None:
+                unbound = self._read()
+            return place in self._known or place.region in unbound
+
+        return is_served
+
+    def _read(self) -> Sequence[str]:
+        """Read what is known, and return the regions that count for every account: none once the account is known."""
+        account, configured = self._deployment.read().account, self._configured()
+        held = {there.place for record in self._keys.list() for there in record.places}
+        if account is None:
+            self._known |= held
+            return configured
+        self._known |= held | {Place(account, region) for region in configured}
+        return ()
+
+
+def unserved_channels(channel_arns: Sequence[str], is_served: IsServed) -> list[FieldError]:
+    """An error for each of these channels that lies where this deployment does not work."""
+    found = dict.fromkeys(parse_arn(arn, "channel").place for arn in channel_arns)
+    return [
+        FieldError(
+            "channelArns", f"is in account {place.account}, region {place.region}, where this service holds no key"
+        )
+        for place in found
+        if not is_served(place)
+    ]
 
 
 class World(NamedTuple):
@@ -208,7 +276,7 @@ class Dispatcher:
 
     def _settled(self, entry: Entry, refusal: Refusal | None) -> Outcome:
         if refusal is None:
-            return Outcome(entry.id, entry.version, State.SENT)
+            return Outcome.of(entry, State.SENT)
         return _failed(entry, *refusal) if refusal.is_final else self._put_off(entry, *refusal)
 
     def _refused(self, call: Call, failure: ControlPlaneError) -> list[Outcome]:
@@ -253,11 +321,11 @@ def _told(entry: Entry) -> dict[str, Any]:
 
 
 def _failed(entry: Entry, code: str, message: str) -> Outcome:
-    return Outcome(entry.id, entry.version, State.FAILED, code, message[:MESSAGE_MAX_CHARS])
+    return Outcome.of(entry, State.FAILED, code, message[:MESSAGE_MAX_CHARS])
 
 
 def _queued(entry: Entry, code: str, message: str, seconds: float, lane: Lane | None = None) -> Outcome:
-    return Outcome(entry.id, entry.version, State.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, lane)
+    return Outcome.of(entry, State.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, lane)
 
 
 def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
@@ -265,7 +333,7 @@ def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
     errors = []
     for name, values, check in (
         ("channelArns", new.channel_arns, claims.check_channel_arn),
-        ("viewerIds", new.viewer_ids, claims.check_viewer_id),
+        ("viewerIds", new.viewer_ids, check_viewer_id),
     ):
         if not values:
             errors.append(FieldError(f"{path}{name}", "must name one at least"))

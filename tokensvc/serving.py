@@ -6,6 +6,8 @@ Rules of the file
 - A worker that dies is replaced; one that dies as soon as it starts is replaced more and more slowly. When the parent
   dies, the workers stop by themselves.
 - SIGTERM to the parent reaches every worker; the parent ends when they have, with 0 when all did.
+- SIGHUP, SIGUSR1 and SIGUSR2 end no process: a terminal that closes or a log rotation that sends one must cause no
+  outage. They are logged once and then ignored.
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
 
-from tokensvc.errors import FieldError, SettingsError
-from tokensvc.logger import structlog
+from tokensvc.adapters import metrics_directory
+from tokensvc.errors import FieldError, SettingsError, TokensvcError
+from tokensvc.logger import exception_fields, structlog
 from tokensvc.settings import Settings, read_settings
 
 STOP_SECONDS = 24
@@ -33,6 +39,7 @@ _RESTART_MIN_SECONDS, _RESTART_MAX_SECONDS = 0.5, 10.0
 _STEADY_SECONDS = 60.0
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Set before anything imports prometheus_client, which reads it once; so it is not taken from our adapter either."""
+_IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +55,8 @@ def serve_as_told(environ: Mapping[str, str]) -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until told to stop. Returns the exit code."""
+    ignore_signals()
+    metrics_directory.remove_unused()
     if settings.workers == 1:
         run_worker(settings, bind(settings))
         return 0
@@ -55,12 +64,28 @@ def serve(settings: Settings) -> int:
 
     check(settings)
     sockets = bind(settings)
-    directory = tempfile.mkdtemp(prefix="tokensvc-metrics-")
-    os.environ[_METRICS_DIRECTORY] = directory
+    directory, lock = metrics_directory.create()
+    os.environ[_METRICS_DIRECTORY] = str(directory)
     try:
         return _supervise(settings, sockets)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def ignore_signals(*, closed_terminal_ends: bool = False) -> None:
+    """Let no signal end this process that means something else to its sender; `closed_terminal_ends` makes SIGHUP an
+    orderly end, unless the process was started to outlive its terminal (nohup). To be called in the main thread."""
+    outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    for number in _IGNORED_SIGNALS:
+        signal.signal(number, _log_once)
+    if closed_terminal_ends and not outlives_terminal:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+
+
+def _log_once(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    _log.info("signal ignored", signal=signal.Signals(number).name)
 
 
 def bind(settings: Settings) -> list[socket.socket]:
@@ -84,6 +109,7 @@ def work(
     from tokensvc.web.server import make_server
     from tokensvc.wiring import assemble_work
 
+    ignore_signals()
     parts = assemble_work(
         settings,
         rotation_lease_seconds=rotation_lease_seconds or ROTATION_LEASE_SECONDS,
@@ -107,6 +133,7 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
     from tokensvc.wiring import assemble
 
     configure(settings.log_format)
+    ignore_signals()
     parts = assemble(settings, checked=checked)
     admin_port = sockets[1].getsockname()[1] if len(sockets) > 1 else None
     application = build(parts, admin_port=admin_port)
@@ -176,14 +203,42 @@ def pause_before_restart(last_seconds: float, lived_seconds: float) -> float:
 
 def _start(settings: Settings, sockets: Sequence[socket.socket]) -> BaseProcess:
     worker = multiprocessing.get_context("spawn").Process(target=_work, args=(settings, list(sockets)))
-    worker.start()
+    with _signals_ignored():
+        worker.start()
     return worker
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Have processes that are started meanwhile ignore these signals from their first moment: exec resets handlers, but
+    not what is ignored."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _IGNORED_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """What a worker process runs."""
+    directory = Path(os.environ[_METRICS_DIRECTORY])
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
-    run_worker(settings, sockets, checked=True)
+    try:
+        lock = metrics_directory.hold(directory)
+    except OSError:  # the parent has ended, and the directory with it
+        sys.exit(1)
+    try:
+        run_worker(settings, sockets, checked=True)
+    except TokensvcError as failure:
+        _log.error("worker cannot start", code=failure.code, problem=failure.message)
+        sys.exit(1)
+    except Exception as problem:  # noqa: BLE001 - multiprocessing would print it, with its message
+        _log.critical("worker failed", **exception_fields(problem))
+        sys.exit(1)
+    finally:
+        os.close(lock)
+        metrics_directory.remove_if_unused(directory)  # when the parent was killed, the last worker does it
 
 
 def _stop_with_parent() -> None:

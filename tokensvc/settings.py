@@ -1,7 +1,8 @@
 """What the environment may say: `TOKENSVC_…` variables, read once, all faults reported at once.
 
 Rules of the file
-- Every setting may also come from a file: `TOKENSVC_X_FILE` names one that holds the value. Giving both is a fault.
+- Every setting may also come from a file: `TOKENSVC_X_FILE` names one that holds the value. Giving both is a fault, and
+  so is a file that another user controls (`adapters/secret_files.py`).
 - An unknown `TOKENSVC_…` variable is a fault that names the nearest known one: a typing error never goes unnoticed.
 - What a command cannot do without has no default here; `require` names what is missing.
 - AWS's own variables (region, credentials, endpoint) are boto3's and are not repeated here.
@@ -12,10 +13,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from tokensvc.adapters.secret_files import InsecureFile, read_setting_file
+from tokensvc.core.policy import LONGEST_TTL_SECONDS
 from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, SettingsError
 
@@ -92,7 +95,7 @@ class Settings(BaseModel):
     max_ttl_seconds: int | None = Field(
         None,
         ge=1,
-        le=31_536_000,
+        le=LONGEST_TTL_SECONDS,
         description="The ceiling for every token's life; kept in the store (first 3600), set by `tokensvc db upgrade`",
     )
     key_lead_seconds: float | None = Field(
@@ -144,6 +147,10 @@ class Settings(BaseModel):
     log_format: Literal["json", "console"] = Field("json", description="How log lines look")
 
 
+_SECRETS = frozenset(name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation))
+"""What other users must not read."""
+
+
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings. Raises SettingsError listing every bad variable."""
     values, errors = _collect(environ)
@@ -190,7 +197,10 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldErro
             errors.append(FieldError(given, f"must be left out when {plain} is given"))
         elif plain in known:
             try:
-                values[known[plain]] = Path(environ[given]).read_text("utf-8").rstrip("\r\n")
+                content = read_setting_file(Path(environ[given]), secret=known[plain] in _SECRETS)
+                values[known[plain]] = content.decode("utf-8").rstrip("\r\n")
+            except InsecureFile as insecure:
+                errors.append(FieldError(given, f"names a file that is not safe: {insecure}"))
             except (OSError, UnicodeDecodeError) as problem:
                 errors.append(FieldError(given, f"names a file that cannot be read: {problem}"))
         else:

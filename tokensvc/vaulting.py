@@ -19,7 +19,7 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.core.wrapping import PassphraseKey
-from tokensvc.errors import FieldError, InvalidKey, SettingsError, WrappingKeyUnknown
+from tokensvc.errors import FieldError, InvalidKey, SettingsError, SubjectKeyLost, WrappingKeyUnknown
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.wrapping import WrappingKey
@@ -102,7 +102,11 @@ def rewrapping_of(settings: Settings, store: Store, wrapper: Wrapper, report: Ca
 
 def see_that_it_opens(store: Store, wrapper: Wrapper) -> None:
     """Open the newest subject key, which every worker must: a KMS that refuses is told at the start, by name."""
-    for key in store.deployment.subject_keys()[:1]:
+    try:
+        kept = store.deployment.subject_keys()
+    except SubjectKeyLost:  # readiness says it; what needs no subject is served all the same
+        return
+    for key in kept[:1]:
         try:
             wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
         except (InvalidKey, WrappingKeyUnknown) as failure:  # they speak of "it"

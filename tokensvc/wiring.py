@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
-from tokensvc.adapters.clock import StoreClock, SystemClock
+from tokensvc.adapters.clock import ConfirmedClock, StoreClock, SystemClock
+from tokensvc.adapters.logs import process_log
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.duties import Background, Duties, Member, Telling, duties_of
-from tokensvc.errors import FieldError, PolicyCannotHold, SettingsError
+from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
 from tokensvc.loops.denials import DenialNews
@@ -33,6 +34,7 @@ from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
+from tokensvc.revoke import ServedRegions
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, require
 from tokensvc.subjects import Subjects
@@ -120,6 +122,8 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     """
     now_set = store.deployment.read()
     ceiling = now_set.max_ttl_seconds if settings.max_ttl_seconds is None else settings.max_ttl_seconds
+    if ceiling < 1:
+        raise RowUnreadable(f"{now_set.damage}; set it anew: TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade")
     lead = now_set.key_lead_seconds if settings.key_lead_seconds is None else settings.key_lead_seconds
     standby = now_set.key_standby if settings.key_standby is None else settings.key_standby
     max_age = now_set.key_max_age_seconds
@@ -157,9 +161,15 @@ def key_world(settings: Settings, report: Callable[[str], None]) -> World:
     return world_of(settings, store, vault_of(settings, store, wrapper), control_plane, clock, new_worker_id(), report)
 
 
+def served_regions_of(settings: Settings, store: Store) -> ServedRegions:
+    """Where this deployment works. boto3's own region is looked up when there is no other way to answer."""
+    return ServedRegions(store.keys, store.deployment, lambda: _regions_known(settings))
+
+
 def means_of(settings: Settings, store: Store, subjects: Subjects, clock: Clock) -> Means:
     """What revocations are accepted with."""
-    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id)
+    regions = served_regions_of(settings, store)
+    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id, regions)
 
 
 def means_to_revoke(settings: Settings, store: Store) -> Means:
@@ -198,7 +208,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     from tokensvc.adapters.prometheus import PrometheusMetrics
     from tokensvc.adapters.signing import choose_signer
 
-    clock, metrics = SystemClock(), PrometheusMetrics()
+    clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
     signer, make_signer = choose_signer(settings.signer)
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     if not checked:
@@ -217,11 +227,12 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         clock,
         reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
     )
+    confirmed_clock = ConfirmedClock(lambda: refresh.current.store_offset_seconds)
     directory = Directory(
         store.channels,
         store.leases,
         control_plane,
-        clock,
+        confirmed_clock,
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,
     )
@@ -229,7 +240,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     member = Member(worker_id, lease, timeout, lambda: refresh.current.ring.unopened)
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
-    telling = Telling(control_plane, settings.revocation_share)
+    telling = Telling(control_plane, settings.revocation_share, served_regions_of(settings, store))
     background = Background(performer, telling) if settings.background else None
     duties = duties_of(store, member, background, clock, metrics)
     refresh.on_replacement = duties.hearing.store_was_replaced
@@ -256,7 +267,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         on_failure=metrics.background_failure,
     )
     loops = (refreshing, finding, counting, *duties.loops)
-    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), clock)
+    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), confirmed_clock)
     means = means._replace(accepted=duties.accepted)
     make_world = performer.make_world
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, means, make_world, regions)
@@ -271,11 +282,12 @@ def assemble_work(
     """Everything that background duties need without HTTP. Raises as `assemble` does."""
     from tokensvc.adapters.prometheus import PrometheusMetrics
 
-    clock, metrics, worker_id = SystemClock(), PrometheusMetrics(), new_worker_id()
+    clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
-    telling = Telling(control_plane, settings.revocation_share, dispatch_lease_seconds)
+    served = served_regions_of(settings, store)
+    telling = Telling(control_plane, settings.revocation_share, served, dispatch_lease_seconds)
     member = Member(worker_id, 0.0, settings.store_timeout_seconds, frozenset)
     duties = duties_of(store, member, Background(performer, telling), clock, metrics)
     listening = Loop(

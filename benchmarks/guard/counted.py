@@ -62,7 +62,8 @@ def main() -> None:
     parts = assemble(read_settings({k: v for k, v in os.environ.items() if k.startswith("TOKENSVC_")}))
     parts.refresh.once()
     loop = uvloop.new_event_loop()
-    config = make_server(build(parts).asgi, lambda: None, delay_seconds=0).config
+    application: Any = build(parts).asgi
+    config = make_server(application, lambda: None, delay_seconds=0).config
     state, transport = ServerState(), Nowhere()
     state.default_headers = [(b"date", b"Sat, 21 Nov 2026 10:00:00 GMT")]
     connection = Protocol(config, state, {}, loop)
@@ -73,7 +74,7 @@ def main() -> None:
 
     def answer_single(request: bytes) -> None:
         connection.data_received(request)
-        connection.eof_received()  # as if there were no other request in this turn of the loop
+        application.end_turn()  # as if there were no other request in this iteration of the loop
 
     def answer_batch() -> None:
         connection.data_received(batch)

@@ -15,7 +15,7 @@ from botocore.loaders import Loader
 from tests.adapters.wire import Told, closed_port, control_plane, hanging, told
 from tests.clocks import ManualClock
 from tokensvc.adapters import aws
-from tokensvc.adapters.aws import FAILURES, AwsControlPlane, default_region
+from tokensvc.adapters.aws import CLIENTS_MAX, FAILURES, AwsControlPlane, default_region
 from tokensvc.errors import (
     ControlPlaneError,
     Denied,
@@ -72,6 +72,18 @@ def test_every_error_of_the_model_becomes_ours_and_keeps_what_ivs_said(
     assert "words of IVS" in failure.message
     assert failure.__cause__ is None
     assert server[0].observed == [("ListPlaybackKeyPairs", name)]
+
+
+def test_an_errors_code_and_message_become_printable(server: tuple[Told, AwsControlPlane]) -> None:
+    """It is stored, logged and displayed. PostgreSQL stores no NUL, and UTF-8 has no half of a surrogate pair."""
+    what, ivs = server
+    words = "\0 \x1b[2J \ud800 \u202e"
+    what.status, what.body = 400, json.dumps({"message": words, "code": f"Odd{words}"}).encode()
+    with pytest.raises(ControlPlaneError) as failed:
+        ivs.call("us-east-1", "GetChannel", {"arn": "arn:aws:ivs:us-east-1:123456789012:channel/a"})
+    for text in (failed.value.message, failed.value.ivs_code, failed.value.request_id):
+        assert text.isprintable()
+    assert r"\x00 \x1b[2J \ud800 \u202e" in failed.value.message
 
 
 def test_the_rows_mean_what_the_use_cases_act_on() -> None:
@@ -194,6 +206,15 @@ def test_nobody_waits_longer_than_two_seconds_to_connect_and_five_to_read() -> N
     config = control_plane(closed_port(), Told())._client("us-east-1").meta.config
     assert (config.connect_timeout, config.read_timeout) == (2, 5)
     assert config.retries["total_max_attempts"] == 1
+
+
+def test_clients_are_bounded_and_the_ones_in_use_are_kept(server: tuple[Told, AwsControlPlane]) -> None:
+    _, ivs = server
+    kept = ivs._client("us-east-1")
+    for number in range(CLIENTS_MAX + 5):
+        ivs._client(f"invented-{number}")
+        assert ivs._client("us-east-1") is kept
+    assert len(ivs._clients) == CLIENTS_MAX
 
 
 def test_a_request_that_boto3_itself_refuses_is_rejected() -> None:

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -254,3 +255,106 @@ def test_of_many_who_replace_and_remove_at_once_each_sees_what_was_there(
         assert vault.key_ids() == (frozenset() if removing else {"k1"})
         vault.remove("k1")
     assert not list(directory.iterdir())
+
+
+OTHER_UID = 4242
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+
+
+@contextlib.contextmanager
+def running_as(uid: int) -> Iterator[None]:
+    """The process acts as another user."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory that every user can reach, which pytest's own is not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@as_root
+def test_a_directory_of_another_user_is_refused_with_the_command_that_fixes_it(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    """Its owner can put any file in the place of one of ours."""
+    vault.put("k1", private_key)
+    seen = vault.wrapped("k1")
+    os.chown(directory, OTHER_UID, -1)
+    for act in (
+        lambda: vault.open("k1"),
+        lambda: vault.put("k2", private_key),
+        lambda: vault.replace("k1", seen, seen),
+    ):
+        with pytest.raises(KeyFileTooOpen, match=rf"{directory} belongs to uid {OTHER_UID}.*: chown 0 {directory}$"):
+            act()
+    assert [path.name for path in directory.iterdir()] == ["k1.pem"]
+    assert directory.joinpath("k1.pem").read_bytes() == seen
+    os.chown(directory, 0, -1)
+    assert vault.open("k1")
+
+
+@as_root
+def test_a_key_file_of_another_user_is_refused_with_the_command_that_fixes_it(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    vault.put("k1", private_key)
+    seen, path = vault.wrapped("k1"), directory / "k1.pem"
+    os.chown(path, OTHER_UID, -1)
+    for act in (lambda: vault.open("k1"), lambda: vault.replace("k1", seen, seen)):
+        with pytest.raises(KeyFileTooOpen, match=rf"{path} belongs to uid {OTHER_UID}.*: chown 0 {path}$"):
+            act()
+    assert path.stat().st_uid == OTHER_UID
+    vault.remove("k1")
+    assert vault.key_ids() == frozenset(), "a key can be removed, no matter which user owns its file"
+
+
+@as_root
+def test_the_effective_user_and_root_may_own_a_key_directory_and_nobody_else(
+    reachable: Path, private_key: PrivateKey
+) -> None:
+    directory, nobody = reachable / "keys", 65534
+    KeyFiles(directory, WRAPPER).put("k1", private_key)
+    os.chown(directory / "k1.pem", nobody, -1)
+    directory.chmod(0o755)
+    with running_as(nobody):
+        assert KeyFiles(directory, WRAPPER).open("k1"), "root's directory, this user's file"
+    os.chown(directory, nobody, -1)
+    with running_as(nobody):
+        assert KeyFiles(directory, WRAPPER).open("k1")
+    os.chown(directory, OTHER_UID, -1)
+    with running_as(nobody), pytest.raises(KeyFileTooOpen, match=f"chown {nobody} {directory}$"):
+        KeyFiles(directory, WRAPPER).open("k1")
+
+
+@as_root
+def test_a_linked_directory_is_judged_by_what_it_leads_to(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey, tmp_path: Path
+) -> None:
+    vault.put("k1", private_key)
+    link = tmp_path / "link"
+    link.symlink_to(directory)
+    os.chown(link, OTHER_UID, -1, follow_symlinks=False)
+    assert KeyFiles(link, WRAPPER).open("k1")
+    os.chown(directory, OTHER_UID, -1)
+    with pytest.raises(KeyFileTooOpen):
+        KeyFiles(link, WRAPPER).open("k1")
+
+
+def test_a_key_file_that_is_a_link_or_no_file_is_not_read(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey, tmp_path: Path
+) -> None:
+    vault.put("k1", private_key)
+    (directory / "k1.pem").rename(tmp_path / "elsewhere.pem")
+    (directory / "k1.pem").symlink_to(tmp_path / "elsewhere.pem")
+    with pytest.raises(KeyFileTooOpen, match=rf"{directory / 'k1.pem'} is a symbolic link"):
+        vault.open("k1")
+    os.mkfifo(directory / "k2.pem", 0o600)
+    with pytest.raises(VaultError, match=r"k2\.pem is not a regular file"):
+        vault.open("k2")

@@ -32,6 +32,7 @@ NAMES = {
     "tokensvc_revocation_oldest_seconds",
     "tokensvc_revocations_total",
     "tokensvc_revocation_troubles_total",
+    "tokensvc_log_lines_dropped_total",
 }
 
 
@@ -85,7 +86,7 @@ def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
     metrics = PrometheusMetrics()
     fill(metrics)
     labels = set(re.findall(r"[{,]([a-z_]+)=", metrics.render().decode()))
-    assert labels == {"outcome", "operation", "code", "loop", "region", "le"}
+    assert labels == {"outcome", "operation", "code", "loop", "region", "le", "reason"}
 
 
 @given(st.lists(st.floats(0, 1) | st.sampled_from(ISSUE_BUCKETS)))
@@ -123,6 +124,14 @@ def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() ->
     assert found['tokensvc_tokens_total{outcome="issued"}'] == 4000
     assert found["tokensvc_issue_seconds_count"] == 4000
     assert figures(metrics.render()) == found, "rendering counts nothing by itself"
+
+
+def test_dropped_log_lines_are_counted_once_by_reason() -> None:
+    taken = [{"queue_full": 3}, {}, {"queue_full": 1, "write_failed": 2}]
+    metrics = PrometheusMetrics(lambda: taken.pop(0))
+    found = [figures(metrics.render()) for _ in range(3)]
+    names = [f'tokensvc_log_lines_dropped_total{{reason="{reason}"}}' for reason in ("queue_full", "write_failed")]
+    assert [[figures[name] for name in names] for figures in found] == [[3, 0], [3, 0], [4, 2]]
 
 
 WORKER = """

@@ -68,11 +68,14 @@ class Terminal:
             "TOKENSVC_KEY_STANDBY": "false",
         }
 
-    def __call__(
-        self, *arguments: str, code: int | None = 0, stdin: str = "", without: str = "", **settings: str
-    ) -> Said:
-        """Run a command, which must end with that code, whichever it is where it is None; `settings` by their names
-        without the prefix, or AWS's."""
+    def __call__(self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str) -> Said:
+        """Run a command, which must end with that code; `settings` by their names without the prefix, or AWS's."""
+        said = self.run(*arguments, stdin=stdin, without=without, **settings)
+        assert said.code == code, f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
+        return said
+
+    def run(self, *arguments: str, stdin: str = "", without: str = "", **settings: str) -> Said:
+        """Run a command, whatever it ends with."""
         environ = self.environ | {n if n.startswith("AWS_") else f"TOKENSVC_{n}": v for n, v in settings.items()}
         environ = {name: value for name, value in environ.items() if name not in without.split()}
         out, err = io.StringIO(), io.StringIO()
@@ -86,9 +89,7 @@ class Terminal:
                 main()
             except SystemExit as end:
                 ended = end.code
-        said = Said(int(ended or 0), out.getvalue(), err.getvalue())
-        assert code in (None, said.code), f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
-        return said
+        return Said(int(ended or 0), out.getvalue(), err.getvalue())
 
     @contextlib.contextmanager
     def ivs(self, region: str = "us-east-1") -> Iterator[Any]:

@@ -8,7 +8,6 @@ import pytest
 
 from tests.adapters.sql.samples import CHANNEL, channel
 from tests.cli.terminal import Terminal
-from tokensvc.core.denial import digest
 from tokensvc.core.instant import rfc3339, unix_seconds
 
 OTHER = channel("b").arn
@@ -18,7 +17,7 @@ ADA = ("--viewer", "ada")
 def test_add_denies_a_viewer_of_channels_or_of_all(terminal: Terminal) -> None:
     channels = ("--channel", CHANNEL, "--channel", OTHER)
     said = terminal("denials", "add", *channels, *ADA, "--seconds", "60", "--reason", "x", "--json").json["denials"]
-    assert [one["id"] for one in said] == [digest(where, "ada").hex() for where in (CHANNEL, OTHER)]
+    assert [one["channelArn"] for one in said] == [CHANNEL, OTHER]
     assert {(one["caller"], one["reason"]) for one in said} == {("the command line", "x")}
     assert unix_seconds(said[0]["until"]) - time.time() == pytest.approx(60, abs=5)
     until = rfc3339(int(time.time()) + 3600)
@@ -28,11 +27,13 @@ def test_add_denies_a_viewer_of_channels_or_of_all(terminal: Terminal) -> None:
 
 
 def test_list_finds_a_viewer_by_its_channel(terminal: Terminal) -> None:
+    ids = {}
     for viewer in ("ada", "eve"):
-        terminal("denials", "add", "--channel", CHANNEL, "--viewer", viewer, "--seconds", "60")
+        added = terminal("denials", "add", "--channel", CHANNEL, "--viewer", viewer, "--seconds", "60", "--json")
+        [ids[viewer]] = [one["id"] for one in added.json["denials"]]
     terminal("denials", "add", "--all-channels", "--subject", "ada", "--seconds", "60")
     rows = terminal("denials", "list", "--channel", CHANNEL, *ADA).out.splitlines()[1:]
-    assert [row.split()[:2] for row in rows] == [[digest(CHANNEL, "ada").hex(), CHANNEL]]
+    assert [row.split()[:2] for row in rows] == [[ids["ada"], CHANNEL]]
     of_all = terminal("denials", "list", "--all-channels", "--subject", "ada", "--json").json["denials"]
     assert [one["channelArn"] for one in of_all] == ["*"]
     assert terminal("denials", "list", "--all-channels", "--subject", "eve", "--json").json["denials"] == []
@@ -56,13 +57,13 @@ def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
 
 def test_remove_lets_a_viewer_in_again_by_id_or_by_name(terminal: Terminal) -> None:
     least = ("--channel", CHANNEL, *ADA)
-    terminal("denials", "add", *least, "--seconds", "60")
-    name = digest(CHANNEL, "ada").hex()
+    [added] = terminal("denials", "add", *least, "--seconds", "60", "--json").json["denials"]
+    name = added["id"]
     assert "--yes" in terminal("denials", "remove", name, code=2).err
     assert terminal("denials", "remove", name, "--yes").out == f"{name} is over.\n"
     assert terminal("denials", "remove", name, "--yes", "--json", code=1).error["code"] == "denial_not_found"
-    terminal("denials", "add", *least, "--seconds", "60")
-    assert terminal("denials", "remove", *least, "--yes", "--json").json == {"removed": [name]}
+    [added] = terminal("denials", "add", *least, "--seconds", "60", "--json").json["denials"]
+    assert terminal("denials", "remove", *least, "--yes", "--json").json == {"removed": [added["id"]]}
     assert terminal("denials", "remove", *least).out == "There is none in force.\n"
     assert terminal("denials", "list", "--json").json == {"denials": []}
 

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.adapters.sql.samples import denial
 from tests.cli.terminal import Terminal
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql import tables
@@ -22,6 +23,7 @@ from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import StepKind
 from tokensvc.loops.heartbeat import SILENT_SECONDS
+from tokensvc.ports.channels import ChannelRecord
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
 
@@ -337,7 +339,7 @@ def follow(terminal: Terminal) -> list[str]:
     """Do what doctor advises first, until it finds nothing wrong; each must succeed."""
     followed: list[str] = []
     while len(followed) < 5:
-        said = terminal("doctor", "--json", code=None).json
+        said = terminal.run("doctor", "--json").json
         if said["well"]:
             return followed
         wrong = [finding for finding in said["findings"] if not finding["well"]]
@@ -379,3 +381,36 @@ def _brought(terminal: Terminal, store: Store) -> str:
     """A second key, which stands ready."""
     terminal("keys", "generate")
     return store.keys.list()[-1].id
+
+
+def test_rows_that_cannot_be_read_are_named_with_what_mends_them(healthy: Terminal, store: Store) -> None:
+    healthy("callers", "add", "shop", "--all-channels")
+    arn = "arn:aws:ivs:us-east-1:123456789012:channel/a"
+    store.channels.record([ChannelRecord(arn, "https://edge.test/a.m3u8", True, datetime.now(UTC), 0)])
+    store.denials.add("shop", [denial("v")])
+    with writing(store.engine) as connection:
+        connection.execute(sa.text("UPDATE callers SET policy = '}' WHERE name = 'shop'"))
+        connection.execute(sa.text("UPDATE denials SET denied_until = -1"))
+        connection.execute(sa.text("UPDATE channels SET checked_at = 'junk'"))
+        connection.execute(sa.text("UPDATE deployment SET max_ttl_seconds = -5"))
+    found = bad(healthy)
+    assert found["caller shop"][0] == "cannot be read, and is refused: policy is no JSON"
+    assert "backup" in found["caller shop"][1]
+    assert f"denial {denial('v').digest.hex()}" in found
+    assert f"channel {arn}" in found
+    assert "no token is issued" in found["max_ttl_seconds"][0]
+    healthy("db", "upgrade", MAX_TTL_SECONDS="3600")
+    healthy("callers", "disable", "shop", "--yes")
+    assert "max_ttl_seconds" not in bad(healthy)
+
+
+def test_a_subject_key_that_was_lost_is_told_with_what_mends_it(healthy: Terminal, store: Store) -> None:
+    store.deployment.add_subject_key(1, b"wrapped")
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(tables.subject_keys))
+    found, mend = bad(healthy)["subject key"]
+    assert "has it no more" in found
+    assert "backup" in mend
+    with writing(store.engine) as connection:
+        connection.execute(sa.text("UPDATE deployment SET subject_keys_made = 0"))
+    assert healthy("doctor", "--json").json["well"] is True

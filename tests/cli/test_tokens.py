@@ -8,6 +8,7 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.cli.terminal import Terminal
 from tests.minting import CHANNEL, HEADER, OTHER_CHANNEL, seal
@@ -52,7 +53,8 @@ def test_without_the_public_half_only_ivs_can_tell(bare: Terminal, private_key: 
     ("claims", "rule"),
     [
         ({"exp": 1}, "expiry"),
-        ({"exp": int(time.time() * 1000) + 60_000, "aws:viewer-id": "ada"}, "ten-minutes"),
+        ({"exp": int(time.time() * 1000) + 60_000}, "expiry"),
+        ({"exp": int(time.time() * 1000) + 60_000, "aws:viewer-id": "ada"}, "expiry"),
         (
             {"exp": int(time.time()) + 3600, "aws:single-use-uuid": "0c7a3f4e-6f1c-4a5e-9b8c-0123456789ab"},
             "ten-minutes",
@@ -78,7 +80,7 @@ def test_a_stranger_s_token_is_told_all_that_is_wrong(bare: Terminal, private_ke
     said = bare("tokens", "explain", jwt.encode(claims, "s" * 32, algorithm="HS256"), "--json", code=4).json
     assert said["refusedBy"] == "algorithm"
     failed = [rule for rule, result in findings(said).items() if result == "fail"]
-    assert failed == ["algorithm", "channel", "ten-minutes"]
+    assert failed == ["algorithm", "channel", "expiry", "ten-minutes"]
 
 
 def test_another_key_or_a_changed_byte_is_refused_by_the_signature(
@@ -91,11 +93,105 @@ def test_another_key_or_a_changed_byte_is_refused_by_the_signature(
     assert bare("tokens", "explain", changed, "--public-key", public, "--json", code=4).json["refusedBy"] == "signature"
 
 
-def test_whether_a_viewer_was_revoked_is_left_open(bare: Terminal, private_key: PrivateKey, public: str) -> None:
-    """Only IVS knows; nothing else stands against the token."""
+def test_a_token_with_a_viewer_is_allowed_unless_revoked(bare: Terminal, private_key: PrivateKey, public: str) -> None:
+    """Only IVS knows of revocations; nothing else stands against the token."""
     token = minted(private_key, **{"aws:viewer-id": "ada"})
-    said = bare("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public, "--json").json
-    assert (said["outcome"], findings(said)["revoked"]) == ("undecided", "unknown")
+    explain = ("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public)
+    said = bare(*explain, "--json").json
+    assert (said["outcome"], said["unless"], findings(said)["revoked"]) == ("conditional", ["revoked"], "unknown")
+    assert bare(*explain).out.splitlines()[-1].startswith("allowed unless revoked: ")
+
+
+def test_what_can_be_supplied_leaves_it_undecided(bare: Terminal, private_key: PrivateKey) -> None:
+    said = bare("tokens", "explain", minted(private_key, **{"aws:viewer-id": "ada"}), "--json").json
+    assert (said["outcome"], said["unless"]) == ("undecided", [])
+
+
+def test_an_unsigned_token_is_named_as_such(bare: Terminal) -> None:
+    token = jwt.encode({"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300}, "", algorithm="none")
+    said = bare("tokens", "explain", token, "--json", code=4).json
+    assert (said["refusedBy"], "alg is none" in said["message"]) == ("algorithm", True)
+
+
+def test_milliseconds_are_named_with_their_reason(bare: Terminal, private_key: PrivateKey, public: str) -> None:
+    token = minted(private_key, exp=int(time.time() * 1000) + 60_000)
+    said = bare("tokens", "explain", token, "--public-key", public, "--json", code=4).json
+    assert (said["refusedBy"], said["reason"]) == ("expiry", "milliseconds")
+    assert "milliseconds" in said["message"]
+
+
+@pytest.mark.parametrize("query", ["?token={}", "?allow_audio_only=true&token={}&x=y#t=1", "?%74oken={}"])
+def test_a_pasted_playback_url_has_its_token_taken_out(
+    bare: Terminal, private_key: PrivateKey, public: str, query: str
+) -> None:
+    url = "https://0123456789ab.us-east-1.playback.live-video.net" + CHANNEL.playback_path
+    pasted = url + query.format(minted(private_key))
+    said = bare("tokens", "explain", pasted, "--public-key", public, "--json").json
+    assert (said["outcome"], findings(said)["channel"]) == ("admitted", "pass")
+    other = "https://x.example" + OTHER_CHANNEL.playback_path + query.format(minted(private_key))
+    assert bare("tokens", "explain", "-", "--public-key", public, "--json", stdin=f" {other}\n", code=4).json[
+        "refusedBy"
+    ] == ("channel"), "the URL says which channel is played"
+    assert bare("tokens", "explain", other, "--channel", str(CHANNEL), "--public-key", public)
+
+
+def test_a_url_without_a_token_or_with_two_is_refused(bare: Terminal, private_key: PrivateKey) -> None:
+    url = f"https://x.example{CHANNEL.playback_path}"
+    said = bare("tokens", "explain", url, "--json", code=4).json
+    assert (said["refusedBy"], said["message"]) == ("segments", "there is no token")
+    token = minted(private_key)
+    refused = bare("tokens", "explain", f"{url}?token={token}&token={token}", code=2)
+    assert "2 token parameters" in refused.err
+    assert token not in refused.err
+
+
+def imported(terminal: Terminal, key: PrivateKey) -> str:
+    """The id of a key that this deployment imported; the private half stays with the test."""
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return str(terminal("keys", "import", "-", "--json", stdin=pem).json["id"])
+
+
+def own_channel(terminal: Terminal, region: str = "us-east-1") -> str:
+    account = 200_000_000_000 + int(terminal.environ["AWS_ACCESS_KEY_ID"].removeprefix("account"))
+    return f"arn:aws:ivs:{region}:{account}:channel/AbCdEf123456"
+
+
+def test_a_token_of_this_deployment_is_decided_by_the_store_s_keys(terminal: Terminal, private_key: PrivateKey) -> None:
+    key_id = imported(terminal, private_key)
+    token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
+    said = terminal("tokens", "explain", token, "--json").json
+    assert (said["outcome"], said["signedBy"], findings(said)["signature"]) == ("admitted", key_id, "pass")
+    assert key_id in terminal("tokens", "explain", token).out
+    changed = token[:-4] + ("AAAA" if token[-4:] != "AAAA" else "BBBB")
+    said = terminal("tokens", "explain", changed, "--json").json
+    assert (said["outcome"], said["signedBy"]) == ("undecided", None), "IVS may hold key pairs of others"
+
+
+def test_a_token_of_a_key_that_ivs_no_longer_holds_is_refused(terminal: Terminal, private_key: PrivateKey) -> None:
+    key_id = imported(terminal, private_key)
+    token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
+    elsewhere = minted(private_key, **{"aws:channel-arn": own_channel(terminal, "eu-west-1")})
+    said = terminal("tokens", "explain", elsewhere, "--json").json
+    assert (said["outcome"], said["signedBy"]) == ("undecided", key_id)
+    assert "eu-west-1" in said["message"]
+    terminal("keys", "retire", key_id, "--yes")
+    said = terminal("tokens", "explain", token, "--json", code=4).json
+    assert (said["refusedBy"], said["signedBy"]) == ("signature", key_id)
+    assert "no longer holds" in said["message"]
+
+
+def test_without_a_usable_store_the_rules_are_judged_all_the_same(
+    bare: Terminal, terminal: Terminal, private_key: PrivateKey
+) -> None:
+    token = minted(private_key)
+    for said in (
+        bare("tokens", "explain", token, "--json", without="TOKENSVC_DATABASE_URL"),
+        bare("tokens", "explain", token, "--json", DATABASE_URL="sqlite:////nowhere/store.db"),
+        bare("tokens", "explain", token, "--json", NO_SUCH_SETTING="x"),
+    ):
+        assert said.json["outcome"] == "undecided"
+    assert "the store's keys are not used" in said.err
+    assert bare("tokens", "explain", token, "--json", without="TOKENSVC_DATABASE_URL").err == ""
 
 
 def test_the_player_s_origin_counts(bare: Terminal, private_key: PrivateKey, public: str) -> None:

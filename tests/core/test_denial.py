@@ -5,21 +5,39 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.core.denial import DIGEST_BYTES, LAST_SECOND, Standing, digest, over_at, pack, unpack
+from tokensvc.core.denial import DIGEST_BYTES, LAST_SECOND, STEP_SECONDS, Standing, digest, over_at, pack, unpack
 
 seconds = st.integers(0, LAST_SECOND)
 
 
-@given(until=seconds, minimum=seconds)
-def test_a_standing_comes_back_from_its_integer(until: int, minimum: int) -> None:
-    packed = pack(Standing(until, minimum))
-    assert packed.bit_length() <= 64
-    assert unpack(packed) == Standing(until, minimum)
-    assert over_at(packed) == Standing(until, minimum).over_at == max(until, minimum)
+leads = st.integers(0, 100_000)
+
+
+@given(until=seconds, minimum=seconds, lead=leads)
+def test_a_standing_comes_back_from_its_integer(until: int, minimum: int, lead: int) -> None:
+    packed = pack(Standing(until, minimum, lead))
+    assert packed.bit_length() <= 96
+    assert unpack(packed) == Standing(until, minimum, lead)
+    assert over_at(packed) == Standing(until, minimum, lead).over_at
+    assert over_at(pack(Standing(until, minimum))) == max(until, minimum)
+
+
+@given(minimum=st.integers(100_000, LAST_SECOND), lead=leads, offset=st.integers(-10, 200_000))
+def test_a_minimum_is_over_when_the_clock_has_caught_up_with_the_versions_above_it(
+    minimum: int, lead: int, offset: int
+) -> None:
+    standing = Standing(0, minimum, lead)
+    second = standing.minimum_set_at + offset
+    lowest = standing.lowest_version(second)
+    assert minimum <= lowest <= standing.lowest_version(second + 1)
+    assert second < standing.over_at or lowest <= second
+    assert standing.over_at == minimum or standing.lowest_version(standing.over_at - STEP_SECONDS) > (
+        standing.over_at - STEP_SECONDS
+    )
 
 
 def test_nothing_stands_against_a_viewer_that_is_not_known() -> None:
-    assert unpack(0) == Standing() == (0, 0)
+    assert unpack(0) == Standing() == (0, 0, 0)
 
 
 @given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import urlsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.core.origins import check_origin, join_origins, matches, split_origins
+from tokensvc.core.origins import check_origin, join_origins, matches, parse_origin, split_origins
 
 LABELS = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
 HOSTS = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
@@ -121,3 +124,87 @@ def test_entries_are_found_again_in_the_claim(entries: list[str]) -> None:
 def test_the_claim_has_no_spaces() -> None:
     assert join_origins(["https://a.example", "https://b.example"]) == "https://a.example,https://b.example"
     assert split_origins("https://a.example, https://b.example")[1] == " https://b.example"
+
+
+HOSTILE = [
+    "https://evil.com/.a.com",
+    "https://evil.com/x.a.com",
+    "https://evil.com#.a.com",
+    "https://evil.com?.a.com",
+    "https://evil.com\\.a.com",
+    "https://evil.com:443.a.com",
+    "https://evil.com:80:x.a.com",
+    "https://user@x.a.com",
+    "https://user:secret@x.a.com",
+    "https://evil.com@x.a.com",
+    "https://evil.com x.a.com",
+    "https://evil.com https://x.a.com",
+    "https://evil.com,https://x.a.com",
+    "https://evil.com\t.a.com",
+    "https://evil.com\x00.a.com",
+    "https://evil.com%2f.a.com",
+    "https://evil.com%00.a.com",
+    "https://[::1].a.com",
+    "https://x..a.com",
+    "https://..a.com",
+    "https://-\u3002.a.com",
+    "https://evil.com\u2044.a.com",
+    "https:///evil.com/.a.com",
+    "https://x.a.com/",
+    "https://x.a.com ",
+    " https://x.a.com",
+    "https://x.a.com\n",
+    "https://x.a.com:",
+    "https://x.a.com:443",
+    "https://x.a.com:0443",
+    "https://X.a.com",
+    "https://*.a.com",
+    "*",
+]
+
+
+@pytest.mark.parametrize("origin", HOSTILE)
+def test_a_header_that_is_no_serialized_origin_is_covered_by_nothing(origin: str) -> None:
+    assert parse_origin(origin) is None
+    assert not matches(origin, ["https://*.a.com", "https://*a.com", "https://*.com", origin, "*"])
+
+
+@pytest.mark.parametrize(
+    ("origin", "parsed"),
+    [
+        ("https://x.a.com", ("https", "x.a.com", "")),
+        ("https://x.a.com:8443", ("https", "x.a.com", "8443")),
+        ("http://[::1]:3000", ("http", "[::1]", "3000")),
+        ("https://my_host.example", ("https", "my_host.example", "")),
+        ("https://a.example.", ("https", "a.example.", "")),
+        ("capacitor://localhost", ("capacitor", "localhost", "")),
+        ("null", ("null", "", "")),
+    ],
+)
+def test_a_serialized_origin_has_a_scheme_a_host_and_a_port(origin: str, parsed: tuple[str, str, str]) -> None:
+    assert parse_origin(origin) == parsed
+
+
+@pytest.mark.parametrize("origin", ["http://[::1]:3000", "https://[fe80::1]", "null", "https://x.a.com:8443"])
+def test_a_wildcard_covers_no_ip_literal_no_opaque_origin_and_no_other_port(origin: str) -> None:
+    assert not matches(origin, ["https://*.a.com", "https://*1", "http://*1:3000", "null://*a"])
+
+
+@given(st.text(), HOSTS, PORTS)
+def test_whatever_stands_before_an_allowed_host_only_a_host_name_is_covered(front: str, host: str, port: str) -> None:
+    origin = f"https://{front}{host}{port}"
+    if matches(origin, [f"https://*{host}{port}"]):
+        assert re.fullmatch(r"[a-z0-9._-]+", front)
+        assert urlsplit(origin).hostname == f"{front}{host}"
+
+
+_PIECES = st.sampled_from(["https://", "evil.com", ".a.com", "a.com", "/", "@", ":", "443", "?", "#", "\\", " ", "%2f"])
+
+
+@given(st.lists(_PIECES, max_size=7).map("".join))
+def test_an_origin_put_together_from_pieces_is_covered_only_if_its_host_is_in_the_domain(origin: str) -> None:
+    if matches(origin, ["https://*.a.com"]):
+        split = urlsplit(origin)
+        assert (split.scheme, split.path, split.query, split.fragment, split.username) == ("https", "", "", "", None)
+        assert (split.hostname or "").endswith(".a.com")
+        assert split.port is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jwt
 import pytest
 
 from tests.minting import CHANNEL, HEADER, NOW, OTHER_CHANNEL, seal, with_claims
@@ -12,7 +13,7 @@ from tokensvc.core import claims as c
 from tokensvc.core import keypair
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.playback import RULES, judge
-from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome, Result, Verdict
+from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome, Reason, Result, Verdict
 
 UUID = "123e4567-e89b-12d3-a456-426614174000"
 VIEWER: dict[str, Any] = {c.VIEWER_ID: "v"}
@@ -99,7 +100,8 @@ def test_what_is_documented_is_let_in(private_key: PrivateKey, claims: dict[str,
         ("not-yet", {"nbf": [1]}),
         ("ten-minutes", VIEWER | {c.EXP: NOW + 601}),
         ("ten-minutes", {c.SINGLE_USE_UUID: UUID, c.EXP: NOW + 601}),
-        ("ten-minutes", VIEWER | {c.EXP: NOW * 1000}),
+        ("expiry", {c.EXP: NOW * 1000}),
+        ("expiry", VIEWER | {c.EXP: NOW * 1000}),
         ("viewer", {c.VIEWER_ID: ""}),
         ("viewer", {c.VIEWER_ID: "v" * 41}),
         ("viewer", {c.VIEWER_ID: 7}),
@@ -186,9 +188,12 @@ def test_a_member_twice_is_refused_even_when_both_say_the_same(private_key: Priv
 def test_missing_and_oversized_tokens_are_refused_by_form(private_key: PrivateKey) -> None:
     whole = with_claims(private_key, {})
     header, payload, signature = whole.split(".")
-    for token in ("", ".", "..", "a.b", f"{header}.{payload}.", f".{payload}.{signature}", f"{whole}.", whole + ".x"):
+    for token in ("", ".", "..", "a.b", f"{header}..{signature}", f".{payload}.{signature}", f"{whole}.", whole + ".x"):
         assert judged(private_key, token).refused_by == "segments"
-    assert judged(private_key, "").message == "the token has 0 segments; 3 are needed"
+    assert judged(private_key, "").message == "there is no token"
+    assert judged(private_key, "a.b").message == "the token has 2 segments; 3 are needed"
+    assert judged(private_key, f"{header}..{signature}").message == "the token's payload is empty"
+    assert judged(private_key, f"{header}.{payload}.").refused_by == "signature"
     for token in (f"{whole}=", f"{whole} ", f" {whole}", whole + "\n", f"{header}=.{payload}.{signature}"):
         assert judged(private_key, token).refused_by == "encoding"
 
@@ -224,19 +229,92 @@ def test_each_key_of_the_place_is_tried_and_no_other(private_key: PrivateKey) ->
     ("claims", "unknown", "rule"),
     [
         ({}, "keys", "signature"),
-        ({c.SINGLE_USE_UUID: UUID}, "spent", "single-use"),
         (STRICT, "origin", "strict-origin"),
-        (VIEWER, "revoked_version", "revoked"),
+        (VIEWER | STRICT, "origin", "strict-origin"),
     ],
 )
-def test_what_only_ivs_knows_leaves_the_verdict_open(
+def test_what_the_caller_can_still_supply_leaves_the_verdict_open(
     private_key: PrivateKey, claims: dict[str, Any], unknown: str, rule: str
 ) -> None:
-    verdict = judged(private_key, with_claims(private_key, claims), **{unknown: None})
+    verdict = judged(private_key, with_claims(private_key, claims), **{unknown: None}, revoked_version=None)
     assert (verdict.outcome, verdict.refused_by) == (Outcome.UNDECIDED, None)
     assert found(verdict, rule) is Result.UNKNOWN
-    refused = judged(private_key, with_claims(private_key, claims | {c.EXP: NOW}), **{unknown: None})
+
+
+@pytest.mark.parametrize(
+    ("claims", "unknown", "unless", "message"),
+    [
+        (VIEWER, {"revoked_version": None}, ("revoked",), "allowed unless revoked"),
+        ({c.SINGLE_USE_UUID: UUID}, {"spent": None}, ("already used",), "allowed unless already used"),
+        (
+            VIEWER | {c.SINGLE_USE_UUID: UUID},
+            {"spent": None, "revoked_version": None},
+            ("revoked", "already used"),
+            "allowed unless revoked or already used",
+        ),
+    ],
+)
+def test_what_only_ivs_knows_is_a_condition(
+    private_key: PrivateKey, claims: dict[str, Any], unknown: dict[str, None], unless: tuple[str, ...], message: str
+) -> None:
+    verdict = judged(private_key, with_claims(private_key, claims), **unknown)
+    assert (verdict.outcome, verdict.refused_by) == (Outcome.CONDITIONAL, None)
+    assert verdict.unless == unless
+    assert verdict.message.startswith(message + ": only IVS knows")
+    refused = judged(private_key, with_claims(private_key, claims | {c.EXP: NOW}), **unknown)
     assert (refused.outcome, refused.refused_by) == (Outcome.REFUSED, "expiry"), "what is known to be bad is refused"
+    assert refused.unless == ()
+
+
+@pytest.mark.parametrize(
+    ("rule", "claims", "reason"),
+    [
+        ("channel", {c.CHANNEL_ARN: None}, Reason.MISSING),
+        ("channel", {c.CHANNEL_ARN: "*"}, Reason.MALFORMED),
+        ("channel", {c.CHANNEL_ARN: str(OTHER_CHANNEL)}, Reason.USUAL),
+        ("expiry", {c.EXP: None}, Reason.MISSING),
+        ("expiry", {c.EXP: str(NOW + 300)}, Reason.MALFORMED),
+        ("expiry", {c.EXP: NOW + 0.5}, Reason.MALFORMED),
+        ("expiry", {c.EXP: NOW * 1000}, Reason.MILLISECONDS),
+        ("expiry", {c.EXP: NOW}, Reason.USUAL),
+        ("not-yet", {"iat": str(NOW)}, Reason.MALFORMED),
+        ("not-yet", {"nbf": NOW * 1000}, Reason.MILLISECONDS),
+        ("not-yet", {"nbf": NOW + 1}, Reason.USUAL),
+        ("single-use", {c.SINGLE_USE_UUID: "abc"}, Reason.MALFORMED),
+    ],
+)
+def test_a_rule_that_fails_in_several_ways_says_in_which(
+    private_key: PrivateKey, rule: str, claims: dict[str, Any], reason: Reason
+) -> None:
+    refusal = judged(private_key, with_claims(private_key, claims)).refusal
+    assert refusal is not None
+    assert (refusal.rule, refusal.reason) == (rule, reason)
+    assert ("milliseconds" in refusal.message) is (reason is Reason.MILLISECONDS)
+
+
+def test_a_missing_origin_is_distinguished_from_a_wrong_one(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, STRICT)
+    for origin, reason in (("", Reason.MISSING), ("https://c.example", Reason.USUAL)):
+        refusal = judged(private_key, token, origin=origin).refusal
+        assert refusal is not None
+        assert (refusal.rule, refusal.reason) == ("strict-origin", reason)
+
+
+def test_an_unsigned_token_is_named_as_such(private_key: PrivateKey) -> None:
+    """RFC 7519, section 6: `alg` is none and the third segment is empty."""
+    payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
+    unsigned = jwt.encode(payload, "", algorithm="none")
+    assert unsigned.endswith(".")
+    for keys in ([private_key.public_key()], None):
+        refusal = judged(private_key, unsigned, keys=keys).refusal
+        assert refusal is not None
+        assert (refusal.rule, refusal.reason) == ("algorithm", Reason.UNSIGNED)
+        assert "alg is none" in refusal.message
+
+
+def test_a_signature_of_the_wrong_length_is_refused_without_a_key(private_key: PrivateKey) -> None:
+    header, payload, signature = with_claims(private_key, {}).split(".")
+    assert judged(private_key, f"{header}.{payload}.{signature[:-4]}", keys=None).refused_by == "signature"
 
 
 def test_without_a_channel_to_compare_with_the_arn_alone_is_judged(private_key: PrivateKey) -> None:
@@ -288,6 +366,17 @@ def test_strict_enforcement_without_a_list_wants_any_origin(private_key: Private
     token = with_claims(private_key, {c.STRICT_ORIGIN: True})
     assert judged(private_key, token, origin="").refused_by == "strict-origin"
     assert judged(private_key, token, origin="https://any.example").outcome is Outcome.ADMITTED
+    assert judged(private_key, token, origin="https://any.example/path").refused_by == "strict-origin"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.com/.a.com", "https://evil.com@x.a.com", "https://evil.com#.a.com"])
+@pytest.mark.parametrize("allowed", ["https://*.a.com", "*"])
+def test_strict_enforcement_refuses_an_origin_header_that_is_no_origin(
+    private_key: PrivateKey, allowed: str, origin: str
+) -> None:
+    token = with_claims(private_key, {c.ALLOW_ORIGIN: allowed, c.STRICT_ORIGIN: True})
+    assert judged(private_key, token, origin="https://x.a.com").outcome is Outcome.ADMITTED
+    assert judged(private_key, token, origin=origin).refused_by == "strict-origin"
 
 
 def test_the_first_rule_that_fails_names_the_refusal_and_all_findings_are_told(private_key: PrivateKey) -> None:

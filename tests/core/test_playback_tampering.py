@@ -40,7 +40,7 @@ def judged(token: str) -> Verdict:
 def expected_rule(token: str) -> str:
     """Which rule must refuse a changed token, found without our code: form first, then header, then the signature."""
     segments = token.split(".")
-    if len(segments) != 3 or "" in segments:
+    if len(segments) != 3 or "" in segments[:2]:
         return "segments"
     if not all(_has_one_spelling(segment) for segment in segments):
         return "encoding"

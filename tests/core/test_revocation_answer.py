@@ -20,6 +20,12 @@ def test_each_is_told_its_own_refusal() -> None:
     assert refusals({"errors": [error(*BOB, "403")]}, [ANN, BOB]) == [None, Refusal("403", "words")]
 
 
+def test_what_is_said_is_printable_whatever_it_holds() -> None:
+    """It is stored: PostgreSQL would refuse NUL and half of a surrogate pair each time that the entry is settled."""
+    odd = error(*ANN, "4\0") | {"message": "\0\x1b[2J\ud800"}
+    assert refusals({"errors": [odd]}, [ANN]) == [Refusal(r"4\x00", r"\x00\x1b[2J\ud800")]
+
+
 @pytest.mark.parametrize("stranger", [error(*EVE, "403"), {"code": "403"}, {}])
 def test_an_error_of_nobody_that_was_told_leaves_it_open_who_was_taken(stranger: dict[str, str]) -> None:
     """Taking them for sent could lose the one that it means."""

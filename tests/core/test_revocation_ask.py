@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.minting import CHANNEL, OTHER_CHANNEL
+from tokensvc.core.printable import check_no_controls
 from tokensvc.core.revocation_ask import DenialAsk, RevocationAsk, read_denial, read_revocation
 from tokensvc.errors import InvalidRequest
 
@@ -60,7 +61,7 @@ def test_whatever_is_asked_is_read_or_refused_by_name(fields: dict[str, Any]) ->
         else:
             assert ask.channels
             assert (ask.viewer_id is None) != (ask.subject is None)
-            assert "\0" not in f"{ask.viewer_id}{ask.reason}"
+            assert check_no_controls(f"{ask.viewer_id}{ask.reason}")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "subject"])
@@ -72,14 +73,20 @@ def test_no_value_is_repeated(name: str) -> None:
         assert SECRET not in refused.value.message + repr(refused.value.errors)
 
 
-@pytest.mark.parametrize(("name", "most"), [("reason", 200), ("viewerId", 40)])
-def test_what_is_too_long_is_told_so_in_characters(name: str, most: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "most", "rule"),
+    [("reason", 200, "must have at most 200 characters"), ("viewerId", 40, "must have 1 to 40 characters")],
+)
+def test_what_is_too_long_is_told_so_in_characters(name: str, most: int, rule: str) -> None:
     assert read_revocation(LEAST | {name: "é" * most})
-    with pytest.raises(InvalidRequest, match=f"{name}: must have at most {most} characters"):
+    with pytest.raises(InvalidRequest, match=f"{name}: {rule}"):
         read_revocation(LEAST | {name: "é" * (most + 1)})
 
 
 @pytest.mark.parametrize("name", ["reason", "viewerId"])
-def test_no_text_holds_what_postgresql_cannot_keep(name: str) -> None:
-    with pytest.raises(InvalidRequest, match=f"{name}: must not contain the character NUL"):
-        read_revocation(LEAST | {name: "a\0b"})
+@pytest.mark.parametrize("control", ["\0", "\t", "\n", "\x1b[2J", "\x7f", "\x9b"])
+def test_no_text_holds_control_characters(name: str, control: str) -> None:
+    """PostgreSQL stores no NUL, and the others drive the terminals of those who read the lists."""
+    for read, fields in ((read_revocation, LEAST), (read_denial, LEAST | {"denySeconds": 1})):
+        with pytest.raises(InvalidRequest, match=f"{name}: must not contain control characters"):
+            read(fields | {name: f"a{control}b"})

@@ -60,6 +60,8 @@ def test_the_printed_commands_work_as_printed(demo: Demo, newcomer: dict[str, st
     opened = shell(demo, newcomer, play).out
     assert opened.startswith("HTTP/1.1 200 ")
     assert "#EXTM3U" in opened
+    variant = fetch(opened.split()[-1])
+    assert (variant.status, variant.headers.get("access-control-allow-origin")) == (404, "*"), "the edge's own response"
     refused = shell(demo, newcomer, tamper).out
     assert refused.startswith("HTTP/1.1 403 ")
     assert json.loads(refused.splitlines()[-1])[0]["error_code"] == "invalid_playback_auth_token"

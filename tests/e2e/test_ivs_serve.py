@@ -52,9 +52,11 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
         client.close()
 
 
-def test_rates_hold_unless_told_and_a_restart_keeps_what_is_live(tmp_path: Path) -> None:
+def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_live(tmp_path: Path) -> None:
     with served(tmp_path) as ivs:
         assert "--no-rates turns them off" in ivs.process.err
+        assert "seconds ahead" not in ivs.process.err
+        assert ivs.manage("/clock", advanceSeconds=60) == 200
         channel = ivs.client.create_channel()["channel"]
         assert fetch(channel["playbackUrl"]).status == 404
         assert ivs.manage("/streams/start", channelArn=channel["arn"]) == 201
@@ -62,8 +64,18 @@ def test_rates_hold_unless_told_and_a_restart_keeps_what_is_live(tmp_path: Path)
         before = ivs.client.get_stream(channelArn=channel["arn"])["stream"]
         with pytest.raises(ivs.client.exceptions.ThrottlingException):
             deque((ivs.client.list_channels() for _ in range(100)), maxlen=0)
-    with served(tmp_path, "--no-rates") as ivs:
+    with served(tmp_path, "--no-rates", "--any-region") as ivs:
+        there = boto3.client(
+            "ivs",
+            region_name="mars-north-9",
+            endpoint_url=ivs.facts["ivsEndpoint"],
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        assert there.create_channel()["channel"]["arn"].startswith("arn:aws:ivs:mars-north-9:")
+        there.close()
         assert "rates are off" in ivs.process.err
+        assert "Its clock is 60 seconds ahead" in ivs.process.err
         for _ in range(100):
             (after,) = ivs.client.list_streams()["streams"]
         assert (after["streamId"], after["startTime"]) == (before["streamId"], before["startTime"])

@@ -36,9 +36,10 @@ class Stage(NamedTuple):
         return self.gate.admit(Visit(arn, arn.playback_path, query, **{"origin": "", "base_url": BASE, **more}), at)
 
     def token(self, key: int = 1, /, **claims: Any) -> str:
-        """A token for the private channel; underscores in names stand for what claims are spelt with."""
+        """A token for the private channel; underscores in names stand for what claims are spelt with, None for none."""
         payload = {"aws:channel-arn": str(self.private), "exp": int(START) + 300}
         payload |= {f"aws:{name.replace('_', '-')}" if name != "exp" else name: value for name, value in claims.items()}
+        payload = {name: value for name, value in payload.items() if value is not None}
         return jwt.encode(payload, private_key(key), algorithm="ES384")
 
 

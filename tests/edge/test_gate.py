@@ -14,19 +14,23 @@ from tests.edge.conftest import Stage
 from tests.ivs.stage import START, pem, start_stream
 from tokensvc.core.playback import RULES
 from tokensvc.edge.gate import Answer
-from tokensvc.edge.refusals import ERROR_TEXTS
+from tokensvc.edge.refusals import ERRORS, ERRORS_BY_REASON
 
 UUID = "123e4567-e89b-42d3-a456-426614174000"
 ORIGIN = "https://shop.example.com"
 
 
-def refused(answer: Answer) -> str:
-    """The text of a 403."""
-    assert answer.status == 403
+def refused(answer: Answer, code: str = "invalid_playback_auth_token", status: int = 403) -> str:
+    """The text of an error."""
+    assert answer.status == status
     (entry,) = json.loads(answer.body)
-    assert entry["error_code"] == "invalid_playback_auth_token"
+    assert entry["error_code"] == code
     assert entry["type"] == "error"
     return str(entry["error"])
+
+
+def assert_already_used(answer: Answer) -> None:
+    assert refused(answer, "playback_auth_error") == "token has already been used"
 
 
 def acao(answer: Answer) -> str | None:
@@ -63,12 +67,19 @@ def test_the_refusal_repeats_path_and_query_without_the_token(stage: Stage) -> N
     ("claims", "text"),
     [
         ({"exp": int(START)}, "token is expired"),
-        ({"exp": None}, "token is expired"),
+        ({"exp": None}, "token has no exp"),
+        ({"exp": str(int(START) + 300)}, "exp is not a whole number of seconds"),
+        ({"exp": START + 300.5}, "exp is not a whole number of seconds"),
+        ({"exp": int(START) * 1000}, "exp is in milliseconds, not in seconds"),
+        ({"viewer_id": "v", "exp": int(START) * 1000}, "exp is in milliseconds, not in seconds"),
+        ({"single_use_uuid": "abc"}, "token has an invalid single-use UUID"),
+        ({"channel_arn": None}, "token has no channel ARN"),
+        ({"channel_arn": ["arn"]}, "token has an invalid channel ARN"),
         ({"channel_arn": "arn:aws:ivs:us-west-2:000000000000:channel/other"}, "token is not for this channel"),
         ({"viewer_id": "v", "exp": int(START) + 601}, "token expires too late"),
         ({"viewer_id": "v" * 41}, "token has an invalid viewer"),
         ({"access_control_allow_origin": "https://a.com/path"}, "token has invalid origins"),
-        ({"strict_origin_enforcement": True}, "origin is not allowed"),
+        ({"strict_origin_enforcement": True}, "origin required"),
         ({"maximum_resolution": "4K"}, "token has an invalid resolution"),
         ({"ads_reporting_mode": "NEVER"}, "token has invalid ads parameters"),
     ],
@@ -79,7 +90,9 @@ def test_each_broken_rule_has_its_text(stage: Stage, claims: dict[str, Any], tex
 
 
 def test_every_rule_has_a_text() -> None:
-    assert list(ERROR_TEXTS) == [name for name, _ in RULES]
+    assert list(ERRORS) == [name for name, _ in RULES]
+    for rule, reason in ERRORS_BY_REASON:
+        assert ERRORS_BY_REASON[rule, reason].text != ERRORS[rule].text
 
 
 def test_a_key_that_was_not_imported_opens_nothing(stage: Stage) -> None:
@@ -103,6 +116,8 @@ def test_another_algorithm_is_refused(stage: Stage) -> None:
     payload = {"aws:channel-arn": str(stage.private), "exp": int(START) + 300}
     forged = jwt.encode(payload, "a shared secret that is long enough to be one", algorithm="HS256")
     assert refused(stage.visit(f"token={forged}")) == "signing method is invalid"
+    unsigned = jwt.encode(payload, "", algorithm="none")
+    assert refused(stage.visit(f"token={unsigned}")) == "'none' signature type is not allowed"
 
 
 def test_several_tokens_are_refused(stage: Stage) -> None:
@@ -130,7 +145,8 @@ def test_an_unknown_channel_is_not_found(stage: Stage) -> None:
     assert answer.status == 404
     (entry,) = json.loads(answer.body)
     assert set(entry) == {"url", "error", "error_code", "type"}
-    assert acao(answer) is None
+    assert refused(answer, "transcode_does_not_exist", 404) == "Can not find channel"
+    assert acao(answer) == "*"
 
 
 def test_a_channel_that_is_not_live_is_not_found_by_those_who_may_watch(stage: Stage) -> None:
@@ -142,12 +158,12 @@ def test_a_channel_that_is_not_live_is_not_found_by_those_who_may_watch(stage: S
     assert stage.visit(f"token={stage.token(2)}").status == 403
     for answer in (stage.visit(single_use), stage.visit("", stage.public)):
         assert answer.status == 404
-        assert acao(answer) is None
-        assert json.loads(answer.body)[0]["type"] == "error"
+        assert acao(answer) == "*"
+        assert refused(answer, "transcode_does_not_exist", 404) == "channel is not live"
     start_stream(stage.resources, stage.private)
     assert stage.visit(single_use).status == 200
     stage.call("StopStream", channelArn=str(stage.private))
-    assert refused(stage.visit(single_use)) == "token has already been used"
+    assert_already_used(stage.visit(single_use))
 
 
 def test_whoever_starts_to_watch_is_counted_for_a_minute(stage: Stage) -> None:
@@ -167,13 +183,13 @@ def test_a_single_use_is_spent_by_the_first_get(stage: Stage) -> None:
     assert stage.visit(f"token={token}", is_get=False).status == 200
     assert stage.visit(f"token={token}").status == 200
     for is_get in (True, False):
-        assert refused(stage.visit(f"token={token}", is_get=is_get)) == "token has already been used"
+        assert_already_used(stage.visit(f"token={token}", is_get=is_get))
 
 
 def test_the_uuid_is_what_counts_not_the_token(stage: Stage) -> None:
     assert stage.visit(f"token={stage.token(single_use_uuid=UUID)}").status == 200
     other = stage.token(single_use_uuid=UUID.upper(), exp=int(START) + 200)
-    assert refused(stage.visit(f"token={other}")) == "token has already been used"
+    assert_already_used(stage.visit(f"token={other}"))
 
 
 def test_a_refused_token_spends_nothing(stage: Stage) -> None:
@@ -202,6 +218,8 @@ def test_of_many_players_with_one_single_use_one_gets_in(stage: Stage) -> None:
         ("*", ORIGIN, ORIGIN),
         ("https://a.com", ORIGIN, None),
         ("https://a.com", "", None),
+        ("https://*.example.com", "https://evil.com/.example.com", None),
+        ("*", "https://evil.com/.example.com", None),
     ],
 )
 def test_without_strict_enforcement_origins_bind_browsers_alone(
@@ -216,7 +234,10 @@ def test_without_strict_enforcement_origins_bind_browsers_alone(
 @pytest.mark.parametrize(("origin", "status"), [(ORIGIN, 200), ("https://a.com", 403), ("", 403)])
 def test_strict_enforcement_refuses_other_origins(stage: Stage, origin: str, status: int) -> None:
     token = stage.token(access_control_allow_origin=ORIGIN, strict_origin_enforcement=True)
-    assert stage.visit(f"token={token}", origin=origin).status == status
+    answer = stage.visit(f"token={token}", origin=origin)
+    assert answer.status == status
+    if status == 403:
+        assert refused(answer) == ("origin is not allowed" if origin else "origin required")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -36,6 +37,9 @@ def restrict(stage: Stage, channel: Arn, **policy: Any) -> str:
         (["https://*.example.com"], True, ORIGIN, 200, ORIGIN),
         ([ORIGIN], True, "https://a.com", 403, "*"),
         ([ORIGIN], True, "", 403, "*"),
+        ([], True, "https://evil.com/path", 403, "*"),
+        (["https://*.example.com"], True, "https://evil.com/.example.com", 403, "*"),
+        (["https://*.example.com"], False, "https://evil.com/.example.com", 200, None),
     ],
 )
 def test_origins_bind_browsers_and_strictly_everyone(
@@ -45,6 +49,8 @@ def test_origins_bind_browsers_and_strictly_everyone(
     answer = stage.visit(channel=stage.public, origin=origin)
     assert answer.status == status
     assert dict(answer.headers).get("access-control-allow-origin") == readable_by
+    if status == 403:
+        assert json.loads(answer.body)[0]["error"] == ("origin is not allowed" if origin else "origin required")
 
 
 def test_a_private_channel_ignores_its_policy(stage: Stage) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -49,6 +52,69 @@ def test_every_other_key_is_refused_with_the_name_of_what_it_is(call: CallIvs, m
     assert what in refused.value.message
     assert "AAAA" not in refused.value.message
     assert call("ListPlaybackKeyPairs")["keyPairs"] == []
+
+
+def armoured(der: bytes) -> str:
+    return f"-----BEGIN PUBLIC KEY-----\n{base64.encodebytes(der).decode()}-----END PUBLIC KEY-----\n"
+
+
+def compressed(number: int) -> str:
+    """RFC 5480, section 2.2: a point as its x and one octet for y; openssl ec -pubout -conv_form compressed."""
+    key = private_key(number).public_key()
+    point = key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
+    return armoured(bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200") + point)
+
+
+EXPLICIT = """\
+-----BEGIN PUBLIC KEY-----
+MIIBzDCCAWQGByqGSM49AgEwggFXAgEBMDwGByqGSM49AQECMQD/////////////
+/////////////////////////////v////8AAAAAAAAAAP////8wewQw////////
+//////////////////////////////////7/////AAAAAAAAAAD////8BDCzMS+n
+4j7n5JiOBWvj+C0ZGB2cbv6BQRIDFAiPUBOHWsZWOY2KLtGdKoXI7dPsKu8DFQCj
+NZJqoxmieh0AiWpnc6SCes2scwRhBKqHyiK+iwU3jrHHHvMgrXRuHTtii6ebmFn3
+QeCCVCo4VQLyXb9VKWw6VF44cnYKtzYX3kqWJixvXZ6Yv5KS3Cn49B29KJoUfOna
+MRO18LjACmCxzh1+gZ16Qx18kOoOXwIxAP//////////////////////////////
+/8djTYH0Ny3fWBoNskiwp3rs7BlqzMUpcwIBAQNiAATB0axc2aQApNx7byyc2lm1
+YPlnFYUG3mi+BD9RKyOS4Zb/7bvjVJY64rW3dahAtZSDimdc4OLjGce9720X0nZc
+yIZCDz+5c+36YMK72vyEWYvGCvmUR/Kxv8YUuALS38U=
+-----END PUBLIC KEY-----
+"""
+"""openssl ec -pubout -param_enc explicit: the numbers of P-384 in place of its name."""
+
+
+@pytest.mark.parametrize(
+    ("material", "what"),
+    [
+        (compressed(1), "compressed"),
+        (EXPLICIT, "explicit parameters"),
+        (pem(1) + pem(2), "2 PEM blocks"),
+        (pem(1) + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "2 PEM blocks"),
+        ("my key:\n" + pem(1), "text before or after"),
+        (pem(1) + "x", "text before or after"),
+        (pem(1).replace("KEY-----\n", "KEY-----\nComment: mine\n\n", 1), "damaged"),
+        (pem(1).replace("-----END", "====\n-----END"), "damaged"),
+        (armoured(base64.b64decode("".join(pem(1).split("\n")[1:-2])) + b"\0"), "damaged"),
+    ],
+    ids=["compressed", "explicit", "two", "certificate beside", "before", "behind", "header", "padding", "longer"],
+)
+def test_only_one_plain_block_of_a_named_curve_and_an_uncompressed_point_is_taken(
+    call: CallIvs, material: str, what: str
+) -> None:
+    """Strict where IVS is silent: what it might refuse is refused here."""
+    with pytest.raises(IvsError) as refused:
+        call("ImportPlaybackKeyPair", publicKeyMaterial=material)
+    assert refused.value.code == "ValidationException"
+    assert what in refused.value.message
+    assert call("ListPlaybackKeyPairs")["keyPairs"] == []
+
+
+def test_the_fingerprint_is_over_the_der_that_was_sent(call: CallIvs) -> None:
+    """The rule of acceptance tests that others run against the live service, computed without our code."""
+    der = base64.b64decode("".join(pem(1).split("\n")[1:-2]))
+    for material in (pem(1), f"\r\n {pem(1)} \n", pem(1).replace("\n", "\r\n")):
+        pair = call("ImportPlaybackKeyPair", publicKeyMaterial=material)["keyPair"]
+        assert pair["fingerprint"] == ":".join(f"{octet:02x}" for octet in hashlib.md5(der).digest())
+        call("DeletePlaybackKeyPair", arn=pair["arn"])
 
 
 def test_a_fourth_pair_exceeds_the_quota_of_its_place_alone(call: CallIvs) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokensvc.core.arn import Place
+from tokensvc.ivs.raw_query import decoded_pairs
 from tokensvc.ivs.refusals import IvsError
 from tokensvc.ivs.sigv4 import Secret, SignedRequest, Verifier, canonical_path, read_access_key
 
@@ -40,6 +41,25 @@ def signed(
     parts = urlsplit(url)
     sent = [(name.lower(), value) for name, value in request.headers.items()]
     return SignedRequest(method, parts.path.encode(), parts.query.encode(), [*sent, ("host", parts.netloc)], body)
+
+
+def test_a_plus_in_a_query_is_a_space_for_signature_and_operation_alike() -> None:
+    """Form encoding writes a space as a plus; who sends that signs it as %20."""
+    sent = signed("http://127.0.0.1:8080/tags/x?tagKeys=a%20b&tagKeys=1%2B1", method="DELETE", body=b"")
+    assert VERIFIER.verify(sent._replace(raw_query=b"tagKeys=a+b&tagKeys=1%2B1"), now())
+    assert decoded_pairs(b"tagKeys=a+b&tagKeys=1%2B1") == [(b"tagKeys", b"a b"), (b"tagKeys", b"1+1")]
+    signed_plus = signed("http://127.0.0.1:8080/tags/x?tagKeys=a%2Bb", method="DELETE", body=b"")
+    assert refusal(signed_plus._replace(raw_query=b"tagKeys=a+b")).code == "InvalidSignatureException"
+
+
+def test_a_region_without_the_service_is_refused_with_those_that_have_it() -> None:
+    strict = Verifier("ivs", SECRETS, {"us-west-2", "eu-west-1"})
+    assert strict.verify(signed(), now()).region == "us-west-2"
+    elsewhere = signed(region="mars-north-9")
+    with pytest.raises(IvsError, match=r"ivs is in eu-west-1, us-west-2 .*--any-region") as refused:
+        strict.verify(elsewhere, now())
+    assert (refused.value.code, "mars" in refused.value.message) == ("InvalidSignatureException", False)
+    assert VERIFIER.verify(elsewhere, now()).region == "mars-north-9"
 
 
 def now() -> float:

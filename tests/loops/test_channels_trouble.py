@@ -16,7 +16,7 @@ from tests.simulator import channel_arn as arn
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.snapshot import KnownChannel
 from tokensvc.errors import ControlPlaneError, StoreUnavailable, Throttled, Unavailable
-from tokensvc.loops.channels import NOT_FOUND_SECONDS, Directory
+from tokensvc.loops.channels import NOT_FOUND_SECONDS, RECHECK_SECONDS, Directory
 from tokensvc.ports.channels import ChannelStore
 
 
@@ -26,17 +26,17 @@ def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
 ) -> None:
     ivs.add_channels([arn(1)])
     ivs.refuse["BatchGetChannel"] = failure
-    question, _ = directory.ask(arn(1))
+    question, _ = directory.ask(arn(1), "shop")
     with pytest.raises((Throttled, Unavailable)):
         directory.once()
     assert question.result(0) is None
     for _ in range(4):
-        again, seconds = directory.ask(arn(1))
+        again, seconds = directory.ask(arn(1), "shop")
         assert (again.result(0), seconds) == (None, 0)
         clock.advance(1)
     clock.advance(2)
     ivs.refuse.clear()
-    later, seconds = directory.ask(arn(1))
+    later, seconds = directory.ask(arn(1), "shop")
     assert seconds == pytest.approx(WAIT)
     directory.once()
     assert later.result(0) is not None
@@ -45,7 +45,7 @@ def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
 def test_trouble_in_one_region_keeps_no_other_waiting(directory: Directory, ivs: IvsSimulator) -> None:
     ivs.add_channels([arn(2, "eu-west-1"), arn(3, "us-west-2")])
     ivs.refuse["us-east-1"] = outage()
-    down, fine, too = (directory.ask(a)[0] for a in (arn(1), arn(2, "eu-west-1"), arn(3, "us-west-2")))
+    down, fine, too = (directory.ask(a, "shop")[0] for a in (arn(1), arn(2, "eu-west-1"), arn(3, "us-west-2")))
     with pytest.raises(Unavailable):
         directory.once()
     assert down.result(0) is None
@@ -56,7 +56,7 @@ def test_trouble_in_one_region_keeps_no_other_waiting(directory: Directory, ivs:
 def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
     directory: Directory, ivs: IvsSimulator, clock: ManualClock
 ) -> None:
-    question, _ = directory.ask(arn(1))
+    question, _ = directory.ask(arn(1), "shop")
     directory.once()
     absent = question.result(0)
     assert absent is not None
@@ -67,7 +67,7 @@ def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
     clock.advance(0.1)
     assert not directory.is_current(absent), "it may have been made meanwhile"
     ivs.add_channels([arn(1)])
-    again, seconds = directory.ask(arn(1))
+    again, seconds = directory.ask(arn(1), "shop")
     assert seconds == pytest.approx(WAIT)
     directory.once()
     found = again.result(0)
@@ -79,7 +79,7 @@ def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
 @pytest.mark.parametrize("code", ["ResourceNotFoundException", "404"])
 def test_both_spellings_of_absence_are_understood(directory: Directory, ivs: IvsSimulator, code: str) -> None:
     ivs.absent_code = code
-    question, _ = directory.ask(arn(1))
+    question, _ = directory.ask(arn(1), "shop")
     directory.once()
     assert question.result(0) is not None
 
@@ -87,7 +87,7 @@ def test_both_spellings_of_absence_are_understood(directory: Directory, ivs: Ivs
 def test_any_other_error_of_a_channel_is_no_absence(directory: Directory, ivs: IvsSimulator, store: Store) -> None:
     """Calling it 404 would refuse tokens for a channel that is there."""
     ivs.absent_code = "AccessDeniedException"
-    question, _ = directory.ask(arn(1))
+    question, _ = directory.ask(arn(1), "shop")
     with capture_logs() as lines:
         directory.once()
     assert question.result(0) is None
@@ -97,23 +97,19 @@ def test_any_other_error_of_a_channel_is_no_absence(directory: Directory, ivs: I
 
 def test_an_old_absence_in_the_store_answers_nobody(make: Make, ivs: IvsSimulator, clock: ManualClock) -> None:
     one, other = make(), make()
-    one.ask(arn(1))
+    ivs.add_channels([arn(1)])
+    one.ask(arn(1), "shop")
+    one.once()
+    del ivs.channels[arn(1)]
+    clock.advance(RECHECK_SECONDS + 1)
     one.once()
     clock.advance(NOT_FOUND_SECONDS)
     ivs.add_channels([arn(1)])
-    question, _ = other.ask(arn(1))
+    question, _ = other.ask(arn(1), "shop")
     other.once()
     known = question.result(0)
     assert known is not None
     assert known.playback_url is not None
-
-
-def test_there_is_a_bound_to_what_is_pending(directory: Directory) -> None:
-    for number in range(10_000):
-        directory.ask(arn(number))
-    question, seconds = directory.ask(arn(10_000))
-    assert (question.result(0), seconds) == (None, 0)
-    assert directory.ask(arn(5))[1] == pytest.approx(WAIT), "who asked before still waits"
 
 
 class AwayStore:
@@ -136,12 +132,12 @@ def test_without_a_store_nobody_waits_twice_and_it_is_found_when_it_is_back(
     directory = make(channels=channels)
     ivs.add_channels([arn(1)])
     channels.away = True
-    question, _ = directory.ask(arn(1))
+    question, _ = directory.ask(arn(1), "shop")
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
             directory.once()
         clock.advance(1)
-        assert directory.ask(arn(1)) == (question, 0)
+        assert directory.ask(arn(1), "shop") == (question, 0)
     channels.away = False
     directory.once()
     assert question.result(0) is not None
@@ -154,7 +150,7 @@ def test_no_question_is_ever_left_open(directory: Directory, ivs: IvsSimulator, 
     finished = threading.Event()
 
     def ask() -> None:
-        questions.extend(directory.ask(arn(number))[0] for number in range(300))
+        questions.extend(directory.ask(arn(number), "shop")[0] for number in range(300))
         finished.set()
 
     thread = threading.Thread(target=ask)

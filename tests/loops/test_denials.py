@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.adapters.sql.samples import CHANNEL, EVERYONE, denial
-from tests.clocks import ManualClock
+from tests.clocks import ManualClock, require_fresh_at
 from tests.loops.worker import Worker
 from tests.stage import Stage
 from tokensvc.core.denial import digest
 from tokensvc.core.denied import Denied
-from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, require_fresh
+from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale, StoreUnavailable, ViewerDenied
 from tokensvc.loops.denials import SLICE_ROWS, DenialNews
 from tokensvc.ports.denials import NewDenial
@@ -50,7 +50,8 @@ def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Wo
 def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     deny(stage, "v")
     worker.refresh.once()
-    stage.store.denials.remove(digest(CHANNEL, "v"), EVERYONE)
+    [added] = stage.store.denials.in_force(EVERYONE, limit=9, only=[digest(CHANNEL, "v")])
+    stage.store.denials.remove(added.id, EVERYONE)
     worker.refresh.once()
     assert not is_denied(worker.refresh.current.denied, "v", clock.now())
 
@@ -61,10 +62,10 @@ def test_a_worker_that_could_not_load_denials_signs_nothing(stage: Stage, worker
     with pytest.raises(StoreUnavailable):
         worker.refresh.once()
     with pytest.raises(SnapshotStale):
-        require_fresh(worker.refresh.current, clock.monotonic(), LEASE)
+        require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
     worker.ports["denials"].away_from = None
     worker.refresh.once()
-    require_fresh(worker.refresh.current, clock.monotonic(), LEASE)
+    require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
 
 
 def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
@@ -78,9 +79,9 @@ def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
         clock.advance(LEASE / 10)
         with pytest.raises(StoreUnavailable):
             worker.refresh.once()
-    require_fresh(worker.refresh.current, began + LEASE, LEASE)
+    require_fresh_at(worker.refresh.current, began + LEASE, LEASE)
     with pytest.raises(SnapshotStale):
-        require_fresh(worker.refresh.current, began + LEASE + 1, LEASE)
+        require_fresh_at(worker.refresh.current, began + LEASE + 1, LEASE)
 
 
 def test_what_else_is_new_counts_although_denials_cannot_be_read(stage: Stage, worker: Worker) -> None:
@@ -123,7 +124,33 @@ def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(sta
     now = int(stage.store.versions.read().now)
     stage.store.denials.add("b", [NewDenial(CHANNEL, digest(CHANNEL, "v"), now + HOUR)])
     reading = stage.store.versions.read()
-    for seconds, left in ((0, 1), (HOUR + CLOCK_SKEW_SECONDS - 1, 1), (HOUR + CLOCK_SKEW_SECONDS + 1, 0)):
+    for seconds, left in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
         for _ in range(256):
             news.catch_up(reading._replace(now=now + seconds))
         assert len(news.denied) == left
+
+
+def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_again(stage: Stage) -> None:
+    news = DenialNews(stage.store.denials, lambda _: None)
+    deny(stage, "v")
+    reading = stage.store.versions.read()
+    news.catch_up(reading)
+    for _ in range(256):
+        news.catch_up(reading._replace(now=reading.now + 2 * HOUR))
+    assert not is_denied(news.denied, "v", reading.now)
+    news.catch_up(reading)
+    assert is_denied(news.denied, "v", reading.now)
+
+
+def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(stage: Stage, worker: Worker) -> None:
+    deny(stage, "v", seconds=60)
+    news = worker.refresh.denials
+    reading = stage.store.versions.read()
+    news.catch_up(reading)
+    worker.asked()
+    for _ in range(256):
+        news.catch_up(reading._replace(now=reading.now + 60 + CLOCK_SKEW_SECONDS))
+    back = reading.now + 60
+    news.catch_up(reading._replace(now=back))
+    assert worker.asked() == {}
+    assert is_denied(news.denied, "v", back - CLOCK_SKEW_SECONDS), "for a worker whose clock is behind the store's"

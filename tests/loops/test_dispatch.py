@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -21,10 +22,12 @@ from tokensvc.loops.dispatch import (
     LOOK_SELDOM_SECONDS,
     PLACES_MAX,
     RESTS_AFTER_SECONDS,
+    UNSERVED_REPORTED_MAX,
     Dispatch,
 )
 from tokensvc.loops.leading import Leading, lease_of
 from tokensvc.ports.revocation_queue import Entry, Waiting
+from tokensvc.revoke import ServedRegions
 
 ELSEWHERE = Place("123456789012", "eu-west-1")
 
@@ -57,7 +60,12 @@ class Process:
         self.led: list[Leading] = []
         self._plane = Plane(store)
         self._leases = leases
-        self.dispatch = Dispatch(self.queue, self._lead, clock, self.metrics)
+        self.nowhere: set[str] = set()
+        """Regions that the settings do not name."""
+        regions = ServedRegions(
+            store.keys, store.deployment, lambda: [p.region for p in self.queue.there if p.region not in self.nowhere]
+        )
+        self.dispatch = Dispatch(self.queue, self._lead, regions, clock, self.metrics)
 
     def _lead(self, place: Place) -> Leading:
         world = self._plane.world()._replace(queue=self.queue, clock=self.clock)
@@ -194,3 +202,24 @@ def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases:
     process.dispatch.once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
     until(lambda: leases.held(lease(Place("123456789012", "r3"))) is None, "it gave way", 5)
+
+
+def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_reported(
+    process: Process, leases: ManualLeases
+) -> None:
+    threads = {thread.name for thread in threading.enumerate()}
+    invented = {f"invented_{number}": Waiting(1, 90.0 + number) for number in range(200)}
+    process.nowhere = {name.replace("_", "-") for name in invented}
+    process.serve(us_west_2=Waiting(3, 1.0), **invented)
+    assert [leading._place for leading in process.led] == [PLACE]
+    assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
+    assert {thread.name for thread in threading.enumerate()} - threads <= {"loop-dispatch"}
+    assert len(process.dispatch.trouble) == UNSERVED_REPORTED_MAX
+    assert process.dispatch.trouble[0] == (
+        "invented-0: 1 revocations wait for account 123456789012, where this deployment has no key; "
+        "add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
+    )
+    process.nowhere.remove("invented-7")
+    process.dispatch.poke()
+    process.dispatch.once()
+    until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured", 5)

@@ -235,3 +235,17 @@ def test_what_is_refused_for_good_is_counted_and_told_once_and_is_no_lasting_tro
     told: list[Mapping[str, Any]] = [line for line in lines if "codes" in line]
     assert told
     assert {code for line in told for code in line["codes"]} == {"AccessDeniedException"}
+
+
+def test_a_leader_whose_lease_a_restored_store_gave_to_another_steps_down_when_it_asks_again(stage: Stage) -> None:
+    first, second = stage.process("a"), stage.process("b")
+    first.once()
+    assert first.leads
+    stage.leases.release(NAME, "a")  # as in a backup from before it led
+    second.once()
+    assert second.leads
+    first.once()
+    assert first.leads, "it asks again after a while only"
+    first.ask_again()
+    first.once()
+    assert (first.leads, second.leads) == (False, True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
-from tests.adapters.sql.samples import EVERYONE, REACH, denial, revocation
-from tests.clocks import ManualClock
+from tests.adapters.sql.samples import EVERYONE, LATER, REACH, channel, denial, revocation
+from tests.clocks import AtTime, ManualClock
+from tests.loops.worker import Worker
+from tests.stage import Stage
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
@@ -21,13 +25,21 @@ from tokensvc.loops.prune import (
     WORKERS_KEPT_SECONDS,
     Prune,
 )
+from tokensvc.ports.channels import ABSENCE_KEPT_SECONDS
 from tokensvc.ports.versions import Position
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.settings import Settings
 
 
 def prune(store: Store, clock: ManualClock) -> None:
-    Prune(store.journal, store.rotations, store.workers, store.revocations, store.denials, clock).once()
+    pruner(store, clock).once()
+
+
+def pruner(store: Store, clock: ManualClock) -> Prune:
+    """What goes on pruning, without its pauses, as it is when the store's clock says what this one says."""
+    parts = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
+    versions = AtTime(store.versions, clock.now)
+    return Prune(*parts, store.channels, versions, clock, pause=lambda _seconds: None)
 
 
 def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
@@ -92,3 +104,108 @@ def test_denials_are_forgotten_an_hour_after_they_are_over(store: Store, clock: 
     prune(store, clock)
     [left] = store.denials.changed_since(Position(), 10).rows
     assert left.digest == denial("long").digest
+
+
+def gone(store: Store, *names: str) -> None:
+    """Channels that were there when they were first looked at, and are no more."""
+    store.channels.record([channel(name) for name in names])
+    store.channels.record([channel(name, LATER, url=None) for name in names])
+
+
+def rows(store: Store) -> set[str]:
+    return {row.arn.rpartition("/")[2] for row in store.channels.changed_since(Position(), 10_000).rows}
+
+
+def test_channels_that_are_gone_are_forgotten_once_every_worker_could_read_it(store: Store, clock: ManualClock) -> None:
+    pruning = pruner(store, clock)
+    store.channels.record([channel("there")])
+    gone(store, *(f"gone{number}" for number in range(AT_ONCE + 50)))
+    assert pruning.once() == ABSENCE_KEPT_SECONDS, "it comes again as soon as it may"
+    gone(store, "lately")
+    clock.advance(ABSENCE_KEPT_SECONDS - 1)
+    assert pruning.once() == pytest.approx(1)
+    assert len(rows(store)) == AT_ONCE + 52
+    clock.advance(1)
+    assert pruning.once() is None
+    assert rows(store) == {"there", "lately"}
+    clock.advance(ABSENCE_KEPT_SECONDS)
+    pruning.once()
+    assert rows(store) == {"there"}
+
+
+def test_no_wall_clock_decides_when_a_channel_that_is_gone_is_forgotten(store: Store, clock: ManualClock) -> None:
+    pruning = pruner(store, clock)
+    gone(store, "a")
+    pruning.once()
+    clock.wall += 10 * ABSENCE_KEPT_SECONDS
+    pruning.once()
+    assert rows(store) == {"a"}
+
+
+def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualClock) -> None:
+    """Numbers repeat after that: what they stood for before says nothing of the rows that have them now."""
+    pruning = pruner(store, clock)
+    gone(store, "a")
+    pruning.once()
+    with writing(store.engine) as connection:
+        restored = {"n": 1, "tag": "of the backup"}
+        connection.execute(sa.update(tables.versions).where(tables.versions.c.name == "channels").values(restored))
+        connection.execute(sa.delete(tables.version_history).where(tables.version_history.c.n > 1))
+    clock.advance(ABSENCE_KEPT_SECONDS)
+    assert pruning.once() == ABSENCE_KEPT_SECONDS
+    assert rows(store) == {"a"}
+
+
+def fill(store: Store, count: int) -> None:
+    """Rows of channels that never were, as releases before wrote them for whatever callers asked for."""
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(tables.versions).where(tables.versions.c.name == "channels").values(n=count))
+        for start in range(0, count, 10_000):
+            connection.execute(
+                sa.insert(tables.channels),
+                [
+                    {**channel(f"invented{number}", url=None)._asdict(), "version": number + 1}
+                    for number in range(start, min(count, start + 10_000))
+                ],
+            )
+
+
+@pytest.mark.parametrize("count", [5_000, pytest.param(500_000, marks=pytest.mark.long)])
+def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_workers_memory(
+    stage: Stage, worker: Worker, clock: ManualClock, count: int
+) -> None:
+    store = stage.store
+    fill(store, count)
+    store.channels.record([channel("there")])
+    worker.refresh.once()
+    assert list(worker.refresh.current.channels) == [channel("there").arn]
+    slices: list[int] = []
+    pauses: list[float] = []
+    prune = store.channels.prune
+
+    class Slices:
+        """The store's channels; a test sees each deletion."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store.channels, name)
+
+        def prune(self, version: int, checked_before: datetime, limit: int) -> int:
+            slices.append(prune(version, checked_before, limit))
+            return slices[-1]
+
+    ended = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
+    pruning = Prune(*ended, Slices(), store.versions, clock, pause=pauses.append)
+    pruning.once()
+    clock.advance(ABSENCE_KEPT_SECONDS)
+    pruning.once()
+    assert sum(slices) == count
+    assert max(slices) == AT_ONCE
+    assert len(pauses) == count // AT_ONCE, "others have their turn after each slice"
+    assert rows(store) == {"there"}
+    worker.asked()
+    worker.refresh.once()
+    assert list(worker.refresh.current.channels) == [channel("there").arn]
+    clock.advance(1)
+    worker.asked()
+    worker.refresh.once()
+    assert worker.asked() == {"versions": ["read"]}

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.clocks import ManualClock
+from tests.clocks import MONOTONIC_START, START, AtTime, ManualClock, require_fresh_at
 from tests.loops.worker import POLICY, Worker, channel, stored
 from tests.stage import EAST, WEST, Stage
 from tests.wrapping import NEW, WRAPPER, DataKeys, passphrase
+from tokensvc.adapters.sql import tables
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place
 from tokensvc.core.es384 import digest, verify
@@ -45,7 +46,7 @@ def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
     assert worker.asked() == {"versions": CHANGED, "callers": ["list"]}
     stage.store.channels.record([channel(1)])
     worker.refresh.once()
-    assert worker.asked() == {"versions": CHANGED, "channels": ["changed_since", "changed_since"]}
+    assert worker.asked() == {"versions": CHANGED, "channels": ["changed_since"]}
     stage.store.deployment.set_max_ttl_seconds(60)
     worker.refresh.once()
     assert worker.asked() == {"versions": CHANGED, "deployment": ["read", "subject_keys"]}
@@ -212,6 +213,76 @@ def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker
     worker.ports["versions"].port = SimpleNamespace(read=slowly, check_history=check_history)
     worker.refresh.once()
     assert worker.refresh.current.began_at == began
-    require_fresh(worker.refresh.current, began + 900, 900)
+    require_fresh_at(worker.refresh.current, began + 900, 900)
     with pytest.raises(SnapshotStale):
-        require_fresh(worker.refresh.current, began + 901, 900)
+        require_fresh_at(worker.refresh.current, began + 901, 900)
+
+
+def fresh(worker: Worker, clock: ManualClock) -> bool:
+    try:
+        require_fresh(worker.refresh.current, clock.now(), clock.monotonic(), 900)
+    except SnapshotStale:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_clock_that_jumps_is_noticed_before_the_next_refresh_and_again_by_it(
+    stage: Stage, worker: Worker, clock: ManualClock, jump: float
+) -> None:
+    """The store's clock has not moved; when it has, as on a machine that keeps its own store, the time is confirmed."""
+    worker.refresh.versions = AtTime(stage.store.versions, lambda: START + clock.monotonic() - MONOTONIC_START)
+    clock.wall = START
+    worker.refresh.once()
+    assert fresh(worker, clock)
+    clock.jump(jump)
+    assert not fresh(worker, clock)
+    worker.refresh.once()
+    assert not fresh(worker, clock)
+    clock.jump(-jump)
+    worker.refresh.once()
+    assert fresh(worker, clock)
+    clock.jump(jump)
+    worker.refresh.versions = AtTime(stage.store.versions, clock.now)
+    worker.refresh.once()
+    assert fresh(worker, clock)
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confirmed(
+    stage: Stage, worker: Worker, clock: ManualClock, jump: float
+) -> None:
+    def now() -> float:
+        before = clock.now()
+        clock.jump(jump)
+        return before
+
+    worker.refresh.versions = AtTime(stage.store.versions, now)
+    worker.refresh.once()
+    assert not fresh(worker, clock)
+    clock.jump(-jump)
+    assert fresh(worker, clock)
+
+
+def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_when_it_is_back(
+    stage: Stage, worker: Worker
+) -> None:
+    worker.refresh.once()
+    subject_key = worker.refresh.current.subject_key
+    [kept] = stage.store.deployment.subject_keys()
+    with stage.store.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM subject_keys"))
+    stage.store.deployment.set_max_ttl_seconds(60)
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    for _ in range(2):
+        worker.refresh.once()
+    assert worker.refresh.current.subject_key == b""
+    assert worker.refresh.current.max_ttl_seconds == 60
+    assert set(worker.refresh.current.secrets) == {"one"}
+    [warning] = worker.refresh.current.damage
+    assert "has it no more" in warning
+    with stage.store.engine.begin() as connection:
+        connection.execute(sa.insert(tables.subject_keys).values(kept._asdict()))
+    worker.refresh.once()
+    assert worker.refresh.current.subject_key == subject_key
+    assert worker.refresh.current.damage == ()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.clocks import ManualClock
+from tests.clocks import ManualClock, require_fresh_at
 from tests.loops.worker import POLICY, Worker, channel, stored
 from tests.stage import EAST, Stage
-from tokensvc.core.snapshot import Snapshot, require_fresh
+from tokensvc.core.snapshot import Snapshot
 from tokensvc.errors import SnapshotStale, StoreUnavailable
 from tokensvc.loops import refresh as module
+from tokensvc.ports.channels import REREAD_AFTER_SECONDS
 from tokensvc.ports.versions import Position, StoreVersions, Version, Versioned, Versions
 
 
@@ -28,9 +30,9 @@ def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker
     with pytest.raises(StoreUnavailable):
         worker.refresh.once()
     assert worker.refresh.current is before
-    require_fresh(before, before.began_at + 900, 900)
+    require_fresh_at(before, before.began_at + 900, 900)
     with pytest.raises(SnapshotStale):
-        require_fresh(before, before.began_at + 901, 900)
+        require_fresh_at(before, before.began_at + 901, 900)
 
 
 @pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
@@ -78,8 +80,8 @@ def test_channels_of_one_version_are_never_cut_apart(stage: Stage, worker: Worke
     assert len(worker.refresh.current.channels) == 3201
     stage.store.channels.record([channel(5, url=None)._replace(checked_at=channel(9999).checked_at)])
     worker.refresh.once()
-    assert worker.refresh.current.channels[channel(5).arn].playback_url is None
-    assert len(worker.refresh.current.channels) == 3201
+    assert channel(5).arn not in worker.refresh.current.channels
+    assert len(worker.refresh.current.channels) == 3200
 
 
 @given(st.integers(1, 6), st.lists(st.integers(1, 5), max_size=8))
@@ -143,13 +145,59 @@ def test_a_clock_that_is_far_off_signs_nothing(stage: Stage, worker: Worker, clo
         worker.refresh.once()
         assert worker.refresh.current.clock_error_seconds == pytest.approx(wrong, abs=0.5)
         with pytest.raises(SnapshotStale, match="clock"):
-            require_fresh(worker.refresh.current, clock.monotonic(), 900)
+            require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
     clock.wall = stage.store.versions.read().now
     worker.refresh.once()
-    require_fresh(worker.refresh.current, clock.monotonic(), 900)
+    require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
 
 
 def test_a_worker_begins_with_a_snapshot_that_signs_nothing(worker: Worker, clock: ManualClock) -> None:
     assert worker.refresh.current == Snapshot()
     with pytest.raises(SnapshotStale):
-        require_fresh(worker.refresh.current, clock.monotonic(), 86_400)
+        require_fresh_at(worker.refresh.current, clock.monotonic(), 86_400)
+
+
+def gone(stage: Stage, number: int) -> None:
+    """IVS says that a channel is no more, and its row is deleted some time later."""
+    at = channel(9999).checked_at
+    version = stage.store.channels.record([channel(number, url=None)._replace(checked_at=at)])
+    assert stage.store.channels.prune(version, at + timedelta(seconds=1), 10) == 1
+
+
+def test_a_worker_that_could_not_read_for_long_misses_no_channel_that_is_gone(
+    stage: Stage, worker: Worker, clock: ManualClock
+) -> None:
+    """The row that said so was deleted meanwhile: nothing newer than what the worker knows says it any more."""
+    stage.store.channels.record([channel(1), channel(2)])
+    worker.refresh.once()
+    gone(stage, 1)
+    clock.advance(REREAD_AFTER_SECONDS + 1)
+    worker.refresh.once()
+    assert set(worker.refresh.current.channels) == {channel(2).arn}
+
+
+def test_an_attempt_that_failed_is_no_reading(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    stage.store.channels.record([channel(1), channel(2)])
+    worker.refresh.once()
+    stage.store.channels.record([channel(3)])
+    clock.advance(REREAD_AFTER_SECONDS / 2)
+    worker.ports["channels"].away_from = 0
+    worker.asked()
+    with pytest.raises(StoreUnavailable):
+        worker.refresh.once()
+    gone(stage, 1)
+    clock.advance(REREAD_AFTER_SECONDS / 2 + 1)
+    worker.ports["channels"].away_from = None
+    worker.refresh.once()
+    assert set(worker.refresh.current.channels) == {channel(2).arn, channel(3).arn}
+
+
+def test_deleted_rows_leave_nothing_to_ask_for(stage: Stage, worker: Worker) -> None:
+    """The highest numbers may have no row any more."""
+    stage.store.channels.record([channel(1)])
+    gone(stage, 1)
+    for _ in range(2):
+        worker.asked()
+        worker.refresh.once()
+    assert "channels" not in worker.asked()
+    assert not worker.refresh.current.channels

@@ -59,14 +59,19 @@ def receiving(
     return receive
 
 
-async def ask(app: ASGIApp, scope: dict[str, Any], body: bytes = b"") -> Reply:
+async def ask(
+    app: ASGIApp,
+    scope: dict[str, Any],
+    body: bytes = b"",
+    receive: Callable[[], Awaitable[Message]] | None = None,
+) -> Reply:
     """The application's answer."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(scope, receiving(body), send)
+    await app(scope, receive or receiving(body), send)
     return Reply(sent)
 
 

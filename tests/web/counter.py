@@ -8,14 +8,16 @@ import json
 import time
 from typing import Any
 
-from tests.adapters.sql.samples import CHANNEL, REACH, channel
+from tests.adapters.sql.samples import CHANNEL, HERE, REACH, channel
 from tests.clocks import ManualClock
 from tests.web.asking import Reply, ask, scope_of
 from tests.wrapping import WRAPPER
+from tests.written_log import WrittenLog
 from tokensvc.adapters.sql.store import Store
 from tokensvc.admit import key_digest, key_id_of
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.snapshot import KnownSecret, Snapshot
+from tokensvc.revoke import ServedRegions
 from tokensvc.subjects import Subjects
 from tokensvc.web import viewer_routes
 from tokensvc.web.accesslog import AccessLog
@@ -43,7 +45,7 @@ class Counter:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.clock = ManualClock(now=time.time())
-        self.written: list[str] = []
+        self.writer = WrittenLog()
         self.pokes = 0
         self.snapshot = Snapshot(
             secrets={
@@ -51,14 +53,18 @@ class Counter:
                 for key, policy in POLICIES.items()
             },
             began_at=1000.0,
+            wall_offset_seconds=self.clock.now() - self.clock.monotonic(),
         )
         numbers = itertools.count(1)
         subjects = Subjects(store.deployment, lambda: WRAPPER)
-        means = Means(store.revocations, subjects, self.clock, lambda: REACH, lambda: f"r{next(numbers)}", self._poke)
+        self.configured = [HERE.region]
+        regions = ServedRegions(store.keys, store.deployment, lambda: self.configured)
+        new_id = lambda: f"r{next(numbers)}"  # noqa: E731
+        means = Means(store.revocations, subjects, self.clock, lambda: REACH, new_id, regions, self._poke)
         authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
         revocations = RevocationRoutes(authorized, means)
-        denials = DenialRoutes(authorized, store.denials, subjects, self.clock)
-        self._log = AccessLog(self.written.append, self.clock, as_json=True)
+        denials = DenialRoutes(authorized, store.denials, subjects, self.clock, regions)
+        self._log = AccessLog(self.writer, self.clock, as_json=True)
         self._app = Front(viewer_routes(revocations, denials), _nothing, self.clock, self._log)
 
     def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
@@ -92,8 +98,7 @@ class Counter:
 
     def log(self) -> str:
         """All access lines."""
-        self._log._flush()
-        return "".join(self.written)
+        return self.writer.text
 
 
 async def _nothing(_scope: Any, _receive: Any, send: Any) -> None:

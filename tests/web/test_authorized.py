@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import threading
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from tests.clocks import ManualClock
-from tests.web.asking import scope_of
+from tests.clocks import OFFSET, ManualClock
+from tests.web.asking import receiving, scope_of
+from tokensvc import web
 from tokensvc.admit import key_digest
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.snapshot import KnownSecret, Snapshot
@@ -23,6 +27,7 @@ SNAPSHOT = Snapshot(
         "abc": KnownSecret(key_digest(KEY), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),
     },
     began_at=1000.0,
+    wall_offset_seconds=OFFSET,
 )
 
 
@@ -71,3 +76,48 @@ def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authoriz
         return await asyncio.gather(*asked)
 
     assert asyncio.run(ask()) == [1] * (STORE_CALLS_AT_ONCE + 1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "seconds", "secrets"),
+    [
+        pytest.param(NotAuthenticated, 0, {}, id="disabled"),
+        pytest.param(NotAuthenticated, 61, None, id="expired"),
+        pytest.param(SnapshotStale, LEASE_SECONDS + 1, None, id="stale"),
+    ],
+)
+def test_a_caller_is_judged_again_when_the_body_is_complete(
+    clock: ManualClock, failure: type[Exception], seconds: float, secrets: dict[str, KnownSecret] | None
+) -> None:
+    expiring = SNAPSHOT.secrets["abc"]._replace(expires_at=datetime.fromtimestamp(clock.now() + 60, UTC))
+    snapshot = SNAPSHOT._replace(secrets={"abc": expiring}, began_at=clock.monotonic())
+
+    def meanwhile() -> None:
+        nonlocal snapshot
+        clock.advance(seconds)
+        snapshot = snapshot if secrets is None else snapshot._replace(secrets=secrets)
+
+    judging = Authorized(lambda: snapshot, clock, lease_seconds=LEASE_SECONDS)
+    scope, exchange = scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", clock.monotonic())
+    receive = receiving([b"{", b"}"], meanwhile)
+    with pytest.raises(failure):
+        asyncio.run(judging.caller_and_body(scope, receive, exchange, "keys:read", 100))
+
+
+def test_no_route_reads_a_body_without_judging_the_caller_again() -> None:
+    """`read_json` is called in one place; the local IVS's management listener knows no callers."""
+    folder = Path(str(web.__file__)).parent
+    callers = {
+        path.name
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Name) and node.id == "read_json"
+    }
+    assert callers == {"authorized.py"}
+
+
+def test_a_worker_whose_clock_jumps_judges_no_caller(authorized: Authorized, clock: ManualClock) -> None:
+    """Keys end by that clock, and what is written is dated by it."""
+    clock.jump(-3600)
+    with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:read")

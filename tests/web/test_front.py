@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.clocks import ManualClock
 from tests.web.asking import Reply, ask, receiving, scope_of
+from tests.written_log import WrittenLog
 from tokensvc.errors import NotAllowed, RequestTooSlow
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone, read_json
@@ -75,17 +76,16 @@ class Door:
     """A front door and what it wrote to its log."""
 
     def __init__(self) -> None:
-        self.written: list[str] = []
+        self.writer = WrittenLog()
         clock = ManualClock()
-        self.log = AccessLog(self.written.append, clock, as_json=True)
+        self.log = AccessLog(self.writer, clock, as_json=True)
         self.app = Front(ROUTES, behind, clock, self.log)
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
         return asyncio.run(ask(self.app, scope_of(method, path), body))
 
     def lines(self) -> str:
-        self.log._flush()
-        return "".join(self.written)
+        return self.writer.text
 
 
 @pytest.fixture
@@ -255,9 +255,19 @@ def test_a_body_that_drips_is_refused_in_time() -> None:
         asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
 
 
-def test_a_part_in_braces_stands_for_anything_but_nothing() -> None:
+def test_a_body_that_never_begins_is_refused_in_time() -> None:
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RequestTooSlow, match="within 0"):
+        asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
+
+
+def test_a_part_in_braces_stands_for_an_id_and_never_for_nothing() -> None:
     door = Door()
-    assert door.ask("GET", "/things/a b").json == {"id": "a b"}
+    assert door.ask("GET", "/things/k1.a_b-c:d").json == {"id": "k1.a_b-c:d"}
+    for no_id in ("a b", "\0", "é", "a" * 65, "a\n"):
+        assert door.ask("GET", f"/things/{no_id}").json == {"id": ""}
     assert door.ask("GET", "/things/7/parts/9").json == {"id": "7", "part": "9"}
     for path in ("/things/", "/things/7/parts/", "/things/7/parts", "/things/7/8"):
         assert door.ask("GET", path).body == b"from behind"

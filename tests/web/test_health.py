@@ -166,3 +166,31 @@ def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Wo
     probe = signing_input(orjson.dumps({"aws:channel-arn": str(arn), "exp": int(worker.clock.now()) + 1}))
     assert signed == [digest(probe)]
     assert probe.split(b".")[1] not in answer.body
+
+
+def test_a_clock_that_jumps_ends_readiness_at_once(worker: Worker) -> None:
+    """Although the answer of a moment ago is kept for a second."""
+    assert worker.ask().status == 200
+    worker.clock.jump(3600)
+    assert worker.code() == "snapshot_stale"
+    worker.clock.jump(-3600)
+    assert worker.ask().status == 200
+
+
+def test_rows_that_cannot_be_read_are_warnings(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(damage=("caller shop cannot be read: policy is no JSON",))
+    assert json.loads(worker.ask().body)["warnings"] == ["caller shop cannot be read: policy is no JSON"]
+
+
+def test_without_a_ceiling_for_the_life_of_tokens_it_is_not(worker: Worker) -> None:
+    words = "the deployment's max_ttl_seconds is no number from 1 to 31536000"
+    worker.snapshot = worker.snapshot._replace(max_ttl_seconds=0, damage=(words,))
+    assert worker.code() == "ceiling_unreadable"
+    assert words in worker.ask().body.decode()
+
+
+def test_without_the_subject_key_that_the_store_had_it_is_not(worker: Worker) -> None:
+    words = "the store had a subject key, version 1, and has it no more"
+    worker.snapshot = worker.snapshot._replace(subject_key=b"", damage=(words,))
+    assert worker.code() == "subject_key_lost"
+    assert words in worker.ask().body.decode()

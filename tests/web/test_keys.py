@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.stage import EAST, WEST, Stage
-from tests.web.asking import ask, scope_of
+from tests.web.asking import ask, receiving, scope_of
 from tokensvc.admit import key_digest
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.policy import Caller, CallerPolicy
@@ -36,8 +37,13 @@ class Service:
                 ("admin", ADMIN, ["keys:read", "keys:admin"]),
             )
         }
-        snapshot = Snapshot(secrets=secrets, began_at=stage.clock.monotonic())
-        authorized = Authorized(lambda: snapshot, stage.clock, lease_seconds=1e9)
+        self.snapshot = Snapshot(secrets=secrets)
+
+        def snapshot() -> Snapshot:
+            now, monotonic = stage.clock.now(), stage.clock.monotonic()
+            return self.snapshot._replace(began_at=monotonic, wall_offset_seconds=now - monotonic)
+
+        authorized = Authorized(snapshot, stage.clock, lease_seconds=1e9)
         keys = KeyRoutes(authorized, stage.world, stage.store.workers, stage.store.versions, (EAST, WEST))
         routes = {
             "/v1/keys": Route("GET", keys.page),
@@ -56,6 +62,11 @@ class Service:
 
     def post(self, path: str, body: object = None, status: int = 202, key: str = ADMIN) -> Any:
         return self._ask("POST", path, status, key, json.dumps({} if body is None else body).encode(), "")
+
+    def post_slowly(self, path: str, meanwhile: Callable[[], object]) -> Any:
+        """A request of the admin whose last byte comes after something happened; the reply."""
+        scope = scope_of("POST", path, authorization=f"Bearer {ADMIN}")
+        return asyncio.run(ask(self._front, scope, receive=receiving([b"{", b"}"], meanwhile)))
 
     def _ask(self, method: str, path: str, status: int, key: str, body: bytes, query: str) -> Any:
         scope = scope_of(method, path, authorization=f"Bearer {key}") | {"query_string": query.encode()}
@@ -205,3 +216,29 @@ def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(stage: Sta
     for path in ("/v1/keys", f"/v1/keys/{key.id}", "/v1/keys/rotations/r1"):
         service.get(path, 401, key="nobody")
     assert stage.store.versions.read().keys.number == before
+
+
+def test_a_caller_disabled_while_its_body_arrives_changes_nothing(stage: Stage, service: Service) -> None:
+    key = stage.generate()
+    enabled, rotations = service.snapshot, stage.store.rotations.newest(10)
+    for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
+        service.snapshot = enabled
+
+        def disable() -> None:
+            service.snapshot = enabled._replace(secrets={})
+
+        reply = service.post_slowly(path, disable)
+        assert (reply.status, reply.json["code"]) == (401, "not_authenticated")
+    [unchanged] = stage.store.keys.list()
+    assert unchanged.compromised_at is None
+    assert stage.store.rotations.newest(10) == rotations
+
+
+def test_a_scope_withdrawn_while_the_body_arrives_is_missing(stage: Stage, service: Service) -> None:
+    stage.generate()
+    reader = service.snapshot.secrets["admin"]._replace(caller=service.snapshot.secrets["reader"].caller)
+
+    def withdraw() -> None:
+        service.snapshot = service.snapshot._replace(secrets={"admin": reader})
+
+    assert service.post_slowly("/v1/keys/rotate", withdraw).json["code"] == "scope_missing"

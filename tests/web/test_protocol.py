@@ -17,7 +17,7 @@ from tests.e2e.processes import until
 from tokensvc.web import protocol
 from tokensvc.web.exchange import Reply
 from tokensvc.web.failures import JSON, Answer
-from tokensvc.web.protocol import HEAD_MAX_BYTES, REST_MAX_BYTES
+from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
 from tokensvc.web.server import make_server
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"

@@ -5,84 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
-from tokensvc.web.exchange import Reply
-from tokensvc.web.failures import JSON, Answer
-from tokensvc.web.protocol import HEAD_MAX_BYTES, Protocol
-from tokensvc.web.server import make_server
+from tests.web.connections import Application, Seen, protocol_of, request
+from tokensvc.web.protocol import Protocol
+from tokensvc.web.request_head import HEAD_MAX_BYTES
 
 _ID = re.compile(rb"x-request-id: [0-9a-f]{16}")
 """A refusal's, which differs each time."""
-Seen = tuple[str, str, list[tuple[bytes, bytes]], bytes]
-
-
-class Application:
-    """Takes what is posted to `/quick` and answers with its body, refusals at once; keeps all that it was asked."""
-
-    def __init__(self) -> None:
-        self.seen: list[Seen] = []
-        self.took = 0
-        self._taken: list[tuple[Reply, bytes]] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
-        await send({"type": "http.response.body", "body": b"well"})
-
-    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
-        if scope["path"] != "/quick" or body == b"slow":
-            return False
-        self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
-        self.took += 1
-        if body == b"evil":
-            reply(Answer(403, body, (JSON,), "refused"), "id-1")
-            return True
-        asyncio.get_running_loop().call_soon(self.end_turn)
-        self._taken.append((reply, body))
-        return True
-
-    def end_turn(self) -> None:
-        taken, self._taken = self._taken, []
-        for reply, body in taken:
-            reply(Answer(201, body, (JSON,), "ok"), "id-1")
-
-
-class Connection(asyncio.Transport):
-    """The other end: keeps what was written."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("192.0.2.7", 5000), "sockname": ("127.0.0.1", 80)})
-        self.written = b""
-        self.closed = False
-
-    def write(self, data: Any) -> None:
-        assert not self.closed
-        self.written += bytes(data)
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        """What is fed is all that comes."""
-
-    def resume_reading(self) -> None:
-        """As above."""
-
-    def close(self) -> None:
-        self.closed = True
 
 
 class Forgetful(Protocol):
@@ -102,17 +35,6 @@ class Counting(Protocol):
         super().on_headers_complete()
 
 
-def protocol_of(kind: type[Protocol], application: Application) -> tuple[Any, Connection]:
-    """A connection with this application, in the running loop."""
-    state, connection = ServerState(), Connection()
-    state.default_headers = [(b"date", b"today")]
-    protocol = kind(
-        make_server(application, lambda: None, delay_seconds=0).config, state, {}, asyncio.get_running_loop()
-    )
-    protocol.connection_made(connection)
-    return protocol, connection
-
-
 def exchanged(kind: type[Protocol], pieces: list[tuple[bytes, bool]]) -> tuple[list[Seen], bytes, bool]:
     """What the application saw, what the client got, and whether the connection was closed. After a piece that is
     marked the client waits for what comes back."""
@@ -121,23 +43,16 @@ def exchanged(kind: type[Protocol], pieces: list[tuple[bytes, bool]]) -> tuple[l
         application = Application()
         protocol, connection = protocol_of(kind, application)
         for piece, waits in pieces:
-            if not connection.closed:
+            if not connection.is_over:
                 protocol.data_received(piece)
             for _ in range(8 if waits else 0):
                 await asyncio.sleep(0)
         for _ in range(40):
             await asyncio.sleep(0)
         protocol.connection_lost(None)
-        return application.seen, _ID.sub(b"", connection.written), connection.closed
+        return application.seen, _ID.sub(b"", connection.written), connection.is_over
 
     return asyncio.run(run())
-
-
-def request(
-    body: bytes = b"body", path: str = "/quick", more: bytes = b"", version: bytes = b"1.1", length: int | None = None
-) -> bytes:
-    said = len(body) if length is None else length
-    return b"POST %b HTTP/%b\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (path.encode(), version, more, said, body)
 
 
 QUICK = request()

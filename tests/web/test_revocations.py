@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from tests.adapters.sql.samples import CHANNEL, EVERYONE, HERE, REACH
+from tests.adapters.sql.samples import CHANNEL, EVERYONE, HERE, REACH, add_key
 from tests.web.counter import EVERYTHING, OTHER, READER, TENANT_A, TENANT_B, WRITER, Counter
 from tests.wrapping import WRAPPER
 from tokensvc.adapters.sql.engine import writing
@@ -72,7 +72,7 @@ def test_what_was_issued_before_an_instant_can_be_meant_and_then_nobody_is_denie
     before = int(counter.clock.now()) - 3600
     said = counter.revoke(issuedBefore=rfc3339(before))
     [target] = counter.ask("GET", f"/v1/revocations/{said['id']}").json["targets"]
-    assert before <= target["viewerSessionVersionsLessThanOrEqualTo"] < before + 10
+    assert target["viewerSessionVersionsLessThanOrEqualTo"] == before - 1
     assert counter.ask("GET", "/v1/denials").json["denials"] == []
 
 
@@ -372,3 +372,45 @@ def test_who_owns_few_of_many_is_answered_in_short_pages(counter: Counter, monke
             break
         query = f"maxResults=9&nextToken={said['nextToken']}"
     assert pages == [[mine[1]], [], [mine[0]]]
+
+
+INVENTED = [
+    "arn:aws:ivs:moon-north-1:123456789012:channel/abcdefghijkl",
+    "arn:aws:ivs:us-east-1:999999999999:channel/abcdefghijkl",
+]
+
+
+@pytest.mark.parametrize("invented", INVENTED, ids=["a region", "an account"])
+def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(counter: Counter, invented: str) -> None:
+    counter.store.deployment.bind_account("123456789012")
+    where = ", ".join(f"{kind} {invented.split(':')[n]}" for kind, n in (("account", 4), ("region", 3)))
+    for path, body in (
+        ("/v1/revocations", {"channelArns": [CHANNEL, invented], "viewerId": "ada"}),
+        ("/v1/denials", {"channelArns": [CHANNEL, invented], "viewerId": "ada", "denySeconds": 60}),
+    ):
+        said = counter.ask("POST", path, body)
+        assert (said.status, said.json["code"]) == (422, "invalid_request")
+        assert said.json["errors"] == [
+            {"field": "channelArns", "message": f"is in {where}, where this service holds no key"}
+        ]
+    batch = [{"channelArn": invented, "viewerId": "ada"}, {"channelArn": CHANNEL, "viewerId": "eve"}]
+    results = counter.ask("POST", "/v1/revocations/batch", {"revocations": batch}).json["results"]
+    assert ("problem" in results[0], "problem" in results[1]) == (True, False)
+    assert list(counter.store.revocation_queue.waiting()) == [HERE]
+    assert {denial.channel for denial in counter.store.denials.in_force(("*",), limit=9)} == {CHANNEL}
+
+
+def test_a_region_is_served_when_settings_name_it_or_a_key_is_or_was_there(counter: Counter) -> None:
+    counter.configured = []
+    body = {"channelArn": CHANNEL, "viewerId": "ada"}
+    assert counter.ask("POST", "/v1/revocations", body).status == 422
+    add_key(counter.store, "k1", HERE)
+    counter.revoke()
+    counter.configured = ["eu-west-1"]
+    counter.store.deployment.bind_account("123456789012")
+    counter.revoke(where=CHANNEL.replace("us-east-1", "eu-west-1"))
+
+
+def test_a_caller_outside_its_patterns_does_not_learn_which_regions_are_served(counter: Counter) -> None:
+    said = counter.ask("POST", "/v1/revocations", {"channelArn": INVENTED[0], "viewerId": "ada"}, key=TENANT_A)
+    assert (said.status, said.json["code"]) == (403, "channel_not_allowed")

@@ -46,8 +46,11 @@ class Deployment:
     def __init__(self, stage: Stage) -> None:
         self.stage, self.store = stage, stage.store
         stage.clock.wall = self.store.versions.read().now
-        snapshot = Snapshot(secrets=SECRETS, began_at=stage.clock.monotonic())
-        self.route = Status(Authorized(lambda: snapshot, stage.clock, lease_seconds=10**9), self.facts)
+        self.route = Status(Authorized(self.snapshot, stage.clock, lease_seconds=10**9), self.facts)
+
+    def snapshot(self) -> Snapshot:
+        now, monotonic = self.stage.clock.now(), self.stage.clock.monotonic()
+        return Snapshot(secrets=SECRETS, began_at=monotonic, wall_offset_seconds=now - monotonic)
 
     def facts(self) -> Facts:
         store = self.store

@@ -13,7 +13,7 @@ import pytest
 
 from tests.clocks import START, ManualClock
 from tests.leases import ManualLeases
-from tests.minting import CHANNEL, snapshot_of
+from tests.minting import CHANNEL, OTHER_CHANNEL, snapshot_of
 from tests.simulator import IvsSimulator, outage
 from tests.web.asking import answer_of, receiving, scope_of
 from tokensvc.adapters.prometheus import PrometheusMetrics
@@ -32,10 +32,10 @@ from tokensvc.errors import (
     SnapshotStale,
     TokensvcError,
 )
-from tokensvc.loops.channels import Directory
+from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.tokens import TokenRoutes
+from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
 
 KEY = keypair.generate()
 API_KEY = "tsk_abc_secret"
@@ -54,8 +54,9 @@ class Worker:
         self._awaited = awaited
         self.clock = ManualClock()
         self.ivs = IvsSimulator()
+        self.leases = ManualLeases(self.clock)
         self.directory = Directory(
-            store.channels, ManualLeases(self.clock), self.ivs, self.clock, wait_seconds=0.3, calls_per_second=1
+            store.channels, self.leases, self.ivs, self.clock, wait_seconds=0.3, calls_per_second=1
         )
         channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
@@ -161,11 +162,38 @@ def test_a_caller_that_is_disabled_while_its_body_comes_gets_nothing(worker: Wor
 
 def test_a_lease_that_ends_while_the_body_comes_is_ended(worker: Worker) -> None:
     later = lambda: worker.clock.advance(901)  # noqa: E731
-    with pytest.raises(SnapshotStale):
-        worker.single(receive=slowly(worker, ASK, later))
-    worker.snapshot = worker.snapshot._replace(began_at=worker.clock.monotonic())
-    [result] = worker.batch(receive=slowly(worker, {"asks": [ASK]}, later))
-    assert result["problem"]["code"] == "snapshot_stale"
+    for ask, body in ((worker.single, ASK), (worker.batch, {"asks": [ASK]})):
+        worker.snapshot = worker.snapshot._replace(began_at=worker.clock.monotonic())
+        with pytest.raises(SnapshotStale):
+            ask(receive=slowly(worker, body, later))
+
+
+def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(worker: Worker) -> None:
+    worker.ivs.add_channels([str(CHANNEL)])
+
+    def disable() -> None:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+        worker.directory.once()
+
+    worker.directory.poke = disable
+    worker.snapshot = worker.snapshot._replace(channels={})
+    with pytest.raises(NotAuthenticated):
+        worker.single()
+
+
+def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Worker) -> None:
+    """Each slice is judged by what the worker knows by then, whether its channels were looked up or not."""
+    worker.ivs.add_channels([str(OTHER_CHANNEL)])
+
+    def disable() -> None:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+        worker.directory.once()
+
+    worker.directory.poke = disable
+    known, looked_up = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
+    assert "token" in known
+    assert looked_up["problem"]["code"] == "not_authenticated"
+    assert worker.outcomes() == {"issued": 1, "not_authenticated": 1}
 
 
 def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
@@ -226,7 +254,7 @@ def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker
     async def timed() -> float:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await worker.routes._find({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot)
+        await worker.routes._find({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot, Caller("shop", POLICY))
         return loop.time() - began
 
     assert 0.25 <= asyncio.run(timed()) < 1.5
@@ -295,3 +323,89 @@ def test_no_answer_shows_a_subject(worker: Worker) -> None:
     answer = worker.answer(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
     assert b"jane" not in answer.body
     assert len(json.loads(answer.body)["viewerId"]) == 40
+
+
+def test_a_channel_in_an_invented_region_costs_no_question_no_lease_and_no_call(worker: Worker, store: Store) -> None:
+    policy = CallerPolicy(channels=("*",))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
+    invented = [str(CHANNEL).replace("us-east-1", f"invented-{number}") for number in range(30)]
+    for arn in invented:
+        with pytest.raises(InvalidRequest, match="channelArn"):
+            worker.single(ASK | {"channelArn": arn})
+    answers = worker.batch(*(ASK | {"channelArn": arn} for arn in invented))
+    assert {answer["problem"]["code"] for answer in answers} == {"invalid_request"}
+    worker.directory.once()
+    assert not worker.ivs.calls
+    assert not worker.leases.all_held("")
+    assert not store.channels.get(invented)
+
+
+def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> None:
+    flood = KnownSecret(key_digest("tsk_flood_secret"), None, Caller("flood", POLICY))
+    worker.snapshot = worker.snapshot._replace(channels={}, secrets={**SECRETS, "flood": flood})
+    worker.ivs.add_channels([str(CHANNEL)])
+    asks = [ASK | {"channelArn": f"{CHANNEL}{number}"} for number in range(2 * CHANNELS_PER_CALL)]
+    assert not any(
+        "playbackUrl" in answer
+        for answer in worker.batch(*asks, scope=scope_of(authorization="Bearer tsk_flood_secret"))
+    )
+    worker.directory.poke = worker.directory.once
+    assert "playbackUrl" in worker.single()
+    assert len(worker.ivs.asked("BatchGetChannel")) == 1
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0, 5.5, -5.5])
+def test_a_worker_whose_clock_jumps_signs_nothing_until_the_clock_is_right_or_confirmed(
+    worker: Worker, jump: float
+) -> None:
+    worker.single()
+    worker.clock.jump(jump)
+    for refused in (worker.single, lambda: worker.batch(ASK)):
+        with pytest.raises(SnapshotStale, match="clock jumped by"):
+            refused()
+    worker.clock.jump(-jump)
+    assert worker.single()["token"], "the clock was corrected"
+    worker.clock.jump(jump)
+    offset = worker.clock.now() - worker.clock.monotonic()
+    worker.snapshot = worker.snapshot._replace(wall_offset_seconds=offset)
+    assert worker.single()["token"], "the store has confirmed the new time"
+
+
+def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reading is what everything is judged and signed by: a second one may be of a clock that has jumped."""
+    readings = iter([worker.clock.now()])
+    monkeypatch.setattr(worker.clock, "now", lambda: next(readings, START + 3600))
+    exchange = Exchange("request-1", worker.clock.monotonic())
+    begun = worker.routes.single_at_once(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
+    assert begun is not None
+    assert json.loads(begun.answer(begun.sign()).body)["expiresAt"] == "2027-01-15T08:05:00Z"
+
+
+def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: Worker) -> None:
+    """The token is reckoned by the time after waiting."""
+    worker.snapshot = worker.snapshot._replace(channels={})
+    ask = worker.routes._directory.ask
+
+    def jump(channel_arn: str, caller: str) -> Any:
+        worker.clock.jump(3600)
+        return ask(channel_arn, caller)
+
+    worker.routes._directory.ask = jump  # type: ignore[method-assign]
+    with pytest.raises(SnapshotStale, match="jumped"):
+        worker.single()
+
+
+def test_a_clock_that_jumps_within_a_batch_ends_it_at_that_slice(worker: Worker) -> None:
+    slices = 0
+
+    def now() -> float:
+        nonlocal slices
+        slices += 1
+        return START + (3600 if slices > 3 else 0)  # before and after the body, then for each slice
+
+    worker.clock.now = now  # type: ignore[method-assign]
+    results = worker.batch(*[ASK] * (2 * SLICE_ASKS))
+    assert all("token" in result for result in results[:SLICE_ASKS])
+    assert {result["problem"]["code"] for result in results[SLICE_ASKS:]} == {"snapshot_stale"}

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.clocks import ManualClock
 from tests.web.asking import scope_of
+from tests.written_log import WrittenLog
 from tokensvc.errors import NotAllowed
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.exchange import Exchange, Route
@@ -25,8 +26,8 @@ class Counter:
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.written: list[str] = []
-        self.log = AccessLog(self.written.append, ManualClock(), as_json=True)
+        self.writer = WrittenLog()
+        self.log = AccessLog(self.writer, ManualClock(), as_json=True)
         self.front = Front({"/quick": Route("POST", self._never, self._begin)}, self._never, ManualClock(), self.log)
 
     def ask(self, body: str) -> bool:
@@ -143,8 +144,6 @@ def test_what_would_have_to_wait_is_not_taken(counter: Counter) -> None:
 
 def test_each_has_its_line_in_the_log(counter: Counter) -> None:
     asked(counter, "a", "refused", "b")
-    counter.log.start()
-    counter.log.stop()
-    lines = "".join(counter.written).splitlines()
+    lines = counter.writer.text.splitlines()
     assert [line.count('"status":201') for line in lines] == [0, 1, 1]
     assert all('"path":"/quick"' in line and '"caller":"shop"' in line for line in lines)

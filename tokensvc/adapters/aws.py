@@ -5,6 +5,7 @@ Rules of the file
 - One attempt (`total_max_attempts=1`), 2 s to connect, 5 s to read: the only retries are ours, where they are paced.
 - The endpoint must be what the control plane setting says: `aws` never talks to a local IVS, nor `local` to AWS.
 - FAILURES maps each error code of the model; what is not in it is judged by its HTTP status.
+- Codes and messages of an error response are made printable here: they are stored, logged and displayed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
@@ -25,6 +27,7 @@ from botocore.config import Config
 from botocore.loaders import Loader, create_loader
 
 from tokensvc.adapters.clock import SystemClock
+from tokensvc.core.printable import printable
 from tokensvc.errors import (
     ControlPlaneError,
     Denied,
@@ -73,6 +76,10 @@ _CREDENTIAL_PROBLEMS = (
     boto.TokenRetrievalError,
     boto.SSOError,
 )
+
+CLIENTS_MAX = 40
+"""Clients that are kept, each about 0.4 MiB: more than there are AWS regions. Which regions are called is decided by
+those who call; this is the bound should one of them take a region from outside."""
 
 _AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com|api\.aws)")
 
@@ -123,7 +130,8 @@ class AwsControlPlane:
         self._observe = observe
         self._clock = clock or SystemClock()
         self._ahead: dict[str, float] = {}
-        self._clients: dict[str, Any] = {}
+        self._clients: OrderedDict[str, Any] = OrderedDict()
+        """By region, the one that was used last at the end."""
         self._lock = threading.Lock()
 
     def check(self, region: str) -> None:
@@ -171,6 +179,10 @@ class AwsControlPlane:
                 client = make_client("ivs", region)
                 _require_kind(self._kind, str(client.meta.endpoint_url))
                 self._clients[region] = client
+                if len(self._clients) > CLIENTS_MAX:  # a thread that still uses it goes on with it
+                    unused, _ = self._clients.popitem(last=False)
+                    self._ahead.pop(unused, None)
+            self._clients.move_to_end(region)
             return self._clients[region]
 
 
@@ -207,14 +219,14 @@ def _require_kind(kind: str, endpoint: str) -> None:
 def _of_refusal(operation: str, refusal: boto.ClientError) -> ControlPlaneError:
     error = refusal.response.get("Error", {})
     metadata = refusal.response.get("ResponseMetadata", {})
-    code, status = str(error.get("Code", "")), int(metadata.get("HTTPStatusCode", 0))
-    words = error.get("Message") or refusal.response.get("exceptionMessage") or "no message"
+    code, status = printable(str(error.get("Code", ""))), int(metadata.get("HTTPStatusCode", 0))
+    words = printable(str(error.get("Message") or refusal.response.get("exceptionMessage") or "no message"))
     return FAILURES.get(code, _by_status(status))(
         f"IVS answered {operation} with {code}: {words}",
         operation=operation,
         ivs_code=code,
         status=status,
-        request_id=str(metadata.get("RequestId", "")),
+        request_id=printable(str(metadata.get("RequestId", ""))),
     )
 
 
@@ -239,4 +251,6 @@ def _of_transport(operation: str, problem: boto.BotoCoreError) -> ControlPlaneEr
         kind = Denied
     elif isinstance(problem, boto.ParamValidationError | boto.NoRegionError):
         kind = Rejected
-    return kind(f"IVS could not be asked for {operation}: {problem}", operation=operation, ivs_code=name)
+    return kind(
+        f"IVS could not be asked for {operation}: {printable(str(problem))}", operation=operation, ivs_code=name
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 
 class SystemClock:
@@ -26,3 +27,19 @@ class StoreClock:
 
     def now(self) -> float:
         return time.monotonic() + self._ahead
+
+
+class ConfirmedClock:
+    """The store's wall clock as this worker's last refresh found it, continued by the monotonic clock.
+
+    What a worker writes into the store, or judges by what others wrote there, is dated by it: the worker's own wall
+    clock may jump at any moment. It is right once there is a snapshot, and no request is served before.
+    """
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self, store_offset_seconds: Callable[[], float]) -> None:
+        self._store_offset_seconds = store_offset_seconds
+
+    def now(self) -> float:
+        return time.monotonic() + self._store_offset_seconds()

@@ -12,7 +12,7 @@ import os
 from bisect import bisect_right
 from collections import Counter as CountOf
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -40,7 +40,8 @@ class _Histogram(Histogram):
 class PrometheusMetrics:
     """One worker's share of the figures."""
 
-    def __init__(self) -> None:
+    def __init__(self, take_dropped_lines: Callable[[], Mapping[str, int]] = dict) -> None:
+        self._take_dropped_lines = take_dropped_lines
         self._registry = registry = CollectorRegistry()
         self._noted_issued: deque[float] = deque()
         self._noted_refused: deque[str] = deque()
@@ -129,6 +130,11 @@ class PrometheusMetrics:
         self._revocation_troubles = Counter(
             "tokensvc_revocation_troubles", "Those that IVS did not take, by its code", ["code"], registry=registry
         )
+        self._log_lines_dropped = Counter(
+            "tokensvc_log_lines_dropped", "Log lines that were not written, by reason", ["reason"], registry=registry
+        )
+        for reason in ("queue_full", "write_failed"):
+            self._log_lines_dropped.labels(reason)
 
     def settle(self) -> None:
         issued = list(_drained(self._noted_issued))
@@ -137,6 +143,8 @@ class PrometheusMetrics:
             self._issue_seconds.observe_all(issued)
         for code, times in CountOf(_drained(self._noted_refused)).items():
             self._tokens.labels(code).inc(times)
+        for reason, lines in self._take_dropped_lines().items():
+            self._log_lines_dropped.labels(reason).inc(lines)
 
     def control_plane(self, operation: str, code: str) -> None:
         self._control_plane.labels(operation, code).inc()

@@ -12,8 +12,6 @@ from __future__ import annotations
 import os
 import sys
 
-import orjson
-
 from tokensvc.adapters.logs import star
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
@@ -23,6 +21,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    _open_standard_descriptors()
     try:
         if sys.argv[1:] == ["serve"]:  # what serves starts at once, and holds nothing of the command line
             from tokensvc.serving import serve_as_told
@@ -37,12 +36,22 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
+def _open_standard_descriptors() -> None:
+    """Open what was closed before the start, so that no socket or database gets a descriptor that is written to as
+    standard output or error."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free is this one
+
+
 def _refuse(failure: TokensvcError) -> int:
+    from tokensvc.cli import screen
+
     message = star(failure.message)
-    if "--json" in sys.argv:
-        print(orjson.dumps({"error": {"code": failure.code, "message": message}}).decode(), file=sys.stderr)
-    else:
-        print(f"tokensvc: {message}", file=sys.stderr)
+    keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
+    screen.failure(failure.code, message, "--json" in sys.argv, keep=keep)
     if isinstance(failure, SettingsError | InvalidRequest):
         return 2
     return 4 if isinstance(failure, Conflict | NotAllowed) else 1

@@ -47,7 +47,9 @@ def add(
     result(
         {**_shown(record), "apiKey": key},
         as_json,
-        f"{key}\n\nThis is the API key of {name}. It is shown once and kept nowhere; store it as a secret.",
+        key,
+        "",
+        f"This is the API key of {name}. It is shown once and kept nowhere; store it as a secret.",
     )
 
 
@@ -65,7 +67,7 @@ def list_(as_json: AsJson = False) -> None:
         )
         for r in records
     ]
-    result({"callers": [_shown(r) for r in records]}, as_json, table(("NAME", "STATE", "SCOPES", "CHANNELS"), rows))
+    result({"callers": [_shown(r) for r in records]}, as_json, *table(("NAME", "STATE", "SCOPES", "CHANNELS"), rows))
 
 
 @app.command("rotate-secret")
@@ -84,7 +86,9 @@ def rotate_secret(
     result(
         {**_shown(record), "apiKey": key},
         as_json,
-        f"{key}\n\nThis is the new API key of {name}, shown once. The one before it ends at {instant(until)}.",
+        key,
+        "",
+        f"This is the new API key of {name}, shown once. The one before it ends at {instant(until)}.",
     )
 
 

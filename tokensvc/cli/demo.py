@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from starlette.routing import Mount
 
 from tokensvc import wiring
 from tokensvc.adapters.logs import configure
@@ -36,14 +35,15 @@ from tokensvc.cli.local import Running, local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
 from tokensvc.ivs.refusals import IvsError
-from tokensvc.serving import listen
+from tokensvc.serving import ignore_signals, listen
 from tokensvc.settings import read_settings
 from tokensvc.web.hangup import offer_hang_up
-from tokensvc.web.local import DEFAULT_CREDENTIALS
+from tokensvc.web.local import DEFAULT_CREDENTIALS, routes
 from tokensvc.web.server import Server, make_server
 
 REGION = "us-east-1"
 FOLDER = Path(".demo")
+IVS_PREFIX = "/ivs"
 _UNSET = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -59,6 +59,7 @@ def demo(
 ) -> None:
     """Start everything embedded, with a channel, a key and a caller, and print four commands to try."""
     configure("console")
+    ignore_signals(closed_terminal_ends=True)
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     with _alone():
         _demo(port, rates=not no_rates)
@@ -91,15 +92,13 @@ def _demo(port: int, *, rates: bool) -> None:
     with local_ivs(
         FOLDER / "local-ivs.db",
         DEFAULT_CREDENTIALS,
-        prefix="/ivs",
+        prefix=IVS_PREFIX,
         public_url=None,
         management_port=0,
         rates=rates,
     ) as running:
         parts = wiring.assemble(settings)
-        application = build(
-            parts, beside=[Mount("/ivs", app=running.parts.api), Mount("/api/video", app=running.parts.edge)]
-        )
+        application = build(parts, beside=routes(running.parts, IVS_PREFIX))
         try:
             _serve(application, parts, listener, url, environ, running)
         finally:
@@ -160,7 +159,7 @@ def _guide(
         FOLDER / "demo.json",
         {
             "url": url,
-            "ivsEndpoint": f"{url}/ivs",
+            "ivsEndpoint": f"{url}{IVS_PREFIX}",
             "managementUrl": running.management_url,
             "region": REGION,
             "accessKeyId": environ["AWS_ACCESS_KEY_ID"],
@@ -199,7 +198,7 @@ def _environ(url: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": secret.secret_access_key,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_ENDPOINT_URL_IVS": f"{url}/ivs",
+        "AWS_ENDPOINT_URL_IVS": f"{url}{IVS_PREFIX}",
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",

@@ -13,7 +13,7 @@ from tokensvc.cli.viewers import Desk, Most, Namespace, Reason, Subject, Viewer,
 from tokensvc.core.policy import ALL_CHANNELS
 from tokensvc.core.revocation_ask import read_denial
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.web.denials import denial_digest, deny, page
+from tokensvc.web.denials import deny, page
 from tokensvc.web.paging import as_model
 from tokensvc.web.revocation_models import DenialQuery, ShownDenial
 
@@ -44,7 +44,9 @@ def add(
     given |= {"viewerId": viewer, "subject": subject, "denySeconds": seconds, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
     with at_desk(namespace, denySeconds="--seconds", channelArn="--all-channels") as desk:
-        kept = deny(desk.store.denials, desk.means.subjects, desk.caller, read_denial(fields), desk.means.clock.now())
+        means = desk.means
+        now, is_served = means.clock.now(), means.regions.checker()
+        kept = deny(desk.store.denials, means.subjects, desk.caller, read_denial(fields), now, is_served)
     _say([ShownDenial.of(denial) for denial in kept], as_json)
 
 
@@ -81,12 +83,11 @@ def remove(
         raise InvalidRequest([FieldError("ID", "is required, or --channel with --viewer or --subject")])
     with at_desk(namespace) as desk:
         names = denial_ids or [denial.id for denial in _all(desk, wanted)]
-        digests = [denial_digest(name) for name in names]
         if names:
             confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
-        for name in digests:
+        for name in names:
             desk.store.denials.remove(name, desk.caller.policy.channels)
-    result({"removed": names}, as_json, "\n".join(f"{name} is over." for name in names) or "There is none in force.")
+    result({"removed": names}, as_json, *([f"{name} is over." for name in names] or ["There is none in force."]))
 
 
 def _wanted(channel: str | None, all_channels: bool, viewer: str | None, subject: str | None) -> dict[str, Any]:
@@ -109,5 +110,5 @@ def _all(desk: Desk, wanted: dict[str, Any]) -> Iterator[ShownDenial]:
 
 def _say(found: list[ShownDenial], as_json: bool) -> None:
     rows = [(d.id, d.channel_arn, d.until, d.caller, d.reason) for d in found]
-    words = table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
-    result({"denials": [d.model_dump() for d in found]}, as_json, words)
+    lines = table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
+    result({"denials": [d.model_dump() for d in found]}, as_json, *lines)

@@ -12,6 +12,7 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.ivs_findings import examine_ivs
 from tokensvc.cli.key_findings import RESUME, examine_keys
+from tokensvc.cli.row_findings import examine_rows
 from tokensvc.cli.screen import AsJson, result
 from tokensvc.cli.vault_findings import examine_vault
 from tokensvc.errors import SettingsError
@@ -31,7 +32,7 @@ def doctor(as_json: AsJson = False) -> None:
         lines.append(f"{'ok  ' if f.well else 'BAD '} {f.what}: {f.found}")
         if f.mend and not f.well:
             lines.append(f"       mend it with: {f.mend}")
-    result(data, as_json, "\n".join(lines))
+    result(data, as_json, *lines)
     if not data["well"]:
         raise typer.Exit(1)
 
@@ -45,7 +46,7 @@ def _examine() -> Iterator[Finding]:
     yield _setting(settings, "control_plane", "export TOKENSVC_CONTROL_PLANE=aws   (or local)")
     yield _setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
     for name in wrapping_wanted(settings):
-        yield _setting(settings, name, "openssl rand -hex 32 > FILE; export TOKENSVC_PASSPHRASE_FILE=FILE")
+        yield _setting(settings, name, "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE")
     if settings.database_url is None:
         return
     store, finding = attempt("store", lambda: wiring.store_of(settings), "tokensvc db upgrade")
@@ -64,6 +65,9 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
         yield finding
         return
     where = f"{deployment.control_plane or 'not bound yet'}, account {deployment.account or 'not known yet'}"
+    if deployment.damage:
+        remedy = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or what it was)"
+        yield Finding(False, "max_ttl_seconds", f"{deployment.damage}; no token is issued", remedy)
     fits = deployment.control_plane in (None, settings.control_plane)
     yield Finding(
         fits,
@@ -80,11 +84,11 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
         )
     found = [*examine_vault(settings, store), *examine_keys(settings, store)]
     yield from (finding for finding in found if finding.mend != RESUME)
-    yield from examine_ivs(
-        settings, store
-    )  # what it says must be mended first may be what keeps the rest from going on
+    # What IVS says must be fixed first may be what keeps the rest from going on.
+    yield from examine_ivs(settings, store)
     yield from (finding for finding in found if finding.mend == RESUME)
-    callers = [r for r in store.callers.list() if r.disabled_at is None]
+    yield from examine_rows(store)
+    callers = [r for r in store.callers.list() if r.disabled_at is None and not r.damage]
     yield Finding(
         bool(callers), "callers", f"{len(callers)} may ask for tokens", "tokensvc callers add NAME --all-channels"
     )

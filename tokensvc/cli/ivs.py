@@ -14,7 +14,7 @@ from tokensvc.cli.local import local_ivs
 from tokensvc.cli.screen import progress
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.ivs.sigv4 import Secret, read_access_key
-from tokensvc.serving import listen
+from tokensvc.serving import ignore_signals, listen
 from tokensvc.web.collector import calm_the_collector
 from tokensvc.web.hangup import offer_hang_up
 from tokensvc.web.local import DEFAULT_CREDENTIALS
@@ -45,9 +45,13 @@ def serve(
     facts: Annotated[Path | None, typer.Option(help="Write how to reach it to this file, when ready.")] = None,
     management_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
     no_rates: Annotated[bool, typer.Option("--no-rates", help="Do not hold callers to IVS's own call rates.")] = False,
+    any_region: Annotated[
+        bool, typer.Option("--any-region", help="Take calls for regions that have no IVS, too.")
+    ] = False,
 ) -> None:
     """Serve the local IVS: its API at the root, the playback edge beside it. It is not AWS."""
     configure("console")
+    ignore_signals()
     credentials = {**DEFAULT_CREDENTIALS, **dict(map(_credential, access_key or ()))}
     listener = listen("--port", host, port)
     bound_host, bound_port = listener.getsockname()[:2]
@@ -58,6 +62,7 @@ def serve(
         public_url=public_url,
         management_port=management_port,
         rates=not no_rates,
+        any_region=any_region,
     ) as running:
         server = make_server(running.parts.site, lambda: None, delay_seconds=0)
         offer_hang_up(server.config)

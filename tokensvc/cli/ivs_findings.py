@@ -13,6 +13,7 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.key_findings import RESUME
 from tokensvc.cli.keys.opening import moment
+from tokensvc.cli.row_findings import FROM_BACKUP
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, active_of
 from tokensvc.core.rotation import KEY_PAIRS_MAX, check_slots
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
@@ -35,6 +36,8 @@ class Region(NamedTuple):
     """What the store knows to be held there, by ARN."""
     records: Mapping[str, KeyRecord]
     """Every key, by its id."""
+    unreadable: frozenset[str]
+    """ARNs of pairs of ours whose rows cannot be read; what is found of them is said among the store's rows."""
     deployment_id: str
     at: Moment
     fingerprint: Callable[[str], str | None]
@@ -52,7 +55,7 @@ def examine_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
         yield finding
         return
     records = store.keys.list()
-    held = {there.place.region for record in records for there in record.places if there.is_held}
+    held = {there.place.region for record in records for there in record.everywhere if there.is_held}
     for name in [*regions, *sorted(held - set(regions))]:
         region, finding = attempt(
             f"IVS in {name}",
@@ -78,11 +81,12 @@ def _look(
         return str(pair["fingerprint"]) if "fingerprint" in pair else None
 
     known = {record.id: record for record in records}
-    return Region(name, pairs, places, known, deployment.id, moment(settings, store), fingerprint)
+    unreadable = frozenset(there.arn for record in records for there in record.unreadable)
+    return Region(name, pairs, places, known, unreadable, deployment.id, moment(settings, store), fingerprint)
 
 
 def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
-    foreign = [arn for arn in region.pairs if arn not in region.places]
+    foreign = [arn for arn in region.pairs if arn not in region.places and arn not in region.unreadable]
     found = f"answers; {len(region.pairs)} of {KEY_PAIRS_MAX} key slots used, {len(foreign)} of them not by us"
     yield Finding(True, f"IVS in {region.name}", found)
     orphans = [arn for arn in foreign if _is_orphan(region, arn)]
@@ -149,6 +153,8 @@ def _not_ours(region: Region, arn: str) -> Finding:
         return Finding(False, what, f"is key {key_id}, which is compromised, and IVS holds it still", RESUME)
     if record is None:
         return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
+    if record.damage:
+        return Finding(False, what, f"is key {key_id}, which cannot be read", f"leave it; {FROM_BACKUP}")
     there = next((p for p in record.places if p.place.region == region.name), None)
     if there is not None and there.arn == arn:
         return Finding(

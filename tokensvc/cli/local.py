@@ -16,10 +16,9 @@ from typing import NamedTuple
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.cli.screen import progress
-from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.ivs.sigv4 import Credentials
 from tokensvc.serving import listen
-from tokensvc.web.local import NOT_AWS, LocalIvsParts, LocalIvsSettings, build
+from tokensvc.web.local import NOT_AWS, LocalIvsParts, LocalIvsSettings, build, stored_clock
 from tokensvc.web.server import make_server
 
 
@@ -39,13 +38,19 @@ def local_ivs(
     public_url: str | None,
     management_port: int,
     rates: bool,
+    any_region: bool = False,
 ) -> Iterator[Running]:
     """Open the local IVS, in memory when there is no database file, and serve its management listener meanwhile."""
     progress(NOT_AWS)
     progress("IVS's call rates are off." if not rates else "IVS's call rates hold; --no-rates turns them off.")
     resources = LocalIvsResources(str(database) if database else ":memory:")
-    settings = LocalIvsSettings(credentials, prefix, public_url, rates)
-    parts = build(resources, settings, AdvanceableClock(SystemClock()))
+    settings = LocalIvsSettings(credentials, prefix, public_url, rates, any_region)
+    clock = stored_clock(resources, SystemClock())
+    if clock.offset_seconds:
+        progress(
+            f"Its clock is {clock.offset_seconds:.0f} seconds ahead, as it was advanced before: {database} has it."
+        )
+    parts = build(resources, settings, clock)
     listener = listen("--management-port", "127.0.0.1", management_port)
     server = make_server(parts.management, lambda: None, delay_seconds=0)
     thread = threading.Thread(target=server.run, args=([listener],), name="management", daemon=True)

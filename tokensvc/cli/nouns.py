@@ -14,6 +14,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tokensvc.cli.screen import WrongUse, make_printable
+
 NOUNS = (
     "demo",
     "serve",
@@ -59,3 +61,11 @@ class Nouns(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands = Commands()  # type: ignore[assignment] # nobody adds to it
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer does it; the arguments that a wrong use repeats are made printable."""
+        try:
+            return super().invoke(ctx)
+        except WrongUse as wrong_use:
+            make_printable(wrong_use)
+            raise

@@ -59,10 +59,10 @@ def progress_line(there: Sequence[PlaceWaiting], one: Revocation | None) -> str:
     return f"{done:,} of {len(one.targets):,} done; {queue}"
 
 
-def shown_queue(there: Sequence[PlaceWaiting]) -> str:
+def shown_queue(there: Sequence[PlaceWaiting]) -> list[str]:
     """The figures as a table."""
     if not there:
-        return "Nothing waits: IVS has been told of everything."
+        return ["Nothing waits: IVS has been told of everything."]
     rows = [
         (
             p.place.account,

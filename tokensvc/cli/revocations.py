@@ -87,7 +87,7 @@ def list_(
         found = list(islice(_all(desk, wanted), most))
     rows = [(r.id, r.state, r.accepted_at, r.readmit_after, str(len(r.targets)), r.caller, r.reason) for r in found]
     heads = ("REVOCATION", "STATE", "ACCEPTED", "READMIT AFTER", "VIEWERS", "CALLER", "REASON")
-    result({"revocations": [r.model_dump() for r in found]}, as_json, table(heads, rows))
+    result({"revocations": [r.model_dump() for r in found]}, as_json, *table(heads, rows))
 
 
 @app.command()
@@ -95,7 +95,7 @@ def show(revocation_id: Id, as_json: AsJson = False) -> None:
     """Show how far each part of a revocation has come."""
     with at_desk() as desk:
         found = ShownRevocation.of(desk.store.revocations.get(revocation_id, desk.caller.policy.channels))
-    result(found.model_dump(), as_json, _words(found))
+    result(found.model_dump(), as_json, *_words(found))
 
 
 @app.command()
@@ -124,10 +124,10 @@ def watch(
             last = line
             time.sleep(every)
     if found is None:
-        result({"places": [place.shown() for place in there]}, as_json, shown_queue(there))
+        result({"places": [place.shown() for place in there]}, as_json, *shown_queue(there))
         return
     shown = ShownRevocation.of(found)
-    result(shown.model_dump(), as_json, _words(shown))
+    result(shown.model_dump(), as_json, *_words(shown))
     if found.state is State.FAILED:
         raise typer.Exit(1)
 
@@ -167,7 +167,7 @@ def _all(desk: Desk, wanted: dict[str, Any]) -> Iterator[ShownRevocation]:
             return
 
 
-def _words(r: ShownRevocation) -> str:
+def _words(r: ShownRevocation) -> list[str]:
     heads = ("CHANNEL", "VIEWER", "VERSIONS UP TO", "STATE", "ATTEMPTS", "ENDED", "CODE")
     rows = [
         (
@@ -182,11 +182,11 @@ def _words(r: ShownRevocation) -> str:
         for t in r.targets
     ]
     said = f"{r.id}: {r.state}, asked for by {r.caller} at {r.accepted_at}; the viewer may come back after"
-    return f"{said} {r.readmit_after}\n\n{table(heads, rows)}"
+    return [f"{said} {r.readmit_after}", "", *table(heads, rows)]
 
 
 def _say(done: list[Revocation], as_json: bool, what: str, state: State) -> None:
     """What became of each, and of how many parts."""
     shown = [ShownRevocation.of(revocation) for revocation in done]
     lines = [f"{r.id}: {sum(t.state == state for t in r.targets)} of {len(r.targets)} {what}" for r in shown]
-    result({"revocations": [r.model_dump() for r in shown]}, as_json, "\n".join(lines) or "There are none.")
+    result({"revocations": [r.model_dump() for r in shown]}, as_json, *(lines or ["There are none."]))

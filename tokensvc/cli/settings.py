@@ -17,8 +17,7 @@ def settings(as_json: AsJson = False) -> None:
     shown = {name: _shown(getattr(values, name)) for name in origins} | {"vault": _vault(values)}
     data = {variable(name): {"value": shown[name], "source": origins[name]} for name in origins}
     rows = [(variable(name), shown[name], origins[name]) for name in origins]
-    lines = [table(("SETTING", "VALUE", "SOURCE"), rows), "", *_wrapping(values)]
-    result(data, as_json, "\n".join(lines))
+    result(data, as_json, *table(("SETTING", "VALUE", "SOURCE"), rows), "", *_wrapping(values))
 
 
 def _vault(values: Settings) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from tokensvc.cli.screen import AsJson, result, table
 from tokensvc.core import keypair
-from tokensvc.core.arn import Arn, parse_arn
+from tokensvc.core.arn import Arn, Place, channel_of_path, parse_arn
+from tokensvc.core.claims import CHANNEL_ARN
 from tokensvc.core.playback import judge
-from tokensvc.core.verdict import Attempt, Outcome
+from tokensvc.core.verdict import Attempt, Outcome, Result, Verdict
+from tokensvc.edge.refusals import tokens_of
 from tokensvc.errors import FieldError, InvalidRequest
 
 app = typer.Typer(help="Playback tokens.", no_args_is_help=True)
@@ -26,33 +30,115 @@ def _tokens() -> None:
 
 @app.command()
 def explain(
-    token: Annotated[str, typer.Argument(help="The token; - reads it from standard input.")],
-    channel: Annotated[str | None, typer.Option(help="The channel's ARN that is to be played.")] = None,
+    token: Annotated[
+        str, typer.Argument(help="The token, or a playback URL that has one; - reads it from standard input.")
+    ],
+    channel: Annotated[
+        str | None, typer.Option(help="The channel's ARN that is to be played; without it, the URL's.")
+    ] = None,
     origin: Annotated[str | None, typer.Option(help='The Origin header that the player sends; "" for none.')] = None,
     public_key: Annotated[
         list[Path] | None,
-        typer.Option(exists=True, dir_okay=False, help="PEM of a public half that IVS holds there; may be repeated."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="PEM of a public half that IVS holds there; may be repeated. Without it, the keys of the store that "
+            "the settings name.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a token by the edge's rules, one by one, offline. Whoever signed it; never needs a private key.
+    """Judge a token by the edge's rules, one by one, without asking IVS. Anybody's token; never needs a private key.
 
-    Leaves with 0 when it would be admitted or only IVS can tell, 4 when a rule refuses it.
+    Exits with 0 when it would be admitted, also when that depends on what only IVS knows or on what was not supplied;
+    with 4 when a rule refuses it.
     """
-    text = sys.stdin.read().strip() if token == "-" else token.strip()  # noqa: S105 - a dash is no password
+    text, played = _token_in(sys.stdin.read() if token == "-" else token)  # noqa: S105 - a dash is no password
     keys = [keypair.read_public_pem(path.read_bytes()) for path in public_key] if public_key else None
-    verdict = judge(Attempt(text, time.time(), _channel(channel), keys, origin))
+    attempt = Attempt(text, time.time(), _channel(channel) or played, keys, origin)
+    verdict, signed_by = judge(attempt), None
+    if _is_open(verdict):
+        verdict, signed_by = _judge_with_own_keys(attempt, verdict)
     data = {
         "outcome": verdict.outcome.value,
         "refusedBy": verdict.refused_by,
+        "reason": verdict.refusal.reason.value if verdict.refusal else "",
+        "unless": verdict.unless,
         "message": verdict.message,
-        "rules": [{"rule": f.rule, "result": f.result.value, "message": f.message} for f in verdict.findings],
+        "signedBy": signed_by,
+        "rules": [
+            {"rule": f.rule, "result": f.result.value, "reason": f.reason.value, "message": f.message}
+            for f in verdict.findings
+        ],
     }
     rows = [(f.rule, f.result.value.replace("_", " "), f.message) for f in verdict.findings]
-    words = f"{verdict.outcome.value}: {verdict.message}"
-    result(data, as_json, f"{table(('RULE', 'RESULT', 'FOUND'), rows)}\n\n{words}")
+    is_conditional = verdict.outcome is Outcome.CONDITIONAL
+    words = verdict.message if is_conditional else f"{verdict.outcome.value}: {verdict.message}"
+    result(data, as_json, *table(("RULE", "RESULT", "FOUND"), rows), "", words)
     if verdict.outcome is Outcome.REFUSED:
         raise typer.Exit(4)
+
+
+def _token_in(pasted: str) -> tuple[str, Arn | None]:
+    """The token, and the channel that is played when a playback URL was given. Raises InvalidRequest."""
+    url, _, _ = pasted.strip().partition("#")
+    path, mark, query = url.partition("?")
+    if not mark and "://" not in path:
+        return pasted.strip(), None
+    tokens = tokens_of(query)
+    if len(tokens) > 1:
+        raise InvalidRequest([FieldError("TOKEN", f"is a URL with {len(tokens)} token parameters; IVS takes one")])
+    return (tokens[0] if tokens else ""), channel_of_path(urlsplit(path).path)
+
+
+def _is_open(verdict: Verdict) -> bool:
+    """Whether the signature could not be verified for want of a public key."""
+    return any(f.rule == "signature" and f.result is Result.UNKNOWN for f in verdict.findings)
+
+
+def _judge_with_own_keys(attempt: Attempt, verdict: Verdict) -> tuple[Verdict, str | None]:
+    """The verdict with the keys of the store that the settings name, and the id of the key that signed the token."""
+    place = _place(attempt, verdict)
+    if place is None or not {"TOKENSVC_DATABASE_URL", "TOKENSVC_DATABASE_URL_FILE"} & os.environ.keys():
+        return _with_signature_message(verdict, _NO_KEYS), None
+    from tokensvc.cli.own_keys import find_signer, read_records  # loads the store's libraries
+
+    records = read_records()
+    if records is None:
+        return _with_signature_message(verdict, _NO_KEYS), None
+    signer = find_signer(attempt, place, records)
+    if signer is None:
+        return _with_signature_message(verdict, _NOT_OURS), None
+    made_by = f"made by key {signer.key_id} of this deployment"
+    if signer.placement is None:
+        message = f"{made_by}, which it has not imported into {place.region} of account {place.account}"
+        return _with_signature_message(verdict, message), signer.key_id
+    if not signer.placement.is_held:
+        message = f"{made_by}, which IVS no longer holds in {place.region}"
+        return _with_signature_message(judge(attempt._replace(keys=[])), message), signer.key_id
+    message = f"{made_by}, {signer.placement.state} in {place.region}"
+    return _with_signature_message(judge(attempt._replace(keys=[signer.key])), message), signer.key_id
+
+
+_NO_KEYS = "the public halves that IVS holds there are not known here; give --public-key, or the deployment's settings"
+_NOT_OURS = "no key of this deployment made this signature; give --public-key for key pairs that others imported"
+
+
+def _place(attempt: Attempt, verdict: Verdict) -> Place | None:
+    """The account and region whose keys count: those of the channel that is played, else of the one that is claimed."""
+    if attempt.channel is not None:
+        return attempt.channel.place
+    try:
+        return parse_arn(str(verdict.claims.get(CHANNEL_ARN)), "channel").place
+    except ValueError:
+        return None
+
+
+def _with_signature_message(verdict: Verdict, message: str) -> Verdict:
+    """The same verdict, saying more of the signature."""
+    (before,) = (f.message for f in verdict.findings if f.rule == "signature")
+    findings = tuple(f._replace(message=message) if f.rule == "signature" else f for f in verdict.findings)
+    return verdict._replace(findings=findings, message=message if verdict.message == before else verdict.message)
 
 
 def _channel(text: str | None) -> Arn | None:

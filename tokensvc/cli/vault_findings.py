@@ -17,6 +17,10 @@ from tokensvc.vaulting import vault_in, vault_of, wrapper_to_look, wrapping_want
 from tokensvc.wrap import wrapped_by
 
 REWRAP = "tokensvc keys rewrap"
+LOST = (
+    "put the row back; without a backup every denial by subject is void: UPDATE deployment SET subject_keys_made = 0, "
+    "restart, and deny anew"
+)
 
 
 def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
@@ -37,7 +41,10 @@ def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
     yield Finding(True, "vault", f"{vault_in(settings)}; it keeps {len(kept)} private keys")
     private_keys: Counter[str] = Counter()
     yield from _private_keys(store.keys.list(), vault, kept, private_keys)
-    subject_keys = Counter(wrapped_by(key.wrapped) for key in store.deployment.subject_keys())
+    of_subjects, finding = attempt("subject key", store.deployment.subject_keys, LOST)
+    if of_subjects is None:
+        yield finding
+    subject_keys = Counter(wrapped_by(key.wrapped) for key in of_subjects or ())
     for what, under in (("private keys", private_keys), ("subject keys", subject_keys)):
         for name in sorted(under.keys() - {wrapper.current}):
             found = f"{under[name]} of {under.total()} are under {name}, not yet under {wrapper.current}"

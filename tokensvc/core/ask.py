@@ -18,9 +18,9 @@ from pydantic.alias_generators import to_camel
 from tokensvc.core import claims as c
 from tokensvc.core.origins import check_origin
 from tokensvc.core.refusal import field_errors
+from tokensvc.core.viewer import Subject, ViewerId
 from tokensvc.errors import FieldError, InvalidRequest
 
-SUBJECT_MAX_CHARS = 1024
 ORIGINS_MAX_ENTRIES = 100
 
 
@@ -57,22 +57,12 @@ class Ask(Strict):
         AfterValidator(_check_channel_arn),
         Field(description="The private channel to be played"),
     ]
-    viewer_id: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=c.VIEWER_ID_MAX_CHARS,
-            description="Who watches, as IVS will know them; no personal data. Needed to revoke. Not with subject",
-        ),
-    ] = None
-    subject: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=SUBJECT_MAX_CHARS,
-            description="Who watches, in your own words; a keyed hash of it becomes the viewer id. Not with viewerId",
-        ),
-    ] = None
+    viewer_id: ViewerId | None = Field(
+        None, description="Who watches, as IVS will know them; no personal data. Needed to revoke. Not with subject"
+    )
+    subject: Subject | None = Field(
+        None, description="Who watches, in your own words; a keyed hash of it becomes the viewer id. Not with viewerId"
+    )
     ttl_seconds: Annotated[
         int | None,
         Field(

@@ -30,6 +30,8 @@ ADS_REPORTING_MODE = "aws:ads-reporting-mode"
 EXP = "exp"
 
 VIEWER_ID_MAX_CHARS = 40
+"""INFERRED: a character is a Unicode code point, as Smithy, the language of IVS's API model, counts the length of a
+string. The model and the user guide say 40 characters and not what one is."""
 ADS_PLAYER_PARAMS_MAX_BYTES = 1000
 MAXIMUM_RESOLUTIONS = ("SD", "HD", "FULL_HD")
 ADS_REPORTING_MODES = ("CLIENT", "SERVER")

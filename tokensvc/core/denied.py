@@ -66,7 +66,7 @@ class Denied:
         until = max(here.denied_until, self._standing(digest(ALL_CHANNELS, viewer_id)).denied_until)
         if until > now:
             raise ViewerDenied(f"this viewer gets no token for this channel until {rfc3339(until)}")
-        return here.minimum_version
+        return here.lowest_version(now) if here.minimum_lead else here.minimum_version
 
     def _standing(self, name: bytes) -> Standing:
         packed = self._shards[name[0]].get(name)

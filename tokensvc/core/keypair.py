@@ -110,12 +110,17 @@ def public_der(key: PublicKey) -> bytes:
 
 
 def fingerprint(key: PublicKey) -> str:
+    """IVS's fingerprint of the key in the form that `public_pem` writes."""
+    return fingerprint_of(public_der(key))
+
+
+def fingerprint_of(spki: bytes) -> str:
     """IVS's fingerprint: MD5 over the DER SubjectPublicKeyInfo, lower-case hex joined by colons.
 
     Not documented by AWS; taken from acceptance tests that others run against the live service. It names a key and
     protects nothing, hence MD5.
     """
-    return hashlib.md5(public_der(key), usedforsecurity=False).digest().hex(":")
+    return hashlib.md5(spki, usedforsecurity=False).digest().hex(":")
 
 
 def _decrypted(pem: bytes, password: bytes | None) -> object:

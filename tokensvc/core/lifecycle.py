@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tokensvc.core.arn import Place
 from tokensvc.core.rotation import KEY_PAIRS_MAX, Policy
-from tokensvc.errors import KeyNotFound
+from tokensvc.errors import Conflict, KeyNotFound
 
 
 class KeyState(StrEnum):
@@ -74,15 +74,44 @@ class KeyInPlace(NamedTuple):
         return self.retired_at is None
 
 
+class UnreadablePlace(NamedTuple):
+    """A key pair in one account and region whose row in the store cannot be read.
+
+    IVS may hold the pair, and its tokens may live. So it fills a slot, it is ours, and nothing is done with it: it
+    neither signs nor moves on nor is deleted.
+    """
+
+    key_id: str
+    place: Place
+    arn: str
+    is_held: bool
+    """False when the row says at least that IVS holds it no more."""
+
+
 class KeyRecord(NamedTuple):
-    """One of our key pairs. A record without places was made but is not (yet) known to be in IVS."""
+    """One of our key pairs. A record without places was made but is not (yet) known to be in IVS, unless it is damaged:
+    then it is not known where it is, and it is neither used anew nor forgotten."""
 
     id: str
     fingerprint: str
     public_der: bytes
     created_at: datetime
     places: tuple[KeyInPlace, ...]
+    """Where it is, as far as that can be read."""
     compromised_at: datetime | None = None
+    damage: str = ""
+    """Why its own row, or that of one of its places, cannot be read."""
+    unreadable: tuple[UnreadablePlace, ...] = ()
+
+    @property
+    def everywhere(self) -> list[KeyInPlace | UnreadablePlace]:
+        """Where it is, readable or not."""
+        return [*self.places, *self.unreadable]
+
+    def require_sound(self) -> None:
+        """Raise Conflict when something of it cannot be read, before it is put to another use or forgotten."""
+        if self.damage:
+            raise Conflict(f"key {self.id} cannot be read, and is left as it is: {self.damage}; see tokensvc doctor")
 
 
 class StepKind(StrEnum):
@@ -139,6 +168,8 @@ class Standing(NamedTuple):
     """Keys whose private half the vault has no more, or which does not open."""
     put_off: frozenset[str] = frozenset()
     """Keys whose deletion was tried just now and failed."""
+    unreadable: frozenset[str] = frozenset()
+    """ARNs of pairs of ours whose rows cannot be read."""
     wanted: bool = True
     """Whether we are to hold keys there; where not, what is there only ends."""
 
@@ -312,7 +343,7 @@ def _prepared(standing: Standing) -> list[KeyInPlace]:
 
 def _free(standing: Standing) -> int:
     held = sum(pair.is_held and pair.key_id not in standing.missing for pair in standing.pairs)
-    return KEY_PAIRS_MAX - standing.foreign - held
+    return KEY_PAIRS_MAX - standing.foreign - held - len(standing.unreadable)
 
 
 def _imported(pair: KeyInPlace) -> datetime:

@@ -4,21 +4,27 @@ Rules of the file
 - An entry is `*`, or `scheme://host[:port]` whose host may begin with `*` (IVS user guide, "Generate and Sign
   Playback Tokens", access-control-allow-origin). No path, no trailing slash, no comma: a browser sends none.
 - The token carries the entries in one string, joined by commas without spaces.
-- How IVS compares is not documented. INFERRED here, in `matches`: exactly, character by character; a `*` at the front
-  of the host stands for one or more characters, so that `https://*.example.com` does not cover `https://example.com`.
-  Therefore an entry that no browser could ever send (capitals, a default port, port 99999) is refused before it is
-  signed.
+- How IVS compares is not documented. INFERRED here, in `matches`: an `Origin` header is parsed first, and one that is
+  not a serialized origin is covered by no entry, not even by `*`; then scheme, host and port are compared exactly. A
+  `*` at the front of the host stands for one or more characters of a host name, never of an IP literal, so that
+  `https://*.example.com` does not cover `https://example.com`. Therefore an entry that no browser could ever send
+  (capitals, a default port, port 99999) is refused before it is signed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 STRICT_MAX_ENTRIES = 5
 PORT_MAX = 65_535
 _HOST = r"(?:\*?[a-z0-9._-]*[a-z0-9]|\[[0-9a-f:.]+\])"
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://({_HOST})(?::([0-9]{{1,5}}))?")
+_LABEL = r"[a-z0-9_-]+"
+_SERIALIZED = re.compile(
+    rf"([a-z][a-z0-9+.-]*)://({_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]+\])(?::([1-9][0-9]{{0,4}}))?"
+)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -48,18 +54,49 @@ def split_origins(claim: str) -> list[str]:
     return claim.split(",")
 
 
-def matches(origin: str, entries: Sequence[str]) -> bool:
+class Origin(NamedTuple):
+    """A serialized origin, taken apart."""
+
+    scheme: str
+    host: str
+    port: str
+    """"" where it is the scheme's default."""
+
+
+OPAQUE_ORIGIN = Origin("null", "", "")
+"""What a browser sends for a sandboxed frame or a local file."""
+
+
+def parse_origin(header: str) -> Origin | None:
+    """Take an `Origin` header apart; None when it is not the serialization of one origin.
+
+    RFC 6454, sections 6.2 and 7: `null`, or scheme `://` host, and the port unless it is the scheme's default. No path,
+    no user, no list of several. Browsers send scheme and host in lower case and host names in their ASCII form.
+    """
+    if header == "null":
+        return OPAQUE_ORIGIN
+    found = _SERIALIZED.fullmatch(header)
+    if found is None:
+        return None
+    origin = Origin(found[1], found[2], found[3] or "")
+    if origin.port and (int(origin.port) > PORT_MAX or _DEFAULT_PORTS.get(origin.scheme) == origin.port):
+        return None
+    return origin
+
+
+def matches(header: str, entries: Sequence[str]) -> bool:
     """Whether an `Origin` header is covered by one of the entries."""
-    return any(_covers(entry, origin) for entry in entries)
+    origin = parse_origin(header)
+    return origin is not None and any(_covers(entry, origin) for entry in entries)
 
 
-def _covers(entry: str, origin: str) -> bool:
-    if entry in ("*", origin):
+def _covers(entry: str, origin: Origin) -> bool:
+    if entry == "*":
         return True
-    before, star, after = entry.partition("://*")
-    return (
-        bool(star)
-        and origin.startswith(f"{before}://")
-        and origin.endswith(after)
-        and len(origin) > len(before) + 3 + len(after)
-    )
+    allowed = _ORIGIN.fullmatch(entry)
+    if allowed is None or (allowed[1], allowed[3] or "") != (origin.scheme, origin.port):
+        return False
+    if not allowed[2].startswith("*"):
+        return allowed[2] == origin.host
+    rest = allowed[2][1:]
+    return origin.host.endswith(rest) and len(origin.host) > len(rest) and not origin.host.startswith("[")

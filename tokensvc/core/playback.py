@@ -6,6 +6,7 @@ Rules of the file
 - Form and signature come before the payload: a changed byte is refused for its form or by the signature, never for what
   it would have claimed. Every rule is judged all the same, so that `explain` shows all that is wrong at once; where the
   signature cannot be judged (the public half is not known here) the verdict stays undecided.
+- Where nothing fails and only IVS can say the rest (revoked sessions, spent single uses), the outcome is conditional.
 - Strict where IVS is silent: a token that IVS might refuse is refused here, since a tester learns more from that than
   from the opposite. What is INFERRED says so at its rule.
 """
@@ -17,9 +18,13 @@ from typing import Any
 
 from tokensvc.core import claims as c
 from tokensvc.core import es384
-from tokensvc.core.origins import matches, split_origins
+from tokensvc.core.origins import matches, parse_origin, split_origins
 from tokensvc.core.strictjson import read_object
-from tokensvc.core.verdict import Attempt, Finding, Outcome, Result, Verdict
+from tokensvc.core.verdict import Attempt, Finding, Outcome, Reason, Result, Verdict
+
+MILLISECONDS_FROM = 10**11
+"""As seconds this is in the year 5138, as milliseconds in 1973, so it is never meant as seconds. IVS documents seconds,
+while AWS's own sample writes milliseconds. INFERRED: such an `exp` is refused; IVS may take it for a date far ahead."""
 
 
 class _Case:
@@ -39,15 +44,19 @@ class _Case:
         try:
             return c.CHECKS[name](self.claims[name])
         except ValueError as problem:
-            raise _Failed(f"{name} {problem}") from None
+            raise _Failed(f"{name} {problem}", Reason.MALFORMED) from None
 
 
 class _Failed(Exception):
     """A rule fails; the message says why, without the token's content."""
 
+    def __init__(self, message: str, reason: Reason = Reason.USUAL) -> None:
+        super().__init__(message)
+        self.reason = reason
+
 
 class _Unknown(Exception):
-    """A rule needs what only IVS knows."""
+    """A rule needs a fact that was not supplied."""
 
 
 _Rule = Callable[[_Case], str | None]
@@ -62,9 +71,15 @@ def _size(case: _Case) -> str:
 
 
 def _segments(case: _Case) -> str:
+    """An empty signature is left to the rules of algorithm and signature: it is what an unsigned token has."""
+    if not case.attempt.token:
+        raise _Failed("there is no token")
     segments = case.attempt.token.encode(errors="surrogatepass").split(b".")
-    if len(segments) != 3 or not all(segments):
-        raise _Failed(f"the token has {len(segments) if case.attempt.token else 0} segments; 3 are needed")
+    if len(segments) != 3:
+        raise _Failed(f"the token has {len(segments)} segment{'s' * (len(segments) != 1)}; 3 are needed")
+    for name, segment in zip(("header", "payload"), segments, strict=False):
+        if not segment:
+            raise _Failed(f"the token's {name} is empty", Reason.EMPTY)
     case.segments = segments
     return "header, payload and signature"
 
@@ -99,18 +114,20 @@ def _header(case: _Case) -> str | None:
 def _algorithm(case: _Case) -> str | None:
     if case.header is None:
         return None
+    if case.header["alg"].lower() == "none":
+        raise _Failed("the header's alg is none: the token is not signed, and IVS takes ES384 only", Reason.UNSIGNED)
     if case.header["alg"] != es384.ALGORITHM:
         raise _Failed("the header's alg is not ES384, the only one that IVS takes")
     return es384.ALGORITHM
 
 
 def _signature(case: _Case) -> str | None:
-    if case.header is None:
-        return None
-    if case.attempt.keys is None:
-        raise _Unknown("the public halves that IVS holds there are not known here")
+    if case.header is None or case.header["alg"] != es384.ALGORITHM:
+        return None  # the rule before refused it
     if len(case.parts[2]) != es384.SIGNATURE_BYTES:
         raise _Failed(f"the signature has {len(case.parts[2])} bytes; raw r||s of P-384 has {es384.SIGNATURE_BYTES}")
+    if case.attempt.keys is None:
+        raise _Unknown("the public halves that IVS holds there are not known here")
     signed = case.segments[0] + b"." + case.segments[1]
     # INFERRED: the token names no key, so each of the channel's account and region is tried.
     if not any(es384.verify(key, signed, case.parts[2]) for key in case.attempt.keys):
@@ -130,7 +147,7 @@ def _channel(case: _Case) -> str | None:
         return None
     arn = case.claim(c.CHANNEL_ARN)
     if arn is None:
-        raise _Failed(f"{c.CHANNEL_ARN} is missing")
+        raise _Failed(f"{c.CHANNEL_ARN} is missing", Reason.MISSING)
     if case.attempt.channel is None:
         return "a channel's ARN"
     if arn != str(case.attempt.channel):  # INFERRED: that they must be equal
@@ -143,7 +160,9 @@ def _expiry(case: _Case) -> str | None:
         return None
     exp = case.claim(c.EXP)
     if exp is None:  # INFERRED: listed without "optional", so required
-        raise _Failed("exp is missing")
+        raise _Failed("exp is missing", Reason.MISSING)
+    if exp >= MILLISECONDS_FROM:
+        raise _in_milliseconds(c.EXP)
     if exp <= case.attempt.now:  # INFERRED: no leeway
         raise _Failed(f"exp passed {case.attempt.now - exp:.0f} seconds ago")
     return f"{exp - case.attempt.now:.0f} seconds left"
@@ -155,9 +174,20 @@ def _not_yet(case: _Case) -> str | None:
         return None
     for name in present:
         value = case.claims[name]
-        if not isinstance(value, int | float) or isinstance(value, bool) or value > case.attempt.now:
-            raise _Failed(f"{name} must be a number of seconds that is not ahead of now; better leave it out")
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise _Failed(f"{name} must be a number of seconds; better leave it out", Reason.MALFORMED)
+        if value >= MILLISECONDS_FROM:
+            raise _in_milliseconds(name)
+        if value > case.attempt.now:
+            raise _Failed(f"{name} must not be ahead of now; better leave it out")
     return "not ahead of now"
+
+
+def _in_milliseconds(name: str) -> _Failed:
+    text = (
+        f"{name} is in milliseconds, as JavaScript's Date.now() gives them; IVS counts Unix seconds: divide it by 1000"
+    )
+    return _Failed(text, Reason.MILLISECONDS)
 
 
 def _ten_minutes(case: _Case) -> str | None:
@@ -188,7 +218,7 @@ def _revoked(case: _Case) -> str | None:
     if viewer_id is None:
         return None
     if case.attempt.revoked_version is None:
-        raise _Unknown("only IVS knows which of the viewer's sessions were revoked")
+        raise _Unknown("only IVS knows whether the viewer's sessions of this version were revoked")
     if (c.DEFAULT_VIEWER_SESSION_VERSION if version is None else version) <= case.attempt.revoked_version:
         raise _Failed("the viewer's sessions of this version were revoked")
     return "not revoked"
@@ -222,7 +252,9 @@ def _strict_origin(case: _Case) -> str | None:
     if case.attempt.origin is None:
         raise _Unknown("the Origin header that the player sends is not known here")
     if not case.attempt.origin:
-        raise _Failed("the player sent no Origin header, and the token enforces origins strictly")
+        raise _Failed("the player sent no Origin header, and the token enforces origins strictly", Reason.MISSING)
+    if parse_origin(case.attempt.origin) is None:  # INFERRED: what no browser sends is never an allowed origin
+        raise _Failed("the player's Origin header is not the form of an origin: scheme://host[:port]")
     allowed = case.claim(c.ALLOW_ORIGIN)
     if allowed is not None and not matches(case.attempt.origin, split_origins(allowed)):
         raise _Failed("the player's Origin header is none of the allowed origins")
@@ -261,30 +293,36 @@ RULES: tuple[tuple[str, _Rule], ...] = (
 )
 
 
+_CONDITIONS = {"revoked": "revoked", "single-use": "already used"}
+"""The rules that only IVS can decide, and what a token that passes all others is then admitted unless."""
+
+
 def judge(attempt: Attempt) -> Verdict:
     """Apply the table and return the verdict. Never raises, whatever the token is."""
     case = _Case(attempt)
     findings = tuple(_apply(name, rule, case) for name, rule in RULES)
+    claims = case.claims or {}
     refused = next((f for f in findings if f.result is Result.FAIL), None)
-    open_question = next((f for f in findings if f.result is Result.UNKNOWN), None)
-    outcome = Outcome.REFUSED if refused else Outcome.UNDECIDED if open_question else Outcome.ADMITTED
-    decisive = refused or open_question
-    return Verdict(
-        outcome,
-        refused.rule if refused else None,
-        decisive.message if decisive else "the player is let in",
-        findings,
-        case.claims or {},
-    )
+    if refused is not None:
+        return Verdict(Outcome.REFUSED, refused.rule, refused.message, findings, claims)
+    unknown = [f for f in findings if f.result is Result.UNKNOWN]
+    if not unknown:
+        return Verdict(Outcome.ADMITTED, None, "the player is let in", findings, claims)
+    undecided = next((f for f in unknown if f.rule not in _CONDITIONS), None)
+    if undecided is not None:
+        return Verdict(Outcome.UNDECIDED, None, undecided.message, findings, claims)
+    unless = tuple(_CONDITIONS[f.rule] for f in unknown)
+    message = f"allowed unless {' or '.join(unless)}: {unknown[0].message}"
+    return Verdict(Outcome.CONDITIONAL, None, message, findings, claims, unless)
 
 
 def _apply(name: str, rule: _Rule, case: _Case) -> Finding:
     try:
         found = rule(case)
-    except _Failed as reason:
-        return Finding(name, Result.FAIL, str(reason))
-    except _Unknown as reason:
-        return Finding(name, Result.UNKNOWN, str(reason))
+    except _Failed as failure:
+        return Finding(name, Result.FAIL, str(failure), failure.reason)
+    except _Unknown as missing_fact:
+        return Finding(name, Result.UNKNOWN, str(missing_fact))
     return Finding(name, Result.PASS if found is not None else Result.NOT_APPLICABLE, found or "")
 
 

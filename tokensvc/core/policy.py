@@ -15,6 +15,8 @@ from typing import NamedTuple
 from tokensvc.errors import ScopeMissing
 
 DEFAULT_TTL_SECONDS = 300
+LONGEST_TTL_SECONDS = 31_536_000
+"""A year: the highest ceiling that a deployment may set."""
 SCOPES = (
     "tokens:issue",
     "tokens:explain",
@@ -30,7 +32,7 @@ _PATTERN = re.compile(r"\*|arn:aws:ivs:[a-z0-9*-]+:[0-9*]+:channel/[A-Za-z0-9*-]
 
 @dataclass(frozen=True)
 class CallerPolicy:
-    """What one caller may ask for."""
+    """What one caller may ask for. Values are checked where they come from: the command, and the store's row."""
 
     channels: tuple[str, ...]
     scopes: frozenset[str] = field(default=DEFAULT_SCOPES)
@@ -47,6 +49,10 @@ class CallerPolicy:
     def allows_channel(self, channel_arn: str) -> bool:
         """Whether one of the patterns matches the whole ARN."""
         return self._matches.fullmatch(channel_arn) is not None
+
+
+NOTHING_ALLOWED = CallerPolicy(channels=(), scopes=frozenset())
+"""The policy of a caller whose own cannot be read."""
 
 
 class Caller(NamedTuple):

@@ -3,6 +3,8 @@
 Rules of the file
 - Ended for good is only what IVS says by name of this request. A bare HTTP status is that of a proxy or a load
   balancer: taking it for IVS's word would give up a revocation that IVS never heard of.
+- Codes and messages are stored and displayed, so they hold printable characters alone: a text that the store does not
+  take would keep its entry from ever being settled.
 - What an answer leaves open is told again: twice is harmless, never is not.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tokensvc.core.printable import printable
 from tokensvc.errors import ControlPlaneError, Rejected, ResourceMissing
 
 REFUSED_BY_NAME = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
@@ -44,7 +47,7 @@ def refusals(answer: Mapping[str, Any], told: Sequence[tuple[str, str]]) -> list
     """For each (channel, viewer) that was told, what a batch's answer says against it; None where IVS took it."""
     said = {
         (error.get("channelArn"), error.get("viewerId")): Refusal(
-            str(error.get("code", "")), str(error.get("message", ""))
+            printable(str(error.get("code", ""))), printable(str(error.get("message", "")))
         )
         for error in answer.get("errors") or ()
     }

@@ -3,7 +3,7 @@
 Rules of the file
 - The models are the interface, as in `ask.py`: over HTTP and for the commands alike.
 - Every bad field is reported at once, by the name the caller wrote, and no value is ever repeated.
-- A viewer is named as in an ask for a token. No text may hold what a store cannot keep: PostgreSQL takes no NUL.
+- A viewer is named as in an ask for a token (`viewer.py`). No text may hold control characters (`printable.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from tokensvc.core import claims as c
-from tokensvc.core.ask import SUBJECT_MAX_CHARS, Strict
+from tokensvc.core.ask import Strict
 from tokensvc.core.denial import LAST_SECOND
 from tokensvc.core.instant import unix_seconds
 from tokensvc.core.policy import ALL_CHANNELS
+from tokensvc.core.printable import NO_CONTROLS_PATTERN, check_no_controls
 from tokensvc.core.refusal import field_errors
+from tokensvc.core.viewer import Subject, ViewerId
 from tokensvc.errors import FieldError, InvalidRequest
 
 CHANNELS_MAX = 50
@@ -26,23 +28,18 @@ REASON_MAX_CHARS = 200
 _Asked = TypeVar("_Asked", bound="_AgainstViewer")
 
 
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain the character NUL")
-    return text
-
-
 def _channel_or_all(text: str) -> str:
     return text if text == ALL_CHANNELS else c.check_channel_arn(text)
 
 
-Kept = AfterValidator(_without_nul)
-"""Of texts that a store keeps or is asked for."""
 Channel = Annotated[str, AfterValidator(c.check_channel_arn)]
 ChannelOrAll = Annotated[str, AfterValidator(_channel_or_all)]
-ViewerId = Annotated[str, Field(min_length=1, max_length=c.VIEWER_ID_MAX_CHARS), Kept]
-Subject = Annotated[str, Field(min_length=1, max_length=SUBJECT_MAX_CHARS)]
-_Reason = Annotated[str, Field(max_length=REASON_MAX_CHARS), Kept]
+_Reason = Annotated[
+    str,
+    Field(max_length=REASON_MAX_CHARS),
+    AfterValidator(check_no_controls),
+    WithJsonSchema({"type": "string", "maxLength": REASON_MAX_CHARS, "pattern": NO_CONTROLS_PATTERN}),
+]
 _Second = Annotated[
     int, BeforeValidator(unix_seconds), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
 ]

@@ -4,6 +4,8 @@ Rules of the file
 - A snapshot never changes; the refresh swaps a new one in whole, about once a second. Only `denied` goes on: there may
   be a million of them, so each snapshot shares the one map, and every change in it is whole by itself.
 - A snapshot is a lease: older than the lease, or taken with a clock that is off the store's, it signs nothing more.
+- Nor does it when the wall clock has moved against the monotonic one since the store confirmed it: tokens, denials and
+  expiries are reckoned by the wall clock, and the next refresh may be as far away as the lease.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class KnownSecret(NamedTuple):
 
 
 class KnownChannel(NamedTuple):
-    """A channel of the directory. `playback_url` is None when IVS says that there is no such channel."""
+    """A channel of the directory. `playback_url` is None when IVS says that there is no such channel; no snapshot holds
+    such a one."""
 
     playback_url: str | None
     authorized: bool
@@ -50,22 +53,41 @@ class Snapshot(NamedTuple):
     denied: Denied = Denied()
     """Who gets no token, or only from a session version on."""
     subject_key: bytes = b""
+    """Empty: the store has lost it, and no token is issued by subject."""
     max_ttl_seconds: int = 0
+    """0: the store's cannot be read, and no token is issued."""
+    damage: tuple[str, ...] = ()
+    """The store's rows that cannot be read and are left out, each in words."""
     began_at: float = float("-inf")
     """When the refresh that made it began, on this worker's monotonic clock."""
     clock_error_seconds: float = 0.0
-    """How far this worker's wall clock is ahead of the store's."""
+    """How far this worker's wall clock was ahead of the store's when the refresh began."""
+    wall_offset_seconds: float = 0.0
+    """How far this worker's wall clock was ahead of its monotonic clock at the same moment."""
+
+    @property
+    def store_offset_seconds(self) -> float:
+        """How far the store's clock is ahead of this worker's monotonic clock."""
+        return self.wall_offset_seconds - self.clock_error_seconds
 
     def __repr__(self) -> str:
         return f"Snapshot(began_at={self.began_at}, clock_error_seconds={self.clock_error_seconds})"
 
 
-def require_fresh(snapshot: Snapshot, monotonic: float, lease_seconds: float) -> None:
-    """Raise SnapshotStale, saying why, unless the snapshot's lease still runs and the clock can be trusted."""
+def require_fresh(snapshot: Snapshot, now: float, monotonic: float, lease_seconds: float) -> None:
+    """Raise SnapshotStale, saying why, unless the snapshot's lease still runs and the clock can be trusted. `now` and
+    `monotonic` must be read together, and `now` be what is acted on afterwards: another reading may be of a clock that
+    has jumped meanwhile."""
     if monotonic - snapshot.began_at > lease_seconds:
         raise SnapshotStale("this worker has not reached its store for longer than its lease allows")
-    if abs(snapshot.clock_error_seconds) > CLOCK_SKEW_SECONDS:
+    moved = now - monotonic - snapshot.wall_offset_seconds
+    if abs(moved) > CLOCK_SKEW_SECONDS:
         raise SnapshotStale(
-            f"this worker's clock is {snapshot.clock_error_seconds:+.0f} seconds off the store's; "
+            f"this worker's clock jumped by {moved:+.0f} seconds since the store last confirmed it; "
+            f"at most {CLOCK_SKEW_SECONDS} are allowed"
+        )
+    if abs(moved + snapshot.clock_error_seconds) > CLOCK_SKEW_SECONDS:
+        raise SnapshotStale(
+            f"this worker's clock is {moved + snapshot.clock_error_seconds:+.0f} seconds off the store's; "
             f"at most {CLOCK_SKEW_SECONDS} are allowed"
         )

@@ -27,12 +27,28 @@ class Result(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Reason(StrEnum):
+    """Which of several ways a rule failed in. Error texts and programs depend on these, never on the message."""
+
+    USUAL = ""
+    """What the rule's name says, as for a rule that fails in one way only."""
+    EMPTY = "empty"
+    MISSING = "missing"
+    MALFORMED = "malformed"
+    """A claim of another type or form than documented."""
+    MILLISECONDS = "milliseconds"
+    UNSIGNED = "unsigned"
+
+
 class Outcome(StrEnum):
     """What all rules say together."""
 
     ADMITTED = "admitted"
     REFUSED = "refused"
+    CONDITIONAL = "conditional"
+    """Admitted unless `Verdict.unless`, which only IVS knows."""
     UNDECIDED = "undecided"
+    """A rule needs a fact that was not supplied: a public key, or the player's Origin header."""
 
 
 class Attempt(NamedTuple):
@@ -58,6 +74,7 @@ class Finding(NamedTuple):
     rule: str
     result: Result
     message: str
+    reason: Reason = Reason.USUAL
 
 
 class Verdict(NamedTuple):
@@ -69,3 +86,10 @@ class Verdict(NamedTuple):
     findings: tuple[Finding, ...]
     claims: dict[str, Any]
     """The payload, as far as it could be read; trust it only when the outcome is ADMITTED."""
+    unless: tuple[str, ...] = ()
+    """With CONDITIONAL: the conditions, as a sentence has them after "unless"."""
+
+    @property
+    def refusal(self) -> Finding | None:
+        """The finding that refused: the first failed one."""
+        return next((finding for finding in self.findings if finding.result is Result.FAIL), None)

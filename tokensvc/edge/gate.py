@@ -11,8 +11,8 @@ Rules of the file
 - INFERRED: whether one may watch comes first, whether there is something to watch second: a channel that is not live
   answers 404 to those alone who may watch it. A channel that does not exist has nothing to protect, so it is not found.
 - CORS: without strict enforcement the token's origins bind browsers alone (IVS user guide, "Generate and Sign Playback
-  Tokens"), so a player elsewhere is answered 200 without Access-Control-Allow-Origin (INFERRED). A 403 may be read
-  by any origin, since players in browsers are documented to see it; a 404 by none (observed).
+  Tokens"), so a player elsewhere is answered 200 without Access-Control-Allow-Origin (INFERRED). A 403 and a 404 may be
+  read by any origin, since players in browsers are documented to report both; tried with the IVS player 1.56.1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tokensvc.core import claims
 from tokensvc.core.arn import Arn
-from tokensvc.core.origins import matches, split_origins
+from tokensvc.core.origins import matches, parse_origin, split_origins
 from tokensvc.core.playback import judge
 from tokensvc.core.verdict import NOTHING_REVOKED, Attempt, Outcome, Verdict
 from tokensvc.edge import playlist, refusals
@@ -36,6 +36,7 @@ from tokensvc.ports.resources import Resource, Resources, ResourceTransaction
 SESSION_ID_CHARS = 32
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 _ACAO = "access-control-allow-origin"
+ANY_ORIGIN = (_ACAO, "*")
 
 
 class Visit(NamedTuple):
@@ -75,19 +76,18 @@ class Gate:
         with self._resources.begin(write=False) as transaction:
             channel = transaction.get(str(visit.channel))
             if channel is None:
-                return _error(404, refusals.not_found(visit.path, visit.query))
+                return _error(404, visit, refusals.UNKNOWN_CHANNEL)
             stream = stream_of(transaction, channel.arn)
             if not channel.body["authorized"]:
                 policy = transaction.get(channel.body["playbackRestrictionPolicyArn"])
                 return self._public(visit, stream, now, policy)
             tokens = refusals.tokens_of(visit.query)
             if len(tokens) > 1:
-                return _forbidden(visit, refusals.SEVERAL_TOKENS)
+                return _error(403, visit, refusals.SEVERAL_TOKENS)
             attempt = _known(transaction, visit, tokens[0] if tokens else "", now)
         verdict = self._judge(visit, attempt, now, may_spend=visit.is_get and stream is not None)
         if verdict.outcome is not Outcome.ADMITTED:
-            text = refusals.ERROR_TEXTS[verdict.refused_by] if verdict.refused_by else refusals.UNDECIDED
-            return _forbidden(visit, text)
+            return _error(403, visit, refusals.error_of(verdict.refusal))
         resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
         cors = _cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN))
         return self._playlist(visit, stream, now, resolution, *cors)
@@ -96,8 +96,9 @@ class Gate:
         """Nobody needs a token; a restriction policy may want an origin."""
         origins: list[str] = policy.body["allowedOrigins"] if policy else []
         strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
-        if strict and not (visit.origin and (not origins or matches(visit.origin, origins))):
-            return _forbidden(visit, refusals.ERROR_TEXTS["strict-origin"])
+        # INFERRED, as for a token: a header that is not the form of an origin is never an allowed one.
+        if strict and not (matches(visit.origin, origins) if origins else parse_origin(visit.origin)):
+            return _error(403, visit, refusals.missing_origin(visit.origin))
         return self._playlist(visit, stream, now, None, *_cors(visit.origin, ",".join(origins) or None))
 
     def _judge(self, visit: Visit, attempt: Attempt, now: float, *, may_spend: bool) -> Verdict:
@@ -116,7 +117,7 @@ class Gate:
         self, visit: Visit, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
     ) -> Answer:
         if stream is None:
-            return _error(404, refusals.not_found(visit.path, visit.query))
+            return _error(404, visit, refusals.OFFLINE)
         if visit.is_get:
             self._viewers.watch(stream.body["streamId"], now)
         renditions = playlist.allowed(playlist.STANDARD_LADDER, resolution)
@@ -138,15 +139,12 @@ def _known(transaction: ResourceTransaction, visit: Visit, token: str, now: floa
 
 def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
     if claim is None:
-        return ((_ACAO, "*"),)
+        return (ANY_ORIGIN,)
     if origin and matches(origin, split_origins(claim)):
         return ((_ACAO, origin), ("vary", "origin"))
     return (("vary", "origin"),)
 
 
-def _forbidden(visit: Visit, text: str) -> Answer:
-    return _error(403, refusals.forbidden(visit.path, visit.query, text), (_ACAO, "*"))
-
-
-def _error(status: int, body: bytes, *headers: tuple[str, str]) -> Answer:
-    return Answer(status, (("content-type", "application/json"), ("cache-control", "no-store"), *headers), body)
+def _error(status: int, visit: Visit, error: refusals.EdgeError) -> Answer:
+    body = refusals.error_body(visit.path, visit.query, error)
+    return Answer(status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body)

@@ -14,11 +14,11 @@
     ├─ KeptBack                    whoever performs what was asked for does not get there
     ├─ RequestTooLarge · RequestTooSlow
     ├─ CannotSign                  this worker cannot sign now
-    │  ├─ NoSigningKey · SnapshotStale
+    │  ├─ NoSigningKey · SnapshotStale · CeilingUnreadable · SubjectKeyLost
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
     │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · NothingShown · ResourceConflict ·
     │     Rejected · Unavailable
-    ├─ StoreError                  StoreUnavailable · StoreUnfit · StoreReplaced
+    ├─ StoreError                  StoreUnavailable · StoreUnfit · StoreReplaced · RowUnreadable
     ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
     │  ├─ WrappingKeyUnknown · WrappingKeyUnavailable
     └─ SettingsError               start-up only; lists every bad variable at once
@@ -46,6 +46,7 @@ from tokensvc.errors.keeping import (
     InvalidKey,
     KeyFileTooOpen,
     PrivateKeyMissing,
+    RowUnreadable,
     SettingsError,
     StoreError,
     StoreReplaced,
@@ -91,8 +92,10 @@ from tokensvc.errors.root import (
 )
 from tokensvc.errors.signing import (
     CannotSign,
+    CeilingUnreadable,
     NoSigningKey,
     SnapshotStale,
+    SubjectKeyLost,
 )
 
 __all__ = [
@@ -100,6 +103,7 @@ __all__ = [
     "CallerExists",
     "CallerNotFound",
     "CannotSign",
+    "CeilingUnreadable",
     "ChannelNotAllowed",
     "ChannelNotFound",
     "Conflict",
@@ -133,6 +137,7 @@ __all__ = [
     "ResourceMissing",
     "RevocationNotFound",
     "RotationNotFound",
+    "RowUnreadable",
     "ScopeMissing",
     "SettingsError",
     "SnapshotStale",
@@ -140,6 +145,7 @@ __all__ = [
     "StoreReplaced",
     "StoreUnavailable",
     "StoreUnfit",
+    "SubjectKeyLost",
     "Throttled",
     "TokensvcError",
     "Unavailable",

@@ -25,6 +25,12 @@ class StoreUnfit(StoreError):
     code = "store_unfit"
 
 
+class RowUnreadable(StoreError):
+    """A row of the store holds what no version of this service wrote; the message names the row and the column."""
+
+    code = "row_unreadable"
+
+
 class StoreReplaced(StoreError):
     """What was read from the store is not part of its history: it was replaced, or restored from a backup."""
 
@@ -44,7 +50,7 @@ class PrivateKeyMissing(VaultError):
 
 
 class KeyFileTooOpen(VaultError):
-    """A private key's file can be read, or its directory be written to, by others than its owner."""
+    """A private key's file can be read, or its directory be written to, by other users, or one of them owns it."""
 
     code = "key_file_too_open"
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from tokensvc.core.strictjson import read_object
+from tokensvc.ivs.raw_query import decoded_pairs
 from tokensvc.ivs.refusals import IvsError, invalid, invalid_member
 from tokensvc.ivs.shapes import Read, Render, Report, compile_reader, compile_renderer
 
@@ -73,6 +74,11 @@ class Model:
         self.error_status: dict[str, int] = {
             name: shape["error"]["httpStatusCode"] for name, shape in shapes.items() if shape.get("exception")
         }
+        members = (member for shape in shapes.values() for member in shape.get("members", {}).values())
+        self.response_headers = frozenset(
+            member["locationName"].lower() for member in members if member.get("location") == "header"
+        )
+        """Every header that an answer or an error may have members in; `_operation` refuses them in requests."""
         self._fixed = {(o.method, o.path.encode()): Match(o, {}) for o in self.operations.values() if "{" not in o.path}
         self._templates = [(o.method, _template(o.path), o) for o in self.operations.values() if "{" in o.path]
 
@@ -94,7 +100,7 @@ class Model:
         """Everything that was sent, as one request, unchecked. Raises IvsError when it cannot be read at all."""
         operation = match.operation
         request = _read_body(body)
-        sent = _split_query(raw_query) if operation.query else ()
+        sent = decoded_pairs(raw_query) if operation.query else ()
         for name, (wire_name, is_list) in operation.query.items():
             values: list[Any] = [_text(value, name) for key, value in sent if key == wire_name.encode()]
             request[name] = (values if is_list else values[-1]) if values else None
@@ -151,12 +157,6 @@ def _read_body(body: bytes) -> dict[str, Any]:
     except ValueError as problem:
         # INFERRED: which error IVS gives for a body that is no JSON object; the operations list no other for 400.
         raise IvsError("ValidationException", f"The request body {problem}") from None
-
-
-def _split_query(raw_query: bytes) -> list[tuple[bytes, bytes]]:
-    """Names and values, decoded. INFERRED: a bare plus is a space, as forms write it; SDKs send %20 and %2B."""
-    pairs = (pair.replace(b"+", b" ").partition(b"=") for pair in raw_query.split(b"&") if pair)
-    return [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pairs]
 
 
 def _text(value: bytes, name: str) -> str:

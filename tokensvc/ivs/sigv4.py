@@ -6,7 +6,8 @@ Rules of the file
   AWS API request").
 - Signatures come in the Authorization header; presigned query strings are refused by name. A session token is taken
   and ignored: the local IVS has no STS.
-- The account follows from the access key, the region from the credential scope.
+- The account follows from the access key, the region from the credential scope. A region without the service is
+  refused with the list of those that have it.
 - Signatures are compared in constant time. No message holds a secret, a signature or what was signed.
 - Names and statuses of failures are INFERRED as API Gateway's, which seems to stand in front of IVS;
   IncompleteSignature is from the API reference's "Common Errors".
@@ -17,13 +18,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from tokensvc.core.arn import Place
+from tokensvc.ivs.raw_query import decoded_pairs
 from tokensvc.ivs.refusals import IvsError
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -73,8 +75,10 @@ class SignedRequest(NamedTuple):
 class Verifier:
     """Knows the access keys of one service."""
 
-    def __init__(self, service: str, credentials: Credentials) -> None:
+    def __init__(self, service: str, credentials: Credentials, regions: Collection[str] | None = None) -> None:
+        """`regions` are those that the service is in; None takes any."""
         self._service = service
+        self._regions = regions
         self._credentials = credentials
         self._signing_key = lru_cache(maxsize=256)(_signing_key)
 
@@ -92,6 +96,12 @@ class Verifier:
         access_key, day, region, service, signed, signature = found.groups()
         if service != self._service:
             raise _invalid(f"Credential should be scoped to correct service: '{self._service}'.")
+        if self._regions is not None and region not in self._regions:
+            known = ", ".join(sorted(self._regions))
+            raise _invalid(
+                f"Credential should be scoped to a valid region: {self._service} is in {known} "
+                "(`tokensvc ivs serve --any-region` takes others)"
+            )
         date = headers.get("x-amz-date", "")
         self._check_date(date, day, now)
         secret = self._credentials.get(access_key)
@@ -152,13 +162,8 @@ def canonical_path(raw_path: bytes) -> str:
 
 def canonical_query(raw_query: bytes) -> str:
     """Names and values encoded one way, sorted by both."""
-    pairs = (pair.partition(b"=") for pair in raw_query.split(b"&") if pair)
-    encoded = sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
+    encoded = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in decoded_pairs(raw_query))
     return "&".join(f"{name}={value}" for name, value in encoded)
-
-
-def _encoded(text: bytes) -> str:
-    return quote(unquote_to_bytes(text), safe="~")
 
 
 def _headers(headers: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -67,6 +67,7 @@ COMMON_ERRORS: dict[str, int] = {
     "IncompleteSignature": 403,
     "UnrecognizedClientException": 403,
     "RequestEntityTooLargeException": 413,
+    "RequestTimeoutException": 408,
     "UnknownOperationException": 404,
     # INFERRED: what API Gateway says, in front of which IVS seems to stand.
     "InvalidSignatureException": 403,
@@ -82,6 +83,15 @@ def load() -> Model:
     """Read the installed model, correct it and prepare it."""
     published = Loader().load_service_model(SERVICE, "service-2")
     return Model(patched(published))
+
+
+@cache
+def regions() -> frozenset[str]:
+    """The regions that have IVS, by the installed botocore's endpoint data."""
+    partitions = Loader().load_data("endpoints")["partitions"]
+    return frozenset(
+        region for partition in partitions for region in partition["services"].get(SERVICE, {}).get("endpoints", {})
+    )
 
 
 def patched(published: dict[str, Any]) -> dict[str, Any]:

@@ -5,18 +5,26 @@ Rules of the file
   that nobody gives back early is one call's turn).
 - Who asks for an unknown channel waits once, together with all who ask for it, and never beyond `wait_seconds` from the
   first one's asking. A throttle or an outage answers nobody: the token goes out without its playback URL.
-- What was found goes to the store, from where every worker's refresh takes it.
+- No caller delays another: unknown channels are taken from the callers' queues in turns, one channel each. A queue is
+  bounded; where all together are full, the longest gives up its newest question. A channel that several callers ask
+  for is in the queue of each.
+- The order of a call: RECHECK_SHARE of its places are for known channels that are due for another look, as far as there
+  are any; the others are for unknown channels; what these leave free is for more of the known ones. So neither kind can
+  keep the other from IVS for ever.
+- What was found goes to the store, from where every worker's refresh takes it. That there is no such channel is
+  remembered here alone, bounded and for a minute, unless it was there before: names that a caller invents leave no row.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 
-from cachetools import TTLCache
+from cachetools import TLRUCache
 
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.snapshot import KnownChannel
@@ -38,8 +46,21 @@ RECHECK_SECONDS = 600
 """How old what we know of a channel may get before it is asked for again, in the background."""
 
 DUE_EVERY_SECONDS = 10
+DUE_MAX = 500
+"""How many channels that are due for another look are read from the store at once: ten seconds' worth of calls."""
 
-_PENDING_MAX = 10_000
+RECHECK_SHARE = 10
+"""Places of a call that are for known channels while unknown ones wait: at one call a second 6,000 channels are looked
+at again in RECHECK_SECONDS whatever callers ask for."""
+
+REGION_RESTS_SECONDS = 60
+"""How long the known channels of a region that did not answer are left out, so that they fill no others' places."""
+
+PENDING_MAX = 10_000
+PENDING_PER_CALLER_MAX = 500
+"""As many channels as one batch of asks may name. Beyond it a caller's tokens go out without their playback URL."""
+
+REMEMBERED_MAX = 10_000
 _RECENT_SECONDS = 5
 """How long an answer, or that there was none, is remembered here: until every refresh has it, and so that an outage of
 IVS makes a channel's asks wait once in this time and not each."""
@@ -53,6 +74,49 @@ class _Question(Future["KnownChannel | None"]):
     def __init__(self, wait_until: float) -> None:
         super().__init__()
         self.wait_until = wait_until
+        self.callers: set[str] = set()
+        """Whose queues it is in."""
+        self.is_new = True
+        """Whether the store was not asked for it yet."""
+
+
+class _Queues:
+    """The unknown channels of one region, by caller. A caller's turn has come longer ago the earlier it stands."""
+
+    def __init__(self) -> None:
+        self.by_caller: OrderedDict[str, dict[str, None]] = OrderedDict()
+        self.size = 0
+        """Of all queues together."""
+
+    def length(self, caller: str) -> int:
+        """How many channels wait for this caller."""
+        return len(self.by_caller.get(caller, ()))
+
+    def add(self, caller: str, arn: str) -> None:
+        """Put a channel at the end of a caller's queue."""
+        self.by_caller.setdefault(caller, {})[arn] = None
+        self.size += 1
+
+    def remove(self, caller: str, arn: str) -> None:
+        """Take a channel out of a caller's queue."""
+        queue = self.by_caller[caller]
+        del queue[arn]
+        self.size -= 1
+        if not queue:
+            del self.by_caller[caller]
+
+    def first(self, room: int) -> list[str]:
+        """The channels whose turn it is: one of each caller, then another of each, until `room` are found."""
+        found: dict[str, None] = {}
+        turns = deque((caller, iter(queue)) for caller, queue in self.by_caller.items())
+        while turns and len(found) < room:
+            caller, queue = turns.popleft()
+            arn = next((arn for arn in queue if arn not in found), None)
+            if arn is not None:
+                found[arn] = None
+                self.by_caller.move_to_end(caller)
+                turns.append((caller, queue))
+        return list(found)
 
 
 def _answered(known: KnownChannel | None) -> Future[KnownChannel | None]:
@@ -81,10 +145,16 @@ class Directory:
         self._wait_seconds = wait_seconds
         self._turn_seconds = 1 / calls_per_second
         self._due_again_at = 0.0
+        self._due: dict[str, list[str]] = {}
+        """By region, known channels that are due for another look, longest ago first."""
+        self._rests_until: dict[str, float] = {}
+        """By region that did not answer, until when none of its known channels is looked at again."""
         self._lock = threading.Lock()
         self._pending: dict[str, _Question] = {}
-        self._recent: TTLCache[str, KnownChannel | None] = TTLCache(
-            maxsize=_PENDING_MAX, ttl=_RECENT_SECONDS, timer=clock.monotonic
+        self._queues: dict[str, _Queues] = {}
+        """By region."""
+        self._recent: TLRUCache[str, KnownChannel | None] = TLRUCache(
+            REMEMBERED_MAX, ttu=self._forget_at, timer=clock.monotonic
         )
         self.poke: Callable[[], None] = lambda: None
         """Set by whoever runs `once`: makes it run at once."""
@@ -93,46 +163,110 @@ class Directory:
         """Whether this may be answered as it is; a channel that IVS did not know is asked for again after a minute."""
         return channel.playback_url is not None or self._age(channel.checked_at) < NOT_FOUND_SECONDS
 
-    def ask(self, channel_arn: str) -> tuple[Future[KnownChannel | None], float]:
-        """A question about a channel that the snapshot does not know, and how many seconds it is worth waiting for."""
+    def ask(self, channel_arn: str, caller: str) -> tuple[Future[KnownChannel | None], float]:
+        """A question of this caller about a channel that the snapshot does not know, and how many seconds it is worth
+        waiting for."""
         with self._lock:
+            if channel_arn not in self._pending and channel_arn in self._recent:
+                return _answered(self._recent.get(channel_arn)), 0
+            dropped = self._enqueue(channel_arn, caller)
             question = self._pending.get(channel_arn)
-            if question is None:
-                if channel_arn in self._recent or len(self._pending) >= _PENDING_MAX:
-                    return _answered(self._recent.get(channel_arn)), 0
-                question = self._pending[channel_arn] = _Question(self._clock.monotonic() + self._wait_seconds)
+        if dropped is not None:
+            dropped.set_result(None)
+        if question is None:
+            return _answered(None), 0
         self.poke()
         return question, max(0.0, question.wait_until - self._clock.monotonic())
 
     def once(self) -> None:
         """Answer what is pending from the store or IVS, and look again at what was last looked at long ago."""
         with self._lock:
-            wanted = list(self._pending)
-        if wanted:
-            self._answer([_known_of(row) for row in self._store.get(wanted)])
-        self._look_up([arn for arn in wanted if arn in self._pending] or self._due())
+            new = [arn for arn, question in self._pending.items() if question.is_new]
+        if new:
+            self._answer([_known_of(row) for row in self._store.get(new)])
+            with self._lock:
+                for arn in new:
+                    if arn in self._pending:
+                        self._pending[arn].is_new = False
+        self._find_due()
+        self._look_up()
 
-    def _due(self) -> list[str]:
-        """What was last looked at long ago; the store is asked for it now and then only."""
+    def _enqueue(self, arn: str, caller: str) -> _Question | None:
+        """Put a channel into this caller's queue, if it has room; a question that had to be given up for it."""
+        queues, dropped = self._queues.setdefault(_region(arn), _Queues()), None
+        if arn in self._pending and caller in self._pending[arn].callers:
+            return None
+        length = queues.length(caller)
+        if length >= PENDING_PER_CALLER_MAX:
+            return None
+        if sum(queues.size for queues in self._queues.values()) >= PENDING_MAX:
+            longest, whose = max(
+                ((queues, caller) for queues in self._queues.values() for caller in queues.by_caller),
+                key=lambda which: which[0].length(which[1]),
+            )
+            if longest.length(whose) <= length + 1:  # this caller has its share already
+                return None
+            dropped = self._drop_newest(longest, whose)
+        if arn not in self._pending:
+            self._pending[arn] = _Question(self._clock.monotonic() + self._wait_seconds)
+        self._pending[arn].callers.add(caller)
+        queues.add(caller, arn)
+        return dropped
+
+    def _drop_newest(self, queues: _Queues, caller: str) -> _Question | None:
+        """Take the newest channel out of a queue; the question, if it is in no other caller's queue."""
+        newest = next(reversed(queues.by_caller[caller]))
+        queues.remove(caller, newest)
+        self._pending[newest].callers.remove(caller)
+        return None if self._pending[newest].callers else self._pending.pop(newest)
+
+    def _find_due(self) -> None:
+        """Find what was last looked at long ago; the store is asked for it now and then only."""
         now = self._clock.monotonic()
         if now < self._due_again_at:
-            return []
+            return
         self._due_again_at = now + DUE_EVERY_SECONDS
-        return self._store.due(self._now() - timedelta(seconds=RECHECK_SECONDS), CHANNELS_PER_CALL)
+        self._rests_until = {region: until for region, until in self._rests_until.items() if until > now}
+        self._due = {}
+        checked_before = self._now() - timedelta(seconds=RECHECK_SECONDS)
+        for arn in self._store.due(checked_before, DUE_MAX, tuple(self._rests_until)):
+            self._due.setdefault(_region(arn), []).append(arn)
 
-    def _look_up(self, arns: list[str]) -> None:
-        by_region: dict[str, list[str]] = {}
-        for arn in arns:
-            by_region.setdefault(parse_arn(arn, "channel").place.region, []).append(arn)
+    def _look_up(self) -> None:
+        with self._lock:
+            regions = dict.fromkeys([region for region, queues in self._queues.items() if queues.by_caller])
         failures = []
-        for region, there in by_region.items():
+        for region in regions | dict.fromkeys(self._due):
             if self._leases.acquire(f"channel directory {region}", str(uuid.uuid4()), self._turn_seconds):
                 try:
-                    self._ask_ivs(region, there[:CHANNELS_PER_CALL])
+                    self._take_turn(region)
                 except ControlPlaneError as failure:  # a region that is down delays only itself
+                    self._rests_until[region] = self._clock.monotonic() + REGION_RESTS_SECONDS
+                    self._due.pop(region, None)
                     failures.append(failure)
         if failures:
             raise failures[0]
+
+    def _take_turn(self, region: str) -> None:
+        """Make one call, for whatever it is the turn of in this region."""
+        due = self._due.get(region, [])
+        with self._lock:
+            wanted = self._queues.get(region, _Queues()).first(CHANNELS_PER_CALL - min(len(due), RECHECK_SHARE))
+        room = CHANNELS_PER_CALL - len(wanted)
+        again, left = due[:room], due[room:]
+        wanted, again = self._without_answered(wanted, again)
+        if wanted or again:
+            self._ask_ivs(region, [*wanted, *again])
+        self._due = {name: arns for name, arns in (self._due | {region: left}).items() if arns}
+
+    def _without_answered(self, wanted: Sequence[str], again: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Without what another worker found or looked at meanwhile."""
+        known = {row.arn: row for row in self._store.get([*dict.fromkeys((*wanted, *again))])}
+        self._answer([_known_of(known[arn]) for arn in wanted if arn in known])
+        with self._lock:
+            wanted = [arn for arn in wanted if arn in self._pending]
+        again = [arn for arn in again if arn in known and self._age(known[arn].checked_at) >= RECHECK_SECONDS]
+        return wanted, [arn for arn in again if arn not in wanted]
 
     def _ask_ivs(self, region: str, arns: list[str]) -> None:
         try:
@@ -160,7 +294,7 @@ class Directory:
                 continue
             with self._lock:
                 self._recent[arn] = known
-                question = self._pending.pop(arn, None)
+                question = self._take_out(arn)
             if question is not None:
                 question.set_result(known)
 
@@ -168,11 +302,25 @@ class Directory:
         """Let those who still wait go on without an answer."""
         for arn in arns:
             with self._lock:
-                question = self._pending.pop(arn, None)
+                question = self._take_out(arn)
                 if question is not None:
                     self._recent[arn] = None
             if question is not None:
                 question.set_result(None)
+
+    def _take_out(self, arn: str) -> _Question | None:
+        """The question, which is pending no more."""
+        question = self._pending.pop(arn, None)
+        if question is not None:
+            for caller in question.callers:
+                self._queues[_region(arn)].remove(caller, arn)
+        return question
+
+    def _forget_at(self, _arn: str, known: KnownChannel | None, now: float) -> float:
+        """How long an answer is remembered: one that there is no such channel as long as it is current."""
+        if known is None or known.playback_url is not None:
+            return now + _RECENT_SECONDS
+        return now + max(0.0, NOT_FOUND_SECONDS - self._age(known.checked_at))
 
     def _age(self, checked_at: datetime) -> float:
         return (self._now() - checked_at).total_seconds()
@@ -184,6 +332,10 @@ class Directory:
 _ABSENT = frozenset({"ResourceNotFoundException", "404"})
 """INFERRED: how BatchGetChannel spells a missing channel in `errors[].code` is not documented. An exception's name and
 a bare status are the two forms that AWS shows for other batch operations of IVS."""
+
+
+def _region(arn: str) -> str:
+    return parse_arn(arn, "channel").place.region
 
 
 def _known_of(row: ChannelRecord) -> tuple[str, KnownChannel]:

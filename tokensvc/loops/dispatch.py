@@ -1,7 +1,10 @@
 """Sees to it that whatever waits for IVS is told to it: in each account and region somebody leads.
 
 Rules of the file
-- Places are found in the queue, so a new one needs no setting. Each has a thread of its own: a region whose IVS hangs
+- Places are found in the queue, so a new one needs no setting, but only those in which the deployment works are served:
+  what waits for another one gets no thread, no lease and no client. It stays queued, since what was accepted is not
+  dropped because a key is missing here, and is reported until the region is configured or the revocation cancelled.
+  Each has a thread of its own: a region whose IVS hangs
   delays no other.
 - The queue is counted once a second by who leads, and less often by who does not, for a count reads all that waits.
 - A place for which nothing was waiting for a while is given up, lease and all. Where all that may be served are, one
@@ -21,6 +24,7 @@ from tokensvc.loops.runner import Loop, stop_all
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.revocation_queue import RevocationQueue, Waiting
+from tokensvc.revoke import ServedRegions
 
 EVERY_SECONDS = 0.5
 """How soon a new place is found."""
@@ -33,6 +37,9 @@ RESTS_AFTER_SECONDS = 300.0
 
 PLACES_MAX = 50
 """Served at a time. A deployment has an account and a few regions; a caller that names more makes them take turns."""
+
+UNSERVED_REPORTED_MAX = 3
+"""Problems are shown to people, and an account and region of the queue may be anything."""
 
 LATE_SECONDS = 60.0
 """An entry that waited for so long is trouble: IVS is away, or there are more than it allows to tell in that time."""
@@ -50,11 +57,15 @@ class Dispatch:
         self,
         queue: RevocationQueue,
         lead: Callable[[Place], Leading],
+        regions: ServedRegions,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._queue = queue
         self._lead = lead
+        self._regions = regions
+        self._unserved: Mapping[Place, Waiting] = {}
+        """Where something waits and this deployment does not work."""
         self._clock = clock
         self._metrics = metrics
         self._served: dict[Place, _Served] = {}
@@ -69,6 +80,12 @@ class Dispatch:
         for served in list(self._served.values()):
             served.loop.poke()
 
+    def ask_again(self) -> None:
+        """Let every place's lease be asked for again, since the store was replaced. Returns at once."""
+        for served in list(self._served.values()):
+            served.leading.ask_again()
+        self.poke()
+
     def once(self) -> None:
         """Count what waits, and serve every place where anything does. Raises StoreError."""
         now = self._clock.monotonic()
@@ -81,7 +98,10 @@ class Dispatch:
             sum(there.queued for there in waiting.values()),
             max((there.oldest_seconds for there in waiting.values()), default=0.0),
         )
-        for place in sorted(waiting, key=lambda place: -waiting[place].oldest_seconds):
+        is_served = self._regions.checker()
+        self._unserved = {place: there for place, there in waiting.items() if not is_served(place)}
+        places = [place for place in waiting if place not in self._unserved]
+        for place in sorted(places, key=lambda place: -waiting[place].oldest_seconds):
             if place not in self._served and self._has_room(waiting):
                 self._begin(place)
             if place in self._served:
@@ -91,8 +111,13 @@ class Dispatch:
 
     @property
     def trouble(self) -> tuple[str, ...]:
-        """What an operator should know of the places that this process leads in."""
-        return tuple(words for place, there in self._waiting.items() for words in self._trouble(place, there))
+        """What an operator should know of the places that this process leads in, and of those that nobody serves."""
+        led = tuple(words for place, there in self._waiting.items() for words in self._trouble(place, there))
+        return led + tuple(
+            f"{place.region}: {there.queued} revocations wait for account {place.account}, where this deployment has "
+            "no key; add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
+            for place, there in sorted(self._unserved.items())[:UNSERVED_REPORTED_MAX]
+        )
 
     def stop(self) -> None:
         """Stop telling, settle, and give every lease up."""

@@ -109,6 +109,11 @@ class Leading:
         self._report(done, now)
         return max(0.0, min(done.wait_seconds, self._ask_again_at - now))
 
+    def ask_again(self) -> None:
+        """Ask for the lease in the next run: the store was replaced, and the present one may have given it to another.
+        Returns at once, in any thread."""
+        self._ask_again_at = -math.inf
+
     def stop(self) -> None:
         """Settle what was told and give the lease up, when nothing runs any more. Raises StoreError."""
         self._threads.shutdown(wait=False)

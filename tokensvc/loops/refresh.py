@@ -4,6 +4,8 @@ Rules of the file
 - One small query a second; a part is read again only when its version number rose.
 - The snapshot's age counts from the beginning of the refresh that made it, on the monotonic clock. What is new
   counts at once; the age is that of a refresh that also took in every denial.
+- Of channels only those that exist are in a snapshot: what callers invent takes no room. Rows of channels that are gone
+  are deleted some time after every worker could read them; one that did not read for long reads all of them anew.
 - A private key is opened once and prepared once, when its key becomes active. What cannot be opened is told as trouble
   in that slot and spoils no other; meanwhile the retiring key signs there, as long as it safely may.
 - The subject key is opened once too. So a worker that runs needs neither vault nor KMS until there is a new key.
@@ -14,7 +16,7 @@ Rules of the file
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -26,12 +28,12 @@ from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
 from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
-from tokensvc.errors import InvalidKey, StoreReplaced, VaultError
+from tokensvc.errors import InvalidKey, StoreReplaced, SubjectKeyLost, VaultError
 from tokensvc.logger import structlog
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.hearing import NOTHING_HEARD, log_replacement
 from tokensvc.ports.callers import CallerRecord, CallerStore
-from tokensvc.ports.channels import ChannelStore
+from tokensvc.ports.channels import REREAD_AFTER_SECONDS, ChannelStore
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.keys import KeyStore
@@ -44,6 +46,9 @@ from tokensvc.wrap import Wrapper
 
 EVERY_SECONDS = 0.8
 """A change is seen by every worker within two seconds; this leaves room for a slow answer."""
+
+DAMAGE_NAMED = 10
+"""So many channels, and denials, that cannot be read are named; the others are counted."""
 
 _CHANNELS_AT_ONCE = 1000
 _log = structlog.get_logger(__name__)
@@ -71,9 +76,14 @@ class Refresh:
     on_replacement: Callable[[], None] = lambda: None
     """Called in the refresh's thread when the store was replaced, before anything is read from it."""
     _channels_position: Position = field(default_factory=Position)
+    _channels_read_at: float = -math.inf
+    """When the last refresh began that read every change of channels, on the monotonic clock."""
     _prepared: dict[tuple[str, bytes], Callable[[bytes], bytes]] = field(default_factory=dict)
     """By key id and public half: in a restored store an id may stand for another key."""
     _subject_keys: dict[tuple[int, datetime], bytes] = field(default_factory=dict)
+    _damage: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By part, the rows that cannot be read, in words."""
+    _damaged_channels: dict[str, str] = field(default_factory=dict)
     _unopened: dict[str, str] = field(default_factory=dict)
     """By key id, why it could not be opened when it was last tried."""
 
@@ -95,62 +105,89 @@ class Refresh:
     def _advance(self) -> None:
         began_at, before = self.clock.monotonic(), self.clock.now()
         versions = self.versions.read()
-        after = self.clock.now()
+        # By the monotonic clock: if the wall clock jumps meanwhile, that is no part of what the store has confirmed.
+        after = before + self.clock.monotonic() - began_at
         if versions[1:] != self.heard[1:]:
             self.versions.check_history(
                 self.heard.by_name()
                 | {"channels": self._channels_position.history, "denials": self.denials.position.history}
             )
         snapshot = self.current
-        if versions.deployment != self.heard.deployment:
-            snapshot = snapshot._replace(
-                max_ttl_seconds=self.deployment.read().max_ttl_seconds, subject_key=self._subject_key()
-            )
-        if versions.keys != self.heard.keys or any(slot.trouble for slot in snapshot.ring.slots.values()):
-            snapshot = snapshot._replace(ring=self._ring(self.keys.list()))
-        if versions.callers != self.heard.callers:
-            snapshot = snapshot._replace(secrets=_secrets(self.callers.list()))
+        # What is damaged is read again each time, since a row that is repaired by hand raises no version.
+        if versions.deployment != self.heard.deployment or self._damage.get("deployment"):
+            deployment = self.deployment.read()
+            subject_key, lost = self._subject_key()
+            snapshot = snapshot._replace(max_ttl_seconds=deployment.max_ttl_seconds, subject_key=subject_key)
+            self._damage["deployment"] = tuple(words for words in (deployment.damage, lost) if words)
+        is_troubled = self._damage.get("keys") or any(slot.trouble for slot in snapshot.ring.slots.values())
+        if versions.keys != self.heard.keys or is_troubled:
+            records = self.keys.list()
+            snapshot = snapshot._replace(ring=self._ring(records))
+            self._damage["keys"] = tuple(f"key {r.id} cannot be read: {r.damage}" for r in records if r.damage)
+        if versions.callers != self.heard.callers or self._damage.get("callers"):
+            callers = self.callers.list()
+            snapshot = snapshot._replace(secrets=_secrets(callers))
+            self._damage["callers"] = tuple(problem for record in callers for problem in record.problems())
         position = self._channels_position
+        if began_at - self._channels_read_at > REREAD_AFTER_SECONDS:
+            position = Position()
         if versions.channels != position.history or position.number < versions.channels.number:
-            channels, position = self._channels(snapshot)
+            channels, position = self._channels(snapshot, position)
             snapshot = snapshot._replace(channels=channels)
-        self.current, self._channels_position = snapshot, position
+        self.current, self._channels_position, self._channels_read_at = snapshot, position, began_at
         self.heard = versions
         self.denials.catch_up(versions)
+        self._damage["channels"] = _in_words("channel", self._damaged_channels)
+        self._damage["denials"] = _in_words("denial", self.denials.damaged)
         self.current = snapshot._replace(
             denied=self.denials.denied,
+            damage=self._log_damage(snapshot.damage),
             began_at=began_at,
             clock_error_seconds=_outside(versions.now, before, after),
+            wall_offset_seconds=before - began_at,
         )
 
-    def _subject_key(self) -> bytes:
-        """The newest subject key; the first worker of a new store makes it, by compare-and-set."""
-        newest = next(iter(self.deployment.subject_keys()), None) or first_subject_key(self.deployment, self.wrapper)
+    def _subject_key(self) -> tuple[bytes, str]:
+        """The newest subject key; the first worker of a new store makes it, by compare-and-set. Nothing, and why, when
+        the store has lost it: what needs no subject goes on."""
+        try:
+            kept = next(iter(self.deployment.subject_keys()), None)
+            newest = kept or first_subject_key(self.deployment, self.wrapper)
+        except SubjectKeyLost as lost:
+            return b"", lost.message
         if newest.identity not in self._subject_keys:
             self._subject_keys = {newest.identity: self.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, newest.wrapped)}
-        return self._subject_keys[newest.identity]
+        return self._subject_keys[newest.identity], ""
 
     def _ring(self, records: list[KeyRecord]) -> Ring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}
+        damaged: dict[Place, list[str]] = {}
         for record in records:
             for there in record.places:
                 here.setdefault(there.place, []).append((record, there))
+            for unreadable in record.unreadable:
+                here.setdefault(unreadable.place, [])
+                damaged.setdefault(unreadable.place, []).extend([record.id] if unreadable.is_held else [])
         unopened: dict[str, str] = {}
-        slots = {place: self._slot(keys, unopened) for place, keys in here.items()}
+        slots = {place: self._slot(keys, unopened, damaged.get(place, ())) for place, keys in here.items()}
         signing = {slot.active.key_id for slot in slots.values() if slot.active}
         self._prepared = {key: sign for key, sign in self._prepared.items() if key[0] in signing}
         self._tell(unopened)
         return Ring(slots, frozenset(unopened))
 
-    def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]], unopened: dict[str, str]) -> Slot:
-        """The keys of a place; which of them could not be opened goes into `unopened`, with the reason."""
+    def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]], unopened: dict[str, str], damaged: Sequence[str]) -> Slot:
+        """The keys of a place; which of them could not be opened goes into `unopened`, with the reason. Where no key is
+        known to be active, it may be one of the `damaged`."""
         accepted = _accepted([record for record, there in keys if there.state in MAY_SIGN])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
-        if active is None:
+        if active is None and not damaged:
             return Slot(None, accepted)
-        if key := self._signing_key(*active, unopened):
+        if active is None:
+            trouble = f"no key is known to be active, and the store's record of {', '.join(damaged)} cannot be read"
+        elif key := self._signing_key(*active, unopened):
             return Slot(key, accepted)
-        trouble = f"the active key {active[0].id} cannot be opened by this worker"
+        else:
+            trouble = f"the active key {active[0].id} cannot be opened by this worker"
         for record, there in self._in_its_stead(keys):
             if key := self._signing_key(record, there, unopened):
                 until = datetime.fromtimestamp(key.until, UTC).isoformat(timespec="seconds")
@@ -194,17 +231,34 @@ class Refresh:
     def _prepare(self, record: KeyRecord) -> Callable[[bytes], bytes]:
         return self.make_signer(open_private_key(self.vault, record)).sign
 
-    def _channels(self, snapshot: Snapshot) -> tuple[dict[str, KnownChannel], Position]:
-        """All channels, and how far they are read; the store may fail between two pages."""
-        position = self._channels_position
-        channels = dict(snapshot.channels) if position.number else {}
+    def _channels(self, snapshot: Snapshot, position: Position) -> tuple[dict[str, KnownChannel], Position]:
+        """All channels that exist, and how far they are read; the store may fail between two pages."""
+        channels: dict[str, KnownChannel] = dict(snapshot.channels) if position.number else {}
+        damaged: dict[str, str] = dict(self._damaged_channels) if position.number else {}
         while True:
             page = self.channels.changed_since(position, _CHANNELS_AT_ONCE)
             for row in page.rows:
-                channels[row.arn] = KnownChannel(row.playback_url, row.authorized, row.checked_at)
+                if row.playback_url is None:
+                    channels.pop(row.arn, None)
+                else:
+                    channels[row.arn] = KnownChannel(row.playback_url, row.authorized, row.checked_at)
+                damaged.pop(row.arn, None)
+            for arn in page.damaged:
+                channels.pop(arn, None)
+            damaged |= page.damaged
             position = page.position
-            if not page.rows:
+            if page.is_last:
+                self._damaged_channels = damaged
                 return channels, position
+
+    def _log_damage(self, before: tuple[str, ...]) -> tuple[str, ...]:
+        """What cannot be read by now, each in words; logged once."""
+        now = tuple(words for part in self._damage.values() for words in part)
+        for words in sorted(set(now) - set(before)):
+            _log.error("a row of the store cannot be read, and is left out", row=words)
+        for words in sorted(set(before) - set(now)):
+            _log.info("a row of the store that could not be read is sound or gone", row=words)
+        return now
 
 
 def _accepted(records: list[KeyRecord]) -> dict[str, PublicKey]:
@@ -225,9 +279,16 @@ def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:
             secret.digest, secret.expires_at, Caller(record.name, shared.setdefault(record.policy, record.policy))
         )
         for record in records
-        if record.disabled_at is None
+        if record.disabled_at is None and not record.damage
         for secret in record.secrets
     }
+
+
+def _in_words(kind: str, damaged: Mapping[str, str]) -> tuple[str, ...]:
+    """The first few of them, for they may be many."""
+    words = [f"{kind} {name} cannot be read: {why}" for name, why in sorted(damaged.items())]
+    more = [f"{len(words) - DAMAGE_NAMED} more {kind}s cannot be read"] if len(words) > DAMAGE_NAMED else []
+    return tuple(words[:DAMAGE_NAMED] + more)
 
 
 def _outside(store: float, before: float, after: float) -> float:

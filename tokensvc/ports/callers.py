@@ -5,6 +5,7 @@ Every method may raise StoreUnavailable, and then nothing was acknowledged, or S
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -33,6 +34,17 @@ class CallerRecord(NamedTuple):
     """At most two, newest first."""
     disabled_at: datetime | None
     created_at: datetime
+    damage: str = ""
+    """Why the caller's row cannot be read. Then its policy allows nothing, and it is refused."""
+    damaged_secrets: Mapping[str, str] = {}
+    """By key id, why one of its keys cannot be read; it is left out of `secrets`."""
+
+    def problems(self) -> list[str]:
+        """What is damaged, each in words."""
+        own = [f"caller {self.name} cannot be read: {self.damage}"] if self.damage else []
+        return own + [
+            f"key {key} of caller {self.name} cannot be read: {why}" for key, why in self.damaged_secrets.items()
+        ]
 
 
 class CallerStore(Protocol):

@@ -1,8 +1,9 @@
 """Who is denied and from which session version on viewers are let in, as the store keeps it.
 
-A viewer of a channel has one row, known by a digest (`core/denial.py`); revocations write minimum versions and denials
-into it, `add` writes denials. Each change raises the `denials` version in its own transaction and puts that number on
-the rows. Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+A viewer of a channel has one row, known by a digest (`core/denial.py`), which is shown to nobody; revocations write
+minimum versions and denials into it, `add` writes denials. Each change raises the `denials` version in its own
+transaction and puts that number on the rows. Every method may raise StoreUnavailable, and then nothing was
+acknowledged, or StoreUnfit.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class NewDenial(NamedTuple):
 class Denial(NamedTuple):
     """A denial in force."""
 
+    id: str
+    """What it is called outside: random, and says nothing of its viewer."""
     channel: str
     digest: bytes
     until: datetime
@@ -37,11 +40,6 @@ class Denial(NamedTuple):
     created_at: datetime
     number: int
     """The change number under which it was last written."""
-
-    @property
-    def id(self) -> str:
-        """What it is called outside."""
-        return self.digest.hex()
 
 
 class StandingRow(NamedTuple):
@@ -64,16 +62,16 @@ class Denials(Protocol):
         patterns: Patterns,
         *,
         limit: int,
-        before: tuple[int, bytes] | None = None,
+        before: tuple[int, str] | None = None,
         channel: str | None = None,
         only: Sequence[bytes] | None = None,
     ) -> list[Denial]:
-        """Denials in force in these channels, last written first, at most `limit`, coming after (number, digest)
+        """Denials in force in these channels, last written first, at most `limit`, coming after (number, id)
         `before`; with `channel`, those of this one alone (or of `*`); with `only`, those of these digests. Fewer than
         `limit` means that there are no more."""
         ...
 
-    def remove(self, digest: bytes, patterns: Patterns) -> None:
+    def remove(self, denial_id: str, patterns: Patterns) -> None:
         """Let the viewer have tokens again; a minimum version stays. Raises DenialNotFound when none is in force, or
         these patterns do not show it."""
         ...
@@ -81,8 +79,9 @@ class Denials(Protocol):
     def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
         """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
 
-        Continue with the page's position; a page without rows means that there are no more. Raises StoreReplaced when
-        the position is not part of the store's history; the reader then begins anew, with `Position()`.
+        Of a row of which nothing but the viewer can be read, the viewer is denied for as long as can be. Continue with
+        the page's position until `is_last`. Raises StoreReplaced when the position is not part of the store's history;
+        the reader then begins anew, with `Position()`.
         """
         ...
 

@@ -28,6 +28,8 @@ class Deployment(NamedTuple):
     """Whether a prepared key stands ready wherever a slot is free."""
     passphrase_salt: bytes
     """For stretching a passphrase that people type (scrypt)."""
+    damage: str = ""
+    """Why `max_ttl_seconds` cannot be what the store holds; it is 0 then, and no token is issued."""
 
     def __repr__(self) -> str:
         return f"Deployment(id={self.id!r}, control_plane={self.control_plane!r}, account={self.account!r})"
@@ -67,11 +69,12 @@ class DeploymentStore(Protocol):
         ...
 
     def subject_keys(self) -> list[WrappedSubjectKey]:
-        """All versions, newest first."""
+        """All versions, newest first. Raises SubjectKeyLost when one that was made is not there, or cannot be read."""
         ...
 
     def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
-        """Keep this as that version, dated by the store, unless there is one already; return the one that is kept."""
+        """Keep this as that version, dated by the store, unless there is one already; return the one that is kept.
+        Raises SubjectKeyLost when one that was made before is missing: none is ever made in its place."""
         ...
 
     def set_rotation(self, *, lead_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:

@@ -71,3 +71,11 @@ class Resources(Protocol):
     def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The secret of that name; `make` is what makes it on the first time of asking."""
         ...
+
+    def number(self, name: str) -> float:
+        """A number that is stored under a name; 0 until it is."""
+        ...
+
+    def store_number(self, name: str, value: float) -> None:
+        """Store a number, durably when this returns."""
+        ...

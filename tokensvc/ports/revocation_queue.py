@@ -10,7 +10,7 @@ Every method may raise StoreUnavailable, and then nothing was acknowledged, or S
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tokensvc.core.arn import Place
 from tokensvc.core.revocation import Lane, State
@@ -49,6 +49,19 @@ class Outcome(NamedTuple):
     """For QUEUED: how long it rests."""
     lane: Lane | None = None
     """For QUEUED: the lane that it waits in from now on, when not the one it came from."""
+    channel_arn: str | None = None
+    viewer_id: str | None = None
+    """The viewer that was sent to IVS; only its entry may be settled, since a restored store assigns ids again."""
+
+    @classmethod
+    def of(cls, entry: Entry, state: State, *rest: Any) -> Outcome:
+        """The outcome of a claimed entry."""
+        return cls(entry.id, entry.version, state, *rest)._replace(
+            channel_arn=entry.channel_arn, viewer_id=entry.viewer_id
+        )
+
+    def __repr__(self) -> str:
+        return f"Outcome(id={self.id}, version={self.version}, state={self.state}, code={self.code!r})"
 
 
 class Waiting(NamedTuple):
@@ -66,7 +79,7 @@ class RevocationQueue(Protocol):
         ...
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Record what became of claimed entries, by compare-and-set on (id, version).
+        """Record what became of claimed entries, by compare-and-set on id, version and, where given, viewer.
 
         One that was raised meanwhile is due again at once, whatever the outcome; one that is no longer queued stays as
         it is.

@@ -66,6 +66,13 @@ class ChangePage(NamedTuple, Generic[_Row]):
 
     rows: list[_Row]
     position: Position
+    damaged: Mapping[str, str] = {}
+    """By what names the row, why one of these rows cannot be read; it is left out of `rows` where nothing of it can."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether everything has been read; a page may be without rows and still not be the last."""
+        return self.position.number >= self.position.history.number
 
 
 class Versions(Protocol):

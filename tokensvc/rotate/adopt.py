@@ -71,7 +71,8 @@ def _adopt(world: World, seen: Survey, key_id: str, arn: str) -> None:
 
 
 def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region: str, arn: str) -> None:
-    places = [there for other in records for there in other.places]
+    record.require_sound()
+    places = [there for other in records for there in other.everywhere]
     owner = next((there.key_id for there in places if there.arn == arn), record.id)
     if owner != record.id:
         raise Conflict(f"{arn} is key {owner}")

@@ -39,6 +39,7 @@ def import_key(
     elif known.compromised_at is not None:
         raise Conflict(f"this is key {known.id}, which is compromised: it never signs again")
     else:
+        known.require_sound()
         world.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
         if world.damage(known):  # its content is good for nothing, and the right key is at hand
             world.vault.remove(known.id)

@@ -69,12 +69,16 @@ def delete_pair(world: World, arn: str) -> None:
 
 def key_of(world: World, arn: str) -> str | None:
     """The key that the store knows this pair as."""
-    return next((there.key_id for r in world.keys.list() for there in r.places if there.arn == arn), None)
+    return next((there.key_id for r in world.keys.list() for there in r.everywhere if there.arn == arn), None)
 
 
 def _is_held(world: World, arn: str) -> bool:
-    """Whether the store records that IVS holds this pair. One that it records as gone may turn up again."""
-    return any(there.arn == arn and there.is_held for r in world.keys.list() for there in r.places)
+    """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
+    again."""
+    records = world.keys.list()
+    return any(there.arn == arn and there.is_held for r in records for there in r.places) or any(
+        there.arn == arn for r in records for there in r.unreadable
+    )
 
 
 def see_gone(world: World, key_id: str, regions: Sequence[str]) -> None:

@@ -153,7 +153,8 @@ def _told(world: World, region: str, failure: TokensvcError) -> TokensvcError:
 
 
 def _all_regions(world: World, regions: Sequence[str]) -> list[str]:
-    held = {there.place.region for record in world.keys.list() for there in record.places if there.is_held}
+    records = world.keys.list()
+    held = {there.place.region for r in records for there in r.everywhere if there.is_held}
     begun = {entry.region for entry in world.journal.open() if entry.kind is StepKind.IMPORT}
     return [*regions, *sorted((held | begun) - set(regions))]
 
@@ -163,6 +164,8 @@ def _tidy_up(world: World, looked_at: Sequence[str]) -> None:
     records, kept = world.keys.list(), world.vault.key_ids()
     begun = _close_journal(world, records, kept, looked_at)
     for record in records:
+        if record.damage:  # IVS may hold it, and the row may be repaired
+            continue
         if record.id in kept and _is_over(record):
             world.vault.remove(record.id)
         elif record.id not in kept | begun and not record.places and _is_settled(record.created_at, world):
@@ -178,7 +181,8 @@ def _close_journal(
     for entry in world.journal.open():
         happened = _came_about(entry, known.get(entry.key_id), kept)
         was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in looked_at
-        if was_looked_at and (happened or _is_settled(entry.begun_at, world)):
+        is_damaged = entry.key_id in known and bool(known[entry.key_id].damage)
+        if was_looked_at and not is_damaged and (happened or _is_settled(entry.begun_at, world)):
             world.journal.end(entry.id, "done" if happened else "never_happened", world.now())
         else:
             still_open.add(entry.key_id)

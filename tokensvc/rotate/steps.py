@@ -90,6 +90,7 @@ def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_se
 def import_pair(world: World, seen: Survey, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
     record = find(world.keys.list(), key_id)
+    record.require_sound()
     if record.compromised_at is not None:
         raise Conflict(f"key {key_id} is compromised: it never signs again")
     open_private_key(world.vault, record)  # a key that nobody here can sign with must never take over

@@ -93,17 +93,22 @@ def survey(
     is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
     missing, gone, recheck_at = _missing(world, [p for p in ours if p.is_held], arns, is_sure=is_sure)
     damaged = _damaged(world, records, region)
+    unreadable = {p.arn: p for r in records for p in r.unreadable if p.place.region == region}
     standing = Standing(
         pairs=ours,
         spare=_spare(records, kept - damaged.keys(), region),
-        foreign=len(arns - held),
+        foreign=len(arns - held - unreadable.keys()),
         to_replace=_to_replace(world, region),
         missing=missing,
         gone=gone,
         recheck_at=recheck_at,
         is_sure=is_sure,
         lost=frozenset(p.key_id for p in ours if p.is_held and (p.key_id not in kept or p.key_id in damaged)),
+        unreadable=frozenset(arn for arn, p in unreadable.items() if p.is_held or arn in arns),
         wanted=wanted,
+    )
+    findings += tuple(
+        f"key {r.id} cannot be read and is left as it is: {r.damage}" for r in records if _is_here(r, region)
     )
     findings += tuple(_strange(standing, region, damaged))
     strays = _strays(records, pairs, deployment.id)
@@ -190,6 +195,7 @@ def _record_compromises(
 def _strays(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> tuple[tuple[str, str], ...]:
     known = {record.id: record for record in records}
     held = {there.arn for record in records for there in record.places if there.is_held}
+    held |= {there.arn for record in records for there in record.unreadable}
     ours = [(str(tags_of(p)[1]), p) for p in pairs if tags_of(p)[0] == deployment_id and str(p["arn"]) not in held]
     bad = [
         (key_id, str(p["arn"]))
@@ -221,14 +227,15 @@ def _tagged(
 ) -> tuple[list[tuple[KeyRecord, Pair]], tuple[str, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
-    noted = {there.arn: there for record in records for there in record.places}
+    noted = {there.arn: there for record in records for there in record.everywhere}
     unrecorded, findings = [], []
     for pair in pairs:
         (owner, key_id), arn = tags_of(pair), str(pair["arn"])
         if owner != deployment_id:
             continue
         if arn in noted:
-            retired_at = noted[arn].retired_at
+            there = noted[arn]
+            retired_at = there.retired_at if isinstance(there, KeyInPlace) else None
             if retired_at is not None and world.now() - retired_at > timedelta(seconds=SETTLED_SECONDS):
                 findings.append(
                     f"IVS holds {arn} in {region}, which is recorded as gone: when no token of key {key_id} is needed, "
@@ -243,11 +250,13 @@ def _tagged(
                 f"IVS holds {arn} in {region} under our tag for a key that the store does not know: {key_id}"
             )
             continue
-        there = next((p for p in record.places if p.place.region == region), None)
-        if there is None or not there.is_held:
+        here = next((p for p in record.places if p.place.region == region), None)
+        if record.damage:
+            findings.append(f"IVS holds {arn} in {region} for key {record.id}, which cannot be read: {record.damage}")
+        elif here is None or not here.is_held:
             unrecorded.append((record, pair))
         else:
-            findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {there.arn}")
+            findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {here.arn}")
     return unrecorded, tuple(findings)
 
 
@@ -262,9 +271,15 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
         for record in records
         if record.id in kept
         and record.compromised_at is None
+        and not record.damage
         and _may_be_imported(record, region)
         and (not record.places or since is None or record.created_at > since)
     ]
+
+
+def _is_here(record: KeyRecord, region: str) -> bool:
+    """Whether something of a key that cannot be read is in that region, or it is not known where it is."""
+    return any(p.place.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
 
 
 def _to_replace(world: World, region: str) -> frozenset[str]:
@@ -306,6 +321,7 @@ def _damaged(world: World, records: Sequence[KeyRecord], region: str) -> dict[st
         record
         for record in records
         if record.compromised_at is None
+        and not record.damage  # what its row says of the public half may be wrong
         and (any(p.is_held and p.place.region == region for p in record.places) or _may_be_imported(record, region))
     ]
     return {record.id: damage for record in here if (damage := world.damage(record))}

@@ -97,7 +97,9 @@ def generate(world: World, regions: Sequence[str]) -> KeyRecord:
         settle(world, regions, lambda region: _active(world.keys.list(), region) is not None)
         return find(world.keys.list(), str(_active(world.keys.list(), regions[0])))
     kept = world.vault.key_ids()
-    unused = (r for r in world.keys.list() if r.id in kept and not r.places and r.compromised_at is None)
+    unused = (
+        r for r in world.keys.list() if r.id in kept and not r.places and r.compromised_at is None and not r.damage
+    )
     record = next((r for r in unused if not world.damage(r)), None) or make(world, "somebody asked for another key")
     everywhere(world, regions, lambda region: import_new(world, record.id, region))
     return find(world.keys.list(), record.id)
@@ -116,6 +118,8 @@ def activate(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
 def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live."""
     policy, record = world.policy(), find(world.keys.list(), key_id)
+    if not record.places or any(p.place.region in regions for p in record.unreadable):
+        record.require_sound()
     if not record.places:
         if any(entry.key_id == key_id for entry in world.journal.open()):
             raise Conflict(f"an import of key {key_id} was begun and may have come about; first: tokensvc keys resume")

@@ -1,31 +1,21 @@
-"""One line a request, written in batches off the event loop.
+"""One line a request.
 
 Rules of the file
 - A line holds when, what route, which caller, the outcome and how long: no query, no body, no token, no viewer.
-- The loop appends a tuple; a thread of this file's own makes the text and writes it. When the writer cannot keep up,
-  the oldest lines are dropped and a line says so.
-- The thread pauses after every LINES_AT_ONCE: who makes text holds the interpreter, and a token must not wait for the
-  lines of a whole quarter of a second.
+- The loop queues a tuple. The thread that writes the log makes the text, in batches; when it cannot keep up, lines are
+  dropped and counted there.
 """
 
 from __future__ import annotations
 
 import re
-import threading
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tokensvc.core.instant import rfc3339
 from tokensvc.ports.clock import Clock
 
-EVERY_SECONDS = 0.25
-LINES_AT_ONCE = 100
-"""A fifth of a millisecond."""
-_PAUSE_SECONDS = 0.001
-_KEPT_MAX = 100_000
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 
 
@@ -44,45 +34,27 @@ class Line(NamedTuple):
     seconds: float
 
 
-class AccessLog:
-    """Collects lines and writes them about four times a second."""
+class LineQueue(Protocol):
+    """Where lines are queued for writing."""
 
-    def __init__(self, write: Callable[[str], object], clock: Clock, *, as_json: bool) -> None:
-        self._write = write
+    def accept(self, render: Callable[[Sequence[Any]], str], /) -> Callable[[Any], None]:
+        """The function that queues one entry without waiting; `render` makes the text of several, on another thread."""
+        ...
+
+
+class AccessLog:
+    """Queues lines, and makes their text."""
+
+    def __init__(self, queue: LineQueue, clock: Clock, *, as_json: bool) -> None:
         self._clock = clock
         self._render = _json if as_json else _text
-        self._lines: deque[tuple[float, str, str, int, str, str, str, str, float]] = deque(maxlen=_KEPT_MAX)
-        self.add = self._lines.append
+        self.add = queue.accept(self._text_of)
         """Take one line; never waits."""
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Write what is left and end."""
-        self._stopping.set()
-        self._thread.join(5)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(EVERY_SECONDS):
-            self._flush()
-        self._flush()
-
-    def _flush(self) -> None:
+    def _text_of(self, entries: Sequence[tuple[float, str, str, int, str, str, str, str, float]]) -> str:
         wall_ahead = self._clock.now() - self._clock.monotonic()
-        waiting, text = len(self._lines), ""
-        for number in range(waiting):
-            if number % LINES_AT_ONCE == LINES_AT_ONCE - 1:
-                self._stopping.wait(_PAUSE_SECONDS)
-            line = Line(*self._lines.popleft())
-            text += self._render(line, line.ended_at + wall_ahead)
-        if waiting == _KEPT_MAX:
-            text += f'{{"event":"access lines may have been dropped","kept":{waiting}}}\n'
-        if text:
-            with suppress(OSError, ValueError):  # a full disk or a closed stream must not end the log for good
-                self._write(text)
+        lines = [Line(*entry) for entry in entries]
+        return "".join([self._render(line, line.ended_at + wall_ahead) for line in lines])
 
 
 def _json(line: Line, at: float) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import orjson
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
 from tokensvc.core.refusal import shown_name
 from tokensvc.errors import FieldError, InvalidRequest, RequestTooLarge, RequestTooSlow, UnreadableRequest
@@ -29,18 +29,43 @@ def header(scope: Scope, name: bytes) -> str:
 
 
 async def read_json(
-    scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float = BODY_SECONDS
+    scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None
 ) -> dict[str, Any]:
     """The body as a JSON object. Raises RequestTooLarge, RequestTooSlow or UnreadableRequest."""
+    return decoded(await read_whole(scope, receive, limit_bytes, within_seconds=within_seconds), limit_bytes)
+
+
+async def read_whole(scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None) -> bytes:
+    """The whole body, waited for BODY_SECONDS unless another time is given.
+
+    A body that is too long is refused before it is read, if its head says so. Raises RequestTooLarge, RequestTooSlow,
+    or ClientGone when the client closed the connection.
+    """
+    declared = header(scope, b"content-length")
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise RequestTooLarge(f"the body has {declared} bytes; this route takes at most {limit_bytes}")
+    seconds = BODY_SECONDS if within_seconds is None else within_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            return await _received(receive, limit_bytes)
+    except TimeoutError:
+        raise RequestTooSlow(f"the body did not come in within {seconds:g} seconds") from None
+
+
+async def _received(receive: Receive, limit_bytes: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
-    if message.get("more_body") or message["type"] == "http.disconnect":
-        try:
-            async with asyncio.timeout(within_seconds):
-                body = await _whole(message, scope, receive, limit_bytes)
-        except TimeoutError:
-            raise RequestTooSlow(f"the body did not come in within {within_seconds:g} seconds") from None
-    return decoded(body, limit_bytes)
+    if message["type"] != "http.disconnect" and not message.get("more_body") and len(body) <= limit_bytes:
+        return body  # the usual case: one piece, never copied
+    whole = bytearray(body)
+    while message["type"] != "http.disconnect":
+        if len(whole) > limit_bytes:
+            raise RequestTooLarge(f"the body has more bytes than this route takes: at most {limit_bytes}")
+        if not message.get("more_body"):
+            return bytes(whole)
+        message = await receive()
+        whole += message.get("body", b"")
+    raise ClientGone
 
 
 def decoded(body: bytes, limit_bytes: int) -> dict[str, Any]:
@@ -65,18 +90,3 @@ def listed(body: dict[str, Any], name: str, most: int) -> list[object]:
     if errors or not isinstance(entries, list):
         raise InvalidRequest(errors)
     return entries
-
-
-async def _whole(message: Message, scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
-    """A body that did not come in one piece; a long one is refused by what its head says, before the rest is taken."""
-    declared = header(scope, b"content-length")
-    if declared.isdecimal() and int(declared) > limit_bytes:
-        raise RequestTooLarge(f"the body has {declared} bytes; this route takes at most {limit_bytes}")
-    body = bytearray()
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > limit_bytes or not message.get("more_body"):
-            return bytes(body)
-        message = await receive()

@@ -2,7 +2,8 @@
 
 Rules of the file
 - A caller's channel patterns hold for whatever is written or shown; all channels need the pattern `*`.
-- A denial's id is the digest of its channel and viewer, so a list is asked for a viewer by its channel too.
+- A viewer is known by a digest of its channel and itself, so a list is asked for a viewer by its channel too. The
+  digest stays inside: it has no key, so whoever has it can search for the viewer. A denial's id is random.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import re
 from starlette.types import Receive, Scope
 
 from tokensvc.core.denial import LAST_SECOND, digest
-from tokensvc.core.policy import Caller
+from tokensvc.core.policy import ALL_CHANNELS, Caller
 from tokensvc.core.revocation_ask import DenialAsk, read_denial
-from tokensvc.errors import ChannelNotAllowed, DenialNotFound, FieldError, InvalidRequest
+from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.denials import Denial, Denials, NewDenial
+from tokensvc.revoke import IsServed, ServedRegions, unserved_channels
 from tokensvc.subjects import Subjects
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.encoding import encoded
@@ -27,15 +29,17 @@ from tokensvc.web.paging import read_model
 from tokensvc.web.revocation_models import DenialPage, DenialQuery, DenialsWritten, ShownDenial
 from tokensvc.web.revocations import ASK_MAX_BYTES, READ, WRITE
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _TOKEN = re.compile(r"([0-9]{1,18})-([0-9a-f]{32})")
 
 
 class DenialRoutes:
     """The three routes. What they ask of the store, they ask in threads."""
 
-    def __init__(self, authorized: Authorized, store: Denials, subjects: Subjects, clock: Clock) -> None:
+    def __init__(
+        self, authorized: Authorized, store: Denials, subjects: Subjects, clock: Clock, regions: ServedRegions
+    ) -> None:
         self._authorized = authorized
+        self._regions = regions
         self._store = store
         self._subjects = subjects
         self._clock = clock
@@ -52,25 +56,31 @@ class DenialRoutes:
         caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, ASK_MAX_BYTES)
         ask = read_denial(body)
         now = self._clock.now()
-        kept = await self._authorized.in_thread(lambda: deny(self._store, self._subjects, caller, ask, now))
+        kept = await self._authorized.in_thread(
+            lambda: deny(self._store, self._subjects, caller, ask, now, self._regions.checker())
+        )
         shown = DenialsWritten(denials=[ShownDenial.of(denial) for denial in kept])
         return encoded(shown, 201, "denied")
 
     async def remove(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`DELETE /v1/denials/{id}`."""
         caller = self._authorized.caller(scope, exchange, WRITE)
-        name = denial_digest(scope["path_params"]["id"])
-        await self._authorized.in_thread(lambda: self._store.remove(name, caller.policy.channels))
+        denial_id = scope["path_params"]["id"]
+        await self._authorized.in_thread(lambda: self._store.remove(denial_id, caller.policy.channels))
         return Answer(204, b"", (), "ok")
 
 
-def deny(store: Denials, subjects: Subjects, caller: Caller, ask: DenialAsk, now: float) -> list[Denial]:
+def deny(
+    store: Denials, subjects: Subjects, caller: Caller, ask: DenialAsk, now: float, is_served: IsServed
+) -> list[Denial]:
     """Deny a viewer. Raises InvalidRequest, ChannelNotAllowed, StoreError, or VaultError's leaves for a subject."""
     until = ask.until if ask.until is not None else math.ceil(now) + (ask.deny_seconds or 0)
     if not now < until <= LAST_SECOND:
         name = "until" if ask.until is not None else "denySeconds"
         raise InvalidRequest([FieldError(name, "must end in the future, and before 2038")])
     _require(caller, *ask.channels)
+    if errors := unserved_channels([channel for channel in ask.channels if channel != ALL_CHANNELS], is_served):
+        raise InvalidRequest(errors)
     viewers = subjects.within(caller.policy.namespace)(ask.viewer_id, ask.subject)
     names = {digest(channel, viewer): channel for channel in ask.channels for viewer in viewers}
     wanted = [NewDenial(channel, name, until, ask.reason) for name, channel in names.items()]
@@ -85,7 +95,7 @@ def page(store: Denials, subjects: Subjects, caller: Caller, query: DenialQuery)
         found = _TOKEN.fullmatch(query.next_token)
         if found is None:
             raise InvalidRequest([FieldError("nextToken", "must be one that this list gave")])
-        before = int(found[1]), bytes.fromhex(found[2])
+        before = int(found[1]), found[2]
     if query.channel_arn is not None:
         _require(caller, query.channel_arn)
     if viewers := subjects.within(caller.policy.namespace)(query.viewer_id, query.subject):
@@ -97,13 +107,6 @@ def page(store: Denials, subjects: Subjects, caller: Caller, query: DenialQuery)
     )
     more = f"{kept[-1].number}-{kept[-1].id}" if len(kept) == query.max_results else None
     return DenialPage(denials=[ShownDenial.of(denial) for denial in kept], next_token=more)
-
-
-def denial_digest(denial_id: str) -> bytes:
-    """What a denial's id stands for. Raises DenialNotFound for what is none."""
-    if not _ID.fullmatch(denial_id):
-        raise DenialNotFound("there is no such denial in force")
-    return bytes.fromhex(denial_id)
 
 
 def _require(caller: Caller, *channels: str) -> None:

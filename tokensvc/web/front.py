@@ -4,21 +4,23 @@ Rules of the file
 - Routes are looked up by their whole path first, with no router before them: that is the hot path. Then come those
   with a part in braces, `/v1/keys/{id}`, and what is not among them goes to the app behind (Starlette), whose answers
   get the id and the log line too.
+- A value in a path that no id can have is passed on as "", which names nothing: each route answers it with its own 404,
+  and nothing of it reaches a store.
 - The id is ours, never the client's: a prefix drawn at start and a count.
 - A path is logged as its route is written, and only when there is one; anything else could hold what someone pasted.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
-import traceback
 from collections.abc import Mapping
 from itertools import count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokensvc.errors import TokensvcError
-from tokensvc.logger import structlog
+from tokensvc.logger import exception_fields, structlog
 from tokensvc.ports.clock import Clock
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone
@@ -28,6 +30,10 @@ from tokensvc.web.turn import Turn
 
 Routes = Mapping[str, Route]
 """By path. What stands for a part in braces is given to the route as `scope["path_params"]`."""
+
+_NO_CLIENT = ("",)
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+"""What an id of a key, rotation, revocation or denial may look like."""
 
 _log = structlog.get_logger(__name__)
 
@@ -112,14 +118,15 @@ class Front:
         parts = scope["path"].split("/")
         for shape, path, route in self._shapes:
             if len(shape) == len(parts) and all(_fits(*pair) for pair in zip(shape, parts, strict=True)):
-                scope["path_params"] = {s[1:-1]: p for s, p in zip(shape, parts, strict=True) if s.startswith("{")}
+                values = {s[1:-1]: p for s, p in zip(shape, parts, strict=True) if s.startswith("{")}
+                scope["path_params"] = {name: v if _ID.fullmatch(v) else "" for name, v in values.items()}
                 return path, route
         return "-", None
 
     def _note(self, scope: Scope, path: str, status: int, code: str, exchange: Exchange, log: AccessLog) -> None:
-        now, client = self._monotonic(), scope.get("client") or ("",)
-        who = exchange.caller, client[0], exchange.request_id
-        log.add((now, scope["method"], path, status, code, *who, now - exchange.began_at))
+        now, client = self._monotonic(), (scope.get("client") or _NO_CLIENT)[0]
+        seconds = now - exchange.began_at
+        log.add((now, scope["method"], path, status, code, exchange.caller, client, exchange.request_id, seconds))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
         """Let the app behind answer, under our id."""
@@ -170,5 +177,4 @@ async def _send(send: Send, answer: Answer, request_id: str) -> None:
 
 def _log_unknown(problem: Exception, request_id: str) -> None:
     """Type and frames, not the message: what it says may repeat what it choked on."""
-    frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(problem.__traceback__)]
-    _log.error("internal error", request_id=request_id, problem=type(problem).__name__, frames=frames[-8:])
+    _log.error("internal error", request_id=request_id, **exception_fields(problem))

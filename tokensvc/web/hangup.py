@@ -10,25 +10,21 @@ import asyncio
 
 import uvicorn
 from starlette.types import Receive, Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tokensvc.web.protocol import Protocol
 
 EXTENSION = "tokensvc.hang_up"
 
 
+class _OffersHangUp(Protocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in Protocol
+        super().connection_made(transport)
+        self.extensions = {EXTENSION: {"close": transport.close}}
+
+
 def offer_hang_up(config: uvicorn.Config) -> None:
     """Let the applications of this server hang up; to be called before it runs."""
-    base = config.http if isinstance(config.http, type) else HttpToolsProtocol
-
-    class OffersHangUp(base):  # type: ignore[misc,valid-type]  # whichever protocol the server has
-        def connection_made(self, transport: asyncio.Transport) -> None:
-            super().connection_made(transport)
-            self._extensions = {EXTENSION: {"close": transport.close}}
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self.scope["extensions"] = self._extensions
-
-    config.http = OffersHangUp
+    config.http = _OffersHangUp
 
 
 async def hang_up(scope: Scope, receive: Receive) -> None:

@@ -22,7 +22,7 @@ from tokensvc.core.playback import judge
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import Snapshot, require_fresh
 from tokensvc.core.verdict import Attempt, Outcome
-from tokensvc.errors import CannotSign
+from tokensvc.errors import CannotSign, CeilingUnreadable, SubjectKeyLost
 from tokensvc.ports.clock import Clock
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, PROBLEM_JSON, Answer, problem_of
@@ -66,20 +66,22 @@ class Readiness:
         """200 when this worker can sign, else 503 and why."""
         if self._draining:
             return _unready("draining", "this worker is stopping")
-        now = self._clock.monotonic()
-        if self._kept is None or now - self._kept[0] > _KEPT_SECONDS:
-            self._kept = (now, self._judge())
-        return self._kept[1]
-
-    def _judge(self) -> Answer:
-        snapshot = self._snapshot()
+        snapshot, now, monotonic = self._snapshot(), self._clock.now(), self._clock.monotonic()
         try:
-            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
+            require_fresh(snapshot, now, monotonic, self._lease_seconds)  # cheap, and never a second late
         except CannotSign as failure:
             return _unready(failure.code, failure.message)
+        if self._kept is None or monotonic - self._kept[0] > _KEPT_SECONDS:
+            self._kept = (monotonic, self._judge(snapshot, now))
+        return self._kept[1]
+
+    def _judge(self, snapshot: Snapshot, now: float) -> Answer:
+        if snapshot.max_ttl_seconds < 1:
+            return _unready(CeilingUnreadable.code, "; ".join(snapshot.damage))
+        if not snapshot.subject_key:
+            return _unready(SubjectKeyLost.code, "; ".join(snapshot.damage))
         if not snapshot.ring.slots:
             return _unready("no_signing_key", "no key yet; make one with: tokensvc keys generate")
-        now = self._clock.now()
         warnings = []
         usable = 0
         for place, slot in snapshot.ring.slots.items():
@@ -89,7 +91,7 @@ class Readiness:
                 warnings.append(f"{place.region}: {told}")
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
-        warnings += [*self._store_away(snapshot), *self._trouble()]
+        warnings += [*snapshot.damage, *self._store_away(snapshot), *self._trouble()]
         body: dict[str, Any] = {"status": "ready", "warnings": warnings}
         return Answer(200, orjson.dumps(body), (JSON,), "ok")
 

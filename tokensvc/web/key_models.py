@@ -47,6 +47,7 @@ class ShownKey(_Shown):
     fingerprint: str
     created_at: Instant
     compromised_at: Instant | None
+    damage: str | None = Field(description="Why the store's record of it, or of one of its places, cannot be read")
     places: list[ShownPlace]
 
 

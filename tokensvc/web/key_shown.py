@@ -43,6 +43,7 @@ def key(record: KeyRecord, at: Moment) -> ShownKey:
         fingerprint=record.fingerprint,
         created_at=instant(record.created_at),
         compromised_at=_maybe(record.compromised_at),
+        damage=record.damage or None,
         places=[_place(there, at) for there in record.places],
     )
 

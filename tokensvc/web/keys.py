@@ -25,7 +25,6 @@ from tokensvc.rotate.wishes import denounce, foresee, fulfilled, request_rotatio
 from tokensvc.rotate.world import World
 from tokensvc.web import key_shown
 from tokensvc.web.authorized import Authorized
-from tokensvc.web.body import read_json
 from tokensvc.web.encoding import encoded
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import Answer
@@ -87,8 +86,8 @@ class KeyRoutes:
 
     async def rotate(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
-        caller = self._authorized.caller(scope, exchange, ADMIN)
-        ask = _read(RotateAsk, await read_json(scope, receive, ASK_MAX_BYTES))
+        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, ASK_MAX_BYTES)
+        ask = _read(RotateAsk, body)
 
         def request() -> ShownRotation:
             world = self._make_world()
@@ -112,8 +111,8 @@ class KeyRoutes:
 
     async def compromise(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
-        self._authorized.caller(scope, exchange, ADMIN)
-        ask = _read(CompromiseAsk, await read_json(scope, receive, ASK_MAX_BYTES))
+        _, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, ASK_MAX_BYTES)
+        ask = _read(CompromiseAsk, body)
 
         def act() -> BaseModel:
             world = self._make_world()

@@ -1,260 +1,650 @@
-"""httptools' protocol as uvicorn has it, with limits on what a client sends, and a short way for what needs no waiting.
+"""One HTTP/1.1 connection: httptools finds the grammar, two tables of states decide what may happen next.
 
-Rules of the file
-- A request's head may have 16 KiB, and 2 MiB may follow it; httptools itself would take any amount, and gather a
-  trailer without an end.
-- Who is slow is not waited for: a connection that is found at the same unfinished request after 75 seconds is closed,
-  and so is one that was idle all that time.
-- A request that came in whole is offered to the application's `at_once` first, where it has one. What that takes is
-  answered in the same turn of the loop, with no task, no message and no coroutine in between: the hot path takes this
-  way. Everything else, and whatever comes in pieces, is an ASGI request as ever. Before a connection has anything else
-  to do, the turn is ended, so that answers keep their order and none is lost with the connection.
-- A client that keeps its connection sends the same head again and again. One that is, byte for byte, the last one's is
-  not parsed once more, but everything that it asks for is judged anew: who asks, for what, and whether they may.
+    reading     IDLE -> HEAD -> BUFFERING -> (STREAMING ->) IDLE -> ... -> ENDED
+    responding  READY -> TASK -> READY -> ... -> CLOSED
+
+Invariants
+- The parser is fed one section at a time: a head, a body of known length, or chunks up to a blank line. No call of the
+  parser can therefore begin one request and complete another, and parsing can stop between any two.
+- Responses leave in the order of their requests. The response to input that cannot be read comes after those that are
+  owed, and is the last: a request that was accepted is answered whatever follows it, the end of the input included.
+- Memory is bounded. Parsing stops while MAX_QUEUED requests or MAX_QUEUED_BYTES of their bodies wait, and after
+  MAX_QUEUED requests in one iteration of the event loop; nothing is read from the socket while parsed input waits.
+- `Upgrade` is ignored, as RFC 9110, section 7.8 allows: the request is parsed again without it, body included, and is
+  the last one of its connection.
+- Nothing that arrives after a head changes it: trailers are dropped.
+- A client is given KEEP_ALIVE_SECONDS to complete a request, and as long to read what it was sent.
+- A connection whose client may still be sending is not reset: its output ends first, and what arrives within
+  LINGER_SECONDS is discarded, so that the last response can be read (RFC 9112, section 9.6).
+
+The task side of a request is uvicorn's own (`request_cycle.py`); tests/web/test_uvicorn_contract.py names all that is
+relied on, and tests/web/test_uvicorn_differences.py where this protocol differs from uvicorn's on purpose.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
+import re
 import secrets
-from functools import lru_cache
+from collections import deque
+from collections.abc import Mapping
+from enum import IntEnum, auto
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from starlette.types import Scope
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
 
-from tokensvc.web.exchange import AnswersAtOnce
-from tokensvc.web.failures import Answer, Headers, plain_refusal
+from tokensvc.logger import exception_fields, structlog
+from tokensvc.web.failures import Answer
+from tokensvc.web.fast_path import FastPath, response_bytes
+from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cycle
+from tokensvc.web.request_head import (
+    HEAD_MAX_BYTES,
+    HEAD_TOO_LARGE,
+    HTTP_1_1,
+    NOT_HTTP,
+    REST_MAX_BYTES,
+    TOO_LARGE,
+    BadHead,
+    read_head,
+)
 
-HEAD_MAX_BYTES = 16 * 1024
-REST_MAX_BYTES = 2 * 1024 * 1024
-"""More than any route's body; what no route reads (chunk extensions, trailers) counts too."""
 KEEP_ALIVE_SECONDS = 75
-_HEAD = (
-    b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\nx-request-id: %s\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n"
-)
-_CLOSE = b"connection: close\r\n"
+LINGER_SECONDS = 2
+LINGER_MAX_BYTES = 8 * 1024 * 1024
+"""More than most clients send in that time: one that is cut off may not see its response."""
+MAX_QUEUED = 32
+"""Requests of one connection that wait for the ones before them."""
+MAX_QUEUED_BYTES = 64 * 1024
+"""Of the bodies of those requests; a body that a task reads is held back at the same number."""
+MAX_UNPARSED_BYTES = 256 * 1024
+"""What one read from the socket may bring; a transport that goes on reading when it was told to pause is closed."""
 _BLANK_LINE = b"\r\n\r\n"
-_HEAD_TOO_LARGE = plain_refusal(
-    431, "headers_too_large", f"The request line and headers together may have at most {HEAD_MAX_BYTES} bytes."
-)
-_TOO_LARGE = plain_refusal(413, "request_too_large", f"A request may have at most {REST_MAX_BYTES} bytes.")
-_NOT_HTTP = plain_refusal(400, "unreadable_request", "The request is not valid HTTP/1.1.")
-_STATUS_LINES = {400: b"400 Bad Request", 413: b"413 Content Too Large", 431: b"431 Request Header Fields Too Large"}
+_LINE_ENDS = b"\r\n"
+_NOT_LINE_END = re.compile(rb"[^\r\n]|\Z")
+"""Empty lines before a request line are ignored (RFC 9112, section 2.2)."""
+
+_log = structlog.get_logger(__name__)
 
 
-class Protocol(HttpToolsProtocol):
-    """One connection."""
+class Reading(IntEnum):
+    """What the next byte from the client belongs to."""
 
-    _bytes = 0
-    """What arrived since the last head, or the last request, was whole."""
-    _in_body = False
-    _held = False
-    """The head is whole and the body may be in a moment; uvicorn was not told of the request yet."""
-    _body = b""
-    """The body of a request that is held."""
-    _begun = False
-    """Something of a request came in that is not whole yet."""
-    _awaits = False
-    """A request was taken, and its answer is to come."""
-    _stays = True
-    """The connection outlasts that answer."""
-    _was_taken = False
-    """The last request was taken by `at_once`, and the connection stays."""
-    _last_head = b""
-    """The head of the last request, while all that ever came in after the one before it was this head and its body, and
-    it was taken at once; else empty."""
-    _last_bytes = 0
-    """How long it was, with its body."""
-    _requests = 0
-    """How many came in whole."""
-    _refused = False
-    _watch: asyncio.TimerHandle | None = None
+    IDLE = auto()
+    """The next request, if there is one."""
+    HEAD = auto()
+    """The head of a request, parts of which are here."""
+    BUFFERING = auto()
+    """A body that may be complete within the data at hand; until then nobody knows of the request."""
+    STREAMING = auto()
+    """A body whose request is being answered, or waits to be."""
+    ENDED = auto()
+    """Nothing: the input is over, and what still arrives is discarded."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._quick: AnswersAtOnce | None = self.app if hasattr(self.app, "at_once") else None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        super().connection_made(transport)
-        self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look, -1)
+class Input(IntEnum):
+    """What happens to the reading side."""
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+    REQUEST_STARTED = auto()
+    UPGRADE_IGNORED = auto()
+    """The head is parsed again, as that of a plain request."""
+    HEAD_COMPLETE = auto()
+    BODY_INCOMPLETE = auto()
+    """The data at hand ends before the body does, or the fast path may not take the request."""
+    MESSAGE_COMPLETE = auto()
+    INPUT_OVER = auto()
+    """The client ended it, the request was the last one, it cannot be read any further, or the server stops."""
+
+
+IDLE, HEAD, BUFFERING, STREAMING, ENDED = Reading
+REQUEST_STARTED, UPGRADE_IGNORED, HEAD_COMPLETE, BODY_INCOMPLETE, MESSAGE_COMPLETE, INPUT_OVER = Input
+# Names of the module: a member looked up in its enumeration costs ten times as much, and a request needs thirty.
+
+READING: Mapping[Reading, Mapping[Input, Reading]] = {
+    IDLE: {REQUEST_STARTED: HEAD, INPUT_OVER: ENDED},
+    HEAD: {
+        UPGRADE_IGNORED: IDLE,
+        HEAD_COMPLETE: BUFFERING,
+        INPUT_OVER: ENDED,
+    },
+    BUFFERING: {
+        BODY_INCOMPLETE: STREAMING,
+        MESSAGE_COMPLETE: IDLE,
+        INPUT_OVER: ENDED,
+    },
+    STREAMING: {MESSAGE_COMPLETE: IDLE, INPUT_OVER: ENDED},
+    ENDED: {INPUT_OVER: ENDED},
+}
+
+
+class Responding(IntEnum):
+    """Who writes the next response. The fast path writes while it is READY, and is flushed before it changes."""
+
+    READY = auto()
+    TASK = auto()
+    """The task of the oldest request that is not answered yet."""
+    CLOSED = auto()
+    """Nobody: the last response was written."""
+
+
+class Output(IntEnum):
+    """What happens to the responding side."""
+
+    TASK_STARTED = auto()
+    RESPONSE_COMPLETE = auto()
+    TASK_ABANDONED = auto()
+    """Its request turned out to be bad before its response began."""
+    OUTPUT_OVER = auto()
+
+
+READY, TASK, CLOSED = Responding
+TASK_STARTED, RESPONSE_COMPLETE, TASK_ABANDONED, OUTPUT_OVER = Output
+
+RESPONDING: Mapping[Responding, Mapping[Output, Responding]] = {
+    READY: {TASK_STARTED: TASK, OUTPUT_OVER: CLOSED},
+    TASK: {RESPONSE_COMPLETE: READY, TASK_ABANDONED: READY, OUTPUT_OVER: CLOSED},
+    CLOSED: {},
+}
+
+
+class Protocol(asyncio.Protocol):
+    """One connection. The constructor and `shutdown` are what uvicorn's server calls."""
+
+    extensions: Mapping[str, Any] | None = None
+    """What the server offers its applications beside HTTP (`hangup.py`)."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self.loop = _loop or asyncio.get_running_loop()
+        self._app: Any = config.loaded_app
+        self._state = server_state
+        self._app_state = app_state
+        self._parser = httptools.HttpRequestParser(self)
+        self._fast: FastPath | None = None
+        self._reading = IDLE
+        self._responding = READY
+        self._active: RequestResponseCycle | None = None
+        """The request that a task is answering."""
+        self._waiting: deque[RequestResponseCycle | Answer] = deque()
+        """The requests behind it, and the response to bad input behind those."""
+        self._received: RequestResponseCycle | None = None
+        """The request whose body is arriving (STREAMING)."""
+        self._unparsed, self._parsed_to = b"", 0
+        """Data that waits until earlier requests are answered, and how far it was parsed."""
+        self._parse_scheduled = False
+        self._input_closed = False
+        """The client ended its side; what is unparsed may still hold requests."""
+        self._head = b""
+        """As much of the present head as was fed to the parser."""
+        self._is_rejected = False
+        """The input ended with a request that could not be read; the client may be in the middle of it."""
+        self._section_end = b""
+        """The last bytes of incomplete chunks, where a blank line may have begun."""
+        self._bytes = 0
+        """Of the present head, or of what followed it."""
+        self._body_left: int | None = 0
+        """Bytes of the body that are still to come; None in chunks."""
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._scope: Scope = {}
+        self._body = b""
+        self._keep_alive = True
+        self._expects_continue = False
+        self._upgrade_offered = False
+        self._has_trailers = False
+        self._requests = 0
+        """How many requests arrived completely."""
+        self._was_taken = False
+        """The last of them was taken by the fast path."""
+        self._watch: asyncio.TimerHandle | None = None
+        self._progress = (0, False, 0)
+        """At the last look: complete requests, whether one was arriving, and bytes that the client had not read."""
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # always a stream here
+        self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn lists its own protocols; `shutdown` is all it needs
+        self.transport = transport
+        self._flow = Flow(transport)
+        self._server = get_local_addr(transport)
+        self._client = get_remote_addr(transport)
+        self._scheme = "https" if is_ssl(transport) else "http"
+        if hasattr(self._app, "at_once"):
+            self._fast = FastPath(self._app, self._state, self._flow, self._write, self._end_output)
+        self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop calls it so
+        self._state.connections.discard(self)
+        self._forget()
+        self._reading = READING[self._reading][INPUT_OVER]
+        for cycle in (self._active, self._received):
+            if cycle is not None:
+                disconnect(cycle)
+        self._waiting.clear()
+        self._put_off(b"")
+        self._flow.resume_writing()
         if self._watch is not None:
             self._watch.cancel()
 
-    def eof_received(self) -> None:
-        self._end_turn()
-        super().eof_received()
+    def pause_writing(self) -> None:
+        self._flow.pause_writing()
 
-    def shutdown(self) -> None:
-        self._end_turn()
-        super().shutdown()
+    def resume_writing(self) -> None:
+        self._flow.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._last_head and self._taken_like_the_last(data):
-            return
-        begun, self._last_head = self._begun, b""
-        self._bytes += len(data)
-        super().data_received(data)
-        if self._held:
-            self._release()
-        if self._bytes > HEAD_MAX_BYTES and not self._in_body:
-            self._refuse(_HEAD_TOO_LARGE)
-        elif self._bytes > REST_MAX_BYTES:
-            self._refuse(_TOO_LARGE)
-        elif self._was_taken and not begun:
+        fast = self._fast
+        if fast is not None:
+            if fast.take_repeated(data):
+                self._requests += 1
+                return
+            fast.forget()
+        if self._reading is ENDED:
+            self._discard(len(data))
+        elif self._unparsed:
+            self._put_off(self._unparsed[self._parsed_to :] + data)
+            if len(self._unparsed) > MAX_UNPARSED_BYTES:
+                self.transport.abort()
+        else:
+            self._parse(data)
+
+    def _discard(self, length: int) -> None:
+        """Ignore what arrives behind the end of the input; a client that never stops sending is not waited for."""
+        self._bytes += length
+        if self._responding is CLOSED and self._bytes > LINGER_MAX_BYTES:
+            self.transport.close()
+
+    def eof_received(self) -> bool:
+        """Answer what was received completely, then close."""
+        self._flush()
+        self._forget()
+        self._input_closed = True
+        if not self._unparsed:
+            self._end_input()
+        return not self.transport.is_closing()
+
+    def shutdown(self) -> None:
+        """Close when the requests that were received are answered. Called by the server when it stops."""
+        self._flush()
+        self._forget()
+        self._put_off(b"")
+        self._keep_alive = False
+        if self._reading in (IDLE, HEAD):
+            self._reading = READING[self._reading][INPUT_OVER]
+        last = self._waiting[-1] if self._waiting else self._active
+        if self._responding is not TASK:
+            self.transport.close()
+        elif isinstance(last, RequestResponseCycle):
+            last.keep_alive = False
+
+    # Parsing
+
+    def _parse(self, data: bytes, position: int = 0) -> None:
+        """Parse until the data ends, or until it has to wait for responses or for the other connections."""
+        requests, length = self._requests, len(data)
+        from_its_start = position == 0 and self._reading is IDLE
+        self._was_taken = False
+        while position < length and self._reading is not ENDED:
+            if self._reading is IDLE:
+                if data[position] in _LINE_ENDS:
+                    position = _NOT_LINE_END.search(data, position).start()  # type: ignore[union-attr] # matches the end
+                    continue
+                if self._must_wait(self._requests - requests):
+                    self._put_off(data, position)
+                    return
+            position = self._parse_section(data, position)
+        if self._unparsed:
+            self._put_off(b"")
+        if self._reading is BUFFERING:
+            self._stream()
+        elif self._was_taken and from_its_start and self._requests == requests + 1:
             self._remember(data)
+        if self._input_closed:
+            self._end_input()
+
+    def _must_wait(self, parsed: int) -> bool:
+        """Whether the next request has to wait. What ends the wait is a response, or the next turn of the loop."""
+        if self._responding is TASK:
+            waiting = self._waiting
+            if len(waiting) >= MAX_QUEUED or self._flow.write_paused:
+                return True
+            if waiting and sum(len(entry.body) for entry in waiting) > MAX_QUEUED_BYTES:
+                return True
+        if parsed >= MAX_QUEUED:
+            self._schedule_parsing()
+            return True
+        return False
+
+    def _put_off(self, data: bytes, position: int = 0) -> None:
+        """Parse this later, from `position` on, and read nothing until then. Without data: nothing is left to parse."""
+        self._unparsed, self._parsed_to = data, position
+        self._flow.is_held = bool(data)
+        if data:
+            self._flow.pause_reading()
+
+    def _schedule_parsing(self) -> None:
+        if not self._parse_scheduled:
+            self._parse_scheduled = True
+            self.loop.call_soon(self._parse_rest)
+
+    def _parse_rest(self) -> None:
+        """Go on with what had to wait; read on when nothing is left of it."""
+        self._parse_scheduled = False
+        if self.transport.is_closing() or self._reading is ENDED:
+            return
+        if self._unparsed:
+            self._parse(self._unparsed, self._parsed_to)
+        if not self._unparsed:
+            self._flow.resume_reading()
+
+    def _parse_section(self, data: bytes, position: int) -> int:
+        """Feed the parser up to the end of a section, or of the data. The position behind it."""
+        if self._reading is IDLE:
+            self._head = b""
+        if self._reading is IDLE or self._reading is HEAD:
+            end = _end_of_section(self._head[-3:] if self._head else b"", data, position)
+            stop = len(data) if end < 0 else end
+            piece = data[position:stop]
+            self._head += piece
+            self._bytes = len(self._head)
+            if self._bytes > HEAD_MAX_BYTES:
+                self._reject(HEAD_TOO_LARGE)
+                return stop
+        else:
+            if self._body_left is None:
+                end = _end_of_section(self._section_end, data, position)
+                stop = len(data) if end < 0 else end
+                self._section_end = b"" if end >= 0 else (self._section_end + data[position:])[-3:]
+            else:
+                stop = min(position + self._body_left, len(data))
+                self._body_left -= stop - position
+            piece = data[position:stop]
+            self._bytes += len(piece)
+            if self._bytes > REST_MAX_BYTES:
+                self._reject(TOO_LARGE)
+                return stop
+        self._feed(piece)
+        return stop
+
+    def _feed(self, piece: bytes) -> None:
+        try:
+            self._parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            if self._upgrade_offered:
+                self._parse_without_upgrade()
+        except httptools.HttpParserCallbackError as error:
+            self._fail(error.__context__ or error)
+        except httptools.HttpParserError:
+            self._reject(NOT_HTTP)
+
+    def _parse_without_upgrade(self) -> None:
+        """Parse the head at hand again, as that of a plain request; its body is then framed as it says."""
+        method, url, headers = self._parser.get_method(), self._url, self._headers
+        version = self._parser.get_http_version().encode()
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade")
+        self._parser = httptools.HttpRequestParser(self)
+        self._reading = READING[self._reading][UPGRADE_IGNORED]
+        self._head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version, lines)
+        self._feed(self._head)
+
+    # What the parser calls
 
     def on_message_begin(self) -> None:
-        self._begun, self._was_taken = True, False
-        super().on_message_begin()
+        self._reading = READING[self._reading][REQUEST_STARTED]
+        self._url, self._headers, self._body = b"", [], b""
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reading is HEAD:
+            self._headers.append((name.lower(), value))
+        else:
+            self._has_trailers = True
 
     def on_headers_complete(self) -> None:
-        self._end_turn()
-        arrived, self._bytes, self._in_body = self._bytes, 0, True
-        if arrived > HEAD_MAX_BYTES and self._head_bytes() > HEAD_MAX_BYTES:
-            self._refuse(_HEAD_TOO_LARGE)
-        elif arrived <= HEAD_MAX_BYTES and self._may_be_answered_at_once():
-            self._held, self._body = True, b""
-        else:
-            super().on_headers_complete()
+        parser = self._parser
+        method = parser.get_method().decode("ascii")
+        if parser.should_upgrade() and method != "CONNECT":
+            self._upgrade_offered = True
+            return
+        line_end = self._head.find(b"\r\n")
+        version = self._head[line_end - len(HTTP_1_1) : line_end]
+        self._reading = READING[self._reading][HEAD_COMPLETE]
+        self._bytes = 0
+        try:
+            head = read_head(version, method, self._url, self._headers)
+        except BadHead as bad:
+            self._reject(bad.answer)
+            return
+        self._scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1" if version == HTTP_1_1 else "1.0",
+            "server": self._server,
+            "client": self._client,
+            "scheme": self._scheme,
+            "method": method,
+            "root_path": "",
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "headers": self._headers,
+            "state": self._app_state.copy(),
+        }
+        if self.extensions is not None:
+            self._scope["extensions"] = self.extensions
+        self._body_left = head.body_bytes
+        self._expects_continue = head.expects_continue
+        if version != HTTP_1_1 or self._upgrade_offered or not parser.should_keep_alive():
+            self._keep_alive = False
+        if head.expects_continue or self._fast is None or self._responding is not READY:
+            self._stream()
 
     def on_body(self, body: bytes) -> None:
-        if self._held:
+        cycle = self._received
+        if self._reading is BUFFERING:
             self._body += body
-        elif not self._refused:
-            super().on_body(body)
+        elif cycle is not None and not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > MAX_QUEUED_BYTES:
+                self._flow.is_held = cycle is not self._active
+                self._flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
+        if self._reading not in (BUFFERING, STREAMING):
+            return  # rejected, or to be parsed again without its upgrade
+        if self._has_trailers:  # the old parser would let a Connection or a Content-Length among them count
+            self._parser, self._has_trailers = httptools.HttpRequestParser(self), False
+        buffered = self._reading is BUFFERING
+        cycle, self._received = self._received, None
         self._requests += 1
-        self._bytes, self._in_body, self._begun = 0, False, False
-        if self._held:
-            self._answer()
-        elif not self._refused:
-            super().on_message_complete()
-            self.cycle.more_body = False  # uvicorn leaves it set when the answer was there first
+        self._bytes = 0
+        self._reading = READING[self._reading][MESSAGE_COMPLETE]
+        if not self._keep_alive:
+            self._reading = READING[self._reading][INPUT_OVER]
+        if buffered:
+            self._was_taken = self._take()
+            if self._was_taken:
+                return
+            cycle = self._start()
+        if cycle is not None:
+            cycle.more_body = False
+            cycle.message_event.set()
 
-    def _may_be_answered_at_once(self) -> bool:
-        """Whether nothing stands before this request, and nothing is asked for but an answer."""
-        return (
-            self._quick is not None
-            and (self.cycle is None or self.cycle.response_complete)
-            and not self.expect_100_continue
-            and not self.parser.should_upgrade()
-            and not self.flow.write_paused
-        )
-
-    def _release(self) -> None:
-        """Let a request that was held go the long way."""
-        self._held = False
-        super().on_headers_complete()
-        super().on_body(self._body)
-
-    def _answer(self) -> None:
-        """Answer a whole request at once, or let it go the long way."""
-        scope, parser = self.scope, self.parser
-        scope["path"], scope["method"] = self.url.decode("ascii"), parser.get_method().decode("ascii")
-        stays = parser.should_keep_alive() and parser.get_http_version() != "1.0"
-        if self._taken(self._body, stays=stays):
-            self._held, self._was_taken = False, stays
-        else:
-            self._release()
-            super().on_message_complete()
+    def _take(self) -> bool:
+        """Have the fast path answer the request that was buffered, if it can."""
+        fast = self._fast
+        return fast is not None and fast.offer(self._scope, self._body, keep_alive=self._keep_alive)
 
     def _remember(self, data: bytes) -> None:
-        """Keep the head of the request that ended these bytes for the next one, given that it and its body were all of
-        them: then nothing was sent in chunks, and whatever begins with the same head has a body of the same length."""
-        head = data[: data.find(_BLANK_LINE) + len(_BLANK_LINE)]
-        if len(head) + len(self._body) == len(data):
-            self._last_head, self._last_bytes = head, len(data)
+        """Keep the head of the request that was just taken, when it and its body are all of the data: then nothing was
+        sent in chunks, and whatever begins with the same head has a body of the same length."""
+        if self._fast is not None and self._keep_alive and len(self._head) + len(self._body) == len(data):
+            self._fast.remember(self._head, len(data), self._scope)
 
-    def _taken_like_the_last(self, data: bytes) -> bool:
-        """Take at once what differs from the last request in its body alone. A head holds its caller's secret, so it
-        is compared in constant time."""
-        head = self._last_head
-        if len(data) != self._last_bytes or self.flow.write_paused:
-            return False
-        if not hmac.compare_digest(data[: len(head)], head):
-            return False
-        self._end_turn()
-        if not self._taken(data[len(head) :], stays=True):
-            return False
-        self._requests += 1
-        return True
+    # Responding
 
-    def _taken(self, body: bytes, *, stays: bool) -> bool:
-        """Offer the request whose head `scope` is to the application's `at_once`, when none is awaited any more."""
-        if self._quick is None or self.transport.is_closing():
-            return False
-        self._awaits, self._stays = True, stays
-        if not self._quick.at_once(self.scope, body, self._reply):  # type: ignore[arg-type] # a mapping all the same
-            self._awaits = False
-            return False
-        return True
+    def _stream(self) -> None:
+        """Have the request that is arriving answered while its body arrives, or when its turn comes."""
+        self._reading = READING[self._reading][BODY_INCOMPLETE]
+        self._received = self._start()
 
-    def _reply(self, answer: Answer, request_id: str) -> None:
-        """Send the answer to what was taken."""
-        self._awaits = False
+    def _start(self) -> RequestResponseCycle:
+        """Hand a request to a task of its own, now or when its turn comes."""
+        self._flush()
+        cycle = new_cycle(
+            self._scope,
+            self._body,
+            CycleTransport(self._write, self._end_output, self.transport.is_closing),
+            self._flow,
+            self._state.default_headers,
+            self._on_response_complete,
+            expects_continue=self._expects_continue,
+            keep_alive=self._keep_alive,
+        )
+        self._enqueue(cycle)
+        return cycle
+
+    def _enqueue(self, entry: RequestResponseCycle | Answer) -> None:
+        self._waiting.append(entry)
+        if self._responding is READY:
+            self._respond_next()
+
+    def _respond_next(self) -> None:
+        entry = self._waiting.popleft()
+        if isinstance(entry, Answer):
+            request_id = secrets.token_hex(8)
+            self._write(response_bytes(entry, request_id, self._state.default_headers, close=True))
+            self._end_output()
+            return
+        self._responding = RESPONDING[self._responding][TASK_STARTED]
+        self._active = entry
+        self._flow.is_held = bool(self._unparsed)
+        task = self.loop.create_task(entry.run_asgi(self._app))
+        task.add_done_callback(self._state.tasks.discard)
+        self._state.tasks.add(task)
+
+    def _on_response_complete(self) -> None:
+        """What a cycle calls when it has written its response, after closing the connection if it was the last."""
+        self._state.total_requests += 1
+        if self._responding is CLOSED:
+            return
+        self._responding = RESPONDING[self._responding][RESPONSE_COMPLETE]
+        self._active = None
+        self._advance()
+
+    def _advance(self) -> None:
+        """Go on after a response: with the next one, with parsing, or to the end."""
         if self.transport.is_closing():
             return
-        end = b"" if self._stays else _CLOSE
-        self.transport.write(
-            b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
-            % (
-                STATUS_LINE[answer.status],
-                _lines(answer.headers),
-                _lines(tuple(self.server_state.default_headers)),
-                end,
-                len(answer.body),
-                request_id.encode(),
-                answer.body,
-            )
-        )
-        self.server_state.total_requests += 1
-        if not self._stays:
-            self.transport.close()
-
-    def _end_turn(self) -> None:
-        """Have the request that was taken answered, if there is one."""
-        if self._awaits and self._quick is not None:
-            self._quick.end_turn()
-
-    def on_response_complete(self) -> None:
-        """As uvicorn does, but without a timer of its own for each request: `_look` sees who is idle."""
-        self.server_state.total_requests += 1
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
-            if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
-
-    def _look(self, requests: int) -> None:
-        """Close the connection when no request came in whole since the last time, and none is being answered."""
-        answering = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
-        if requests == self._requests and not answering:
-            self.transport.close()
+        if self._waiting:
+            self._respond_next()
+        elif self._reading is ENDED and not self._unparsed:
+            self._end_output()
+        if self._unparsed:
+            self._schedule_parsing()
         else:
-            self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look, self._requests)
+            self._flow.resume_reading()
 
-    def _head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+    def _reject(self, answer: Answer) -> None:
+        """Read no further; `answer` is the last response, and the only one of a request that was being received."""
+        self._flush()
+        self._is_rejected = True
+        cycle, self._received = self._received, None
+        self._reading = READING[self._reading][INPUT_OVER]
+        self._put_off(b"")
+        if cycle is not None:
+            if cycle.response_started:
+                self._end_output()
+                return
+            disconnect(cycle)
+            if cycle is self._active:
+                self._active = None
+                self._responding = RESPONDING[self._responding][TASK_ABANDONED]
+            else:
+                self._waiting.remove(cycle)
+        self._enqueue(answer)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words are not ours
-        self._refuse(_NOT_HTTP)
-
-    def _refuse(self, answer: Answer) -> None:
-        self._end_turn()
-        self._refused = True
-        if not self.transport.is_closing():
-            request_id = secrets.token_hex(8).encode()
-            head = _HEAD % (_STATUS_LINES[answer.status], request_id, len(answer.body))
-            self.transport.write(head + answer.body)
+    def _end_input(self) -> None:
+        """The client sends no more. A request that is incomplete stays so, and gets no response."""
+        self._flush()
+        cycle, self._received = self._received, None
+        self._reading = READING[self._reading][INPUT_OVER]
+        if cycle is not None:
+            disconnect(cycle)
+            if cycle is not self._active and cycle in self._waiting:
+                self._waiting.remove(cycle)
+        if self._active is None or self._active.disconnected:
             self.transport.close()
 
+    def _end_output(self) -> None:
+        """The last response was written: close, at once where the client has nothing more to send."""
+        if self._responding is CLOSED or self.transport.is_closing():
+            return
+        self._responding = RESPONDING[self._responding][OUTPUT_OVER]
+        self._waiting.clear()
+        between_requests = self._reading is ENDED and self._received is None and not self._bytes
+        has_sent_all = self._input_closed or (between_requests and not self._is_rejected)
+        if has_sent_all or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._reading = READING[self._reading][INPUT_OVER]
+        self._put_off(b"")
+        self._flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
-@lru_cache(maxsize=64)
-def _lines(headers: Headers) -> bytes:
-    """Headers as they are sent. There are few, again and again: each route's own, and the date of a second."""
-    return b"".join(b"%b: %b\r\n" % header for header in headers)
+    def _fail(self, error: BaseException) -> None:
+        """End the connection after a fault of ours. The error's message is not logged: it may repeat what was sent."""
+        _log.error("internal error on a connection", **exception_fields(error))
+        self._reading = READING[self._reading][INPUT_OVER]
+        self.transport.abort()
+
+    def _write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def _flush(self) -> None:
+        if self._fast is not None:
+            self._fast.flush()
+
+    def _forget(self) -> None:
+        if self._fast is not None:
+            self._fast.forget()
+
+    # The watch
+
+    def _look(self) -> None:
+        """Close the connection when it is idle, or still at the request or the unread response of the last look."""
+        active, unsent = self._active, self.transport.get_write_buffer_size()
+        progress = self._requests, self._reading is not IDLE, unsent
+        stuck, self._progress = progress == self._progress, progress
+        if self.transport.is_closing() or (stuck and unsent):
+            self.transport.abort()
+            return
+        if stuck and (active is None or active.more_body):
+            self.transport.close()
+        self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look)
+
+
+def _end_of_section(before: bytes, data: bytes, position: int) -> int:
+    """The position behind the first blank line from `position` on, which may begin in `before`; -1 without one."""
+    if before:
+        found = (before + data[position : position + 3]).find(_BLANK_LINE)
+        if found >= 0:
+            return position + found + len(_BLANK_LINE) - len(before)
+    found = data.find(_BLANK_LINE, position)
+    return found + len(_BLANK_LINE) if found >= 0 else -1

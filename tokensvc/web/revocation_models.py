@@ -2,7 +2,7 @@
 
 Rules of the file
 - What is asked against a viewer is in `core/revocation_ask.py`; here is the rest. The OpenAPI page is made from both.
-- A denial is known by a digest, so its viewer is shown to nobody.
+- A denial's viewer is shown to nobody, nor anything made of it: its id is random.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pydantic.alias_generators import to_camel
 
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.revocation import State
-from tokensvc.core.revocation_ask import Channel, ChannelOrAll, RevocationAsk, Subject, ViewerId
+from tokensvc.core.revocation_ask import Channel, ChannelOrAll, RevocationAsk
+from tokensvc.core.viewer import Subject, ViewerId
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.ports.denials import Denial
 from tokensvc.ports.revocations import Accepted, Revocation, Target

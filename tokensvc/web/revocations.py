@@ -19,10 +19,10 @@ from starlette.types import Receive, Scope
 
 from tokensvc.core.policy import Caller
 from tokensvc.core.revocation_ask import RevocationAsk, read_revocation
-from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, RevocationNotFound, TokensvcError
+from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, TokensvcError
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, Patterns, Revocation, Revocations
-from tokensvc.revoke import accept, check
+from tokensvc.revoke import ServedRegions, accept, check
 from tokensvc.subjects import Subjects, ViewerIds
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.body import header, listed
@@ -45,7 +45,6 @@ LOOKED_AT = 5000
 """Revocations that one page looks through for those that are wanted: whoever owns few of many is answered in pages that
 hold few or none, and not after a look at the whole history."""
 _KEY = re.compile(r"[!-~]{1,255}")
-_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _TOKEN = re.compile(r"[0-9]{1,18}")
 _REPEATED = "was refused when this request was first made; ask for it again under another Idempotency-Key"
 
@@ -59,6 +58,7 @@ class Means(NamedTuple):
     reach_seconds: Callable[[], float]
     """R, as the store knows it. Raises StoreError."""
     new_id: Callable[[], str]
+    regions: ServedRegions
     accepted: Callable[[], None] = lambda: None
     """Told after each acceptance, so that IVS is at once; returns at once."""
 
@@ -110,8 +110,6 @@ class RevocationRoutes:
     ) -> Answer:
         caller = self._authorized.caller(scope, exchange, needs)
         wanted = scope["path_params"]["id"]
-        if not _ID.fullmatch(wanted):
-            raise RevocationNotFound("there is no such revocation")
         found = await self._authorized.in_thread(lambda: act(wanted, caller.policy.channels))
         return encoded(ShownRevocation.of(found))
 
@@ -119,7 +117,8 @@ class RevocationRoutes:
 def add(means: Means, caller: Caller, ask: RevocationAsk, key: IdempotencyKey | None = None) -> Accepted:
     """Accept one. Raises as `revoke.accept` does, StoreError, or VaultError's leaves for a subject."""
     new = _new(means.subjects.within(caller.policy.namespace), ask, means.new_id())
-    [accepted] = accept(means.store, caller, [new], means.clock.now(), means.reach_seconds(), key)
+    is_served = means.regions.checker()
+    [accepted] = accept(means.store, caller, [new], means.clock.now(), means.reach_seconds(), is_served, key)
     means.accepted()
     return accepted
 
@@ -129,18 +128,19 @@ def add_many(
 ) -> list[Accepted | TokensvcError]:
     """Accept those of these, as decoded JSON, that can be, in one transaction; the others get their refusals."""
     now, stem, viewer_ids = means.clock.now(), means.new_id(), means.subjects.within(caller.policy.namespace)
+    is_served = means.regions.checker()
     results: list[Accepted | TokensvcError] = []
     wanted = []
     for position, fields in enumerate(asks):
         try:
             new = _new(viewer_ids, read_revocation(fields), f"{stem}-{position}")
-            check(caller, [new], now)
+            check(caller, [new], now, is_served)
             wanted.append(new)
             results.append(InvalidRequest([FieldError("Idempotency-Key", _REPEATED)]))  # unless it is accepted below
         except (InvalidRequest, ChannelNotAllowed) as failure:
             results.append(failure)
     if wanted:
-        for accepted in accept(means.store, caller, wanted, now, means.reach_seconds(), key):
+        for accepted in accept(means.store, caller, wanted, now, means.reach_seconds(), is_served, key):
             results[int(accepted.id.rpartition("-")[2])] = accepted
         means.accepted()
     return results

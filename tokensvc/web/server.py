@@ -4,18 +4,22 @@ Rules of the file
 - Told to stop, a worker is unready at once, serves on for the delay so that balancers notice, then finishes what is in
   flight, for 15 seconds at most. A second signal ends the delay.
 - Idle connections are kept for 75 seconds, longer than the 60 of AWS's load balancers, which must be the ones to close.
+- Connections are accepted by `web/acceptor.py`, not by uvloop's server. On shutdown, accepting ends first; then every
+  connection that was accepted, however shortly before, is among those that uvicorn shuts down.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from tokensvc.web.acceptor import Acceptor
 from tokensvc.web.protocol import KEEP_ALIVE_SECONDS, Protocol
 from tokensvc.web.proxies import BehindProxies
 
@@ -30,6 +34,26 @@ class Server(uvicorn.Server):
         self._on_stop = on_stop
         self._delay_seconds = delay_seconds
         self._stopping = False
+        self._acceptors: list[Acceptor] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does, but with acceptors of our own on the sockets."""
+        await super().startup(sockets=[])
+        self._acceptors = [
+            Acceptor(listener, self._create_protocol, backlog=self.config.backlog) for listener in sockets or ()
+        ]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does, once what was accepted is among the connections that it shuts down."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for acceptor in self._acceptors:
+            await acceptor.wait_closed()
+        await super().shutdown(sockets)
+
+    def _create_protocol(self) -> asyncio.BaseProtocol:
+        create: Callable[..., asyncio.BaseProtocol] = self.config.http_protocol_class
+        return create(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn calls it so
         """SIGTERM: unready now, closed after the delay. SIGINT, or a second signal: closed now, without the delay."""

@@ -23,12 +23,13 @@ from tokensvc.core.ask import Ask, read_ask
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
-from tokensvc.errors import ChannelNotFound, SnapshotStale, TokensvcError
+from tokensvc.errors import ChannelNotFound, TokensvcError
 from tokensvc.issue import Draft, draft
 from tokensvc.loops.channels import Directory
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
-from tokensvc.web.body import decoded, header, listed, read_json
+from tokensvc.web.authorized import judged_body
+from tokensvc.web.body import decoded, header, listed
 from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import Answer, problem
@@ -39,6 +40,7 @@ BATCH_MAX_ASKS = 500
 SLICE_ASKS = 25
 SCOPE = "tokens:issue"
 _Drafted = tuple[Draft, KnownChannel | None]
+_Judge = Callable[[], tuple[Caller, Snapshot, float]]
 
 
 class TokenRoutes:
@@ -65,13 +67,13 @@ class TokenRoutes:
     def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
-            caller, snapshot = self._caller(scope, exchange)
+            caller, snapshot, now = self._caller(scope, exchange)
             ask = read_ask(decoded(body, ASK_MAX_BYTES))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
                 return None
-            return self._begin(ask, grant, channel, snapshot)
+            return self._begin(ask, grant, channel, snapshot, now)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -79,13 +81,14 @@ class TokenRoutes:
     async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens` whose body, or channel, has to be waited for."""
         try:
-            caller, snapshot, body = await self._read(scope, receive, exchange, ASK_MAX_BYTES)
+            judge = self._judging(scope, exchange)
+            (caller, snapshot, _), body = await judged_body(judge, scope, receive, ASK_MAX_BYTES)
             ask = read_ask(body)
+            admit(caller, ask, snapshot)
+            channels = await self._channels({ask.channel_arn}, snapshot, caller)
+            caller, snapshot, now = judge()  # as all are after the wait
             grant = admit(caller, ask, snapshot)
-            channels = await self._channels({ask.channel_arn}, snapshot)
-            snapshot = self._snapshot()  # as it is after waiting
-            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
-            begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot)
+            begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot, now)
             return begun.answer(begun.sign())
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
@@ -94,52 +97,56 @@ class TokenRoutes:
     async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
-            caller, snapshot, body = await self._read(scope, receive, exchange, BATCH_MAX_BYTES)
+            judge = self._judging(scope, exchange)
+            (caller, snapshot, _), body = await judged_body(judge, scope, receive, BATCH_MAX_BYTES)
             asks = listed(body, "asks", BATCH_MAX_ASKS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
         results: list[dict[str, Any]] = [{}] * len(asks)
-        waiting: dict[int, tuple[Ask, Grant]] = {}
+        waiting: dict[int, Ask] = {}
 
-        def read_and_draft(position: int, snapshot: Snapshot, now: int) -> _Drafted | None:
+        def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
             ask = read_ask(asks[position])
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
-                waiting[position] = ask, grant
+                waiting[position] = ask
                 return None
             return draft(ask, grant, snapshot, now, self._new_uuid), channel
 
-        await self._in_slices(range(len(asks)), read_and_draft, results)
-        channels = await self._channels({ask.channel_arn for ask, _ in waiting.values()}, snapshot)
+        await self._in_slices(range(len(asks)), judge, read_and_draft, results)
+        channels = await self._channels({ask.channel_arn for ask in waiting.values()}, snapshot, caller)
 
-        def draft_waiting(position: int, snapshot: Snapshot, now: int) -> _Drafted:
-            ask, grant = waiting[position]
+        def draft_waiting(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted:
+            ask = waiting[position]
+            grant = admit(caller, ask, snapshot)
             channel = _found(channels.get(ask.channel_arn))
             return draft(ask, grant, snapshot, now, self._new_uuid), channel
 
-        await self._in_slices(list(waiting), draft_waiting, results)
+        await self._in_slices(list(waiting), judge, draft_waiting, results)
         return Answer(200, orjson.dumps({"results": results}), NOT_KEPT, "batch")
 
     async def _in_slices(
         self,
         positions: Sequence[int],
-        drafted: Callable[[int, Snapshot, int], _Drafted | None],
+        judge: _Judge,
+        drafted: Callable[[int, Caller, Snapshot, int], _Drafted | None],
         results: list[dict[str, Any]],
     ) -> None:
         """Draft and sign each ask's token, giving way to everyone else after each slice; a refusal is that ask's
-        result. Each slice goes by what the worker knows by then."""
+        result. Each slice goes by what the worker knows by then, of the caller too."""
         for start in range(0, len(positions), SLICE_ASKS):
             async with self._lane:
-                began, snapshot, now = perf_counter(), self._snapshot(), int(self._clock.now())
-                stale, drafts = self._stale(snapshot), dict[int, _Drafted]()
+                began, drafts = perf_counter(), dict[int, _Drafted]()
+                judged = _outcome(judge)
                 slice_ = positions[start : start + SLICE_ASKS]
                 for position in slice_:
                     try:
-                        if stale is not None:
-                            raise stale
-                        if (one := drafted(position, snapshot, now)) is not None:
+                        if isinstance(judged, TokensvcError):
+                            raise judged
+                        caller, snapshot, now = judged
+                        if (one := drafted(position, caller, snapshot, int(now))) is not None:
                             drafts[position] = one
                     except TokensvcError as failure:
                         self._metrics.refused(failure.code)
@@ -151,54 +158,50 @@ class TokenRoutes:
                 self._metrics.issued([share] * len(drafts))
                 await asyncio.sleep(0)
 
-    async def _read(
-        self, scope: Scope, receive: Receive, exchange: Exchange, limit_bytes: int
-    ) -> tuple[Caller, Snapshot, dict[str, Any]]:
-        """Who asks, what this worker knows, and the body. A client may take its time over the body, so who asks is
-        looked at anew when the worker knows more by then."""
-        caller, snapshot = self._caller(scope, exchange)
-        body = await read_json(scope, receive, limit_bytes)
-        if self._snapshot() is not snapshot:
-            caller, snapshot = self._caller(scope, exchange)
-        return caller, snapshot, body
+    def _judging(self, scope: Scope, exchange: Exchange) -> _Judge:
+        """Who asks, what this worker knows and the time, looked up anew at each call."""
+        return lambda: self._caller(scope, exchange)
 
-    def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot]:
-        snapshot = self._snapshot()
-        require_fresh(snapshot, exchange.began_at, self._lease_seconds)
-        caller = authenticate(header(scope, b"authorization"), snapshot, self._clock.now())
+    def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot, float]:
+        """Who asks, what this worker knows, and the time: the one reading that all of a token is reckoned by."""
+        snapshot, now = self._snapshot(), self._clock.now()
+        require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
+        caller = authenticate(header(scope, b"authorization"), snapshot, now)
         exchange.caller = caller.name
         caller.require_scope(SCOPE)
-        return caller, snapshot
+        return caller, snapshot, now
 
-    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot) -> _Begun:
+    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _Begun:
         began = perf_counter()
-        made = draft(ask, grant, snapshot, int(self._clock.now()), self._new_uuid)
+        made = draft(ask, grant, snapshot, int(now), self._new_uuid)
         return _Begun(made, channel, self._metrics, perf_counter() - began)
 
-    def _stale(self, snapshot: Snapshot) -> SnapshotStale | None:
-        try:
-            require_fresh(snapshot, self._clock.monotonic(), self._lease_seconds)
-        except SnapshotStale as stale:
-            return stale
-        return None
-
-    async def _channels(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
+    async def _channels(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
         known: dict[str, KnownChannel | None] = {}
         for arn in arns:
             channel = snapshot.channels.get(arn)
             if channel is not None and self._directory.is_current(channel):
                 known[arn] = channel
-        return known | await self._find(arns - known.keys(), snapshot)
+        return known | await self._find(arns - known.keys(), snapshot, caller)
 
-    async def _find(self, arns: set[str], snapshot: Snapshot) -> dict[str, KnownChannel | None]:
+    async def _find(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
         """Ask the directory about unknown channels, of places that we hold a key in, and wait as long as it allows."""
         questions = {
-            arn: self._directory.ask(arn) for arn in arns if parse_arn(arn, "channel").place in snapshot.ring.slots
+            arn: self._directory.ask(arn, caller.name)
+            for arn in arns
+            if parse_arn(arn, "channel").place in snapshot.ring.slots
         }
         waits = {asyncio.wrap_future(q): seconds for q, seconds in questions.values() if not q.done() and seconds > 0}
         if waits:
             await asyncio.wait(waits, timeout=max(waits.values()))
         return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
+
+
+def _outcome(judge: _Judge) -> tuple[Caller, Snapshot, float] | TokensvcError:
+    try:
+        return judge()
+    except TokensvcError as failure:
+        return failure
 
 
 def _found(channel: KnownChannel | None) -> KnownChannel | None:

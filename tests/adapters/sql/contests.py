@@ -236,7 +236,8 @@ def deny_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
 
 
 def remove_denial(store: Store, who: int, race_round: int) -> None:
-    store.denials.remove(digest(CHANNEL, f"v{race_round}"), EVERYONE)
+    found = store.denials.in_force(EVERYONE, limit=1, only=[digest(CHANNEL, f"v{race_round}")])
+    store.denials.remove(found[0].id if found else "removed by the other", EVERYONE)
 
 
 def prune_same(store: Store, who: int, race_round: int) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from tokensvc.adapters.sql import revocation_tables
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.revocation_tables import QUEUED, revocation_entries, revocation_targets, revocations
 from tokensvc.adapters.sql.store import Store
@@ -39,7 +41,7 @@ def add_key(store: Store, key_id: str, *prepared_in: Place) -> None:
 
 def secret(key_id: str, created_at: datetime = AT) -> StoredSecret:
     """A caller's key."""
-    return StoredSecret(key_id, f"digest of {key_id}".encode(), created_at, None)
+    return StoredSecret(key_id, hashlib.sha256(key_id.encode()).digest(), created_at, None)
 
 
 def channel(name: str, at: datetime = AT, url: str | None = "https://example.net/a.m3u8") -> ChannelRecord:
@@ -66,6 +68,15 @@ def make_due(store: Store) -> None:
 def denial(viewer: str, until: int = FAR, where: str = CHANNEL, reason: str = "") -> NewDenial:
     """A denial of this viewer."""
     return NewDenial(where, digest(where, viewer), until, reason)
+
+
+def denial_id(store: Store, viewer: str, where: str = CHANNEL) -> str:
+    """The id of the denial of this viewer, as the table has it: other facts of the row may be damaged."""
+    with reading(store.engine) as connection:
+        columns = revocation_tables.denials.c
+        return str(
+            connection.execute(sa.select(columns.id).where(columns.digest == digest(where, viewer))).scalar_one()
+        )
 
 
 def revocation(name: str, *viewers: str, where: tuple[str, ...] = (CHANNEL,), **fields: Any) -> NewRevocation:

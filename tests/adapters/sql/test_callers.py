@@ -14,8 +14,8 @@ from tests.adapters.sql.samples import AT, LATER, POLICY, secret
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
-from tokensvc.core.policy import CallerPolicy
-from tokensvc.errors import CallerExists, CallerNotFound, Conflict, LostRace, StoreUnfit
+from tokensvc.core.policy import NOTHING_ALLOWED, CallerPolicy
+from tokensvc.errors import CallerExists, CallerNotFound, Conflict, LostRace
 from tokensvc.ports.callers import CallerRecord, StoredSecret
 
 FULL = CallerPolicy(
@@ -133,8 +133,9 @@ def test_a_policy_of_a_newer_version_is_refused(store: Store) -> None:
     """What is unknown here may forbid something."""
     store.callers.add("backend", FULL, secret("s1"))
     write_policy(store, {"channels": ["*"], "only_on_weekdays": True})
-    with pytest.raises(StoreUnfit):
-        store.callers.get("backend")
+    kept = store.callers.get("backend")
+    assert kept.policy == NOTHING_ALLOWED
+    assert "newer version" in kept.damage
 
 
 def test_no_digest_shows_in_a_repr(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,10 +24,17 @@ def everything(store: Store, limit: int = 1000) -> list[ChannelRecord]:
 
 
 def test_what_was_said_is_known(store: Store) -> None:
-    said = [channel("a"), channel("gone", url=None), channel("open")._replace(authorized=False)]
+    said = [channel("a"), channel("open")._replace(authorized=False)]
     assert store.channels.record(said) == 1
     known = store.channels.get([row.arn for row in said] + [channel("unknown").arn])
     assert sorted(known) == sorted(row._replace(version=1) for row in said)
+
+
+def test_a_channel_that_was_never_there_leaves_no_row(store: Store) -> None:
+    """Callers can invent any number of names."""
+    assert store.channels.record([channel("a"), channel("invented", url=None)]) == 1
+    assert store.channels.record([channel("invented", LATER, url=None)]) == 1
+    assert [row.arn for row in everything(store)] == [channel("a").arn]
 
 
 def test_all_rows_of_one_call_share_one_number(store: Store) -> None:
@@ -52,18 +59,20 @@ def test_when_nothing_changed_the_number_stays(store: Store) -> None:
 
 def test_an_answer_that_was_overtaken_changes_nothing(store: Store) -> None:
     """Two machines ask IVS; what the earlier one heard arrives last."""
+    store.channels.record([channel("a")])
     store.channels.record([channel("a", LATER, url=None)])
-    assert store.channels.record([channel("a", AT)]) == 1
-    assert store.channels.get([channel("a").arn]) == [channel("a", LATER, url=None)._replace(version=1)]
+    assert store.channels.record([channel("a", AT, url="https://example.net/other")]) == 2
+    assert store.channels.get([channel("a").arn]) == [channel("a", LATER, url=None)._replace(version=2)]
 
 
 def test_of_one_channel_twice_the_later_answer_counts(store: Store) -> None:
-    store.channels.record([channel("a", LATER, url=None), channel("a", AT)])
-    assert store.channels.get([channel("a").arn]) == [channel("a", LATER, url=None)._replace(version=1)]
+    store.channels.record([channel("a")])
+    store.channels.record([channel("a", LATER, url=None), channel("a", AT, url="https://example.net/other")])
+    assert store.channels.get([channel("a").arn]) == [channel("a", LATER, url=None)._replace(version=2)]
 
 
 def test_a_channel_may_go_and_come_back(store: Store) -> None:
-    for number, url in enumerate([None, "https://example.net/a", None], 1):
+    for number, url in enumerate(["https://example.net/a", None, "https://example.net/b"], 1):
         at = AT + timedelta(hours=number)
         assert store.channels.record([channel("a", at, url=url)]) == number
         assert store.channels.get([channel("a").arn])[0].playback_url == url
@@ -112,3 +121,41 @@ def test_a_channel_that_was_checked_again_is_no_longer_due(store: Store) -> None
     store.channels.record([channel("a")])
     store.channels.record([channel("a", LATER)])
     assert store.channels.due(LATER, 10) == []
+
+
+def gone(store: Store, *names: str, at: datetime = LATER) -> int:
+    """Channels that were there and are no more; the version."""
+    store.channels.record([channel(name) for name in names])
+    return store.channels.record([channel(name, at, url=None) for name in names])
+
+
+def test_channels_of_a_region_can_be_left_out_of_what_is_due(store: Store) -> None:
+    elsewhere = channel("a")._replace(arn=channel("a").arn.replace("us-east-1", "eu-west-1"))
+    store.channels.record([channel("a"), elsewhere])
+    assert set(store.channels.due(LATER, 10)) == {channel("a").arn, elsewhere.arn}
+    assert store.channels.due(LATER, 10, ["us-east-1", "us-west-2"]) == [elsewhere.arn]
+
+
+def test_rows_of_channels_that_are_gone_are_deleted_a_slice_at_a_time_and_no_others(store: Store) -> None:
+    store.channels.record([channel("there")])
+    version = gone(store, *(f"gone{number}" for number in range(5)))
+    after = LATER + timedelta(seconds=1)
+    assert [store.channels.prune(version, after, 2) for _ in range(4)] == [2, 2, 1, 0]
+    assert [row.arn for row in everything(store)] == [channel("there").arn]
+    assert store.versions.read().channels.number == version, "no worker has anything to read"
+
+
+def test_what_was_written_later_or_looked_at_lately_is_not_deleted(store: Store) -> None:
+    version = gone(store, "early")
+    later = gone(store, "later")
+    assert store.channels.prune(later, LATER, 10) == 0, "looked at lately"
+    assert store.channels.prune(version - 1, LATER + timedelta(seconds=1), 10) == 0
+    assert store.channels.prune(version, LATER + timedelta(seconds=1), 10) == 1
+    assert [row.arn for row in everything(store)] == [channel("later").arn]
+
+
+def test_a_channel_that_came_back_is_kept(store: Store) -> None:
+    version = gone(store, "a")
+    store.channels.record([channel("a", LATER + timedelta(seconds=1))])
+    assert store.channels.prune(version + 1, LATER + timedelta(hours=1), 10) == 0
+    assert [row.playback_url for row in everything(store)] == [channel("a").playback_url]

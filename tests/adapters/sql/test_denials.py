@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -39,9 +40,9 @@ def everything(store: Store, limit: int = 1000) -> list[StandingRow]:
 def test_a_denial_is_found_as_it_was_added(store: Store) -> None:
     before = datetime.now(UTC)
     [added] = store.denials.add("backend", [denial("v", reason="abuse")])
-    assert added[:5] == (CHANNEL, digest(CHANNEL, "v"), datetime.fromtimestamp(FAR, UTC), "abuse", "backend")
+    assert added[1:6] == (CHANNEL, digest(CHANNEL, "v"), datetime.fromtimestamp(FAR, UTC), "abuse", "backend")
     assert abs(added.created_at - before) < timedelta(seconds=5)
-    assert added.id == digest(CHANNEL, "v").hex()
+    assert re.fullmatch("[0-9a-f]{32}", added.id)
     assert in_force(store) == [added]
     assert everything(store) == [(digest(CHANNEL, "v"), Standing(FAR, 0), 1)]
 
@@ -62,44 +63,60 @@ def test_the_later_end_stays(store: Store) -> None:
 
 
 def test_a_denial_that_is_over_is_not_shown(store: Store) -> None:
-    store.denials.add("backend", [denial("v", int(time.time()) - 1)])
+    [added] = store.denials.add("backend", [denial("v", int(time.time()) - 1)])
     assert in_force(store) == []
     with pytest.raises(DenialNotFound):
-        store.denials.remove(digest(CHANNEL, "v"), EVERYONE)
+        store.denials.remove(added.id, EVERYONE)
 
 
 def test_a_removed_denial_is_over_and_every_worker_hears(store: Store) -> None:
-    store.denials.add("backend", [denial("v")])
-    store.denials.remove(digest(CHANNEL, "v"), EVERYONE)
+    [added] = store.denials.add("backend", [denial("v")])
+    store.denials.remove(added.id, EVERYONE)
     assert in_force(store) == []
     assert everything(store) == [(digest(CHANNEL, "v"), Standing(0, 0), 2)]
     with pytest.raises(DenialNotFound):
-        store.denials.remove(digest(CHANNEL, "v"), EVERYONE)
+        store.denials.remove(added.id, EVERYONE)
     store.denials.add("backend", [denial("v")])
     assert len(in_force(store)) == 1
 
 
+def test_an_id_is_random_and_of_one_denial_alone(store: Store) -> None:
+    """Nothing of it can be searched for a viewer, and a removal that is repeated ends no later denial."""
+    [first] = store.denials.add("backend", [denial("v")])
+    store.denials.remove(first.id, EVERYONE)
+    [second] = store.denials.add("backend", [denial("v")])
+    assert len({first.id, second.id, digest(CHANNEL, "v").hex()}) == 3
+    with pytest.raises(DenialNotFound):
+        store.denials.remove(first.id, EVERYONE)
+    assert in_force(store) == [second]
+    [over] = store.denials.add("backend", [denial("w", int(time.time()) - 1)])
+    [after] = store.denials.add("backend", [denial("w")])
+    assert over.id != after.id
+
+
 def test_removing_a_denial_keeps_the_minimum_version(store: Store) -> None:
     [accepted] = store.revocations.accept("backend", [revocation("r", "v")], Lane.ALONE, REACH)
-    store.denials.remove(digest(CHANNEL, "v"), EVERYONE)
-    assert [row.standing for row in everything(store)] == [Standing(0, accepted.version + 1)]
+    [denied] = in_force(store)
+    store.denials.remove(denied.id, EVERYONE)
+    [row] = everything(store)
+    assert row.standing[:2] == (0, accepted.version + 1)
 
 
 @pytest.mark.parametrize("patterns", [(OTHER,), (), ("arn:aws:ivs:us-east-1:*:channel/A",)], ids=str)
 def test_another_tenants_denials_are_neither_shown_nor_removed(store: Store, patterns: tuple[str, ...]) -> None:
-    store.denials.add("backend", [denial("v"), denial("v", where=ALL_CHANNELS)])
+    added = store.denials.add("backend", [denial("v"), denial("v", where=ALL_CHANNELS)])
     assert store.denials.in_force(patterns, limit=9) == []
-    for where in (CHANNEL, ALL_CHANNELS):
+    for theirs in added:
         with pytest.raises(DenialNotFound):
-            store.denials.remove(digest(where, "v"), patterns)
+            store.denials.remove(theirs.id, patterns)
     assert len(in_force(store)) == 2
 
 
 def test_one_in_all_channels_is_for_who_may_have_all(store: Store) -> None:
-    store.denials.add("backend", [denial("v", where=ALL_CHANNELS)])
+    [everywhere] = store.denials.add("backend", [denial("v", where=ALL_CHANNELS)])
     assert in_force(store, "arn:aws:ivs:*:*:channel/*") == []
     assert [found.channel for found in in_force(store)] == [ALL_CHANNELS]
-    store.denials.remove(digest(ALL_CHANNELS, "v"), EVERYONE)
+    store.denials.remove(everywhere.id, EVERYONE)
 
 
 def test_one_viewers_denials_are_found_by_their_digests(store: Store) -> None:
@@ -121,9 +138,7 @@ def test_pages_show_every_denial_once_newest_first(store: Store) -> None:
     for batch in ("abc", "de", "f"):
         store.denials.add("backend", [denial(name) for name in batch])
     seen: list[Denial] = []
-    while page := store.denials.in_force(
-        EVERYONE, limit=2, before=(seen[-1].number, seen[-1].digest) if seen else None
-    ):
+    while page := store.denials.in_force(EVERYONE, limit=2, before=(seen[-1].number, seen[-1].id) if seen else None):
         seen += page
     assert seen == in_force(store)
     assert [found.number for found in seen] == [3, 2, 2, 1, 1, 1]
@@ -173,7 +188,8 @@ def test_only_what_matters_to_nobody_any_more_is_pruned(store: Store) -> None:
     """A removed one is kept as long as it would have lasted: a worker that has not heard holds it still."""
     now = int(time.time())
     store.denials.add("backend", [denial("over", now - 100), denial("removed", now + 100), denial("holds", now + 100)])
-    store.denials.remove(digest(CHANNEL, "removed"), EVERYONE)
+    [removed] = [d for d in in_force(store) if d.digest == digest(CHANNEL, "removed")]
+    store.denials.remove(removed.id, EVERYONE)
     store.revocations.accept("backend", [revocation("r", "over", deny_seconds=0)], Lane.ALONE, REACH)
     store.denials.add("backend", [denial("old", now - 100)])
     assert store.denials.prune(datetime.fromtimestamp(now, UTC), 10) == 1

@@ -240,6 +240,14 @@ def test_what_no_table_of_failures_knows_is_a_store_error(store: Store) -> None:
     assert type(failed.value) is StoreError
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_text_that_a_database_cannot_store_is_named_as_such(postgres_url: str, text: str) -> None:
+    store = open_store(postgres_url)
+    with pytest.raises(StoreError, match="takes no text that is not valid Unicode, or holds the character NUL"):
+        store.rotations.get(text)
+    store.close()
+
+
 def test_no_value_of_a_row_leaves_with_a_failure(store: Store) -> None:
     """Drivers quote rows in their texts; neither message, detail nor traceback repeats them."""
     store.callers.add("backend", samples.POLICY, secret("s1"))

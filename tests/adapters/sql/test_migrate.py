@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 
@@ -13,12 +15,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tests.adapters.sql.racer import Racers
-from tokensvc.adapters.sql import migrate, tables
+from tests.adapters.sql.samples import AT, CHANNEL, EVERYONE, FAR
+from tokensvc.adapters.sql import changes, migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.core.denial import Standing, digest
 from tokensvc.core.wrapping import PassphraseKey
-from tokensvc.errors import Conflict, StoreError, StoreUnfit
+from tokensvc.errors import Conflict, StoreError, StoreUnfit, SubjectKeyLost
 from tokensvc.ports.known_wrappings import KnownWrapping
+from tokensvc.ports.versions import Position
 
 
 def set_revision(url: str, revision: str) -> None:
@@ -110,6 +115,37 @@ def test_the_passphrase_of_an_older_store_stays_the_right_one(empty_url: str, mo
     engine.dispose()
 
 
+def test_denials_of_an_older_store_get_ids_that_say_nothing_of_their_viewers(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of viewers who were only revoked get none; everything else stays as it is."""
+    monkeypatch.setattr(migrate, "HEAD", "0005")
+    migrate.upgrade(empty_url)
+    monkeypatch.undo()
+    rows = [
+        {"digest": digest(CHANNEL, viewer), "denied_until": until, "minimum_version": 7, "number": 1}
+        | {"channel": CHANNEL, "over_at": FAR, "caller": "backend", "reason": "", "created_at": 0.0}
+        for viewer, until in (("ada", FAR), ("bob", FAR), ("eve", 0))
+    ]
+    engine = make_engine(empty_url)
+    old = sa.table("denials", *(sa.column(name) for name in rows[0]))
+    with writing(engine) as connection:
+        connection.execute(sa.insert(old), rows)
+    assert migrate.upgrade(empty_url) == ("0005", migrate.HEAD)
+    store = open_store(empty_url)
+    found = store.denials.in_force(EVERYONE, limit=9)
+    assert {d.digest for d in found} == {digest(CHANNEL, viewer) for viewer in ("ada", "bob")}
+    assert len({d.id for d in found}) == 2
+    for denial in found:
+        assert re.fullmatch("[0-9a-f]{32}", denial.id)
+        assert denial.id != denial.digest.hex()
+        store.denials.remove(denial.id, EVERYONE)
+    standings = {row.digest: row.standing for row in store.denials.changed_since(Position(), 9).rows}
+    assert standings == dict.fromkeys((row["digest"] for row in rows), Standing(0, 7))
+    store.close()
+    engine.dispose()
+
+
 def test_a_store_of_this_version_is_fit(store: Store) -> None:
     migrate.check(store.engine)
 
@@ -144,3 +180,50 @@ def test_opening_a_store_does_not_load_alembic(sqlite_url: str) -> None:
         [sys.executable, "-c", program + "print('alembic' in sys.modules)"], capture_output=True, text=True, check=True
     )
     assert ran.stdout == "False\n"
+
+
+def upgraded(url: str, monkeypatch: pytest.MonkeyPatch, *statements: sa.Executable) -> Store:
+    """A store of the schema before, changed by these statements, brought to the newest."""
+    monkeypatch.setattr(migrate, "HEAD", "0005")
+    migrate.upgrade(url)
+    engine = make_engine(url)
+    with writing(engine) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    engine.dispose()
+    monkeypatch.undo()
+    assert migrate.upgrade(url) == ("0005", migrate.HEAD)
+    return open_store(url)
+
+
+def test_what_an_older_store_counted_gets_a_tag_and_a_place_in_its_history(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = upgraded(empty_url, monkeypatch, sa.text("UPDATE versions SET n = 20000 WHERE name = 'denials'"))
+    found = store.versions.read()
+    assert found.denials.number == 20_000
+    assert len({version.tag for version in found.by_name().values()}) == 5
+    store.versions.check_history(found.by_name())
+    store.close()
+
+
+def test_the_histories_of_a_migrated_store_are_as_long_as_those_that_are_written() -> None:
+    migration = importlib.import_module("tokensvc.adapters.sql.migrations.versions.0006_version_tags")
+    assert migration.HISTORY_LENGTH == changes.HISTORY_LENGTH
+
+
+_SUBJECT_KEY = sa.insert(tables.subject_keys).values(version=1, wrapped=b"wrapped", created_at=AT)
+_DENIAL = sa.text("INSERT INTO denials VALUES ('0123456789abcdef', 'c', 1, 0, 1, 'b', '', 0, 1)")
+
+
+@pytest.mark.parametrize(("statements", "is_lost"), [((), False), ((_SUBJECT_KEY, _DENIAL), False), ((_DENIAL,), True)])
+def test_an_older_store_with_denials_and_no_subject_key_has_lost_it(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, statements: tuple[sa.Executable, ...], is_lost: bool
+) -> None:
+    store = upgraded(empty_url, monkeypatch, *statements)
+    if is_lost:
+        with pytest.raises(SubjectKeyLost):
+            store.deployment.subject_keys()
+    else:
+        assert len(store.deployment.subject_keys()) == len(statements) // 2
+    store.close()

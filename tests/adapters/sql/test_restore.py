@@ -1,7 +1,7 @@
 """A store that is restored from a backup under running workers: what they hold is what the restored store says.
 
 The number of each version after the restore is lower than the reader's, equal to it, or higher: the last one is what a
-number alone never tells, for rows that the restore undid have the numbers of rows that were written since.
+number alone cannot show, for rows that the restore undid have the numbers of rows that were written since.
 """
 
 from __future__ import annotations
@@ -15,16 +15,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.adapters.sql.backups import Backups, PostgresDump, SqliteFile, SqliteInPlace
-from tests.adapters.sql.samples import AT, EVERYONE, HERE, LATER, POLICY, channel, denial, key_arn, secret
-from tests.clocks import ManualClock
-from tests.wrapping import WRAPPER
-from tokensvc.adapters.openssl import OpenSslSigner
+from tests.adapters.sql.deployments import Deployment
+from tests.adapters.sql.samples import AT, EVERYONE, HERE, LATER, POLICY, channel, denial, denial_id, secret
 from tokensvc.adapters.sql import changes
-from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.adapters.sql.vault import SqlVault
-from tokensvc.core import keypair
+from tokensvc.adapters.sql.store import Store
 from tokensvc.errors import StoreUnavailable
-from tokensvc.loops.denials import SLICE_ROWS, DenialNews
+from tokensvc.loops.denials import SLICE_ROWS
 from tokensvc.loops.hearing import Hearing
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.versions import Position
@@ -36,35 +32,12 @@ SINCE = (2, LOST, LOST + 3)
 """How many changes follow it."""
 
 
-class Deployment:
-    """A store, and the way in which it is backed up."""
+class Restorable(Deployment):
+    """One that is backed up and restored."""
 
     def __init__(self, url: str, backups: Backups) -> None:
-        self.store = open_store(url)
-        self.vault = SqlVault(self.store.engine, WRAPPER)
+        super().__init__(url)
         self.backups = backups
-        for name in ("shop", "kept"):
-            self.store.callers.add(name, POLICY, secret(name))
-        self.store.denials.add("shop", [denial("undone"), denial("kept")])
-        self.store.channels.record([channel("kept")])
-        self.sign_with("k0")
-        self.replacements = 0
-
-    def worker(self, denials: Any = None) -> Refresh:
-        store, clock = self.store, ManualClock(self.store.versions.read().now)
-        news = DenialNews(denials or store.denials, lambda _seconds: None)
-        ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
-        made = Refresh(*ports, self.vault, WRAPPER, OpenSslSigner, clock, 910.0)
-        made.on_replacement = self._count
-        return made
-
-    def sign_with(self, key_id: str) -> None:
-        """Bring a key and let it sign."""
-        key = keypair.generate()
-        self.vault.put(key_id, key)
-        self.store.keys.add(key_id, f"fingerprint of {key_id}", keypair.public_der(key.public_key()), AT)
-        self.store.keys.record_import(key_id, HERE, key_arn(key_id), AT)
-        self.store.keys.activate(key_id, HERE, AT, 3600)
 
     def change(self, history: str, times: int) -> None:
         """Change each thing so often, in a way that only this history has."""
@@ -76,19 +49,16 @@ class Deployment:
             self.store.deployment.set_rotation(lead_seconds=60 + number, max_age_seconds=None, standby=True)
             self.store.keys.add(name, f"fingerprint of {name}", f"public half of {name}".encode(), AT)
 
-    def _count(self) -> None:
-        self.replacements += 1
-
 
 @pytest.fixture(params=WAYS)
-def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Restorable]:
     if request.param == "pg_restore":
         url = request.getfixturevalue("postgres_url")
         backups: Backups = PostgresDump(request.getfixturevalue("postgres"), url, tmp_path)
     else:
         url = request.getfixturevalue("sqlite_url")
         backups = (SqliteFile if request.param == "sqlite file" else SqliteInPlace)(url, tmp_path)
-    made = Deployment(url, backups)
+    made = Restorable(url, backups)
     yield made
     made.store.close()
 
@@ -114,13 +84,13 @@ def refreshed(worker: Refresh) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("since", SINCE)
-def test_a_running_worker_holds_what_the_restored_store_says(deployment: Deployment, since: int) -> None:
+def test_a_running_worker_holds_what_the_restored_store_says(deployment: Restorable, since: int) -> None:
     store, worker = deployment.store, deployment.worker()
     worker.once()
     worker.once()  # it made the subject key itself
     backup = deployment.backups.save()
     deployment.change("lost", LOST)
-    store.denials.remove(denial("undone").digest, EVERYONE)
+    store.denials.remove(denial_id(store, "undone"), EVERYONE)
     store.deployment.set_max_ttl_seconds(60)
     deployment.sign_with("klost")
     worker.once()
@@ -142,7 +112,7 @@ def test_a_running_worker_holds_what_the_restored_store_says(deployment: Deploym
 
 @pytest.mark.parametrize("since", SINCE)
 @pytest.mark.parametrize("thing", ["callers", "denials", "channels", "deployment", "keys"])
-def test_each_thing_is_noticed_by_itself(deployment: Deployment, thing: str, since: int) -> None:
+def test_each_thing_is_noticed_by_itself(deployment: Restorable, thing: str, since: int) -> None:
     """Nothing else changed on either side of the restore."""
     change: dict[str, Callable[[str], Any]] = {
         "callers": lambda name: deployment.store.callers.add(name, POLICY, secret(name)),
@@ -167,7 +137,7 @@ def test_each_thing_is_noticed_by_itself(deployment: Deployment, thing: str, sin
     assert deployment.replacements == 1
 
 
-def test_a_restored_store_in_which_nothing_was_lost_is_read_on_from(deployment: Deployment) -> None:
+def test_a_restored_store_in_which_nothing_was_lost_is_read_on_from(deployment: Restorable) -> None:
     worker = deployment.worker()
     worker.once()
     worker.once()
@@ -178,7 +148,7 @@ def test_a_restored_store_in_which_nothing_was_lost_is_read_on_from(deployment: 
 
 
 def test_a_subject_key_that_a_restore_undid_is_not_taken_for_the_one_that_was_made_since(
-    deployment: Deployment,
+    deployment: Restorable,
 ) -> None:
     """Both are version 1."""
     backup = deployment.backups.save()
@@ -190,7 +160,7 @@ def test_a_subject_key_that_a_restore_undid_is_not_taken_for_the_one_that_was_ma
     assert refreshed(worker)["subject_key"] == other
 
 
-def test_pruned_denials_are_no_restore(deployment: Deployment) -> None:
+def test_pruned_denials_are_no_restore(deployment: Restorable) -> None:
     store, worker = deployment.store, deployment.worker()
     store.denials.add("shop", [denial("short", until=1)])
     worker.once()
@@ -202,7 +172,7 @@ def test_pruned_denials_are_no_restore(deployment: Deployment) -> None:
 
 
 def test_a_worker_that_fell_behind_further_than_the_history_reaches_reads_everything_anew(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    deployment: Restorable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "HISTORY_LENGTH", 4)
     worker = deployment.worker()
@@ -228,7 +198,7 @@ class _TwoPages:
         return self._store.denials.changed_since(position, limit)
 
 
-def test_a_restore_between_two_pages_of_denials_is_noticed(deployment: Deployment) -> None:
+def test_a_restore_between_two_pages_of_denials_is_noticed(deployment: Restorable) -> None:
     """The first page is of a history that the second one does not continue."""
     store, port = deployment.store, _TwoPages(deployment.store)
     worker = deployment.worker(port)
@@ -245,7 +215,7 @@ def test_a_restore_between_two_pages_of_denials_is_noticed(deployment: Deploymen
     assert deployment.replacements == 1
 
 
-def test_until_everything_is_loaded_anew_the_former_denials_are_in_force(deployment: Deployment) -> None:
+def test_until_everything_is_loaded_anew_the_former_denials_are_in_force(deployment: Restorable) -> None:
     store, port = deployment.store, _TwoPages(deployment.store)
     port.pages_left = 100
     worker = deployment.worker(port)
@@ -267,7 +237,7 @@ def test_until_everything_is_loaded_anew_the_former_denials_are_in_force(deploym
 
 
 @pytest.mark.parametrize("since", SINCE)
-def test_a_process_without_a_snapshot_notices_it_too(deployment: Deployment, since: int) -> None:
+def test_a_process_without_a_snapshot_notices_it_too(deployment: Restorable, since: int) -> None:
     store, hearing, calls = deployment.store, Hearing(), SimpleNamespace(keys=0, restored=0)
 
     def keys() -> None:

@@ -194,3 +194,16 @@ def test_whatever_happens_nothing_accepted_is_lost(store: Store, steps: list[tup
         settle(store, entry, State.SENT)
     make_due(store)
     store.revocation_queue.settle([Outcome(e.id, e.version, State.SENT) for e in claim(store)])
+
+
+def test_an_entry_that_a_restored_store_gave_the_same_id_is_not_settled_by_what_became_of_the_lost_one(
+    store: Store,
+) -> None:
+    """A dispatcher settles what it sent to IVS before the restore, and the new entry may have the same version too."""
+    queue(store, "new")
+    [entry] = claim(store)
+    for lost in (entry._replace(viewer_id="lost"), entry._replace(channel_arn=ELSEWHERE)):
+        store.revocation_queue.settle([Outcome.of(lost, State.SENT)])
+        assert row(store, entry).state == "queued"
+    store.revocation_queue.settle([Outcome.of(entry, State.SENT)])
+    assert row(store, entry).state == "sent"

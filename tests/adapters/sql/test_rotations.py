@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from tests.adapters.sql.samples import AT
+from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
-from tokensvc.errors import RotationNotFound
+from tokensvc.errors import RotationNotFound, RowUnreadable
 
 
 def test_a_wish_is_kept_as_it_was_said(store: Store) -> None:
@@ -41,3 +43,15 @@ def test_every_worker_hears_of_a_wish_by_the_version_of_the_keys(store: Store) -
     before = store.versions.read().keys.number
     store.rotations.request("r1", {"us-east-1": None}, AT, "a test")
     assert store.versions.read().keys.number == before + 1
+
+
+@pytest.mark.parametrize("kept", ["[1]", '{"us-east-1": 5}'])
+def test_a_rotation_that_cannot_be_read_holds_up_no_other(store: Store, kept: str) -> None:
+    store.rotations.request("bad", {"us-east-1": None}, AT, "somebody")
+    store.rotations.request("good", {"us-east-1": "k1"}, AT, "somebody")
+    with writing(store.engine) as connection:
+        of_json = "CAST(:kept AS json)" if store.engine.dialect.name == "postgresql" else ":kept"
+        connection.execute(sa.text(f"UPDATE key_rotations SET replaces = {of_json} WHERE id = 'bad'"), {"kept": kept})
+    assert [wish.id for wish in store.rotations.newest(10)] == ["good"]
+    with pytest.raises(RowUnreadable):
+        store.rotations.get("bad")

@@ -10,7 +10,6 @@ import boto3
 import pytest
 from botocore.config import Config
 from starlette.applications import Starlette
-from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from tests.ivs.stage import StandingClock
@@ -19,7 +18,7 @@ from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.ivs.sigv4 import Secret
-from tokensvc.web.local import LocalIvsParts, LocalIvsSettings, build
+from tokensvc.web.local import LocalIvsParts, LocalIvsSettings, build, routes
 
 CREDENTIALS = {"test": Secret("test", "000000000000"), "other": Secret("other-secret", "111122223333")}
 
@@ -55,7 +54,7 @@ def mounted(prefix: str, parts: LocalIvsParts) -> ASGIApp:
     """At the root the whole listener is the local IVS; elsewhere it stands beside other routes."""
     if not prefix:
         return parts.site
-    return Starlette(routes=[Mount(prefix, app=parts.api), Mount("/api/video", app=parts.edge)])
+    return Starlette(routes=routes(parts, prefix))
 
 
 @pytest.fixture(scope="session", params=["", "/ivs"], ids=["root", "ivs"])

@@ -14,8 +14,7 @@ from tests.running import serving
 from tests.web.local.signing import Reply, send
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
-from tokensvc.ivs.clock import AdvanceableClock
-from tokensvc.web.local import LocalIvsParts, LocalIvsSettings, build
+from tokensvc.web.local import LocalIvsParts, LocalIvsSettings, build, stored_clock
 
 
 class Staged(NamedTuple):
@@ -58,7 +57,7 @@ class Staged(NamedTuple):
 def staged(database: str = ":memory:", *, rates: bool = False) -> Iterator[Staged]:
     """Serve it while the block runs."""
     resources = LocalIvsResources(database)
-    parts = build(resources, LocalIvsSettings(rates=rates), AdvanceableClock(SystemClock()))
+    parts = build(resources, LocalIvsSettings(rates=rates), stored_clock(resources, SystemClock()))
     with serving(parts.site) as url, serving(parts.management) as management_url:
         try:
             yield Staged(url, management_url, parts, resources)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import jwt
 import pytest
 
 from tests.ivs.stage import pem, private_key
+from tests.running import serving
 from tests.web.local.conftest import Running
 from tests.web.local.signing import Reply, send
+from tokensvc.adapters.clock import SystemClock
+from tokensvc.adapters.sql.local_ivs import LocalIvsResources
+from tokensvc.edge.gate import Gate, Visit
+from tokensvc.errors import StoreUnavailable
+from tokensvc.web.local import random_token
+from tokensvc.web.local.edge import EdgeApp
 
 
 class Private(NamedTuple):
@@ -80,6 +87,19 @@ def test_the_origin_header_is_judged(private: Private) -> None:
     assert allowed.headers["access-control-allow-origin"] == "https://a.com"
 
 
+def test_two_origin_headers_are_no_allowed_origin(private: Private) -> None:
+    """RFC 9110, 5.3: repeated fields mean the same as one with a list, and a list is no origin."""
+    token = private.token(**{"aws:access-control-allow-origin": "https://a.com", "aws:strict-origin-enforcement": True})
+    parts = urlsplit(private.playback_url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection.putrequest("GET", f"{parts.path}?token={token}")
+    connection.putheader("Origin", "https://a.com")
+    connection.putheader("Origin", "https://evil.com")
+    connection.endheaders()
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
 def test_a_preflight_is_answered(private: Private) -> None:
     reply = private.play("", "OPTIONS", Origin="https://a.com")
     assert reply.status == 204
@@ -92,7 +112,41 @@ def test_other_methods_and_paths_are_refused(private: Private, running: Running)
     for path in ("/api/video/v1/", "/api/video/v1/us-west-2.1.channel.x.m3u8", "/api/video/v1/x.m3u8"):
         reply = send("GET", running.base_url + path, sign=False)
         assert reply.status == 404
-        assert json.loads(reply.body)[0]["type"] == "error"
+        assert json.loads(reply.body)[0]["error"] == "not a playback URL"
+    reply = send("GET", running.base_url + "/v1/playlist/abc.720p30.m3u8", sign=False)
+    assert json.loads(reply.body)[0]["error"] == "the local IVS serves no variant playlists and no segments"
+
+
+@pytest.mark.parametrize("path", ["/v1/playlist/abc.720p30.m3u8", "/v1/segment/abc.ts", "/api/video/v1/x.m3u8"])
+def test_every_response_of_the_edge_can_be_read_by_a_player_in_a_browser(
+    private: Private, client: Any, running: Running, path: str
+) -> None:
+    """Without Access-Control-Allow-Origin a browser hides the status, and the IVS player reports a network error."""
+    origin = {"Origin": "https://app.example"}
+    offline = client.create_channel(authorized=False)["channel"]["playbackUrl"]
+    replies = [
+        (403, private.play("", **origin)),
+        (404, send("GET", offline, headers=origin, sign=False)),
+        (405, private.play("", "POST", **origin)),
+        *((404, send(method, running.base_url + path, headers=origin, sign=False)) for method in ("GET", "HEAD")),
+    ]
+    for status, reply in replies:
+        assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")
+    preflight = send("OPTIONS", running.base_url + path, headers=origin, sign=False)
+    assert (preflight.status, preflight.headers.get("access-control-allow-origin")) == (204, "*")
+
+
+@pytest.mark.parametrize(("failure", "status"), [(StoreUnavailable("away"), 503), (RuntimeError("a fault"), 500)])
+def test_failures_of_the_edge_itself_can_be_read_too(failure: Exception, status: int) -> None:
+    class Failing(Gate):
+        def admit(self, visit: Visit, now: float) -> NoReturn:
+            raise failure
+
+    resources = LocalIvsResources(":memory:")
+    with serving(EdgeApp(Failing(resources, random_token), SystemClock())) as url:
+        reply = send("GET", f"{url}/api/video/v1/us-west-2.000000000000.channel.a.m3u8", sign=False)
+    resources.close()
+    assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")
 
 
 def test_the_local_clock_decides_when_a_token_expires(private: Private, running: Running) -> None:

@@ -6,11 +6,19 @@ import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
+import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from tests.ivs.stage import pem
 from tests.web.local.conftest import Running
+from tests.web.local.signing import send
+from tokensvc.ivs import surface
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:{}/nothingThere"
 AWKWARD = {"größe/a b+c": "x=y@z/w", "日本 語": "", "a:b/c": "1+1", "plus+plus": "per-cent"}
@@ -153,6 +161,25 @@ def test_accounts_and_regions_are_apart(running: Running, client: Any) -> None:
             own = stranger.create_channel()["channel"]["arn"]
             assert own.split(":")[3:5] != arn.split(":")[3:5]
             stranger.delete_channel(arn=own)
+
+
+def test_a_space_sent_as_a_plus_is_understood_as_it_was_signed(client: Any, running: Running) -> None:
+    arn = client.create_channel(tags={"a b": "1", "c": "2"})["channel"]["arn"]
+    url = f"{running.endpoint_url}/tags/{quote(arn, safe='')}?tagKeys="
+    request = AWSRequest("DELETE", url + "a%20b")
+    SigV4Auth(Credentials("test", "test"), "ivs", "us-west-2").add_auth(request)
+    reply = send("DELETE", url + "a+b", headers=dict(request.headers.items()), sign=False)
+    assert reply.status == 200, reply
+    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {"c": "2"}
+
+
+def test_the_regions_are_those_of_botocore_and_others_are_refused_by_name(running: Running) -> None:
+    own = boto3.session.Session().get_available_regions("ivs")
+    assert surface.regions() == set(own)
+    with contextlib.closing(running.client(region="mars-north-9")) as client, pytest.raises(ClientError) as refused:
+        client.list_channels()
+    assert all(region in str(refused.value) for region in own)
+    assert "--any-region" in str(refused.value)
 
 
 @pytest.mark.usefixtures("nothing_there")

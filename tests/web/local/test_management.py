@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.ivs.stage import START, StandingClock
 from tests.naming import spelled
 from tests.running import serving
 from tests.web.local.signing import Reply, send
+from tests.web.local.staged import Staged, staged
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.web.local import LocalIvsSettings, build
@@ -71,3 +73,34 @@ def test_unknown_members_are_refused_by_name(url: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]"])
 def test_what_is_no_object_is_unreadable(url: str, body: bytes) -> None:
     assert send("POST", f"{url}/clock", body, sign=False).status == 400
+
+
+def test_a_restart_keeps_the_clock_ahead_with_the_state_that_it_dated(tmp_path: Path) -> None:
+    database = str(tmp_path / "ivs.db")
+
+    def offset(stage: Staged) -> float:
+        return float(stage.manage("GET", "/").json()["clockOffsetSeconds"])
+
+    with staged(database) as stage:
+        assert stage.manage("POST", "/clock", {"advanceSeconds": 600}).status == 200
+        assert stage.manage("POST", "/clock", {"advanceSeconds": 0.5}).json()["clockOffsetSeconds"] == 600.5
+        client = stage.client()
+        channel = client.create_channel()["channel"]["arn"]
+        stage.start_stream(channel)
+        started_at = client.get_stream(channelArn=channel)["stream"]["startTime"]
+        client.close()
+    with staged(database) as stage:
+        assert offset(stage) == 600.5
+        assert stage.parts.clock.now() >= started_at.timestamp(), "no state is dated in the future"
+        assert stage.manage("POST", "/clock", {"advanceSeconds": 1}).json()["clockOffsetSeconds"] == 601.5
+    with staged() as stage:
+        assert offset(stage) == 0, "memory is for one run"
+
+
+def test_a_clock_that_cannot_be_stored_is_not_advanced(tmp_path: Path) -> None:
+    with staged(str(tmp_path / "ivs.db")) as stage:
+        with stage.resources.begin(write=True) as transaction:
+            transaction._connection.execute("DROP TABLE local_ivs_numbers")  # no port does
+        reply = stage.manage("POST", "/clock", {"advanceSeconds": 600})
+        assert (reply.status, reply.headers["content-type"]) == (503, "application/problem+json")
+        assert stage.parts.clock.offset_seconds == 0

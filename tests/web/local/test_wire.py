@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from typing import Any
 
 import pytest
 import structlog
+from botocore.loaders import Loader
 
 from tests.ivs.stage import OPERATIONS, everything, pem
 from tests.running import serving
@@ -35,6 +37,71 @@ def test_an_error_has_its_type_and_both_messages(running: Running) -> None:
     assert (reply.status, reply.error_type) == (400, "ValidationException")
     text = "1 validation error detected: Value at 'arn' failed to satisfy constraint: Member must not be null"
     assert reply.json() == {"exceptionMessage": text, "message": text}
+
+
+SENT_BY_BROWSER_SDKS = {
+    *("authorization", "content-type", "x-amz-date", "x-amz-security-token", "x-amz-user-agent"),
+    *("x-amz-content-sha256", "amz-sdk-invocation-id", "amz-sdk-request"),
+}
+"""Request headers of AWS's SDK for JavaScript that a browser asks about before it sends them."""
+
+
+def words(header: str) -> set[str]:
+    return {word.strip().lower() for word in header.split(",")}
+
+
+def modelled_response_headers() -> set[str]:
+    """Every header that botocore's model reads from a response of IVS."""
+    shapes = Loader().load_service_model("ivs", "service-2")["shapes"].values()
+    members = [member for shape in shapes for member in shape.get("members", {}).values()]
+    return {member["locationName"].lower() for member in members if member.get("location") == "header"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/ListChannels", "/tags/arn%3Aaws%3Aivs%3Aus-west-2%3A000000000000%3Achannel%2Fx", "/"]
+)
+def test_a_preflight_lets_a_browser_sdk_send_its_headers(running: Running, path: str) -> None:
+    headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "DELETE"}
+    reply = send("OPTIONS", running.endpoint_url + path, headers=headers, sign=False)
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.headers["access-control-allow-origin"] == "*"
+    assert words(reply.headers["access-control-allow-methods"]) >= {"get", "post", "delete"}
+    assert words(reply.headers["access-control-allow-headers"]) >= SENT_BY_BROWSER_SDKS
+    assert int(reply.headers["access-control-max-age"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "sign", "status"),
+    [
+        ("/ListChannels", b"{}", True, 200),
+        ("/BatchGetChannel", b'{"arns":["arn:aws:ivs:us-west-2:000000000000:channel/x"]}', True, 200),
+        ("/GetChannel", b"{}", True, 400),
+        ("/GetChannel", b'{"arn":"arn:aws:ivs:us-west-2:000000000000:channel/x"}', True, 404),
+        ("/Nothing", b"{}", True, 404),
+        ("/ListChannels", b"{}", False, 403),
+        ("/ListChannels", b"x" * (1024 * 1024 + 1), True, 413),
+    ],
+)
+def test_every_response_can_be_read_by_a_browser_sdk(
+    running: Running, path: str, body: bytes, sign: bool, status: int
+) -> None:
+    reply = send("POST", running.endpoint_url + path, body, {"Origin": "https://app.example"}, sign=sign)
+    assert (reply.status, reply.headers["access-control-allow-origin"]) == (status, "*")
+    exposed = words(reply.headers["access-control-expose-headers"])
+    assert exposed >= modelled_response_headers() | {"x-amzn-requestid"}
+    assert modelled_response_headers() - reply.headers.keys() <= {"x-amzn-errortype"}
+
+
+def test_the_modelled_headers_of_a_batch_are_for_browsers_alone(running: Running) -> None:
+    """The AWS CLI prints every modelled member, and its published examples show none of these."""
+    with contextlib.closing(running.client()) as client:
+        unknown = {"arns": ["arn:aws:ivs:us-west-2:000000000000:channel/x"]}
+        assert client.batch_get_channel(**unknown).keys() == {"ResponseMetadata", "channels", "errors"}
+        client.meta.events.register(
+            "before-call", lambda params, **_: params["headers"].update(Origin="https://a.test")
+        )
+        got = client.batch_get_channel(**unknown)
+        assert (got["accessControlAllowOrigin"], got["xContentTypeOptions"]) == ("*", "nosniff")
 
 
 def test_an_empty_body_is_an_empty_request(running: Running) -> None:

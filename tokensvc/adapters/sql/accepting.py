@@ -27,7 +27,7 @@ from tokensvc.adapters.sql.revocation_tables import (
 )
 from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.denial import digest
-from tokensvc.core.revocation import Lane, State, denied_until, minimum_after, readmit_after, version_filter
+from tokensvc.core.revocation import Lane, State, denied_until, readmit_after, standing_after, version_filter
 from tokensvc.ports.revocation_queue import ALONE_MAX
 from tokensvc.ports.revocations import Accepted, NewRevocation
 
@@ -87,15 +87,14 @@ class _Draft:
         highest = readmit = 0
         for channel, viewer in dict.fromkeys(product(new.channel_arns, new.viewer_ids)):
             name = digest(channel, viewer)
-            version = version_filter(
-                self.now, self.reach_seconds, self.standings[name].minimum_version, new.issued_before
-            )
-            row = self.standings[name].denied(until, self.caller, new.reason, self.now).raised(minimum_after(version))
+            row = self.standings[name].denied(until, self.caller, new.reason, self.now)
+            version = version_filter(self.now, self.reach_seconds, row.standing, new.issued_before)
+            row = row.raised(standing_after(self.now, row.standing, version, new.issued_before))
             self.standings[name] = row
             entry = self._aim(name, channel, viewer, version)
             self.targets.append({"revocation": number, "entry": entry, "version": version, "cancelled": False})
             highest = max(highest, version)
-            readmit = max(readmit, readmit_after(self.now, self.reach_seconds, version, row.denied_until))
+            readmit = max(readmit, readmit_after(self.now, self.reach_seconds, version, row.standing))
         self.records.append(
             {"number": number, "id": new.id, "caller": self.caller, "reason": new.reason}
             | {"accepted_at": self.now, "readmit_after": readmit}

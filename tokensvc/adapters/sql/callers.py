@@ -4,11 +4,13 @@ Rules of the file
 - The policy's document only grows: a member that is missing means the policy's own default, one that is unknown was
   written by a newer version and is never passed over, for it may forbid something.
 - The newest of a caller's keys is the one of the highest ordinal: clocks of two machines may disagree.
+- A row that cannot be read is a record that allows nothing, with the reason: it never hides the others.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,12 +18,14 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.dialect import insert
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.rows import Unreadable, document, instant, instant_or_none, octets, raw, text
 from tokensvc.adapters.sql.tables import caller_secrets, callers
-from tokensvc.core.policy import CallerPolicy
-from tokensvc.errors import CallerExists, CallerNotFound, LostRace, StoreUnfit
+from tokensvc.core.policy import NOTHING_ALLOWED, CallerPolicy
+from tokensvc.errors import CallerExists, CallerNotFound, LostRace
 from tokensvc.ports.callers import CallerRecord, StoredSecret
 
-_MEMBERS = frozenset({"channels", "scopes", "max_ttl_seconds", "allow_anonymous_viewers", "namespace"})
+DIGEST_BYTES = 32
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 class SqlCallers:
@@ -101,19 +105,34 @@ def _get(connection: sa.Connection, name: str) -> CallerRecord:
 
 def _records(connection: sa.Connection, name: str | None = None) -> list[CallerRecord]:
     """All records, or the one of that name: two queries however many there are."""
-    who = sa.select(callers)
-    what = sa.select(caller_secrets).order_by(caller_secrets.c.ordinal.desc())
+    who = sa.select(*raw(*callers.c))
+    what = sa.select(*raw(*caller_secrets.c)).order_by(caller_secrets.c.ordinal.desc())
     if name is not None:
         who, what = who.where(callers.c.name == name), what.where(caller_secrets.c.caller == name)
-    rows = sorted(connection.execute(who).all(), key=lambda row: row.name)  # collations differ between the databases
+    rows = sorted(connection.execute(who).all(), key=lambda row: str(row.name))  # the databases' collations differ
     secrets: dict[str, list[StoredSecret]] = {}
+    damaged: dict[str, dict[str, str]] = {}
     for row in connection.execute(what):
-        secret = StoredSecret(row.key_id, row.digest, row.created_at, row.expires_at)
-        secrets.setdefault(row.caller, []).append(secret)
-    return [
-        CallerRecord(row.name, _policy(row.policy), tuple(secrets.get(row.name, ())), row.disabled_at, row.created_at)
-        for row in rows
-    ]
+        try:
+            secrets.setdefault(row.caller, []).append(_secret(row))
+        except Unreadable as problem:
+            damaged.setdefault(row.caller, {})[str(row.key_id)] = str(problem)
+    return [_record(row, tuple(secrets.get(row.name, ())), damaged.get(row.name, {})) for row in rows]
+
+
+def _record(row: sa.Row[Any], secrets: tuple[StoredSecret, ...], damaged: dict[str, str]) -> CallerRecord:
+    try:
+        disabled_at, created_at = instant_or_none(row, "disabled_at"), instant(row, "created_at")
+        return CallerRecord(
+            text(row, "name"), _policy(document(row, "policy")), secrets, disabled_at, created_at, "", damaged
+        )
+    except Unreadable as problem:
+        return CallerRecord(str(row.name), NOTHING_ALLOWED, secrets, None, _UNKNOWN, str(problem), damaged)
+
+
+def _secret(row: sa.Row[Any]) -> StoredSecret:
+    digest = octets(row, "digest", DIGEST_BYTES)
+    return StoredSecret(text(row, "key_id"), digest, instant(row, "created_at"), instant_or_none(row, "expires_at"))
 
 
 def _document(policy: CallerPolicy) -> dict[str, Any]:
@@ -126,10 +145,30 @@ def _document(policy: CallerPolicy) -> dict[str, Any]:
     }
 
 
-def _policy(document: dict[str, Any]) -> CallerPolicy:
-    if not document.keys() <= _MEMBERS:
-        raise StoreUnfit("a caller's policy was written by a newer version of tokensvc")
-    known = {**document, "channels": tuple(document["channels"])}
+def _policy(kept: Any) -> CallerPolicy:
+    if not isinstance(kept, dict):
+        raise Unreadable("policy is no JSON object")
+    if not kept.keys() <= _LEGAL.keys():
+        raise Unreadable("policy was written by a newer version of tokensvc")
+    wrong = [name for name, is_legal in _LEGAL.items() if not is_legal(kept.get(name, _MISSING))]
+    if wrong:
+        raise Unreadable(f"policy has a {wrong[0]} that no caller can be given")
+    known = {**kept, "channels": tuple(kept["channels"])}
     if "scopes" in known:
         known["scopes"] = frozenset(known["scopes"])
     return CallerPolicy(**known)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+_MISSING: Any = object()
+_LEGAL: dict[str, Callable[[Any], bool]] = {
+    "channels": _are_texts,
+    "scopes": lambda value: value is _MISSING or _are_texts(value),
+    "max_ttl_seconds": lambda value: value is _MISSING or value is None or (type(value) is int and value >= 1),
+    "allow_anonymous_viewers": lambda value: value is _MISSING or isinstance(value, bool),
+    "namespace": lambda value: value is _MISSING or isinstance(value, str),
+}
+"""By member of the policy's document, whether this is a value that it may have."""

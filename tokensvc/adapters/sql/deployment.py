@@ -10,13 +10,17 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.dialect import StoreNow, insert
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.rows import Unreadable, instant, integer, octets, raw
 from tokensvc.adapters.sql.tables import deployment, key_places, subject_keys
 from tokensvc.core.lifecycle import KeyState
-from tokensvc.errors import ForeignDeployment, StoreUnfit
+from tokensvc.core.policy import LONGEST_TTL_SECONDS
+from tokensvc.errors import ForeignDeployment, StoreUnfit, SubjectKeyLost
 from tokensvc.ports.deployment import Deployment, WrappedSubjectKey
 
 _MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
 """A retiring key is one that a worker which has not heard may still sign with."""
+
+_REMEDY = "put its row of subject_keys back from a backup"
 
 
 class SqlDeployment:
@@ -37,12 +41,12 @@ class SqlDeployment:
 
     def subject_keys(self) -> list[WrappedSubjectKey]:
         with reading(self._engine) as connection:
-            rows = connection.execute(sa.select(subject_keys).order_by(subject_keys.c.version.desc())).all()
-        return [WrappedSubjectKey(*row) for row in rows]
+            return _subject_keys(connection)
 
     def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
         with writing(self._engine) as connection:
             changes.hold(connection, "deployment")
+            _subject_keys(connection)  # none of those that were made is missing
             created_at = datetime.fromtimestamp(connection.execute(sa.select(StoreNow())).scalar_one(), UTC)
             added = (
                 insert(connection, subject_keys)
@@ -51,6 +55,8 @@ class SqlDeployment:
                 .returning(subject_keys.c.version)
             )
             if connection.execute(added).first():
+                fewer = deployment.c.subject_keys_made < version
+                connection.execute(sa.update(deployment).where(fewer).values(subject_keys_made=version))
                 changes.advance(connection, "deployment")
             kept = connection.execute(sa.select(subject_keys).where(subject_keys.c.version == version)).one()
         return WrappedSubjectKey(*kept)
@@ -114,6 +120,23 @@ class SqlDeployment:
         return bound
 
 
+def _subject_keys(connection: sa.Connection) -> list[WrappedSubjectKey]:
+    """All versions, newest first. Raises SubjectKeyLost when one of those that were made is not there."""
+    made = connection.execute(sa.select(deployment.c.subject_keys_made)).scalar() or 0
+    wanted = sa.select(*raw(*subject_keys.c)).order_by(subject_keys.c.version.desc())
+    kept: list[WrappedSubjectKey] = []
+    for row in connection.execute(wanted):
+        try:
+            version = integer(row, "version", 1, (1 << 31) - 1)
+            kept.append(WrappedSubjectKey(version, octets(row, "wrapped"), instant(row, "created_at")))
+        except Unreadable as problem:
+            raise SubjectKeyLost(f"the store's subject key cannot be read: {problem}; {_REMEDY}") from None
+    missing = set(range(1, made + 1)) - {key.version for key in kept}
+    if missing:
+        raise SubjectKeyLost(f"the store had a subject key, version {max(missing)}, and has it no more; {_REMEDY}")
+    return kept
+
+
 def _fill(connection: sa.Connection, column: str, value: str) -> bool:
     """Set what nobody has set; whether it was us."""
     filled = sa.update(deployment).where(deployment.c[column].is_(None)).values({column: value})
@@ -121,7 +144,13 @@ def _fill(connection: sa.Connection, column: str, value: str) -> bool:
 
 
 def _read(connection: sa.Connection) -> Deployment:
-    row = connection.execute(sa.select(*(deployment.c[field] for field in Deployment._fields))).first()
+    kept = [field for field in Deployment._fields if field not in ("max_ttl_seconds", "damage")]
+    columns = [*(deployment.c[field] for field in kept), *raw(deployment.c.max_ttl_seconds)]
+    row = connection.execute(sa.select(*columns)).first()
     if row is None:
         raise StoreUnfit("the store has no deployment; run `tokensvc db upgrade`")
-    return Deployment(*row)
+    fields = {field: getattr(row, field) for field in kept}
+    try:
+        return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, LONGEST_TTL_SECONDS))
+    except Unreadable as problem:
+        return Deployment(**fields, max_ttl_seconds=0, damage=f"the deployment's {problem}")

@@ -36,7 +36,7 @@ NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its ser
 NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version; run `tokensvc db upgrade`")
 NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database")
 CLASH = _Meaning(Conflict, "it clashes with what the store holds")
-NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode")
+NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
 UNKNOWN = _Meaning(StoreError, "the store failed")
 
 SQLITE: dict[str, _Meaning] = {
@@ -82,6 +82,9 @@ CONNECTING = (
 )
 """libpq keeps no SQLSTATE of a connection that failed, so the server's text is read, if it is English."""
 
+_NUL_REFUSED = "cannot contain NUL"
+"""psycopg's words about a text that it does not send; the server never sees it, so there is no SQLSTATE."""
+
 _LOST = frozenset({"OperationalError", "ConnectionTimeout"})
 _UNDEFINED = ("no such table", "no such column", "has no column named")
 
@@ -119,7 +122,7 @@ def _of_postgres(error: BaseException | None) -> tuple[_Meaning, str]:
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     if state is None:  # psycopg itself: it could not connect, lost the connection, or was misused
         if type(error).__name__ not in _LOST:
-            return UNKNOWN, ""
+            return NO_TEXT if _NUL_REFUSED in str(error) else UNKNOWN, ""
         text = str(error).partition("\n")[0]
         return next((meaning for sign, meaning in CONNECTING if re.search(sign, text)), AWAY), text
     meaning = POSTGRES.get(state) or POSTGRES.get(state[:2], UNKNOWN)

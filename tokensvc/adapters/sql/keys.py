@@ -4,12 +4,14 @@ Rules of the file
 - Every change holds `keys` first, so changes to keys happen one after the other; each move is still one
   UPDATE … WHERE <the state it was decided on>.
 - A move that `core/lifecycle.MOVES` does not have is a LostRace: somebody else moved the key first.
+- A row that cannot be read is part of its key's record all the same: the pair fills a slot, and must not be taken for
+  one that nobody knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,10 +19,23 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.dialect import insert
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.rows import (
+    Unreadable,
+    flag,
+    instant,
+    instant_or_none,
+    integer,
+    octets,
+    raw,
+    text,
+)
 from tokensvc.adapters.sql.tables import deployment, key_pairs, key_places
 from tokensvc.core.arn import Place
-from tokensvc.core.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, successor
-from tokensvc.errors import Conflict, KeyNotFound, LostRace
+from tokensvc.core.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, UnreadablePlace, successor
+from tokensvc.errors import Conflict, KeyNotFound, LostRace, RowUnreadable
+
+_STATES = tuple(KeyState)
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
 class SqlKeys:
@@ -155,7 +170,7 @@ class SqlKeys:
         with writing(self._engine) as connection:
             changes.hold(connection, "deployment")
             changes.hold(connection, "keys")
-            _get(connection, key_id)
+            _mark_damaged(connection, _get(connection, key_id), at)
             bad = {key_id} | (_never_signed(connection) if distrust_standby else set())
             marked = (
                 sa.update(key_pairs)
@@ -176,6 +191,16 @@ class SqlKeys:
             gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
             if connection.execute(gone).first():
                 changes.advance(connection, "keys")
+
+
+def _mark_damaged(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
+    """Compromise what of this key cannot be read: no state is lost, and the pair is deleted if that repairs the row."""
+    if record.damage:
+        unknown = sa.update(key_places).where(key_places.c.key_id == record.id, key_places.c.state.not_in(_STATES))
+        connection.execute(unknown.values(state=KeyState.COMPROMISED, compromised_at=at))
+        itself = sa.update(key_pairs).where(key_pairs.c.id == record.id)
+        connection.execute(itself.values(compromised_at=None))  # marked next, whatever it held
+        changes.advance(connection, "keys")
 
 
 def _raise_longest(connection: sa.Connection, key_id: str, public_der: bytes, seconds: int) -> bool:
@@ -274,8 +299,11 @@ def _active_in(connection: sa.Connection, place: Place) -> str | None:
 
 
 def _in_place(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace | None:
-    row = connection.execute(sa.select(key_places).where(*_at(key_id, place))).first()
-    return None if row is None else _key_in_place(row)
+    row = connection.execute(sa.select(*raw(*key_places.c)).where(*_at(key_id, place))).first()
+    try:
+        return None if row is None else _key_in_place(row)
+    except Unreadable as problem:
+        raise RowUnreadable(f"key {key_id} cannot be read in {place.region}: {problem}; see tokensvc doctor") from None
 
 
 def _demand(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace:
@@ -295,34 +323,62 @@ def _get(connection: sa.Connection, key_id: str) -> KeyRecord:
 
 def _records(connection: sa.Connection, key_id: str | None = None) -> list[KeyRecord]:
     """All records, or the one of that id: two queries however many there are."""
-    pairs = sa.select(key_pairs).order_by(key_pairs.c.created_at, key_pairs.c.id)
-    inside = sa.select(key_places).order_by(key_places.c.account, key_places.c.region)
+    pairs = sa.select(*raw(*key_pairs.c)).order_by(key_pairs.c.created_at, key_pairs.c.id)
+    inside = sa.select(*raw(*key_places.c)).order_by(key_places.c.account, key_places.c.region)
     if key_id is not None:
         pairs, inside = pairs.where(key_pairs.c.id == key_id), inside.where(key_places.c.key_id == key_id)
-    places: dict[str, list[KeyInPlace]] = {}
-    rows = connection.execute(pairs).all()
+    rows, places = connection.execute(pairs).all(), dict[str, list[sa.Row[Any]]]()
     for row in connection.execute(inside):
-        places.setdefault(row.key_id, []).append(_key_in_place(row))
-    return [
-        KeyRecord(
-            row.id, row.fingerprint, row.public_der, row.created_at, tuple(places.get(row.id, ())), row.compromised_at
-        )
-        for row in rows
-    ]
+        places.setdefault(row.key_id, []).append(row)
+    return [_record(row, places.get(row.id, [])) for row in rows]
+
+
+def _record(row: sa.Row[Any], places: Sequence[sa.Row[Any]]) -> KeyRecord:
+    damage: list[str] = []
+    there: list[KeyInPlace] = []
+    unreadable: list[UnreadablePlace] = []
+    try:
+        fingerprint, public_der = text(row, "fingerprint"), octets(row, "public_der")
+        created_at, compromised_at = instant(row, "created_at"), instant_or_none(row, "compromised_at")
+    except Unreadable as problem:  # it may be compromised, so it signs nowhere
+        damage.append(str(problem))
+        fingerprint, public_der, created_at, compromised_at = "", b"", _UNKNOWN, None
+    is_sound = not damage
+    for place in places:
+        try:
+            if is_sound:
+                there.append(_key_in_place(place))
+            else:
+                unreadable.append(_unreadable(place))
+        except Unreadable as problem:
+            damage.append(f"in {place.region} {problem}")
+            unreadable.append(_unreadable(place))
+    why = "; ".join(damage)
+    return KeyRecord(
+        str(row.id), fingerprint, public_der, created_at, tuple(there), compromised_at, why, tuple(unreadable)
+    )
+
+
+def _unreadable(row: sa.Row[Any]) -> UnreadablePlace:
+    place = Place(account=str(row.account), region=str(row.region))
+    return UnreadablePlace(str(row.key_id), place, str(row.arn), row.retired_at is None)
 
 
 def _key_in_place(row: sa.Row[Any]) -> KeyInPlace:
+    """Raises Unreadable."""
+    if row.state not in _STATES:
+        raise Unreadable("state is none that a key can be in")
     return KeyInPlace(
-        key_id=row.key_id,
-        place=Place(account=row.account, region=row.region),
+        key_id=text(row, "key_id"),
+        place=Place(account=text(row, "account"), region=text(row, "region")),
         state=KeyState(row.state),
-        arn=row.arn,
-        imported_at=row.imported_at,
-        activated_at=row.activated_at,
-        retiring_at=row.retiring_at,
-        retired_at=row.retired_at,
-        longest_ttl_seconds=row.longest_ttl_seconds,
-        compromised_at=row.compromised_at,
-        deleting_at=row.deleting_at,
-        fingerprint_differs=row.fingerprint_differs,
+        arn=text(row, "arn"),
+        imported_at=instant(row, "imported_at"),
+        activated_at=instant_or_none(row, "activated_at"),
+        retiring_at=instant_or_none(row, "retiring_at"),
+        retired_at=instant_or_none(row, "retired_at"),
+        longest_ttl_seconds=integer(row, "longest_ttl_seconds", 0, (1 << 31) - 1),
+        compromised_at=instant_or_none(row, "compromised_at"),
+        deleting_at=instant_or_none(row, "deleting_at"),
+        fingerprint_differs=flag(row, "fingerprint_differs"),
     )

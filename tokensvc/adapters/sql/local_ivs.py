@@ -1,8 +1,8 @@
 """What the local IVS keeps, on a SQLite of its own: a file, or memory.
 
 Rules of the file
-- One table. A resource's members are one JSON text; what is searched by stands beside it, with an index each. A second,
-  small one holds secrets that must outlive a restart.
+- One table. A resource's members are one JSON text; what is searched by stands beside it, with an index each. Two
+  small ones hold secrets and numbers that must outlive a restart.
 - Its tables are made when it is opened. It is never the service's own store, and no migration knows it.
 - A number in the order of creation is never given twice (AUTOINCREMENT), so that a list's next page stays where it was.
 - Connections, turns and meanings of failures are those of every SQLite here; the statements are plain text for the
@@ -55,6 +55,12 @@ _SECRETS = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
 )
+_NUMBERS = sa.Table(
+    "local_ivs_numbers",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+)
 _REMEMBERED = 8192
 """Resources whose text is read once, however often they are asked for."""
 
@@ -86,6 +92,21 @@ class LocalIvsResources:
             connection.execute("INSERT OR IGNORE INTO local_ivs_secrets (name, value) VALUES (?, ?)", (name, make()))
             row = connection.execute("SELECT value FROM local_ivs_secrets WHERE name = ?", (name,)).fetchone()
             return bytes(row[0])
+
+    def number(self, name: str) -> float:
+        """A number that is stored under a name; 0 until it is."""
+        with self._connected() as connection:
+            row = connection.execute("SELECT value FROM local_ivs_numbers WHERE name = ?", (name,)).fetchone()
+            return float(row[0]) if row else 0.0
+
+    def store_number(self, name: str, value: float) -> None:
+        """Store a number, durably when this returns."""
+        with self._connected() as connection:
+            connection.execute(
+                "INSERT INTO local_ivs_numbers (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
+            )
 
     def close(self) -> None:
         """Let go of the file; what is only in memory is gone."""

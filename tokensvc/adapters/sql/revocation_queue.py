@@ -54,6 +54,8 @@ class SqlRevocationQueue:
         settled = (
             sa.update(revocation_entries)
             .where(_c.id == sa.bindparam("which"), QUEUED)
+            .where(sa.func.coalesce(sa.bindparam("channel", type_=sa.Text), _c.channel_arn) == _c.channel_arn)
+            .where(sa.func.coalesce(sa.bindparam("viewer", type_=sa.Text), _c.viewer_id) == _c.viewer_id)
             .values(
                 state=sa.case((told, sa.bindparam("state", type_=sa.Text)), else_=_c.state),
                 due_at=StoreNow() + sa.case((told, wait), else_=sa.literal(0.0, sa.Double)),
@@ -65,8 +67,8 @@ class SqlRevocationQueue:
         )
         rows = [
             {"which": o.id, "told": o.version, "state": o.state, "wait": o.wait_seconds, "to_lane": o.lane}
-            | {"why": o.code, "words": o.message}
-            for o in sorted(outcomes)
+            | {"why": o.code, "words": o.message, "channel": o.channel_arn, "viewer": o.viewer_id}
+            for o in sorted(outcomes, key=lambda outcome: outcome.id)
         ]
         if rows:
             with writing(self._engine) as connection:

@@ -17,16 +17,20 @@ denials = sa.Table(
     "denials",
     metadata,
     sa.Column("digest", sa.LargeBinary, primary_key=True),
+    # What the denial is called outside: random, for a digest of a channel and a viewer id can be searched.
+    sa.Column("id", sa.Text),
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("denied_until", sa.BigInteger, nullable=False),
     sa.Column("minimum_version", sa.BigInteger, nullable=False),
+    sa.Column("minimum_lead", sa.BigInteger, nullable=False, server_default="0"),
     # The second from which on no worker needs the row, whatever it has heard: never lowered, not even by a removal.
     sa.Column("over_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("number", sa.BigInteger, nullable=False),
-    sa.Index("denials_in_order", "number", "digest"),
+    sa.Index("denials_in_order", "number", "id"),
+    sa.Index("one_denial_of_an_id", "id", unique=True),
 )
 
 revocation_entries = sa.Table(

@@ -108,6 +108,7 @@ class SqlRevocations:
             nobodys = (_entries.id.in_(given_up), _entries.id.not_in(still))
             ended = {"state": State.CANCELLED, "ended_at": StoreNow()}
             connection.execute(sa.update(revocation_entries).where(*nobodys, QUEUED).values(ended))
+            _lower(connection, given_up)
             return _get(connection, revocation_id, patterns)
 
     def retry(self, revocation_id: str, patterns: Patterns) -> Revocation:
@@ -231,6 +232,13 @@ def _entries_of(connection: sa.Connection, number: int, state: State) -> list[in
     mine = sa.select(_targets.entry).where(_targets.revocation == number, _targets.cancelled == sa.false())
     ids = sorted(connection.execute(mine).scalars())
     return [row["id"] for row in accepting.lock(connection, ids) if row["state"] == state]
+
+
+def _lower(connection: sa.Connection, entries: Sequence[int]) -> None:
+    """Let queued entries end what the revocations that still wait for them asked for, and nothing that was given up."""
+    wanted = sa.select(sa.func.max(_targets.version)).where(_targets.entry == _entries.id, ~_targets.cancelled)
+    lowered = sa.update(revocation_entries).where(_entries.id.in_(entries), QUEUED)
+    connection.execute(lowered.values(version=wanted.scalar_subquery()))
 
 
 def _queue_again(connection: sa.Connection, failed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -10,9 +11,12 @@ import sqlalchemy as sa
 
 from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.rows import Unreadable, document, instant, raw, text
 from tokensvc.adapters.sql.tables import key_rotations
-from tokensvc.errors import RotationNotFound
+from tokensvc.errors import RotationNotFound, RowUnreadable
 from tokensvc.ports.rotations import Rotation
+
+_ROTATIONS = sa.select(*raw(*key_rotations.c))
 
 
 class SqlRotations:
@@ -31,15 +35,22 @@ class SqlRotations:
 
     def get(self, rotation_id: str) -> Rotation:
         with reading(self._engine) as connection:
-            row = connection.execute(sa.select(key_rotations).where(key_rotations.c.id == rotation_id)).first()
+            row = connection.execute(_ROTATIONS.where(key_rotations.c.id == rotation_id)).first()
         if row is None:
             raise RotationNotFound("there is no such rotation")
-        return _rotation(row)
+        try:
+            return _rotation(row)
+        except Unreadable as problem:
+            raise RowUnreadable(f"this rotation cannot be read: {problem}") from None
 
     def newest(self, limit: int) -> list[Rotation]:
-        newest = sa.select(key_rotations).order_by(key_rotations.c.requested_at.desc(), key_rotations.c.id).limit(limit)
+        newest = _ROTATIONS.order_by(key_rotations.c.requested_at.desc(), key_rotations.c.id).limit(limit)
+        found: list[Rotation] = []
         with reading(self._engine) as connection:
-            return [_rotation(row) for row in connection.execute(newest)]
+            for row in connection.execute(newest):
+                with contextlib.suppress(Unreadable):  # it can be requested again; the others go on
+                    found.append(_rotation(row))
+        return found
 
     def prune(self, before: datetime) -> int:
         old = sa.delete(key_rotations).where(key_rotations.c.requested_at < before).returning(key_rotations.c.id)
@@ -48,4 +59,7 @@ class SqlRotations:
 
 
 def _rotation(row: sa.Row[Any]) -> Rotation:
-    return Rotation(row.id, row.requested_at, row.replaces, row.requested_by)
+    replaces = document(row, "replaces")
+    if not isinstance(replaces, dict) or not all(isinstance(key_id, (str, type(None))) for key_id in replaces.values()):
+        raise Unreadable("replaces does not say which key by region")
+    return Rotation(text(row, "id"), instant(row, "requested_at"), replaces, text(row, "requested_by"))

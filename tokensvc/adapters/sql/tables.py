@@ -85,6 +85,8 @@ deployment = sa.Table(
     sa.Column("key_lead_seconds", sa.Double, nullable=False, server_default="30"),
     sa.Column("key_max_age_seconds", sa.Double),
     sa.Column("key_standby", sa.Boolean, nullable=False, server_default=sa.true()),
+    # How many versions of the subject key were ever made: one that is missing was lost, and is not made again.
+    sa.Column("subject_keys_made", sa.Integer, nullable=False, server_default="0"),
 )
 
 subject_keys = sa.Table(

@@ -9,8 +9,11 @@ import sqlalchemy as sa
 
 from tokensvc.adapters.sql.dialect import StoreNow, insert
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.rows import Unreadable, document, raw
 from tokensvc.adapters.sql.tables import workers
 from tokensvc.ports.workers import Heartbeat, RegionNews, Worker
+
+_LISTS = ("unopened", "trouble", "regions")
 
 
 class SqlWorkers:
@@ -35,7 +38,8 @@ class SqlWorkers:
 
     def list(self) -> list[Worker]:
         with reading(self._engine) as connection:
-            rows = connection.execute(sa.select(workers).order_by(workers.c.started_at, workers.c.worker_id)).all()
+            wanted = sa.select(*(c for c in workers.c if c.name not in _LISTS), *raw(*(workers.c[n] for n in _LISTS)))
+            rows = connection.execute(wanted.order_by(workers.c.started_at, workers.c.worker_id)).all()
         return [_worker(row) for row in rows]
 
     def forget(self, seconds: float) -> int:
@@ -46,6 +50,17 @@ class SqlWorkers:
 
 def _worker(row: sa.Row[Any]) -> Worker:
     said = {field: getattr(row, field) for field in Heartbeat._fields}
-    regions = tuple(RegionNews(**news) for news in row.regions)
-    heartbeat = Heartbeat(**said | {"unopened": tuple(row.unopened), "trouble": tuple(row.trouble), "regions": regions})
+    try:
+        lists = [tuple(map(str, _list(row, name))) for name in ("unopened", "trouble")]
+        regions = tuple(RegionNews(**news) for news in _list(row, "regions"))
+    except (Unreadable, TypeError):  # its lease, which the length of a drain depends on, counts all the same
+        lists, regions = [(), ("this worker's heartbeat cannot be read",)], ()
+    heartbeat = Heartbeat(**said | {"unopened": lists[0], "trouble": lists[1], "regions": regions})
     return Worker(heartbeat, datetime.fromtimestamp(row.started_at, UTC), datetime.fromtimestamp(row.beat_at, UTC))
+
+
+def _list(row: sa.Row[Any], name: str) -> list[Any]:
+    found = document(row, name)
+    if not isinstance(found, list):
+        raise Unreadable(f"{name} is no list")
+    return found

@@ -128,4 +128,4 @@ def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str) -> None:
     if any(there.state is KeyState.PREPARED for there in record.places):
         words.append(f"To sign with it: tokensvc keys activate {record.id}")
     data = shown.model_dump(mode="json") | ({"found": found} if found else {})
-    result(data, as_json, "\n".join(words))
+    result(data, as_json, *words)

@@ -100,12 +100,13 @@ def compromise(
         record = find(opened.world.keys.list(), key_id)
         foreseen = wishes.foresee(opened.world, key_id, distrust_standby=distrust_standby)
         outlook = [key_shown.prospect(record, prospect) for prospect in foreseen]
-        words = "\n".join(_outlook(record, outlook))
+        words = _outlook(record, outlook)
         if dry_run:
             data = {"id": key_id, "dryRun": True, "outlook": _dumped(outlook)}
-            result(data, as_json, f"{words}\nNothing was changed.")
+            result(data, as_json, *words, "Nothing was changed.")
             return
-        progress(words)
+        for line in words:
+            progress(line)
         confirm(f"Compromise key {key_id}? It cannot be undone.", yes)
         wishes.compromise(opened.world, key_id, opened.regions, distrust_standby=distrust_standby)
         ending.see_gone(opened.world, key_id, opened.regions)
@@ -183,7 +184,7 @@ def _report(
         ],
         "notHeard": [key_shown.unheard_worker(u).model_dump(mode="json") for u in unheard],
     }
-    result(data, as_json, "\n".join(lines))
+    result(data, as_json, *lines)
     return done
 
 

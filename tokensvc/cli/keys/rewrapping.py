@@ -55,7 +55,7 @@ def rewrap(
     else:
         was = f"{len(moved)} moved" if moved else "Nothing to do"
         lines.append(f"{was}: everything is under {current}. The previous one may be taken out of the settings.")
-    result(data, as_json, "\n".join(lines))
+    result(data, as_json, *lines)
     if detailed_exit_code and not moved and not moved_in:
         raise typer.Exit(NOTHING_TO_DO)
 

@@ -68,7 +68,7 @@ def resume(
         for name, there in signing.items()
     ]
     words.append("Gone on with." if changed else "Nothing to do.")
-    result({"changed": changed, "keys": [k.model_dump(mode="json") for k in keys]}, as_json, "\n".join(words))
+    result({"changed": changed, "keys": [k.model_dump(mode="json") for k in keys]}, as_json, *words)
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -86,8 +86,8 @@ def activate(
         todo = [r for r in regions or opened.regions if r not in active]
         record = wishes.activate(opened.world, key_id, todo)
         shown = key_shown.key(record, moment(opened.settings, opened.store))
-    words = "\n".join(f"Key {key_id} signs in {p.region}." for p in shown.places if p.state == KeyState.ACTIVE)
-    result(shown.model_dump(mode="json"), as_json, words)
+    words = [f"Key {key_id} signs in {p.region}." for p in shown.places if p.state == KeyState.ACTIVE]
+    result(shown.model_dump(mode="json"), as_json, *words)
     if detailed_exit_code and record == before:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -99,7 +99,7 @@ def tell(opened: Opened, wish: Rotation, as_json: bool) -> None:
         f"Key {r.signs} signs now in {r.region}." if r.signs else f"Asked for in {r.region}; the workers go on with it."
         for r in shown.regions
     ]
-    result(shown.model_dump(mode="json"), as_json, "\n".join(words))
+    result(shown.model_dump(mode="json"), as_json, *words)
 
 
 def _foretell(region: Sequence[str] | None, *, replace: bool, as_json: bool, detailed: bool) -> None:
@@ -114,7 +114,7 @@ def _foretell(region: Sequence[str] | None, *, replace: bool, as_json: bool, det
             for said in coming["steps"]
         ]
         lines += [] if coming["steps"] else ["  nothing to do"]
-    result({"dryRun": True, "regions": regions}, as_json, "\n".join([*lines, "Nothing was changed."]))
+    result({"dryRun": True, "regions": regions}, as_json, *lines, "Nothing was changed.")
     if detailed and not any(coming["steps"] for coming in regions):
         raise typer.Exit(NOTHING_TO_DO)
 

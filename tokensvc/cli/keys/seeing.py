@@ -30,12 +30,12 @@ def list_(
         at = moment(settings, store)
         keys = [key_shown.key(record, at) for record in store.keys.list()]
     data: dict[str, Any] = {"keys": [key.model_dump(mode="json") for key in keys]}
-    lines = [table(("KEY", *_PLACES), [row for key in keys for row in _rows(key)])]
+    lines = table(("KEY", *_PLACES), [row for key in keys for row in _rows(key)])
     if ivs:
         with to_look() as opened:
             data["ivs"] = [_seen(opened.world, region) for region in opened.regions]
         lines += ["", *(line for region in data["ivs"] for line in _in_words(region))]
-    result(data, as_json, "\n".join(lines))
+    result(data, as_json, *lines)
 
 
 def show(key_id: KeyId, as_json: AsJson = False) -> None:
@@ -47,7 +47,7 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
         cannot_open = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.unopened]
         history = store.journal.history(key_id, HISTORY)
         detail = key_shown.detail(record, at, history, behind(store, at), cannot_open)
-    result(detail.model_dump(mode="json"), as_json, _words(record, detail))
+    result(detail.model_dump(mode="json"), as_json, *_words(record, detail))
 
 
 def public(key_id: KeyId) -> None:
@@ -58,24 +58,28 @@ def public(key_id: KeyId) -> None:
 
 
 def _rows(key: ShownKey) -> list[tuple[str, ...]]:
+    if not key.places and key.damage:
+        return [(key.id, "-", "damaged", "-", "-", "-", key.damage)]
     if not key.places:
         return [(key.id, "-", "made", key.created_at, "-", "-", "not imported yet")]
     return [(key.id, p.region, p.state, p.since, _age(p.age_seconds), p.drained_at or "-", p.arn) for p in key.places]
 
 
-def _words(record: KeyRecord, detail: KeyDetail) -> str:
+def _words(record: KeyRecord, detail: KeyDetail) -> list[str]:
     compromised = f", compromised {detail.compromised_at}" if detail.compromised_at else ""
     lines = [f"Key {record.id}, made {detail.created_at}{compromised}; fingerprint {detail.fingerprint}", ""]
-    lines.append(table(_PLACES, [row[1:] for row in _rows(detail)]))
+    if record.damage:
+        lines += [f"It cannot be read, and is left as it is: {record.damage}", ""]
+    lines += table(_PLACES, [row[1:] for row in _rows(detail)])
     steps = [
         (s.begun_at, s.ended_at or "open", s.step, s.region or "-", s.outcome or "-", s.why) for s in detail.history
     ]
-    lines += ["", table(("BEGUN", "ENDED", "STEP", "REGION", "OUTCOME", "WHY"), steps)]
+    lines += ["", *table(("BEGUN", "ENDED", "STEP", "REGION", "OUTCOME", "WHY"), steps)]
     lines += ["", *(f"{w.worker_id} may not have heard of the newest keys until {w.until}" for w in detail.not_heard)]
     lines += [f"{worker_id} cannot open its private half: tokensvc doctor" for worker_id in detail.cannot_open]
     if not detail.not_heard:
         lines.append("Every worker has heard of the newest keys.")
-    return "\n".join(lines)
+    return lines
 
 
 def _seen(world: World, region: str) -> dict[str, Any]:

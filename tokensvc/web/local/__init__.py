@@ -1,6 +1,6 @@
 """The local IVS's and the edge's URLs, which `serve` never mounts.
 
-`build` makes all of it from a store, settings and a clock. `tokensvc demo` mounts `api` and `edge` beside the service;
+`build` makes all of it from a store, settings and a clock. `tokensvc demo` mounts its `routes` beside the service;
 `tokensvc ivs serve` listens with `site`. `management` gets a loopback listener of its own in both.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokensvc.edge.gate import Gate
@@ -23,6 +24,7 @@ from tokensvc.ivs.rates import Rates
 from tokensvc.ivs.sigv4 import Credentials, Secret, Verifier
 from tokensvc.ivs.simulator import Simulator
 from tokensvc.ivs.viewers import Viewers
+from tokensvc.ports.clock import Clock
 from tokensvc.ports.resources import Resources
 from tokensvc.ports.streams import StreamSource
 from tokensvc.web.local.edge import PATHS as EDGE_PATHS
@@ -34,6 +36,7 @@ from tokensvc.web.local.wire import live
 NOT_AWS = "This is tokensvc's local IVS, a stand-in for development and tests. It is not AWS, and not for production."
 DEFAULT_CREDENTIALS: Mapping[str, Secret] = {"test": Secret("test", "000000000000")}
 PAGE_SECRET_BYTES = 32
+_CLOCK = "clock_offset_seconds"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class LocalIvsSettings:
     """What playback URLs begin with; None for the Host that the caller used."""
     rates: bool = True
     """Whether callers are held to IVS's own rates."""
+    any_region: bool = False
+    """Whether calls may be signed for regions in which there is no IVS."""
 
 
 class LocalIvsParts(NamedTuple):
@@ -70,12 +75,22 @@ def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableCl
     page_secret = resources.secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
     rates = Rates() if settings.rates else None
     ivs = LocalIvs(model, resources, clock, random_token, page_secret, viewers=viewers, rates=rates, faults=faults)
-    verifier = Verifier(surface.SERVICE, settings.credentials)
+    verifier = Verifier(surface.SERVICE, settings.credentials, None if settings.any_region else surface.regions())
     api = IvsApi(ivs, model, verifier, clock.base, faults, prefix=settings.prefix, public_url=settings.public_url)
     edge = EdgeApp(Gate(resources, random_token, viewers), clock, public_url=settings.public_url)
     streams = Simulator(resources, clock, random_token)
     managing = management(Managed(model, resources, clock, streams, faults, closing))
     return LocalIvsParts(api, edge, _site(api, edge), managing, ivs, clock, streams, closing)
+
+
+def stored_clock(resources: Resources, base: Clock) -> AdvanceableClock:
+    """The local IVS's own time, as far ahead of `base` as it was when these resources were last used."""
+    return AdvanceableClock(base, resources.number(_CLOCK), lambda offset: resources.store_number(_CLOCK, offset))
+
+
+def routes(parts: LocalIvsParts, prefix: str) -> list[Mount]:
+    """API and edge for an application that has other routes too; `prefix` as in the settings."""
+    return [Mount(prefix, app=parts.api), *(Mount(path.rstrip("/"), app=parts.edge) for path in EDGE_PATHS)]
 
 
 def random_token(alphabet: str, length: int) -> str:

@@ -3,7 +3,10 @@
 Rules of the file
 - The token is read from the raw query, and path and query go into no log.
 - GET and HEAD differ in the body alone, and in that only a GET spends a single use.
-- INFERRED: preflights are answered for every origin; whether a player may read the playlist is said with it.
+- Every response has Access-Control-Allow-Origin, errors and paths without a playlist included; only a playlist that the
+  token restricts to other origins has none (`edge/gate.py`). A browser hides the status of a response without it, and
+  the IVS player then reports a network error in place of the documented 403 or 404.
+- INFERRED: preflights are answered for every origin and path; whether a player may read the playlist is said with it.
 """
 
 from __future__ import annotations
@@ -14,28 +17,27 @@ from starlette.types import Receive, Scope, Send
 
 from tokensvc.core.arn import channel_of_path
 from tokensvc.edge import refusals
-from tokensvc.edge.gate import Gate, Visit
+from tokensvc.edge.gate import ANY_ORIGIN, Gate, Visit
 from tokensvc.errors import StoreError
+from tokensvc.logger import exception_fields, structlog
 from tokensvc.ports.clock import Clock
-from tokensvc.web.body import header
 from tokensvc.web.local.wire import WireAnswer, base_url, live, send_answer
 
-PATHS = ("/api/video/v1/", "/v1/playlist/")
-"""Where the edge's URLs begin; whoever mounts it beside other routes sends these to it."""
+MEDIA_PATHS = ("/v1/playlist/", "/v1/segment/")
+"""Where the URLs of variants and segments begin, as in IVS."""
+PATHS = ("/api/video/", *MEDIA_PATHS)
+"""Where the edge's URLs begin; an application with other routes sends these to the edge."""
 THREADS = 8
 
 _ALLOW = "GET, HEAD, OPTIONS"
-_PREFLIGHT = WireAnswer(
-    204,
-    (
-        ("access-control-allow-origin", "*"),
-        ("access-control-allow-methods", _ALLOW),
-        ("access-control-allow-headers", "*"),
-        ("access-control-max-age", "600"),
-    ),
-    b"",
+_PREFLIGHT = (
+    ("access-control-allow-methods", _ALLOW),
+    ("access-control-allow-headers", "*"),
+    ("access-control-max-age", "600"),
 )
 _JSON = (("content-type", "application/json"), ("cache-control", "no-store"))
+
+_log = structlog.get_logger(__name__)
 
 
 class EdgeApp:
@@ -54,18 +56,36 @@ class EdgeApp:
         return await send_answer(send, answer, with_body=scope["method"] != "HEAD")
 
     def _answer(self, scope: Scope) -> WireAnswer:
+        try:
+            return self._respond(scope)
+        except StoreError as failure:
+            _log.error("edge_store_failed", code=failure.code, detail=failure.detail)
+            return _readable(503, ("retry-after", "1"))
+        except Exception as failure:  # noqa: BLE001 - the last resort: rendered here, reported in the log
+            _log.error("edge_failed", **exception_fields(failure))
+            return _readable(500)
+
+    def _respond(self, scope: Scope) -> WireAnswer:
         path = scope["raw_path"].decode("latin-1")
         query = scope["query_string"].decode("latin-1")
+        if scope["method"] == "OPTIONS":
+            return _readable(204, *_PREFLIGHT)
         channel = channel_of_path(scope["path"])
         if channel is None:
-            return WireAnswer(404, _JSON, refusals.not_found(path, query))
-        if scope["method"] == "OPTIONS":
-            return _PREFLIGHT
+            error = refusals.NO_MEDIA if scope["path"].startswith(MEDIA_PATHS) else refusals.NO_PLAYLIST
+            return _readable(404, *_JSON, body=refusals.error_body(path, query, error))
         if scope["method"] not in ("GET", "HEAD"):
-            return WireAnswer(405, (("allow", _ALLOW),), b"")
-        origin, url = header(scope, b"origin"), base_url(scope, self._public_url)
+            return _readable(405, ("allow", _ALLOW))
+        origin, url = _origin(scope), base_url(scope, self._public_url)
         visit = Visit(channel, path, query, origin, url, is_get=scope["method"] == "GET")
-        try:
-            return WireAnswer(*self._gate.admit(visit, self._clock.now()))
-        except StoreError:
-            return WireAnswer(503, (("retry-after", "1"),), b"")
+        return WireAnswer(*self._gate.admit(visit, self._clock.now()))
+
+
+def _readable(status: int, *headers: tuple[str, str], body: bytes = b"") -> WireAnswer:
+    """A response that pages of every origin may read."""
+    return WireAnswer(status, (ANY_ORIGIN, *headers), body)
+
+
+def _origin(scope: Scope) -> str:
+    """The `Origin` header, "" when none was sent; repeated ones as the one list that they mean (RFC 9110, 5.3)."""
+    return ", ".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"origin")

@@ -21,7 +21,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from tokensvc.core.arn import Place
-from tokensvc.errors import RequestTooLarge, StoreError
+from tokensvc.errors import RequestTooLarge, RequestTooSlow, StoreError
 from tokensvc.ivs.embedded import READS, LocalIvs
 from tokensvc.ivs.faults import Fault, FaultKind, Faults
 from tokensvc.ivs.model import Model, Operation, render_error
@@ -30,9 +30,10 @@ from tokensvc.ivs.sigv4 import SignedRequest, Verifier
 from tokensvc.ivs.surface import status_of
 from tokensvc.logger import structlog
 from tokensvc.ports.clock import Clock
-from tokensvc.web.body import ClientGone
+from tokensvc.web.body import ClientGone, header, read_whole
 from tokensvc.web.hangup import hang_up
-from tokensvc.web.local.wire import WireAnswer, base_url, live, read_body, send_answer
+from tokensvc.web.local.api_headers import PREFLIGHT_HEADERS, response_headers
+from tokensvc.web.local.wire import WireAnswer, base_url, live, send_answer
 
 BODY_MAX_BYTES = 1024 * 1024
 THREADS = 8
@@ -43,7 +44,14 @@ _log = structlog.get_logger(__name__)
 
 _DROPS = (FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER)
 _ASKED_FOR = " (a fault that the local IVS was asked for; DELETE /faults ends it)"
+_BODY_ERRORS: Mapping[type, str] = {
+    RequestTooLarge: "RequestEntityTooLargeException",
+    RequestTooSlow: "RequestTimeoutException",
+}
+"""IVS API reference, "Common Errors"."""
 _NOTHING = WireAnswer(204, (), b"")
+_PREFLIGHT = WireAnswer(204, PREFLIGHT_HEADERS, b"")
+"""INFERRED: preflights are answered on every path, unsigned as browsers send them."""
 
 
 class _Asked(NamedTuple):
@@ -77,17 +85,20 @@ class IvsApi:
         self._prefix = prefix.rstrip("/").encode()
         self._public_url = public_url
         self._limiter = anyio.CapacityLimiter(THREADS)
+        self._headers = response_headers(model)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await live(receive, send)
+        if scope["method"] == "OPTIONS":
+            return await send_answer(send, _PREFLIGHT)
         try:
-            body = await read_body(receive, BODY_MAX_BYTES)
+            body = await read_whole(scope, receive, BODY_MAX_BYTES)
         except ClientGone:
             return None
-        except RequestTooLarge as problem:
-            too_large = self._refusal(IvsError("RequestEntityTooLargeException", problem.message))
-            return await send_answer(send, _with_request_id(too_large, _new_request_id()))
+        except (RequestTooLarge, RequestTooSlow) as problem:
+            refusal = self._refusal(IvsError(_BODY_ERRORS[type(problem)], problem.message))
+            return await send_answer(send, self._finished(scope, refusal, _new_request_id()))
         if self._only_reads(scope):
             answer, fault = self._answer(scope, body)
         else:
@@ -122,7 +133,7 @@ class IvsApi:
             )
             _log.error("local_ivs_failed", request_id=request_id, failure=type(failure).__name__, where=where)
             answer = self._refusal(IvsError("InternalServerException", "Internal failure; see the local IVS's log"))
-        return _with_request_id(answer, request_id), fault
+        return self._finished(scope, answer, request_id), fault
 
     def _read(self, scope: Scope, body: bytes) -> _Asked:
         """Who asks what. Raises IvsError."""
@@ -155,13 +166,13 @@ class IvsApi:
         answer = _json(status_of(self._model, refusal.code), rendered.body)
         return answer._replace(headers=(*answer.headers, *rendered.headers.items()))
 
+    def _finished(self, scope: Scope, answer: WireAnswer, request_id: str) -> WireAnswer:
+        for_page = self._headers if header(scope, b"origin") else ()
+        return answer._replace(headers=(*answer.headers, *for_page, ("x-amzn-requestid", request_id)))
+
 
 def _json(status: int, body: object) -> WireAnswer:
     return WireAnswer(status, (("content-type", "application/json"),), orjson.dumps(body))
-
-
-def _with_request_id(answer: WireAnswer, request_id: str) -> WireAnswer:
-    return answer._replace(headers=(*answer.headers, ("x-amzn-requestid", request_id)))
 
 
 def _new_request_id() -> str:

@@ -83,7 +83,7 @@ class Management:
 
     async def _advance(self, request: Request) -> Response:
         ask = asks.read_as(asks.AskClock, await _body(request))
-        self._managed.clock.advance(ask.advance_seconds)
+        await self._run(self._managed.clock.advance, ask.advance_seconds)
         return await self._show(request)
 
     async def _start(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What the local faces share of HTTP: a body with a limit, an answer, and where a caller reached us."""
+"""What the local faces share of HTTP: an answer, and where a caller reached us."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from tokensvc.errors import RequestTooLarge
-from tokensvc.web.body import ClientGone, header
+from tokensvc.web.body import header
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
@@ -19,20 +18,6 @@ class WireAnswer(NamedTuple):
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
-
-
-async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """The whole body. Raises RequestTooLarge, or ClientGone when nobody is left to answer."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if len(body) > limit_bytes:
-            raise RequestTooLarge(f"the body is longer than {limit_bytes} bytes")
-        if not message.get("more_body"):
-            return bytes(body)
 
 
 async def send_answer(send: Send, answer: WireAnswer, *, with_body: bool = True) -> None:

@@ -1,0 +1,48 @@
+"""A deployment on a real database, and workers that keep a snapshot of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.adapters.sql.samples import AT, HERE, POLICY, channel, denial, key_arn, secret
+from tests.clocks import ManualClock
+from tests.wrapping import WRAPPER
+from tokensvc.adapters.openssl import OpenSslSigner
+from tokensvc.adapters.sql.store import open_store
+from tokensvc.adapters.sql.vault import SqlVault
+from tokensvc.core import keypair
+from tokensvc.loops.denials import DenialNews
+from tokensvc.loops.refresh import Refresh
+
+
+class Deployment:
+    """A deployment with callers, denials, a channel and a key that signs, and workers that read it."""
+
+    def __init__(self, url: str) -> None:
+        self.store = open_store(url)
+        self.vault = SqlVault(self.store.engine, WRAPPER)
+        for name in ("shop", "kept"):
+            self.store.callers.add(name, POLICY, secret(name))
+        self.store.denials.add("shop", [denial("undone"), denial("kept")])
+        self.store.channels.record([channel("kept")])
+        self.sign_with("k0")
+        self.replacements = 0
+
+    def worker(self, denials: Any = None) -> Refresh:
+        store, clock = self.store, ManualClock(self.store.versions.read().now)
+        news = DenialNews(denials or store.denials, lambda _seconds: None)
+        ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
+        made = Refresh(*ports, self.vault, WRAPPER, OpenSslSigner, clock, 910.0)
+        made.on_replacement = self._count
+        return made
+
+    def sign_with(self, key_id: str) -> None:
+        """Bring a key and let it sign."""
+        key = keypair.generate()
+        self.vault.put(key_id, key)
+        self.store.keys.add(key_id, f"fingerprint of {key_id}", keypair.public_der(key.public_key()), AT)
+        self.store.keys.record_import(key_id, HERE, key_arn(key_id), AT)
+        self.store.keys.activate(key_id, HERE, AT, 3600)
+
+    def _count(self) -> None:
+        self.replacements += 1

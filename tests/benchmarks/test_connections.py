@@ -1,0 +1,93 @@
+"""The client of `benchmarks/connections.py`: every connection counts, from before it connects to its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.connections import Clients, percentile
+
+ACCEPTED_AFTER_SECONDS = 0.1
+TOKEN, LIVEZ = b"POST /v1/tokens", b"GET /livez"
+CREATED, REFUSED = b"HTTP/1.1 201 Created\r\n\r\n", b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+
+
+class SlowToAccept:
+    """A server that accepts no two connections within ACCEPTED_AFTER_SECONDS, and answers each request at once."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.answer = CREATED
+        self.asked: list[bytes] = []
+        self._listener = listener
+
+    def run(self) -> None:
+        while True:
+            time.sleep(ACCEPTED_AFTER_SECONDS)
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # shut down
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(ConnectionResetError):  # a client may leave before it has read
+            while request := connection.recv(65_536):
+                self.asked.append(request)
+                connection.sendall(self.answer)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def server(listener: socket.socket) -> Iterator[SlowToAccept]:
+    server = SlowToAccept(listener)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield server
+    listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def test_a_latency_counts_from_before_the_connection_was_accepted(
+    listener: socket.socket, server: SlowToAccept
+) -> None:
+    with Clients(listener.getsockname()) as clients:
+        clients.open(2, TOKEN)
+        assert clients.opened_ms >= ACCEPTED_AFTER_SECONDS * 1000
+        assert max(clients.kept) >= ACCEPTED_AFTER_SECONDS * 1000
+        clients.run(0, crowd=[LIVEZ, LIVEZ])
+        assert max(clients.new) >= ACCEPTED_AFTER_SECONDS * 1000
+
+
+def test_all_that_connected_are_waited_for_and_kept_ones_go_on_meanwhile(
+    listener: socket.socket, server: SlowToAccept
+) -> None:
+    with Clients(listener.getsockname()) as clients:
+        clients.open(1, TOKEN)
+        kept = len(clients.kept)
+        clients.run(0.01, crowd=[LIVEZ, LIVEZ, LIVEZ])
+        assert len(clients.new) == 3
+        assert len(clients.kept) > kept
+        assert clients.answers == len(clients.kept) + len(clients.new)
+        assert server.asked.count(LIVEZ) == 3
+
+
+def test_an_answer_that_is_no_success_ends_the_benchmark(listener: socket.socket, server: SlowToAccept) -> None:
+    server.answer = REFUSED
+    with Clients(listener.getsockname()) as clients, pytest.raises(SystemExit, match="503"):
+        clients.open(1, TOKEN)
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    values = list(range(1, 1001))
+    assert [percentile(values[::-1], percent) for percent in (50, 99, 99.9)] == [501, 991, 1000]
+    assert percentile([7.0], 99) == 7.0

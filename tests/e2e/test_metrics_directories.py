@@ -1,0 +1,71 @@
+"""Workers share their metrics in a directory that is removed however they end, and never while one of them runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+
+from tests.e2e.client import fetch
+from tests.e2e.processes import is_alive, until
+from tests.e2e.site import Service, Site
+
+STOPS_WITHIN_SECONDS = 25
+
+
+class Temporary:
+    """The folder of temporary files of every process that the site starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def directories(self) -> list[Path]:
+        return sorted(self.folder.glob("tokensvc-metrics-*"))
+
+
+@pytest.fixture
+def temporary(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Temporary:
+    monkeypatch.setitem(site.environ, "TMPDIR", str(tmp_path))
+    return Temporary(tmp_path)
+
+
+def _counts(service: Service) -> bool:
+    return b"tokensvc_snapshot_age_seconds" in fetch(f"{service.url}/metrics").body
+
+
+def test_it_is_removed_at_the_end(site: Site, temporary: Temporary) -> None:
+    with site.serve(WORKERS="2") as service:
+        assert len(temporary.directories()) == 1
+        assert _counts(service)
+    assert not temporary.directories()
+
+
+def test_when_the_parent_is_killed_the_last_worker_removes_it(site: Site, temporary: Temporary) -> None:
+    with site.serve(WORKERS="2") as service:
+        workers = service.process.children()
+        service.process.kill()
+        until(lambda: not any(map(is_alive, workers)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
+        assert not temporary.directories()
+
+
+@pytest.mark.long
+def test_when_all_are_killed_the_next_start_removes_it_and_leaves_those_in_use(
+    site: Site, temporary: Temporary
+) -> None:
+    with site.serve(WORKERS="2") as running:
+        in_use = temporary.directories()
+        with site.serve(WORKERS="2") as killed:
+            workers = killed.process.children()
+            killed.process.kill()
+            for worker in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, SIGKILL)
+            until(lambda: not any(map(is_alive, workers)), "all are dead", 10)
+            [left] = [path for path in temporary.directories() if path not in in_use]
+        with site.serve(WORKERS="1"):
+            assert temporary.directories() == in_use
+        assert not left.exists()
+        assert _counts(running)

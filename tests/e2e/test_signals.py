@@ -1,0 +1,84 @@
+"""SIGHUP, SIGUSR1 and SIGUSR2 end no process that serves or works; the first of each is logged. The demo alone ends
+with its terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGHUP, SIGUSR1, SIGUSR2
+
+import pytest
+
+from tests.e2e.client import fetch
+from tests.e2e.processes import TOKENSVC, Process, environment, started, until
+from tests.e2e.site import Site, free_port
+
+SIGNALS = (SIGHUP, SIGUSR1, SIGUSR2)
+
+
+def _survives(process: Process, url: str) -> None:
+    for logged, number in enumerate(SIGNALS, start=1):
+        process.send(number)
+        process.awaits(_logged(process, logged), f"{number.name} is logged", 10)
+        process.send(number)
+    assert fetch(url).status == 200
+    assert process.is_running
+    for number in SIGNALS:
+        assert process.err.count(number.name) == 1
+
+
+def _logged(process: Process, count: int) -> Callable[[], bool]:
+    return lambda: process.err.count("signal ignored") == count
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_goes_on(site: Site, workers: str) -> None:
+    with site.serve(WORKERS=workers) as service:
+        _survives(service.process, f"{service.url}/livez")
+        assert '"level": "info"' in next(line for line in service.process.err.splitlines() if "signal ignored" in line)
+
+
+def test_each_worker_goes_on(site: Site) -> None:
+    """A terminal that is closed sends SIGHUP to all processes of its foreground group."""
+    with site.serve(WORKERS="2") as service:
+        before = service.process.children()
+        for pid in before:
+            for number in SIGNALS:
+                os.kill(pid, number)
+            until(_logged(service.process, 3 * (1 + before.index(pid))), "each signal is logged", 10)
+            os.kill(pid, SIGHUP)
+        assert service.process.children() == before
+        assert fetch(f"{service.url}/livez").status == 200
+
+
+def test_work_goes_on(site: Site) -> None:
+    port = free_port()
+    environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
+    with started([TOKENSVC, "work"], site.folder, environ, "work-signals") as process:
+        process.awaits(lambda: '"working"' in process.err, "it works")
+        _survives(process, f"http://127.0.0.1:{port}/livez")
+
+
+def test_the_demo_ends_with_its_terminal(tmp_path: Path) -> None:
+    with started([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), "demo") as process:
+        process.awaits(lambda: "keys rotate" in process.out, "it printed its commands")
+        for number in (SIGUSR1, SIGUSR2):
+            process.send(number)
+        process.awaits(_logged(process, 2), "both are logged", 10)
+        process.send(SIGHUP)
+        assert process.ends() == 0
+        assert not (tmp_path / ".demo" / "demo.json").exists()
+
+
+def test_the_local_ivs_goes_on(tmp_path: Path) -> None:
+    facts = tmp_path / "facts.json"
+    options = ["--port", "0", "--memory", "--facts", str(facts)]
+    with started([TOKENSVC, "ivs", "serve", *options], tmp_path, environment(tmp_path / "home"), "ivs") as process:
+        process.awaits(facts.exists, "it is ready")
+        management = json.loads(facts.read_text())["managementUrl"]
+        for number in SIGNALS:
+            process.send(number)
+        process.awaits(lambda: process.err.count("signal ignored") == 3, "each is logged", 10)
+        assert fetch(f"{management}/faults").status == 200

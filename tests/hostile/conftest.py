@@ -1,0 +1,105 @@
+"""One deployment for the folder, and the ways to reach it: directly, through nginx and through HAProxy.
+
+Invariants
+- The shared service runs as it does behind proxies (TRUSTED_PROXIES names the loopback), and no test stops it; a test
+  that measures its memory or exhausts it starts its own.
+- A test that takes `entry` runs once for each way in; those through proxies are long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.e2e.site import LocalIvs, Service, Site, local_ivs
+from tests.hostile.messages import token, unique
+from tests.hostile.proxies import haproxy, nginx
+from tests.hostile.wire import Address, exchange
+
+SCOPES = ("tokens:issue", "revocations:read", "revocations:write")
+OPTIONS = ("--all-channels", "--allow-anonymous-viewers", *(word for scope in SCOPES for word in ("--scope", scope)))
+PROXIES = ("nginx", "nginx_unbuffered", "haproxy")
+
+
+@pytest.fixture(scope="session")
+def ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
+    """`tokensvc ivs serve`."""
+    with local_ivs(tmp_path_factory.mktemp("ivs")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def site(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A deployment on SQLite whose settings trust a proxy on the loopback."""
+    made = Site(ivs, tmp_path_factory.mktemp("site"))
+    made.environ["TOKENSVC_TRUSTED_PROXIES"] = "127.0.0.1"
+    return made
+
+
+@pytest.fixture(scope="session")
+def key(site: Site) -> str:
+    """The API key of a caller that may issue tokens for every channel and revoke them."""
+    return site.furnish(*OPTIONS)
+
+
+@pytest.fixture(scope="session")
+def service(site: Site, key: str) -> Iterator[Service]:
+    """`tokensvc serve`, one worker."""
+    with site.serve() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def direct(service: Service) -> Address:
+    """The service's own address."""
+    return address_of(service)
+
+
+@pytest.fixture(scope="session")
+def channel(site: Site, direct: Address, key: str) -> str:
+    """The ARN of a private channel that the service knows."""
+    arn = str(site.new_channel(name="hostile")["arn"])
+    assert exchange(direct, token(arn, unique("first"), key)).status == 201
+    return arn
+
+
+@pytest.fixture(scope="session", name="nginx")
+def _nginx(direct: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """nginx that sends a request on when it is complete."""
+    with nginx(direct, tmp_path_factory.mktemp("nginx"), buffering="on") as address:
+        yield address
+
+
+@pytest.fixture(scope="session", name="nginx_unbuffered")
+def _nginx_unbuffered(direct: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """nginx that sends a request on while it comes."""
+    with nginx(direct, tmp_path_factory.mktemp("nginx"), buffering="off") as address:
+        yield address
+
+
+@pytest.fixture(scope="session", name="haproxy")
+def _haproxy(direct: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """HAProxy."""
+    with haproxy(direct, tmp_path_factory.mktemp("haproxy")) as address:
+        yield address
+
+
+@pytest.fixture(params=PROXIES)
+def proxy(request: pytest.FixtureRequest) -> Address:
+    """Each proxy before the service; to be used by long tests."""
+    address: Address = request.getfixturevalue(request.param)
+    return address
+
+
+@pytest.fixture(params=["direct", *(pytest.param(name, marks=pytest.mark.long) for name in PROXIES)])
+def entry(request: pytest.FixtureRequest) -> Address:
+    """Each way in."""
+    address: Address = request.getfixturevalue(request.param)
+    return address
+
+
+def address_of(service: Service) -> Address:
+    place = urlsplit(service.url)
+    return Address(str(place.hostname), place.port or 0)

@@ -1,0 +1,237 @@
+"""The service's protocol in this process: with a transport that a test controls, or as a server in a thread.
+
+Invariants
+- The protocol is constructed as uvicorn constructs it, from the configuration that `make_server` gives.
+- The transport honours what the protocol asks of it: nothing is delivered while reading is paused, end of input closes
+  unless the protocol keeps its half open, and `connection_lost` follows `close`.
+- The application's answer says all that it was asked: method, target, headers and body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from tests.e2e.processes import until
+from tests.hostile.wire import Address, Response, parse_responses
+from tokensvc.web.exchange import Reply
+from tokensvc.web.failures import JSON, Answer
+from tokensvc.web.protocol import Protocol
+from tokensvc.web.server import make_server
+
+QUIET_TURNS = 50
+"""Turns of the loop without anything happening after which nothing will."""
+Delays = Callable[[], int]
+"""How many turns of the loop the next answer takes."""
+
+
+class Seen(NamedTuple):
+    """A complete request as the application saw it."""
+
+    method: bytes
+    target: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    @property
+    def shown(self) -> bytes:
+        return repr(tuple(self)).encode()
+
+
+class Echo:
+    """Answers each request with what it asked: to `/quick` on the short way, to all else in a task. `/early` is
+    answered before its body is read."""
+
+    def __init__(self, delays: Delays = lambda: 0) -> None:
+        self.seen: list[Seen] = []
+        self.running = 0
+        self._delays = delays
+        self._waiting: list[tuple[Reply, Seen]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": f"{message['type']}.complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        self.running += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self.running -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", scope["path"] != "/early"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        seen = _seen(scope, body)
+        self.seen.append(seen)
+        for _ in range(self._delays()):
+            await asyncio.sleep(0)
+        length = str(len(seen.shown)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        for _ in range(self._delays()):
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": seen.shown})
+
+    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+        if scope["path"] != "/quick":
+            return False
+        seen = _seen(scope, body)
+        self.seen.append(seen)
+        if self._delays() == 0:
+            reply(Answer(200, seen.shown, (JSON,), "ok"), "id")
+        else:
+            if not self._waiting:
+                asyncio.get_running_loop().call_soon(self.end_turn)
+            self._waiting.append((reply, seen))
+        return True
+
+    def end_turn(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for reply, seen in waiting:
+            reply(Answer(200, seen.shown, (JSON,), "ok"), "id")
+
+
+def _seen(scope: Scope, body: bytes) -> Seen:
+    target = scope.get("raw_path") or scope["path"].encode()
+    if scope.get("query_string"):
+        target += b"?" + scope["query_string"]
+    return Seen(scope["method"].encode(), target, list(scope["headers"]), body)
+
+
+class Transport(asyncio.Transport):
+    """The other end of a connection: keeps what was written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.7", 5000), "sockname": ("127.0.0.1", 80)})
+        self.protocol: Any = None
+        self.written = b""
+        self.written_late = b""
+        """What was written to a connection that was closed already."""
+        self.reading = True
+        self.closed = False
+        self.half_closed = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the client sees the end of the connection."""
+        return self.closed or self.half_closed
+
+    def write(self, data: Any) -> None:
+        if self.ended:
+            self.written_late += bytes(data)
+        else:
+            self.written += bytes(data)
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.half_closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is buffered."""
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+
+    abort = close
+
+
+class Connected:
+    """One connection with an application behind it, in the running loop."""
+
+    def __init__(self, application: Echo, kind: type[Protocol] = Protocol) -> None:
+        state = ServerState()
+        state.default_headers = [(b"date", b"today")]
+        config = make_server(application, lambda: None, delay_seconds=0).config
+        self.application = application
+        self.transport = Transport()
+        self.protocol: Any = kind(config, state, {}, asyncio.get_running_loop())
+        self.transport.protocol = self.protocol
+        self.protocol.connection_made(self.transport)
+
+    async def feed(self, data: bytes, turns: int = 0) -> bool:
+        """Deliver data when the protocol reads, and let some turns pass; False when the connection has ended."""
+        if not self.transport.reading:
+            await self.settle(until_reading=True)
+        if self.transport.closed:
+            return False
+        assert self.transport.reading, "reading is never resumed"
+        self.protocol.data_received(data)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return True
+
+    async def finish(self) -> None:
+        """Deliver the end of input."""
+        if not self.transport.closed and not self.protocol.eof_received():
+            self.transport.close()
+        await self.settle()
+
+    async def settle(self, *, until_reading: bool = False) -> None:
+        """Let turns pass until nothing happens any more."""
+        quiet, state = 0, self._state()
+        while quiet < QUIET_TURNS and not (until_reading and (self.transport.reading or self.transport.closed)):
+            await asyncio.sleep(0)
+            quiet, state = (quiet + 1 if self._state() == state else 0), self._state()
+
+    async def close(self) -> None:
+        """The connection is gone."""
+        self.transport.close()
+        await self.settle()
+
+    def responses(self) -> tuple[list[Response], bytes]:
+        return parse_responses(self.transport.written)
+
+    def _state(self) -> tuple[object, ...]:
+        application, transport = self.application, self.transport
+        return len(transport.written), len(application.seen), application.running, transport.closed, transport.reading
+
+
+@contextlib.contextmanager
+def served(application: ASGIApp) -> Iterator[Address]:
+    """The service's server in a thread, with another application."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = make_server(application, lambda: None, delay_seconds=0)
+        thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
+        thread.start()
+        until(lambda: running.started, "the server starts")
+        try:
+            yield Address("127.0.0.1", listener.getsockname()[1])
+        finally:
+            running.should_exit = True
+            thread.join(10)
+        assert not thread.is_alive()

@@ -1,0 +1,73 @@
+"""The requests that the tests send, as bytes.
+
+Invariants
+- A request is complete and valid unless its name says otherwise; a test breaks it itself, where it can be seen.
+- Each request that is answered with a token asks for a viewer of its own, so that a misplaced answer is recognised.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+HOST = b"Host: tokens.example"
+_numbers = itertools.count(1)
+
+
+def unique(prefix: str) -> str:
+    """A viewer id, or any other name, that no other request of this run has."""
+    return f"{prefix}-{next(_numbers)}"
+
+
+def head(line: bytes, *headers: bytes) -> bytes:
+    return b"\r\n".join((line, HOST, *headers, b"", b""))
+
+
+def bearer(key: str) -> bytes:
+    return b"Authorization: Bearer " + key.encode()
+
+
+def post(path: str, body: bytes, *headers: bytes) -> bytes:
+    """A POST whose body is framed by Content-Length."""
+    length = b"Content-Length: %d" % len(body)
+    return head(b"POST %b HTTP/1.1" % path.encode(), *headers, length) + body
+
+
+def post_chunked(path: str, body: bytes, *headers: bytes, trailers: tuple[bytes, ...] = (), size: int = 20) -> bytes:
+    """A POST whose body comes in chunks."""
+    begin = head(b"POST %b HTTP/1.1" % path.encode(), *headers, b"Transfer-Encoding: chunked")
+    return begin + chunked(body, trailers, size)
+
+
+def chunked(body: bytes, trailers: tuple[bytes, ...] = (), size: int = 20) -> bytes:
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return chunks + b"0\r\n" + b"".join(line + b"\r\n" for line in trailers) + b"\r\n"
+
+
+def token_body(channel: str, viewer: str) -> bytes:
+    return json.dumps({"channelArn": channel, "viewerId": viewer}).encode()
+
+
+def token(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
+    """A request for one token, which is answered on the short way when it arrives whole."""
+    return post("/v1/tokens", token_body(channel, viewer), bearer(key), *headers)
+
+
+def batch(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
+    """A request for a batch of one token, which takes a task of its own."""
+    body = json.dumps({"asks": [{"channelArn": channel, "viewerId": viewer}]}).encode()
+    return post("/v1/tokens/batch", body, bearer(key), *headers)
+
+
+def revocation(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
+    return post("/v1/revocations", token_body(channel, viewer), bearer(key), *headers)
+
+
+def get(path: str, *headers: bytes) -> bytes:
+    return head(b"GET %b HTTP/1.1" % path.encode(), *headers)
+
+
+LIVE_LINE = b"GET /livez HTTP/1.1"
+SENTINEL = get("/no-such-route")
+"""Sent behind another request; answered 404 when the connection went on, and only then."""

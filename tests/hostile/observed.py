@@ -1,0 +1,92 @@
+"""What a test observes of the service from outside: its revocations, its log, its memory.
+
+Invariants
+- Nothing is read from the service but what an operator reads: routes, the log, the process table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+
+from tests.e2e.processes import Process
+from tests.hostile.messages import bearer, get
+from tests.hostile.wire import Address, exchange
+
+MIB = 1024 * 1024
+
+
+def revoked_viewers(address: Address, channel: str, key: str) -> list[str]:
+    """The viewers of the channel against whom there is a revocation."""
+    answer = exchange(address, get(f"/v1/revocations?channelArn={channel}&maxResults=100", bearer(key)))
+    assert answer.status == 200, answer
+    return [target["viewerId"] for one in answer.json["revocations"] for target in one["targets"]]
+
+
+class Memory:
+    """A process's resident memory while a block runs."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = psutil.Process(process.pid)
+        self.before = self.highest = self._process.memory_info().rss
+
+    @property
+    def grown_mib(self) -> float:
+        return float(self.highest - self.before) / MIB
+
+    def sample(self) -> None:
+        self.highest = max(self.highest, self._process.memory_info().rss)
+
+
+@contextlib.contextmanager
+def memory_of(process: Process) -> Iterator[Memory]:
+    """Sample the memory of a service with one worker until the block ends."""
+    memory, stopping = Memory(process), threading.Event()
+
+    def watch() -> None:
+        while not stopping.wait(0.02):
+            memory.sample()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield memory
+        memory.sample()
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def steadily_served(address: Address, request: bytes, status: int) -> Iterator[list[float]]:
+    """Another client's requests, one after the other, each on a connection of its own, while the block runs; how long
+    each took. Fails when one is answered otherwise."""
+    seconds: list[float] = []
+    wrong: list[object] = []
+    stopping = threading.Event()
+
+    def ask() -> None:
+        while not stopping.wait(0.05):
+            began = time.monotonic()
+            try:
+                answer = exchange(address, request)
+            except (OSError, AssertionError) as problem:
+                wrong.append(problem)
+                continue
+            seconds.append(time.monotonic() - began)
+            if answer.status != status:
+                wrong.append(answer)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        stopping.set()
+        thread.join(60)
+    assert not wrong, wrong[:3]
+    assert seconds, "no request of the other client was answered"

@@ -1,0 +1,205 @@
+"""Thousands of mutated requests on many connections, beside as many honest clients.
+
+Invariants
+- Every honest request gets its own answer: the viewer in the claims is the one that it asked for, whatever others send,
+  directly and on the connections that a proxy shares among its clients.
+- No answer is an internal error; the worker goes on, and its memory stays bounded.
+- What is sent is the same on each run: mutations are drawn from a seed, which a failure shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.site import Service
+from tests.hostile import messages
+from tests.hostile.messages import bearer, get, post, unique
+from tests.hostile.observed import memory_of
+from tests.hostile.wire import LIVE, Address, Response, exchange, parse_responses
+
+SEED = 11
+MUTATED = 10_000
+ATTACKERS = 100
+HONEST = 100
+WAIT_SECONDS = 0.1
+"""An attacker waits so long for an answer, since a request that was cut short gets none."""
+ANSWER_SECONDS = 30
+DOCUMENTED = {200, 201, 202, 400, 401, 403, 404, 405, 408, 409, 413, 414, 422, 431, 501, 503, 505}
+PIECES = [b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b",", b";", b"\r\n\r\n", b"0\r\n\r\n", b"Content-Length: 3\r\n",
+          b"Transfer-Encoding: chunked\r\n", b"Connection: Upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n",
+          b"GET /livez HTTP/1.1\r\n", b"Host: y\r\n", b"HTTP/1.0", b"HTTP/2.0", b"Connection: close\r\n", b"chunked",
+          b"\x80"]  # fmt: skip
+
+
+class Mutator:
+    """Valid requests with random mutations."""
+
+    def __init__(self, seed: int, channel: str, key: str) -> None:
+        self._chance = random.Random(seed)
+        self._channel = channel
+        self._key = key
+
+    def requests(self, count: int) -> Iterator[bytes]:
+        for _ in range(count):
+            data = self._valid()
+            for _ in range(self._chance.choice((1, 1, 1, 2, 3, 8))):
+                data = self._mutated(data)
+            yield data or b"\0"
+
+    def _valid(self) -> bytes:
+        viewer, channel = unique("mutant"), self._channel
+        body = messages.token_body(channel, viewer)
+        key = self._chance.choice((self._key, self._key, "tsk_0_0"))
+        choices = [
+            messages.token(channel, viewer, key),
+            messages.batch(channel, viewer, key),
+            messages.revocation(channel, viewer, key),
+            messages.post_chunked("/v1/tokens", body, bearer(key), trailers=(b"X-Trailer: a",)),
+            messages.token(channel, viewer, key, b"Connection: Upgrade", b"Upgrade: h2c"),
+            messages.token(channel, viewer, key) * 3,
+            post("/v1/tokens", LIVE * 2),
+            get("/v1/revocations", bearer(key)),
+            LIVE,
+        ]
+        return self._chance.choice(choices)
+
+    def _mutated(self, data: bytes) -> bytes:
+        chance = self._chance
+        at, to = sorted((chance.randint(0, len(data)), chance.randint(0, len(data))))
+        kind = chance.choice(("flip", "insert", "piece", "delete", "double", "truncate", "splice", "line"))
+        if kind == "flip" and at < len(data):
+            return data[:at] + bytes([data[at] ^ (1 << chance.randint(0, 7))]) + data[at + 1 :]
+        if kind == "insert":
+            return data[:at] + chance.randbytes(chance.randint(1, 4)) + data[at:]
+        if kind == "piece":
+            return data[:at] + chance.choice(PIECES) + data[at:]
+        if kind == "delete":
+            return data[:at] + data[min(to, at + chance.randint(1, 20)) :]
+        if kind == "double":
+            return data[:to] + data[at:]
+        if kind == "truncate":
+            return data[:at]
+        if kind == "splice":
+            return data[:at] + self._valid()[chance.randint(0, 100) :]
+        line = data.find(b"\r\n", at) + 2
+        return data[:line] + chance.choice(PIECES) + data[line:]
+
+
+class Attacker:
+    """One client that sends mutated requests; its answers are counted."""
+
+    def __init__(self, address: Address, requests: list[bytes], statuses: Counter[int]) -> None:
+        self._address = address
+        self._requests = requests
+        self._statuses = statuses
+
+    async def run(self) -> None:
+        reader, writer = await asyncio.open_connection(*self._address)
+        data = b""
+        for request in self._requests:
+            if writer.is_closing() or reader.at_eof():
+                writer.close()
+                (reader, writer), data = await asyncio.open_connection(*self._address), b""
+            try:
+                writer.write(request)
+                await writer.drain()
+                data += await asyncio.wait_for(reader.read(65_536), WAIT_SECONDS)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                writer.close()
+                continue
+            if data.startswith(b"HTTP/"):
+                found, data = parse_responses(data)
+                self._statuses.update(response.status for response in found)
+        writer.close()
+
+
+class Honest:
+    """One client that asks for its own viewers and checks that it gets them."""
+
+    def __init__(self, address: Address, channel: str, key: str) -> None:
+        self._address = address
+        self._channel = channel
+        self._key = key
+        self.answered = 0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        reader, writer = await asyncio.open_connection(*self._address)
+        while not stopping.is_set() or self.answered < 5:
+            viewer = unique("honest")
+            make = messages.batch if self.answered % 3 == 2 else messages.token
+            writer.write(make(self._channel, viewer, self._key))
+            answer = await asyncio.wait_for(_answer(reader), ANSWER_SECONDS)
+            got = answer.batch_viewers if make is messages.batch else [answer.viewer]
+            assert got == [viewer], answer
+            self.answered += 1
+            await asyncio.sleep(0.02)
+        writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader) -> Response:
+    data = b""
+    while True:
+        piece = await reader.read(65_536)
+        assert piece, f"an honest client's connection was closed: {data!r}"
+        data += piece
+        found, rest = parse_responses(data)
+        if found:
+            assert (len(found), rest) == (1, b""), "more than one answer to one request"
+            return found[0]
+
+
+@pytest.mark.long
+def test_mutated_requests_disturb_no_other_client(
+    entry: Address, direct: Address, service: Service, key: str, channel: str
+) -> None:
+    mutator = Mutator(SEED, channel, key)
+    statuses: Counter[int] = Counter()
+    honest = [Honest(entry, channel, key) for _ in range(HONEST)]
+    attackers = [Attacker(entry, list(mutator.requests(MUTATED // ATTACKERS)), statuses) for _ in range(ATTACKERS)]
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for one in honest:
+                group.create_task(one.run(stopping))
+            await asyncio.gather(*(attacker.run() for attacker in attackers))
+            stopping.set()
+
+    logged = len(service.process.err)
+    with memory_of(service.process) as memory:
+        asyncio.run(run())
+    proxies_own = set() if entry == direct else {502, 504}
+    assert set(statuses) <= DOCUMENTED | proxies_own, statuses
+    assert sum(statuses.values()) > MUTATED // 20, "too few were answered"
+    assert sum(one.answered for one in honest) >= HONEST * 5
+    log = service.process.err[logged:]
+    assert "internal error" not in log
+    assert "Traceback" not in log
+    assert memory.grown_mib < 64
+    assert service.process.is_running
+    assert exchange(direct, LIVE).status == 200
+
+
+def test_a_few_mutated_requests_are_answered_by_the_rules(direct: Address, key: str, channel: str) -> None:
+    """The same in small, so that the fast run has it: 500 requests, 5 at a time."""
+    mutator = Mutator(SEED + 1, channel, key)
+    statuses: Counter[int] = Counter()
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(Honest(direct, channel, key).run(stopping))
+            attackers = [Attacker(direct, list(mutator.requests(25)), statuses) for _ in range(20)]
+            await asyncio.gather(*(attacker.run() for attacker in attackers))
+            stopping.set()
+
+    asyncio.run(run())
+    assert set(statuses) <= DOCUMENTED, statuses

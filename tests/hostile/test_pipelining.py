@@ -1,0 +1,277 @@
+"""Requests sent without waiting for answers.
+
+Invariants
+- What a client has sent and not read costs a bounded amount of memory: at most 32 requests are queued, reading pauses
+  until they are answered, and a connection with more than 256 KiB unparsed is closed.
+- Other clients are served meanwhile.
+- Answers come in the order of the requests, whichever way each is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.site import Service, Site
+from tests.hostile import messages
+from tests.hostile.conftest import address_of
+from tests.hostile.inprocess import Connected, Echo
+from tests.hostile.messages import bearer, get, post, unique
+from tests.hostile.observed import memory_of, steadily_served
+from tests.hostile.wire import LIVE, Address, Connection, Response, exchange, parse_responses
+
+MILLION = 1_000_000
+STALLED_SECONDS = 3
+"""A client that could send nothing for so long is not read from."""
+PIPELINED = {
+    "anonymous": post("/v1/tokens", b"{}"),
+    "not found": get("/no-such-route"),
+    "alive": LIVE,
+}
+
+
+@pytest.fixture
+def own(site: Site, key: str, channel: str) -> Iterator[Service]:
+    """A service of the test's own, warmed up: its memory is measured."""
+    with site.serve(ACCESS_LOG="false") as service:
+        for number in range(50):
+            for request in (LIVE, messages.token(channel, unique("warm"), key), get(f"/no-{number}")):
+                exchange(address_of(service), request)
+        yield service
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pipelined", PIPELINED)
+def test_a_million_requests_from_one_client_that_never_reads(
+    own: Service, key: str, channel: str, pipelined: str
+) -> None:
+    address = address_of(own)
+    with (
+        memory_of(own.process) as memory,
+        steadily_served(address, messages.token(channel, unique("other"), key), 201) as others,
+        Connection(address) as connection,
+    ):
+        _send_while_taken(connection.socket, PIPELINED[pipelined], MILLION)
+    assert memory.grown_mib < 32
+    assert max(others) < 5
+    assert own.process.is_running
+
+
+@pytest.mark.long
+def test_a_million_requests_from_one_client_that_reads_slowly(own: Service, key: str, channel: str) -> None:
+    address, stopping = address_of(own), threading.Event()
+    with (
+        memory_of(own.process) as memory,
+        steadily_served(address, messages.token(channel, unique("other"), key), 201) as others,
+        Connection(address) as connection,
+    ):
+
+        def read() -> None:
+            while not stopping.wait(0.01):
+                try:
+                    if not connection.socket.recv(1024):
+                        return
+                except TimeoutError:
+                    continue
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        _send_while_taken(connection.socket, PIPELINED["anonymous"], MILLION, for_seconds=12)
+        stopping.set()
+        reader.join(30)
+    assert memory.grown_mib < 32
+    assert max(others) < 5
+
+
+@pytest.mark.long
+def test_fifty_clients_that_never_read(own: Service, key: str, channel: str) -> None:
+    address = address_of(own)
+    connections = [Connection(address) for _ in range(50)]
+    try:
+        with (
+            memory_of(own.process) as memory,
+            steadily_served(address, messages.token(channel, unique("other"), key), 201) as others,
+        ):
+            senders = [
+                threading.Thread(
+                    target=_send_while_taken, args=(one.socket, PIPELINED["not found"], MILLION // 5), daemon=True
+                )
+                for one in connections
+            ]
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join(120)
+    finally:
+        for connection in connections:
+            connection.socket.close()
+    assert memory.grown_mib < 128
+    assert max(others) < 10
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [200, 15_000], ids=["small", "large"])
+def test_fifty_clients_with_heads_and_bodies_behind_one_that_waits(
+    own: Service, key: str, channel: str, size: int
+) -> None:
+    """The first request of each waits for its body, so nothing of the rest can be answered."""
+    address = address_of(own)
+    connections = [Connection(address) for _ in range(50)]
+    try:
+        with memory_of(own.process) as memory, steadily_served(address, LIVE, 200):
+            behind = get("/no-such-route", b"X: " + b"x" * size)
+            for connection in connections:
+                connection.send(messages.batch(channel, unique("first"), key))
+            for connection in connections:
+                _send_while_taken(connection.socket, behind, 4_194_304 // len(behind), stalled_seconds=0.1)
+    finally:
+        for connection in connections:
+            connection.socket.close()
+    assert memory.grown_mib < 128
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("count", [10_000])
+def test_answers_come_in_order(direct: Address, key: str, channel: str, count: int) -> None:
+    """Each request can be told from the others by its answer: by a viewer, or by the name of an unknown field."""
+    _assert_in_order(direct, key, channel, count)
+
+
+def test_a_few_hundred_answers_come_in_order(direct: Address, key: str, channel: str) -> None:
+    _assert_in_order(direct, key, channel, 300)
+
+
+@pytest.mark.parametrize("target", ["/slow", "/quick"])
+def test_at_most_32_requests_are_queued(target: str) -> None:
+    """The first is not answered while 200 follow it: reading pauses, and goes on as answers go out, in order."""
+
+    async def run() -> None:
+        first = asyncio.Event()
+        application = _Held(first)
+        connected = Connected(application)
+        await connected.feed(post("/held", b""), turns=5)
+        for number in range(33):
+            connected.protocol.data_received(post(target, b"%d" % number))
+            await asyncio.sleep(0)
+        assert not connected.transport.reading
+        first.set()
+        for number in range(33, 200):
+            assert await connected.feed(post(target, b"%d" % number), turns=number % 3)
+        await connected.settle()
+        responses, leftover = connected.responses()
+        assert ([one.status for one in responses], leftover) == ([200] * 201, b"")
+        assert [seen.body for seen in application.seen] == [b"", *(b"%d" % number for number in range(200))]
+        assert connected.transport.reading
+        await connected.close()
+
+    asyncio.run(run())
+
+
+def test_200_in_one_packet_are_all_answered_in_order() -> None:
+    async def run() -> None:
+        application = Echo(lambda: 1)
+        connected = Connected(application)
+        stream = b"".join(post("/slow" if number % 3 else "/quick", b"%d" % number) for number in range(200))
+        await connected.feed(stream)
+        await connected.settle()
+        responses, leftover = connected.responses()
+        assert ([one.status for one in responses], leftover) == ([200] * 200, b"")
+        assert [seen.body for seen in application.seen] == [b"%d" % number for number in range(200)]
+        await connected.close()
+
+    asyncio.run(run())
+
+
+def test_more_than_256_kib_unparsed_close_the_connection() -> None:
+    """A transport that delivers more although reading is paused fills no memory."""
+
+    async def run() -> None:
+        connected = Connected(_Held(asyncio.Event()))
+        await connected.feed(post("/held", b""), turns=5)
+        packet = post("/slow", b"body") * 600
+        for _ in range(64):
+            if connected.transport.closed:
+                break
+            connected.protocol.data_received(packet)
+            await asyncio.sleep(0)
+        assert connected.transport.closed
+        await connected.close()
+
+    asyncio.run(run())
+
+
+class _Held(Echo):
+    """Answers `/held` when it is allowed to."""
+
+    def __init__(self, allowed: asyncio.Event) -> None:
+        super().__init__(lambda: 1)
+        self._allowed = allowed
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def] # as its base's
+        if scope["path"] == "/held":
+            await self._allowed.wait()
+        await super().__call__(scope, receive, send)
+
+
+def _assert_in_order(address: Address, key: str, channel: str, count: int) -> None:
+    makers = [
+        lambda name: messages.token(channel, name, key),
+        lambda name: messages.token(channel, name, key),
+        lambda name: post("/v1/tokens", json.dumps({name: 1}).encode(), bearer(key)),
+        lambda name: messages.token(channel, name, key),
+        lambda name: messages.batch(channel, name, key),
+        lambda name: get("/no-such-route"),
+        lambda name: messages.token(channel, name, key, b"Expect: 100-continue"),
+        lambda name: post("/v1/tokens", b"{" + name.encode(), b"Authorization: Bearer tsk_0_0"),
+        lambda name: get("/v1/tokens"),
+    ]
+    statuses = [201, 201, 422, 201, 200, 404, 201, 401, 405]
+    names = [unique("f") for _ in range(count)]
+    kinds = [(number * 7 + number // 11) % len(makers) for number in range(count)]
+    requests = [makers[kind](name) for kind, name in zip(kinds, names, strict=True)]
+    with Connection(address) as connection:
+        sender = threading.Thread(target=lambda: [connection.send(request) for request in requests], daemon=True)
+        sender.start()
+        data = b""
+        found: list[Response] = []
+        while len(found) < count:
+            piece = connection.socket.recv(262_144)
+            assert piece, f"closed after {len(found)} answers"
+            more, data = parse_responses(data + piece)
+            found += more
+        sender.join(30)
+    assert [one.status for one in found] == [statuses[kind] for kind in kinds]
+    for answer, name in zip(found, names, strict=True):
+        if answer.status == 201:
+            assert answer.viewer == name
+        elif answer.status == 200:
+            assert answer.batch_viewers == [name]
+        elif answer.status == 422:
+            assert name in [error["field"] for error in answer.json["errors"]]
+    assert len({answer.headers["x-request-id"] for answer in found}) == count
+
+
+def _send_while_taken(
+    connection: socket.socket,
+    request: bytes,
+    count: int,
+    *,
+    for_seconds: float = 60,
+    stalled_seconds: float = STALLED_SECONDS,
+) -> None:
+    """Send that many requests, or until nothing was taken for a while."""
+    connection.settimeout(stalled_seconds)
+    block, ends_at = request * 200, time.monotonic() + for_seconds
+    try:
+        for _ in range(count // 200 + 1):
+            connection.sendall(block)
+            if time.monotonic() > ends_at:
+                return
+    except (TimeoutError, ConnectionError):
+        return

@@ -1,0 +1,136 @@
+"""Trailers: fields after a chunked body, which no route reads.
+
+Invariants
+- What arrives after the head is dropped. A trailer neither authenticates nor names the client, frames nothing, and ends
+  no connection, however the request is cut into packets.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.processes import until
+from tests.e2e.site import Service
+from tests.hostile import messages
+from tests.hostile.messages import SENTINEL, bearer, token_body, unique
+from tests.hostile.wire import OPEN, Address, Connection, exchange, send_in_parts, settle
+
+FORGED = "203.0.113.77"
+
+
+def test_authorization_in_a_trailer_does_not_authenticate(entry: Address, key: str, channel: str) -> None:
+    body = token_body(channel, unique("trailer"))
+    request = messages.post_chunked("/v1/tokens", body, trailers=(bearer(key),))
+    assert exchange(entry, request).status == 401
+
+
+@pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/v1/revocations"])
+def test_nor_does_it_when_the_request_is_cut_anywhere(direct: Address, key: str, channel: str, path: str) -> None:
+    """One connection for each position; the second part is sent when the service has read the first."""
+    request = messages.post_chunked(path, token_body(channel, unique("trailer")), trailers=(bearer(key),))
+    connections = [Connection(direct) for _ in request[1:]]
+    try:
+        for at, connection in enumerate(connections, 1):
+            connection.send(request[:at])
+        settle(direct)
+        for at, connection in enumerate(connections, 1):
+            connection.send(request[at:])
+        assert {connection.read_response().status for connection in connections} == {401}
+    finally:
+        for connection in connections:
+            connection.socket.close()
+
+
+def test_the_head_beats_the_trailer(entry: Address, key: str, channel: str) -> None:
+    viewer = unique("trailer")
+    trailers = (b"Authorization: Bearer tsk_0_0",)
+    request = messages.post_chunked("/v1/tokens", token_body(channel, viewer), bearer(key), trailers=trailers)
+    answer = exchange(entry, request)
+    assert (answer.status, answer.viewer) == (201, viewer)
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"Content-Length: 5",
+        b"Transfer-Encoding: chunked",
+        b"Host: elsewhere.example",
+        b"Connection: close",
+        b"Expect: 100-continue",
+        b"Upgrade: h2c",
+    ],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
+def test_no_trailer_changes_how_the_connection_goes_on(
+    direct: Address, key: str, channel: str, trailer: bytes, together: bool
+) -> None:
+    """A service that refuses such a trailer does so once, and closes."""
+    viewer = unique("trailer")
+    request = messages.post_chunked("/v1/tokens", token_body(channel, viewer), bearer(key), trailers=(trailer,))
+    at = request.rindex(trailer)
+    with Connection(direct) as connection:
+        if together:
+            connection.send(request + SENTINEL)
+        else:
+            connection.send(request[:at])
+            settle(direct)
+            connection.send(request[at:] + SENTINEL)
+        received = connection.read_all()
+    assert (received.statuses, received.leftover, received.ending) in [
+        ([201, 404], b"", OPEN),
+        ([400], b"", "closed"),
+        ([201], b"", "closed"),
+    ]
+    if received.statuses[0] == 201:
+        assert received.responses[0].viewer == viewer
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Proto"])
+@pytest.mark.parametrize("in_head", [True, False], ids=["beside the proxy's own", "alone"])
+def test_a_trailer_does_not_name_the_client(
+    entry: Address, direct: Address, service: Service, key: str, channel: str, name: str, in_head: bool
+) -> None:
+    """The service trusts the loopback, as it trusts its proxy; only what stands in the head is the proxy's."""
+    viewer, proxys = unique("trailer"), f"198.51.100.{len(name)}"
+    headers = [bearer(key)]
+    if entry == direct and in_head:
+        headers.append(f"X-Forwarded-For: {proxys}".encode())
+    trailers = (f"{name}: {FORGED}".encode(),)
+    answer = exchange(
+        entry, messages.post_chunked("/v1/tokens", token_body(channel, viewer), *headers, trailers=trailers)
+    )
+    assert answer.status == 201
+    line = _line_of(service, answer.headers["x-request-id"])
+    assert line["client"] == (proxys if entry == direct and in_head else "127.0.0.1")
+
+
+@pytest.mark.parametrize("path", ["/v1/tokens/batch", "/no-such-route"])
+def test_nor_where_a_task_answers(direct: Address, service: Service, key: str, path: str) -> None:
+    request = messages.post_chunked(path, b"{}", bearer(key), trailers=(f"X-Forwarded-For: {FORGED}".encode(),))
+    with Connection(direct) as connection:
+        connection.send(request)
+        answer = connection.read_response()
+    assert _line_of(service, answer.headers["x-request-id"])["client"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("count", [1, 100], ids=["one large", "many"])
+def test_trailers_are_limited(direct: Address, key: str, channel: str, count: int) -> None:
+    """4 MiB of trailers: one response at most, and the connection is closed before all were taken."""
+    trailers = tuple(b"X-%d: " % number + b"x" * (4_194_304 // count) for number in range(count))
+    request = messages.post_chunked(
+        "/v1/tokens", token_body(channel, unique("trailer")), bearer(key), trailers=trailers
+    )
+    received = send_in_parts(direct, [request])
+    assert len(received.responses) <= 1
+    assert received.statuses in ([], [400], [413], [431])
+    assert received.ending != OPEN
+
+
+def _line_of(service: Service, request_id: str) -> dict[str, object]:
+    """The access log's line of one request."""
+    until(lambda: request_id in service.process.err, "the request is in the log", 10)
+    (line,) = [line for line in service.process.err.splitlines() if request_id in line and '"request"' in line]
+    found: dict[str, object] = json.loads(line)
+    return found

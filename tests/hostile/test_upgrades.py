@@ -1,0 +1,197 @@
+"""Requests that ask for another protocol, which the service never speaks.
+
+Invariants
+- A request with `Connection: Upgrade` is answered as plain HTTP/1.1; its body is read by its own framing.
+- The connection ends with that answer: what follows the request is dropped, never parsed as another one. Otherwise an
+  anonymous client's bytes act with the key of the client that uses the proxy's connection next.
+- CONNECT and HTTP/2's preface are refused, and the connection is closed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.processes import run
+from tests.e2e.site import Site
+from tests.hostile import messages
+from tests.hostile.messages import bearer, token_body, unique
+from tests.hostile.observed import revoked_viewers
+from tests.hostile.wire import CLOSED, LIVE, Address, Connection, exchange, pause, send_in_parts, settle
+
+ROUNDS = 20
+ATTACKS = [(0, 0.0), (1_000, 0.0), (1_000, 0.0005), (20_000, 0.0), (50_000, 0.0)]
+"""Filler of the attacker's body, and seconds between its head and its body: what makes nginx send the two in different
+packets, before the answer to the head is there."""
+UPGRADES = [
+    (b"Connection: Upgrade", b"Upgrade: anything"),
+    (b"Connection: upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="),
+    (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"),
+    (b"Connection: keep-alive, Upgrade", b"Upgrade: TLS/1.0, HTTP/2.0"),
+    (b"Upgrade: x", b"Connection: UPGRADE"),
+    (b"Connection: Upgrade", b"Upgrade: x", b"Expect: 100-continue"),
+    (b"Connection: keep-alive", b"Connection: Upgrade", b"Upgrade: x"),
+]
+FRAMINGS = {"content-length": messages.post, "chunked": messages.post_chunked}
+
+
+@pytest.fixture(params=FRAMINGS)
+def framing(request: pytest.FixtureRequest) -> Any:
+    return FRAMINGS[request.param]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES, ids=lambda headers: " ".join(h.decode() for h in headers)[:60])
+def test_it_is_answered_as_plain_http_with_its_body(
+    entry: Address, direct: Address, key: str, channel: str, framing: Any, upgrade: tuple[bytes, ...]
+) -> None:
+    viewer = unique("upgrade")
+    request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *upgrade)
+    with Connection(entry) as connection:
+        connection.send(request)
+        answer = connection.read_response()
+        assert (answer.status, answer.viewer) == (201, viewer)
+        if entry == direct:
+            assert answer.closes
+            received = connection.read_all()
+            assert (received.responses, received.leftover, received.ending) == ([], b"", CLOSED)
+
+
+def test_a_body_split_anywhere_is_read_whole(direct: Address, key: str, channel: str, framing: Any) -> None:
+    """One connection for each position; the second part is sent when the service has read the first."""
+    viewer = unique("split")
+    request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *UPGRADES[0])
+    connections = [Connection(direct) for _ in request[1:]]
+    try:
+        for at, connection in enumerate(connections, 1):
+            connection.send(request[:at])
+        settle(direct)
+        for at, connection in enumerate(connections, 1):
+            connection.send(request[at:])
+        for at, connection in enumerate(connections, 1):
+            received = connection.read_all()
+            assert (received.statuses, received.leftover, received.ending) == ([201], b"", CLOSED), request[:at]
+            assert received.responses[0].viewer == viewer
+            assert received.responses[0].closes
+    finally:
+        for connection in connections:
+            connection.socket.close()
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
+def test_what_follows_it_is_dropped(direct: Address, key: str, channel: str, framing: Any, together: bool) -> None:
+    viewer, other = unique("upgrade"), unique("behind")
+    request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *UPGRADES[0])
+    behind = messages.revocation(channel, other, key)
+    received = send_in_parts(direct, [request + behind] if together else [request, behind])
+    assert (received.statuses, received.leftover) == ([201], b"")
+    assert received.responses[0].viewer == viewer
+    assert other not in revoked_viewers(direct, channel, key)
+
+
+def test_a_get_with_it_is_answered_and_ends_the_connection(direct: Address) -> None:
+    received = send_in_parts(direct, [messages.get("/livez", *UPGRADES[1]) + LIVE])
+    assert (received.statuses, received.ending) == ([200], CLOSED)
+    assert received.responses[0].closes
+
+
+@pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/no-such-route", "/livez"])
+@pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
+def test_the_body_of_one_that_is_refused_is_no_request(direct: Address, path: str, together: bool) -> None:
+    head, _, body = messages.post(path, LIVE * 3, *UPGRADES[0]).partition(b"\r\n\r\n")
+    parts = [head + b"\r\n\r\n", body]
+    received = send_in_parts(direct, [b"".join(parts)] if together else parts)
+    assert len(received.responses) == 1
+    assert received.statuses[0] in {400, 401, 404, 405}
+    assert received.responses[0].closes
+    assert received.leftover == b""
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
+def test_curls_upgrade_to_http2_gets_its_answer(entry: Address, site: Site, key: str, channel: str) -> None:
+    viewer = unique("curl")
+    body = token_body(channel, viewer).decode()
+    url = f"http://{entry.host}:{entry.port}/v1/tokens"
+    options = ["--silent", "--max-time", "20", "--http2", "--fail-with-body"]
+    said = run(["curl", *options, "-H", bearer(key).decode(), "-d", body, url], site.folder, site.environ)
+    assert said.json["token"]
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"CONNECT tokens.example:443 HTTP/1.1", b"CONNECT /v1/tokens HTTP/1.1", b"PRI * HTTP/2.0"],
+    ids=["CONNECT", "CONNECT to a path", "HTTP/2's preface"],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
+def test_tunnels_and_http2_are_refused(direct: Address, request_line: bytes, together: bool) -> None:
+    refused, behind = messages.head(request_line), b"SM\r\n\r\n" + LIVE
+    received = send_in_parts(direct, [refused + behind] if together else [refused, behind])
+    assert len(received.responses) == 1
+    assert received.statuses[0] in {400, 405, 505}
+    assert received.responses[0].closes
+    assert (received.leftover, received.ending) == (b"", CLOSED)
+
+
+def test_http2s_preface_as_clients_send_it_is_refused(direct: Address) -> None:
+    received = send_in_parts(direct, [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"])
+    assert (len(received.responses), received.ending) == (1, CLOSED)
+    assert received.statuses[0] in {400, 405, 505}
+
+
+@pytest.mark.parametrize("framing_header", [b"Content-Length", b"Transfer-Encoding"])
+def test_an_anonymous_body_sent_late_is_no_request(
+    direct: Address, key: str, channel: str, framing_header: bytes
+) -> None:
+    """The attack on one connection: what a caller sends next would complete the request that is the body."""
+    victim = unique("victim")
+    head, body = _attack(framing_header, 0)
+    received = send_in_parts(direct, [head, body, messages.token(channel, victim, key)])
+    assert (received.statuses, received.leftover) == ([401], b"")
+    assert victim not in revoked_viewers(direct, channel, key)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("framing_header", [b"Content-Length", b"Transfer-Encoding"])
+def test_no_anonymous_body_acts_with_the_key_of_the_next_caller(
+    proxy: Address, direct: Address, site: Site, key: str, framing_header: bytes
+) -> None:
+    """The attack through a proxy: the body is the beginning of a revocation, which the next caller's head completes."""
+    channel = str(site.new_channel(name="attacked")["arn"])
+    assert exchange(direct, messages.token(channel, unique("first"), key)).status == 201
+    answers = []
+    for filler_bytes, seconds in ATTACKS:
+        head, body = _attack(framing_header, filler_bytes)
+        for _ in range(ROUNDS):
+            with Connection(proxy) as attacker:
+                attacker.send(head)
+                time.sleep(seconds)
+                attacker.send(body)
+                attacker.read_response()
+                pause(proxy, direct)
+                victim = unique("victim")
+                answer = exchange(proxy, messages.token(channel, victim, key))
+                answers.append((answer.status, answer.viewer == victim))
+    assert (revoked_viewers(direct, channel, key), set(answers)) == ([], {(201, True)})
+
+
+@pytest.mark.long
+def test_a_proxys_client_may_go_on_after_it(proxy: Address, key: str, channel: str) -> None:
+    """The service's connection to the proxy ends; the client's connection to the proxy need not."""
+    for _ in range(ROUNDS):
+        viewers = unique("upgrade"), unique("after")
+        upgrade = messages.token(channel, viewers[0], key, *UPGRADES[0])
+        for request, viewer in zip([upgrade, messages.token(channel, viewers[1], key)], viewers, strict=True):
+            answer = exchange(proxy, request)
+            assert (answer.status, answer.viewer) == (201, viewer)
+
+
+def _attack(framing_header: bytes, filler_bytes: int) -> tuple[bytes, bytes]:
+    """Head and body of an anonymous request. Blank lines before a request are ignored, so the body may be cut anywhere
+    in its filler."""
+    body = b"\r\n" * (filler_bytes // 2) + b"POST /v1/revocations HTTP/1.1\r\nX-Swallow: "
+    framing = b"Content-Length: %d" % len(body)
+    if framing_header == b"Transfer-Encoding":
+        framing, body = b"Transfer-Encoding: chunked", messages.chunked(body, size=len(body))
+    return messages.head(b"POST /v1/tokens HTTP/1.1", framing, *UPGRADES[0]), body

@@ -1,0 +1,555 @@
+"""One connection: what is answered, in which order, what is refused, and how much it may hold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from tests.web.connections import connected, feed, request, settle
+from tokensvc.web import protocol as connection_states
+from tokensvc.web.protocol import (
+    KEEP_ALIVE_SECONDS,
+    LINGER_MAX_BYTES,
+    MAX_QUEUED,
+    MAX_QUEUED_BYTES,
+    MAX_UNPARSED_BYTES,
+    READING,
+    RESPONDING,
+    Input,
+    Output,
+    Reading,
+    Responding,
+)
+from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
+
+GET = b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n"
+HELD = GET.replace(b"/other", b"/held")
+SLOW = request(path="/other")
+QUICK = request()
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: anything\r\n"
+CHUNKED = b"POST /other HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+SMUGGLED = b"POST /smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nX-Swallow: "
+GARBAGE = b"nonsense\r\n\r\n"
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(test)
+
+
+def cuts(data: bytes) -> list[list[bytes]]:
+    """The data whole, in two pieces cut at every position, and byte by byte."""
+    return [[data], *([data[:at], data[at:]] for at in range(1, len(data))), [bytes([byte]) for byte in data]]
+
+
+# The tables
+
+
+def test_every_state_is_reached_and_only_the_last_ones_end() -> None:
+    assert set(READING) == set(Reading)
+    assert set(RESPONDING) == set(Responding)
+    assert {state for row in READING.values() for state in row.values()} == set(Reading)
+    assert {state for row in RESPONDING.values() for state in row.values()} == set(Responding)
+    assert {event for row in READING.values() for event in row} == set(Input)
+    assert {event for row in RESPONDING.values() for event in row} == set(Output)
+    assert set(READING[Reading.ENDED].values()) == {Reading.ENDED}
+    assert not RESPONDING[Responding.CLOSED]
+
+
+def test_the_input_can_end_in_every_state() -> None:
+    assert all(row[Input.INPUT_OVER] is Reading.ENDED for row in READING.values())
+
+
+# Upgrade
+
+
+@pytest.mark.parametrize("path", ["/quick", "/other"])
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_an_upgrade_is_answered_as_plain_http_and_is_the_last(path: str, framing: str) -> None:
+    if framing == "length":
+        offered = request(SMUGGLED, path=path, more=UPGRADE)
+    else:
+        offered = CHUNKED.replace(b"/other", path.encode()) + UPGRADE + b"\r\n%x\r\n%b\r\n0\r\n\r\n"
+        offered = offered % (len(SMUGGLED), SMUGGLED)
+
+    async def test() -> None:
+        for pieces in cuts(offered):
+            protocol, connection, application = connected()
+            await feed(protocol, connection, pieces, wait=len(pieces) <= 2)
+            await settle()
+            await feed(protocol, connection, [SLOW])
+            assert [(seen[1], seen[3]) for seen in application.seen] == [(path, SMUGGLED)]
+            assert len(connection.statuses) == 1
+            assert b"connection: close\r\n" in connection.written
+            assert connection.is_over
+            assert b"upgrade" not in dict(application.seen[0][2])
+
+    run(test())
+
+
+def test_an_upgrade_behind_other_requests_is_answered_in_its_turn() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [QUICK + SLOW + request(more=UPGRADE) + SLOW])
+        assert [seen[1] for seen in application.seen] == ["/quick", "/other", "/quick"]
+        assert len(connection.statuses) == 3
+        assert connection.is_over
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n",
+        b"CONNECT /other HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+    ids=["CONNECT", "CONNECT to a path", "PRI"],
+)
+def test_a_tunnel_is_refused(target: bytes) -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [target, SLOW])
+        assert connection.statuses == [400]
+        assert connection.is_over
+        assert not application.seen
+
+    run(test())
+
+
+# Order and acceptance
+
+
+@pytest.mark.parametrize("good", [QUICK, SLOW, QUICK + SLOW, SLOW + QUICK], ids=["fast", "task", "both", "task first"])
+@pytest.mark.parametrize("together", [True, False], ids=["in one packet", "apart"])
+def test_what_was_accepted_is_answered_before_the_error_behind_it(good: bytes, together: bool) -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [good + GARBAGE] if together else [good, GARBAGE], wait=False)
+        await settle()
+        assert connection.statuses[-1] == 400
+        assert all(status < 300 for status in connection.statuses[:-1])
+        assert len(connection.statuses) == len(application.seen) + 1
+        assert connection.is_over
+
+    run(test())
+
+
+@pytest.mark.parametrize("good", [QUICK, SLOW, QUICK + SLOW + QUICK, SLOW * 100, QUICK * 100])
+def test_what_was_accepted_is_answered_although_the_client_ends_its_side(good: bytes) -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        protocol.data_received(good)
+        protocol.eof_received()
+        await settle(2000)
+        assert len(connection.statuses) == len(application.seen) == good.count(b"POST")
+        assert connection.closed
+
+    run(test())
+
+
+@pytest.mark.parametrize("part", [b"", b"GE", GET[:-2], SLOW[:-2], CHUNKED + b"\r\n4\r\nbo"])
+def test_a_client_that_ends_its_side_in_the_middle_gets_no_response(part: bytes) -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [SLOW, part])
+        assert protocol.eof_received() is False
+        await settle()
+        assert connection.statuses == [200]
+        assert connection.closed
+        assert len(application.seen) == 1
+
+    run(test())
+
+
+def test_an_early_response_is_the_only_one_whatever_follows() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [CHUNKED.replace(b"/other", b"/early") + b"\r\n"])
+        assert connection.statuses == [401]
+        chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+        await feed(protocol, connection, [chunk] * 40, wait=False)
+        assert connection.statuses == [401]
+        assert connection.is_over
+
+    run(test())
+
+
+def test_after_an_early_response_the_rest_of_the_body_is_skipped_and_the_connection_goes_on() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        early = request(b"x" * 100_000, path="/early")
+        await feed(protocol, connection, [early[:1000], early[1000:], QUICK])
+        assert connection.statuses == [401, 201]
+        assert not connection.is_over
+
+    run(test())
+
+
+def test_a_body_that_grows_too_large_is_refused_and_nobody_acts_on_it() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+        await feed(protocol, connection, [CHUNKED + b"\r\n", *[chunk] * (REST_MAX_BYTES // 0x10000 + 1)])
+        assert connection.statuses == [413]
+        assert connection.is_over
+        assert application.disconnected == 1
+        assert not application.seen
+
+    run(test())
+
+
+def test_a_length_that_is_too_large_is_refused_before_the_body() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [request(b"", path="/other", length=REST_MAX_BYTES + 1)])
+        assert connection.statuses == [413]
+        assert not connection.closed, "the client is sending the body and has to find the response"
+        assert application.disconnected == 0
+
+    run(test())
+
+
+# Trailers
+
+
+@pytest.mark.parametrize("path", ["/quick", "/other"])
+def test_trailers_are_dropped(path: str) -> None:
+    sent = (
+        CHUNKED.replace(b"/other", path.encode())
+        + b"\r\n4\r\nbody\r\n0\r\nAuthorization: x\r\nHost: y\r\nConnection: close\r\n\r\n"
+    )
+
+    async def test() -> None:
+        for pieces in cuts(sent):
+            protocol, connection, application = connected()
+            await feed(protocol, connection, [*pieces, SLOW], wait=len(pieces) <= 2)
+            await settle()
+            assert [seen[3] for seen in application.seen] == [b"body", b"body"]
+            assert application.seen[0][2] == [(b"host", b"x"), (b"transfer-encoding", b"chunked")]
+
+    run(test())
+
+
+# Heads
+
+
+def head_of(size: int) -> bytes:
+    start = b"GET /other HTTP/1.1\r\nHost: x\r\nX: "
+    return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "before", [b"", SLOW, QUICK, b"\r\n"], ids=["first", "behind a task", "behind another", "blank"]
+)
+@pytest.mark.parametrize(("size", "status"), [(HEAD_MAX_BYTES, 200), (HEAD_MAX_BYTES + 1, 431)])
+def test_a_head_is_measured_by_itself_however_it_is_cut(before: bytes, size: int, status: int) -> None:
+    async def test() -> None:
+        for at in (0, 1, len(before), len(before) + 1, len(before) + size // 2, len(before) + size - 1):
+            protocol, connection, _ = connected()
+            sent = before + head_of(size)
+            await feed(protocol, connection, [piece for piece in (sent[:at], sent[at:]) if piece])
+            assert connection.statuses[-1] == status
+            assert connection.is_over is (status == 431)
+
+    run(test())
+
+
+def test_an_endless_head_is_refused_before_it_ends() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n" * 1000] * 3])
+        assert connection.statuses == [431]
+
+    run(test())
+
+
+HOST = b"Host: x\r\n"
+REFUSED = {
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
+    "two hosts in 1.0": (b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+    "a host with a path": (b"GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", 400),
+    "a host with a user": (b"GET / HTTP/1.1\r\nHost: a@x\r\n\r\n", 400),
+    "two hosts in one": (b"GET / HTTP/1.1\r\nHost: x, y\r\n\r\n", 400),
+    "two authorizations": (b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: a\r\nAuthorization: a\r\n\r\n", 400),
+    "two content types": (b"GET / HTTP/1.1\r\n" + HOST + b"Content-Type: a\r\nContent-type: b\r\n\r\n", 400),
+    "two idempotency keys": (b"GET / HTTP/1.1\r\n" + HOST + b"Idempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n", 400),
+    "HTTP/2.0": (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505),
+    "HTTP/0.9": (b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 505),
+    "no space before the version": (b"GET /otherHTTP/1.1\r\n" + HOST + b"\r\n", 505),
+    "no version": (b"GET /\r\n\r\n", 505),
+    "RTSP/1.0": (b"GET / RTSP/1.0\r\n" + HOST + b"\r\n", 505),
+    "HTTP/1.2": (b"GET / HTTP/1.2\r\n" + HOST + b"\r\n", 400),
+    "a broken address": (b"GET http://[::1]:x/secret HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "a star": (b"GET * HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "no slash": (b"GET secret HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "a query alone": (b"GET ?secret HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "bytes beyond ASCII": (b"GET /\xc3\xa9 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "a control byte": (b"GET /\x01 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "gzip and chunked": (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+    "identity": (b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: identity\r\n\r\n", 501),
+    "chunked in 1.0": (b"POST / HTTP/1.0\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    "chunked and a length": (CHUNKED + b"Content-Length: 5\r\n\r\n0\r\n\r\n", 400),
+    "two lengths": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
+    "a signed length": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: +5\r\n\r\nhello", 400),
+    "bare line feeds": (b"POST / HTTP/1.1\n" + HOST + b"Content-Length: 5\n\nhello", 400),
+    "a folded header": (b"POST / HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n", 400),
+    "a space before the colon": (b"POST / HTTP/1.1\r\n" + HOST + b"X : a\r\n\r\n", 400),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_head_that_can_be_read_in_two_ways_is_refused(sent: bytes, status: int) -> None:
+    async def test() -> None:
+        for pieces in ([sent], [bytes([byte]) for byte in sent]):
+            protocol, connection, application = connected()
+            await feed(protocol, connection, [*pieces, SLOW], wait=False)
+            await settle()
+            assert connection.statuses == [status]
+            assert b"secret" not in connection.written
+            assert b"\r\nconnection: close\r\n" in connection.written
+            assert connection.is_over
+            assert not application.seen
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        (b"GET /other HTTP/1.0\r\n", "/other"),
+        (b"GET http://other.example/other?x=y HTTP/1.1\r\nHost: x\r\n", "/other"),
+        (b"GET http://other.example HTTP/1.1\r\nHost: x\r\n", "/"),
+        (b"GET //other HTTP/1.1\r\nHost:\r\n", "//other"),
+        (b"GET /%6fther HTTP/1.1\r\nHost: [::1]:8080\r\n", "/other"),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x_y.example:80\r\n", "*"),
+    ],
+)
+def test_every_form_of_a_request_target_is_understood(line: bytes, path: str) -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [line + b"\r\n"])
+        assert connection.statuses == [200]
+        assert application.seen[0][1] == path
+
+    run(test())
+
+
+def test_a_fault_of_ours_ends_the_connection_and_repeats_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fault(*_head: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(connection_states, "read_head", fault)
+
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [SLOW + SLOW])
+        assert connection.aborted
+        assert not connection.written
+        printed = "".join(capsys.readouterr())
+        assert "RuntimeError" in printed
+        assert "secret" not in printed
+
+    run(test())
+
+
+# Memory
+
+
+def test_parsing_stops_when_enough_requests_wait_and_goes_on_as_they_are_answered() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        count = MAX_UNPARSED_BYTES // len(SLOW) - 1
+        await feed(protocol, connection, [HELD + SLOW * count])
+        assert len(protocol._waiting) == MAX_QUEUED
+        assert connection.paused
+        application.release.set()
+        while len(application.seen) <= count:
+            await settle()
+            assert len(protocol._waiting) <= MAX_QUEUED
+        await settle()
+        assert connection.statuses == [200] * (count + 1)
+        assert not connection.paused
+
+    run(test())
+
+
+def test_parsing_stops_when_the_bodies_that_wait_are_large() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        large = request(b"x" * (MAX_QUEUED_BYTES // 2 + 1), path="/other")
+        await feed(protocol, connection, [HELD + large * 5])
+        assert len(protocol._waiting) == 2
+        assert connection.paused
+        application.release.set()
+        await settle(200)
+        assert connection.statuses == [200] * 6
+        assert not connection.paused
+
+    run(test())
+
+
+def test_a_body_that_nobody_reads_yet_is_held_back() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        large = request(b"x" * (2 * MAX_QUEUED_BYTES), path="/other")
+        await feed(protocol, connection, [HELD + large[: MAX_QUEUED_BYTES + 200]])
+        assert connection.paused
+        application.release.set()
+        await settle()
+        assert not connection.paused
+        await feed(protocol, connection, [large[MAX_QUEUED_BYTES + 200 :]])
+        assert connection.statuses == [200, 200]
+
+    run(test())
+
+
+def test_a_large_body_that_is_complete_holds_nothing_back_once_its_turn_has_come() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        large = request(b"x" * (2 * MAX_QUEUED_BYTES), path="/other")
+        await feed(protocol, connection, [HELD + large[:-1], large[-1:]], wait=False)
+        await settle()
+        application.release.set()
+        await settle()
+        assert connection.statuses == [200, 200]
+        assert not connection.paused
+
+    run(test())
+
+
+def test_a_socket_that_is_read_although_it_is_paused_is_closed() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [HELD + SLOW * 5000], wait=False)
+        await feed(protocol, connection, [SLOW * 5000] * 2, wait=False)
+        assert connection.aborted
+
+    run(test())
+
+
+def test_one_connection_takes_no_more_than_its_share_of_a_turn() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        protocol.data_received(QUICK * 1000)
+        assert application.took == MAX_QUEUED
+        assert connection.paused
+        await settle()
+        assert connection.statuses == [201] * 1000
+        assert not connection.paused
+
+    run(test())
+
+
+def test_a_client_that_does_not_read_has_no_more_than_one_request_taken() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        protocol.pause_writing()
+        await feed(protocol, connection, [SLOW * 100])
+        assert len(application.seen) <= 1
+        assert connection.paused
+        protocol.resume_writing()
+        await settle(1000)
+        assert connection.statuses == [200] * 100
+
+    run(test())
+
+
+# Ends
+
+
+def test_the_last_response_can_be_read_before_the_connection_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_states, "LINGER_SECONDS", 0.01)
+
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [GARBAGE])
+        assert connection.output_ended
+        assert not connection.closed
+        protocol.data_received(SLOW)
+        await asyncio.sleep(0.05)
+        assert connection.closed
+        assert connection.statuses == [400]
+
+    run(test())
+
+
+def test_a_client_that_goes_on_sending_after_the_last_response_is_not_waited_for() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [GARBAGE, *[b"x" * 0x10000] * (LINGER_MAX_BYTES // 0x10000 + 1)], wait=False)
+        assert connection.closed
+
+    run(test())
+
+
+def test_a_stopping_server_answers_what_it_has_received() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [HELD + SLOW + SLOW])
+        protocol.shutdown()
+        await feed(protocol, connection, [SLOW])
+        application.release.set()
+        await settle()
+        assert connection.statuses == [200] * 3
+        assert connection.written.count(b"connection: close") == 1
+        assert connection.is_over
+
+    run(test())
+
+
+async def looks(protocol: Any, connection: Any, times: int) -> None:
+    for _ in range(times):
+        if not connection.closed:
+            protocol._look()
+    await settle()
+
+
+def test_a_request_that_began_after_a_look_is_given_until_the_next_one() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [SLOW])
+        await looks(protocol, connection, 1)
+        await feed(protocol, connection, [SLOW[:-1]])
+        await looks(protocol, connection, 1)
+        assert not connection.closed
+        await feed(protocol, connection, [SLOW[-1:]])
+        assert connection.statuses == [200, 200]
+        await looks(protocol, connection, 2)
+        assert connection.closed
+
+    run(test())
+
+
+def test_a_request_that_is_being_answered_outlives_every_look() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [HELD])
+        await looks(protocol, connection, 5)
+        assert not connection.closed
+        application.release.set()
+        await settle()
+        assert connection.statuses == [200]
+
+    run(test())
+
+
+def test_a_client_that_reads_nothing_for_that_long_is_cut_off() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [SLOW])
+        connection.unsent_bytes = 1000
+        await looks(protocol, connection, 1)
+        assert not connection.aborted
+        await looks(protocol, connection, 1)
+        assert connection.aborted
+
+    assert KEEP_ALIVE_SECONDS == 75, "how long that is, as the README says"
+    run(test())

@@ -1,0 +1,173 @@
+"""Whatever text a request holds, where ids, parameters, fields and headers are: an answer, and never a failed store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.adapters.sql.samples import CHANNEL
+from tests.postgres import PostgresServer, missing, postgres_server
+from tests.stage import EAST, Stage
+from tests.stores import store_in_memory
+from tests.web.asking import Reply, ask, scope_of
+from tests.web.counter import Counter
+from tests.web.test_keys import ADMIN, Service
+from tokensvc.adapters.sql import migrate
+from tokensvc.adapters.sql.store import Store, open_store
+
+JUNK = (
+    "\0",
+    "a\0b",
+    "\x1b[2J",
+    "\n",
+    "\x7f",
+    "\x9b31m",
+    "\ud800",
+    "\ufffd",
+    "\u202e",
+    "é",
+    " ",
+    "'",
+    '"',
+    "%",
+    "\\",
+    "..",
+    "*",
+    "a" * 65,
+    "a" * 2000,
+    "9" * 400,
+    "-1",
+    "0",
+)
+IDS = [junk for junk in JUNK if junk not in ("0", "-1")]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    if reason := missing():
+        pytest.skip(reason)
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, migrated: Path) -> Iterator[Store]:
+    """A new store on each database in turn."""
+    if request.param == "sqlite":
+        opened = store_in_memory(migrated)
+    else:
+        server: PostgresServer = request.getfixturevalue("server")
+        url = server.url(server.fresh())
+        migrate.upgrade(url)
+        opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+class Deployment:
+    """Every route but the tokens', on one store."""
+
+    def __init__(self, store: Store, migrated: Path, folder: Path) -> None:
+        self.counter = Counter(store)
+        stage = Stage(migrated, folder)
+        stage.store = store
+        stage.generate(EAST)
+        self.keys = Service(stage)
+
+    def key_route(self, method: str, path: str, body: object = None, query: str = "") -> Reply:
+        scope = scope_of(method, path, authorization=f"Bearer {ADMIN}") | {"query_string": query.encode()}
+        return asyncio.run(ask(self.keys._front, scope, b"" if body is None else json.dumps(body).encode()))
+
+    def route(self, method: str, path: str, body: object = None, query: str = "", **headers: str) -> Reply:
+        if path.startswith("/v1/keys"):
+            return self.key_route(method, path, body, query)
+        return self.counter.ask(method, f"{path}?{query}", body, **headers)
+
+
+@pytest.fixture
+def deployment(store: Store, migrated: Path, tmp_path: Path) -> Deployment:
+    return Deployment(store, migrated, tmp_path / "keys")
+
+
+PATHS = [
+    ("GET", "/v1/revocations/{}", "revocation_not_found"),
+    ("POST", "/v1/revocations/{}/retry", "revocation_not_found"),
+    ("POST", "/v1/revocations/{}/cancel", "revocation_not_found"),
+    ("DELETE", "/v1/denials/{}", "denial_not_found"),
+    ("GET", "/v1/keys/{}", "key_not_found"),
+    ("POST", "/v1/keys/{}/compromise", "key_not_found"),
+    ("GET", "/v1/keys/rotations/{}", "rotation_not_found"),
+]
+
+
+def test_what_no_id_can_be_is_not_found(deployment: Deployment) -> None:
+    for method, path, code in PATHS:
+        for junk in IDS:
+            reply = deployment.route(method, path.format(junk), {} if path.startswith("/v1/keys") else None)
+            assert (reply.status, reply.json["code"]) == (404, code), (path, junk)
+
+
+PARAMETERS = {
+    "/v1/revocations": ("maxResults", "nextToken", "viewerId", "subject", "state", "channelArn"),
+    "/v1/denials": ("maxResults", "nextToken", "viewerId", "subject", "channelArn"),
+    "/v1/keys": ("maxResults", "nextToken"),
+}
+
+
+def test_a_parameter_of_a_list_is_taken_or_refused_by_name(deployment: Deployment) -> None:
+    for path, names in PARAMETERS.items():
+        for name in names:
+            for junk in JUNK:
+                value = quote(junk.encode(errors="surrogatepass"))
+                more = "" if name == "channelArn" else f"&channelArn={CHANNEL}"
+                reply = deployment.route("GET", path, query=f"{name}={value}{'' if path == '/v1/keys' else more}")
+                assert reply.status in (200, 422), (path, name, junk, reply.body)
+                if reply.status == 422:
+                    assert {error["field"] for error in reply.json["errors"]} == {name}
+
+
+def test_a_next_token_of_the_right_form_is_taken_or_refused(deployment: Deployment) -> None:
+    for path in PARAMETERS:
+        for token in ("0", "9" * 18, "9" * 18 + "-" + "f" * 32, "0-" + "0" * 32, "1-a", "k1"):
+            assert deployment.route("GET", path, query=f"nextToken={token}").status in (200, 422), (path, token)
+
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "/v1/revocations": {"channelArn": CHANNEL, "viewerId": "ada", "reason": "", "denySeconds": 1},
+    "/v1/denials": {"channelArn": CHANNEL, "viewerId": "ada", "reason": "", "denySeconds": 1},
+    "/v1/keys/rotate": {"regions": [EAST]},
+    "/v1/keys/k1/compromise": {"distrustStandby": False},
+}
+
+
+def test_a_field_is_taken_or_refused(deployment: Deployment) -> None:
+    """Half of a surrogate pair is a request that cannot be read: no decoder of UTF-8 takes it."""
+    for path, fields in FIELDS.items():
+        for name, value in fields.items():
+            for junk in JUNK:
+                given = [junk] if isinstance(value, list) else junk
+                reply = deployment.route("POST", path, fields | {name: given})
+                assert reply.status in (201, 202, 400, 404, 422), (path, name, junk, reply.body)
+                unknown = deployment.route("POST", path, fields | {junk: 1})
+                assert unknown.status in (400, 422), (path, junk)
+    for junk in JUNK:
+        subject = {"channelArn": CHANNEL, "subject": junk}
+        assert deployment.route("POST", "/v1/revocations", subject).status in (202, 400, 422), len(junk)
+        batch = deployment.route("POST", "/v1/revocations/batch", {"revocations": [{"reason": junk, "viewerId": junk}]})
+        assert batch.status in (202, 400), junk
+
+
+def test_an_idempotency_key_is_taken_or_refused(deployment: Deployment) -> None:
+    for junk in JUNK:
+        try:
+            junk.encode("latin-1")
+        except UnicodeEncodeError:
+            continue  # no header can hold it
+        reply = deployment.route("POST", "/v1/revocations", FIELDS["/v1/revocations"], idempotency_key=junk)
+        assert reply.status in (202, 422), (junk, reply.body)

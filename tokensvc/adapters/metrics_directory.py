@@ -1,0 +1,66 @@
+"""The directory in which worker processes share their metrics, and the removal of those that a killed process left.
+
+Invariants
+- Each process that uses a directory holds a shared lock on a file in it; the kernel releases it however the process
+  ends. A directory is unused, and may be removed, only while an exclusive lock can be had. Process ids prove nothing,
+  since they are used again.
+- Only directories of this user are looked at, and no symbolic link is followed.
+- Without its lock file a directory is not ours to remove: another process may be making it at this moment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+PREFIX = "tokensvc-metrics-"
+LOCK_FILE = "in-use.lock"
+
+
+def create() -> tuple[Path, int]:
+    """A new directory among the system's temporary ones, and the descriptor that holds the lock on it."""
+    while True:
+        directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if (directory / LOCK_FILE).exists():
+            return directory, descriptor
+        os.close(descriptor)  # it was removed as unused before the lock was there
+
+
+def hold(directory: Path) -> int:
+    """The descriptor that holds the lock on a directory that another process has created. Raises OSError."""
+    descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def remove_if_unused(directory: Path) -> bool:
+    """Remove a directory unless a process holds it. Whether it was removed."""
+    try:
+        found = directory.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            return False
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory, ignore_errors=True)
+    except OSError:  # it is in use
+        return False
+    finally:
+        os.close(descriptor)
+    return not directory.exists()
+
+
+def remove_unused() -> None:
+    """Remove every directory that processes of this user have left behind."""
+    with suppress(OSError):
+        for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            remove_if_unused(directory)

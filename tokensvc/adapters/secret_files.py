@@ -1,0 +1,48 @@
+"""Which files and directories may hold a secret: the one rule for key files, their directory and `TOKENSVC_X_FILE`.
+
+Invariants
+- What is checked is the opened file (`fstat`), never its name: between a check by name and the opening another file may
+  take that name. Links in the path are followed to what they lead to, and that is what is checked.
+- Its owner is this process's effective user or root. Any other owner can change the content and the mode at any time.
+- Other users never write to it. What only its owner may know, other users do not read, unless root made it readable:
+  Docker and Kubernetes mount secrets as root's with mode 0444 or 0644, into containers that have one user.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+ROOT_UID = 0
+
+
+class InsecureFile(Exception):
+    """A user that is neither this process's nor root controls the file, or may read it. The message ends with the
+    command that fixes it."""
+
+
+def check_owner(path: Path, status: os.stat_result) -> None:
+    """Raise InsecureFile unless the effective user or root owns it."""
+    user = os.geteuid()
+    if status.st_uid not in (user, ROOT_UID):
+        raise InsecureFile(
+            f"{path} belongs to uid {status.st_uid}, and must belong to this process's user or root: "
+            f"chown {user} {path}"
+        )
+
+
+def read_setting_file(path: Path, *, secret: bool) -> bytes:
+    """The content of a file that holds a setting. Raises InsecureFile or OSError.
+
+    A pipe, as a shell's `<(command)` makes one, is read too.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        check_owner(path, status)
+        if stat.S_ISREG(status.st_mode):
+            if status.st_mode & 0o022:
+                raise InsecureFile(f"other users may write to {path}: chmod go-w {path}")
+            if secret and status.st_uid != ROOT_UID and status.st_mode & 0o007:
+                raise InsecureFile(f"every user may read {path}: chmod o-rwx {path}")
+        return file.read()

@@ -1,0 +1,79 @@
+"""Reading rows of which any single one may be damaged: what a column holds, or why it cannot be read.
+
+Invariants
+- Values are selected raw, as the driver gives them: SQLAlchemy's own conversion would fail for a whole result because
+  of one value in it. SQLite stores any value in any column; PostgreSQL keeps types, but not what JSON or a text means.
+- A reason names the column and the rule, never the value.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+
+class Unreadable(ValueError):
+    """A value that no version of this service wrote."""
+
+
+def raw(*columns: sa.Column[Any]) -> list[sa.ColumnElement[Any]]:
+    """These columns, to be selected without conversion, under their own names."""
+    return [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in columns]
+
+
+def text(row: sa.Row[Any], name: str) -> str:
+    value = getattr(row, name)
+    if not isinstance(value, str):
+        raise Unreadable(f"{name} is no text")
+    return value
+
+
+def octets(row: sa.Row[Any], name: str, length: int | None = None) -> bytes:
+    value = getattr(row, name)
+    if not isinstance(value, (bytes, memoryview)) or length not in (None, len(value)):
+        raise Unreadable(f"{name} is not {'bytes' if length is None else f'{length} bytes'}")
+    return bytes(value)
+
+
+def integer(row: sa.Row[Any], name: str, least: int, most: int) -> int:
+    value = getattr(row, name)
+    if type(value) is not int or not least <= value <= most:
+        raise Unreadable(f"{name} is no number from {least} to {most}")
+    return value
+
+
+def flag(row: sa.Row[Any], name: str) -> bool:
+    value = getattr(row, name)
+    if value not in (0, 1) or not isinstance(value, int):
+        raise Unreadable(f"{name} is neither true nor false")
+    return bool(value)
+
+
+def instant(row: sa.Row[Any], name: str) -> datetime:
+    """An aware instant, from what `tables.Utc` wrote."""
+    value = getattr(row, name)
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(at, datetime):
+            return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Unreadable(f"{name} is no instant")
+
+
+def instant_or_none(row: sa.Row[Any], name: str) -> datetime | None:
+    return None if getattr(row, name) is None else instant(row, name)
+
+
+def document(row: sa.Row[Any], name: str) -> Any:
+    """Decoded JSON; PostgreSQL's driver has decoded it already."""
+    value = getattr(row, name)
+    if not isinstance(value, (str, bytes)):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise Unreadable(f"{name} is no JSON") from None

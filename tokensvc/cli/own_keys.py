@@ -1,0 +1,56 @@
+"""Which key of this deployment signed a token, by the store's records; for `tokensvc tokens explain`.
+
+Invariants
+- Only public halves are read; neither the vault nor IVS is asked.
+- The store is optional: without settings, or when it cannot be opened, a token is judged without it.
+- A signature by no known key proves nothing: others may have imported key pairs into the same account and region.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tokensvc.cli.screen import progress
+from tokensvc.core.arn import Place
+from tokensvc.core.keypair import PublicKey, read_public_der
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord
+from tokensvc.core.playback import judge
+from tokensvc.core.verdict import Attempt, Result
+from tokensvc.errors import TokensvcError
+from tokensvc.settings import read_settings
+from tokensvc.wiring import store_of
+
+
+class OwnSigner(NamedTuple):
+    """The key that signed a token."""
+
+    key_id: str
+    key: PublicKey
+    placement: KeyInPlace | None
+    """The key in the channel's account and region; None when it was never imported there."""
+
+
+def read_records() -> list[KeyRecord] | None:
+    """The deployment's keys; None, with a line on standard error, when the store cannot be used."""
+    try:
+        store = store_of(read_settings(os.environ))
+        try:
+            return store.keys.list()
+        finally:
+            store.close()
+    except TokensvcError as problem:
+        progress(f"the store's keys are not used: {problem.message}")
+        return None
+
+
+def find_signer(attempt: Attempt, place: Place, records: Iterable[KeyRecord]) -> OwnSigner | None:
+    """The key among these that made the token's signature."""
+    for record in records:
+        key = read_public_der(record.public_der)
+        findings = judge(attempt._replace(keys=[key])).findings
+        if any(f.rule == "signature" and f.result is Result.PASS for f in findings):
+            placement = next((p for p in record.places if p.place == place), None)
+            return OwnSigner(record.id, key, placement)
+    return None

@@ -1,0 +1,45 @@
+"""What `tokensvc doctor` finds among the store's rows: those that cannot be read, and are left out by every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.findings import Finding
+from tokensvc.ports.versions import ChangePage, Position
+
+NAMED = 20
+"""So many channels, and denials, are named."""
+_AT_ONCE = 1000
+FROM_BACKUP = "put the row back as it was, from a backup"
+
+
+def examine_rows(store: Store) -> Iterator[Finding]:
+    """Read them all; nothing is changed."""
+    for key in store.keys.list():
+        if key.damage:
+            found = f"cannot be read, so it does not sign there, and its pair is left alone: {key.damage}"
+            remedy = f"{FROM_BACKUP}; or tokensvc keys compromise {key.id}, which gives it up"
+            yield Finding(False, f"key {key.id}", found, remedy)
+    for record in store.callers.list():
+        if record.damage:
+            remedy = f"{FROM_BACKUP}; or tokensvc callers disable {record.name}, and add another"
+            yield Finding(False, f"caller {record.name}", f"cannot be read, and is refused: {record.damage}", remedy)
+        for key_id, why in record.damaged_secrets.items():
+            found = f"key {key_id} cannot be read, and is refused: {why}"
+            yield Finding(False, f"caller {record.name}", found, f"tokensvc callers rotate-secret {record.name}")
+    for name, why in islice(_damaged(store.channels.changed_since), NAMED):
+        yield Finding(False, f"channel {name}", f"cannot be read, and is unknown to workers: {why}", FROM_BACKUP)
+    for name, why in islice(_damaged(store.denials.changed_since), NAMED):
+        found = f"cannot be read, and its viewer, where it is readable, is denied for good: {why}"
+        yield Finding(False, f"denial {name}", found, f"{FROM_BACKUP}; or tokensvc denials remove {name}")
+
+
+def _damaged(changed_since: Callable[[Position, int], ChangePage[Any]]) -> Iterator[tuple[str, str]]:
+    position, is_last = Position(), False
+    while not is_last:
+        page = changed_since(position, _AT_ONCE)
+        yield from page.damaged.items()
+        position, is_last = page.position, page.is_last

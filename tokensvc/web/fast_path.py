@@ -1,0 +1,110 @@
+"""What a connection answers without a task: whole requests, and heads that come again.
+
+Invariants
+- The application is offered a request only when its body is complete and no earlier response of the connection is still
+  to come from a task. A request that it takes is answered in the same iteration of the event loop, in order.
+- A client that keeps its connection sends the same head again and again. A head that equals the last one is not parsed
+  again, but everything that it asks for is judged again: who the caller is, and what it may have.
+- A head holds its caller's secret, so it is compared in constant time.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from functools import lru_cache
+
+from starlette.types import Scope
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
+
+from tokensvc.web.exchange import AnswersAtOnce
+from tokensvc.web.failures import Answer, Headers
+
+
+class FastPath:
+    """The fast path of one connection."""
+
+    __slots__ = ("_app", "_close", "_flow", "_head", "_keep_alive", "_length", "_scope", "_state", "_write", "pending")
+
+    def __init__(
+        self,
+        app: AnswersAtOnce,
+        state: ServerState,
+        flow: FlowControl,
+        write: Callable[[bytes], object],
+        close: Callable[[], object],
+    ) -> None:
+        self._app = app
+        self._state = state
+        self._flow = flow
+        self._write = write
+        self._close = close
+        self._keep_alive = True
+        self._head = b""
+        """The head of the last request, when that request was all that arrived; else empty."""
+        self._length = 0
+        """The length of that request with its body."""
+        self._scope: Scope = {}
+        self.pending = False
+        """Whether a request was taken whose response is still to come."""
+
+    def offer(self, scope: Scope, body: bytes, *, keep_alive: bool) -> bool:
+        """Offer a whole request to the application. True when it was taken."""
+        if self._flow.write_paused:
+            return False
+        self.flush()
+        self.pending, self._keep_alive = True, keep_alive
+        if not self._app.at_once(scope, body, self._reply):
+            self.pending = False
+            return False
+        return True
+
+    def remember(self, head: bytes, length: int, scope: Scope) -> None:
+        """Answer requests with this head, and a body that makes them as long as this one, without parsing them."""
+        self._head, self._length, self._scope = head, length, scope
+
+    def forget(self) -> None:
+        """Parse the next head, whatever it is."""
+        self._head = b""
+
+    def take_repeated(self, data: bytes) -> bool:
+        """Take what differs from the last request in its body alone. False when it has to be parsed."""
+        head = self._head
+        if not head or len(data) != self._length or not hmac.compare_digest(data[: len(head)], head):
+            return False
+        return self.offer(self._scope, data[len(head) :], keep_alive=True)
+
+    def flush(self) -> None:
+        """Have the request that was taken answered now, if there is one."""
+        if self.pending:
+            self._app.end_turn()
+
+    def _reply(self, answer: Answer, request_id: str) -> None:
+        self.pending = False
+        self._write(response_bytes(answer, request_id, self._state.default_headers, close=not self._keep_alive))
+        self._state.total_requests += 1
+        if not self._keep_alive:
+            self._close()
+
+
+def response_bytes(
+    answer: Answer, request_id: str, default_headers: list[tuple[bytes, bytes]], *, close: bool
+) -> bytes:
+    """A whole response as it is sent."""
+    return b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
+        STATUS_LINE[answer.status],
+        _lines(answer.headers),
+        _lines(tuple(default_headers)),
+        b"connection: close\r\n" if close else b"",
+        len(answer.body),
+        request_id.encode(),
+        answer.body,
+    )
+
+
+@lru_cache(maxsize=64)
+def _lines(headers: Headers) -> bytes:
+    """Headers as they are sent. There are few different ones: each route's own, and the date of a second."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)

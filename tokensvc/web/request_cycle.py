@@ -1,0 +1,85 @@
+"""uvicorn's `RequestResponseCycle`: a request that a task answers, as our protocol uses it.
+
+Invariants
+- A cycle never closes the transport itself: the protocol does, which knows whether the client is still sending.
+- A cycle that wants its body does not resume reading while what is behind it has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from starlette.types import Scope
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+_uvicorn_log = logging.getLogger("uvicorn.error")
+
+
+class Flow(FlowControl):
+    """uvicorn's flow control of one connection, with a hold on reading."""
+
+    is_held = False
+    """Reading stays paused, whoever wants it resumed."""
+
+    def pause_reading(self) -> None:
+        if not self._transport.is_closing():
+            super().pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self.is_held and not self._transport.is_closing():
+            super().resume_reading()
+
+
+class CycleTransport:
+    """All of a transport that a cycle uses."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(
+        self, write: Callable[[bytes], object], close: Callable[[], object], is_closing: Callable[[], bool]
+    ) -> None:
+        self.write = write
+        self.close = close
+        self.is_closing = is_closing
+
+
+def new_cycle(
+    scope: Scope,
+    body: bytes,
+    transport: CycleTransport,
+    flow: Flow,
+    default_headers: list[tuple[bytes, bytes]],
+    on_response: Callable[[], None],
+    *,
+    expects_continue: bool,
+    keep_alive: bool,
+) -> RequestResponseCycle:
+    """The cycle of a request of whose body this much has arrived."""
+    cycle = RequestResponseCycle(
+        scope=scope,  # type: ignore[arg-type] # starlette's name for the same mapping
+        transport=transport,  # type: ignore[arg-type] # all of it that is used
+        flow=flow,
+        logger=_uvicorn_log,
+        access_logger=_uvicorn_log,  # not used: access_log is False
+        access_log=False,
+        default_headers=default_headers,
+        message_event=asyncio.Event(),
+        expect_100_continue=expects_continue,
+        keep_alive=keep_alive,
+        on_response=on_response,
+    )
+    if body:
+        cycle.body += body
+        cycle.message_event.set()
+    return cycle
+
+
+def disconnect(cycle: RequestResponseCycle) -> None:
+    """Let the application know that its client sends no more, unless it has responded completely."""
+    if not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.waiting_for_100_continue = False  # or it would still write that when its body is asked for
+    cycle.message_event.set()

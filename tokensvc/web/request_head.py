@@ -1,0 +1,125 @@
+"""What the head of a request must be, beside the grammar that llhttp enforces.
+
+Invariants
+- Two readers of one connection (a proxy and this server) must agree on where each request ends and what it asks for. A
+  head that they could read differently is refused, never repaired (RFC 9112, sections 3.2, 6.1 and 6.3).
+- A refused head is the last thing read from its connection.
+- No message repeats what the client sent.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import httptools
+
+from tokensvc.web.failures import Answer, plain_refusal
+
+HTTP_1_1, HTTP_1_0 = b" HTTP/1.1", b" HTTP/1.0"
+"""How a request line ends."""
+HEAD_MAX_BYTES = 16 * 1024
+"""Of the request line and the headers together."""
+REST_MAX_BYTES = 2 * 1024 * 1024
+"""Of what follows a head, chunk sizes, chunk extensions and trailers included: more than any route's body."""
+
+NOT_HTTP = plain_refusal(400, "unreadable_request", "The request is not valid HTTP/1.1.")
+HEAD_TOO_LARGE = plain_refusal(
+    431, "headers_too_large", f"The request line and headers together may have at most {HEAD_MAX_BYTES} bytes."
+)
+TOO_LARGE = plain_refusal(413, "request_too_large", f"A request may have at most {REST_MAX_BYTES} bytes.")
+_VERSION = plain_refusal(
+    505, "http_version_not_supported", "This server speaks HTTP/1.1 and HTTP/1.0; use one of them."
+)
+_TRANSFER_CODING = plain_refusal(
+    501, "transfer_coding_not_supported", "The only supported Transfer-Encoding is chunked."
+)
+_TRANSFER_CODING_IN_1_0 = plain_refusal(400, "unreadable_request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.")
+_HOST = plain_refusal(400, "unreadable_request", "An HTTP/1.1 request needs a Host header, with a valid host.")
+_TARGET = plain_refusal(
+    400, "unreadable_request", "The request target must be a path beginning with /, or an absolute http URL."
+)
+
+SINGLE_HEADERS = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"idempotency-key",
+        b"transfer-encoding",
+    }
+)
+"""Headers that a request may have once at most: of two, one reader takes the first and another the last."""
+_REPEATED = {
+    name: plain_refusal(400, "unreadable_request", f"The header {name.decode().title()} may appear only once.")
+    for name in SINGLE_HEADERS
+}
+_HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?[ \t]*")
+"""RFC 9110, section 7.2: `uri-host [":" port]`, which may be empty."""
+
+
+class BadHead(Exception):
+    """The head cannot be accepted; `answer` is the response to send before the connection closes."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class Head(NamedTuple):
+    """What a valid head says about the request."""
+
+    path: str
+    """Percent-decoded."""
+    raw_path: bytes
+    query: bytes
+    body_bytes: int | None
+    """The length of the body; None when it is sent in chunks."""
+    expects_continue: bool
+
+
+def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Head:
+    """Check a head whose header names are in lower case; `version` is the end of its request line. Raises BadHead."""
+    if version not in (HTTP_1_1, HTTP_1_0):
+        raise BadHead(_VERSION)
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in SINGLE_HEADERS:
+            if name in found:
+                raise BadHead(_REPEATED[name])
+            found[name] = value
+    host = found.get(b"host")
+    if not _HOST_VALUE.fullmatch(host) if host is not None else version == HTTP_1_1:
+        raise BadHead(_HOST)
+    body_bytes: int | None = 0
+    if b"content-length" in found:
+        body_bytes = int(found[b"content-length"])  # llhttp lets digits alone pass, and no Transfer-Encoding beside it
+        if body_bytes > REST_MAX_BYTES:
+            raise BadHead(TOO_LARGE)
+    elif b"transfer-encoding" in found:
+        if version == HTTP_1_0:
+            raise BadHead(_TRANSFER_CODING_IN_1_0)
+        if found[b"transfer-encoding"].rstrip(b" \t").lower() != b"chunked":
+            raise BadHead(_TRANSFER_CODING)
+        body_bytes = None
+    expects_continue = version == HTTP_1_1 and found.get(b"expect", b"").rstrip(b" \t").lower() == b"100-continue"
+    raw_path, query = _target(method, target)
+    path = raw_path.decode("ascii")
+    return Head(unquote(path) if "%" in path else path, raw_path, query, body_bytes, expects_continue)
+
+
+def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
+    """The path and query of a request target (RFC 9112, section 3.2). Nobody is tunnelled to, so CONNECT has none."""
+    if method == "CONNECT":
+        raise BadHead(_TARGET)
+    try:
+        url = httptools.parse_url(target)
+    except httptools.HttpParserError:
+        raise BadHead(_TARGET) from None
+    path: bytes = url.path or b"/"
+    if not path.startswith(b"/") and (path, method) != (b"*", "OPTIONS"):
+        raise BadHead(_TARGET)
+    return path, url.query or b""
