@@ -448,6 +448,24 @@ def test_one_connection_takes_no_more_than_its_share_of_a_turn() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("path", ["/quick", "/other"])
+@pytest.mark.parametrize("chunk", [b"4\r\n\r\n\r\n\r\n", b"1\r\nx\r\n"], ids=["blank lines", "single bytes"])
+def test_a_body_in_very_many_pieces_takes_no_more_than_its_share_of_a_turn(path: str, chunk: bytes) -> None:
+    sent = CHUNKED.replace(b"/other", path.encode()) + b"\r\n" + chunk * 5000 + b"0\r\n\r\n"
+    body = chunk.partition(b"\r\n")[2][:-2] * 5000
+
+    async def test() -> None:
+        protocol, connection, application = connected()
+        protocol.data_received(sent + SLOW)
+        assert connection.paused is (chunk[:1] == b"4")
+        await settle()
+        assert [seen[3] for seen in application.seen] == [body, b"body"]
+        assert len(connection.statuses) == 2
+        assert not connection.paused
+
+    run(test())
+
+
 def test_a_client_that_does_not_read_has_no_more_than_one_request_taken() -> None:
     async def test() -> None:
         protocol, connection, application = connected()

@@ -8,8 +8,9 @@ Invariants
   parser can therefore begin one request and complete another, and parsing can stop between any two.
 - Responses leave in the order of their requests. The response to input that cannot be read comes after those that are
   owed, and is the last: a request that was accepted is answered whatever follows it, the end of the input included.
-- Memory is bounded. Parsing stops while MAX_QUEUED requests or MAX_QUEUED_BYTES of their bodies wait, and after
-  MAX_QUEUED requests in one iteration of the event loop; nothing is read from the socket while parsed input waits.
+- Memory is bounded, and so is the time of one connection. Parsing stops while MAX_QUEUED requests or MAX_QUEUED_BYTES
+  of their bodies wait, and after MAX_QUEUED requests or MAX_SECTIONS in one iteration of the event loop. Nothing is
+  read from the socket while input waits to be parsed.
 - `Upgrade` is ignored, as RFC 9110, section 7.8 allows: the request is parsed again without it, body included, and is
   the last one of its connection.
 - Nothing that arrives after a head changes it: trailers are dropped.
@@ -61,6 +62,8 @@ MAX_QUEUED = 32
 """Requests of one connection that wait for the ones before them."""
 MAX_QUEUED_BYTES = 64 * 1024
 """Of the bodies of those requests; a body that a task reads is held back at the same number."""
+MAX_SECTIONS = 1024
+"""That one connection may have parsed in one iteration of the event loop: chunks can be cut into very many."""
 MAX_UNPARSED_BYTES = 256 * 1024
 """What one read from the socket may bring; a transport that goes on reading when it was told to pause is closed."""
 _BLANK_LINE = b"\r\n\r\n"
@@ -198,7 +201,8 @@ class Protocol(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._scope: Scope = {}
-        self._body = b""
+        self._body: list[bytes] = []
+        """The parts of a body that is buffered."""
         self._keep_alive = True
         self._expects_continue = False
         self._upgrade_offered = False
@@ -292,7 +296,7 @@ class Protocol(asyncio.Protocol):
 
     def _parse(self, data: bytes, position: int = 0) -> None:
         """Parse until the data ends, or until it has to wait for responses or for the other connections."""
-        requests, length = self._requests, len(data)
+        requests, sections, length = self._requests, 0, len(data)
         from_its_start = position == 0 and self._reading is IDLE
         self._was_taken = False
         while position < length and self._reading is not ENDED:
@@ -303,6 +307,13 @@ class Protocol(asyncio.Protocol):
                 if self._must_wait(self._requests - requests):
                     self._put_off(data, position)
                     return
+            elif sections == MAX_SECTIONS:
+                if self._reading is BUFFERING:
+                    self._stream()
+                self._put_off(data, position)
+                self._schedule_parsing()
+                return
+            sections += 1
             position = self._parse_section(data, position)
         if self._unparsed:
             self._put_off(b"")
@@ -402,7 +413,7 @@ class Protocol(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._reading = READING[self._reading][REQUEST_STARTED]
-        self._url, self._headers, self._body = b"", [], b""
+        self._url, self._headers, self._body = b"", [], []
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -455,7 +466,7 @@ class Protocol(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         cycle = self._received
         if self._reading is BUFFERING:
-            self._body += body
+            self._body.append(body)
         elif cycle is not None and not cycle.response_complete:
             cycle.body += body
             if len(cycle.body) > MAX_QUEUED_BYTES:
@@ -487,12 +498,13 @@ class Protocol(asyncio.Protocol):
     def _take(self) -> bool:
         """Have the fast path answer the request that was buffered, if it can."""
         fast = self._fast
-        return fast is not None and fast.offer(self._scope, self._body, keep_alive=self._keep_alive)
+        return fast is not None and fast.offer(self._scope, b"".join(self._body), keep_alive=self._keep_alive)
 
     def _remember(self, data: bytes) -> None:
         """Keep the head of the request that was just taken, when it and its body are all of the data: then nothing was
         sent in chunks, and whatever begins with the same head has a body of the same length."""
-        if self._fast is not None and self._keep_alive and len(self._head) + len(self._body) == len(data):
+        length = len(self._head) + sum(map(len, self._body))
+        if self._fast is not None and self._keep_alive and length == len(data):
             self._fast.remember(self._head, len(data), self._scope)
 
     # Responding
@@ -507,7 +519,7 @@ class Protocol(asyncio.Protocol):
         self._flush()
         cycle = new_cycle(
             self._scope,
-            self._body,
+            b"".join(self._body),
             CycleTransport(self._write, self._end_output, self.transport.is_closing),
             self._flow,
             self._state.default_headers,
