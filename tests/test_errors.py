@@ -50,6 +50,7 @@ def test_statuses_are_those_that_the_interface_promises() -> None:
         "KeptBack": 503,
         "RequestTooSlow": 408,
         "RequestTooLarge": 413,
+        "UnsupportedMediaType": 415,
         "InvalidRequest": 422,
         "SettingsError": 500,
         "VaultError": 500,

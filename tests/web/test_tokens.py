@@ -216,6 +216,18 @@ def test_every_bad_field_comes_back_at_once(worker: Worker) -> None:
     assert worker.outcomes() == {"invalid_request": 1}
 
 
+def test_a_field_that_is_given_twice_is_refused_by_name(worker: Worker) -> None:
+    fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % str(CHANNEL).encode()
+    for endpoint, body, name in (
+        (worker.routes.single, b"{%b}", "viewerId"),
+        (worker.routes.batch, b'{"asks":[{%b}]}', "asks[0].viewerId"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            worker.answer(endpoint, body % fields)
+        assert refused.value.errors == ((name, "must be given once"),)
+    assert worker.outcomes() == {"invalid_request": 2}
+
+
 def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
     with pytest.raises(ChannelNotFound):
@@ -279,6 +291,8 @@ def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker
     assert [n for n, result in enumerate(results) if "problem" in result] == sorted(bad)
     assert all(result["viewerId"] == f"v{n}" for n, result in enumerate(results) if n not in bad)
     assert results[30]["problem"]["code"] == "channel_not_allowed"
+    for n in (26, 59):
+        assert results[n]["problem"]["errors"] == [{"field": f"asks[{n}]", "message": "must be an object"}]
     assert results[27]["problem"]["errors"] == [
         {"field": "ttlSeconds", "message": "must be at most 600 with a viewer id, a subject or a single use"}
     ]

@@ -12,7 +12,7 @@
     ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot ·
     │                              PolicyCannotHold · PairTaken · ForeignPair
     ├─ KeptBack                    whoever performs what was asked for does not get there
-    ├─ RequestTooLarge · RequestTooSlow
+    ├─ RequestTooLarge · RequestTooSlow · UnsupportedMediaType
     ├─ CannotSign                  this worker cannot sign now
     │  ├─ NoSigningKey · SnapshotStale · CeilingUnreadable · SubjectKeyLost
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
@@ -84,6 +84,7 @@ from tokensvc.errors.requests import (
     RotationNotFound,
     ScopeMissing,
     UnreadableRequest,
+    UnsupportedMediaType,
     ViewerDenied,
 )
 from tokensvc.errors.root import (
@@ -150,6 +151,7 @@ __all__ = [
     "TokensvcError",
     "Unavailable",
     "UnreadableRequest",
+    "UnsupportedMediaType",
     "VaultError",
     "ViewerDenied",
     "WrappingKeyUnavailable",

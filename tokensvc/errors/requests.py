@@ -26,6 +26,12 @@ class UnreadableRequest(InvalidRequest):
         super().__init__((), message)
 
 
+class UnsupportedMediaType(TokensvcError):
+    """The body has a content coding, or is of a media type that is not JSON."""
+
+    code = "unsupported_media_type"
+
+
 class IdempotencyKeyReused(InvalidRequest):
     """The caller used this idempotency key within its 24 hours for a request that was another one."""
 

@@ -26,6 +26,7 @@ from tokensvc.errors import (
     StoreError,
     TokensvcError,
     UnreadableRequest,
+    UnsupportedMediaType,
     VaultError,
     WrappingKeyUnavailable,
 )
@@ -43,6 +44,7 @@ STATUS: dict[type[TokensvcError], int] = {
     KeptBack: 503,
     RequestTooSlow: 408,
     RequestTooLarge: 413,
+    UnsupportedMediaType: 415,
     InvalidRequest: 422,
     SettingsError: 500,
     VaultError: 500,
@@ -91,6 +93,8 @@ def refusal(failure: TokensvcError) -> Answer:
     headers: Headers = (PROBLEM_JSON,)
     if isinstance(failure, NotAuthenticated):
         headers += ((b"www-authenticate", b'Bearer realm="tokensvc"'),)
+    if isinstance(failure, UnsupportedMediaType):
+        headers += ((b"accept", b"application/json"), (b"accept-encoding", b"identity"))
     if isinstance(failure, CannotSign):
         headers += ((b"retry-after", str(failure.retry_after_seconds).encode()),)
     return Answer(status_of(failure), orjson.dumps(problem(failure)), headers, failure.code)

@@ -25,7 +25,7 @@ from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, 
 from tokensvc.revoke import ServedRegions, accept, check
 from tokensvc.subjects import Subjects, ViewerIds
 from tokensvc.web.authorized import Authorized
-from tokensvc.web.body import header, listed
+from tokensvc.web.body import entry_of, header, listed
 from tokensvc.web.encoding import encoded
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, Answer, problem
@@ -131,9 +131,10 @@ def add_many(
     is_served = means.regions.checker()
     results: list[Accepted | TokensvcError] = []
     wanted = []
-    for position, fields in enumerate(asks):
+    for position in range(len(asks)):
         try:
-            new = _new(viewer_ids, read_revocation(fields), f"{stem}-{position}")
+            ask = read_revocation(entry_of(asks, position, "revocations"))
+            new = _new(viewer_ids, ask, f"{stem}-{position}")
             check(caller, [new], now, is_served)
             wanted.append(new)
             results.append(InvalidRequest([FieldError("Idempotency-Key", _REPEATED)]))  # unless it is accepted below

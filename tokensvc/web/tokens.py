@@ -29,7 +29,7 @@ from tokensvc.loops.channels import Directory
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.web.authorized import judged_body
-from tokensvc.web.body import decoded, header, listed
+from tokensvc.web.body import decoded, entry_of, header, listed
 from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import Answer, problem
@@ -68,7 +68,7 @@ class TokenRoutes:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
             caller, snapshot, now = self._caller(scope, exchange)
-            ask = read_ask(decoded(body, ASK_MAX_BYTES))
+            ask = read_ask(decoded(scope, body, ASK_MAX_BYTES))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
@@ -107,7 +107,7 @@ class TokenRoutes:
         waiting: dict[int, Ask] = {}
 
         def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
-            ask = read_ask(asks[position])
+            ask = read_ask(entry_of(asks, position, "asks"))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
