@@ -48,6 +48,7 @@ def test_statuses_are_those_that_the_interface_promises() -> None:
         "NotFound": 404,
         "Conflict": 409,
         "KeptBack": 503,
+        "PlaybackUrlUnavailable": 503,
         "RequestTooSlow": 408,
         "RequestTooLarge": 413,
         "UnsupportedMediaType": 415,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from tokensvc.errors import (
     ChannelNotFound,
     InvalidRequest,
     NotAuthenticated,
+    PlaybackUrlUnavailable,
     ScopeMissing,
     SnapshotStale,
     TokensvcError,
@@ -35,6 +37,7 @@ from tokensvc.errors import (
 from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
 from tokensvc.web.exchange import Exchange
+from tokensvc.web.failures import refusal
 from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
 
 KEY = keypair.generate()
@@ -257,6 +260,63 @@ def test_when_ivs_is_away_the_token_goes_out_without_its_url(worker: Worker) -> 
     answer = worker.single()
     assert "playbackUrl" not in answer
     assert answer["token"]
+
+
+def without_playback_url(worker: Worker) -> None:
+    """IVS is away, so it describes no channel that nobody has asked for before."""
+    worker.snapshot = worker.snapshot._replace(channels={str(OTHER_CHANNEL): KnownChannel(URL, True, AT)})
+    worker.ivs.refuse["BatchGetChannel"] = outage()
+
+    def find() -> None:
+        with contextlib.suppress(TokensvcError):
+            worker.directory.once()
+
+    worker.directory.poke = find
+
+
+def test_a_token_without_its_url_says_when_to_ask_again(worker: Worker) -> None:
+    without_playback_url(worker)
+    single = worker.single()
+    missing, there = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
+    for answer in (single, missing):
+        assert answer["token"]
+        assert answer["playbackUrlRetryAfterSeconds"] == 2
+        assert "playbackUrl" not in answer
+        TokenAnswer.model_validate(answer)
+    assert there["playbackUrl"]
+    assert "playbackUrlRetryAfterSeconds" not in there
+
+
+def test_a_caller_may_require_the_url(worker: Worker) -> None:
+    without_playback_url(worker)
+    required = ASK | {"requirePlaybackUrl": True}
+    with pytest.raises(PlaybackUrlUnavailable) as refused:
+        worker.single(required)
+    answer = refusal(refused.value)
+    assert (answer.status, answer.code) == (503, "playback_url_unavailable")
+    assert (b"retry-after", b"2") in answer.headers
+    results = worker.batch(required, ASK, required | {"channelArn": str(OTHER_CHANNEL)})
+    BatchAnswer.model_validate({"results": results})
+    assert results[0]["problem"]["code"] == "playback_url_unavailable"
+    assert results[0]["problem"]["retryAfterSeconds"] == 2
+    assert results[1]["token"]
+    assert results[2]["playbackUrl"]
+    assert worker.outcomes() == {"playback_url_unavailable": 2, "issued": 2}
+
+
+def test_a_required_url_that_is_there_or_found_in_time_changes_nothing(worker: Worker) -> None:
+    required = ASK | {"requirePlaybackUrl": True}
+    assert worker.single(required).keys() == worker.single(ASK).keys()
+    worker.snapshot = worker.snapshot._replace(channels={})
+    worker.ivs.add_channels([str(CHANNEL)])
+    worker.directory.poke = worker.directory.once
+    assert "playbackUrl" in worker.single(required)
+
+
+def test_a_channel_that_there_is_not_is_404_whatever_is_required(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
+    with pytest.raises(ChannelNotFound):
+        worker.single(ASK | {"requirePlaybackUrl": True})
 
 
 def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker) -> None:

@@ -11,6 +11,7 @@
     │                              RevocationNotFound · DenialNotFound
     ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot ·
     │                              PolicyCannotHold · PairTaken · ForeignPair
+    ├─ PlaybackUrlUnavailable      IVS has not described the channel yet, and its URL is required
     ├─ KeptBack                    whoever performs what was asked for does not get there
     ├─ RequestTooLarge · RequestTooSlow · UnsupportedMediaType
     ├─ CannotSign                  this worker cannot sign now
@@ -77,6 +78,7 @@ from tokensvc.errors.requests import (
     NotAuthenticated,
     NotFound,
     PairTaken,
+    PlaybackUrlUnavailable,
     PolicyCannotHold,
     RequestTooLarge,
     RequestTooSlow,
@@ -128,6 +130,7 @@ __all__ = [
     "NotFound",
     "NothingShown",
     "PairTaken",
+    "PlaybackUrlUnavailable",
     "PolicyCannotHold",
     "PrivateKeyMissing",
     "QuotaExceeded",

@@ -98,6 +98,13 @@ class ChannelNotFound(NotFound):
     code = "channel_not_found"
 
 
+class PlaybackUrlUnavailable(TokensvcError):
+    """IVS has not described the channel yet, and the request requires its playback URL."""
+
+    code = "playback_url_unavailable"
+    retry_after_seconds = 2
+
+
 class KeyNotFound(NotFound):
     """The store knows no such key."""
 
