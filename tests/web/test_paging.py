@@ -67,7 +67,7 @@ def test_a_query_of_too_many_parameters_is_refused() -> None:
 def faults(query: str, model: type[PageQuery]) -> list[tuple[str, str]]:
     with pytest.raises(InvalidRequest) as refused:
         read_model(scope_of("GET") | {"query_string": query.encode()}, model)
-    return [tuple(error) for error in refused.value.errors]
+    return [(error.field, error.message) for error in refused.value.errors]
 
 
 def test_every_bad_parameter_is_reported_at_once() -> None:
