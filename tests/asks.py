@@ -57,6 +57,8 @@ def asks(draw: st.DrawFn) -> dict[str, Any]:
         ask["maximumResolution"] = draw(st.sampled_from(["SD", "HD", "FULL_HD"]))
     if draw(st.booleans()):
         ask["ads"] = draw(_ADS)
+    if draw(st.booleans()):
+        ask["requirePlaybackUrl"] = draw(st.booleans())
     return ask
 
 

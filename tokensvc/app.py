@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokensvc.adapters.logs import process_log
 from tokensvc.loops.runner import Loop, stop_all
-from tokensvc.web import admin_routes, routes, work_routes
+from tokensvc.web import admin_listener_routes, admin_routes, routes, work_routes
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.collector import calm_the_collector
@@ -72,7 +72,7 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     front = Front(public, behind, parts.clock, access_log)
     if admin_port is None:
         return Application(front, readiness)
-    at_admin = Front(admin, behind, parts.clock, access_log)
+    at_admin = Front(admin_listener_routes(admin, readiness), behind, parts.clock, access_log)
     return Application(_ByPort(front, admin_port, at_admin), readiness)
 
 

@@ -60,7 +60,7 @@ class Settings(BaseModel):
         ge=0,
         le=65535,
         description="When set, `/metrics`, `/v1/status` and `/v1/keys…` are served there, on loopback, and no longer "
-        "on the main port",
+        "on the main port; `/livez`, `/readyz` and `/openapi.json` are on both",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that serve; one a core is a good number")
     background: bool = Field(

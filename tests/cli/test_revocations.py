@@ -115,14 +115,31 @@ def test_a_file_that_is_not_there_is_wrong_use(terminal: Terminal, tmp_path: Pat
         assert "--file: names no file" in said.err
 
 
+def test_a_line_that_is_no_object_is_refused_by_what_it_is(terminal: Terminal, opened: Store) -> None:
+    lines = ["[1]", "{", '{"viewerId": "a", "viewerId": "b"}', '{"viewerId": "v"}', "nothing"]
+    said = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines), code=1)
+    assert [(line["line"], "error" in line) for line in said.json["revocations"]] == [
+        (1, True),
+        (2, True),
+        (3, True),
+        (4, False),
+        (5, True),
+    ]
+    assert "line 1: the line must be a JSON object\n" in said.err
+    assert "line 2: the line is not JSON: " in said.err
+    assert "line 3: viewerId: must be given once\n" in said.err
+    assert "line 5: the line is not JSON: " in said.err
+    assert len(opened.revocations.list(("*",), limit=9)) == 1
+
+
 def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, opened: Store) -> None:
     lines = ["nonsense", '{"viewerId": "ada"}', '["list"]', '{"viewerId": "secret-name", "wish": 1}', "{}"]
     said = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines), code=1)
     results = said.json["revocations"]
     assert [one.get("state", one.get("error", {}).get("code")) for one in results] == [
-        "invalid_request",
+        "unreadable_request",
         "queued",
-        "invalid_request",
+        "unreadable_request",
         "invalid_request",
         "invalid_request",
     ]

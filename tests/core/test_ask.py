@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.core.ask import read_ask
+from tokensvc.core import claims as c
+from tokensvc.core.ask import Ask, read_ask
 from tokensvc.errors import InvalidRequest
 
 ARN = "arn:aws:ivs:us-east-1:123456789012:channel/abc"
@@ -194,3 +195,10 @@ def test_anything_is_read_or_refused_in_our_words(fields: Any) -> None:
         assert refused.errors
         for error in refused.errors:
             assert error.message.startswith(("must ", "is required", "is not a known field", "keys and values")), error
+
+
+def test_the_schema_says_where_a_life_is_shortened() -> None:
+    described = Ask.model_json_schema()["properties"]["ttlSeconds"]["description"]
+    shortened = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
+    assert f"at most {c.TEN_MINUTES_SECONDS}" in described
+    assert f"{shortened + 1} to {c.TEN_MINUTES_SECONDS} become {shortened}" in described

@@ -207,6 +207,22 @@ def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Site) -
         assert admin.request("POST", "/v1/tokens").status == 404
         assert public.request("POST", "/v1/tokens").status == 401
         assert "/metrics" not in public.get("/openapi.json").json["paths"]
+        assert (admin.get("/livez").status, admin.get("/readyz").status) == (200, 200)
+        missing = admin.get("/v1/nothing")
+        assert missing.status == 404
+        assert "/openapi.json" in missing.json["detail"]
+        assert set(admin.get("/openapi.json").json["paths"]) == {
+            "/livez",
+            "/metrics",
+            "/openapi.json",
+            "/readyz",
+            "/v1/keys",
+            "/v1/keys/rotate",
+            "/v1/keys/rotations/{id}",
+            "/v1/keys/{id}",
+            "/v1/keys/{id}/compromise",
+            "/v1/status",
+        }
 
 
 def test_behind_a_proxy_and_beside_an_admin_port_tokens_are_given_and_the_log_names_the_client(

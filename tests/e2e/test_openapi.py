@@ -171,6 +171,21 @@ SAMPLES: dict[str, tuple[Ask, str, int]] = {
     "no channel": (lambda c, arn: c.ask(channelArn=f"{arn}0", viewerId="a"), "post /v1/tokens", 404),
     "no JSON": (lambda c, arn: c.request("POST", "/v1/tokens", "{"), "post /v1/tokens", 400),
     "too large": (lambda c, arn: c.request("POST", "/v1/tokens", " " * 17_000), "post /v1/tokens", 413),
+    "compressed": (
+        lambda c, arn: c.request("POST", "/v1/tokens", json.dumps({"channelArn": arn}), {"content-encoding": "gzip"}),
+        "post /v1/tokens",
+        415,
+    ),
+    "a field twice": (
+        lambda c, arn: c.request("POST", "/v1/tokens", f'{{"channelArn":"{arn}","channelArn":"{arn}"}}'),
+        "post /v1/tokens",
+        422,
+    ),
+    "the URL is required": (
+        lambda c, arn: c.ask(channelArn=arn, viewerId="ada", requirePlaybackUrl=True),
+        "post /v1/tokens",
+        201,
+    ),
     "nobody": (
         lambda c, arn: c.request("POST", "/v1/tokens", "{}", {"authorization": "Bearer tsk_0_0"}),
         "post /v1/tokens",

@@ -211,6 +211,7 @@ def test_work_answers_its_figures_and_little_else(on_sqlite: Site) -> None:
             assert client.get("/livez").status == 200
             until(lambda: b"tokensvc_rotation_leads 1.0" in client.get("/metrics").body, "its figures")
             assert client.get("/readyz").status == 404
+            assert set(client.get("/openapi.json").json["paths"]) == {"/livez", "/metrics", "/openapi.json"}
             assert client.get("/v1/status").json["code"] == "no_such_route"
 
 

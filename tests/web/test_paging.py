@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.web.asking import scope_of
 from tokensvc.errors import InvalidRequest
-from tokensvc.web.paging import MAX_RESULTS, PageAsk, page_of, read_page, read_query
+from tokensvc.web.paging import MAX_RESULTS, PageAsk, PageQuery, page_of, read_model, read_page, read_query
+from tokensvc.web.revocation_models import DenialQuery, RevocationQuery
 
 
 def asked(query: str) -> PageAsk:
@@ -61,3 +62,35 @@ def test_a_token_of_no_list_is_refused() -> None:
 def test_a_query_of_too_many_parameters_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="too many parameters"):
         asked("&".join(f"a{number}=" for number in range(101)))
+
+
+def faults(query: str, model: type[PageQuery]) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidRequest) as refused:
+        read_model(scope_of("GET") | {"query_string": query.encode()}, model)
+    return [(error.field, error.message) for error in refused.value.errors]
+
+
+def test_every_bad_parameter_is_reported_at_once() -> None:
+    query = "wrong=1&state=no&maxResults=0&nextToken=x&viewerId=&subject=s&channelArn=c&channelArn=d"
+    assert sorted(name for name, _ in faults(query, RevocationQuery)) == [
+        "channelArn",
+        "maxResults",
+        "nextToken",
+        "state",
+        "subject",
+        "viewerId",
+        "wrong",
+    ]
+    assert sorted(name for name, _ in faults("wrong=1&maxResults=101&nextToken=7&viewerId=v", DenialQuery)) == [
+        "channelArn",
+        "maxResults",
+        "nextToken",
+        "wrong",
+    ]
+    with pytest.raises(InvalidRequest) as refused:
+        asked("wrong=1&maxResults=0&nextToken=a&nextToken=b")
+    assert [error.field for error in refused.value.errors] == ["wrong", "nextToken", "maxResults"]
+
+
+def test_a_parameter_is_given_once_whatever_its_values_are() -> None:
+    assert faults("maxResults=0&maxResults=x", RevocationQuery) == [("maxResults", "must be given once")]

@@ -192,6 +192,16 @@ def test_a_body_in_pieces_goes_the_long_way(quick: AtOnce, quick_port: int) -> N
     assert not quick.bodies
 
 
+@pytest.mark.parametrize("coding", [b"gzip", b"identity"])
+def test_a_body_with_a_content_coding_is_never_answered_at_once(quick: AtOnce, quick_port: int, coding: bytes) -> None:
+    """The routes' ordinary way judges the coding, so the fast path need not look for it."""
+    with connected(quick_port) as connection:
+        for _ in range(2):
+            connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nContent-Encoding: " + coding))
+            assert answered(connection) == b"HTTP/1.1 200"
+    assert not quick.bodies
+
+
 def test_who_wants_to_be_told_to_continue_is_told_so(quick: AtOnce, quick_port: int) -> None:
     with connected(quick_port) as connection:
         connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue"))

@@ -414,3 +414,19 @@ def test_a_region_is_served_when_settings_name_it_or_a_key_is_or_was_there(count
 def test_a_caller_outside_its_patterns_does_not_learn_which_regions_are_served(counter: Counter) -> None:
     said = counter.ask("POST", "/v1/revocations", {"channelArn": INVENTED[0], "viewerId": "ada"}, key=TENANT_A)
     assert (said.status, said.json["code"]) == (403, "channel_not_allowed")
+
+
+def test_an_item_of_a_batch_that_is_no_object_is_named(counter: Counter) -> None:
+    said = counter.ask("POST", "/v1/revocations/batch", {"revocations": [LEAST, 5, None, []]}).json["results"]
+    assert said[0]["state"] == "queued"
+    assert [result["problem"]["errors"] for result in said[1:]] == [
+        [{"field": f"revocations[{position}]", "message": "must be an object"}] for position in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize("path", ["/v1/revocations", "/v1/revocations/batch", "/v1/denials"])
+def test_a_field_that_is_given_twice_is_refused_on_every_route(counter: Counter, path: str) -> None:
+    fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % CHANNEL.encode()
+    body, name = (b'{"revocations":[{%b}]}', "revocations[0].viewerId") if "batch" in path else (b"{%b}", "viewerId")
+    assert bad_fields(counter.ask("POST", path, body % fields)) == [name]
+    assert counter.listed() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from tokensvc.errors import (
     ChannelNotFound,
     InvalidRequest,
     NotAuthenticated,
+    PlaybackUrlUnavailable,
     ScopeMissing,
     SnapshotStale,
     TokensvcError,
@@ -35,6 +37,7 @@ from tokensvc.errors import (
 from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
 from tokensvc.web.exchange import Exchange
+from tokensvc.web.failures import refusal
 from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
 
 KEY = keypair.generate()
@@ -216,6 +219,18 @@ def test_every_bad_field_comes_back_at_once(worker: Worker) -> None:
     assert worker.outcomes() == {"invalid_request": 1}
 
 
+def test_a_field_that_is_given_twice_is_refused_by_name(worker: Worker) -> None:
+    fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % str(CHANNEL).encode()
+    for endpoint, body, name in (
+        (worker.routes.single, b"{%b}", "viewerId"),
+        (worker.routes.batch, b'{"asks":[{%b}]}', "asks[0].viewerId"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            worker.answer(endpoint, body % fields)
+        assert refused.value.errors == ((name, "must be given once"),)
+    assert worker.outcomes() == {"invalid_request": 2}
+
+
 def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
     with pytest.raises(ChannelNotFound):
@@ -245,6 +260,63 @@ def test_when_ivs_is_away_the_token_goes_out_without_its_url(worker: Worker) -> 
     answer = worker.single()
     assert "playbackUrl" not in answer
     assert answer["token"]
+
+
+def without_playback_url(worker: Worker) -> None:
+    """IVS is away, so it describes no channel that nobody has asked for before."""
+    worker.snapshot = worker.snapshot._replace(channels={str(OTHER_CHANNEL): KnownChannel(URL, True, AT)})
+    worker.ivs.refuse["BatchGetChannel"] = outage()
+
+    def find() -> None:
+        with contextlib.suppress(TokensvcError):
+            worker.directory.once()
+
+    worker.directory.poke = find
+
+
+def test_a_token_without_its_url_says_when_to_ask_again(worker: Worker) -> None:
+    without_playback_url(worker)
+    single = worker.single()
+    missing, there = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
+    for answer in (single, missing):
+        assert answer["token"]
+        assert answer["playbackUrlRetryAfterSeconds"] == 2
+        assert "playbackUrl" not in answer
+        TokenAnswer.model_validate(answer)
+    assert there["playbackUrl"]
+    assert "playbackUrlRetryAfterSeconds" not in there
+
+
+def test_a_caller_may_require_the_url(worker: Worker) -> None:
+    without_playback_url(worker)
+    required = ASK | {"requirePlaybackUrl": True}
+    with pytest.raises(PlaybackUrlUnavailable) as refused:
+        worker.single(required)
+    answer = refusal(refused.value)
+    assert (answer.status, answer.code) == (503, "playback_url_unavailable")
+    assert (b"retry-after", b"2") in answer.headers
+    results = worker.batch(required, ASK, required | {"channelArn": str(OTHER_CHANNEL)})
+    BatchAnswer.model_validate({"results": results})
+    assert results[0]["problem"]["code"] == "playback_url_unavailable"
+    assert results[0]["problem"]["retryAfterSeconds"] == 2
+    assert results[1]["token"]
+    assert results[2]["playbackUrl"]
+    assert worker.outcomes() == {"playback_url_unavailable": 2, "issued": 2}
+
+
+def test_a_required_url_that_is_there_or_found_in_time_changes_nothing(worker: Worker) -> None:
+    required = ASK | {"requirePlaybackUrl": True}
+    assert worker.single(required).keys() == worker.single(ASK).keys()
+    worker.snapshot = worker.snapshot._replace(channels={})
+    worker.ivs.add_channels([str(CHANNEL)])
+    worker.directory.poke = worker.directory.once
+    assert "playbackUrl" in worker.single(required)
+
+
+def test_a_channel_that_there_is_not_is_404_whatever_is_required(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
+    with pytest.raises(ChannelNotFound):
+        worker.single(ASK | {"requirePlaybackUrl": True})
 
 
 def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker) -> None:
@@ -279,6 +351,8 @@ def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker
     assert [n for n, result in enumerate(results) if "problem" in result] == sorted(bad)
     assert all(result["viewerId"] == f"v{n}" for n, result in enumerate(results) if n not in bad)
     assert results[30]["problem"]["code"] == "channel_not_allowed"
+    for n in (26, 59):
+        assert results[n]["problem"]["errors"] == [{"field": f"asks[{n}]", "message": "must be an object"}]
     assert results[27]["problem"]["errors"] == [
         {"field": "ttlSeconds", "message": "must be at most 600 with a viewer id, a subject or a single use"}
     ]

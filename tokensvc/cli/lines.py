@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
 import typer
 
 from tokensvc.cli.screen import progress, result
 from tokensvc.cli.viewers import Desk
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.ports.revocations import Accepted
+from tokensvc.web.body import json_object
 from tokensvc.web.revocation_models import AcceptedRevocation
 from tokensvc.web.revocations import add_many
 
@@ -30,7 +30,10 @@ def add_lines(desk: Desk, file: Path, fields: Mapping[str, Any], as_json: bool) 
     lines = _lines(file)
     while some := list(islice(lines, AT_ONCE)):
         asks = [_ask(text, fields) for _, text in some]
-        for (number, _), one in zip(some, add_many(desk.means, desk.caller, asks), strict=True):
+        readable = [ask for ask in asks if isinstance(ask, dict)]
+        outcomes = iter(add_many(desk.means, desk.caller, readable) if readable else ())
+        for (number, _), ask in zip(some, asks, strict=True):
+            one = ask if isinstance(ask, InvalidRequest) else next(outcomes)
             if isinstance(one, Accepted):
                 results.append({"line": number, **AcceptedRevocation.of(one).model_dump()})
             else:
@@ -54,14 +57,12 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         yield from ((number, text) for number, text in enumerate(opened, 1) if text.strip())
 
 
-def _ask(text: str, fields: Mapping[str, Any]) -> object:
-    """A line's ask, an object over what the options say. None, which will be refused, when it is none."""
+def _ask(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | InvalidRequest:
+    """A line's ask, an object over what the options say; or why the line is none."""
     try:
-        ask = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(ask, dict):
-        return None
+        ask = json_object(text.encode(), "the line")
+    except InvalidRequest as refused:
+        return refused
     instead = {"channelArn": "channelArns", "viewerId": "subject", "subject": "viewerId"}
     replaced = {instead[name] for name in ask if name in instead}
     return {name: value for name, value in fields.items() if name not in replaced} | ask

@@ -66,7 +66,10 @@ class Ask(Strict):
     ttl_seconds: Annotated[
         int | None,
         Field(
-            ge=1, description="How long playback may be started; without it, the smaller of 300 and the policy's limit"
+            ge=1,
+            description="How long playback may be started; without it, the smaller of 300 and the policy's limit. More "
+            "than the policy's limit is refused. With viewerId, subject or singleUse at most 600, of which 591 to 600 "
+            "become 590, as expiresAt says: IVS refuses more than ten minutes by its own clock",
         ),
     ] = None
     allowed_origins: Annotated[
@@ -83,6 +86,11 @@ class Ask(Strict):
     single_use: bool = Field(False, description="The token starts playback once")
     maximum_resolution: Literal["SD", "HD", "FULL_HD"] | None = Field(None, description="The best rendition offered")
     ads: Ads | None = None
+    require_playback_url: bool = Field(
+        False,
+        description="true: while the channel's playback URL is not known, the answer is 503 playback_url_unavailable "
+        "with Retry-After, and no token without playbackUrl",
+    )
 
 
 _validate = Ask.__pydantic_validator__.validate_python

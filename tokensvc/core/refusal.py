@@ -48,7 +48,9 @@ _WORDS = {
 def field_errors(invalid: ValidationError) -> list[FieldError]:
     """pydantic's findings in our words, without the input."""
     return [
-        FieldError(_path(e["loc"]), _WORDS[e["type"]].format(**e.get("ctx", {})) if e["type"] in _WORDS else e["msg"])
+        FieldError(
+            shown_path(e["loc"]), _WORDS[e["type"]].format(**e.get("ctx", {})) if e["type"] in _WORDS else e["msg"]
+        )
         for e in invalid.errors(include_url=False, include_input=False)
     ]
 
@@ -58,7 +60,7 @@ def shown_name(name: str) -> str:
     return name if _NAME.fullmatch(name) else f"(a name of {len(name)} characters)"
 
 
-def _path(location: tuple[str | int, ...]) -> str:
+def shown_path(location: tuple[str | int, ...]) -> str:
     """`ads.playerParams` or `allowedOrigins[2]`, as the caller would write it."""
     path = ""
     for step in location:

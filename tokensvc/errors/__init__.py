@@ -11,8 +11,9 @@
     │                              RevocationNotFound · DenialNotFound
     ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot ·
     │                              PolicyCannotHold · PairTaken · ForeignPair
+    ├─ PlaybackUrlUnavailable      IVS has not described the channel yet, and its URL is required
     ├─ KeptBack                    whoever performs what was asked for does not get there
-    ├─ RequestTooLarge · RequestTooSlow
+    ├─ RequestTooLarge · RequestTooSlow · UnsupportedMediaType
     ├─ CannotSign                  this worker cannot sign now
     │  ├─ NoSigningKey · SnapshotStale · CeilingUnreadable · SubjectKeyLost
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
@@ -77,6 +78,7 @@ from tokensvc.errors.requests import (
     NotAuthenticated,
     NotFound,
     PairTaken,
+    PlaybackUrlUnavailable,
     PolicyCannotHold,
     RequestTooLarge,
     RequestTooSlow,
@@ -84,6 +86,7 @@ from tokensvc.errors.requests import (
     RotationNotFound,
     ScopeMissing,
     UnreadableRequest,
+    UnsupportedMediaType,
     ViewerDenied,
 )
 from tokensvc.errors.root import (
@@ -127,6 +130,7 @@ __all__ = [
     "NotFound",
     "NothingShown",
     "PairTaken",
+    "PlaybackUrlUnavailable",
     "PolicyCannotHold",
     "PrivateKeyMissing",
     "QuotaExceeded",
@@ -150,6 +154,7 @@ __all__ = [
     "TokensvcError",
     "Unavailable",
     "UnreadableRequest",
+    "UnsupportedMediaType",
     "VaultError",
     "ViewerDenied",
     "WrappingKeyUnavailable",

@@ -26,6 +26,12 @@ class UnreadableRequest(InvalidRequest):
         super().__init__((), message)
 
 
+class UnsupportedMediaType(TokensvcError):
+    """The body has a content coding, or is of a media type that is not JSON."""
+
+    code = "unsupported_media_type"
+
+
 class IdempotencyKeyReused(InvalidRequest):
     """The caller used this idempotency key within its 24 hours for a request that was another one."""
 
@@ -90,6 +96,13 @@ class ChannelNotFound(NotFound):
     """IVS says that there is no such channel."""
 
     code = "channel_not_found"
+
+
+class PlaybackUrlUnavailable(TokensvcError):
+    """IVS has not described the channel yet, and the request requires its playback URL."""
+
+    code = "playback_url_unavailable"
+    retry_after_seconds = 2
 
 
 class KeyNotFound(NotFound):

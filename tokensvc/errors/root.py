@@ -16,6 +16,8 @@ class TokensvcError(Exception):
     """Anything this service refuses or fails at, in its own words."""
 
     code: ClassVar[str] = "error"
+    retry_after_seconds: ClassVar[int | None] = None
+    """After how long the same request may succeed, where that is known."""
 
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message)

@@ -42,8 +42,12 @@ def routes(
         "/.well-known/jwks.json": Route("GET", Jwks(snapshot).jwks),
         **admin,
     }
-    table["/openapi.json"] = Route("GET", OpenApi(frozenset({*table, "/openapi.json"})).openapi)
-    return table
+    return _described(table)
+
+
+def admin_listener_routes(admin: Mapping[str, Route], readiness: Readiness) -> Routes:
+    """The admin listener's routes: the probes and the description of its own routes are there as on any listener."""
+    return _described({**admin, "/livez": Route("GET", livez), "/readyz": Route("GET", readiness.readyz)})
 
 
 def viewer_routes(revocations: RevocationRoutes, denials: DenialRoutes) -> dict[str, Route]:
@@ -74,7 +78,13 @@ def admin_routes(metrics: Metrics, status: Status, keys: KeyRoutes) -> dict[str,
 
 def work_routes(metrics: Metrics) -> Routes:
     """All that `work` answers."""
-    return {"/livez": Route("GET", livez), "/metrics": _metrics(metrics)}
+    return _described({"/livez": Route("GET", livez), "/metrics": _metrics(metrics)})
+
+
+def _described(table: Mapping[str, Route]) -> Routes:
+    """A listener's routes and the page that describes exactly these."""
+    page = OpenApi(frozenset({*table, "/openapi.json"}))
+    return {**table, "/openapi.json": Route("GET", page.openapi)}
 
 
 def _metrics(metrics: Metrics) -> Route:

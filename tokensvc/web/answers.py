@@ -24,8 +24,18 @@ class TokenAnswer(_Model):
     """A playback token and what its receiver must know about it."""
 
     token: str = Field(description="The signed token (JWT, ES384)")
-    playback_url: str | None = Field(None, description="Ready to be played: the channel's playback URL with the token")
-    expires_at: Instant = Field(description="Playback may be started until then; it goes on beyond")
+    playback_url: str | None = Field(
+        None,
+        description="Ready to be played: the channel's playback URL with the token. Left out while IVS has not "
+        "described the channel yet, unless the request has requirePlaybackUrl",
+    )
+    playback_url_retry_after_seconds: int | None = Field(
+        None, description="Only without playbackUrl: after how many seconds to ask again for a token that has one"
+    )
+    expires_at: Instant = Field(
+        description="Playback may be started until then; it goes on beyond. Up to ten seconds earlier than ttlSeconds "
+        "asked for where IVS takes ten minutes at most"
+    )
     refresh_after: Instant = Field(description="When to ask for the next token")
     viewer_id: str | None = Field(None, description="Who watches, as IVS knows them; needed to revoke")
     viewer_session_version: int | None = Field(
@@ -50,6 +60,7 @@ class Problem(_Model):
     detail: str
     code: str = Field(description="Stable; act on this one")
     errors: list[BadField] | None = None
+    retry_after_seconds: int | None = Field(None, description="As Retry-After, also in an item of a batch")
 
 
 class RefusedAsk(_Model):

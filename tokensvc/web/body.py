@@ -1,18 +1,37 @@
-"""Reads a request's body, up to a limit."""
+"""Reads a request's body, up to a limit.
+
+Invariants
+- A body is one JSON object in UTF-8, in which no name appears twice.
+- It is read as JSON whatever its Content-Type says: `curl -d` declares a form unless it is told otherwise. The type is
+  looked at only to explain why a body is not JSON.
+- A body with a content coding is refused, never decoded. The fast path (`fast_path.py`) is offered none.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope
 
-from tokensvc.core.refusal import shown_name
-from tokensvc.errors import FieldError, InvalidRequest, RequestTooLarge, RequestTooSlow, UnreadableRequest
+from tokensvc.core.refusal import shown_name, shown_path
+from tokensvc.core.repeated_names import has_repeated_names, repeated_names
+from tokensvc.errors import (
+    FieldError,
+    InvalidRequest,
+    RequestTooLarge,
+    RequestTooSlow,
+    UnreadableRequest,
+    UnsupportedMediaType,
+)
 
 BODY_SECONDS = 10
 """How long a body may take to come in; ours are small, and a connection that drips is somebody's trick or trouble."""
+_READ_AS_JSON = re.compile(r"|[^/]+/json|[^/]+/[^/]+\+json|application/x-www-form-urlencoded", re.IGNORECASE)
+"""Media types of bodies that were meant as JSON, so that what is wrong is their syntax; curl declares the last one."""
 
 
 class ClientGone(Exception):
@@ -31,8 +50,11 @@ def header(scope: Scope, name: bytes) -> str:
 async def read_json(
     scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None
 ) -> dict[str, Any]:
-    """The body as a JSON object. Raises RequestTooLarge, RequestTooSlow or UnreadableRequest."""
-    return decoded(await read_whole(scope, receive, limit_bytes, within_seconds=within_seconds), limit_bytes)
+    """The body as a JSON object. Raises RequestTooLarge, RequestTooSlow, UnsupportedMediaType, UnreadableRequest or
+    InvalidRequest."""
+    if has_content_coding(scope["headers"]):
+        raise UnsupportedMediaType("the body has a content coding; send it as it is, without Content-Encoding")
+    return decoded(scope, await read_whole(scope, receive, limit_bytes, within_seconds=within_seconds), limit_bytes)
 
 
 async def read_whole(scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None) -> bytes:
@@ -68,17 +90,47 @@ async def _received(receive: Receive, limit_bytes: int) -> bytes:
     raise ClientGone
 
 
-def decoded(body: bytes, limit_bytes: int) -> dict[str, Any]:
-    """A whole body as a JSON object. Raises RequestTooLarge or UnreadableRequest."""
+def has_content_coding(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the body is compressed, or coded in another way, before it is JSON (RFC 9110, section 8.4)."""
+    for name, value in headers:
+        if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            return True
+    return False
+
+
+def decoded(scope: Scope, body: bytes, limit_bytes: int) -> dict[str, Any]:
+    """A whole body as a JSON object. Raises RequestTooLarge, UnsupportedMediaType, UnreadableRequest or InvalidRequest
+    naming each field that is given twice."""
     if len(body) > limit_bytes:
         raise RequestTooLarge(f"the body has {len(body)} bytes; this route takes at most {limit_bytes}")
     try:
-        value = orjson.loads(body)
+        return json_object(body)
+    except UnreadableRequest:
+        if not _READ_AS_JSON.fullmatch(header(scope, b"content-type").partition(";")[0].strip()):
+            raise UnsupportedMediaType("the body is not JSON, and its Content-Type is another; send JSON") from None
+        raise
+
+
+def json_object(text: bytes, what: str = "the body") -> dict[str, Any]:
+    """The JSON object that a text spells; `what` the text is, for messages. Raises UnreadableRequest, or InvalidRequest
+    naming each field that is given twice."""
+    try:
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as problem:
-        raise UnreadableRequest(f"the body is not JSON: {problem.msg} at character {problem.pos}") from None
+        raise UnreadableRequest(f"{what} is not JSON: {problem.msg} at character {problem.pos}") from None
     if not isinstance(value, dict):
-        raise UnreadableRequest("the body must be a JSON object")
+        raise UnreadableRequest(f"{what} must be a JSON object")
+    if has_repeated_names(text, value):
+        raise _repeated(text, what)
     return value
+
+
+def _repeated(text: bytes, what: str) -> InvalidRequest:
+    try:
+        paths = repeated_names(text)
+    except RecursionError:
+        return InvalidRequest([], f"a field of {what} is given twice")
+    return InvalidRequest([FieldError(shown_path(path), "must be given once") for path in paths])
 
 
 def listed(body: dict[str, Any], name: str, most: int) -> list[object]:
@@ -90,3 +142,11 @@ def listed(body: dict[str, Any], name: str, most: int) -> list[object]:
     if errors or not isinstance(entries, list):
         raise InvalidRequest(errors)
     return entries
+
+
+def entry_of(entries: Sequence[object], position: int, name: str) -> dict[str, Any]:
+    """An entry of a batch. Raises InvalidRequest naming the entry when it is no object."""
+    entry = entries[position]
+    if not isinstance(entry, dict):
+        raise InvalidRequest([FieldError(f"{name}[{position}]", "must be an object")])
+    return entry

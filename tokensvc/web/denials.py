@@ -9,7 +9,6 @@ Rules of the file
 from __future__ import annotations
 
 import math
-import re
 
 from starlette.types import Receive, Scope
 
@@ -26,10 +25,8 @@ from tokensvc.web.encoding import encoded
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import Answer
 from tokensvc.web.paging import read_model
-from tokensvc.web.revocation_models import DenialPage, DenialQuery, DenialsWritten, ShownDenial
+from tokensvc.web.revocation_models import DENIALS_TOKEN, DenialPage, DenialQuery, DenialsWritten, ShownDenial
 from tokensvc.web.revocations import ASK_MAX_BYTES, READ, WRITE
-
-_TOKEN = re.compile(r"([0-9]{1,18})-([0-9a-f]{32})")
 
 
 class DenialRoutes:
@@ -89,18 +86,13 @@ def deny(
 
 def page(store: Denials, subjects: Subjects, caller: Caller, query: DenialQuery) -> DenialPage:
     """One page of what the caller may see. Raises as `deny` does."""
-    query.check()
     before = only = None
-    if query.next_token is not None:
-        found = _TOKEN.fullmatch(query.next_token)
-        if found is None:
-            raise InvalidRequest([FieldError("nextToken", "must be one that this list gave")])
-        before = int(found[1]), found[2]
+    if query.next_token is not None and (token := DENIALS_TOKEN.fullmatch(query.next_token)):
+        before = int(token[1]), token[2]
     if query.channel_arn is not None:
         _require(caller, query.channel_arn)
-    if viewers := subjects.within(caller.policy.namespace)(query.viewer_id, query.subject):
-        if query.channel_arn is None:
-            raise InvalidRequest([FieldError("channelArn", "is required to ask for a viewer")])
+    viewers = subjects.within(caller.policy.namespace)(query.viewer_id, query.subject)
+    if viewers and query.channel_arn is not None:
         only = [digest(query.channel_arn, viewer) for viewer in viewers]
     kept = store.in_force(
         caller.policy.channels, limit=query.max_results, before=before, channel=query.channel_arn, only=only

@@ -36,8 +36,8 @@ class Begun(Protocol):
 
 
 QuickEndpoint = Callable[[Scope, bytes, Exchange], Begun | None]
-"""Judges a request whose body came in whole, without waiting for anything; None when it would have to. Raises as
-above."""
+"""Judges a request whose body came in whole and without a content coding, without waiting for anything; None when it
+would have to. Raises as above."""
 
 Reply = Callable[[Answer, str], None]
 """Sends an answer, with the request's id."""

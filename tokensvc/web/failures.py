@@ -20,12 +20,14 @@ from tokensvc.errors import (
     NotAllowed,
     NotAuthenticated,
     NotFound,
+    PlaybackUrlUnavailable,
     RequestTooLarge,
     RequestTooSlow,
     SettingsError,
     StoreError,
     TokensvcError,
     UnreadableRequest,
+    UnsupportedMediaType,
     VaultError,
     WrappingKeyUnavailable,
 )
@@ -41,8 +43,10 @@ STATUS: dict[type[TokensvcError], int] = {
     NotFound: 404,
     Conflict: 409,
     KeptBack: 503,
+    PlaybackUrlUnavailable: 503,
     RequestTooSlow: 408,
     RequestTooLarge: 413,
+    UnsupportedMediaType: 415,
     InvalidRequest: 422,
     SettingsError: 500,
     VaultError: 500,
@@ -72,6 +76,8 @@ def problem(failure: TokensvcError) -> dict[str, Any]:
     fields = problem_of(status_of(failure), failure.code, failure.message)
     if isinstance(failure, InvalidRequest) and failure.errors:
         fields["errors"] = [{"field": e.field, "message": e.message} for e in failure.errors]
+    if failure.retry_after_seconds is not None:
+        fields["retryAfterSeconds"] = failure.retry_after_seconds
     return fields
 
 
@@ -91,7 +97,9 @@ def refusal(failure: TokensvcError) -> Answer:
     headers: Headers = (PROBLEM_JSON,)
     if isinstance(failure, NotAuthenticated):
         headers += ((b"www-authenticate", b'Bearer realm="tokensvc"'),)
-    if isinstance(failure, CannotSign):
+    if isinstance(failure, UnsupportedMediaType):
+        headers += ((b"accept", b"application/json"), (b"accept-encoding", b"identity"))
+    if failure.retry_after_seconds is not None:
         headers += ((b"retry-after", str(failure.retry_after_seconds).encode()),)
     return Answer(status_of(failure), orjson.dumps(problem(failure)), headers, failure.code)
 

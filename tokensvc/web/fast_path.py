@@ -1,8 +1,9 @@
 """What a connection answers without a task: whole requests, and heads that come again.
 
 Invariants
-- The application is offered a request only when its body is complete and no earlier response of the connection is still
-  to come from a task. A request that it takes is answered in the same iteration of the event loop, in order.
+- The application is offered a request only when its body is complete, its head names no content coding, and no earlier
+  response of the connection is still to come from a task. A request that it takes is answered in the same iteration of
+  the event loop, in order.
 - A client that keeps its connection sends the same head again and again. A head that equals the last one is not parsed
   again, but everything that it asks for is judged again: who the caller is, and what it may have.
 - A head holds its caller's secret, so it is compared in constant time.

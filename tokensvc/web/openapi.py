@@ -28,6 +28,7 @@ _REFUSALS = {
     408: "The body came in too slowly",
     409: "The deployment's rotation policy cannot hold; the message has the arithmetic",
     413: "The body is too large",
+    415: "The body has a content coding, or is not JSON and of another media type",
     422: "One or more fields break a rule; `errors` names each",
     503: "This worker cannot answer now; another, or the same a little later, can",
 }

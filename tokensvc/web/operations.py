@@ -46,7 +46,7 @@ class Operation(NamedTuple):
     """Request headers beside the usual ones."""
 
 
-_REFUSED_WHOLE = (400, 401, 403, 408, 413, 422, 503)
+_REFUSED_WHOLE = (400, 401, 403, 408, 413, 415, 422, 503)
 _REFUSED_READ = (401, 403, 422, 503)
 _WRITE, _READ = "revocations:write", "revocations:read"
 

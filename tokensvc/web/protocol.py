@@ -460,7 +460,7 @@ class Protocol(asyncio.Protocol):
         self._expects_continue = head.expects_continue
         if version != HTTP_1_1 or self._upgrade_offered or not parser.should_keep_alive():
             self._keep_alive = False
-        if head.expects_continue or self._fast is None or self._responding is not READY:
+        if head.expects_continue or head.is_coded or self._fast is None or self._responding is not READY:
             self._stream()
 
     def on_body(self, body: bytes) -> None:

@@ -79,6 +79,8 @@ class Head(NamedTuple):
     body_bytes: int | None
     """The length of the body; None when it is sent in chunks."""
     expects_continue: bool
+    is_coded: bool
+    """It may have a content coding, so the body is not what it stands for."""
 
 
 def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Head:
@@ -86,11 +88,14 @@ def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[by
     if version not in (HTTP_1_1, HTTP_1_0):
         raise BadHead(_VERSION)
     found: dict[bytes, bytes] = {}
+    is_coded = False
     for name, value in headers:
         if name in SINGLE_HEADERS:
             if name in found:
                 raise BadHead(_REPEATED[name])
             found[name] = value
+        elif name == b"content-encoding":
+            is_coded = True
     host = found.get(b"host")
     if not _HOST_VALUE.fullmatch(host) if host is not None else version == HTTP_1_1:
         raise BadHead(_HOST)
@@ -108,7 +113,7 @@ def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[by
     expects_continue = version == HTTP_1_1 and found.get(b"expect", b"").rstrip(b" \t").lower() == b"100-continue"
     raw_path, query = _target(method, target)
     path = raw_path.decode("ascii")
-    return Head(unquote(path) if "%" in path else path, raw_path, query, body_bytes, expects_continue)
+    return Head(unquote(path) if "%" in path else path, raw_path, query, body_bytes, expects_continue, is_coded)
 
 
 def _target(method: str, target: bytes) -> tuple[bytes, bytes]:

@@ -7,20 +7,27 @@ Rules of the file
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.revocation import State
 from tokensvc.core.revocation_ask import Channel, ChannelOrAll, RevocationAsk
 from tokensvc.core.viewer import Subject, ViewerId
-from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.errors import FieldError
 from tokensvc.ports.denials import Denial
 from tokensvc.ports.revocations import Accepted, Revocation, Target
 from tokensvc.web.answers import Instant, Problem
 from tokensvc.web.paging import PageQuery
 
 BATCH_MAX = 1000
+REVOCATIONS_TOKEN = re.compile(r"[0-9]{1,18}")
+DENIALS_TOKEN = re.compile(r"([0-9]{1,18})-([0-9a-f]{32})")
+_NOT_GIVEN = "must be one that this list gave"
 
 
 class _Shown(BaseModel):
@@ -155,16 +162,30 @@ class DenialPage(_Shown):
     next_token: str | None = Field(None, description="Ask again with it for those that follow")
 
 
+def _revocations_token(token: str) -> str:
+    if not REVOCATIONS_TOKEN.fullmatch(token):
+        raise ValueError(_NOT_GIVEN)
+    return token
+
+
+def _denials_token(token: str) -> str:
+    if not DENIALS_TOKEN.fullmatch(token):
+        raise ValueError(_NOT_GIVEN)
+    return token
+
+
 class Query(PageQuery):
     """What both lists take."""
 
     viewer_id: ViewerId | None = Field(None, description="Of this viewer. Not with subject")
     subject: Subject | None = Field(None, description="Of this viewer, in your own words. Not with viewerId")
 
-    def check(self) -> None:
-        """Hold the rule that needs two fields. Raises InvalidRequest."""
-        if self.viewer_id is not None and self.subject is not None:
-            raise InvalidRequest([FieldError("subject", "must be left out when viewerId is given")])
+    @classmethod
+    def together(cls, given: Mapping[str, object]) -> list[FieldError]:
+        """Of a viewer id and a subject there is one at most."""
+        if given.get("viewerId") is not None and given.get("subject") is not None:
+            return [FieldError("subject", "must be left out when viewerId is given")]
+        return []
 
 
 class RevocationQuery(Query):
@@ -172,6 +193,9 @@ class RevocationQuery(Query):
 
     state: State | None = Field(None, description="In this state")
     channel_arn: Channel | None = Field(None, description="Of this channel")
+    next_token: Annotated[str, Field(max_length=100), AfterValidator(_revocations_token)] | None = Field(
+        None, description="Of the page before"
+    )
 
 
 class DenialQuery(Query):
@@ -180,3 +204,15 @@ class DenialQuery(Query):
     channel_arn: ChannelOrAll | None = Field(
         None, description="Of this channel, or * for those of all channels; needed to ask for a viewer"
     )
+    next_token: Annotated[str, Field(max_length=100), AfterValidator(_denials_token)] | None = Field(
+        None, description="Of the page before"
+    )
+
+    @classmethod
+    def together(cls, given: Mapping[str, object]) -> list[FieldError]:
+        """As for both lists; and a viewer is known by its channel and itself together."""
+        errors = super().together(given)
+        names_viewer = given.get("viewerId") is not None or given.get("subject") is not None
+        if names_viewer and given.get("channelArn") is None:
+            errors.append(FieldError("channelArn", "is required to ask for a viewer"))
+        return errors

@@ -25,7 +25,7 @@ from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, 
 from tokensvc.revoke import ServedRegions, accept, check
 from tokensvc.subjects import Subjects, ViewerIds
 from tokensvc.web.authorized import Authorized
-from tokensvc.web.body import header, listed
+from tokensvc.web.body import entry_of, header, listed
 from tokensvc.web.encoding import encoded
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, Answer, problem
@@ -45,7 +45,6 @@ LOOKED_AT = 5000
 """Revocations that one page looks through for those that are wanted: whoever owns few of many is answered in pages that
 hold few or none, and not after a look at the whole history."""
 _KEY = re.compile(r"[!-~]{1,255}")
-_TOKEN = re.compile(r"[0-9]{1,18}")
 _REPEATED = "was refused when this request was first made; ask for it again under another Idempotency-Key"
 
 
@@ -131,9 +130,10 @@ def add_many(
     is_served = means.regions.checker()
     results: list[Accepted | TokensvcError] = []
     wanted = []
-    for position, fields in enumerate(asks):
+    for position in range(len(asks)):
         try:
-            new = _new(viewer_ids, read_revocation(fields), f"{stem}-{position}")
+            ask = read_revocation(entry_of(asks, position, "revocations"))
+            new = _new(viewer_ids, ask, f"{stem}-{position}")
             check(caller, [new], now, is_served)
             wanted.append(new)
             results.append(InvalidRequest([FieldError("Idempotency-Key", _REPEATED)]))  # unless it is accepted below
@@ -149,11 +149,8 @@ def add_many(
 def page(means: Means, caller: Caller, query: RevocationQuery) -> RevocationPage:
     """One page of what the caller may see; it may be short, and still not the last. Raises InvalidRequest, StoreError,
     VaultError's leaves for a subject."""
-    query.check()
     if query.channel_arn is not None and not caller.policy.allows_channel(query.channel_arn):
         raise ChannelNotAllowed("none of the caller's channel patterns matches this channel")
-    if query.next_token is not None and not _TOKEN.fullmatch(query.next_token):
-        raise InvalidRequest([FieldError("nextToken", "must be one that this list gave")])
     before = None if query.next_token is None else int(query.next_token)
     lowest = means.store.so_far_down(before, LOOKED_AT)
     found = means.store.list(

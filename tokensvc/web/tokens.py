@@ -10,7 +10,7 @@ Rules of the file
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -23,13 +23,13 @@ from tokensvc.core.ask import Ask, read_ask
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
-from tokensvc.errors import ChannelNotFound, TokensvcError
+from tokensvc.errors import ChannelNotFound, PlaybackUrlUnavailable, TokensvcError
 from tokensvc.issue import Draft, draft
 from tokensvc.loops.channels import Directory
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.web.authorized import judged_body
-from tokensvc.web.body import decoded, header, listed
+from tokensvc.web.body import decoded, entry_of, header, listed
 from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import Answer, problem
@@ -68,7 +68,7 @@ class TokenRoutes:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
             caller, snapshot, now = self._caller(scope, exchange)
-            ask = read_ask(decoded(body, ASK_MAX_BYTES))
+            ask = read_ask(decoded(scope, body, ASK_MAX_BYTES))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
@@ -88,7 +88,7 @@ class TokenRoutes:
             channels = await self._channels({ask.channel_arn}, snapshot, caller)
             caller, snapshot, now = judge()  # as all are after the wait
             grant = admit(caller, ask, snapshot)
-            begun = self._begin(ask, grant, _found(channels.get(ask.channel_arn)), snapshot, now)
+            begun = self._begin(ask, grant, _channel_of(ask, channels), snapshot, now)
             return begun.answer(begun.sign())
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
@@ -107,7 +107,7 @@ class TokenRoutes:
         waiting: dict[int, Ask] = {}
 
         def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
-            ask = read_ask(asks[position])
+            ask = read_ask(entry_of(asks, position, "asks"))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
@@ -121,7 +121,7 @@ class TokenRoutes:
         def draft_waiting(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted:
             ask = waiting[position]
             grant = admit(caller, ask, snapshot)
-            channel = _found(channels.get(ask.channel_arn))
+            channel = _channel_of(ask, channels)
             return draft(ask, grant, snapshot, now, self._new_uuid), channel
 
         await self._in_slices(list(waiting), judge, draft_waiting, results)
@@ -204,8 +204,12 @@ def _outcome(judge: _Judge) -> tuple[Caller, Snapshot, float] | TokensvcError:
         return failure
 
 
-def _found(channel: KnownChannel | None) -> KnownChannel | None:
-    """The channel, unless the directory says that there is none. Nothing at all where it has not said yet."""
+def _channel_of(ask: Ask, channels: Mapping[str, KnownChannel | None]) -> KnownChannel | None:
+    """The channel that a token is wanted for; None while IVS has not described it. Raises ChannelNotFound when there is
+    none, and PlaybackUrlUnavailable when the request may not be answered without its URL."""
+    channel = channels.get(ask.channel_arn)
+    if channel is None and ask.require_playback_url:
+        raise PlaybackUrlUnavailable("IVS has not described the channel yet; ask again")
     if channel is not None and channel.playback_url is None:
         raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
     return channel
@@ -243,6 +247,8 @@ def _answer(made: Draft, channel: KnownChannel | None, token: str) -> dict[str, 
     }
     if channel is not None:
         answer["playbackUrl"] = f"{channel.playback_url}?token={token}"
+    else:
+        answer["playbackUrlRetryAfterSeconds"] = PlaybackUrlUnavailable.retry_after_seconds
     if made.viewer_id is not None:
         answer["viewerId"] = made.viewer_id
         answer["viewerSessionVersion"] = made.viewer_session_version
