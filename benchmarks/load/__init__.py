@@ -1,4 +1,4 @@
-"""The open-loop load harness: `python -m benchmarks.load PLAN`.
+"""The open-loop load harness: `python -m benchmarks.load PLAN`, or `--rate N --duration S`.
 
 The map. Requests go out at the instants that the plan names, whatever the server does; a latency counts from the
 intended instant, so that waiting counts.
@@ -12,8 +12,11 @@ intended instant, so that waiting counts.
     crew.py               as many generator processes as asked
     records.py            the lines of a records file; lines of several machines simply add up
     samples.py            sampled tokens, judged with PyJWT
+    interrupts.py         signals during a run: they end the sending, the waiting, then the command
     watched.py actions.py progress.py   beside the run: the server's CPU and memory, commands, a line a second
+    limits.py             what a run is held to: the generators' lateness, p99, error rate
     totals.py figures.py picture.py paper.py   records -> figures -> text, JSON, SVG and PNG
+    present.py shelf.py   a report: printed first, then stored; the exit code
     merge.py              several machines' records -> one report
     locustfile.py         the same requests from many machines, closed loop
 """

@@ -2,27 +2,37 @@
 
 Rules of the file
 - Without --url the service is started here, on a local IVS, pinned to one core; the generators get the others.
-- Exit codes: 0 a run that counts, 1 one that is invalid or failed, 2 wrong use, 130 given up without a report.
+- Exit codes: 0 a run that counts, 1 one that is invalid or failed, 2 wrong use, 3 a run that counts and is beyond a
+  limit, 130 ended by a signal before the requests began, or by the third signal.
+- Whatever else happens, a run is reported: also one whose target cannot be reached.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import signal
+
+if __name__ == "__main__":  # until the imports are done an interrupt ends the process, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import argparse
+import math
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from benchmarks import servers
-from benchmarks.load import paper, plan, shelf
-from benchmarks.load.conduct import Order, Share, conduct
+from benchmarks.load import interrupts, limits, plan, shelf
+from benchmarks.load.conduct import Order, Share, conduct, not_begun, prepared
 from benchmarks.load.crew import Unreachable
 from benchmarks.load.deployment import Standing, deployed
+from benchmarks.load.limits import Limits
+from benchmarks.load.plan import Plan
+from benchmarks.load.present import present, show
 from benchmarks.load.wire import Target
 
 INTERRUPTED = 130
@@ -35,49 +45,120 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if bool(options.url) != bool(options.api_key_file) or bool(options.url) != bool(options.channel):
         parser.error("--url, --api-key-file and --channel go together")
+    if options.plan and (options.rate or options.duration):
+        parser.error("a plan has its own rates and durations; --scale multiplies its rates")
+    if not options.plan and not (options.rate and options.duration):
+        parser.error("give a PLAN, or --rate and --duration")
     try:
-        path = plan.find(options.plan)
-        chosen = plan.read(path)
-    except plan.BadPlan as bad:
-        print(bad, file=sys.stderr)
+        name, chosen = _chosen(options)
+        api_key = _api_key(options.api_key_file) if options.api_key_file else ""
+        _check_folder(options.out)
+    except (plan.BadPlan, WrongUse) as wrong:
+        print(wrong, file=sys.stderr)
         return 2
-    with _standing(options) as standing:
-        order = Order(
-            path.stem,
-            chosen,
-            options.scale,
-            standing.target,
-            options.processes,
-            options.share,
-            options.start_at,
-            standing.environ,
-        )
-        try:
-            lines = conduct(order)
-        except (Unreachable, OSError, ValueError) as failure:
-            print(f"{standing.target.url}: {failure}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:  # before the start, or a second one
-            return INTERRUPTED
-    result, files = shelf.keep(options.out, lines)
-    print(json.dumps(result, indent=2) if options.json else paper.text_of(result))
-    print("\n".join(f"wrote {file}" for file in files), file=sys.stderr)
-    return 1 if result["invalid"] or result["failed"] else 0
+    try:
+        with _standing(options, api_key) as standing:
+            order = Order(
+                name,
+                chosen,
+                options.scale,
+                standing.target,
+                options.processes,
+                options.share,
+                options.start_at,
+                standing.environ,
+                Limits().changed(options),
+            )
+            return _run(order, options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(order: Order, options: argparse.Namespace) -> int:
+    try:
+        with prepared(order) as ready, interrupts.caught() as caught:
+            lines = conduct(order, ready, caught)
+            return present(shelf.report_of(lines), options.out, is_json=options.json)
+    except (Unreachable, OSError, ValueError) as failure:
+        show(shelf.report_of(not_begun(order, str(failure))), is_json=options.json)
+        return 1
+
+
+class WrongUse(Exception):
+    """Something that was given cannot be used; the text says what."""
+
+
+def _chosen(options: argparse.Namespace) -> tuple[str, Plan]:
+    """The plan and its name, which files bear."""
+    if not options.plan:
+        return f"rate-{options.rate:g}", plan.steady(options.rate, options.duration)
+    path = plan.find(options.plan)
+    try:
+        return path.stem, plan.read(path)
+    except (OSError, UnicodeDecodeError) as failure:
+        raise WrongUse(f"{path}: {failure}") from None
+
+
+def _api_key(path: Path) -> str:
+    try:
+        api_key = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as failure:
+        raise WrongUse(f"--api-key-file {path}: {getattr(failure, 'strerror', None) or 'not text'}") from None
+    if not api_key or not api_key.isascii() or not api_key.isprintable():
+        raise WrongUse(f"--api-key-file {path}: must hold one line, the API key")
+    return api_key
+
+
+def _check_folder(folder: Path) -> None:
+    """Before the load, not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise WrongUse(f"--out {folder}: {failure.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise WrongUse(f"--out {folder}: not writable")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description="Open-loop load, as a plan says.")
-    parser.add_argument("plan", metavar="PLAN", help="one of ours by its name, as steady, or a TOML file")
-    parser.add_argument("--url", help="the service; without it one is started here")
-    parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the caller's API key")
-    parser.add_argument("--channel", action="append", metavar="ARN", help="a channel to ask for; may be repeated")
-    parser.add_argument("--processes", type=_count, default=1, metavar="N", help="generators on this machine")
-    parser.add_argument("--scale", type=_scale, default=1.0, metavar="X", help="multiplies every rate of the plan")
-    parser.add_argument("--share", type=_share, default=Share(), metavar="K/N", help="this is machine K of N")
-    parser.add_argument("--start-at", type=_instant, metavar="INSTANT", help="RFC 3339; the same for all machines")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--out", type=Path, default=shelf.RESULTS, metavar="DIR", help="where the files go")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.load",
+        description="Open-loop load, as a plan or a rate says.",
+        epilog="Exit codes: 0 a run that counts, 1 an invalid or failed one, 2 wrong use, 3 beyond --max-p99 or "
+        "--max-error-rate, 130 interrupted before there was anything to report.",
+    )
+    add = parser.add_argument
+    add("plan", nargs="?", metavar="PLAN", help="one of ours by its name, as steady, or a TOML file")
+    add("--rate", type=_positive, metavar="N", help="without a plan: single tokens at this many requests a second")
+    add("--duration", type=_positive, metavar="S", help=f"for so many seconds, after {plan.WARMUP_SECONDS} of warm-up")
+    add("--url", type=_url, help="the service; without it one is started here")
+    add("--api-key-file", type=Path, metavar="FILE", help="holds the caller's API key")
+    add("--channel", action="append", metavar="ARN", help="a channel to ask for; may be repeated")
+    add("--processes", type=_count, default=1, metavar="N", help="generators on this machine")
+    add("--scale", type=_scale, default=1.0, metavar="X", help="multiplies every rate of the plan")
+    add("--share", type=_share, default=Share(), metavar="K/N", help="this is machine K of N")
+    add("--start-at", type=_instant, metavar="INSTANT", help="RFC 3339; the same for all machines")
+    add("--json", action="store_true", help="print the result as one JSON object")
+    add("--out", type=Path, default=shelf.RESULTS, metavar="DIR", help="where the files go")
+    limits.add_options(parser)
     return parser
+
+
+def _positive(text: str) -> float:
+    if not 0 < (number := float(text)) <= plan.MAX_RATE or math.isnan(number):
+        raise argparse.ArgumentTypeError(f"must be above 0, and {plan.MAX_RATE:,} at most")
+    return number
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        is_usable = False
+    if not is_usable or not text.isascii() or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError("must be a URL as https://tokens.example.com")
+    return text.rstrip("/")
 
 
 def _count(text: str) -> int:
@@ -107,10 +188,9 @@ def _instant(text: str) -> datetime:
 
 
 @contextmanager
-def _standing(options: argparse.Namespace) -> Iterator[Standing]:
+def _standing(options: argparse.Namespace, api_key: str) -> Iterator[Standing]:
     if options.url:
-        api_key = options.api_key_file.read_text().strip()
-        yield Standing(Target(options.url.rstrip("/"), api_key, tuple(options.channel)), dict(os.environ))
+        yield Standing(Target(options.url, api_key, tuple(options.channel)), dict(os.environ))
         return
     with tempfile.TemporaryDirectory() as folder, deployed(Path(folder)) as standing:
         _leave_core(servers.SERVER_CORE)
@@ -127,4 +207,6 @@ def _leave_core(core: int) -> None:
 if __name__ == "__main__":
     for stop in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs begin with Ctrl-C ignored
         signal.signal(stop, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -4,12 +4,15 @@ Rules of the file
 - A command is split like a shell's words and run without a shell; programs of our own environment are found first.
 - It gets what CPU the generators leave (`nice`), or they would send late while it runs.
 - One that fails fails the run: figures through a rotation that did not happen would be worth nothing.
+- It is in a session of its own: Ctrl-C ends the sending, not a rotation that is half done. A second one ends it too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +24,8 @@ from benchmarks.load.plan import ActionRow
 from benchmarks.load.records import Acted
 
 LEAST_URGENT = "19"
+NOT_FOUND = 127
+_LOOKS_EVERY_SECONDS = 0.1
 
 
 class Actions:
@@ -33,6 +38,7 @@ class Actions:
         self._say = say
         self._timers: list[threading.Timer] = []
         self._ended: list[Acted] = []
+        self._running: dict[subprocess.Popen[str], str] = {}
 
     def start(self, at: float) -> None:
         """Count the seconds from that instant of the monotonic clock."""
@@ -42,22 +48,50 @@ class Actions:
             timer.start()
             self._timers.append(timer)
 
-    def lines(self) -> list[Acted]:
-        """Cancel those that have not begun, wait for those that have, and tell how they ended."""
+    def lines(self, is_given_up: Callable[[], bool] = lambda: False) -> list[Acted]:
+        """Cancel those that have not begun and wait for those that have, or end them once they are given up; their
+        results."""
         for timer in self._timers:
             timer.cancel()
+        for command in list(self._running.values()):
+            self._say(f"waiting for the action: {command}")
         for timer in self._timers:
-            timer.join()
+            while timer.is_alive():
+                if is_given_up():
+                    self._terminate()
+                timer.join(_LOOKS_EVERY_SECONDS)
         return self._ended
+
+    def _terminate(self) -> None:
+        for process in list(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
     def _run(self, row: ActionRow) -> None:
         self._say(f"action: {row.command}")
         began_at = time.monotonic()
         words = ["nice", "-n", LEAST_URGENT, *shlex.split(row.command)]
-        done = subprocess.run(
-            words, env=self._environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-        code, said = done.returncode, done.stderr.strip().rpartition("\n")[2]
+        code, said = self._outcome(words, row.command)
         took = time.monotonic() - began_at
         self._ended.append(Acted(command=row.command, at_seconds=row.at_seconds, took_seconds=took, exit_code=code))
         self._say(f"action: {row.command}: exit code {code} after {took:.1f} s{f': {said}' if code else ''}")
+
+    def _outcome(self, words: Sequence[str], command: str) -> tuple[int, str]:
+        """The exit code and the last line of its standard error."""
+        try:
+            process = subprocess.Popen(
+                words,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        except OSError as failure:
+            return NOT_FOUND, str(failure)
+        with process:
+            self._running[process] = command
+            _, errors = process.communicate()
+            del self._running[process]
+        return process.returncode, errors.strip().rpartition("\n")[2]

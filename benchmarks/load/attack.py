@@ -63,11 +63,16 @@ class Attack:
         """Open the connections. Raises OSError where the target cannot be reached."""
         await asyncio.gather(*(self._open() for _ in range(connections)))
 
+    async def wait_until_over(self) -> None:
+        """Wait until all is answered or given up, or nothing is to be sent at all."""
+        await self._over.wait()
+
     async def run(self, start_at: float) -> None:
         """Send the schedule, its second 0 at this instant of the loop's clock, until all is answered or given up."""
         self._began_at = start_at
-        self._advance()
-        self._send_what_is_due()
+        if not self._is_all_sent:
+            self._advance()
+            self._send_what_is_due()
         watch = asyncio.create_task(self._watch_timeouts())
         await self._over.wait()
         watch.cancel()
@@ -80,6 +85,11 @@ class Attack:
         """Send no more; `run` ends once what is out is answered."""
         self._next_due = None
         self._all_is_sent()
+
+    def abandon(self) -> None:
+        """Wait no longer for what is out; `in_flight` is what had no answer."""
+        self.stop()
+        self._over.set()
 
     def answered(self, connection: Connection, asked: Asked, status: int, body: bytes) -> None:
         """A connection's word."""

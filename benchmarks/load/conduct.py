@@ -1,7 +1,9 @@
 """A whole run on this machine: generators, and what goes on beside them -> lines.
 
 Rules of the file
-- Ctrl-C ends the sending, not the run: what was recorded until then is collected and reported.
+- Before the start an interrupt ends the command; from then on it ends the sending, not the run: what was recorded
+  until then is collected and reported.
+- A run that cannot begin is a run with a failure and no counts, so that it is reported like any other.
 - The server is read at whole seconds of the run, so that its CPU time and the tokens of those seconds belong together.
 """
 
@@ -11,16 +13,19 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from benchmarks.load.actions import Actions
 from benchmarks.load.crew import Crew
+from benchmarks.load.interrupts import Interrupts
+from benchmarks.load.limits import Limits
 from benchmarks.load.plan import Plan
 from benchmarks.load.progress import Screen, say
 from benchmarks.load.published import PublishedKeys
-from benchmarks.load.records import Line, Reading, Run
+from benchmarks.load.records import Line, Reading, Run, StageOf
 from benchmarks.load.watched import Watched, find
 from benchmarks.load.wire import Target
 from benchmarks.report import machine
@@ -48,44 +53,73 @@ class Order(NamedTuple):
     """None: at once."""
     environ: Mapping[str, str]
     """What actions see."""
+    limits: Limits = Limits()
 
 
-def conduct(order: Order) -> list[Line]:
-    """Send the plan. Raises Unreachable, or OSError and ValueError where the keys cannot be read."""
+class ReadyRun(NamedTuple):
+    """A run that is ready to start: the keys are read and every connection is open."""
+
+    published: PublishedKeys
+    crew: Crew
+
+
+@contextmanager
+def prepared(order: Order) -> Iterator[ReadyRun]:
+    """Raises Unreachable, or OSError and ValueError where the keys cannot be read."""
     published = PublishedKeys(order.target.url)
     published.start()
-    actions = Actions(order.plan.action, order.environ, say)
-    with Crew(order.plan, order.scale, order.target, order.processes, order.share.number, order.share.of) as crew:
+    generators = Crew(order.plan, order.scale, order.target, order.processes, order.share.number, order.share.of)
+    with generators as crew:
         crew.ready()
-        start_at = time.monotonic() + _seconds_until(order.start_at)
-        started_at = datetime.fromtimestamp(time.time() + start_at - time.monotonic(), UTC)
-        server = find(order.target)
-        crew.start(start_at)
-        actions.start(start_at)
-        readings = _Readings(server, start_at, math.ceil(order.plan.seconds))
-        screen = Screen(order.processes, order.plan.seconds)
-        interrupted_after = None
-        try:
-            lines = crew.lines(screen.show)
-        except KeyboardInterrupt:
-            interrupted_after = time.monotonic() - start_at
-            say("stopping: waiting for what is in flight; Ctrl-C again to give up")
-            crew.stop()
-            lines = crew.lines(screen.show)
-        acted = actions.lines()
-    seconds = order.plan.seconds if interrupted_after is None else max(interrupted_after, 0.0)
-    run = Run(
+        yield ReadyRun(published, crew)
+
+
+def conduct(order: Order, ready: ReadyRun, interrupts: Interrupts) -> list[Line]:
+    """Send the plan and collect what was recorded, also of a run that was interrupted."""
+    crew = ready.crew
+    start_at = time.monotonic() + _seconds_until(order.start_at)
+    started_at = datetime.fromtimestamp(time.time() + start_at - time.monotonic(), UTC)
+    actions = Actions(order.plan.action, order.environ, say)
+    server = find(order.target)
+    crew.start(start_at)
+    actions.start(start_at)
+    readings = _Readings(server, start_at, math.ceil(order.plan.seconds))
+    screen = Screen(order.processes, order.plan.seconds)
+    lines = crew.lines(interrupts, screen.show, screen.lose)
+    ended_at = interrupts.first_at
+    acted = actions.lines(lambda: interrupts.count > 1)
+    sent = order.plan.seconds if ended_at is None else max(ended_at - start_at, 0.0)
+    run = _run(order, started_at, min(sent, order.plan.seconds), crew.lost, is_interrupted=ended_at is not None)
+    return [run, *readings.lines(), ready.published.line(), *acted, *lines]
+
+
+def not_begun(order: Order, reason: str) -> list[Line]:
+    """The lines of a run that could not begin."""
+    return [_run(order, datetime.now(UTC), 0.0, [reason])]
+
+
+def _run(
+    order: Order, started_at: datetime, seconds: float, failures: Sequence[str], *, is_interrupted: bool = False
+) -> Run:
+    return Run(
         plan=order.name,
         digest=hashlib.sha256(f"{order.scale} {order.plan.model_dump_json()}".encode()).hexdigest()[:16],
-        seconds=min(seconds, order.plan.seconds),
+        seconds=seconds,
         warmup_seconds=order.plan.warmup_seconds,
-        interrupted=interrupted_after is not None,
+        interrupted=is_interrupted,
         share=f"{order.share.number + 1}/{order.share.of}",
         url=order.target.url,
         started_at=started_at,
         machine=machine(),
+        title=order.plan.title,
+        scale=order.scale,
+        stages=tuple(
+            StageOf(seconds=stage.seconds, from_rate=stage.from_rate, to_rate=stage.to_rate)
+            for stage in (row.scaled(order.scale) for row in order.plan.stage)
+        ),
+        limits=order.limits,
+        failures=tuple(failures),
     )
-    return [run, *readings.lines(), published.line(), *acted, *lines]
 
 
 def _seconds_until(start_at: datetime | None) -> float:
@@ -118,4 +152,7 @@ class _Readings:
         for second in range(self._seconds + 1):
             if self._over.wait(max(0.0, self._start_at + second - time.monotonic())):
                 return
-            self._lines.append(self._server.reading(second))
+            try:
+                self._lines.append(self._server.reading(second))
+            except OSError:  # of psutil's own errors nothing gets here; the figures are worth more than one reading
+                continue

@@ -3,18 +3,23 @@
 Rules of the file
 - Each process sends every n-th request of one schedule; all count from one instant of the machine's monotonic clock.
 - None outlives the block that it was started in.
+- A generator that dies costs its own lines alone: the others' are still collected, and it is reported in `lost`.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.load import interrupts
 from benchmarks.load.generator import Job, Progress, Ready, main
+from benchmarks.load.interrupts import Interrupts
 from benchmarks.load.plan import Plan
+from benchmarks.load.progress import say
 from benchmarks.load.records import Line
 from benchmarks.load.wire import Target
 
@@ -29,12 +34,8 @@ class Crew:
     """So many generators; together they are one machine's share of the plan."""
 
     def __init__(self, plan: Plan, scale: float, target: Target, processes: int, machine: int, machines: int) -> None:
-        spawning = multiprocessing.get_context("spawn")
-        self._pipes: list[Any] = []
-        self._processes = []
-        for number in range(processes):
-            ours, theirs = spawning.Pipe()
-            job = Job(
+        self._jobs = [
+            Job(
                 plan=plan,
                 scale=scale,
                 target=target,
@@ -43,20 +44,40 @@ class Crew:
                 connections=_part(plan.connections, number, processes),
                 samples=_part(plan.samples, number, processes),
             )
+            for number in range(processes)
+        ]
+        self._pipes: list[Any] = []
+        self._processes: list[Any] = []
+        self.lost: list[str] = []
+        """What became of each generator that died."""
+
+    def __enter__(self) -> Self:
+        try:
+            with interrupts.blocked():  # a generator must not die of one before it can ignore it
+                self._start_processes()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _start_processes(self) -> None:
+        spawning = multiprocessing.get_context("spawn")
+        for job in self._jobs:
+            ours, theirs = spawning.Pipe()
             process = spawning.Process(target=main, args=(job, theirs), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _end(self) -> None:
         for process in self._processes:
-            process.terminate()
+            process.kill()  # they ignore SIGTERM
             process.join()
 
     def ready(self) -> None:
@@ -70,35 +91,52 @@ class Crew:
 
     def start(self, at: float) -> None:
         """Let the schedule's second 0 be that instant of the monotonic clock."""
-        self._tell(at)
+        self._order(at)
 
-    def stop(self) -> None:
-        """Let them send no more; their lines come once what is out is answered."""
-        self._tell(None)
-
-    def lines(self, on_progress: Callable[[Progress], None]) -> list[Line]:
-        """Wait for the end and give what all have counted, telling what they say meanwhile. Raises Unreachable."""
+    def lines(
+        self, interrupts: Interrupts, on_progress: Callable[[Progress], None], on_loss: Callable[[], None]
+    ) -> list[Line]:
+        """Wait for the end and give what all have counted, reporting progress meanwhile. The first interrupt ends the
+        sending, the second the waiting for what is in flight."""
         collected: list[Line] = []
         while self._pipes:
-            for pipe in wait(list(self._pipes)):
-                said = _receive(pipe)
-                if isinstance(said, Progress):
-                    on_progress(said)
+            for ready in wait([*self._pipes, interrupts.fileno()]):
+                if ready == interrupts.fileno():
+                    interrupts.clear()
+                    say(_STOPPING if interrupts.count == 1 else _ABANDONING)
+                    self._order(None)
+                    if interrupts.count > 1:
+                        self._order(None)  # in case both came at once; a third None is not read
+                    continue
+                try:
+                    received = _receive(ready)
+                except Unreachable as death:
+                    self.lost.append(str(death))
+                    self._pipes.remove(ready)
+                    on_loss()
+                    continue
+                if isinstance(received, Progress):
+                    on_progress(received)
                 else:
-                    collected += said
-                    self._pipes.remove(pipe)
+                    collected += received
+                    self._pipes.remove(ready)
         return collected
 
-    def _tell(self, order: float | None) -> None:
+    def _order(self, order: float | None) -> None:
         for pipe in self._pipes:
-            pipe.send(order)
+            with suppress(OSError):  # a generator that has died is noticed where its lines are awaited
+                pipe.send(order)
+
+
+_STOPPING = "stopping: waiting for what is in flight; interrupt again to report without it"
+_ABANDONING = "not waiting any longer"
 
 
 def _receive(pipe: Any) -> Any:
     try:
         return pipe.recv()
-    except EOFError:
-        raise Unreachable("a generator died; what it said stands above") from None
+    except (EOFError, OSError):
+        raise Unreachable("a generator process died; its own output is above") from None
 
 
 def _part(total: int, number: int, of: int) -> int:

@@ -1,62 +1,79 @@
 """What a run shows: totals -> figures, ratios, and whether they are worth anything.
 
 Rules of the file
-- A latency is from the intended instant, in milliseconds. An achieved rate counts successes within the schedule.
-- A run is invalid where a generator was late itself: over 1 ms at p99. It failed where a sampled token is bad, an
-  action failed or went on after the load, or nothing was answered. Either is said first.
+- A latency is from the intended instant, in milliseconds; None where none was measured, never 0. An achieved rate
+  counts successes within the schedule.
+- A run is invalid where a generator was late itself, beyond the limit at p99. It failed where a sampled token is bad,
+  an action failed or went on after the load, a generator died, or nothing succeeded. It is beyond a limit where its p99
+  or error rate is above what the caller allows. Each comes first, with its limit.
 - The server's CPU for a token is what all its processes used between warm-up and end, by the tokens that came then.
+- Keys of the result are plain words joined by underscores, with the unit last, so that a query such as
+  `jq .latency_ms.p99` needs no quotes.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from benchmarks.load.kinds import KINDS
 from benchmarks.load.latency import COARSE, FINE, Counts, longest, percentile
-from benchmarks.load.records import Reading
+from benchmarks.load.limits import Limits
+from benchmarks.load.records import Reading, Run
 from benchmarks.load.samples import judge
 from benchmarks.load.totals import Totals
 
-LATE_MS = 1.0
-PERCENTS = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9}
+PERCENTS = {"p50": 50, "p90": 90, "p99": 99, "p999": 99.9}
+_STATUS_AND_CODE = re.compile(r"(\d{3})(?: (\w+))?")
 
 
-def figures_of(totals: Totals) -> dict[str, Any]:
-    """The whole result, ready for JSON."""
+def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
+    """The whole result, ready for JSON; held to the limits of the run, or to others."""
+    limits = limits or totals.limits
     bad = judge(totals.samples, (key for line in totals.keys for key in line.keys))
     counted = totals.counted.values()
     seconds = max(totals.end - totals.first, 0.001)
     asked, answered = sum(s.asked for s in counted), sum(s.answered for s in counted)
+    failed = sum(s.failed for s in counted)
     tokens = sum(s.tokens for s in counted)
     latency = spread(totals.latencies)
-    run = totals.runs[0]
+    error_rate = failed / asked if asked else None
     return {
-        "benchmark": f"load: {run.plan}",
-        "invalid": _invalid(totals),
+        "benchmark": f"load: {totals.runs[0].plan}",
+        "plan": _plan(totals.runs[0]),
+        "invalid": _invalid(totals, limits),
         "failed": _failed(totals, bad, answered),
+        "exceeded": list(_exceeded(limits, latency["p99"], error_rate)),
         "interrupted": any(one.interrupted for one in totals.runs),
+        "limits": limits.model_dump(),
+        "successes": _successes(totals),
+        "errors": _errors(totals.errors),
+        "warmup": _warmup(totals),
         "ratios": {
-            "achieved / asked": answered / asked if asked else 0.0,
-            "p99 / p50": latency["p99"] / latency["p50"] if latency["p50"] else 0.0,
+            "achieved_to_asked": answered / asked if asked else None,
+            "p99_to_p50": latency["p99"] / latency["p50"] if latency["p99"] and latency["p50"] else None,
         },
         "figures": {
             "seconds": seconds,
-            "asked per second": asked / seconds,
-            "achieved per second": answered / seconds,
-            "tokens per second": tokens / seconds,
+            "asked_per_second": asked / seconds,
+            "achieved_per_second": answered / seconds,
+            "tokens_per_second": tokens / seconds,
             "requests": asked,
-            "failed requests": sum(s.failed for s in counted),
-            "waited for a connection": sum(g.waited for g in totals.generators),
-            "sampled tokens verified": len(totals.samples) - len(bad),
+            "failed_requests": failed,
+            "abandoned_requests": sum(g.abandoned for g in totals.generators),
+            "error_rate": error_rate,
+            "waited_for_a_connection": sum(g.waited for g in totals.generators),
+            "sampled_tokens_verified": len(totals.samples) - len(bad),
         },
-        "latency, ms": latency,
-        "latency by kind, ms": {kind: spread(counts) for kind, counts in sorted(totals.kinds.items())},
-        "errors": dict(totals.errors.most_common()),
+        "latency_ms": latency,
+        "latency_ms_by_kind": {kind: spread(counts) for kind, counts in sorted(totals.kinds.items())},
         "server": _server(totals),
         "generators": [
             {
-                "lateness, ms": spread(one.lateness),
-                "CPU share": one.cpu_seconds / one.wall_seconds if one.wall_seconds else 0.0,
+                "lateness_ms": spread(one.lateness),
+                "cpu_share": one.cpu_seconds / one.wall_seconds if one.wall_seconds else None,
             }
             for one in totals.generators
         ],
@@ -67,7 +84,14 @@ def figures_of(totals: Totals) -> dict[str, Any]:
     }
 
 
-def over_time(totals: Totals) -> dict[str, list[float]]:
+def exit_code(result: Mapping[str, Any]) -> int:
+    """0 a run that counts, 1 one that is invalid or failed, 3 one beyond a limit."""
+    if result["invalid"] or result["failed"]:
+        return 1
+    return 3 if result["exceeded"] else 0
+
+
+def over_time(totals: Totals) -> dict[str, list[float | None]]:
     """Second by second: asked, answered and failed requests, and latencies in milliseconds."""
     rows = totals.counted
     return {
@@ -75,29 +99,68 @@ def over_time(totals: Totals) -> dict[str, list[float]]:
         "asked": [float(s.asked) for s in rows.values()],
         "answered": [float(s.answered) for s in rows.values()],
         "failed": [float(s.failed) for s in rows.values()],
-        **{name: [percentile(s.latencies, at, COARSE) for s in rows.values()] for name, at in PERCENTS.items()},
-        "max": [longest(s.latencies, COARSE) for s in rows.values()],
+        **{
+            name: [percentile(s.latencies, at, COARSE) if s.latencies else None for s in rows.values()]
+            for name, at in PERCENTS.items()
+        },
+        "max": [longest(s.latencies, COARSE) if s.latencies else None for s in rows.values()],
     }
 
 
-def spread(counts: Counts) -> dict[str, float]:
+def errors_over_time(totals: Totals) -> dict[str, list[int]]:
+    """For each error, the most frequent first: how many of the requests due in each second it ended."""
+    rows = totals.counted
+    together: Counter[str] = Counter()
+    for second in rows.values():
+        together.update(second.errors)
+    return {error: [second.errors[error] for second in rows.values()] for error, _ in together.most_common()}
+
+
+def spread(counts: Counts) -> dict[str, float | None]:
     """Percentiles and the longest, in milliseconds."""
-    return {name: percentile(counts, at, FINE) for name, at in PERCENTS.items()} | {"max": longest(counts, FINE)}
+    measured: dict[str, float | None] = {name: percentile(counts, at, FINE) for name, at in PERCENTS.items()}
+    measured["max"] = longest(counts, FINE)
+    return measured if counts else dict.fromkeys(measured)
 
 
-def _invalid(totals: Totals) -> list[str]:
+def _plan(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.plan,
+        "title": run.title,
+        "scale": run.scale,
+        "warmup_seconds": run.warmup_seconds,
+        "stages": [stage.model_dump() for stage in run.stages],
+    }
+
+
+def _invalid(totals: Totals, limits: Limits) -> list[str]:
     late = [percentile(one.lateness, 99, FINE) for one in totals.generators]
     return [
-        f"a generator was {p99:.1f} ms late at p99 (at most {LATE_MS:g}): the latencies are its own. Give it "
-        "more processes, a quieter machine, or a lower rate"
+        f"a generator was {p99:.1f} ms late at p99; the limit is {limits.lateness_ms:g} ms (--max-lateness). The "
+        "latencies are its own: give it more processes, a quieter machine, or a lower rate"
         for p99 in late
-        if p99 > LATE_MS
+        if p99 > limits.lateness_ms
     ]
 
 
+def _exceeded(limits: Limits, p99: float | None, error_rate: float | None) -> Iterable[str]:
+    if limits.p99_ms is not None and p99 is None:
+        yield f"no latency was measured; the limit of p99 is {limits.p99_ms:g} ms (--max-p99)"
+    elif limits.p99_ms is not None and p99 is not None and p99 > limits.p99_ms:
+        yield f"p99 is {p99:.2f} ms; the limit is {limits.p99_ms:g} ms (--max-p99)"
+    if limits.error_rate is not None and error_rate is not None and error_rate > limits.error_rate:
+        yield f"the error rate is {error_rate:.3%}; the limit is {limits.error_rate:.3%} (--max-error-rate)"
+
+
 def _failed(totals: Totals, bad: list[str], answered: int) -> list[str]:
-    failures = [] if answered else ["nothing was answered as it should be"]
-    if any(second.tokens for second in totals.counted.values()) and not totals.samples:
+    failures = [failure for run in totals.runs for failure in run.failures]
+    counted = totals.counted.values()
+    if not failures and not any(second.asked for second in counted):
+        failures.append("nothing was due after the warm-up, so nothing was measured")
+    elif not failures and not answered and not totals.succeeded.total():  # it may be after the schedule
+        [(most, _)] = totals.errors.most_common(1) or [("no response", 0)]
+        failures.append(f"no request succeeded; most frequent: {most}")
+    if any(second.tokens for second in counted) and not totals.samples:
         failures.append("no token was sampled, so none was verified")
     failures += [f"{a.command}: exit code {a.exit_code}" for a in totals.actions if a.exit_code]
     failures += [
@@ -106,6 +169,35 @@ def _failed(totals: Totals, bad: list[str], answered: int) -> list[str]:
         if (over := a.at_seconds + a.took_seconds - totals.end) > 0
     ]
     return failures + bad
+
+
+def _successes(totals: Totals) -> list[dict[str, Any]]:
+    """By status."""
+    statuses: Counter[int] = Counter()
+    for kind, number in totals.succeeded.items():
+        statuses[KINDS[kind].status] += number
+    return [{"status": status, "count": number} for status, number in statuses.most_common() if number]
+
+
+def _errors(counts: Counter[str]) -> list[dict[str, Any]]:
+    """The most frequent first; with the status and the service's own code where there are such."""
+    return [_error(error) | {"count": number} for error, number in counts.most_common()]
+
+
+def _error(error: str) -> dict[str, Any]:
+    parts = _STATUS_AND_CODE.fullmatch(error)
+    return {"error": error, "status": int(parts[1]) if parts else None, "code": parts[2] if parts else None}
+
+
+def _warmup(totals: Totals) -> dict[str, Any]:
+    errors: Counter[str] = Counter()
+    for second in totals.warmup:
+        errors.update(second.errors)
+    return {
+        "requests": sum(second.asked for second in totals.warmup),
+        "failed_requests": sum(second.failed for second in totals.warmup),
+        "errors": _errors(errors),
+    }
 
 
 def _server(totals: Totals) -> Mapping[str, Any] | None:
@@ -118,12 +210,13 @@ def _server(totals: Totals) -> Mapping[str, Any] | None:
     tokens = sum(second.tokens for number, second in totals.counted.items() if from_second <= number < to_second)
     memory = [sum(moment) for moment in zip(*([r.rss_bytes / 2**20 for r in s] for s in spans), strict=False)]
     return {
-        "CPU microseconds a token": cpu / tokens * 1e6 if tokens else None,
-        "cores used": cpu / (to_second - from_second),
-        "processes": max(reading.processes for span in spans for reading in span),
-        "memory at first, MiB": memory[0],
-        "memory at last, MiB": memory[-1],
-        "memory at most, MiB": max(memory),
+        "cpu_us_per_token": cpu / tokens * 1e6 if tokens else None,
+        "cores_used": cpu / (to_second - from_second),
+        "processes": max(sum(moment) for moment in zip(*([r.processes for r in s] for s in spans), strict=False)),
+        "processes_ended": sum(span[-1].ended - span[0].ended for span in spans),
+        "memory_first_mib": memory[0],
+        "memory_last_mib": memory[-1],
+        "memory_max_mib": max(memory),
     }
 
 

@@ -2,8 +2,9 @@
 
 Rules of the file
 - Everything is made before the start: requests as bytes, connections, and a heap that the collector leaves alone.
-- The parent talks over a pipe: `start` with an instant of the monotonic clock, later perhaps `stop`. Its end is ours.
-- Ctrl-C is the parent's: here it is ignored.
+- The parent sends orders over a pipe: an instant of the monotonic clock to start at; then, perhaps, None to send no
+  more, and None again to wait no longer. The end of the parent ends this process.
+- Signals that reach the whole process group or service are the parent's to act on: here they are ignored.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from benchmarks.load import pacer, wire
+from benchmarks.load import interrupts, pacer, wire
 from benchmarks.load.attack import Attack
 from benchmarks.load.clock import punctual_loop
 from benchmarks.load.latency import FINE, percentile
@@ -54,9 +55,17 @@ class Progress(NamedTuple):
     late_p99_ms: float
 
 
+class Spent(NamedTuple):
+    """What the run took, and how many requests it left without an answer."""
+
+    cpu_seconds: float
+    wall_seconds: float
+    abandoned: int
+
+
 def main(job: Job, pipe: Pipe) -> None:
     """The process's body."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupts.ignore()
     with asyncio.Runner(loop_factory=punctual_loop) as runner:
         runner.run(_generate(job, pipe))
 
@@ -81,26 +90,30 @@ async def _generate(job: Job, pipe: Pipe) -> None:
         return
     gc.collect()
     gc.freeze()
-    await asyncio.sleep(start_at - time.monotonic() - 0.01)
+    stopping = asyncio.create_task(_stop(attack, orders))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(attack.wait_until_over(), start_at - time.monotonic() - 0.01)
     cpu_before = time.process_time()
-    beside = [asyncio.create_task(_tell(attack, tally, pipe, start_at)), asyncio.create_task(_stop(attack, orders))]
+    beside = [asyncio.create_task(_tell(attack, tally, pipe, start_at)), stopping]
     await attack.run(start_at)
     for task in beside:
         task.cancel()
-    cpu_seconds = time.process_time() - cpu_before
-    pipe.send(list(_lines(job, tally, reservoir, cpu_seconds, time.monotonic() - start_at)))
+    spent = Spent(time.process_time() - cpu_before, max(0.0, time.monotonic() - start_at), attack.in_flight)
+    with suppress(OSError):  # the parent is gone
+        pipe.send(list(_lines(job, tally, reservoir, spent)))
 
 
 def _orders(pipe: Pipe) -> asyncio.Queue[float | None]:
-    """What the parent sends: an instant to start at, or None for stop, also when it has died."""
+    """What the parent sends: an instant to start at, or None; None twice when it has died."""
     orders: asyncio.Queue[float | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
     def receive() -> None:
         try:
             orders.put_nowait(pipe.recv())
-        except EOFError:
+        except (EOFError, OSError):
             loop.remove_reader(pipe.fileno())
+            orders.put_nowait(None)
             orders.put_nowait(None)
 
     loop.add_reader(pipe.fileno(), receive)
@@ -110,6 +123,8 @@ def _orders(pipe: Pipe) -> asyncio.Queue[float | None]:
 async def _stop(attack: Attack, orders: asyncio.Queue[float | None]) -> None:
     await orders.get()
     attack.stop()
+    await orders.get()
+    attack.abandon()
 
 
 async def _tell(attack: Attack, tally: Tally, pipe: Pipe, start_at: float) -> None:
@@ -117,17 +132,19 @@ async def _tell(attack: Attack, tally: Tally, pipe: Pipe, start_at: float) -> No
     while True:
         await asyncio.sleep(start_at + second + 1 - time.monotonic())
         late = percentile(tally.lateness, 99, FINE)
-        pipe.send(Progress(second, tally.seconds[second], attack.in_flight, late))
+        with suppress(OSError):  # the parent is gone: `_stop` ends the run
+            pipe.send(Progress(second, tally.seconds[second], attack.in_flight, late))
         second += 1
 
 
-def _lines(job: Job, tally: Tally, reservoir: Reservoir, cpu_seconds: float, wall_seconds: float) -> Iterator[Line]:
+def _lines(job: Job, tally: Tally, reservoir: Reservoir, spent: Spent) -> Iterator[Line]:
     yield Generator(
         number=job.number,
         lateness=tally.lateness,
         waited=tally.waited,
-        cpu_seconds=cpu_seconds,
-        wall_seconds=wall_seconds,
+        cpu_seconds=spent.cpu_seconds,
+        wall_seconds=spent.wall_seconds,
+        abandoned=spent.abandoned,
     )
     for number, second in sorted(tally.seconds.items()):
         yield SecondOf(
@@ -137,9 +154,10 @@ def _lines(job: Job, tally: Tally, reservoir: Reservoir, cpu_seconds: float, wal
             answered=second.answered,
             tokens=second.tokens,
             latencies=second.latencies,
+            errors=dict(second.errors),
         )
     for name, latencies in tally.kinds.items():
-        yield KindOf(name=name, latencies=latencies)
+        yield KindOf(name=name, latencies=latencies, succeeded=tally.succeeded[name])
     if tally.errors:
         yield Errors(counts=dict(tally.errors))
     for kept in reservoir.kept:
@@ -147,11 +165,23 @@ def _lines(job: Job, tally: Tally, reservoir: Reservoir, cpu_seconds: float, wal
 
 
 def _samples(kept: Kept) -> Iterator[Sample]:
-    """One token of an answer; of a batch the one in its middle."""
-    answer = json.loads(kept.body)
-    results = answer.get("results", [answer])
-    place = len(results) // 2
-    if "problem" not in results[place]:
-        ask = kept.request.asks[place]
-        token = str(results[place].get("token", ""))
+    """One token of an answer; of a batch the one in its middle. A body of any other form is a sample without a token,
+    which fails the run with its reason."""
+    results = _results(kept.body)
+    position = min(len(results), len(kept.request.asks)) // 2
+    result = results[position] if results else {}
+    if not isinstance(result, dict):
+        result = {}
+    if "problem" not in result:
+        ask = kept.request.asks[position]
+        token = str(result.get("token", ""))
         yield Sample(token=token, channel_arn=ask.channel_arn, viewer_id=ask.viewer_id, came_at=kept.came_at)
+
+
+def _results(body: bytes) -> list[Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return []
+    results = answer.get("results", [answer]) if isinstance(answer, dict) else None
+    return results if isinstance(results, list) else []

@@ -1,8 +1,13 @@
-"""A result as text: what makes it worthless first, then what it shows."""
+"""A result as text: what makes it worthless first, then responses by code, then what it shows.
+
+Rules of the file
+- Every limit that the run was held to is named, with what was measured, whether it was met or not.
+- A figure that was not measured is `-`, never 0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -11,51 +16,131 @@ def text_of(result: Mapping[str, Any]) -> str:
     return "\n".join(_lines(result))
 
 
-def _lines(result: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{result['benchmark']}, against {', '.join(result['url'])}"
-    if result["interrupted"]:
-        yield "interrupted: figures are of what was sent until then"
-    for why in result["invalid"]:
-        yield f"\n*** INVALID RUN: {why} ***"
-    for number, why in enumerate(result["failed"]):
-        if number == _SHOWN:
-            yield f"*** and {len(result['failed']) - _SHOWN} more"
-            break
-        yield f"\n*** FAILED RUN: {why} ***"
-    yield ""
-    yield from _table(result["ratios"])
-    yield ""
-    yield from _table(result["figures"])
-    yield "\n  latency from the intended instant, ms"
-    yield from _spreads({"all": result["latency, ms"], **_kinds(result)})
-    yield "\n  the generators' own lateness, ms"
-    yield from _spreads({f"generator {n}": one["lateness, ms"] for n, one in enumerate(result["generators"])})
-    for number, one in enumerate(result["generators"]):
-        yield f"  {f'generator {number}, share of a core':<38} {one['CPU share']:>12.2f}"
-    yield "\n  the server" if result["server"] else "\n  the server was not read: it is elsewhere, or the run too short"
-    yield from _table(result["server"] or {})
-    yield "\n  errors" if result["errors"] else "\n  no errors"
-    yield from _table(result["errors"])
-    for action in result["actions"]:
-        yield f"  {action['command']}: at {action['at_seconds']:g} s, took {action['took_seconds']:.1f} s"
+def rates_of(plan: Mapping[str, Any]) -> str:
+    """A plan's rate and duration in words, as `0 to 4,000 requests/s for 20 s`."""
+    rates = [stage[end] for stage in plan["stages"] for end in ("from_rate", "to_rate")]
+    if not rates:
+        return ""
+    between = f"{max(rates):,g}" if min(rates) == max(rates) else f"{min(rates):,g} to {max(rates):,g}"
+    seconds = sum(stage["seconds"] for stage in plan["stages"])
+    warmup = f" ({plan['warmup_seconds']} s warm-up)" if plan["warmup_seconds"] else ""
+    return f"{between} requests/s for {seconds:,g} s{warmup}"
+
+
+def verdicts_of(result: Mapping[str, Any]) -> list[str]:
+    """What makes the run worthless, and which limits it exceeded."""
+    kinds = {"invalid": "INVALID RUN", "failed": "FAILED RUN", "exceeded": "OVER THE LIMIT"}
+    return [f"{name}: {reason}" for kind, name in kinds.items() for reason in result[kind]]
 
 
 _SHOWN = 5
+_PERCENTILES = {"p999": "p99.9"}
+_LABELS = {
+    "achieved_to_asked": "achieved / asked",
+    "p99_to_p50": "p99 / p50",
+    "cpu_us_per_token": "CPU µs per token",
+    "memory_first_mib": "memory at first, MiB",
+    "memory_last_mib": "memory at last, MiB",
+    "memory_max_mib": "memory at most, MiB",
+    "processes_ended": "processes that ended during the run",
+}
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    plan = result["plan"]
+    described = ", ".join(part for part in (plan["title"], rates_of(plan)) if part)
+    yield f"{result['benchmark']}, against {', '.join(result['url'])}"
+    if described:
+        yield described
+    if result["interrupted"]:
+        yield "interrupted: figures are of what was sent until then"
+    verdicts = verdicts_of(result)
+    for verdict in verdicts[:_SHOWN]:
+        yield f"\n*** {verdict} ***"
+    if len(verdicts) > _SHOWN:
+        yield f"*** and {len(verdicts) - _SHOWN} more"
+    yield from _responses(result)
+    yield from _limits(result)
+    yield ""
+    yield from _table(result["ratios"])
+    yield ""
+    yield from _table({name: value for name, value in result["figures"].items() if name != "error_rate"})
+    yield "\n  latency from the intended instant, ms"
+    yield from _spreads({"all": result["latency_ms"], **_kinds(result)})
+    if result["generators"]:
+        yield "\n  the generators' own lateness, ms"
+        yield from _spreads({f"generator {n}": one["lateness_ms"] for n, one in enumerate(result["generators"])})
+    for number, one in enumerate(result["generators"]):
+        yield _row(f"generator {number}, share of a core", one["cpu_share"])
+    yield (
+        "\n  the server, all its processes"
+        if result["server"]
+        else "\n  the server was not read: it is elsewhere or another user's, or the run was too short"
+    )
+    yield from _table(result["server"] or {})
+    for number, action in enumerate(result["actions"]):
+        yield ("\n" if number == 0 else "") + (
+            f"  {action['command']}: at {action['at_seconds']:g} s, took {action['took_seconds']:.1f} s, "
+            f"exit code {action['exit_code']}"
+        )
+
+
+def _responses(result: Mapping[str, Any]) -> Iterator[str]:
+    figures, warmup = result["figures"], result["warmup"]
+    yield f"\n  responses by code, of {figures['requests']:,} requests"
+    counts = {str(one["status"]): one["count"] for one in result["successes"]}
+    counts |= {one["error"]: one["count"] for one in result["errors"]}
+    for name, number in counts.items():
+        share = number / figures["requests"] if figures["requests"] else 0.0
+        yield f"{_row(name, number)} {share:>10.3%}"
+    if not counts:
+        yield "  none"
+    if warmup["errors"]:
+        yield f"\n  errors in the warm-up, of {warmup['requests']:,} requests"
+        yield from _table({one["error"]: one["count"] for one in warmup["errors"]})
+
+
+def _limits(result: Mapping[str, Any]) -> Iterator[str]:
+    limits = result["limits"]
+    late = [one["lateness_ms"]["p99"] for one in result["generators"] if one["lateness_ms"]["p99"] is not None]
+    yield "\n  limits" + " " * 36 + f"{'measured':>8} {'limit':>10}"
+    yield _limit("generator lateness p99, ms", max(late, default=None), limits["lateness_ms"], "--max-lateness")
+    yield _limit("latency p99, ms", result["latency_ms"]["p99"], limits["p99_ms"], "--max-p99")
+    error_rate, most = result["figures"]["error_rate"], limits["error_rate"]
+    yield _limit("error rate, %", _percent(error_rate), _percent(most), "--max-error-rate", decimals=4)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else share * 100
+
+
+def _limit(name: str, measured: float | None, limit: float | None, option: str, *, decimals: int = 2) -> str:
+    shown = "-" if measured is None else f"{measured:,.{decimals}f}"
+    line = f"  {name:<38} {shown:>12} {'none' if limit is None else f'{limit:g}':>10}   {option}"
+    if limit is None or measured is None:
+        return line
+    return f"{line}   {'exceeded' if measured > limit else 'met'}"
 
 
 def _kinds(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    kinds: Mapping[str, Any] = result["latency by kind, ms"]
+    kinds: Mapping[str, Any] = result["latency_ms_by_kind"]
     return kinds if len(kinds) > 1 else {}
 
 
 def _table(values: Mapping[str, Any]) -> Iterator[str]:
     for name, value in values.items():
-        shown = "-" if value is None else f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
-        yield f"  {name:<38} {shown:>12}"
+        yield _row(_LABELS.get(name, name if " " in name else name.replace("_", " ")), value)
 
 
-def _spreads(rows: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    for number, (name, spread) in enumerate(rows.items()):
-        if number == 0:
-            yield "  " + " " * 14 + "".join(f"{column:>10}" for column in spread)
-        yield f"  {name:<14}" + "".join(f"{value:>10.2f}" for value in spread.values())
+def _row(name: str, value: float | None) -> str:
+    shown = "-" if value is None else f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+    return f"  {name:<38} {shown:>12}"
+
+
+def _spreads(rows: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
+    columns: Sequence[str] = list(next(iter(rows.values())))
+    yield "  " + " " * 14 + "".join(f"{_PERCENTILES.get(column, column):>10}" for column in columns)
+    for name, spread in rows.items():
+        yield f"  {name:<14}" + "".join(
+            "         -" if value is None else f"{value:>10.2f}" for value in spread.values()
+        )

@@ -1,72 +1,163 @@
-"""A result as a picture, SVG and PNG: latency over time, and the percentile curve.
+"""A result as a picture, SVG and PNG: latency over time, rates, the percentile curve, and errors by code.
 
 Rules of the file
-- Latencies are on a logarithmic axis: one picture shows the median and the worst second.
-- What makes a run worthless is written across it, so that the picture cannot travel without it.
+- The title says what was run: the plan, its rate, the target. What makes a run worthless, and which limit it exceeded,
+  is written under it in red and never clipped, so that the picture cannot travel without it.
+- Latencies are on a logarithmic axis: one picture shows the median and the worst second. Where none was measured the
+  panel says so, and has no axis.
+- Stages and actions are marked at their seconds in everything that is over time.
+- There is a panel of errors only where there are errors after the warm-up.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from benchmarks.load.figures import errors_over_time, over_time
 from benchmarks.load.latency import FINE, Counts, percentile
+from benchmarks.load.paper import rates_of, verdicts_of
+from benchmarks.load.totals import Totals
 
 mpl.rcParams["svg.hashsalt"] = "tokensvc"  # the same picture is the same file
 NINES = [0.0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.999]
-_SHADES = {"p50": "#9ecae1", "p90": "#6baed6", "p99": "#2171b5", "max": "#d94801"}
+WIDTH_INCHES, PANELS_INCHES, ERRORS_INCHES = 11, 7.0, 2.2
+_MARGIN_INCHES = 0.15
+_HEADING_COLUMNS, _COLUMNS = 85, 130
+"""So many characters of the heading, and of a line under it, fit the width."""
+_VERDICTS = 4
+_VERDICT_LINES = 2
+_CODES = 5
+_LEGEND_COLUMNS = 3
+_LATENCIES = {"max": "#d94801", "p99": "#2171b5", "p90": "#6baed6", "p50": "#9ecae1"}
+_ERRORS = ("#a50f15", "#ef6548", "#fdae6b", "#807dba", "#4d4d4d", "#bdbdbd")
+_RED, _GREY, _ACTION = "#b30000", "#737373", "#54278f"
 
 
-def draw(
-    path: Path, result: Mapping[str, Any], seconds: Mapping[str, Sequence[float]], latencies: Counts
-) -> list[Path]:
-    """Write `path` with the suffixes .svg and .png; gives both."""
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    over_time, rates, curve = figure.subplot_mosaic(
-        [["time", "time"], ["rate", "curve"]], height_ratios=[3, 2]
-    ).values()
-    _latency_over_time(over_time, seconds)
-    _rates(rates, seconds)
-    _percentile_curve(curve, latencies)
-    worthless = [f"INVALID: {why}" for why in result["invalid"]] + [f"FAILED: {why}" for why in result["failed"]]
-    said = f"{result['benchmark']}, {result['started_at'][:10]}, {result['machines'][0]['cpu']}"
-    figure.suptitle("\n".join([said, *worthless[:2]]), color="#b30000" if worthless else "black", fontsize=11)
-    pictures = [path.with_suffix(".svg"), path.with_suffix(".png")]
-    figure.savefig(pictures[0], metadata={"Date": None})
-    figure.savefig(pictures[1], dpi=120)
-    return pictures
+class Picture:
+    """One result, drawn; to be saved in any form that matplotlib writes."""
+
+    def __init__(self, result: Mapping[str, Any], totals: Totals) -> None:
+        seconds, errors = over_time(totals), errors_over_time(totals)
+        header = _header(result)
+        rows = [["time", "time"], ["rate", "curve"]] + ([["errors", "errors"]] if errors else [])
+        panels_inches = PANELS_INCHES + (ERRORS_INCHES if errors else 0)
+        header_inches = sum(line.inches for line in header) + _MARGIN_INCHES
+        height = panels_inches + header_inches
+        self._figure = Figure(figsize=(WIDTH_INCHES, height))
+        layout = ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12, rect=(0, 0, 1, panels_inches / height))
+        self._figure.set_layout_engine(layout)
+        panels: dict[str, Any] = self._figure.subplot_mosaic(rows, height_ratios=[3.4, 2.4, 1.8][: len(rows)])
+        _latency_over_time(panels["time"], seconds)
+        _rates(panels["rate"], seconds)
+        _percentile_curve(panels["curve"], totals.latencies)
+        if errors:
+            _errors_over_time(panels["errors"], seconds["second"], errors)
+        for axes in (axes for name, axes in panels.items() if name != "curve"):
+            axes.set(xlabel="second of the run", xlim=(totals.first, max(totals.end, totals.first + 1)))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            _mark_stages(axes, result["plan"]["stages"], is_named=axes is panels["time"])
+            _mark_actions(axes, result["actions"], is_named=axes is panels["time"])
+        top = _MARGIN_INCHES
+        for line in header:
+            self._figure.text(
+                0.5,
+                1 - top / height,
+                line.text,
+                ha="center",
+                va="top",
+                size=line.points,
+                color=line.colour,
+                weight=line.weight,
+            )
+            top += line.inches
+
+    def save(self, path: Path) -> None:
+        """In the form that the file's suffix names."""
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        self._figure.savefig(path, dpi=120, metadata=metadata)
 
 
-def _latency_over_time(axes: Any, seconds: Mapping[str, Sequence[float]]) -> None:
-    for name, shade in _SHADES.items():
-        axes.plot(seconds["second"], [value or None for value in seconds[name]], label=name, color=shade)
-    axes.set(title="latency from the intended instant", xlabel="second of the run", ylabel="ms", yscale="log")
-    _plain_numbers(axes.yaxis)
+class _HeaderLine(NamedTuple):
+    text: str
+    colour: str
+    points: float = 9.5
+    weight: str = "normal"
+
+    @property
+    def inches(self) -> float:
+        return self.points * 1.6 / 72
+
+
+def _header(result: Mapping[str, Any]) -> list[_HeaderLine]:
+    """What was run, where and when, and what is wrong with it; wrapped to the width."""
+    plan = result["plan"]
+    named = result["benchmark"] + (f" ({plan['title']})" if plan["title"] else "")
+    scale = f", scale {plan['scale']:g}" if plan["scale"] != 1 else ""
+    rates = f"{rates_of(plan)}{scale}" if plan["stages"] else ""
+    machines = ", ".join(sorted({machine["cpu"] for machine in result["machines"]}))
+    origin = f"{', '.join(result['url'])} · {result['started_at'][:16].replace('T', ' ')} UTC · {machines}"
+    verdicts = verdicts_of(result)
+    if len(verdicts) > _VERDICTS:
+        verdicts = [*verdicts[:_VERDICTS], f"and {len(verdicts) - _VERDICTS} more"]
+    if result["interrupted"]:
+        verdicts.insert(0, "interrupted: shows what was sent until then")
+    return [
+        *(_HeaderLine(line, "black", 13, "bold") for line in textwrap.wrap(named, _HEADING_COLUMNS)),
+        *(_HeaderLine(line, "black", 11) for line in textwrap.wrap(rates, _HEADING_COLUMNS)),
+        *(_HeaderLine(line, _GREY) for line in textwrap.wrap(origin, _COLUMNS)),
+        *(_HeaderLine(line, _RED) for verdict in verdicts for line in _cut_lines(verdict)),
+    ]
+
+
+def _cut_lines(verdict: str) -> list[str]:
+    return textwrap.wrap(verdict, _COLUMNS, max_lines=_VERDICT_LINES, placeholder=" …")
+
+
+def _latency_over_time(axes: Any, seconds: Mapping[str, Sequence[float | None]]) -> None:
+    axes.set_title("latency from the intended instant", loc="left")
+    axes.set_ylabel("ms")
+    if not any(value for name in _LATENCIES for value in seconds[name]):
+        _say_empty(axes, "no latency was measured: no request succeeded or timed out")
+        return
+    for name, colour in _LATENCIES.items():
+        axes.plot(_middles(seconds["second"]), seconds[name], label=name, color=colour, marker=".", markersize=3)
+    _log_milliseconds(axes)
     axes.grid(alpha=0.3)
-    axes.legend(ncols=4, loc="upper left")
+    _legend_above(axes, columns=4)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low / (high / low) ** 0.12, high * (high / low) ** 0.25)  # room for the marks' names
 
 
-def _rates(axes: Any, seconds: Mapping[str, Sequence[float]]) -> None:
-    axes.plot(seconds["second"], seconds["asked"], label="asked", color="#969696", linestyle="--")
-    axes.plot(seconds["second"], seconds["answered"], label="answered", color="#238b45")
+def _rates(axes: Any, seconds: Mapping[str, Sequence[Any]]) -> None:
+    at = _middles(seconds["second"])
+    axes.plot(at, seconds["asked"], label="asked", color="#525252", linestyle="--", zorder=5)
+    axes.plot(at, seconds["answered"], label="succeeded", color="#238b45")
     if any(seconds["failed"]):
-        axes.plot(seconds["second"], seconds["failed"], label="failed", color="#d94801")
-    axes.set(
-        title="requests a second",
-        xlabel="second of the run",
-        ylim=(0, 1.2 * max(*seconds["asked"], *seconds["answered"], 1.0)),
-    )
+        axes.plot(at, seconds["failed"], label="failed", color="#d94801")
+    most = max([*seconds["asked"], *seconds["answered"], 1.0])
+    axes.set_title("requests a second", loc="left")
+    axes.set_ylim(0, 1.15 * most)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    _legend_above(axes, columns=3)
 
 
 def _percentile_curve(axes: Any, latencies: Counts) -> None:
+    axes.set_title("latency by percentile", loc="left")
+    axes.set(xlabel="percentile", ylabel="ms")
     total = sum(latencies.values())
+    if not total:
+        axes.set_xticks([])
+        _say_empty(axes, "no latency was measured")
+        return
     nines = [percent for percent in NINES if total * (100 - percent) / 100 >= 1]
     axes.plot(
         [100 / (100 - percent) for percent in nines],
@@ -74,13 +165,110 @@ def _percentile_curve(axes: Any, latencies: Counts) -> None:
         color="#2171b5",
         marker=".",
     )
-    axes.set(title="latency by percentile", xlabel="percentile", ylabel="ms", xscale="log", yscale="log")
+    axes.set_xscale("log")
     marks = [percent for percent in (0.0, 50, 90, 99, 99.9, 99.99, 99.999) if percent in nines]
     axes.set_xticks([100 / (100 - percent) for percent in marks], [f"{percent:g}" for percent in marks])
-    axes.minorticks_off()
-    _plain_numbers(axes.yaxis)
+    axes.xaxis.minorticks_off()
+    _log_milliseconds(axes)
     axes.grid(alpha=0.3)
 
 
-def _plain_numbers(axis: Any) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def _errors_over_time(axes: Any, at: Sequence[Any], errors: Mapping[str, Sequence[int]]) -> None:
+    shown = dict(list(errors.items())[:_CODES])
+    if others := list(errors.values())[_CODES:]:
+        shown[f"{len(others)} more"] = [sum(numbers) for numbers in zip(*others, strict=True)]
+    bottom = [0] * len(at)
+    for (error, numbers), colour in zip(shown.items(), _ERRORS, strict=False):
+        label = f"{_cut(error, 32)}: {sum(numbers):,}"
+        axes.bar(_middles(at), numbers, bottom=bottom, width=0.9, label=label, color=colour)
+        bottom = [below + number for below, number in zip(bottom, numbers, strict=True)]
+    axes.set_title("errors a second, by code", loc="left")
+    axes.set_ylim(0, (1.4 if len(shown) <= _LEGEND_COLUMNS else 1.7) * max([*bottom, 1]))  # room for the legend
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.grid(alpha=0.3, axis="y")
+    legend = axes.legend(ncols=_LEGEND_COLUMNS, loc="upper left", frameon=False, fontsize=8.5, columnspacing=1.2)
+    legend.set_in_layout(False)  # it is inside, and must not move the panels
+
+
+def _mark_stages(axes: Any, stages: Sequence[Mapping[str, float]], *, is_named: bool) -> None:
+    """A line where a stage begins; its rates are named in one panel, where there are several."""
+    if len(stages) < 2:
+        return
+    begins = [0.0, *accumulate(stage["seconds"] for stage in stages)]
+    left, right = axes.get_xlim()
+    for number, (begin, stage) in enumerate(zip(begins, stages, strict=False)):
+        if not left <= begin < right and not begin < left < begin + stage["seconds"]:
+            continue
+        if begin > left:
+            axes.axvline(begin, color=_GREY, linestyle=":", linewidth=1)
+        if is_named:
+            rates = f"{stage['from_rate']:,g}"
+            if stage["to_rate"] != stage["from_rate"]:
+                rates += f" → {stage['to_rate']:,g}"
+            _name(axes, max(begin, left), f" {rates}/s", _GREY, height=0.02 + 0.07 * (number % 2))
+
+
+def _mark_actions(axes: Any, actions: Sequence[Mapping[str, Any]], *, is_named: bool) -> None:
+    """A band as long as the action took; red where it failed."""
+    for number, action in enumerate(actions):
+        colour = _RED if action["exit_code"] else _ACTION
+        begin, end = action["at_seconds"], action["at_seconds"] + action["took_seconds"]
+        axes.axvspan(begin, end, color=colour, alpha=0.12, linewidth=0)
+        axes.axvline(begin, color=colour, linewidth=1, alpha=0.6)
+        if is_named:
+            code = f" (exit code {action['exit_code']})" if action["exit_code"] else ""
+            text = f" {_cut(action['command'], 50)}{code}"
+            _name(axes, begin, text, colour, height=0.86 - 0.06 * (number % 3))
+
+
+def _name(axes: Any, second: float, text: str, colour: str, *, height: float) -> None:
+    """On the side of its mark where there is more room."""
+    left, right = axes.get_xlim()
+    is_left = second > left + 0.65 * (right - left)
+    axes.text(
+        second,
+        height,
+        text.strip() + " " if is_left else text,
+        transform=axes.get_xaxis_transform(),
+        ha="right" if is_left else "left",
+        va="bottom",
+        fontsize=9,
+        color=colour,
+        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
+    )
+
+
+def _legend_above(axes: Any, *, columns: int) -> None:
+    """On the right, beside the title: nothing that is drawn lies under it."""
+    axes.legend(
+        ncols=columns,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        fontsize=9,
+        borderpad=0.1,
+        columnspacing=1.2,
+    )
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _say_empty(axes: Any, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
+    axes.set_yticks([])
+
+
+def _middles(seconds: Sequence[Any]) -> list[float]:
+    """What belongs to a second stands in its middle."""
+    return [second + 0.5 for second in seconds]
+
+
+def _log_milliseconds(axes: Any) -> None:
+    """A logarithmic axis with plain numbers; 1, 2 and 5 of each decade are marked where one decade holds them all."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.minorticks_off()

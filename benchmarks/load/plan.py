@@ -19,7 +19,11 @@ from benchmarks.load.lines import line_of
 from benchmarks.load.pacer import Arrivals, Stage
 
 PLANS = Path(__file__).parent / "plans"
-_Rate = Annotated[float, Field(ge=0, le=10_000_000)]
+MAX_RATE = 10_000_000
+WARMUP_SECONDS = 3
+"""Of a plan that is made of a rate and a duration."""
+_MAX_SECONDS = 604_800
+_Rate = Annotated[float, Field(ge=0, le=MAX_RATE)]
 
 
 class BadPlan(Exception):
@@ -33,7 +37,7 @@ class _Part(BaseModel):
 class StageRow(_Part):
     """`[[stage]]`: a steady rate, or `[from, to]`."""
 
-    seconds: Annotated[float, Field(gt=0, le=604_800)]
+    seconds: Annotated[float, Field(gt=0, le=_MAX_SECONDS)]
     rate: tuple[_Rate, _Rate]
 
     @field_validator("rate", mode="before")
@@ -139,6 +143,20 @@ class _Misplaced(Exception):
     def __init__(self, path: tuple[str | int, ...], rule: str) -> None:
         super().__init__(rule)
         self.path = path
+
+
+def steady(rate: float, seconds: float) -> Plan:
+    """Single tokens at one rate, counted for so many seconds after the warm-up. Raises BadPlan."""
+    if seconds > _MAX_SECONDS - WARMUP_SECONDS:
+        raise BadPlan(f"--duration: must be {_MAX_SECONDS - WARMUP_SECONDS:,} seconds at most")
+    return Plan.model_validate(
+        {
+            "title": "single tokens",
+            "warmup_seconds": WARMUP_SECONDS,
+            "stage": [{"seconds": seconds + WARMUP_SECONDS, "rate": rate}],
+            "request": [{"kind": "token"}],
+        }
+    )
 
 
 def find(name: str) -> Path:

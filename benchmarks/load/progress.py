@@ -2,15 +2,20 @@
 
 Rules of the file
 - A second is told when every generator has told of it; answers that come later are in the report, not here.
+- A closed standard error ends no run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from benchmarks.load.generator import Progress
 from benchmarks.load.latency import COARSE, Counts, add, longest, percentile
+
+_CODES = 2
+"""So many of a second's most frequent errors are on its line."""
 
 
 class Screen:
@@ -28,10 +33,16 @@ class Screen:
         if len(heard) == self._generators:
             say(self._line(self._heard.pop(progress.second)))
 
+    def lose(self) -> None:
+        """One generator has died: wait for one less."""
+        self._generators -= 1
+
     def _line(self, heard: list[Progress]) -> str:
         latencies: Counts = {}
+        errors: Counter[str] = Counter()
         for one in heard:
             add(latencies, one.last.latencies)
+            errors.update(one.last.errors)
         return (
             f"{heard[0].second + 1:>5}/{self._seconds:g} s"
             f"  asked {sum(one.last.asked for one in heard):>6}"
@@ -41,9 +52,11 @@ class Screen:
             f"  p50 {percentile(latencies, 50, COARSE):>8.2f}  p99 {percentile(latencies, 99, COARSE):>8.2f}"
             f"  max {longest(latencies, COARSE):>8.2f} ms"
             f"  late p99 {max(one.late_p99_ms for one in heard):.2f} ms"
+            + "".join(f"  {code}: {number}" for code, number in errors.most_common(_CODES))
         )
 
 
 def say(text: str) -> None:
     """One line for who watches."""
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -2,13 +2,16 @@
 
 Rules of the file
 - A long run outlives keys: the set is read before, every few seconds during, and after the run, and only ever grows.
+- A reading that fails is reported in words: what cannot be reached, or what is not a key set, and at which URL.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from benchmarks.load.records import Keys
@@ -47,6 +50,16 @@ class PublishedKeys:
                 continue  # a server under load may be late; what was read before stays
 
     def _read(self) -> None:
-        with urllib.request.urlopen(self._url, timeout=_READS_WITHIN_SECONDS) as answer:
-            for key in json.load(answer)["keys"]:
-                self._keys[json.dumps(key, sort_keys=True)] = key
+        try:
+            with urllib.request.urlopen(self._url, timeout=_READS_WITHIN_SECONDS) as answer:
+                keys = json.load(answer)["keys"]
+            self._keys |= {json.dumps(key, sort_keys=True): dict(key) for key in keys}
+        except urllib.error.HTTPError as failure:
+            raise ValueError(f"{self._url} responds with {failure.code}; is the URL the service's own?") from None
+        except OSError as failure:  # URLError is one, with the cause in `reason`
+            reason = getattr(failure, "reason", failure)
+            raise ConnectionError(
+                f"{self._url} cannot be reached: {getattr(reason, 'strerror', None) or reason}"
+            ) from None
+        except (HTTPException, ValueError, TypeError, KeyError):
+            raise ValueError(f"{self._url} holds no key set; is the URL the service's own?") from None

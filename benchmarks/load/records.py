@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from benchmarks.load.limits import Limits
+
 
 class BadRecords(Exception):
     """A file holds something else than records, or records that do not belong together."""
@@ -23,6 +25,16 @@ class BadRecords(Exception):
 
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageOf(BaseModel):
+    """A stage as it was sent, its rates multiplied by the scale."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: float
+    from_rate: float
+    to_rate: float
 
 
 class Run(_Line):
@@ -41,6 +53,14 @@ class Run(_Line):
     url: str
     started_at: datetime
     machine: dict[str, Any]
+    title: str = ""
+    """The plan's."""
+    scale: float = 1.0
+    stages: tuple[StageOf, ...] = ()
+    """Of the whole plan, all machines together."""
+    limits: Limits = Limits()
+    failures: tuple[str, ...] = ()
+    """What went wrong on this machine besides requests: a target that was not there, a generator that died."""
 
 
 class SecondOf(_Line):
@@ -53,14 +73,16 @@ class SecondOf(_Line):
     answered: int
     tokens: int
     latencies: dict[int, int]
+    errors: dict[str, int] = {}
 
 
 class KindOf(_Line):
-    """All latencies of one kind of request that one generator saw."""
+    """All latencies of one kind of request that one generator saw, and how many of the requests succeeded."""
 
     type: Literal["kind"] = "kind"
     name: str
     latencies: dict[int, int]
+    succeeded: int = 0
 
 
 class Generator(_Line):
@@ -72,6 +94,8 @@ class Generator(_Line):
     waited: int
     cpu_seconds: float
     wall_seconds: float
+    abandoned: int = 0
+    """Requests in flight that a second interrupt left without an answer: neither a success nor an error."""
 
 
 class Errors(_Line):
@@ -108,6 +132,9 @@ class Reading(_Line):
     cpu_seconds: float
     rss_bytes: int
     processes: int
+    """Alive at that second."""
+    ended: int = 0
+    """Seen before and ended since; their CPU time is in the sum."""
 
 
 class Acted(_Line):

@@ -1,37 +1,128 @@
 """Where results lie: one name, a file for each form.
 
 Rules of the file
-- A name is the start of the run and its plan; nothing that lies there is overwritten.
+- A name is the start of the run and its plan, and a number where that is taken; nothing that lies there is overwritten.
 - The records are beside the result, so that it can be made anew, or merged with another machine's.
+- A file that cannot be written costs itself alone: the others are written, and the reason is reported. No part of a
+  file is left behind.
+- Records and result are what a run is for; a percentile distribution and pictures are extras, whose packages may be
+  absent.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.load import figures, hdr, picture, records
+from benchmarks.load import figures, records
+from benchmarks.load.limits import Limits
 from benchmarks.load.records import Line
-from benchmarks.load.totals import add_up
+from benchmarks.load.totals import Totals, add_up
+
+if TYPE_CHECKING:
+    from benchmarks.load.picture import Picture
 
 RESULTS = Path(__file__).parent.parent / "results"
+_PICTURES = (".svg", ".png")
 
 
-def keep(folder: Path, lines: Iterable[Line], plan_suffix: str = "") -> tuple[Mapping[str, Any], list[Path]]:
-    """Write records, result and pictures of a run; the result, and the files. Raises BadRecords, OSError."""
+class Report(NamedTuple):
+    """A run's lines and what they show."""
+
+    lines: Sequence[Line]
+    totals: Totals
+    result: Mapping[str, Any]
+
+
+class Stored(NamedTuple):
+    """What became of a report's files."""
+
+    files: list[Path]
+    missing: list[str]
+    """A line for each that could not be written."""
+    is_whole: bool
+    """Whether records and result are among those written."""
+
+
+def report_of(lines: Iterable[Line], limits: Limits | None = None) -> Report:
+    """What these lines show. Raises BadRecords."""
     lines = list(lines)
     totals = add_up(lines)
-    result = figures.figures_of(totals)
-    latencies = totals.latencies
-    over_time = figures.over_time(totals)
-    folder.mkdir(parents=True, exist_ok=True)
-    run = min(totals.runs, key=lambda one: one.started_at)
-    base = folder / f"{run.started_at:%Y-%m-%dT%H%M%SZ}-{run.plan}{plan_suffix}"
-    files = [base.with_suffix(suffix) for suffix in (".records", ".json", ".hgrm")]
-    records.write(files[0], lines)
-    whole = {**result, "HdrHistogram of latencies in microseconds": hdr.payload(latencies), "seconds": over_time}
-    files[1].write_text(json.dumps(whole, indent=1) + "\n")
-    hdr.write_distribution(files[2], latencies)
-    return result, files + picture.draw(base, result, over_time, latencies)
+    return Report(lines, totals, figures.figures_of(totals, limits))
+
+
+def store(folder: Path, report: Report, plan_suffix: str = "") -> Stored:
+    """Write records, result, percentile distribution and pictures."""
+    totals = report.totals
+    files: list[Path] = []
+    missing: list[str] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        base = _free_name(folder, report, plan_suffix)
+    except OSError as failure:
+        return Stored([], [f"{folder}: {failure.strerror or failure}"], is_whole=False)
+
+    def write(suffix: str, do: Callable[[Path], object]) -> bool:
+        path = base.with_name(base.name + suffix)
+        try:
+            do(path)
+        except Exception as failure:  # noqa: BLE001 - whatever a library raises, the other files are still written
+            reason = getattr(failure, "strerror", None) or f"{type(failure).__name__}: {failure}"
+            missing.append(f"{path}: {reason}")
+            path.unlink(missing_ok=True)
+            return False
+        except BaseException:  # the third interrupt
+            path.unlink(missing_ok=True)
+            raise
+        files.append(path)
+        return True
+
+    is_whole = write(".records", lambda path: records.write(path, report.lines))
+    is_whole &= write(".json", lambda path: path.write_text(json.dumps(_whole(report), indent=1) + "\n"))
+    write(".hgrm", lambda path: _write_distribution(path, totals))
+    drawn = cache(lambda: _picture(report))
+    for suffix in _PICTURES:
+        write(suffix, lambda path: drawn().save(path))
+    return Stored(files, missing, is_whole)
+
+
+def _free_name(folder: Path, report: Report, plan_suffix: str) -> Path:
+    run = min(report.totals.runs, key=lambda one: one.started_at)
+    name = f"{run.started_at:%Y-%m-%dT%H%M%SZ}-{run.plan}{plan_suffix}"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(folder / one for one in names if not list(folder.glob(f"{one}.*")))
+
+
+def _whole(report: Report) -> dict[str, Any]:
+    return {
+        **report.result,
+        "hdr_histogram_us": _payload(report.totals),
+        "per_second": figures.over_time(report.totals),
+        "errors_per_second": [
+            {"error": error, "counts": counts} for error, counts in figures.errors_over_time(report.totals).items()
+        ],
+    }
+
+
+def _payload(totals: Totals) -> str | None:
+    try:
+        from benchmarks.load import hdr
+    except ImportError:
+        return None
+    return hdr.payload(totals.latencies)
+
+
+def _write_distribution(path: Path, totals: Totals) -> None:
+    from benchmarks.load import hdr
+
+    hdr.write_distribution(path, totals.latencies)
+
+
+def _picture(report: Report) -> Picture:
+    from benchmarks.load.picture import Picture
+
+    return Picture(report.result, report.totals)

@@ -5,7 +5,7 @@ Rules of the file
 - A latency is the time from the instant at which the request was due. One that was never answered counts with the time
   it waited; one that was refused does not, since a quick refusal would flatter: it is counted by its code.
 - A request belongs to the second in which it was due, its tokens to the second in which they came.
-- What is due during the warm-up is sent but not counted.
+- What is due during the warm-up is in its seconds' counts and errors, and in no figure beside them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ class Second:
     """One second of the run."""
 
     asked: int = 0
+    """Requests that were due in it."""
     failed: int = 0
     """Of those that were due in it."""
     answered: int = 0
     """Successes that came in it, whenever they were due."""
     tokens: int = 0
     latencies: Counts = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
+    """By their code; of those that were due in it."""
 
 
 class Tally:
@@ -41,6 +44,8 @@ class Tally:
         self._warmup = warmup_seconds
         self.seconds: defaultdict[int, Second] = defaultdict(Second)
         self.kinds: defaultdict[str, Counts] = defaultdict(dict)
+        self.succeeded: Counter[str] = Counter()
+        """By kind."""
         self.errors: Counter[str] = Counter()
         self.lateness: Counts = {}
         self.waited = 0
@@ -48,8 +53,8 @@ class Tally:
 
     def sent(self, due: float, late: float, waits: bool) -> None:
         """A request became due at that second of the run, and the generator turned to it so much later."""
+        self.seconds[int(due)].asked += 1
         if due >= self._warmup:
-            self.seconds[int(due)].asked += 1
             self.waited += waits
             count(self.lateness, late, FINE)
 
@@ -62,6 +67,8 @@ class Tally:
         second = self.seconds[int(came)]
         second.answered += 1
         second.tokens += tokens_in(body)
+        if due >= self._warmup:
+            self.succeeded[request.kind] += 1
         self._took(due, came - due, request.kind)
         if refused_in(request.kind, body):
             self._failed(due, *(f"{code.decode()} in a batch" for code in _CODE.findall(body)))
@@ -73,9 +80,11 @@ class Tally:
         self._took(due, given_up - due, request.kind)
 
     def _failed(self, due: float, *codes: str) -> None:
+        second = self.seconds[int(due)]
+        second.failed += 1
+        second.errors.update(codes)
         if due >= self._warmup:
             self.errors.update(codes)
-            self.seconds[int(due)].failed += 1
 
     def _took(self, due: float, seconds: float, kind: str) -> None:
         if due < self._warmup:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from benchmarks.load.latency import Counts, add
+from benchmarks.load.limits import Limits, strictest
 from benchmarks.load.records import (
     Acted,
     BadRecords,
@@ -35,6 +36,8 @@ class Totals:
     runs: list[Run] = field(default_factory=list)
     seconds: defaultdict[int, Second] = field(default_factory=lambda: defaultdict(Second))
     kinds: defaultdict[str, Counts] = field(default_factory=lambda: defaultdict(dict))
+    succeeded: Counter[str] = field(default_factory=Counter)
+    """By kind."""
     generators: list[Generator] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
@@ -57,6 +60,16 @@ class Totals:
     def counted(self) -> dict[int, Second]:
         """The seconds between warm-up and end, each of them, in order."""
         return {number: self.seconds.get(number, Second()) for number in range(self.first, -int(-self.end // 1))}
+
+    @property
+    def limits(self) -> Limits:
+        """The strictest of all machines."""
+        return strictest(run.limits for run in self.runs)
+
+    @property
+    def warmup(self) -> list[Second]:
+        """The seconds before the first that counts."""
+        return [second for number, second in self.seconds.items() if number < self.first]
 
     @property
     def latencies(self) -> Counts:
@@ -93,8 +106,10 @@ def _add(totals: Totals, line: Line) -> None:
             second.answered += line.answered
             second.tokens += line.tokens
             add(second.latencies, line.latencies)
+            second.errors.update(line.errors)
         case KindOf():
             add(totals.kinds[line.name], line.latencies)
+            totals.succeeded[line.name] += line.succeeded
         case Generator():
             totals.generators.append(line)
         case Errors():

@@ -1,15 +1,18 @@
 """The server's processes, where they run on this machine: CPU time and memory.
 
 Rules of the file
-- A server is the process that listens on the target's port and all its children: workers count.
+- A server is every process that listens on the target's port, and all their descendants: a supervisor and its workers
+  count together, whichever of them the system lists as the owner of a shared listening socket.
+- The CPU time of a process that ended stays in the sum, as last read. A replaced worker thus loses at most what it used
+  since the reading before its end, and the sum never decreases.
+- Processes are looked up again at each reading, so replacements count; the listeners too, once one of them has ended.
 - Where the target is another machine, or its process is another user's, nothing is watched, and the report says so.
 """
 
 from __future__ import annotations
 
 import platform
-from ipaddress import ip_address
-from typing import NamedTuple
+from ipaddress import IPv6Address, ip_address
 
 import psutil
 
@@ -17,48 +20,111 @@ from benchmarks.load.records import Reading
 from benchmarks.load.wire import Target
 
 
-class Watched(NamedTuple):
+class Watched:
     """A local server."""
 
-    pid: int
+    def __init__(self, port: int, roots: set[psutil.Process]) -> None:
+        self.pid: int = min(root.pid for root in roots)
+        self._port = port
+        self._roots = roots
+        self._cpu_seconds: dict[psutil.Process, float] = {}
+        """Of every process seen so far; psutil compares processes by pid and start, so a reused pid is another one."""
 
     def reading(self, second: int) -> Reading:
         """What it has used by now."""
-        cpu, rss, processes = 0.0, 0, 0
-        for process in self._all():
+        rss, alive = 0, 0
+        for process in self._processes():
             try:
-                times = process.cpu_times()
-                rss += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue  # a worker that has just ended
-            cpu += times.user + times.system
-            processes += 1
+                with process.oneshot():
+                    times, memory = process.cpu_times(), process.memory_info()
+            except psutil.Error:
+                continue  # it has just ended
+            self._cpu_seconds[process] = times.user + times.system
+            rss += memory.rss
+            alive += 1
         return Reading(
-            server=f"{platform.node()} {self.pid}", second=second, cpu_seconds=cpu, rss_bytes=rss, processes=processes
+            server=f"{platform.node()} {self.pid}",
+            second=second,
+            cpu_seconds=sum(self._cpu_seconds.values()),
+            rss_bytes=rss,
+            processes=alive,
+            ended=len(self._cpu_seconds) - alive,
         )
 
-    def _all(self) -> list[psutil.Process]:
-        try:
-            server = psutil.Process(self.pid)
-            return [server, *server.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+    def _processes(self) -> set[psutil.Process]:
+        if not all(root.is_running() for root in self._roots):
+            self._roots = _roots(self._port) or self._roots
+        return {process for root in self._roots for process in (root, *_children(root, recursive=True))}
 
 
 def find(target: Target) -> Watched | None:
     """Who listens on the target's port on this machine's loopback; None where nobody that we may see does."""
     if not _is_loopback(target.host):
         return None
+    roots = _roots(target.port)
+    return Watched(target.port, roots) if roots else None
+
+
+def _roots(port: int) -> set[psutil.Process]:
+    """The topmost processes that hold a listener on this port.
+
+    The system's table names one owner for each socket although a supervisor and its workers share it, so the owner's
+    ancestors and siblings are examined too.
+    """
     try:
-        listeners = {
-            socket.pid
-            for socket in psutil.net_connections("tcp")
-            if socket.status == psutil.CONN_LISTEN and socket.laddr.port == target.port and socket.pid
-        }
-    except psutil.AccessDenied:
+        owners = {one.pid for one in psutil.net_connections("tcp") if one.pid and _listens(one, port)}
+    except psutil.Error:
+        return set()
+    tops = {top for pid in owners if (top := _topmost(pid, port)) is not None}
+    siblings = {other for top in tops for other in _siblings(top) if _holds(other, port)}
+    found = tops | siblings
+    return {one for one in found if not found & set(_parents(one))}
+
+
+def _topmost(pid: int, port: int) -> psutil.Process | None:
+    try:
+        process = psutil.Process(pid)
+    except psutil.Error:
         return None
-    parents = {pid for pid in listeners if psutil.Process(pid).ppid() not in listeners}
-    return Watched(min(parents)) if parents else None
+    parents = _parents(process)
+    return next((parent for parent in reversed(parents) if _holds(parent, port)), process)
+
+
+def _siblings(process: psutil.Process) -> list[psutil.Process]:
+    parents = _parents(process)
+    return _children(parents[0], recursive=False) if parents else []
+
+
+def _parents(process: psutil.Process) -> list[psutil.Process]:
+    """From the parent upwards."""
+    try:
+        return list(process.parents())
+    except psutil.Error:
+        return []
+
+
+def _children(process: psutil.Process, *, recursive: bool) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=recursive))
+    except psutil.Error:
+        return []
+
+
+def _holds(process: psutil.Process, port: int) -> bool:
+    try:
+        return any(_listens(one, port) for one in process.net_connections("tcp"))
+    except psutil.Error:  # another user's, or it has just ended
+        return False
+
+
+def _listens(one: psutil._common.pconn, port: int) -> bool:
+    """Whether a connection is a listener that the loopback interface reaches."""
+    if one.status != psutil.CONN_LISTEN or one.laddr.port != port:
+        return False
+    address = ip_address(one.laddr.ip)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified
 
 
 def _is_loopback(host: str) -> bool:

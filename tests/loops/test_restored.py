@@ -213,11 +213,10 @@ def test_while_no_key_can_take_over_nothing_is_signed_and_an_error_says_so(
 
 
 def _empty(ivs: IvsSimulator) -> None:
-    def nothing(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        del region, request
+    def no_pairs(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"keyPairs": []}
 
-    ivs._ListPlaybackKeyPairs = nothing  # type: ignore[method-assign]
+    ivs._ListPlaybackKeyPairs = no_pairs  # type: ignore[method-assign]
 
 
 def _cut(ivs: IvsSimulator) -> None:
@@ -240,11 +239,6 @@ def _flapping(ivs: IvsSimulator) -> None:
     ivs._GetPlaybackKeyPair = every_second  # type: ignore[method-assign]
 
 
-def _unreadable(ivs: IvsSimulator) -> None:
-    _empty(ivs)
-    ivs.refuse["GetPlaybackKeyPair"] = DENIED
-
-
 def _other_account(ivs: IvsSimulator) -> None:
     ivs.account = "210987654321"
 
@@ -253,6 +247,11 @@ def _other_account_with_pairs(ivs: IvsSimulator) -> None:
     ivs.account = "210987654321"
     for region in (EAST, WEST):
         ivs.add_foreign(region)
+
+
+def _empty_and_denied(ivs: IvsSimulator) -> None:
+    _empty(ivs)
+    ivs.refuse.update({"GetPlaybackKeyPair": DENIED})
 
 
 FAULTS: dict[str, Callable[[IvsSimulator], Any]] = {
@@ -265,7 +264,7 @@ FAULTS: dict[str, Callable[[IvsSimulator], Any]] = {
     "access denied": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), DENIED)),
     "throttles": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), throttle())),
     "lists that fail": lambda ivs: ivs.refuse.update({"ListPlaybackKeyPairs": throttle()}),
-    "an empty list, and reads that fail": _unreadable,
+    "an empty list, and reads that fail": _empty_and_denied,
 }
 
 

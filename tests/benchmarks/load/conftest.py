@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.benchmarks.load.recorded import keys_line
-from tests.minting import HEADER, seal
+from tests.minting import CHANNEL, HEADER, seal
 from tests.running import serving
 from tokensvc.core.keypair import PrivateKey
+
+NEVER = 3600.0
 
 
 class Signing(NamedTuple):
@@ -20,6 +25,46 @@ class Signing(NamedTuple):
 
     url: str
     connections: set[tuple[str, int]]
+
+
+class Responses:
+    """Starts services that publish this key and respond to each request for a token in one way."""
+
+    def __init__(self, key: PrivateKey, servers: ExitStack) -> None:
+        self._keys = json.dumps(keys_line(key).model_dump())
+        self._servers = servers
+
+    def start(self, status: int, body: str, *, after_seconds: float = 0.0, keys: str | None = None) -> str:
+        """The base URL."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            is_token = scope["method"] == "POST"
+            if is_token:
+                await receive()
+                await asyncio.sleep(after_seconds)
+            text = body if is_token else keys or self._keys
+            headers = [(b"content-length", str(len(text)).encode())]
+            await send({"type": "http.response.start", "status": status if is_token else 200, "headers": headers})
+            await send({"type": "http.response.body", "body": text.encode()})
+
+        return self._servers.enter_context(serving(app))
+
+    def stop(self) -> None:
+        """End them."""
+        self._servers.close()
+
+
+@pytest.fixture
+def responses(private_key: PrivateKey) -> Iterator[Responses]:
+    with ExitStack() as servers:
+        yield Responses(private_key, servers)
+
+
+def against(folder: Path, url: str) -> list[str]:
+    """The options of a run against this service, its files going to `out` in the folder."""
+    (folder / "key").write_text("tsk_very_secret\n")
+    caller = ["--api-key-file", str(folder / "key"), "--channel", str(CHANNEL)]
+    return ["--url", url, *caller, "--out", str(folder / "out")]
 
 
 @pytest.fixture

@@ -63,9 +63,9 @@ def whole_run(key: PrivateKey, **changes: Any) -> list[Line]:
         *(reading_line(second, 10 + second / 1000) for second in range(4)),
         keys_line(key),
         generator_line(),
-        second_line(0, asked=0, latencies={}),
+        second_line(0, latencies={}),
         second_line(1),
         second_line(2),
-        KindOf(name="token", latencies={2000: 20}),
+        KindOf(name="token", latencies={2000: 20}, succeeded=20),
         sample_line(key),
     ]

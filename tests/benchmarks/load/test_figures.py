@@ -26,17 +26,17 @@ def test_a_good_run_in_figures(private_key: PrivateKey) -> None:
     result = figures_of(add_up(whole_run(private_key)))
     assert not result["invalid"]
     assert not result["failed"]
-    assert result["ratios"] == {"achieved / asked": 1.0, "p99 / p50": 1.0}
-    assert result["figures"]["asked per second"] == 10
-    assert result["figures"]["sampled tokens verified"] == 1
-    assert result["latency, ms"]["p99"] == pytest.approx(2, rel=0.001)
+    assert result["ratios"] == {"achieved_to_asked": 1.0, "p99_to_p50": 1.0}
+    assert result["figures"]["asked_per_second"] == 10
+    assert result["figures"]["sampled_tokens_verified"] == 1
+    assert result["latency_ms"]["p99"] == pytest.approx(2, rel=0.001)
     assert json.loads(json.dumps(result)) == result
 
 
 def test_the_servers_cpu_is_told_by_the_token_without_the_warm_up(private_key: PrivateKey) -> None:
     server = figures_of(add_up(whole_run(private_key)))["server"]
-    assert server["CPU microseconds a token"] == pytest.approx(2000 / 20)
-    assert server["memory at most, MiB"] == 1
+    assert server["cpu_us_per_token"] == pytest.approx(2000 / 20)
+    assert server["memory_max_mib"] == 1
 
 
 def test_a_server_elsewhere_is_said_to_be_elsewhere(private_key: PrivateKey) -> None:
@@ -77,8 +77,8 @@ def test_a_run_without_a_success_has_failed() -> None:
         Errors(counts={"503 draining": 10}),
     ]
     result = figures_of(add_up(lines))
-    assert result["failed"] == ["nothing was answered as it should be"]
-    assert result["errors"] == {"503 draining": 10}
+    assert result["failed"] == ["no request succeeded; most frequent: 503 draining"]
+    assert result["errors"] == [{"error": "503 draining", "status": 503, "code": "draining", "count": 10}]
     assert "503 draining" in text_of(result)
 
 

@@ -36,7 +36,7 @@ def test_a_run_leaves_its_figures_its_records_and_its_pictures(
     assert not result["failed"]
     assert code == bool(result["invalid"]), "on a busy machine a generator may be late"
     assert 20 <= result["figures"]["requests"] <= 60
-    assert result["figures"]["sampled tokens verified"] == result["figures"]["requests"]
+    assert result["figures"]["sampled_tokens_verified"] == result["figures"]["requests"]
     assert len(result["generators"]) == 2
     files = {path.suffix: path for path in (tmp_path / "out").iterdir()}
     assert sorted(files) == [".hgrm", ".json", ".png", ".records", ".svg"]

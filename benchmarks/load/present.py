@@ -1,0 +1,40 @@
+"""A report as a command gives it: on standard output first, then as files; and the exit code.
+
+Rules of the file
+- What is printed needs no file to be written: a full disk, a missing package or a picture that cannot be drawn come
+  after it, each as a line on standard error.
+- Exit codes: 0 a run that counts, 1 one that is invalid or failed, or whose records or result could not be written, 3
+  one beyond a limit. A closed standard output changes none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from benchmarks.load import figures, paper, shelf
+from benchmarks.load.progress import say
+from benchmarks.load.shelf import Report
+
+
+def present(report: Report, folder: Path, *, is_json: bool, plan_suffix: str = "") -> int:
+    """Print the result, write its files, and give the exit code."""
+    show(report, is_json=is_json)
+    stored = shelf.store(folder, report, plan_suffix)
+    for path in stored.files:
+        say(f"wrote {path}")
+    for missing in stored.missing:
+        say(f"not written: {missing}")
+    return figures.exit_code(report.result) if stored.is_whole else 1
+
+
+def show(report: Report, *, is_json: bool) -> None:
+    """Print the result."""
+    text = json.dumps(report.result, indent=2) if is_json else paper.text_of(report.result)
+    try:
+        print(text, flush=True)
+    except OSError as failure:
+        say(f"standard output: {failure.strerror}")
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the interpreter flushes it at its end

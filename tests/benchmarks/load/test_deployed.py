@@ -1,0 +1,111 @@
+"""The real command against a real `tokensvc serve` with two workers, on a local IVS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import benchmarks
+from benchmarks import servers
+from benchmarks.load.deployment import Standing, deployed
+from benchmarks.load.watched import find
+from tests.e2e.processes import Process, Said, environment, run, started, until
+
+pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
+pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")
+pytestmark = pytest.mark.long
+
+ROOT = Path(benchmarks.__file__).parents[1]
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    with deployed(tmp_path_factory.mktemp("deployed"), {"TOKENSVC_WORKERS": str(WORKERS)}) as standing:
+        yield standing
+
+
+@pytest.fixture
+def supervisor(service: Standing) -> psutil.Process:
+    """Found by its command line, not by its port."""
+    [found] = [one for one in psutil.Process().children() if one.cmdline()[-3:] == ["-m", "tokensvc", "serve"]]
+    return found
+
+
+def command(service: Standing, folder: Path, api_key: str, *more: str) -> list[str]:
+    (folder / "key").write_text(api_key)
+    caller = ["--url", service.target.url, "--api-key-file", str(folder / "key")]
+    caller += ["--channel", service.target.channels[0], "--out", str(folder / "out")]
+    return [sys.executable, "-m", "benchmarks.load", *more, *caller, "--json", "--max-lateness", "60000"]
+
+
+def environ(folder: Path) -> dict[str, str]:
+    return environment(folder / "home", {"PYTHONPATH": str(ROOT)})
+
+
+def tokens_of(result: Any) -> int:
+    """Of the whole run, warm-up included."""
+    return int(sum(one["count"] for one in result["successes"]) + result["warmup"]["requests"])
+
+
+def test_the_cost_of_a_token_is_that_of_all_workers(
+    service: Standing, supervisor: psutil.Process, tmp_path: Path
+) -> None:
+    before = servers.cpu_seconds(supervisor.pid)
+    said: Said = run(
+        command(service, tmp_path, service.target.api_key, "--rate", "400", "--duration", "8"),
+        tmp_path,
+        environ(tmp_path),
+    )
+    used = servers.cpu_seconds(supervisor.pid) - before
+    result = json.loads(said.out)
+    assert result["server"]["processes"] >= 1 + WORKERS
+    assert result["server"]["processes_ended"] == 0
+    assert result["server"]["cpu_us_per_token"] == pytest.approx(used / tokens_of(result) * 1e6, rel=0.35)
+
+
+def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
+    service: Standing, supervisor: psutil.Process, tmp_path: Path
+) -> None:
+    watched = find(service.target)
+    assert watched is not None
+    assert watched.pid == supervisor.pid
+    arguments = command(service, tmp_path, service.target.api_key, "--rate", "200", "--duration", "10")
+    process: Process
+    with started(arguments, tmp_path, environ(tmp_path), "load") as process:
+        process.awaits(lambda: " 5/13 s" in process.err, "it is beyond its warm-up")
+        before = watched.reading(0)
+        worker = max(supervisor.children(), key=lambda one: sum(one.cpu_times()[:2]))
+        os.kill(worker.pid, signal.SIGKILL)
+        until(lambda: len(supervisor.children()) > WORKERS, "it is replaced")
+        after = watched.reading(1)
+        assert process.ends(60) in {0, 1}, process.err
+    assert after.cpu_seconds >= before.cpu_seconds
+    result = json.loads(process.out)
+    assert result["server"]["processes_ended"] == 1
+    assert result["server"]["cores_used"] > 0
+    assert result["server"]["cpu_us_per_token"] > 0
+
+
+def test_a_wrong_api_key_is_shown_as_401(service: Standing, tmp_path: Path) -> None:
+    said = run(
+        command(service, tmp_path, "tsk_wrong", "--rate", "50", "--duration", "2", "--max-error-rate", "1%"),
+        tmp_path,
+        environ(tmp_path),
+        code=1,
+    )
+    result = json.loads(said.out)
+    [error] = result["errors"]
+    assert (error["status"], error["code"]) == (401, "not_authenticated")
+    assert error["count"] == result["figures"]["requests"] == result["figures"]["failed_requests"]
+    assert result["exceeded"] == ["the error rate is 100.000%; the limit is 1.000% (--max-error-rate)"]
+    assert "401 not_authenticated: " in said.err
+    assert "not written" not in said.err

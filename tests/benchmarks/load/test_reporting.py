@@ -1,0 +1,238 @@
+"""A run is always reported: responses by code first, whatever happens to the target, the disk, the packages or the run
+itself; and its exit code says what it is worth. Through the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+import benchmarks
+from tests.benchmarks.load.conftest import NEVER, Responses, Signing, against
+from tests.e2e.processes import Process, environment, run, started
+from tests.e2e.site import free_port
+
+pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
+pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")
+
+from benchmarks.load import __main__ as load
+
+ROOT = Path(benchmarks.__file__).parents[1]
+COMMAND = [sys.executable, "-m", "benchmarks.load"]
+LENIENT = ["--max-lateness", "60000"]
+"""The machine that runs the tests may be busy."""
+REFUSAL = '{"code":"not_authenticated"}'
+LONG = 600
+
+
+def plan(folder: Path, *, seconds: int = 1, more: str = "") -> str:
+    """The path of a plan with 40 requests a second on four connections."""
+    path = folder / "plan.toml"
+    path.write_text(
+        f'title = "a plan"\nconnections = 4\n{more}\n'
+        f'[[stage]]\nseconds = {seconds}\nrate = 40\n[[request]]\nkind = "token"\n'
+    )
+    return str(path)
+
+
+def environ(folder: Path) -> dict[str, str]:
+    return environment(folder / "home", {"PYTHONPATH": str(ROOT)})
+
+
+@contextmanager
+def running(folder: Path, arguments: list[str]) -> Iterator[Process]:
+    """The command, in a process group of its own."""
+    with started(["setsid", *COMMAND, *arguments, *LENIENT], folder, environ(folder), "load") as process:
+        yield process
+
+
+def sends(process: Process) -> bool:
+    return " 2/600 s" in process.err
+
+
+def suffixes(folder: Path) -> set[str]:
+    return {path.suffix for path in (folder / "out").iterdir()}
+
+
+def test_a_wrong_api_key_is_reported_by_its_code(
+    responses: Responses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = responses.start(401, REFUSAL)
+    assert load.main([plan(tmp_path, seconds=2), *against(tmp_path, url), *LENIENT]) == 1
+    captured = capsys.readouterr()
+    text = captured.out
+    assert "FAILED RUN: no request succeeded; most frequent: 401 not_authenticated" in text
+    assert text.index("responses by code") < text.index("achieved / asked")
+    assert "401 not_authenticated: " in captured.err, "while the run goes on, too"
+    assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"}
+    assert "not written" not in captured.err
+
+
+def test_a_target_that_cannot_be_reached_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert load.main([plan(tmp_path), *against(tmp_path, url), "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert result["failed"] == [f"{url}/.well-known/jwks.json cannot be reached: Connection refused"]
+    assert (result["successes"], result["errors"], result["figures"]["requests"]) == ([], [], 0)
+
+
+def test_a_url_of_something_else_is_named(
+    responses: Responses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = responses.start(401, REFUSAL, keys='["not a key set"]')
+    assert load.main([plan(tmp_path), *against(tmp_path, url), *LENIENT]) == 1
+    assert f"{url}/.well-known/jwks.json holds no key set; is the URL the service's own?" in capsys.readouterr().out
+
+
+def test_successes_without_tokens_fail_the_run_and_no_generator(
+    responses: Responses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = responses.start(201, "<html>welcome</html>")
+    assert load.main([plan(tmp_path), *against(tmp_path, url), *LENIENT, "--json"]) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert result["successes"][0]["status"] == 201
+    assert "a token for viewer-" in result["failed"][0]
+
+
+@pytest.mark.long
+def test_a_target_that_dies_midway_is_reported(tmp_path: Path, responses: Responses) -> None:
+    url = responses.start(401, REFUSAL)
+    more = "timeout_seconds = 0.5"
+    with running(tmp_path, [plan(tmp_path, seconds=4, more=more), *against(tmp_path, url)]) as process:
+        process.awaits(lambda: " 2/4 s" in process.err, "two seconds are over")
+        responses.stop()
+        assert process.ends(60) == 1
+    assert "timeout, never sent" in process.out
+    assert "401 not_authenticated" in process.out
+    assert "Traceback" not in process.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: Responses, tmp_path: Path) -> None:
+    url = responses.start(401, REFUSAL)
+    with running(
+        tmp_path, [plan(tmp_path, seconds=LONG, more="warmup_seconds = 500"), *against(tmp_path, url)]
+    ) as process:
+        process.awaits(lambda: sends(process), "it sends")
+        os.killpg(process.pid, number)
+        assert process.ends(60) == 1, process.err
+    assert "interrupted: figures are of what was sent until then" in process.out
+    assert "nothing was due after the warm-up" in process.out
+    assert "errors in the warm-up" in process.out
+    assert "401 not_authenticated" in process.out
+    assert "not written" not in process.err
+    assert "Traceback" not in process.err
+    assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"}
+
+
+@pytest.mark.long
+def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(signing: Signing, tmp_path: Path) -> None:
+    """As a service manager and `timeout` send it: the generators and the action get it as well."""
+    action = '[[action]]\nat_seconds = 0.5\ncommand = "sleep 6"\n'
+    path = Path(plan(tmp_path, seconds=LONG))
+    path.write_text(path.read_text() + action)
+    with running(tmp_path, [str(path), *against(tmp_path, signing.url), "--json", "--processes", "2"]) as process:
+        process.awaits(lambda: sends(process), "it sends")
+        os.killpg(process.pid, signal.SIGTERM)
+        code = process.ends(60)
+    result = json.loads(process.out)
+    assert result["interrupted"]
+    assert len(result["generators"]) == 2
+    assert result["figures"]["requests"] == result["successes"][0]["count"] >= 40
+    assert [action["exit_code"] for action in result["actions"]] == [0], "a rotation that is half done would be ended"
+    assert code == 1, "the action went on after the load"
+
+
+def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses, tmp_path: Path) -> None:
+    url = responses.start(201, "{}", after_seconds=NEVER)
+    more = "timeout_seconds = 600"
+    with running(tmp_path, [plan(tmp_path, seconds=LONG, more=more), *against(tmp_path, url), "--json"]) as process:
+        process.awaits(lambda: sends(process), "it sends")
+        process.send(signal.SIGINT)
+        process.awaits(lambda: "stopping" in process.err, "it stops")
+        process.send(signal.SIGINT)
+        assert process.ends(60) == 1, process.err
+    result = json.loads(process.out)
+    assert result["figures"]["abandoned_requests"] == result["figures"]["requests"] > 0
+    assert result["errors"] == []
+    assert "Traceback" not in process.err
+
+
+def test_a_signal_before_the_start_that_was_set_is_not_waited_out(signing: Signing, tmp_path: Path) -> None:
+    start = ["--start-at", "2126-11-21T10:00:00Z"]
+    with running(tmp_path, [plan(tmp_path), *against(tmp_path, signing.url), *start]) as process:
+        process.awaits(lambda: len(psutil.Process(process.pid).children()) > 1, "the generators are started")
+        process.awaits(lambda: bool(signing.connections) or _is_connected(process), "they are connected")
+        process.send(signal.SIGINT)
+        assert process.ends(60) in {1, load.INTERRUPTED}, process.err
+    assert "Traceback" not in process.err
+
+
+def _is_connected(process: Process) -> bool:
+    """Every connection is open, so that nothing but the start is waited for."""
+    children = psutil.Process(process.pid).children()
+    return sum(len(child.net_connections("tcp")) for child in children) >= 4
+
+
+@pytest.mark.long
+def test_a_generator_that_dies_costs_its_own_part(signing: Signing, tmp_path: Path) -> None:
+    arguments = [plan(tmp_path, seconds=4), *against(tmp_path, signing.url), "--json", "--processes", "2"]
+    with running(tmp_path, arguments) as process:
+        process.awaits(lambda: " 1/4 s" in process.err, "it sends")
+        generator = process.children()[0]
+        os.kill(generator, signal.SIGKILL)
+        assert process.ends(60) == 1, process.err
+    result = json.loads(process.out)
+    assert result["failed"] == ["a generator process died; its own output is above"]
+    assert len(result["generators"]) == 1
+    assert result["figures"]["requests"] > 0
+    assert " 3/4 s" in process.err, "the other's progress is still shown"
+
+
+def test_a_full_disk_costs_the_files_alone(signing: Signing, tmp_path: Path) -> None:
+    """The largest size of a file stands for it; what is printed goes to a pipe, which has none."""
+    arguments = [*COMMAND, plan(tmp_path), *against(tmp_path, signing.url), *LENIENT]
+    said = run(["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *arguments], tmp_path, environ(tmp_path), code=1)
+    assert "responses by code" in said.out
+    assert ".records: File too large" in said.err
+    assert not {".records", ".json", ".png"} & suffixes(tmp_path), "no part of a file is left behind"
+
+
+@pytest.mark.parametrize(("package", "missing"), [("matplotlib", {".svg", ".png"}), ("hdrh", {".hgrm"})])
+def test_a_package_that_is_absent_costs_its_own_file(
+    package: str, missing: set[str], signing: Signing, tmp_path: Path
+) -> None:
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / f"{package}.py").write_text(f'raise ModuleNotFoundError("No module named {package}")\n')
+    paths = environ(tmp_path) | {"PYTHONPATH": f"{shadow}{os.pathsep}{ROOT}"}
+    said = run([*COMMAND, plan(tmp_path), *against(tmp_path, signing.url), *LENIENT], tmp_path, paths)
+    assert "responses by code" in said.out
+    assert f"No module named {package}" in said.err
+    assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"} - missing
+
+
+def test_a_closed_standard_output_costs_no_file(signing: Signing, tmp_path: Path) -> None:
+    arguments = [*COMMAND, plan(tmp_path), *against(tmp_path, signing.url), *LENIENT]
+    said = run(["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash", *arguments], tmp_path, environ(tmp_path))
+    assert "Traceback" not in said.err
+    assert len(suffixes(tmp_path)) == 5
+
+
+def test_two_runs_of_one_second_overwrite_nothing(signing: Signing, tmp_path: Path) -> None:
+    from benchmarks.load import records, shelf
+    from tests.benchmarks.load.recorded import run_line
+
+    report = shelf.report_of([run_line(plan="a.b")])
+    first, second = (shelf.store(tmp_path, report) for _ in range(2))
+    assert first.is_whole
+    assert second.is_whole
+    assert not set(first.files) & set(second.files)
+    assert records.read(second.files[0]) == list(report.lines)
