@@ -167,8 +167,9 @@ class History(Stage):
         self.has_backup = True
 
     def restore(self) -> None:
-        """Put the copy back. What IVS does not hold although the store says so is as if somebody had deleted it; what
-        was signed in the time that is forgotten is not promised anything."""
+        """Put the copy back. What IVS does not hold although the store says so is as if somebody had deleted it. Tokens
+        of the time that is forgotten, and of workers that have not heard since, are not promised anything: the store
+        cannot know which keys signed them."""
         restore(self.store, self._backup)
         known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.ours()}
         self.orphans = {pair["arn"] for pair in self.ours() if pair["tags"][KEY_TAG] not in known}
@@ -177,6 +178,8 @@ class History(Stage):
             (pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours() if pair["arn"] in held
         }
         self.ends.clear()
+        for group in self.groups:
+            group.elders.clear()
 
     def check_no_orphan(self, region: str) -> None:
         """What bears our tag in IVS is known to the store."""

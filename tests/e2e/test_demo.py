@@ -145,6 +145,10 @@ def test_a_second_demo_in_the_same_folder_is_refused(demo: Demo) -> None:
 def test_what_was_deleted_between_two_starts_is_made_anew_but_for_the_passphrase(tmp_path: Path) -> None:
     facts_file = tmp_path / ".demo" / "demo.json"
     signed_by = _start_and_end(tmp_path, {}, facts_file, SIGTERM)["signed by"]
+    for path in tmp_path.glob("keys/*.pem"):
+        path.write_bytes(b"damaged")
+    before, signed_by = signed_by, _start_and_end(tmp_path, {}, facts_file, SIGTERM)["signed by"]
+    assert signed_by != before, "what is damaged is replaced too"
     for gone in ("keys/*.pem", ".demo/local-ivs.db*", ".demo/tokensvc.db*"):
         for path in tmp_path.glob(gone):
             path.unlink()

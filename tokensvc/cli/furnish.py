@@ -9,24 +9,25 @@ Rules of the file
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tokensvc import wiring
 from tokensvc.adapters.aws import AwsControlPlane
 from tokensvc.core.arn import Place, parse_arn
-from tokensvc.core.lifecycle import KeyState
+from tokensvc.core.lifecycle import KeyState, find
 from tokensvc.core.policy import ALL_CHANNELS, CallerPolicy
-from tokensvc.errors import CallerNotFound, PrivateKeyMissing, ResourceMissing, Throttled
+from tokensvc.errors import CallerNotFound, InvalidKey, PrivateKeyMissing, ResourceMissing, Throttled
+from tokensvc.rotate.private_keys import open_private_key
+from tokensvc.rotate.survey import list_pairs
 from tokensvc.rotate.wishes import rotate
 from tokensvc.rotate.world import World
 from tokensvc.settings import read_settings
 
 CHANNEL_NAME = "demo"
 CALLER_NAME = "demo"
-THROTTLED_TRIES = 20
-THROTTLED_PAUSE_SECONDS = 0.5
+THROTTLES_MAX = 5
+_Answer = TypeVar("_Answer")
 
 
 class Furniture(NamedTuple):
@@ -67,35 +68,34 @@ def _has_key(world: World, place: Place) -> bool:
         return False
     key_id, arn = active
     try:
-        world.vault.open(key_id)
-        _get_pair(world, place, arn)
-    except (PrivateKeyMissing, ResourceMissing) as gone:
+        open_private_key(world.vault, find(world.keys.list(), key_id))
+        _unthrottled(world, lambda: world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn}))
+    except (PrivateKeyMissing, InvalidKey, ResourceMissing) as gone:
         world.report(f"key {key_id} is of no use any more: {gone.message}")
         return False
     return True
 
 
 def _forget_what_is_gone(world: World, place: Place) -> None:
-    """Note which of the keys that do not sign the local IVS lost with its database. Nobody else would: that IVS shows
-    nothing at all may elsewhere mean that it is another account's."""
-    for there in (t for r in world.keys.list() for t in r.places if t.place == place):
-        if there.is_held and there.state is not KeyState.ACTIVE:
-            try:
-                _get_pair(world, place, there.arn)
-            except ResourceMissing:
-                world.keys.begin_delete(there, world.now())
-                world.keys.retire(there.key_id, place, world.now())
+    """Record which keys the local IVS lost with its database. No proof is needed as elsewhere: it is this demo's own
+    IVS, whose list is complete."""
+    pairs = _unthrottled(world, lambda: list_pairs(world.control_plane, place.region, place.account))
+    arns = {str(pair["arn"]) for pair in pairs}
+    records = world.keys.list()
+    gone = [t for r in records for t in r.places if t.place == place and t.is_held and t.arn not in arns]
+    unable = {there.key_id for there in gone} | ({record.id for record in records} - world.vault.key_ids())
+    for there in gone:
+        world.keys.record_absence(there, world.now(), world.policy().lead_seconds, unable=unable)
 
 
-def _get_pair(world: World, place: Place, arn: str) -> None:
-    """Look at a pair that IVS holds. The rotation of the same process looks at the start too, and IVS allows three such
-    calls a second: a throttled one is made again. Raises ControlPlaneError."""
-    for _ in range(THROTTLED_TRIES):
-        with suppress(Throttled):
-            world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn})
-            return
-        world.sleep(THROTTLED_PAUSE_SECONDS)
-    world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn})
+def _unthrottled(world: World, ask: Callable[[], _Answer]) -> _Answer:
+    """The answer of IVS, whose rates the service that starts beside us may use up for a second."""
+    for _ in range(THROTTLES_MAX):
+        try:
+            return ask()
+        except Throttled:
+            world.sleep(1.0)
+    return ask()
 
 
 def _channel(region: str) -> Mapping[str, str]:

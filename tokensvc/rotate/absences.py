@@ -6,11 +6,14 @@ Invariants
   in which IVS showed pairs of our account (`survey.py`). Any other answer, and any failure, proves nothing.
 - Two such answers prove absence when they lie CONFIRM_SECONDS apart on the monotonic clock, and IVS did not show the
   pair in between.
+- What was just answered is not asked again until a second answer could be the proof: IVS takes 3 of these calls a
+  second for the whole account. Whether the account was verified is part of the answer.
 - It is kept in memory: a process that starts, or takes over from another one, asks twice again.
 """
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 CONFIRM_SECONDS = 5.0
@@ -18,19 +21,36 @@ CONFIRM_SECONDS = 5.0
 
 
 class Absences:
-    """By ARN, when IVS first said that it does not hold the pair."""
+    """By ARN, the answers of IVS that it does not hold the pair. Times are of the monotonic clock."""
 
     def __init__(self) -> None:
-        self._since: dict[str, float] = {}
+        self._first: dict[str, float] = {}
+        """When it first said so in the right account."""
+        self._last: dict[tuple[str, bool], float] = {}
+        """When it last said so, by whether the account was verified."""
+        self._proven: set[str] = set()
 
-    def seen(self, arn: str) -> None:
+    def shown(self, arn: str) -> None:
         """IVS shows the pair."""
-        self._since.pop(arn, None)
+        self._first.pop(arn, None)
+        self._last.pop((arn, True), None)
+        self._last.pop((arn, False), None)
+        self._proven.discard(arn)
 
-    def confirm(self, arn: str, monotonic: float) -> bool:
-        """IVS says that it does not hold the pair; whether that is proven now."""
-        return monotonic - self._since.setdefault(arn, monotonic) >= CONFIRM_SECONDS
+    def is_due(self, arn: str, monotonic: float, *, is_sure: bool) -> bool:
+        """Whether IVS is to be asked about the pair, rather than that its last answer stands."""
+        return monotonic - self._last.get((arn, is_sure), -math.inf) >= CONFIRM_SECONDS
+
+    def denied(self, arn: str, monotonic: float, *, is_sure: bool) -> None:
+        """IVS has just said that it does not hold the pair; `is_sure` when it showed our account."""
+        self._last[arn, is_sure] = monotonic
+        if is_sure and monotonic - self._first.setdefault(arn, monotonic) >= CONFIRM_SECONDS:
+            self._proven.add(arn)
+
+    def is_proven(self, arn: str) -> bool:
+        """Whether IVS has said so twice."""
+        return arn in self._proven
 
     def recheck_at(self, arn: str, monotonic: float, now: datetime) -> datetime:
-        """When the next such answer may be the proof."""
-        return now + timedelta(seconds=max(0.0, self._since[arn] + CONFIRM_SECONDS - monotonic))
+        """When the next answer of IVS may be the proof, after one in the right account."""
+        return now + timedelta(seconds=max(0.0, self._last[arn, True] + CONFIRM_SECONDS - monotonic))

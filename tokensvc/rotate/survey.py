@@ -291,27 +291,30 @@ def _missing(
 ) -> tuple[frozenset[str], frozenset[str], datetime | None]:
     """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
     when the next answer may be a proof."""
-    monotonic, lead = world.clock.monotonic(), timedelta(seconds=world.deployment.read().key_lead_seconds)
+    absences, lead = world.absences, timedelta(seconds=world.deployment.read().key_lead_seconds)
     missing, gone, again = set(), set(), []
     for there in held:
         if there.arn in arns:
-            world.absences.seen(there.arn)
-        elif (not lead or world.now() - there.imported_at >= lead) and not _is_shown(world, there):
+            absences.shown(there.arn)
+        elif (not lead or world.now() - there.imported_at >= lead) and not _is_shown(world, there, is_sure=is_sure):
             missing.add(there.key_id)
-            if is_sure and world.absences.confirm(there.arn, monotonic):
+            if is_sure and absences.is_proven(there.arn):
                 gone.add(there.key_id)
             elif is_sure:
-                again.append(world.absences.recheck_at(there.arn, monotonic, world.now()))
+                again.append(absences.recheck_at(there.arn, world.clock.monotonic(), world.now()))
     return frozenset(missing), frozenset(gone), min(again, default=None)
 
 
-def _is_shown(world: World, there: KeyInPlace) -> bool:
-    """Whether IVS shows a pair that no list does."""
+def _is_shown(world: World, there: KeyInPlace, *, is_sure: bool) -> bool:
+    """Whether IVS shows a pair that no list does, as of now or a moment ago."""
+    if not world.absences.is_due(there.arn, world.clock.monotonic(), is_sure=is_sure):
+        return False
     try:
         get_pair(world, there.place.region, there.arn)
     except ResourceMissing:
+        world.absences.denied(there.arn, world.clock.monotonic(), is_sure=is_sure)
         return False
-    world.absences.seen(there.arn)
+    world.absences.shown(there.arn)
     return True
 
 
