@@ -54,8 +54,9 @@ class OwnOnly:
         return getattr(self._ivs, name)
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        if operation in CHANGES and request["arn"] in self._ivs.pairs:
-            assert self._ivs.pairs[request["arn"]]["tags"][DEPLOYMENT_TAG] == self._deployment_id
+        arn = request.get("arn", request.get("resourceArn"))  # as tags are set
+        if operation in CHANGES and arn in self._ivs.pairs:
+            assert self._ivs.pairs[arn]["tags"][DEPLOYMENT_TAG] == self._deployment_id
         return self._ivs.call(region, operation, request)
 
 
