@@ -1,0 +1,174 @@
+"""Whatever happens to a connection, in whatever order: each complete request is answered once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
+
+from tests.web.connections import Connection, protocol_of, settle
+from tokensvc.web.exchange import Reply
+from tokensvc.web.failures import JSON, Answer
+from tokensvc.web.protocol import MAX_QUEUED_BYTES, Protocol
+
+PATHS = ("/quick", "/slow", "/held", "/early", "/fail", "/stream")
+LARGE_BYTES = MAX_QUEUED_BYTES + 5000
+_RESPONSE_TO = re.compile(rb"<(\d+)>")
+
+
+class Numbered:
+    """Answers each request with its number, which is its body or, where that is not read, in its path."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self._taken: list[tuple[Reply, bytes]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, _, number = scope["path"].rpartition("/")
+        more = path != "/early"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            more = message.get("more_body", False)
+        if path == "/held":
+            await self.release.wait()
+        if path == "/fail":
+            raise RuntimeError("a fault of the application")
+        body = f"<{number}>".encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if path == "/stream":
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await asyncio.sleep(0)
+            body = b"-"
+        await send({"type": "http.response.body", "body": body})
+
+    def at_once(self, scope: Scope, _body: bytes, reply: Reply) -> bool:
+        path, _, number = scope["path"].rpartition("/")
+        if path != "/quick":
+            return False
+        if not self._taken:
+            asyncio.get_running_loop().call_soon(self.end_turn)
+        self._taken.append((reply, f"<{number}>".encode()))
+        return True
+
+    def end_turn(self) -> None:
+        taken, self._taken = self._taken, []
+        for reply, body in taken:
+            reply(Answer(201, body, (JSON,), "ok"), "id-1")
+
+
+def request(path: str, number: int, framing: str) -> bytes:
+    head = f"POST {path}/{number} HTTP/1.1\r\nHost: x\r\n"
+    if framing == "chunked":
+        return head.encode() + b"Transfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\nX: trailer\r\n\r\n"
+    if framing == "expect":
+        head += "Expect: 100-continue\r\n"
+    if framing == "large":
+        return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (LARGE_BYTES, b"x" * LARGE_BYTES)
+    return head.encode() + b"Content-Length: 4\r\n\r\nbody"
+
+
+REQUESTS = st.lists(
+    st.tuples(st.sampled_from(PATHS), st.sampled_from(["length", "chunked", "expect", "large"])), max_size=40
+)
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("feed"), st.integers(1, 400) | st.sampled_from([65_536, 250_000])),
+        st.sampled_from([("turn", 1), ("turn", 5), ("pause", 0), ("resume", 0), ("release", 0)]),
+    ),
+    max_size=40,
+)
+ENDS = st.sampled_from(["stays", "eof", "shutdown", "lost", "garbage"])
+
+
+def responses(connection: Connection) -> list[int]:
+    """The numbers of the requests that were answered, in order; -1 for an answer without one."""
+    parts = re.split(rb"(?=HTTP/1\.1 \d)", connection.written)
+    found = []
+    for part in parts:
+        if part.startswith(b"HTTP/1.1 ") and not part.startswith(b"HTTP/1.1 100"):
+            number = _RESPONSE_TO.search(part)
+            found.append(int(number[1]) if number else -1)
+    return found
+
+
+@settings(max_examples=250)
+@given(requests=REQUESTS, events=EVENTS, end=ENDS)
+@example([("/quick", "length")] * 40, [("feed", 400)] * 20, "eof")
+@example([("/held", "length"), *[("/slow", "chunked")] * 39], [("feed", 400)] * 20, "eof")
+@example([("/held", "length"), ("/slow", "large"), ("/slow", "length")], [("feed", 250_000)] * 3, "stays")
+@example([("/held", "length"), ("/quick", "length")], [("pause", 0), ("feed", 400)], "garbage")
+def test_every_complete_request_is_answered_once_and_in_order(
+    requests: list[tuple[str, str]], events: list[tuple[str, int]], end: str
+) -> None:
+    whole = [request(path, number, framing) for number, (path, framing) in enumerate(requests)]
+    # What fails, or answers an HTTP request early, may end the connection or leave its number out.
+    expected = [-1 if path == "/fail" else number for number, (path, _) in enumerate(requests)]
+    if -1 in expected:
+        expected = expected[: expected.index(-1) + 1]  # a fault of the application ends the connection
+
+    async def run() -> None:
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+        application = Numbered()
+        protocol, connection = protocol_of(Protocol, application)  # type: ignore[arg-type] # an application all the same
+        stream, position, paused_writing = b"".join(whole), 0, False
+        for event, size in events:
+            if connection.closed:
+                break
+            match event:
+                case "feed" if not connection.paused:
+                    if piece := stream[position : position + size]:
+                        protocol.data_received(piece)
+                        position += len(piece)
+                case "turn":
+                    await settle(size)
+                case "pause" if not paused_writing:
+                    protocol.pause_writing()
+                    paused_writing = True
+                case "resume" if paused_writing:
+                    protocol.resume_writing()
+                    paused_writing = False
+                case "release":
+                    application.release.set()
+        complete = sum(1 for until in itertools.accumulate(map(len, whole)) if until <= position)
+        owed = expected[:complete]
+        if end == "garbage" and position == sum(map(len, whole[:complete])) and not connection.closed:
+            if not connection.paused:
+                protocol.data_received(b"nonsense\r\n\r\n")
+        elif end == "eof" and not connection.closed:
+            protocol.eof_received()
+        elif end == "shutdown" and not connection.closed:
+            protocol.shutdown()
+        elif end == "lost" and not connection.closed:
+            connection.close()
+        if paused_writing and not connection.closed:
+            protocol.resume_writing()
+        application.release.set()
+        for _ in range(12):
+            await settle(100)
+        answered = [number for number in responses(connection) if number >= 0 or -1 in owed]
+        whole_answered = answered[: len(owed)]
+        if end in ("stays", "eof", "garbage"):
+            assert whole_answered == owed
+        else:
+            assert whole_answered == owed[: len(whole_answered)], "those that were answered are the first ones"
+        if end == "stays" and -1 not in owed and not connection.is_over:
+            assert not connection.paused, "it is read again"
+        is_between_requests = position == sum(map(len, whole[:complete]))
+        if end in ("eof", "lost") or (end == "shutdown" and is_between_requests):
+            assert connection.is_over, "a request that is incomplete is waited for by a server that stops"
+        assert not faults
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        if connection.closed:
+            assert not left, "nothing runs for a client that is gone"
+        protocol.connection_lost(None)
+        await settle()
+
+    asyncio.run(run())
