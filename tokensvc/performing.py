@@ -62,7 +62,7 @@ def world_of(
 ) -> World:
     """What the lifecycle of keys is performed with, by whoever `performer` names.
 
-    A process that makes more than one world shares what it was told between them.
+    A process that makes more than one world shares IVS's answers between them.
     """
     return World(
         store.keys,

@@ -1,4 +1,4 @@
-"""What this process was told of pairs that IVS does not hold: two answers, some seconds apart, are a proof.
+"""What IVS answered to this process about pairs that it does not hold: two answers, some seconds apart, are a proof.
 
 Invariants
 - Absence from a list only raises the question: lists may lag, be cut short, or come from another endpoint.

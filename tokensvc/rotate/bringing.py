@@ -82,7 +82,7 @@ def _bring(world: World, key_id: str, region: str, arn: str | None) -> None:
     """Adopt a key's pair in a region, or import it there, unless it is there already."""
     seen = survey(world, region)
     record = find(world.keys.list(), key_id)
-    if record.compromised_at is not None:  # as a pair's tag may have told just now
+    if record.compromised_at is not None:  # as a pair's tag may have shown just now
         raise Conflict(f"key {key_id} is compromised: it never signs again")
     there = next((p for p in seen.standing.pairs if p.key_id == key_id), None)
     if there is not None and not there.is_held:

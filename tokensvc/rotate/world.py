@@ -42,7 +42,7 @@ class World(NamedTuple):
     performer_says: Callable[[], Sequence[str]]
     """What the one who has that lease has to say, in words."""
     absences: Absences
-    """What this process was told of pairs that IVS does not hold."""
+    """What IVS answered to this process about pairs that it does not hold."""
     private_keys: PrivateKeyChecks
     """What this process knows of the private keys in the vault."""
     report: Callable[[str], None]

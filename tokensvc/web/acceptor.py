@@ -10,7 +10,7 @@ Invariants
   PAUSE_SECONDS and one line is logged. It stays readable meanwhile, so that without the pause each turn would try again
   and fail again. The connections wait in the kernel's queue, and none of them is reset.
 - Once closed, an acceptor accepts nothing, and when `wait_closed` returns, every connection that it did accept has its
-  protocol, which can then be told to shut down.
+  protocol, which can then be shut down.
 """
 
 from __future__ import annotations

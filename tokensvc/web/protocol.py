@@ -65,7 +65,7 @@ MAX_QUEUED_BYTES = 64 * 1024
 MAX_SECTIONS = 1024
 """That one connection may have parsed in one iteration of the event loop: chunks can be cut into very many."""
 MAX_UNPARSED_BYTES = 256 * 1024
-"""What one read from the socket may bring; a transport that goes on reading when it was told to pause is closed."""
+"""What one read from the socket may bring; a transport that goes on reading after it was paused is closed."""
 _BLANK_LINE = b"\r\n\r\n"
 _LINE_ENDS = b"\r\n"
 _NOT_LINE_END = re.compile(rb"[^\r\n]|\Z")

@@ -22,7 +22,7 @@ class Flow(FlowControl):
     """uvicorn's flow control of one connection, with a hold on reading."""
 
     is_held = False
-    """Reading stays paused, whoever wants it resumed."""
+    """Reading stays paused, whatever asks to resume it."""
 
     def pause_reading(self) -> None:
         if not self._transport.is_closing():
