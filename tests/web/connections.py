@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -21,16 +21,27 @@ Seen = tuple[str, str, list[tuple[bytes, bytes]], bytes]
 
 class Application:
     """Takes what is posted to `/quick` on the fast path and echoes its body; answers `/early` before its body is read,
-    `/held` when `release` is set, and everything else with its whole body in hand."""
+    `/held` when `release` is set, `/fails-later` and then fails, and everything else with its whole body in hand."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.took = 0
         self.disconnected = 0
+        self.failures = 0
+        """Exceptions that came out of the application."""
+        self.pause_before_body: Callable[[], object] = lambda: None
+        """Called between the head of a response and its body."""
         self.release = asyncio.Event()
         self._taken: list[tuple[Reply, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._respond(scope, receive, send)
+        except Exception:
+            self.failures += 1
+            raise
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", scope["path"] != "/early"
         while more:
             message = await receive()
@@ -43,7 +54,11 @@ class Application:
             await self.release.wait()
         status = 401 if scope["path"] == "/early" else 200
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"4")]})
+        self.pause_before_body()
         await send({"type": "http.response.body", "body": b"well"})
+        if scope["path"] == "/fails-later":
+            await asyncio.sleep(0)
+            raise RuntimeError
 
     def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
         if scope["path"] != "/quick" or body == b"slow":

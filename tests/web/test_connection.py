@@ -33,6 +33,9 @@ UPGRADE = b"Connection: Upgrade\r\nUpgrade: anything\r\n"
 CHUNKED = b"POST /other HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
 SMUGGLED = b"POST /smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nX-Swallow: "
 GARBAGE = b"nonsense\r\n\r\n"
+EARLY = request(b"", "/early", length=100)
+CLOSING_EARLY = request(b"", "/early", b"Connection: close\r\n", length=100)
+"""Answered before its body is here."""
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -295,6 +298,10 @@ REFUSED = {
     "chunked in 1.0": (b"POST / HTTP/1.0\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "chunked and a length": (CHUNKED + b"Content-Length: 5\r\n\r\n0\r\n\r\n", 400),
     "two lengths": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
+    "a length of five thousand digits": (
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"0" * 4999 + b"5\r\n\r\nhello",
+        400,
+    ),
     "a signed length": (b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: +5\r\n\r\nhello", 400),
     "bare line feeds": (b"POST / HTTP/1.1\n" + HOST + b"Content-Length: 5\n\nhello", 400),
     "a folded header": (b"POST / HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n", 400),
@@ -523,6 +530,107 @@ def test_a_stopping_server_answers_what_it_has_received() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("before", [GARBAGE, CLOSING_EARLY], ids=["refused", "answered early"])
+def test_a_connection_whose_client_ends_its_side_after_the_last_response_is_closed_at_once(before: bytes) -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [before])
+        assert connection.output_ended
+        assert not connection.closed
+        protocol.eof_received()
+        assert connection.closed
+
+    run(test())
+
+
+@pytest.mark.parametrize("last", [QUICK, SLOW], ids=["fast", "task"])
+@pytest.mark.parametrize(
+    "kind", [(b"1.1", UPGRADE), (b"1.1", b"Connection: close\r\n"), (b"1.0", b"")], ids=["upgrade", "close", "1.0"]
+)
+def test_a_client_that_pipelined_behind_the_last_request_is_not_reset(last: bytes, kind: tuple[bytes, bytes]) -> None:
+    version, more = kind
+
+    async def test() -> None:
+        protocol, connection, application = connected()
+        head, body = last.replace(b"1.1", version).split(b"\r\n", 1)
+        await feed(protocol, connection, [head + b"\r\n" + more + body + SLOW * 3])
+        assert len(application.seen) == len(connection.statuses) == 1
+        assert connection.output_ended
+        assert not connection.closed
+
+    run(test())
+
+
+def test_a_client_that_had_its_upgrade_ignored_may_still_be_sending() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        await feed(protocol, connection, [request(more=UPGRADE)])
+        assert connection.output_ended
+        assert not connection.closed
+
+    run(test())
+
+
+def test_a_response_that_a_bad_body_cuts_off_is_not_written_on() -> None:
+    """Its application waits for the client to read when the body turns out to be bad."""
+
+    async def test() -> None:
+        protocol, connection, application = connected()
+        await feed(protocol, connection, [CHUNKED.replace(b"/other", b"/early") + b"\r\n"], wait=False)
+        application.pause_before_body = protocol.pause_writing
+        await settle()
+        assert connection.statuses == [401]
+        protocol.data_received(GARBAGE)
+        assert connection.output_ended
+        protocol.resume_writing()
+        await settle()
+        assert not application.failures
+        assert connection.statuses == [401]
+        assert not connection.written.endswith(b"well")
+
+    run(test())
+
+
+def test_an_application_that_fails_behind_its_response_takes_no_other_along() -> None:
+    async def test() -> None:
+        protocol, connection, application = connected()
+        failing = GET.replace(b"/other", b"/fails-later")
+        await feed(protocol, connection, [failing + HELD + SLOW])
+        assert application.failures == 1
+        application.release.set()
+        await settle()
+        assert connection.statuses == [200] * 3
+        assert not connection.is_over
+
+    run(test())
+
+
+def test_a_stopping_server_does_not_reset_a_client_that_is_still_sending() -> None:
+    async def test() -> None:
+        for sent in (EARLY, SLOW + QUICK[:20]):
+            protocol, connection, _ = connected()
+            await feed(protocol, connection, [sent])
+            assert len(connection.statuses) == 1
+            protocol.shutdown()
+            assert connection.output_ended
+            assert not connection.closed
+            protocol.shutdown()
+            assert not connection.closed
+
+    run(test())
+
+
+def test_a_stopping_server_closes_what_is_idle_at_once() -> None:
+    async def test() -> None:
+        for before in (b"", QUICK, SLOW):
+            protocol, connection, _ = connected()
+            await feed(protocol, connection, [before])
+            protocol.shutdown()
+            assert connection.closed
+
+    run(test())
+
+
 async def looks(protocol: Any, connection: Any, times: int) -> None:
     for _ in range(times):
         if not connection.closed:
@@ -570,4 +678,24 @@ def test_a_client_that_reads_nothing_for_that_long_is_cut_off() -> None:
         assert connection.aborted
 
     assert KEEP_ALIVE_SECONDS == 75, "how long that is, as the README says"
+    run(test())
+
+
+def test_a_response_that_is_still_being_read_outlives_the_close_of_its_connection() -> None:
+    async def test() -> None:
+        protocol, connection, _ = connected()
+        connection.unsent_bytes = 1000
+        await feed(protocol, connection, [SLOW])
+        await looks(protocol, connection, 1)
+        connection.protocol = None  # what is unsent delays the end of the connection
+        connection.unsent_bytes = 900
+        connection.close()
+        protocol._look()
+        assert not connection.aborted
+        connection.unsent_bytes = 800
+        protocol._look()
+        assert not connection.aborted
+        protocol._look()
+        assert connection.aborted
+
     run(test())

@@ -190,8 +190,8 @@ class Protocol(asyncio.Protocol):
         """The client ended its side; what is unparsed may still hold requests."""
         self._head = b""
         """As much of the present head as was fed to the parser."""
-        self._is_rejected = False
-        """The input ended with a request that could not be read; the client may be in the middle of it."""
+        self._may_be_sending = False
+        """The client may go on although the input is over: with a request that could not be read, or with others."""
         self._section_end = b""
         """The last bytes of incomplete chunks, where a blank line may have begun."""
         self._bytes = 0
@@ -288,7 +288,7 @@ class Protocol(asyncio.Protocol):
             self._reading = READING[self._reading][INPUT_OVER]
         last = self._waiting[-1] if self._waiting else self._active
         if self._responding is not TASK:
-            self.transport.close()
+            self._end_output()
         elif isinstance(last, RequestResponseCycle):
             last.keep_alive = False
 
@@ -340,9 +340,16 @@ class Protocol(asyncio.Protocol):
     def _put_off(self, data: bytes, position: int = 0) -> None:
         """Parse this later, from `position` on, and read nothing until then. Without data: nothing is left to parse."""
         self._unparsed, self._parsed_to = data, position
-        self._flow.is_held = bool(data)
+        self._hold()
         if data:
             self._flow.pause_reading()
+
+    def _hold(self) -> None:
+        """Hold reading while input waits to be parsed, and while enough of a body is here that no task reads yet."""
+        cycle = self._received
+        self._flow.is_held = bool(self._unparsed) or (
+            cycle is not None and cycle is not self._active and len(cycle.body) > MAX_QUEUED_BYTES
+        )
 
     def _schedule_parsing(self) -> None:
         if not self._parse_scheduled:
@@ -385,6 +392,7 @@ class Protocol(asyncio.Protocol):
             if self._bytes > REST_MAX_BYTES:
                 self._reject(TOO_LARGE)
                 return stop
+        self._may_be_sending = stop < len(data)
         self._feed(piece)
         return stop
 
@@ -470,7 +478,7 @@ class Protocol(asyncio.Protocol):
         elif cycle is not None and not cycle.response_complete:
             cycle.body += body
             if len(cycle.body) > MAX_QUEUED_BYTES:
-                self._flow.is_held = cycle is not self._active
+                self._hold()
                 self._flow.pause_reading()
             cycle.message_event.set()
 
@@ -520,7 +528,7 @@ class Protocol(asyncio.Protocol):
         cycle = new_cycle(
             self._scope,
             b"".join(self._body),
-            CycleTransport(self._write, self._end_output, self.transport.is_closing),
+            CycleTransport(self._write, self._end_output_of, self.transport.is_closing),
             self._flow,
             self._state.default_headers,
             self._on_response_complete,
@@ -544,7 +552,7 @@ class Protocol(asyncio.Protocol):
             return
         self._responding = RESPONDING[self._responding][TASK_STARTED]
         self._active = entry
-        self._flow.is_held = bool(self._unparsed)
+        self._hold()
         task = self.loop.create_task(entry.run_asgi(self._app))
         task.add_done_callback(self._state.tasks.discard)
         self._state.tasks.add(task)
@@ -574,15 +582,15 @@ class Protocol(asyncio.Protocol):
     def _reject(self, answer: Answer) -> None:
         """Read no further; `answer` is the last response, and the only one of a request that was being received."""
         self._flush()
-        self._is_rejected = True
+        self._may_be_sending = True
         cycle, self._received = self._received, None
         self._reading = READING[self._reading][INPUT_OVER]
         self._put_off(b"")
         if cycle is not None:
+            disconnect(cycle)
             if cycle.response_started:
                 self._end_output()
                 return
-            disconnect(cycle)
             if cycle is self._active:
                 self._active = None
                 self._responding = RESPONDING[self._responding][TASK_ABANDONED]
@@ -599,8 +607,13 @@ class Protocol(asyncio.Protocol):
             disconnect(cycle)
             if cycle is not self._active and cycle in self._waiting:
                 self._waiting.remove(cycle)
-        if self._active is None or self._active.disconnected:
+        if self._responding is not TASK or (self._active is not None and self._active.disconnected):
             self.transport.close()
+
+    def _end_output_of(self, transport: CycleTransport) -> None:
+        """Close for the cycle with this transport, unless its response is complete: then others may have begun."""
+        if self._active is not None and self._active.transport is transport:  # type: ignore[comparison-overlap] # it is
+            self._end_output()
 
     def _end_output(self) -> None:
         """The last response was written: close, at once where the client has nothing more to send."""
@@ -609,11 +622,13 @@ class Protocol(asyncio.Protocol):
         self._responding = RESPONDING[self._responding][OUTPUT_OVER]
         self._waiting.clear()
         between_requests = self._reading is ENDED and self._received is None and not self._bytes
-        has_sent_all = self._input_closed or (between_requests and not self._is_rejected)
+        goes_on = self._may_be_sending or self._upgrade_offered
+        has_sent_all = self._input_closed or (between_requests and not goes_on)
         if has_sent_all or not self.transport.can_write_eof():
             self.transport.close()
             return
         self._reading = READING[self._reading][INPUT_OVER]
+        self._received = None
         self._put_off(b"")
         self._flow.resume_reading()
         self.transport.write_eof()
@@ -644,7 +659,8 @@ class Protocol(asyncio.Protocol):
         active, unsent = self._active, self.transport.get_write_buffer_size()
         progress = self._requests, self._reading is not IDLE, unsent
         stuck, self._progress = progress == self._progress, progress
-        if self.transport.is_closing() or (stuck and unsent):
+        is_closing = self.transport.is_closing()
+        if stuck and (unsent or is_closing):
             self.transport.abort()
             return
         if stuck and (active is None or active.more_body):

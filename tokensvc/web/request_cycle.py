@@ -1,7 +1,8 @@
 """uvicorn's `RequestResponseCycle`: a request that a task answers, as our protocol uses it.
 
 Invariants
-- A cycle never closes the transport itself: the protocol does, which knows whether the client is still sending.
+- A cycle never closes the transport itself: the protocol does, which knows whether the client is still sending, and
+  whether it is still this cycle that responds (an application may fail behind its complete response).
 - A cycle that wants its body does not resume reading while what is behind it has to wait.
 """
 
@@ -36,14 +37,20 @@ class Flow(FlowControl):
 class CycleTransport:
     """All of a transport that a cycle uses."""
 
-    __slots__ = ("close", "is_closing", "write")
+    __slots__ = ("_on_close", "is_closing", "write")
 
     def __init__(
-        self, write: Callable[[bytes], object], close: Callable[[], object], is_closing: Callable[[], bool]
+        self,
+        write: Callable[[bytes], object],
+        on_close: Callable[[CycleTransport], object],
+        is_closing: Callable[[], bool],
     ) -> None:
         self.write = write
-        self.close = close
+        self._on_close = on_close
         self.is_closing = is_closing
+
+    def close(self) -> None:
+        self._on_close(self)
 
 
 def new_cycle(

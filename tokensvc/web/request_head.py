@@ -23,6 +23,8 @@ HEAD_MAX_BYTES = 16 * 1024
 """Of the request line and the headers together."""
 REST_MAX_BYTES = 2 * 1024 * 1024
 """Of what follows a head, chunk sizes, chunk extensions and trailers included: more than any route's body."""
+_LENGTH_MAX_DIGITS = 20
+"""Of a Content-Length: 64 bits. llhttp lets any number of leading zeros pass; others may not, `int` among them."""
 
 NOT_HTTP = plain_refusal(400, "unreadable_request", "The request is not valid HTTP/1.1.")
 HEAD_TOO_LARGE = plain_refusal(
@@ -101,6 +103,8 @@ def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[by
         raise BadHead(_HOST)
     body_bytes: int | None = 0
     if b"content-length" in found:
+        if len(found[b"content-length"]) > _LENGTH_MAX_DIGITS:
+            raise BadHead(NOT_HTTP)
         body_bytes = int(found[b"content-length"])  # llhttp lets digits alone pass, and no Transfer-Encoding beside it
         if body_bytes > REST_MAX_BYTES:
             raise BadHead(TOO_LARGE)
