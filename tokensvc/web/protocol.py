@@ -329,9 +329,16 @@ class Protocol(asyncio.Protocol):
     def _put_off(self, data: bytes, position: int = 0) -> None:
         """Parse this later, from `position` on, and read nothing until then. Without data: nothing is left to parse."""
         self._unparsed, self._parsed_to = data, position
-        self._flow.is_held = bool(data)
+        self._hold()
         if data:
             self._flow.pause_reading()
+
+    def _hold(self) -> None:
+        """Hold reading while input waits to be parsed, and while enough is here of a body that nobody reads yet."""
+        cycle = self._received
+        self._flow.is_held = bool(self._unparsed) or (
+            cycle is not None and cycle is not self._active and len(cycle.body) > MAX_QUEUED_BYTES
+        )
 
     def _schedule_parsing(self) -> None:
         if not self._parse_scheduled:
@@ -460,7 +467,7 @@ class Protocol(asyncio.Protocol):
         elif cycle is not None and not cycle.response_complete:
             cycle.body += body
             if len(cycle.body) > MAX_QUEUED_BYTES:
-                self._flow.is_held = cycle is not self._active
+                self._hold()
                 self._flow.pause_reading()
             cycle.message_event.set()
 
@@ -533,7 +540,7 @@ class Protocol(asyncio.Protocol):
             return
         self._responding = RESPONDING[self._responding][TASK_STARTED]
         self._active = entry
-        self._flow.is_held = bool(self._unparsed)
+        self._hold()
         task = self.loop.create_task(entry.run_asgi(self._app))
         task.add_done_callback(self._state.tasks.discard)
         self._state.tasks.add(task)
@@ -609,6 +616,7 @@ class Protocol(asyncio.Protocol):
             self.transport.close()
             return
         self._reading = READING[self._reading][INPUT_OVER]
+        self._received = None
         self._put_off(b"")
         self._flow.resume_reading()
         self.transport.write_eof()
