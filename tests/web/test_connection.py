@@ -418,6 +418,31 @@ def test_a_body_that_nobody_reads_yet_is_held_back() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["in one packet", "apart"])
+def test_a_body_that_waits_is_held_back_by_every_response_before_it(together: bool) -> None:
+    """However many requests are answered before it, none of which has anything to read."""
+
+    async def test() -> None:
+        protocol, connection, application = connected()
+        large = request(b"x" * (16 * MAX_QUEUED_BYTES), path="/other")
+        part = large[: MAX_QUEUED_BYTES + 200]
+        if together:  # the packet has more requests than are queued at once
+            await feed(protocol, connection, [HELD * (MAX_QUEUED + 4) + part], wait=False)
+        else:
+            await feed(protocol, connection, [HELD * 4, part], wait=False)
+        await settle()
+        application.release.set()
+        while protocol._received is None or protocol._received is not protocol._active:
+            await asyncio.sleep(0)
+            if not connection.paused and protocol._received is not None and protocol._received is not protocol._active:
+                assert len(protocol._received.body) <= MAX_QUEUED_BYTES
+        await feed(protocol, connection, [large[len(part) :]])
+        assert set(connection.statuses) == {200}
+        assert application.seen[-1][3] == large[-16 * MAX_QUEUED_BYTES :]
+
+    run(test())
+
+
 def test_a_large_body_that_is_complete_holds_nothing_back_once_its_turn_has_come() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
