@@ -192,6 +192,29 @@ def test_after_an_early_response_the_rest_of_the_body_is_skipped_and_the_connect
     run(test())
 
 
+def test_an_early_response_ends_the_connection_of_a_client_that_waits_to_send_its_body() -> None:
+    """Some clients send the body then, others their next request: what comes must be read as neither."""
+    expecting = b"Expect: 100-continue\r\n"
+
+    async def test() -> None:
+        for following in (b"body" * 25, QUICK * 3):
+            protocol, connection, application = connected()
+            await feed(protocol, connection, [request(b"", "/early", expecting, length=100)])
+            assert connection.statuses == [401]
+            assert b"\r\nconnection: close\r\n" in connection.written
+            await feed(protocol, connection, [following])
+            assert connection.statuses == [401]
+            assert len(application.seen) == 1
+            assert connection.is_over
+        for kept in (request(b"body", "/early", expecting), request(b"body", "/other", expecting)):
+            protocol, connection, _ = connected()
+            await feed(protocol, connection, [kept, SLOW])
+            assert connection.statuses[-1] == 200
+            assert not connection.is_over
+
+    run(test())
+
+
 def test_a_body_that_grows_too_large_is_refused_and_nobody_acts_on_it() -> None:
     async def test() -> None:
         protocol, connection, application = connected()

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 
 from starlette.types import Scope
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -32,6 +33,19 @@ class Flow(FlowControl):
     def resume_reading(self) -> None:
         if not self.is_held and not self._transport.is_closing():
             super().resume_reading()
+
+
+class _Expecting(RequestResponseCycle):
+    """A request whose client may wait for `100 Continue` before it sends the body.
+
+    Without that, but with a response, the client may send the body or go on with its next request; nothing that comes
+    then can be read safely, so such a response is the last.
+    """
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if self.waiting_for_100_continue and self.more_body:
+            self.keep_alive = False
+        await super().send(message)
 
 
 class CycleTransport:
@@ -65,7 +79,7 @@ def new_cycle(
     keep_alive: bool,
 ) -> RequestResponseCycle:
     """The cycle of a request of whose body this much has arrived."""
-    cycle = RequestResponseCycle(
+    cycle = (_Expecting if expects_continue else RequestResponseCycle)(
         scope=scope,  # type: ignore[arg-type] # starlette's name for the same mapping
         transport=transport,  # type: ignore[arg-type] # all of it that is used
         flow=flow,
