@@ -521,6 +521,45 @@ def test_a_body_in_very_many_pieces_takes_no_more_than_its_share_of_a_turn(path:
     run(test())
 
 
+@pytest.mark.parametrize("ends_its_side", [False, True])
+def test_a_stopping_server_reads_the_whole_of_a_body_that_had_to_wait(ends_its_side: bool) -> None:
+    chunk, last = b"4\r\n\r\n\r\n\r\n", b"0\r\n\r\n"
+
+    async def test() -> None:
+        protocol, connection, application = connected()
+        protocol.data_received(CHUNKED + b"\r\n")
+        protocol.data_received(chunk * 2000 + last * ends_its_side)
+        assert connection.paused, "a part of it waits"
+        if ends_its_side:
+            protocol.eof_received()
+        protocol.shutdown()
+        await settle()
+        if not ends_its_side:
+            protocol.data_received(last)
+            await settle()
+        assert [seen[3] for seen in application.seen] == [b"\r\n\r\n" * 2000]
+        assert connection.statuses == [200]
+        assert connection.is_over
+
+    run(test())
+
+
+def test_a_large_body_that_was_answered_early_is_read_to_its_end() -> None:
+    large, chunk = b"%x\r\n%b\r\n" % (MAX_QUEUED_BYTES + 1, b"x" * (MAX_QUEUED_BYTES + 1)), b"4\r\n\r\n\r\n\r\n"
+
+    async def test() -> None:
+        protocol, connection, application = connected()
+        protocol.data_received(CHUNKED.replace(b"/other", b"/early") + b"\r\n" + large + chunk * 2000)
+        await settle()
+        assert connection.statuses == [401]
+        assert not connection.paused
+        await feed(protocol, connection, [chunk, b"0\r\n\r\n", SLOW])
+        assert connection.statuses == [401, 200]
+        assert [seen[1] for seen in application.seen] == ["/early", "/other"]
+
+    run(test())
+
+
 def test_a_client_that_does_not_read_has_no_more_than_one_request_taken() -> None:
     async def test() -> None:
         protocol, connection, application = connected()

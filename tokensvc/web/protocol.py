@@ -282,9 +282,9 @@ class Protocol(asyncio.Protocol):
         """Close when the requests that were received are answered. Called by the server when it stops."""
         self._flush()
         self._forget()
-        self._put_off(b"")
         self._keep_alive = False
         if self._reading in (IDLE, HEAD):
+            self._put_off(b"")  # but not the rest of a body, which would be read on with a part of it missing
             self._reading = READING[self._reading][INPUT_OVER]
         last = self._waiting[-1] if self._waiting else self._active
         if self._responding is not TASK:
@@ -348,7 +348,10 @@ class Protocol(asyncio.Protocol):
         """Hold reading while input waits to be parsed, and while enough of a body is here that no task reads yet."""
         cycle = self._received
         self._flow.is_held = bool(self._unparsed) or (
-            cycle is not None and cycle is not self._active and len(cycle.body) > MAX_QUEUED_BYTES
+            cycle is not None
+            and cycle is not self._active
+            and not cycle.response_complete
+            and len(cycle.body) > MAX_QUEUED_BYTES
         )
 
     def _schedule_parsing(self) -> None:
