@@ -7,6 +7,8 @@ PEERS ?=
 RUN := .venv/.run
 TEST := .venv/.test
 BENCH := .venv/.bench
+NATIVE := build/native/.installed
+NATIVE_SOURCES := setup.py $(wildcard tokensvc/adapters/signing/native/*)
 NODE_PEERS := benchmarks/peers/node/node_modules/.package-lock.json
 
 help: ## list what can be made
@@ -61,16 +63,23 @@ lock: $(RUN) ## make the lock files anew from pyproject.toml and requirements/*.
 	$(LOCK) --upgrade pyproject.toml requirements/build.in -o requirements/run.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in -c requirements/run.txt -o requirements/test.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in requirements/bench.in -c requirements/test.txt -o requirements/bench.txt
+	$(LOCK) requirements/native.in -o requirements/native.txt
 
 clean: ## forget the environment and the demo's state (keys/ stays)
 	rm -rf .venv .demo build *.egg-info benchmarks/peers/node/node_modules
 
-$(RUN): requirements/run.txt pyproject.toml
+.venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv
+
+$(RUN): requirements/run.txt pyproject.toml $(NATIVE) $(NATIVE_SOURCES) | .venv/bin/python
 	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
-	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	PYTHONPATH="$$(echo $(CURDIR)/build/native/lib/python*/site-packages)" .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+$(NATIVE): requirements/native.txt | .venv/bin/python
+	.venv/bin/python -m pip install -q --disable-pip-version-check --prefix build/native --require-hashes -r $< || echo "built without the multi-buffer signer: its libraries cannot be had here"
+	mkdir -p $(@D) && touch $@
 
 $(TEST): $(RUN) requirements/test.txt
 	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/test.txt

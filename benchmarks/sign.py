@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from benchmarks import turns
 from benchmarks.report import report
-from tokensvc.adapters.awslc import AwsLcSigner
+from tokensvc.adapters.signing.aws_lc import AwsLcKey
 from tokensvc.admit import admit
 from tokensvc.core import keypair
 from tokensvc.core.arn import Arn, Place
@@ -54,7 +54,7 @@ def contenders(private_key: ec.EllipticCurvePrivateKey | None = None) -> dict[st
     pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     awslc = EC.new_key_from_der_data(der)
     digest = sha384(b"x" * 300).digest()
-    ring = Ring({PLACE: Slot(SigningKey("k1", AwsLcSigner(private_key).sign, 3600), {})})
+    ring = Ring({PLACE: Slot(SigningKey("k1", AwsLcKey(private_key), 3600), {})})
     snapshot = Snapshot(ring=ring, max_ttl_seconds=3600, subject_key=bytes(32))
     caller = Caller("bench", CallerPolicy(("arn:aws:ivs:us-east-1:000000000000:channel/*",)))
     fields = orjson.loads(orjson.dumps({"channelArn": CHANNEL, "viewerId": VIEWER}))

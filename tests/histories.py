@@ -20,7 +20,7 @@ from tests.simulator import IvsSimulator
 from tests.stage import EAST, POLICY, WEST, Stage
 from tests.stores import restore, save
 from tests.wrapping import WRAPPER
-from tokensvc.adapters.openssl import OpenSslSigner
+from tokensvc.adapters.signing.openssl import OpenSslSigner
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.snapshot import Snapshot
@@ -76,7 +76,7 @@ class Workers:
         self._reach = stage.policy.reach_seconds
         news = DenialNews(store.denials)
         ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
-        self._refresh = Refresh(*ports, vault, WRAPPER, OpenSslSigner, self._clock, self._reach)
+        self._refresh = Refresh(*ports, vault, WRAPPER, OpenSslSigner(), self._clock, self._reach)
         self.current: dict[str, Signing] = {}
         self.elders: list[tuple[dict[str, Signing], float]] = []
 

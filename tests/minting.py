@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +23,12 @@ OTHER_CHANNEL = parse_arn("arn:aws:ivs:us-east-1:123456789012:channel/other", "c
 NOW = int(START)
 HEADER: dict[str, Any] = {"alg": "ES384", "typ": "JWT"}
 SUBJECT_KEY = bytes(range(32))
+
+
+class Prepared(NamedTuple):
+    """A prepared key that signs as it is told to (`core.es384.PreparedKey`)."""
+
+    sign: Callable[[bytes], bytes]
 
 
 def raw_sign(key: PrivateKey, digest: bytes) -> bytes:
@@ -46,7 +53,7 @@ def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:
 
 def ring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Ring:
     """A ring in which this key signs for CHANNEL's place."""
-    signing = SigningKey("k1", lambda digest: raw_sign(key, digest), longest_ttl_seconds)
+    signing = SigningKey("k1", Prepared(lambda digest: raw_sign(key, digest)), longest_ttl_seconds)
     return Ring({CHANNEL.place: Slot(signing, {"k1": key.public_key()})})
 
 

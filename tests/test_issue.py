@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import example, given, settings
 
 from tests.asks import asks, origin_for
-from tests.minting import CHANNEL, NOW, OTHER_CHANNEL, snapshot_of
-from tokensvc.adapters.awslc import AwsLcSigner
-from tokensvc.adapters.openssl import OpenSslSigner
+from tests.minting import CHANNEL, NOW, OTHER_CHANNEL, Prepared, snapshot_of
+from tokensvc.adapters.signing.aws_lc import AwsLcKey
+from tokensvc.adapters.signing.openssl import OpenSslKey
 from tokensvc.admit import Grant
 from tokensvc.core import claims as c
 from tokensvc.core import keypair
@@ -98,11 +98,11 @@ def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> No
     assert made.requires_origin_header is bool(fields.get("strictOriginEnforcement"))
 
 
-@pytest.mark.parametrize("make", [AwsLcSigner, OpenSslSigner])
-def test_strangers_verify_the_signatures_of_both_signers(make: type[AwsLcSigner] | type[OpenSslSigner]) -> None:
+@pytest.mark.parametrize("make", [AwsLcKey, OpenSslKey])
+def test_strangers_verify_the_signatures_of_both_signers(make: type[AwsLcKey] | type[OpenSslKey]) -> None:
     """Often enough that numbers with leading zeros occur."""
-    signer = make(KEY)
-    slot = SNAPSHOT.ring.slots[CHANNEL.place]._replace(active=SigningKey("k1", signer.sign, 600))
+    prepared = make(KEY)
+    slot = SNAPSHOT.ring.slots[CHANNEL.place]._replace(active=SigningKey("k1", prepared, 600))
     snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.place: slot}))
     for _ in range(300):
         made = minted(snapshot=snapshot)
@@ -177,7 +177,7 @@ def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
     ],
 )  # fmt: skip
 def test_a_token_that_ivs_may_find_too_large_is_never_signed(fields: dict[str, Any], named: list[str]) -> None:
-    unsignable = SigningKey("k1", lambda _: pytest.fail("it was signed"), 600)
+    unsignable = SigningKey("k1", Prepared(lambda _: pytest.fail("it was signed")), 600)
     slot = SNAPSHOT.ring.slots[CHANNEL.place]._replace(active=unsignable)
     snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.place: slot}))
     with pytest.raises(InvalidRequest, match="at most 2000") as refused:

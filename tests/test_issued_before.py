@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.adapters.sql.samples import EVERYONE, make_due
 from tests.dispatching import Dispatch
 from tests.local_plane import PLACE, LocalPlane
-from tests.minting import raw_sign
+from tests.minting import Prepared, raw_sign
 from tokensvc.adapters.sql import accepting
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
@@ -77,7 +77,7 @@ class History:
         self.raised: list[int] = []
         """Filters that IVS was sent and that no revocation asked for which was not given up."""
         self._key = key
-        self._ring = Ring({PLACE: Slot(SigningKey("k1", lambda data: raw_sign(key, data), 600), {})})
+        self._ring = Ring({PLACE: Slot(SigningKey("k1", Prepared(lambda data: raw_sign(key, data)), 600), {})})
 
     def revoke(self, age: int | None, deny_seconds: int | None) -> None:
         """Accept a revocation, of everything or of what was issued before an instant."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clocks import START
-from tests.minting import CHANNEL, OTHER_CHANNEL, SUBJECT_KEY
+from tests.minting import CHANNEL, OTHER_CHANNEL, SUBJECT_KEY, Prepared
 from tokensvc.admit import Grant
 from tokensvc.core.ask import read_ask
 from tokensvc.core.denial import Standing, digest
@@ -26,7 +26,7 @@ from tokensvc.issue import Draft, draft
 
 LEASE, TIMEOUT = 60.0, 5.0
 REACH = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS
-KEY = SigningKey("k1", lambda _data: bytes(96), 600)
+KEY = SigningKey("k1", Prepared(lambda _data: bytes(96)), 600)
 SNAPSHOT = Snapshot(Ring({CHANNEL.place: Slot(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600)
 GRANT = Grant(600, "default")
 NOW = int(START)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.asks import VIEWER_IDS
 from tests.dispatching import Dispatch
 from tests.local_plane import PLACE
-from tests.minting import raw_sign
+from tests.minting import Prepared, raw_sign
 from tests.web.counter import Counter
 from tokensvc.adapters.sql.store import Store
 from tokensvc.admit import Grant
@@ -49,7 +49,7 @@ class Deployment(NamedTuple):
 
     def token(self, viewer: str, now: int) -> str:
         """A token for this viewer. Raises InvalidRequest."""
-        key = SigningKey("k1", lambda digest: raw_sign(self.key, digest), 600)
+        key = SigningKey("k1", Prepared(lambda digest: raw_sign(self.key, digest)), 600)
         snapshot = Snapshot(Ring({PLACE: Slot(key, {})}), max_ttl_seconds=600)
         ask = read_ask({"channelArn": self.channel, "viewerId": viewer})
         return draft(ask, Grant(600, "default"), snapshot, now, uuid.uuid4).signed()

@@ -48,8 +48,16 @@ class Application:
 def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseRoute] = ()) -> Application:
     """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
     settings = parts.settings
-    lease = settings.snapshot_lease_seconds
-    tokens = TokenRoutes(parts.snapshot, parts.directory, parts.clock, parts.metrics, uuid.uuid4, lease_seconds=lease)
+    lease, sign_many = settings.snapshot_lease_seconds, parts.chosen.signer.sign_many
+    tokens = TokenRoutes(
+        parts.snapshot,
+        parts.directory,
+        parts.clock,
+        parts.metrics,
+        sign_many,
+        uuid.uuid4,
+        lease_seconds=lease,
+    )
     readiness = Readiness(parts.snapshot, parts.clock, parts.duties.heartbeats.trouble, lease_seconds=lease)
     authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
     keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
@@ -69,7 +77,7 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
         lifespan=lambda _app: _life(parts.loops),
     )
     public = routes(tokens, revocations, denials, readiness, parts.snapshot, {} if admin_port else admin)
-    front = Front(public, behind, parts.clock, access_log)
+    front = Front(public, behind, parts.clock, access_log, sign_many)
     if admin_port is None:
         return Application(front, readiness)
     at_admin = Front(admin_listener_routes(admin, readiness), behind, parts.clock, access_log)

@@ -20,7 +20,7 @@ from tokensvc.admit import Grant
 from tokensvc.core import claims as c
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.ask import Ads, Ask
-from tokensvc.core.es384 import SIGNATURE_CHARS, compact, digest, signing_input
+from tokensvc.core.es384 import SIGNATURE_CHARS, PreparedKey, compact, digest, signing_input
 from tokensvc.core.origins import join_origins
 from tokensvc.core.policy import DEFAULT_TTL_SECONDS
 from tokensvc.core.revocation import session_version
@@ -41,7 +41,7 @@ class Draft(NamedTuple):
 
     signing_input: bytes
     digest: bytes
-    sign: Callable[[bytes], bytes]
+    key: PreparedKey
     """The key of the channel's place."""
     exp: int
     refresh_after: int
@@ -54,11 +54,7 @@ class Draft(NamedTuple):
 
     def signed(self) -> str:
         """The token."""
-        return self.with_signature(self.signature())
-
-    def signature(self) -> bytes:
-        """r||s, each time another."""
-        return self.sign(self.digest)
+        return self.with_signature(self.key.sign(self.digest))
 
     def with_signature(self, signature: bytes) -> str:
         """The token, once its signature is there."""
@@ -98,7 +94,9 @@ def draft(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callab
     if len(signed) + 1 + SIGNATURE_CHARS > c.TOKEN_MAX_BYTES:
         raise _too_large(ask, len(signed) + 1 + SIGNATURE_CHARS)
     refresh_after = now + life_seconds * REFRESH_AT_PERCENT // 100
-    return Draft(signed, digest(signed), key.sign, exp, refresh_after, viewer, version, ask.strict_origin_enforcement)
+    return Draft(
+        signed, digest(signed), key.prepared, exp, refresh_after, viewer, version, ask.strict_origin_enforcement
+    )
 
 
 def _life(ask: Ask, grant: Grant, key: SigningKey, ties_viewer: bool) -> int:

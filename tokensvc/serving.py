@@ -149,7 +149,8 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
         host=host,
         port=port,
         admin_port=admin_port,
-        signer=parts.signer,
+        signer=parts.chosen.signer.name,
+        why_not_faster=parts.chosen.why_not_faster,
         control_plane=settings.control_plane,
     )
     try:

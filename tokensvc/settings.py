@@ -133,7 +133,7 @@ class Settings(BaseModel):
         le=1,
         description="How much of IVS's rates for revocations is ours; what else uses the AWS account has the rest",
     )
-    signer: Literal["auto", "aws-lc", "openssl"] = Field(
+    signer: Literal["auto", "multibuffer", "aws-lc", "openssl"] = Field(
         "auto", description="What signs: AWS-LC, OpenSSL, or the first of them that passes a self-test"
     )
     shutdown_delay_seconds: float = Field(

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
 from tokensvc.adapters.clock import ConfirmedClock, StoreClock, SystemClock
 from tokensvc.adapters.logs import process_log
+from tokensvc.adapters.signing.choice import Chosen
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
@@ -58,7 +59,8 @@ class Parts:
     directory: Directory
     duties: Duties
     loops: tuple[Loop, ...]
-    signer: str
+    chosen: Chosen
+    """What signs."""
     means: Means
     make_world: Callable[[], World]
     """What wishes about keys are stored with, on the store's clock as it is now."""
@@ -206,10 +208,11 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment.
     """
     from tokensvc.adapters.prometheus import PrometheusMetrics
-    from tokensvc.adapters.signing import choose_signer
+    from tokensvc.adapters.signing.choice import choose_signer
 
     clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
-    signer, make_signer = choose_signer(settings.signer)
+    chosen = choose_signer(settings.signer, metrics)
+    metrics.signer_chosen(chosen.signer.name, chosen.why_not_faster)
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     if not checked:
         see_that_it_opens(store, wrapper)
@@ -223,7 +226,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         DenialNews(store.denials),
         vault,
         wrapper,
-        make_signer,
+        chosen.signer,
         clock,
         reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
     )
@@ -270,7 +273,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), confirmed_clock)
     means = means._replace(accepted=duties.accepted)
     make_world = performer.make_world
-    return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, signer, means, make_world, regions)
+    return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, chosen, means, make_world, regions)
 
 
 def assemble_work(

@@ -1,52 +1,72 @@
-"""What signs: chosen by name, or the first that proves itself."""
+"""What signs: chosen by name, or the fastest that proves itself."""
 
 from __future__ import annotations
 
+import platform
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
-from tokensvc.adapters.awslc import AwsLcSigner
-from tokensvc.adapters.openssl import OpenSslSigner
-from tokensvc.adapters.signing import SIGNERS, choose_signer
+from tests.signers import SIGNERS_HERE
+from tokensvc.adapters import signing
+from tokensvc.adapters.signing import choice
+from tokensvc.adapters.signing.aws_lc import AwsLcSigner
+from tokensvc.adapters.signing.choice import SIGNERS, CannotSignHere, Load, choose_signer
+from tokensvc.adapters.signing.openssl import OpenSslKey, OpenSslSigner
 from tokensvc.core import keypair
 from tokensvc.core.es384 import digest, verify
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.errors import SettingsError
-from tokensvc.ports.signer import SignerMaker
+from tokensvc.ports.signer import Signer, SigningMetrics
 from tokensvc.settings import Settings
 
 
 class WrongSigner(OpenSslSigner):
     """Signs something else."""
 
-    def sign(self, digest: bytes) -> bytes:
-        return super().sign(digest[::-1])
+    def sign_many(self, requests: Sequence[tuple[OpenSslKey, bytes]]) -> list[bytes]:
+        return super().sign_many([(key, digest[::-1]) for key, digest in requests])
 
 
 class ShortSigner(OpenSslSigner):
     """Leaves out a byte."""
 
-    def sign(self, digest: bytes) -> bytes:
-        return super().sign(digest)[:-1]
+    def sign_many(self, requests: Sequence[tuple[OpenSslKey, bytes]]) -> list[bytes]:
+        return [signature[:-1] for signature in super().sign_many(requests)]
 
 
-def broken(problem: BaseException) -> Any:
-    def load() -> SignerMaker:
+class SwappingSigner(OpenSslSigner):
+    """Gives two requests each other's signatures."""
+
+    def sign_many(self, requests: Sequence[tuple[OpenSslKey, bytes]]) -> list[bytes]:
+        first, second, *others = super().sign_many(requests)
+        return [second, first, *others]
+
+
+def broken(problem: BaseException) -> Load:
+    def load(_metrics: SigningMetrics) -> Signer[Any]:
         raise problem
 
     return load
 
 
-@pytest.mark.parametrize(
-    ("name", "maker"), [("aws-lc", AwsLcSigner), ("openssl", OpenSslSigner), ("auto", AwsLcSigner)]
-)
-def test_a_signer_is_chosen_by_name_and_aws_lc_is_the_first(name: str, maker: SignerMaker) -> None:
-    chosen, made = choose_signer(name)
-    assert made is maker
-    assert chosen == ("aws-lc" if name == "auto" else name)
+def of(signer: type[OpenSslSigner]) -> Load:
+    return lambda _metrics: signer()
+
+
+@pytest.mark.parametrize("name", SIGNERS_HERE)
+def test_a_signer_is_chosen_by_name(name: str) -> None:
+    assert choose_signer(name).signer.name == name
+
+
+def test_auto_takes_the_fastest_that_this_machine_can_run() -> None:
+    chosen = choose_signer("auto")
+    assert chosen.signer.name == SIGNERS_HERE[0]
+    assert (chosen.why_not_faster == "") == (SIGNERS_HERE[0] == "multibuffer")
 
 
 def test_every_name_of_the_setting_is_a_signer_and_the_reverse() -> None:
@@ -54,50 +74,107 @@ def test_every_name_of_the_setting_is_a_signer_and_the_reverse() -> None:
     assert set(allowed) == {"auto", *SIGNERS}
 
 
-@pytest.mark.parametrize("make", [AwsLcSigner, OpenSslSigner])
-def test_a_signer_signs_what_the_other_library_verifies(make: SignerMaker, private_key: PrivateKey) -> None:
-    signer, public = make(private_key), private_key.public_key()
+@pytest.mark.parametrize("name", SIGNERS_HERE)
+def test_a_signer_signs_what_another_library_verifies(name: str, private_key: PrivateKey) -> None:
+    signer, public = choose_signer(name).signer, private_key.public_key()
+    prepared = signer.prepare(private_key)
     for data in (b"", b"x", b"data" * 500):
-        signatures = {signer.sign(digest(data)) for _ in range(3)}
+        signatures = {prepared.sign(digest(data)) for _ in range(3)}
+        signatures |= {*signer.sign_many([(prepared, digest(data))] * 9)}
         assert all(len(signature) == 96 and verify(public, data, signature) for signature in signatures)
-        assert len(signatures) == 3, "each signature has a nonce of its own"
+        assert len(signatures) == 12, "each signature has a nonce of its own"
 
 
-def test_small_keys_and_numbers_with_leading_zeros_keep_their_length() -> None:
+@pytest.mark.parametrize("name", SIGNERS_HERE)
+def test_small_keys_and_numbers_with_leading_zeros_keep_their_length(name: str) -> None:
+    signer = choose_signer(name).signer
     for number in (1, 2, 255, 1 << 300):
         key = ec.derive_private_key(number, ec.SECP384R1())
-        for make in (AwsLcSigner, OpenSslSigner):
-            assert verify(key.public_key(), b"data", make(key).sign(digest(b"data")))
+        prepared = signer.prepare(key)
+        for signature in (prepared.sign(digest(b"data")), *signer.sign_many([(prepared, digest(b"data"))] * 8)):
+            assert verify(key.public_key(), b"data", signature)
 
 
 @pytest.mark.parametrize(
     "load",
-    [broken(ImportError("no such library")), broken(OSError("bad")), lambda: WrongSigner, lambda: ShortSigner],
-    ids=["cannot be imported", "cannot be loaded", "signs wrongly", "signs too short"],
+    [
+        broken(ImportError("no such library")),
+        broken(OSError("bad")),
+        of(WrongSigner),
+        of(ShortSigner),
+        of(SwappingSigner),
+    ],
+    ids=["cannot be imported", "cannot be loaded", "signs wrongly", "signs too short", "swaps two"],
 )
-def test_auto_passes_over_what_does_not_prove_itself_and_says_why(load: Any) -> None:
+def test_auto_passes_over_what_does_not_prove_itself_and_says_why(load: Load) -> None:
     with capture_logs() as lines:
-        name, maker = choose_signer("auto", {"first": load, "openssl": SIGNERS["openssl"]})
-    assert (name, maker) == ("openssl", OpenSslSigner)
-    assert [(line["event"], line["signer"]) for line in lines] == [("signer passed over", "first")]
+        chosen = choose_signer("auto", signers={"first": load, "openssl": SIGNERS["openssl"]})
+    assert chosen.signer.name == "openssl"
+    assert [(line["event"], line["signer"]) for line in lines] == [("signer failed its self-test", "first")]
     assert lines[0]["reason"]
+    assert chosen.why_not_faster == f"first: {lines[0]['reason']}"
+
+
+def test_a_signer_that_is_not_for_this_machine_is_passed_over_without_an_alarm() -> None:
+    with capture_logs() as lines:
+        chosen = choose_signer("auto", signers={"first": broken(CannotSignHere("no such processor")), "aws-lc": of_aws})
+    assert (chosen.signer.name, chosen.why_not_faster) == ("aws-lc", "first: no such processor")
+    assert lines == []
+
+
+def of_aws(_metrics: SigningMetrics) -> Signer[Any]:
+    return AwsLcSigner()
 
 
 def test_a_named_signer_that_fails_is_not_replaced() -> None:
-    signers = {"first": lambda: WrongSigner, "openssl": SIGNERS["openssl"]}
+    signers = {"first": of(WrongSigner), "openssl": SIGNERS["openssl"]}
     with pytest.raises(SettingsError, match="its signature does not verify"), capture_logs():
-        choose_signer("first", signers)
+        choose_signer("first", signers=signers)
 
 
-def test_when_none_proves_itself_each_reason_is_told() -> None:
+def test_a_named_signer_that_cannot_work_here_says_what_is_missing() -> None:
+    with pytest.raises(SettingsError, match=r"TOKENSVC_SIGNER: .*no such processor"):
+        choose_signer("first", signers={"first": broken(CannotSignHere("no such processor"))})
+
+
+def test_when_none_proves_itself_each_reason_is_given() -> None:
     with pytest.raises(SettingsError) as refused, capture_logs():
-        choose_signer("auto", {"one": broken(ImportError("gone")), "two": lambda: WrongSigner})
+        choose_signer("auto", signers={"one": broken(ImportError("gone")), "two": of(WrongSigner)})
     assert "one: gone" in refused.value.message
     assert "two: its signature" in refused.value.message
 
 
-def test_a_signer_shows_no_key() -> None:
-    for make in (AwsLcSigner, OpenSslSigner):
-        signer = make(keypair.generate())
-        assert repr(signer).startswith("<tokensvc.")
-        assert not hasattr(signer, "__dict__")
+@pytest.mark.parametrize(
+    ("system", "machine", "flags", "reason"),
+    [
+        ("darwin", "arm64", "", "it is for x86-64 processors on Linux"),
+        ("linux", "aarch64", "", "it is for x86-64 processors on Linux"),
+        ("linux", "x86_64", "flags : fpu avx512f avx2", "this processor lacks AVX-512 IFMA"),
+        ("linux", "x86_64", "flags : fpu avx512ifma avx2", "install a C compiler and Python's headers"),
+        ("linux", "x86_64", "flags : fpu avx512ifma", "install a C compiler and Python's headers"),
+    ],
+)
+def test_without_the_extension_the_reason_says_what_would_help(
+    system: str, machine: str, flags: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    processor = tmp_path / "cpuinfo"
+    processor.write_text(f"processor : 0\n{flags}\nbugs :\n")
+    monkeypatch.setattr(choice, "_PROCESSOR", processor)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setitem(sys.modules, "tokensvc.adapters.signing._multibuffer", None)
+    monkeypatch.delattr(signing, "_multibuffer", raising=False)
+    chosen = choose_signer("auto")
+    assert chosen.signer.name == "aws-lc"
+    assert reason in chosen.why_not_faster
+    with pytest.raises(SettingsError, match=reason):
+        choose_signer("multibuffer")
+
+
+@pytest.mark.parametrize("name", SIGNERS_HERE)
+def test_a_prepared_key_shows_nothing_of_the_private_key(name: str) -> None:
+    private_key = keypair.generate()
+    prepared = choose_signer(name).signer.prepare(private_key)
+    assert repr(prepared).startswith("<tokensvc.")
+    assert not hasattr(prepared, "__dict__")
+    assert f"{private_key.private_numbers().private_value:x}" not in repr(getattr(prepared, "native", ""))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.minting import CHANNEL, NOW, ring_of
+from tests.minting import CHANNEL, NOW, Prepared, ring_of
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.ring import EMPTY_RING, Ring, SigningKey, Slot, retiring_signs_until
@@ -53,7 +53,7 @@ def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
 
 
 def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
-    key = SigningKey("k1", lambda data: data, 600, until=float(NOW))
+    key = SigningKey("k1", Prepared(lambda data: data), 600, until=float(NOW))
     ring = Ring({CHANNEL.place: Slot(key, {}, trouble="the active key k2 cannot be opened by this worker")})
     assert ring.signing_key(CHANNEL.place, NOW) is key
     with pytest.raises(NoSigningKey, match="k2 cannot be opened"):

@@ -64,7 +64,7 @@ def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worke
     assert slot.active.key_id == latter
     assert slot.active.longest_ttl_seconds == 3600
     assert set(slot.accepted) == {former.id, latter}
-    assert verify(slot.accepted[latter], b"data", slot.active.sign(digest(b"data")))
+    assert verify(slot.accepted[latter], b"data", slot.active.prepared.sign(digest(b"data")))
     stage.drain()
     stage.rotate()
     worker.refresh.once()

@@ -58,7 +58,7 @@ def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: Stage, clock: M
     slot = east(rotated, worker := Worker(rotated, clock))
     assert slot.active is not None
     assert slot.active.key_id == retiring(rotated)
-    assert verify(slot.accepted[slot.active.key_id], b"data", slot.active.sign(digest(b"data")))
+    assert verify(slot.accepted[slot.active.key_id], b"data", slot.active.prepared.sign(digest(b"data")))
     assert f"the active key {rotated.active()} cannot be opened" in slot.trouble
     assert f"the retiring key {retiring(rotated)} signs until 20" in slot.trouble
     assert worker.refresh.current.ring.unopened == {rotated.active()}

@@ -10,7 +10,7 @@ from tests.minting import CHANNEL
 from tests.stage import POLICY as ROTATION
 from tests.stage import Stage
 from tests.wrapping import WRAPPER
-from tokensvc.adapters.openssl import OpenSslSigner
+from tokensvc.adapters.signing.openssl import OpenSslKey, OpenSslSigner
 from tokensvc.admit import key_digest
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.policy import CallerPolicy
@@ -43,13 +43,24 @@ class Counting:
         return ask
 
 
+class CountingSigner(OpenSslSigner):
+    """Counts the keys that it prepares."""
+
+    def __init__(self) -> None:
+        self.prepared = 0
+
+    def prepare(self, private_key: PrivateKey) -> OpenSslKey:
+        self.prepared += 1
+        return super().prepare(private_key)
+
+
 class Worker:
     """A refresh over counting ports of a deployment."""
 
     def __init__(self, stage: Stage, clock: ManualClock, wrapper: Wrapper = WRAPPER) -> None:
         ports = ("versions", "deployment", "keys", "callers", "channels", "denials")
         self.ports = {name: Counting(getattr(stage.store, name)) for name in ports}
-        self.signers = 0
+        self.signer = CountingSigner()
         of: dict[str, Any] = self.ports
         self.refresh = Refresh(
             of["versions"],
@@ -60,14 +71,15 @@ class Worker:
             DenialNews(of["denials"], pause=lambda _seconds: None),
             stage.vault,
             wrapper,
-            self._make_signer,
+            self.signer,
             clock,
             ROTATION.reach_seconds,
         )
 
-    def _make_signer(self, key: PrivateKey) -> OpenSslSigner:
-        self.signers += 1
-        return OpenSslSigner(key)
+    @property
+    def signers(self) -> int:
+        """How many keys were prepared."""
+        return self.signer.prepared
 
     def asked(self) -> dict[str, list[str]]:
         """What was asked of each port since last time."""

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.clocks import ManualClock
-from tests.minting import CHANNEL, raw_sign, snapshot_of
+from tests.minting import CHANNEL, Prepared, raw_sign, snapshot_of
 from tests.web.asking import answer_of, scope_of
 from tokensvc.core import keypair
 from tokensvc.core.arn import Arn, Place
@@ -75,7 +75,7 @@ def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
 
 def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_key: PrivateKey) -> None:
     stranger = keypair.generate()
-    wrong = SigningKey("k1", lambda digest: raw_sign(stranger, digest), 600)
+    wrong = SigningKey("k1", Prepared(lambda digest: raw_sign(stranger, digest)), 600)
     worker.snapshot = worker.snapshot._replace(
         ring=Ring({CHANNEL.place: Slot(wrong, {"k1": private_key.public_key()})})
     )
@@ -141,7 +141,7 @@ def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: 
         signed.append(digest)
         return raw_sign(private_key, digest)
 
-    slot = Slot(SigningKey("k1", sign, 600), {"k1": private_key.public_key()})
+    slot = Slot(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
     worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: slot}))
     for _ in range(10):
         worker.ask()
@@ -159,7 +159,7 @@ def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Wo
         signed.append(digest)
         return raw_sign(private_key, digest)
 
-    slot = Slot(SigningKey("k1", sign, 600), {"k1": private_key.public_key()})
+    slot = Slot(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
     worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: slot}))
     answer = worker.ask()
     arn = Arn(CHANNEL.place, "channel", "readiness-probe")

@@ -39,6 +39,7 @@ from tokensvc.web.answers import BatchAnswer, TokenAnswer
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import refusal
 from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
+from tokensvc.web.turn import sign_each
 
 KEY = keypair.generate()
 API_KEY = "tsk_abc_secret"
@@ -65,7 +66,7 @@ class Worker:
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
         self.metrics = PrometheusMetrics()
         self.routes = TokenRoutes(
-            lambda: self.snapshot, self.directory, self.clock, self.metrics, uuid.uuid4, lease_seconds=900
+            lambda: self.snapshot, self.directory, self.clock, self.metrics, sign_each, uuid.uuid4, lease_seconds=900
         )
 
     def single(self, ask: Any = ASK, **kwargs: Any) -> Any:
@@ -82,7 +83,7 @@ class Worker:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             begun = self.routes.single_at_once(scope, content, exchange)
             if begun is not None:
-                return begun.answer(begun.sign())
+                return begun.answer(begun.key.sign(begun.digest), 0.0)
         return answer_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
 
     def outcomes(self) -> dict[str, float]:
@@ -454,7 +455,7 @@ def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
     exchange = Exchange("request-1", worker.clock.monotonic())
     begun = worker.routes.single_at_once(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
     assert begun is not None
-    assert json.loads(begun.answer(begun.sign()).body)["expiresAt"] == "2027-01-15T08:05:00Z"
+    assert json.loads(begun.answer(begun.key.sign(begun.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
 
 
 def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: Worker) -> None:

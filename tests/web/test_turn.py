@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.clocks import ManualClock
+from tests.minting import Prepared
 from tests.web.asking import scope_of
 from tests.written_log import WrittenLog
 from tokensvc.errors import NotAllowed
@@ -53,15 +54,19 @@ class _Begun:
     def __init__(self, counter: Counter, body: str) -> None:
         self._counter = counter
         self._body = body
+        self.key = Prepared(self._sign)
+        self.digest = body.encode()
 
-    def sign(self) -> bytes:
+    def _sign(self, digest: bytes) -> bytes:
+        assert digest == self.digest
         self._counter.events.append(f"{self._body} signed")
         if self._body == "unsigned":
             raise RuntimeError(SECRET)
         return b"signature"
 
-    def answer(self, signature: bytes) -> Answer:
+    def answer(self, signature: bytes, seconds: float) -> Answer:
         assert signature == b"signature"
+        assert seconds >= 0
         if self._body == "unanswered":
             raise RuntimeError(SECRET)
         return Answer(201, b"{}", (JSON,), "issued")

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 _T = TypeVar("_T")
 MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+LANE_BUCKETS = (3, 4, 5, 6, 7, 8)
 ISSUE_BUCKETS = (0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
 
 
@@ -47,6 +48,11 @@ class PrometheusMetrics:
         self._noted_refused: deque[str] = deque()
         self.issued = self._noted_issued.extend
         self.refused = self._noted_refused.append
+        self._noted_lanes: deque[int] = deque()
+        self._noted_fallbacks: deque[tuple[str, int]] = deque()
+        self._noted_verified: deque[bool] = deque()
+        self.lanes_filled = self._noted_lanes.append
+        self.signature_verified = self._noted_verified.append
         self._tokens = Counter(
             "tokensvc_tokens",
             "Tokens asked for, by outcome: issued, or the refusal's code",
@@ -130,6 +136,35 @@ class PrometheusMetrics:
         self._revocation_troubles = Counter(
             "tokensvc_revocation_troubles", "Those that IVS did not take, by its code", ["code"], registry=registry
         )
+        self._signer_info = Gauge(
+            "tokensvc_signer_info",
+            "1 for the library that signs, and why no faster one does",
+            ["signer", "why_not_faster"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._signer_lanes = _Histogram(
+            "tokensvc_signer_lanes",
+            "Signatures made by one call of the multi-buffer signer",
+            buckets=LANE_BUCKETS,
+            registry=registry,
+        )
+        self._signer_fallbacks = Counter(
+            "tokensvc_signer_fallbacks",
+            "Signatures that AWS-LC made in place of the multi-buffer signer, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self._signer_verifications = Counter(
+            "tokensvc_signer_verifications",
+            "Multi-buffer signatures verified before they were given out, by outcome: passed, failed",
+            ["outcome"],
+            registry=registry,
+        )
+        for reason in ("lane_failed", "not_verified", "switched_off"):
+            self._signer_fallbacks.labels(reason)
+        for outcome in ("passed", "failed"):
+            self._signer_verifications.labels(outcome)
         self._log_lines_dropped = Counter(
             "tokensvc_log_lines_dropped", "Log lines that were not written, by reason", ["reason"], registry=registry
         )
@@ -143,8 +178,20 @@ class PrometheusMetrics:
             self._issue_seconds.observe_all(issued)
         for code, times in CountOf(_drained(self._noted_refused)).items():
             self._tokens.labels(code).inc(times)
+        if lanes := list(_drained(self._noted_lanes)):
+            self._signer_lanes.observe_all(lanes)
+        for reason, count in _drained(self._noted_fallbacks):
+            self._signer_fallbacks.labels(reason).inc(count)
+        for passed in _drained(self._noted_verified):
+            self._signer_verifications.labels("passed" if passed else "failed").inc()
         for reason, lines in self._take_dropped_lines().items():
             self._log_lines_dropped.labels(reason).inc(lines)
+
+    def signer_fallback(self, reason: str, count: int) -> None:
+        self._noted_fallbacks.append((reason, count))
+
+    def signer_chosen(self, name: str, why_not_faster: str) -> None:
+        self._signer_info.labels(name, why_not_faster).set(1)
 
     def control_plane(self, operation: str, code: str) -> None:
         self._control_plane.labels(operation, code).inc()

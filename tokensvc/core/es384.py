@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import re
 from hashlib import sha384
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -41,6 +42,14 @@ def decode(text: bytes) -> bytes:
     if encode(data) != text:
         raise ValueError("is base64url with stray bits at its end")
     return data
+
+
+class PreparedKey(Protocol):
+    """A private key in the form that a signer works with: prepared once, used many times."""
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the r||s signature over what has this digest."""
+        ...
 
 
 _HEADER = encode(b'{"alg":"ES384","typ":"JWT"}') + b"."

@@ -9,11 +9,12 @@ Rules of the file
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
 from tokensvc.core.arn import Place
+from tokensvc.core.es384 import PreparedKey
 from tokensvc.core.keypair import PublicKey
 from tokensvc.errors import FieldError, InvalidRequest, NoSigningKey
 
@@ -22,8 +23,7 @@ class SigningKey(NamedTuple):
     """The key that signs in a place, prepared once."""
 
     key_id: str
-    sign: Callable[[bytes], bytes]
-    """As `ports.signer.Signer.sign`: digest -> signature."""
+    prepared: PreparedKey
     longest_ttl_seconds: int
     activated_at: datetime | None = None
     until: float = math.inf

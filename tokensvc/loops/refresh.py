@@ -19,9 +19,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from tokensvc.core import keypair
 from tokensvc.core.arn import Place
+from tokensvc.core.es384 import PreparedKey
 from tokensvc.core.keypair import PublicKey
 from tokensvc.core.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.policy import Caller, CallerPolicy
@@ -37,7 +39,7 @@ from tokensvc.ports.channels import REREAD_AFTER_SECONDS, ChannelStore
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import DeploymentStore
 from tokensvc.ports.keys import KeyStore
-from tokensvc.ports.signer import SignerMaker
+from tokensvc.ports.signer import Signer
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import Position, StoreVersions, Versions
 from tokensvc.rotate.private_keys import open_private_key
@@ -66,7 +68,7 @@ class Refresh:
     denials: DenialNews
     vault: Vault
     wrapper: Wrapper
-    make_signer: SignerMaker
+    signer: Signer[Any]
     clock: Clock
     reach_seconds: float
     """R: the longest that any worker can act on old news."""
@@ -78,7 +80,7 @@ class Refresh:
     _channels_position: Position = field(default_factory=Position)
     _channels_read_at: float = -math.inf
     """When the last refresh began that read every change of channels, on the monotonic clock."""
-    _prepared: dict[tuple[str, bytes], Callable[[bytes], bytes]] = field(default_factory=dict)
+    _prepared: dict[tuple[str, bytes], PreparedKey] = field(default_factory=dict)
     """By key id and public half: in a restored store an id may stand for another key."""
     _subject_keys: dict[tuple[int, datetime], bytes] = field(default_factory=dict)
     _damage: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -171,7 +173,7 @@ class Refresh:
         unopened: dict[str, str] = {}
         slots = {place: self._slot(keys, unopened, damaged.get(place, ())) for place, keys in here.items()}
         signing = {slot.active.key_id for slot in slots.values() if slot.active}
-        self._prepared = {key: sign for key, sign in self._prepared.items() if key[0] in signing}
+        self._prepared = {key: prepared for key, prepared in self._prepared.items() if key[0] in signing}
         self._tell(unopened)
         return Ring(slots, frozenset(unopened))
 
@@ -216,8 +218,8 @@ class Refresh:
         except VaultError as problem:
             unopened[record.id] = problem.message
             return None
-        sign, longest = self._prepared[identity], there.longest_ttl_seconds
-        return SigningKey(record.id, sign, longest, there.activated_at, self._until(there))
+        prepared, longest = self._prepared[identity], there.longest_ttl_seconds
+        return SigningKey(record.id, prepared, longest, there.activated_at, self._until(there))
 
     def _tell(self, unopened: dict[str, str]) -> None:
         """Once for each change, not each second."""
@@ -228,8 +230,9 @@ class Refresh:
             _log.info("a key that could not be opened is no longer in the way", key_id=key_id)
         self._unopened = unopened
 
-    def _prepare(self, record: KeyRecord) -> Callable[[bytes], bytes]:
-        return self.make_signer(open_private_key(self.vault, record)).sign
+    def _prepare(self, record: KeyRecord) -> PreparedKey:
+        prepared: PreparedKey = self.signer.prepare(open_private_key(self.vault, record))
+        return prepared
 
     def _channels(self, snapshot: Snapshot, position: Position) -> tuple[dict[str, KnownChannel], Position]:
         """All channels that exist, and how far they are read; the store may fail between two pages."""

@@ -18,6 +18,22 @@ class Metrics(Protocol):
         """Note one token that was refused, by the failure's code. Counted by `settle` too."""
         ...
 
+    def lanes_filled(self, lanes: int, /) -> None:
+        """Note one multi-buffer call, by how many of its lanes held a request. Counted by `settle`."""
+        ...
+
+    def signer_fallback(self, reason: str, count: int, /) -> None:
+        """Note signatures that AWS-LC made in place of the multi-buffer code. Counted by `settle`."""
+        ...
+
+    def signature_verified(self, passed: bool, /) -> None:
+        """Note one signature that was verified before it was given out. Counted by `settle`."""
+        ...
+
+    def signer_chosen(self, name: str, why_not_faster: str, /) -> None:
+        """What signs in this process, and why no faster signer does."""
+        ...
+
     def settle(self) -> None:
         """Count what was noted."""
         ...

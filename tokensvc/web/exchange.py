@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from starlette.types import Receive, Scope
 
+from tokensvc.core.es384 import PreparedKey
 from tokensvc.web.failures import Answer
 
 
@@ -27,12 +28,22 @@ Endpoint = Callable[[Scope, Receive, Exchange], Awaitable[Answer]]
 """Answers one route. Raises TokensvcError for the front door to render."""
 
 
+SignMany = Callable[[list[tuple[PreparedKey, bytes]]], list[bytes]]
+"""As `ports.signer.Signer.sign_many`."""
+
+
 class Begun(Protocol):
     """A request that was judged, and wants nothing but a signature to be answered."""
 
-    def sign(self) -> bytes: ...
+    @property
+    def key(self) -> PreparedKey: ...
 
-    def answer(self, signature: bytes) -> Answer: ...
+    @property
+    def digest(self) -> bytes: ...
+
+    def answer(self, signature: bytes, seconds: float) -> Answer:
+        """The answer, now that the signature is there. `seconds` is its share of the time that signing took."""
+        ...
 
 
 QuickEndpoint = Callable[[Scope, bytes, Exchange], Begun | None]

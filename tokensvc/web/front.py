@@ -24,9 +24,9 @@ from tokensvc.logger import exception_fields, structlog
 from tokensvc.ports.clock import Clock
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone
-from tokensvc.web.exchange import Begun, Exchange, Reply, Route
+from tokensvc.web.exchange import Begun, Exchange, Reply, Route, SignMany
 from tokensvc.web.failures import Answer, plain_refusal, refusal, unknown
-from tokensvc.web.turn import Turn
+from tokensvc.web.turn import Turn, sign_each
 
 Routes = Mapping[str, Route]
 """By path. What stands for a part in braces is given to the route as `scope["path_params"]`."""
@@ -41,7 +41,14 @@ _log = structlog.get_logger(__name__)
 class Front:
     """The ASGI application that faces the network."""
 
-    def __init__(self, routes: Routes, behind: ASGIApp, clock: Clock, access_log: AccessLog | None) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        behind: ASGIApp,
+        clock: Clock,
+        access_log: AccessLog | None,
+        sign_many: SignMany = sign_each,
+    ) -> None:
         self._routes = {path: route for path, route in routes.items() if "{" not in path}
         self._shapes = [(path.split("/"), path, route) for path, route in routes.items() if "{" in path]
         self._behind = behind
@@ -49,7 +56,7 @@ class Front:
         self._access_log = access_log
         self._prefix = secrets.token_hex(6)
         self._count = count(1)
-        self._turn = Turn(self._finish)
+        self._turn = Turn(self._finish, sign_many)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,11 +103,20 @@ class Front:
         self._turn.end()
 
     def _finish(
-        self, begun: Begun, scope: Scope, exchange: Exchange, reply: Reply, signature: bytes | Exception
+        self,
+        begun: Begun,
+        scope: Scope,
+        exchange: Exchange,
+        reply: Reply,
+        signature: bytes | Exception,
+        seconds: float,
     ) -> None:
         """Answer what was taken, now that it is signed."""
         try:
-            answer = _failed(signature, exchange) if isinstance(signature, Exception) else begun.answer(signature)
+            if isinstance(signature, Exception):
+                answer = _failed(signature, exchange)
+            else:
+                answer = begun.answer(signature, seconds)
         except Exception as problem:  # noqa: BLE001 - as above
             answer = _failed(problem, exchange)
         try:

@@ -108,7 +108,7 @@ def _probe(place: Place, slot: Slot, now: int) -> str | None:
         return slot.trouble or "no active key"
     channel = Arn(place, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
-    token = compact(signed, slot.active.sign(digest(signed)))
+    token = compact(signed, slot.active.prepared.sign(digest(signed)))
     verdict = judge(Attempt(token, now, channel, keys=list(slot.accepted.values())))
     return None if verdict.outcome is Outcome.ADMITTED else f"the probe was refused by {verdict.refused_by}"
 

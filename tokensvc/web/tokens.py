@@ -31,13 +31,13 @@ from tokensvc.ports.metrics import Metrics
 from tokensvc.web.authorized import judged_body
 from tokensvc.web.body import decoded, entry_of, header, listed
 from tokensvc.web.encoding import NOT_KEPT
-from tokensvc.web.exchange import Exchange
+from tokensvc.web.exchange import Exchange, SignMany
 from tokensvc.web.failures import Answer, problem
 
 ASK_MAX_BYTES = 16 * 1024
 BATCH_MAX_BYTES = 1024 * 1024
 BATCH_MAX_ASKS = 500
-SLICE_ASKS = 25
+SLICE_ASKS = 24
 SCOPE = "tokens:issue"
 _Drafted = tuple[Draft, KnownChannel | None]
 _Judge = Callable[[], tuple[Caller, Snapshot, float]]
@@ -52,6 +52,7 @@ class TokenRoutes:
         directory: Directory,
         clock: Clock,
         metrics: Metrics,
+        sign_many: SignMany,
         new_uuid: Callable[[], object],
         *,
         lease_seconds: float,
@@ -60,6 +61,7 @@ class TokenRoutes:
         self._directory = directory
         self._clock = clock
         self._metrics = metrics
+        self._sign_many = sign_many
         self._new_uuid = new_uuid
         self._lease_seconds = lease_seconds
         self._lane = asyncio.Lock()
@@ -89,7 +91,9 @@ class TokenRoutes:
             caller, snapshot, now = judge()  # as all are after the wait
             grant = admit(caller, ask, snapshot)
             begun = self._begin(ask, grant, _channel_of(ask, channels), snapshot, now)
-            return begun.answer(begun.sign())
+            began = perf_counter()
+            signature = begun.key.sign(begun.digest)
+            return begun.answer(signature, perf_counter() - began)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -151,7 +155,7 @@ class TokenRoutes:
                     except TokensvcError as failure:
                         self._metrics.refused(failure.code)
                         results[position] = {"problem": problem(failure)}
-                signatures = [made.signature() for made, _ in drafts.values()]
+                signatures = self._sign_many([(made.key, made.digest) for made, _ in drafts.values()])
                 for (position, (made, channel)), signature in zip(drafts.items(), signatures, strict=True):
                     results[position] = _answer(made, channel, made.with_signature(signature))
                 share = (perf_counter() - began) / len(slice_)
@@ -218,22 +222,19 @@ def _channel_of(ask: Ask, channels: Mapping[str, KnownChannel | None]) -> KnownC
 class _Begun:
     """A single token that is drafted (`exchange.Begun`)."""
 
-    __slots__ = ("_channel", "_draft", "_metrics", "_seconds")
+    __slots__ = ("_channel", "_draft", "_metrics", "_seconds", "digest", "key")
 
     def __init__(self, made: Draft, channel: KnownChannel | None, metrics: Metrics, seconds: float) -> None:
         self._draft = made
+        self.key = made.key
+        self.digest = made.digest
         self._channel = channel
         self._metrics = metrics
         self._seconds = seconds
         """How long it took so far."""
 
-    def sign(self) -> bytes:
-        began = perf_counter()
-        signature = self._draft.signature()
-        self._metrics.issued((self._seconds + perf_counter() - began,))
-        return signature
-
-    def answer(self, signature: bytes) -> Answer:
+    def answer(self, signature: bytes, seconds: float) -> Answer:
+        self._metrics.issued((self._seconds + seconds,))
         answer = _answer(self._draft, self._channel, self._draft.with_signature(signature))
         return Answer(201, orjson.dumps(answer), NOT_KEPT, "issued")
 

@@ -7,7 +7,7 @@ from typing import Any
 from tests.adapters.sql.samples import AT, HERE, POLICY, channel, denial, key_arn, secret
 from tests.clocks import ManualClock
 from tests.wrapping import WRAPPER
-from tokensvc.adapters.openssl import OpenSslSigner
+from tokensvc.adapters.signing.openssl import OpenSslSigner
 from tokensvc.adapters.sql.store import open_store
 from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core import keypair
@@ -32,7 +32,7 @@ class Deployment:
         store, clock = self.store, ManualClock(self.store.versions.read().now)
         news = DenialNews(denials or store.denials, lambda _seconds: None)
         ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
-        made = Refresh(*ports, self.vault, WRAPPER, OpenSslSigner, clock, 910.0)
+        made = Refresh(*ports, self.vault, WRAPPER, OpenSslSigner(), clock, 910.0)
         made.on_replacement = self._count
         return made
 

@@ -1,6 +1,8 @@
-"""ES384 signatures by OpenSSL, through `cryptography`. The fall-back signer."""
+"""ES384 signatures by OpenSSL, through `cryptography`: for machines that AWS-LC does not run on."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,7 +14,7 @@ from tokensvc.core.keypair import PrivateKey
 _ECDSA = ec.ECDSA(Prehashed(hashes.SHA384()))
 
 
-class OpenSslSigner:
+class OpenSslKey:
     """One P-384 key inside OpenSSL."""
 
     __slots__ = ("_key",)
@@ -21,6 +23,20 @@ class OpenSslSigner:
         self._key = private_key
 
     def sign(self, digest: bytes) -> bytes:
-        """Return r||s."""
         r, s = decode_dss_signature(self._key.sign(digest, _ECDSA))
         return r.to_bytes(COORDINATE_BYTES, "big") + s.to_bytes(COORDINATE_BYTES, "big")
+
+
+class OpenSslSigner:
+    """OpenSSL. It signs one at a time."""
+
+    name = "openssl"
+
+    def prepare(self, private_key: PrivateKey) -> OpenSslKey:
+        return OpenSslKey(private_key)
+
+    def sign_many(self, requests: Sequence[tuple[OpenSslKey, bytes]]) -> list[bytes]:
+        return [key.sign(digest) for key, digest in requests]
+
+    def problem(self) -> str:
+        return ""

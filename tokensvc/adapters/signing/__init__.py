@@ -1,0 +1,1 @@
+"""ES384 signatures by three libraries, and the choice among them."""
