@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tokensvc.adapters.signing.choice import Chosen
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
 from tokensvc.loops.dispatch import EVERY_SECONDS as DISPATCH_EVERY_SECONDS
@@ -58,6 +59,13 @@ class Member(NamedTuple):
     store_timeout_seconds: float
     unopened: Callable[[], frozenset[str]]
     """The keys that it cannot open."""
+    chosen: Chosen | None = None
+    """What signs here; None in a process that signs nothing."""
+
+    def signer_trouble(self) -> tuple[str, ...]:
+        """What is wrong with the signer, as all workers show it."""
+        problem = self.chosen.signer.problem() if self.chosen is not None else ""
+        return (f"worker {self.worker_id}: {problem}",) if problem else ()
 
 
 class Telling(NamedTuple):
@@ -96,10 +104,15 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
             hearing.heard.deployment.number,
             member.store_timeout_seconds,
             tuple(sorted(member.unopened())),
-            tuple(words for duty in (rotation, dispatch) if duty is not None for words in duty.trouble),
+            (
+                *member.signer_trouble(),
+                *(words for duty in (rotation, dispatch) if duty is not None for words in duty.trouble),
+            ),
             rotation.news if rotation is not None else (),
             hearing.heard.keys.tag,
             hearing.heard.deployment.tag,
+            member.chosen.signer.name if member.chosen is not None else "",
+            member.chosen.why_not_faster if member.chosen is not None else "",
         )
 
     heartbeats = Heartbeats(store.workers, say)

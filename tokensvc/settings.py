@@ -134,7 +134,7 @@ class Settings(BaseModel):
         description="How much of IVS's rates for revocations is ours; what else uses the AWS account has the rest",
     )
     signer: Literal["auto", "multibuffer", "aws-lc", "openssl"] = Field(
-        "auto", description="What signs: AWS-LC, OpenSSL, or the first of them that passes a self-test"
+        "auto", description="What signs: multibuffer, aws-lc, openssl, or with auto the first of them that works here"
     )
     shutdown_delay_seconds: float = Field(
         5.0,

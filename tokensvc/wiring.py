@@ -193,6 +193,9 @@ def new_api_key() -> tuple[str, StoredSecret]:
 
 def check(settings: Settings) -> None:
     """See that a worker could start: once, in the parent, so that what is wrong is said once."""
+    from tokensvc.adapters.signing.choice import choose_signer
+
+    choose_signer(settings.signer)
     _, store, wrapper = open_bound(settings)
     try:
         if settings.background:
@@ -240,7 +243,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         calls_per_second=settings.channel_calls_per_second,
     )
     lease, timeout = settings.snapshot_lease_seconds, settings.store_timeout_seconds
-    member = Member(worker_id, lease, timeout, lambda: refresh.current.ring.unopened)
+    member = Member(worker_id, lease, timeout, lambda: refresh.current.ring.unopened, chosen)
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
     telling = Telling(control_plane, settings.revocation_share, served_regions_of(settings, store))

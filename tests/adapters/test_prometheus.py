@@ -33,6 +33,10 @@ NAMES = {
     "tokensvc_revocations_total",
     "tokensvc_revocation_troubles_total",
     "tokensvc_log_lines_dropped_total",
+    "tokensvc_signer_info",
+    "tokensvc_signer_lanes",
+    "tokensvc_signer_fallbacks_total",
+    "tokensvc_signer_verifications_total",
 }
 
 
@@ -45,6 +49,12 @@ def figures(text: bytes) -> dict[str, float]:
 def fill(metrics: PrometheusMetrics) -> None:
     metrics.issued([0.0002, 3.0])
     metrics.refused("not_allowed")
+    for lanes in (8, 8, 3):
+        metrics.lanes_filled(lanes)
+    metrics.signer_fallback("lane_failed", 2)
+    for passed in (True, True, False):
+        metrics.signature_verified(passed)
+    metrics.signer_chosen("multibuffer", "")
     metrics.control_plane("BatchGetChannel", "ok")
     metrics.background_failure("refresh")
     metrics.snapshot_age(0.5)
@@ -64,6 +74,14 @@ def test_every_figure_is_rendered_under_its_promised_name() -> None:
     assert found['tokensvc_tokens_total{outcome="not_allowed"}'] == 1
     assert (found["tokensvc_issue_seconds_count"], found["tokensvc_issue_seconds_sum"]) == (2, 3.0002)
     assert [found[f'tokensvc_issue_seconds_bucket{{le="{le}"}}'] for le in ("0.00015", "0.0002", "0.1")] == [0, 1, 1]
+    assert (found["tokensvc_signer_lanes_count"], found["tokensvc_signer_lanes_sum"]) == (3, 19)
+    assert [found[f'tokensvc_signer_lanes_bucket{{le="{le}"}}'] for le in ("3.0", "7.0", "8.0")] == [1, 1, 3]
+    fallbacks = {"lane_failed": 2, "not_verified": 0, "switched_off": 0}
+    for reason, count in fallbacks.items():
+        assert found[f'tokensvc_signer_fallbacks_total{{reason="{reason}"}}'] == count
+    assert found['tokensvc_signer_verifications_total{outcome="passed"}'] == 2
+    assert found['tokensvc_signer_verifications_total{outcome="failed"}'] == 1
+    assert found['tokensvc_signer_info{signer="multibuffer",why_not_faster=""}'] == 1
     assert found['tokensvc_control_plane_total{code="ok",operation="BatchGetChannel"}'] == 1
     assert found['tokensvc_background_failures_total{loop="refresh"}'] == 1
     assert found["tokensvc_snapshot_age_seconds"] == 0.5

@@ -159,7 +159,7 @@ def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> No
         connection.execute(sa.update(tables.workers).values(beat_at=tables.workers.c.beat_at - SILENT_SECONDS - 1))
     wishes.request_rotation(deployment.stage.world(), [EAST], "a test")
     deployment.beat("leader", trouble=("IVS is down", "full"))
-    deployment.beat("cannot-open", unopened=("k1",), trouble=("full",))
+    deployment.beat("cannot-open", unopened=("k1",), trouble=("full",), signer="aws-lc", why_not_faster="no AVX-512")
     deployment.store.leases.acquire("rotation", "leader", 20)
     said = deployment.answer()
     workers = {worker["workerId"]: worker for worker in said["workers"]}
@@ -168,6 +168,8 @@ def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> No
     assert {name for name, worker in workers.items() if worker["leads"]} == {"leader"}
     assert {name for name, worker in workers.items() if not worker["hasHeard"]} == {"cut-off"}
     assert workers["cannot-open"]["unopenedKeys"] == ["k1"]
+    assert (workers["cannot-open"]["signer"], workers["cannot-open"]["whyNotFaster"]) == ("aws-lc", "no AVX-512")
+    assert (workers["leader"]["signer"], workers["leader"]["whyNotFaster"]) == (None, None)
     assert said["leader"]["workerId"] == "leader"
     assert 19 < said["leader"]["leaseSecondsLeft"] <= 20
     assert sorted(said["trouble"]) == ["IVS is down", "full"], "each thing once, and no old news"

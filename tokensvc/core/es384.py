@@ -8,8 +8,8 @@ Rules of the file
 
 from __future__ import annotations
 
-import binascii
 import re
+from binascii import a2b_base64, b2a_base64
 from hashlib import sha384
 from typing import Protocol
 
@@ -31,14 +31,14 @@ _ALPHABET = re.compile(rb"[A-Za-z0-9_-]*")
 
 def encode(data: bytes) -> bytes:
     """base64url without padding (RFC 7515, 2)."""
-    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE).rstrip(b"=")
+    return b2a_base64(data, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
 def decode(text: bytes) -> bytes:
     """The inverse of `encode`. Raises ValueError for anything that `encode` would not have written."""
     if not _ALPHABET.fullmatch(text) or len(text) % 4 == 1:
         raise ValueError("is not base64url without padding")
-    data = binascii.a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4))
+    data = a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4))
     if encode(data) != text:
         raise ValueError("is base64url with stray bits at its end")
     return data
@@ -68,7 +68,7 @@ def digest(signed: bytes) -> bytes:
 
 def compact(signed: bytes, signature: bytes) -> str:
     """The whole token, from the bytes that were signed and their signature."""
-    return (signed + b"." + encode(signature)).decode("ascii")
+    return (signed + b"." + b2a_base64(signature, newline=False).translate(_URL_SAFE)).decode("ascii")
 
 
 def verify(key: PublicKey, signed: bytes, signature: bytes) -> bool:

@@ -50,6 +50,10 @@ class Heartbeat(NamedTuple):
     keys_tag: str = ""
     """The tag of the `keys` version that its snapshot holds: the number alone repeats after a restore."""
     deployment_tag: str = ""
+    signer: str = ""
+    """What signs its tokens; "" when it signs none."""
+    why_not_faster: str = ""
+    """Why no faster signer does; "" when there is none."""
 
     def holds_keys(self, version: Version) -> bool:
         """Whether its snapshot holds this version of `keys`. For a worker to count as up to date, heartbeats must be

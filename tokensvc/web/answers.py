@@ -115,6 +115,8 @@ class WorkerStatus(_Model):
     keys_version: int
     has_heard: bool = Field(description="Whether it knows the keys as they are now")
     unopened_keys: list[str] = Field(description="Keys that should sign and that it cannot open")
+    signer: str | None = Field(description="The library that signs its tokens; null: it signs none")
+    why_not_faster: str | None = Field(description="Why no faster signer does; null: there is none")
     trouble: list[str]
 
 

@@ -115,6 +115,8 @@ def _worker(worker: Worker, versions: StoreVersions, leader: Held | None) -> dic
         "keysVersion": said.keys_version,
         "hasHeard": _has_heard(worker, versions),
         "unopenedKeys": list(said.unopened),
+        "signer": said.signer or None,
+        "whyNotFaster": said.why_not_faster or None,
         "trouble": list(said.trouble),
     }
 

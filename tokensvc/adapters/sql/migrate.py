@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.errors import StoreUnfit
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every revision, oldest first (a test holds it equal to the folder `migrations`)."""
 HEAD = REVISIONS[-1]
 UPGRADE_TIMEOUT_SECONDS = 600.0

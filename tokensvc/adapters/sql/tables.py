@@ -196,6 +196,8 @@ workers = sa.Table(
     sa.Column("unopened", sa.JSON, nullable=False),
     sa.Column("trouble", sa.JSON, nullable=False),
     sa.Column("regions", sa.JSON, nullable=False),
+    sa.Column("signer", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("why_not_faster", sa.Text, nullable=False, server_default=sa.text("''")),
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("beat_at", sa.Double, nullable=False),
 )

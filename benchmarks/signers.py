@@ -1,0 +1,64 @@
+"""What a signature costs when so many are signed by one call: `python -m benchmarks.signers [--json]`.
+
+Rules of the file
+- One thread on the servers' core; its CPU time counts, for each signature, and contenders take turns.
+- The multi-buffer signer is measured as the service uses it: one signature in 64 is verified, at most 100 a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha384
+from statistics import median
+from typing import Any
+
+from benchmarks import servers, turns
+from benchmarks.guard.signing import cpu_us
+from benchmarks.report import report
+from benchmarks.sign import RAW, contenders
+from tokensvc.adapters.signing.choice import choose_signer
+from tokensvc.adapters.signing.multibuffer import FEWEST, VERIFY_FIRST
+from tokensvc.core import keypair
+from tokensvc.errors import SettingsError
+
+ROUNDS = 15
+SIGNATURES = 480
+"""In a turn: the least common multiple of all counts below, and enough of it."""
+COUNTS = (1, 2, 3, 4, 5, 6, 8, 16, 24)
+TARGETS = {f"{RAW} / signature in a call of 8": 3.8}
+
+
+def main() -> None:
+    try:
+        signer = choose_signer("multibuffer").signer
+    except SettingsError as lacking:
+        report("signatures", {}, {"signer": "aws-lc"}, {}, left_out={"the multi-buffer signer": lacking.message})
+        return
+    private_key = keypair.generate()
+    prepared = signer.prepare(private_key)
+    requests = [(prepared, sha384(bytes([number])).digest()) for number in range(max(COUNTS))]
+    for _ in range(0, VERIFY_FIRST, 8):
+        signer.sign_many(requests[:8])  # a new key's first signatures are all verified
+    raw = contenders(private_key)[RAW]
+    calls: dict[str, Callable[[], float]] = {RAW: partial(cpu_us, raw, SIGNATURES)}
+    for count in COUNTS:
+        calls[_named(count)] = partial(_per_signature, signer, requests[:count])
+    with servers.on_servers_core():
+        cpu = turns.by_turns(calls, ROUNDS)
+    ratios = {f"{RAW} / {_named(count)}": turns.ratio(cpu[RAW], cpu[_named(count)]) for count in COUNTS}
+    figures: dict[str, Any] = {f"{name}, CPU microseconds": median(values) for name, values in cpu.items()}
+    figures["fewest that one call signs"] = FEWEST
+    report("signatures by one call, of the multi-buffer signer", ratios, figures, TARGETS)
+
+
+def _named(count: int) -> str:
+    return f"signature in a call of {count}"
+
+
+def _per_signature(signer: Any, requests: list[Any]) -> float:
+    return cpu_us(lambda: signer.sign_many(requests), SIGNATURES // len(requests)) / len(requests)
+
+
+if __name__ == "__main__":
+    main()
