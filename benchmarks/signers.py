@@ -14,9 +14,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks import servers, turns
-from benchmarks.guard.signing import cpu_us
 from benchmarks.report import report
-from benchmarks.sign import RAW, contenders
+from benchmarks.sign import RAW, contenders, cpu_us
 from tokensvc.adapters.signing.choice import choose_signer
 from tokensvc.adapters.signing.multibuffer import FEWEST, VERIFY_FIRST
 from tokensvc.core import keypair

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from benchmarks.guard import instructions, limits, serving, signing
@@ -32,7 +33,10 @@ class Measure(NamedTuple):
 
 MEASURES = (
     Measure(signing.RATIOS, lambda: None, signing.measure),
-    Measure(serving.RATIOS, serving.absent, serving.measure),
+    *(
+        Measure(serving.ratios_of(signer), partial(serving.absent, signer), partial(serving.measure, signer))
+        for signer in ("aws-lc", "multibuffer")
+    ),
     Measure(tuple(instructions.RATIOS), instructions.absent, instructions.measure),
 )
 

@@ -1,7 +1,8 @@
 """CPU time of the server for a token over HTTP, beside the bare app's and beside a raw signature's.
 
 Rules of the file
-- The service runs as shipped, everything on. What its process used, user and system, is read before and after a turn.
+- The service runs with everything on, once with each signer. What its process used, user and system, is read before
+  and after a turn.
 - Rates are not judged: they tell how much of a core the machine's owner had to give at the time.
 """
 
@@ -15,33 +16,48 @@ from statistics import median
 
 from benchmarks import servers, turns, wrk
 from benchmarks.contest import Contender, Turn, turn
-from benchmarks.guard.signing import cpu_us
 from benchmarks.peers.absent import wrk as wrk_absent
 from benchmarks.peers.key import API_KEY
-from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
+from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders, cpu_us
 from benchmarks.turns import Spread
+from tokensvc.adapters.signing.choice import choose_signer
+from tokensvc.errors import SettingsError
 
 SINGLE = "server CPU time, token over HTTP / bare app"
 BATCHED = "server CPU time, token in a batch of 100 / signature"
-RATIOS = (SINGLE, BATCHED)
 ROUNDS = 9
 SECONDS = 1
 BATCH = 100
 SIGNATURES = 3000
 ASK = {"channelArn": CHANNEL, "viewerId": VIEWER}
-absent = wrk_absent
 
 
-def measure() -> tuple[dict[str, Spread], dict[str, float]]:
-    """Ratios, and the figures that they are made of."""
+def ratios_of(signer: str) -> tuple[str, str]:
+    """The names of the ratios with this signer."""
+    return f"{SINGLE}, {signer}", f"{BATCHED}, {signer}"
+
+
+def absent(signer: str) -> str | None:
+    """Why nothing can be measured with this signer here; None where it can."""
+    if (why := wrk_absent()) is not None:
+        return why
+    try:
+        choose_signer(signer)
+    except SettingsError as lacking:
+        return lacking.message
+    return None
+
+
+def measure(signer: str) -> tuple[dict[str, Spread], dict[str, float]]:
+    """Ratios with this signer, and the figures that they are made of."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with servers.ours(folder) as ours, servers.peer("bare") as bare:
-            single = wrk.script(folder, "single", ASK, _headers(ours.api_key))
+        with servers.ours(folder, {"TOKENSVC_SIGNER": signer}) as ours, servers.peer("bare") as bare:
+            asking = wrk.script(folder, "single", ASK, _headers(ours.api_key))
             plain = wrk.script(folder, "plain", ASK, _headers(API_KEY))
             batch = wrk.script(folder, "batch", {"asks": [ASK] * BATCH}, _headers(ours.api_key))
             asked = {
-                "ours": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
+                "ours": Contender(asking, f"{ours.url}/v1/tokens", ours.pid),
                 "bare": Contender(plain, bare.url, bare.pid),
                 "batch": Contender(batch, f"{ours.url}/v1/tokens/batch", ours.pid, connections=4, tokens=BATCH),
             }
@@ -49,8 +65,9 @@ def measure() -> tuple[dict[str, Spread], dict[str, float]]:
             contest |= {name: partial(turn, one, SECONDS) for name, one in asked.items()}
             taken = turns.by_turns(contest, ROUNDS)
     cpu = {name: [one.cpu_us for one in taking] for name, taking in taken.items()}
-    ratios = {SINGLE: turns.ratio(cpu["ours"], cpu["bare"]), BATCHED: turns.ratio(cpu["batch"], cpu[RAW])}
-    return ratios, {f"over HTTP, {name}, CPU microseconds": median(values) for name, values in cpu.items()}
+    single, batched = ratios_of(signer)
+    ratios = {single: turns.ratio(cpu["ours"], cpu["bare"]), batched: turns.ratio(cpu["batch"], cpu[RAW])}
+    return ratios, {f"over HTTP, {signer}: {name}, CPU microseconds": median(values) for name, values in cpu.items()}
 
 
 def _sign() -> Turn:

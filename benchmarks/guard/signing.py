@@ -6,13 +6,11 @@ Rules of the file
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 from statistics import median
 
 from benchmarks import servers, turns
-from benchmarks.sign import RAW, contenders
+from benchmarks.sign import RAW, contenders, cpu_us
 from benchmarks.turns import Spread
 
 RATIO = "CPU time, token in process / signature"
@@ -28,11 +26,3 @@ def measure() -> tuple[dict[str, Spread], dict[str, float]]:
         taken = turns.by_turns({name: partial(cpu_us, here[name], CALLS) for name in (RAW, "ours")}, ROUNDS)
     figures = {f"{name}, CPU microseconds": median(values) for name, values in taken.items()}
     return {RATIO: turns.ratio(taken["ours"], taken[RAW])}, figures
-
-
-def cpu_us(call: Callable[[], object], calls: int) -> float:
-    """CPU time of one of so many calls, in microseconds."""
-    before = time.thread_time_ns()
-    for _ in range(calls):
-        call()
-    return (time.thread_time_ns() - before) / calls / 1000

@@ -104,7 +104,8 @@ def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
     metrics = PrometheusMetrics()
     fill(metrics)
     labels = set(re.findall(r"[{,]([a-z_]+)=", metrics.render().decode()))
-    assert labels == {"outcome", "operation", "code", "loop", "region", "le", "reason"}
+    choice = {"signer", "why_not_faster"}
+    assert labels == {"outcome", "operation", "code", "loop", "region", "le", "reason", *choice}
 
 
 @given(st.lists(st.floats(0, 1) | st.sampled_from(ISSUE_BUCKETS)))
