@@ -8,6 +8,7 @@ RUN := .venv/.run
 TEST := .venv/.test
 BENCH := .venv/.bench
 NATIVE := build/native/.installed
+WITH_NATIVE := PYTHONPATH="$$(echo $(CURDIR)/build/native/lib/python*/site-packages)"
 NATIVE_SOURCES := setup.py $(wildcard tokensvc/adapters/signing/native/*)
 NODE_PEERS := benchmarks/peers/node/node_modules/.package-lock.json
 
@@ -51,6 +52,13 @@ load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation choo
 system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl, valgrind, nginx, haproxy
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl valgrind nginx haproxy
 
+wheels: $(TEST) ## into dist/: a wheel for every machine, and one for x86-64 Linux that holds the C extension
+	rm -rf dist build/lib build/lib.* build/bdist.* build/temp.*
+	$(WITH_NATIVE) .venv/bin/python -m build --wheel --no-isolation --config-setting native=off > build/wheels.log 2>&1
+	$(WITH_NATIVE) .venv/bin/python -m build --wheel --no-isolation --outdir build/wheel >> build/wheels.log 2>&1
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/auditwheel repair --wheel-dir dist build/wheel/*-linux_*.whl > /dev/null || echo "no wheel with the C extension: it could not be built here"
+	rm -rf build/wheel && ls dist
+
 bench-packages: $(BENCH) ## Python packages that the benchmarks and the tests of the load harness want
 
 format: $(TEST) ## rewrite the code in the house's format
@@ -66,7 +74,7 @@ lock: $(RUN) ## make the lock files anew from pyproject.toml and requirements/*.
 	$(LOCK) requirements/native.in -o requirements/native.txt
 
 clean: ## forget the environment and the demo's state (keys/ stays)
-	rm -rf .venv .demo build *.egg-info benchmarks/peers/node/node_modules
+	rm -rf .venv .demo build dist *.egg-info tokensvc/adapters/signing/*.so benchmarks/peers/node/node_modules
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -74,7 +82,7 @@ clean: ## forget the environment and the demo's state (keys/ stays)
 
 $(RUN): requirements/run.txt pyproject.toml $(NATIVE) $(NATIVE_SOURCES) | .venv/bin/python
 	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
-	PYTHONPATH="$$(echo $(CURDIR)/build/native/lib/python*/site-packages)" .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(WITH_NATIVE) .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(NATIVE): requirements/native.txt | .venv/bin/python
@@ -92,4 +100,4 @@ $(BENCH): $(TEST) requirements/bench.txt
 $(NODE_PEERS): benchmarks/peers/node/package-lock.json
 	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed: they are left out"
 
-.PHONY: help demo test test-long check bench bench-peers bench-guard load system-packages bench-packages format lock clean
+.PHONY: help demo test test-long check bench bench-peers bench-guard load system-packages bench-packages format wheels lock clean
