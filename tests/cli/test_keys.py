@@ -100,6 +100,14 @@ def test_without_credentials_or_a_region_it_says_which(terminal: Terminal) -> No
     assert terminal("keys", "generate", "--json", without="AWS_REGION", REGIONS="us-west-2").json["places"]
 
 
+def test_a_region_that_has_no_ivs_is_refused_whichever_variable_names_it(terminal: Terminal) -> None:
+    said = terminal("keys", "generate", code=2, AWS_REGION="eu-west-2").err
+    assert "TOKENSVC_REGIONS: must name a region of Amazon IVS, since boto3's own, eu-west-2, is none" in said
+    assert "us-east-1" in said, "those that there are"
+    assert "TOKENSVC_REGIONS: mars is no region" in terminal("keys", "generate", code=2, REGIONS="mars").err
+    assert terminal("keys", "list", "--json").json == {"keys": []}
+
+
 def test_the_least_that_it_needs_is_named_at_once(terminal: Terminal) -> None:
     said = terminal("keys", "generate", code=2, without="TOKENSVC_CONTROL_PLANE TOKENSVC_PASSPHRASE")
     assert "TOKENSVC_CONTROL_PLANE: must be set" in said.err
