@@ -13,10 +13,12 @@ import pytest
 from tests.adapters.sql.samples import CHANNEL, EVERYONE, channel, make_due
 from tests.cli.terminal import Terminal
 from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.cli.viewers import in_options
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.instant import unix_seconds
 from tokensvc.core.revocation import Lane, State
 from tokensvc.core.viewer import viewer_id
+from tokensvc.errors import FieldError
 from tokensvc.ports.revocation_queue import Outcome
 
 OTHER = channel("b").arn
@@ -112,7 +114,23 @@ def test_many_come_from_a_file_or_from_standard_input(terminal: Terminal, tmp_pa
 def test_a_file_that_is_not_there_is_wrong_use(terminal: Terminal, tmp_path: Path) -> None:
     for path in (tmp_path / "nothing", tmp_path):
         said = terminal("revocations", "add", "--file", str(path), "--channel", CHANNEL, code=2)
-        assert "--file: names no file" in said.err
+        assert said.err == "tokensvc: --file: names no file\n", "the option as it is written"
+
+
+@pytest.mark.parametrize(
+    ("field", "option"),
+    [
+        ("channelArns[3]", "--channel"),
+        ("viewerId", "--viewer"),
+        ("reason", "--reason"),
+        ("--file", "--file"),
+        ("ID", "ID"),
+        ("maxResults", "--max-results"),
+        ("TOKENSVC_REGIONS", "TOKENSVC_REGIONS"),
+    ],
+)
+def test_a_field_is_named_as_the_option_that_gave_it(field: str, option: str) -> None:
+    assert in_options(FieldError(field, "is required")) == FieldError(option, "is required")
 
 
 def test_a_line_that_is_no_object_is_refused_by_what_it_is(terminal: Terminal, opened: Store) -> None:

@@ -68,6 +68,13 @@ def at_desk(namespace: str = "default", **options: str) -> Iterator[Desk]:
 
 def in_options(error: FieldError, names: Mapping[str, str] = _OPTIONS) -> FieldError:
     """A bad field as the option that gave it; where one option is two fields, neither is the other's alternative."""
-    option = names.get(plain := error.field.partition("[")[0], f"--{plain}")
+    option = names.get(plain := error.field.partition("[")[0], _as_option(plain))
     words = re.sub(r"[a-z]+[A-Z]\w+", lambda word: names.get(word[0], word[0]), error.message)
     return FieldError(option, words.removesuffix(f", or {option}"))
+
+
+def _as_option(field: str) -> str:
+    """`maxResults` as `--max-results`; what names an option, an argument or a variable already stays as it is."""
+    if field.startswith("-") or field.isupper():
+        return field
+    return "--" + re.sub(r"(?<=[a-z])[A-Z]", lambda capital: f"-{capital[0].lower()}", field)
