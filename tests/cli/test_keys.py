@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.cli.terminal import Accounts, Terminal
 from tokensvc import wiring
 from tokensvc.adapters.clock import SystemClock
+from tokensvc.cli.keys import seeing
 from tokensvc.core.keypair import fingerprint
 
 NOWHERE = "http://127.0.0.1:9"
@@ -36,6 +37,19 @@ def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Termina
     assert (listed["id"], listed["fingerprint"]) == (said.json["id"], said.json["fingerprint"])
     row = terminal("keys", "list").out.splitlines()[1].split()
     assert row[:3] == [said.json["id"], "us-east-1", "active"]
+
+
+def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = terminal("keys", "generate", "--json").json["id"]
+    whole = terminal("keys", "show", key, "--json")
+    steps = len(whole.json["history"])
+    assert "older steps" not in whole.err
+    monkeypatch.setattr(seeing, "HISTORY", steps - 1)
+    cut = terminal("keys", "show", key, "--json")
+    assert cut.json["history"] == whole.json["history"][:-1]
+    assert f"Only the newest {steps - 1} steps are shown; older steps are left out." in cut.err
+    monkeypatch.setattr(seeing, "HISTORY", steps)
+    assert "older steps" not in terminal("keys", "show", key).err
 
 
 def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:

@@ -166,6 +166,27 @@ def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, 
     assert len(opened.revocations.list(EVERYONE, limit=9)) == 1
 
 
+def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> None:
+    lines = "\n".join(json.dumps({"viewerId": f"v{number}"}) for number in range(152))
+    terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin=lines)
+    cut = terminal("revocations", "list")
+    assert len(cut.out.splitlines()) == 1 + 50
+    seen, token = [], None
+    while True:
+        page = terminal(
+            "revocations", "list", "--json", "--max-results", "60", *(("--next-token", token) * bool(token))
+        )
+        seen += [one["id"] for one in page.json["revocations"]]
+        if token is None:
+            assert "There are more: continue with --next-token " in page.err
+        if (token := page.json["nextToken"]) is None:
+            break
+    assert len(seen) == len({*seen}) == 152
+    assert page.err == ""
+    assert terminal("revocations", "list", "--max-results", "152").err == "", "exactly all of them"
+    assert "--next-token: " in terminal("revocations", "list", "--next-token", "x", code=2).err
+
+
 def test_list_and_show_say_what_became_of_each(terminal: Terminal, opened: Store) -> None:
     first = add(terminal)
     settle(opened, State.FAILED, "AccessDeniedException")

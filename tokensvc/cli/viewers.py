@@ -28,7 +28,6 @@ Viewer = Annotated[str | None, typer.Option(help="The viewer, as its tokens name
 Subject = Annotated[str | None, typer.Option(help="The viewer, in your own words, instead of --viewer.")]
 Namespace = Annotated[str, typer.Option(help="Of the subject: that of the caller who asks for its tokens.")]
 Reason = Annotated[str, typer.Option(help="For whoever reads the list; no personal data.")]
-Most = Annotated[int, typer.Option("--max", min=1, max=100_000, help="How many at most.")]
 
 _OPTIONS = {
     "channelArn": "--channel",
@@ -36,7 +35,6 @@ _OPTIONS = {
     "viewerId": "--viewer",
     "issuedBefore": "--issued-before",
     "denySeconds": "--deny",
-    "nextToken": "--max",
 }
 
 
