@@ -135,7 +135,7 @@ def test_a_full_region_says_when_a_pair_of_ours_makes_room(stage: Stage) -> None
     for ask in (stage.rotate, lambda: wishes.generate(stage.world(), [EAST])):
         with pytest.raises(NoFreeSlot) as refused:
             ask()
-        assert f"Key {retiring.id} has drained at {ends_at:%Y-%m-%dT%H:%M:%SZ}, in " in refused.value.message
+        assert f"Key {retiring.id} drains until {ends_at:%Y-%m-%dT%H:%M:%SZ}, in " in refused.value.message
     assert 900 < seconds < 3 * 3600
     assert f"in {seconds / 60:.0f} minutes" in refused.value.message
 
@@ -149,7 +149,7 @@ def test_a_region_that_others_fill_is_said_to_need_a_hand(stage: Stage, standby:
     stage.ivs.add_foreign(EAST, 1 if standby else 2)
     with pytest.raises(NoFreeSlot) as refused:
         wishes.generate(stage.world(), [EAST])
-    assert "drained" not in refused.value.message
+    assert "drains" not in refused.value.message
     assert "No pair of ours is on its way out" in refused.value.message
     assert "delete one that is not ours" in refused.value.message
     if standby:

@@ -39,6 +39,18 @@ def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Termina
     assert row[:3] == [said.json["id"], "us-east-1", "active"]
 
 
+def test_a_key_that_drains_is_shown_with_the_end_of_that(terminal: Terminal) -> None:
+    key = terminal("keys", "generate", "--json").json["id"]
+    terminal("keys", "rotate")
+    place = next(k for k in terminal("keys", "list", "--json").json["keys"] if k["id"] == key)["places"][0]
+    assert place["state"] == "retiring"
+    for command in (("keys", "list"), ("keys", "show", key)):
+        said = terminal(*command).out
+        assert "DRAINED" not in said, "an instant in the future"
+        assert "DRAINS UNTIL" in said
+        assert place["drainedAt"] in said
+
+
 def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     key = terminal("keys", "generate", "--json").json["id"]
     whole = terminal("keys", "show", key, "--json")

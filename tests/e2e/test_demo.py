@@ -202,12 +202,12 @@ def _rotate(folder: Path, code: int | None = None) -> Said:
 
 
 def _rotate_until_refused(folder: Path) -> datetime:
-    """When the refusal says that a key has drained."""
+    """Until when, by the refusal, the next key drains."""
     for _ in range(4):
         if (said := _rotate(folder)).code:
             break
     assert said.code == 4
-    (until_at,) = re.findall(r"has drained at ([0-9T:-]+Z), in ", said.err)
+    (until_at,) = re.findall(r"drains until ([0-9T:-]+Z), in ", said.err)
     return datetime.fromisoformat(until_at)
 
 

@@ -3,9 +3,9 @@
 Rules of the file
 - It is the only command that chooses the local control plane by itself, and it never reaches AWS: endpoint, region and
   credentials are set here over whatever the shell has.
-- Private keys lie in `keys/`, everything else, the API key too, in `.demo/`, readable by its owner alone. A second start
-  finds its state again; what was deleted of it meanwhile is made anew, but for the passphrase, without which the rest
-  is worth nothing.
+- Private keys lie in `keys/`, everything else, the API key too, in `.demo/`, readable by its owner alone. A second
+  start finds its state again; what was deleted of it meanwhile is made anew, but for the passphrase, without which the
+  rest is worth nothing.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def _kept_back(world: World, outlook: Outlook, *, patient: bool) -> TokensvcErro
     if wait.until is not None:
         if not wait.for_drain or patient:
             return None
-        return full(world, seen, f"{what_makes_room(world, seen)}; the rotation continues then")
+        return full(world, seen, f"{what_makes_room(world, seen)}, and the rotation continues")
     if any(p.fingerprint_differs for p in seen.standing.pairs):
         return Conflict(wait.why)
     try:

@@ -196,9 +196,7 @@ def what_makes_room(world: World, seen: Survey) -> str:
     ending = [(drained_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
     if ending:
         at, key_id = min(ending)
-        return (
-            f"Key {key_id} has drained at {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}, and its pair is deleted then"
-        )
+        return f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
     remedies = [f"tokensvc keys delete {p.key_id}" for p in ours if p.state is KeyState.PREPARED]
     if any(whose(pair, seen.deployment_id) == "foreign" for pair in seen.pairs):
         remedies.append("delete one that is not ours")

@@ -18,7 +18,7 @@ from tokensvc.web import key_shown
 from tokensvc.web.key_models import KeyDetail, ShownKey
 
 HISTORY = 50
-_PLACES = ("REGION", "STATE", "SINCE", "AGE", "DRAINED", "ARN")
+_PLACES = ("REGION", "STATE", "SINCE", "AGE", "DRAINS UNTIL", "ARN")
 
 
 def list_(
