@@ -64,6 +64,17 @@ def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch
     assert "older steps" not in terminal("keys", "show", key).err
 
 
+def test_generate_says_why_it_makes_a_second_key(terminal: Terminal) -> None:
+    terminal("db", "upgrade", KEY_STANDBY="true")
+    said = terminal("keys", "generate")
+    first, second = terminal("keys", "list", "--json").json["keys"]
+    assert f"made key {first['id']}, since another key is to sign; " in said.err
+    assert f"made key {second['id']}, since a standby is to be ready; " in said.err
+    standby = f"Key {second['id']} is prepared in us-east-1: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
+    assert standby in said.out.splitlines()
+    assert "standby" not in terminal("keys", "generate").out, "none is made beside one that is asked for"
+
+
 def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
     terminal("db", "upgrade", KEY_LEAD_SECONDS="2.5")
     there = terminal("keys", "generate", "--json").json["places"][0]

@@ -42,6 +42,8 @@ def test_import_says_what_it_found_and_shows_no_private_half(terminal: Terminal,
     assert said.json["fingerprint"] == keypair.fingerprint(mine.public_key())
     assert said.json["places"][0]["state"] == "prepared"
     assert "PRIVATE KEY" not in said.out + said.err
+    assert f"stored the given key as {said.json['id']}, fingerprint {said.json['fingerprint']}; " in said.err
+    assert "made key" not in said.err
     assert wrapped not in said.out + said.err
     assert f"tokensvc keys activate {said.json['id']}" in terminal("keys", "import", "-", stdin=wrapped).out
     assert terminal("keys", "import", "-", "--detailed-exit-code", stdin=wrapped, code=3).out

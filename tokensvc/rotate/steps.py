@@ -73,7 +73,10 @@ def journaled(world: World, region: str, step: Step, act: Callable[[], None]) ->
 
 def make(world: World, why: str) -> KeyRecord:
     """Make a key pair: recorded, and its private half in the vault."""
-    return keep(world, world.new_key(), why)
+    record = keep(world, world.new_key(), why)
+    fingerprint = f"fingerprint {record.fingerprint}"
+    world.report(f"made key {record.id}, since {why}; {fingerprint}, its private half is in the vault")
+    return record
 
 
 def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
@@ -84,7 +87,6 @@ def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_se
     record = world.keys.add(key_id, shown, der, world.now(), longest_ttl_seconds)
     world.vault.put(key_id, private_key)
     world.journal.end(entry.id, "done", world.now())
-    world.report(f"made key {key_id}, fingerprint {record.fingerprint}; its private half is in the vault")
     return record
 
 

@@ -32,11 +32,14 @@ Arns = Annotated[
 def generate(as_json: AsJson = False) -> None:
     """Make a P-384 key pair, keep the private half encrypted, import the public half into IVS.
 
-    Where no key signs it does; elsewhere it stands ready.
+    Where no key signs it does, and a standby for the next rotation is made too, unless the policy says otherwise;
+    elsewhere it stands ready.
     """
     with to_act() as opened:
+        before = {record.id for record in opened.world.keys.list()}
         record = wishes.generate(opened.world, opened.regions)
-        _tell(opened, record, as_json, "")
+        standbys = [k for k in opened.world.keys.list() if k.id not in before and k.id != record.id]
+        _tell(opened, record, as_json, "", *map(_standby, standbys))
 
 
 def import_(
@@ -151,7 +154,13 @@ def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
     return arns
 
 
-def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str) -> None:
+def _standby(record: KeyRecord) -> str:
+    """What became of a key that was made although nobody asked for it."""
+    places = ", ".join(f"{there.state} in {there.place.region}" for there in record.places) or "not imported yet"
+    return f"Key {record.id} is {places}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
+
+
+def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
     shown = key_shown.key(record, moment(opened.settings, opened.store))
     words = []
     for there in record.places:
@@ -161,4 +170,4 @@ def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str) -> None:
     if any(there.state is KeyState.PREPARED for there in record.places):
         words.append(f"To sign with it: tokensvc keys activate {record.id}")
     data = shown.model_dump(mode="json") | ({"found": found} if found else {})
-    result(data, as_json, *words)
+    result(data, as_json, *words, *more)
