@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.adapters.sql.samples import CHANNEL, EVERYONE, channel, make_due
 from tests.cli.terminal import Terminal
+from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.revocation_tables import revocation_entries
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.cli.viewers import in_options
 from tokensvc.core.arn import parse_arn
@@ -44,6 +47,13 @@ def settle(store: Store, state: State, code: str = "") -> None:
     for lane in Lane:
         claimed = store.revocation_queue.claim(HERE, lane, 1000, 60)
         store.revocation_queue.settle([Outcome(e.id, e.version, state, code, "its words") for e in claimed])
+
+
+def age(store: Store, seconds: float) -> None:
+    """Let everything have been queued that much earlier."""
+    with writing(store.engine) as connection:
+        c = revocation_entries.c
+        connection.execute(sa.update(revocation_entries).values(queued_at=c.queued_at - seconds))
 
 
 def test_add_says_when_the_viewer_may_come_back(terminal: Terminal, opened: Store) -> None:
@@ -220,6 +230,33 @@ def test_watch_tells_how_much_waits_and_until_about_when(terminal: Terminal, ope
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[1:3] == ["us-east-1", "400"]
     settle(opened, State.SENT)
     assert terminal("revocations", "watch").out == "Nothing waits: IVS has been told of everything.\n"
+
+
+def test_watch_gives_no_end_while_ivs_takes_nothing(terminal: Terminal, opened: Store) -> None:
+    """IVS hangs: each call times out, and the entries are queued again."""
+    add(terminal)
+    assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[5:7] == ["1", "s"], "never 0 s"
+    settle(opened, State.QUEUED, "ReadTimeoutError")
+    said = terminal("revocations", "watch", "--once").out.splitlines()
+    assert said[0].split() == ["ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL", "ABOUT", "PROBLEM"]
+    assert said[1].split()[5:] == ["unknown", "unknown", "IVS:", "ReadTimeoutError"]
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert (place["secondsLeft"], place["endsAt"], place["problem"]) == (None, None, "IVS: ReadTimeoutError")
+    settle(opened, State.SENT)
+    add(terminal, "eve")
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert (place["secondsLeft"], place["problem"]) == (0.0, None)
+
+
+def test_watch_gives_no_end_while_no_worker_sends(terminal: Terminal, opened: Store) -> None:
+    add(terminal)
+    age(opened, 60)
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert place["secondsLeft"] is None
+    assert place["problem"] == "no worker sends them: run tokensvc serve, or tokensvc work"
+    opened.leases.acquire(f"dispatch:{HERE.account}:{HERE.region}", "w:1", 60)
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert (place["secondsLeft"], place["problem"]) == (0.0, None)
 
 
 @pytest.mark.parametrize(("state", "code"), [(State.SENT, 0), (State.FAILED, 1)])
