@@ -181,11 +181,11 @@ def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> N
     terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin=lines)
     cut = terminal("revocations", "list")
     assert len(cut.out.splitlines()) == 1 + 50
-    seen, token = [], None
+    seen: list[str] = []
+    token: str | None = None
     while True:
-        page = terminal(
-            "revocations", "list", "--json", "--max-results", "60", *(("--next-token", token) * bool(token))
-        )
+        options = ("--next-token", token) if token else ()
+        page = terminal("revocations", "list", "--json", "--max-results", "60", *options)
         seen += [one["id"] for one in page.json["revocations"]]
         if token is None:
             assert "There are more: continue with --next-token " in page.err
