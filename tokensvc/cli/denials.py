@@ -17,7 +17,7 @@ from tokensvc.web.denials import deny, page
 from tokensvc.web.paging import as_model
 from tokensvc.web.revocation_models import DenialQuery, ShownDenial
 
-app = typer.Typer(help="Give viewers no tokens.", no_args_is_help=True)
+app = typer.Typer(help="Give viewers no tokens.", no_args_is_help=True, add_completion=False)
 AllChannels = Annotated[bool, typer.Option("--all-channels", help="Of all channels at once.")]
 Channel = Annotated[str | None, typer.Option(help="Of this channel.")]
 

@@ -23,7 +23,7 @@ from tokensvc.web.revocation_models import AcceptedRevocation, RevocationQuery, 
 from tokensvc.web.revocations import add as accept_one
 from tokensvc.web.revocations import page
 
-app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True)
+app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True, add_completion=False)
 Id = Annotated[str, typer.Argument(help="The revocation, as `add` or `list` shows it.")]
 Ids = Annotated[list[str], typer.Argument(help="Revocations, as `add` or `list` shows them.")]
 
