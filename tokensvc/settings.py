@@ -211,7 +211,7 @@ class Settings(BaseModel):
         description="IP addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted, comma-separated; `*` "
         "alone trusts every client",
     )
-    access_log: bool = Field(True, description="One line a request in the log")
+    access_log: bool = Field(True, description="One line a request in the log, but for probes and scrapes that succeed")
     log_format: Literal["json", "console"] = Field("json", description="How log lines look")
 
 
