@@ -10,7 +10,7 @@ import pytest
 from tests.simulator import Lost, outage
 from tests.stage import EAST, POLICY, WEST, Stage
 from tokensvc.core import keypair
-from tokensvc.core.lifecycle import MAY_SIGN, KeyState
+from tokensvc.core.lifecycle import MAY_SIGN, KeyState, drained_at
 from tokensvc.errors import ForeignDeployment, NoFreeSlot, Unavailable
 from tokensvc.rotate import wishes
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, SETTLED_SECONDS
@@ -123,6 +123,37 @@ def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(stage: S
     stage.rotate()
     stage.check_settled(EAST)
     assert foreign[0] in stage.ivs.pairs
+
+
+def test_a_full_region_says_when_a_pair_of_ours_makes_room(stage: Stage) -> None:
+    stage.ivs.add_foreign(EAST)
+    stage.generate()
+    stage.rotate()
+    [(retiring, there)] = stage.places(EAST, KeyState.RETIRING)
+    ends_at = drained_at(there, stage.policy)
+    seconds = (ends_at - stage.world().now()).total_seconds()
+    for ask in (stage.rotate, lambda: wishes.generate(stage.world(), [EAST])):
+        with pytest.raises(NoFreeSlot) as refused:
+            ask()
+        assert f"Key {retiring.id} drains until {ends_at:%Y-%m-%dT%H:%M:%SZ}, in " in refused.value.message
+    assert 900 < seconds < 3 * 3600
+    assert f"in {seconds / 60:.0f} minutes" in refused.value.message
+
+
+@pytest.mark.parametrize("standby", [False, True], ids=["signing", "signing and standing by"])
+def test_a_region_that_others_fill_is_said_to_need_a_hand(stage: Stage, standby: bool) -> None:
+    """Nothing of ours is on its way out there."""
+    stage.generate()
+    if standby:
+        ready = wishes.generate(stage.world(), [EAST]).id
+    stage.ivs.add_foreign(EAST, 1 if standby else 2)
+    with pytest.raises(NoFreeSlot) as refused:
+        wishes.generate(stage.world(), [EAST])
+    assert "drains" not in refused.value.message
+    assert "No pair of ours is on its way out" in refused.value.message
+    assert "delete one that is not ours" in refused.value.message
+    if standby:
+        assert f"tokensvc keys delete {ready}" in refused.value.message
 
 
 def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(stage: Stage) -> None:

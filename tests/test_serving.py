@@ -16,8 +16,10 @@ LOADED = "import sys, tokensvc.cli, tokensvc.serving, tokensvc.app, tokensvc.wir
 
 @pytest.mark.parametrize("host", ["256.1.1.1", "::zz", "a..b", "ä" * 70, "192.0.2.1"])
 def test_a_host_that_cannot_be_listened_on_is_refused_by_name(host: str) -> None:
-    with pytest.raises(SettingsError, match="TOKENSVC_PORT: cannot listen on"):
+    with pytest.raises(SettingsError, match="TOKENSVC_HOST: cannot listen on"):
         listen("TOKENSVC_PORT", host, 0)
+    with pytest.raises(SettingsError, match="--host: cannot listen on"):
+        listen("--port", host, 0)
 
 
 def test_workers_that_die_young_are_replaced_more_and_more_slowly() -> None:

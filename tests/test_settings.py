@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from tokensvc.errors import SettingsError
 from tokensvc.settings import Settings, read_settings, require, sources, variable
@@ -99,10 +100,17 @@ def test_every_setting_says_what_it_means(name: str) -> None:
         ("TOKENSVC_PASSPHRASE_FILES", "TOKENSVC_PASSPHRASE"),
         ("TOKENSVC_PASSPHRASE_FILE_FILE", "TOKENSVC_PASSPHRASE"),
         ("TOKENSVC_port", "TOKENSVC_PORT"),
+        ("TOKENSVC_REGION", "TOKENSVC_REGIONS"),
+        ("TOKENSVC_PROXIES", "TOKENSVC_TRUSTED_PROXIES"),
     ],
 )
 def test_an_unknown_variable_is_refused_with_the_nearest_known_one(unknown: str, nearest: str) -> None:
     assert faults(**{unknown: "x"})[unknown].endswith(f"the nearest one is {nearest}")
+
+
+@pytest.mark.parametrize("unknown", ["TLS_CERT", "TLS_KEY", "API_KEY", "LOG_LEVEL", "SECRET", "REDIS_URL", "X", ""])
+def test_an_unknown_variable_that_resembles_no_setting_gets_no_suggestion(unknown: str) -> None:
+    assert faults(**{f"TOKENSVC_{unknown}": "x"}) == {f"TOKENSVC_{unknown}": "is not a setting"}
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda t: "\0" not in t))
@@ -143,12 +151,44 @@ def test_any_unknown_variable_is_refused(name: str) -> None:
         ("SIGNER", "none", "must be one of"),
         ("ACCESS_LOG", "maybe", "must be true or false"),
         ("LOG_FORMAT", "xml", "must be one of"),
+        ("REGIONS", "us-east-1,mars", "mars is no region of Amazon IVS by the installed botocore; these are: ap-"),
+        ("REGIONS", "eu-west-2", "eu-west-2 is no region of Amazon IVS"),  # a region of AWS
+        ("REGIONS", "US-EAST-1", "US-EAST-1 is no region of Amazon IVS"),
+        ("REGIONS", "us-east-1 us-west-2", "entry 1 is no region of Amazon IVS"),
+        ("TRUSTED_PROXIES", "foo", "foo is neither an IP address nor a network (10.0.0.0/8)"),
+        ("TRUSTED_PROXIES", "10.0.0.1,10.0.0.256", "10.0.0.256 is neither an IP address nor a network"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "10.0.0.1/8 has host bits set; the network is 10.0.0.0/8"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33", "10.0.0.0/33 is neither"),
+        ("TRUSTED_PROXIES", "10.0.0.1,*", "* must stand alone: it trusts every client"),
+        ("TRUSTED_PROXIES", "10.0.0.1:443", "10.0.0.1:443 is neither"),
+        ("DATABASE_URL", "mysql://db/tokensvc", "must begin with postgresql:// or sqlite:///"),
+        ("DATABASE_URL", "", "must begin with postgresql:// or sqlite:///"),
     ],
 )
 def test_a_bad_value_is_named_with_its_rule(name: str, value: str, rule: str) -> None:
     said = faults(**{f"TOKENSVC_{name}": value})
     assert list(said) == [f"TOKENSVC_{name}"]
     assert rule in said[f"TOKENSVC_{name}"]
+
+
+@pytest.mark.parametrize(
+    "value", ["10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "2001:db8::1,192.0.2.0/24", "*", "", "fe80::1%eth0"]
+)
+def test_trusted_proxies_are_what_uvicorn_compares_addresses_with(value: str) -> None:
+    trusted = read_settings({"TOKENSVC_TRUSTED_PROXIES": value}).trusted_proxies
+    assert not _TrustedHosts(list(trusted)).trusted_literals, "a literal would never match a TCP client"
+
+
+def test_a_bad_entry_that_may_be_a_pasted_secret_is_named_by_its_position() -> None:
+    for name in ("REGIONS", "TRUSTED_PROXIES"):
+        for secret in (SECRET, "0123456789abcdef" * 4, "pass phrase", "p@ss"):
+            assert "entry 2 " in faults(**{f"TOKENSVC_{name}": f"*,{secret}"})[f"TOKENSVC_{name}"]
+
+
+def test_what_is_given_twice_counts_once() -> None:
+    environ = {"TOKENSVC_REGIONS": "us-east-1,us-west-2,us-east-1", "TOKENSVC_TRUSTED_PROXIES": "*,*"}
+    settings = read_settings(environ)
+    assert (settings.regions, settings.trusted_proxies) == (("us-east-1", "us-west-2"), ("*",))
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ Rules of the file
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -159,8 +160,12 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
         parts.store.close()
 
 
+_WRONG_HOST = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
+
+
 def listen(what: str, host: str, port: int) -> socket.socket:
-    """A bound listener. Raises SettingsError naming the variable or option when it cannot be had."""
+    """A bound listener. Raises SettingsError naming the variable or option of the port, or of the host if the host
+    cannot be listened on whatever the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -169,6 +174,8 @@ def listen(what: str, host: str, port: int) -> socket.socket:
     except (OSError, TypeError) as problem:  # TypeError: the name cannot be encoded
         listener.close()
         reason = problem.strerror if isinstance(problem, OSError) else "no address and no name"
+        if not isinstance(problem, OSError) or isinstance(problem, socket.gaierror) or problem.errno in _WRONG_HOST:
+            what = what.replace("PORT", "HOST").replace("port", "host")
         raise SettingsError([FieldError(what, f"cannot listen on {host}:{port}: {reason}")]) from None
     listener.listen(2048)
     listener.set_inheritable(True)

@@ -3,7 +3,9 @@
 Rules of the file
 - Every setting may also come from a file: `TOKENSVC_X_FILE` names one that holds the value. Giving both is a fault, and
   so is a file that another user controls (`adapters/secret_files.py`).
-- An unknown `TOKENSVC_…` variable is a fault that names the nearest known one: a typing error never goes unnoticed.
+- An unknown `TOKENSVC_…` variable is a fault: a typing error never goes unnoticed. One that resembles a setting is
+  answered with that setting's name.
+- A message repeats a value only where it can be no secret that was put into the wrong variable.
 - What a command cannot do without has no default here; `require` names what is missing.
 - AWS's own variables (region, credentials, endpoint) are boto3's and are not repeated here.
 """
@@ -11,6 +13,8 @@ Rules of the file
 from __future__ import annotations
 
 import difflib
+import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -24,11 +28,68 @@ from tokensvc.errors import FieldError, SettingsError
 
 PREFIX = "TOKENSVC_"
 PASSPHRASE_MIN_CHARS = 12
-_Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: _split(value))]
+SIMILARITY_MIN = 0.62
+"""How similar a known setting's name must be to be suggested: between PROXIES for TRUSTED_PROXIES, which is right, and
+REDIS_URL for DATABASE_URL, which is not."""
+_REPEATABLE = re.compile(r"[A-Za-z0-9.:/_*-]{1,20}|(?=.*[.:/])[0-9a-fA-F.:/]{1,50}")
+"""What may be repeated of a list's entry: short names and addresses. Passphrases and keys are longer."""
 
 
 def _split(value: object) -> object:
-    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return tuple(dict.fromkeys(filter(None, map(str.strip, value.split(",")))))
+
+
+def _require_regions(regions: tuple[str, ...]) -> tuple[str, ...]:
+    if not regions:
+        return regions
+    from tokensvc.adapters.aws import ivs_regions  # botocore loads slowly, and most deployments have one region
+
+    unknown = [_named(region, number) for number, region in enumerate(regions, 1) if region not in ivs_regions()]
+    if unknown:
+        verb = "is no region" if len(unknown) == 1 else "are no regions"
+        known = ", ".join(sorted(ivs_regions()))
+        raise ValueError(f"{', '.join(unknown)} {verb} of Amazon IVS by the installed botocore; these are: {known}")
+    return regions
+
+
+def _require_proxies(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """uvicorn takes anything else for a literal name, which equals the address of no TCP client."""
+    if entries == ("*",):
+        return entries
+    problems = [problem for number, entry in enumerate(entries, 1) if (problem := _proxy_problem(entry, number))]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return entries
+
+
+def _proxy_problem(entry: str, number: int) -> str:
+    """Why this is no address or network of a proxy; "" when it is one."""
+    if entry == "*":
+        return "* must stand alone: it trusts every client"
+    try:
+        ipaddress.ip_network(entry) if "/" in entry else ipaddress.ip_address(entry)
+    except ValueError:
+        try:
+            network = ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return f"{_named(entry, number)} is neither an IP address nor a network (10.0.0.0/8)"
+        return f"{_named(entry, number)} has host bits set; the network is {network}"
+    return ""
+
+
+def _named(entry: str, number: int) -> str:
+    return entry if _REPEATABLE.fullmatch(entry) else f"entry {number}"
+
+
+def _require_database(url: SecretStr | None) -> SecretStr | None:
+    if url is not None and not _DATABASE.match(url.get_secret_value()):
+        raise ValueError("must begin with postgresql:// or sqlite:///")
+    return url
+
+
+_DATABASE = re.compile(r"(postgres|postgresql|postgresql\+psycopg|sqlite|sqlite\+pysqlite)://")
 
 
 def _long_enough(value: SecretStr | None) -> SecretStr | None:
@@ -37,6 +98,9 @@ def _long_enough(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+_Regions = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_require_regions)]
+_Proxies = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_require_proxies)]
+_DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_require_database)]
 _Passphrase = Annotated[SecretStr | None, AfterValidator(_long_enough)]
 _KmsKeyArn = Annotated[str | None, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$")]
 
@@ -50,7 +114,7 @@ class Settings(BaseModel):
         None,
         description="Where keys live: `aws` or `local`. No default: production never runs on the local IVS by accident",
     )
-    database_url: SecretStr | None = Field(
+    database_url: _DatabaseUrl = Field(
         None, description="The store: `postgresql://…` or `sqlite:////absolute/path.db`. No default"
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
@@ -67,7 +131,7 @@ class Settings(BaseModel):
         True,
         description="Whether `tokensvc serve` also rotates keys by itself; `false` where `tokensvc work` runs for that",
     )
-    regions: _Words = Field(
+    regions: _Regions = Field(
         (), description="AWS regions to hold keys in, comma-separated; without it, boto3's own region"
     )
     vault: str | None = Field(
@@ -142,8 +206,12 @@ class Settings(BaseModel):
         le=15,
         description="How long a worker that was told to stop goes on serving, unready, so that balancers notice",
     )
-    trusted_proxies: _Words = Field((), description="Addresses whose `X-Forwarded-For` is believed, comma-separated")
-    access_log: bool = Field(True, description="One line a request in the log")
+    trusted_proxies: _Proxies = Field(
+        (),
+        description="IP addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted, comma-separated; `*` "
+        "alone trusts every client",
+    )
+    access_log: bool = Field(True, description="One line a request in the log, but for probes and scrapes that succeed")
     log_format: Literal["json", "console"] = Field("json", description="How log lines look")
 
 
@@ -204,6 +272,13 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldErro
             except (OSError, UnicodeDecodeError) as problem:
                 errors.append(FieldError(given, f"names a file that cannot be read: {problem}"))
         else:
-            nearest = difflib.get_close_matches(given, known, n=1, cutoff=0)
-            errors.append(FieldError(given, f"is not a setting; the nearest one is {nearest[0]}"))
+            errors.append(FieldError(given, "is not a setting" + _suggestion(given)))
     return values, errors
+
+
+def _suggestion(unknown: str) -> str:
+    """The setting whose name this resembles, if there is one."""
+    name = unknown.removeprefix(PREFIX).upper().removesuffix("_FILE").removesuffix("_FILE")
+    known = [field.upper() for field in Settings.model_fields]
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=SIMILARITY_MIN)
+    return f"; the nearest one is {PREFIX}{nearest[0]}" if nearest else ""

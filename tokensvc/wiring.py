@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, unobserved
+from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, ivs_regions, unobserved
 from tokensvc.adapters.clock import ConfirmedClock, StoreClock, SystemClock
 from tokensvc.adapters.logs import process_log
 from tokensvc.adapters.signing.choice import Chosen
@@ -106,10 +106,15 @@ def control_plane_of(settings: Settings, observe: Observe = unobserved) -> AwsCo
 
 
 def regions_of(settings: Settings) -> tuple[str, ...]:
-    """The regions to hold keys in: the setting, else boto3's own region. Raises SettingsError when there is neither."""
+    """The regions to hold keys in: the setting, else boto3's own region. Raises SettingsError when there is neither, or
+    the latter has no IVS (the setting was checked when it was read)."""
     regions = _regions_known(settings)
     if not regions:
         raise SettingsError([FieldError("TOKENSVC_REGIONS", "must name a region, or boto3's AWS_REGION must")])
+    if not settings.regions and regions[0] not in ivs_regions():
+        known = ", ".join(sorted(ivs_regions()))
+        rule = f"must name a region of Amazon IVS, since boto3's own, {regions[0]}, is none; these are: {known}"
+        raise SettingsError([FieldError("TOKENSVC_REGIONS", rule)])
     return regions
 
 

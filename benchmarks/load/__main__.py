@@ -34,6 +34,7 @@ from benchmarks.load.limits import Limits
 from benchmarks.load.plan import Plan
 from benchmarks.load.present import present, show
 from benchmarks.load.wire import Target
+from tokensvc.adapters.secret_files import InsecureFile, read_private_file
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
@@ -102,7 +103,9 @@ def _chosen(options: argparse.Namespace) -> tuple[str, Plan]:
 
 def _api_key(path: Path) -> str:
     try:
-        api_key = path.read_text("utf-8").strip()
+        api_key = read_private_file(path).decode("utf-8").strip()
+    except InsecureFile as insecure:
+        raise WrongUse(f"--api-key-file {insecure}") from None
     except (OSError, UnicodeDecodeError) as failure:
         raise WrongUse(f"--api-key-file {path}: {getattr(failure, 'strerror', None) or 'not text'}") from None
     if not api_key or not api_key.isascii() or not api_key.isprintable():

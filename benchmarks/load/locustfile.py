@@ -24,6 +24,7 @@ from locust.runners import MasterRunner
 
 from benchmarks.load import plan
 from benchmarks.load.kinds import KINDS, Prepared, prepare, refused_in
+from tokensvc.adapters.secret_files import read_private_file
 
 
 class Caller(FastHttpUser):
@@ -55,7 +56,7 @@ def _prepare(environment: Any, **_: Any) -> None:
         return
     chosen = plan.read(plan.find(os.environ.get("LOAD_PLAN", "steady")))
     channels = os.environ["LOAD_CHANNELS"].split(",")
-    api_key = Path(os.environ["LOAD_API_KEY_FILE"]).read_text().strip()
+    api_key = read_private_file(Path(os.environ["LOAD_API_KEY_FILE"])).decode().strip()
     Caller.headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
     Caller.prepared = _mixed(chosen, channels)
 

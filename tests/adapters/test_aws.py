@@ -15,7 +15,7 @@ from botocore.loaders import Loader
 from tests.adapters.wire import Told, closed_port, control_plane, hanging, told
 from tests.clocks import ManualClock
 from tokensvc.adapters import aws
-from tokensvc.adapters.aws import CLIENTS_MAX, FAILURES, AwsControlPlane, default_region
+from tokensvc.adapters.aws import CLIENTS_MAX, FAILURES, AwsControlPlane, default_region, ivs_regions
 from tokensvc.errors import (
     ControlPlaneError,
     Denied,
@@ -27,6 +27,7 @@ from tokensvc.errors import (
     Throttled,
     Unavailable,
 )
+from tokensvc.ivs import surface
 
 MODEL = Loader().load_service_model("ivs", "service-2")
 MODELLED = {name: shape["error"] for name, shape in MODEL["shapes"].items() if shape.get("exception")}
@@ -323,3 +324,8 @@ def test_how_far_the_clock_is_off_is_seen_by_the_date_of_an_answer(
     ivs.call(*LIST)
     assert ivs.ahead_seconds("us-east-1") == ahead
     assert ivs.ahead_seconds("us-west-2") is None
+
+
+def test_the_regions_of_ivs_are_botocore_s_and_those_that_the_local_ivs_serves() -> None:
+    assert {"us-east-1", "eu-west-1"} < ivs_regions() == surface.regions()
+    assert "eu-west-2" not in ivs_regions()

@@ -34,7 +34,7 @@ def test_keys_without_a_lead_are_for_the_local_ivs_alone(bare: Terminal) -> None
 
 def test_without_a_store_named_it_is_wrong_use(bare: Terminal) -> None:
     assert "TOKENSVC_DATABASE_URL: must be set" in bare("db", "upgrade", code=2, without="TOKENSVC_DATABASE_URL").err
-    assert bare("db", "upgrade", code=1, DATABASE_URL="mysql://x/y").err.startswith("tokensvc: ")
+    assert bare("db", "upgrade", code=2, DATABASE_URL="mysql://x/y").err.startswith("tokensvc: TOKENSVC_DATABASE_URL: ")
 
 
 def test_a_store_of_a_later_version_is_left_alone(bare: Terminal) -> None:

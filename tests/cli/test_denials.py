@@ -41,6 +41,20 @@ def test_list_finds_a_viewer_by_its_channel(terminal: Terminal) -> None:
     assert "--channel: is required to ask for a viewer" in terminal("denials", "list", *ADA, code=2).err
 
 
+def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> None:
+    for number in range(52):
+        terminal("denials", "add", "--channel", CHANNEL, "--viewer", f"v{number}", "--seconds", "60")
+    cut = terminal("denials", "list")
+    assert len(cut.out.splitlines()) == 1 + 50
+    token = terminal("denials", "list", "--json").json["nextToken"]
+    assert f"There are more: continue with --next-token {token}" in cut.err
+    rest = terminal("denials", "list", "--next-token", token)
+    assert (len(rest.out.splitlines()), rest.err) == (1 + 2, "")
+    assert not set(rest.out.splitlines()[1:]) & set(cut.out.splitlines())
+    assert terminal("denials", "list", "--json", "--max-results", "52").json["nextToken"] is None, "exactly all of them"
+    assert "--next-token: " in terminal("denials", "list", "--next-token", "x", code=2).err
+
+
 def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
     said = terminal("denials", "add", code=2).err
     for option in (
@@ -65,7 +79,7 @@ def test_remove_lets_a_viewer_in_again_by_id_or_by_name(terminal: Terminal) -> N
     [added] = terminal("denials", "add", *least, "--seconds", "60", "--json").json["denials"]
     assert terminal("denials", "remove", *least, "--yes", "--json").json == {"removed": [added["id"]]}
     assert terminal("denials", "remove", *least).out == "There is none in force.\n"
-    assert terminal("denials", "list", "--json").json == {"denials": []}
+    assert terminal("denials", "list", "--json").json == {"denials": [], "nextToken": None}
 
 
 @pytest.mark.parametrize(

@@ -414,3 +414,10 @@ def test_a_subject_key_that_was_lost_is_told_with_what_mends_it(healthy: Termina
     with writing(store.engine) as connection:
         connection.execute(sa.text("UPDATE deployment SET subject_keys_made = 0"))
     assert healthy("doctor", "--json").json["well"] is True
+
+
+def test_json_has_a_fix_where_something_is_wrong_and_null_elsewhere(healthy: Terminal) -> None:
+    for said in (healthy("doctor", "--json"), healthy("doctor", "--json", code=1, without="TOKENSVC_PASSPHRASE")):
+        findings = said.json["findings"]
+        assert {finding["what"] for finding in findings if finding["well"]}
+        assert all((finding["mend"] is None) == finding["well"] for finding in findings)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.cli.terminal import Accounts, Terminal
 from tokensvc import wiring
 from tokensvc.adapters.clock import SystemClock
+from tokensvc.cli.keys import seeing
 from tokensvc.core.keypair import fingerprint
 
 NOWHERE = "http://127.0.0.1:9"
@@ -36,6 +37,42 @@ def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Termina
     assert (listed["id"], listed["fingerprint"]) == (said.json["id"], said.json["fingerprint"])
     row = terminal("keys", "list").out.splitlines()[1].split()
     assert row[:3] == [said.json["id"], "us-east-1", "active"]
+
+
+def test_a_key_that_drains_is_shown_with_the_end_of_that(terminal: Terminal) -> None:
+    key = terminal("keys", "generate", "--json").json["id"]
+    terminal("keys", "rotate")
+    place = next(k for k in terminal("keys", "list", "--json").json["keys"] if k["id"] == key)["places"][0]
+    assert place["state"] == "retiring"
+    for command in (("keys", "list"), ("keys", "show", key)):
+        said = terminal(*command).out
+        assert "DRAINED" not in said, "an instant in the future"
+        assert "DRAINS UNTIL" in said
+        assert place["drainedAt"] in said
+
+
+def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = terminal("keys", "generate", "--json").json["id"]
+    whole = terminal("keys", "show", key, "--json")
+    steps = len(whole.json["history"])
+    assert "older steps" not in whole.err
+    monkeypatch.setattr(seeing, "HISTORY", steps - 1)
+    cut = terminal("keys", "show", key, "--json")
+    assert cut.json["history"] == whole.json["history"][:-1]
+    assert f"Only the newest {steps - 1} steps are shown; older steps are left out." in cut.err
+    monkeypatch.setattr(seeing, "HISTORY", steps)
+    assert "older steps" not in terminal("keys", "show", key).err
+
+
+def test_generate_says_why_it_makes_a_second_key(terminal: Terminal) -> None:
+    terminal("db", "upgrade", KEY_STANDBY="true")
+    said = terminal("keys", "generate")
+    first, second = terminal("keys", "list", "--json").json["keys"]
+    assert f"made key {first['id']}, since another key is to sign; " in said.err
+    assert f"made key {second['id']}, since a standby is to be ready; " in said.err
+    standby = f"Key {second['id']} is prepared in us-east-1: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
+    assert standby in said.out.splitlines()
+    assert "standby" not in terminal("keys", "generate").out, "none is made beside one that is asked for"
 
 
 def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
@@ -98,6 +135,14 @@ def test_without_credentials_or_a_region_it_says_which(terminal: Terminal) -> No
     assert terminal("keys", "generate", "--json", code=1, without=missing).error["code"] == "control_plane_denied"
     assert "TOKENSVC_REGIONS" in terminal("keys", "generate", code=2, without="AWS_REGION").err
     assert terminal("keys", "generate", "--json", without="AWS_REGION", REGIONS="us-west-2").json["places"]
+
+
+def test_a_region_that_has_no_ivs_is_refused_whichever_variable_names_it(terminal: Terminal) -> None:
+    said = terminal("keys", "generate", code=2, AWS_REGION="eu-west-2").err
+    assert "TOKENSVC_REGIONS: must name a region of Amazon IVS, since boto3's own, eu-west-2, is none" in said
+    assert "us-east-1" in said, "those that there are"
+    assert "TOKENSVC_REGIONS: mars is no region" in terminal("keys", "generate", code=2, REGIONS="mars").err
+    assert terminal("keys", "list", "--json").json == {"keys": []}
 
 
 def test_the_least_that_it_needs_is_named_at_once(terminal: Terminal) -> None:

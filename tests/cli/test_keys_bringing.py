@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ def test_import_says_what_it_found_and_shows_no_private_half(terminal: Terminal,
     assert said.json["fingerprint"] == keypair.fingerprint(mine.public_key())
     assert said.json["places"][0]["state"] == "prepared"
     assert "PRIVATE KEY" not in said.out + said.err
+    assert f"stored the given key as {said.json['id']}, fingerprint {said.json['fingerprint']}; " in said.err
+    assert "made key" not in said.err
     assert wrapped not in said.out + said.err
     assert f"tokensvc keys activate {said.json['id']}" in terminal("keys", "import", "-", stdin=wrapped).out
     assert terminal("keys", "import", "-", "--detailed-exit-code", stdin=wrapped, code=3).out
@@ -54,12 +58,61 @@ def test_an_encrypted_key_is_opened_by_a_passphrase_from_a_file(
     refused = terminal("keys", "import", str(key), "--json", code=1).error
     assert (refused["code"], "--passphrase-file" in refused["message"]) == ("wrong_passphrase", True)
     password.write_text("not it\n")
+    password.chmod(0o600)
     options = "keys", "import", str(key), "--passphrase-file", str(password)
     assert terminal(*options, "--json", code=1).error["code"] == "wrong_passphrase"
     password.write_text(f"{passphrase}\n")
     said = terminal(*options)
     assert "an encrypted PKCS#8 private key" in said.err
     assert passphrase not in said.out + said.err
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o602, 0o620, 0o601])
+def test_a_passphrase_file_that_others_may_use_is_refused_with_the_chmod(
+    terminal: Terminal, mine: PrivateKey, tmp_path: Path, mode: int
+) -> None:
+    passphrase = secrets.token_hex(8)
+    key, password = tmp_path / "key.pem", tmp_path / "a passphrase"
+    key.write_bytes(pem(mine, passphrase.encode()))
+    password.write_text(passphrase)
+    password.chmod(mode)
+    command = "keys", "import", str(key), "--passphrase-file", str(password)
+    refused = terminal(*command, "--json", code=2).error
+    assert refused["code"] == "invalid_request"
+    assert refused["message"].startswith("--passphrase-file: ")
+    assert refused["message"].endswith(f": chmod 600 '{password}'"), "the command that fixes it, to be pasted"
+    assert passphrase not in refused["message"]
+    assert terminal("keys", "list", "--json").json == {"keys": []}
+    subprocess.run(["sh", "-c", refused["message"].rpartition(": ")[2]], check=True)
+    assert terminal(*command, "--json").json["found"].startswith("an encrypted PKCS#8 private key")
+
+
+def test_a_passphrase_may_come_through_a_pipe(terminal: Terminal, mine: PrivateKey, tmp_path: Path) -> None:
+    """A shell's `--passphrase-file <(command)`."""
+    key = tmp_path / "key.pem"
+    key.write_bytes(pem(mine, b"a long passphrase"))
+    reading, writing = os.pipe()
+    os.write(writing, b"a long passphrase\n")
+    os.close(writing)
+    try:
+        assert terminal("keys", "import", str(key), "--passphrase-file", f"/dev/fd/{reading}").code == 0
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640])
+def test_a_private_key_in_the_clear_that_others_may_read_is_refused_with_the_chmod(
+    terminal: Terminal, mine: PrivateKey, tmp_path: Path, mode: int
+) -> None:
+    key = tmp_path / "key.pem"
+    key.write_bytes(pem(mine))
+    key.chmod(mode)
+    refused = terminal("keys", "import", str(key), code=2).err
+    assert refused.startswith("tokensvc: FILE: ")
+    assert refused.endswith(f": chmod 600 {key}\n")
+    assert terminal("keys", "list", "--json").json == {"keys": []}
+    key.chmod(0o600)
+    assert terminal("keys", "import", str(key)).code == 0
 
 
 def test_what_is_no_key_is_refused_by_its_name(terminal: Terminal, mine: PrivateKey) -> None:

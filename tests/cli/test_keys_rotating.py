@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cli.terminal import Terminal
+from tokensvc.core import keypair
 
 
 @pytest.fixture
@@ -26,9 +27,23 @@ def test_a_dry_run_says_the_steps_and_takes_none(terminal: Terminal, signing: st
     (region,) = said["regions"]
     assert [step["step"] for step in region["steps"]] == ["make", "import", None, "activate"]
     assert region["steps"][2]["until"]
-    assert "Nothing was changed." in terminal("keys", "rotate", "--dry-run").out
+    made, imported = (step["key"] for step in region["steps"][:2])
+    assert made == imported, "the key that is made is named as in the steps that follow"
+    said = terminal("keys", "rotate", "--dry-run").out
+    assert f"  make {made}: another key is to sign\n  import {made}: another key is to sign\n  wait until 20" in said
+    assert said.endswith("\nNothing was changed.\n")
     assert [key["id"] for key in keys(terminal)] == [key["id"] for key in before] == [signing]
     assert "nothing to do" in terminal("keys", "resume", "--dry-run", "--detailed-exit-code", code=3).out
+
+
+def test_a_dry_run_that_can_only_wait_says_for_what(terminal: Terminal, signing: str) -> None:
+    del signing
+    with terminal.ivs() as ivs:
+        for _ in range(2):
+            public = keypair.public_pem(keypair.generate().public_key())
+            ivs.import_playback_key_pair(publicKeyMaterial=public)
+    said = terminal("keys", "rotate", "--dry-run").out
+    assert "\n  wait: all slots are filled, and none of ours is on its way out" in said
 
 
 def test_what_a_dry_run_says_is_what_is_done(terminal: Terminal, signing: str) -> None:

@@ -9,14 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.adapters.sql.samples import CHANNEL, EVERYONE, channel, make_due
 from tests.cli.terminal import Terminal
+from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.revocation_tables import revocation_entries
 from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.cli.viewers import in_options
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.instant import unix_seconds
 from tokensvc.core.revocation import Lane, State
 from tokensvc.core.viewer import viewer_id
+from tokensvc.errors import FieldError
 from tokensvc.ports.revocation_queue import Outcome
 
 OTHER = channel("b").arn
@@ -42,6 +47,13 @@ def settle(store: Store, state: State, code: str = "") -> None:
     for lane in Lane:
         claimed = store.revocation_queue.claim(HERE, lane, 1000, 60)
         store.revocation_queue.settle([Outcome(e.id, e.version, state, code, "its words") for e in claimed])
+
+
+def age(store: Store, seconds: float) -> None:
+    """Let everything have been queued that much earlier."""
+    with writing(store.engine) as connection:
+        c = revocation_entries.c
+        connection.execute(sa.update(revocation_entries).values(queued_at=c.queued_at - seconds))
 
 
 def test_add_says_when_the_viewer_may_come_back(terminal: Terminal, opened: Store) -> None:
@@ -112,7 +124,23 @@ def test_many_come_from_a_file_or_from_standard_input(terminal: Terminal, tmp_pa
 def test_a_file_that_is_not_there_is_wrong_use(terminal: Terminal, tmp_path: Path) -> None:
     for path in (tmp_path / "nothing", tmp_path):
         said = terminal("revocations", "add", "--file", str(path), "--channel", CHANNEL, code=2)
-        assert "--file: names no file" in said.err
+        assert said.err == "tokensvc: --file: names no file\n", "the option as it is written"
+
+
+@pytest.mark.parametrize(
+    ("field", "option"),
+    [
+        ("channelArns[3]", "--channel"),
+        ("viewerId", "--viewer"),
+        ("reason", "--reason"),
+        ("--file", "--file"),
+        ("ID", "ID"),
+        ("maxResults", "--max-results"),
+        ("TOKENSVC_REGIONS", "TOKENSVC_REGIONS"),
+    ],
+)
+def test_a_field_is_named_as_the_option_that_gave_it(field: str, option: str) -> None:
+    assert in_options(FieldError(field, "is required")) == FieldError(option, "is required")
 
 
 def test_a_line_that_is_no_object_is_refused_by_what_it_is(terminal: Terminal, opened: Store) -> None:
@@ -148,6 +176,27 @@ def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, 
     assert len(opened.revocations.list(EVERYONE, limit=9)) == 1
 
 
+def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> None:
+    lines = "\n".join(json.dumps({"viewerId": f"v{number}"}) for number in range(152))
+    terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin=lines)
+    cut = terminal("revocations", "list")
+    assert len(cut.out.splitlines()) == 1 + 50
+    seen: list[str] = []
+    token: str | None = None
+    while True:
+        options = ("--next-token", token) if token else ()
+        page = terminal("revocations", "list", "--json", "--max-results", "60", *options)
+        seen += [one["id"] for one in page.json["revocations"]]
+        if token is None:
+            assert "There are more: continue with --next-token " in page.err
+        if (token := page.json["nextToken"]) is None:
+            break
+    assert len(seen) == len({*seen}) == 152
+    assert page.err == ""
+    assert terminal("revocations", "list", "--max-results", "152").err == "", "exactly all of them"
+    assert "--next-token: " in terminal("revocations", "list", "--next-token", "x", code=2).err
+
+
 def test_list_and_show_say_what_became_of_each(terminal: Terminal, opened: Store) -> None:
     first = add(terminal)
     settle(opened, State.FAILED, "AccessDeniedException")
@@ -181,6 +230,33 @@ def test_watch_tells_how_much_waits_and_until_about_when(terminal: Terminal, ope
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[1:3] == ["us-east-1", "400"]
     settle(opened, State.SENT)
     assert terminal("revocations", "watch").out == "Nothing waits: IVS has been told of everything.\n"
+
+
+def test_watch_gives_no_end_while_ivs_takes_nothing(terminal: Terminal, opened: Store) -> None:
+    """IVS hangs: each call times out, and the entries are queued again."""
+    add(terminal)
+    assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[5:7] == ["1", "s"], "never 0 s"
+    settle(opened, State.QUEUED, "ReadTimeoutError")
+    said = terminal("revocations", "watch", "--once").out.splitlines()
+    assert said[0].split() == ["ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL", "ABOUT", "PROBLEM"]
+    assert said[1].split()[5:] == ["unknown", "unknown", "IVS:", "ReadTimeoutError"]
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert (place["secondsLeft"], place["endsAt"], place["problem"]) == (None, None, "IVS: ReadTimeoutError")
+    settle(opened, State.SENT)
+    add(terminal, "eve")
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert (place["secondsLeft"], place["problem"]) == (0.0, None)
+
+
+def test_watch_gives_no_end_while_no_worker_sends(terminal: Terminal, opened: Store) -> None:
+    add(terminal)
+    age(opened, 60)
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert place["secondsLeft"] is None
+    assert place["problem"] == "no worker sends them: run tokensvc serve, or tokensvc work"
+    opened.leases.acquire(f"dispatch:{HERE.account}:{HERE.region}", "w:1", 60)
+    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    assert (place["secondsLeft"], place["problem"]) == (0.0, None)
 
 
 @pytest.mark.parametrize(("state", "code"), [(State.SENT, 0), (State.FAILED, 1)])

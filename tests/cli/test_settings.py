@@ -16,8 +16,8 @@ def test_it_shows_every_setting_and_where_it_is_from(bare: Terminal) -> None:
         WORKERS="3",
     ).json
     assert list(said) == [variable(name) for name in Settings.model_fields]
-    assert said["TOKENSVC_WORKERS"] == {"value": "3", "source": "TOKENSVC_WORKERS"}
-    assert said["TOKENSVC_PORT"] == {"value": "8080", "source": "default"}
+    assert said["TOKENSVC_WORKERS"] == {"value": 3, "source": "TOKENSVC_WORKERS"}
+    assert said["TOKENSVC_PORT"] == {"value": 8080, "source": "default"}
     assert said["TOKENSVC_PASSPHRASE"] == {"value": "**********", "source": "TOKENSVC_PASSPHRASE_FILE"}
 
 
@@ -35,12 +35,29 @@ def test_secrets_are_starred(bare: Terminal) -> None:
 
 def test_lists_are_shown_as_they_are_written(bare: Terminal) -> None:
     said = bare("settings", "--json", REGIONS="us-east-1, eu-west-1").json
-    assert said["TOKENSVC_REGIONS"]["value"] == "us-east-1,eu-west-1"
+    assert said["TOKENSVC_REGIONS"]["value"] == ["us-east-1", "eu-west-1"]
+    rows = [line.split() for line in bare("settings", REGIONS="us-east-1, eu-west-1").out.splitlines()]
+    assert ["TOKENSVC_REGIONS", "us-east-1,eu-west-1", "TOKENSVC_REGIONS"] in rows
+
+
+def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
+    said = bare("settings", "--json", ACCESS_LOG="false", KEY_LEAD_SECONDS="2.5", MAX_TTL_SECONDS="60").json
+    values = {name.removeprefix("TOKENSVC_"): row["value"] for name, row in said.items()}
+    assert values["ACCESS_LOG"] is False
+    assert values["BACKGROUND"] is True
+    assert values["KEY_LEAD_SECONDS"] == 2.5
+    assert values["MAX_TTL_SECONDS"] == 60
+    assert values["REGIONS"] == values["TRUSTED_PROXIES"] == []
+    assert values["ADMIN_PORT"] is None
+    assert values["HOST"] == "127.0.0.1"
+    rows = {line.split()[0]: line.split()[1] for line in bare("settings", ACCESS_LOG="false").out.splitlines() if line}
+    assert rows["TOKENSVC_ACCESS_LOG"] == "false", "as it is written in the environment"
+    assert rows["TOKENSVC_ADMIN_PORT"] == "-"
 
 
 def test_it_wants_neither_a_store_nor_aws(bare: Terminal) -> None:
     said = bare("settings", "--json", without=" ".join(n for n in bare.environ if n.startswith(("TOKENSVC_", "AWS_"))))
-    assert said.json["TOKENSVC_DATABASE_URL"] == {"value": "-", "source": "default"}
+    assert said.json["TOKENSVC_DATABASE_URL"] == {"value": None, "source": "default"}
 
 
 def test_both_a_value_and_a_file_are_refused(bare: Terminal) -> None:

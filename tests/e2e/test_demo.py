@@ -7,6 +7,10 @@ import re
 import shutil
 import stat
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
@@ -15,7 +19,7 @@ import pytest
 
 from tests.e2e.client import Client, fetch
 from tests.e2e.conftest import Demo
-from tests.e2e.processes import TOKENSVC, Said, environment, run, started, until
+from tests.e2e.processes import TOKENSVC, Process, Said, environment, run, started, until
 from tests.e2e.published import signers
 
 FACTS = {
@@ -131,7 +135,80 @@ def test_it_ends_at_ctrl_c_finds_its_state_again_and_never_reaches_aws(tmp_path:
     second = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
     assert first["region"] == "us-east-1"
     assert (first["channelArn"], first["signed by"]) == (second["channelArn"], second["signed by"])
-    assert first["apiKey"] != second["apiKey"]
+    assert first["apiKey"] == second["apiKey"], "what was copied from the first start works in the second"
+
+
+def test_a_restarted_demo_takes_the_key_of_the_first_start_at_once(tmp_path: Path) -> None:
+    first = _start_and_end(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
+    port = first["url"].rpartition(":")[2]
+    command = [TOKENSVC, "demo", "--port", port]
+    with started(command, tmp_path, environment(tmp_path / "home"), "demo") as process:
+        process.awaits((tmp_path / ".demo" / "demo.json").exists, "it wrote its facts")
+        with Client(first["url"], first["apiKey"]) as caller:
+            assert caller.ask(channelArn=first["channelArn"], viewerId="ada").status == 201
+
+
+def test_the_api_key_is_its_owner_s_alone_and_replaced_when_it_was_not(tmp_path: Path) -> None:
+    facts_file = tmp_path / ".demo" / "demo.json"
+    first = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
+    holding = [path for path in tmp_path.rglob("*") if path.is_file() and first["apiKey"].encode() in path.read_bytes()]
+    kept = tmp_path / ".demo" / "api-key"
+    assert {*holding} <= {kept, tmp_path / "demo.out"}, "what it printed and its own state, and nothing else"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    kept.chmod(0o644)
+    second = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
+    assert second["apiKey"] != first["apiKey"], "others may have read it"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    kept.write_text(first["apiKey"])
+    third = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
+    assert third["apiKey"] not in (first["apiKey"], second["apiKey"]), "one that ended is not handed out"
+    kept.unlink()
+    assert _start_and_end(tmp_path, {}, facts_file, SIGTERM)["apiKey"] != third["apiKey"]
+
+
+def test_a_caller_that_was_disabled_ends_the_start_instead_of_hanging_it(tmp_path: Path) -> None:
+    _start_and_end(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
+    environ = environment(tmp_path / "home")
+    run(["sh", "-ec", f". .demo/env; {TOKENSVC} callers disable demo --yes"], tmp_path, environ)
+    said = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environ, code=4)
+    assert "caller demo is disabled" in said.err
+
+
+def test_too_many_rotations_are_refused_for_minutes_only_and_the_refusal_says_until_when(tmp_path: Path) -> None:
+    with _started(tmp_path) as process:
+        until_at = _rotate_until_refused(tmp_path)
+        assert 60 < until_at.timestamp() - time.time() < 180
+        assert process.is_running
+
+
+@pytest.mark.long
+def test_after_the_drain_the_rotation_that_was_refused_works(tmp_path: Path) -> None:
+    with _started(tmp_path):
+        until_at = _rotate_until_refused(tmp_path)
+        time.sleep(max(0.0, until_at.timestamp() - time.time()) + 2)
+        _rotate(tmp_path, code=0)
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[Process]:
+    """A demo of the test's own that is ready."""
+    with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
+        process.awaits((folder / ".demo" / "demo.json").exists, "it wrote its facts")
+        yield process
+
+
+def _rotate(folder: Path, code: int | None = None) -> Said:
+    return run(["sh", "-ec", f". .demo/env; {TOKENSVC} keys rotate"], folder, environment(folder / "home"), code=code)
+
+
+def _rotate_until_refused(folder: Path) -> datetime:
+    """Until when, by the refusal, the next key drains."""
+    for _ in range(4):
+        if (said := _rotate(folder)).code:
+            break
+    assert said.code == 4
+    (until_at,) = re.findall(r"drains until ([0-9T:-]+Z), in ", said.err)
+    return datetime.fromisoformat(until_at)
 
 
 def test_a_second_demo_in_the_same_folder_is_refused(demo: Demo) -> None:

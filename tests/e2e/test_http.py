@@ -225,6 +225,26 @@ def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Site) -
         }
 
 
+def test_probes_and_scrapes_that_succeed_are_not_in_the_log(site: Site, key: str, channel: Any) -> None:
+    port = free_port()
+    with (
+        site.serve(ADMIN_PORT=str(port)) as service,
+        service.client(key) as caller,
+        Client(f"http://127.0.0.1:{port}") as admin,
+    ):
+        for client in (caller, admin):
+            assert [client.get(path).status for path in ("/livez", "/readyz")] == [200, 200]
+        assert admin.get("/metrics").status == 200
+        assert caller.get("/metrics").status == 404
+        caller.token(channelArn=channel["arn"], viewerId="behind")
+        service.process.awaits(lambda: '"path":"/v1/tokens"' in service.process.err, "the lines are written")
+        requests = [line for line in service.process.err.splitlines() if '"event":"request"' in line]
+        assert [(json.loads(line)["path"], json.loads(line)["status"]) for line in requests] == [
+            ("-", 404),
+            ("/v1/tokens", 201),
+        ]
+
+
 def test_behind_a_proxy_and_beside_an_admin_port_tokens_are_given_and_the_log_names_the_client(
     site: Site, key: str, channel: Any
 ) -> None:

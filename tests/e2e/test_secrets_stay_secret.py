@@ -71,7 +71,7 @@ def _everything_pasted(caller: Client, url: str, pem: str, token: str, arn: str)
     yield caller.ask_batch(fields)
     for body in (pem, token, f'"{token}"', f"[{json.dumps(pem)}]", f'{{"a": {token}'):
         yield caller.request("POST", "/v1/tokens", body)
-    for path in (f"/livez?token={token}", f"/v1/tokens/{token}", f"/{quote(pem)}", f"/v1/tokens?key={joined}"):
+    for path in (f"/openapi.json?token={token}", f"/v1/tokens/{token}", f"/{quote(pem)}", f"/v1/tokens?key={joined}"):
         yield caller.get(path)
     for authorization in (f"Bearer {joined}", f"Bearer {token}", f"Bearer tsk_{joined}", f"Basic {joined}"):
         yield caller.request("POST", "/v1/tokens", "{}", {"authorization": authorization, "x-key": joined})

@@ -121,11 +121,11 @@ def _two_without(service: Service, victim: int) -> list[int]:
 
 def test_it_logs_one_line_a_request_and_no_path_that_it_does_not_know(site: Site) -> None:
     with site.serve() as service, service.client() as client:
-        request_id = client.get("/livez?token=eyJhbGciOiJFUzM4NCJ9.e30.x").headers["x-request-id"]
+        request_id = client.get("/.well-known/jwks.json?token=eyJhbGciOiJFUzM4NCJ9.e30.x").headers["x-request-id"]
         client.get("/someone/pasted/this")
         until(lambda: service.process.err.count('"request"') == 2, "both lines", 5)
         known, unknown = [json.loads(line) for line in service.process.err.splitlines() if '"request"' in line]
-        assert (known["path"], known["status"], known["request_id"]) == ("/livez", 200, request_id)
+        assert (known["path"], known["status"], known["request_id"]) == ("/.well-known/jwks.json", 200, request_id)
         assert (unknown["path"], unknown["status"]) == ("-", 404)
 
 

@@ -63,6 +63,18 @@ def test_what_will_pass_says_when_to_come_back() -> None:
     assert not [name for name, _ in refusal(NotAuthenticated("x")).headers if name == b"retry-after"]
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_every_429_and_503_carries_retry_after_and_nothing_else_does(kind: type[TokensvcError]) -> None:
+    response = refusal(example(kind))
+    retry_after = [value.decode() for name, value in response.headers if name == b"retry-after"]
+    if response.status in (429, 503):
+        (seconds,) = retry_after
+        assert 1 <= int(seconds) <= 60
+        assert json.loads(response.body)["retryAfterSeconds"] == int(seconds), "the header is lost in a batch"
+    else:
+        assert retry_after == []
+
+
 def test_the_unknown_is_one_fixed_text_with_an_id() -> None:
     answer = unknown("abc-1")
     assert answer.status == 500

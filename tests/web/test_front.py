@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import orjson
@@ -69,6 +70,9 @@ ROUTES = {
     "/failing": Route("POST", failing),
     "/leaving": Route("POST", leaving),
     "/reading": Route("POST", reading),
+    "/probe": Route("GET", good, logs_success=False),
+    "/failing-probe": Route("GET", refusing, logs_success=False),
+    "/broken-probe": Route("GET", failing, logs_success=False),
 }
 
 
@@ -99,6 +103,16 @@ def test_an_endpoint_answers_under_an_id_of_ours(door: Door) -> None:
     assert first.headers["content-length"] == str(len(first.body))
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
     assert first.headers["x-request-id"] in door.lines()
+
+
+def test_a_probe_that_succeeds_is_not_logged_and_one_that_fails_is(door: Door) -> None:
+    for method in ("GET", "HEAD"):
+        assert door.ask(method, "/probe").status == 200
+    assert door.lines() == ""
+    statuses = [door.ask("GET", path).status for path in ("/failing-probe", "/broken-probe")]
+    statuses.append(door.ask("POST", "/probe").status)
+    assert statuses == [403, 500, 405]
+    assert [json.loads(line)["status"] for line in door.lines().splitlines()] == statuses
 
 
 def test_the_clients_own_id_is_not_taken(door: Door) -> None:

@@ -99,6 +99,13 @@ def default_region() -> str | None:
     return region or os.environ.get("AWS_REGION")
 
 
+@cache
+def ivs_regions() -> frozenset[str]:
+    """The regions that have IVS, by the installed botocore's endpoint data."""
+    partitions = create_loader().load_data("endpoints")["partitions"]
+    return frozenset(r for partition in partitions for r in partition["services"].get("ivs", {}).get("endpoints", {}))
+
+
 def make_client(service: str, region: str) -> Any:
     """A boto3 client that makes one attempt. Raises SettingsError when boto3 finds nothing to make it of."""
     config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=8)

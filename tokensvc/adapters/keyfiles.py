@@ -18,6 +18,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -119,9 +120,8 @@ class KeyFiles:
         status = os.fstat(directory)
         _require_owner(self._directory, status)
         if status.st_mode & 0o022:
-            raise KeyFileTooOpen(
-                f"others than its owner may write to {self._directory}; fix it with: chmod 700 {self._directory}"
-            )
+            fix = f"chmod 700 {shlex.quote(str(self._directory))}"
+            raise KeyFileTooOpen(f"others than its owner may write to {self._directory}; fix it with: {fix}")
 
 
 def _require_private(path: Path, file: BinaryIO) -> None:
@@ -130,7 +130,7 @@ def _require_private(path: Path, file: BinaryIO) -> None:
         raise VaultError(f"{path} is not a regular file")
     _require_owner(path, status)
     if status.st_mode & 0o077:
-        raise KeyFileTooOpen(f"others than its owner may read {path}; fix it with: chmod 600 {path}")
+        raise KeyFileTooOpen(f"others than its owner may read {path}; fix it with: chmod 600 {shlex.quote(str(path))}")
 
 
 def _require_owner(path: Path, status: os.stat_result) -> None:

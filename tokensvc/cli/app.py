@@ -14,7 +14,6 @@ app = typer.Typer(
     name="tokensvc",
     help="Playback-authorization tokens for Amazon IVS private channels.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -18,7 +18,7 @@ from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.settings import read_settings
 from tokensvc.wiring import new_api_key, store_of
 
-app = typer.Typer(help="Who may ask for tokens.", no_args_is_help=True)
+app = typer.Typer(help="Who may ask for tokens.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="Letters, digits, dots and dashes; at most 64.")]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")

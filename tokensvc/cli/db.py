@@ -10,7 +10,7 @@ from tokensvc.cli.screen import AsJson, result
 from tokensvc.settings import read_settings, require
 from tokensvc.wiring import keep_policy, store_of
 
-app = typer.Typer(help="The store.", no_args_is_help=True)
+app = typer.Typer(help="The store.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

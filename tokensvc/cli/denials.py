@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, report_rest
 from tokensvc.cli.screen import AsJson, Yes, confirm, result, table
-from tokensvc.cli.viewers import Desk, Most, Namespace, Reason, Subject, Viewer, at_desk
+from tokensvc.cli.viewers import Desk, Namespace, Reason, Subject, Viewer, at_desk
 from tokensvc.core.policy import ALL_CHANNELS
 from tokensvc.core.revocation_ask import read_denial
 from tokensvc.errors import FieldError, InvalidRequest
@@ -17,8 +17,7 @@ from tokensvc.web.denials import deny, page
 from tokensvc.web.paging import as_model
 from tokensvc.web.revocation_models import DenialQuery, ShownDenial
 
-app = typer.Typer(help="Give viewers no tokens.", no_args_is_help=True)
-PAGE = 100
+app = typer.Typer(help="Give viewers no tokens.", no_args_is_help=True, add_completion=False)
 AllChannels = Annotated[bool, typer.Option("--all-channels", help="Of all channels at once.")]
 Channel = Annotated[str | None, typer.Option(help="Of this channel.")]
 
@@ -57,13 +56,16 @@ def list_(
     viewer: Viewer = None,
     subject: Subject = None,
     namespace: Namespace = "default",
-    most: Most = 50,
+    max_results: MaxResults = 50,
+    next_token: NextToken = None,
     as_json: AsJson = False,
 ) -> None:
     """List denials in force, last written first; of a viewer, by its channel."""
     with at_desk(namespace) as desk:
-        found = list(islice(_all(desk, _wanted(channel, all_channels, viewer, subject)), most))
-    _say(found, as_json)
+        pages = _pages(desk, _wanted(channel, all_channels, viewer, subject))
+        found, rest = read_list(pages, max_results, next_token)
+    _say(found, as_json, nextToken=rest)
+    report_rest(rest)
 
 
 @app.command()
@@ -82,7 +84,7 @@ def remove(
     if bool(denial_ids) == bool(wanted) or (wanted and not (viewer or subject)):
         raise InvalidRequest([FieldError("ID", "is required, or --channel with --viewer or --subject")])
     with at_desk(namespace) as desk:
-        names = denial_ids or [denial.id for denial in _all(desk, wanted)]
+        names = denial_ids or [denial.id for denial in read_all(_pages(desk, wanted))]
         if names:
             confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
         for name in names:
@@ -97,18 +99,18 @@ def _wanted(channel: str | None, all_channels: bool, viewer: str | None, subject
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _all(desk: Desk, wanted: dict[str, Any]) -> Iterator[ShownDenial]:
-    """Every denial that is wanted, page by page."""
-    token: str | None = None
-    while True:
-        query = as_model(wanted | {"maxResults": PAGE, "nextToken": token}, DenialQuery)
+def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[ShownDenial]:
+    """The pages of the denials that are wanted."""
+
+    def fetch(size: int, token: str | None) -> tuple[Sequence[ShownDenial], str | None]:
+        query = as_model(wanted | {"maxResults": size, "nextToken": token}, DenialQuery)
         found = page(desk.store.denials, desk.means.subjects, desk.caller, query)
-        yield from found.denials
-        if (token := found.next_token) is None:
-            return
+        return found.denials, found.next_token
+
+    return fetch
 
 
-def _say(found: list[ShownDenial], as_json: bool) -> None:
+def _say(found: list[ShownDenial], as_json: bool, **more: str | None) -> None:
     rows = [(d.id, d.channel_arn, d.until, d.caller, d.reason) for d in found]
     lines = table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
-    result({"denials": [d.model_dump() for d in found]}, as_json, *lines)
+    result({"denials": [d.model_dump() for d in found], **more}, as_json, *lines)

@@ -25,7 +25,10 @@ def doctor(as_json: AsJson = False) -> None:
     findings = list(_examine())
     data = {
         "well": all(f.well for f in findings),
-        "findings": [{"well": f.well, "what": f.what, "found": f.found, "mend": f.mend} for f in findings],
+        "findings": [
+            {"well": f.well, "what": f.what, "found": f.found, "mend": None if f.well else f.mend or None}
+            for f in findings
+        ],
     }
     lines = []
     for f in findings:

@@ -2,22 +2,29 @@
 
 Rules of the file
 - Everything goes the way a user's would: the channel by boto3, the key by the lifecycle, the caller by the store.
-- What is there already is found again, but for the API key: only its digest is kept, so each start makes a new one.
-  A key whose private half, or whose pair in the local IVS, was deleted is followed by a new one.
+- What is there already is found again. A key whose private half, or whose pair in the local IVS, was deleted is
+  followed by a new one.
+- The store has only the API key's digest. The key itself is in a file of mode 0600, and is replaced when that file is
+  gone, others could read it, or the store no longer accepts what it holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from tokensvc import wiring
 from tokensvc.adapters.aws import AwsControlPlane
+from tokensvc.adapters.secret_files import InsecureFile, read_private_file
+from tokensvc.admit import key_digest
+from tokensvc.cli.facts import write_private
 from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.lifecycle import KeyState, find
 from tokensvc.core.policy import ALL_CHANNELS, CallerPolicy
-from tokensvc.errors import CallerNotFound, InvalidKey, PrivateKeyMissing, ResourceMissing, Throttled
+from tokensvc.errors import CallerNotFound, Conflict, InvalidKey, PrivateKeyMissing, ResourceMissing, Throttled
+from tokensvc.ports.callers import CallerStore
 from tokensvc.rotate.private_keys import open_private_key
 from tokensvc.rotate.survey import list_pairs
 from tokensvc.rotate.wishes import rotate
@@ -38,7 +45,7 @@ class Furniture(NamedTuple):
     api_key: str
 
 
-def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], None]) -> Furniture:
+def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], None], api_key_file: Path) -> Furniture:
     """Make or find everything. Raises TokensvcError."""
     settings = read_settings(environ)
     channel = _channel(region)
@@ -49,15 +56,40 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
         rotate(world, [region], "the demo")
     store = wiring.store_of(settings)
     try:
-        api_key, secret = wiring.new_api_key()
-        try:
-            present = store.callers.get(CALLER_NAME)
-            store.callers.rotate_secret(CALLER_NAME, present.secrets[0].key_id, secret, datetime.now(UTC))
-        except CallerNotFound:
-            store.callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), allow_anonymous_viewers=True), secret)
+        api_key = _api_key(store.callers, api_key_file)
     finally:
         store.close()
     return Furniture(channel["arn"], channel["playbackUrl"], api_key)
+
+
+def _api_key(callers: CallerStore, file: Path) -> str:
+    """The API key of the demo's caller: that of the file while it is accepted, else a new one."""
+    try:
+        present = callers.get(CALLER_NAME)
+    except CallerNotFound:
+        present = None
+    if present is not None:
+        if present.disabled_at is not None:
+            raise Conflict(f"the caller {CALLER_NAME} is disabled, so nobody could ask for a token here; `rm -r .demo`")
+        stored = _stored_key(file)
+        lasting = [secret.digest for secret in present.secrets if secret.expires_at is None]
+        if stored and key_digest(stored) in lasting:
+            return stored
+    api_key, secret = wiring.new_api_key()
+    if present is None:
+        callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), allow_anonymous_viewers=True), secret)
+    else:
+        callers.rotate_secret(CALLER_NAME, present.secrets[0].key_id, secret, datetime.now(UTC))
+    write_private(file, api_key.encode())
+    return api_key
+
+
+def _stored_key(file: Path) -> str:
+    """What the file holds; "" when it is gone, or others may have read it."""
+    try:
+        return read_private_file(file).decode("ascii", "replace").strip()
+    except (InsecureFile, OSError):
+        return ""
 
 
 def _has_key(world: World, place: Place) -> bool:

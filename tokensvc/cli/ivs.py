@@ -20,7 +20,7 @@ from tokensvc.web.hangup import offer_hang_up
 from tokensvc.web.local import DEFAULT_CREDENTIALS
 from tokensvc.web.server import make_server
 
-app = typer.Typer(help="The local IVS.", no_args_is_help=True)
+app = typer.Typer(help="The local IVS.", no_args_is_help=True, add_completion=False)
 REGION = "us-east-1"
 
 

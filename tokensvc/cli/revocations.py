@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tokensvc.cli.lines import add_lines
+from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, report_rest
 from tokensvc.cli.queue import figures, progress_line, shown_queue
 from tokensvc.cli.screen import AsJson, Yes, confirm, progress, result, table
-from tokensvc.cli.viewers import Desk, Most, Namespace, Reason, Subject, Viewer, at_desk
+from tokensvc.cli.viewers import Desk, Namespace, Reason, Subject, Viewer, at_desk
 from tokensvc.core.revocation import State
 from tokensvc.core.revocation_ask import read_revocation
 from tokensvc.errors import FieldError, InvalidRequest
@@ -23,8 +23,7 @@ from tokensvc.web.revocation_models import AcceptedRevocation, RevocationQuery, 
 from tokensvc.web.revocations import add as accept_one
 from tokensvc.web.revocations import page
 
-app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True)
-PAGE = 100
+app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True, add_completion=False)
 Id = Annotated[str, typer.Argument(help="The revocation, as `add` or `list` shows it.")]
 Ids = Annotated[list[str], typer.Argument(help="Revocations, as `add` or `list` shows them.")]
 
@@ -78,16 +77,19 @@ def list_(
     viewer: Viewer = None,
     subject: Subject = None,
     namespace: Namespace = "default",
-    most: Most = 50,
+    max_results: MaxResults = 50,
+    next_token: NextToken = None,
     as_json: AsJson = False,
 ) -> None:
     """List revocations, newest first."""
     wanted = {"state": state, "channelArn": channel, "viewerId": viewer, "subject": subject}
     with at_desk(namespace) as desk:
-        found = list(islice(_all(desk, wanted), most))
+        found, rest = read_list(_pages(desk, wanted), max_results, next_token)
     rows = [(r.id, r.state, r.accepted_at, r.readmit_after, str(len(r.targets)), r.caller, r.reason) for r in found]
     heads = ("REVOCATION", "STATE", "ACCEPTED", "READMIT AFTER", "VIEWERS", "CALLER", "REASON")
-    result({"revocations": [r.model_dump() for r in found]}, as_json, *table(heads, rows))
+    data = {"revocations": [r.model_dump() for r in found], "nextToken": rest}
+    result(data, as_json, *table(heads, rows))
+    report_rest(rest)
 
 
 @app.command()
@@ -142,7 +144,7 @@ def retry(
     if bool(revocation_ids) == all_failed:
         raise InvalidRequest([FieldError("ID", "is required, or --all")])
     with at_desk() as desk:
-        failed = [r.id for r in _all(desk, {"state": State.FAILED})] if all_failed else revocation_ids or []
+        failed = [r.id for r in read_all(_pages(desk, {"state": State.FAILED}))] if all_failed else revocation_ids or []
         done = [desk.store.revocations.retry(id_, desk.caller.policy.channels) for id_ in failed]
     _say(done, as_json, "queued again", State.QUEUED)
 
@@ -156,15 +158,16 @@ def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> No
     _say(done, as_json, "given up", State.CANCELLED)
 
 
-def _all(desk: Desk, wanted: dict[str, Any]) -> Iterator[ShownRevocation]:
-    """Every revocation that is wanted, page by page."""
-    token: str | None = None
-    while True:
-        query = {name: value for name, value in wanted.items() if value is not None} | {"maxResults": PAGE}
-        found = page(desk.means, desk.caller, as_model(query | {"nextToken": token}, RevocationQuery))
-        yield from found.revocations
-        if (token := found.next_token) is None:
-            return
+def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[ShownRevocation]:
+    """The pages of the revocations that are wanted."""
+    query = {name: value for name, value in wanted.items() if value is not None}
+
+    def fetch(size: int, token: str | None) -> tuple[Sequence[ShownRevocation], str | None]:
+        asked = as_model(query | {"maxResults": size, "nextToken": token}, RevocationQuery)
+        found = page(desk.means, desk.caller, asked)
+        return found.revocations, found.next_token
+
+    return fetch
 
 
 def _words(r: ShownRevocation) -> list[str]:

@@ -14,9 +14,9 @@ def settings(as_json: AsJson = False) -> None:
     """Show each setting's effective value and where it comes from. Secrets are starred."""
     values = read_settings(os.environ)
     origins = sources(os.environ)
-    shown = {name: _shown(getattr(values, name)) for name in origins} | {"vault": _vault(values)}
+    shown = {name: _typed(getattr(values, name)) for name in origins} | {"vault": _vault(values)}
     data = {variable(name): {"value": shown[name], "source": origins[name]} for name in origins}
-    rows = [(variable(name), shown[name], origins[name]) for name in origins]
+    rows = [(variable(name), _text(shown[name]), origins[name]) for name in origins]
     result(data, as_json, *table(("SETTING", "VALUE", "SOURCE"), rows), "", *_wrapping(values))
 
 
@@ -39,7 +39,17 @@ def _wrapping(values: Settings) -> list[str]:
     return lines
 
 
-def _shown(value: object) -> str:
-    if value is None:
-        return "-"
-    return ",".join(value) or "-" if isinstance(value, tuple) else str(value)
+def _typed(value: object) -> bool | int | float | str | list[str] | None:
+    """A value as JSON has it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)  # a secret is starred
+
+
+def _text(value: object) -> str:
+    """A value as it is written in the environment; `-` where there is none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(value) or "-"
+    return "-" if value is None else str(value)

@@ -20,7 +20,7 @@ from tokensvc.core.verdict import Attempt, Outcome, Result, Verdict
 from tokensvc.edge.refusals import tokens_of
 from tokensvc.errors import FieldError, InvalidRequest
 
-app = typer.Typer(help="Playback tokens.", no_args_is_help=True)
+app = typer.Typer(help="Playback tokens.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

@@ -28,7 +28,6 @@ Viewer = Annotated[str | None, typer.Option(help="The viewer, as its tokens name
 Subject = Annotated[str | None, typer.Option(help="The viewer, in your own words, instead of --viewer.")]
 Namespace = Annotated[str, typer.Option(help="Of the subject: that of the caller who asks for its tokens.")]
 Reason = Annotated[str, typer.Option(help="For whoever reads the list; no personal data.")]
-Most = Annotated[int, typer.Option("--max", min=1, max=100_000, help="How many at most.")]
 
 _OPTIONS = {
     "channelArn": "--channel",
@@ -36,7 +35,6 @@ _OPTIONS = {
     "viewerId": "--viewer",
     "issuedBefore": "--issued-before",
     "denySeconds": "--deny",
-    "nextToken": "--max",
 }
 
 
@@ -68,6 +66,13 @@ def at_desk(namespace: str = "default", **options: str) -> Iterator[Desk]:
 
 def in_options(error: FieldError, names: Mapping[str, str] = _OPTIONS) -> FieldError:
     """A bad field as the option that gave it; where one option is two fields, neither is the other's alternative."""
-    option = names.get(plain := error.field.partition("[")[0], f"--{plain}")
+    option = names.get(plain := error.field.partition("[")[0], _as_option(plain))
     words = re.sub(r"[a-z]+[A-Z]\w+", lambda word: names.get(word[0], word[0]), error.message)
     return FieldError(option, words.removesuffix(f", or {option}"))
+
+
+def _as_option(field: str) -> str:
+    """`maxResults` as `--max-results`; what names an option, an argument or a variable already stays as it is."""
+    if field.startswith("-") or field.isupper():
+        return field
+    return "--" + re.sub(r"(?<=[a-z])[A-Z]", lambda capital: f"-{capital[0].lower()}", field)

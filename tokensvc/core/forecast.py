@@ -3,6 +3,7 @@
 Rules of the file
 - It plays `lifecycle.decide` forward, each step as if it went well and each wait as if the time had passed, until
   nothing is due. Nobody else's doings, and no failure, can be foreseen.
+- A key that is still to be made has the same name, `(new key 1)`, in every step.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ _SOMEWHERE = Place("", "")
 def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | Wait]:
     """The steps and waits to come, in order, until nothing is due or only somebody can help."""
     coming: list[Step | Wait] = []
+    made = 0
     while len(coming) < STEPS_MAX:
         step = decide(standing, now, policy)
         wait = waiting(standing, now, policy) if step is None else None
         if step is not None:
+            if step.kind is StepKind.MAKE:
+                made += 1
+                step = step._replace(key_id=f"(new key {made})")
             coming.append(step)
-            made = sum(isinstance(c, Step) and c.kind is StepKind.MAKE for c in coming)
-            standing = _after(standing, step, now, policy.lead_seconds, f"(new key {made})")
+            standing = _after(standing, step, now, policy.lead_seconds)
         elif wait is not None:
             coming.append(wait)
             if wait.until is None or wait.until <= now:
@@ -49,13 +53,13 @@ def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | W
     return coming
 
 
-def _after(standing: Standing, step: Step, now: datetime, lead_seconds: float, new_key: str) -> Standing:
-    """How things stand once a step was taken."""
-    key_id = step.key_id or new_key
+def _after(standing: Standing, step: Step, now: datetime, lead_seconds: float) -> Standing:
+    """How things stand once a step was taken, whose key has a name."""
+    key_id = str(step.key_id)
     pairs = list(standing.pairs)
     match step.kind:
         case StepKind.MAKE:
-            return standing._replace(spare=[new_key, *standing.spare])
+            return standing._replace(spare=[key_id, *standing.spare])
         case StepKind.IMPORT:
             brought = KeyInPlace(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
             return standing._replace(pairs=[*pairs, brought], spare=[k for k in standing.spare if k != key_id])

@@ -11,6 +11,7 @@ class StoreError(TokensvcError):
     """The store failed us."""
 
     code = "store_error"
+    retry_after_seconds = 5
 
 
 class StoreUnavailable(StoreError):
@@ -71,6 +72,7 @@ class WrappingKeyUnavailable(VaultError):
     """AWS KMS did not answer, or refused: what its key wraps can neither be opened nor made."""
 
     code = "wrapping_key_unavailable"
+    retry_after_seconds = 5
 
 
 class InvalidKey(VaultError):

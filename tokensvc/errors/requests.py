@@ -145,6 +145,7 @@ class KeptBack(TokensvcError):
     """Another process performs what was asked for, and something keeps it back; the message says what it told."""
 
     code = "kept_back"
+    retry_after_seconds = 5
 
 
 class CallerExists(Conflict):

@@ -69,6 +69,8 @@ class Waiting(NamedTuple):
 
     queued: int
     oldest_seconds: float
+    code: str = ""
+    """Of what was tried in vain and waits to be tried again: the code of such a failure."""
 
 
 class RevocationQueue(Protocol):

@@ -36,6 +36,8 @@ def import_key(
     known = next((record for record in world.keys.list() if record.public_der == der), None)
     if known is None:
         known = keep(world, private_key, "somebody brought it", longest_ttl_seconds)
+        stored = f"stored the given key as {known.id}, fingerprint {known.fingerprint}"
+        world.report(f"{stored}; its private half is in the vault")
     elif known.compromised_at is not None:
         raise Conflict(f"this is key {known.id}, which is compromised: it never signs again")
     else:

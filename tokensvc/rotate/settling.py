@@ -14,7 +14,7 @@ from datetime import datetime
 from tokensvc.core.rotation import check_slots
 from tokensvc.errors import Conflict, KeptBack, PolicyCannotHold, TokensvcError
 from tokensvc.rotate.performer import Outlook, advance, look
-from tokensvc.rotate.steps import full
+from tokensvc.rotate.steps import full, what_makes_room
 from tokensvc.rotate.world import World
 
 POLL_SECONDS = 1.0
@@ -58,7 +58,7 @@ def _settle(
         waits = []
         for outlook in outlooks:
             if outlook.region in pending:
-                kept_back = _kept_back(outlook, patient=patient)
+                kept_back = _kept_back(world, outlook, patient=patient)
                 if kept_back is not None:
                     given_up[outlook.region] = kept_back
                 elif outlook.wait is not None and outlook.wait.until is not None:
@@ -98,7 +98,7 @@ class _Others:
     def _look(self, pending: Sequence[str], said: Sequence[str]) -> None:
         """Look for what holds up whoever performs; that IVS does not answer us says nothing about that."""
         outlooks = [outlook for outlook in look(self._world, pending) if outlook.failure is None]
-        kept_back = {o.region: _kept_back(o, patient=self._patient) for o in outlooks}
+        kept_back = {o.region: _kept_back(self._world, o, patient=self._patient) for o in outlooks}
         self._given_up = {region: failure for region, failure in kept_back.items() if failure is not None}
         ahead = {o.region: o.wait for o in outlooks if o.region not in self._given_up and o.wait is not None}
         self._waits = [f"{region}: {wait.why}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]
@@ -117,7 +117,7 @@ class _Others:
             self._world.report(words)
 
 
-def _kept_back(outlook: Outlook, *, patient: bool) -> TokensvcError | None:
+def _kept_back(world: World, outlook: Outlook, *, patient: bool) -> TokensvcError | None:
     """Why a region cannot go on for now; None when it only waits for a lead, or for a drain when `patient`."""
     if outlook.failure is not None and outlook.wait is None:
         return outlook.failure
@@ -125,15 +125,16 @@ def _kept_back(outlook: Outlook, *, patient: bool) -> TokensvcError | None:
     if seen is None or wait is None:
         return None
     if wait.until is not None:
-        ends = f"One of ours has drained at {wait.until:%Y-%m-%dT%H:%M:%SZ}, and the rotation goes on then by itself"
-        return full(seen, ends) if wait.for_drain and not patient else None
+        if not wait.for_drain or patient:
+            return None
+        return full(world, seen, f"{what_makes_room(world, seen)}, and the rotation continues")
     if any(p.fingerprint_differs for p in seen.standing.pairs):
         return Conflict(wait.why)
     try:
         check_slots(outlook.region, seen.standing.foreign)
     except PolicyCannotHold as failure:
-        return full(seen, failure.message)
-    return full(seen)
+        return full(world, seen, failure.message)
+    return full(world, seen)
 
 
 def sleep_until(world: World, until: datetime, what: str) -> None:

@@ -13,10 +13,11 @@ Rules of the file
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from tokensvc.core import keypair
-from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, find, unusable
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, unusable
 from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import (
     Conflict,
@@ -72,7 +73,10 @@ def journaled(world: World, region: str, step: Step, act: Callable[[], None]) ->
 
 def make(world: World, why: str) -> KeyRecord:
     """Make a key pair: recorded, and its private half in the vault."""
-    return keep(world, world.new_key(), why)
+    record = keep(world, world.new_key(), why)
+    fingerprint = f"fingerprint {record.fingerprint}"
+    world.report(f"made key {record.id}, since {why}; {fingerprint}, its private half is in the vault")
+    return record
 
 
 def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
@@ -83,7 +87,6 @@ def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_se
     record = world.keys.add(key_id, shown, der, world.now(), longest_ttl_seconds)
     world.vault.put(key_id, private_key)
     world.journal.end(entry.id, "done", world.now())
-    world.report(f"made key {key_id}, fingerprint {record.fingerprint}; its private half is in the vault")
     return record
 
 
@@ -97,7 +100,7 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
     try:
         answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
     except QuotaExceeded:
-        raise full(seen) from None
+        raise full(world, seen) from None
     except ResourceConflict:
         pair = _held_already(world, seen, record)
         record_held(world, record, str(pair["arn"]), pair)
@@ -179,13 +182,35 @@ def in_region(record: KeyRecord, region: str) -> KeyInPlace:
     return found
 
 
-def full(seen: Survey, until: str = "") -> NoFreeSlot:
-    """The refusal that lists what fills a region."""
+def full(world: World, seen: Survey, remedy: str = "") -> NoFreeSlot:
+    """The refusal that lists what fills a region, and says what makes room there and when."""
     held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
     return NoFreeSlot(
         f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. "
-        + (until or "One of ours goes by itself once its last token has ended; see `tokensvc keys list`")
+        + (remedy or what_makes_room(world, seen))
     )
+
+
+def what_makes_room(world: World, seen: Survey) -> str:
+    """When the next pair of ours is deleted; where none will be, what an operator can delete."""
+    policy, now = world.policy(), world.now()
+    ours = [pair for pair in seen.standing.pairs if pair.is_held]
+    ending = [(drained_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
+    if ending:
+        at, key_id = min(ending)
+        return f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
+    remedies = [f"tokensvc keys delete {p.key_id}" for p in ours if p.state is KeyState.PREPARED]
+    if any(whose(pair, seen.deployment_id) == "foreign" for pair in seen.pairs):
+        remedies.append("delete one that is not ours")
+    return f"No pair of ours is on its way out. To make room: {', or '.join(remedies) or 'tokensvc keys list --ivs'}"
+
+
+def _in_words(left: timedelta) -> str:
+    """How far off an instant is, in the unit that fits."""
+    seconds = max(0.0, left.total_seconds())
+    if seconds < 120:
+        return f"in {seconds:.0f} seconds"
+    return f"in {seconds / 60:.0f} minutes" if seconds < 7200 else f"in {seconds / 3600:.0f} hours"
 
 
 def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:

@@ -37,8 +37,8 @@ def routes(
         "/v1/tokens": Route("POST", tokens.single, tokens.single_at_once),
         "/v1/tokens/batch": Route("POST", tokens.batch),
         **viewer_routes(revocations, denials),
-        "/livez": Route("GET", livez),
-        "/readyz": Route("GET", readiness.readyz),
+        "/livez": Route("GET", livez, logs_success=False),
+        "/readyz": Route("GET", readiness.readyz, logs_success=False),
         "/.well-known/jwks.json": Route("GET", Jwks(snapshot).jwks),
         **admin,
     }
@@ -47,7 +47,13 @@ def routes(
 
 def admin_listener_routes(admin: Mapping[str, Route], readiness: Readiness) -> Routes:
     """The admin listener's routes: the probes and the description of its own routes are there as on any listener."""
-    return _described({**admin, "/livez": Route("GET", livez), "/readyz": Route("GET", readiness.readyz)})
+    return _described(
+        {
+            **admin,
+            "/livez": Route("GET", livez, logs_success=False),
+            "/readyz": Route("GET", readiness.readyz, logs_success=False),
+        }
+    )
 
 
 def viewer_routes(revocations: RevocationRoutes, denials: DenialRoutes) -> dict[str, Route]:
@@ -78,7 +84,7 @@ def admin_routes(metrics: Metrics, status: Status, keys: KeyRoutes) -> dict[str,
 
 def work_routes(metrics: Metrics) -> Routes:
     """All that `work` answers."""
-    return _described({"/livez": Route("GET", livez), "/metrics": _metrics(metrics)})
+    return _described({"/livez": Route("GET", livez, logs_success=False), "/metrics": _metrics(metrics)})
 
 
 def _described(table: Mapping[str, Route]) -> Routes:
@@ -91,4 +97,4 @@ def _metrics(metrics: Metrics) -> Route:
     async def render(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
         return Answer(200, metrics.render(), ((b"content-type", b"text/plain; version=1.0.0; charset=utf-8"),), "ok")
 
-    return Route("GET", render)
+    return Route("GET", render, logs_success=False)

@@ -63,6 +63,8 @@ class Route(NamedTuple):
     """Asked first, where the server can, and `endpoint` only when it declines."""
     also: Route | None = None
     """The same path with another method."""
+    logs_success: bool = True
+    """False for probes and scrapes, which come every few seconds: only those that fail have a line in the log."""
 
     def taking(self, method: str) -> Route | None:
         """The route of this path that takes the method; HEAD is taken for GET."""

@@ -2,6 +2,7 @@
 
 Rules of the file
 - STATUS maps each family of the tree in `errors/`; a leaf is rendered as its nearest mapped parent says.
+- Every 429 and 503 carries Retry-After, so a class with such a status has `retry_after_seconds`.
 - What is not ours gets one fixed text and the request id; its own words go to the log alone.
 """
 

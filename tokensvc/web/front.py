@@ -7,6 +7,7 @@ Rules of the file
 - A value in a path that no id can have is passed on as "", which names nothing: each route answers it with its own 404,
   and nothing of it reaches a store.
 - The id is ours, never the client's: a prefix drawn at start and a count.
+- Every request has a line in the log but for probes and scrapes that succeed.
 - A path is logged as its route is written, and only when there is one; anything else could hold what someone pasted.
 """
 
@@ -80,7 +81,7 @@ class Front:
         except Exception as problem:  # noqa: BLE001 - the last line of defence
             answer = _failed(problem, exchange)
         await _send(send, answer, exchange.request_id)
-        if self._access_log is not None:
+        if self._access_log is not None and (route.logs_success or answer.status >= 400):
             self._note(scope, path, answer.status, answer.code, exchange, self._access_log)
 
     def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:

@@ -91,7 +91,7 @@ def _leader(leader: Held | None) -> dict[str, Any] | None:
 
 
 def _dispatch(place: Place, waiting: Waiting | None, leader: Held | None) -> dict[str, Any]:
-    queued, oldest_seconds = waiting or Waiting(0, 0.0)
+    queued, oldest_seconds, _ = waiting or Waiting(0, 0.0)
     return {
         "account": place.account,
         "region": place.region,

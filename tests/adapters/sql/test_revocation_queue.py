@@ -152,6 +152,17 @@ def test_what_waits_is_counted_by_place_with_the_age_of_the_oldest(store: Store)
     waiting = store.revocation_queue.waiting()
     assert {place: found.queued for place, found in waiting.items()} == {HERE: 2, THERE: 1}
     assert all(0 <= found.oldest_seconds < 5 for found in waiting.values())
+    assert {found.code for found in waiting.values()} == {""}
+
+
+def test_what_waits_after_a_failure_says_what_ivs_answered(store: Store) -> None:
+    queue(store, "a", "b")
+    settle(store, claim(store)[0], State.QUEUED, code="ReadTimeoutError")
+    assert store.revocation_queue.waiting()[HERE].code == "ReadTimeoutError"
+    make_due(store)
+    for entry in claim(store):
+        settle(store, entry, State.FAILED, code="AccessDeniedException")
+    assert store.revocation_queue.waiting() == {}
 
 
 STEPS = st.lists(

@@ -63,6 +63,7 @@ def responses(private_key: PrivateKey) -> Iterator[Responses]:
 def against(folder: Path, url: str) -> list[str]:
     """The options of a run against this service, its files going to `out` in the folder."""
     (folder / "key").write_text("tsk_very_secret\n")
+    (folder / "key").chmod(0o600)
     caller = ["--api-key-file", str(folder / "key"), "--channel", str(CHANNEL)]
     return ["--url", url, *caller, "--out", str(folder / "out")]
 

@@ -42,6 +42,7 @@ def supervisor(service: Standing) -> psutil.Process:
 
 def command(service: Standing, folder: Path, api_key: str, *more: str) -> list[str]:
     (folder / "key").write_text(api_key)
+    (folder / "key").chmod(0o600)
     caller = ["--url", service.target.url, "--api-key-file", str(folder / "key")]
     caller += ["--channel", service.target.channels[0], "--out", str(folder / "out")]
     return [sys.executable, "-m", "benchmarks.load", *more, *caller, "--json", "--max-lateness", "60000"]

@@ -161,9 +161,10 @@ def test_wrong_use_is_refused_with_its_rule(
         (lambda folder: (folder / "key").unlink(), "key: No such file or directory"),
         (lambda folder: (folder / "key").write_text("two\nlines\n"), "key: must hold one line, the API key"),
         (lambda folder: (folder / "key").write_bytes(b"\xff"), "key: not text"),
+        (lambda folder: (folder / "key").chmod(0o644), "key: chmod 600 "),
         (lambda folder: (folder / "out").write_text(""), "out: File exists"),
     ],
-    ids=["no key file", "two lines", "not text", "out is a file"],
+    ids=["no key file", "two lines", "not text", "others may read the key file", "out is a file"],
 )
 def test_what_cannot_be_used_is_refused_before_the_load(
     change: Any, rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

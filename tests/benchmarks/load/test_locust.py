@@ -25,6 +25,7 @@ LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "benchmarks/load/locu
 
 def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(signing: Signing, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("tsk_very_secret\n")
+    (tmp_path / "key").chmod(0o600)
     what = {"LOAD_API_KEY_FILE": str(tmp_path / "key"), "LOAD_CHANNELS": str(CHANNEL), "PYTHONPATH": str(ROOT)}
     environ, port = environment(tmp_path / "home", what), str(free_port())
     one_user_each = ["--headless", "--expect-workers", "2", "--users", "2", "--spawn-rate", "2", "--run-time", "1"]

@@ -24,6 +24,7 @@ def wanted(tmp_path: Path, signing: Signing) -> list[str]:
     """A run's arguments."""
     (tmp_path / "plan.toml").write_text(PLAN)
     (tmp_path / "key").write_text("tsk_very_secret\n")
+    (tmp_path / "key").chmod(0o600)
     against = ["--url", signing.url, "--api-key-file", str(tmp_path / "key"), "--channel", str(CHANNEL)]
     return [str(tmp_path / "plan.toml"), *against, "--out", str(tmp_path / "out"), "--processes", "2", "--json"]
 

@@ -75,18 +75,19 @@ class SqlRevocationQueue:
                 connection.execute(settled, rows)
 
     def waiting(self) -> dict[Place, Waiting]:
+        code = sa.func.max(sa.case((_c.attempts > 0, _c.code), else_=sa.literal(""))).label("code")
         places = (
-            sa.select(_c.account, _c.region, sa.func.count().label("n"), sa.func.min(_c.id).label("oldest"))
+            sa.select(_c.account, _c.region, sa.func.count().label("n"), sa.func.min(_c.id).label("oldest"), code)
             .where(QUEUED)
             .group_by(_c.account, _c.region)
             .subquery()
         )
         age = StoreNow() - _c.queued_at
-        found = sa.select(places.c.account, places.c.region, places.c.n, age).join(
+        found = sa.select(places.c.account, places.c.region, places.c.n, age, places.c.code).join(
             revocation_entries, _c.id == places.c.oldest
         )
         with reading(self._engine) as connection:
             return {
-                Place(account, region): Waiting(queued, max(0.0, oldest_seconds))
-                for account, region, queued, oldest_seconds in connection.execute(found)
+                Place(account, region): Waiting(queued, max(0.0, oldest_seconds), code)
+                for account, region, queued, oldest_seconds, code in connection.execute(found)
             }

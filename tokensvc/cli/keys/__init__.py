@@ -12,7 +12,7 @@ import typer
 
 from tokensvc.cli.keys import bringing, ending, rewrapping, rotating, seeing
 
-app = typer.Typer(help="The signing key pairs.", no_args_is_help=True)
+app = typer.Typer(help="The signing key pairs.", no_args_is_help=True, add_completion=False)
 app.command()(bringing.generate)
 app.command("import")(bringing.import_)
 app.command()(bringing.adopt)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tokensvc.adapters.secret_files import InsecureFile, check_private, read_private_file
 from tokensvc.cli.keys.opening import KeyId, Opened, among, moment, to_act
 from tokensvc.cli.screen import NOTHING_TO_DO, AsJson, DetailedExitCode, progress, result
 from tokensvc.core.arn import parse_arn
@@ -28,18 +32,21 @@ Arns = Annotated[
 def generate(as_json: AsJson = False) -> None:
     """Make a P-384 key pair, keep the private half encrypted, import the public half into IVS.
 
-    Where no key signs it does; elsewhere it stands ready.
+    Where no key signs it does, and a standby for the next rotation is made too, unless the policy says otherwise;
+    elsewhere it stands ready.
     """
     with to_act() as opened:
+        before = {record.id for record in opened.world.keys.list()}
         record = wishes.generate(opened.world, opened.regions)
-        _tell(opened, record, as_json, "")
+        standbys = [k for k in opened.world.keys.list() if k.id not in before and k.id != record.id]
+        _tell(opened, record, as_json, "", *map(_standby, standbys))
 
 
 def import_(
-    file: Annotated[typer.FileBinaryRead, typer.Argument(help="The private key's file; - reads standard input.")],
+    file: Annotated[Path, typer.Argument(help="The private key's file; - reads standard input.")],
     passphrase_file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="What opens it when it is encrypted; else a terminal is asked."),
+        typer.Option(help="What opens it when it is encrypted; else a terminal is asked."),
     ] = None,
     arn: Arns = None,
     longest_ttl: Annotated[
@@ -56,7 +63,7 @@ def import_(
     Where IVS holds its public half already, that pair is adopted; elsewhere it is imported. From then on it stands
     ready.
     """
-    pasted = _read(file.read(MAX_BYTES + 1), passphrase_file)
+    pasted = _read(file, passphrase_file)
     progress(f"found {pasted.found}")
     with to_act() as opened:
         arns = _checked(arn or [], opened.regions)
@@ -85,17 +92,46 @@ def adopt(
         raise typer.Exit(NOTHING_TO_DO)
 
 
-def _read(data: bytes, passphrase_file: Path | None) -> Pasted:
-    """The key in what was given; a terminal is asked for the passphrase that it wants."""
-    if passphrase_file is not None:
-        return read_pasted(data, passphrase_file.read_bytes().rstrip(b"\r\n"))
+def _read(file: Path, passphrase_file: Path | None) -> Pasted:
+    """The key in the file; a terminal is asked for the passphrase that it needs.
+
+    A key in the clear is refused when others may use its file; one that is encrypted may lie anywhere, its passphrase
+    may not.
+    """
+    if str(file) == "-":
+        data, status = sys.stdin.buffer.read(MAX_BYTES + 1), None
+    else:
+        with _named("FILE"), file.open("rb") as opened:
+            data, status = opened.read(MAX_BYTES + 1), os.fstat(opened.fileno())
     try:
-        return read_pasted(data)
+        pasted = read_pasted(data)
     except WrongPassphrase as failure:
-        if not sys.stdin.isatty():
-            raise WrongPassphrase(f"{failure.message}; give --passphrase-file") from None
+        return read_pasted(data, _passphrase(passphrase_file, failure))
+    if status is not None:
+        with _named("FILE"):
+            check_private(file, status)
+    return pasted
+
+
+def _passphrase(file: Path | None, needed: WrongPassphrase) -> bytes:
+    if file is not None:
+        with _named("--passphrase-file"):
+            return read_private_file(file).rstrip(b"\r\n")
+    if not sys.stdin.isatty():
+        raise WrongPassphrase(f"{needed.message}; give --passphrase-file")
     asked: str = typer.prompt("Passphrase of this private key", hide_input=True, err=True)
-    return read_pasted(data, asked.encode())
+    return asked.encode()
+
+
+@contextmanager
+def _named(parameter: str) -> Iterator[None]:
+    """A file that is insecure, or cannot be read, is a wrong value of this parameter."""
+    try:
+        yield
+    except InsecureFile as insecure:
+        raise InvalidRequest([FieldError(parameter, f"names a file that is not safe: {insecure}")]) from None
+    except OSError as problem:
+        raise InvalidRequest([FieldError(parameter, f"names a file that cannot be read: {problem}")]) from None
 
 
 def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
@@ -118,7 +154,13 @@ def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
     return arns
 
 
-def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str) -> None:
+def _standby(record: KeyRecord) -> str:
+    """What became of a key that was made although nobody asked for it."""
+    places = ", ".join(f"{there.state} in {there.place.region}" for there in record.places) or "not imported yet"
+    return f"Key {record.id} is {places}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
+
+
+def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
     shown = key_shown.key(record, moment(opened.settings, opened.store))
     words = []
     for there in record.places:
@@ -128,4 +170,4 @@ def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str) -> None:
     if any(there.state is KeyState.PREPARED for there in record.places):
         words.append(f"To sign with it: tokensvc keys activate {record.id}")
     data = shown.model_dump(mode="json") | ({"found": found} if found else {})
-    result(data, as_json, *words)
+    result(data, as_json, *words, *more)

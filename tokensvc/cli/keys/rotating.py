@@ -10,7 +10,7 @@ import typer
 from tokensvc.cli.keys.opening import KeyId, OnlyRegions, Opened, among, moment, to_act, to_look
 from tokensvc.cli.screen import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, instant, result
 from tokensvc.core.forecast import forecast
-from tokensvc.core.lifecycle import KeyState, Step, StepKind, Wait, active_of, find
+from tokensvc.core.lifecycle import KeyState, Step, Wait, active_of, find
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate import wishes
 from tokensvc.rotate.survey import survey
@@ -109,10 +109,7 @@ def _foretell(region: Sequence[str] | None, *, replace: bool, as_json: bool, det
     lines = []
     for coming in regions:
         lines.append(f"{coming['region']}:")
-        lines += [
-            f"  {said['step'] or 'wait'} {said['key'] or said['until'] or ''}: {said['why']}"
-            for said in coming["steps"]
-        ]
+        lines += [f"  {_in_words(said)}: {said['why']}" for said in coming["steps"]]
         lines += [] if coming["steps"] else ["  nothing to do"]
     result({"dryRun": True, "regions": regions}, as_json, *lines, "Nothing was changed.")
     if detailed and not any(coming["steps"] for coming in regions):
@@ -131,5 +128,10 @@ def _coming(opened: Opened, region: str, replace: bool) -> dict[str, Any]:
 def _said(coming: Step | Wait) -> dict[str, Any]:
     if isinstance(coming, Wait):
         return {"step": None, "key": None, "until": instant(coming.until), "why": coming.why}
-    made = coming.kind is StepKind.MAKE
-    return {"step": coming.kind.value, "key": None if made else coming.key_id, "until": None, "why": coming.why}
+    return {"step": coming.kind.value, "key": coming.key_id, "until": None, "why": coming.why}
+
+
+def _in_words(said: dict[str, Any]) -> str:
+    if said["step"]:
+        return f"{said['step']} {said['key']}"
+    return f"wait until {said['until']}" if said["until"] else "wait"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tokensvc.cli.keys.opening import KeyId, behind, moment, to_look, to_read
-from tokensvc.cli.screen import AsJson, result, table
+from tokensvc.cli.screen import AsJson, progress, result, table
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyRecord, find
 from tokensvc.core.rotation import KEY_PAIRS_MAX
@@ -18,7 +18,7 @@ from tokensvc.web import key_shown
 from tokensvc.web.key_models import KeyDetail, ShownKey
 
 HISTORY = 50
-_PLACES = ("REGION", "STATE", "SINCE", "AGE", "DRAINED", "ARN")
+_PLACES = ("REGION", "STATE", "SINCE", "AGE", "DRAINS UNTIL", "ARN")
 
 
 def list_(
@@ -45,9 +45,11 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
         at = moment(settings, store)
         workers = store.workers.list()
         cannot_open = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.unopened]
-        history = store.journal.history(key_id, HISTORY)
-        detail = key_shown.detail(record, at, history, behind(store, at), cannot_open)
+        history = store.journal.history(key_id, HISTORY + 1)
+        detail = key_shown.detail(record, at, history[:HISTORY], behind(store, at), cannot_open)
     result(detail.model_dump(mode="json"), as_json, *_words(record, detail))
+    if len(history) > HISTORY:
+        progress(f"Only the newest {HISTORY} steps are shown; older steps are left out.")
 
 
 def public(key_id: KeyId) -> None:
