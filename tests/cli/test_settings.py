@@ -33,6 +33,17 @@ def test_secrets_are_starred(bare: Terminal) -> None:
     assert rows["TOKENSVC_REGIONS"] == ["-", "default"]
 
 
+def test_of_a_database_url_only_the_password_is_starred(bare: Terminal) -> None:
+    for url, shown in {
+        "postgresql://someone:a-password@db.test:5433/tokens": "postgresql://someone:***@db.test:5433/tokens",
+        "postgresql://db.test/tokens?user=me&password=a-password": "postgresql://db.test/tokens?user=me&password=***",
+        "postgresql://someone:a-pass@word@db.test/tokens": "***",
+    }.items():
+        said = bare("settings", "--json", DATABASE_URL=url)
+        assert said.json["TOKENSVC_DATABASE_URL"]["value"] == shown
+        assert "a-pass" not in bare("settings", DATABASE_URL=url).out
+
+
 def test_lists_are_shown_as_they_are_written(bare: Terminal) -> None:
     said = bare("settings", "--json", REGIONS="us-east-1, eu-west-1").json
     assert said["TOKENSVC_REGIONS"]["value"] == "us-east-1,eu-west-1"

@@ -24,4 +24,4 @@ def attempt(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Fin
     try:
         return act(), Finding(True, what, "")
     except TokensvcError as failure:
-        return None, Finding(False, what, "; ".join(failure.message.splitlines()), mend)
+        return None, Finding(False, what, "; ".join(failure.for_operators.splitlines()), mend)

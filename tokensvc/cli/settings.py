@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tokensvc.adapters.sql.database_urls import masked
 from tokensvc.cli.screen import AsJson, result, table
 from tokensvc.errors import SettingsError
 from tokensvc.settings import Settings, read_settings, sources, variable
@@ -11,10 +12,12 @@ from tokensvc.vaulting import only_open, vault_in, wraps
 
 
 def settings(as_json: AsJson = False) -> None:
-    """Show each setting's effective value and where it comes from. Secrets are starred."""
+    """Show each setting's effective value and where it comes from. Secrets are starred, of a URL its password alone."""
     values = read_settings(os.environ)
     origins = sources(os.environ)
     shown = {name: _shown(getattr(values, name)) for name in origins} | {"vault": _vault(values)}
+    if values.database_url is not None:
+        shown["database_url"] = masked(values.database_url.get_secret_value())
     data = {variable(name): {"value": shown[name], "source": origins[name]} for name in origins}
     rows = [(variable(name), shown[name], origins[name]) for name in origins]
     result(data, as_json, *table(("SETTING", "VALUE", "SOURCE"), rows), "", *_wrapping(values))

@@ -1,4 +1,4 @@
-"""What every failure is: a stable code, a message that is safe to show, and a detail for the log alone."""
+"""What every failure is: a stable code, a message that is safe to show, and a detail for operators alone."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ class TokensvcError(Exception):
         super().__init__(message)
         self.message = message
         self.detail = detail
+
+    @property
+    def for_operators(self) -> str:
+        """Message and detail, for the log, the command line and `doctor`; never for a caller."""
+        return f"{self.message}: {self.detail}" if self.detail else self.message

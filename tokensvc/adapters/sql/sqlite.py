@@ -50,7 +50,7 @@ def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engi
         max_overflow=0,
         pool_timeout=timeout_seconds,
         hide_parameters=True,
-        execution_options={**_OPTIONS, "turn": contextlib.nullcontext},
+        execution_options={**_OPTIONS, "turn": contextlib.nullcontext, "target": f"SQLite: {path}"},
     )
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "connect", lambda _, record: record.info.update(file=_identity(path)))
@@ -64,7 +64,7 @@ def _in_memory(timeout_seconds: float) -> sa.Engine:
         poolclass=sa.StaticPool,
         connect_args={"check_same_thread": False, "isolation_level": None},
         hide_parameters=True,
-        execution_options={**_OPTIONS, "turn": _turns(timeout_seconds)},
+        execution_options={**_OPTIONS, "turn": _turns(timeout_seconds), "target": "SQLite: in memory"},
     )
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
