@@ -87,7 +87,7 @@ def postgres_target(parameters: Mapping[str, Any], defaults: Mapping[str, str | 
     What a service file decides is not known here, so the service is named.
     """
     service = parameters.get("service") or defaults.get("service")
-    known = dict(parameters) if service else {name: value for name, value in defaults.items() if value} | parameters
+    known = dict(parameters) if service else {**{n: value for n, value in defaults.items() if value}, **parameters}
     user = known.get("user")
     shown = {
         "service": service,
