@@ -19,10 +19,13 @@ class TokensvcError(Exception):
     retry_after_seconds: ClassVar[int | None] = None
     """After how long the same request may succeed, where that is known."""
 
-    def __init__(self, message: str, *, detail: str = "") -> None:
+    def __init__(self, message: str, *, detail: str = "", remedy: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail
+        self.remedy = remedy
+        """What ends the failure, for operators: a command for a shell, then perhaps three spaces and a note in
+        parentheses. Empty where whoever catches it knows better."""
 
     @property
     def for_operators(self) -> str:

@@ -28,18 +28,51 @@ from tokensvc.errors import Conflict, StoreError, StoreUnavailable, StoreUnfit, 
 class _Meaning(NamedTuple):
     failure: type[TokensvcError]
     message: str
+    remedy: str = ""
+    """What ends it (`TokensvcError.remedy`); {target} is where the connection goes."""
 
 
-AWAY = _Meaning(StoreUnavailable, "the store cannot be reached")
-SLOW = _Meaning(StoreUnavailable, "the store did not answer in time")
-LOCKED = _Meaning(StoreUnavailable, "the store is locked by another process")
-FULL = _Meaning(StoreUnavailable, "the store's disk is full")
-READ_ONLY = _Meaning(StoreUnavailable, "the store cannot be written to")
-BROKEN = _Meaning(StoreUnavailable, "the store's disk or file is at fault")
-REFUSED = _Meaning(StoreUnavailable, "the store refused the login")
-NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its server")
-NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version; run `tokensvc db upgrade`")
-NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database")
+UPGRADE = "tokensvc db upgrade"
+ANOTHER_URL = "export TOKENSVC_DATABASE_URL=URL"
+
+AWAY = _Meaning(
+    StoreUnavailable,
+    "the store cannot be reached",
+    f"{ANOTHER_URL}   (or start what does not answer: {{target}}; for a file, give this user access to it)",
+)
+SLOW = _Meaning(
+    StoreUnavailable,
+    "the store did not answer in time",
+    "export TOKENSVC_STORE_TIMEOUT_SECONDS=20   (or find out what keeps the server busy: {target})",
+)
+LOCKED = _Meaning(
+    StoreUnavailable,
+    "the store is locked by another process",
+    "tokensvc doctor   (again, when what holds the lock has ended; for a file, `fuser FILE` names it: {target})",
+)
+FULL = _Meaning(StoreUnavailable, "the store's disk is full", "df -h   (and make room where the store is: {target})")
+READ_ONLY = _Meaning(
+    StoreUnavailable,
+    "the store cannot be written to",
+    f"{ANOTHER_URL}   (of the primary, not of a replica; for a file, give this user access to it: {{target}})",
+)
+BROKEN = _Meaning(
+    StoreUnavailable,
+    "the store's disk or file is at fault",
+    f"{ANOTHER_URL}   (of the store, restored from a backup to a sound disk)",
+)
+REFUSED = _Meaning(
+    StoreUnavailable,
+    "the store refused the login",
+    f"{ANOTHER_URL}   (with a role and a password that the server accepts: {{target}})",
+)
+NO_DATABASE = _Meaning(
+    StoreUnavailable,
+    "the database does not exist on its server",
+    f"{ANOTHER_URL}   (of a database that exists, or make this one with createdb: {{target}}; then {UPGRADE})",
+)
+NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version; run `tokensvc db upgrade`", UPGRADE)
+NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database", f"{ANOTHER_URL}   (of the store)")
 CLASH = _Meaning(Conflict, "it clashes with what the store holds")
 NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
 UNKNOWN = _Meaning(StoreError, "the store failed")
@@ -106,7 +139,7 @@ def translated(engine: sa.Engine) -> Iterator[None]:
     try:
         yield
     except PoolTimeout:
-        raise SLOW.failure(SLOW.message, detail=_detail(engine, "no connection came free in time")) from None
+        raise _failure(SLOW, engine, "no connection came free in time") from None
     except DBAPIError as error:
         raise ours(error.orig, engine) from None
     except UnicodeEncodeError:  # a command's argument, in whatever bytes the shell gave it
@@ -118,12 +151,17 @@ def translated(engine: sa.Engine) -> Iterator[None]:
 def ours(error: BaseException | None, engine: sa.Engine) -> TokensvcError:
     """What a driver's failure becomes."""
     meaning, words = _of_sqlite(error) if hasattr(error, "sqlite_errorname") else _of_postgres(error)
-    return meaning.failure(meaning.message, detail=_detail(engine, words or type(error).__name__))
+    return _failure(meaning, engine, words or type(error).__name__)
 
 
 def target_of(engine: sa.Engine) -> str:
     """Where the engine's connections go, for operators; without a password."""
     return str(engine.get_execution_options().get("target", engine.dialect.name))
+
+
+def _failure(meaning: _Meaning, engine: sa.Engine, words: str) -> TokensvcError:
+    remedy = meaning.remedy.replace("{target}", target_of(engine))
+    return meaning.failure(meaning.message, detail=_detail(engine, words), remedy=remedy)
 
 
 def _detail(engine: sa.Engine, words: str) -> str:
