@@ -12,7 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from tokensvc.cli.screen import AsJson, Yes, confirm, instant, progress, result, table
-from tokensvc.core.policy import ALL_CHANNELS, DEFAULT_SCOPES, CallerPolicy, check_pattern, check_scope
+from tokensvc.core.policy import (
+    ALL_CHANNELS,
+    DEFAULT_SCOPES,
+    HIGHEST_CEILING_SECONDS,
+    CallerPolicy,
+    check_pattern,
+    check_scope,
+)
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.settings import read_settings
@@ -30,7 +37,9 @@ def add(
     channels: Annotated[list[str] | None, typer.Option(help="A channel ARN, * for any part; may be repeated.")] = None,
     all_channels: Annotated[bool, typer.Option("--all-channels", help="Any channel that we hold a key for.")] = False,
     scope: Annotated[list[str] | None, typer.Option(help="What it may do; tokens:issue unless told.")] = None,
-    max_ttl: Annotated[int | None, typer.Option(min=1, help="The longest life of its tokens, in seconds.")] = None,
+    max_ttl: Annotated[
+        int | None, typer.Option(min=1, max=HIGHEST_CEILING_SECONDS, help="The longest life of its tokens, in seconds.")
+    ] = None,
     allow_anonymous_viewers: Annotated[
         bool,
         typer.Option("--allow-anonymous-viewers", help="It may ask without a viewer; such tokens cannot be revoked."),

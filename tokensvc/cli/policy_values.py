@@ -15,6 +15,9 @@ from tokensvc.settings import Settings
 DAY_SECONDS = 86_400
 
 
+NAMES = ("max_ttl_seconds", "key_lead_seconds", "key_max_age_days", "key_standby")
+
+
 class PolicyValue(NamedTuple):
     """One of them, in the setting's own unit."""
 
