@@ -100,7 +100,7 @@ def test_settings_that_are_missing(healthy: Terminal) -> None:
     url = healthy.environ.pop("TOKENSVC_DATABASE_URL")
     del healthy.environ["TOKENSVC_CONTROL_PLANE"], healthy.environ["TOKENSVC_PASSPHRASE"]
     fixes(healthy, "TOKENSVC_DATABASE_URL", **{"postgresql://…": url})
-    fixes(healthy, "TOKENSVC_CONTROL_PLANE", aws="local")
+    fixes(healthy, "TOKENSVC_CONTROL_PLANE")
     printed = fixes(healthy, "TOKENSVC_PASSPHRASE", FILE=passphrase_file(healthy))
     assert "openssl" not in printed, "another passphrase opens nothing of this store"
     assert is_well(healthy)

@@ -21,6 +21,7 @@ from tokensvc.ports.deployment import Deployment
 from tokensvc.settings import Settings, read_settings, variable
 from tokensvc.vaulting import wrapping_wanted
 
+CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
 AGAIN = "tokensvc doctor   (again, when what the message says has ended)"
 
 
@@ -47,13 +48,16 @@ def _examine() -> Iterator[Finding]:
     except SettingsError as failure:
         yield from (Finding(False, e.field, e.message, _of_setting(e)) for e in failure.errors)
         return
-    yield _setting(settings, "control_plane", "export TOKENSVC_CONTROL_PLANE=aws   (or local)")
+    if settings.database_url is None or settings.control_plane is not None:
+        yield _setting(settings, "control_plane", CONTROL_PLANE)
     yield _setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
     if settings.database_url is None:
         yield from _passphrase(settings, None)
         return
     store, finding = attempt("store", lambda: wiring.store_of(settings), AGAIN)
     if store is None:
+        if settings.control_plane is None:
+            yield _setting(settings, "control_plane", CONTROL_PLANE)
         yield finding
         yield from _passphrase(settings, None)
         return
@@ -76,6 +80,10 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
     found = f"answers; deployment {deployment.id}; keys in: {where}; tokens live {deployment.max_ttl_seconds} s at most"
     yield Finding(True, "store", found)
     fits = deployment.control_plane is None or settings.control_plane in (None, deployment.control_plane)
+    if settings.control_plane is None:
+        bound = deployment.control_plane
+        remedy = f"export TOKENSVC_CONTROL_PLANE={bound}   (where this store's keys live)" if bound else CONTROL_PLANE
+        yield _setting(settings, "control_plane", remedy)
     if not fits:
         remedy = f"export TOKENSVC_CONTROL_PLANE={deployment.control_plane}   (or use another store)"
         found = f"is {settings.control_plane}, and the keys of this store live in {deployment.control_plane}"
@@ -122,7 +130,7 @@ def _passphrase(settings: Settings, store: Store | None) -> Iterator[Finding]:
 def _of_setting(error: FieldError) -> str:
     """What ends a fault of the settings, beside what its message says."""
     examples = {
-        "TOKENSVC_CONTROL_PLANE": "export TOKENSVC_CONTROL_PLANE=aws   (or local)",
+        "TOKENSVC_CONTROL_PLANE": CONTROL_PLANE,
         "TOKENSVC_PASSPHRASE": "(umask 077; openssl rand -hex 32 > FILE); unset TOKENSVC_PASSPHRASE; "
         "export TOKENSVC_PASSPHRASE_FILE=FILE   (for a new deployment; else the file with the deployment's passphrase)",
     }

@@ -163,7 +163,7 @@ class Directory:
         self._recent: TLRUCache[str, KnownChannel | None] = TLRUCache(
             REMEMBERED_MAX, ttu=self._forget_at, timer=clock.monotonic
         )
-        self.poke: Callable[[], None] = lambda: None
+        self.poke: Callable[[], object] = lambda: None
         """Set by whoever runs `once`: makes it run at once."""
 
     def is_current(self, channel: KnownChannel) -> bool:
