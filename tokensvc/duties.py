@@ -25,11 +25,12 @@ from tokensvc.loops.heartbeat import EVERY_SECONDS as BEAT_EVERY_SECONDS
 from tokensvc.loops.heartbeat import Heartbeats
 from tokensvc.loops.leading import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.loops.leading import Leading
+from tokensvc.loops.outages import FailureLog
 from tokensvc.loops.prune import EVERY_SECONDS as PRUNE_EVERY_SECONDS
 from tokensvc.loops.prune import Prune
 from tokensvc.loops.rotation import EVERY_SECONDS as ROTATION_EVERY_SECONDS
 from tokensvc.loops.rotation import Rotation
-from tokensvc.loops.runner import Loop
+from tokensvc.loops.runner import Loop, Once
 from tokensvc.performing import Performer
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
@@ -85,14 +86,22 @@ class Background(NamedTuple):
     telling: Telling
 
 
-def duties_of(store: Store, member: Member, background: Background | None, clock: Clock, metrics: Metrics) -> Duties:
-    """The duties of a process; without a background others rotate, tell IVS of revocations, and prune."""
-    hearing = Hearing()
+def duties_of(
+    store: Store,
+    member: Member,
+    background: Background | None,
+    clock: Clock,
+    metrics: Metrics,
+    failure_log: FailureLog | None = None,
+) -> Duties:
+    """The duties of a process; without a background others rotate, tell IVS of revocations, and prune. `failure_log` is
+    the one that the process's other loops have."""
+    hearing, log = Hearing(), failure_log or FailureLog(clock.monotonic)
     rotation = dispatch = None
     if background is not None:
         world, regions, lease = background.performer
         rotation = Rotation(world, regions, clock, metrics, lease_seconds=lease)
-        dispatch = _dispatch(store, member, background.telling, clock, metrics)
+        dispatch = _dispatch(store, member, background.telling, clock, metrics, log)
 
     def say() -> Heartbeat:
         return Heartbeat(
@@ -121,18 +130,18 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
         heartbeats.once()
         metrics.workers(*heartbeats.count(store.versions.read().keys))
 
-    beating = _loop("heartbeat", beat, BEAT_EVERY_SECONDS, metrics, heartbeats.leave)
+    beating = _loop("heartbeat", beat, BEAT_EVERY_SECONDS, metrics, log, heartbeats.leave)
     hearing.listeners.append(beating.poke)
     hearing.of_replacement.append(heartbeats.introduce_again)
     loops = [beating]
     accepted = _nothing
     if rotation is not None and dispatch is not None:
-        rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, rotation.stop)
+        rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, log, rotation.stop)
         hearing.listeners += [rotation.ask, rotating.poke]
         ended = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
         prune = Prune(*ended, store.channels, store.versions, clock)
-        pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics)
-        dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, dispatch.stop)
+        pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics, log)
+        dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, log, dispatch.stop)
         loops += [rotating, pruning, dispatching]
         accepted = dispatch.poke
         hearing.of_denials.append(accepted)
@@ -140,7 +149,9 @@ def duties_of(store: Store, member: Member, background: Background | None, clock
     return Duties(hearing, heartbeats, tuple(loops), accepted)
 
 
-def _dispatch(store: Store, member: Member, telling: Telling, clock: Clock, metrics: Metrics) -> Dispatch:
+def _dispatch(
+    store: Store, member: Member, telling: Telling, clock: Clock, metrics: Metrics, log: FailureLog
+) -> Dispatch:
     world = World(store.revocation_queue, telling.control_plane, clock, random.random)
     numbers = itertools.count(1)
 
@@ -149,7 +160,7 @@ def _dispatch(store: Store, member: Member, telling: Telling, clock: Clock, metr
         share, seconds = telling.share, telling.lease_seconds
         return Leading(place, world, store.leases, holder, metrics, share=share, lease_seconds=seconds)
 
-    return Dispatch(store.revocation_queue, lead, telling.regions, clock, metrics)
+    return Dispatch(store.revocation_queue, lead, telling.regions, clock, metrics, log)
 
 
 def _nothing() -> None:
@@ -158,9 +169,10 @@ def _nothing() -> None:
 
 def _loop(
     name: str,
-    once: Callable[[], float | None],
+    once: Once,
     every: float,
     metrics: Metrics,
+    log: FailureLog,
     at_end: Callable[[], None] = lambda: None,
 ) -> Loop:
     return Loop(
@@ -170,4 +182,5 @@ def _loop(
         backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every),
         on_failure=metrics.background_failure,
         at_end=at_end,
+        failure_log=log,
     )

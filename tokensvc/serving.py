@@ -239,7 +239,7 @@ def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     try:
         run_worker(settings, sockets, checked=True)
     except TokensvcError as failure:
-        _log.error("worker cannot start", code=failure.code, problem=failure.message)
+        _log.error("worker cannot start", code=failure.code, problem=failure.for_operators)
         sys.exit(1)
     except Exception as problem:  # noqa: BLE001 - multiprocessing would print it, with its message
         _log.critical("worker failed", **exception_fields(problem))

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from tokensvc.adapters.secret_files import InsecureFile, read_setting_file
-from tokensvc.core.policy import LONGEST_TTL_SECONDS
+from tokensvc.core.policy import HIGHEST_CEILING_SECONDS
 from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, SettingsError
 
@@ -101,6 +101,28 @@ def _long_enough(value: SecretStr | None) -> SecretStr | None:
 _Regions = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_require_regions)]
 _Proxies = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_require_proxies)]
 _DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_require_database)]
+
+
+def _at_most(limit: int, rule: str) -> AfterValidator:
+    """An upper bound that is refused with the rule behind it."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and value > limit:
+            raise ValueError(f"must be at most {limit}: {rule}")
+        return value
+
+    return AfterValidator(check)
+
+
+_Ceiling = Annotated[
+    int | None,
+    _at_most(
+        HIGHEST_CEILING_SECONDS,
+        "a week, since a key pair stays in IVS until the longest token that it signed has ended, and IVS holds three",
+    ),
+]
+_Lead = Annotated[float | None, _at_most(86_400, "a day, since no new key signs before that time has passed")]
+_MaxAge = Annotated[float | None, _at_most(3650, "ten years; 0 replaces keys only when asked")]
 _Passphrase = Annotated[SecretStr | None, AfterValidator(_long_enough)]
 _KmsKeyArn = Annotated[str | None, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$")]
 
@@ -156,23 +178,20 @@ class Settings(BaseModel):
     previous_kms_key_arn: _KmsKeyArn = Field(
         None, description="Opens what it wrapped before, until `tokensvc keys rewrap` is done"
     )
-    max_ttl_seconds: int | None = Field(
+    max_ttl_seconds: _Ceiling = Field(
         None,
         ge=1,
-        le=LONGEST_TTL_SECONDS,
         description="The ceiling for every token's life; kept in the store (first 3600), set by `tokensvc db upgrade`",
     )
-    key_lead_seconds: float | None = Field(
+    key_lead_seconds: _Lead = Field(
         None,
         ge=0,
-        le=86_400,
         description="How long IVS holds a new key before it signs; its propagation delay is not documented; 0 for the "
         "local IVS alone. Kept in the store (first 30), set by `tokensvc db upgrade`",
     )
-    key_max_age_days: float | None = Field(
+    key_max_age_days: _MaxAge = Field(
         None,
         ge=0,
-        le=3650,
         description="After so long the next key takes over by itself; 0: only when asked. Kept in the store (first 0), "
         "set by `tokensvc db upgrade`",
     )

@@ -27,6 +27,7 @@ from tokensvc.loops.channels import Directory
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.leading import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.loops.leading import leaders
+from tokensvc.loops.outages import FailureLog
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.loops.refresh import Refresh
 from tokensvc.loops.runner import Loop
@@ -253,7 +254,8 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
     telling = Telling(control_plane, settings.revocation_share, served_regions_of(settings, store))
     background = Background(performer, telling) if settings.background else None
-    duties = duties_of(store, member, background, clock, metrics)
+    failure_log = FailureLog(clock.monotonic)
+    duties = duties_of(store, member, background, clock, metrics, failure_log)
     refresh.on_replacement = duties.hearing.store_was_replaced
     refreshing = Loop(
         "refresh",
@@ -261,6 +263,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
         on_failure=metrics.background_failure,
+        failure_log=failure_log,
     )
     finding = Loop(
         "channels",
@@ -268,6 +271,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         every_seconds=CHANNELS_EVERY_SECONDS,
         backoff_max_seconds=30,
         on_failure=metrics.background_failure,
+        failure_log=failure_log,
     )
     directory.poke = finding.poke
     counting = Loop(
@@ -276,6 +280,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         every_seconds=METRICS_EVERY_SECONDS,
         backoff_max_seconds=METRICS_EVERY_SECONDS,
         on_failure=metrics.background_failure,
+        failure_log=failure_log,
     )
     loops = (refreshing, finding, counting, *duties.loops)
     means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), confirmed_clock)
@@ -300,13 +305,15 @@ def assemble_work(
     served = served_regions_of(settings, store)
     telling = Telling(control_plane, settings.revocation_share, served, dispatch_lease_seconds)
     member = Member(worker_id, 0.0, settings.store_timeout_seconds, frozenset)
-    duties = duties_of(store, member, Background(performer, telling), clock, metrics)
+    failure_log = FailureLog(clock.monotonic)
+    duties = duties_of(store, member, Background(performer, telling), clock, metrics, failure_log)
     listening = Loop(
         "versions",
         lambda: duties.hearing.follow(store.versions),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
         on_failure=metrics.background_failure,
+        failure_log=failure_log,
     )
     return WorkParts(clock, metrics, store, (listening, *duties.loops))
 

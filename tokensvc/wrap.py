@@ -23,6 +23,13 @@ from tokensvc.ports.wrapping import WrappingKey
 
 UNNAMED = "a passphrase, unnamed (of an earlier release)"
 _PROOF = b"proof"
+_GIVE_THE_ONE_SO_FAR = (
+    "unset TOKENSVC_PASSPHRASE; export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase so far in it)"
+)
+_GIVE_PREVIOUS = (
+    "unset TOKENSVC_PREVIOUS_PASSPHRASE; export TOKENSVC_PREVIOUS_PASSPHRASE_FILE=FILE   (with the passphrase so far "
+    "in it; or, for a KMS key, export TOKENSVC_PREVIOUS_KMS_KEY_ARN=ARN)"
+)
 
 
 class Wrapper:
@@ -86,12 +93,15 @@ class Wrapper:
         if key is None:
             raise WrappingKeyUnknown(
                 f"it is wrapped by {found.wrapped_by}, and the settings give {' and '.join(self._keys)}; "
-                "give it too, as TOKENSVC_PREVIOUS_PASSPHRASE or TOKENSVC_PREVIOUS_KMS_KEY_ARN"
+                "give it too, as TOKENSVC_PREVIOUS_PASSPHRASE or TOKENSVC_PREVIOUS_KMS_KEY_ARN",
+                remedy=_give(found.wrapped_by),
             )
         return key.again(found.data_key)
 
     def _by_any_passphrase(self, pem: bytes) -> PrivateKey:
-        failure: VaultError = WrongPassphrase("it was wrapped by a passphrase, and the settings give none")
+        failure: VaultError = WrongPassphrase(
+            "it was wrapped by a passphrase, and the settings give none", remedy=_GIVE_PREVIOUS
+        )
         passwords: list[bytes | None] = [wrapping.pkcs8_password for wrapping in self._passphrases()]
         for password in passwords or [None]:
             try:
@@ -152,13 +162,21 @@ def _stranger(current: WrappingKey, listed: Sequence[KnownWrapping]) -> VaultErr
     if current.check is not None:
         return WrongPassphrase(
             "TOKENSVC_PASSPHRASE is not the passphrase that this store's secrets are wrapped with; nothing was "
-            "changed. To move to it, give the one so far as TOKENSVC_PREVIOUS_PASSPHRASE"
+            "changed. To move to it, give the one so far as TOKENSVC_PREVIOUS_PASSPHRASE",
+            remedy=_GIVE_THE_ONE_SO_FAR if any(k.check for k in listed) else _give(listed[-1].name),
         )
     names = " and ".join(k.name for k in listed)
     return WrappingKeyUnknown(
         f"this store's secrets are wrapped by {names}, not by {current.name}; nothing was changed. To move them, give "
-        "the key so far beside it: TOKENSVC_PASSPHRASE or TOKENSVC_PREVIOUS_KMS_KEY_ARN"
+        "the key so far beside it: TOKENSVC_PASSPHRASE or TOKENSVC_PREVIOUS_KMS_KEY_ARN",
+        remedy=_give(listed[-1].name),
     )
+
+
+def _give(name: str) -> str:
+    """What gives the settings a wrapping key that only opens."""
+    arn = name.removeprefix("kms:")
+    return _GIVE_PREVIOUS if arn == name else f"export TOKENSVC_PREVIOUS_KMS_KEY_ARN={arn}"
 
 
 def _damaged(found: Envelope) -> InvalidKey:

@@ -12,7 +12,7 @@ from tests.cli.terminal import Accounts, Terminal
 from tests.running import serving
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
-from tokensvc.adapters.sql.store import open_store
+from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.ivs.clock import AdvanceableClock
 from tokensvc.ivs.sigv4 import Secret
 from tokensvc.web.local import LocalIvsSettings, build
@@ -46,3 +46,19 @@ def terminal(bare: Terminal, migrated: Path) -> Terminal:
     opened.deployment.set_rotation(lead_seconds=0, max_age_seconds=None, standby=False)
     opened.close()
     return bare
+
+
+@pytest.fixture
+def healthy(terminal: Terminal) -> Terminal:
+    """A deployment that lacks nothing."""
+    terminal("keys", "generate")
+    terminal("callers", "add", "web", "--all-channels")
+    return terminal
+
+
+@pytest.fixture
+def store(healthy: Terminal) -> Iterator[Store]:
+    """The store of the healthy deployment, opened beside its commands."""
+    opened = open_store(f"sqlite:///{healthy.store}")
+    yield opened
+    opened.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pty
+import re
+import sqlite3
 import subprocess
 
 import pytest
 
 from tests.cli.terminal import Terminal
 from tests.e2e.processes import TOKENSVC
+from tokensvc.adapters.sql.store import open_store
 
 PATTERN = "arn:aws:ivs:us-east-1:123456789012:channel/*"
 
@@ -66,7 +69,36 @@ def test_an_overlap_has_an_end(terminal: Terminal) -> None:
     assert "31536000" in said.err
 
 
-@pytest.mark.parametrize("command", [("rotate-secret",), ("disable", "--yes")])
+def test_a_new_key_of_a_disabled_caller_comes_with_a_warning_and_the_command_that_enables_it(
+    terminal: Terminal,
+) -> None:
+    terminal("callers", "add", "web", "--all-channels")
+    assert terminal("callers", "rotate-secret", "web", "--json").json["warnings"] == []
+    terminal("callers", "disable", "web", "--yes")
+    said = terminal("callers", "rotate-secret", "web")
+    assert "Warning: web is disabled since" in said.err
+    assert said.out.splitlines()[0].startswith("tsk_"), "standard output is as it is without the warning"
+    said = terminal("callers", "rotate-secret", "web", "--json")
+    [warning] = said.json["warnings"]
+    assert "refused with 401" in warning
+    [command] = re.findall("`tokensvc (.*)`", warning)
+    assert terminal(*command.split(), "--json").json["disabledAt"] is None
+    assert terminal("callers", "rotate-secret", "web", "--json").json["warnings"] == []
+    assert "Warning" not in terminal("callers", "rotate-secret", "web").err
+
+
+def test_a_key_that_cannot_be_read_is_replaced(terminal: Terminal) -> None:
+    terminal("callers", "add", "web", "--all-channels")
+    with sqlite3.connect(terminal.store) as store:
+        store.execute("UPDATE caller_secrets SET digest = 'junk'")
+    terminal("callers", "rotate-secret", "web")
+    assert terminal("callers", "list", "--json").json["callers"][0]["keys"]
+    opened = open_store(f"sqlite:///{terminal.store}")
+    assert not opened.callers.get("web").problems()
+    opened.close()
+
+
+@pytest.mark.parametrize("command", [("rotate-secret",), ("disable", "--yes"), ("enable",)])
 def test_a_caller_that_is_not_there_is_a_failure(terminal: Terminal, command: tuple[str, ...]) -> None:
     assert terminal("callers", *command, "nobody", "--json", code=1).error["code"] == "caller_not_found"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 import stat
 
+import pytest
+
 from tests.cli.terminal import Terminal
 
 
@@ -13,7 +15,7 @@ def test_it_makes_a_store_and_says_so_once(bare: Terminal) -> None:
     assert (made["before"], made["maxTtlSeconds"]) == (None, 3600)
     assert stat.S_IMODE(bare.store.stat().st_mode) == 0o600
     again = bare("db", "upgrade", "--json").json
-    assert again == {**made, "before": made["after"]}
+    assert again == {**made, "before": made["after"], "changed": []}
     assert "is up to date" in bare("db", "upgrade").out
 
 
@@ -21,6 +23,41 @@ def test_it_writes_the_ceiling_into_the_store(bare: Terminal) -> None:
     bare("db", "upgrade")
     assert bare("db", "upgrade", "--json", MAX_TTL_SECONDS="7200").json["maxTtlSeconds"] == 7200
     assert bare("db", "upgrade", "--json").json["maxTtlSeconds"] == 7200, "unset, it changes nothing"
+
+
+def test_it_says_which_limit_changed_from_what_to_what(terminal: Terminal) -> None:
+    assert "is up to date" in terminal("db", "upgrade").out
+    said = terminal("db", "upgrade", MAX_TTL_SECONDS="7200", KEY_MAX_AGE_DAYS="30", KEY_STANDBY="true").out
+    assert "The store is up to date" not in said
+    assert "TOKENSVC_MAX_TTL_SECONDS changed from 3600 to 7200." in said
+    assert "TOKENSVC_KEY_MAX_AGE_DAYS changed from 0 to 30." in said
+    assert "TOKENSVC_KEY_STANDBY changed from false to true." in said
+    assert "TOKENSVC_KEY_LEAD_SECONDS" not in said
+    settings = {"MAX_TTL_SECONDS": "600", "KEY_MAX_AGE_DAYS": "30", "KEY_STANDBY": "true"}
+    assert terminal("db", "upgrade", "--json", code=0, stdin="", without="", **settings).json["changed"] == [
+        {"setting": "TOKENSVC_MAX_TTL_SECONDS", "from": 7200, "to": 600}
+    ]
+    assert terminal("db", "upgrade", "--json", code=0, stdin="", without="", **settings).json["changed"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("MAX_TTL_SECONDS", "999999", "must be at most 604800: a week, since a key pair stays in IVS until"),
+        ("MAX_TTL_SECONDS", "0", "must be at least 1"),
+        ("KEY_LEAD_SECONDS", "999999", "must be at most 86400: a day, since no new key signs"),
+        ("KEY_LEAD_SECONDS", "-1", "must be at least 0"),
+        ("KEY_MAX_AGE_DAYS", "999999", "must be at most 3650: ten years; 0 replaces keys only when asked"),
+        ("KEY_MAX_AGE_DAYS", "nan", "must be at least 0"),
+        ("KEY_STANDBY", "999999", "must be true or false"),
+    ],
+)
+def test_a_limit_beyond_its_bounds_is_refused_with_the_rule(
+    terminal: Terminal, name: str, value: str, rule: str
+) -> None:
+    before = terminal("settings", "--json").json
+    assert f"TOKENSVC_{name}: {rule}" in terminal("db", "upgrade", code=2, stdin="", without="", **{name: value}).err
+    assert terminal("settings", "--json").json == before
 
 
 def test_keys_without_a_lead_are_for_the_local_ivs_alone(bare: Terminal) -> None:

@@ -64,3 +64,16 @@ def test_a_store_that_is_not_there_is_1_and_names_what_mends_it(bare: Terminal) 
     ):
         assert "tokensvc db upgrade" in bare(*arguments, code=1).err
     assert not bare.store.exists()
+
+
+@pytest.mark.parametrize("arguments", [("callers", "list"), ("keys", "list"), ("db", "upgrade"), ("serve",)])
+def test_a_store_that_is_away_is_named_with_the_driver_s_words(bare: Terminal, arguments: tuple[str, ...]) -> None:
+    url = "postgresql://app:hunter2@127.0.0.1:1/tokens"
+    said = bare(*arguments, code=1, DATABASE_URL=url, without="TOKENSVC_VAULT")
+    assert "the store cannot be reached: " in said.err
+    assert "failed: Connection refused" in said.err
+    assert "(PostgreSQL: host 127.0.0.1, port 1, database tokens, role app)" in said.err
+    assert "hunter2" not in said.out + said.err
+    if arguments != ("serve",):
+        said = bare(*arguments, "--json", code=1, DATABASE_URL=url, without="TOKENSVC_VAULT")
+        assert "role app" in said.error["message"]

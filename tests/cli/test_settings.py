@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import time
+
+import pytest
+
 from tests.cli.terminal import Terminal
+from tokensvc.cli.policy_values import NAMES
 from tokensvc.settings import Settings, variable
 
 
@@ -33,6 +40,17 @@ def test_secrets_are_starred(bare: Terminal) -> None:
     assert rows["TOKENSVC_REGIONS"] == ["-", "default"]
 
 
+def test_of_a_database_url_only_the_password_is_starred(bare: Terminal) -> None:
+    for url, shown in {
+        "postgresql://someone:a-password@db.test:5433/tokens": "postgresql://someone:***@db.test:5433/tokens",
+        "postgresql://db.test/tokens?user=me&password=a-password": "postgresql://db.test/tokens?user=me&password=***",
+        "postgresql://someone:a-pass@word@db.test/tokens": "***",
+    }.items():
+        said = bare("settings", "--json", DATABASE_URL=url)
+        assert said.json["TOKENSVC_DATABASE_URL"]["value"] == shown
+        assert "a-pass" not in bare("settings", DATABASE_URL=url).out
+
+
 def test_lists_are_shown_as_they_are_written(bare: Terminal) -> None:
     said = bare("settings", "--json", REGIONS="us-east-1, eu-west-1").json
     assert said["TOKENSVC_REGIONS"]["value"] == ["us-east-1", "eu-west-1"]
@@ -41,12 +59,12 @@ def test_lists_are_shown_as_they_are_written(bare: Terminal) -> None:
 
 
 def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
-    said = bare("settings", "--json", ACCESS_LOG="false", KEY_LEAD_SECONDS="2.5", MAX_TTL_SECONDS="60").json
+    said = bare("settings", "--json", ACCESS_LOG="false", STORE_TIMEOUT_SECONDS="2.5", SNAPSHOT_LEASE_SECONDS="60").json
     values = {name.removeprefix("TOKENSVC_"): row["value"] for name, row in said.items()}
     assert values["ACCESS_LOG"] is False
     assert values["BACKGROUND"] is True
-    assert values["KEY_LEAD_SECONDS"] == 2.5
-    assert values["MAX_TTL_SECONDS"] == 60
+    assert values["STORE_TIMEOUT_SECONDS"] == 2.5
+    assert values["SNAPSHOT_LEASE_SECONDS"] == 60
     assert values["REGIONS"] == values["TRUSTED_PROXIES"] == []
     assert values["ADMIN_PORT"] is None
     assert values["HOST"] == "127.0.0.1"
@@ -58,6 +76,48 @@ def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
 def test_it_wants_neither_a_store_nor_aws(bare: Terminal) -> None:
     said = bare("settings", "--json", without=" ".join(n for n in bare.environ if n.startswith(("TOKENSVC_", "AWS_"))))
     assert said.json["TOKENSVC_DATABASE_URL"] == {"value": None, "source": "default"}
+
+
+def test_limits_are_shown_as_the_store_holds_them(terminal: Terminal) -> None:
+    terminal("db", "upgrade", MAX_TTL_SECONDS="7200", KEY_MAX_AGE_DAYS="30")
+    said = terminal("settings", "--json", without="TOKENSVC_KEY_LEAD_SECONDS TOKENSVC_KEY_STANDBY").json
+    assert said["TOKENSVC_MAX_TTL_SECONDS"]["value"] == 7200
+    assert said["TOKENSVC_KEY_LEAD_SECONDS"]["value"] == 0
+    assert said["TOKENSVC_KEY_MAX_AGE_DAYS"]["value"] == 30
+    assert said["TOKENSVC_KEY_STANDBY"]["value"] is False
+    assert {said[variable(name)]["source"] for name in NAMES} == {"store"}
+    assert not [value for value in said.values() if "problem" in value]
+
+
+def test_what_the_environment_says_otherwise_does_not_count_and_is_named(terminal: Terminal) -> None:
+    said = terminal("settings", MAX_TTL_SECONDS="60").out
+    assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +3600 +store\n", said)
+    assert "TOKENSVC_MAX_TTL_SECONDS is 60 here, and the store's value counts; `tokensvc db upgrade` changes" in said
+    terminal("db", "upgrade", MAX_TTL_SECONDS="60")
+    assert "is 60 here" not in terminal("settings", MAX_TTL_SECONDS="60").out
+
+
+@pytest.mark.parametrize("url", ["postgresql://app:hunter2@127.0.0.1:1/tokens", "sqlite:////nowhere/store.db"])
+def test_a_store_that_cannot_be_read_is_said_and_hides_nothing_else(bare: Terminal, url: str) -> None:
+    began = time.monotonic()
+    said = bare("settings", DATABASE_URL=url, MAX_TTL_SECONDS="60", without="TOKENSVC_VAULT").out
+    assert time.monotonic() - began < 5
+    assert "The store could not be read, and its limits are what counts: " in said
+    assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +- +store \(not read\)\n", said)
+    assert re.search(r"TOKENSVC_PORT +8080 +default\n", said)
+    assert "hunter2" not in said
+    said_json = bare("settings", "--json", DATABASE_URL=url, without="TOKENSVC_VAULT").json
+    assert said_json["TOKENSVC_MAX_TTL_SECONDS"]["problem"]
+    assert "problem" not in said_json["TOKENSVC_PORT"]
+
+
+def test_a_store_whose_server_does_not_answer_is_not_waited_for_long(bare: Terminal) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        url = f"postgresql://app@127.0.0.1:{silent.getsockname()[1]}/tokens"
+        said = bare("settings", DATABASE_URL=url, STORE_TIMEOUT_SECONDS="60", without="TOKENSVC_VAULT").out
+        assert time.monotonic() - began < 5
+    assert "The store could not be read" in said
 
 
 def test_both_a_value_and_a_file_are_refused(bare: Terminal) -> None:

@@ -7,6 +7,7 @@ Rules of the file
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -106,3 +107,12 @@ def test_no_token_fails_for_the_lease_and_all_is_well_after(request: pytest.Fixt
     assert {(a.status, a.code) for a in refused} == {(503, "snapshot_stale")}
     assert all(int(a.retry_after) >= 1 for a in refused)
     assert "Traceback" not in service.process.err
+    if database == "on_sqlite":  # SQLite goes on waiting for a lock of its WAL, so no call fails
+        return
+    lines = [json.loads(line) for line in service.process.err.splitlines()]
+    first, *others = [line for line in lines if line.get("code") == "store_unavailable" and "loop" in line]
+    assert first["event"] == "the store is unavailable"
+    assert "(PostgreSQL: host " in first["problem"]
+    assert len(others) <= 2, "further causes, such as a time-out after a lost connection"
+    [again] = [line for line in lines if line["event"] == "the store is available again"]
+    assert stale_at - taken_at - 1 < again["seconds"] < again_at - taken_at + 5

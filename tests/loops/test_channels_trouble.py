@@ -16,7 +16,8 @@ from tests.simulator import channel_arn as arn
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.snapshot import KnownChannel
 from tokensvc.errors import ControlPlaneError, StoreUnavailable, Throttled, Unavailable
-from tokensvc.loops.channels import NOT_FOUND_SECONDS, RECHECK_SECONDS, Directory
+from tokensvc.loops.channels import DUE_EVERY_SECONDS, NOT_FOUND_SECONDS, RECHECK_SECONDS, Directory
+from tokensvc.loops.runner import IDLE
 from tokensvc.ports.channels import ChannelStore
 
 
@@ -166,3 +167,32 @@ def test_no_question_is_ever_left_open(directory: Directory, ivs: IvsSimulator, 
     thread.join()
     assert len(questions) == 300
     assert all(len(request["arns"]) <= 50 for request in ivs.asked("BatchGetChannel"))
+
+
+def test_an_outage_of_ivs_is_over_when_a_call_succeeds_and_not_by_a_run_without_one(
+    directory: Directory, ivs: IvsSimulator, clock: ManualClock
+) -> None:
+    """The loop's log would report the end of an outage that lasts, and its start again at the next call."""
+    ivs.add_channels([arn(1), arn(2)])
+    ivs.refuse["BatchGetChannel"] = outage()
+    directory.ask(arn(1), "shop")
+    with pytest.raises(Unavailable):
+        directory.once()
+    clock.advance(DUE_EVERY_SECONDS + 1)
+    assert directory.once() is IDLE, "the store was read, and IVS was not asked"
+    ivs.refuse.clear()
+    directory.ask(arn(2), "shop")
+    assert directory.once() is None
+    assert directory.once() is IDLE
+
+
+def test_a_channel_that_ivs_does_not_describe_is_logged_once_a_minute(
+    directory: Directory, ivs: IvsSimulator, clock: ManualClock
+) -> None:
+    ivs.absent_code = "AccessDeniedException"
+    with capture_logs() as lines:
+        for number in range(120):
+            directory.ask(arn(number), "shop")
+            directory.once()
+            clock.advance(1)
+    assert len(lines) == 2

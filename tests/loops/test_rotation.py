@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.adapters.test_prometheus import figures
 from tests.simulator import outage
@@ -14,6 +17,7 @@ from tokensvc.adapters.prometheus import PrometheusMetrics
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import StoreUnavailable
+from tokensvc.loops.outages import REMIND_SECONDS
 from tokensvc.loops.rotation import (
     BEATS_A_LEASE,
     EVERY_SECONDS,
@@ -22,6 +26,7 @@ from tokensvc.loops.rotation import (
     RETRY_SECONDS,
     Rotation,
 )
+from tokensvc.loops.runner import IDLE
 from tokensvc.rotate import wishes
 from tokensvc.rotate.world import World
 
@@ -290,3 +295,50 @@ def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path
     process.run()
     [news] = process.rotation.news
     assert (news.next, news.next_at) == ("", None)
+
+
+def _lines(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
+    return [line for line in lines if line["event"] == event]
+
+
+def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(stage: Stage, process: Process) -> None:
+    process.run(LEAD_SECONDS)
+    with capture_logs() as lines:
+        stage.ivs.refuse[EAST] = outage()
+        process.run(600 + LEAD_SECONDS)
+        del stage.ivs.refuse[EAST]
+        process.run(2 * LOOK_EVERY_SECONDS)
+    failed = _lines(lines, "rotation fails in a region")
+    assert failed[0]["seconds"] == 0
+    assert failed[0]["problem"] == "IVS did not answer"
+    assert 8 <= len(failed) <= 600 / REMIND_SECONDS + 1
+    [again] = _lines(lines, "rotation works again in a region")
+    assert again["seconds"] == pytest.approx(600, abs=2 * LOOK_EVERY_SECONDS)
+    assert not [line for line in lines if "left as it is" in str(line)], "each look had a line of its own"
+
+
+def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_minute(
+    stage: Stage, process: Process
+) -> None:
+    process.run(LEAD_SECONDS)
+    [(record, _)] = stage.places(EAST, KeyState.ACTIVE)
+    stage.lose_pair(record.id)
+    others = stage.ivs.add_foreign(EAST, 3)
+    with capture_logs() as lines:
+        process.run(600)
+        for arn in others:
+            del stage.ivs.pairs[arn]
+        process.run(2 * LOOK_EVERY_SECONDS + LEAD_SECONDS)
+    errors = [line for line in lines if line["log_level"] == "error"]
+    assert 8 <= len(errors) <= 600 / REMIND_SECONDS + 2
+    assert len(_lines(lines, "tokens are issued again that IVS admits")) == 1
+
+
+def test_a_run_that_had_nothing_to_do_is_idle(stage: Stage, process: Process) -> None:
+    assert process.rotation.once() is None
+    assert process.rotation.once() is IDLE
+    process.away = True
+    process.rotation.ask()
+    stage.clock.advance(LOOKS_APART_SECONDS)
+    with pytest.raises(StoreUnavailable):
+        process.rotation.once()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.test_errors import CLASSES
 from tokensvc import errors
+from tokensvc.adapters.sql.store import open_store
 from tokensvc.errors import FieldError, InvalidRequest, NotAuthenticated, SnapshotStale, TokensvcError
 from tokensvc.web.failures import problem, refusal, status_of, unknown
 
@@ -80,3 +81,14 @@ def test_the_unknown_is_one_fixed_text_with_an_id() -> None:
     assert answer.status == 500
     assert json.loads(answer.body)["code"] == "internal_error"
     assert "abc-1" in json.loads(answer.body)["detail"]
+
+
+def test_callers_do_not_see_where_the_store_is_or_what_its_driver_says() -> None:
+    with pytest.raises(errors.StoreUnavailable) as failed:
+        open_store("postgresql://app:hunter2@127.0.0.1:1/tokens", timeout_seconds=0.5)
+    answer = refusal(failed.value)
+    assert json.loads(answer.body)["detail"] == "the store cannot be reached"
+    shown = answer.body.decode() + str(answer.headers)
+    assert not [
+        word for word in ("127.0.0.1", "app", "refused", "hunter2", "URL") if word in shown.replace("application", "")
+    ]

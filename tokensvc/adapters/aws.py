@@ -210,7 +210,8 @@ def _settled() -> Iterator[None]:
     try:
         yield
     except (boto.BotoCoreError, ValueError) as problem:
-        raise SettingsError([FieldError("AWS_*", f"do not hold: {problem}")]) from None
+        remedy = "env | grep ^AWS_   (and correct or unset the one that the message means)"
+        raise SettingsError([FieldError("AWS_*", f"do not hold: {problem}")], remedy=remedy) from None
 
 
 def _require_kind(kind: str, endpoint: str) -> None:
@@ -218,8 +219,10 @@ def _require_kind(kind: str, endpoint: str) -> None:
     at_aws = _AWS_HOST.fullmatch(urlsplit(endpoint).hostname or "") is not None
     if at_aws != (kind == "aws"):
         mend = "unset AWS_ENDPOINT_URL_IVS" if kind == "aws" else "set AWS_ENDPOINT_URL_IVS to the local IVS"
+        local = "export AWS_ENDPOINT_URL_IVS=URL   (that `tokensvc ivs serve` prints)"
         raise SettingsError(
-            [FieldError("TOKENSVC_CONTROL_PLANE", f"is {kind}, and boto3 would call {endpoint}; {mend}")]
+            [FieldError("TOKENSVC_CONTROL_PLANE", f"is {kind}, and boto3 would call {endpoint}; {mend}")],
+            remedy="unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS" if kind == "aws" else local,
         )
 
 

@@ -83,7 +83,12 @@ class KeyFiles:
                 raise PrivateKeyMissing(f"there is no private key {path}") from None
             except OSError as problem:
                 if problem.errno == errno.ELOOP:
-                    raise KeyFileTooOpen(f"{path} is a symbolic link; put the file itself in its place") from None
+                    quoted = shlex.quote(str(path))
+                    command = f"cp --remove-destination {shlex.quote(os.path.realpath(path))} {quoted}"
+                    raise KeyFileTooOpen(
+                        f"{path} is a symbolic link; put the file itself in its place",
+                        remedy=f"{command} && chmod 600 {quoted}",
+                    ) from None
                 raise
 
     def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
@@ -120,8 +125,10 @@ class KeyFiles:
         status = os.fstat(directory)
         _require_owner(self._directory, status)
         if status.st_mode & 0o022:
-            fix = f"chmod 700 {shlex.quote(str(self._directory))}"
-            raise KeyFileTooOpen(f"others than its owner may write to {self._directory}; fix it with: {fix}")
+            command = f"chmod 700 {shlex.quote(str(self._directory))}"
+            raise KeyFileTooOpen(
+                f"others than its owner may write to {self._directory}; fix it with: {command}", remedy=command
+            )
 
 
 def _require_private(path: Path, file: BinaryIO) -> None:
@@ -130,14 +137,16 @@ def _require_private(path: Path, file: BinaryIO) -> None:
         raise VaultError(f"{path} is not a regular file")
     _require_owner(path, status)
     if status.st_mode & 0o077:
-        raise KeyFileTooOpen(f"others than its owner may read {path}; fix it with: chmod 600 {shlex.quote(str(path))}")
+        command = f"chmod 600 {shlex.quote(str(path))}"
+        raise KeyFileTooOpen(f"others than its owner may read {path}; fix it with: {command}", remedy=command)
 
 
 def _require_owner(path: Path, status: os.stat_result) -> None:
     try:
         check_owner(path, status)
     except InsecureFile as insecure:
-        raise KeyFileTooOpen(str(insecure)) from None
+        command = f'chown "$(id -un)" {shlex.quote(str(path))}'
+        raise KeyFileTooOpen(str(insecure), remedy=f"{command}   (as root)") from None
 
 
 def _sweep(directory: int, key_id: str) -> None:

@@ -49,7 +49,7 @@ def _open_standard_descriptors() -> None:
 def _refuse(failure: TokensvcError) -> int:
     from tokensvc.cli import screen
 
-    message = star(failure.message)
+    message = star(failure.for_operators)
     keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
     screen.failure(failure.code, message, "--json" in sys.argv, keep=keep)
     if isinstance(failure, SettingsError | InvalidRequest):

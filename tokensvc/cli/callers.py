@@ -11,8 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.screen import AsJson, Yes, confirm, instant, result, table
-from tokensvc.core.policy import ALL_CHANNELS, DEFAULT_SCOPES, CallerPolicy, check_pattern, check_scope
+from tokensvc.cli.screen import AsJson, Yes, confirm, instant, progress, result, table
+from tokensvc.core.policy import (
+    ALL_CHANNELS,
+    DEFAULT_SCOPES,
+    HIGHEST_CEILING_SECONDS,
+    CallerPolicy,
+    check_pattern,
+    check_scope,
+)
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.settings import read_settings
@@ -30,7 +37,9 @@ def add(
     channels: Annotated[list[str] | None, typer.Option(help="A channel ARN, * for any part; may be repeated.")] = None,
     all_channels: Annotated[bool, typer.Option("--all-channels", help="Any channel that we hold a key for.")] = False,
     scope: Annotated[list[str] | None, typer.Option(help="What it may do; tokens:issue unless told.")] = None,
-    max_ttl: Annotated[int | None, typer.Option(min=1, help="The longest life of its tokens, in seconds.")] = None,
+    max_ttl: Annotated[
+        int | None, typer.Option(min=1, max=HIGHEST_CEILING_SECONDS, help="The longest life of its tokens, in seconds.")
+    ] = None,
     allow_anonymous_viewers: Annotated[
         bool,
         typer.Option("--allow-anonymous-viewers", help="It may ask without a viewer; such tokens cannot be revoked."),
@@ -82,14 +91,31 @@ def rotate_secret(
     key, secret = new_api_key()
     until = datetime.now(UTC) + timedelta(seconds=overlap_seconds)
     with _callers() as store:
-        record = store.rotate_secret(name, store.get(name).secrets[0].key_id, secret, until)
+        record = store.rotate_secret(name, store.get(name).newest_key_id, secret, until)
+    warnings = []
+    if record.disabled_at is not None:
+        since = f"{name} is disabled since {instant(record.disabled_at)}"
+        warnings.append(f"{since}: this key is refused with 401 until `tokensvc callers enable {name}`.")
+    elif record.damage:
+        warnings.append(f"{name} cannot be read, so this key is refused with 401: {record.damage}; see tokensvc doctor")
+    for warning in warnings:
+        progress(f"Warning: {warning}")
+    before = f" The one before it ends at {instant(until)}." if len(record.secrets) > 1 else ""
     result(
-        {**_shown(record), "apiKey": key},
+        {**_shown(record), "apiKey": key, "warnings": warnings},
         as_json,
         key,
         "",
-        f"This is the new API key of {name}, shown once. The one before it ends at {instant(until)}.",
+        f"This is the new API key of {name}, shown once.{before}",
     )
+
+
+@app.command()
+def enable(name: Name, as_json: AsJson = False) -> None:
+    """Accept a disabled caller again, with the keys that it has; every worker does within two seconds."""
+    with _callers() as store:
+        record = store.enable(name)
+    result(_shown(record), as_json, f"{name} is enabled.")
 
 
 @app.command()

@@ -6,8 +6,9 @@ import os
 
 import typer
 
+from tokensvc.cli.policy_values import policy_values
 from tokensvc.cli.screen import AsJson, result
-from tokensvc.settings import read_settings, require
+from tokensvc.settings import read_settings, require, variable
 from tokensvc.wiring import keep_policy, store_of
 
 app = typer.Typer(help="The store.", no_args_is_help=True, add_completion=False)
@@ -29,13 +30,30 @@ def upgrade(as_json: AsJson = False) -> None:
     before, after = migrate.upgrade(settings.database_url.get_secret_value())
     store = store_of(settings)
     try:
+        was = store.deployment.read()
         deployment = keep_policy(settings, store)
     finally:
         store.close()
-    data = {"before": before, "after": after, "deployment": deployment.id, "maxTtlSeconds": deployment.max_ttl_seconds}
-    changed = "is up to date" if before == after else f"went from {before or 'nothing'} to {after}"
+    pairs = zip(policy_values(settings, was), policy_values(settings, deployment), strict=True)
+    changes = [(variable(now.name), then.stored, now.stored) for then, now in pairs if then.stored != now.stored]
+    data = {
+        "before": before,
+        "after": after,
+        "deployment": deployment.id,
+        "maxTtlSeconds": deployment.max_ttl_seconds,
+        "changed": [{"setting": name, "from": then, "to": now} for name, then, now in changes],
+    }
+    if before != after:
+        state = f"The store went from {before or 'nothing'} to {after}"
+    else:
+        state = "The store's tables are up to date" if changes else "The store is up to date"
     result(
         data,
         as_json,
-        f"The store {changed}: deployment {deployment.id}, tokens live at most {deployment.max_ttl_seconds} seconds.",
+        f"{state}: deployment {deployment.id}, tokens live at most {deployment.max_ttl_seconds} seconds.",
+        *(f"{name} changed from {_shown(then)} to {_shown(now)}." for name, then, now in changes),
     )
+
+
+def _shown(value: float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if value else "0"

@@ -12,12 +12,17 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.ivs_findings import examine_ivs
 from tokensvc.cli.key_findings import RESUME, examine_keys
+from tokensvc.cli.policy_values import policy_values
 from tokensvc.cli.row_findings import examine_rows
 from tokensvc.cli.screen import AsJson, result
 from tokensvc.cli.vault_findings import examine_vault
-from tokensvc.errors import SettingsError
-from tokensvc.settings import Settings, read_settings
+from tokensvc.errors import FieldError, SettingsError
+from tokensvc.ports.deployment import Deployment
+from tokensvc.settings import Settings, read_settings, variable
 from tokensvc.vaulting import wrapping_wanted
+
+CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
+AGAIN = "tokensvc doctor   (again, when what the message says has ended)"
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -44,26 +49,30 @@ def _examine() -> Iterator[Finding]:
     try:
         settings = read_settings(os.environ)
     except SettingsError as failure:
-        yield from (Finding(False, e.field, e.message, "tokensvc settings") for e in failure.errors)
+        yield from (Finding(False, e.field, e.message, _of_setting(e)) for e in failure.errors)
         return
-    yield _setting(settings, "control_plane", "export TOKENSVC_CONTROL_PLANE=aws   (or local)")
+    if settings.database_url is None or settings.control_plane is not None:
+        yield _setting(settings, "control_plane", CONTROL_PLANE)
     yield _setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
-    for name in wrapping_wanted(settings):
-        yield _setting(settings, name, "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE")
     if settings.database_url is None:
+        yield from _passphrase(settings, None)
         return
-    store, finding = attempt("store", lambda: wiring.store_of(settings), "tokensvc db upgrade")
+    store, finding = attempt("store", lambda: wiring.store_of(settings), AGAIN)
     if store is None:
+        if settings.control_plane is None:
+            yield _setting(settings, "control_plane", CONTROL_PLANE)
         yield finding
+        yield from _passphrase(settings, None)
         return
     try:
+        yield from _passphrase(settings, store)
         yield from _examine_store(settings, store)
     finally:
         store.close()
 
 
 def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
-    deployment, finding = attempt("store", store.deployment.read, "tokensvc db upgrade")
+    deployment, finding = attempt("store", store.deployment.read, AGAIN)
     if deployment is None:
         yield finding
         return
@@ -71,30 +80,69 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
     if deployment.damage:
         remedy = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or what it was)"
         yield Finding(False, "max_ttl_seconds", f"{deployment.damage}; no token is issued", remedy)
-    fits = deployment.control_plane in (None, settings.control_plane)
-    yield Finding(
-        fits,
-        "store",
-        f"answers; deployment {deployment.id}; keys in: {where}; tokens live {deployment.max_ttl_seconds} s at most",
-        f"export TOKENSVC_CONTROL_PLANE={deployment.control_plane}, or use another store",
-    )
-    if settings.max_ttl_seconds not in (None, deployment.max_ttl_seconds):
-        yield Finding(
-            False,
-            "TOKENSVC_MAX_TTL_SECONDS",
-            "differs from the store's, which is the one that counts",
-            "tokensvc db upgrade",
-        )
-    found = [*examine_vault(settings, store), *examine_keys(settings, store)]
-    yield from (finding for finding in found if finding.mend != RESUME)
+    found = f"answers; deployment {deployment.id}; keys in: {where}; tokens live {deployment.max_ttl_seconds} s at most"
+    yield Finding(True, "store", found)
+    fits = deployment.control_plane is None or settings.control_plane in (None, deployment.control_plane)
+    if settings.control_plane is None:
+        bound = deployment.control_plane
+        remedy = f"export TOKENSVC_CONTROL_PLANE={bound}   (where this store's keys live)" if bound else CONTROL_PLANE
+        yield _setting(settings, "control_plane", remedy)
+    if not fits:
+        remedy = f"export TOKENSVC_CONTROL_PLANE={deployment.control_plane}   (or use another store)"
+        found = f"is {settings.control_plane}, and the keys of this store live in {deployment.control_plane}"
+        yield Finding(False, "TOKENSVC_CONTROL_PLANE", found, remedy)
+    yield from _policy(settings, deployment)
+    findings = [*examine_vault(settings, store), *examine_keys(settings, store)]
+    yield from (finding for finding in findings if not finding.mend.startswith(RESUME))
     # What IVS says must be fixed first may be what keeps the rest from going on.
-    yield from examine_ivs(settings, store)
-    yield from (finding for finding in found if finding.mend == RESUME)
+    if fits and settings.control_plane is not None:  # else another IVS would be asked, or none
+        yield from examine_ivs(settings, store)
+    yield from (finding for finding in findings if finding.mend.startswith(RESUME))
     yield from examine_rows(store)
     callers = [r for r in store.callers.list() if r.disabled_at is None and not r.damage]
-    yield Finding(
-        bool(callers), "callers", f"{len(callers)} may ask for tokens", "tokensvc callers add NAME --all-channels"
+    disabled = [r.name for r in store.callers.list() if r.disabled_at is not None and not r.damage]
+    remedy = "tokensvc callers add NAME --all-channels"
+    if disabled:
+        remedy = f"tokensvc callers enable {disabled[0]}   (or {remedy})"
+    yield Finding(bool(callers), "callers", f"{len(callers)} may ask for tokens", remedy)
+
+
+def _policy(settings: Settings, deployment: Deployment) -> Iterator[Finding]:
+    """Settings of the whole deployment that the store holds otherwise."""
+    for name, set_here, stored in policy_values(settings, deployment):
+        if set_here is not None and set_here != stored and not (name == "max_ttl_seconds" and deployment.damage):
+            found = f"is {set_here:g}, and the store holds {stored:g}, which is what counts"
+            remedy = f"tokensvc db upgrade   (or unset {variable(name)})"
+            yield Finding(False, variable(name), found, remedy)
+
+
+def _passphrase(settings: Settings, store: Store | None) -> Iterator[Finding]:
+    """Whether anything wraps. A new passphrase opens nothing that is wrapped already."""
+    known, _ = attempt("store", store.wrappings.list, AGAIN) if store is not None else ([], None)
+    for name in wrapping_wanted(settings):
+        remedy = "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE"
+        if store is None:
+            remedy = f"{remedy}   (for a new deployment; else the file with the deployment's passphrase)"
+        if known:
+            remedy = "export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase that this store's secrets are under)"
+            if all(wrapping.check is None for wrapping in known):
+                remedy = f"export TOKENSVC_KMS_KEY_ARN={known[-1].name.removeprefix('kms:')}"
+        yield _setting(settings, name, remedy)
+
+
+def _of_setting(error: FieldError) -> str:
+    """What ends a fault of the settings, beside what its message says."""
+    examples = {
+        "TOKENSVC_CONTROL_PLANE": CONTROL_PLANE,
+        "TOKENSVC_PASSPHRASE": "(umask 077; openssl rand -hex 32 > FILE); unset TOKENSVC_PASSPHRASE; "
+        "export TOKENSVC_PASSPHRASE_FILE=FILE   (for a new deployment; else the file with the deployment's passphrase)",
+    }
+    is_file = error.field.removesuffix("_FILE") in map(variable, Settings.model_fields) and error.field.endswith(
+        "_FILE"
     )
+    if is_file and "must be left out" not in error.message:
+        return f"export {error.field}=FILE   (that this user can read, and nobody else: chmod 600 FILE)"
+    return examples.get(error.field, f"unset {error.field}   (or give it a value that fits)")
 
 
 def _setting(settings: Settings, name: str, mend: str) -> Finding:

@@ -1,4 +1,10 @@
-"""What `tokensvc doctor` finds."""
+"""What `tokensvc doctor` finds.
+
+Invariants
+- What is not well has a fix: one line for a shell that ends the finding, then, where it needs one, a note in
+  parentheses after three spaces. A word in capitals (FILE, URL, NAME) is for the reader to fill in.
+- A finding that another one's fix ends comes after that one.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +26,8 @@ class Finding(NamedTuple):
 
 
 def attempt(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Finding]:
-    """What came of it, or None and its failure as a finding."""
+    """What came of it, or None and its failure as a finding; `mend` is for a failure that has no remedy of its own."""
     try:
         return act(), Finding(True, what, "")
     except TokensvcError as failure:
-        return None, Finding(False, what, "; ".join(failure.message.splitlines()), mend)
+        return None, Finding(False, what, "; ".join(failure.for_operators.splitlines()), failure.remedy or mend)

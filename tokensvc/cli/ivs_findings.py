@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tokensvc import wiring
 from tokensvc.adapters.aws import AwsControlPlane
@@ -17,11 +17,25 @@ from tokensvc.cli.row_findings import FROM_BACKUP
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, active_of
 from tokensvc.core.rotation import KEY_PAIRS_MAX, check_slots
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
+from tokensvc.errors import (
+    ControlPlaneError,
+    Denied,
+    ForeignDeployment,
+    SettingsError,
+    Throttled,
+    TokensvcError,
+    Unavailable,
+)
 from tokensvc.rotate.survey import SETTLED_SECONDS, Pair, is_compromised, list_pairs, tags_of
 from tokensvc.settings import Settings
 from tokensvc.web.key_shown import Moment
 
 ROTATE = "tokensvc keys rotate"
+ENDPOINT = "unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS   (and correct what the message names)"
+AGAIN = "tokensvc doctor"
+PROFILE = "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN; export AWS_PROFILE=PROFILE"
+"""boto3 looks at the first three before any profile."""
+_T = TypeVar("_T")
 DATE_SECONDS = 1
 """A `Date` header has whole seconds."""
 
@@ -46,27 +60,48 @@ class Region(NamedTuple):
 
 def examine_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, neither there nor in the store."""
-    regions, finding = attempt("regions", lambda: wiring.regions_of(settings), "export AWS_REGION=us-east-1")
+    records = store.keys.list()
+    held = {there.place.region for record in records for there in record.everywhere if there.is_held}
+    named = f"export TOKENSVC_REGIONS={','.join(sorted(held)) or 'us-east-1'}   (or boto3's AWS_REGION)"
+    regions, finding = attempt("regions", lambda: wiring.regions_of(settings), named)
     if regions is None:
         yield finding
         return
-    control_plane, finding = attempt("IVS", lambda: wiring.control_plane_of(settings), "see the message")
+    control_plane, finding = attempt("IVS", lambda: wiring.control_plane_of(settings), ENDPOINT)
     if control_plane is None:
         yield finding
         return
-    records = store.keys.list()
-    held = {there.place.region for record in records for there in record.everywhere if there.is_held}
     for name in [*regions, *sorted(held - set(regions))]:
-        region, finding = attempt(
-            f"IVS in {name}",
-            partial(_look, settings, store, control_plane, name, records),
-            "see the message; credentials and endpoint are boto3's (AWS_PROFILE, AWS_ENDPOINT_URL_IVS, …)",
-        )
+        region, finding = _ask_ivs(f"IVS in {name}", partial(_look, settings, store, control_plane, name, records))
         if region is None:
             yield finding
             continue
         yield from _examine(region, wanted=name in regions)
         yield from _clock(control_plane, name)
+
+
+def _ask_ivs(what: str, ask: Callable[[], _T]) -> tuple[_T | None, Finding]:
+    """What IVS answers, or None and why it did not, with what ends that."""
+    try:
+        return ask(), Finding(True, what, "")
+    except (ControlPlaneError, ForeignDeployment, SettingsError) as failure:
+        return None, Finding(False, what, "; ".join(failure.for_operators.splitlines()), _remedy(failure))
+
+
+def _remedy(failure: TokensvcError) -> str:
+    if failure.remedy:
+        return failure.remedy
+    if isinstance(failure, ForeignDeployment):
+        return f"{PROFILE}   (of the account that the message names; or use another store)"
+    if isinstance(failure, Denied):
+        return f"{PROFILE}   (or export the first two: the credentials of a role that may do this)"
+    if isinstance(failure, Throttled):
+        return f"{AGAIN}   (in a moment; others use the account's call rate too)"
+    if isinstance(failure, Unavailable):
+        return (
+            "export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS, or unset it for AWS; see that its host is reachable)"
+        )
+    return f"{AGAIN}   (when what the message says has ended)"
 
 
 def _look(
@@ -95,7 +130,9 @@ def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
         yield _not_ours(region, arn)
     if wanted:
         slots = partial(check_slots, region.name, len(foreign) - len(orphans))
-        _, finding = attempt(f"slots in {region.name}", slots, "tokensvc keys list --ivs")
+        _, finding = attempt(
+            f"slots in {region.name}", slots, _make_room(region, [a for a in foreign if a not in orphans])
+        )
         if not finding.well:
             yield finding
         yield from _signing(region)
@@ -104,6 +141,15 @@ def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
             yield _not_ours(region, arn)
     for there in region.places.values():
         yield from _ours(region, there)
+
+
+def _make_room(region: Region, foreign: Sequence[str]) -> str:
+    """The command that deletes a pair that is not ours: whose it is, tokensvc cannot know, and never deletes it."""
+    if not foreign:
+        return ROTATE
+    others = f"; or one of {', '.join(foreign[1:])}" if foreign[1:] else ""
+    command = f"aws ivs delete-playback-key-pair --region {region.name} --arn {foreign[0]}"
+    return f"{command}   (if nobody needs its tokens{others}; or use another account)"
 
 
 def _signing(region: Region) -> Iterator[Finding]:
@@ -154,11 +200,14 @@ def _not_ours(region: Region, arn: str) -> Finding:
     if record is None:
         return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
     if record.damage:
-        return Finding(False, what, f"is key {key_id}, which cannot be read", f"leave it; {FROM_BACKUP}")
+        return Finding(False, what, f"is key {key_id}, which cannot be read", FROM_BACKUP)
     there = next((p for p in record.places if p.place.region == region.name), None)
     if there is not None and there.arn == arn:
         return Finding(
-            False, what, f"is key {key_id}, and is recorded as gone; when none of its tokens is needed", delete
+            False,
+            what,
+            f"is key {key_id}, and is recorded as gone",
+            f"{delete}   (when none of its tokens is needed)",
         )
     if there is None or not there.is_held:
         return Finding(False, what, f"is key {key_id}, and nobody noted that it was imported", RESUME)
@@ -181,12 +230,13 @@ def _ours(region: Region, there: KeyInPlace) -> Iterator[Finding]:
     if tags_of(pair) != (region.deployment_id, there.key_id):
         mend = f"tokensvc keys adopt {there.key_id} --arn {there.arn}"
         yield Finding(False, what, f"IVS shows {there.arn} without our tags", mend)
-    shown, finding = attempt(what, lambda: region.fingerprint(there.arn) or "none", "see the message")
+    shown, finding = _ask_ivs(what, lambda: region.fingerprint(there.arn) or "none")
     ours = region.records[there.key_id].fingerprint
     if shown is None:
         yield finding
     elif shown not in ("none", ours) and not (there.fingerprint_differs and there.state is not KeyState.PREPARED):
-        mend = f"look at {there.arn}; tokensvc keys activate {there.key_id} if it is right, else delete that key"
+        activate, delete = (f"tokensvc keys {verb} {there.key_id}" for verb in ("activate", "delete"))
+        mend = f"{activate}   (if {there.arn} is the right pair; else {delete})"
         yield Finding(False, what, f"IVS shows the fingerprint {shown}, and ours is {ours}", mend)
 
 
@@ -195,4 +245,4 @@ def _clock(control_plane: AwsControlPlane, region: str) -> Iterator[Finding]:
     if ahead is not None:
         found = f"{ahead:+.0f} seconds from IVS's in {region}; a token's exp is judged by IVS's"
         well = abs(ahead) <= CLOCK_SKEW_SECONDS + DATE_SECONDS
-        yield Finding(well, "this machine's clock", found, "chronyc makestep, or whatever keeps this machine's time")
+        yield Finding(well, "this machine's clock", found, "chronyc makestep   (or whatever keeps this machine's time)")

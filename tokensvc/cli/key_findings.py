@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
@@ -11,7 +12,7 @@ from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.keys.opening import behind, moment
 from tokensvc.cli.screen import instant
 from tokensvc.core.lifecycle import KeyRecord, KeyState
-from tokensvc.core.rotation import check_policy
+from tokensvc.core.rotation import HEARD_SECONDS, check_policy
 from tokensvc.loops.heartbeat import SILENT_SECONDS
 from tokensvc.ports.workers import Worker
 from tokensvc.rotate.survey import SETTLED_SECONDS
@@ -27,14 +28,25 @@ def examine_keys(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed."""
     at, records = moment(settings, store), store.keys.list()
     ceiling = store.deployment.read().max_ttl_seconds
-    mend = "tokensvc db upgrade, with TOKENSVC_KEY_MAX_AGE_DAYS or TOKENSVC_KEY_LEAD_SECONDS changed"
-    _, finding = attempt("rotation policy", partial(check_policy, at.policy, ceiling), mend)
+    _, finding = attempt("rotation policy", partial(check_policy, at.policy, ceiling), _policy_that_holds(at, ceiling))
     age = (
         "only when asked" if at.policy.max_age_seconds is None else f"every {at.policy.max_age_seconds / 86_400:g} days"
     )
     yield finding._replace(found=f"holds; keys are replaced {age}") if finding.well else finding
     yield from _unfinished(store, records, at)
     yield from _workers(store, records, at)
+
+
+def _policy_that_holds(at: Moment, ceiling: int) -> str:
+    """The command that sets the nearest policy that holds."""
+    policy, changes = at.policy, []
+    if 0 < policy.lead_seconds < HEARD_SECONDS:
+        policy = policy._replace(lead_seconds=HEARD_SECONDS)
+        changes.append(f"TOKENSVC_KEY_LEAD_SECONDS={policy.lead_seconds:g}")
+    least = policy.lead_seconds + policy.drain_seconds(ceiling)
+    if policy.max_age_seconds is not None and policy.max_age_seconds < least:
+        changes.append(f"TOKENSVC_KEY_MAX_AGE_DAYS={math.ceil(least / 86_400 * 100) / 100:g}")
+    return f"{' '.join(changes)} tokensvc db upgrade   (or a greater value; 0 days: only when asked)"
 
 
 def _unfinished(store: Store, records: Sequence[KeyRecord], at: Moment) -> Iterator[Finding]:
@@ -59,18 +71,29 @@ def _workers(store: Store, records: Sequence[KeyRecord], at: Moment) -> Iterator
         True, "workers", f"{len(lately)} were heard of lately, {len(unheard)} have not heard of the newest keys"
     )
     for told in unheard:
-        name, until = told.worker.heartbeat.worker_id, instant(told.until)
+        heartbeat, until = told.worker.heartbeat, instant(told.until)
         found = f"was last heard of at {instant(told.worker.beat_at)}; it may go by older keys until {until}"
-        yield Finding(False, f"worker {name}", found, "see that it reaches the store, or stop it; its log says more")
+        yield Finding(
+            False,
+            f"worker {heartbeat.worker_id}",
+            found,
+            f"kill {heartbeat.pid}   (on {heartbeat.host}, or let it reach the store again: its log names the cause)",
+        )
     for worker in lately:
         yield from _unopened(worker, signing)
     for words in dict.fromkeys(words for worker in lately for words in worker.heartbeat.trouble):
-        yield Finding(False, "background", words, f"as it says; it is tried on, and at once by: {RESUME}")
+        yield Finding(
+            False,
+            "background",
+            words,
+            f"{RESUME}   (once what it names has ended; a worker tries it again by itself too)",
+        )
 
 
 def _unopened(worker: Worker, signing: set[str]) -> Iterator[Finding]:
     for key_id in worker.heartbeat.unopened:
         if key_id in signing:
             found = f"cannot open key {key_id}, which is active"
-            mend = "there: tokensvc doctor; its settings lack the wrapping key, or it cannot read the vault"
+            where = f"on {worker.heartbeat.host}, with that worker's settings"
+            mend = f"tokensvc doctor   ({where}: they lack the wrapping key, or it cannot read the vault)"
             yield Finding(False, f"worker {worker.heartbeat.worker_id}", found, mend)

@@ -41,7 +41,7 @@ def read_records() -> list[KeyRecord] | None:
         finally:
             store.close()
     except TokensvcError as problem:
-        progress(f"the store's keys are not used: {problem.message}")
+        progress(f"the store's keys are not used: {problem.for_operators}")
         return None
 
 

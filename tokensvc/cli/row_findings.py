@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
@@ -13,7 +14,8 @@ from tokensvc.ports.versions import ChangePage, Position
 NAMED = 20
 """So many channels, and denials, are named."""
 _AT_ONCE = 1000
-FROM_BACKUP = "put the row back as it was, from a backup"
+FROM_BACKUP = "export TOKENSVC_DATABASE_URL=URL   (of the store, with the row put back as it was, from a backup)"
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
 def examine_rows(store: Store) -> Iterator[Finding]:
@@ -21,20 +23,37 @@ def examine_rows(store: Store) -> Iterator[Finding]:
     for key in store.keys.list():
         if key.damage:
             found = f"cannot be read, so it does not sign there, and its pair is left alone: {key.damage}"
-            remedy = f"{FROM_BACKUP}; or tokensvc keys compromise {key.id}, which gives it up"
+            remedy = f"tokensvc keys compromise {key.id}   (which gives it up; or put the row back, from a backup)"
             yield Finding(False, f"key {key.id}", found, remedy)
     for record in store.callers.list():
-        if record.damage:
-            remedy = f"{FROM_BACKUP}; or tokensvc callers disable {record.name}, and add another"
+        if record.damage and record.disabled_at is None:
+            remedy = f"tokensvc callers disable {record.name}   (and add another; or put the row back, from a backup)"
             yield Finding(False, f"caller {record.name}", f"cannot be read, and is refused: {record.damage}", remedy)
         for key_id, why in record.damaged_secrets.items():
             found = f"key {key_id} cannot be read, and is refused: {why}"
             yield Finding(False, f"caller {record.name}", found, f"tokensvc callers rotate-secret {record.name}")
     for name, why in islice(_damaged(store.channels.changed_since), NAMED):
-        yield Finding(False, f"channel {name}", f"cannot be read, and is unknown to workers: {why}", FROM_BACKUP)
+        yield Finding(False, f"channel {name}", f"cannot be read, and is unknown to workers: {why}", _forget(name))
     for name, why in islice(_damaged(store.denials.changed_since), NAMED):
         found = f"cannot be read, and its viewer, where it is readable, is denied for good: {why}"
-        yield Finding(False, f"denial {name}", found, f"{FROM_BACKUP}; or tokensvc denials remove {name}")
+        yield Finding(False, f"denial {name}", found, _let_in(store, name))
+
+
+def _let_in(store: Store, name: str) -> str:
+    """`denials remove` names denials otherwise, and finds only those that can be read."""
+    if not _DIGEST.fullmatch(name):
+        return FROM_BACKUP
+    digest = f"X'{name}'" if store.engine.dialect.name == "sqlite" else f"decode('{name}', 'hex')"
+    return (
+        f"SQL: DELETE FROM denials WHERE digest = {digest}   (the viewer may have tokens again; deny it anew, or put "  # noqa: S608
+        "the row back as it was, from a backup)"
+    )
+
+
+def _forget(arn: str) -> str:
+    """A channel's row is only what IVS said of it; IVS is asked again at the next request for it."""
+    quoted = arn.replace("'", "''")
+    return f"SQL: DELETE FROM channels WHERE arn = '{quoted}'   (IVS is asked for it again)"  # noqa: S608 - shown, not run
 
 
 def _damaged(changed_since: Callable[[Position, int], ChangePage[Any]]) -> Iterator[tuple[str, str]]:

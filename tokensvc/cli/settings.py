@@ -4,20 +4,67 @@ from __future__ import annotations
 
 import os
 
+from tokensvc.adapters.sql.database_urls import masked
+from tokensvc.cli.policy_values import NAMES as POLICY
+from tokensvc.cli.policy_values import policy_values
 from tokensvc.cli.screen import AsJson, result, table
-from tokensvc.errors import SettingsError
+from tokensvc.errors import SettingsError, TokensvcError
+from tokensvc.ports.deployment import Deployment
 from tokensvc.settings import Settings, read_settings, sources, variable
 from tokensvc.vaulting import only_open, vault_in, wraps
+from tokensvc.wiring import store_of
+
+STORE = "store"
+UNREAD = "store (not read)"
 
 
 def settings(as_json: AsJson = False) -> None:
-    """Show each setting's effective value and where it comes from. Secrets are starred."""
+    """Show each setting's effective value and where it comes from. Secrets are starred, of a URL its password alone.
+
+    Limits of the whole deployment are shown as the store holds them, where it can be read.
+    """
     values = read_settings(os.environ)
     origins = sources(os.environ)
-    shown = {name: _typed(getattr(values, name)) for name in origins} | {"vault": _vault(values)}
-    data = {variable(name): {"value": shown[name], "source": origins[name]} for name in origins}
+    effective = {name: getattr(values, name) for name in origins} | {"vault": _vault(values)}
+    notes: list[str] = []
+    problems: dict[str, str] = {}
+    if values.database_url is not None:
+        effective["database_url"] = masked(values.database_url.get_secret_value())
+        try:
+            deployment = _deployment(values)
+        except TokensvcError as failure:
+            problems = dict.fromkeys(POLICY, failure.for_operators)
+            notes.append(f"The store could not be read, and its limits are what counts: {failure.for_operators}")
+            origins |= dict.fromkeys(POLICY, UNREAD)
+            effective |= dict.fromkeys(POLICY)
+        else:
+            for policy in policy_values(values, deployment):
+                if policy.set_here is not None and policy.set_here != policy.stored:
+                    here = f"{origins[policy.name]} is {policy.set_here:g} here"
+                    problems[policy.name] = f"{here}, and the store's value counts; `tokensvc db upgrade` changes that"
+                    notes.append(f"{problems[policy.name]}.")
+                effective[policy.name], origins[policy.name] = policy.stored, STORE
+            if deployment.damage:
+                effective["max_ttl_seconds"] = None
+                problems["max_ttl_seconds"] = deployment.damage
+                notes.append(f"{deployment.damage}; see tokensvc doctor.")
+    shown = {name: _typed(value) for name, value in effective.items()}
+    data = {
+        variable(name): {"value": shown[name], "source": origins[name]}
+        | ({"problem": problems[name]} if name in problems else {})
+        for name in origins
+    }
     rows = [(variable(name), _text(shown[name]), origins[name]) for name in origins]
-    result(data, as_json, *table(("SETTING", "VALUE", "SOURCE"), rows), "", *_wrapping(values))
+    result(data, as_json, *table(("SETTING", "VALUE", "SOURCE"), rows), "", *notes, *_wrapping(values))
+
+
+def _deployment(values: Settings) -> Deployment:
+    """What the store holds, soon: it is not waited for as long as by what needs it. Raises StoreError."""
+    store = store_of(values.model_copy(update={"store_timeout_seconds": min(values.store_timeout_seconds, 1.0)}))
+    try:
+        return store.deployment.read()
+    finally:
+        store.close()
 
 
 def _vault(values: Settings) -> str:
@@ -52,4 +99,6 @@ def _text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return ",".join(value) or "-"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return "-" if value is None else str(value)

@@ -18,23 +18,26 @@ from tokensvc.wrap import wrapped_by
 
 REWRAP = "tokensvc keys rewrap"
 LOST = (
-    "put the row back; without a backup every denial by subject is void: UPDATE deployment SET subject_keys_made = 0, "
-    "restart, and deny anew"
+    "SQL: DELETE FROM subject_keys; UPDATE deployment SET subject_keys_made = 0   (only without a backup to put the "
+    "row back from: every denial by subject is void then; restart the workers, and deny anew)"
 )
+IN_STORE = "export TOKENSVC_VAULT=store   (or shared-keys:DIR; tokensvc keys rewrap --from VAULT moves keys into it)"
+READABLE = 'chown -R "$(id -un)" DIR && chmod -R u+rwX,go= DIR   (as root; the directory of the vault)'
+KMS = "aws kms describe-key --key-id ARN   (until it answers: credentials, permissions and the key are the account's)"
 
 
 def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, so a wrapping key that is new to the store does not join its list."""
     if any(getattr(settings, name) is None for name in wrapping_wanted(settings)):
         return  # said among the settings
-    wrapper, finding = attempt("wrapping keys", lambda: wrapper_to_look(settings, store), "")
+    wrapper, finding = attempt("wrapping keys", lambda: wrapper_to_look(settings, store), KMS)
     if wrapper is None:
         yield finding
         return
     opens = f"; {' and '.join(wrapper.names[1:])} only open" if wrapper.names[1:] else ""
     yield Finding(True, "wrapping keys", f"{wrapper.current} wraps{opens}")
-    vault, finding = attempt("vault", lambda: vault_of(settings, store, wrapper), "see the message")
-    kept, finding = attempt("vault", vault.key_ids, "see the message") if vault else (None, finding)
+    vault, finding = attempt("vault", lambda: vault_of(settings, store, wrapper), IN_STORE)
+    kept, finding = attempt("vault", vault.key_ids, READABLE) if vault else (None, finding)
     if vault is None or kept is None:
         yield finding
         return
@@ -68,7 +71,7 @@ def _private_keys(
             yield Finding(False, what, missing.message, RESUME)
             continue
         except VaultError as failure:
-            yield Finding(False, what, failure.message)
+            yield Finding(False, what, failure.message, failure.remedy or READABLE)
             continue
         if record is not None:
             try:
@@ -78,7 +81,7 @@ def _private_keys(
                 continue
             except VaultError as failure:
                 if key_id in signing:
-                    yield Finding(False, what, failure.message)
+                    yield Finding(False, what, failure.message, failure.remedy or KMS)
             else:
                 if key_id in signing:
                     yield Finding(True, what, "signs, and can be opened")

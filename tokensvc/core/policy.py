@@ -16,7 +16,10 @@ from tokensvc.errors import ScopeMissing
 
 DEFAULT_TTL_SECONDS = 300
 LONGEST_TTL_SECONDS = 31_536_000
-"""A year: the highest ceiling that a deployment may set."""
+"""A year: the highest ceiling that a store may hold."""
+HIGHEST_CEILING_SECONDS = 604_800
+"""A week: the highest ceiling that may be set. A key pair stays in IVS until the longest token that it signed has
+ended, and IVS holds three: with a ceiling of weeks no key could be replaced for as long."""
 SCOPES = (
     "tokens:issue",
     "tokens:explain",

@@ -1,6 +1,6 @@
 """The tree of failures. No HTTP here: `web/failures.py` and `cli/` decide how a failure looks.
 
-    TokensvcError                  code: stable string · message: safe to show · detail: for the log only
+    TokensvcError                  code: stable string · message: safe to show · detail: for operators
     ├─ InvalidRequest              the caller can mend it; `errors` names every bad field
     │  ├─ UnreadableRequest        it is not even JSON of the right form
     │  └─ IdempotencyKeyReused     the key stands for another request
@@ -26,7 +26,8 @@
 
 Rules of the file
 - Leaves say what happened and carry a `code` that never changes; two leaves never share one.
-- `message` is shown to callers and must hold no secret, token, key or viewer id; `detail` goes to the log alone.
+- `message` is shown to callers and must hold no secret, token, key or viewer id; `detail` is for
+  operators (log, command line, `doctor`), and holds none of these either.
 - Foreign exceptions become one of these at the adapter that met them and nowhere else.
 """
 

@@ -86,6 +86,6 @@ class SettingsError(TokensvcError):
 
     code = "settings_error"
 
-    def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__("\n".join(f"{e.field}: {e.message}" for e in errors))
+    def __init__(self, errors: Sequence[FieldError], *, remedy: str = "") -> None:
+        super().__init__("\n".join(f"{e.field}: {e.message}" for e in errors), remedy=remedy)
         self.errors = tuple(errors)

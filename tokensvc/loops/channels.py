@@ -20,9 +20,10 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from cachetools import TLRUCache
 
@@ -30,6 +31,8 @@ from tokensvc.core.arn import parse_arn
 from tokensvc.core.snapshot import KnownChannel
 from tokensvc.errors import ControlPlaneError
 from tokensvc.logger import structlog
+from tokensvc.loops.outages import Outages
+from tokensvc.loops.runner import IDLE, Run
 from tokensvc.ports.channels import ChannelRecord, ChannelStore
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
@@ -149,6 +152,10 @@ class Directory:
         """By region, known channels that are due for another look, longest ago first."""
         self._rests_until: dict[str, float] = {}
         """By region that did not answer, until when none of its known channels is looked at again."""
+        self._failing: set[str] = set()
+        """Regions whose last call failed."""
+        self._undescribed = Outages(clock.monotonic)
+        """By region: IVS answers, and describes not every channel."""
         self._lock = threading.Lock()
         self._pending: dict[str, _Question] = {}
         self._queues: dict[str, _Queues] = {}
@@ -156,7 +163,7 @@ class Directory:
         self._recent: TLRUCache[str, KnownChannel | None] = TLRUCache(
             REMEMBERED_MAX, ttu=self._forget_at, timer=clock.monotonic
         )
-        self.poke: Callable[[], None] = lambda: None
+        self.poke: Callable[[], object] = lambda: None
         """Set by whoever runs `once`: makes it run at once."""
 
     def is_current(self, channel: KnownChannel) -> bool:
@@ -178,8 +185,12 @@ class Directory:
         self.poke()
         return question, max(0.0, question.wait_until - self._clock.monotonic())
 
-    def once(self) -> None:
-        """Answer what is pending from the store or IVS, and look again at what was last looked at long ago."""
+    def once(self) -> Literal[Run.IDLE] | None:
+        """Answer what is pending from the store or IVS, and look again at what was last looked at long ago.
+
+        IDLE where nothing was asked, or a region is still to be asked again that did not answer. Raises StoreError and
+        ControlPlaneError.
+        """
         with self._lock:
             new = [arn for arn, question in self._pending.items() if question.is_new]
         if new:
@@ -188,8 +199,9 @@ class Directory:
                 for arn in new:
                     if arn in self._pending:
                         self._pending[arn].is_new = False
-        self._find_due()
-        self._look_up()
+        read_due = self._find_due()
+        looked_up = self._look_up()
+        return None if (new or read_due or looked_up) and not self._failing else IDLE
 
     def _enqueue(self, arn: str, caller: str) -> _Question | None:
         """Put a channel into this caller's queue, if it has room; a question that had to be given up for it."""
@@ -220,32 +232,37 @@ class Directory:
         self._pending[newest].callers.remove(caller)
         return None if self._pending[newest].callers else self._pending.pop(newest)
 
-    def _find_due(self) -> None:
-        """Find what was last looked at long ago; the store is asked for it now and then only."""
+    def _find_due(self) -> bool:
+        """Find what was last looked at long ago; the store is asked for it now and then only. Whether it was."""
         now = self._clock.monotonic()
         if now < self._due_again_at:
-            return
+            return False
         self._due_again_at = now + DUE_EVERY_SECONDS
         self._rests_until = {region: until for region, until in self._rests_until.items() if until > now}
         self._due = {}
         checked_before = self._now() - timedelta(seconds=RECHECK_SECONDS)
         for arn in self._store.due(checked_before, DUE_MAX, tuple(self._rests_until)):
             self._due.setdefault(_region(arn), []).append(arn)
+        return True
 
-    def _look_up(self) -> None:
+    def _look_up(self) -> bool:
+        """Make a call in each region whose turn it is; whether there was any to consider."""
         with self._lock:
             regions = dict.fromkeys([region for region, queues in self._queues.items() if queues.by_caller])
         failures = []
-        for region in regions | dict.fromkeys(self._due):
+        wanted = regions | dict.fromkeys(self._due)
+        for region in wanted:
             if self._leases.acquire(f"channel directory {region}", str(uuid.uuid4()), self._turn_seconds):
                 try:
                     self._take_turn(region)
                 except ControlPlaneError as failure:  # a region that is down delays only itself
                     self._rests_until[region] = self._clock.monotonic() + REGION_RESTS_SECONDS
                     self._due.pop(region, None)
+                    self._failing.add(region)
                     failures.append(failure)
         if failures:
             raise failures[0]
+        return bool(wanted)
 
     def _take_turn(self, region: str) -> None:
         """Make one call, for whatever it is the turn of in this region."""
@@ -274,19 +291,31 @@ class Directory:
         except ControlPlaneError:
             self._give_up(arns)
             raise
+        self._failing.discard(region)
         now = self._now()
         rows = [
             ChannelRecord(c["arn"], c.get("playbackUrl"), bool(c.get("authorized")), now, 0)
             for c in answer.get("channels", ())
         ]
+        undescribed: dict[str, str] = {}
         for error in answer.get("errors", ()):
             if error.get("code") in _ABSENT and error.get("arn") in arns:
                 rows.append(ChannelRecord(error["arn"], None, False, now, 0))
             else:
-                _log.warning("IVS would not describe a channel", code=error.get("code"), channel=error.get("arn"))
+                undescribed[str(error.get("code"))] = str(error.get("arn"))
+        self._log_undescribed(region, undescribed)
         self._store.record(rows)
         self._answer([_known_of(row) for row in rows])
         self._give_up(arns)
+
+    def _log_undescribed(self, region: str, undescribed: Mapping[str, str]) -> None:
+        """Log the channels that IVS answered with an error, one for each code."""
+        for code, arn in undescribed.items():
+            if report := self._undescribed.failed(region, code):
+                seconds = round(report.seconds, 1)
+                _log.warning("IVS would not describe a channel", code=code, channel=arn, seconds=seconds)
+        if not undescribed and (report := self._undescribed.ended(region)):
+            _log.info("IVS describes channels again", region=region, seconds=round(report.seconds, 1))
 
     def _answer(self, found: list[tuple[str, KnownChannel]]) -> None:
         for arn, known in found:

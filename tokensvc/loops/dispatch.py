@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tokensvc.core.arn import Place
 from tokensvc.loops.leading import Leading
-from tokensvc.loops.runner import Loop, stop_all
+from tokensvc.loops.outages import FailureLog
+from tokensvc.loops.runner import IDLE, Loop, Run, stop_all
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.revocation_queue import RevocationQueue, Waiting
@@ -60,6 +61,7 @@ class Dispatch:
         regions: ServedRegions,
         clock: Clock,
         metrics: Metrics,
+        failure_log: FailureLog | None = None,
     ) -> None:
         self._queue = queue
         self._lead = lead
@@ -68,6 +70,7 @@ class Dispatch:
         """Where something waits and this deployment does not work."""
         self._clock = clock
         self._metrics = metrics
+        self._failure_log = failure_log or FailureLog(clock.monotonic)
         self._served: dict[Place, _Served] = {}
         self._waited_at: dict[Place, float] = {}
         """When something was last seen waiting in a place that is served."""
@@ -86,11 +89,11 @@ class Dispatch:
             served.leading.ask_again()
         self.poke()
 
-    def once(self) -> None:
+    def once(self) -> Literal[Run.IDLE] | None:
         """Count what waits, and serve every place where anything does. Raises StoreError."""
         now = self._clock.monotonic()
         if now < self._look_again_at:
-            return
+            return IDLE
         leads = any(served.leading.leads for served in self._served.values())
         self._look_again_at = now + (LOOK_EVERY_SECONDS if leads else LOOK_SELDOM_SECONDS)
         waiting = self._waiting = self._queue.waiting()
@@ -108,6 +111,7 @@ class Dispatch:
                 self._waited_at[place] = now
         for place in [place for place, at in self._waited_at.items() if now - at > RESTS_AFTER_SECONDS]:
             self._end(place)
+        return None
 
     @property
     def trouble(self) -> tuple[str, ...]:
@@ -149,6 +153,8 @@ class Dispatch:
             backoff_max_seconds=LOOK_SELDOM_SECONDS,
             on_failure=self._metrics.background_failure,
             at_end=leading.stop,
+            failure_log=self._failure_log,
+            log_name=f"dispatch {place.account} {place.region}",
         )
         self._served[place] = _Served(leading, loop)
         loop.start()

@@ -5,7 +5,8 @@ Rules of the file
   about to end by our own clock, however long we were held up: two leaders would use the rate twice.
 - Whoever begins to lead begins with a new dispatcher, whose allowances are used up: the last leader may have used them.
 - What was told is settled before anything else, also by one that leads no more; settling is compare-and-set.
-- What IVS does not take is counted at once, told in the log now and then, and as trouble until it takes something.
+- What IVS does not take is counted at once, logged as an outage (`outages.py`) with what it answered, and is trouble
+  until it takes something.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from tokensvc.core.arn import Place
 from tokensvc.errors import Unavailable
 from tokensvc.logger import structlog
+from tokensvc.loops.outages import Outages
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.leases import Held, Leases
@@ -35,7 +37,6 @@ CALLS_AT_ONCE = 6
 LAST_CALL_SECONDS = 1.0
 """No call begins so shortly before the lease ends, so that it reaches IVS before whoever leads next makes one."""
 
-LINES_APART_SECONDS = 10.0
 _LEASES = "dispatch:"
 _log = structlog.get_logger(__name__)
 
@@ -85,7 +86,7 @@ class Leading:
         """When our lease ends, on our monotonic clock."""
         self._ask_again_at = -math.inf
         self._untold: Counter[str] = Counter()
-        self._tell_again_at = -math.inf
+        self._outages = Outages(self._clock.monotonic)
         self.trouble: tuple[str, ...] = ()
         """What an operator should know, while anything waits."""
 
@@ -106,7 +107,7 @@ class Leading:
             return max(0.0, self._ask_again_at - now)
         done = self._dispatcher.once()
         now = self._clock.monotonic()
-        self._report(done, now)
+        self._report(done)
         return max(0.0, min(done.wait_seconds, self._ask_again_at - now))
 
     def ask_again(self) -> None:
@@ -139,17 +140,24 @@ class Leading:
             self._dispatcher.settle()
             self._dispatcher, self.trouble = None, ()
 
-    def _report(self, done: Pass, now: float) -> None:
+    def _report(self, done: Pass) -> None:
         self._metrics.dispatched(done.sent, done.failed, done.put_off, done.troubles)
         if done.sent:
             self.trouble = ()
         elif done.put_off:
             self.trouble = (f"{self._place.region}: IVS takes no revocations: {', '.join(sorted(done.troubles))}",)
         self._untold.update(done.troubles)
-        if self._untold and now >= self._tell_again_at:
-            _log.warning("IVS did not take every revocation", region=self._place.region, codes=dict(self._untold))
+        region, report = self._place.region, None
+        if done.troubles:
+            report = self._outages.failed(region, frozenset(done.troubles))
+        elif done.sent and (report := self._outages.ended(region)):
             self._untold.clear()
-            self._tell_again_at = now + LINES_APART_SECONDS
+            _log.info("IVS takes revocations again", region=region, seconds=round(report.seconds, 1))
+            return
+        if report is not None:
+            seconds = round(report.seconds, 1)
+            _log.warning("IVS did not take every revocation", region=region, codes=dict(self._untold), seconds=seconds)
+            self._untold.clear()
 
 
 class _WhileItLasts:

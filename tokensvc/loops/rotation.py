@@ -7,7 +7,8 @@ Rules of the file
   whole account and region, and others use them too.
 - A key whose pair IVS has lost signs for less than a minute: a look finds it within 30 seconds, the proof takes 5, and
   workers learn of it within 2. A restored store is noticed by its versions, and IVS is looked at at once.
-- What keeps viewers from playing is an ERROR in the log at each look, until a look finds that it is over.
+- What keeps viewers from playing is an ERROR in the log, and a region that could not be gone through a warning: each
+  when it starts, once a minute, and when a look finds that it is over (`outages.py`).
 - It never sleeps: what waits is taken up by a later run.
 - What an operator should know is kept until the next look, for heartbeats, metrics and `/v1/status`.
 """
@@ -17,11 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 from tokensvc.core.lifecycle import KeyState, Standing, active_of, drained_at
 from tokensvc.core.rotation import Policy, check_policy, check_slots
 from tokensvc.errors import PolicyCannotHold, TokensvcError
 from tokensvc.logger import structlog
+from tokensvc.loops.outages import Outages
+from tokensvc.loops.runner import IDLE, Run
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.workers import RegionNews
@@ -73,6 +77,7 @@ class Rotation:
         self._alarms: dict[str, tuple[str, ...]] = {}
         """By region, as of the last look that IVS answered."""
         self._news: dict[str, RegionNews] = {}
+        self._outages = Outages(clock.monotonic)
 
     @property
     def trouble(self) -> tuple[str, ...]:
@@ -88,13 +93,13 @@ class Rotation:
         """Look in the next run, whatever the time: something changed."""
         self._was_asked = True
 
-    def once(self) -> None:
+    def once(self) -> Literal[Run.IDLE] | None:
         """Lead if nobody else does, and take every step that is due. Raises TokensvcError."""
         now = self._clock.monotonic()
         if self._was_asked and now >= self._looked_at + LOOKS_APART_SECONDS:
             self._was_asked, self._look_again_at = False, -math.inf
         if now < self._lead_again_at and not (self._leads and now >= self._look_again_at):
-            return
+            return IDLE
         try:
             self._run(now)
         except Exception as problem:
@@ -104,13 +109,14 @@ class Rotation:
         finally:
             counts = {region: len(self._general) + len(told) for region, told in self._regional.items()}
             self._metrics.rotation(self._leads, counts)
+        return None
 
     def stop(self) -> None:
         """Give the lease up, when nothing runs any more. Raises StoreError."""
         self._make_world().step_down()
 
     def _run(self, now: float) -> None:
-        world = self._make_world()._replace(sleep=_never, report=_log_step)
+        world = self._make_world()._replace(sleep=_never, report=_log_step, report_failure=_leave_to_outlook)
         led, self._leads = self._leads, world.lead()
         self._lead_again_at = now + self._beat_seconds
         if self._leads and not led:
@@ -125,6 +131,7 @@ class Rotation:
         else:
             self._general, self._regional, self._news = (), dict.fromkeys(self._regional, ()), {}
             self._alarms = {}
+            self._outages = Outages(self._clock.monotonic)  # what lasts is logged by the process that performs now
 
     def _take_in(self, world: World, outlooks: Sequence[Outlook]) -> None:
         """Keep what there is to tell, and choose when to look again."""
@@ -136,6 +143,7 @@ class Rotation:
         self._looked_at = self._clock.monotonic()
         self._look_again_at = self._looked_at + min(pause, soonest, LOOK_EVERY_SECONDS)
         self._alarm(outlooks)
+        self._log_failures(outlooks)
         self._general = tuple(_refused(lambda: check_policy(policy, ceiling)))
         self._regional = dict.fromkeys(self._regional, ()) | {o.region: self._told(o) for o in outlooks}
         self._news |= {o.region: _news_of(o, policy, now) for o in outlooks if o.seen is not None}
@@ -146,10 +154,30 @@ class Rotation:
             region, before = outlook.region, self._alarms.get(outlook.region, ())
             alarms = outlook.alarms if outlook.seen is not None else before
             for words in alarms:
-                _log.error("tokens cannot be issued, or IVS refuses them", region=region, problem=words)
-            if before and not alarms:
-                _log.info("tokens are issued again that IVS admits", region=region)
+                if report := self._outages.failed((region, "alarm"), words):
+                    seconds = round(report.seconds, 1)
+                    event = "tokens cannot be issued, or IVS refuses them"
+                    _log.error(event, region=region, problem=words, seconds=seconds)
+            if not alarms and (report := self._outages.ended((region, "alarm"))):
+                seconds = round(report.seconds, 1)
+                _log.info("tokens are issued again that IVS admits", region=region, seconds=seconds)
             self._alarms[region] = alarms
+
+    def _log_failures(self, outlooks: Sequence[Outlook]) -> None:
+        """Log which regions could not be gone through to their end, and which can be again."""
+        for region, failure in ((outlook.region, outlook.failure) for outlook in outlooks):
+            if failure is not None:
+                report = self._outages.failed(region, (failure.code, failure.message))
+                event = "rotation fails in a region"
+            else:
+                report, event = self._outages.ended(region), "rotation works again in a region"
+            if report is None:
+                continue
+            fields = {"region": region, "failures": report.failures, "seconds": round(report.seconds, 1)}
+            if failure is not None:
+                _log.warning(event, code=failure.code, problem=failure.for_operators, **fields)
+            else:
+                _log.info(event, **fields)
 
     def _told(self, outlook: Outlook) -> tuple[str, ...]:
         if outlook.seen is None or outlook.region not in self._regions:
@@ -190,6 +218,10 @@ def _ahead(standing: Standing, policy: Policy) -> Iterator[tuple[datetime, str]]
 
 def _log_step(words: str) -> None:
     _log.info("rotation", step=words)
+
+
+def _leave_to_outlook(_region: str, _failure: TokensvcError) -> None:
+    """A failure is in the region's outlook, from where it is logged as an outage."""
 
 
 def _never(seconds: float) -> None:

@@ -1,7 +1,10 @@
 """Runs a background duty again and again, in a thread of its own.
 
 Rules of the file
-- A duty is a plain `once()`. What it raises is counted and logged, never the end of the loop.
+- A duty is a plain `once()`. What it raises is counted and logged, never the end of the loop. It is logged as an
+  outage (`outages.py`): when it starts, once a minute, and when it ends.
+- A run that attempted nothing says so with IDLE: it proves nothing, so it ends no outage. Nor does what a duty gives
+  back at its end.
 - A duty may say itself in how many seconds it wants to run again; else the pause is the loop's.
 - The pause has jitter, so that workers do not march in step; after failures it doubles up to a cap.
 - A duty may be poked: then it runs at once.
@@ -11,19 +14,31 @@ Rules of the file
 
 from __future__ import annotations
 
+import enum
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Final, Literal
 
-from tokensvc.errors import TokensvcError
-from tokensvc.logger import structlog
+from tokensvc.loops.outages import FailureLog
 
 STOP_SECONDS = 6.0
 """How long stopping waits: as long as a call to the store may take."""
 
 _JITTER = 0.1
-_log = structlog.get_logger(__name__)
+
+
+class Run(enum.Enum):
+    """What a run of a duty was, where it is not simply done."""
+
+    IDLE = "idle"
+
+
+IDLE: Final = Run.IDLE
+Once = Callable[[], float | Literal[Run.IDLE] | None]
+"""A run of a duty. It returns in how many seconds it wants to run again, None for the loop's own pause, or IDLE for the
+same when it attempted nothing."""
 
 
 class Loop:
@@ -32,14 +47,19 @@ class Loop:
     def __init__(
         self,
         name: str,
-        once: Callable[[], float | None],
+        once: Once,
         *,
         every_seconds: float,
         backoff_max_seconds: float,
         on_failure: Callable[[str], None],
         at_end: Callable[[], None] = lambda: None,
+        failure_log: FailureLog | None = None,
+        log_name: str | None = None,
     ) -> None:
+        """`failure_log` is the one of the process; `log_name` names the loop there, where several have one name."""
         self.name = name
+        self._failure_log = failure_log or FailureLog()
+        self._log_name = log_name or name
         self._once = once
         self._every = every_seconds
         self._backoff_max = backoff_max_seconds
@@ -76,28 +96,30 @@ class Loop:
             self._wake.clear()
             if self._stopping:  # asked after the clearing, so that a stop just before it is not wiped away
                 break
-            wanted = self._attempt(self._once)
+            wanted = self._attempt()
             self.first_run.set()
             self._wake.wait(self._pause() if wanted is None else wanted)
-        self._attempt(self._at_end)
-
-    def _attempt(self, act: Callable[[], float | None]) -> float | None:
         try:
-            wanted = act()
+            self._at_end()
+        except Exception as problem:  # noqa: BLE001 - as in `_attempt`
+            self._failed(problem)
+
+    def _attempt(self) -> float | None:
+        try:
+            wanted = self._once()
         except Exception as problem:  # noqa: BLE001 - a duty's failure must never end its loop
-            self._failures += 1
-            self._on_failure(self.name)
-            known = isinstance(problem, TokensvcError)
-            _log.warning(
-                "background duty failed",
-                loop=self.name,
-                code=problem.code if isinstance(problem, TokensvcError) else "internal_error",
-                problem=str(problem) if known else type(problem).__name__,
-                in_a_row=self._failures,
-            )
+            self._failed(problem)
             return None
         self._failures = 0
+        if isinstance(wanted, Run):
+            return None
+        self._failure_log.succeeded(self._log_name)
         return wanted
+
+    def _failed(self, problem: Exception) -> None:
+        self._failures += 1
+        self._on_failure(self.name)
+        self._failure_log.failed(self._log_name, problem)
 
     def _pause(self) -> float:
         pause = min(self._every * 2.0 ** min(self._failures, 16), max(self._backoff_max, self._every))

@@ -38,6 +38,8 @@ class CallerRecord(NamedTuple):
     """Why the caller's row cannot be read. Then its policy allows nothing, and it is refused."""
     damaged_secrets: Mapping[str, str] = {}
     """By key id, why one of its keys cannot be read; it is left out of `secrets`."""
+    newest_key_id: str = ""
+    """The id of its newest key, whether that one can be read or not."""
 
     def problems(self) -> list[str]:
         """What is damaged, each in words."""
@@ -64,8 +66,12 @@ class CallerStore(Protocol):
 
     def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
         """Add a new secret; the newest one so far, which must be `expected_key_id`, goes on until `old_until` and
-        any older one is forgotten. Never prolongs a secret. Raises LostRace when another secret was added meanwhile,
-        CallerNotFound."""
+        any older one is forgotten, and so is one that cannot be read. Never prolongs a secret. Raises LostRace when
+        another secret was added meanwhile, CallerNotFound."""
+        ...
+
+    def enable(self, name: str) -> CallerRecord:
+        """Accept this caller again. Doing it again changes nothing. Raises CallerNotFound."""
         ...
 
     def disable(self, name: str, at: datetime) -> CallerRecord:

@@ -148,7 +148,10 @@ def _tag_compromised(world: World, outlooks: Sequence[Outlook]) -> None:
 
 
 def _told(world: World, region: str, failure: TokensvcError) -> TokensvcError:
-    world.report(f"{region} is left as it is for now: {failure.message}")
+    if world.report_failure is not None:
+        world.report_failure(region, failure)
+    else:
+        world.report(f"{region} is left as it is for now: {failure.message}")
     return failure
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.lifecycle import KeyRecord
 from tokensvc.core.rotation import Policy
+from tokensvc.errors import TokensvcError
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.deployment import DeploymentStore
@@ -47,6 +48,8 @@ class World(NamedTuple):
     """What this process knows of the private keys in the vault."""
     report: Callable[[str], None]
     """Told each step in words, for progress."""
+    report_failure: Callable[[str, TokensvcError], None] | None = None
+    """Takes a region and why it went no further; without it that is reported in words, as a step is."""
 
     def now(self) -> datetime:
         """The instant that things are dated by."""

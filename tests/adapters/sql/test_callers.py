@@ -30,7 +30,7 @@ FULL = CallerPolicy(
 @pytest.mark.parametrize("policy", [POLICY, FULL, CallerPolicy(channels=(), scopes=frozenset())])
 def test_a_caller_is_found_as_it_was_added(store: Store, policy: CallerPolicy) -> None:
     added = store.callers.add("backend", policy, secret("s1"))
-    assert added == CallerRecord("backend", policy, (secret("s1"),), None, AT)
+    assert added == CallerRecord("backend", policy, (secret("s1"),), None, AT, newest_key_id="s1")
     assert store.callers.get("backend") == added
     assert store.callers.list() == [added]
 
@@ -116,6 +116,17 @@ def test_a_caller_is_disabled_from_the_first_time_on(store: Store) -> None:
     assert store.callers.disable("backend", AT).disabled_at == AT
     assert store.callers.disable("backend", LATER).disabled_at == AT
     assert store.callers.list()[0].disabled_at == AT
+
+
+def test_a_caller_is_enabled_again_and_the_version_rises_once(store: Store) -> None:
+    store.callers.add("backend", POLICY, secret("s1"))
+    store.callers.disable("backend", AT)
+    before = store.versions.read().callers.number
+    assert store.callers.enable("backend").disabled_at is None
+    assert store.callers.enable("backend").secrets == (secret("s1"),)
+    assert store.versions.read().callers.number == before + 1
+    with pytest.raises(CallerNotFound):
+        store.callers.enable("nobody")
 
 
 def write_policy(store: Store, document: dict[str, Any]) -> None:

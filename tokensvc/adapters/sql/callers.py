@@ -60,7 +60,7 @@ class SqlCallers:
     def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "callers")
-            _get(connection, name)
+            damaged = _get(connection, name).damaged_secrets
             of_caller = caller_secrets.c.caller == name
             newest = sa.select(sa.func.max(caller_secrets.c.ordinal)).where(of_caller).scalar_subquery()
             sooner = sa.or_(caller_secrets.c.expires_at.is_(None), caller_secrets.c.expires_at > old_until)
@@ -73,9 +73,23 @@ class SqlCallers:
             ordinal = connection.execute(aged).scalar()
             if ordinal is None:
                 raise LostRace(f"the newest key of caller {name} is another one by now")
-            connection.execute(sa.delete(caller_secrets).where(of_caller, caller_secrets.c.ordinal < ordinal))
+            useless = sa.or_(caller_secrets.c.ordinal < ordinal, caller_secrets.c.key_id.in_(list(damaged)))
+            connection.execute(sa.delete(caller_secrets).where(of_caller, useless))
             _add_secret(connection, name, ordinal + 1, secret)
             changes.advance(connection, "callers")
+            return _get(connection, name)
+
+    def enable(self, name: str) -> CallerRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "callers")
+            enabled = (
+                sa.update(callers)
+                .where(callers.c.name == name, callers.c.disabled_at.is_not(None))
+                .values(disabled_at=None)
+                .returning(callers.c.name)
+            )
+            if connection.execute(enabled).first():
+                changes.advance(connection, "callers")
             return _get(connection, name)
 
     def disable(self, name: str, at: datetime) -> CallerRecord:
@@ -112,12 +126,19 @@ def _records(connection: sa.Connection, name: str | None = None) -> list[CallerR
     rows = sorted(connection.execute(who).all(), key=lambda row: str(row.name))  # the databases' collations differ
     secrets: dict[str, list[StoredSecret]] = {}
     damaged: dict[str, dict[str, str]] = {}
+    newest: dict[str, str] = {}
     for row in connection.execute(what):
+        newest.setdefault(row.caller, str(row.key_id))
         try:
             secrets.setdefault(row.caller, []).append(_secret(row))
         except Unreadable as problem:
             damaged.setdefault(row.caller, {})[str(row.key_id)] = str(problem)
-    return [_record(row, tuple(secrets.get(row.name, ())), damaged.get(row.name, {})) for row in rows]
+    return [
+        _record(row, tuple(secrets.get(row.name, ())), damaged.get(row.name, {}))._replace(
+            newest_key_id=newest.get(row.name, "")
+        )
+        for row in rows
+    ]
 
 
 def _record(row: sa.Row[Any], secrets: tuple[StoredSecret, ...], damaged: dict[str, str]) -> CallerRecord:
@@ -127,7 +148,16 @@ def _record(row: sa.Row[Any], secrets: tuple[StoredSecret, ...], damaged: dict[s
             text(row, "name"), _policy(document(row, "policy")), secrets, disabled_at, created_at, "", damaged
         )
     except Unreadable as problem:
-        return CallerRecord(str(row.name), NOTHING_ALLOWED, secrets, None, _UNKNOWN, str(problem), damaged)
+        disabled_at = _readable_or_none(row, "disabled_at")
+        return CallerRecord(str(row.name), NOTHING_ALLOWED, secrets, disabled_at, _UNKNOWN, str(problem), damaged)
+
+
+def _readable_or_none(row: sa.Row[Any], column: str) -> datetime | None:
+    """An instant of a row that is damaged in another column, perhaps."""
+    try:
+        return instant_or_none(row, column)
+    except Unreadable:
+        return None
 
 
 def _secret(row: sa.Row[Any]) -> StoredSecret:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.dialect import StoreNow, insert
 from tokensvc.adapters.sql.engine import reading, writing
+from tokensvc.adapters.sql.failures import UPGRADE
 from tokensvc.adapters.sql.rows import Unreadable, instant, integer, octets, raw
 from tokensvc.adapters.sql.tables import deployment, key_places, subject_keys
 from tokensvc.core.lifecycle import KeyState
@@ -148,7 +149,7 @@ def _read(connection: sa.Connection) -> Deployment:
     columns = [*(deployment.c[field] for field in kept), *raw(deployment.c.max_ttl_seconds)]
     row = connection.execute(sa.select(*columns)).first()
     if row is None:
-        raise StoreUnfit("the store has no deployment; run `tokensvc db upgrade`")
+        raise StoreUnfit("the store has no deployment; run `tokensvc db upgrade`", remedy=UPGRADE)
     fields = {field: getattr(row, field) for field in kept}
     try:
         return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, LONGEST_TTL_SECONDS))

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from tokensvc.adapters.sql.failures import translated
+from tokensvc.adapters.sql.database_urls import is_ambiguous, parsed
+from tokensvc.adapters.sql.failures import ANOTHER_URL, translated
 from tokensvc.errors import StoreUnfit
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
@@ -31,19 +32,24 @@ def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) ->
     must exist. Raises StoreUnfit when the URL names no database that we speak, StoreUnavailable when a SQLite file
     cannot be made.
     """
-    try:
-        parsed = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        parsed = None
-    if parsed is not None and parsed.drivername in _SQLITE:
+    parts = parsed(url)
+    if parts is not None and parts.drivername in _SQLITE:
         from tokensvc.adapters.sql import sqlite
 
-        return sqlite.make_engine(parsed, timeout_seconds, create=create)
-    if parsed is not None and parsed.drivername in _POSTGRES:
+        return sqlite.make_engine(parts, timeout_seconds, create=create)
+    if parts is not None and parts.drivername in _POSTGRES:
         from tokensvc.adapters.sql import postgres
 
-        return postgres.make_engine(parsed.set(drivername="postgresql+psycopg"), timeout_seconds)
-    raise StoreUnfit("a database URL begins with sqlite:/// or postgresql://")
+        if is_ambiguous(parts):  # else a part of the password would be looked up as a host
+            raise StoreUnfit(
+                "the database URL has more than one @; write %40 for each that is part of a password",
+                remedy=ANOTHER_URL,
+            )
+        try:
+            return postgres.make_engine(parts.set(drivername="postgresql+psycopg"), timeout_seconds)
+        except (ArgumentError, ValueError):
+            raise StoreUnfit("the database URL's hosts and ports do not fit together", remedy=ANOTHER_URL) from None
+    raise StoreUnfit("a database URL begins with sqlite:/// or postgresql://", remedy=ANOTHER_URL)
 
 
 @contextlib.contextmanager
@@ -63,7 +69,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextlib.contextmanager
 def _transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
     options = engine.get_execution_options()
-    with translated(), options["turn"](), engine.connect() as connection:
+    with translated(engine), options["turn"](), engine.connect() as connection:
         connection = connection.execution_options(**options["writing" if write else "reading"])
         with connection.begin():
             yield connection

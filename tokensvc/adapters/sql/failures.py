@@ -2,8 +2,11 @@
 
 Rules of the file
 - Tables first: SQLite's error names and PostgreSQL's SQLSTATE classes, each with what it becomes and what to say.
+- `message` is fixed text, since callers see it. `detail` is for operators: the target of the connection (file, or host,
+  port, database and role) and the driver's own words.
 - Nothing of a row may leave: drivers quote values in their texts (PostgreSQL's DETAIL), SQLAlchemy quotes parameters
-  and URLs. So `detail` holds the driver's class, code and primary message alone, and the original is not chained.
+  and URLs. So `detail` holds the driver's code and primary message alone, and the original is not chained. What looks
+  like a password or a URL's user part is removed from the driver's words, whatever the driver put there.
 - No driver is imported here; codes are read as attributes of what the driver raised.
 """
 
@@ -14,27 +17,62 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from tokensvc.core.printable import printable
 from tokensvc.errors import Conflict, StoreError, StoreUnavailable, StoreUnfit, TokensvcError
 
 
 class _Meaning(NamedTuple):
     failure: type[TokensvcError]
     message: str
+    remedy: str = ""
+    """What ends it (`TokensvcError.remedy`); {target} is where the connection goes."""
 
 
-AWAY = _Meaning(StoreUnavailable, "the store cannot be reached")
-SLOW = _Meaning(StoreUnavailable, "the store did not answer in time")
-LOCKED = _Meaning(StoreUnavailable, "the store is locked by another process")
-FULL = _Meaning(StoreUnavailable, "the store's disk is full")
-READ_ONLY = _Meaning(StoreUnavailable, "the store cannot be written to")
-BROKEN = _Meaning(StoreUnavailable, "the store's disk or file is at fault")
-REFUSED = _Meaning(StoreUnavailable, "the store refused the login")
-NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its server")
-NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version; run `tokensvc db upgrade`")
-NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database")
+UPGRADE = "tokensvc db upgrade"
+ANOTHER_URL = "export TOKENSVC_DATABASE_URL=URL"
+
+AWAY = _Meaning(
+    StoreUnavailable,
+    "the store cannot be reached",
+    f"{ANOTHER_URL}   (or start what does not answer: {{target}}; for a file, give this user access to it)",
+)
+SLOW = _Meaning(
+    StoreUnavailable,
+    "the store did not answer in time",
+    "export TOKENSVC_STORE_TIMEOUT_SECONDS=20   (or find out what keeps the server busy: {target})",
+)
+LOCKED = _Meaning(
+    StoreUnavailable,
+    "the store is locked by another process",
+    "tokensvc doctor   (again, when what holds the lock has ended; for a file, `fuser FILE` names it: {target})",
+)
+FULL = _Meaning(StoreUnavailable, "the store's disk is full", "df -h   (and make room where the store is: {target})")
+READ_ONLY = _Meaning(
+    StoreUnavailable,
+    "the store cannot be written to",
+    f"{ANOTHER_URL}   (of the primary, not of a replica; for a file, give this user access to it: {{target}})",
+)
+BROKEN = _Meaning(
+    StoreUnavailable,
+    "the store's disk or file is at fault",
+    f"{ANOTHER_URL}   (of the store, restored from a backup to a sound disk)",
+)
+REFUSED = _Meaning(
+    StoreUnavailable,
+    "the store refused the login",
+    f"{ANOTHER_URL}   (with a role and a password that the server accepts: {{target}})",
+)
+NO_DATABASE = _Meaning(
+    StoreUnavailable,
+    "the database does not exist on its server",
+    f"{ANOTHER_URL}   (of a database that exists, or make this one with createdb: {{target}}; then {UPGRADE})",
+)
+NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version; run `tokensvc db upgrade`", UPGRADE)
+NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database", f"{ANOTHER_URL}   (of the store)")
 CLASH = _Meaning(Conflict, "it clashes with what the store holds")
 NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
 UNKNOWN = _Meaning(StoreError, "the store failed")
@@ -87,27 +125,51 @@ _NUL_REFUSED = "cannot contain NUL"
 
 _LOST = frozenset({"OperationalError", "ConnectionTimeout"})
 _UNDEFINED = ("no such table", "no such column", "has no column named")
+_VALUES_QUOTED = ("22", "P0")
+"""Classes of SQLSTATE whose primary message quotes values: data exceptions, and what triggers raise."""
+_LINES_MAX = 6
+_QUOTES_STATEMENT = re.compile(r"^(DETAIL|CONTEXT|QUERY|STATEMENT|LINE \d+)\b")
+_UNKNOWN_OPTION = re.compile(r'invalid connection option "\w+"')
+_SECRET = re.compile(r"(?<=://)[^\s/]*(?=@)|passw(or)?d\s*=\s*('[^']*'|\S+)", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
+def translated(engine: sa.Engine) -> Iterator[None]:
     """Let SQLAlchemy's failures, and through it the drivers', leave the block only as ours."""
     try:
         yield
     except PoolTimeout:
-        raise SLOW.failure(SLOW.message, detail="no connection came free in time") from None
+        raise _failure(SLOW, engine, "no connection came free in time") from None
     except DBAPIError as error:
-        raise ours(error.orig) from None
+        raise ours(error.orig, engine) from None
     except UnicodeEncodeError:  # a command's argument, in whatever bytes the shell gave it
         raise NO_TEXT.failure(NO_TEXT.message) from None
     except SQLAlchemyError as error:
-        raise UNKNOWN.failure(UNKNOWN.message, detail=type(error).__name__) from None
+        raise UNKNOWN.failure(UNKNOWN.message, detail=_detail(engine, type(error).__name__)) from None
 
 
-def ours(error: BaseException | None) -> TokensvcError:
+def ours(error: BaseException | None, engine: sa.Engine) -> TokensvcError:
     """What a driver's failure becomes."""
-    meaning, detail = _of_sqlite(error) if hasattr(error, "sqlite_errorname") else _of_postgres(error)
-    return meaning.failure(meaning.message, detail=f"{type(error).__name__} {detail}")
+    meaning, words = _of_sqlite(error) if hasattr(error, "sqlite_errorname") else _of_postgres(error)
+    return _failure(meaning, engine, words or type(error).__name__)
+
+
+def target_of(engine: sa.Engine) -> str:
+    """Where the engine's connections go, for operators; without a password."""
+    return str(engine.get_execution_options().get("target", engine.dialect.name))
+
+
+def _failure(meaning: _Meaning, engine: sa.Engine, words: str) -> TokensvcError:
+    remedy = meaning.remedy.replace("{target}", target_of(engine))
+    return meaning.failure(meaning.message, detail=_detail(engine, words), remedy=remedy)
+
+
+def _detail(engine: sa.Engine, words: str) -> str:
+    target, query = target_of(engine), engine.url.query
+    for secret in (engine.url.password, query.get("password"), query.get("sslpassword")):
+        if secret and str(secret) not in target:  # a role's name may be its password, and is shown anyway
+            words = words.replace(str(secret), "***")
+    return printable(f"{_SECRET.sub('***', words)} ({target})")
 
 
 def _of_sqlite(error: BaseException | None) -> tuple[_Meaning, str]:
@@ -122,8 +184,25 @@ def _of_postgres(error: BaseException | None) -> tuple[_Meaning, str]:
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     if state is None:  # psycopg itself: it could not connect, lost the connection, or was misused
         if type(error).__name__ not in _LOST:
-            return NO_TEXT if _NUL_REFUSED in str(error) else UNKNOWN, ""
-        text = str(error).partition("\n")[0]
+            return _of_misuse(str(error))
+        text = _lines(str(error))
         return next((meaning for sign, meaning in CONNECTING if re.search(sign, text)), AWAY), text
     meaning = POSTGRES.get(state) or POSTGRES.get(state[:2], UNKNOWN)
-    return meaning, state if state.startswith("22") else f"{state}: {primary or ''}"
+    return meaning, state if state.startswith(_VALUES_QUOTED) else f"{state}: {primary or error}"
+
+
+def _of_misuse(text: str) -> tuple[_Meaning, str]:
+    if _NUL_REFUSED in text:
+        return NO_TEXT, ""
+    option = _UNKNOWN_OPTION.search(text)
+    return UNKNOWN, option[0] if option else ""
+
+
+def _lines(text: str) -> str:
+    """What libpq says of a connection, in one line: with several hosts it names the failure of each."""
+    kept: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if _QUOTES_STATEMENT.match(line) or len(kept) == _LINES_MAX:
+            break
+        kept.append(line)
+    return "; ".join(filter(None, kept))

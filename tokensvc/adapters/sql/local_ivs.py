@@ -114,12 +114,12 @@ class LocalIvsResources:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        with translated(), self._turn():
+        with translated(self._engine), self._turn():
             pooled = self._engine.raw_connection()
             try:
                 yield pooled.driver_connection  # type: ignore[misc]  # SQLite's driver has no other
             except sqlite3.Error as error:
-                raise ours(error) from None
+                raise ours(error, self._engine) from None
             finally:
                 pooled.close()
 

@@ -24,6 +24,8 @@ import sqlalchemy as sa
 from psycopg.abc import PQGen
 from sqlalchemy.exc import DisconnectionError
 
+from tokensvc.adapters.sql.database_urls import postgres_target
+
 _T = TypeVar("_T")
 _ends_at: ContextVar[float] = ContextVar("ends_at", default=math.inf)
 
@@ -75,6 +77,8 @@ def make_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
         hide_parameters=True,
         execution_options={**_OPTIONS, "turn": _deadline(timeout_seconds)},
     )
+    _, parameters = engine.dialect.create_connect_args(url)
+    engine.update_execution_options(target=postgres_target(parameters, _libpq_defaults()))
 
     @sa.event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, args: Any, params: dict[str, Any]) -> _Connection:
@@ -82,6 +86,12 @@ def make_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
 
     sa.event.listen(engine, "checkout", lambda connection, _, __: _check_socket(connection))
     return engine
+
+
+def _libpq_defaults() -> dict[str, str | None]:
+    """What libpq takes where the URL says nothing: PGHOST and its like, and what was compiled in."""
+    options = psycopg.pq.Conninfo.get_defaults()
+    return {option.keyword.decode(): option.val.decode(errors="replace") if option.val else None for option in options}
 
 
 def _connect(args: Any, params: dict[str, Any], timeout_seconds: float) -> _Connection:

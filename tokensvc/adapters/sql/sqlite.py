@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sqlite3
 import threading
 import time
@@ -24,6 +25,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.exc import DisconnectionError
 
+from tokensvc.adapters.sql.failures import UPGRADE
 from tokensvc.errors import StoreUnavailable, StoreUnfit
 
 _OLDEST = (3, 35, 0)
@@ -42,7 +44,7 @@ def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engi
     if create:
         _make_file(path)
     elif not path.exists():
-        raise StoreUnfit(f"there is no store at {path}; `tokensvc db upgrade` makes one")
+        raise StoreUnfit(f"there is no store at {path}; `tokensvc db upgrade` makes one", remedy=UPGRADE)
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         creator=lambda: _connect(path, timeout_seconds),
@@ -50,7 +52,7 @@ def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engi
         max_overflow=0,
         pool_timeout=timeout_seconds,
         hide_parameters=True,
-        execution_options={**_OPTIONS, "turn": contextlib.nullcontext},
+        execution_options={**_OPTIONS, "turn": contextlib.nullcontext, "target": f"SQLite: {path}"},
     )
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "connect", lambda _, record: record.info.update(file=_identity(path)))
@@ -64,7 +66,7 @@ def _in_memory(timeout_seconds: float) -> sa.Engine:
         poolclass=sa.StaticPool,
         connect_args={"check_same_thread": False, "isolation_level": None},
         hide_parameters=True,
-        execution_options={**_OPTIONS, "turn": _turns(timeout_seconds)},
+        execution_options={**_OPTIONS, "turn": _turns(timeout_seconds), "target": "SQLite: in memory"},
     )
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
@@ -90,7 +92,10 @@ def _make_file(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileNotFoundError:
-        raise StoreUnavailable(f"the directory {path.parent} does not exist; make it first") from None
+        raise StoreUnavailable(
+            f"the directory {path.parent} does not exist; make it first",
+            remedy=f"mkdir -p {shlex.quote(str(path.parent))}",
+        ) from None
     except OSError as error:
         raise StoreUnavailable(f"the store {path} cannot be opened: {error.strerror}") from None
 

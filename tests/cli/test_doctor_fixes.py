@@ -1,0 +1,376 @@
+"""`tokensvc doctor`: the fix of each finding, run in a shell as it is printed, ends the finding.
+
+Invariants
+- A fix is what stands before the note. Only words in capitals are filled in, and `--yes` is added where a command asks.
+- What a fix exports or unsets is in force for the commands that follow, as in the reader's shell.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.adapters.sql.samples import denial
+from tests.cli.terminal import Accounts, Terminal
+from tests.e2e.processes import TOKENSVC
+from tokensvc.adapters.sql import tables
+from tokensvc.adapters.sql.engine import writing
+from tokensvc.adapters.sql.store import Store
+from tokensvc.core import keypair
+from tokensvc.core.lifecycle import StepKind
+from tokensvc.ports.channels import ChannelRecord
+from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+
+BINARIES = Path(TOKENSVC).parent
+ASKS = re.compile(r"tokensvc (keys (delete|compromise)|callers disable|denials remove)\b")
+ARN = "arn:aws:ivs:us-east-1:123456789012:channel/a"
+
+
+def wrong(terminal: Terminal) -> dict[str, dict[str, str]]:
+    """What is not well, by what was looked at."""
+    return {f["what"]: f for f in terminal.run("doctor", "--json").json["findings"] if not f["well"]}
+
+
+def is_well(terminal: Terminal) -> bool:
+    return not wrong(terminal)
+
+
+def fix(terminal: Terminal, printed: str, words: dict[str, str]) -> None:
+    """Do what is printed, in a shell."""
+    command = printed.partition("   ")[0]
+    for word, value in words.items():
+        command = re.sub(rf"(?<![A-Z_]){re.escape(word)}(?![A-Z_])", value, command)
+    if command.startswith("SQL: "):
+        with sqlite3.connect(terminal.store) as store:
+            store.executescript(command.removeprefix("SQL: "))
+        return
+    command = f"{command} --yes" if ASKS.match(command) else command
+    environ = terminal.folder / "environ"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; status=$?; env -0 > '{environ}'; exit $status"],
+        env=terminal.environ | {"PATH": f"{BINARIES}:{os.environ['PATH']}"},
+        cwd=terminal.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    left = dict(line.split("=", 1) for line in environ.read_text().split("\0") if line)
+    terminal.environ = {name: value for name, value in left.items() if name not in {"PWD", "SHLVL", "_", "OLDPWD"}}
+
+
+def fixes(terminal: Terminal, what: str, **words: str) -> str:
+    """Find something wrong, follow what is printed, and see the finding gone; the fix as it was printed."""
+    found = wrong(terminal)
+    assert what in found, found
+    fix(terminal, found[what]["mend"], words)
+    after = wrong(terminal)
+    assert what not in after, (found[what], after[what])
+    return found[what]["mend"]
+
+
+def damage(store: Store, statement: str) -> None:
+    """Change a row as no version of tokensvc does."""
+    with writing(store.engine) as connection:
+        connection.execute(sa.text(statement))
+
+
+def passphrase_file(terminal: Terminal) -> str:
+    file = terminal.folder / "passphrase"
+    file.write_text(terminal.passphrase)
+    file.chmod(0o600)
+    return str(file)
+
+
+def test_settings_that_are_missing(healthy: Terminal) -> None:
+    url = healthy.environ.pop("TOKENSVC_DATABASE_URL")
+    del healthy.environ["TOKENSVC_CONTROL_PLANE"], healthy.environ["TOKENSVC_PASSPHRASE"]
+    fixes(healthy, "TOKENSVC_DATABASE_URL", **{"postgresql://…": url})
+    fixes(healthy, "TOKENSVC_CONTROL_PLANE")
+    printed = fixes(healthy, "TOKENSVC_PASSPHRASE", FILE=passphrase_file(healthy))
+    assert "openssl" not in printed, "another passphrase opens nothing of this store"
+    assert is_well(healthy)
+
+
+def test_a_new_store_without_a_passphrase(terminal: Terminal) -> None:
+    del terminal.environ["TOKENSVC_PASSPHRASE"]
+    fixes(terminal, "TOKENSVC_PASSPHRASE", FILE=str(terminal.folder / "made"))
+    fixes(terminal, "key in us-east-1")
+    fixes(terminal, "callers", NAME="web")
+    assert is_well(terminal)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TOKENSVC_PROT", "1"), ("TOKENSVC_WORKERS", "0"), ("TOKENSVC_PASSPHRASE_FILE", "/nowhere")],
+)
+def test_a_setting_that_is_bad_or_unknown(healthy: Terminal, name: str, value: str) -> None:
+    healthy.environ[name] = value
+    fixes(healthy, name)
+    assert is_well(healthy)
+
+
+def test_a_control_plane_that_does_not_exist(healthy: Terminal) -> None:
+    healthy.environ["TOKENSVC_CONTROL_PLANE"] = "mars"
+    fixes(healthy, "TOKENSVC_CONTROL_PLANE", aws="local")
+    assert is_well(healthy)
+
+
+def test_a_file_that_cannot_be_read(healthy: Terminal) -> None:
+    file = healthy.folder / "url"
+    file.write_text(healthy.environ.pop("TOKENSVC_DATABASE_URL"))
+    file.chmod(0o600)
+    healthy.environ["TOKENSVC_DATABASE_URL_FILE"] = "/nowhere"
+    fixes(healthy, "TOKENSVC_DATABASE_URL_FILE", FILE=str(file))
+    assert is_well(healthy)
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_store_that_was_never_made(bare: Terminal, *, is_empty: bool) -> None:
+    if is_empty:
+        bare.store.touch()
+    assert fixes(bare, "store") == "tokensvc db upgrade"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://app:hunter2@127.0.0.1:1/tokens",
+        "postgresql://app:hun@ter2@127.0.0.1:1/tokens",
+        "postgresql:/nothing",
+        "mysql://app:hunter2@db.test/tokens",
+    ],
+)
+def test_a_store_that_cannot_be_reached_is_not_upgraded(healthy: Terminal, url: str) -> None:
+    there = healthy.environ["TOKENSVC_DATABASE_URL"]
+    healthy.environ["TOKENSVC_DATABASE_URL"] = url
+    found = healthy.run("doctor").out
+    assert "db upgrade" not in found
+    assert "hun" not in found
+    fixes(healthy, "store", URL=there)
+    assert is_well(healthy)
+
+
+def test_a_store_that_cannot_be_reached_is_named_with_the_cause(bare: Terminal) -> None:
+    bare.environ["TOKENSVC_DATABASE_URL"] = "postgresql://app:hunter2@127.0.0.1:1/tokens"
+    found = wrong(bare)["store"]["found"]
+    assert "Connection refused" in found
+    assert "host 127.0.0.1, port 1, database tokens, role app" in found
+
+
+def test_a_file_that_is_no_store(healthy: Terminal) -> None:
+    there, other = healthy.environ["TOKENSVC_DATABASE_URL"], healthy.folder / "text"
+    other.write_bytes(b"no database" * 1000)
+    healthy.environ["TOKENSVC_DATABASE_URL"] = f"sqlite:///{other}"
+    assert "db upgrade" not in fixes(healthy, "store", URL=there)
+
+
+def test_a_store_of_a_later_version_is_not_upgraded(healthy: Terminal, store: Store) -> None:
+    damage(store, "UPDATE alembic_version SET version_num = '9999'")
+    assert wrong(healthy)["store"]["mend"].startswith("pip install")
+
+
+def test_a_store_of_another_control_plane(healthy: Terminal) -> None:
+    healthy.environ["TOKENSVC_CONTROL_PLANE"] = "aws"
+    fixes(healthy, "TOKENSVC_CONTROL_PLANE")
+    assert is_well(healthy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAX_TTL_SECONDS", "60"), ("KEY_LEAD_SECONDS", "5"), ("KEY_MAX_AGE_DAYS", "30"), ("KEY_STANDBY", "true")],
+)
+def test_a_limit_that_the_store_holds_otherwise(healthy: Terminal, name: str, value: str) -> None:
+    healthy.environ[f"TOKENSVC_{name}"] = value
+    fixes(healthy, f"TOKENSVC_{name}")
+
+
+def test_a_policy_that_cannot_hold(healthy: Terminal, store: Store) -> None:
+    del healthy.environ["TOKENSVC_KEY_LEAD_SECONDS"]
+    store.deployment.set_rotation(lead_seconds=1, max_age_seconds=600, standby=False)
+    fixes(healthy, "rotation policy")
+    assert is_well(healthy)
+
+
+def test_a_wrong_passphrase(healthy: Terminal) -> None:
+    healthy.environ["TOKENSVC_PASSPHRASE"] = secrets.token_hex(32)
+    fixes(healthy, "wrapping keys", FILE=passphrase_file(healthy))
+    assert is_well(healthy)
+
+
+def test_a_passphrase_that_is_new_and_one_that_only_opens(healthy: Terminal) -> None:
+    healthy.environ["TOKENSVC_PREVIOUS_PASSPHRASE"] = healthy.environ["TOKENSVC_PASSPHRASE"]
+    healthy.environ["TOKENSVC_PASSPHRASE"] = secrets.token_hex(32)
+    assert fixes(healthy, "private keys") == "tokensvc keys rewrap"
+    assert is_well(healthy)
+
+
+def _link(file: Path) -> None:
+    other = file.with_name("elsewhere")
+    file.rename(other)
+    file.symlink_to(other)
+
+
+@pytest.mark.parametrize(
+    ("harm", "first_word"),
+    [
+        (lambda file: file.chmod(0o644), "chmod"),
+        (lambda file: file.parent.chmod(0o777), "chmod"),
+        (_link, "cp"),
+        (lambda file: file.unlink(), "tokensvc"),
+        (lambda file: file.write_bytes(b"junk"), "tokensvc"),
+    ],
+    ids=["readable", "writable", "linked", "gone", "damaged"],
+)
+def test_a_private_key_that_cannot_be_used(healthy: Terminal, harm: Callable[[Path], object], first_word: str) -> None:
+    [file] = healthy.vault.iterdir()
+    harm(file)
+    assert fixes(healthy, f"private key {file.stem}").startswith(first_word)
+    assert is_well(healthy)
+
+
+def test_a_subject_key_that_was_lost_or_is_damaged(healthy: Terminal, store: Store) -> None:
+    store.deployment.add_subject_key(1, b"wrapped")
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(tables.subject_keys))
+    fixes(healthy, "subject key")
+    store.deployment.add_subject_key(1, b"wrapped")
+    damage(store, "UPDATE subject_keys SET created_at = 'junk'")
+    fixes(healthy, "subject key")
+    assert is_well(healthy)
+
+
+def test_no_region(healthy: Terminal) -> None:
+    del healthy.environ["AWS_REGION"]
+    fixes(healthy, "regions")
+    assert is_well(healthy)
+
+
+def test_the_local_ivs_without_its_address_or_at_a_wrong_one(healthy: Terminal) -> None:
+    there = healthy.environ.pop("AWS_ENDPOINT_URL_IVS")
+    fixes(healthy, "IVS", URL=there)
+    healthy.environ["AWS_ENDPOINT_URL_IVS"] = "http://127.0.0.1:9"
+    fixes(healthy, "IVS in us-east-1", URL=there)
+    assert is_well(healthy)
+
+
+@pytest.mark.parametrize("is_of_another_account", [False, True])
+def test_credentials_that_do_not_fit(healthy: Terminal, accounts: Accounts, *, is_of_another_account: bool) -> None:
+    ours, file = healthy.environ["AWS_ACCESS_KEY_ID"], healthy.folder / "credentials"
+    file.write_text(f"[ours]\naws_access_key_id = {ours}\naws_secret_access_key = {ours}\n")
+    healthy.environ |= {"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_SECRET_ACCESS_KEY": "wrong"}
+    if is_of_another_account:
+        other = accounts.next()
+        healthy.environ |= {"AWS_ACCESS_KEY_ID": other, "AWS_SECRET_ACCESS_KEY": other}
+        with healthy.ivs() as ivs:
+            imported(ivs)
+    fixes(healthy, "IVS in us-east-1", PROFILE="ours")
+    assert is_well(healthy)
+
+
+def imported(ivs: Any, **tags: str) -> str:
+    """The ARN of a pair that somebody imported."""
+    material = keypair.public_pem(keypair.generate().public_key())
+    return str(ivs.import_playback_key_pair(publicKeyMaterial=material, tags=tags)["keyPair"]["arn"])
+
+
+def test_slots_that_others_fill(healthy: Terminal) -> None:
+    if shutil.which("aws", path=str(BINARIES)) is None:
+        pytest.skip("the AWS command line is not installed")
+    with healthy.ivs() as ivs:
+        for _ in range(2):
+            imported(ivs)
+    fixes(healthy, "slots in us-east-1")
+    assert is_well(healthy)
+
+
+def test_pairs_that_bear_our_tag(healthy: Terminal, store: Store) -> None:
+    ours = store.deployment.read().id
+    with healthy.ivs() as ivs:
+        unknown = imported(ivs, **{DEPLOYMENT_TAG: ours, KEY_TAG: "klost"})
+    fixes(healthy, f"key pair {unknown}")
+    assert is_well(healthy)
+
+
+def test_a_pair_without_our_tags_and_one_that_is_gone(healthy: Terminal) -> None:
+    [key] = healthy("keys", "list", "--json").json["keys"]
+    arn = key["places"][0]["arn"]
+    with healthy.ivs() as ivs:
+        ivs.untag_resource(resourceArn=arn, tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
+        fixes(healthy, f"key {key['id']} in us-east-1")
+        ivs.delete_playback_key_pair(arn=arn)
+    fixes(healthy, "key in us-east-1")
+    assert is_well(healthy)
+
+
+def test_another_fingerprint(healthy: Terminal) -> None:
+    mine = keypair.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    with healthy.ivs() as ivs:
+        arn = imported(ivs)
+    key_id = healthy("keys", "import", "-", "--arn", arn, "--json", stdin=mine).json["id"]
+    fixes(healthy, f"key {key_id} in us-east-1")
+    assert is_well(healthy)
+
+
+def test_a_key_that_signs_for_too_long(healthy: Terminal, store: Store) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=30)
+    healthy("keys", "generate")
+    [_, second] = store.keys.list()
+    store.keys.activate(second.id, second.places[0].place, long_ago, 600)
+    store.deployment.set_rotation(lead_seconds=0, max_age_seconds=86_400.0, standby=False)
+    assert fixes(healthy, "key in us-east-1") == "tokensvc keys rotate"
+    assert is_well(healthy)
+
+
+def test_a_step_and_a_rotation_that_were_never_finished(healthy: Terminal, store: Store) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=30)
+    [record] = store.keys.list()
+    store.journal.begin(StepKind.DELETE, record.id, "us-east-1", "a test", long_ago)
+    store.rotations.request("r1", {"us-east-1": record.id}, long_ago, "ada")
+    fixes(healthy, f"step delete of key {record.id}")
+    assert is_well(healthy)
+
+
+def test_callers_that_are_all_disabled(healthy: Terminal) -> None:
+    healthy("callers", "disable", "web", "--yes")
+    assert fixes(healthy, "callers").startswith("tokensvc callers enable web")
+    assert is_well(healthy)
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("UPDATE callers SET policy = '}' WHERE name = 'shop'", "caller shop"),
+        ("UPDATE caller_secrets SET digest = 'junk' WHERE caller = 'shop'", "caller shop"),
+        ("UPDATE denials SET denied_until = -1", f"denial {denial('v').digest.hex()}"),
+        ("UPDATE channels SET checked_at = 'junk'", f"channel {ARN}"),
+        ("UPDATE deployment SET max_ttl_seconds = -5", "max_ttl_seconds"),
+    ],
+)
+def test_rows_that_cannot_be_read(healthy: Terminal, store: Store, statement: str, what: str) -> None:
+    healthy("callers", "add", "shop", "--all-channels")
+    store.channels.record([ChannelRecord(ARN, "https://edge.test/a.m3u8", True, datetime.now(UTC), 0)])
+    store.denials.add("shop", [denial("v")])
+    damage(store, statement)
+    fixes(healthy, what)
+    assert is_well(healthy)
+
+
+def test_a_key_that_cannot_be_read(healthy: Terminal, store: Store) -> None:
+    [record] = store.keys.list()
+    damage(store, "UPDATE key_places SET state = 'junk'")
+    fixes(healthy, f"key {record.id}")
