@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.adapters.sql.samples import denial
 from tests.cli.terminal import Terminal
+from tokensvc.adapters import signing as signers
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
@@ -72,6 +74,22 @@ def test_a_setting_is_bad_or_unknown(bare: Terminal) -> None:
     found = bad(bare, PROT="1", WORKERS="0")
     assert "TOKENSVC_PORT" in found["TOKENSVC_PROT"][0]
     assert "TOKENSVC_WORKERS" in found
+
+
+def test_the_signer_is_named_with_the_reason_why_it_is_not_a_faster_one(healthy: Terminal) -> None:
+    said = healthy("doctor", "--json", SIGNER="aws-lc").json
+    assert {"well": True, "what": "signer", "found": "aws-lc (TOKENSVC_SIGNER is aws-lc)", "mend": None} in said[
+        "findings"
+    ]
+
+
+def test_a_signer_that_cannot_work_here(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokensvc.adapters.signing._multibuffer", None)
+    monkeypatch.delattr(signers, "_multibuffer", raising=False)
+    found, mend = bad(healthy, SIGNER="multibuffer")["signer"]
+    assert "no signer can be used (multibuffer: " in found
+    assert mend == "unset TOKENSVC_SIGNER"
+    assert "signer" not in {f["what"] for f in healthy("doctor", "--json").json["findings"] if not f["well"]}
 
 
 def test_there_is_no_store(bare: Terminal) -> None:

@@ -147,21 +147,21 @@ def test_a_store_that_was_never_made(bare: Terminal, *, is_empty: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "what"),
     [
-        "postgresql://app:hunter2@127.0.0.1:1/tokens",
-        "postgresql://app:hun@ter2@127.0.0.1:1/tokens",
-        "postgresql:/nothing",
-        "mysql://app:hunter2@db.test/tokens",
+        ("postgresql://app:hunter2@127.0.0.1:1/tokens", "store"),
+        ("postgresql://app:hun@ter2@127.0.0.1:1/tokens", "store"),
+        ("postgresql:/nothing", "TOKENSVC_DATABASE_URL"),
+        ("mysql://app:hunter2@db.test/tokens", "TOKENSVC_DATABASE_URL"),
     ],
 )
-def test_a_store_that_cannot_be_reached_is_not_upgraded(healthy: Terminal, url: str) -> None:
+def test_a_store_that_cannot_be_reached_is_not_upgraded(healthy: Terminal, url: str, what: str) -> None:
     there = healthy.environ["TOKENSVC_DATABASE_URL"]
     healthy.environ["TOKENSVC_DATABASE_URL"] = url
     found = healthy.run("doctor").out
     assert "db upgrade" not in found
     assert "hun" not in found
-    fixes(healthy, "store", URL=there)
+    fixes(healthy, what, URL=there)
     assert is_well(healthy)
 
 

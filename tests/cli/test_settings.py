@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.cli.terminal import Terminal
+from tests.signers import SIGNERS_HERE
 from tokensvc.cli.policy_values import NAMES
 from tokensvc.settings import Settings, variable
 
@@ -71,6 +72,12 @@ def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
     rows = {line.split()[0]: line.split()[1] for line in bare("settings", ACCESS_LOG="false").out.splitlines() if line}
     assert rows["TOKENSVC_ACCESS_LOG"] == "false", "as it is written in the environment"
     assert rows["TOKENSVC_ADMIN_PORT"] == "-"
+
+
+def test_it_names_what_signs(bare: Terminal) -> None:
+    row = bare("settings", "--json", SIGNER="openssl").json["TOKENSVC_SIGNER"]
+    assert row == {"value": "openssl", "source": "TOKENSVC_SIGNER", "signsWith": "openssl (TOKENSVC_SIGNER is openssl)"}
+    assert f"Tokens are signed with {SIGNERS_HERE[0]}" in bare("settings").out
 
 
 def test_it_wants_neither_a_store_nor_aws(bare: Terminal) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import typer
 
 from tokensvc import wiring
+from tokensvc.adapters.signing.choice import choose_signer
 from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.ivs_findings import examine_ivs
@@ -51,6 +52,8 @@ def _examine() -> Iterator[Finding]:
     except SettingsError as failure:
         yield from (Finding(False, e.field, e.message, _of_setting(e)) for e in failure.errors)
         return
+    chosen, finding = attempt("signer", lambda: choose_signer(settings.signer), "unset TOKENSVC_SIGNER")
+    yield finding if chosen is None else Finding(True, "signer", chosen.in_words())
     if settings.database_url is None or settings.control_plane is not None:
         yield _setting(settings, "control_plane", CONTROL_PLANE)
     yield _setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
@@ -134,6 +137,7 @@ def _of_setting(error: FieldError) -> str:
     """What ends a fault of the settings, beside what its message says."""
     examples = {
         "TOKENSVC_CONTROL_PLANE": CONTROL_PLANE,
+        "TOKENSVC_DATABASE_URL": "export TOKENSVC_DATABASE_URL=URL   (postgresql://… or sqlite:////path.db)",
         "TOKENSVC_PASSPHRASE": "(umask 077; openssl rand -hex 32 > FILE); unset TOKENSVC_PASSPHRASE; "
         "export TOKENSVC_PASSPHRASE_FILE=FILE   (for a new deployment; else the file with the deployment's passphrase)",
     }

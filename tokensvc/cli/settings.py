@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tokensvc.adapters.signing.choice import choose_signer
 from tokensvc.adapters.sql.database_urls import masked
 from tokensvc.cli.policy_values import NAMES as POLICY
 from tokensvc.cli.policy_values import policy_values
@@ -54,6 +55,9 @@ def settings(as_json: AsJson = False) -> None:
         | ({"problem": problems[name]} if name in problems else {})
         for name in origins
     }
+    signer = _signer(values)
+    data["TOKENSVC_SIGNER"] |= {"signsWith": signer}
+    notes.append(f"Tokens are signed with {signer}.")
     rows = [(variable(name), _text(shown[name]), origins[name]) for name in origins]
     result(data, as_json, *table(("SETTING", "VALUE", "SOURCE"), rows), "", *notes, *_wrapping(values))
 
@@ -65,6 +69,14 @@ def _deployment(values: Settings) -> Deployment:
         return store.deployment.read()
     finally:
         store.close()
+
+
+def _signer(values: Settings) -> str:
+    """What a worker here would sign with, and why it is not a faster signer; or why none would."""
+    try:
+        return choose_signer(values.signer).in_words()
+    except SettingsError as failure:
+        return f"nothing: {failure.message}"
 
 
 def _vault(values: Settings) -> str:

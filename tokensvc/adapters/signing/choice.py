@@ -33,6 +33,10 @@ class Chosen(NamedTuple):
     signer: Signer[Any]
     why_not_faster: str
 
+    def in_words(self) -> str:
+        """For people: the signer's name and, in parentheses, why it is not a faster one."""
+        return f"{self.signer.name} ({self.why_not_faster})" if self.why_not_faster else self.signer.name
+
 
 Load = Callable[[SigningMetrics], Signer[Any]]
 
