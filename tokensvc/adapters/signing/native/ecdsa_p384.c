@@ -14,13 +14,16 @@ enum { ALL_LANES = (1 << P384_LANES) - 1, DRAWS = 4 };
 typedef uint8_t signature_bytes[P384_SIGNATURE_BYTES];
 
 /* What a nonce is the digest of. Hedged: with a broken source of randomness a nonce still depends on the key and the
- * digest, as in deterministic ECDSA (RFC 6979), and with a sound one it is independent of them. */
+ * digest, as in deterministic ECDSA (RFC 6979), and with a sound one it is independent of them. The struct has no
+ * padding, whose bytes would be indeterminate and hashed, too. */
 typedef struct {
     uint8_t random[P384_BYTES];
     p384_scalar key;
     uint8_t digest[P384_BYTES];
-    uint8_t lane;
+    uint64_t lane;
 } nonce_input;
+
+_Static_assert(sizeof(nonce_input) == 3 * P384_BYTES + sizeof(uint64_t), "a nonce_input has no padding");
 
 /* The order of the group (FIPS 186-5; SP 800-186, 3.2.1.4). */
 static const p384_scalar ORDER = {{0xecec196accc52973, 0x581a0db248b0a77a, 0xc7634d81f4372ddf, 0xffffffffffffffff,
@@ -138,7 +141,7 @@ static int make_nonces(unsigned count, const p384_lane lanes[], p384_scalar nonc
         memcpy(input.random, random[i], sizeof input.random);
         input.key = *lanes[i].key;
         memcpy(input.digest, lanes[i].digest, sizeof input.digest);
-        input.lane = (uint8_t)i;
+        input.lane = i;
         result = -1;
         for (int draw = 0; draw < DRAWS && result != 0; draw++) {
             if (draw > 0 && fill_random(input.random, sizeof input.random) != 0)
