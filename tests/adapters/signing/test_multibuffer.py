@@ -174,7 +174,7 @@ class TestWhatIsVerified:
                 stage.signer.sign_many(requests)
         assert stage.metrics.verified == [True] * (len(stage.metrics.verified) - 1) + [False]
 
-    @given(sizes=st.lists(st.integers(FEWEST, 8), max_size=400))
+    @given(sizes=st.lists(st.integers(FEWEST, 8), min_size=100, max_size=200))
     def test_one_in_so_many_whatever_the_calls_hold(self, sizes: list[int]) -> None:
         stage = Stage()
         key = stage.key(verified=True)
