@@ -90,7 +90,9 @@ int p384_read_scalar(p384_scalar *scalar, const uint8_t bytes[P384_BYTES])
     return any != 0 && borrow == 1 ? 0 : -1; /* below the order: the subtraction borrows */
 }
 
-/* Sign with these nonces. Returns a bit for each lane that failed, and zeroes its signature. */
+/* Sign with these nonces. Returns a bit for each lane that failed, and zeroes its signature. Where s is 0 modulo the
+ * order, which would give the key away, the library answers the order itself and reports success: both halves are
+ * checked to be between 1 and the order minus 1 (FIPS 186-5, 6.4.1). */
 static unsigned sign_with(const p384_lane lanes[P384_LANES], const p384_scalar nonces[P384_LANES],
                           signature_bytes signatures[P384_LANES])
 {
@@ -107,11 +109,14 @@ static unsigned sign_with(const p384_lane lanes[P384_LANES], const p384_scalar n
         s[i] = signatures[i] + P384_BYTES;
     }
     const mbx_status status = mbx_nistp384_ecdsa_sign_mb8(r, s, digests, ephemeral, keys, NULL);
-    for (int i = 0; i < P384_LANES; i++)
-        if (MBX_GET_STS(status, i) != MBX_STATUS_OK) {
+    for (int i = 0; i < P384_LANES; i++) {
+        p384_scalar half;
+        if (MBX_GET_STS(status, i) != MBX_STATUS_OK || p384_read_scalar(&half, r[i]) != 0 ||
+            p384_read_scalar(&half, s[i]) != 0) {
             failed |= 1u << i;
             explicit_bzero(signatures[i], sizeof signatures[i]);
         }
+    }
     return failed;
 }
 
