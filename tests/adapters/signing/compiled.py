@@ -115,6 +115,6 @@ def _build(sources: list[str], output: Path, *extra: str) -> None:
     known = flags()
     assert known is not None, why_not()
     link = [flag for flag in known.link if flag != "-s"]
-    command = [compiler() or "", *known.compile, *extra, *sources, str(NATIVE / "openssl_absent.c"), *link]
+    command = [compiler() or "", *known.compile, *sources, str(NATIVE / "openssl_absent.c"), *extra, *link]
     built = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
