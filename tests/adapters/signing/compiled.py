@@ -88,6 +88,14 @@ def why_not_sanitized(folder: Path) -> str:
     return ""
 
 
+def sanitizer_library() -> Path:
+    """AddressSanitizer's runtime, which a process that loads a sanitized extension has to load before all else."""
+    asked = subprocess.run(
+        [compiler() or "", "-print-file-name=libasan.so"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return Path(asked.stdout.strip()).resolve()
+
+
 def build_program(source: Path, program: Path, *extra: str) -> None:
     """Compile a program that includes ecdsa_p384.c."""
     _build([str(source)], program, f"-I{NATIVE}", *extra)
