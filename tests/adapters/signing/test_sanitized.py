@@ -1,7 +1,7 @@
 """The extension under AddressSanitizer and UndefinedBehaviorSanitizer: its own tests, run on a build with both.
 
-They see the two C files of ours; Intel's code comes compiled. Leaks are not looked for: CPython leaves much of its memory
-to the end of the process.
+They see the two C files of ours; Intel's code comes compiled. Leaks are not looked for: CPython leaves much of its
+memory to the end of the process.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def checks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if reason := why_not() if request.param == "as shipped" else why_not_sanitized(folder):
         pytest.skip(reason)
     program = folder / "checks"
-    build_program(SOURCE, program, "-Wall", "-Wextra", "-Werror", *BUILDS[request.param])
+    build_program(SOURCE, program, *BUILDS[request.param])
     with Checks(program) as running:
         if not running.supported():
             pytest.skip("this processor lacks AVX-512 IFMA")
