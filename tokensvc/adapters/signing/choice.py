@@ -42,16 +42,17 @@ Load = Callable[[SigningMetrics], Signer[Any]]
 
 
 def _multibuffer(metrics: SigningMetrics) -> Signer[Any]:
-    """Raises CannotSignHere with what is missing, or RuntimeError when a known answer comes out wrong."""
+    """Raises CannotSignHere with what is missing; RuntimeError or ValueError for what it signs wrongly."""
     try:
         from tokensvc.adapters.signing import _multibuffer as extension
     except ImportError:
         raise CannotSignHere(_why_no_extension()) from None
-    from tokensvc.adapters.signing.multibuffer import MultiBufferSigner
+    from tokensvc.adapters.signing.multibuffer import MultiBufferSigner, require_signatures
 
     if not extension.supported():
         raise CannotSignHere("this processor lacks AVX-512 IFMA")
     extension.self_test()
+    require_signatures(extension)
     return MultiBufferSigner(extension, metrics)
 
 
@@ -102,6 +103,8 @@ def _self_test(signer: Signer[Any]) -> None:
     for number, (message, signature) in enumerate(zip([*messages, *messages[:2]], signatures, strict=True)):
         if not es384.verify(private_keys[number % 2].public_key(), message, signature):
             raise ValueError("its signature does not verify")
+    if problem := signer.problem():
+        raise ValueError(problem)
 
 
 def _why_no_extension() -> str:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from tokensvc.adapters.signing.aws_lc import AwsLcKey
+from tokensvc.core import es384, keypair
 from tokensvc.core.es384 import COORDINATE_BYTES
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.logger import structlog
@@ -65,6 +66,24 @@ class MultiBufferKey:
 _Request = tuple[MultiBufferKey, bytes]
 
 
+def require_signatures(extension: Extension) -> None:
+    """Sign in every lane, with two keys in turns. Raises ValueError for a lane whose signature AWS-LC does not verify.
+
+    MultiBufferSigner would put AWS-LC's signature in the place of a wrong or missing one, and a test of it would pass.
+    """
+    keys = [_load(extension, keypair.generate()) for _ in range(2)]
+    requests = [(keys[lane % 2], es384.digest(bytes([lane]))) for lane in range(extension.LANES)]
+    signatures = extension.sign(tuple([(key.native, digest) for key, digest in requests]))
+    for lane, ((key, digest), signature) in enumerate(zip(requests, signatures, strict=True)):
+        if signature is None or not key.aws_lc.verify(digest, signature):
+            raise ValueError(f"the signature of lane {lane} is {'missing' if signature is None else 'wrong'}")
+
+
+def _load(extension: Extension, private_key: PrivateKey) -> MultiBufferKey:
+    secret = private_key.private_numbers().private_value.to_bytes(COORDINATE_BYTES, "big")
+    return MultiBufferKey(AwsLcKey(private_key), extension.Key(secret))
+
+
 class MultiBufferSigner:
     """The extension where FEWEST or more wait; AWS-LC for fewer, and for what the extension leaves out."""
 
@@ -86,8 +105,7 @@ class MultiBufferSigner:
         self._verified_this_second = 0
 
     def prepare(self, private_key: PrivateKey) -> MultiBufferKey:
-        secret = private_key.private_numbers().private_value.to_bytes(COORDINATE_BYTES, "big")
-        return MultiBufferKey(AwsLcKey(private_key), self._extension.Key(secret))
+        return _load(self._extension, private_key)
 
     def sign_many(self, requests: Sequence[_Request]) -> list[bytes]:
         lanes = self._extension.LANES

@@ -14,13 +14,16 @@ enum { ALL_LANES = (1 << P384_LANES) - 1, DRAWS = 4 };
 typedef uint8_t signature_bytes[P384_SIGNATURE_BYTES];
 
 /* What a nonce is the digest of. Hedged: with a broken source of randomness a nonce still depends on the key and the
- * digest, as in deterministic ECDSA (RFC 6979), and with a sound one it is independent of them. */
+ * digest, as in deterministic ECDSA (RFC 6979), and with a sound one it is independent of them. The struct has no
+ * padding, whose bytes would be indeterminate and hashed, too. */
 typedef struct {
     uint8_t random[P384_BYTES];
     p384_scalar key;
     uint8_t digest[P384_BYTES];
-    uint8_t lane;
+    uint64_t lane;
 } nonce_input;
+
+_Static_assert(sizeof(nonce_input) == 3 * P384_BYTES + sizeof(uint64_t), "a nonce_input has no padding");
 
 /* The order of the group (FIPS 186-5; SP 800-186, 3.2.1.4). */
 static const p384_scalar ORDER = {{0xecec196accc52973, 0x581a0db248b0a77a, 0xc7634d81f4372ddf, 0xffffffffffffffff,
@@ -87,7 +90,9 @@ int p384_read_scalar(p384_scalar *scalar, const uint8_t bytes[P384_BYTES])
     return any != 0 && borrow == 1 ? 0 : -1; /* below the order: the subtraction borrows */
 }
 
-/* Sign with these nonces. Returns a bit for each lane that failed, and zeroes its signature. */
+/* Sign with these nonces. Returns a bit for each lane that failed, and zeroes its signature. Where s is 0 modulo the
+ * order, which would give the key away, the library answers the order itself and reports success: both halves are
+ * checked to be between 1 and the order minus 1 (FIPS 186-5, 6.4.1). */
 static unsigned sign_with(const p384_lane lanes[P384_LANES], const p384_scalar nonces[P384_LANES],
                           signature_bytes signatures[P384_LANES])
 {
@@ -104,11 +109,14 @@ static unsigned sign_with(const p384_lane lanes[P384_LANES], const p384_scalar n
         s[i] = signatures[i] + P384_BYTES;
     }
     const mbx_status status = mbx_nistp384_ecdsa_sign_mb8(r, s, digests, ephemeral, keys, NULL);
-    for (int i = 0; i < P384_LANES; i++)
-        if (MBX_GET_STS(status, i) != MBX_STATUS_OK) {
+    for (int i = 0; i < P384_LANES; i++) {
+        p384_scalar half;
+        if (MBX_GET_STS(status, i) != MBX_STATUS_OK || p384_read_scalar(&half, r[i]) != 0 ||
+            p384_read_scalar(&half, s[i]) != 0) {
             failed |= 1u << i;
             explicit_bzero(signatures[i], sizeof signatures[i]);
         }
+    }
     return failed;
 }
 
@@ -138,7 +146,7 @@ static int make_nonces(unsigned count, const p384_lane lanes[], p384_scalar nonc
         memcpy(input.random, random[i], sizeof input.random);
         input.key = *lanes[i].key;
         memcpy(input.digest, lanes[i].digest, sizeof input.digest);
-        input.lane = (uint8_t)i;
+        input.lane = i;
         result = -1;
         for (int draw = 0; draw < DRAWS && result != 0; draw++) {
             if (draw > 0 && fill_random(input.random, sizeof input.random) != 0)

@@ -35,7 +35,7 @@ int p384_read_scalar(p384_scalar *scalar, const uint8_t bytes[P384_BYTES]);
 void p384_wipe(p384_scalar *scalar);
 
 /* Sign `count` lanes (1 to 8); lane i's r||s goes to signatures[i]. Returns a bit for each lane that has no signature:
- * its digest is 0 or not below the order, or the system gave no random bytes. */
+ * its digest is 0 or not below the order, r or s is 0, or the system gave no random bytes. */
 unsigned p384_sign(unsigned count, const p384_lane lanes[], uint8_t signatures[][P384_SIGNATURE_BYTES]);
 
 /* Sign the known answers of RFC 6979, A.2.6, in every lane, and one bad lane beside seven good ones. Returns 0, or the

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
+from tests.adapters.signing.faulty import Fault, FaultyExtension, bit_flipped, failed, swapped
 from tests.signers import SIGNERS_HERE
 from tokensvc.adapters import signing
 from tokensvc.adapters.signing import choice
@@ -178,3 +179,42 @@ def test_a_prepared_key_shows_nothing_of_the_private_key(name: str) -> None:
     assert repr(prepared).startswith("<tokensvc.")
     assert not hasattr(prepared, "__dict__")
     assert f"{private_key.private_numbers().private_value:x}" not in repr(getattr(prepared, "native", ""))
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (bit_flipped(7, 0), "the signature of lane 7 is wrong"),
+        (swapped(2, 5), "the signature of lane 2 is wrong"),
+        (failed(0), "the signature of lane 0 is missing"),
+        (failed(*range(8)), "the signature of lane 0 is missing"),
+    ],
+    ids=["a wrong signature", "two lanes swapped", "no signature in one lane", "no signature at all"],
+)
+def test_an_extension_with_a_bad_lane_is_not_chosen(fault: Fault, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although MultiBufferSigner would replace what is bad, so that whatever it returned verified."""
+    install(FaultyExtension(fault), monkeypatch)
+    with capture_logs() as lines:
+        assert choose_signer("auto").signer.name == "aws-lc"
+    assert [(line["signer"], line["reason"]) for line in lines] == [("multibuffer", reason)]
+    with pytest.raises(SettingsError, match=reason), capture_logs():
+        choose_signer("multibuffer")
+
+
+def test_an_extension_that_is_switched_off_during_the_self_test_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that signs rightly at first: the signatures of the signer's own self-test are then made by AWS-LC."""
+
+    def wrong_from_the_second_call_on(signatures: list[bytes]) -> list[bytes | None]:
+        return [*signatures] if len(extension.calls) < 2 else swapped(0, 1)(signatures)
+
+    extension = FaultyExtension(wrong_from_the_second_call_on)
+    install(extension, monkeypatch)
+    with capture_logs():
+        chosen = choose_signer("auto")
+    assert chosen.signer.name == "aws-lc"
+    assert "multibuffer: multi-buffer signing is switched off" in chosen.why_not_faster
+
+
+def install(extension: FaultyExtension, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, "_multibuffer", extension, raising=False)
+    monkeypatch.setitem(sys.modules, "tokensvc.adapters.signing._multibuffer", extension)
