@@ -32,6 +32,7 @@ check: $(TEST) ## format, lint and types
 
 bench: $(BENCH) ## every figure of the README but the peers', as ratios in one run each (wants wrk; a quarter of an hour)
 	.venv/bin/python -m benchmarks.sign
+	.venv/bin/python -m benchmarks.signers
 	.venv/bin/python -m benchmarks.http
 	.venv/bin/python -m benchmarks.connections
 	.venv/bin/python -m benchmarks.ivs
