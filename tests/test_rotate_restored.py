@@ -17,6 +17,7 @@ from tokensvc.errors import Conflict, ControlPlaneError, ForeignDeployment
 from tokensvc.rotate import wishes
 from tokensvc.rotate.absences import CONFIRM_SECONDS
 from tokensvc.rotate.bringing import adopt_pairs, import_key
+from tokensvc.rotate.steps import make
 from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, survey
 
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
@@ -195,6 +196,97 @@ def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
     wishes.activate(deployment.world(), former, [EAST])
     assert deployment.states() == {former: ACTIVE, latter: RETIRING}
     deployment.check_settled(EAST)
+
+
+# --- what may have signed in the forgotten time is drained before it is deleted
+
+
+@pytest.fixture
+def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
+    """A key signed in the forgotten time; of it the restored store knows only that it was made."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate()
+    made = make(deployment.world(), "a test")
+    deployment.save()
+    assert deployment.rotate() == made.id
+    deployment.restore()
+    return deployment, made.id
+
+
+def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(forgotten: tuple[Deployment, str]) -> None:
+    deployment, key_id = forgotten
+    deployment.vault.remove(key_id)
+    deployment.advance()
+    assert deployment.states()[key_id] is PREPARED
+    deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
+    deployment.advance()
+    assert key_id in deployment.held()
+    deployment.clock.advance(1)
+    deployment.advance()
+    assert key_id not in deployment.held()
+
+
+def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_drained(
+    forgotten: tuple[Deployment, str],
+) -> None:
+    deployment, key_id = forgotten
+    deployment.advance()
+    with pytest.raises(Conflict, match="may live until"):
+        wishes.delete(deployment.world(), key_id, [EAST])
+    assert key_id in deployment.held()
+
+
+def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was_allowed(
+    forgotten: tuple[Deployment, str],
+) -> None:
+    """That it was taken up twice, or that the limit was lowered since, shortens nothing."""
+    deployment, key_id = forgotten
+    deployment.advance()
+    deployment.store.deployment.set_max_ttl_seconds(300)
+    deployment.advance()
+    [(_, there)] = deployment.places(EAST, PREPARED)
+    assert (there.key_id, there.longest_ttl_seconds) == (key_id, 3600)
+
+
+@pytest.fixture
+def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
+    """A standby signed in the forgotten time and, imported long ago, cannot be opened any more."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    with_standby.vault.remove(standby.id)
+    return with_standby, standby.id
+
+
+def test_a_lost_standby_is_kept_while_the_key_that_signs_is_missing(lost_standby: tuple[Deployment, str]) -> None:
+    deployment, standby = lost_standby
+    lost = gone(deployment)
+    deployment.advance()
+    assert deployment.active() == lost
+    assert standby in deployment.held()
+
+
+def test_a_lost_standby_is_drained_once_the_key_that_signed_is_proven_to_be_gone(
+    lost_standby: tuple[Deployment, str],
+) -> None:
+    deployment, standby = lost_standby
+    deployment.confirm()
+    assert deployment.active() != standby
+    deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
+    deployment.advance()
+    assert standby in deployment.held()
+    deployment.clock.advance(1)
+    deployment.advance()
+    assert standby not in deployment.held()
+
+
+def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(with_standby: Deployment) -> None:
+    """That it may have signed before does not make it a key that only stands in for another."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.confirm()
+    with_standby.clock.advance(POLICY.lead_seconds)
+    with_standby.advance()
+    [(_, there)] = with_standby.places(EAST, ACTIVE)
+    assert (there.key_id, there.retiring_at) == (standby.id, None)
 
 
 # --- what proves that a pair is gone

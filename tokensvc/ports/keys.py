@@ -31,10 +31,19 @@ class KeyStore(Protocol):
         ...
 
     def record_import(
-        self, key_id: str, place: Place, arn: str, at: datetime, *, fingerprint_differs: bool = False
+        self,
+        key_id: str,
+        place: Place,
+        arn: str,
+        at: datetime,
+        *,
+        fingerprint_differs: bool = False,
+        may_have_signed: bool = False,
     ) -> KeyRecord:
         """Note that IVS holds the key pair in that place: it is prepared there, or compromised when the key is.
 
+        `may_have_signed`: this may be an import that a restored store has forgotten, so the longest life is raised to
+        the deployment's ceiling, and the drain counts from `at`.
         Doing it again with the same ARN changes nothing, whatever the key is there by now. Where IVS held the key and
         no longer does, another ARN is an import that came about too late: it is noted as about to be deleted. Any other
         second ARN for a place, or an ARN that another key has, raises LostRace. Raises KeyNotFound.
@@ -66,7 +75,7 @@ class KeyStore(Protocol):
         """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
 
         `seen` is what the decision was made on. Raises LostRace when the key is active there by now, or is retiring
-        and was not, or not since then: its tokens live longer than was thought. Also when it was never known to be
+        and was not, or its drain has begun anew since: its tokens live longer than was thought. Also when it was never known to be
         there. Raises KeyNotFound.
         """
         ...
@@ -86,7 +95,7 @@ class KeyStore(Protocol):
         One transaction: where the key was active, the best key that IVS holds there takes over, as after a compromise;
         keys that are `unable` to sign never do. That IVS lost the active key shows that something happened which the
         store does not know of, so any other key there may have signed meanwhile: the drain of each retiring key starts
-        anew, and each longest life is raised as `activate` does. Doing it again changes nothing. Raises LostRace when
+        anew, that of each prepared key starts, and each longest life is raised as `activate` does. Doing it again changes nothing. Raises LostRace when
         another pair is recorded there by now, or none ever was; KeyNotFound.
         """
         ...

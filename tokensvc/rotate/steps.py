@@ -103,7 +103,7 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
         raise full(world, seen) from None
     except ResourceConflict:
         pair = _held_already(world, seen, record)
-        record_held(world, record, str(pair["arn"]), pair)
+        record_held(world, record, str(pair["arn"]), pair, may_have_signed=True)
         return
     pair = answer["keyPair"]
     try:

@@ -65,16 +65,26 @@ class SqlKeys:
             return _records(connection)
 
     def record_import(
-        self, key_id: str, place: Place, arn: str, at: datetime, *, fingerprint_differs: bool = False
+        self,
+        key_id: str,
+        place: Place,
+        arn: str,
+        at: datetime,
+        *,
+        fingerprint_differs: bool = False,
+        may_have_signed: bool = False,
     ) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             compromised_at = _get(connection, key_id).compromised_at
-            elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id).scalar_subquery()
+            elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id)
+            longest = connection.execute(elsewhere).scalar_one()
+            if may_have_signed:
+                longest = max(longest, connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one())
             state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
             prepared = (
                 insert(connection, key_places)
-                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=elsewhere)
+                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=longest)
                 .values(state=state, compromised_at=compromised_at, fingerprint_differs=fingerprint_differs)
                 .on_conflict_do_nothing()
                 .returning(key_places.c.key_id)
@@ -122,7 +132,8 @@ class SqlKeys:
             changes.hold(connection, "keys")
             now_in = _demand(connection, seen.key_id, seen.place)
             signs = now_in.state is KeyState.ACTIVE
-            if signs or (now_in.state is KeyState.RETIRING and now_in.retiring_at != seen.retiring_at):
+            drains = now_in.state in {KeyState.RETIRING, KeyState.PREPARED}
+            if signs or (drains and now_in.retiring_at != seen.retiring_at):
                 raise LostRace(f"the key has signed in {seen.place.region} in the meantime, so its pair stays for now")
             if now_in.deleting_at is None:
                 begun = sa.update(key_places).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
@@ -269,13 +280,17 @@ def _succeed(
     best = successor([there for there in here if there.key_id not in unfit], at, lead_seconds)
     if best is not None:
         _promote(connection, best, at, ceiling)
-    retiring = sa.update(key_places).where(*_of(place), key_places.c.state == KeyState.RETIRING)
-    connection.execute(retiring.values(retiring_at=at))
+    connection.execute(sa.update(key_places).where(*_of(place), may_sign).values(retiring_at=at))
 
 
 def _promote(connection: sa.Connection, best: KeyInPlace, at: datetime, ceiling: int) -> None:
     longest = max(best.longest_ttl_seconds, ceiling)
-    began = {"activated_at": best.activated_at or at, "longest_ttl_seconds": longest}
+    stands_in_since = best.retiring_at if best.state is KeyState.RETIRING else None
+    began = {
+        "activated_at": best.activated_at or at,
+        "retiring_at": stands_in_since,
+        "longest_ttl_seconds": longest,
+    }
     _move(connection, best.key_id, best.place, best.state, KeyState.ACTIVE, **began)
 
 
