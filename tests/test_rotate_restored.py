@@ -201,6 +201,16 @@ def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
 # --- what may have signed in the forgotten time is drained before it is deleted
 
 
+def check_drains(deployment: Deployment, key_id: str) -> None:
+    """The pair is kept until each token has ended that the key may have signed up to now, and then deleted."""
+    deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
+    deployment.advance()
+    assert key_id in deployment.held()
+    deployment.clock.advance(1)
+    deployment.advance()
+    assert key_id not in deployment.held()
+
+
 @pytest.fixture
 def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
     """A key signed in the forgotten time; of it the restored store knows only that it was made."""
@@ -218,12 +228,7 @@ def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(forgo
     deployment.vault.remove(key_id)
     deployment.advance()
     assert deployment.states()[key_id] is PREPARED
-    deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
-    deployment.advance()
-    assert key_id in deployment.held()
-    deployment.clock.advance(1)
-    deployment.advance()
-    assert key_id not in deployment.held()
+    check_drains(deployment, key_id)
 
 
 def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_drained(
@@ -271,12 +276,39 @@ def test_a_lost_standby_is_drained_once_the_key_that_signed_is_proven_to_be_gone
     deployment, standby = lost_standby
     deployment.confirm()
     assert deployment.active() != standby
-    deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
+    check_drains(deployment, standby)
+
+
+def test_a_lost_standby_is_drained_when_the_forgotten_compromise_is_repeated(
+    lost_standby: tuple[Deployment, str],
+) -> None:
+    """That IVS does not hold the compromised pair, whose deletion was never begun, shows what was forgotten."""
+    deployment, standby = lost_standby
+    wishes.compromise(deployment.world(), gone(deployment), [EAST], distrust_standby=False)
+    check_drains(deployment, standby)
+
+
+def test_a_retiring_key_is_drained_anew_when_the_forgotten_compromise_is_repeated(with_standby: Deployment) -> None:
+    [(retiring, _)] = with_standby.places(EAST, RETIRING)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    wishes.compromise(with_standby.world(), gone(with_standby), [EAST], distrust_standby=False)
+    check_drains(with_standby, retiring.id)
+
+
+def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Path, tmp_path: Path) -> None:
+    """That IVS no longer holds the pair is what was asked for."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate()
+    retiring = deployment.active()
+    deployment.rotate()
+    deployment.rotate()
+    [before, _] = [there for _, there in deployment.places(EAST, RETIRING)]
+    deployment.clock.advance(60)
+    deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
+    wishes.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
     deployment.advance()
-    assert standby in deployment.held()
-    deployment.clock.advance(1)
-    deployment.advance()
-    assert standby not in deployment.held()
+    assert before.key_id == retiring
+    assert find(deployment.store.keys.list(), retiring).places[0].retiring_at == before.retiring_at
 
 
 def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(with_standby: Deployment) -> None:
@@ -452,6 +484,16 @@ def test_a_restored_store_does_not_revive_a_key_whose_pair_is_tagged(tagged: Dep
     tagged.ivs.refuse.clear()
     tagged.advance(EAST, WEST)
     assert bad not in tagged.held(EAST) | tagged.held(WEST)
+
+
+def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None:
+    """A standby that cannot be opened, imported long ago, took over at a time that the restored store has forgotten."""
+    [(standby, _)] = tagged.places(EAST, PREPARED)
+    tagged.clock.advance(POLICY.drain_seconds(3600))
+    tagged.vault.remove(standby.id)
+    tagged.ivs.refuse.clear()
+    tagged.advance()
+    check_drains(tagged, standby.id)
 
 
 def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Deployment) -> None:

@@ -4,8 +4,8 @@ Rules of the file
 - What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
   counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
 - An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan. It may
-  also be one that a restored store has forgotten, whose key has signed since: nothing distinguishes the two (the journal
-  is restored as well), so the pair is drained before it is deleted.
+  also be one that a restored store has forgotten, whose key has signed since. Nothing distinguishes the two (the
+  journal is restored as well), so the pair is drained before it is deleted.
 - A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag. It is gone when IVS
   says so twice (`absences.py`).
 - Where IVS shows no pair of our account, we may be asking about another one: nothing is done there that cannot be
@@ -192,7 +192,14 @@ def _record_compromises(
     unable |= {r.id for r in records} - world.vault.key_ids()
     lead_seconds = world.deployment.read().key_lead_seconds
     for record in bad:
-        world.keys.compromise(record.id, world.now(), lead_seconds, distrust_standby=False, unable=unable)
+        world.keys.compromise(
+            record.id,
+            world.now(),
+            lead_seconds,
+            distrust_standby=False,
+            unable=unable,
+            others_may_have_signed=True,
+        )
         world.report(f"key {record.id} is compromised: its pair in {region} is tagged so")
     return world.keys.list()
 
