@@ -270,6 +270,25 @@ def test_a_lost_standby_is_kept_while_the_key_that_signs_is_missing(lost_standby
     assert standby in deployment.held()
 
 
+def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(with_standby: Deployment) -> None:
+    """It may have signed. What is compromised is deleted in any case."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    lost = gone(with_standby)
+    with pytest.raises(Conflict, match=r"may have been restored.*keys resume"):
+        wishes.delete(with_standby.world(), standby.id, [EAST])
+    [(retiring, _)] = with_standby.places(EAST, RETIRING)
+    with pytest.raises(Conflict, match="may have been restored"):
+        wishes.delete(with_standby.world(), retiring.id, [EAST])
+    assert with_standby.active() == lost
+    assert {standby.id, retiring.id} <= with_standby.held()
+    wishes.resume(with_standby.world(), [EAST])
+    with pytest.raises(Conflict, match="may live until"):
+        wishes.delete(with_standby.world(), retiring.id, [EAST])
+    wishes.compromise(with_standby.world(), retiring.id, [EAST], distrust_standby=False)
+    assert retiring.id not in with_standby.held()
+
+
 def test_a_lost_standby_is_drained_once_the_key_that_signed_is_proven_to_be_gone(
     lost_standby: tuple[Deployment, str],
 ) -> None:

@@ -245,6 +245,13 @@ def unusable(standing: Standing) -> frozenset[str]:
     return standing.missing | standing.lost
 
 
+def is_in_doubt(standing: Standing) -> bool:
+    """Whether IVS has answered that it does not hold the key that signs, so that the store may be a restored one. Where
+    no key is wanted, what is left only ends."""
+    active = active_of(standing.pairs)
+    return standing.wanted and active is not None and active.key_id in standing.missing
+
+
 def _next(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
     ending = _to_record_absence(standing) or _to_delete(standing, now, policy)
     if ending is not None or not standing.wanted:
@@ -262,13 +269,6 @@ def _to_record_absence(standing: Standing) -> Step | None:
     absent = [pair for pair in standing.pairs if pair.is_held and pair.key_id in standing.gone]
     first = active_of(absent) or next(iter(absent), None)
     return Step(StepKind.RECORD_ABSENCE, first.key_id, "IVS does not hold it any more") if first is not None else None
-
-
-def _is_in_doubt(standing: Standing) -> bool:
-    """Whether IVS has answered that it does not hold the key that signs, so that the store may be a restored one. Where
-    no key is wanted, what is left only ends."""
-    active = active_of(standing.pairs)
-    return standing.wanted and active is not None and active.key_id in standing.missing
 
 
 def _may_be_recalled(pair: KeyInPlace, standing: Standing) -> bool:
@@ -297,7 +297,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
         lambda pair, standing, now, policy: (
             pair.state is KeyState.RETIRING
             and drained_at(pair, policy) <= now
-            and not _is_in_doubt(standing)
+            and not is_in_doubt(standing)
             and not _may_be_recalled(pair, standing)
         ),
     ),
@@ -307,7 +307,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
             pair.key_id in standing.lost
             and pair.state is KeyState.PREPARED
             and (not pair.longest_ttl_seconds or drained_at(pair, policy) <= now)
-            and not _is_in_doubt(standing)
+            and not is_in_doubt(standing)
         ),
     ),
 )
