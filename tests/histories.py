@@ -168,8 +168,8 @@ class History(Stage):
 
     def restore(self) -> None:
         """Put the copy back. What IVS does not hold although the store says so is as if somebody had deleted it. Tokens
-        of the time that is forgotten, and of workers that have not heard since, are not promised anything: the store
-        cannot know which keys signed them."""
+        of the time that is forgotten are not promised anything: the store cannot know which keys signed them. Of the
+        workers that have not read the store since, see `_is_promised`."""
         restore(self.store, self._backup)
         known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.ours()}
         self.orphans = {pair["arn"] for pair in self.ours() if pair["tags"][KEY_TAG] not in known}
@@ -178,8 +178,26 @@ class History(Stage):
             (pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours() if pair["arn"] in held
         }
         self.ends.clear()
+        ceiling = self.store.deployment.read().max_ttl_seconds
         for group in self.groups:
             group.elders.clear()
+            group.current = {
+                region: key._replace(life_seconds=min(key.life_seconds, ceiling))
+                for region, key in group.current.items()
+                if self._is_promised(key.key_id, region)
+            }
+        self._seen = None  # everyone reads the store anew, even one that has not changed since the copy
+
+    def _is_promised(self, key_id: str, region: str) -> bool:
+        """Whether the tokens that a worker signs before it reads the store that was just restored start playback.
+
+        Not where the restored store says that the key never signed there, or has retired: that is false, and as long as
+        IVS holds the key that should sign there, nothing shows it. (What does show it, and protects the tokens then, is
+        in test_rotate_restored.) Where it says nothing of the key, IVS itself does; and no life counts that is longer
+        than the restored store allows.
+        """
+        places = [there for record in self.store.keys.list() if record.id == key_id for there in record.places]
+        return all(there.state is KeyState.ACTIVE for there in places if there.place.region == region)
 
     def check_no_orphan(self, region: str) -> None:
         """What bears our tag in IVS is known to the store."""

@@ -183,6 +183,9 @@ def test_a_record_stays_while_its_import_may_come_about(stage: Stage) -> None:
     stage.advance()
     stage.clock.advance(POLICY.lead_seconds)
     stage.advance()
+    assert [there.key_id for _, there in stage.places(EAST, KeyState.PREPARED)] == [record.id]
+    stage.drain()  # a restored store may have forgotten that it signed
+    stage.advance()
     stage.check_settled(EAST)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.stage import EAST, POLICY, Stage
 from tokensvc.core.forecast import STEPS_MAX, forecast
-from tokensvc.core.lifecycle import Step, StepKind, Wait, active_of
+from tokensvc.core.lifecycle import KeyState, Step, StepKind, Wait, active_of
 from tokensvc.rotate import wishes
 from tokensvc.rotate.survey import survey
 
@@ -98,6 +98,31 @@ def test_a_compromised_key_goes_first(stage: Stage) -> None:
     coming = foretold(stage)
     assert coming[0] == Step(StepKind.DELETE, key.id, "it is compromised")
     assert kinds(coming) == ["delete", "make", "import", "wait", "activate"]
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["the standby takes over", "the standby is lost"])
+def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_lost: bool) -> None:
+    """Where IVS does not hold the key that signs, any other may have signed in a time that the store has forgotten."""
+    stage = Stage(migrated, tmp_path / "keys", STANDBY)
+    two(stage)
+    stage.advance()
+    stage.clock.advance(POLICY.drain_seconds(3600) - 60)
+    [standby] = [record.id for record, _ in stage.places(EAST, KeyState.PREPARED)]
+    if is_lost:
+        stage.vault.remove(standby)
+    stage.lose_pair(stage.active())
+    stage.advance()
+    stage.clock.advance(60)
+    known = {entry.id for entry in stage.store.journal.history(None, 100)}
+    survey(stage.world(), EAST)
+    coming = foretold(stage)
+    for step in coming:
+        if isinstance(step, Wait):
+            assert step.until is not None
+            stage.clock.advance((step.until - stage.clock.at()).total_seconds())
+        stage.advance()
+    taken = [entry.kind for entry in stage.store.journal.history(None, 100)[::-1] if entry.id not in known]
+    assert [step.kind for step in coming if isinstance(step, Step)] == taken
 
 
 def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:

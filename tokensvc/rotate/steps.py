@@ -6,6 +6,8 @@ Rules of the file
 - A key is recorded before anything is done with it, kept in the vault before IVS hears of it, and imported only by
   someone who can open it.
 - A pair is marked as being deleted before IVS is told to delete it: nothing that was decided earlier can make it sign.
+- A compromised pair that IVS does not hold although its deletion was never begun was deleted at a time that a restored
+  store has forgotten, in which other keys may have signed: their drains start anew.
 - A pair that IVS is proven not to hold is recorded as such, and IVS is not asked to delete it: should the proof be
   wrong, its tokens live on.
 """
@@ -103,7 +105,7 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
         raise full(world, seen) from None
     except ResourceConflict:
         pair = _held_already(world, seen, record)
-        record_held(world, record, str(pair["arn"]), pair)
+        record_held(world, record, str(pair["arn"]), pair, may_have_signed=True)
         return
     pair = answer["keyPair"]
     try:
@@ -153,11 +155,13 @@ def delete(world: World, seen: Survey, key_id: str) -> None:
         message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
         raise NothingShown(message, operation="ListPlaybackKeyPairs", ivs_code="")
     world.keys.begin_delete(there, world.now())
+    was_forgotten = False  # a compromise, and what signed instead, by a store that was restored since
     try:
         world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
     except ResourceMissing:
         world.report(f"IVS no longer held {there.arn}")
-    world.keys.retire(key_id, there.place, world.now())
+        was_forgotten = there.state is KeyState.COMPROMISED and there.deleting_at is None
+    world.keys.retire(key_id, there.place, world.now(), others_may_have_signed=was_forgotten)
     world.report(f"key {key_id} is deleted in {seen.region}")
 
 

@@ -3,7 +3,9 @@
 Rules of the file
 - What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
   counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
-- An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan.
+- An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan. It may
+  also be one that a restored store has forgotten, whose key has signed since. Nothing distinguishes the two (the
+  journal is restored as well), so the pair is drained before it is deleted.
 - A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag. It is gone when IVS
   says so twice (`absences.py`).
 - Where IVS shows no pair of our account, we may be asking about another one: nothing is done there that cannot be
@@ -86,7 +88,8 @@ def survey(
         )
     elif unrecorded:
         for key, pair in unrecorded:
-            record_held(world, key, str(pair["arn"]), get_pair(world, region, str(pair["arn"])))
+            shown = get_pair(world, region, str(pair["arn"]))
+            record_held(world, key, str(pair["arn"]), shown, may_have_signed=True)
         records = world.keys.list()
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
@@ -138,16 +141,18 @@ def get_pair(world: World, region: str, arn: str) -> Pair:
     return pair
 
 
-def record_held(world: World, record: KeyRecord, arn: str, pair: Pair) -> None:
+def record_held(world: World, record: KeyRecord, arn: str, pair: Pair, *, may_have_signed: bool = False) -> None:
     """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
-    Raises ForeignDeployment, LostRace, KeyNotFound.
+    `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, LostRace, KeyNotFound.
     """
     shown = str(pair.get("fingerprint", record.fingerprint))
     differs = shown != record.fingerprint
     place = parse_arn(arn, "playback-key").place
     world.deployment.bind_account(place.account)
-    world.keys.record_import(record.id, place, arn, world.now(), fingerprint_differs=differs)
+    world.keys.record_import(
+        record.id, place, arn, world.now(), fingerprint_differs=differs, may_have_signed=may_have_signed
+    )
     world.report(f"IVS holds key {record.id} in {place.region} as {arn}")
     if differs:
         world.report(
@@ -187,7 +192,14 @@ def _record_compromises(
     unable |= {r.id for r in records} - world.vault.key_ids()
     lead_seconds = world.deployment.read().key_lead_seconds
     for record in bad:
-        world.keys.compromise(record.id, world.now(), lead_seconds, distrust_standby=False, unable=unable)
+        world.keys.compromise(
+            record.id,
+            world.now(),
+            lead_seconds,
+            distrust_standby=False,
+            unable=unable,
+            others_may_have_signed=True,
+        )
         world.report(f"key {record.id} is compromised: its pair in {region} is tagged so")
     return world.keys.list()
 

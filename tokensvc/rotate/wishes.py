@@ -20,6 +20,7 @@ from tokensvc.core.lifecycle import (
     active_of,
     drained_at,
     find,
+    is_in_doubt,
     led_at,
     successor,
 )
@@ -116,7 +117,8 @@ def activate(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
 
 
 def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
-    """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live."""
+    """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
+    is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
     policy, record = world.policy(), find(world.keys.list(), key_id)
     if not record.places or any(p.place.region in regions for p in record.unreadable):
         record.require_sound()
@@ -135,6 +137,12 @@ def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
             raise Conflict(
                 f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.place.region}; it goes "
                 "by itself then. If it is compromised: tokensvc keys compromise"
+            )
+        in_doubt = any(is_in_doubt(seen.standing) for seen in surveys if seen.region == there.place.region)
+        if in_doubt and there.state is not KeyState.COMPROMISED:
+            raise Conflict(
+                f"IVS does not hold the key that signs in {there.place.region}, so the store may have been restored, "
+                f"and tokens of key {key_id} may live; first: tokensvc keys resume"
             )
     for seen in surveys:
         perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))

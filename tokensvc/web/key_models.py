@@ -32,7 +32,10 @@ class ShownPlace(_Shown):
     arn: str = Field(description="The playback key pair in IVS")
     imported_at: Instant
     activated_at: Instant | None
-    retiring_at: Instant | None
+    retiring_at: Instant | None = Field(
+        description="When its drain began; of a prepared key, when it was found that it may have signed at a time that "
+        "a restored store has forgotten"
+    )
     drained_at: Instant | None = Field(description="Of a retiring key: when its last token has ended and its pair goes")
     retired_at: Instant | None = Field(description="Since when IVS holds the pair no more")
     compromised_at: Instant | None
