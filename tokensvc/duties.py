@@ -36,7 +36,7 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.workers import Heartbeat
-from tokensvc.revoke import ServedRegions, World
+from tokensvc.revoke import DispatchContext, ServedRegions
 
 BACKOFF_MAX_SECONDS = 30.0
 
@@ -152,7 +152,9 @@ def duties_of(
 def _dispatch(
     store: Store, member: Member, telling: Telling, clock: Clock, metrics: Metrics, log: FailureLog
 ) -> Dispatch:
-    world = World(store.revocation_queue, telling.control_plane, clock, random.random)
+    world = DispatchContext(
+        queue=store.revocation_queue, control_plane=telling.control_plane, clock=clock, chance=random.random
+    )
     numbers = itertools.count(1)
 
     def lead(place: Place) -> Leading:

@@ -1,4 +1,4 @@
-"""Assembly of what performs the lifecycle of keys: stores, vault and IVS -> World, for a command or for ever.
+"""Assembly of what performs the lifecycle of keys: stores, vault and IVS -> KeysContext, for a command or for ever.
 
 Rules of the file
 - Whoever performs is named, since one performs at a time: the lease is the deployment's, and the name the process's.
@@ -23,7 +23,7 @@ from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.vault import Vault
 from tokensvc.rotate.absences import Absences
 from tokensvc.rotate.private_keys import PrivateKeyChecks
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings
 
 ROTATION_LEASE = "rotation"
@@ -34,7 +34,7 @@ ROTATION_LEASE_SECONDS = 20.0
 class Performer(NamedTuple):
     """What a process that goes on performing works with."""
 
-    make_world: Callable[[], World]
+    make_world: Callable[[], KeysContext]
     """The world with the store's clock as it is now. Raises StoreError."""
     regions: Sequence[str]
     lease_seconds: float
@@ -59,29 +59,29 @@ def world_of(
     *,
     absences: Absences | None = None,
     private_keys: PrivateKeyChecks | None = None,
-) -> World:
+) -> KeysContext:
     """What the lifecycle of keys is performed with, by whoever `performer` names.
 
     A process that makes more than one world shares IVS's answers between them.
     """
-    return World(
-        store.keys,
-        store.deployment,
-        store.journal,
-        store.rotations,
-        vault,
-        control_plane,
-        clock,
-        time.sleep,
-        new_key_id,
-        keypair.generate,
-        lambda: reach_of(settings, store),
-        lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
-        lambda: store.leases.release(ROTATION_LEASE, performer),
-        lambda: _performer_says(store),
-        absences or Absences(),
-        private_keys or PrivateKeyChecks(),
-        report,
+    return KeysContext(
+        keys=store.keys,
+        deployment=store.deployment,
+        journal=store.journal,
+        rotations=store.rotations,
+        vault=vault,
+        control_plane=control_plane,
+        clock=clock,
+        sleep=time.sleep,
+        new_id=new_key_id,
+        new_key=keypair.generate,
+        reach_seconds=lambda: reach_of(settings, store),
+        lead=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
+        step_down=lambda: store.leases.release(ROTATION_LEASE, performer),
+        performer_says=lambda: _performer_says(store),
+        absences=absences or Absences(),
+        private_keys=private_keys or PrivateKeyChecks(),
+        report=report,
     )
 
 
@@ -98,7 +98,7 @@ def performer_of(
 
     absences, private_keys = Absences(), PrivateKeyChecks()
 
-    def make_world() -> World:
+    def make_world() -> KeysContext:
         return world_of(
             settings,
             store,

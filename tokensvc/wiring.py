@@ -37,7 +37,7 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
 from tokensvc.revoke import ServedRegions
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings, require
 from tokensvc.subjects import Subjects
 from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
@@ -63,7 +63,7 @@ class Parts:
     chosen: Chosen
     """What signs."""
     means: Means
-    make_world: Callable[[], World]
+    make_world: Callable[[], KeysContext]
     """What wishes about keys are stored with, on the store's clock as it is now."""
     regions: tuple[str, ...]
     """The regions to hold keys in, as far as this process was told."""
@@ -162,7 +162,7 @@ def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsCo
         raise
 
 
-def key_world(settings: Settings, report: Callable[[str], None]) -> World:
+def key_world(settings: Settings, report: Callable[[str], None]) -> KeysContext:
     """What the lifecycle of keys is performed with, by a command."""
     control_plane, store, wrapper = open_bound(settings)
     clock = StoreClock(store.versions.read().now)

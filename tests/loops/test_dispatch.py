@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -68,7 +69,7 @@ class Process:
         self.dispatch = Dispatch(self.queue, self._lead, regions, clock, self.metrics)
 
     def _lead(self, place: Place) -> Leading:
-        world = self._plane.world()._replace(queue=self.queue, clock=self.clock)
+        world = replace(self._plane.world(), queue=self.queue, clock=self.clock)
         made = Leading(place, world, self._leases, f"p{len(self.led)}", self.metrics, share=1.0, lease_seconds=12)
         self.led.append(made)
         return made

@@ -23,7 +23,7 @@ from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, a
 from tokensvc.errors import ForeignDeployment, ResourceMissing
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.deployment import Deployment
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
 KEY_TAG = "tokensvc:key"
@@ -54,7 +54,7 @@ class Survey(NamedTuple):
 
 
 def survey(
-    world: World,
+    world: KeysContext,
     region: str,
     pairs: Sequence[Pair] | None = None,
     *,
@@ -132,13 +132,13 @@ def list_pairs(control_plane: ControlPlane, region: str, account: str | None) ->
     return pairs
 
 
-def get_pair(world: World, region: str, arn: str) -> Pair:
+def get_pair(world: KeysContext, region: str, arn: str) -> Pair:
     """One key pair as GetPlaybackKeyPair shows it: with its fingerprint, which lists do not show."""
     pair: Pair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
     return pair
 
 
-def record_held(world: World, record: KeyRecord, arn: str, pair: Pair) -> None:
+def record_held(world: KeysContext, record: KeyRecord, arn: str, pair: Pair) -> None:
     """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
     Raises ForeignDeployment, LostRace, KeyNotFound.
@@ -179,7 +179,7 @@ def _compromised_in_ivs(records: Sequence[KeyRecord], pairs: Sequence[Pair], dep
 
 
 def _record_compromises(
-    world: World, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[Pair]
+    world: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[Pair]
 ) -> list[KeyRecord]:
     arns = {str(pair["arn"]) for pair in pairs}
     unlisted = {p.key_id for record in records for p in record.places if p.place.region == region and p.arn not in arns}
@@ -223,7 +223,7 @@ def _shows_our_account(
 
 
 def _tagged(
-    world: World, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
+    world: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
 ) -> tuple[list[tuple[KeyRecord, Pair]], tuple[str, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
@@ -282,12 +282,12 @@ def _is_here(record: KeyRecord, region: str) -> bool:
     return any(p.place.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
 
 
-def _to_replace(world: World, region: str) -> frozenset[str]:
+def _to_replace(world: KeysContext, region: str) -> frozenset[str]:
     return frozenset(filter(None, (wish.replaces.get(region) for wish in world.rotations.newest(_WISHES))))
 
 
 def _missing(
-    world: World, held: Sequence[KeyInPlace], arns: Collection[str], *, is_sure: bool
+    world: KeysContext, held: Sequence[KeyInPlace], arns: Collection[str], *, is_sure: bool
 ) -> tuple[frozenset[str], frozenset[str], datetime | None]:
     """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
     when the next answer may be a proof."""
@@ -305,7 +305,7 @@ def _missing(
     return frozenset(missing), frozenset(gone), min(again, default=None)
 
 
-def _is_shown(world: World, there: KeyInPlace, *, is_sure: bool) -> bool:
+def _is_shown(world: KeysContext, there: KeyInPlace, *, is_sure: bool) -> bool:
     """Whether IVS shows a pair that no list does, as of now or a moment ago."""
     if not world.absences.is_due(there.arn, world.clock.monotonic(), is_sure=is_sure):
         return False
@@ -318,7 +318,7 @@ def _is_shown(world: World, there: KeyInPlace, *, is_sure: bool) -> bool:
     return True
 
 
-def _damaged(world: World, records: Sequence[KeyRecord], region: str) -> dict[str, str]:
+def _damaged(world: KeysContext, records: Sequence[KeyRecord], region: str) -> dict[str, str]:
     """Keys that are held in the region, or may be imported there, and whose private half cannot sign; and why not."""
     here = [
         record

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
@@ -19,7 +20,7 @@ from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest
 from tokensvc.performing import new_worker_id, reach_of, world_of
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate.unheard import Unheard, unheard
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings, read_settings, require
 from tokensvc.vaulting import vault_of, wrapper_to_look, wrapping_wanted
 from tokensvc.web.key_shown import Moment
@@ -39,7 +40,7 @@ class Opened(NamedTuple):
 
     settings: Settings
     store: Store
-    world: World
+    world: KeysContext
     regions: tuple[str, ...]
     """Those that keys are to be held in."""
 
@@ -112,7 +113,7 @@ def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapp
     clock = StoreClock(store.versions.read().now)
     vault = vault_of(settings, store, wrapper)
     world = world_of(settings, store, vault, control_plane, clock, new_worker_id(), progress)
-    return Opened(settings, store, world._replace(sleep=_sleep), regions_of(settings))
+    return Opened(settings, store, replace(world, sleep=_sleep), regions_of(settings))
 
 
 def _sleep(seconds: float) -> None:
