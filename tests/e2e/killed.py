@@ -28,7 +28,7 @@ from tokensvc.performing import new_worker_id, world_of
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate import wishes
-from tokensvc.rotate.survey import SETTLED_SECONDS, survey, tags_of
+from tokensvc.rotate.survey import SETTLED_SECONDS, survey_and_update, tags_of
 from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import read_settings
 from tokensvc.vaulting import vault_of, wrapper_of
@@ -84,7 +84,7 @@ def resume(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
     begun = [entry.kind for entry in world.journal.open()]
     wishes.resume(world, regions)
     held = {there.arn: there for record in world.keys.list() for there in record.places if there.is_held}
-    seen = survey(world, regions[0])
+    seen = survey_and_update(world, regions[0])
     return {
         "begun": begun,
         "states": {there.key_id: there.state for there in held.values()},

@@ -16,7 +16,7 @@ from tokensvc.core.lifecycle import KeyRecord, Step, StepKind, find
 from tokensvc.errors import Conflict, ControlPlaneError, TokensvcError
 from tokensvc.rotate.adopt import adopt, find_held
 from tokensvc.rotate.steps import keep, perform
-from tokensvc.rotate.survey import Survey, survey
+from tokensvc.rotate.survey import Survey, survey_and_update
 from tokensvc.rotate.world import KeysContext
 
 
@@ -56,13 +56,15 @@ def adopt_pairs(world: KeysContext, key_id: str, arns: Sequence[str]) -> KeyReco
     """Take over these pairs, which IVS holds already, as this key's, each in its region."""
     find(world.keys.list(), key_id)
     chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
-    everywhere(world, list(chosen), lambda region: adopt(world, survey(world, region), key_id, chosen[region]))
+    everywhere(
+        world, list(chosen), lambda region: adopt(world, survey_and_update(world, region), key_id, chosen[region])
+    )
     return find(world.keys.list(), key_id)
 
 
 def import_new(world: KeysContext, key_id: str, region: str) -> None:
     """Import a key that was just made, unless it is there already."""
-    seen = survey(world, region)
+    seen = survey_and_update(world, region)
     if not any(p.key_id == key_id for p in seen.standing.pairs):
         _import(world, seen, key_id)
 
@@ -82,7 +84,7 @@ def everywhere(world: KeysContext, regions: Sequence[str], act: Callable[[str], 
 
 def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> None:
     """Adopt a key's pair in a region, or import it there, unless it is there already."""
-    seen = survey(world, region)
+    seen = survey_and_update(world, region)
     record = find(world.keys.list(), key_id)
     if record.compromised_at is not None:  # as a pair's tag may have shown just now
         raise Conflict(f"key {key_id} is compromised: it never signs again")

@@ -17,7 +17,7 @@ from tokensvc.core.rotation import Policy
 from tokensvc.errors import ForeignPair
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.steps import journaled
-from tokensvc.rotate.survey import get_pair, survey, tags_of
+from tokensvc.rotate.survey import get_pair, survey_and_update, tags_of
 from tokensvc.rotate.wishes import advance_once, delete, request_rotation
 from tokensvc.rotate.world import KeysContext
 
@@ -58,7 +58,7 @@ def delete_pair(world: KeysContext, arn: str) -> None:
     owner, key_id = tags_of(get_pair(world, region, arn))
     if owner != deployment_id and key_of(world, arn) is None:
         raise ForeignPair(f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone")
-    survey(world, region)  # which records it, should a run have ended before it did
+    survey_and_update(world, region)  # which records the pair, should an earlier run have ended before it did
     known = key_of(world, arn)
     if known is not None and _is_held(world, arn):
         delete(world, known, [region])

@@ -21,7 +21,7 @@ from tokensvc.core.rotation import Policy
 from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
 from tokensvc.ports.journal import Entry
 from tokensvc.rotate.steps import delete_stray, perform
-from tokensvc.rotate.survey import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey
+from tokensvc.rotate.survey import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey, survey_and_update
 from tokensvc.rotate.world import KeysContext
 
 _STEPS_MAX = 12
@@ -91,7 +91,7 @@ def look(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
     policy, outlooks = world.policy(), []
     for region in regions:
         try:
-            seen = survey(world, region, record=False)
+            seen = survey(world, region)
             outlooks.append(Outlook(region, seen, waiting(seen.standing, world.now(), policy), None))
         except ControlPlaneError as failure:
             outlooks.append(Outlook(region, None, None, failure))
@@ -102,7 +102,7 @@ def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: 
     seen: Survey | None = None
     failure: TokensvcError | None = None
     try:
-        seen = survey(world, region, wanted=wanted, is_sure=is_sure)
+        seen = survey_and_update(world, region, wanted=wanted, is_sure=is_sure)
         put_off: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
             step = decide(seen.standing._replace(put_off=put_off), world.now(), policy)
@@ -116,7 +116,7 @@ def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: 
                 failure = _told(world, region, refused)  # what cannot be deleted yet keeps no other key from signing
                 put_off |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            seen = survey(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
+            seen = survey_and_update(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
         for key_id, arn in seen.strays:
             try:
                 delete_stray(world, region, key_id, arn)

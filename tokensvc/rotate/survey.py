@@ -1,9 +1,13 @@
 """How things stand in a region: what IVS holds there, set beside what the store knows.
 
-Rules of the file
+Invariants
+- `survey` reads: it writes nothing to the store or the vault, and calls only List and Get operations of IVS. It
+  remembers, in this process's memory, what IVS answered about missing pairs, so that IVS is not asked too often.
+- `update_records` writes to the store what IVS shows and the store does not know. `survey_and_update` does that first,
+  and then surveys.
 - What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
   counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
-- An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan.
+- An import that happened and was not recorded is recorded by an update, so a crash between the two leaves no orphan.
 - A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag. It is gone when IVS
   says so twice (`absences.py`).
 - Where IVS shows no pair of our account, we may be asking about another one: nothing is done there that cannot be
@@ -60,34 +64,24 @@ def survey(
     *,
     wanted: bool = True,
     is_sure: bool = False,
-    record: bool = True,
 ) -> Survey:
-    """Look at a region; `pairs` when they were listed a moment ago, `is_sure` when another region showed our account.
+    """Look at a region and change nothing: an import that is not recorded is a finding, and so is a compromise.
 
-    Without `record` nothing is changed: an import that was not recorded is a finding then, and so is a compromise.
-    Raises ControlPlaneError, ForeignDeployment.
+    `pairs` when they were listed a moment ago, `is_sure` when another region showed our account. Raises
+    ControlPlaneError, ForeignDeployment.
     """
     deployment = world.deployment.read()
     if pairs is None:
         pairs = list_pairs(world.control_plane, region, deployment.account)
     records, kept = world.keys.list(), world.vault.key_ids()
-    forgotten = _compromised_in_ivs(records, pairs, deployment.id)
-    if forgotten and record:
-        records = _record_compromises(world, records, forgotten, region, pairs)
     unrecorded, findings = _tagged(world, records, region, pairs, deployment.id)
-    if not record:
-        findings += tuple(
-            f"a pair of key {key.id} in {region} is tagged as compromised, and the store does not know of it yet"
-            for key in forgotten
-        )
-        findings += tuple(
-            f"IVS holds key {key.id} in {region} as {pair['arn']}, which is not recorded yet"
-            for key, pair in unrecorded
-        )
-    elif unrecorded:
-        for key, pair in unrecorded:
-            record_held(world, key, str(pair["arn"]), get_pair(world, region, str(pair["arn"])))
-        records = world.keys.list()
+    findings += tuple(
+        f"a pair of key {key.id} in {region} is tagged as compromised, and the store does not know of it yet"
+        for key in _compromised_in_ivs(records, pairs, deployment.id)
+    )
+    findings += tuple(
+        f"IVS holds key {key.id} in {region} as {pair['arn']}, which is not recorded yet" for key, pair in unrecorded
+    )
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
     is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
@@ -113,6 +107,37 @@ def survey(
     findings += tuple(_strange(standing, region, damaged))
     strays = _strays(records, pairs, deployment.id)
     return Survey(region, pairs, standing, findings, deployment.id, strays)
+
+
+def survey_and_update(
+    world: KeysContext,
+    region: str,
+    pairs: Sequence[Pair] | None = None,
+    *,
+    wanted: bool = True,
+    is_sure: bool = False,
+) -> Survey:
+    """Record what IVS shows in a region and the store does not know, then survey it. Parameters as in `survey`.
+
+    Raises ControlPlaneError, ForeignDeployment, LostRace, KeyNotFound.
+    """
+    if pairs is None:
+        pairs = list_pairs(world.control_plane, region, world.deployment.read().account)
+    update_records(world, region, pairs)
+    return survey(world, region, pairs, wanted=wanted, is_sure=is_sure)
+
+
+def update_records(world: KeysContext, region: str, pairs: Sequence[Pair]) -> None:
+    """Record imports and compromises that these pairs show and the store does not know.
+
+    Raises ControlPlaneError, ForeignDeployment, LostRace, KeyNotFound.
+    """
+    deployment_id, records = world.deployment.read().id, world.keys.list()
+    if compromised := _compromised_in_ivs(records, pairs, deployment_id):
+        records = _record_compromises(world, records, compromised, region, pairs)
+    unrecorded, _ = _tagged(world, records, region, pairs, deployment_id)
+    for key, pair in unrecorded:
+        record_held(world, key, str(pair["arn"]), get_pair(world, region, str(pair["arn"])))
 
 
 def list_pairs(control_plane: ControlPlane, region: str, account: str | None) -> list[Pair]:

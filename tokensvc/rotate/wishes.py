@@ -30,7 +30,7 @@ from tokensvc.rotate.bringing import everywhere, import_new
 from tokensvc.rotate.performer import Outlook, advance
 from tokensvc.rotate.settling import settle, sleep_until
 from tokensvc.rotate.steps import in_region, make, perform
-from tokensvc.rotate.survey import survey
+from tokensvc.rotate.survey import survey_and_update
 from tokensvc.rotate.world import KeysContext
 
 
@@ -111,7 +111,7 @@ def activate(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
     for region in regions:
         there = in_region(find(world.keys.list(), key_id), region)
         sleep_until(world, led_at(there, policy.lead_seconds), f"key {key_id} signs in {region}")
-        perform(world, survey(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
+        perform(world, survey_and_update(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
     return find(world.keys.list(), key_id)
 
 
@@ -126,7 +126,9 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
         world.keys.discard(key_id)
         world.vault.remove(key_id)
         return record
-    surveys = [survey(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held]
+    surveys = [
+        survey_and_update(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held
+    ]
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drained_at(there, policy)
         if there.state is KeyState.ACTIVE:

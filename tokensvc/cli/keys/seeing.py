@@ -87,7 +87,7 @@ def _words(record: KeyRecord, detail: KeyDetail) -> list[str]:
 def _seen(world: KeysContext, region: str) -> dict[str, Any]:
     """What IVS holds in a region that is not ours, and what is strange there."""
     try:
-        seen = survey(world, region, record=False)
+        seen = survey(world, region)
     except (ControlPlaneError, ForeignDeployment) as failure:
         return {"region": region, "error": {"code": failure.code, "message": failure.message}}
     foreign = [pair for pair in seen.pairs if whose(pair, seen.deployment_id) == "foreign"]
