@@ -140,7 +140,9 @@ def _drain(folder: Path) -> tuple[Told, int]:
         world = DispatchContext(
             queue=store.revocation_queue, control_plane=told, clock=SystemClock(), chance=random.random
         )
-        leading = Leading(servers.PLACE, world, store.leases, "bench", metrics, share=1.0)
+        leading = Leading(
+            place=servers.PLACE, world=world, leases=store.leases, holder="bench", metrics=metrics, share=1.0
+        )
         while not told.codes:
             time.sleep(leading.once())
         at_first, ends_at = metrics.sent, time.monotonic() + DRAIN_SECONDS

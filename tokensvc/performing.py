@@ -1,4 +1,4 @@
-"""Assembly of what performs the lifecycle of keys: stores, vault and IVS -> KeysContext, for a command or for ever.
+"""Assembly of what the key lifecycle works with: store, vault and IVS -> KeysContext, for one command or for a process.
 
 Rules of the file
 - Whoever performs is named, since one performs at a time: the lease is the deployment's, and the name the process's.
@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tokensvc.adapters.clock import StoreClock
 from tokensvc.adapters.sql.store import Store
@@ -31,11 +31,12 @@ ROTATION_LEASE_SECONDS = 20.0
 """Longer than any single step takes: a call to IVS ends after 7 seconds, one to the store after its timeout."""
 
 
-class Performer(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Performer:
     """What a process that goes on performing works with."""
 
     make_world: Callable[[], KeysContext]
-    """The world with the store's clock as it is now. Raises StoreError."""
+    """Makes a context with the store's clock as it is now. Raises StoreError."""
     regions: Sequence[str]
     lease_seconds: float
 
@@ -47,7 +48,8 @@ def reach_of(settings: Settings, store: Store) -> float:
     return max([ours, *(reach_seconds(said.lease_seconds, said.store_timeout_seconds) for said in told)])
 
 
-def world_of(
+def keys_context(
+    *,
     settings: Settings,
     store: Store,
     vault: Vault,
@@ -56,13 +58,13 @@ def world_of(
     performer: str,
     report: Callable[[str], None],
     lease_seconds: float = ROTATION_LEASE_SECONDS,
-    *,
     absences: Absences | None = None,
     private_keys: PrivateKeyChecks | None = None,
 ) -> KeysContext:
-    """What the lifecycle of keys is performed with, by whoever `performer` names.
+    """What the key lifecycle works with; `performer` is the name that the rotation lease is acquired under.
 
-    A process that makes more than one world shares IVS's answers between them.
+    A process that makes more than one context shares IVS's answers (`absences`) and the verdicts on private keys
+    between them.
     """
     return KeysContext(
         keys=store.keys,
@@ -86,6 +88,7 @@ def world_of(
 
 
 def performer_of(
+    *,
     settings: Settings,
     store: Store,
     vault: Vault,
@@ -99,20 +102,20 @@ def performer_of(
     absences, private_keys = Absences(), PrivateKeyChecks()
 
     def make_world() -> KeysContext:
-        return world_of(
-            settings,
-            store,
-            vault,
-            control_plane,
-            StoreClock(store.versions.read().now),
-            worker_id,
-            lambda _words: None,
-            lease_seconds,
+        return keys_context(
+            settings=settings,
+            store=store,
+            vault=vault,
+            control_plane=control_plane,
+            clock=StoreClock(store.versions.read().now),
+            performer=worker_id,
+            report=lambda _words: None,
+            lease_seconds=lease_seconds,
             absences=absences,
             private_keys=private_keys,
         )
 
-    return Performer(make_world, regions, lease_seconds)
+    return Performer(make_world=make_world, regions=regions, lease_seconds=lease_seconds)
 
 
 def _performer_says(store: Store) -> Sequence[str]:

@@ -24,7 +24,7 @@ from typing import Any
 from tests.crashing import Tripwire
 from tests.stage import READS
 from tokensvc.adapters.clock import StoreClock
-from tokensvc.performing import new_worker_id, world_of
+from tokensvc.performing import keys_context, new_worker_id
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate import wishes
@@ -61,7 +61,15 @@ def opened(ahead_seconds: float, ivs: ControlPlane) -> KeysContext:
     store = store_of(settings)
     vault = vault_of(settings, store, wrapper_of(settings, store))
     clock = Ahead(StoreClock(store.versions.read().now), ahead_seconds)
-    world = world_of(settings, store, vault, ivs, clock, new_worker_id(), lambda _words: None)
+    world = keys_context(
+        settings=settings,
+        store=store,
+        vault=vault,
+        control_plane=ivs,
+        clock=clock,
+        performer=new_worker_id(),
+        report=lambda _words: None,
+    )
     return replace(world, sleep=clock.sleep, lead=lambda: True)
 
 

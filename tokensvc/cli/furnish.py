@@ -49,7 +49,7 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
     """Make or find everything. Raises TokensvcError."""
     settings = read_settings(environ)
     channel = _channel(region)
-    world = wiring.key_world(settings, report)
+    world = wiring.keys_context_of(settings, report)
     place = parse_arn(channel["arn"], "channel").place
     if not _has_key(world, place):
         _forget_what_is_gone(world, place)

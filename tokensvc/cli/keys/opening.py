@@ -17,7 +17,7 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.screen import progress
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest
-from tokensvc.performing import new_worker_id, reach_of, world_of
+from tokensvc.performing import keys_context, new_worker_id, reach_of
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate.unheard import Unheard, unheard
 from tokensvc.rotate.world import KeysContext
@@ -112,7 +112,15 @@ def behind(store: Store, at: Moment) -> list[Unheard]:
 def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> Opened:
     clock = StoreClock(store.versions.read().now)
     vault = vault_of(settings, store, wrapper)
-    world = world_of(settings, store, vault, control_plane, clock, new_worker_id(), progress)
+    world = keys_context(
+        settings=settings,
+        store=store,
+        vault=vault,
+        control_plane=control_plane,
+        clock=clock,
+        performer=new_worker_id(),
+        report=progress,
+    )
     return Opened(settings, store, replace(world, sleep=_sleep), regions_of(settings))
 
 
