@@ -146,13 +146,13 @@ def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
     silent = replace(process, heartbeats=Heartbeats(away, lambda: Heartbeat("a", "here", 1, 900.0, 0, 0)))
     metrics = PrometheusMetrics()
     with pytest.raises(StoreUnavailable):
-        wiring._refresh_and_notify(worker.refresh, silent, metrics, clock)
+        wiring._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
     assert worker.refresh.current.ring == Ring({})
     away.away_from = None
-    wiring._refresh_and_notify(worker.refresh, silent, metrics, clock)
+    wiring._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
     assert worker.refresh.current.ring.slots
     away.away_from = 0
-    wiring._refresh_and_notify(worker.refresh, silent, metrics, clock)
+    wiring._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
 
 
 @pytest.fixture

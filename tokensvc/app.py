@@ -93,7 +93,14 @@ def build(service: Service, *, admin_port: int | None = None, beside: Sequence[B
         exception_handlers={HTTPException: _no_such_route},
         lifespan=lambda _app: _run(service.lifecycle),
     )
-    public = routes(tokens, revocations, denials, readiness, snapshot, {} if admin_port else admin)
+    public = routes(
+        tokens=tokens,
+        revocations=revocations,
+        denials=denials,
+        readiness=readiness,
+        snapshot=snapshot,
+        admin={} if admin_port else admin,
+    )
     front = Front(routes=public, behind=behind, clock=service.clock, access_log=access_log, sign_many=sign_many)
     if admin_port is None:
         return Application(front, readiness)

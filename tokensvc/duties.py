@@ -16,6 +16,7 @@ import random
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tokensvc.adapters.signing.choice import Chosen
 from tokensvc.adapters.sql.store import Store
@@ -106,13 +107,25 @@ def background_tasks(
     """The background tasks of a process; without `background` other processes rotate, dispatch and prune.
     `failure_log` is the one that the process's other loops have."""
     known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
+    loop = partial(_loop, metrics=metrics, failure_log=log)
     if background is None:
         heartbeats = Heartbeats(store.workers, lambda: _heartbeat(identity, known))
-        beating = _heartbeat_loop(store, heartbeats, metrics, log)
+        beating = loop(
+            "heartbeat",
+            partial(_beat, store, heartbeats, metrics),
+            every_seconds=BEAT_EVERY_SECONDS,
+            at_end=heartbeats.leave,
+        )
         notifier = ChangeNotifier(known, on_keys_or_limits=[beating.poke], on_replacement=[heartbeats.introduce_again])
         return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=(beating,), accepted=_nothing)
     performer = background.performer
-    rotation = Rotation(performer.make_world, performer.regions, clock, metrics, lease_seconds=performer.lease_seconds)
+    rotation = Rotation(
+        make_world=performer.make_world,
+        regions=performer.regions,
+        clock=clock,
+        metrics=metrics,
+        lease_seconds=performer.lease_seconds,
+    )
     dispatch = _dispatch(
         store=store, identity=identity, config=background.dispatch, clock=clock, metrics=metrics, failure_log=log
     )
@@ -131,10 +144,15 @@ def background_tasks(
         return _heartbeat(identity, known, trouble=(*rotation.trouble, *dispatch.trouble), regions=rotation.news)
 
     heartbeats = Heartbeats(store.workers, report)
-    beating = _heartbeat_loop(store, heartbeats, metrics, log)
-    rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, log, at_end=rotation.stop)
-    pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics, log)
-    dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, log, at_end=dispatch.stop)
+    beating = loop(
+        "heartbeat",
+        partial(_beat, store, heartbeats, metrics),
+        every_seconds=BEAT_EVERY_SECONDS,
+        at_end=heartbeats.leave,
+    )
+    rotating = loop("rotation", rotation.once, every_seconds=ROTATION_EVERY_SECONDS, at_end=rotation.stop)
+    pruning = loop("prune", prune.once, every_seconds=PRUNE_EVERY_SECONDS)
+    dispatching = loop("dispatch", dispatch.once, every_seconds=DISPATCH_EVERY_SECONDS, at_end=dispatch.stop)
     notifier = ChangeNotifier(
         known,
         on_keys_or_limits=[beating.poke, rotation.ask, rotating.poke],
@@ -172,12 +190,9 @@ def _heartbeat(
     )
 
 
-def _heartbeat_loop(store: Store, heartbeats: Heartbeats, metrics: Metrics, log: FailureLog) -> Loop:
-    def beat() -> None:
-        heartbeats.once()
-        metrics.workers(*heartbeats.count(store.versions.read().keys))
-
-    return _loop("heartbeat", beat, BEAT_EVERY_SECONDS, metrics, log, at_end=heartbeats.leave)
+def _beat(store: Store, heartbeats: Heartbeats, metrics: Metrics) -> None:
+    heartbeats.once()
+    metrics.workers(*heartbeats.count(store.versions.read().keys))
 
 
 def _dispatch(
@@ -222,18 +237,18 @@ def _nothing() -> None:
 def _loop(
     name: str,
     once: Once,
-    every: float,
-    metrics: Metrics,
-    log: FailureLog,
     *,
+    every_seconds: float,
+    metrics: Metrics,
+    failure_log: FailureLog,
     at_end: Callable[[], None] = lambda: None,
 ) -> Loop:
     return Loop(
         name,
         once,
-        every_seconds=every,
-        backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every),
+        every_seconds=every_seconds,
+        backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every_seconds),
         on_failure=metrics.background_failure,
         at_end=at_end,
-        failure_log=log,
+        failure_log=failure_log,
     )

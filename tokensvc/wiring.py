@@ -163,7 +163,10 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     max_age = now_set.key_max_age_seconds
     if settings.key_max_age_days is not None:
         max_age = settings.key_max_age_days * 86_400 or None
-    check_policy(Policy(lead, reach_of(settings, store), max_age, standby), ceiling)
+    policy = Policy(
+        lead_seconds=lead, reach_seconds=reach_of(settings, store), max_age_seconds=max_age, standby=standby
+    )
+    check_policy(policy, ceiling)
     if lead == 0 and "aws" in (settings.control_plane, now_set.control_plane):
         raise PolicyCannotHold(
             f"a lead of 0 s is for the local IVS: it is shorter than the {HEARD_SECONDS:g} s in which workers hear of "
@@ -243,7 +246,9 @@ def new_revocation_id() -> str:
 def new_api_key() -> tuple[str, StoredSecret]:
     """A fresh API key, a public id that finds it and 256 random bits, and what the store keeps of it."""
     key = f"{KEY_PREFIX}{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
-    return key, StoredSecret(key_id_of(key), key_digest(key), datetime.now(UTC), None)
+    return key, StoredSecret(
+        key_id=key_id_of(key), digest=key_digest(key), created_at=datetime.now(UTC), expires_at=None
+    )
 
 
 def check(settings: Settings) -> None:
@@ -279,10 +284,10 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
     confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
     directory = Directory(
-        store.channels,
-        store.leases,
-        control_plane,
-        confirmed_clock,
+        store=store.channels,
+        leases=store.leases,
+        control_plane=control_plane,
+        clock=confirmed_clock,
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,
         wake=channels_wanted.set,
@@ -330,7 +335,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     )
     refreshing = Loop(
         "refresh",
-        lambda: _refresh_and_notify(refresh, tasks, metrics, clock),
+        lambda: _refresh_and_notify(refresh=refresh, tasks=tasks, metrics=metrics, clock=clock),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
         on_failure=metrics.background_failure,
@@ -430,7 +435,7 @@ def assemble_work(
     )
 
 
-def _refresh_and_notify(refresh: Refresh, tasks: BackgroundTasks, metrics: Metrics, clock: Clock) -> None:
+def _refresh_and_notify(*, refresh: Refresh, tasks: BackgroundTasks, metrics: Metrics, clock: Clock) -> None:
     """One refresh of the snapshot, and what follows from it. A worker that the store does not know of signs nothing."""
     tasks.heartbeats.introduce()
     try:

@@ -48,7 +48,15 @@ def make(store: Store, ivs: IvsSimulator, clock: ManualClock) -> Make:
         channels: ChannelStore = store.channels,
         wake: Callable[[], object] = lambda: None,
     ) -> Directory:
-        return Directory(channels, leases, ivs, clock, wait_seconds=WAIT, calls_per_second=1, wake=wake)
+        return Directory(
+            store=channels,
+            leases=leases,
+            control_plane=ivs,
+            clock=clock,
+            wait_seconds=WAIT,
+            calls_per_second=1,
+            wake=wake,
+        )
 
     return directory
 

@@ -43,7 +43,15 @@ class Stage:
         world = self.dispatch.world()
         if queue is not None:
             world = replace(world, queue=queue)
-        made = Leading(PLACE, world, self.leases, name, self.metrics, share=1.0, lease_seconds=LEASE)
+        made = Leading(
+            place=PLACE,
+            world=world,
+            leases=self.leases,
+            holder=name,
+            metrics=self.metrics,
+            share=1.0,
+            lease_seconds=LEASE,
+        )
         self.started.append(made)
         return made
 

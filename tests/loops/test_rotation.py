@@ -43,7 +43,13 @@ class Process:
         self.stage = stage
         self.name = name
         self.metrics = PrometheusMetrics()
-        self.rotation = Rotation(self.world, regions or (EAST,), stage.clock, self.metrics, lease_seconds=LEASE_SECONDS)
+        self.rotation = Rotation(
+            make_world=self.world,
+            regions=regions or (EAST,),
+            clock=stage.clock,
+            metrics=self.metrics,
+            lease_seconds=LEASE_SECONDS,
+        )
         self.away = False
 
     def world(self) -> KeysContext:

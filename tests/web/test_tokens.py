@@ -62,10 +62,10 @@ class Worker:
         self.wake: Callable[[], object] = lambda: None
         """What runs when a request asks for a channel that is not known."""
         self.directory = Directory(
-            store.channels,
-            self.leases,
-            self.ivs,
-            self.clock,
+            store=store.channels,
+            leases=self.leases,
+            control_plane=self.ivs,
+            clock=self.clock,
             wait_seconds=0.3,
             calls_per_second=1,
             wake=lambda: self.wake(),

@@ -133,11 +133,11 @@ class Directory:
 
     def __init__(
         self,
+        *,
         store: ChannelStore,
         leases: Leases,
         control_plane: ControlPlane,
         clock: Clock,
-        *,
         wait_seconds: float,
         calls_per_second: float,
         wake: Callable[[], object] = lambda: None,

@@ -61,12 +61,12 @@ class Leading:
 
     def __init__(
         self,
+        *,
         place: Place,
         world: DispatchContext,
         leases: Leases,
         holder: str,
         metrics: Metrics,
-        *,
         share: float,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:

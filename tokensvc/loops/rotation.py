@@ -56,11 +56,11 @@ class Rotation:
 
     def __init__(
         self,
+        *,
         make_world: Callable[[], KeysContext],
         regions: Sequence[str],
         clock: Clock,
         metrics: Metrics,
-        *,
         lease_seconds: float,
     ) -> None:
         self._make_world = make_world
@@ -203,7 +203,14 @@ def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:
     if outlook.wait is not None:
         until, why = outlook.wait.until, outlook.wait.why
     at = until.timestamp() if until is not None else None
-    return RegionNews(outlook.region, len(outlook.seen.pairs), standing.foreign, why, at, now)
+    return RegionNews(
+        region=outlook.region,
+        slots_used=len(outlook.seen.pairs),
+        foreign=standing.foreign,
+        next=why,
+        next_at=at,
+        looked_at=now,
+    )
 
 
 def _ahead(standing: Standing, policy: Policy) -> Iterator[tuple[datetime, str]]:

@@ -92,9 +92,10 @@ def look(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
     for region in regions:
         try:
             seen = survey(world, region)
-            outlooks.append(Outlook(region, seen, waiting(seen.standing, world.now(), policy), None))
+            wait = waiting(seen.standing, world.now(), policy)
+            outlooks.append(Outlook(region=region, seen=seen, wait=wait, failure=None))
         except ControlPlaneError as failure:
-            outlooks.append(Outlook(region, None, None, failure))
+            outlooks.append(Outlook(region=region, seen=None, wait=None, failure=failure))
     return outlooks
 
 
@@ -123,9 +124,9 @@ def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: 
             except ControlPlaneError as refused:
                 failure = _told(world, region, refused)
         left = seen.standing._replace(put_off=put_off)
-        return Outlook(region, seen, waiting(left, world.now(), policy), failure)
+        return Outlook(region=region, seen=seen, wait=waiting(left, world.now(), policy), failure=failure)
     except TokensvcError as refused:
-        return Outlook(region, seen, None, _told(world, region, refused))
+        return Outlook(region=region, seen=seen, wait=None, failure=_told(world, region, refused))
 
 
 def _tag_compromised(world: KeysContext, outlooks: Sequence[Outlook]) -> None:

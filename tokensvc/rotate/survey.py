@@ -106,7 +106,14 @@ def survey(
     )
     findings += tuple(_strange(standing, region, damaged))
     strays = _strays(records, pairs, deployment.id)
-    return Survey(region, pairs, standing, findings, deployment.id, strays)
+    return Survey(
+        region=region,
+        pairs=pairs,
+        standing=standing,
+        findings=findings,
+        deployment_id=deployment.id,
+        strays=strays,
+    )
 
 
 def survey_and_update(

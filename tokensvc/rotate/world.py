@@ -64,8 +64,8 @@ class KeysContext:
         """The deployment's policy, as it is now."""
         deployment = self.deployment.read()
         return Policy(
-            deployment.key_lead_seconds,
-            self.reach_seconds(),
-            deployment.key_max_age_seconds,
-            deployment.key_standby,
+            lead_seconds=deployment.key_lead_seconds,
+            reach_seconds=self.reach_seconds(),
+            max_age_seconds=deployment.key_max_age_seconds,
+            standby=deployment.key_standby,
         )

@@ -43,6 +43,7 @@ class KeyRoutes:
 
     def __init__(
         self,
+        *,
         authorized: Authorized,
         make_world: Callable[[], KeysContext],
         workers: Workers,

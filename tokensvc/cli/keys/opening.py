@@ -96,10 +96,10 @@ def moment(settings: Settings, store: Store) -> Moment:
     """Now, by the store's clock, and the policy that ends are reckoned by."""
     deployment = store.deployment.read()
     policy = Policy(
-        deployment.key_lead_seconds,
-        reach_of(settings, store),
-        deployment.key_max_age_seconds,
-        deployment.key_standby,
+        lead_seconds=deployment.key_lead_seconds,
+        reach_seconds=reach_of(settings, store),
+        max_age_seconds=deployment.key_max_age_seconds,
+        standby=deployment.key_standby,
     )
     return Moment(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
