@@ -74,9 +74,19 @@ class Workers:
         store = stage.store
         self._clock = stage.clock
         self._reach = stage.policy.reach_seconds
-        news = DenialNews(store.denials)
-        ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
-        self._refresh = Refresh(*ports, vault, WRAPPER, OpenSslSigner(), self._clock, self._reach)
+        self._refresh = Refresh(
+            versions=store.versions,
+            deployment=store.deployment,
+            keys=store.keys,
+            callers=store.callers,
+            channels=store.channels,
+            denials=DenialNews(store.denials),
+            vault=vault,
+            wrapper=WRAPPER,
+            signer=OpenSslSigner(),
+            clock=self._clock,
+            reach_seconds=self._reach,
+        )
         self.current: dict[str, Signing] = {}
         self.elders: list[tuple[dict[str, Signing], float]] = []
 

@@ -153,6 +153,20 @@ def test_only_web_and_the_application_are_asynchronous() -> None:
             assert _room(path) in {"web", "app", "cli"}, path
 
 
+@pytest.mark.parametrize("name", ["performing.py", "duties.py", "wiring.py"])
+def test_assembly_sets_nothing_on_what_was_made(name: str) -> None:
+    """Everything gets what it needs from its constructor: no attribute is set, and nothing is appended, afterwards."""
+    tree = ast.parse((ROOT / name).read_text("utf-8"))
+    changed = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+        or (isinstance(node, ast.AugAssign))
+        or (isinstance(node, ast.Attribute) and node.attr in {"append", "extend", "_replace"})
+    ]
+    assert not changed
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_name_says_what_is_inside(path: Path) -> None:
     assert not {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & BANNED_NAMES

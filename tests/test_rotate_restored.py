@@ -554,7 +554,7 @@ def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with
 
 def test_looking_changes_nothing(tagged: Deployment) -> None:
     before = tagged.store.keys.list()
-    seen = survey(tagged.world(), EAST, record=False)
+    seen = survey(tagged.world(), EAST)
     assert tagged.store.keys.list() == before
     assert any("compromised" in finding for finding in seen.findings)
 

@@ -26,8 +26,8 @@ import each other (tests/test_architecture.py holds this).
     vaulting.py   settings -> wrapping keys and vault
     performing.py the performer of the lifecycle, put together
     duties.py     what goes on by itself, put together
-    wiring.py     assemble(settings) -> Parts
-    app.py        Parts -> the ASGI application
+    wiring.py     assemble(settings) -> Service
+    app.py        Service -> the ASGI application
     cli/          the `tokensvc` command
 """
 

@@ -154,8 +154,9 @@ def unserved_channels(channel_arns: Sequence[str], is_served: IsServed) -> list[
     ]
 
 
-class World(NamedTuple):
-    """What a dispatcher needs of the world."""
+@dataclass(frozen=True, kw_only=True)
+class DispatchContext:
+    """What a dispatcher works with: the queue, IVS, a clock, and a source of jitter."""
 
     queue: RevocationQueue
     control_plane: ControlPlane
@@ -207,7 +208,7 @@ class Dispatcher:
     """The one that tells IVS of an account and region; made anew whenever it begins to lead, and then it waits a second
     before its first call, for whoever led before may have used up that second's."""
 
-    def __init__(self, world: World, place: Place, share: float) -> None:
+    def __init__(self, world: DispatchContext, place: Place, share: float) -> None:
         """`share` is how much of IVS's documented rates is ours: above 0, at most 1."""
         now = world.clock.monotonic()
         self._world = world

@@ -22,7 +22,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def foretold(stage: Stage, *, replace: bool = False) -> list[Step | Wait]:
-    standing = survey(stage.world(), EAST, record=False).standing
+    standing = survey(stage.world(), EAST).standing
     active = active_of(standing.pairs)
     if replace and active is not None:
         standing = standing._replace(to_replace=frozenset({active.key_id}))
@@ -127,6 +127,6 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
 
 def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:
     stage.generate()
-    standing = survey(stage.world(), EAST, record=False).standing
+    standing = survey(stage.world(), EAST).standing
     restless = POLICY._replace(max_age_seconds=0.0)
     assert len(forecast(standing, stage.clock.at(), restless)) == STEPS_MAX

@@ -63,17 +63,17 @@ class Worker:
         self.signer = CountingSigner()
         of: dict[str, Any] = self.ports
         self.refresh = Refresh(
-            of["versions"],
-            of["deployment"],
-            of["keys"],
-            of["callers"],
-            of["channels"],
-            DenialNews(of["denials"], pause=lambda _seconds: None),
-            stage.vault,
-            wrapper,
-            self.signer,
-            clock,
-            ROTATION.reach_seconds,
+            versions=of["versions"],
+            deployment=of["deployment"],
+            keys=of["keys"],
+            callers=of["callers"],
+            channels=of["channels"],
+            denials=DenialNews(of["denials"], pause=lambda _seconds: None),
+            vault=stage.vault,
+            wrapper=wrapper,
+            signer=self.signer,
+            clock=clock,
+            reach_seconds=ROTATION.reach_seconds,
         )
 
     @property

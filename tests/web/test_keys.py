@@ -44,7 +44,13 @@ class Service:
             return self.snapshot._replace(began_at=monotonic, wall_offset_seconds=now - monotonic)
 
         authorized = Authorized(snapshot, stage.clock, lease_seconds=1e9)
-        keys = KeyRoutes(authorized, stage.world, stage.store.workers, stage.store.versions, (EAST, WEST))
+        keys = KeyRoutes(
+            authorized=authorized,
+            make_world=stage.world,
+            workers=stage.store.workers,
+            versions=stage.store.versions,
+            regions=(EAST, WEST),
+        )
         routes = {
             "/v1/keys": Route("GET", keys.page),
             "/v1/keys/rotate": Route("POST", keys.rotate),

@@ -56,6 +56,7 @@ class Dispatch:
 
     def __init__(
         self,
+        *,
         queue: RevocationQueue,
         lead: Callable[[Place], Leading],
         regions: ServedRegions,

@@ -56,9 +56,25 @@ _CHANNELS_AT_ONCE = 1000
 _log = structlog.get_logger(__name__)
 
 
-@dataclass
+class SnapshotHolder:
+    """The snapshot that a worker acts on at the moment: `Refresh` replaces it whole, everybody else reads it.
+
+    It is made before whatever reads it, and empty until the first refresh.
+    """
+
+    __slots__ = ("current",)
+
+    def __init__(self) -> None:
+        self.current = Snapshot()
+
+    def read(self) -> Snapshot:
+        """The present snapshot; it never changes, so that a request reads it once and keeps it."""
+        return self.current
+
+
+@dataclass(kw_only=True)
 class Refresh:
-    """The one writer of a worker's snapshot. Everyone else reads `current`."""
+    """The one writer of a worker's snapshot."""
 
     versions: Versions
     deployment: DeploymentStore
@@ -72,7 +88,8 @@ class Refresh:
     clock: Clock
     reach_seconds: float
     """R: the longest that any worker can act on old news."""
-    current: Snapshot = field(default_factory=Snapshot)
+    snapshots: SnapshotHolder = field(default_factory=SnapshotHolder)
+    """Where the snapshot is put."""
     heard: StoreVersions = NOTHING_HEARD
     """The versions that `current` is made of."""
     on_replacement: Callable[[], None] = lambda: None
@@ -88,6 +105,15 @@ class Refresh:
     _damaged_channels: dict[str, str] = field(default_factory=dict)
     _unopened: dict[str, str] = field(default_factory=dict)
     """By key id, why it could not be opened when it was last tried."""
+
+    @property
+    def current(self) -> Snapshot:
+        """The snapshot as the last refresh left it."""
+        return self.snapshots.current
+
+    @current.setter
+    def current(self, snapshot: Snapshot) -> None:
+        self.snapshots.current = snapshot
 
     def once(self) -> None:
         """Bring `current` up to date. Raises StoreError, and then `current` is as old as it was."""

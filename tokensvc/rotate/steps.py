@@ -49,10 +49,10 @@ from tokensvc.rotate.survey import (
     tags_of,
     whose,
 )
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 
-def perform(world: World, seen: Survey, step: Step) -> None:
+def perform(world: KeysContext, seen: Survey, step: Step) -> None:
     """Take one step in a region. Raises ControlPlaneError, NoFreeSlot, PairTaken, LostRace, VaultError, StoreError."""
     if step.key_id is None:
         make(world, step.why)
@@ -61,7 +61,7 @@ def perform(world: World, seen: Survey, step: Step) -> None:
     journaled(world, seen.region, step, lambda: act(world, seen, key_id))
 
 
-def journaled(world: World, region: str, step: Step, act: Callable[[], None]) -> None:
+def journaled(world: KeysContext, region: str, step: Step, act: Callable[[], None]) -> None:
     """Do what a step consists of, noted before and after."""
     entry = world.journal.begin(step.kind, str(step.key_id), region, step.why, world.now())
     try:
@@ -73,7 +73,7 @@ def journaled(world: World, region: str, step: Step, act: Callable[[], None]) ->
     world.journal.end(entry.id, "done", world.now())
 
 
-def make(world: World, why: str) -> KeyRecord:
+def make(world: KeysContext, why: str) -> KeyRecord:
     """Make a key pair: recorded, and its private half in the vault."""
     record = keep(world, world.new_key(), why)
     fingerprint = f"fingerprint {record.fingerprint}"
@@ -81,7 +81,7 @@ def make(world: World, why: str) -> KeyRecord:
     return record
 
 
-def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+def keep(world: KeysContext, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
     """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
     key_id, public_key = world.new_id(), private_key.public_key()
     entry = world.journal.begin(StepKind.MAKE, key_id, "", why, world.now())
@@ -92,7 +92,7 @@ def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_se
     return record
 
 
-def import_pair(world: World, seen: Survey, key_id: str) -> None:
+def import_pair(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
     record = find(world.keys.list(), key_id)
     record.require_sound()
@@ -115,7 +115,7 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
         raise
 
 
-def activate(world: World, seen: Survey, key_id: str, *, temporary: bool = False) -> None:
+def activate(world: KeysContext, seen: Survey, key_id: str, *, temporary: bool = False) -> None:
     """Sign with this key in that region from now on; the one that signed so far drains."""
     record = find(world.keys.list(), key_id)
     there = in_region(record, seen.region)
@@ -130,12 +130,12 @@ def activate(world: World, seen: Survey, key_id: str, *, temporary: bool = False
     world.report(f"key {key_id} signs in {seen.region}")
 
 
-def recall(world: World, seen: Survey, key_id: str) -> None:
+def recall(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Sign with this retiring key again, until a better one is ready."""
     activate(world, seen, key_id, temporary=True)
 
 
-def record_absence(world: World, seen: Survey, key_id: str) -> None:
+def record_absence(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
@@ -145,7 +145,7 @@ def record_absence(world: World, seen: Survey, key_id: str) -> None:
     world.report(f"IVS does not hold {there.arn}: key {key_id} is {in_region(record, seen.region).state} there")
 
 
-def delete(world: World, seen: Survey, key_id: str) -> None:
+def delete(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Delete the pair from IVS in that region."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
@@ -165,7 +165,7 @@ def delete(world: World, seen: Survey, key_id: str) -> None:
     world.report(f"key {key_id} is deleted in {seen.region}")
 
 
-def delete_stray(world: World, region: str, key_id: str, arn: str) -> None:
+def delete_stray(world: KeysContext, region: str, key_id: str, arn: str) -> None:
     """Delete a compromised pair of ours that the store does not record as held."""
 
     def act() -> None:
@@ -186,7 +186,7 @@ def in_region(record: KeyRecord, region: str) -> KeyInPlace:
     return found
 
 
-def full(world: World, seen: Survey, remedy: str = "") -> NoFreeSlot:
+def full(world: KeysContext, seen: Survey, remedy: str = "") -> NoFreeSlot:
     """The refusal that lists what fills a region, and says what makes room there and when."""
     held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
     return NoFreeSlot(
@@ -195,7 +195,7 @@ def full(world: World, seen: Survey, remedy: str = "") -> NoFreeSlot:
     )
 
 
-def what_makes_room(world: World, seen: Survey) -> str:
+def what_makes_room(world: KeysContext, seen: Survey) -> str:
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
     policy, now = world.policy(), world.now()
     ours = [pair for pair in seen.standing.pairs if pair.is_held]
@@ -225,7 +225,7 @@ def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
     }
 
 
-def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
+def _held_already(world: KeysContext, seen: Survey, record: KeyRecord) -> Pair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
     pairs = list_pairs(world.control_plane, seen.region, world.deployment.read().account)
     for pair in pairs:
@@ -241,7 +241,7 @@ def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     )
 
 
-_ACTS: dict[StepKind, Callable[[World, Survey, str], None]] = {
+_ACTS: dict[StepKind, Callable[[KeysContext, Survey, str], None]] = {
     StepKind.IMPORT: import_pair,
     StepKind.ACTIVATE: activate,
     StepKind.RECALL: recall,

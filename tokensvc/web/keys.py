@@ -22,7 +22,7 @@ from tokensvc.ports.versions import Versions
 from tokensvc.ports.workers import Workers
 from tokensvc.rotate.unheard import Unheard, unheard
 from tokensvc.rotate.wishes import denounce, foresee, fulfilled, request_rotation
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.web import key_shown
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.encoding import encoded
@@ -43,8 +43,9 @@ class KeyRoutes:
 
     def __init__(
         self,
+        *,
         authorized: Authorized,
-        make_world: Callable[[], World],
+        make_world: Callable[[], KeysContext],
         workers: Workers,
         versions: Versions,
         regions: Sequence[str],
@@ -129,7 +130,7 @@ class KeyRoutes:
 
         return encoded(await self._authorized.in_thread(act), 202)
 
-    def _chosen(self, world: World, regions: Sequence[str] | None) -> Sequence[str]:
+    def _chosen(self, world: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
         """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
         held = {there.place.region for record in world.keys.list() for there in record.places}
         known = self._regions or sorted(held)
@@ -146,11 +147,11 @@ class KeyRoutes:
         return unheard(self._workers.list(), self._versions.read().keys, at.now)
 
 
-def _moment(world: World) -> Moment:
+def _moment(world: KeysContext) -> Moment:
     return Moment(world.now(), world.policy())
 
 
-def _named(world: World, scope: Scope) -> KeyRecord:
+def _named(world: KeysContext, scope: Scope) -> KeyRecord:
     key_id = scope["path_params"]["id"]
     record = next((record for record in world.keys.list() if record.id == key_id), None)
     if record is None:

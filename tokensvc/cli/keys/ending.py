@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.keys.opening import KeyId, OnlyRegions, Opened, among, behind, moment, to_act
+from tokensvc.cli.keys.opening import KeyId, OnlyRegions, Opened, among, behind, moment, to_act, to_look
 from tokensvc.cli.keys.rotating import BY, Patient, tell
 from tokensvc.cli.screen import (
     NOTHING_TO_DO,
@@ -96,7 +96,7 @@ def compromise(
 
     Leaves with 1 while a pair could not be deleted yet; workers that perform go on trying.
     """
-    with to_act() as opened:
+    with to_look() if dry_run else to_act() as opened:
         record = find(opened.world.keys.list(), key_id)
         foreseen = wishes.foresee(opened.world, key_id, distrust_standby=distrust_standby)
         outlook = [key_shown.prospect(record, prospect) for prospect in foreseen]

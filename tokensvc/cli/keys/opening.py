@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
@@ -16,10 +17,10 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.screen import progress
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest
-from tokensvc.performing import new_worker_id, reach_of, world_of
+from tokensvc.performing import keys_context, new_worker_id, reach_of
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate.unheard import Unheard, unheard
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings, read_settings, require
 from tokensvc.vaulting import vault_of, wrapper_to_look, wrapping_wanted
 from tokensvc.web.key_shown import Moment
@@ -39,7 +40,7 @@ class Opened(NamedTuple):
 
     settings: Settings
     store: Store
-    world: World
+    world: KeysContext
     regions: tuple[str, ...]
     """Those that keys are to be held in."""
 
@@ -95,10 +96,10 @@ def moment(settings: Settings, store: Store) -> Moment:
     """Now, by the store's clock, and the policy that ends are reckoned by."""
     deployment = store.deployment.read()
     policy = Policy(
-        deployment.key_lead_seconds,
-        reach_of(settings, store),
-        deployment.key_max_age_seconds,
-        deployment.key_standby,
+        lead_seconds=deployment.key_lead_seconds,
+        reach_seconds=reach_of(settings, store),
+        max_age_seconds=deployment.key_max_age_seconds,
+        standby=deployment.key_standby,
     )
     return Moment(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
@@ -111,8 +112,16 @@ def behind(store: Store, at: Moment) -> list[Unheard]:
 def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> Opened:
     clock = StoreClock(store.versions.read().now)
     vault = vault_of(settings, store, wrapper)
-    world = world_of(settings, store, vault, control_plane, clock, new_worker_id(), progress)
-    return Opened(settings, store, world._replace(sleep=_sleep), regions_of(settings))
+    world = keys_context(
+        settings=settings,
+        store=store,
+        vault=vault,
+        control_plane=control_plane,
+        clock=clock,
+        performer=new_worker_id(),
+        report=progress,
+    )
+    return Opened(settings, store, replace(world, sleep=_sleep), regions_of(settings))
 
 
 def _sleep(seconds: float) -> None:

@@ -117,7 +117,7 @@ def _foretell(region: Sequence[str] | None, *, replace: bool, as_json: bool, det
 
 
 def _coming(opened: Opened, region: str, replace: bool) -> dict[str, Any]:
-    standing = survey(opened.world, region, record=False).standing
+    standing = survey(opened.world, region).standing
     active = active_of(standing.pairs)
     if replace and active is not None:
         standing = standing._replace(to_replace=standing.to_replace | {active.key_id})

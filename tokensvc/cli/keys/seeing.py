@@ -13,7 +13,7 @@ from tokensvc.core.lifecycle import KeyRecord, find
 from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import ControlPlaneError, ForeignDeployment
 from tokensvc.rotate.survey import survey, whose
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.web import key_shown
 from tokensvc.web.key_models import KeyDetail, ShownKey
 
@@ -84,10 +84,10 @@ def _words(record: KeyRecord, detail: KeyDetail) -> list[str]:
     return lines
 
 
-def _seen(world: World, region: str) -> dict[str, Any]:
+def _seen(world: KeysContext, region: str) -> dict[str, Any]:
     """What IVS holds in a region that is not ours, and what is strange there."""
     try:
-        seen = survey(world, region, record=False)
+        seen = survey(world, region)
     except (ControlPlaneError, ForeignDeployment) as failure:
         return {"region": region, "error": {"code": failure.code, "message": failure.message}}
     foreign = [pair for pair in seen.pairs if whose(pair, seen.deployment_id) == "foreign"]
