@@ -24,7 +24,7 @@ from tokensvc.cli.app import app
 from tokensvc.core.ask import Ads, Ask
 from tokensvc.core.lifecycle import KeyState, diagram
 from tokensvc.core.policy import SCOPES
-from tokensvc.core.revocation_ask import RevocationAsk
+from tokensvc.revocations.requests import RevocationRequest
 from tokensvc.revoke import TARGETS_MAX
 from tokensvc.settings import Settings, variable
 from tokensvc.web import failures
@@ -182,7 +182,7 @@ def test_every_field_of_an_ask_is_there() -> None:
 def test_every_field_of_a_revocation_is_there() -> None:
     rows = re.findall(r"^\| (`.*?) \|", _section("### Revoking a viewer"), re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert sorted(named) == sorted(str(field.alias) for field in RevocationAsk.model_fields.values())
+    assert sorted(named) == sorted(str(field.alias) for field in RevocationRequest.model_fields.values())
     assert f"at most {TARGETS_MAX} viewers of channels" in README
 
 

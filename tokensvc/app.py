@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokensvc.adapters.logs import process_log
 from tokensvc.loops.runner import Loop, stop_all
+from tokensvc.revocations.denials import DenialService
 from tokensvc.web import admin_listener_routes, admin_routes, routes, work_routes
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
@@ -62,8 +63,9 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
     keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
     revocations = RevocationRoutes(authorized, parts.means)
-    denials = DenialRoutes(
-        authorized, parts.store.denials, parts.means.subjects, parts.means.clock, parts.means.regions
+    means = parts.means
+    denials = DenialService(
+        store=parts.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions
     )
     admin = admin_routes(parts.metrics, Status(authorized, parts.facts), keys)
     access_log = (
@@ -76,7 +78,9 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
         exception_handlers={HTTPException: _no_such_route},
         lifespan=lambda _app: _life(parts.loops),
     )
-    public = routes(tokens, revocations, denials, readiness, parts.snapshot, {} if admin_port else admin)
+    public = routes(
+        tokens, revocations, DenialRoutes(authorized, denials), readiness, parts.snapshot, {} if admin_port else admin
+    )
     front = Front(public, behind, parts.clock, access_log, sign_many)
     if admin_port is None:
         return Application(front, readiness)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from tokensvc.adapters.aws import AwsControlPlane, Observe, default_region, ivs_regions, unobserved
@@ -20,6 +20,7 @@ from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
+from tokensvc.diagnostics.status import StatusFacts
 from tokensvc.duties import Background, Duties, Member, Telling, duties_of
 from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
@@ -36,13 +37,12 @@ from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
+from tokensvc.revocations.service import RevocationService
 from tokensvc.revoke import ServedRegions
 from tokensvc.rotate.world import World
 from tokensvc.settings import Settings, require
 from tokensvc.subjects import Subjects
 from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
-from tokensvc.web.revocations import Means
-from tokensvc.web.status import Facts
 from tokensvc.wrap import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
@@ -62,7 +62,7 @@ class Parts:
     loops: tuple[Loop, ...]
     chosen: Chosen
     """What signs."""
-    means: Means
+    means: RevocationService
     make_world: Callable[[], World]
     """What wishes about keys are stored with, on the store's clock as it is now."""
     regions: tuple[str, ...]
@@ -72,14 +72,14 @@ class Parts:
         """What this worker knows at the moment."""
         return self.refresh.current
 
-    def facts(self) -> Facts:
+    def facts(self) -> StatusFacts:
         """What the store says of the deployment. Raises StoreError."""
         store = self.store
         workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
         versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
         waiting, telling = store.revocation_queue.waiting(), leaders(store.leases)
-        return Facts(versions, store.deployment.read(), store.keys.list(), workers, leader, waiting, telling)
+        return StatusFacts(versions, store.deployment.read(), store.keys.list(), workers, leader, waiting, telling)
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,20 @@ def served_regions_of(settings: Settings, store: Store) -> ServedRegions:
     return ServedRegions(store.keys, store.deployment, lambda: _regions_known(settings))
 
 
-def means_of(settings: Settings, store: Store, subjects: Subjects, clock: Clock) -> Means:
+def means_of(settings: Settings, store: Store, subjects: Subjects, clock: Clock) -> RevocationService:
     """What revocations are accepted with."""
     regions = served_regions_of(settings, store)
-    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id, regions)
+    return RevocationService(
+        store=store.revocations,
+        subjects=subjects,
+        clock=clock,
+        max_staleness=lambda: reach_of(settings, store),
+        new_id=new_revocation_id,
+        regions=regions,
+    )
 
 
-def means_to_revoke(settings: Settings, store: Store) -> Means:
+def means_to_revoke(settings: Settings, store: Store) -> RevocationService:
     """The same for a command. What wraps is asked for when there is a subject."""
     subjects = Subjects(store.deployment, lambda: wrapper_of(settings, store))
     return means_of(settings, store, subjects, StoreClock(store.versions.read().now))
@@ -284,7 +291,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     )
     loops = (refreshing, finding, counting, *duties.loops)
     means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), confirmed_clock)
-    means = means._replace(accepted=duties.accepted)
+    means = replace(means, on_accepted=duties.accepted)
     make_world = performer.make_world
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, chosen, means, make_world, regions)
 

@@ -17,6 +17,8 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.admit import key_digest, key_id_of
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.snapshot import KnownSecret, Snapshot
+from tokensvc.revocations.denials import DenialService
+from tokensvc.revocations.service import RevocationService
 from tokensvc.revoke import ServedRegions
 from tokensvc.subjects import Subjects
 from tokensvc.web import viewer_routes
@@ -24,7 +26,7 @@ from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.denials import DenialRoutes
 from tokensvc.web.front import Front
-from tokensvc.web.revocations import Means, RevocationRoutes
+from tokensvc.web.revocations import RevocationRoutes
 
 OTHER = channel("b").arn
 BOTH = frozenset({"revocations:read", "revocations:write"})
@@ -60,10 +62,19 @@ class Counter:
         self.configured = [HERE.region]
         regions = ServedRegions(store.keys, store.deployment, lambda: self.configured)
         new_id = lambda: f"r{next(numbers)}"  # noqa: E731
-        means = Means(store.revocations, subjects, self.clock, lambda: REACH, new_id, regions, self._poke)
+        service = RevocationService(
+            store=store.revocations,
+            subjects=subjects,
+            clock=self.clock,
+            max_staleness=lambda: REACH,
+            new_id=new_id,
+            regions=regions,
+            on_accepted=self._poke,
+        )
+        denying = DenialService(store=store.denials, subjects=subjects, clock=self.clock, regions=regions)
         authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
-        revocations = RevocationRoutes(authorized, means)
-        denials = DenialRoutes(authorized, store.denials, subjects, self.clock, regions)
+        revocations = RevocationRoutes(authorized, service)
+        denials = DenialRoutes(authorized, denying)
         self._log = AccessLog(self.writer, self.clock, as_json=True)
         self._app = Front(viewer_routes(revocations, denials), _nothing, self.clock, self._log)
 

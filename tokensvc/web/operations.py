@@ -12,21 +12,24 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from tokensvc.core.ask import Ask
-from tokensvc.core.revocation_ask import DenialAsk, RevocationAsk
-from tokensvc.web.answers import Alive, BatchAnswer, BatchAsk, JwkSet, Ready, StatusAnswer, TokenAnswer
-from tokensvc.web.key_models import CompromiseAsk, Compromised, KeyDetail, KeyPage, RotateAsk, ShownRotation
-from tokensvc.web.paging import PageQuery
-from tokensvc.web.revocation_models import (
+from tokensvc.diagnostics.status import StatusView
+from tokensvc.keys.requests import CompromiseRequest, KeyQuery, RotateKeysRequest
+from tokensvc.keys.views import CompromiseView, KeyDetailView, KeyPage, RotationView
+from tokensvc.revocations.requests import (
+    DenialQuery,
+    DenialRequest,
+    RevocationBatchRequest,
+    RevocationQuery,
+    RevocationRequest,
+)
+from tokensvc.revocations.views import (
     AcceptedRevocation,
     DenialPage,
-    DenialQuery,
     DenialsWritten,
-    RevocationBatchAnswer,
-    RevocationBatchAsk,
     RevocationPage,
-    RevocationQuery,
-    ShownRevocation,
+    RevocationView,
 )
+from tokensvc.web.answers import Alive, BatchAnswer, BatchAsk, JwkSet, Ready, RevocationBatchAnswer, TokenAnswer
 
 
 class Operation(NamedTuple):
@@ -64,7 +67,7 @@ OPERATIONS: dict[str, Operation] = {
     "/v1/revocations": Operation(
         "post",
         "End a viewer's sessions, and let it have no token until every worker has heard",
-        RevocationAsk,
+        RevocationRequest,
         202,
         AcceptedRevocation,
         _REFUSED_WHOLE,
@@ -77,7 +80,7 @@ OPERATIONS: dict[str, Operation] = {
     "/v1/revocations/batch": Operation(
         "post",
         "Up to 1,000 revocations",
-        RevocationBatchAsk,
+        RevocationBatchRequest,
         202,
         RevocationBatchAnswer,
         _REFUSED_WHOLE,
@@ -85,18 +88,18 @@ OPERATIONS: dict[str, Operation] = {
         headers=("Idempotency-Key",),
     ),
     "/v1/revocations/{id}": Operation(
-        "get", "How far a revocation has come", None, 200, ShownRevocation, (401, 403, 404, 503), _READ
+        "get", "How far a revocation has come", None, 200, RevocationView, (401, 403, 404, 503), _READ
     ),
     "/v1/revocations/{id}/retry": Operation(
-        "post", "Queue again what of it failed", None, 200, ShownRevocation, (401, 403, 404, 503), _WRITE
+        "post", "Queue again what of it failed", None, 200, RevocationView, (401, 403, 404, 503), _WRITE
     ),
     "/v1/revocations/{id}/cancel": Operation(
-        "post", "Give up what of it is still queued", None, 200, ShownRevocation, (401, 403, 404, 503), _WRITE
+        "post", "Give up what of it is still queued", None, 200, RevocationView, (401, 403, 404, 503), _WRITE
     ),
     "/v1/denials": Operation(
         "post",
         "Let a viewer have no tokens for a while",
-        DenialAsk,
+        DenialRequest,
         201,
         DenialsWritten,
         _REFUSED_WHOLE,
@@ -115,29 +118,35 @@ OPERATIONS: dict[str, Operation] = {
     "/v1/denials/{id}": Operation(
         "delete", "Let the viewer have tokens again", None, 204, None, (401, 403, 404, 503), _WRITE
     ),
-    "/v1/status": Operation("get", "How the deployment does", None, 200, StatusAnswer, (401, 403, 503), "keys:read"),
-    "/v1/keys": Operation("get", "The key pairs", None, 200, KeyPage, _REFUSED_READ, "keys:read", query=PageQuery),
+    "/v1/status": Operation("get", "How the deployment does", None, 200, StatusView, (401, 403, 503), "keys:read"),
+    "/v1/keys": Operation("get", "The key pairs", None, 200, KeyPage, _REFUSED_READ, "keys:read", query=KeyQuery),
     "/v1/keys/rotate": Operation(
-        "post", "Ask for another key to sign", RotateAsk, 202, ShownRotation, (*_REFUSED_WHOLE, 409), "keys:admin"
+        "post",
+        "Ask for another key to sign",
+        RotateKeysRequest,
+        202,
+        RotationView,
+        (*_REFUSED_WHOLE, 409),
+        "keys:admin",
     ),
     "/v1/keys/rotations/{id}": Operation(
-        "get", "How far a rotation is", None, 200, ShownRotation, (*_REFUSED_READ, 404), "keys:read"
+        "get", "How far a rotation is", None, 200, RotationView, (*_REFUSED_READ, 404), "keys:read"
     ),
     "/v1/keys/{id}": Operation(
         "get",
         "A key pair, its history, and who has not heard",
         None,
         200,
-        KeyDetail,
+        KeyDetailView,
         (*_REFUSED_READ, 404),
         "keys:read",
     ),
     "/v1/keys/{id}/compromise": Operation(
         "post",
         "Never sign with a key again, and delete its pairs",
-        CompromiseAsk,
+        CompromiseRequest,
         202,
-        Compromised,
+        CompromiseView,
         (*_REFUSED_WHOLE, 404),
         "keys:admin",
     ),

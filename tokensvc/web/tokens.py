@@ -25,11 +25,12 @@ from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
 from tokensvc.errors import ChannelNotFound, PlaybackUrlUnavailable, TokensvcError
 from tokensvc.issue import Draft, draft
+from tokensvc.json_objects import batch_item, batch_items
 from tokensvc.loops.channels import Directory
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.web.authorized import judged_body
-from tokensvc.web.body import decoded, entry_of, header, listed
+from tokensvc.web.body import decoded, header
 from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange, SignMany
 from tokensvc.web.failures import Answer, problem
@@ -103,7 +104,7 @@ class TokenRoutes:
         try:
             judge = self._judging(scope, exchange)
             (caller, snapshot, _), body = await judged_body(judge, scope, receive, BATCH_MAX_BYTES)
-            asks = listed(body, "asks", BATCH_MAX_ASKS)
+            asks = batch_items(body, "asks", BATCH_MAX_ASKS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -111,7 +112,7 @@ class TokenRoutes:
         waiting: dict[int, Ask] = {}
 
         def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
-            ask = read_ask(entry_of(asks, position, "asks"))
+            ask = read_ask(batch_item(asks, position, "asks"))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
