@@ -50,17 +50,9 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
     settings = parts.settings
     lease, sign_many = settings.snapshot_lease_seconds, parts.chosen.signer.sign_many
-    tokens = TokenRoutes(
-        parts.snapshot,
-        parts.directory,
-        parts.clock,
-        parts.metrics,
-        sign_many,
-        uuid.uuid4,
-        lease_seconds=lease,
-    )
-    readiness = Readiness(parts.snapshot, parts.clock, parts.duties.heartbeats.trouble, lease_seconds=lease)
     authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
+    tokens = TokenRoutes(authorized, parts.directory, parts.metrics, sign_many, uuid.uuid4)
+    readiness = Readiness(parts.snapshot, parts.clock, parts.duties.heartbeats.trouble, lease_seconds=lease)
     keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
     revocations = RevocationRoutes(authorized, parts.means)
     means = parts.means

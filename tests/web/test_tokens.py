@@ -36,6 +36,7 @@ from tokensvc.errors import (
 )
 from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
+from tokensvc.web.authorized import Authorized
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import refusal
 from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
@@ -65,9 +66,8 @@ class Worker:
         channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
         self.metrics = PrometheusMetrics()
-        self.routes = TokenRoutes(
-            lambda: self.snapshot, self.directory, self.clock, self.metrics, sign_each, uuid.uuid4, lease_seconds=900
-        )
+        authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
+        self.routes = TokenRoutes(authorized, self.directory, self.metrics, sign_each, uuid.uuid4)
 
     def single(self, ask: Any = ASK, **kwargs: Any) -> Any:
         return json.loads(self.answer(self.routes.single, ask, **kwargs).body)
