@@ -30,6 +30,7 @@ from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import StoreVersions
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.subjects import Subjects
 
 REGIONS = (EAST, WEST)
 
@@ -76,7 +77,8 @@ class Workers:
         self._reach = stage.policy.reach_seconds
         news = DenialNews(store.denials)
         ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
-        self._refresh = Refresh(*ports, vault, WRAPPER, OpenSslSigner(), self._clock, self._reach)
+        subjects = Subjects(store.deployment, lambda: WRAPPER)
+        self._refresh = Refresh(*ports, vault, subjects, OpenSslSigner(), self._clock, self._reach)
         self.current: dict[str, Signing] = {}
         self.elders: list[tuple[dict[str, Signing], float]] = []
 

@@ -233,6 +233,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     if not checked:
         see_that_it_opens(store, wrapper)
     vault, worker_id = vault_of(settings, store, wrapper), new_worker_id()
+    subjects = Subjects(store.deployment, lambda: wrapper)
     refresh = Refresh(
         store.versions,
         store.deployment,
@@ -241,7 +242,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         store.channels,
         DenialNews(store.denials),
         vault,
-        wrapper,
+        subjects,
         chosen.signer,
         clock,
         reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
@@ -290,7 +291,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         failure_log=failure_log,
     )
     loops = (refreshing, finding, counting, *duties.loops)
-    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), confirmed_clock)
+    means = means_of(settings, store, subjects, confirmed_clock)
     means = replace(means, on_accepted=duties.accepted)
     make_world = performer.make_world
     return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, chosen, means, make_world, regions)

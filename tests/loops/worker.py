@@ -19,6 +19,7 @@ from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.channels import ChannelRecord
+from tokensvc.subjects import Subjects
 from tokensvc.wrap import Wrapper
 
 POLICY = CallerPolicy(channels=("*",))
@@ -70,7 +71,7 @@ class Worker:
             of["channels"],
             DenialNews(of["denials"], pause=lambda _seconds: None),
             stage.vault,
-            wrapper,
+            Subjects(of["deployment"], lambda: wrapper),
             self.signer,
             clock,
             ROTATION.reach_seconds,

@@ -13,6 +13,7 @@ from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core import keypair
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import Refresh
+from tokensvc.subjects import Subjects
 
 
 class Deployment:
@@ -32,7 +33,8 @@ class Deployment:
         store, clock = self.store, ManualClock(self.store.versions.read().now)
         news = DenialNews(denials or store.denials, lambda _seconds: None)
         ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
-        made = Refresh(*ports, self.vault, WRAPPER, OpenSslSigner(), clock, 910.0)
+        subjects = Subjects(store.deployment, lambda: WRAPPER)
+        made = Refresh(*ports, self.vault, subjects, OpenSslSigner(), clock, 910.0)
         made.on_replacement = self._count
         return made
 
