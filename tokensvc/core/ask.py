@@ -39,18 +39,15 @@ class Ads(RequestModel):
     reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(None, description="Who reports ad tracking events")
 
 
-_check_channel_arn = lru_cache(maxsize=8192)(c.check_channel_arn)
-"""Remembered as a whole, so that pydantic calls no function of Python for a channel that was asked for before."""
+ChannelArn = Annotated[str, AfterValidator(lru_cache(maxsize=8192)(c.check_channel_arn))]
+"""A channel in a request. The check is remembered as a whole, so that pydantic calls no function of Python for a
+channel that was asked for before."""
 
 
 class Ask(RequestModel):
     """One token, for one viewer of one channel."""
 
-    channel_arn: Annotated[
-        str,
-        AfterValidator(_check_channel_arn),
-        Field(description="The private channel to be played"),
-    ]
+    channel_arn: Annotated[ChannelArn, Field(description="The private channel to be played")]
     viewer_id: ViewerId | None = Field(
         None, description="Who watches, as IVS will know them; no personal data. Needed to revoke. Not with subject"
     )

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from tokensvc.core import claims as c
+from tokensvc.core.ask import ChannelArn
 from tokensvc.core.denial import LAST_SECOND
 from tokensvc.core.instant import unix_seconds
 from tokensvc.core.policy import ALL_CHANNELS
@@ -37,8 +38,7 @@ def _channel_or_all(text: str) -> str:
     return text if text == ALL_CHANNELS else c.check_channel_arn(text)
 
 
-Channel = Annotated[str, AfterValidator(c.check_channel_arn)]
-ChannelOrAll = Annotated[str, AfterValidator(_channel_or_all)]
+ChannelArnOrAll = Annotated[str, AfterValidator(_channel_or_all)]
 _Reason = Annotated[
     str,
     Field(max_length=REASON_MAX_CHARS),
@@ -54,8 +54,8 @@ _DenySeconds = Annotated[int, Field(ge=0, le=LAST_SECOND)]
 class _ViewerRequest(RequestModel):
     """A viewer of some channels."""
 
-    channel_arn: Channel | None = Field(None, description="The channel. Not with channelArns")
-    channel_arns: Annotated[list[Channel] | None, Field(min_length=1, max_length=CHANNELS_MAX)] = Field(
+    channel_arn: ChannelArn | None = Field(None, description="The channel. Not with channelArns")
+    channel_arns: Annotated[list[ChannelArn] | None, Field(min_length=1, max_length=CHANNELS_MAX)] = Field(
         None, description="Several channels"
     )
     viewer_id: ViewerId | None = Field(None, description="The viewer, as its tokens name it. Not with subject")
@@ -84,7 +84,7 @@ class RevocationRequest(_ViewerRequest):
 class DenialRequest(_ViewerRequest):
     """Let a viewer have no tokens for a while; its sessions go on."""
 
-    channel_arn: ChannelOrAll | None = Field(
+    channel_arn: ChannelArnOrAll | None = Field(
         None, description="The channel, or * for all, which needs the caller's pattern *. Not with channelArns"
     )
     until: _Second | None = Field(None, description="When it ends. Not with denySeconds")
@@ -159,7 +159,7 @@ class RevocationQuery(_ViewerQuery):
     page_tokens: ClassVar[PageTokens] = PageTokens("revocations", "([0-9]{1,18})")
 
     state: State | None = Field(None, description="In this state")
-    channel_arn: Channel | None = Field(None, description="Of this channel")
+    channel_arn: ChannelArn | None = Field(None, description="Of this channel")
 
 
 class DenialQuery(_ViewerQuery):
@@ -167,7 +167,7 @@ class DenialQuery(_ViewerQuery):
 
     page_tokens: ClassVar[PageTokens] = PageTokens("denials", "([0-9]{1,18})-([0-9a-f]{32})")
 
-    channel_arn: ChannelOrAll | None = Field(
+    channel_arn: ChannelArnOrAll | None = Field(
         None, description="Of this channel, or * for those of all channels; needed to ask for a viewer"
     )
 
