@@ -28,7 +28,7 @@ from tokensvc.revocations.requests import RevocationRequest
 from tokensvc.revoke import TARGETS_MAX
 from tokensvc.settings import Settings, variable
 from tokensvc.web import failures
-from tokensvc.web.operations import operations
+from tokensvc.web.routes import OPERATIONS
 
 ROOT = Path(tokensvc.__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -144,7 +144,7 @@ def test_every_failure_code_is_there_with_its_status() -> None:
 def test_every_route_is_there_with_its_scope() -> None:
     rows = re.findall(r"^\| `(GET|POST|DELETE) (/\S+)` \| (\S+) \|", _section("### Routes"), re.MULTILINE)
     assert {(method, path, scope.strip("`")) for method, path, scope in rows} == {
-        (o.method.upper(), path, o.scope or NOTHING) for path, o in operations()
+        (o.method, o.path, o.scope or NOTHING) for o in OPERATIONS
     }
 
 

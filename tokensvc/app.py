@@ -22,7 +22,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tokensvc.adapters.logs import process_log
 from tokensvc.loops.runner import Loop, stop_all
 from tokensvc.revocations.denials import DenialService
-from tokensvc.web import admin_listener_routes, admin_routes, routes, work_routes
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.collector import calm_the_collector
@@ -33,6 +32,7 @@ from tokensvc.web.front import Front
 from tokensvc.web.health import Readiness
 from tokensvc.web.keys import KeyRoutes
 from tokensvc.web.revocations import RevocationRoutes
+from tokensvc.web.routes import admin_operations, admin_routes, public_routes, worker_routes
 from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
 from tokensvc.wiring import Parts, WorkParts
@@ -54,12 +54,13 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
     tokens = TokenRoutes(authorized, parts.directory, parts.metrics, sign_many, uuid.uuid4)
     readiness = Readiness(parts.snapshot, parts.clock, parts.duties.heartbeats.trouble, lease_seconds=lease)
     keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
-    revocations = RevocationRoutes(authorized, parts.means)
     means = parts.means
-    denials = DenialService(
-        store=parts.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions
+    revocations = RevocationRoutes(authorized, means)
+    denials = DenialRoutes(
+        authorized,
+        DenialService(store=parts.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions),
     )
-    admin = admin_routes(parts.metrics, Status(authorized, parts.facts), keys)
+    admin = admin_operations(parts.metrics, Status(authorized, parts.facts), keys)
     access_log = (
         AccessLog(process_log.writer, parts.clock, as_json=settings.log_format == "json")
         if settings.access_log
@@ -70,20 +71,18 @@ def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseR
         exception_handlers={HTTPException: _no_such_route},
         lifespan=lambda _app: _life(parts.loops),
     )
-    public = routes(
-        tokens, revocations, DenialRoutes(authorized, denials), readiness, parts.snapshot, {} if admin_port else admin
-    )
+    public = public_routes(tokens, revocations, denials, readiness, parts.snapshot, [] if admin_port else admin)
     front = Front(public, behind, parts.clock, access_log, sign_many)
     if admin_port is None:
         return Application(front, readiness)
-    at_admin = Front(admin_listener_routes(admin, readiness), behind, parts.clock, access_log)
+    at_admin = Front(admin_routes(admin, readiness), behind, parts.clock, access_log)
     return Application(_ByPort(front, admin_port, at_admin), readiness)
 
 
 def build_work(parts: WorkParts) -> ASGIApp:
     """Background duties alone, and the little that is asked of them."""
     behind = Starlette(exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _life(parts.loops))
-    return Front(work_routes(parts.metrics), behind, parts.clock, None)
+    return Front(worker_routes(parts.metrics), behind, parts.clock, None)
 
 
 class _ByPort:

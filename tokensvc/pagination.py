@@ -21,7 +21,7 @@ from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import JsonModel
 
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
-MAX_TOKEN_CHARS = 200
+MAX_TOKEN_CHARS = 100
 _INVALID_TOKEN = "must be one that this list gave"  # noqa: S105 - a message
 _Entry = TypeVar("_Entry")
 _Query = TypeVar("_Query", bound="PageQuery")

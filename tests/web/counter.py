@@ -21,12 +21,13 @@ from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.service import RevocationService
 from tokensvc.revoke import ServedRegions
 from tokensvc.subjects import Subjects
-from tokensvc.web import viewer_routes
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.denials import DenialRoutes
 from tokensvc.web.front import Front
+from tokensvc.web.operations import bind_all, routes_of
 from tokensvc.web.revocations import RevocationRoutes
+from tokensvc.web.routes import DENIALS, REVOCATIONS
 
 OTHER = channel("b").arn
 BOTH = frozenset({"revocations:read", "revocations:write"})
@@ -73,10 +74,10 @@ class Counter:
         )
         denying = DenialService(store=store.denials, subjects=subjects, clock=self.clock, regions=regions)
         authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
-        revocations = RevocationRoutes(authorized, service)
-        denials = DenialRoutes(authorized, denying)
+        revocations = bind_all(REVOCATIONS, RevocationRoutes(authorized, service))
+        denials = bind_all(DENIALS, DenialRoutes(authorized, denying))
         self._log = AccessLog(self.writer, self.clock, as_json=True)
-        self._app = Front(viewer_routes(revocations, denials), _nothing, self.clock, self._log)
+        self._app = Front(routes_of(revocations + denials), _nothing, self.clock, self._log)
 
     def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
         """One request."""
