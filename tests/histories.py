@@ -30,6 +30,7 @@ from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import StoreVersions
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.subjects import Subjects
 
 REGIONS = (EAST, WEST)
 
@@ -82,7 +83,7 @@ class Workers:
             channels=store.channels,
             denials=DenialNews(store.denials),
             vault=vault,
-            wrapper=WRAPPER,
+            subjects=Subjects(store.deployment, lambda: WRAPPER),
             signer=OpenSslSigner(),
             clock=self._clock,
             reach_seconds=self._reach,

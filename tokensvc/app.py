@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokensvc.adapters.logs import process_log
 from tokensvc.loops.runner import Lifecycle
-from tokensvc.web import admin_listener_routes, admin_routes, routes, work_routes
+from tokensvc.revocations.denials import DenialService
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.collector import calm_the_collector
@@ -37,6 +37,7 @@ from tokensvc.web.front import Front
 from tokensvc.web.health import Readiness
 from tokensvc.web.keys import KeyRoutes
 from tokensvc.web.revocations import RevocationRoutes
+from tokensvc.web.routes import admin_operations, admin_routes, public_routes, worker_routes
 from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
 from tokensvc.wiring import Service, WorkerService
@@ -54,19 +55,17 @@ def build(service: Service, *, admin_port: int | None = None, beside: Sequence[B
     """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
     settings, snapshot = service.settings, service.snapshots.read
     lease, sign_many = settings.snapshot_lease_seconds, service.chosen.signer.sign_many
+    authorized = Authorized(snapshot, service.clock, lease_seconds=lease)
     tokens = TokenRoutes(
-        snapshot=snapshot,
+        authorized=authorized,
         directory=service.directory,
-        clock=service.clock,
         metrics=service.metrics,
         sign_many=sign_many,
         new_uuid=uuid.uuid4,
-        lease_seconds=lease,
     )
     readiness = Readiness(
         snapshot=snapshot, clock=service.clock, trouble=service.tasks.heartbeats.trouble, lease_seconds=lease
     )
-    authorized = Authorized(snapshot, service.clock, lease_seconds=lease)
     keys = KeyRoutes(
         authorized=authorized,
         make_world=service.make_world,
@@ -74,15 +73,13 @@ def build(service: Service, *, admin_port: int | None = None, beside: Sequence[B
         versions=service.store.versions,
         regions=service.regions,
     )
-    revocations = RevocationRoutes(authorized, service.means)
+    means = service.means
+    revocations = RevocationRoutes(authorized, means)
     denials = DenialRoutes(
-        authorized=authorized,
-        store=service.store.denials,
-        subjects=service.means.subjects,
-        clock=service.means.clock,
-        regions=service.means.regions,
+        authorized,
+        DenialService(store=service.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions),
     )
-    admin = admin_routes(service.metrics, Status(authorized, service.facts), keys)
+    admin = admin_operations(service.metrics, Status(authorized, service.facts), keys)
     access_log = (
         AccessLog(process_log.writer, service.clock, as_json=settings.log_format == "json")
         if settings.access_log
@@ -93,20 +90,11 @@ def build(service: Service, *, admin_port: int | None = None, beside: Sequence[B
         exception_handlers={HTTPException: _no_such_route},
         lifespan=lambda _app: _run(service.lifecycle),
     )
-    public = routes(
-        tokens=tokens,
-        revocations=revocations,
-        denials=denials,
-        readiness=readiness,
-        snapshot=snapshot,
-        admin={} if admin_port else admin,
-    )
+    public = public_routes(tokens, revocations, denials, readiness, snapshot, [] if admin_port else admin)
     front = Front(routes=public, behind=behind, clock=service.clock, access_log=access_log, sign_many=sign_many)
     if admin_port is None:
         return Application(front, readiness)
-    at_admin = Front(
-        routes=admin_listener_routes(admin, readiness), behind=behind, clock=service.clock, access_log=access_log
-    )
+    at_admin = Front(routes=admin_routes(admin, readiness), behind=behind, clock=service.clock, access_log=access_log)
     return Application(_ByPort(front, admin_port, at_admin), readiness)
 
 
@@ -115,7 +103,7 @@ def build_work(service: WorkerService) -> ASGIApp:
     behind = Starlette(
         exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _run(service.lifecycle)
     )
-    return Front(routes=work_routes(service.metrics), behind=behind, clock=service.clock, access_log=None)
+    return Front(routes=worker_routes(service.metrics), behind=behind, clock=service.clock, access_log=None)
 
 
 class _ByPort:

@@ -35,7 +35,6 @@ from tokensvc.core.revocation import Lane, State
 from tokensvc.core.revocation_answer import Refusal, is_final, refusals
 from tokensvc.core.viewer import check_viewer_id
 from tokensvc.errors import (
-    ChannelNotAllowed,
     ControlPlaneError,
     FieldError,
     InvalidRequest,
@@ -88,8 +87,7 @@ def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served
         raise InvalidRequest(errors)
     if sum(len(new.channel_arns) * len(new.viewer_ids) for new in wanted) > TARGETS_MAX:
         raise InvalidRequest([], f"a request may revoke {TARGETS_MAX} viewers of channels at most")
-    if not all(caller.policy.allows_channel(channel) for new in wanted for channel in new.channel_arns):
-        raise ChannelNotAllowed("none of the caller's channel patterns matches a channel of this request")
+    caller.require_channels(channel for new in wanted for channel in new.channel_arns)
     errors = [
         FieldError(f"{path}{error.field}", error.message)
         for new, path in zip(wanted, paths, strict=True)

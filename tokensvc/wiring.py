@@ -24,6 +24,7 @@ from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
+from tokensvc.diagnostics.status import StatusFacts
 from tokensvc.duties import BackgroundConfig, BackgroundTasks, DispatchConfig, WorkerIdentity, background_tasks
 from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
@@ -47,13 +48,12 @@ from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
+from tokensvc.revocations.service import RevocationService
 from tokensvc.revoke import ServedRegions
 from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings, require
 from tokensvc.subjects import Subjects
 from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
-from tokensvc.web.revocations import Means
-from tokensvc.web.status import Facts
 from tokensvc.wrap import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
@@ -76,7 +76,7 @@ class Service:
     """Every background loop of the process, those of `tasks` among them. Its first is the refresh of the snapshot."""
     chosen: Chosen
     """What signs."""
-    means: Means
+    means: RevocationService
     make_world: Callable[[], KeysContext]
     """What wishes about keys are stored with, on the store's clock as it is now."""
     regions: tuple[str, ...]
@@ -90,21 +90,21 @@ class Service:
         """Let the snapshot be refreshed without waiting for its next turn. Returns at once."""
         self.lifecycle.first.poke()
 
-    def facts(self) -> Facts:
+    def facts(self) -> StatusFacts:
         """What the store says of the deployment. Raises StoreError."""
         store = self.store
         workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
         versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
         waiting, telling = store.revocation_queue.waiting(), leaders(store.leases)
-        return Facts(
+        return StatusFacts(
             versions=versions,
             deployment=store.deployment.read(),
             keys=store.keys.list(),
             workers=workers,
             leader=leader,
             waiting=waiting,
-            telling=telling,
+            dispatchers=telling,
         )
 
 
@@ -218,20 +218,20 @@ def means_of(
     subjects: Subjects,
     clock: Clock,
     accepted: Callable[[], None] = lambda: None,
-) -> Means:
+) -> RevocationService:
     """What revocations are accepted with; `accepted` is called after each acceptance, and returns at once."""
-    return Means(
+    return RevocationService(
         store=store.revocations,
         subjects=subjects,
         clock=clock,
-        reach_seconds=lambda: reach_of(settings, store),
+        max_staleness=lambda: reach_of(settings, store),
         new_id=new_revocation_id,
         regions=served_regions_of(settings, store),
-        accepted=accepted,
+        on_accepted=accepted,
     )
 
 
-def means_to_revoke(settings: Settings, store: Store) -> Means:
+def means_to_revoke(settings: Settings, store: Store) -> RevocationService:
     """The same for a command. What wraps is asked for when there is a subject."""
     subjects = Subjects(store.deployment, lambda: wrapper_of(settings, store))
     clock = StoreClock(store.versions.read().now)
@@ -283,6 +283,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     regions = regions_of(settings) if settings.background else _regions_known(settings)
     failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
     confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
+    subjects = Subjects(store.deployment, lambda: wrapper)
     directory = Directory(
         store=store.channels,
         leases=store.leases,
@@ -326,7 +327,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         channels=store.channels,
         denials=DenialNews(store.denials),
         vault=vault,
-        wrapper=wrapper,
+        subjects=subjects,
         signer=chosen.signer,
         clock=clock,
         reach_seconds=reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
@@ -372,7 +373,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         means=means_of(
             settings=settings,
             store=store,
-            subjects=Subjects(store.deployment, lambda: wrapper),
+            subjects=subjects,
             clock=confirmed_clock,
             accepted=tasks.accepted,
         ),

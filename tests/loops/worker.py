@@ -19,6 +19,7 @@ from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.channels import ChannelRecord
+from tokensvc.subjects import Subjects
 from tokensvc.wrap import Wrapper
 
 POLICY = CallerPolicy(channels=("*",))
@@ -70,7 +71,7 @@ class Worker:
             channels=of["channels"],
             denials=DenialNews(of["denials"], pause=lambda _seconds: None),
             vault=stage.vault,
-            wrapper=wrapper,
+            subjects=Subjects(of["deployment"], lambda: wrapper),
             signer=self.signer,
             clock=clock,
             reach_seconds=ROTATION.reach_seconds,

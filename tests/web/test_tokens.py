@@ -36,6 +36,7 @@ from tokensvc.errors import (
 )
 from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
+from tokensvc.web.authorized import Authorized
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import refusal
 from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
@@ -73,14 +74,13 @@ class Worker:
         channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
         self.metrics = PrometheusMetrics()
+        authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
         self.routes = TokenRoutes(
-            snapshot=lambda: self.snapshot,
+            authorized=authorized,
             directory=self.directory,
-            clock=self.clock,
             metrics=self.metrics,
             sign_many=sign_each,
             new_uuid=uuid.uuid4,
-            lease_seconds=900,
         )
 
     def single(self, ask: Any = ASK, **kwargs: Any) -> Any:

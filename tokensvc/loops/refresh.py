@@ -29,7 +29,6 @@ from tokensvc.core.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
-from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.errors import InvalidKey, StoreReplaced, SubjectKeyLost, VaultError
 from tokensvc.logger import structlog
 from tokensvc.loops.denials import DenialNews
@@ -43,8 +42,7 @@ from tokensvc.ports.signer import Signer
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import Position, StoreVersions, Versions
 from tokensvc.rotate.private_keys import open_private_key
-from tokensvc.subjects import first_subject_key
-from tokensvc.wrap import Wrapper
+from tokensvc.subjects import Subjects
 
 EVERY_SECONDS = 0.8
 """A change is seen by every worker within two seconds; this leaves room for a slow answer."""
@@ -83,7 +81,7 @@ class Refresh:
     channels: ChannelStore
     denials: DenialNews
     vault: Vault
-    wrapper: Wrapper
+    subjects: Subjects
     signer: Signer[Any]
     clock: Clock
     reach_seconds: float
@@ -99,7 +97,6 @@ class Refresh:
     """When the last refresh began that read every change of channels, on the monotonic clock."""
     _prepared: dict[tuple[str, bytes], PreparedKey] = field(default_factory=dict)
     """By key id and public half: in a restored store an id may stand for another key."""
-    _subject_keys: dict[tuple[int, datetime], bytes] = field(default_factory=dict)
     _damage: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By part, the rows that cannot be read, in words."""
     _damaged_channels: dict[str, str] = field(default_factory=dict)
@@ -179,13 +176,9 @@ class Refresh:
         """The newest subject key; the first worker of a new store makes it, by compare-and-set. Nothing, and why, when
         the store has lost it: what needs no subject goes on."""
         try:
-            kept = next(iter(self.deployment.subject_keys()), None)
-            newest = kept or first_subject_key(self.deployment, self.wrapper)
+            return self.subjects.newest_key(), ""
         except SubjectKeyLost as lost:
             return b"", lost.message
-        if newest.identity not in self._subject_keys:
-            self._subject_keys = {newest.identity: self.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, newest.wrapped)}
-        return self._subject_keys[newest.identity], ""
 
     def _ring(self, records: list[KeyRecord]) -> Ring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}

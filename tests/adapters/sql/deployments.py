@@ -13,6 +13,7 @@ from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core import keypair
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import Refresh
+from tokensvc.subjects import Subjects
 
 
 class Deployment:
@@ -38,7 +39,7 @@ class Deployment:
             channels=store.channels,
             denials=DenialNews(denials or store.denials, lambda _seconds: None),
             vault=self.vault,
-            wrapper=WRAPPER,
+            subjects=Subjects(store.deployment, lambda: WRAPPER),
             signer=OpenSslSigner(),
             clock=clock,
             reach_seconds=910.0,

@@ -17,13 +17,13 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.screen import progress
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest
+from tokensvc.keys.views import ReferenceTime
 from tokensvc.performing import keys_context, new_worker_id, reach_of
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate.unheard import Unheard, unheard
 from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings, read_settings, require
 from tokensvc.vaulting import vault_of, wrapper_to_look, wrapping_wanted
-from tokensvc.web.key_shown import Moment
 from tokensvc.wiring import control_plane_of, open_bound, regions_of, store_of
 from tokensvc.wrap import Wrapper
 
@@ -92,7 +92,7 @@ def among(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...
     return tuple(dict.fromkeys(given)) if given else tuple(regions)
 
 
-def moment(settings: Settings, store: Store) -> Moment:
+def moment(settings: Settings, store: Store) -> ReferenceTime:
     """Now, by the store's clock, and the policy that ends are reckoned by."""
     deployment = store.deployment.read()
     policy = Policy(
@@ -101,10 +101,10 @@ def moment(settings: Settings, store: Store) -> Moment:
         max_age_seconds=deployment.key_max_age_seconds,
         standby=deployment.key_standby,
     )
-    return Moment(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
+    return ReferenceTime(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
 
-def behind(store: Store, at: Moment) -> list[Unheard]:
+def behind(store: Store, at: ReferenceTime) -> list[Unheard]:
     """The workers that may not have heard of the newest keys."""
     return unheard(store.workers.list(), store.versions.read().keys, at.now)
 
