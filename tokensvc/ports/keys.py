@@ -1,6 +1,6 @@
 """What the store knows of the deployment's key pairs: their public halves and their state in each place.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

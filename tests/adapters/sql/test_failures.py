@@ -23,7 +23,7 @@ from tests.postgres import PostgresServer, missing, postgres_server
 from tokensvc.adapters.sql import failures, migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store, store_on
-from tokensvc.errors import Conflict, StoreError, StoreUnavailable, StoreUnfit
+from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable
 from tokensvc.ports.versions import Position
 
 TIMEOUT_SECONDS = 0.5
@@ -191,7 +191,7 @@ def test_a_server_s_own_words_are_in_the_detail(server: PostgresServer) -> None:
     ],
 )
 def test_a_url_that_is_misspelt_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(StoreUnfit) as failed:
+    with pytest.raises(SchemaMismatch) as failed:
         open_store(url, timeout_seconds=TIMEOUT_SECONDS)
     assert "hunter2" not in "".join(traceback.format_exception(failed.value)) + failed.value.detail
 
@@ -229,9 +229,9 @@ def test_the_file_and_the_words_of_sqlite_are_in_the_detail(sqlite_url: str) -> 
 
 def test_a_store_that_was_not_made_says_how_to_make_it(empty_url: str) -> None:
     store = store_on(make_engine(empty_url))
-    with pytest.raises(StoreUnfit, match="tokensvc db upgrade"):
+    with pytest.raises(SchemaMismatch, match="tokensvc db upgrade"):
         store.versions.read()
-    with pytest.raises(StoreUnfit, match="tokensvc db upgrade"):
+    with pytest.raises(SchemaMismatch, match="tokensvc db upgrade"):
         samples.add_key(store, "k1")
     store.close()
 
@@ -326,7 +326,7 @@ def test_a_directory_that_cannot_be_written_to_is_away(sqlite_template: Path) ->
 
 def test_a_file_that_is_no_database_is_unfit(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"this is not a database, however long one looks at it" * 100)
-    with pytest.raises(StoreUnfit, match="not a SQLite database"):
+    with pytest.raises(SchemaMismatch, match="not a SQLite database"):
         open_store(f"sqlite:///{tmp_path}/store.db")
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tokensvc.core.printable import printable
-from tokensvc.errors import Conflict, StoreError, StoreUnavailable, StoreUnfit, TokensvcError
+from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable, TokensvcError
 
 
 class _Meaning(NamedTuple):
@@ -71,8 +71,8 @@ NO_DATABASE = _Meaning(
     "the database does not exist on its server",
     f"{ANOTHER_URL}   (of a database that exists, or make this one with createdb: {{target}}; then {UPGRADE})",
 )
-NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version; run `tokensvc db upgrade`", UPGRADE)
-NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database", f"{ANOTHER_URL}   (of the store)")
+NOT_MADE = _Meaning(SchemaMismatch, "the store has no tables of this version; run `tokensvc db upgrade`", UPGRADE)
+NO_STORE = _Meaning(SchemaMismatch, "the file is not a SQLite database", f"{ANOTHER_URL}   (of the store)")
 CLASH = _Meaning(Conflict, "it clashes with what the store holds")
 NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
 UNKNOWN = _Meaning(StoreError, "the store failed")
