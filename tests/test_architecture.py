@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -89,8 +90,13 @@ def _room(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -134,7 +140,7 @@ def test_core_asks_the_world_nothing(path: Path) -> None:
 @pytest.mark.parametrize("name", ["admit.py", "issue.py"])
 def test_the_hot_path_asks_the_world_nothing(name: str) -> None:
     assert not {imported.split(".")[0] for imported in _imports(ROOT / name)} & (ASKS_THE_WORLD | {"asyncio"})
-    assert not [n for n in ast.walk(ast.parse((ROOT / name).read_text())) if isinstance(n, ast.AsyncFunctionDef)]
+    assert not [n for n in _nodes(ROOT / name) if isinstance(n, ast.AsyncFunctionDef)]
 
 
 def test_only_assembly_knows_the_settings() -> None:
@@ -150,7 +156,7 @@ def test_only_assembly_knows_the_settings() -> None:
 
 def test_only_web_and_the_application_are_asynchronous() -> None:
     for path in FILES:
-        if any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(ast.parse(path.read_text("utf-8")))):
+        if any(isinstance(node, ast.AsyncFunctionDef) for node in _nodes(path)):
             assert _room(path) in {"web", "app", "cli"}, path
 
 

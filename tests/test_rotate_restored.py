@@ -19,6 +19,8 @@ from tokensvc.rotate.absences import CONFIRM_SECONDS
 from tokensvc.rotate.bringing import adopt_pairs, import_key
 from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, survey
 
+pytestmark = pytest.mark.slow
+
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
 
 
