@@ -1,12 +1,13 @@
 # Everything a newcomer types. `make` alone lists it.
 PYTHON ?= python3
+VENV ?= .venv
 PORT ?= 8080
 PLAN ?= steady
 LOAD ?=
 PEERS ?=
-RUN := .venv/.run
-TEST := .venv/.test
-BENCH := .venv/.bench
+RUN := $(VENV)/.run
+TEST := $(VENV)/.test
+BENCH := $(VENV)/.bench
 NATIVE := build/native/.installed
 WITH_NATIVE := PYTHONPATH="$$(echo $(CURDIR)/build/native/lib/python*/site-packages)"
 NATIVE_SOURCES := setup.py $(wildcard tokensvc/adapters/signing/native/*)
@@ -16,89 +17,98 @@ help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 demo: $(RUN) ## start everything embedded, with a channel, a key and a caller; PORT=9000 chooses the port
-	.venv/bin/tokensvc demo --port $(PORT)
+	$(VENV)/bin/tokensvc demo --port $(PORT)
 
-PYTEST := .venv/bin/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+PYTEST := $(VENV)/bin/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 test: $(TEST) ## run every test but the long ones
 	$(PYTEST) -m "not long"
+
+FAST := not long and not slow and not e2e and not postgres
+test-fast: $(TEST) ## run the tests that need no process of ours and no PostgreSQL: a minute, while you work
+	$(PYTEST) -m "$(FAST)"
+
+coverage: $(TEST) ## run the tests of `make test` and list the files that they cover least, branches included
+	$(VENV)/bin/python -m coverage erase
+	$(PYTEST) -m "not long" --cov --cov-report=
+	$(VENV)/bin/python -m coverage report --sort=cover --skip-covered | sed -n '1,32p;$$p'
 
 test-long: $(TEST) ## run the long tests: attacks on connections, fuzzing, overload, restored stores (wants nginx and haproxy: make system-packages)
 	$(PYTEST) -m long
 
 check: $(TEST) ## format, lint and types
-	.venv/bin/ruff format --check .
-	.venv/bin/ruff check .
-	.venv/bin/mypy
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
 
 bench: $(BENCH) ## every figure of the README but the peers', as ratios in one run each (wants wrk; a quarter of an hour)
-	.venv/bin/python -m benchmarks.sign
-	.venv/bin/python -m benchmarks.signers
-	.venv/bin/python -m benchmarks.http
-	.venv/bin/python -m benchmarks.connections
-	.venv/bin/python -m benchmarks.ivs
-	.venv/bin/python -m benchmarks.revocations
-	.venv/bin/python -m benchmarks.rotation
-	.venv/bin/python -m benchmarks.scale
-	.venv/bin/python -m benchmarks.start
+	$(VENV)/bin/python -m benchmarks.sign
+	$(VENV)/bin/python -m benchmarks.signers
+	$(VENV)/bin/python -m benchmarks.http
+	$(VENV)/bin/python -m benchmarks.connections
+	$(VENV)/bin/python -m benchmarks.ivs
+	$(VENV)/bin/python -m benchmarks.revocations
+	$(VENV)/bin/python -m benchmarks.rotation
+	$(VENV)/bin/python -m benchmarks.scale
+	$(VENV)/bin/python -m benchmarks.start
 
 bench-peers: $(BENCH) $(if $(shell command -v npm 2>/dev/null),$(NODE_PEERS)) ## ours beside its peers in one run: PyJWT, Node, Go, moto; PEERS="--rounds 25" is handed on
-	.venv/bin/python -m benchmarks.peers $(PEERS)
+	$(VENV)/bin/python -m benchmarks.peers $(PEERS)
 
 bench-guard: $(BENCH) ## fail when what a token costs has grown, by ratios that hold on noisy machines
-	.venv/bin/python -m benchmarks.guard
+	$(VENV)/bin/python -m benchmarks.guard
 
 load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation chooses, LOAD="--processes 2" is handed on
-	.venv/bin/python -m benchmarks.load $(PLAN) $(LOAD)
+	$(VENV)/bin/python -m benchmarks.load $(PLAN) $(LOAD)
 
 system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl, valgrind, nginx, haproxy
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl valgrind nginx haproxy
 
 wheels: $(TEST) ## into dist/: a wheel for every machine, and one for x86-64 Linux that holds the C extension
 	rm -rf dist build/lib build/lib.* build/bdist.* build/temp.*
-	$(WITH_NATIVE) .venv/bin/python -m build --wheel --no-isolation --config-setting native=off > build/wheels.log 2>&1
-	$(WITH_NATIVE) .venv/bin/python -m build --wheel --no-isolation --outdir build/wheel >> build/wheels.log 2>&1
-	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/auditwheel repair --wheel-dir dist build/wheel/*-linux_*.whl > /dev/null || echo "no wheel with the C extension: it could not be built here"
+	$(WITH_NATIVE) $(VENV)/bin/python -m build --wheel --no-isolation --config-setting native=off > build/wheels.log 2>&1
+	$(WITH_NATIVE) $(VENV)/bin/python -m build --wheel --no-isolation --outdir build/wheel >> build/wheels.log 2>&1
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/auditwheel repair --wheel-dir dist build/wheel/*-linux_*.whl > /dev/null || echo "no wheel with the C extension: it could not be built here"
 	rm -rf build/wheel && ls dist
 
 bench-packages: $(BENCH) ## Python packages that the benchmarks and the tests of the load harness want
 
 format: $(TEST) ## rewrite the code in the house's format
-	.venv/bin/ruff format .
-	.venv/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
 
-LOCK := .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+LOCK := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(RUN) ## make the lock files anew from pyproject.toml and requirements/*.in
-	.venv/bin/pip install -q uv
+	$(VENV)/bin/pip install -q uv
 	$(LOCK) --upgrade pyproject.toml requirements/build.in -o requirements/run.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in -c requirements/run.txt -o requirements/test.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in requirements/bench.in -c requirements/test.txt -o requirements/bench.txt
 	$(LOCK) requirements/native.in -o requirements/native.txt
 
 clean: ## forget the environment and the demo's state (keys/ stays)
-	rm -rf .venv .demo build dist *.egg-info tokensvc/adapters/signing/*.so benchmarks/peers/node/node_modules
+	rm -rf .venv .venv-* .demo .coverage* build dist *.egg-info tokensvc/adapters/signing/*.so benchmarks/peers/node/node_modules
 
-.venv/bin/python:
+$(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-$(RUN): requirements/run.txt pyproject.toml $(NATIVE) $(NATIVE_SOURCES) | .venv/bin/python
-	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
-	$(WITH_NATIVE) .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(RUN): requirements/run.txt pyproject.toml $(NATIVE) $(NATIVE_SOURCES) | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(WITH_NATIVE) $(VENV)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-$(NATIVE): requirements/native.txt | .venv/bin/python
-	.venv/bin/python -m pip install -q --disable-pip-version-check --prefix build/native --require-hashes -r $< || echo "built without the multi-buffer signer: its libraries cannot be had here"
+$(NATIVE): requirements/native.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --prefix build/native --require-hashes -r $< || echo "built without the multi-buffer signer: its libraries cannot be had here"
 	mkdir -p $(@D) && touch $@
 
 $(TEST): $(RUN) requirements/test.txt
-	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/test.txt
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/test.txt
 	touch $@
 
 $(BENCH): $(TEST) requirements/bench.txt
-	.venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
 $(NODE_PEERS): benchmarks/peers/node/package-lock.json
 	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed: they are left out"
 
-.PHONY: help demo test test-long check bench bench-peers bench-guard load system-packages bench-packages format wheels lock clean
+.PHONY: help demo test test-fast test-long coverage check bench bench-peers bench-guard load system-packages bench-packages format wheels lock clean

@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import postgres
 from tests.clocks import ManualClock
 from tests.stores import store_in_memory
 from tokensvc.adapters.sql import migrate
@@ -34,6 +35,24 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole deployments first: they take longest, and what is short then fills the time of whichever core is done."""
     items.sort(key=lambda item: "/e2e/" not in item.nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what needs a whole deployment or a PostgreSQL server, so that no test has to be marked by hand."""
+    if item.nodeid.startswith(("tests/e2e/", "tests/hostile/")):
+        item.add_marker(pytest.mark.e2e)
+    callspec = getattr(item, "callspec", None)
+    if "postgres" in getattr(item, "fixturenames", ()) or (
+        callspec is not None and any(chosen in ("postgresql", "pg_restore") for chosen in callspec.params.values())
+    ):
+        item.add_marker(pytest.mark.postgres)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tell `tests.postgres` whether this test may use a server: `make test-fast` has to do without."""
+    postgres.permit(item.get_closest_marker("postgres") is not None)
 
 
 @pytest.fixture(autouse=True)

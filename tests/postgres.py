@@ -4,6 +4,7 @@ Rules of the file
 - `postgres_server()` starts one server on a Unix socket in a new directory and stops and removes it at the end.
 - PostgreSQL refuses to run as root; then it runs as `nobody`, from a copy of the wheel that `nobody` can read.
 - It may be stopped and started again: it keeps its socket, so URLs stay true.
+- Its URLs are given to tests with the marker `postgres` alone.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ SETTINGS = {
 }
 INSTALL = "pginstall18"
 _START_SECONDS = 30
+_permitted = True
+
+
+def permit(permitted: bool) -> None:
+    """Allow or forbid the use of a server from now on."""
+    global _permitted
+    _permitted = permitted
 
 
 def missing() -> str | None:
@@ -56,6 +64,7 @@ class PostgresServer:
 
     def url(self, database: str) -> str:
         """Where a database is, for `make_engine`."""
+        assert _permitted, "a test that uses PostgreSQL needs the marker `postgres` (tests/conftest.py)"
         return f"postgresql://postgres@/{database}?host={self._room}"
 
     def fresh(self, template: str = "template0") -> str:

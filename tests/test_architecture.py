@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,8 +104,13 @@ def _room(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -147,7 +154,7 @@ def test_core_asks_the_world_nothing(path: Path) -> None:
 @pytest.mark.parametrize("name", ["admit.py", "issue.py"])
 def test_the_hot_path_asks_the_world_nothing(name: str) -> None:
     assert not {imported.split(".")[0] for imported in _imports(ROOT / name)} & (ASKS_THE_WORLD | {"asyncio"})
-    assert not [n for n in ast.walk(ast.parse((ROOT / name).read_text())) if isinstance(n, ast.AsyncFunctionDef)]
+    assert not [n for n in _nodes(ROOT / name) if isinstance(n, ast.AsyncFunctionDef)]
 
 
 def test_only_assembly_knows_the_settings() -> None:
@@ -163,7 +170,7 @@ def test_only_assembly_knows_the_settings() -> None:
 
 def test_only_web_and_the_application_are_asynchronous() -> None:
     for path in FILES:
-        if any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(ast.parse(path.read_text("utf-8")))):
+        if any(isinstance(node, ast.AsyncFunctionDef) for node in _nodes(path)):
             assert _room(path) in {"web", "app", "cli"}, path
 
 
@@ -192,8 +199,26 @@ def test_a_name_says_what_is_inside(path: Path) -> None:
     assert not {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & BANNED_NAMES
 
 
-def test_every_room_is_on_the_map() -> None:
-    """Every module that the map names exists, and no room was added without it."""
-    assert {_room(path) for path in FILES} - {"__init__"} == {room for rooms in LEVELS for room in rooms}
-    for room in {room for rooms in LEVELS for room in rooms} - {"__main__", "serving"}:
-        assert f"{room}/" in tokensvc.__doc__ or f"{room}.py" in tokensvc.__doc__, room
+def _picture() -> tuple[tuple[str, ...], ...]:
+    """The order of imports as the map draws it."""
+    assert tokensvc.__doc__ is not None
+    [picture] = [paragraph for paragraph in tokensvc.__doc__.split("\n\n") if "<-" in paragraph]
+    return tuple(tuple(re.findall(r"\w+", level)) for level in picture.split("<-"))
+
+
+def test_the_map_names_every_package_and_module_at_the_top_and_no_other() -> None:
+    assert tokensvc.__doc__ is not None
+    named = re.findall(r"^    (\w[\w/]*(?:/|\.py))(?: |$)", tokensvc.__doc__, re.MULTILINE)
+    packages = {f"{path.parent.relative_to(ROOT)}/" for path in FILES if path.name == "__init__.py"} - {"./"}
+    modules = {path.name for path in FILES if path.parent == ROOT}
+    assert sorted(named) == sorted(packages | modules)
+
+
+def test_the_picture_on_the_map_is_the_order_that_is_held() -> None:
+    assert _picture() == LEVELS
+
+
+def test_every_room_has_a_level_and_a_list_of_libraries() -> None:
+    rooms = {_room(path) for path in FILES} - {"__init__"}
+    assert sorted(room for level in LEVELS for room in level) == sorted(rooms)
+    assert THIRD_PARTY.keys() == rooms

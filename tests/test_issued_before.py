@@ -37,6 +37,8 @@ from tokensvc.issue import draft
 from tokensvc.ports.revocations import NewRevocation
 from tokensvc.ports.versions import Position
 
+pytestmark = pytest.mark.slow
+
 LEASE = 60.0
 REACH = LEASE + CLOCK_SKEW_SECONDS
 OPERATIONS = ("StartViewerSessionRevocation", "BatchStartViewerSessionRevocation")

@@ -18,6 +18,8 @@ from tests.stores import store_in_memory
 from tokensvc.core.revocation import Lane, State
 from tokensvc.ivs.faults import Fault, FaultKind
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def dispatching(migrated: Path) -> Iterator[Dispatch]:

@@ -19,6 +19,8 @@ from tokensvc.ivs.faults import Fault, FaultKind
 from tokensvc.ports.revocation_queue import ALONE_MAX, Outcome, RevocationQueue
 from tokensvc.revoke import IDLE_SECONDS, LONGEST_REST_SECONDS, Dispatcher
 
+pytestmark = pytest.mark.slow
+
 SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"
 
 

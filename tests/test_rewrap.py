@@ -23,6 +23,8 @@ from tokensvc.ports.vault import Vault
 from tokensvc.ports.wrapping import WrappingKey
 from tokensvc.wrap import UNNAMED, Wrapper, establish, wrapped_by
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("files", "store")
 KEYS = {f"k{number}": keypair.generate() for number in range(3)}
 

@@ -20,6 +20,8 @@ from tokensvc.rotate.bringing import import_key
 from tokensvc.rotate.survey import COMPROMISED_TAG, KEY_TAG, SETTLED_SECONDS
 from tokensvc.rotate.world import KeysContext
 
+pytestmark = pytest.mark.slow
+
 BROUGHT = keypair.generate()
 
 

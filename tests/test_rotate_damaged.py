@@ -25,6 +25,8 @@ from tokensvc.rotate.bringing import import_key
 from tokensvc.rotate.private_keys import UNAVAILABLE_SECONDS, PrivateKeyChecks
 from tokensvc.wrap import Wrapper
 
+pytestmark = pytest.mark.slow
+
 OTHER = keypair.generate()
 Damage = Callable[[bytes], bytes]
 

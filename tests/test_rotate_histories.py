@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -26,6 +27,8 @@ from tokensvc.errors import StoreUnavailable, TokensvcError
 from tokensvc.rotate import wishes
 from tokensvc.rotate.performer import advance
 from tokensvc.rotate.world import KeysContext
+
+pytestmark = pytest.mark.slow
 
 LEADS, CEILINGS = (0.0, 30.0, 120.0), (300, 3600, 86_400)
 MAX_AGE = max(LEADS) + 910 + max(CEILINGS) + 5

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,8 @@ from tokensvc.rotate import wishes
 from tokensvc.rotate.performer import advance
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, SETTLED_SECONDS
 from tokensvc.rotate.world import KeysContext
+
+pytestmark = pytest.mark.slow
 
 REGIONS = (EAST, WEST)
 CHANGES = frozenset({"DeletePlaybackKeyPair", "TagResource", "UntagResource"})

@@ -20,6 +20,8 @@ from tokensvc.rotate.bringing import adopt_pairs, import_key
 from tokensvc.rotate.steps import make
 from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, survey
 
+pytestmark = pytest.mark.slow
+
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
 
 

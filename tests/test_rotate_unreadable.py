@@ -23,6 +23,8 @@ from tokensvc.rotate import wishes
 from tokensvc.rotate.ending import delete_pair, retire
 from tokensvc.rotate.survey import SETTLED_SECONDS, survey_and_update
 
+pytestmark = pytest.mark.slow
+
 PLACES = {
     "state": "reticent",
     "imported_at": "junk",

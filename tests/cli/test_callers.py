@@ -114,6 +114,7 @@ def test_disable_wants_yes_off_a_terminal(terminal: Terminal) -> None:
     assert terminal("callers", "disable", "web", "--yes", "--json").json["disabledAt"] == disabled["disabledAt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code", "state"), [(b"n\n", 1, "enabled"), (b"y\n", 0, "disabled")])
 def test_disable_asks_on_a_terminal(terminal: Terminal, answer: bytes, code: int, state: str) -> None:
     terminal("callers", "add", "web", "--all-channels")

@@ -13,6 +13,8 @@ import pytest
 from tests.cli.terminal import Terminal
 from tokensvc.cli.nouns import NOUNS, Commands
 
+pytestmark = pytest.mark.e2e
+
 TOKENSVC = Path(sys.executable).parent / "tokensvc"
 OPTIONS = {"--install-completion", "--show-completion"}
 

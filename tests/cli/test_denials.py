@@ -41,6 +41,7 @@ def test_list_finds_a_viewer_by_its_channel(terminal: Terminal) -> None:
     assert "--channel: is required to ask for a viewer" in terminal("denials", "list", *ADA, code=2).err
 
 
+@pytest.mark.slow
 def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> None:
     for number in range(52):
         terminal("denials", "add", "--channel", CHANNEL, "--viewer", f"v{number}", "--seconds", "60")

@@ -29,6 +29,8 @@ from tokensvc.ports.channels import ChannelRecord
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
 
+pytestmark = pytest.mark.slow
+
 HAS_FIX = re.compile(
     r"(export|unset|tokensvc|aws|chmod|chown|cp|mkdir|kill|pip|df|env|chronyc|SQL:|\(umask|TOKENSVC_\w+=\S+)"
     r"( ((?!   ).)+)?(   \(.+\))?$"

@@ -33,6 +33,8 @@ from tokensvc.core.lifecycle import StepKind
 from tokensvc.ports.channels import ChannelRecord
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
 
+pytestmark = pytest.mark.e2e
+
 BINARIES = Path(TOKENSVC).parent
 ASKS = re.compile(r"tokensvc (keys (delete|compromise)|callers disable|denials remove)\b")
 ARN = "arn:aws:ivs:us-east-1:123456789012:channel/a"

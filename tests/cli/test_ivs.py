@@ -12,6 +12,8 @@ import pytest
 
 from tests.e2e.processes import TOKENSVC, environment, run, started
 
+pytestmark = pytest.mark.e2e
+
 
 def _client(facts: dict[str, str], key: str, secret: str) -> Any:
     return boto3.client(

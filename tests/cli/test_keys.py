@@ -16,6 +16,8 @@ from tokensvc.adapters.clock import SystemClock
 from tokensvc.cli.keys import seeing
 from tokensvc.core.keypair import fingerprint
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = "http://127.0.0.1:9"
 
 

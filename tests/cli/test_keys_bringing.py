@@ -17,6 +17,8 @@ from tokensvc.core import keypair
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def mine() -> PrivateKey:

@@ -11,6 +11,8 @@ from tokensvc.core import keypair
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def signing(terminal: Terminal) -> str:

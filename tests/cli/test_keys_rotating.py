@@ -9,6 +9,8 @@ import pytest
 from tests.cli.terminal import Terminal
 from tokensvc.core import keypair
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def signing(terminal: Terminal) -> str:

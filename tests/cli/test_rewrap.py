@@ -11,6 +11,8 @@ import pytest
 from tests.cli.terminal import Terminal
 from tests.moto_kms import MotoKms, moto_kms
 
+pytestmark = pytest.mark.slow
+
 NEW = secrets.token_hex(32)
 Settings = dict[str, Any]
 

@@ -129,6 +129,7 @@ def full() -> tuple[Denied, int]:
     return denied, taken
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_entries_take_less_than_a_hundred_megabytes(full: tuple[Denied, int]) -> None:
     denied, taken = full
     assert len(denied) == 200_000

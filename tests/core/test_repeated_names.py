@@ -63,6 +63,7 @@ def has_member_twice(text: bytes) -> bool:
     return False
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(documents())
 @example('{"a":1,"a":1}')
@@ -76,6 +77,7 @@ def test_it_is_found_exactly_when_a_strict_parser_finds_it(document: str) -> Non
     assert has_repeated_names(text, value) is has_member_twice(text) is bool(repeated_names(text))
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.text() | st.none() | st.floats(allow_nan=False, allow_infinity=False),

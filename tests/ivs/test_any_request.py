@@ -23,6 +23,8 @@ from tokensvc.ivs.embedded import LocalIvs
 from tokensvc.ivs.model import Model
 from tokensvc.ivs.surface import status_of
 
+pytestmark = pytest.mark.slow
+
 SEVERAL = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 BENT = st.sampled_from([None, "", 0, -1, True, [], {}, "x" * 200, 2**40, [None], {"": None}, "\ud800"])
 

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
 
+import pytest
+
 from tests.ivs.stage import StandingClock, pem
 from tokensvc.adapters.sql.local_ivs import LocalIvsResources
 from tokensvc.core.arn import Place
@@ -91,6 +93,7 @@ class Actor:
         self.call(place, "DeleteFailoverSlateConfiguration", arn=made)  # refused, unless another thread was faster
 
 
+@pytest.mark.slow
 def test_ten_thousand_calls_at_once(model: Model) -> None:
     resources = LocalIvsResources(":memory:")
     local = LocalIvs(model, resources, StandingClock(), random_token, b"secret")

@@ -35,6 +35,8 @@ from tokensvc.loops.channels import (
 )
 from tokensvc.ports.versions import Position
 
+pytestmark = pytest.mark.slow
+
 INVENTED = 12_000
 NEW = arn(900_000)
 """Another caller's channel, made just now."""

@@ -22,6 +22,8 @@ from tokensvc.loops.leading import BEATS_A_LEASE, Leading
 from tokensvc.loops.outages import REMIND_SECONDS
 from tokensvc.ports.revocation_queue import Outcome
 
+pytestmark = pytest.mark.slow
+
 LEASE = 12.0
 BEAT = LEASE / BEATS_A_LEASE
 NAME = f"dispatch:{PLACE.account}:{PLACE.region}"

@@ -29,6 +29,8 @@ from tokensvc.rotate import wishes
 from tokensvc.rotate.absences import Absences
 from tokensvc.rotate.survey import KEY_TAG
 
+pytestmark = pytest.mark.slow
+
 LIMIT_SECONDS = 60.0
 FAULT_SECONDS = 600.0
 DENIED = Denied("IVS answered with AccessDeniedException", operation="*", ivs_code="AccessDeniedException", status=403)

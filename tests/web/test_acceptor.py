@@ -181,6 +181,7 @@ def test_one_turn_leaves_to_the_other_workers_what_is_beyond_the_bound(listener:
     on_a_loop(main())
 
 
+@pytest.mark.slow
 def test_workers_share_an_inherited_socket_and_one_that_does_nothing_holds_no_connection(
     listener: socket.socket,
 ) -> None:

@@ -51,7 +51,7 @@ IDS = [junk for junk in JUNK if junk not in ("0", "-1")]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     if reason := missing():
         pytest.skip(reason)
     with postgres_server() as server:
@@ -64,7 +64,7 @@ def store(request: pytest.FixtureRequest, migrated: Path) -> Iterator[Store]:
     if request.param == "sqlite":
         opened = store_in_memory(migrated)
     else:
-        server: PostgresServer = request.getfixturevalue("server")
+        server: PostgresServer = request.getfixturevalue("postgres")
         url = server.url(server.fresh())
         migrate.upgrade(url)
         opened = open_store(url)

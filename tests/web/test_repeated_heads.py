@@ -101,6 +101,7 @@ def conversations(draw: st.DrawFn) -> list[tuple[bytes, bool]]:
     return [(piece, draw(st.booleans())) for piece in pieces]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(conversations())
 @example([(QUICK, True), (QUICK, True)])

@@ -142,6 +142,7 @@ ORDINARY = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(ORDINARY), min_size=1, max_size=5), st.integers(1, 200))
 def test_elsewhere_both_do_the_same(requests: list[bytes], size: int) -> None:
     sent = b"".join(requests)

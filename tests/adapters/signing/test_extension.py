@@ -359,6 +359,7 @@ class TestSigning:
         _multibuffer.self_test()
 
 
+@pytest.mark.slow
 class TestReferences:
     @staticmethod
     def calls() -> list[Callable[[], object]]:

@@ -31,7 +31,8 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def postgres_as_made(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
     """A migrated database, and what makes it as it was: a tenth of the time that a new one takes."""
-    url = postgres.url(postgres.fresh())
+    database = postgres.fresh()
+    url = postgres.url(database)
     migrate.upgrade(url)
     engine = make_engine(url)
     made = (tables.versions, tables.version_history, tables.deployment)
@@ -45,7 +46,7 @@ def postgres_as_made(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
             for table in made:
                 connection.execute(sa.insert(table), rows[table])
             connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{migrate.HEAD}'"))
-        return url
+        return postgres.url(database)
 
     yield reset
     engine.dispose()

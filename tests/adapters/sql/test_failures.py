@@ -41,7 +41,7 @@ def fails_in_time(match: str | None = None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     """A server that these tests may stop."""
     if reason := missing():
         pytest.skip(reason)
@@ -50,9 +50,9 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def on_server(server: PostgresServer) -> Iterator[Store]:
+def on_server(postgres: PostgresServer) -> Iterator[Store]:
     """A store on it, asked once already."""
-    url = server.url(server.fresh())
+    url = postgres.url(postgres.fresh())
     migrate.upgrade(url)
     store = open_store(url, timeout_seconds=TIMEOUT_SECONDS)
     store.versions.read()
@@ -60,35 +60,35 @@ def on_server(server: PostgresServer) -> Iterator[Store]:
     store.close()
 
 
-def test_a_server_that_is_stopped_fails_each_call_until_it_is_back(server: PostgresServer, on_server: Store) -> None:
-    server.stop()
+def test_a_server_that_is_stopped_fails_each_call_until_it_is_back(postgres: PostgresServer, on_server: Store) -> None:
+    postgres.stop()
     for _ in range(3):
         with fails_in_time("cannot be reached"):
             on_server.versions.read()
         with fails_in_time("cannot be reached"):
             on_server.leases.acquire("a", "b", 60)
-    server.start()
+    postgres.start()
     assert on_server.leases.acquire("a", "b", 60)
 
 
-def test_a_server_that_was_restarted_unnoticed_fails_no_call(server: PostgresServer, on_server: Store) -> None:
+def test_a_server_that_was_restarted_unnoticed_fails_no_call(postgres: PostgresServer, on_server: Store) -> None:
     """The connections that it closed are noticed before they are used."""
-    server.stop()
-    server.start()
+    postgres.stop()
+    postgres.start()
     assert on_server.versions.read().keys.number == 0
 
 
-def test_a_server_that_stops_within_a_transaction_fails_it(server: PostgresServer, on_server: Store) -> None:
+def test_a_server_that_stops_within_a_transaction_fails_it(postgres: PostgresServer, on_server: Store) -> None:
     with fails_in_time("cannot be reached"), writing(on_server.engine) as connection:
         connection.execute(sa.update(tables.versions).values(n=99))
-        server.stop()
-        server.start()
+        postgres.stop()
+        postgres.start()
     assert on_server.versions.read().keys.number == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
-def test_a_server_that_stands_still_fails_in_time(server: PostgresServer, on_server: Store) -> None:
-    with server.frozen():
+def test_a_server_that_stands_still_fails_in_time(postgres: PostgresServer, on_server: Store) -> None:
+    with postgres.frozen():
         for _ in range(2):  # with a connection from before, and with none
             with fails_in_time():
                 on_server.versions.read()
@@ -101,7 +101,7 @@ def test_a_slow_query_fails_in_time(on_server: Store) -> None:
     assert on_server.versions.read().keys.number == 0
 
 
-def test_a_row_that_another_holds_fails_in_time(server: PostgresServer, on_server: Store) -> None:
+def test_a_row_that_another_holds_fails_in_time(postgres: PostgresServer, on_server: Store) -> None:
     with writing(on_server.engine) as connection:
         connection.execute(sa.update(tables.versions).values(n=tables.versions.c.n))
         with fails_in_time("in time"):
@@ -109,7 +109,7 @@ def test_a_row_that_another_holds_fails_in_time(server: PostgresServer, on_serve
     assert on_server.channels.record([channel("a")]) == 1
 
 
-def test_a_server_that_takes_no_more_connections_is_away(server: PostgresServer, on_server: Store) -> None:
+def test_a_server_that_takes_no_more_connections_is_away(postgres: PostgresServer, on_server: Store) -> None:
     with writing(on_server.engine) as connection:
         connection.execute(sa.text(f"ALTER DATABASE {on_server.engine.url.database} CONNECTION LIMIT 0"))
         connection.execute(sa.text("CREATE ROLE plain LOGIN"))
@@ -118,14 +118,14 @@ def test_a_server_that_takes_no_more_connections_is_away(server: PostgresServer,
         open_store(plain)
 
 
-def test_a_database_that_does_not_exist_is_named_as_such(server: PostgresServer) -> None:
+def test_a_database_that_does_not_exist_is_named_as_such(postgres: PostgresServer) -> None:
     with fails_in_time("does not exist"):
-        open_store(server.url("nowhere"))
+        open_store(postgres.url("nowhere"))
 
 
-def test_a_login_that_is_refused_is_named_as_such(server: PostgresServer) -> None:
+def test_a_login_that_is_refused_is_named_as_such(postgres: PostgresServer) -> None:
     with fails_in_time("refused the login"):
-        open_store(server.url("postgres").replace("postgres@", "nobody:hunter2@"))
+        open_store(postgres.url("postgres").replace("postgres@", "nobody:hunter2@"))
 
 
 def test_a_port_where_nobody_listens_is_away() -> None:
@@ -169,10 +169,10 @@ def test_libpq_s_own_defaults_are_part_of_the_target(monkeypatch: pytest.MonkeyP
     assert "hunter2" not in failed.value.for_operators
 
 
-def test_a_server_s_own_words_are_in_the_detail(server: PostgresServer) -> None:
+def test_a_server_s_own_words_are_in_the_detail(postgres: PostgresServer) -> None:
     for url, words in (
-        (server.url("nowhere"), 'database "nowhere" does not exist'),
-        (server.url("postgres").replace("postgres@", "nobody:hunter2@"), 'role "nobody" does not exist'),
+        (postgres.url("nowhere"), 'database "nowhere" does not exist'),
+        (postgres.url("postgres").replace("postgres@", "nobody:hunter2@"), 'role "nobody" does not exist'),
     ):
         with pytest.raises(StoreUnavailable) as failed:
             open_store(url)

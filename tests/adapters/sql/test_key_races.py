@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.adapters.sql import samples
 from tests.adapters.sql.racer import Ring
 from tests.adapters.sql.samples import AT, HERE, LATER
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.lifecycle import KeyInPlace, KeyState, find
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = 8
 

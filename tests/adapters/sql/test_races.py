@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import sqlalchemy as sa
 
 from tests.adapters.sql import contests, samples
@@ -14,6 +15,8 @@ from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.lifecycle import KeyState, find
 from tokensvc.ports.versions import Position
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = 12
 

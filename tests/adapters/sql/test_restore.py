@@ -25,6 +25,8 @@ from tokensvc.loops.hearing import ChangeNotifier, KnownVersions
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.versions import Position
 
+pytestmark = pytest.mark.slow
+
 WAYS = ("sqlite file", "sqlite in place", "pg_restore")
 LOST = 5
 """How many changes of each thing the restore undoes."""

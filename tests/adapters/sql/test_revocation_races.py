@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 
 from tests.adapters.sql.contests import CHANGES_A_ROUND
@@ -13,6 +14,8 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.core.denial import digest
 from tokensvc.core.revocation import Lane, State
 from tokensvc.ports.revocation_queue import Entry, Outcome
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = 6
 

@@ -22,6 +22,8 @@ from tests.benchmarks.load.conftest import Signing, against
 from tests.benchmarks.load.recorded import generator_line, run_line, second_line, whole_run
 from tokensvc.core.keypair import PrivateKey
 
+pytestmark = pytest.mark.slow
+
 
 def parsed(*arguments: str) -> Limits:
     parser = argparse.ArgumentParser()

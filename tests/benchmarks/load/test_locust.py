@@ -15,9 +15,10 @@ from tests.e2e.processes import environment, started
 from tests.e2e.site import free_port
 from tests.minting import CHANNEL
 
-pytestmark = pytest.mark.skipif(
-    find_spec("locust") is None, reason="locust comes with the benchmarks: make bench-packages"
-)
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(find_spec("locust") is None, reason="locust comes with the benchmarks: make bench-packages"),
+]
 
 ROOT = Path(benchmarks.__file__).parents[1]
 LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "benchmarks/load/locustfile.py"), "--skip-log"]

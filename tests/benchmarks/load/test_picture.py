@@ -20,6 +20,8 @@ from matplotlib.text import Text
 from benchmarks.load import shelf
 from benchmarks.load.picture import Picture
 
+pytestmark = pytest.mark.slow
+
 CODES = [f"50{number} a_code_with_a_rather_long_name_{number}_that_goes_on" for number in range(8)]
 STAGES = (
     StageOf(seconds=2, from_rate=0, to_rate=4000),

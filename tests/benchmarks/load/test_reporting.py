@@ -24,6 +24,8 @@ pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: 
 
 from benchmarks.load import __main__ as load
 
+pytestmark = pytest.mark.e2e
+
 ROOT = Path(benchmarks.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "benchmarks.load"]
 LENIENT = ["--max-lateness", "60000"]

@@ -18,6 +18,8 @@ from benchmarks.load.watched import Watched, find
 from benchmarks.load.wire import Target
 from tests.e2e.processes import until
 
+pytestmark = pytest.mark.slow
+
 SERVER = Path(__file__).with_name("forking_server.py")
 ROUNDING = 0.001
 

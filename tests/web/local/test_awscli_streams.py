@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.web.local.staged import Staged, staged
+
+pytestmark = pytest.mark.e2e
 
 AWS = Path(sys.executable).with_name("aws")
 MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/show"
