@@ -121,6 +121,8 @@ class History(Stage):
         self.foreign: set[str] = set()
         self.orphans: set[str] = set()
         """Pairs with our tag whose keys a restore has made the store forget."""
+        self.forgotten: set[str] = set()
+        """Pairs with our tag that a restore has made the store forget, whether it knows their keys or not."""
         self.has_backup = False
         self.deployment_id = self.store.deployment.read().id
         self._backup = Path(tempfile.mkdtemp()) / "backup.db"
@@ -184,6 +186,7 @@ class History(Stage):
         restore(self.store, self._backup)
         known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.ours()}
         self.orphans = {pair["arn"] for pair in self.ours() if pair["tags"][KEY_TAG] not in known}
+        self.forgotten = {pair["arn"] for pair in self.ours()} - self._recorded()
         every = {key.key_id for group in self.groups for signing, _ in group.all() for key in signing.values()}
         self.taken |= {(key_id, region) for key_id in every | known for region in REGIONS} - {
             (pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours() if pair["arn"] in held
@@ -209,6 +212,15 @@ class History(Stage):
         """
         places = [there for record in self.store.keys.list() if record.id == key_id for there in record.places]
         return all(there.state is KeyState.ACTIVE for there in places if there.place.region == region)
+
+    def left_to_operators(self, wanted: tuple[str, ...]) -> set[str]:
+        """Pairs that no performer deletes: those of keys that the store does not know, and those that a restore has
+        made it forget in a region that is no longer wanted, where nothing tells it to look."""
+        unseen = {arn for arn in self.forgotten - self._recorded() if region_of(arn) not in wanted}
+        return (self.orphans | unseen) & self.ivs.pairs.keys()
+
+    def _recorded(self) -> set[str]:
+        return {there.arn for record in self.store.keys.list() for there in record.everywhere}
 
     def check_no_orphan(self, region: str) -> None:
         """What bears our tag in IVS is known to the store."""

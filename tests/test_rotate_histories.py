@@ -159,7 +159,7 @@ class Histories(RuleBasedStateMachine):
             return
         history = self.history
         self._let(("up",))
-        for arn in history.orphans & history.ivs.pairs.keys():
+        for arn in history.left_to_operators(self.wanted):
             history.take_by_hand(history.ivs.pairs[arn])
         for region in REGIONS:
             for _ in range(2):
