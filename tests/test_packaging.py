@@ -16,7 +16,7 @@ import pytest
 from tests.signers import WHY_NO_MULTIBUFFER, needs_multibuffer
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("MANIFEST.in", "README.md", "pyproject.toml", "setup.py", "requirements", "tokensvc")
+SOURCES = ("LICENSES", "MANIFEST.in", "NOTICE", "README.md", "pyproject.toml", "setup.py", "requirements", "tokensvc")
 EXTENSION = "tokensvc/adapters/signing/_multibuffer.abi3.so"
 LIBRARIES = sorted(ROOT.glob("build/native/lib/python*/site-packages"))
 SIGN = """
@@ -74,6 +74,8 @@ def test_the_pure_wheel_is_for_every_machine_and_holds_all_of_the_package(pure_w
     assert {name for name in packaged if name.endswith(".py")} == {str(path.relative_to(ROOT)) for path in here}
     assert {Path(name).suffix for name in packaged} == {".py", ".pyi", ".mako", ".typed"}
     assert "tokensvc/py.typed" in packaged
+    licences = {name.partition(".dist-info/licenses/")[2] for name in contents(pure_wheel)} - {""}
+    assert licences == {"NOTICE", "LICENSES/ipp-crypto-Apache-2.0.txt"}
 
 
 @pytest.mark.long

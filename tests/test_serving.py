@@ -7,8 +7,11 @@ import sys
 
 import pytest
 
+from tokensvc.adapters import signing
 from tokensvc.errors import SettingsError
 from tokensvc.serving import listen, pause_before_restart
+from tokensvc.settings import read_settings
+from tokensvc.wiring import check
 
 LOADED = "import sys, tokensvc.cli, tokensvc.serving, tokensvc.app, tokensvc.wiring; print(*sys.modules)"
 """What `serve` loads before it reads a setting."""
@@ -20,6 +23,14 @@ def test_a_host_that_cannot_be_listened_on_is_refused_by_name(host: str) -> None
         listen("TOKENSVC_PORT", host, 0)
     with pytest.raises(SettingsError, match="--host: cannot listen on"):
         listen("--port", host, 0)
+
+
+def test_a_signer_that_cannot_work_here_stops_the_start_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokensvc.adapters.signing._multibuffer", None)
+    monkeypatch.delattr(signing, "_multibuffer", raising=False)
+    settings = read_settings({"TOKENSVC_SIGNER": "multibuffer"})
+    with pytest.raises(SettingsError, match=r"TOKENSVC_SIGNER: no signer can be used \(multibuffer: "):
+        check(settings)
 
 
 def test_workers_that_die_young_are_replaced_more_and_more_slowly() -> None:
