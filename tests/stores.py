@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ def store_in_memory(migrated: Path) -> Store:
     source = sqlite3.connect(migrated)
     source.backup(connection.driver_connection)
     source.close()
+    weakref.finalize(engine, connection.driver_connection.close)  # nobody closes a store in memory
     connection.close()
     return store_on(engine)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -89,7 +90,7 @@ def test_a_new_key_of_a_disabled_caller_comes_with_a_warning_and_the_command_tha
 
 def test_a_key_that_cannot_be_read_is_replaced(terminal: Terminal) -> None:
     terminal("callers", "add", "web", "--all-channels")
-    with sqlite3.connect(terminal.store) as store:
+    with contextlib.closing(sqlite3.connect(terminal.store)) as store, store:
         store.execute("UPDATE caller_secrets SET digest = 'junk'")
     terminal("callers", "rotate-secret", "web")
     assert terminal("callers", "list", "--json").json["callers"][0]["keys"]
