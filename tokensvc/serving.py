@@ -59,7 +59,11 @@ def serve(settings: Settings) -> int:
     ignore_signals()
     metrics_directory.remove_unused()
     if settings.workers == 1:
-        run_worker(settings, bind(settings))
+        listeners = bind(settings)
+        try:
+            run_worker(settings, listeners)
+        finally:
+            _close(listeners)
         return 0
     from tokensvc.wiring import check
 
@@ -91,7 +95,17 @@ def _log_once(number: int, _frame: FrameType | None) -> None:
 
 def bind(settings: Settings) -> list[socket.socket]:
     """The listeners: the public one and, when set, the admin one on loopback. Raises SettingsError."""
-    return [listen("TOKENSVC_PORT", settings.host, settings.port), *_bind_admin(settings)]
+    public = listen("TOKENSVC_PORT", settings.host, settings.port)
+    try:
+        return [public, *_bind_admin(settings)]
+    except SettingsError:
+        public.close()
+        raise
+
+
+def _close(listeners: Sequence[socket.socket]) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 def _bind_admin(settings: Settings) -> list[socket.socket]:

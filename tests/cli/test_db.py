@@ -9,6 +9,7 @@ import pytest
 
 from tests.adapters.sql import prerelease
 from tests.cli.terminal import Terminal
+from tests.e2e.site import free_port
 
 
 def test_it_makes_a_store_and_says_so_once(bare: Terminal) -> None:
@@ -101,7 +102,7 @@ def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Term
     assert what_to_do in found["store"]["found"]
     assert "of a new, empty database; then tokensvc db upgrade" in found["store"]["mend"]
     for command in ("serve", "work"):
-        assert what_to_do in bare(command, code=1).err
+        assert what_to_do in bare(command, code=1, PORT=str(free_port())).err
     assert dump(bare) == before
 
     bare.store.rename(bare.folder / "old.db")
