@@ -18,6 +18,8 @@ from typing import NamedTuple
 from tokensvc.adapters.signing.choice import Chosen
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
+from tokensvc.core.problem import Problem, ProblemCode
+from tokensvc.errors import Action, Remedy
 from tokensvc.loops.dispatch import EVERY_SECONDS as DISPATCH_EVERY_SECONDS
 from tokensvc.loops.dispatch import Dispatch
 from tokensvc.loops.hearing import Hearing
@@ -63,10 +65,13 @@ class Member(NamedTuple):
     chosen: Chosen | None = None
     """What signs here; None in a process that signs nothing."""
 
-    def signer_trouble(self) -> tuple[str, ...]:
+    def signer_trouble(self) -> tuple[Problem, ...]:
         """What is wrong with the signer, as all workers show it."""
-        problem = self.chosen.signer.problem() if self.chosen is not None else ""
-        return (f"worker {self.worker_id}: {problem}",) if problem else ()
+        reason = self.chosen.signer.problem() if self.chosen is not None else ""
+        if not reason:
+            return ()
+        parameters, remedy = {"worker_id": self.worker_id, "reason": reason}, Remedy(Action.REPLACE_SIGNER)
+        return (Problem(ProblemCode.SIGNER_FAILED, parameters=parameters, remedy=remedy),)
 
 
 class Telling(NamedTuple):
@@ -115,7 +120,7 @@ def duties_of(
             tuple(sorted(member.unopened())),
             (
                 *member.signer_trouble(),
-                *(words for duty in (rotation, dispatch) if duty is not None for words in duty.trouble),
+                *(problem for duty in (rotation, dispatch) if duty is not None for problem in duty.trouble),
             ),
             rotation.news if rotation is not None else (),
             hearing.heard.keys.tag,

@@ -91,7 +91,7 @@ def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served
     if not all(caller.policy.allows_channel(channel) for new in wanted for channel in new.channel_arns):
         raise ChannelNotAllowed("none of the caller's channel patterns matches a channel of this request")
     errors = [
-        FieldError(f"{path}{error.field}", error.message)
+        error._replace(field=f"{path}{error.field}")
         for new, path in zip(wanted, paths, strict=True)
         for error in unserved_channels(new.channel_arns, is_served)
     ]

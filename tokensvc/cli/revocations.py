@@ -142,7 +142,7 @@ def retry(
 ) -> None:
     """Queue again what failed."""
     if bool(revocation_ids) == all_failed:
-        raise InvalidRequest([FieldError("ID", "is required, or --all")])
+        raise InvalidRequest([FieldError("ID", "is required", alternative="--all")])
     with at_desk() as desk:
         failed = [r.id for r in read_all(_pages(desk, {"state": State.FAILED}))] if all_failed else revocation_ids or []
         done = [desk.store.revocations.retry(id_, desk.caller.policy.channels) for id_ in failed]

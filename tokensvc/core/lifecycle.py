@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tokensvc.core.arn import Place
 from tokensvc.core.rotation import KEY_PAIRS_MAX, Policy
-from tokensvc.errors import Conflict, KeyNotFound
+from tokensvc.errors import Action, Conflict, KeyNotFound, Remedy
 
 
 class KeyState(StrEnum):
@@ -111,7 +111,11 @@ class KeyRecord(NamedTuple):
     def require_sound(self) -> None:
         """Raise Conflict when something of it cannot be read, before it is put to another use or forgotten."""
         if self.damage:
-            raise Conflict(f"key {self.id} cannot be read, and is left as it is: {self.damage}; see tokensvc doctor")
+            raise Conflict(
+                f"key {self.id} cannot be read, and is left as it is: {self.damage}",
+                subject={"key_id": self.id},
+                remedy=Remedy(Action.DIAGNOSE),
+            )
 
 
 class StepKind(StrEnum):

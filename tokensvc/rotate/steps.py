@@ -20,6 +20,7 @@ from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, unusable
 from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import (
+    Action,
     Conflict,
     ForeignDeployment,
     KeyNotFound,
@@ -28,6 +29,7 @@ from tokensvc.errors import (
     NothingShown,
     PairTaken,
     QuotaExceeded,
+    Remedy,
     ResourceConflict,
     ResourceMissing,
     StoreError,
@@ -182,27 +184,31 @@ def in_region(record: KeyRecord, region: str) -> KeyInPlace:
     return found
 
 
-def full(world: World, seen: Survey, remedy: str = "") -> NoFreeSlot:
-    """The refusal that lists what fills a region, and says what makes room there and when."""
+def full(world: World, seen: Survey, reason: str = "", remedy: Remedy | None = None) -> NoFreeSlot:
+    """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
     held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
+    if not reason:
+        reason, remedy = what_makes_room(world, seen)
     return NoFreeSlot(
-        f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. "
-        + (remedy or what_makes_room(world, seen))
+        f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. {reason}",
+        subject={"region": seen.region},
+        remedy=remedy,
     )
 
 
-def what_makes_room(world: World, seen: Survey) -> str:
+def what_makes_room(world: World, seen: Survey) -> tuple[str, Remedy | None]:
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
     policy, now = world.policy(), world.now()
     ours = [pair for pair in seen.standing.pairs if pair.is_held]
     ending = [(drained_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
     if ending:
         at, key_id = min(ending)
-        return f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
-    remedies = [f"tokensvc keys delete {p.key_id}" for p in ours if p.state is KeyState.PREPARED]
+        text = f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
+        return text, None
+    parameters = {"key_ids": ",".join(p.key_id for p in ours if p.state is KeyState.PREPARED)}
     if any(whose(pair, seen.deployment_id) == "foreign" for pair in seen.pairs):
-        remedies.append("delete one that is not ours")
-    return f"No pair of ours is on its way out. To make room: {', or '.join(remedies) or 'tokensvc keys list --ivs'}"
+        parameters["foreign"] = "true"
+    return "No pair of ours is on its way out", Remedy(Action.FREE_KEY_SLOT, parameters)
 
 
 def _in_words(left: timedelta) -> str:
@@ -230,10 +236,15 @@ def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
                 raise Conflict(f"key {record.id} is compromised: it never signs again")
             return get_pair(world, seen.region, str(pair["arn"]))
     strange = [str(pair["arn"]) for pair in pairs if tags_of(pair)[0] is None]
+    parameters = {"key_id": record.id}
+    if len(strange) == 1:
+        parameters["arn"] = strange[0]
+    elif strange:
+        parameters["candidates"] = ",".join(strange)
     raise PairTaken(
-        f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags. If it is "
-        f"yours, adopt it: tokensvc keys adopt {record.id} --arn {strange[0] if len(strange) == 1 else 'ARN'}"
-        + (f", one of {', '.join(strange)}" if len(strange) > 1 else "")
+        f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags",
+        subject={"key_id": record.id, "region": seen.region},
+        remedy=Remedy(Action.ADOPT_KEY_PAIR, parameters),
     )
 
 

@@ -24,7 +24,7 @@ from tokensvc.core.lifecycle import (
     successor,
 )
 from tokensvc.core.rotation import check_policy
-from tokensvc.errors import Conflict, NoFreeSlot, VaultError
+from tokensvc.errors import Action, Conflict, NoFreeSlot, Remedy, VaultError
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.bringing import everywhere, import_new
 from tokensvc.rotate.performer import Outlook, advance
@@ -117,12 +117,16 @@ def activate(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
 
 def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live."""
-    policy, record = world.policy(), find(world.keys.list(), key_id)
+    policy, record, subject = world.policy(), find(world.keys.list(), key_id), {"key_id": key_id}
     if not record.places or any(p.place.region in regions for p in record.unreadable):
         record.require_sound()
     if not record.places:
         if any(entry.key_id == key_id for entry in world.journal.open()):
-            raise Conflict(f"an import of key {key_id} was begun and may have come about; first: tokensvc keys resume")
+            raise Conflict(
+                f"an import of key {key_id} was begun and may have come about",
+                subject=subject,
+                remedy=Remedy(Action.RESUME_ROTATION, subject),
+            )
         world.keys.discard(key_id)
         world.vault.remove(key_id)
         return record
@@ -130,11 +134,14 @@ def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drained_at(there, policy)
         if there.state is KeyState.ACTIVE:
-            raise Conflict(f"key {key_id} signs in {there.place.region}; first: tokensvc keys rotate")
+            message = f"key {key_id} signs in {there.place.region}"
+            raise Conflict(message, subject=subject | {"region": there.place.region}, remedy=Remedy(Action.ROTATE_KEYS))
         if there.longest_ttl_seconds and there.state is not KeyState.COMPROMISED and ends_at > world.now():
             raise Conflict(
                 f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.place.region}; it goes "
-                "by itself then. If it is compromised: tokensvc keys compromise"
+                "by itself then",
+                subject=subject | {"region": there.place.region},
+                remedy=Remedy(Action.COMPROMISE_KEY, subject),
             )
     for seen in surveys:
         perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))

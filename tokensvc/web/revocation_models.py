@@ -184,7 +184,7 @@ class Query(PageQuery):
     def together(cls, given: Mapping[str, object]) -> list[FieldError]:
         """Of a viewer id and a subject there is one at most."""
         if given.get("viewerId") is not None and given.get("subject") is not None:
-            return [FieldError("subject", "must be left out when viewerId is given")]
+            return [FieldError("subject", "must be left out", excluded_by="viewerId")]
         return []
 
 

@@ -28,7 +28,7 @@ from tokensvc.ports.workers import RegionNews, Worker
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.failures import Answer
+from tokensvc.web.failures import Answer, problem_sentence
 
 SCOPE = "keys:read"
 
@@ -71,7 +71,9 @@ def shown(facts: Facts) -> dict[str, Any]:
         "controlPlane": facts.deployment.control_plane,
         "account": facts.deployment.account,
         "keysVersion": facts.versions.keys.number,
-        "trouble": list(dict.fromkeys(words for w in present for words in w.heartbeat.trouble)),
+        "trouble": [
+            problem_sentence(one) for one in dict.fromkeys(one for w in present for one in w.heartbeat.trouble)
+        ],
         "leader": _leader(leader),
         "workers": [_worker(w, facts.versions, leader) for w in facts.workers],
         "notHeard": [w.heartbeat.worker_id for w in facts.workers if not _has_heard(w, facts.versions)],
@@ -117,7 +119,7 @@ def _worker(worker: Worker, versions: StoreVersions, leader: Held | None) -> dic
         "unopenedKeys": list(said.unopened),
         "signer": said.signer or None,
         "whyNotFaster": said.why_not_faster or None,
-        "trouble": list(said.trouble),
+        "trouble": [problem_sentence(problem) for problem in said.trouble],
     }
 
 

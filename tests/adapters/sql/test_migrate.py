@@ -19,6 +19,7 @@ from tests.adapters.sql.samples import AT, CHANNEL, EVERYONE, FAR
 from tokensvc.adapters.sql import changes, migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.cli.remedies import failure_text
 from tokensvc.core.denial import Standing, digest
 from tokensvc.core.wrapping import PassphraseKey
 from tokensvc.errors import Conflict, StoreError, StoreUnfit, SubjectKeyLost
@@ -153,16 +154,18 @@ def test_a_store_of_this_version_is_fit(store: Store) -> None:
 def test_an_empty_store_is_unfit(empty_url: str) -> None:
     make_engine(empty_url).dispose()  # the file, where it is one
     assert migrate.current(empty_url) is None
-    with pytest.raises(StoreUnfit, match="is empty; run `tokensvc db upgrade`"):
+    with pytest.raises(StoreUnfit) as failed:
         open_store(empty_url)
+    assert "is empty; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
 def test_a_store_of_an_older_version_is_unfit(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it will be when there is a second revision."""
     monkeypatch.setattr(migrate, "REVISIONS", ("0000", migrate.HEAD))
     set_revision(store_url, "0000")
-    with pytest.raises(StoreUnfit, match="0000 of an older version; run `tokensvc db upgrade`"):
+    with pytest.raises(StoreUnfit) as failed:
         open_store(store_url)
+    assert "0000 of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
 def test_a_store_of_a_newer_version_is_unfit_and_left_alone(store_url: str) -> None:

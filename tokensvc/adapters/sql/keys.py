@@ -32,7 +32,7 @@ from tokensvc.adapters.sql.rows import (
 from tokensvc.adapters.sql.tables import deployment, key_pairs, key_places
 from tokensvc.core.arn import Place
 from tokensvc.core.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, UnreadablePlace, successor
-from tokensvc.errors import Conflict, KeyNotFound, LostRace, RowUnreadable
+from tokensvc.errors import Action, Conflict, KeyNotFound, LostRace, Remedy, RowUnreadable
 
 _STATES = tuple(KeyState)
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
@@ -303,7 +303,11 @@ def _in_place(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlac
     try:
         return None if row is None else _key_in_place(row)
     except Unreadable as problem:
-        raise RowUnreadable(f"key {key_id} cannot be read in {place.region}: {problem}; see tokensvc doctor") from None
+        raise RowUnreadable(
+            f"key {key_id} cannot be read in {place.region}: {problem}",
+            subject={"key_id": key_id, "region": place.region},
+            remedy=Remedy(Action.DIAGNOSE),
+        ) from None
 
 
 def _demand(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace:

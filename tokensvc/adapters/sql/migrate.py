@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.failures import UPGRADE, target_of
-from tokensvc.errors import StoreUnfit
+from tokensvc.errors import Action, Remedy, StoreUnfit
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every revision, oldest first (a test holds it equal to the folder `migrations`)."""
@@ -65,7 +65,7 @@ def check(engine: sa.Engine) -> None:
         found = _refuse_newer(_current(connection))
     if found != HEAD:
         state = "is empty" if found is None else f"has the schema {found} of an older version"
-        raise StoreUnfit(f"the store {state}; run `tokensvc db upgrade`", detail=target_of(engine), remedy=UPGRADE)
+        raise StoreUnfit(f"the store {state}", detail=target_of(engine), remedy=UPGRADE)
 
 
 def _current(connection: sa.Connection) -> str | None:
@@ -78,6 +78,6 @@ def _refuse_newer(found: str | None) -> str | None:
     if found is not None and found not in REVISIONS:
         raise StoreUnfit(
             f"the store has the schema {found}, which this version of tokensvc does not know: it is newer",
-            remedy="pip install --upgrade tokensvc   (the release that made the store, or a later one)",
+            remedy=Remedy(Action.UPGRADE_SERVICE),
         )
     return found
