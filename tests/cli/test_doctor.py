@@ -128,9 +128,9 @@ def test_every_caller_is_disabled(healthy: Terminal) -> None:
 def test_a_private_key_is_gone_or_open_to_others(healthy: Terminal) -> None:
     (file,) = healthy.vault.iterdir()
     file.chmod(0o644)
-    ((what, (found, _)),) = bad(healthy).items()
+    ((what, (_, mend)),) = bad(healthy).items()
     assert what == f"private key {file.stem}"
-    assert f"chmod 600 {file}" in found
+    assert mend == f"chmod 600 {file}"
     file.unlink()
     assert "there is no private key" in bad(healthy)[what][0]
 

@@ -64,7 +64,7 @@ class Action(StrEnum):
     SET_IVS_ENDPOINT = "set_ivs_endpoint"
 
     REPLACE_SIGNER = "replace_signer"
-    """Use another signer on that machine (signer)."""
+    """Use another signer on that machine."""
 
     GENERATE_KEY = "generate_key"
     ROTATE_KEYS = "rotate_keys"
