@@ -79,7 +79,7 @@ class KeyFiles:
                         _require_private(path, file)
                         return file.read()
             except FileNotFoundError:
-                raise PrivateKeyMissing(f"there is no private key {path}") from None
+                raise PrivateKeyMissing(f"there is no private key {path}", subject={"key_id": key_id}) from None
             except OSError as problem:
                 if problem.errno == errno.ELOOP:
                     paths = {"path": str(path), "target": os.path.realpath(path)}

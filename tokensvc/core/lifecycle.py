@@ -230,7 +230,7 @@ def find(records: Sequence[KeyRecord], key_id: str) -> KeyRecord:
     """One of these records. Raises KeyNotFound."""
     found = next((record for record in records if record.id == key_id), None)
     if found is None:
-        raise KeyNotFound(f"there is no key {key_id}")
+        raise KeyNotFound(f"there is no key {key_id}", subject={"key_id": key_id})
     return found
 
 

@@ -97,7 +97,7 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
     record = find(world.keys.list(), key_id)
     record.require_sound()
     if record.compromised_at is not None:
-        raise Conflict(f"key {key_id} is compromised: it never signs again")
+        raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     open_private_key(world.vault, record)  # a key that nobody here can sign with must never take over
     try:
         answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
@@ -119,10 +119,11 @@ def activate(world: World, seen: Survey, key_id: str, *, temporary: bool = False
     """Sign with this key in that region from now on; the one that signed so far drains."""
     record = find(world.keys.list(), key_id)
     there = in_region(record, seen.region)
+    subject = {"key_id": key_id, "region": seen.region}
     if not there.is_held or there.state is KeyState.COMPROMISED:
-        raise LostRace(f"key {key_id} is {there.state} in {seen.region}: it never signs there again")
+        raise LostRace(f"key {key_id} is {there.state} in {seen.region}: it never signs there again", subject=subject)
     if key_id in seen.standing.missing:
-        raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there")
+        raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there", subject=subject)
     open_private_key(world.vault, record)
     ceiling = world.deployment.read().max_ttl_seconds
     since = next((pair.retiring_at for pair in seen.standing.pairs if pair.key_id == key_id), None)
@@ -233,7 +234,7 @@ def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     for pair in pairs:
         if tags_of(pair) == (seen.deployment_id, record.id):
             if is_compromised(pair):
-                raise Conflict(f"key {record.id} is compromised: it never signs again")
+                raise Conflict(f"key {record.id} is compromised: it never signs again", subject={"key_id": record.id})
             return get_pair(world, seen.region, str(pair["arn"]))
     strange = [str(pair["arn"]) for pair in pairs if tags_of(pair)[0] is None]
     parameters = {"key_id": record.id}

@@ -314,14 +314,16 @@ def _demand(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace:
     found = _in_place(connection, key_id, place)
     if found is None:
         _get(connection, key_id)
-        raise LostRace(f"the key is not known to be in {place.region}")
+        raise LostRace(
+            f"the key is not known to be in {place.region}", subject={"key_id": key_id, "region": place.region}
+        )
     return found
 
 
 def _get(connection: sa.Connection, key_id: str) -> KeyRecord:
     found = _records(connection, key_id)
     if not found:
-        raise KeyNotFound(f"there is no key {key_id}")
+        raise KeyNotFound(f"there is no key {key_id}", subject={"key_id": key_id})
     return found[0]
 
 

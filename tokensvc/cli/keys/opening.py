@@ -13,9 +13,10 @@ import typer
 
 from tokensvc.adapters.clock import StoreClock
 from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.remedies import failure_text
 from tokensvc.cli.screen import progress
 from tokensvc.core.rotation import Policy
-from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest
+from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
 from tokensvc.performing import new_worker_id, reach_of, world_of
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate.unheard import Unheard, unheard
@@ -112,7 +113,12 @@ def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapp
     clock = StoreClock(store.versions.read().now)
     vault = vault_of(settings, store, wrapper)
     world = world_of(settings, store, vault, control_plane, clock, new_worker_id(), progress)
-    return Opened(settings, store, world._replace(sleep=_sleep), regions_of(settings))
+    world = world._replace(sleep=_sleep, report_failure=_report_failure)
+    return Opened(settings, store, world, regions_of(settings))
+
+
+def _report_failure(region: str, failure: TokensvcError) -> None:
+    progress(f"{region} is left as it is for now: {failure_text(failure)}")
 
 
 def _sleep(seconds: float) -> None:
