@@ -43,7 +43,7 @@ from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.leading import Leading
 from tokensvc.ports.denials import NewDenial
 from tokensvc.ports.revocations import NewRevocation
-from tokensvc.revoke import World
+from tokensvc.revoke import DispatchContext
 
 DRAIN_SECONDS = 60
 ROUNDS = 3
@@ -137,8 +137,12 @@ def _drain(folder: Path) -> tuple[Told, int]:
             wanted = [NewRevocation(f"r{n}", (channel,), (f"v{n}",)) for n in range(start, min(start + 1000, count))]
             store.revocations.accept("bench", wanted, Lane.STORM, REACH_SECONDS)
         told, metrics = Told(AwsControlPlane("local")), Sent()
-        world = World(store.revocation_queue, told, SystemClock(), random.random)
-        leading = Leading(servers.PLACE, world, store.leases, "bench", metrics, share=1.0)
+        world = DispatchContext(
+            queue=store.revocation_queue, control_plane=told, clock=SystemClock(), chance=random.random
+        )
+        leading = Leading(
+            place=servers.PLACE, world=world, leases=store.leases, holder="bench", metrics=metrics, share=1.0
+        )
         while not told.codes:
             time.sleep(leading.once())
         at_first, ends_at = metrics.sent, time.monotonic() + DRAIN_SECONDS

@@ -13,7 +13,7 @@ from tests.local_plane import PLACE, LocalPlane
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.revocation import Lane, State
 from tokensvc.ports.revocations import NewRevocation
-from tokensvc.revoke import Dispatcher, Pass, World
+from tokensvc.revoke import DispatchContext, Dispatcher, Pass
 
 _numbers = itertools.count()
 AT_ONCE = 1000
@@ -46,11 +46,11 @@ class Dispatch:
                 ids.append(accepted.id)
         return ids
 
-    def world(self, wire: Tripwire | None = None) -> World:
+    def world(self, wire: Tripwire | None = None) -> DispatchContext:
         """What a dispatcher works with, everything on the wire when there is one."""
         wire = wire or Tripwire()
         queue, ivs = wire.around(self.store.revocation_queue), wire.around(self.ivs)
-        return World(queue, ivs, self.clock, self._dice.random)
+        return DispatchContext(queue=queue, control_plane=ivs, clock=self.clock, chance=self._dice.random)
 
     def dispatcher(self, share: float = 1.0, wire: Tripwire | None = None) -> Dispatcher:
         """A new leader."""

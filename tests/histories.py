@@ -30,6 +30,7 @@ from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import StoreVersions
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.subjects import Subjects
 
 REGIONS = (EAST, WEST)
 
@@ -74,9 +75,19 @@ class Workers:
         store = stage.store
         self._clock = stage.clock
         self._reach = stage.policy.reach_seconds
-        news = DenialNews(store.denials)
-        ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
-        self._refresh = Refresh(*ports, vault, WRAPPER, OpenSslSigner(), self._clock, self._reach)
+        self._refresh = Refresh(
+            versions=store.versions,
+            deployment=store.deployment,
+            keys=store.keys,
+            callers=store.callers,
+            channels=store.channels,
+            denials=DenialNews(store.denials),
+            vault=vault,
+            subjects=Subjects(store.deployment, lambda: WRAPPER),
+            signer=OpenSslSigner(),
+            clock=self._clock,
+            reach_seconds=self._reach,
+        )
         self.current: dict[str, Signing] = {}
         self.elders: list[tuple[dict[str, Signing], float]] = []
 
@@ -168,8 +179,8 @@ class History(Stage):
 
     def restore(self) -> None:
         """Put the copy back. What IVS does not hold although the store says so is as if somebody had deleted it. Tokens
-        of the time that is forgotten, and of workers that have not heard since, are not promised anything: the store
-        cannot know which keys signed them."""
+        of the time that is forgotten are not promised anything: the store cannot know which keys signed them. Of the
+        workers that have not read the store since, see `_is_promised`."""
         restore(self.store, self._backup)
         known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.ours()}
         self.orphans = {pair["arn"] for pair in self.ours() if pair["tags"][KEY_TAG] not in known}
@@ -178,8 +189,26 @@ class History(Stage):
             (pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours() if pair["arn"] in held
         }
         self.ends.clear()
+        ceiling = self.store.deployment.read().max_ttl_seconds
         for group in self.groups:
             group.elders.clear()
+            group.current = {
+                region: key._replace(life_seconds=min(key.life_seconds, ceiling))
+                for region, key in group.current.items()
+                if self._is_promised(key.key_id, region)
+            }
+        self._seen = None  # everyone reads the store anew, even one that has not changed since the copy
+
+    def _is_promised(self, key_id: str, region: str) -> bool:
+        """Whether the tokens that a worker signs before it reads the store that was just restored start playback.
+
+        Not where the restored store says that the key never signed there, or has retired: that is false, and as long as
+        IVS holds the key that should sign there, nothing shows it. (What does show it, and protects the tokens then, is
+        in test_rotate_restored.) Where it says nothing of the key, IVS itself does; and no life counts that is longer
+        than the restored store allows.
+        """
+        places = [there for record in self.store.keys.list() if record.id == key_id for there in record.places]
+        return all(there.state is KeyState.ACTIVE for there in places if there.place.region == region)
 
     def check_no_orphan(self, region: str) -> None:
         """What bears our tag in IVS is known to the store."""

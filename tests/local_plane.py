@@ -50,7 +50,12 @@ class LocalPlane:
         self._clock = clock
         self._resources = LocalIvsResources(":memory:")
         self._ivs = LocalIvs(
-            surface.load(), self._resources, clock, counting_token(), b"a secret of pages", rates=Rates()
+            model=surface.load(),
+            resources=self._resources,
+            clock=clock,
+            token=counting_token(),
+            page_secret=b"a secret of pages",
+            rates=Rates(),
         )
         self._dice = random.Random(7)
 

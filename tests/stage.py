@@ -25,7 +25,7 @@ from tokensvc.rotate.bringing import import_key
 from tokensvc.rotate.performer import Outlook, advance
 from tokensvc.rotate.private_keys import PrivateKeyChecks
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 POLICY = Policy(lead_seconds=30, reach_seconds=910, standby=False)
 READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids", "wrapped"}) | {
@@ -71,26 +71,26 @@ class Stage:
         self._numbers = itertools.count(1)
         self._key_numbers = itertools.count()
 
-    def world(self, wire: Tripwire | None = None) -> World:
+    def world(self, wire: Tripwire | None = None) -> KeysContext:
         wire = wire or Tripwire()
-        return World(
-            wire.around(self.store.keys, reads=READS),
-            wire.around(self.store.deployment, reads=READS),
-            wire.around(self.store.journal, reads=READS),
-            wire.around(self.store.rotations, reads=READS),
-            wire.around(self.vault, reads=READS),
-            wire.around(self.ivs, reads=READS),
-            self.clock,
-            wire.watched(self._sleep),
-            lambda: f"k{next(self._numbers)}",
-            self.new_key,
-            lambda: self.policy.reach_seconds,
-            lambda: self.leads,
-            lambda: None,
-            lambda: self.performer_says,
-            self.absences,
-            self.private_keys,
-            self.reports.append,
+        return KeysContext(
+            keys=wire.around(self.store.keys, reads=READS),
+            deployment=wire.around(self.store.deployment, reads=READS),
+            journal=wire.around(self.store.journal, reads=READS),
+            rotations=wire.around(self.store.rotations, reads=READS),
+            vault=wire.around(self.vault, reads=READS),
+            control_plane=wire.around(self.ivs, reads=READS),
+            clock=self.clock,
+            sleep=wire.watched(self._sleep),
+            new_id=lambda: f"k{next(self._numbers)}",
+            new_key=self.new_key,
+            reach_seconds=lambda: self.policy.reach_seconds,
+            lead=lambda: self.leads,
+            step_down=lambda: None,
+            performer_says=lambda: self.performer_says,
+            absences=self.absences,
+            private_keys=self.private_keys,
+            report=self.reports.append,
         )
 
     def twin(self, saved: Path) -> Stage:

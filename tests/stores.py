@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from tokensvc.adapters.sql.engine import make_engine
 from tokensvc.adapters.sql.store import Store, store_on
 
@@ -37,3 +39,13 @@ def restore(store: Store, path: Path) -> None:
     source.backup(connection.driver_connection)
     source.close()
     connection.close()
+
+
+def dump(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table of a store, by table: equal dumps mean that nothing was written in between."""
+    inspector = sa.inspect(store.engine)
+    with store.engine.connect() as connection:
+        return {
+            name: sorted((tuple(row) for row in connection.execute(sa.text(f'SELECT * FROM "{name}"'))), key=repr)
+            for name in inspector.get_table_names()
+        }

@@ -16,11 +16,13 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if (path.parent / "__init__.p
 """What is installed: what builds the C extension is no package."""
 
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "json_models"),
     ("core",),
+    ("json_objects", "pagination"),
     ("ports",),
-    ("admit", "issue", "wrap", "subjects", "rotate", "rewrap", "revoke", "ivs"),
+    ("admit", "issue", "wrap", "subjects", "rotate", "rewrap", "revoke", "revocations", "keys", "ivs"),
     ("logger", "edge", "loops"),
+    ("diagnostics",),
     ("web", "adapters"),
     ("settings",),
     ("vaulting", "performing", "duties", "wiring"),
@@ -35,13 +37,19 @@ APART = (
     ("ivs", "rotate"),
     ("ivs", "revoke"),
     ("ivs", "admit"),
+    ("ivs", "revocations"),
+    ("ivs", "keys"),
+    ("revocations", "keys"),
     ("edge", "loops"),
 )
 """Rooms of one level that never import each other, in either direction."""
 
 THIRD_PARTY: dict[str, set[str]] = {
     "errors": set(),
+    "json_models": {"pydantic"},
     "core": {"cryptography", "pydantic"},
+    "json_objects": {"orjson"},
+    "pagination": {"pydantic"},
     "ports": set(),
     "admit": set(),
     "issue": {"orjson"},
@@ -50,10 +58,13 @@ THIRD_PARTY: dict[str, set[str]] = {
     "subjects": set(),
     "rewrap": set(),
     "revoke": set(),
+    "revocations": {"pydantic"},
+    "keys": {"pydantic"},
     "ivs": {"botocore"},
     "edge": set(),
     "logger": {"structlog"},
     "loops": {"cachetools"},
+    "diagnostics": {"pydantic"},
     "web": {"anyio", "httptools", "orjson", "pydantic", "starlette", "uvicorn"},
     "adapters": {
         "alembic",
@@ -80,6 +91,9 @@ THIRD_PARTY: dict[str, set[str]] = {
 
 ASKS_THE_WORLD = {"os", "time", "random", "secrets", "logging", "socket", "subprocess", "threading", "pathlib", "sys"}
 """Modules that pure code does without: time, chance, files, sockets and settings come in as arguments."""
+
+SERVES = {"server", "hangup", "collector", "local"}
+"""All that commands use of `web`: what listens, and the application of the local IVS."""
 
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager", "misc"}
 
@@ -151,6 +165,26 @@ def test_only_web_and_the_application_are_asynchronous() -> None:
     for path in FILES:
         if any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(ast.parse(path.read_text("utf-8")))):
             assert _room(path) in {"web", "app", "cli"}, path
+
+
+@pytest.mark.parametrize("name", ["performing.py", "duties.py", "wiring.py"])
+def test_assembly_sets_nothing_on_what_was_made(name: str) -> None:
+    """Everything gets what it needs from its constructor: no attribute is set, and nothing is appended, afterwards."""
+    tree = ast.parse((ROOT / name).read_text("utf-8"))
+    changed = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+        or (isinstance(node, ast.AugAssign))
+        or (isinstance(node, ast.Attribute) and node.attr in {"append", "extend", "_replace"})
+    ]
+    assert not changed
+
+
+def test_commands_use_of_web_only_what_serves() -> None:
+    """Use cases and views are in their subjects; `web` and `cli` are two faces of the same functions."""
+    parts = {tuple(name.split(".")[1:3]) for path in (ROOT / "cli").rglob("*.py") for name in _imports(path)}
+    assert {module for room, *modules in filter(None, parts) if room == "web" for module in modules} <= SERVES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

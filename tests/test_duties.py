@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.revocation import Lane
 from tokensvc.core.ring import Ring
-from tokensvc.duties import Background, Duties, Member, Telling, duties_of
+from tokensvc.duties import BackgroundConfig, BackgroundTasks, DispatchConfig, WorkerIdentity, background_tasks
 from tokensvc.errors import StoreUnavailable
 from tokensvc.loops.dispatch import Dispatch
 from tokensvc.loops.hearing import NOTHING_HEARD
@@ -41,10 +42,20 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
     return Stage(migrated, tmp_path / "keys")
 
 
-def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> Duties:
-    telling = Telling(stage.ivs, 1.0, ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST]))
-    here = Background(Performer(stage.world, [EAST], 20.0), telling) if performs else None
-    return duties_of(stage.store, Member("a", 900.0, 5.0, lambda: unopened), here, stage.clock, PrometheusMetrics())
+def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> BackgroundTasks:
+    regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
+    background = BackgroundConfig(
+        performer=Performer(make_world=stage.world, regions=[EAST], lease_seconds=20.0),
+        dispatch=DispatchConfig(control_plane=stage.ivs, share=1.0, regions=regions),
+    )
+    identity = WorkerIdentity(worker_id="a", lease_seconds=900.0, store_timeout_seconds=5.0, unopened=lambda: unopened)
+    return background_tasks(
+        store=stage.store,
+        identity=identity,
+        background=background if performs else None,
+        clock=stage.clock,
+        metrics=PrometheusMetrics(),
+    )
 
 
 def the_heartbeat(store: Store) -> Heartbeat:
@@ -78,23 +89,23 @@ def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_giv
         assert stage.store.leases.held(LEASE) is None
 
 
-def _say_so(process: Duties) -> Callable[[], None]:
+def _say_so(process: BackgroundTasks) -> Callable[[], None]:
     return process.accepted
 
 
-def _hear_of_denials(process: Duties) -> Callable[[], None]:
-    return lambda: process.hearing.hear(NOTHING_HEARD._replace(denials=Version(99)))
+def _hear_of_denials(process: BackgroundTasks) -> Callable[[], None]:
+    return lambda: process.notifier.update(NOTHING_HEARD._replace(denials=Version(99)))
 
 
 def test_where_nobody_dispatches_an_accepted_revocation_waits_for_who_does(stage: Stage) -> None:
     duties(stage, performs=False).accepted()
-    assert duties(stage, performs=False).hearing.of_denials == []
+    assert duties(stage, performs=False).notifier._on_denials == ()
 
 
 def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened(stage: Stage) -> None:
     process = duties(stage, performs=False, unopened=frozenset({"k2", "k1"}))
     versions = stage.store.versions.read()
-    process.hearing.hear(versions)
+    process.notifier.update(versions)
     process.heartbeats.once()
     said = the_heartbeat(stage.store)
     assert (said.worker_id, said.lease_seconds, said.store_timeout_seconds) == ("a", 900.0, 5.0)
@@ -113,14 +124,14 @@ def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: S
     stage.clock.advance(30)
     wishes.request_rotation(stage.world(), [EAST], "a test")
     heard = stage.store.versions.read()
-    process.hearing.hear(heard)
+    process.notifier.update(heard)
     until(lambda: stage.places(EAST, KeyState.PREPARED))
     until(lambda: the_heartbeat(stage.store).keys_version == heard.keys.number)
     stop_all(process.loops)
     assert stage.store.workers.list() == []
 
 
-def _has_looked(stage: Stage, process: Duties) -> bool:
+def _has_looked(stage: Stage, process: BackgroundTasks) -> bool:
     process.heartbeats.once()
     return bool(the_heartbeat(stage.store).regions)
 
@@ -132,16 +143,16 @@ def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
     stage.generate()
     process, away = duties(stage, performs=False), Counting(stage.store.workers)
     away.away_from = 0
-    silent = process._replace(heartbeats=Heartbeats(away, lambda: Heartbeat("a", "here", 1, 900.0, 0, 0)))
+    silent = replace(process, heartbeats=Heartbeats(away, lambda: Heartbeat("a", "here", 1, 900.0, 0, 0)))
     metrics = PrometheusMetrics()
     with pytest.raises(StoreUnavailable):
-        wiring._refresh_and_tell(worker.refresh, silent, metrics, clock)
+        wiring._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
     assert worker.refresh.current.ring == Ring({})
     away.away_from = None
-    wiring._refresh_and_tell(worker.refresh, silent, metrics, clock)
+    wiring._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
     assert worker.refresh.current.ring.slots
     away.away_from = 0
-    wiring._refresh_and_tell(worker.refresh, silent, metrics, clock)
+    wiring._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
 
 
 @pytest.fixture
@@ -163,9 +174,9 @@ def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(sta
     """Or its lease would count in no drain until its next heartbeat."""
     process = duties(stage, performs=False)
     process.heartbeats.introduce()
-    process.hearing.hear(stage.store.versions.read())
+    process.notifier.update(stage.store.versions.read())
     stage.store.workers.leave("a")
-    process.hearing.store_was_replaced()
+    process.notifier.store_was_replaced()
     assert not the_heartbeat(stage.store).holds_keys(stage.store.versions.read().keys)
 
 
@@ -174,5 +185,5 @@ def test_who_dispatches_asks_for_its_leases_again_when_the_store_was_replaced(
 ) -> None:
     asked: list[Dispatch] = []
     monkeypatch.setattr(Dispatch, "ask_again", lambda duty: asked.append(duty))
-    duties(stage, performs=True).hearing.store_was_replaced()
+    duties(stage, performs=True).notifier.store_was_replaced()
     assert len(asked) == 1

@@ -24,11 +24,11 @@ from tokensvc.cli.app import app
 from tokensvc.core.ask import Ads, Ask
 from tokensvc.core.lifecycle import KeyState, diagram
 from tokensvc.core.policy import SCOPES
-from tokensvc.core.revocation_ask import RevocationAsk
+from tokensvc.revocations.requests import RevocationRequest
 from tokensvc.revoke import TARGETS_MAX
 from tokensvc.settings import Settings, variable
 from tokensvc.web import failures
-from tokensvc.web.operations import operations
+from tokensvc.web.routes import OPERATIONS
 
 ROOT = Path(tokensvc.__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -145,7 +145,7 @@ def test_every_failure_code_is_there_with_its_status() -> None:
 def test_every_route_is_there_with_its_scope() -> None:
     rows = re.findall(r"^\| `(GET|POST|DELETE) (/\S+)` \| (\S+) \|", _section("### Routes"), re.MULTILINE)
     assert {(method, path, scope.strip("`")) for method, path, scope in rows} == {
-        (o.method.upper(), path, o.scope or NOTHING) for path, o in operations()
+        (o.method, o.path, o.scope or NOTHING) for o in OPERATIONS
     }
 
 
@@ -183,7 +183,7 @@ def test_every_field_of_an_ask_is_there() -> None:
 def test_every_field_of_a_revocation_is_there() -> None:
     rows = re.findall(r"^\| (`.*?) \|", _section("### Revoking a viewer"), re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert sorted(named) == sorted(str(field.alias) for field in RevocationAsk.model_fields.values())
+    assert sorted(named) == sorted(str(field.alias) for field in RevocationRequest.model_fields.values())
     assert f"at most {TARGETS_MAX} viewers of channels" in README
 
 

@@ -15,11 +15,12 @@ from tokensvc import errors
 from tokensvc.cli.nouns import NOUNS
 from tokensvc.cli.remedies import command_of, failure_text, hint_of, problem_sentence
 from tokensvc.core.problem import TEXTS, Problem, ProblemCode, problem_text
-from tokensvc.errors import Action, FieldError, Remedy, SettingsError, StoreUnfit
+from tokensvc.diagnostics import problems
+from tokensvc.errors import Action, FieldError, Remedy, SchemaMismatch, SettingsError
 from tokensvc.web import failures
 
 ROOT = Path(tokensvc.__file__).parent
-ROOMS = ("errors", "core", "ports", "rotate", "loops", "adapters", "web")
+ROOMS = ("errors", "core", "ports", "rotate", "loops", "adapters", "revocations", "keys", "diagnostics", "web")
 FILES = sorted(
     path
     for path in [
@@ -65,7 +66,7 @@ def test_every_remedy_has_a_command_whatever_it_is_about(action: Action) -> None
 @pytest.mark.parametrize("action", Action)
 def test_http_words_a_remedy_without_a_command(action: Action) -> None:
     for remedy in (Remedy(action), Remedy(action, EVERYTHING)):
-        assert not OPERATED.search(failures.remedy_text(remedy))
+        assert not OPERATED.search(problems.remedy_text(remedy))
 
 
 def test_a_parameter_is_quoted_in_the_command_and_plain_in_the_note() -> None:
@@ -74,7 +75,7 @@ def test_a_parameter_is_quoted_in_the_command_and_plain_in_the_note() -> None:
 
 
 def test_a_failure_is_a_sentence_with_its_remedy_before_the_detail() -> None:
-    failure = StoreUnfit("the store is empty", detail="SQLite: x", remedy=Remedy(Action.UPGRADE_SCHEMA))
+    failure = SchemaMismatch("the store is empty", detail="SQLite: x", remedy=Remedy(Action.UPGRADE_SCHEMA))
     assert failure_text(failure) == "the store is empty; run `tokensvc db upgrade`: SQLite: x"
     assert failures.problem(failure)["detail"] == "the store is empty; its schema has to be upgraded"
     assert failure_text(SettingsError([FieldError("signer", "is bad"), FieldError("--port", "is bad")])) == (
@@ -126,10 +127,10 @@ def test_a_problem_is_worded_for_the_command_line_and_for_http() -> None:
     assert problem_sentence(problem) == (
         f"{plain}; add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
     )
-    assert failures.problem_sentence(problem) == (
+    assert problems.problem_sentence(problem) == (
         f"{plain}; configure the region, or cancel them: POST /v1/revocations/{{id}}/cancel"
     )
-    assert problem_sentence(problem_of("said")) == failures.problem_sentence(problem_of("said")) == "said"
+    assert problem_sentence(problem_of("said")) == problems.problem_sentence(problem_of("said")) == "said"
 
 
 def test_equal_problems_are_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -293,7 +294,7 @@ class SettlingFails:
 def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(dispatch: Dispatch) -> None:
     names = dispatch.accept(viewers(40))
     dispatcher = Dispatcher(
-        dispatch.world()._replace(queue=SettlingFails(dispatch.store.revocation_queue, 3)), PLACE, 1.0
+        replace(dispatch.world(), queue=SettlingFails(dispatch.store.revocation_queue, 3)), PLACE, 1.0
     )
     dispatch.clock.advance(2)
     for _ in range(3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,14 @@ class Deployment:
             return SqlVault(self.store.engine, wrapper)
         return KeyFiles(self._folder, wrapper)
 
-    def world(self, wire: Tripwire | None = None) -> rewrap.World:
+    def world(self, wire: Tripwire | None = None) -> rewrap.RewrapContext:
         wire = wire or Tripwire()
-        return rewrap.World(
-            wire.around(self.vault(self.wrapper)),
-            wire.around(self.store.deployment),
-            wire.around(self.store.wrappings),
-            self.wrapper,
-            self.reports.append,
+        return rewrap.RewrapContext(
+            vault=wire.around(self.vault(self.wrapper)),
+            deployment=wire.around(self.store.deployment),
+            known=wire.around(self.store.wrappings),
+            wrapper=self.wrapper,
+            report=self.reports.append,
         )
 
     def check_readable(self, wrapper: Wrapper) -> None:
@@ -178,7 +179,7 @@ class Meanwhile:
 @pytest.mark.parametrize("act", ["remove", "rewrap"])
 def test_a_key_that_another_moved_or_removed_first_is_left_to_them(deployment: Deployment, act: str) -> None:
     world = deployment.world()
-    moved = rewrap.rewrap(world._replace(vault=Meanwhile(deployment.vault(deployment.wrapper), act)))
+    moved = rewrap.rewrap(replace(world, vault=Meanwhile(deployment.vault(deployment.wrapper), act)))
     assert {s.what for s in moved} == {"subject key 1", "subject key 2"}
     assert deployment.vault(deployment.wrapper).key_ids() == (frozenset() if act == "remove" else KEYS.keys())
     assert not rewrap.left(world)
@@ -198,7 +199,7 @@ def test_a_key_that_is_made_under_the_old_one_meanwhile_moves_too(deployment: De
                 deployment.vault(Wrapper(deployment.old)).put("late", KEYS["k0"])
             keep_only(name)
 
-    moved = rewrap.rewrap(deployment.world()._replace(known=Known()))
+    moved = rewrap.rewrap(replace(deployment.world(), known=Known()))
     assert "private key late" in {s.what for s in moved}
     deployment.check_moved()
 
@@ -209,7 +210,7 @@ def test_what_opens_as_something_else_replaces_nothing(deployment: Deployment) -
             return super().wrap_key(keypair.generate())
 
     with pytest.raises(Exception, match="opens as something else"):
-        rewrap.rewrap(deployment.world()._replace(wrapper=Confused(deployment.current, deployment.old)))
+        rewrap.rewrap(replace(deployment.world(), wrapper=Confused(deployment.current, deployment.old)))
     deployment.check_readable(Wrapper(deployment.current, deployment.old))
 
 

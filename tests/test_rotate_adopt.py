@@ -16,7 +16,7 @@ from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, find
 from tokensvc.errors import Action, Conflict, ForeignPair, PairTaken, Remedy, ResourceMissing, Unavailable
 from tokensvc.rotate import wishes
 from tokensvc.rotate.bringing import adopt_pairs, import_key
-from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, survey
+from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, survey, survey_and_update
 
 MINE = generate()
 NOT_MINE = generate()
@@ -172,7 +172,7 @@ def test_a_retired_key_does_not_come_back(stage: Stage) -> None:
 def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) -> None:
     other = stage.store.keys.add("k77", "f", b"another", stage.clock.at())
     stage.ivs.add_pair(EAST, NOT_MINE.public_key(), tags(stage, other.id))
-    seen = survey(stage.world(), EAST, record=False)
+    seen = survey(stage.world(), EAST)
     assert any("not recorded yet" in finding for finding in texts(seen.findings))
     assert find(stage.store.keys.list(), other.id).places == ()
 
@@ -206,7 +206,7 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_state(migrated: Path, 
             break
         for _, there in stage.places(EAST, KeyState.PREPARED):
             assert there.longest_ttl_seconds == 9000
-        survey(stage.world(), EAST)
+        survey_and_update(stage.world(), EAST)
         record = bring(stage, arn, longest=9000)
         assert only(record)[:4] == (record.id, only(record).place, KeyState.PREPARED, arn)
         assert (only(record).longest_ttl_seconds, only(record).fingerprint_differs) == (9000, not same)

@@ -18,7 +18,7 @@ from tokensvc.core.lifecycle import KeyState
 from tokensvc.rotate import wishes
 from tokensvc.rotate.bringing import import_key
 from tokensvc.rotate.survey import COMPROMISED_TAG, KEY_TAG, SETTLED_SECONDS
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 BROUGHT = keypair.generate()
 
@@ -78,24 +78,24 @@ def not_deleted(stage: Stage) -> None:
     stage.ivs.lose["DeletePlaybackKeyPair"] = "before"
 
 
-def resume(world: World) -> None:
+def resume(world: KeysContext) -> None:
     wishes.resume(world, (EAST, WEST))
 
 
-def generate(*regions: str) -> Callable[[World], object]:
+def generate(*regions: str) -> Callable[[KeysContext], object]:
     return lambda world: wishes.generate(world, regions)
 
 
-def rotate(world: World) -> None:
+def rotate(world: KeysContext) -> None:
     wishes.rotate(world, (EAST, WEST), "a test")
 
 
-def compromise(world: World) -> None:
+def compromise(world: KeysContext) -> None:
     signing = next(r.id for r in world.keys.list() for t in r.places if t.state is KeyState.ACTIVE)
     wishes.compromise(world, signing, (EAST, WEST), distrust_standby=False)
 
 
-def bring(world: World) -> None:
+def bring(world: KeysContext) -> None:
     import_key(world, BROUGHT, (EAST, WEST))
 
 
@@ -103,7 +103,7 @@ class Case(NamedTuple):
     """What was there, what is killed, and where."""
 
     before: Callable[[Stage], None]
-    run: Callable[[World], object]
+    run: Callable[[KeysContext], object]
     regions: tuple[str, ...] = (EAST, WEST)
     standby: bool = False
     is_run_again: bool = False

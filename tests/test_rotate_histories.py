@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tokensvc.core.lifecycle import KeyState
 from tokensvc.errors import StoreUnavailable, TokensvcError
 from tokensvc.rotate import wishes
 from tokensvc.rotate.performer import advance
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 LEADS, CEILINGS = (0.0, 30.0, 120.0), (300, 3600, 86_400)
 MAX_AGE = max(LEADS) + 910 + max(CEILINGS) + 5
@@ -182,30 +183,30 @@ class Histories(RuleBasedStateMachine):
         history = self.history
         world = history.world(history.wire(at, after=after, **({"does": does} if does else {})))
         if not ivs_too:
-            world = world._replace(control_plane=history.ivs)
+            world = replace(world, control_plane=history.ivs)
         expected = TokensvcError if deed[0] != "advance" else StoreUnavailable
         with contextlib.suppress(expected):
             getattr(self, f"_do_{deed[0]}")(world, *deed[1:])
         history.hear()
 
-    def _do_advance(self, world: World) -> None:
+    def _do_advance(self, world: KeysContext) -> None:
         advance(world, self.wanted)
 
-    def _do_rotate(self, world: World) -> None:
+    def _do_rotate(self, world: KeysContext) -> None:
         wishes.rotate(world, self.wanted, "a test")
 
-    def _do_generate(self, world: World) -> None:
+    def _do_generate(self, world: KeysContext) -> None:
         wishes.generate(world, self.wanted)
 
-    def _do_compromise(self, world: World, index: int, distrust: bool) -> None:
+    def _do_compromise(self, world: KeysContext, index: int, distrust: bool) -> None:
         if key_id := self._some_key(index):
             wishes.compromise(world, key_id, self.wanted, distrust_standby=distrust)
 
-    def _do_activate(self, world: World, index: int, region: str) -> None:
+    def _do_activate(self, world: KeysContext, index: int, region: str) -> None:
         if key_id := self._some_key(index):
             wishes.activate(world, key_id, [region])
 
-    def _do_delete(self, world: World, index: int, region: str) -> None:
+    def _do_delete(self, world: KeysContext, index: int, region: str) -> None:
         if key_id := self._some_key(index):
             wishes.delete(world, key_id, [region])
 

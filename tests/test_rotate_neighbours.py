@@ -24,7 +24,7 @@ from tokensvc.errors import TokensvcError
 from tokensvc.rotate import wishes
 from tokensvc.rotate.performer import advance
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, SETTLED_SECONDS
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 REGIONS = (EAST, WEST)
 CHANGES = frozenset({"DeletePlaybackKeyPair", "TagResource", "UntagResource"})
@@ -75,7 +75,7 @@ class Neighbour(Stage):
         with contextlib.suppress(TokensvcError):
             self._do(self.world(wire), deed)
 
-    def _do(self, world: World, deed: str) -> None:
+    def _do(self, world: KeysContext, deed: str) -> None:
         newest = [record.id for record in world.keys.list()][-1:]
         match deed:
             case "advance":

@@ -18,6 +18,7 @@ from tokensvc.errors import Conflict, ControlPlaneError, ForeignDeployment
 from tokensvc.rotate import wishes
 from tokensvc.rotate.absences import CONFIRM_SECONDS
 from tokensvc.rotate.bringing import adopt_pairs, import_key
+from tokensvc.rotate.steps import make
 from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, survey
 
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
@@ -198,6 +199,148 @@ def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
     deployment.check_settled(EAST)
 
 
+# --- what may have signed in the forgotten time is drained before it is deleted
+
+
+def check_drains(deployment: Deployment, key_id: str) -> None:
+    """The pair is kept until each token has ended that the key may have signed up to now, and then deleted."""
+    deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
+    deployment.advance()
+    assert key_id in deployment.held()
+    deployment.clock.advance(1)
+    deployment.advance()
+    assert key_id not in deployment.held()
+
+
+@pytest.fixture
+def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
+    """A key signed in the forgotten time; of it the restored store knows only that it was made."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate()
+    made = make(deployment.world(), "a test")
+    deployment.save()
+    assert deployment.rotate() == made.id
+    deployment.restore()
+    return deployment, made.id
+
+
+def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(forgotten: tuple[Deployment, str]) -> None:
+    deployment, key_id = forgotten
+    deployment.vault.remove(key_id)
+    deployment.advance()
+    assert deployment.states()[key_id] is PREPARED
+    check_drains(deployment, key_id)
+
+
+def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_drained(
+    forgotten: tuple[Deployment, str],
+) -> None:
+    deployment, key_id = forgotten
+    deployment.advance()
+    with pytest.raises(Conflict, match="may live until"):
+        wishes.delete(deployment.world(), key_id, [EAST])
+    assert key_id in deployment.held()
+
+
+def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was_allowed(
+    forgotten: tuple[Deployment, str],
+) -> None:
+    """That it was taken up twice, or that the limit was lowered since, shortens nothing."""
+    deployment, key_id = forgotten
+    deployment.advance()
+    deployment.store.deployment.set_max_ttl_seconds(300)
+    deployment.advance()
+    [(_, there)] = deployment.places(EAST, PREPARED)
+    assert (there.key_id, there.longest_ttl_seconds) == (key_id, 3600)
+
+
+@pytest.fixture
+def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
+    """A standby signed in the forgotten time and, imported long ago, cannot be opened any more."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    with_standby.vault.remove(standby.id)
+    return with_standby, standby.id
+
+
+def test_a_lost_standby_is_kept_while_the_key_that_signs_is_missing(lost_standby: tuple[Deployment, str]) -> None:
+    deployment, standby = lost_standby
+    lost = gone(deployment)
+    deployment.advance()
+    assert deployment.active() == lost
+    assert standby in deployment.held()
+
+
+def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(with_standby: Deployment) -> None:
+    """It may have signed. What is compromised is deleted in any case."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    lost = gone(with_standby)
+    with pytest.raises(Conflict, match=r"may have been restored.*keys resume"):
+        wishes.delete(with_standby.world(), standby.id, [EAST])
+    [(retiring, _)] = with_standby.places(EAST, RETIRING)
+    with pytest.raises(Conflict, match="may have been restored"):
+        wishes.delete(with_standby.world(), retiring.id, [EAST])
+    assert with_standby.active() == lost
+    assert {standby.id, retiring.id} <= with_standby.held()
+    wishes.resume(with_standby.world(), [EAST])
+    with pytest.raises(Conflict, match="may live until"):
+        wishes.delete(with_standby.world(), retiring.id, [EAST])
+    wishes.compromise(with_standby.world(), retiring.id, [EAST], distrust_standby=False)
+    assert retiring.id not in with_standby.held()
+
+
+def test_a_lost_standby_is_drained_once_the_key_that_signed_is_proven_to_be_gone(
+    lost_standby: tuple[Deployment, str],
+) -> None:
+    deployment, standby = lost_standby
+    deployment.confirm()
+    assert deployment.active() != standby
+    check_drains(deployment, standby)
+
+
+def test_a_lost_standby_is_drained_when_the_forgotten_compromise_is_repeated(
+    lost_standby: tuple[Deployment, str],
+) -> None:
+    """That IVS does not hold the compromised pair, whose deletion was never begun, shows what was forgotten."""
+    deployment, standby = lost_standby
+    wishes.compromise(deployment.world(), gone(deployment), [EAST], distrust_standby=False)
+    check_drains(deployment, standby)
+
+
+def test_a_retiring_key_is_drained_anew_when_the_forgotten_compromise_is_repeated(with_standby: Deployment) -> None:
+    [(retiring, _)] = with_standby.places(EAST, RETIRING)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    wishes.compromise(with_standby.world(), gone(with_standby), [EAST], distrust_standby=False)
+    check_drains(with_standby, retiring.id)
+
+
+def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Path, tmp_path: Path) -> None:
+    """That IVS no longer holds the pair is what was asked for."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate()
+    retiring = deployment.active()
+    deployment.rotate()
+    deployment.rotate()
+    [before, _] = [there for _, there in deployment.places(EAST, RETIRING)]
+    deployment.clock.advance(60)
+    deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
+    wishes.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
+    deployment.advance()
+    assert before.key_id == retiring
+    assert find(deployment.store.keys.list(), retiring).places[0].retiring_at == before.retiring_at
+
+
+def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(with_standby: Deployment) -> None:
+    """That it may have signed before does not make it a key that only stands in for another."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.confirm()
+    with_standby.clock.advance(POLICY.lead_seconds)
+    with_standby.advance()
+    [(_, there)] = with_standby.places(EAST, ACTIVE)
+    assert (there.key_id, there.retiring_at) == (standby.id, None)
+
+
 # --- what proves that a pair is gone
 
 
@@ -363,6 +506,16 @@ def test_a_restored_store_does_not_revive_a_key_whose_pair_is_tagged(tagged: Dep
     assert bad not in tagged.held(EAST) | tagged.held(WEST)
 
 
+def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None:
+    """A standby that cannot be opened, imported long ago, took over at a time that the restored store has forgotten."""
+    [(standby, _)] = tagged.places(EAST, PREPARED)
+    tagged.clock.advance(POLICY.drain_seconds(3600))
+    tagged.vault.remove(standby.id)
+    tagged.ivs.refuse.clear()
+    tagged.advance()
+    check_drains(tagged, standby.id)
+
+
 def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Deployment) -> None:
     bad = tagged.active()
     record = find(tagged.store.keys.list(), bad)
@@ -402,7 +555,7 @@ def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with
 
 def test_looking_changes_nothing(tagged: Deployment) -> None:
     before = tagged.store.keys.list()
-    seen = survey(tagged.world(), EAST, record=False)
+    seen = survey(tagged.world(), EAST)
     assert tagged.store.keys.list() == before
     assert any("compromised" in finding for finding in texts(seen.findings))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tokensvc.errors import Conflict, LostRace, StoreUnavailable
 from tokensvc.rotate import wishes
 from tokensvc.rotate.performer import advance
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, SETTLED_SECONDS
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 
 @pytest.fixture
@@ -36,9 +37,9 @@ def state(stage: Stage, key_id: str) -> KeyState:
     return find(stage.store.keys.list(), key_id).places[0].state
 
 
-def before(stage: Stage, method: str, does: Callable[[], None]) -> World:
+def before(stage: Stage, method: str, does: Callable[[], None]) -> KeysContext:
     """A process in which something happens before it first asks the store this of a key."""
-    return stage.world()._replace(keys=Before(stage.store.keys, method, does))
+    return replace(stage.world(), keys=Before(stage.store.keys, method, does))
 
 
 # --- somebody meddles with our pairs
@@ -184,6 +185,9 @@ def test_a_record_stays_while_its_import_may_come_about(stage: Stage) -> None:
     stage.advance()
     stage.clock.advance(POLICY.lead_seconds)
     stage.advance()
+    assert [there.key_id for _, there in stage.places(EAST, KeyState.PREPARED)] == [record.id]
+    stage.drain()  # a restored store may have forgotten that it signed
+    stage.advance()
     stage.check_settled(EAST)
 
 
@@ -200,7 +204,7 @@ def test_a_clock_that_was_set_back_makes_no_key_twice(stage: Stage) -> None:
 
 def test_a_lease_that_is_lost_on_the_way_is_waited_for(stage: Stage) -> None:
     answers = itertools.chain([True, True, False, False], itertools.repeat(True))
-    wishes.generate(stage.world()._replace(lead=lambda: next(answers)), [EAST])
+    wishes.generate(replace(stage.world(), lead=lambda: next(answers)), [EAST])
     assert "another process performs; waiting for it" in stage.reports
     stage.check_settled(EAST)
 
@@ -248,7 +252,7 @@ def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(w
     stage.drain()
 
     def meanwhile() -> None:
-        wishes.compromise(stage.world()._replace(lead=lambda: False), latter, [EAST], distrust_standby=True)
+        wishes.compromise(replace(stage.world(), lead=lambda: False), latter, [EAST], distrust_standby=True)
         assert stage.active() == former
         stage.rotate()
         assert state(stage, former) is KeyState.RETIRING

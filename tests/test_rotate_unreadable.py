@@ -22,7 +22,7 @@ from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import Conflict, RowUnreadable
 from tokensvc.rotate import wishes
 from tokensvc.rotate.ending import delete_pair, retire
-from tokensvc.rotate.survey import SETTLED_SECONDS, survey
+from tokensvc.rotate.survey import SETTLED_SECONDS, survey_and_update
 
 PLACES = {
     "state": "reticent",
@@ -97,14 +97,14 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
 
 def test_it_fills_its_slot(stage: Stage) -> None:
     key = stage.generate()
-    before = survey(stage.world(), EAST).standing
+    before = survey_and_update(stage.world(), EAST).standing
     damage(stage, key.id, "state", "reticent", EAST)
-    after = survey(stage.world(), EAST).standing
+    after = survey_and_update(stage.world(), EAST).standing
     assert (before.foreign, after.foreign) == (0, 0), "it is no pair of others"
     assert after.unreadable == {key.places[0].arn}
     stage.ivs.pairs.clear()
     stage.clock.advance(SETTLED_SECONDS + 1)
-    assert survey(stage.world(), EAST).standing.unreadable == {key.places[0].arn}, "lists may lag"
+    assert survey_and_update(stage.world(), EAST).standing.unreadable == {key.places[0].arn}, "lists may lag"
 
 
 def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tokensvc.core.problem import Problem, ProblemCode
 from tokensvc.errors import KeptBack, NoFreeSlot
 from tokensvc.rotate import wishes
 from tokensvc.rotate.settling import PATIENCE_POLLS
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 PATIENCE = 100
 """Polls after which a test fails rather than hangs."""
@@ -28,7 +29,7 @@ class Command:
         self.stage = stage
         self.polls = 0
         self.performs = performs
-        self.world: World = stage.world()._replace(lead=lambda: False, sleep=self._sleep)
+        self.world: KeysContext = replace(stage.world(), lead=lambda: False, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.polls += 1

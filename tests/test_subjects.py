@@ -46,6 +46,18 @@ def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store
     assert keys.opened == 2
 
 
+def test_new_tokens_are_issued_with_the_newest_version_and_share_what_was_opened(store: Store) -> None:
+    keys = DataKeys()
+    wrapper = Wrapper(keys, passphrase(OLD))
+    subjects = Subjects(store.deployment, lambda: wrapper)
+    for version, key in enumerate((FIRST, SECOND), 1):
+        store.deployment.add_subject_key(version, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, key))
+    assert subjects.newest_key() == SECOND
+    assert keys.opened == 1, "an older version is not needed for new tokens"
+    assert subjects.keys() == [SECOND, FIRST]
+    assert (subjects.newest_key(), keys.opened) == (SECOND, 2)
+
+
 def test_a_new_store_gets_its_subject_key_from_whoever_needs_it_first(store: Store) -> None:
     [named] = Subjects(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
     [kept] = store.deployment.subject_keys()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from tokensvc.core.ask import Ask
 from tokensvc.core.policy import Caller
 from tokensvc.core.snapshot import Snapshot
-from tokensvc.errors import AnonymousViewerNotAllowed, CeilingUnreadable, ChannelNotAllowed, NotAuthenticated
+from tokensvc.errors import AnonymousViewerNotAllowed, CeilingUnreadable, NotAuthenticated
 
 KEY_PREFIX = "tsk_"
 _NOBODY = hashlib.sha256(b"").digest()
@@ -61,8 +61,7 @@ def authenticate(authorization: str, snapshot: Snapshot, now: float) -> Caller:
 def admit(caller: Caller, ask: Ask, snapshot: Snapshot) -> Grant:
     """What this caller is granted for this ask. Raises NotAllowed with the rule that forbids it."""
     policy = caller.policy
-    if not policy.allows_channel(ask.channel_arn):
-        raise ChannelNotAllowed("none of the caller's channel patterns matches this channel")
+    caller.require_channel(ask.channel_arn)
     if ask.viewer_id is None and ask.subject is None and not policy.allow_anonymous_viewers:
         raise AnonymousViewerNotAllowed(
             "viewerId or subject is needed: a token without a viewer cannot be revoked, and this caller's policy "

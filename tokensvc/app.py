@@ -1,7 +1,12 @@
-"""Parts -> the ASGI application, top to bottom.
+"""Service -> the ASGI application, top to bottom.
 
 `build` is the whole service as `serve` runs it. `demo` gives it the local IVS to stand beside it. `build_work` is the
 background alone.
+
+Invariants
+- Start: every background loop is started, then the first run of the first one is waited for (the snapshot), then
+  requests are served. Stop: once no request is served any more, all loops are stopped side by side; each gives up its
+  lease after its last run.
 """
 
 from __future__ import annotations
@@ -20,8 +25,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokensvc.adapters.logs import process_log
-from tokensvc.loops.runner import Loop, stop_all
-from tokensvc.web import admin_listener_routes, admin_routes, routes, work_routes
+from tokensvc.loops.runner import Lifecycle
+from tokensvc.revocations.denials import DenialService
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.collector import calm_the_collector
@@ -32,9 +37,10 @@ from tokensvc.web.front import Front
 from tokensvc.web.health import Readiness
 from tokensvc.web.keys import KeyRoutes
 from tokensvc.web.revocations import RevocationRoutes
+from tokensvc.web.routes import admin_operations, admin_routes, public_routes, worker_routes
 from tokensvc.web.status import Status
 from tokensvc.web.tokens import TokenRoutes
-from tokensvc.wiring import Parts, WorkParts
+from tokensvc.wiring import Service, WorkerService
 
 
 @dataclass(frozen=True)
@@ -45,49 +51,59 @@ class Application:
     readiness: Readiness
 
 
-def build(parts: Parts, *, admin_port: int | None = None, beside: Sequence[BaseRoute] = ()) -> Application:
+def build(service: Service, *, admin_port: int | None = None, beside: Sequence[BaseRoute] = ()) -> Application:
     """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
-    settings = parts.settings
-    lease, sign_many = settings.snapshot_lease_seconds, parts.chosen.signer.sign_many
+    settings, snapshot = service.settings, service.snapshots.read
+    lease, sign_many = settings.snapshot_lease_seconds, service.chosen.signer.sign_many
+    authorized = Authorized(snapshot, service.clock, lease_seconds=lease)
     tokens = TokenRoutes(
-        parts.snapshot,
-        parts.directory,
-        parts.clock,
-        parts.metrics,
-        sign_many,
-        uuid.uuid4,
-        lease_seconds=lease,
+        authorized=authorized,
+        directory=service.directory,
+        metrics=service.metrics,
+        sign_many=sign_many,
+        new_uuid=uuid.uuid4,
     )
-    readiness = Readiness(parts.snapshot, parts.clock, parts.duties.heartbeats.trouble, lease_seconds=lease)
-    authorized = Authorized(parts.snapshot, parts.clock, lease_seconds=lease)
-    keys = KeyRoutes(authorized, parts.make_world, parts.store.workers, parts.store.versions, parts.regions)
-    revocations = RevocationRoutes(authorized, parts.means)
+    readiness = Readiness(
+        snapshot=snapshot, clock=service.clock, trouble=service.tasks.heartbeats.trouble, lease_seconds=lease
+    )
+    keys = KeyRoutes(
+        authorized=authorized,
+        make_world=service.make_world,
+        workers=service.store.workers,
+        versions=service.store.versions,
+        regions=service.regions,
+    )
+    means = service.means
+    revocations = RevocationRoutes(authorized, means)
     denials = DenialRoutes(
-        authorized, parts.store.denials, parts.means.subjects, parts.means.clock, parts.means.regions
+        authorized,
+        DenialService(store=service.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions),
     )
-    admin = admin_routes(parts.metrics, Status(authorized, parts.facts), keys)
+    admin = admin_operations(service.metrics, Status(authorized, service.facts), keys)
     access_log = (
-        AccessLog(process_log.writer, parts.clock, as_json=settings.log_format == "json")
+        AccessLog(process_log.writer, service.clock, as_json=settings.log_format == "json")
         if settings.access_log
         else None
     )
     behind = Starlette(
         routes=list(beside),
         exception_handlers={HTTPException: _no_such_route},
-        lifespan=lambda _app: _life(parts.loops),
+        lifespan=lambda _app: _run(service.lifecycle),
     )
-    public = routes(tokens, revocations, denials, readiness, parts.snapshot, {} if admin_port else admin)
-    front = Front(public, behind, parts.clock, access_log, sign_many)
+    public = public_routes(tokens, revocations, denials, readiness, snapshot, [] if admin_port else admin)
+    front = Front(routes=public, behind=behind, clock=service.clock, access_log=access_log, sign_many=sign_many)
     if admin_port is None:
         return Application(front, readiness)
-    at_admin = Front(admin_listener_routes(admin, readiness), behind, parts.clock, access_log)
+    at_admin = Front(routes=admin_routes(admin, readiness), behind=behind, clock=service.clock, access_log=access_log)
     return Application(_ByPort(front, admin_port, at_admin), readiness)
 
 
-def build_work(parts: WorkParts) -> ASGIApp:
-    """Background duties alone, and the little that is asked of them."""
-    behind = Starlette(exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _life(parts.loops))
-    return Front(work_routes(parts.metrics), behind, parts.clock, None)
+def build_work(service: WorkerService) -> ASGIApp:
+    """The background tasks alone, with the few routes that belong to them."""
+    behind = Starlette(
+        exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _run(service.lifecycle)
+    )
+    return Front(routes=worker_routes(service.metrics), behind=behind, clock=service.clock, access_log=None)
 
 
 class _ByPort:
@@ -114,14 +130,13 @@ class _ByPort:
 
 
 @asynccontextmanager
-async def _life(loops: Sequence[Loop]) -> AsyncIterator[None]:
-    """From the first refresh to the end of the background duties."""
-    for loop in loops:
-        loop.start()
-    await anyio.to_thread.run_sync(loops[0].first_run.wait, 10)
+async def _run(lifecycle: Lifecycle) -> AsyncIterator[None]:
+    """From the start of the background loops to their stop; the server serves while this is suspended."""
+    lifecycle.start()
+    await anyio.to_thread.run_sync(lifecycle.wait_until_started)
     calm_the_collector()
     yield
-    await anyio.to_thread.run_sync(stop_all, loops)
+    await anyio.to_thread.run_sync(lifecycle.stop)
 
 
 def _no_such_route(_request: Request, problem: Exception) -> Response:

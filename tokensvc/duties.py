@@ -1,9 +1,11 @@
-"""What goes on by itself, put together: beside `serve`'s routes, and in `work`, which does nothing else.
+"""Assembly of a process's background tasks: beside `serve`'s routes, and in `work`, which does nothing else.
 
-Rules of the file
-- Every process that signs, or rotates, tells that it is there; it hears of changes from whoever reads the version
-  numbers anyway.
-- Where rotation goes on, IVS is told of revocations, and what is old is forgotten too.
+Invariants
+- Every process has a heartbeat. It is notified of changes by whoever reads the store's versions anyway: the refresh of
+  the snapshot, or a loop that only polls the versions.
+- A process that rotates keys also dispatches revocations to IVS, and prunes what is old.
+- Each thing is given what it needs when it is made: first the versions that heartbeats report, then the tasks, then
+  their loops, and last the notifier, which calls tasks and loops. Nothing is started here (`runner.Lifecycle`).
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import itertools
 import os
 import random
 import socket
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from tokensvc.adapters.signing.choice import Chosen
 from tokensvc.adapters.sql.store import Store
@@ -22,7 +25,7 @@ from tokensvc.core.problem import Problem, ProblemCode
 from tokensvc.errors import Action, Remedy
 from tokensvc.loops.dispatch import EVERY_SECONDS as DISPATCH_EVERY_SECONDS
 from tokensvc.loops.dispatch import Dispatch
-from tokensvc.loops.hearing import Hearing
+from tokensvc.loops.hearing import ChangeNotifier, KnownVersions
 from tokensvc.loops.heartbeat import EVERY_SECONDS as BEAT_EVERY_SECONDS
 from tokensvc.loops.heartbeat import Heartbeats
 from tokensvc.loops.leading import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
@@ -37,24 +40,28 @@ from tokensvc.performing import Performer
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.metrics import Metrics
-from tokensvc.ports.workers import Heartbeat
-from tokensvc.revoke import ServedRegions, World
+from tokensvc.ports.workers import Heartbeat, RegionNews
+from tokensvc.revoke import DispatchContext, ServedRegions
 
 BACKOFF_MAX_SECONDS = 30.0
 
 
-class Duties(NamedTuple):
-    """The duties of one process beside its own snapshot."""
+@dataclass(frozen=True, kw_only=True)
+class BackgroundTasks:
+    """The background tasks of one process, apart from its own snapshot's."""
 
-    hearing: Hearing
+    notifier: ChangeNotifier
+    """To be given the store's versions whenever they were read."""
     heartbeats: Heartbeats
     loops: tuple[Loop, ...]
+    """What runs the tasks, in the order in which they are to be started."""
     accepted: Callable[[], None]
-    """To be called when a revocation was accepted, so that it is on its way at once. Returns at once."""
+    """To be called when a revocation was accepted, so that it is dispatched at once. Returns at once."""
 
 
-class Member(NamedTuple):
-    """Who this process is among those that work on one store."""
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """Who this process is among those that work on one store, and what it reports of itself."""
 
     worker_id: str
     lease_seconds: float
@@ -74,8 +81,9 @@ class Member(NamedTuple):
         return (Problem(ProblemCode.SIGNER_FAILED, parameters=parameters, remedy=remedy),)
 
 
-class Telling(NamedTuple):
-    """How this process tells IVS of revocations."""
+@dataclass(frozen=True, kw_only=True)
+class DispatchConfig:
+    """How this process dispatches revocations to IVS."""
 
     control_plane: ControlPlane
     share: float
@@ -84,88 +92,147 @@ class Telling(NamedTuple):
     lease_seconds: float = DISPATCH_LEASE_SECONDS
 
 
-class Background(NamedTuple):
-    """What a process does that not every one has to."""
+@dataclass(frozen=True, kw_only=True)
+class BackgroundConfig:
+    """What the tasks need that not every process runs: rotation, dispatch and pruning."""
 
     performer: Performer
-    telling: Telling
+    dispatch: DispatchConfig
 
 
-def duties_of(
+def background_tasks(
+    *,
     store: Store,
-    member: Member,
-    background: Background | None,
+    identity: WorkerIdentity,
+    background: BackgroundConfig | None,
     clock: Clock,
     metrics: Metrics,
     failure_log: FailureLog | None = None,
-) -> Duties:
-    """The duties of a process; without a background others rotate, tell IVS of revocations, and prune. `failure_log` is
-    the one that the process's other loops have."""
-    hearing, log = Hearing(), failure_log or FailureLog(clock.monotonic)
-    rotation = dispatch = None
-    if background is not None:
-        world, regions, lease = background.performer
-        rotation = Rotation(world, regions, clock, metrics, lease_seconds=lease)
-        dispatch = _dispatch(store, member, background.telling, clock, metrics, log)
-
-    def say() -> Heartbeat:
-        return Heartbeat(
-            member.worker_id,
-            socket.gethostname(),
-            os.getpid(),
-            member.lease_seconds,
-            hearing.heard.keys.number,
-            hearing.heard.deployment.number,
-            member.store_timeout_seconds,
-            tuple(sorted(member.unopened())),
-            (
-                *member.signer_trouble(),
-                *(problem for duty in (rotation, dispatch) if duty is not None for problem in duty.trouble),
-            ),
-            rotation.news if rotation is not None else (),
-            hearing.heard.keys.tag,
-            hearing.heard.deployment.tag,
-            member.chosen.signer.name if member.chosen is not None else "",
-            member.chosen.why_not_faster if member.chosen is not None else "",
+) -> BackgroundTasks:
+    """The background tasks of a process; without `background` other processes rotate, dispatch and prune.
+    `failure_log` is the one that the process's other loops have."""
+    known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
+    loop = partial(_loop, metrics=metrics, failure_log=log)
+    if background is None:
+        heartbeats = Heartbeats(store.workers, lambda: _heartbeat(identity, known))
+        beating = loop(
+            "heartbeat",
+            partial(_beat, store, heartbeats, metrics),
+            every_seconds=BEAT_EVERY_SECONDS,
+            at_end=heartbeats.leave,
         )
+        notifier = ChangeNotifier(known, on_keys_or_limits=[beating.poke], on_replacement=[heartbeats.introduce_again])
+        return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=(beating,), accepted=_nothing)
+    performer = background.performer
+    rotation = Rotation(
+        make_world=performer.make_world,
+        regions=performer.regions,
+        clock=clock,
+        metrics=metrics,
+        lease_seconds=performer.lease_seconds,
+    )
+    dispatch = _dispatch(
+        store=store, identity=identity, config=background.dispatch, clock=clock, metrics=metrics, failure_log=log
+    )
+    prune = Prune(
+        journal=store.journal,
+        rotations=store.rotations,
+        workers=store.workers,
+        revocations=store.revocations,
+        denials=store.denials,
+        channels=store.channels,
+        versions=store.versions,
+        clock=clock,
+    )
 
-    heartbeats = Heartbeats(store.workers, say)
+    def report() -> Heartbeat:
+        return _heartbeat(identity, known, trouble=(*rotation.trouble, *dispatch.trouble), regions=rotation.news)
 
-    def beat() -> None:
-        heartbeats.once()
-        metrics.workers(*heartbeats.count(store.versions.read().keys))
+    heartbeats = Heartbeats(store.workers, report)
+    beating = loop(
+        "heartbeat",
+        partial(_beat, store, heartbeats, metrics),
+        every_seconds=BEAT_EVERY_SECONDS,
+        at_end=heartbeats.leave,
+    )
+    rotating = loop("rotation", rotation.once, every_seconds=ROTATION_EVERY_SECONDS, at_end=rotation.stop)
+    pruning = loop("prune", prune.once, every_seconds=PRUNE_EVERY_SECONDS)
+    dispatching = loop("dispatch", dispatch.once, every_seconds=DISPATCH_EVERY_SECONDS, at_end=dispatch.stop)
+    notifier = ChangeNotifier(
+        known,
+        on_keys_or_limits=[beating.poke, rotation.ask, rotating.poke],
+        on_denials=[dispatch.poke],
+        on_replacement=[heartbeats.introduce_again, dispatch.ask_again],
+    )
+    loops = (beating, rotating, pruning, dispatching)
+    return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=loops, accepted=dispatch.poke)
 
-    beating = _loop("heartbeat", beat, BEAT_EVERY_SECONDS, metrics, log, heartbeats.leave)
-    hearing.listeners.append(beating.poke)
-    hearing.of_replacement.append(heartbeats.introduce_again)
-    loops = [beating]
-    accepted = _nothing
-    if rotation is not None and dispatch is not None:
-        rotating = _loop("rotation", rotation.once, ROTATION_EVERY_SECONDS, metrics, log, rotation.stop)
-        hearing.listeners += [rotation.ask, rotating.poke]
-        ended = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
-        prune = Prune(*ended, store.channels, store.versions, clock)
-        pruning = _loop("prune", prune.once, PRUNE_EVERY_SECONDS, metrics, log)
-        dispatching = _loop("dispatch", dispatch.once, DISPATCH_EVERY_SECONDS, metrics, log, dispatch.stop)
-        loops += [rotating, pruning, dispatching]
-        accepted = dispatch.poke
-        hearing.of_denials.append(accepted)
-        hearing.of_replacement.append(dispatch.ask_again)
-    return Duties(hearing, heartbeats, tuple(loops), accepted)
+
+def _heartbeat(
+    identity: WorkerIdentity,
+    known: KnownVersions,
+    *,
+    trouble: Sequence[Problem] = (),
+    regions: Sequence[RegionNews] = (),
+) -> Heartbeat:
+    """What this process reports of itself now; `trouble` and `regions` are those of its tasks."""
+    versions, chosen = known.current, identity.chosen
+    return Heartbeat(
+        worker_id=identity.worker_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        lease_seconds=identity.lease_seconds,
+        keys_version=versions.keys.number,
+        deployment_version=versions.deployment.number,
+        store_timeout_seconds=identity.store_timeout_seconds,
+        unopened=tuple(sorted(identity.unopened())),
+        trouble=(*identity.signer_trouble(), *trouble),
+        regions=tuple(regions),
+        keys_tag=versions.keys.tag,
+        deployment_tag=versions.deployment.tag,
+        signer=chosen.signer.name if chosen is not None else "",
+        why_not_faster=chosen.why_not_faster if chosen is not None else "",
+    )
+
+
+def _beat(store: Store, heartbeats: Heartbeats, metrics: Metrics) -> None:
+    heartbeats.once()
+    metrics.workers(*heartbeats.count(store.versions.read().keys))
 
 
 def _dispatch(
-    store: Store, member: Member, telling: Telling, clock: Clock, metrics: Metrics, log: FailureLog
+    *,
+    store: Store,
+    identity: WorkerIdentity,
+    config: DispatchConfig,
+    clock: Clock,
+    metrics: Metrics,
+    failure_log: FailureLog,
 ) -> Dispatch:
-    world = World(store.revocation_queue, telling.control_plane, clock, random.random)
+    context = DispatchContext(
+        queue=store.revocation_queue, control_plane=config.control_plane, clock=clock, chance=random.random
+    )
     numbers = itertools.count(1)
 
     def lead(place: Place) -> Leading:
-        holder = f"{member.worker_id}:{next(numbers)}"  # one that ends never gives up its successor's lease
-        share, seconds = telling.share, telling.lease_seconds
-        return Leading(place, world, store.leases, holder, metrics, share=share, lease_seconds=seconds)
+        return Leading(
+            place=place,
+            world=context,
+            leases=store.leases,
+            holder=f"{identity.worker_id}:{next(numbers)}",  # one that ends never gives up its successor's lease
+            metrics=metrics,
+            share=config.share,
+            lease_seconds=config.lease_seconds,
+        )
 
-    return Dispatch(store.revocation_queue, lead, telling.regions, clock, metrics, log)
+    return Dispatch(
+        queue=store.revocation_queue,
+        lead=lead,
+        regions=config.regions,
+        clock=clock,
+        metrics=metrics,
+        failure_log=failure_log,
+    )
 
 
 def _nothing() -> None:
@@ -175,17 +242,18 @@ def _nothing() -> None:
 def _loop(
     name: str,
     once: Once,
-    every: float,
+    *,
+    every_seconds: float,
     metrics: Metrics,
-    log: FailureLog,
+    failure_log: FailureLog,
     at_end: Callable[[], None] = lambda: None,
 ) -> Loop:
     return Loop(
         name,
         once,
-        every_seconds=every,
-        backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every),
+        every_seconds=every_seconds,
+        backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every_seconds),
         on_failure=metrics.background_failure,
         at_end=at_end,
-        failure_log=log,
+        failure_log=failure_log,
     )

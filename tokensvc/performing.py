@@ -1,4 +1,4 @@
-"""Assembly of what performs the lifecycle of keys: stores, vault and IVS -> World, for a command or for ever.
+"""Assembly of what the key lifecycle works with: store, vault and IVS -> KeysContext, for one command or for a process.
 
 Rules of the file
 - Whoever performs is named, since one performs at a time: the lease is the deployment's, and the name the process's.
@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from tokensvc.adapters.clock import StoreClock
 from tokensvc.adapters.sql.store import Store
@@ -24,7 +24,7 @@ from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.vault import Vault
 from tokensvc.rotate.absences import Absences
 from tokensvc.rotate.private_keys import PrivateKeyChecks
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings
 
 ROTATION_LEASE = "rotation"
@@ -32,11 +32,12 @@ ROTATION_LEASE_SECONDS = 20.0
 """Longer than any single step takes: a call to IVS ends after 7 seconds, one to the store after its timeout."""
 
 
-class Performer(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Performer:
     """What a process that goes on performing works with."""
 
-    make_world: Callable[[], World]
-    """The world with the store's clock as it is now. Raises StoreError."""
+    make_world: Callable[[], KeysContext]
+    """Makes a context with the store's clock as it is now. Raises StoreError."""
     regions: Sequence[str]
     lease_seconds: float
 
@@ -48,7 +49,8 @@ def reach_of(settings: Settings, store: Store) -> float:
     return max([ours, *(reach_seconds(said.lease_seconds, said.store_timeout_seconds) for said in told)])
 
 
-def world_of(
+def keys_context(
+    *,
     settings: Settings,
     store: Store,
     vault: Vault,
@@ -57,36 +59,37 @@ def world_of(
     performer: str,
     report: Callable[[str], None],
     lease_seconds: float = ROTATION_LEASE_SECONDS,
-    *,
     absences: Absences | None = None,
     private_keys: PrivateKeyChecks | None = None,
-) -> World:
-    """What the lifecycle of keys is performed with, by whoever `performer` names.
+) -> KeysContext:
+    """What the key lifecycle works with; `performer` is the name that the rotation lease is acquired under.
 
-    A process that makes more than one world shares IVS's answers between them.
+    A process that makes more than one context shares IVS's answers (`absences`) and the verdicts on private keys
+    between them.
     """
-    return World(
-        store.keys,
-        store.deployment,
-        store.journal,
-        store.rotations,
-        vault,
-        control_plane,
-        clock,
-        time.sleep,
-        new_key_id,
-        keypair.generate,
-        lambda: reach_of(settings, store),
-        lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
-        lambda: store.leases.release(ROTATION_LEASE, performer),
-        lambda: _performer_says(store),
-        absences or Absences(),
-        private_keys or PrivateKeyChecks(),
-        report,
+    return KeysContext(
+        keys=store.keys,
+        deployment=store.deployment,
+        journal=store.journal,
+        rotations=store.rotations,
+        vault=vault,
+        control_plane=control_plane,
+        clock=clock,
+        sleep=time.sleep,
+        new_id=new_key_id,
+        new_key=keypair.generate,
+        reach_seconds=lambda: reach_of(settings, store),
+        lead=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
+        step_down=lambda: store.leases.release(ROTATION_LEASE, performer),
+        performer_says=lambda: _performer_says(store),
+        absences=absences or Absences(),
+        private_keys=private_keys or PrivateKeyChecks(),
+        report=report,
     )
 
 
 def performer_of(
+    *,
     settings: Settings,
     store: Store,
     vault: Vault,
@@ -99,21 +102,21 @@ def performer_of(
 
     absences, private_keys = Absences(), PrivateKeyChecks()
 
-    def make_world() -> World:
-        return world_of(
-            settings,
-            store,
-            vault,
-            control_plane,
-            StoreClock(store.versions.read().now),
-            worker_id,
-            lambda _words: None,
-            lease_seconds,
+    def make_world() -> KeysContext:
+        return keys_context(
+            settings=settings,
+            store=store,
+            vault=vault,
+            control_plane=control_plane,
+            clock=StoreClock(store.versions.read().now),
+            performer=worker_id,
+            report=lambda _words: None,
+            lease_seconds=lease_seconds,
             absences=absences,
             private_keys=private_keys,
         )
 
-    return Performer(make_world, regions, lease_seconds)
+    return Performer(make_world=make_world, regions=regions, lease_seconds=lease_seconds)
 
 
 def _performer_says(store: Store) -> Sequence[Problem]:

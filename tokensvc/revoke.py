@@ -35,7 +35,6 @@ from tokensvc.core.revocation import Lane, State
 from tokensvc.core.revocation_answer import Refusal, is_final, refusals
 from tokensvc.core.viewer import check_viewer_id
 from tokensvc.errors import (
-    ChannelNotAllowed,
     ControlPlaneError,
     FieldError,
     InvalidRequest,
@@ -88,8 +87,7 @@ def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served
         raise InvalidRequest(errors)
     if sum(len(new.channel_arns) * len(new.viewer_ids) for new in wanted) > TARGETS_MAX:
         raise InvalidRequest([], f"a request may revoke {TARGETS_MAX} viewers of channels at most")
-    if not all(caller.policy.allows_channel(channel) for new in wanted for channel in new.channel_arns):
-        raise ChannelNotAllowed("none of the caller's channel patterns matches a channel of this request")
+    caller.require_channels(channel for new in wanted for channel in new.channel_arns)
     errors = [
         error._replace(field=f"{path}{error.field}")
         for new, path in zip(wanted, paths, strict=True)
@@ -154,8 +152,9 @@ def unserved_channels(channel_arns: Sequence[str], is_served: IsServed) -> list[
     ]
 
 
-class World(NamedTuple):
-    """What a dispatcher needs of the world."""
+@dataclass(frozen=True, kw_only=True)
+class DispatchContext:
+    """What a dispatcher works with: the queue, IVS, a clock, and a source of jitter."""
 
     queue: RevocationQueue
     control_plane: ControlPlane
@@ -207,7 +206,7 @@ class Dispatcher:
     """The one that tells IVS of an account and region; made anew whenever it begins to lead, and then it waits a second
     before its first call, for whoever led before may have used up that second's."""
 
-    def __init__(self, world: World, place: Place, share: float) -> None:
+    def __init__(self, world: DispatchContext, place: Place, share: float) -> None:
         """`share` is how much of IVS's documented rates is ours: above 0, at most 1."""
         now = world.clock.monotonic()
         self._world = world

@@ -13,6 +13,7 @@ Rules of the file
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -26,8 +27,9 @@ from tokensvc.ports.vault import Vault
 from tokensvc.wrap import Wrapper, wrapped_by
 
 
-class World(NamedTuple):
-    """What the secrets are moved with."""
+@dataclass(frozen=True, kw_only=True)
+class RewrapContext:
+    """What secrets are rewrapped with: where they rest, the keys that may wrap them, and where progress is reported."""
 
     vault: Vault
     deployment: DeploymentStore
@@ -47,12 +49,12 @@ class Secret(NamedTuple):
     """Put it under the current key; False when somebody else moved or removed it first. Raises VaultError."""
 
 
-def lacking(world: World, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
+def lacking(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
     """The keys that the other vault has and ours lacks."""
     return sorted((other.key_ids() - world.vault.key_ids()) & {record.id for record in records})
 
 
-def move_in(world: World, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
+def move_in(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
     """Keep in our vault too, under the current wrapping key, what it lacks; the keys. Raises VaultError."""
     public, moved = {record.id: record.public_der for record in records}, lacking(world, other, records)
     for key_id in moved:
@@ -64,17 +66,17 @@ def move_in(world: World, other: Vault, records: Sequence[KeyRecord]) -> list[st
     return moved
 
 
-def at_rest(world: World) -> list[Secret]:
+def at_rest(world: RewrapContext) -> list[Secret]:
     """Every secret that is kept. Raises VaultError when one cannot be looked at, StoreError."""
     return [*_private_keys(world), *_subject_keys(world)]
 
 
-def left(world: World) -> list[Secret]:
+def left(world: RewrapContext) -> list[Secret]:
     """Those that are not under the current wrapping key."""
     return [secret for secret in at_rest(world) if secret.wrapped_by != world.wrapper.current]
 
 
-def rewrap(world: World) -> list[Secret]:
+def rewrap(world: RewrapContext) -> list[Secret]:
     """Move everything; what was moved. One that cannot be opened delays no other; its failure is raised at the end."""
     moved = _move_all(world)
     while True:
@@ -85,7 +87,7 @@ def rewrap(world: World) -> list[Secret]:
         moved += late
 
 
-def _move_all(world: World) -> list[Secret]:
+def _move_all(world: RewrapContext) -> list[Secret]:
     moved: list[Secret] = []
     failures: dict[str, VaultError] = {}
     while todo := [secret for secret in left(world) if secret.what not in failures]:
@@ -102,7 +104,7 @@ def _move_all(world: World) -> list[Secret]:
     return moved
 
 
-def _private_keys(world: World) -> Iterator[Secret]:
+def _private_keys(world: RewrapContext) -> Iterator[Secret]:
     for key_id in sorted(world.vault.key_ids()):
         try:
             kept = world.vault.wrapped(key_id)
@@ -111,19 +113,19 @@ def _private_keys(world: World) -> Iterator[Secret]:
         yield Secret(f"private key {key_id}", wrapped_by(kept), partial(_move_private_key, world, key_id, kept))
 
 
-def _subject_keys(world: World) -> Iterator[Secret]:
+def _subject_keys(world: RewrapContext) -> Iterator[Secret]:
     for key in world.deployment.subject_keys():
         yield Secret(f"subject key {key.version}", wrapped_by(key.wrapped), partial(_move_subject_key, world, key))
 
 
-def _move_private_key(world: World, key_id: str, kept: bytes) -> bool:
+def _move_private_key(world: RewrapContext, key_id: str, kept: bytes) -> bool:
     private_key = world.wrapper.unwrap_key(kept)
     wrapped = world.wrapper.wrap_key(private_key)
     _require(public_der(world.wrapper.unwrap_key(wrapped).public_key()) == public_der(private_key.public_key()))
     return world.vault.replace(key_id, kept, wrapped)
 
 
-def _move_subject_key(world: World, key: WrappedSubjectKey) -> bool:
+def _move_subject_key(world: RewrapContext, key: WrappedSubjectKey) -> bool:
     subject_key = world.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
     wrapped = world.wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, subject_key)
     _require(world.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, wrapped) == subject_key)

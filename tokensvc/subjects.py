@@ -2,7 +2,8 @@
 
 Rules of the file
 - The subject key is versioned: a token of yesterday may carry the id of an older version.
-- A key is opened once and kept; which versions there are is asked each time.
+- A key is opened once and kept; which versions there are is asked each time. A worker has one `Subjects`, which its
+  snapshot and its revocations share, so this holds for the whole process. Threads may share it.
 - The first to want a subject key makes it, by compare-and-set.
 """
 
@@ -31,11 +32,20 @@ class Subjects:
 
     def keys(self) -> list[bytes]:
         """Every version of the subject key, newest first. Raises StoreError, or VaultError's leaves."""
-        kept = self._deployment.subject_keys() or [first_subject_key(self._deployment, self._wrapper())]
-        for key in kept:
-            if key.identity not in self._opened:
-                self._opened[key.identity] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
-        return [self._opened[key.identity] for key in kept]
+        return [self._decrypted(key) for key in self._stored()]
+
+    def newest_key(self) -> bytes:
+        """The one that new tokens are issued with. Raises as `keys` does."""
+        return self._decrypted(self._stored()[0])
+
+    def _stored(self) -> list[WrappedSubjectKey]:
+        """Every version as the store has it, newest first; never empty."""
+        return self._deployment.subject_keys() or [first_subject_key(self._deployment, self._wrapper())]
+
+    def _decrypted(self, key: WrappedSubjectKey) -> bytes:
+        if (secret := self._opened.get(key.identity)) is None:
+            secret = self._opened[key.identity] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+        return secret
 
     def within(self, namespace: str) -> ViewerIds:
         """Names viewers of one namespace; the keys are read when the first subject comes, and then no more."""

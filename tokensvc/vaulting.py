@@ -95,9 +95,17 @@ def wrapper_to_look(settings: Settings, store: Store) -> Wrapper:
     return Wrapper(*keys)
 
 
-def rewrapping_of(settings: Settings, store: Store, wrapper: Wrapper, report: Callable[[str], None]) -> rewrap.World:
+def rewrapping_of(
+    settings: Settings, store: Store, wrapper: Wrapper, report: Callable[[str], None]
+) -> rewrap.RewrapContext:
     """What secrets are moved to the current wrapping key with."""
-    return rewrap.World(vault_of(settings, store, wrapper), store.deployment, store.wrappings, wrapper, report)
+    return rewrap.RewrapContext(
+        vault=vault_of(settings, store, wrapper),
+        deployment=store.deployment,
+        known=store.wrappings,
+        wrapper=wrapper,
+        report=report,
+    )
 
 
 def see_that_it_opens(store: Store, wrapper: Wrapper) -> None:

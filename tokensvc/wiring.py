@@ -1,13 +1,17 @@
-"""Assembly: settings -> parts, top to bottom. The only place that knows which adapter stands behind which port.
+"""Assembly: settings -> Service, top to bottom. The only place that knows which adapter stands behind which port.
 
-Rules of the file
+Invariants
 - Each function makes one layer from the one before; nothing is looked up from afar, nothing is global.
+- Everything gets what it needs when it is made; nothing is set on it afterwards. What is needed in both directions is
+  made first: the holder of the snapshot, and the event that wakes the channel directory's loop.
+- Nothing runs before `Lifecycle.start`: the application starts and stops the loops (`app.py`).
 - What a command cannot do without is required here, by name, before anything is opened.
 """
 
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +24,8 @@ from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.admit import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.core.rotation import HEARD_SECONDS, Policy, check_policy, reach_seconds
 from tokensvc.core.snapshot import Snapshot
-from tokensvc.duties import Background, Duties, Member, Telling, duties_of
+from tokensvc.diagnostics.status import StatusFacts
+from tokensvc.duties import BackgroundConfig, BackgroundTasks, DispatchConfig, WorkerIdentity, background_tasks
 from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
 from tokensvc.loops.channels import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.loops.channels import Directory
@@ -29,67 +34,88 @@ from tokensvc.loops.leading import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.loops.leading import leaders
 from tokensvc.loops.outages import FailureLog
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
-from tokensvc.loops.refresh import Refresh
-from tokensvc.loops.runner import Loop
-from tokensvc.performing import ROTATION_LEASE, ROTATION_LEASE_SECONDS, new_worker_id, performer_of, reach_of, world_of
+from tokensvc.loops.refresh import Refresh, SnapshotHolder
+from tokensvc.loops.runner import Lifecycle, Loop
+from tokensvc.performing import (
+    ROTATION_LEASE,
+    ROTATION_LEASE_SECONDS,
+    keys_context,
+    new_worker_id,
+    performer_of,
+    reach_of,
+)
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.deployment import Deployment
 from tokensvc.ports.metrics import Metrics
+from tokensvc.revocations.service import RevocationService
 from tokensvc.revoke import ServedRegions
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings, require
 from tokensvc.subjects import Subjects
 from tokensvc.vaulting import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
-from tokensvc.web.revocations import Means
-from tokensvc.web.status import Facts
 from tokensvc.wrap import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
 
 
-@dataclass(frozen=True)
-class Parts:
+@dataclass(frozen=True, kw_only=True)
+class Service:
     """Everything that `app.py` serves with."""
 
     settings: Settings
     clock: Clock
     metrics: Metrics
     store: Store
+    snapshots: SnapshotHolder
+    """Where this worker's snapshot is read."""
     refresh: Refresh
     directory: Directory
-    duties: Duties
-    loops: tuple[Loop, ...]
+    tasks: BackgroundTasks
+    lifecycle: Lifecycle
+    """Every background loop of the process, those of `tasks` among them. Its first is the refresh of the snapshot."""
     chosen: Chosen
     """What signs."""
-    means: Means
-    make_world: Callable[[], World]
+    means: RevocationService
+    make_world: Callable[[], KeysContext]
     """What wishes about keys are stored with, on the store's clock as it is now."""
     regions: tuple[str, ...]
     """The regions to hold keys in, as far as this process was told."""
 
     def snapshot(self) -> Snapshot:
         """What this worker knows at the moment."""
-        return self.refresh.current
+        return self.snapshots.current
 
-    def facts(self) -> Facts:
+    def refresh_soon(self) -> None:
+        """Let the snapshot be refreshed without waiting for its next turn. Returns at once."""
+        self.lifecycle.first.poke()
+
+    def facts(self) -> StatusFacts:
         """What the store says of the deployment. Raises StoreError."""
         store = self.store
         workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
         versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
         waiting, telling = store.revocation_queue.waiting(), leaders(store.leases)
-        return Facts(versions, store.deployment.read(), store.keys.list(), workers, leader, waiting, telling)
+        return StatusFacts(
+            versions=versions,
+            deployment=store.deployment.read(),
+            keys=store.keys.list(),
+            workers=workers,
+            leader=leader,
+            waiting=waiting,
+            dispatchers=telling,
+        )
 
 
-@dataclass(frozen=True)
-class WorkParts:
+@dataclass(frozen=True, kw_only=True)
+class WorkerService:
     """Everything that `work` runs with."""
 
     clock: Clock
     metrics: Metrics
     store: Store
-    loops: tuple[Loop, ...]
+    lifecycle: Lifecycle
 
 
 def store_of(settings: Settings) -> Store:
@@ -137,7 +163,10 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     max_age = now_set.key_max_age_seconds
     if settings.key_max_age_days is not None:
         max_age = settings.key_max_age_days * 86_400 or None
-    check_policy(Policy(lead, reach_of(settings, store), max_age, standby), ceiling)
+    policy = Policy(
+        lead_seconds=lead, reach_seconds=reach_of(settings, store), max_age_seconds=max_age, standby=standby
+    )
+    check_policy(policy, ceiling)
     if lead == 0 and "aws" in (settings.control_plane, now_set.control_plane):
         raise PolicyCannotHold(
             f"a lead of 0 s is for the local IVS: it is shorter than the {HEARD_SECONDS:g} s in which workers hear of "
@@ -162,11 +191,19 @@ def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsCo
         raise
 
 
-def key_world(settings: Settings, report: Callable[[str], None]) -> World:
-    """What the lifecycle of keys is performed with, by a command."""
+def keys_context_of(settings: Settings, report: Callable[[str], None]) -> KeysContext:
+    """What a command works on keys with."""
     control_plane, store, wrapper = open_bound(settings)
     clock = StoreClock(store.versions.read().now)
-    return world_of(settings, store, vault_of(settings, store, wrapper), control_plane, clock, new_worker_id(), report)
+    return keys_context(
+        settings=settings,
+        store=store,
+        vault=vault_of(settings, store, wrapper),
+        control_plane=control_plane,
+        clock=clock,
+        performer=new_worker_id(),
+        report=report,
+    )
 
 
 def served_regions_of(settings: Settings, store: Store) -> ServedRegions:
@@ -174,16 +211,31 @@ def served_regions_of(settings: Settings, store: Store) -> ServedRegions:
     return ServedRegions(store.keys, store.deployment, lambda: _regions_known(settings))
 
 
-def means_of(settings: Settings, store: Store, subjects: Subjects, clock: Clock) -> Means:
-    """What revocations are accepted with."""
-    regions = served_regions_of(settings, store)
-    return Means(store.revocations, subjects, clock, lambda: reach_of(settings, store), new_revocation_id, regions)
+def means_of(
+    *,
+    settings: Settings,
+    store: Store,
+    subjects: Subjects,
+    clock: Clock,
+    accepted: Callable[[], None] = lambda: None,
+) -> RevocationService:
+    """What revocations are accepted with; `accepted` is called after each acceptance, and returns at once."""
+    return RevocationService(
+        store=store.revocations,
+        subjects=subjects,
+        clock=clock,
+        max_staleness=lambda: reach_of(settings, store),
+        new_id=new_revocation_id,
+        regions=served_regions_of(settings, store),
+        on_accepted=accepted,
+    )
 
 
-def means_to_revoke(settings: Settings, store: Store) -> Means:
+def means_to_revoke(settings: Settings, store: Store) -> RevocationService:
     """The same for a command. What wraps is asked for when there is a subject."""
     subjects = Subjects(store.deployment, lambda: wrapper_of(settings, store))
-    return means_of(settings, store, subjects, StoreClock(store.versions.read().now))
+    clock = StoreClock(store.versions.read().now)
+    return means_of(settings=settings, store=store, subjects=subjects, clock=clock)
 
 
 def new_revocation_id() -> str:
@@ -194,7 +246,9 @@ def new_revocation_id() -> str:
 def new_api_key() -> tuple[str, StoredSecret]:
     """A fresh API key, a public id that finds it and 256 random bits, and what the store keeps of it."""
     key = f"{KEY_PREFIX}{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
-    return key, StoredSecret(key_id_of(key), key_digest(key), datetime.now(UTC), None)
+    return key, StoredSecret(
+        key_id=key_id_of(key), digest=key_digest(key), created_at=datetime.now(UTC), expires_at=None
+    )
 
 
 def check(settings: Settings) -> None:
@@ -211,7 +265,7 @@ def check(settings: Settings) -> None:
         store.close()
 
 
-def assemble(settings: Settings, *, checked: bool = False) -> Parts:
+def assemble(settings: Settings, *, checked: bool = False) -> Service:
     """Everything that serving needs. `checked`: this deployment has passed `check` a moment ago.
 
     Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment.
@@ -226,40 +280,63 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
     if not checked:
         see_that_it_opens(store, wrapper)
     vault, worker_id = vault_of(settings, store, wrapper), new_worker_id()
-    refresh = Refresh(
-        store.versions,
-        store.deployment,
-        store.keys,
-        store.callers,
-        store.channels,
-        DenialNews(store.denials),
-        vault,
-        wrapper,
-        chosen.signer,
-        clock,
-        reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
-    )
-    confirmed_clock = ConfirmedClock(lambda: refresh.current.store_offset_seconds)
+    regions = regions_of(settings) if settings.background else _regions_known(settings)
+    failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
+    confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
+    subjects = Subjects(store.deployment, lambda: wrapper)
     directory = Directory(
-        store.channels,
-        store.leases,
-        control_plane,
-        confirmed_clock,
+        store=store.channels,
+        leases=store.leases,
+        control_plane=control_plane,
+        clock=confirmed_clock,
         wait_seconds=settings.channel_wait_seconds,
         calls_per_second=settings.channel_calls_per_second,
+        wake=channels_wanted.set,
     )
-    lease, timeout = settings.snapshot_lease_seconds, settings.store_timeout_seconds
-    member = Member(worker_id, lease, timeout, lambda: refresh.current.ring.unopened, chosen)
-    regions = regions_of(settings) if settings.background else _regions_known(settings)
-    performer = performer_of(settings, store, vault, control_plane, worker_id, regions)
-    telling = Telling(control_plane, settings.revocation_share, served_regions_of(settings, store))
-    background = Background(performer, telling) if settings.background else None
-    failure_log = FailureLog(clock.monotonic)
-    duties = duties_of(store, member, background, clock, metrics, failure_log)
-    refresh.on_replacement = duties.hearing.store_was_replaced
+    identity = WorkerIdentity(
+        worker_id=worker_id,
+        lease_seconds=settings.snapshot_lease_seconds,
+        store_timeout_seconds=settings.store_timeout_seconds,
+        unopened=lambda: snapshots.current.ring.unopened,
+        chosen=chosen,
+    )
+    performer = performer_of(
+        settings=settings,
+        store=store,
+        vault=vault,
+        control_plane=control_plane,
+        worker_id=worker_id,
+        regions=regions,
+    )
+    dispatch = DispatchConfig(
+        control_plane=control_plane, share=settings.revocation_share, regions=served_regions_of(settings, store)
+    )
+    tasks = background_tasks(
+        store=store,
+        identity=identity,
+        background=BackgroundConfig(performer=performer, dispatch=dispatch) if settings.background else None,
+        clock=clock,
+        metrics=metrics,
+        failure_log=failure_log,
+    )
+    refresh = Refresh(
+        versions=store.versions,
+        deployment=store.deployment,
+        keys=store.keys,
+        callers=store.callers,
+        channels=store.channels,
+        denials=DenialNews(store.denials),
+        vault=vault,
+        subjects=subjects,
+        signer=chosen.signer,
+        clock=clock,
+        reach_seconds=reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
+        snapshots=snapshots,
+        on_replacement=tasks.notifier.store_was_replaced,
+    )
     refreshing = Loop(
         "refresh",
-        lambda: _refresh_and_tell(refresh, duties, metrics, clock),
+        lambda: _refresh_and_notify(refresh=refresh, tasks=tasks, metrics=metrics, clock=clock),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
         on_failure=metrics.background_failure,
@@ -272,8 +349,8 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         backoff_max_seconds=30,
         on_failure=metrics.background_failure,
         failure_log=failure_log,
+        wake=channels_wanted,
     )
-    directory.poke = finding.poke
     counting = Loop(
         "metrics",
         metrics.settle,
@@ -282,11 +359,27 @@ def assemble(settings: Settings, *, checked: bool = False) -> Parts:
         on_failure=metrics.background_failure,
         failure_log=failure_log,
     )
-    loops = (refreshing, finding, counting, *duties.loops)
-    means = means_of(settings, store, Subjects(store.deployment, lambda: wrapper), confirmed_clock)
-    means = means._replace(accepted=duties.accepted)
-    make_world = performer.make_world
-    return Parts(settings, clock, metrics, store, refresh, directory, duties, loops, chosen, means, make_world, regions)
+    return Service(
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        store=store,
+        snapshots=snapshots,
+        refresh=refresh,
+        directory=directory,
+        tasks=tasks,
+        lifecycle=Lifecycle(first=refreshing, others=(finding, counting, *tasks.loops)),
+        chosen=chosen,
+        means=means_of(
+            settings=settings,
+            store=store,
+            subjects=subjects,
+            clock=confirmed_clock,
+            accepted=tasks.accepted,
+        ),
+        make_world=performer.make_world,
+        regions=regions,
+    )
 
 
 def assemble_work(
@@ -294,37 +387,63 @@ def assemble_work(
     *,
     rotation_lease_seconds: float = ROTATION_LEASE_SECONDS,
     dispatch_lease_seconds: float = DISPATCH_LEASE_SECONDS,
-) -> WorkParts:
-    """Everything that background duties need without HTTP. Raises as `assemble` does."""
+) -> WorkerService:
+    """Everything that background tasks need without HTTP. Raises as `assemble` does."""
     from tokensvc.adapters.prometheus import PrometheusMetrics
 
     clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
-    vault, regions = vault_of(settings, store, wrapper), regions_of(settings)
-    performer = performer_of(settings, store, vault, control_plane, worker_id, regions, rotation_lease_seconds)
-    served = served_regions_of(settings, store)
-    telling = Telling(control_plane, settings.revocation_share, served, dispatch_lease_seconds)
-    member = Member(worker_id, 0.0, settings.store_timeout_seconds, frozenset)
     failure_log = FailureLog(clock.monotonic)
-    duties = duties_of(store, member, Background(performer, telling), clock, metrics, failure_log)
-    listening = Loop(
+    performer = performer_of(
+        settings=settings,
+        store=store,
+        vault=vault_of(settings, store, wrapper),
+        control_plane=control_plane,
+        worker_id=worker_id,
+        regions=regions_of(settings),
+        lease_seconds=rotation_lease_seconds,
+    )
+    dispatch = DispatchConfig(
+        control_plane=control_plane,
+        share=settings.revocation_share,
+        regions=served_regions_of(settings, store),
+        lease_seconds=dispatch_lease_seconds,
+    )
+    identity = WorkerIdentity(
+        worker_id=worker_id,
+        lease_seconds=0.0,
+        store_timeout_seconds=settings.store_timeout_seconds,
+        unopened=frozenset,
+    )
+    tasks = background_tasks(
+        store=store,
+        identity=identity,
+        background=BackgroundConfig(performer=performer, dispatch=dispatch),
+        clock=clock,
+        metrics=metrics,
+        failure_log=failure_log,
+    )
+    polling = Loop(
         "versions",
-        lambda: duties.hearing.follow(store.versions),
+        lambda: tasks.notifier.poll(store.versions),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
         on_failure=metrics.background_failure,
         failure_log=failure_log,
     )
-    return WorkParts(clock, metrics, store, (listening, *duties.loops))
+    return WorkerService(
+        clock=clock, metrics=metrics, store=store, lifecycle=Lifecycle(first=polling, others=tasks.loops)
+    )
 
 
-def _refresh_and_tell(refresh: Refresh, duties: Duties, metrics: Metrics, clock: Clock) -> None:
-    duties.heartbeats.introduce()
+def _refresh_and_notify(*, refresh: Refresh, tasks: BackgroundTasks, metrics: Metrics, clock: Clock) -> None:
+    """One refresh of the snapshot, and what follows from it. A worker that the store does not know of signs nothing."""
+    tasks.heartbeats.introduce()
     try:
         refresh.once()
     finally:
         metrics.snapshot_age(clock.monotonic() - refresh.current.began_at)
-    duties.hearing.hear(refresh.heard)
+    tasks.notifier.update(refresh.heard)
     for place, slot in refresh.current.ring.slots.items():
         age = clock.now() - slot.active.activated_at.timestamp() if slot.active and slot.active.activated_at else None
         metrics.keys(place.region, age, len(slot.accepted))

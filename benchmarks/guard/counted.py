@@ -59,10 +59,10 @@ class Nowhere(asyncio.Transport):
 
 
 def main() -> None:
-    parts = assemble(read_settings({k: v for k, v in os.environ.items() if k.startswith("TOKENSVC_")}))
-    parts.refresh.once()
+    service = assemble(read_settings({k: v for k, v in os.environ.items() if k.startswith("TOKENSVC_")}))
+    service.refresh.once()
     loop = uvloop.new_event_loop()
-    application: Any = build(parts).asgi
+    application: Any = build(service).asgi
     config = make_server(application, lambda: None, delay_seconds=0).config
     state, transport = ServerState(), Nowhere()
     state.default_headers = [(b"date", b"Sat, 21 Nov 2026 10:00:00 GMT")]
@@ -93,7 +93,7 @@ def main() -> None:
     _require(b'{"results":[{"token":', transport.last)
     connection.connection_lost(None)
     loop.close()
-    parts.store.close()
+    service.store.close()
 
 
 def _count(act: Callable[[], object], times: int) -> None:

@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from tests.adapters.sql import prerelease
 from tests.cli.terminal import Terminal
 
 
@@ -82,5 +83,40 @@ def test_a_store_of_a_later_version_is_left_alone(bare: Terminal) -> None:
     store.close()
     for command in (("db", "upgrade"), ("keys", "list")):
         said = bare(*command, "--json", code=1)
-        assert said.error["code"] == "store_unfit"
+        assert said.error["code"] == "schema_mismatch"
         assert "9999" in said.error["message"]
+
+
+def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Terminal) -> None:
+    """Every command that needs the store; `settings` and `doctor` report it and go on."""
+    prerelease.restore(bare.environ["TOKENSVC_DATABASE_URL"])
+    before = dump(bare)
+    what_to_do = "move the old database away, then run `tokensvc db upgrade` to create a new one"
+    for command in ("db upgrade", "keys list", "keys generate", "keys rotate", "keys rewrap", "callers list"):
+        refused(bare, command, what_to_do)
+    for command in ("callers add web --all-channels", "denials list", "revocations list", "revocations show r1"):
+        refused(bare, command, what_to_do)
+    assert what_to_do in bare("settings").out
+    found = {finding["what"]: finding for finding in bare("doctor", "--json", code=1).json["findings"]}
+    assert what_to_do in found["store"]["found"]
+    assert "of a new, empty database; then tokensvc db upgrade" in found["store"]["mend"]
+    for command in ("serve", "work"):
+        assert what_to_do in bare(command, code=1).err
+    assert dump(bare) == before
+
+    bare.store.rename(bare.folder / "old.db")
+    assert bare("db", "upgrade", "--json").json["before"] is None
+    assert bare("keys", "list", "--json").json["keys"] == []
+
+
+def refused(terminal: Terminal, command: str, what_to_do: str) -> None:
+    said = terminal(*command.split(), "--json", code=1)
+    assert said.error["code"] == "schema_mismatch", command
+    assert what_to_do in said.error["message"]
+
+
+def dump(terminal: Terminal) -> list[str]:
+    store = sqlite3.connect(terminal.store)
+    found = list(store.iterdump())
+    store.close()
+    return found

@@ -9,7 +9,7 @@ import pytest
 
 from tests.stage import EAST, POLICY, Stage
 from tokensvc.core.forecast import STEPS_MAX, forecast
-from tokensvc.core.lifecycle import Step, StepKind, Wait, active_of
+from tokensvc.core.lifecycle import KeyState, Step, StepKind, Wait, active_of
 from tokensvc.rotate import wishes
 from tokensvc.rotate.survey import survey
 
@@ -22,7 +22,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def foretold(stage: Stage, *, replace: bool = False) -> list[Step | Wait]:
-    standing = survey(stage.world(), EAST, record=False).standing
+    standing = survey(stage.world(), EAST).standing
     active = active_of(standing.pairs)
     if replace and active is not None:
         standing = standing._replace(to_replace=frozenset({active.key_id}))
@@ -100,8 +100,33 @@ def test_a_compromised_key_goes_first(stage: Stage) -> None:
     assert kinds(coming) == ["delete", "make", "import", "wait", "activate"]
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["the standby takes over", "the standby is lost"])
+def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_lost: bool) -> None:
+    """Where IVS does not hold the key that signs, any other may have signed in a time that the store has forgotten."""
+    stage = Stage(migrated, tmp_path / "keys", STANDBY)
+    two(stage)
+    stage.advance()
+    stage.clock.advance(POLICY.drain_seconds(3600) - 60)
+    [standby] = [record.id for record, _ in stage.places(EAST, KeyState.PREPARED)]
+    if is_lost:
+        stage.vault.remove(standby)
+    stage.lose_pair(stage.active())
+    stage.advance()
+    stage.clock.advance(60)
+    known = {entry.id for entry in stage.store.journal.history(None, 100)}
+    survey(stage.world(), EAST)
+    coming = foretold(stage)
+    for step in coming:
+        if isinstance(step, Wait):
+            assert step.until is not None
+            stage.clock.advance((step.until - stage.clock.at()).total_seconds())
+        stage.advance()
+    taken = [entry.kind for entry in stage.store.journal.history(None, 100)[::-1] if entry.id not in known]
+    assert [step.kind for step in coming if isinstance(step, Step)] == taken
+
+
 def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:
     stage.generate()
-    standing = survey(stage.world(), EAST, record=False).standing
+    standing = survey(stage.world(), EAST).standing
     restless = POLICY._replace(max_age_seconds=0.0)
     assert len(forecast(standing, stage.clock.at(), restless)) == STEPS_MAX

@@ -164,6 +164,18 @@ def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
     assert due(cannot_go) == (MAKE, None)
 
 
+@pytest.mark.parametrize("other", [retiring("k2", since=DRAIN), prepared("k2")], ids=["drained", "unused"])
+def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_missing(other: KeyInPlace) -> None:
+    """The store may be a restored one, and that key may have signed in the time it has forgotten."""
+    assert due(standing(active("k1"), other, lost=keys("k2"))) == (DELETE, "k2")
+    seen = standing(active("k1"), other, lost=keys("k2"), missing=keys("k1"), recheck_at=ago(-5))
+    assert waits(seen).until == ago(-5)
+    assert due(seen._replace(gone=keys("k1"))) == (RECORD_ABSENCE, "k1")
+    assert due(seen._replace(wanted=False)) == (DELETE, "k2")
+    bad = compromised("k3")
+    assert due(seen._replace(pairs=[*seen.pairs, bad])) == (DELETE, "k3"), "what is compromised goes in any case"
+
+
 def test_a_retiring_key_whose_private_half_is_lost_drains() -> None:
     assert due(standing(active("k2"), retiring("k1", since=1), lost=keys("k1"))) is None
     assert due(standing(active("k2"), retiring("k1", since=DRAIN), lost=keys("k1"))) == (DELETE, "k1")

@@ -17,18 +17,19 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from tests.crashing import Tripwire
 from tests.stage import READS
 from tokensvc.adapters.clock import StoreClock
-from tokensvc.performing import new_worker_id, world_of
+from tokensvc.performing import keys_context, new_worker_id
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate import wishes
-from tokensvc.rotate.survey import SETTLED_SECONDS, survey, tags_of
-from tokensvc.rotate.world import World
+from tokensvc.rotate.survey import SETTLED_SECONDS, survey_and_update, tags_of
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import read_settings
 from tokensvc.vaulting import vault_of, wrapper_of
 from tokensvc.wiring import control_plane_of, regions_of, store_of
@@ -54,17 +55,25 @@ class Ahead:
         self._seconds += seconds
 
 
-def opened(ahead_seconds: float, ivs: ControlPlane) -> World:
+def opened(ahead_seconds: float, ivs: ControlPlane) -> KeysContext:
     """What this process works with. The lease of one that was killed has ended by then."""
     settings = read_settings(os.environ)
     store = store_of(settings)
     vault = vault_of(settings, store, wrapper_of(settings, store))
     clock = Ahead(StoreClock(store.versions.read().now), ahead_seconds)
-    world = world_of(settings, store, vault, ivs, clock, new_worker_id(), lambda _words: None)
-    return world._replace(sleep=clock.sleep, lead=lambda: True)
+    world = keys_context(
+        settings=settings,
+        store=store,
+        vault=vault,
+        control_plane=ivs,
+        clock=clock,
+        performer=new_worker_id(),
+        report=lambda _words: None,
+    )
+    return replace(world, sleep=clock.sleep, lead=lambda: True)
 
 
-def rotate(open_world: Callable[[], World], at: int | None) -> dict[str, Any]:
+def rotate(open_world: Callable[[], KeysContext], at: int | None) -> dict[str, Any]:
     """A whole rotation, unless it is killed before."""
     world = open_world()
     wire = Tripwire(at, does=lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -72,18 +81,18 @@ def rotate(open_world: Callable[[], World], at: int | None) -> dict[str, Any]:
         name: wire.around(getattr(world, name), reads=READS)
         for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
     }
-    wishes.rotate(world._replace(**watched), regions_of(read_settings(os.environ)), "a test")
+    wishes.rotate(replace(world, **watched), regions_of(read_settings(os.environ)), "a test")
     return {"steps": wire.count}
 
 
-def resume(open_world: Callable[[], World]) -> dict[str, Any]:
+def resume(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
     """See through what a killed process left, and tell how everything stands."""
     world = open_world()
     regions = regions_of(read_settings(os.environ))
     begun = [entry.kind for entry in world.journal.open()]
     wishes.resume(world, regions)
     held = {there.arn: there for record in world.keys.list() for there in record.places if there.is_held}
-    seen = survey(world, regions[0])
+    seen = survey_and_update(world, regions[0])
     return {
         "begun": begun,
         "states": {there.key_id: there.state for there in held.values()},

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.adapters.sql import prerelease
 from tests.e2e.client import Client, load, of_each_worker
 from tests.e2e.processes import TOKENSVC, environment, is_alive, run, until
 from tests.e2e.site import LocalIvs, Service, Site, free_port
@@ -66,6 +67,15 @@ def test_a_store_that_is_not_there_is_refused_and_not_made(site: Site, tmp_path:
     assert not path.exists()
     path.touch()
     assert "tokensvc db upgrade" in site.run("serve", code=1, DATABASE_URL=f"sqlite:///{path}").err
+
+
+def test_a_store_of_a_development_version_is_refused(site: Site, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    prerelease.restore(url)
+    said = site.run("serve", code=1, DATABASE_URL=url)
+    assert "has the schema 0008 of a development version" in said.err
+    assert "move the old database away, then run `tokensvc db upgrade`" in said.err
+    assert "Traceback" not in said.err
 
 
 def test_another_control_plane_than_the_store_s_is_refused(site: Site) -> None:

@@ -43,8 +43,20 @@ def make(store: Store, ivs: IvsSimulator, clock: ManualClock) -> Make:
     """Makes directories, as workers of one deployment have them; leases run on the test's clock unless told."""
     shared = ManualLeases(clock)
 
-    def directory(leases: Leases = shared, channels: ChannelStore = store.channels) -> Directory:
-        return Directory(channels, leases, ivs, clock, wait_seconds=WAIT, calls_per_second=1)
+    def directory(
+        leases: Leases = shared,
+        channels: ChannelStore = store.channels,
+        wake: Callable[[], object] = lambda: None,
+    ) -> Directory:
+        return Directory(
+            store=channels,
+            leases=leases,
+            control_plane=ivs,
+            clock=clock,
+            wait_seconds=WAIT,
+            calls_per_second=1,
+            wake=wake,
+        )
 
     return directory
 

@@ -27,9 +27,9 @@ def test_an_unknown_channel_is_found(directory: Directory, ivs: IvsSimulator, st
     assert [row.playback_url for row in store.channels.get([arn(1)])] == [known.playback_url]
 
 
-def test_asking_pokes_whoever_finds_out(directory: Directory) -> None:
+def test_asking_pokes_whoever_finds_out(make: Make) -> None:
     poked = threading.Event()
-    directory.poke = poked.set
+    directory = make(wake=poked.set)
     directory.ask(arn(1), "shop")
     assert poked.is_set()
 

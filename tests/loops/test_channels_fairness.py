@@ -216,7 +216,14 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
 ) -> None:
     """Four minutes of a flood, in which IVS is asked about as many invented channels."""
     store = stage.store
-    directory = Directory(store.channels, ManualLeases(clock), ivs, clock, wait_seconds=0.3, calls_per_second=1)
+    directory = Directory(
+        store=store.channels,
+        leases=ManualLeases(clock),
+        control_plane=ivs,
+        clock=clock,
+        wait_seconds=0.3,
+        calls_per_second=1,
+    )
     ivs.add_channels([NEW])
     directory.ask(NEW, "shop")
     for second in range(INVENTED // CHANNELS_PER_CALL):
@@ -233,7 +240,14 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
 
 def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, clock: ManualClock) -> None:
     ivs = IvsSimulator()
-    directory = Directory(store.channels, ManualLeases(clock), ivs, clock, wait_seconds=0.3, calls_per_second=1000)
+    directory = Directory(
+        store=store.channels,
+        leases=ManualLeases(clock),
+        control_plane=ivs,
+        clock=clock,
+        wait_seconds=0.3,
+        calls_per_second=1000,
+    )
     for number in range(REMEMBERED_MAX + 500):
         directory.ask(arn(number), "flood")
         if number % CHANNELS_PER_CALL == 0:
@@ -260,7 +274,14 @@ def test_whatever_is_asked_in_whatever_order_everyone_has_an_answer_and_no_queue
             patched.setattr(module, name, bound)
         clock, ivs = ManualClock(), IvsSimulator()
         ivs.add_channels(arn(number, region) for number in range(0, 30, 2) for region in ("us-east-1", "eu-west-1"))
-        directory = Directory(store.channels, ManualLeases(clock), ivs, clock, wait_seconds=0.3, calls_per_second=1)
+        directory = Directory(
+            store=store.channels,
+            leases=ManualLeases(clock),
+            control_plane=ivs,
+            clock=clock,
+            wait_seconds=0.3,
+            calls_per_second=1,
+        )
         questions = []
         for event in events:
             if isinstance(event, tuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -67,11 +68,19 @@ class Process:
         regions = ServedRegions(
             store.keys, store.deployment, lambda: [p.region for p in self.queue.there if p.region not in self.nowhere]
         )
-        self.dispatch = Dispatch(self.queue, self._lead, regions, clock, self.metrics)
+        self.dispatch = Dispatch(queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics)
 
     def _lead(self, place: Place) -> Leading:
-        world = self._plane.world()._replace(queue=self.queue, clock=self.clock)
-        made = Leading(place, world, self._leases, f"p{len(self.led)}", self.metrics, share=1.0, lease_seconds=12)
+        world = replace(self._plane.world(), queue=self.queue, clock=self.clock)
+        made = Leading(
+            place=place,
+            world=world,
+            leases=self._leases,
+            holder=f"p{len(self.led)}",
+            metrics=self.metrics,
+            share=1.0,
+            lease_seconds=12,
+        )
         self.led.append(made)
         return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,8 +43,16 @@ class Stage:
     def process(self, name: str, queue: Any = None) -> Leading:
         world = self.dispatch.world()
         if queue is not None:
-            world = world._replace(queue=queue)
-        made = Leading(PLACE, world, self.leases, name, self.metrics, share=1.0, lease_seconds=LEASE)
+            world = replace(world, queue=queue)
+        made = Leading(
+            place=PLACE,
+            world=world,
+            leases=self.leases,
+            holder=name,
+            metrics=self.metrics,
+            share=1.0,
+            lease_seconds=LEASE,
+        )
         self.started.append(made)
         return made
 

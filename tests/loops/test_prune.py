@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,9 +38,24 @@ def prune(store: Store, clock: ManualClock) -> None:
 
 def pruner(store: Store, clock: ManualClock) -> Prune:
     """What goes on pruning, without its pauses, as it is when the store's clock says what this one says."""
-    parts = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
     versions = AtTime(store.versions, clock.now)
-    return Prune(*parts, store.channels, versions, clock, pause=lambda _seconds: None)
+    return pruning_of(store, store.channels, versions, clock, pause=lambda _seconds: None)
+
+
+def pruning_of(
+    store: Store, channels: Any, versions: Any, clock: ManualClock, *, pause: Callable[[float], None]
+) -> Prune:
+    return Prune(
+        journal=store.journal,
+        rotations=store.rotations,
+        workers=store.workers,
+        revocations=store.revocations,
+        denials=store.denials,
+        channels=channels,
+        versions=versions,
+        clock=clock,
+        pause=pause,
+    )
 
 
 def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
@@ -193,8 +209,7 @@ def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_wor
             slices.append(prune(version, checked_before, limit))
             return slices[-1]
 
-    ended = (store.journal, store.rotations, store.workers, store.revocations, store.denials)
-    pruning = Prune(*ended, Slices(), store.versions, clock, pause=pauses.append)
+    pruning = pruning_of(store, Slices(), store.versions, clock, pause=pauses.append)
     pruning.once()
     clock.advance(ABSENCE_KEPT_SECONDS)
     pruning.once()

@@ -20,7 +20,7 @@ from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS
 from tokensvc.errors import NoSigningKey
 from tokensvc.ports.vault import Vault
-from tokensvc.rewrap import World, rewrap
+from tokensvc.rewrap import RewrapContext, rewrap
 from tokensvc.wrap import Wrapper, establish
 
 
@@ -192,7 +192,15 @@ def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stag
     subject_key = before.refresh.current.subject_key
     establish(stage.store.wrappings, passphrase())
     establish(stage.store.wrappings, passphrase(NEW), passphrase())
-    moved = rewrap(World(vault, stage.store.deployment, stage.store.wrappings, both, stage.reports.append))
+    moved = rewrap(
+        RewrapContext(
+            vault=vault,
+            deployment=stage.store.deployment,
+            known=stage.store.wrappings,
+            wrapper=both,
+            report=stage.reports.append,
+        )
+    )
     assert [secret.what for secret in moved] == [f"private key {stage.active()}"]
     stage.vault = vault
     stage.rotate()

@@ -23,7 +23,7 @@ from tests.stage import EAST, POLICY, WEST, Stage
 from tests.stores import restore, save
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.errors import Denied
-from tokensvc.loops.hearing import Hearing
+from tokensvc.loops.hearing import ChangeNotifier, KnownVersions
 from tokensvc.loops.refresh import EVERY_SECONDS as REFRESH_SECONDS
 from tokensvc.loops.rotation import EVERY_SECONDS
 from tokensvc.rotate import wishes
@@ -43,8 +43,7 @@ class Service:
         self._stage = stage
         self._process = Process(stage, EAST, WEST, name=name)
         self._worker = Worker(stage, stage.clock)
-        self._hearing = Hearing()
-        self._hearing.listeners.append(self._process.rotation.ask)
+        self._notifier = ChangeNotifier(KnownVersions(), on_keys_or_limits=[self._process.rotation.ask])
         self._since_refresh = REFRESH_SECONDS
 
     def tick(self) -> None:
@@ -53,7 +52,7 @@ class Service:
         if self._since_refresh >= REFRESH_SECONDS:
             self._since_refresh = 0.0
             self._worker.refresh.once()
-            self._hearing.hear(self._worker.refresh.heard)
+            self._notifier.update(self._worker.refresh.heard)
         try:
             self._process.rotation.once()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from tokensvc.loops.rotation import (
 )
 from tokensvc.loops.runner import IDLE
 from tokensvc.rotate import wishes
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 LEASE_SECONDS = 30.0
 LEAD_SECONDS = 30.0
@@ -43,14 +44,21 @@ class Process:
         self.stage = stage
         self.name = name
         self.metrics = PrometheusMetrics()
-        self.rotation = Rotation(self.world, regions or (EAST,), stage.clock, self.metrics, lease_seconds=LEASE_SECONDS)
+        self.rotation = Rotation(
+            make_world=self.world,
+            regions=regions or (EAST,),
+            clock=stage.clock,
+            metrics=self.metrics,
+            lease_seconds=LEASE_SECONDS,
+        )
         self.away = False
 
-    def world(self) -> World:
+    def world(self) -> KeysContext:
         if self.away:
             raise StoreUnavailable("the store did not answer")
         world = self.stage.world()
-        return world._replace(
+        return replace(
+            world,
             lead=lambda: self.stage.leases.acquire("rotation", self.name, LEASE_SECONDS),
             step_down=lambda: self.stage.leases.release("rotation", self.name),
         )

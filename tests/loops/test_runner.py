@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.clocks import ManualClock
 from tokensvc.errors import StoreUnavailable
 from tokensvc.loops.outages import AT_ONCE_MAX, FailureLog
-from tokensvc.loops.runner import IDLE, Loop, Run, stop_all
+from tokensvc.loops.runner import IDLE, Lifecycle, Loop, Run, stop_all
 
 SOON = 5.0
 """More than anything here takes; it is reached only by a failing test."""
@@ -116,6 +116,16 @@ def test_a_poke_runs_the_duty_without_waiting(duty: Duty, failures: list[str]) -
     for _ in range(3):
         loop.poke()
         duty.wait()
+    loop.stop()
+
+
+def test_an_event_that_was_made_before_the_loop_wakes_it(duty: Duty, failures: list[str]) -> None:
+    wake = threading.Event()
+    loop = Loop("duty", duty, every_seconds=60, backoff_max_seconds=60, on_failure=failures.append, wake=wake)
+    loop.start()
+    duty.wait()
+    wake.set()
+    duty.wait()
     loop.stop()
 
 
@@ -239,6 +249,38 @@ def test_all_stop_side_by_side(failures: list[str]) -> None:
     stop_all(loops)
     assert not failures
     assert not any(loop._thread.is_alive() for loop in loops)
+
+
+def test_a_process_starts_in_order_waits_for_the_first_and_stops_all(failures: list[str]) -> None:
+    started, ended, go = queue.Queue[str](), queue.Queue[str](), threading.Event()
+
+    def loop(name: str) -> Loop:
+        def once() -> None:
+            started.put(name)
+            assert name != "first" or go.wait(SOON)
+
+        return Loop(
+            name,
+            once,
+            every_seconds=60,
+            backoff_max_seconds=60,
+            on_failure=failures.append,
+            at_end=lambda: ended.put(name),
+        )
+
+    lifecycle = Lifecycle(first=loop("first"), others=(loop("second"), loop("third")))
+    assert [one.name for one in lifecycle.loops] == ["first", "second", "third"]
+    lifecycle.start()
+    assert {started.get(timeout=SOON) for _ in range(3)} == {"first", "second", "third"}
+    waiting = threading.Thread(target=lifecycle.wait_until_started)
+    waiting.start()
+    assert waiting.is_alive()
+    go.set()
+    waiting.join(SOON)
+    assert not waiting.is_alive()
+    lifecycle.stop()
+    assert {ended.get(timeout=SOON) for _ in range(3)} == {"first", "second", "third"}
+    assert failures == []
 
 
 def test_stopping_what_was_never_started_is_nothing(duty: Duty, failures: list[str]) -> None:

@@ -19,6 +19,7 @@ from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.callers import StoredSecret
 from tokensvc.ports.channels import ChannelRecord
+from tokensvc.subjects import Subjects
 from tokensvc.wrap import Wrapper
 
 POLICY = CallerPolicy(channels=("*",))
@@ -63,17 +64,17 @@ class Worker:
         self.signer = CountingSigner()
         of: dict[str, Any] = self.ports
         self.refresh = Refresh(
-            of["versions"],
-            of["deployment"],
-            of["keys"],
-            of["callers"],
-            of["channels"],
-            DenialNews(of["denials"], pause=lambda _seconds: None),
-            stage.vault,
-            wrapper,
-            self.signer,
-            clock,
-            ROTATION.reach_seconds,
+            versions=of["versions"],
+            deployment=of["deployment"],
+            keys=of["keys"],
+            callers=of["callers"],
+            channels=of["channels"],
+            denials=DenialNews(of["denials"], pause=lambda _seconds: None),
+            vault=stage.vault,
+            subjects=Subjects(of["deployment"], lambda: wrapper),
+            signer=self.signer,
+            clock=clock,
+            reach_seconds=ROTATION.reach_seconds,
         )
 
     @property

@@ -17,14 +17,17 @@ from tokensvc.adapters.sql.store import Store
 from tokensvc.admit import key_digest, key_id_of
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.snapshot import KnownSecret, Snapshot
+from tokensvc.revocations.denials import DenialService
+from tokensvc.revocations.service import RevocationService
 from tokensvc.revoke import ServedRegions
 from tokensvc.subjects import Subjects
-from tokensvc.web import viewer_routes
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.denials import DenialRoutes
 from tokensvc.web.front import Front
-from tokensvc.web.revocations import Means, RevocationRoutes
+from tokensvc.web.operations import bind_all, routes_of
+from tokensvc.web.revocations import RevocationRoutes
+from tokensvc.web.routes import DENIALS, REVOCATIONS
 
 OTHER = channel("b").arn
 BOTH = frozenset({"revocations:read", "revocations:write"})
@@ -60,12 +63,21 @@ class Counter:
         self.configured = [HERE.region]
         regions = ServedRegions(store.keys, store.deployment, lambda: self.configured)
         new_id = lambda: f"r{next(numbers)}"  # noqa: E731
-        means = Means(store.revocations, subjects, self.clock, lambda: REACH, new_id, regions, self._poke)
+        service = RevocationService(
+            store=store.revocations,
+            subjects=subjects,
+            clock=self.clock,
+            max_staleness=lambda: REACH,
+            new_id=new_id,
+            regions=regions,
+            on_accepted=self._poke,
+        )
+        denying = DenialService(store=store.denials, subjects=subjects, clock=self.clock, regions=regions)
         authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
-        revocations = RevocationRoutes(authorized, means)
-        denials = DenialRoutes(authorized, store.denials, subjects, self.clock, regions)
+        revocations = bind_all(REVOCATIONS, RevocationRoutes(authorized, service))
+        denials = bind_all(DENIALS, DenialRoutes(authorized, denying))
         self._log = AccessLog(self.writer, self.clock, as_json=True)
-        self._app = Front(viewer_routes(revocations, denials), _nothing, self.clock, self._log)
+        self._app = Front(routes_of(revocations + denials), _nothing, self.clock, self._log)
 
     def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
         """One request."""

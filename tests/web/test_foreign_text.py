@@ -20,6 +20,8 @@ from tests.web.counter import Counter
 from tests.web.test_keys import ADMIN, Service
 from tokensvc.adapters.sql import migrate
 from tokensvc.adapters.sql.store import Store, open_store
+from tokensvc.keys.requests import KeyQuery
+from tokensvc.revocations.requests import DenialQuery, RevocationQuery
 
 JUNK = (
     "\0",
@@ -118,6 +120,11 @@ PARAMETERS = {
     "/v1/denials": ("maxResults", "nextToken", "viewerId", "subject", "channelArn"),
     "/v1/keys": ("maxResults", "nextToken"),
 }
+PAGE_TOKENS = {
+    "/v1/revocations": RevocationQuery.page_tokens,
+    "/v1/denials": DenialQuery.page_tokens,
+    "/v1/keys": KeyQuery.page_tokens,
+}
 
 
 def test_a_parameter_of_a_list_is_taken_or_refused_by_name(deployment: Deployment) -> None:
@@ -133,9 +140,10 @@ def test_a_parameter_of_a_list_is_taken_or_refused_by_name(deployment: Deploymen
 
 
 def test_a_next_token_of_the_right_form_is_taken_or_refused(deployment: Deployment) -> None:
-    for path in PARAMETERS:
-        for token in ("0", "9" * 18, "9" * 18 + "-" + "f" * 32, "0-" + "0" * 32, "1-a", "k1"):
-            assert deployment.route("GET", path, query=f"nextToken={token}").status in (200, 422), (path, token)
+    for path, tokens in PAGE_TOKENS.items():
+        for text in ("0", "9" * 18, "9" * 18 + "-" + "f" * 32, "0-" + "0" * 32, "1-a", "k1"):
+            for token in (text, tokens.encode(text)):
+                assert deployment.route("GET", path, query=f"nextToken={token}").status in (200, 422), (path, text)
 
 
 FIELDS: dict[str, dict[str, Any]] = {

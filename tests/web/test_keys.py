@@ -19,9 +19,10 @@ from tokensvc.core.snapshot import KnownSecret, Snapshot
 from tokensvc.ports.workers import Heartbeat
 from tokensvc.rotate import wishes
 from tokensvc.web.authorized import Authorized
-from tokensvc.web.exchange import Route
 from tokensvc.web.front import Front
 from tokensvc.web.keys import KeyRoutes
+from tokensvc.web.operations import bind_all, routes_of
+from tokensvc.web.routes import KEYS
 
 READER, ADMIN = "tsk_reader_secret", "tsk_admin_secret"
 
@@ -44,15 +45,14 @@ class Service:
             return self.snapshot._replace(began_at=monotonic, wall_offset_seconds=now - monotonic)
 
         authorized = Authorized(snapshot, stage.clock, lease_seconds=1e9)
-        keys = KeyRoutes(authorized, stage.world, stage.store.workers, stage.store.versions, (EAST, WEST))
-        routes = {
-            "/v1/keys": Route("GET", keys.page),
-            "/v1/keys/rotate": Route("POST", keys.rotate),
-            "/v1/keys/{id}": Route("GET", keys.show),
-            "/v1/keys/{id}/compromise": Route("POST", keys.compromise),
-            "/v1/keys/rotations/{id}": Route("GET", keys.rotation),
-        }
-        self._front = Front(routes, self._behind, stage.clock, None)
+        keys = KeyRoutes(
+            authorized=authorized,
+            make_world=stage.world,
+            workers=stage.store.workers,
+            versions=stage.store.versions,
+            regions=(EAST, WEST),
+        )
+        self._front = Front(routes_of(bind_all(KEYS, keys)), self._behind, stage.clock, None)
 
     async def _behind(self, *_: object) -> None:
         raise AssertionError("no such route")

@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.web.asking import scope_of
 from tokensvc.errors import InvalidRequest
-from tokensvc.web.paging import MAX_RESULTS, PageAsk, PageQuery, page_of, read_model, read_page, read_query
-from tokensvc.web.revocation_models import DenialQuery, RevocationQuery
+from tokensvc.keys.requests import KeyQuery
+from tokensvc.pagination import DEFAULT_PAGE_SIZE, PageQuery
+from tokensvc.revocations.requests import DenialQuery, RevocationQuery
+from tokensvc.web.paging import read_model, reject_parameters
 
 
-def asked(query: str) -> PageAsk:
-    return read_page(scope_of("GET") | {"query_string": query.encode()})
-
-
-@given(count=st.integers(0, 30), size=st.integers(1, 12))
-def test_all_pages_together_are_the_list(count: int, size: int) -> None:
-    entries = [f"e{number}" for number in range(count)]
-    seen: list[str] = []
-    after: str | None = None
-    while True:
-        page, after = page_of(entries, PageAsk(size, after), str)
-        seen += page
-        assert len(page) == size or after is None
-        if after is None:
-            break
-    assert seen == entries
+def asked(query: str) -> KeyQuery:
+    return read_model(scope_of("GET") | {"query_string": query.encode()}, KeyQuery)
 
 
 def test_without_a_word_it_is_the_first_page() -> None:
-    assert asked("") == PageAsk(MAX_RESULTS, None)
-    assert asked("maxResults=7&nextToken=k5") == PageAsk(7, "k5")
-    assert asked("nextToken=") == PageAsk(MAX_RESULTS, None)
+    assert (asked("").max_results, asked("").position) == (DEFAULT_PAGE_SIZE, None)
+    seventh = asked(f"maxResults=7&nextToken={KeyQuery.page_tokens.encode('k5')}")
+    assert (seventh.max_results, seventh.position) == (7, ("k5",))
+    for model in (KeyQuery, RevocationQuery, DenialQuery):
+        page = read_model(scope_of("GET") | {"query_string": b"nextToken="}, model)
+        assert (page.max_results, page.position) == (DEFAULT_PAGE_SIZE, None)
 
 
 @pytest.mark.parametrize("count", ["0", "101", "-1", "x", "", "1e1", "\u0661", "9" * 5000])
 def test_how_many_is_a_number_from_one_to_a_hundred(count: str) -> None:
     with pytest.raises(InvalidRequest, match="maxResults: must be an integer from 1 to 100"):
         asked(f"maxResults={count}")
+    for model in (RevocationQuery, DenialQuery):
+        assert faults(f"maxResults={count}", model) == [("maxResults", "must be an integer from 1 to 100")]
 
 
 def test_unknown_and_repeated_parameters_are_refused_by_name() -> None:
@@ -50,13 +41,7 @@ def test_unknown_and_repeated_parameters_are_refused_by_name() -> None:
         ("nextToken", "must be given once"),
     ]
     with pytest.raises(InvalidRequest):
-        read_query(scope_of("GET") | {"query_string": b"a=1"})
-
-
-def test_a_token_of_no_list_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="nextToken"):
-        page_of(["a", "b"], PageAsk(1, "c"), str)
-    assert page_of(["a", "b"], PageAsk(5, "b"), str) == ([], None)
+        reject_parameters(scope_of("GET") | {"query_string": b"a=1"})
 
 
 def test_a_query_of_too_many_parameters_is_refused() -> None:

@@ -358,7 +358,7 @@ def test_a_path_takes_its_methods_alone(counter: Counter) -> None:
 
 def test_who_owns_few_of_many_is_answered_in_short_pages(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many others have, a page looks through a bounded number."""
-    monkeypatch.setattr("tokensvc.web.revocations.LOOKED_AT", 4)
+    monkeypatch.setattr("tokensvc.revocations.service.MAX_SCANNED", 4)
     mine = [counter.ask("POST", "/v1/revocations", LEAST, key=TENANT_A).json["id"]]
     for number in range(9):
         counter.revoke(channelArn=OTHER, viewerId=f"v{number}")

@@ -24,15 +24,15 @@ from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.revocation import Lane
 from tokensvc.core.snapshot import KnownSecret, Snapshot
+from tokensvc.diagnostics.status import StatusFacts, StatusView
 from tokensvc.errors import NotAuthenticated, ScopeMissing, StoreUnavailable
 from tokensvc.loops.heartbeat import SILENT_SECONDS
 from tokensvc.loops.leading import leaders, lease_of
 from tokensvc.ports.workers import Heartbeat, RegionNews
 from tokensvc.rotate import wishes
-from tokensvc.web.answers import StatusAnswer
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.status import Facts, Status
+from tokensvc.web.status import Status
 
 DASHBOARD, SHOP = "tsk_a_secret", "tsk_b_secret"
 SECRETS = {
@@ -53,9 +53,9 @@ class Deployment:
         now, monotonic = self.stage.clock.now(), self.stage.clock.monotonic()
         return Snapshot(secrets=SECRETS, began_at=monotonic, wall_offset_seconds=now - monotonic)
 
-    def facts(self) -> Facts:
+    def facts(self) -> StatusFacts:
         store = self.store
-        return Facts(
+        return StatusFacts(
             store.versions.read(),
             store.deployment.read(),
             store.keys.list(),
@@ -76,7 +76,7 @@ class Deployment:
         assert answer.status == 200
         assert (b"cache-control", b"no-store") in answer.headers
         said = json.loads(answer.body)
-        StatusAnswer.model_validate(said)
+        StatusView.model_validate(said)
         return said
 
 
@@ -186,7 +186,7 @@ def test_ivs_is_not_asked(deployment: Deployment) -> None:
 
 
 def test_a_store_that_is_away_is_told_as_such(deployment: Deployment) -> None:
-    def away() -> Facts:
+    def away() -> StatusFacts:
         raise StoreUnavailable("the store did not answer")
 
     deployment.route._read = away
@@ -197,7 +197,7 @@ def test_a_store_that_is_away_is_told_as_such(deployment: Deployment) -> None:
 def test_a_store_that_hangs_holds_up_no_other_request(deployment: Deployment) -> None:
     go_on = threading.Event()
 
-    def hang() -> Facts:
+    def hang() -> StatusFacts:
         assert go_on.wait(5)
         return deployment.facts()
 

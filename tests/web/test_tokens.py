@@ -36,6 +36,7 @@ from tokensvc.errors import (
 )
 from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
+from tokensvc.web.authorized import Authorized
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import refusal
 from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
@@ -59,14 +60,27 @@ class Worker:
         self.clock = ManualClock()
         self.ivs = IvsSimulator()
         self.leases = ManualLeases(self.clock)
+        self.wake: Callable[[], object] = lambda: None
+        """What runs when a request asks for a channel that is not known."""
         self.directory = Directory(
-            store.channels, self.leases, self.ivs, self.clock, wait_seconds=0.3, calls_per_second=1
+            store=store.channels,
+            leases=self.leases,
+            control_plane=self.ivs,
+            clock=self.clock,
+            wait_seconds=0.3,
+            calls_per_second=1,
+            wake=lambda: self.wake(),
         )
         channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
         self.metrics = PrometheusMetrics()
+        authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
         self.routes = TokenRoutes(
-            lambda: self.snapshot, self.directory, self.clock, self.metrics, sign_each, uuid.uuid4, lease_seconds=900
+            authorized=authorized,
+            directory=self.directory,
+            metrics=self.metrics,
+            sign_many=sign_each,
+            new_uuid=uuid.uuid4,
         )
 
     def single(self, ask: Any = ASK, **kwargs: Any) -> Any:
@@ -179,7 +193,7 @@ def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(w
         worker.snapshot = worker.snapshot._replace(secrets={})
         worker.directory.once()
 
-    worker.directory.poke = disable
+    worker.wake = disable
     worker.snapshot = worker.snapshot._replace(channels={})
     with pytest.raises(NotAuthenticated):
         worker.single()
@@ -193,7 +207,7 @@ def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Wor
         worker.snapshot = worker.snapshot._replace(secrets={})
         worker.directory.once()
 
-    worker.directory.poke = disable
+    worker.wake = disable
     known, looked_up = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
     assert "token" in known
     assert looked_up["problem"]["code"] == "not_authenticated"
@@ -238,14 +252,14 @@ def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) ->
         worker.single()
     worker.clock.advance(61)
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.directory.poke = worker.directory.once
+    worker.wake = worker.directory.once
     assert worker.single()["playbackUrl"].startswith(worker.ivs.channels[str(CHANNEL)]["playbackUrl"])
 
 
 def test_an_unknown_channel_is_found_while_the_ask_waits(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.directory.poke = worker.directory.once
+    worker.wake = worker.directory.once
     assert "playbackUrl" in worker.single()
 
 
@@ -257,7 +271,7 @@ def test_when_ivs_is_away_the_token_goes_out_without_its_url(worker: Worker) -> 
         with pytest.raises(TokensvcError):
             worker.directory.once()
 
-    worker.directory.poke = find
+    worker.wake = find
     answer = worker.single()
     assert "playbackUrl" not in answer
     assert answer["token"]
@@ -272,7 +286,7 @@ def without_playback_url(worker: Worker) -> None:
         with contextlib.suppress(TokensvcError):
             worker.directory.once()
 
-    worker.directory.poke = find
+    worker.wake = find
 
 
 def test_a_token_without_its_url_says_when_to_ask_again(worker: Worker) -> None:
@@ -310,7 +324,7 @@ def test_a_required_url_that_is_there_or_found_in_time_changes_nothing(worker: W
     assert worker.single(required).keys() == worker.single(ASK).keys()
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.directory.poke = worker.directory.once
+    worker.wake = worker.directory.once
     assert "playbackUrl" in worker.single(required)
 
 
@@ -336,7 +350,7 @@ def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker
 def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",))
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
-    worker.directory.poke = worker.directory.once
+    worker.wake = worker.directory.once
     elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
     with pytest.raises(InvalidRequest, match="holds no key"):
         worker.single(ASK | {"channelArn": elsewhere})
@@ -424,7 +438,7 @@ def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> N
         "playbackUrl" in answer
         for answer in worker.batch(*asks, scope=scope_of(authorization="Bearer tsk_flood_secret"))
     )
-    worker.directory.poke = worker.directory.once
+    worker.wake = worker.directory.once
     assert "playbackUrl" in worker.single()
     assert len(worker.ivs.asked("BatchGetChannel")) == 1
 

@@ -108,7 +108,7 @@ def _demo(port: int, *, rates: bool) -> None:
 
 def _serve(
     application: Application,
-    parts: wiring.Parts,
+    parts: wiring.Service,
     listener: socket.socket,
     url: str,
     environ: Mapping[str, str],
@@ -131,7 +131,7 @@ def _serve(
 
 def _guide(
     server: Server,
-    parts: wiring.Parts,
+    parts: wiring.Service,
     url: str,
     environ: Mapping[str, str],
     running: Running,
@@ -153,7 +153,7 @@ def _guide(
     while key_id_of(furniture.api_key) not in parts.snapshot().secrets:
         if server.should_exit:
             return
-        parts.loops[0].poke()
+        parts.refresh_soon()
         threading.Event().wait(0.02)
     write_private(FOLDER / "env", _shell(environ).encode())
     write_facts(

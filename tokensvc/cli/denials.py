@@ -11,11 +11,10 @@ from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_lis
 from tokensvc.cli.screen import AsJson, Yes, confirm, result, table
 from tokensvc.cli.viewers import Desk, Namespace, Reason, Subject, Viewer, at_desk
 from tokensvc.core.policy import ALL_CHANNELS
-from tokensvc.core.revocation_ask import read_denial
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.web.denials import deny, page
-from tokensvc.web.paging import as_model
-from tokensvc.web.revocation_models import DenialQuery, ShownDenial
+from tokensvc.pagination import validated_query
+from tokensvc.revocations.requests import DenialQuery, read_denial
+from tokensvc.revocations.views import DenialView
 
 app = typer.Typer(help="Give viewers no tokens.", no_args_is_help=True, add_completion=False)
 AllChannels = Annotated[bool, typer.Option("--all-channels", help="Of all channels at once.")]
@@ -43,10 +42,8 @@ def add(
     given |= {"viewerId": viewer, "subject": subject, "denySeconds": seconds, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
     with at_desk(namespace, denySeconds="--seconds", channelArn="--all-channels") as desk:
-        means = desk.means
-        now, is_served = means.clock.now(), means.regions.checker()
-        kept = deny(desk.store.denials, means.subjects, desk.caller, read_denial(fields), now, is_served)
-    _say([ShownDenial.of(denial) for denial in kept], as_json)
+        kept = desk.denials.add(desk.caller, read_denial(fields))
+    _say([DenialView.of(denial) for denial in kept], as_json)
 
 
 @app.command("list")
@@ -88,7 +85,7 @@ def remove(
         if names:
             confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
         for name in names:
-            desk.store.denials.remove(name, desk.caller.policy.channels)
+            desk.denials.remove(desk.caller, name)
     result({"removed": names}, as_json, *([f"{name} is over." for name in names] or ["There is none in force."]))
 
 
@@ -99,18 +96,18 @@ def _wanted(channel: str | None, all_channels: bool, viewer: str | None, subject
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[ShownDenial]:
+def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[DenialView]:
     """The pages of the denials that are wanted."""
 
-    def fetch(size: int, token: str | None) -> tuple[Sequence[ShownDenial], str | None]:
-        query = as_model(wanted | {"maxResults": size, "nextToken": token}, DenialQuery)
-        found = page(desk.store.denials, desk.means.subjects, desk.caller, query)
+    def fetch(size: int, token: str | None) -> tuple[Sequence[DenialView], str | None]:
+        query = validated_query(wanted | {"maxResults": size, "nextToken": token}, DenialQuery)
+        found = desk.denials.page(desk.caller, query)
         return found.denials, found.next_token
 
     return fetch
 
 
-def _say(found: list[ShownDenial], as_json: bool, **more: str | None) -> None:
+def _say(found: list[DenialView], as_json: bool, **more: str | None) -> None:
     rows = [(d.id, d.channel_arn, d.until, d.caller, d.reason) for d in found]
     lines = table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
     result({"denials": [d.model_dump() for d in found], **more}, as_json, *lines)

@@ -28,7 +28,7 @@ from tokensvc.ports.callers import CallerStore
 from tokensvc.rotate.private_keys import open_private_key
 from tokensvc.rotate.survey import list_pairs
 from tokensvc.rotate.wishes import rotate
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import read_settings
 
 CHANNEL_NAME = "demo"
@@ -49,7 +49,7 @@ def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], Non
     """Make or find everything. Raises TokensvcError."""
     settings = read_settings(environ)
     channel = _channel(region)
-    world = wiring.key_world(settings, report)
+    world = wiring.keys_context_of(settings, report)
     place = parse_arn(channel["arn"], "channel").place
     if not _has_key(world, place):
         _forget_what_is_gone(world, place)
@@ -92,7 +92,7 @@ def _stored_key(file: Path) -> str:
         return ""
 
 
-def _has_key(world: World, place: Place) -> bool:
+def _has_key(world: KeysContext, place: Place) -> bool:
     """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
     places = ((r.id, t) for r in world.keys.list() for t in r.places)
     active = next(((key_id, t.arn) for key_id, t in places if t.place == place and t.state is KeyState.ACTIVE), None)
@@ -108,7 +108,7 @@ def _has_key(world: World, place: Place) -> bool:
     return True
 
 
-def _forget_what_is_gone(world: World, place: Place) -> None:
+def _forget_what_is_gone(world: KeysContext, place: Place) -> None:
     """Record which keys the local IVS lost with its database. No proof is needed as elsewhere: it is this demo's own
     IVS, whose list is complete."""
     pairs = _unthrottled(world, lambda: list_pairs(world.control_plane, place.region, place.account))
@@ -120,7 +120,7 @@ def _forget_what_is_gone(world: World, place: Place) -> None:
         world.keys.record_absence(there, world.now(), world.policy().lead_seconds, unable=unable)
 
 
-def _unthrottled(world: World, ask: Callable[[], _Answer]) -> _Answer:
+def _unthrottled(world: KeysContext, ask: Callable[[], _Answer]) -> _Answer:
     """The answer of IVS, whose rates the service that starts beside us may use up for a second."""
     for _ in range(THROTTLES_MAX):
         try:

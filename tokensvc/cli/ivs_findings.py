@@ -25,9 +25,9 @@ from tokensvc.errors import (
     TokensvcError,
     Unavailable,
 )
+from tokensvc.keys.views import ReferenceTime
 from tokensvc.rotate.survey import SETTLED_SECONDS, Pair, is_compromised, list_pairs, tags_of
 from tokensvc.settings import Settings
-from tokensvc.web.key_shown import Moment
 
 ROTATE = "tokensvc keys rotate"
 ENDPOINT = "unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS   (and correct what the message names)"
@@ -52,7 +52,7 @@ class Region(NamedTuple):
     unreadable: frozenset[str]
     """ARNs of pairs of ours whose rows cannot be read; what is found of them is said among the store's rows."""
     deployment_id: str
-    at: Moment
+    at: ReferenceTime
     fingerprint: Callable[[str], str | None]
     """As IVS shows it for an ARN. Raises ControlPlaneError."""
 

@@ -14,12 +14,12 @@ from tokensvc.cli.remedies import problem_sentence
 from tokensvc.cli.screen import instant
 from tokensvc.core.lifecycle import KeyRecord, KeyState
 from tokensvc.core.rotation import HEARD_SECONDS, check_policy
+from tokensvc.keys.views import ReferenceTime
 from tokensvc.loops.heartbeat import SILENT_SECONDS
 from tokensvc.ports.workers import Worker
 from tokensvc.rotate.survey import SETTLED_SECONDS
 from tokensvc.rotate.wishes import fulfilled
 from tokensvc.settings import Settings
-from tokensvc.web.key_shown import Moment
 
 _WISHES = 20
 
@@ -37,7 +37,7 @@ def examine_keys(settings: Settings, store: Store) -> Iterator[Finding]:
     yield from _workers(store, records, at)
 
 
-def _policy_that_holds(at: Moment, ceiling: int) -> str:
+def _policy_that_holds(at: ReferenceTime, ceiling: int) -> str:
     """The command that sets the nearest policy that holds."""
     policy, changes = at.policy, []
     if 0 < policy.lead_seconds < HEARD_SECONDS:
@@ -49,7 +49,7 @@ def _policy_that_holds(at: Moment, ceiling: int) -> str:
     return f"{' '.join(changes)} tokensvc db upgrade   (or a greater value; 0 days: only when asked)"
 
 
-def _unfinished(store: Store, records: Sequence[KeyRecord], at: Moment) -> Iterator[Finding]:
+def _unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
     for entry in store.journal.open():
         if at.now - entry.begun_at > timedelta(seconds=SETTLED_SECONDS):
             where = f" in {entry.region}" if entry.region else ""
@@ -63,7 +63,7 @@ def _unfinished(store: Store, records: Sequence[KeyRecord], at: Moment) -> Itera
             yield to_resume(f"rotation {wish.id}", f"{asked}, and is not done in {', '.join(left)}")
 
 
-def _workers(store: Store, records: Sequence[KeyRecord], at: Moment) -> Iterator[Finding]:
+def _workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
     workers, unheard = store.workers.list(), behind(store, at)
     lately = [w for w in workers if (at.now - w.beat_at).total_seconds() <= SILENT_SECONDS]
     signing = {r.id for r in records for there in r.places if there.state is KeyState.ACTIVE}

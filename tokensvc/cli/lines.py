@@ -14,10 +14,9 @@ from tokensvc.cli.remedies import failure_text
 from tokensvc.cli.screen import progress, result
 from tokensvc.cli.viewers import Desk
 from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.json_objects import json_object
 from tokensvc.ports.revocations import Accepted
-from tokensvc.web.body import json_object
-from tokensvc.web.revocation_models import AcceptedRevocation
-from tokensvc.web.revocations import add_many
+from tokensvc.revocations.views import AcceptedRevocation
 
 AT_ONCE = 100
 """In one transaction: with 50 channels each they are as many viewers of channels as one may hold."""
@@ -32,7 +31,7 @@ def add_lines(desk: Desk, file: Path, fields: Mapping[str, Any], as_json: bool) 
     while some := list(islice(lines, AT_ONCE)):
         asks = [_ask(text, fields) for _, text in some]
         readable = [ask for ask in asks if isinstance(ask, dict)]
-        outcomes = iter(add_many(desk.means, desk.caller, readable) if readable else ())
+        outcomes = iter(desk.revocations.add_many(desk.caller, readable) if readable else ())
         for (number, _), ask in zip(some, asks, strict=True):
             one = ask if isinstance(ask, InvalidRequest) else next(outcomes)
             if isinstance(one, Accepted):

@@ -31,6 +31,11 @@ class _Wording(NamedTuple):
 _WORDINGS: Mapping[Action, _Wording] = {
     Action.DIAGNOSE: _Wording("tokensvc doctor", hint="; see tokensvc doctor"),
     Action.UPGRADE_SCHEMA: _Wording("tokensvc db upgrade", hint="; run `tokensvc db upgrade`"),
+    Action.CREATE_NEW_STORE: _Wording(
+        _URL,
+        "of a new, empty database; then tokensvc db upgrade",
+        ": move the old database away, then run `tokensvc db upgrade` to create a new one",
+    ),
     Action.UPGRADE_SERVICE: _Wording(
         "pip install --upgrade tokensvc", "the release that made the store, or a later one"
     ),

@@ -15,13 +15,11 @@ from tokensvc.cli.queue import figures, progress_line, shown_queue
 from tokensvc.cli.screen import AsJson, Yes, confirm, progress, result, table
 from tokensvc.cli.viewers import Desk, Namespace, Reason, Subject, Viewer, at_desk
 from tokensvc.core.revocation import State
-from tokensvc.core.revocation_ask import read_revocation
 from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.pagination import validated_query
 from tokensvc.ports.revocations import Revocation
-from tokensvc.web.paging import as_model
-from tokensvc.web.revocation_models import AcceptedRevocation, RevocationQuery, ShownRevocation
-from tokensvc.web.revocations import add as accept_one
-from tokensvc.web.revocations import page
+from tokensvc.revocations.requests import RevocationQuery, read_revocation
+from tokensvc.revocations.views import AcceptedRevocation, RevocationView
 
 app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True, add_completion=False)
 Id = Annotated[str, typer.Argument(help="The revocation, as `add` or `list` shows it.")]
@@ -64,7 +62,7 @@ def add(
         if file is not None:
             add_lines(desk, file, fields, as_json)
             return
-        accepted = accept_one(desk.means, desk.caller, read_revocation(fields))
+        accepted = desk.revocations.add(desk.caller, read_revocation(fields))
     shown = AcceptedRevocation.of(accepted)
     words = f"Revocation {shown.id} is on its way to IVS; the viewer may come back after {shown.readmit_after}."
     result(shown.model_dump(), as_json, words)
@@ -96,7 +94,7 @@ def list_(
 def show(revocation_id: Id, as_json: AsJson = False) -> None:
     """Show how far each part of a revocation has come."""
     with at_desk() as desk:
-        found = ShownRevocation.of(desk.store.revocations.get(revocation_id, desk.caller.policy.channels))
+        found = RevocationView.of(desk.revocations.get(desk.caller, revocation_id))
     result(found.model_dump(), as_json, *_words(found))
 
 
@@ -116,7 +114,7 @@ def watch(
         while True:
             found = None
             if revocation_id is not None:
-                found = desk.store.revocations.get(revocation_id, desk.caller.policy.channels)
+                found = desk.revocations.get(desk.caller, revocation_id)
             there = figures(desk.store, desk.settings.revocation_share)
             waits = bool(there) if found is None else found.state is State.QUEUED
             if once or not waits:
@@ -128,7 +126,7 @@ def watch(
     if found is None:
         result({"places": [place.shown() for place in there]}, as_json, *shown_queue(there))
         return
-    shown = ShownRevocation.of(found)
+    shown = RevocationView.of(found)
     result(shown.model_dump(), as_json, *_words(shown))
     if found.state is State.FAILED:
         raise typer.Exit(1)
@@ -145,7 +143,7 @@ def retry(
         raise InvalidRequest([FieldError("ID", "is required", alternative="--all")])
     with at_desk() as desk:
         failed = [r.id for r in read_all(_pages(desk, {"state": State.FAILED}))] if all_failed else revocation_ids or []
-        done = [desk.store.revocations.retry(id_, desk.caller.policy.channels) for id_ in failed]
+        done = [desk.revocations.retry(desk.caller, id_) for id_ in failed]
     _say(done, as_json, "queued again", State.QUEUED)
 
 
@@ -154,23 +152,23 @@ def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> No
     """Give up what is still queued; viewers that are denied stay so, and what was sent stays sent."""
     confirm(f"Give up {', '.join(revocation_ids)}?", yes)
     with at_desk() as desk:
-        done = [desk.store.revocations.cancel(id_, desk.caller.policy.channels) for id_ in revocation_ids]
+        done = [desk.revocations.cancel(desk.caller, id_) for id_ in revocation_ids]
     _say(done, as_json, "given up", State.CANCELLED)
 
 
-def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[ShownRevocation]:
+def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[RevocationView]:
     """The pages of the revocations that are wanted."""
     query = {name: value for name, value in wanted.items() if value is not None}
 
-    def fetch(size: int, token: str | None) -> tuple[Sequence[ShownRevocation], str | None]:
-        asked = as_model(query | {"maxResults": size, "nextToken": token}, RevocationQuery)
-        found = page(desk.means, desk.caller, asked)
+    def fetch(size: int, token: str | None) -> tuple[Sequence[RevocationView], str | None]:
+        asked = validated_query(query | {"maxResults": size, "nextToken": token}, RevocationQuery)
+        found = desk.revocations.page(desk.caller, asked)
         return found.revocations, found.next_token
 
     return fetch
 
 
-def _words(r: ShownRevocation) -> list[str]:
+def _words(r: RevocationView) -> list[str]:
     heads = ("CHANNEL", "VIEWER", "VERSIONS UP TO", "STATE", "ATTEMPTS", "ENDED", "CODE")
     rows = [
         (
@@ -190,6 +188,6 @@ def _words(r: ShownRevocation) -> list[str]:
 
 def _say(done: list[Revocation], as_json: bool, what: str, state: State) -> None:
     """What became of each, and of how many parts."""
-    shown = [ShownRevocation.of(revocation) for revocation in done]
+    shown = [RevocationView.of(revocation) for revocation in done]
     lines = [f"{r.id}: {sum(t.state == state for t in r.targets)} of {len(r.targets)} {what}" for r in shown]
     result({"revocations": [r.model_dump() for r in shown]}, as_json, *(lines or ["There are none."]))

@@ -17,8 +17,9 @@ import typer
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.policy import ALL_CHANNELS, Caller, CallerPolicy
 from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.revocations.denials import DenialService
+from tokensvc.revocations.service import RevocationService
 from tokensvc.settings import Settings, read_settings
-from tokensvc.web.revocations import Means
 from tokensvc.wiring import means_to_revoke, store_of
 
 COMMAND_LINE = "the command line"
@@ -49,7 +50,8 @@ class Desk(NamedTuple):
 
     settings: Settings
     store: Store
-    means: Means
+    revocations: RevocationService
+    denials: DenialService
     caller: Caller
 
 
@@ -60,7 +62,14 @@ def at_desk(namespace: str = "default", **options: str) -> Iterator[Desk]:
     store = store_of(settings)
     try:
         caller = Caller(COMMAND_LINE, CallerPolicy((ALL_CHANNELS,), namespace=namespace))
-        yield Desk(settings, store, means_to_revoke(settings, store), caller)
+        revocations = means_to_revoke(settings, store)
+        denials = DenialService(
+            store=store.denials,
+            subjects=revocations.subjects,
+            clock=revocations.clock,
+            regions=revocations.regions,
+        )
+        yield Desk(settings, store, revocations, denials, caller)
     except InvalidRequest as refused:
         if not refused.errors:
             raise

@@ -12,25 +12,19 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, ValidationError
 
 from tokensvc.core import claims as c
 from tokensvc.core.origins import check_origin
 from tokensvc.core.refusal import field_errors
 from tokensvc.core.viewer import Subject, ViewerId
 from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.json_models import RequestModel
 
 ORIGINS_MAX_ENTRIES = 100
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, hide_input_in_errors=True
-    )
-
-
-class Ads(Strict):
+class Ads(RequestModel):
     """How server-side ad insertion treats this viewer."""
 
     opt_out: bool | None = Field(None, description="true: the viewer gets no ads")
@@ -45,18 +39,15 @@ class Ads(Strict):
     reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(None, description="Who reports ad tracking events")
 
 
-_check_channel_arn = lru_cache(maxsize=8192)(c.check_channel_arn)
-"""Remembered as a whole, so that pydantic calls no function of Python for a channel that was asked for before."""
+ChannelArn = Annotated[str, AfterValidator(lru_cache(maxsize=8192)(c.check_channel_arn))]
+"""A channel in a request. The check is remembered as a whole, so that pydantic calls no function of Python for a
+channel that was asked for before."""
 
 
-class Ask(Strict):
+class Ask(RequestModel):
     """One token, for one viewer of one channel."""
 
-    channel_arn: Annotated[
-        str,
-        AfterValidator(_check_channel_arn),
-        Field(description="The private channel to be played"),
-    ]
+    channel_arn: Annotated[ChannelArn, Field(description="The private channel to be played")]
     viewer_id: ViewerId | None = Field(
         None, description="Who watches, as IVS will know them; no personal data. Needed to revoke. Not with subject"
     )

@@ -72,16 +72,31 @@ def _after(standing: Standing, step: Step, now: datetime, lead_seconds: float) -
             signed = any(pair.key_id == key_id and pair.state is KeyState.ACTIVE for pair in pairs)
             pairs = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
             fit = [pair for pair in pairs if pair.key_id not in unusable(standing)]
-            best = successor(fit, now, lead_seconds) if signed else None
-            return absent._replace(pairs=[_activated(p, best.key_id, None, now) for p in pairs] if best else pairs)
+            if not signed:
+                return absent._replace(pairs=pairs)
+            best = successor(fit, now, lead_seconds)
+            longest = max(pair.longest_ttl_seconds for pair in pairs)
+            return absent._replace(
+                pairs=[_activated(p, p.key_id, None, now) if p == best else _draining(p, longest, now) for p in pairs]
+            )
         case StepKind.DELETE:
             gone = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
             return standing._replace(pairs=gone)
 
 
+def _draining(pair: KeyInPlace, longest_ttl_seconds: int, now: datetime) -> KeyInPlace:
+    """A key that may have signed at a time that the store has forgotten. The deployment's limit is not known here: the
+    key that signed last has it, unless the limit was lowered."""
+    if pair.state not in {KeyState.PREPARED, KeyState.RETIRING}:
+        return pair
+    longest = max(pair.longest_ttl_seconds, longest_ttl_seconds)
+    return pair._replace(retiring_at=now, longest_ttl_seconds=longest)
+
+
 def _activated(pair: KeyInPlace, key_id: str, former: KeyInPlace | None, now: datetime) -> KeyInPlace:
     if pair.key_id == key_id:
-        return pair._replace(state=KeyState.ACTIVE, activated_at=now)
+        stands_in_since = pair.retiring_at if pair.state is KeyState.RETIRING else None
+        return pair._replace(state=KeyState.ACTIVE, activated_at=now, retiring_at=stands_in_since)
     if former is not None and pair.key_id == former.key_id:
         return pair._replace(state=KeyState.RETIRING, retiring_at=now)
     return pair

@@ -17,6 +17,11 @@ def rfc3339(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def rfc3339_of(at: datetime) -> str:
+    """The same of an aware datetime."""
+    return rfc3339(int(at.timestamp()))
+
+
 def unix_seconds(text: object) -> int:
     """What `rfc3339` was given; a part of a second is left out. Raises ValueError naming the form."""
     if isinstance(text, str) and _RFC3339.fullmatch(text):

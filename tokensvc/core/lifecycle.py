@@ -5,6 +5,8 @@ Rules of the file
   tokens), retired (IVS holds it no more) or compromised (IVS must not hold it).
 - Publish before use: only a prepared key becomes active, and by itself only after the lead. Drain before delete: a
   retiring key's pair goes when its last token has ended. A compromised one goes at once.
+- A missing active key may mean that the store was restored, and that others signed in the time it has forgotten. So
+  nothing is deleted as drained or unused until that is proven, and then each drain starts anew.
 - A retiring key signs again when no better one can: after a compromise, when IVS does not hold the active one, when its
   private key is lost, or because an operator says so. While one may be needed for that, it is not deleted.
 - A pair that a list does not show is missing; it is gone once that is proven (`rotate/absences.py`). Only the second
@@ -57,6 +59,8 @@ class KeyInPlace(NamedTuple):
     imported_at: datetime
     activated_at: datetime | None = None
     retiring_at: datetime | None = None
+    """When its drain began: when another key took over or, of a prepared key, when it turned out that it may have
+    signed at a time that a restored store has forgotten. An active key that has one was recalled."""
     retired_at: datetime | None = None
     """Since when IVS holds the pair no more, whatever its state was."""
     compromised_at: datetime | None = None
@@ -64,7 +68,7 @@ class KeyInPlace(NamedTuple):
     """Since when it is being deleted: it never signs again."""
     longest_ttl_seconds: int = 0
     """The longest life a token signed with it here may have; 0 until it is first active, unless others minted tokens
-    with it; and only ever raised."""
+    with it or it may have signed at a time that a restored store has forgotten; and only ever raised."""
     fingerprint_differs: bool = False
     """IVS shows another fingerprint than ours: an operator may put it to work, we do not by ourselves."""
 
@@ -245,6 +249,13 @@ def unusable(standing: Standing) -> frozenset[str]:
     return standing.missing | standing.lost
 
 
+def is_in_doubt(standing: Standing) -> bool:
+    """Whether IVS has answered that it does not hold the key that signs, so that the store may be a restored one. Where
+    no key is wanted, what is left only ends."""
+    active = active_of(standing.pairs)
+    return standing.wanted and active is not None and active.key_id in standing.missing
+
+
 def _next(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
     ending = _to_record_absence(standing) or _to_delete(standing, now, policy)
     if ending is not None or not standing.wanted:
@@ -288,7 +299,10 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
     (
         "its last token has ended",
         lambda pair, standing, now, policy: (
-            pair.state is KeyState.RETIRING and drained_at(pair, policy) <= now and not _may_be_recalled(pair, standing)
+            pair.state is KeyState.RETIRING
+            and drained_at(pair, policy) <= now
+            and not is_in_doubt(standing)
+            and not _may_be_recalled(pair, standing)
         ),
     ),
     (
@@ -297,6 +311,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
             pair.key_id in standing.lost
             and pair.state is KeyState.PREPARED
             and (not pair.longest_ttl_seconds or drained_at(pair, policy) <= now)
+            and not is_in_doubt(standing)
         ),
     ),
 )

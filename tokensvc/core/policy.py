@@ -8,11 +8,12 @@ Rules of the file
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from tokensvc.errors import ScopeMissing
+from tokensvc.errors import ChannelNotAllowed, ScopeMissing
 
 DEFAULT_TTL_SECONDS = 300
 LONGEST_TTL_SECONDS = 31_536_000
@@ -68,6 +69,16 @@ class Caller(NamedTuple):
         """Raise ScopeMissing unless the caller was given this scope."""
         if scope not in self.policy.scopes:
             raise ScopeMissing(f"this needs the scope {scope}, which the caller was not given")
+
+    def require_channel(self, channel_arn: str) -> None:
+        """Raise ChannelNotAllowed unless this channel, or `*` for all, matches one of the patterns."""
+        if not self.policy.allows_channel(channel_arn):
+            raise ChannelNotAllowed("none of the caller's channel patterns matches this channel")
+
+    def require_channels(self, channel_arns: Iterable[str]) -> None:
+        """The same of each channel of a request."""
+        if not all(map(self.policy.allows_channel, channel_arns)):
+            raise ChannelNotAllowed("none of the caller's channel patterns matches a channel of this request")
 
 
 def check_pattern(pattern: str) -> str:

@@ -20,7 +20,7 @@
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
     │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · NothingShown · ResourceConflict ·
     │     Rejected · Unavailable
-    ├─ StoreError                  StoreUnavailable · StoreUnfit · StoreReplaced · RowUnreadable
+    ├─ StoreError                  StoreUnavailable · SchemaMismatch · StoreReplaced · RowUnreadable
     ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
     │  ├─ WrappingKeyUnknown · WrappingKeyUnavailable
     └─ SettingsError               start-up only; lists every bad variable at once
@@ -52,11 +52,11 @@ from tokensvc.errors.keeping import (
     KeyFileTooOpen,
     PrivateKeyMissing,
     RowUnreadable,
+    SchemaMismatch,
     SettingsError,
     StoreError,
     StoreReplaced,
     StoreUnavailable,
-    StoreUnfit,
     VaultError,
     WrappingKeyUnavailable,
     WrappingKeyUnknown,
@@ -149,13 +149,13 @@ __all__ = [
     "RevocationNotFound",
     "RotationNotFound",
     "RowUnreadable",
+    "SchemaMismatch",
     "ScopeMissing",
     "SettingsError",
     "SnapshotStale",
     "StoreError",
     "StoreReplaced",
     "StoreUnavailable",
-    "StoreUnfit",
     "SubjectKeyLost",
     "Throttled",
     "TokensvcError",

@@ -21,10 +21,10 @@ class StoreUnavailable(StoreError):
     code = "store_unavailable"
 
 
-class StoreUnfit(StoreError):
+class SchemaMismatch(StoreError):
     """The store's schema is not the one that this version reads and writes."""
 
-    code = "store_unfit"
+    code = "schema_mismatch"
 
 
 class RowUnreadable(StoreError):

@@ -23,6 +23,8 @@ class Action(StrEnum):
     """Look for the cause with the diagnostics."""
 
     UPGRADE_SCHEMA = "upgrade_schema"
+    CREATE_NEW_STORE = "create_new_store"
+    """Leave the store that there is, and create a new one."""
     UPGRADE_SERVICE = "upgrade_service"
     CORRECT_DATABASE_URL = "correct_database_url"
     REACH_STORE = "reach_store"

@@ -133,14 +133,16 @@ class Directory:
 
     def __init__(
         self,
+        *,
         store: ChannelStore,
         leases: Leases,
         control_plane: ControlPlane,
         clock: Clock,
-        *,
         wait_seconds: float,
         calls_per_second: float,
+        wake: Callable[[], object] = lambda: None,
     ) -> None:
+        """`wake` makes whoever runs `once` run it at once; it returns at once."""
         self._store = store
         self._leases = leases
         self._control_plane = control_plane
@@ -163,8 +165,7 @@ class Directory:
         self._recent: TLRUCache[str, KnownChannel | None] = TLRUCache(
             REMEMBERED_MAX, ttu=self._forget_at, timer=clock.monotonic
         )
-        self.poke: Callable[[], object] = lambda: None
-        """Set by whoever runs `once`: makes it run at once."""
+        self._wake = wake
 
     def is_current(self, channel: KnownChannel) -> bool:
         """Whether this may be answered as it is; a channel that IVS did not know is asked for again after a minute."""
@@ -182,7 +183,7 @@ class Directory:
             dropped.set_result(None)
         if question is None:
             return _answered(None), 0
-        self.poke()
+        self._wake()
         return question, max(0.0, question.wait_until - self._clock.monotonic())
 
     def once(self) -> Literal[Run.IDLE] | None:

@@ -58,6 +58,7 @@ class Dispatch:
 
     def __init__(
         self,
+        *,
         queue: RevocationQueue,
         lead: Callable[[Place], Leading],
         regions: ServedRegions,

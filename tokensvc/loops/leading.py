@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from tokensvc.core.arn import Place
@@ -26,7 +27,7 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.leases import Held, Leases
 from tokensvc.ports.metrics import Metrics
-from tokensvc.revoke import Dispatcher, Pass, World
+from tokensvc.revoke import DispatchContext, Dispatcher, Pass
 
 LEASE_SECONDS = 15.0
 BEATS_A_LEASE = 6
@@ -61,12 +62,12 @@ class Leading:
 
     def __init__(
         self,
+        *,
         place: Place,
-        world: World,
+        world: DispatchContext,
         leases: Leases,
         holder: str,
         metrics: Metrics,
-        *,
         share: float,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
@@ -75,7 +76,7 @@ class Leading:
         self._clock = world.clock
         self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, f"revocations-{place.region}")
         plane = _WhileItLasts(world.control_plane, self._clock, self)
-        self._world = world._replace(control_plane=plane, at_once=self._threads.map)
+        self._world = replace(world, control_plane=plane, at_once=self._threads.map)
         self._leases = leases
         self._lease = lease_of(place)
         self._holder = holder

@@ -54,6 +54,7 @@ class Prune:
 
     def __init__(
         self,
+        *,
         journal: Journal,
         rotations: Rotations,
         workers: Workers,

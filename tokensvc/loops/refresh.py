@@ -29,7 +29,6 @@ from tokensvc.core.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
 from tokensvc.core.policy import Caller, CallerPolicy
 from tokensvc.core.ring import Ring, SigningKey, Slot, retiring_signs_until
 from tokensvc.core.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
-from tokensvc.core.viewer import SUBJECT_KEY_PURPOSE
 from tokensvc.errors import InvalidKey, StoreReplaced, SubjectKeyLost, VaultError
 from tokensvc.logger import structlog
 from tokensvc.loops.denials import DenialNews
@@ -43,8 +42,7 @@ from tokensvc.ports.signer import Signer
 from tokensvc.ports.vault import Vault
 from tokensvc.ports.versions import Position, StoreVersions, Versions
 from tokensvc.rotate.private_keys import open_private_key
-from tokensvc.subjects import first_subject_key
-from tokensvc.wrap import Wrapper
+from tokensvc.subjects import Subjects
 
 EVERY_SECONDS = 0.8
 """A change is seen by every worker within two seconds; this leaves room for a slow answer."""
@@ -56,9 +54,25 @@ _CHANNELS_AT_ONCE = 1000
 _log = structlog.get_logger(__name__)
 
 
-@dataclass
+class SnapshotHolder:
+    """The snapshot that a worker acts on at the moment: `Refresh` replaces it whole, everybody else reads it.
+
+    It is made before whatever reads it, and empty until the first refresh.
+    """
+
+    __slots__ = ("current",)
+
+    def __init__(self) -> None:
+        self.current = Snapshot()
+
+    def read(self) -> Snapshot:
+        """The present snapshot; it never changes, so that a request reads it once and keeps it."""
+        return self.current
+
+
+@dataclass(kw_only=True)
 class Refresh:
-    """The one writer of a worker's snapshot. Everyone else reads `current`."""
+    """The one writer of a worker's snapshot."""
 
     versions: Versions
     deployment: DeploymentStore
@@ -67,12 +81,13 @@ class Refresh:
     channels: ChannelStore
     denials: DenialNews
     vault: Vault
-    wrapper: Wrapper
+    subjects: Subjects
     signer: Signer[Any]
     clock: Clock
     reach_seconds: float
     """R: the longest that any worker can act on old news."""
-    current: Snapshot = field(default_factory=Snapshot)
+    snapshots: SnapshotHolder = field(default_factory=SnapshotHolder)
+    """Where the snapshot is put."""
     heard: StoreVersions = NOTHING_HEARD
     """The versions that `current` is made of."""
     on_replacement: Callable[[], None] = lambda: None
@@ -82,12 +97,20 @@ class Refresh:
     """When the last refresh began that read every change of channels, on the monotonic clock."""
     _prepared: dict[tuple[str, bytes], PreparedKey] = field(default_factory=dict)
     """By key id and public half: in a restored store an id may stand for another key."""
-    _subject_keys: dict[tuple[int, datetime], bytes] = field(default_factory=dict)
     _damage: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By part, the rows that cannot be read, in words."""
     _damaged_channels: dict[str, str] = field(default_factory=dict)
     _unopened: dict[str, str] = field(default_factory=dict)
     """By key id, why it could not be opened when it was last tried."""
+
+    @property
+    def current(self) -> Snapshot:
+        """The snapshot as the last refresh left it."""
+        return self.snapshots.current
+
+    @current.setter
+    def current(self, snapshot: Snapshot) -> None:
+        self.snapshots.current = snapshot
 
     def once(self) -> None:
         """Bring `current` up to date. Raises StoreError, and then `current` is as old as it was."""
@@ -153,13 +176,9 @@ class Refresh:
         """The newest subject key; the first worker of a new store makes it, by compare-and-set. Nothing, and why, when
         the store has lost it: what needs no subject goes on."""
         try:
-            kept = next(iter(self.deployment.subject_keys()), None)
-            newest = kept or first_subject_key(self.deployment, self.wrapper)
+            return self.subjects.newest_key(), ""
         except SubjectKeyLost as lost:
             return b"", lost.message
-        if newest.identity not in self._subject_keys:
-            self._subject_keys = {newest.identity: self.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, newest.wrapped)}
-        return self._subject_keys[newest.identity], ""
 
     def _ring(self, records: list[KeyRecord]) -> Ring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}

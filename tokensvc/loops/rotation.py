@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -31,7 +32,7 @@ from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
 from tokensvc.ports.workers import RegionNews
 from tokensvc.rotate.performer import Outlook, advance
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 EVERY_SECONDS = 0.5
 """How exactly the end of a wait is met."""
@@ -56,11 +57,11 @@ class Rotation:
 
     def __init__(
         self,
-        make_world: Callable[[], World],
+        *,
+        make_world: Callable[[], KeysContext],
         regions: Sequence[str],
         clock: Clock,
         metrics: Metrics,
-        *,
         lease_seconds: float,
     ) -> None:
         self._make_world = make_world
@@ -120,7 +121,7 @@ class Rotation:
         self._make_world().step_down()
 
     def _run(self, now: float) -> None:
-        world = self._make_world()._replace(sleep=_never, report=_log_step, report_failure=_leave_to_outlook)
+        world = replace(self._make_world(), sleep=_never, report=_log_step, report_failure=_leave_to_outlook)
         led, self._leads = self._leads, world.lead()
         self._lead_again_at = now + self._beat_seconds
         if self._leads and not led:
@@ -137,7 +138,7 @@ class Rotation:
             self._alarms = {}
             self._outages = Outages(self._clock.monotonic)  # what lasts is logged by the process that performs now
 
-    def _take_in(self, world: World, outlooks: Sequence[Outlook]) -> None:
+    def _take_in(self, world: KeysContext, outlooks: Sequence[Outlook]) -> None:
         """Keep what there is to tell, and choose when to look again."""
         policy, ceiling, now = world.policy(), world.deployment.read().max_ttl_seconds, world.now().timestamp()
         self._failures = self._failures + 1 if any(o.failure for o in outlooks) else 0
@@ -207,7 +208,14 @@ def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:
     if outlook.wait is not None:
         until, why = outlook.wait.until, outlook.wait.why
     at = until.timestamp() if until is not None else None
-    return RegionNews(outlook.region, len(outlook.seen.pairs), standing.foreign, why, at, now)
+    return RegionNews(
+        region=outlook.region,
+        slots_used=len(outlook.seen.pairs),
+        foreign=standing.foreign,
+        next=why,
+        next_at=at,
+        looked_at=now,
+    )
 
 
 def _ahead(standing: Standing, policy: Policy) -> Iterator[tuple[datetime, str]]:

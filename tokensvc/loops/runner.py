@@ -10,6 +10,7 @@ Rules of the file
 - A duty may be poked: then it runs at once.
 - What a duty has to give back it gives back in its own thread, after its last run. All stop side by side, so that
   stopping takes as long as the slowest and no longer.
+- A process starts its loops in order, serves after the first one's first run, and stops all of them (`Lifecycle`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from tokensvc.loops.outages import FailureLog
 
 STOP_SECONDS = 6.0
 """How long stopping waits: as long as a call to the store may take."""
+
+START_SECONDS = 10.0
+"""How long a process waits for the first run of its first loop before it serves all the same."""
 
 _JITTER = 0.1
 
@@ -55,8 +60,10 @@ class Loop:
         at_end: Callable[[], None] = lambda: None,
         failure_log: FailureLog | None = None,
         log_name: str | None = None,
+        wake: threading.Event | None = None,
     ) -> None:
-        """`failure_log` is the one of the process; `log_name` names the loop there, where several have one name."""
+        """`failure_log` is the one of the process; `log_name` names the loop there, where several have one name. `wake`
+        is for what is made before the loop and makes it run at once: setting it is the same as `poke`."""
         self.name = name
         self._failure_log = failure_log or FailureLog()
         self._log_name = log_name or name
@@ -65,7 +72,7 @@ class Loop:
         self._backoff_max = backoff_max_seconds
         self._on_failure = on_failure
         self._at_end = at_end
-        self._wake = threading.Event()
+        self._wake = wake or threading.Event()
         self.first_run = threading.Event()
         """Set once the duty ran for the first time, well or not."""
         self._stopping = False
@@ -133,3 +140,31 @@ def stop_all(loops: Sequence[Loop]) -> None:
         loop.tell_to_stop()
     for loop in loops:
         loop.stop(max(0.0, ends_at - time.monotonic()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lifecycle:
+    """The background loops of one process, from its start to its stop."""
+
+    first: Loop
+    """Starts first, and brings what the process cannot serve without: its snapshot, or the store's versions."""
+    others: tuple[Loop, ...]
+    """Start after it, in this order."""
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """All of them, in the order in which they start."""
+        return (self.first, *self.others)
+
+    def start(self) -> None:
+        """Start every loop, each in a thread of its own. Returns at once."""
+        for loop in self.loops:
+            loop.start()
+
+    def wait_until_started(self) -> None:
+        """Wait until the first loop ran once, whether it failed or not, or for START_SECONDS."""
+        self.first.first_run.wait(START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop all loops side by side, and wait for that for STOP_SECONDS at most."""
+        stop_all(self.loops)

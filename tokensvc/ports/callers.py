@@ -1,6 +1,6 @@
 """Who may ask: API-key callers as the store keeps them.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

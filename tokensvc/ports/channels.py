@@ -1,6 +1,6 @@
 """The channel directory: what IVS last said about the channels that tokens are asked for.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

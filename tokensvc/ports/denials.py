@@ -3,7 +3,7 @@
 A viewer of a channel has one row, known by a digest (`core/denial.py`), which is shown to nobody; revocations write
 minimum versions and denials into it, `add` writes denials. Each change raises the `denials` version in its own
 transaction and puts that number on the rows. Every method may raise StoreUnavailable, and then nothing was
-acknowledged, or StoreUnfit.
+acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What belongs to the deployment as a whole: its id, where its keys live, its limits and its wrapped secrets.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DeploymentStore(Protocol):
     """The deployment's record and secrets. Each change raises the `deployment` version in its own transaction."""
 
     def read(self) -> Deployment:
-        """Read the deployment's record. Raises StoreUnfit when the store was never made (`tokensvc db upgrade`)."""
+        """Read the deployment's record. Raises SchemaMismatch when the store was never made (`tokensvc db upgrade`)."""
         ...
 
     def bind(self, control_plane: str) -> Deployment:

@@ -1,6 +1,6 @@
 """What was begun, and how it ended: each step of a key's life is noted before it is taken and after.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the store knows of the deployment's key pairs: their public halves and their state in each place.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations
@@ -31,10 +31,19 @@ class KeyStore(Protocol):
         ...
 
     def record_import(
-        self, key_id: str, place: Place, arn: str, at: datetime, *, fingerprint_differs: bool = False
+        self,
+        key_id: str,
+        place: Place,
+        arn: str,
+        at: datetime,
+        *,
+        fingerprint_differs: bool = False,
+        may_have_signed: bool = False,
     ) -> KeyRecord:
         """Note that IVS holds the key pair in that place: it is prepared there, or compromised when the key is.
 
+        `may_have_signed`: this may be an import that a restored store has forgotten, so the longest life is raised to
+        the deployment's ceiling, and the drain counts from `at`.
         Doing it again with the same ARN changes nothing, whatever the key is there by now. Where IVS held the key and
         no longer does, another ARN is an import that came about too late: it is noted as about to be deleted. Any other
         second ARN for a place, or an ARN that another key has, raises LostRace. Raises KeyNotFound.
@@ -66,15 +75,16 @@ class KeyStore(Protocol):
         """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
 
         `seen` is what the decision was made on. Raises LostRace when the key is active there by now, or is retiring
-        and was not, or not since then: its tokens live longer than was thought. Also when it was never known to be
-        there. Raises KeyNotFound.
+        and was not, or its drain has begun anew since: its tokens live longer than was thought. Also when it was never
+        known to be there. Raises KeyNotFound.
         """
         ...
 
-    def retire(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
+    def retire(self, key_id: str, place: Place, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
-        Raises LostRace when the key is active there, or was never known to be there; KeyNotFound.
+        With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises LostRace
+        when the key is active there, or was never known to be there; KeyNotFound.
         """
         ...
 
@@ -86,8 +96,8 @@ class KeyStore(Protocol):
         One transaction: where the key was active, the best key that IVS holds there takes over, as after a compromise;
         keys that are `unable` to sign never do. That IVS lost the active key shows that something happened which the
         store does not know of, so any other key there may have signed meanwhile: the drain of each retiring key starts
-        anew, and each longest life is raised as `activate` does. Doing it again changes nothing. Raises LostRace when
-        another pair is recorded there by now, or none ever was; KeyNotFound.
+        anew, that of each prepared key starts, and each longest life is raised as `activate` does. Doing it again
+        changes nothing. Raises LostRace when another pair is recorded there by now, or none ever was; KeyNotFound.
         """
         ...
 
@@ -99,13 +109,15 @@ class KeyStore(Protocol):
         *,
         distrust_standby: bool,
         unable: Collection[str] = frozenset(),
+        others_may_have_signed: bool = False,
     ) -> KeyRecord:
         """Never sign with this key again, anywhere.
 
         One transaction: in each place the key becomes compromised, and where it was active the best key that IVS
         already holds there takes over (`lifecycle.successor`), with its longest life raised as `activate` does. With
         `distrust_standby` every other key that has never signed is compromised too, before a successor is chosen. Keys
-        that are `unable` to sign never take over.
+        that are `unable` to sign never take over. With `others_may_have_signed`, since the store was restored from
+        before the compromise, drains and longest lives change as by `record_absence` wherever the key was.
         Doing it again changes nothing. Raises KeyNotFound.
         """
         ...

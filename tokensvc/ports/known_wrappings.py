@@ -1,6 +1,6 @@
 """Which wrapping keys a deployment's secrets are under: what a start is measured by.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

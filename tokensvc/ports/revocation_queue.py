@@ -4,7 +4,7 @@ An entry is one viewer of one channel up to one version. It is claimed for a whi
 lapses returns by itself, so whatever becomes of a dispatcher, its entries are tried again. What a call came to is
 settled on (id, version): an entry that was raised while the call was under way stays queued.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What IVS is told stands in the queue (`ports/revocation_queue.py`): an entry for each viewer of a channel, however many
 revocations wait for it.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rotations that somebody asked for. What became of one is seen in the keys, so nothing else is stored.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

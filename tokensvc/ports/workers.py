@@ -1,6 +1,6 @@
 """Who works on this store, and what each has heard: heartbeats, on the store's clock.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or StoreUnfit.
+Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

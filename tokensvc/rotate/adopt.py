@@ -27,10 +27,10 @@ from tokensvc.rotate.survey import (
     record_held,
     tags_of,
 )
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 
-def adopt(world: World, seen: Survey, key_id: str, arn: str) -> None:
+def adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
     """Take over this pair as that key's in the region. Doing it again changes nothing.
 
     One whose fingerprint differs is recorded as such, and never signs by itself. Raises ForeignPair, Conflict,
@@ -40,7 +40,7 @@ def adopt(world: World, seen: Survey, key_id: str, arn: str) -> None:
     journaled(world, seen.region, step, lambda: _adopt(world, seen, key_id, arn))
 
 
-def find_held(world: World, seen: Survey, record: KeyRecord) -> str | None:
+def find_held(world: KeysContext, seen: Survey, record: KeyRecord) -> str | None:
     """The ARN of the pair in the region, not yet ours, that shows this key's fingerprint.
 
     Raises ForeignPair when another deployment has it.
@@ -54,7 +54,7 @@ def find_held(world: World, seen: Survey, record: KeyRecord) -> str | None:
     return None
 
 
-def _adopt(world: World, seen: Survey, key_id: str, arn: str) -> None:
+def _adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
     records = world.keys.list()
     record = find(records, key_id)
     _require_unrecorded(records, record, seen.region, arn)

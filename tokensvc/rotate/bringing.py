@@ -16,12 +16,12 @@ from tokensvc.core.lifecycle import KeyRecord, Step, StepKind, find
 from tokensvc.errors import Conflict, ControlPlaneError, TokensvcError
 from tokensvc.rotate.adopt import adopt, find_held
 from tokensvc.rotate.steps import keep, perform
-from tokensvc.rotate.survey import Survey, survey
-from tokensvc.rotate.world import World
+from tokensvc.rotate.survey import Survey, survey_and_update
+from tokensvc.rotate.world import KeysContext
 
 
 def import_key(
-    world: World,
+    world: KeysContext,
     private_key: keypair.PrivateKey,
     regions: Sequence[str],
     arns: Sequence[str] = (),
@@ -54,22 +54,24 @@ def import_key(
     return find(world.keys.list(), known.id)
 
 
-def adopt_pairs(world: World, key_id: str, arns: Sequence[str]) -> KeyRecord:
+def adopt_pairs(world: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRecord:
     """Take over these pairs, which IVS holds already, as this key's, each in its region."""
     find(world.keys.list(), key_id)
     chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
-    everywhere(world, list(chosen), lambda region: adopt(world, survey(world, region), key_id, chosen[region]))
+    everywhere(
+        world, list(chosen), lambda region: adopt(world, survey_and_update(world, region), key_id, chosen[region])
+    )
     return find(world.keys.list(), key_id)
 
 
-def import_new(world: World, key_id: str, region: str) -> None:
+def import_new(world: KeysContext, key_id: str, region: str) -> None:
     """Import a key that was just made, unless it is there already."""
-    seen = survey(world, region)
+    seen = survey_and_update(world, region)
     if not any(p.key_id == key_id for p in seen.standing.pairs):
         _import(world, seen, key_id)
 
 
-def everywhere(world: World, regions: Sequence[str], act: Callable[[str], None]) -> None:
+def everywhere(world: KeysContext, regions: Sequence[str], act: Callable[[str], None]) -> None:
     """Do it in each region; one where it cannot be done delays no other, and is raised at the end."""
     failures: list[TokensvcError] = []
     for region in regions:
@@ -82,9 +84,9 @@ def everywhere(world: World, regions: Sequence[str], act: Callable[[str], None])
         raise failures[0]
 
 
-def _bring(world: World, key_id: str, region: str, arn: str | None) -> None:
+def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> None:
     """Adopt a key's pair in a region, or import it there, unless it is there already."""
-    seen = survey(world, region)
+    seen = survey_and_update(world, region)
     record = find(world.keys.list(), key_id)
     if record.compromised_at is not None:  # as a pair's tag may have shown just now
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
@@ -102,5 +104,5 @@ def _bring(world: World, key_id: str, region: str, arn: str | None) -> None:
             _import(world, seen, key_id)
 
 
-def _import(world: World, seen: Survey, key_id: str) -> None:
+def _import(world: KeysContext, seen: Survey, key_id: str) -> None:
     perform(world, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))

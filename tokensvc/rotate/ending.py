@@ -17,9 +17,9 @@ from tokensvc.core.rotation import Policy
 from tokensvc.errors import ForeignPair
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.steps import journaled
-from tokensvc.rotate.survey import get_pair, survey, tags_of
+from tokensvc.rotate.survey import get_pair, survey_and_update, tags_of
 from tokensvc.rotate.wishes import advance_once, delete, request_rotation
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Between tries to delete a compromised pair, before it is left to whoever performs next."""
@@ -36,7 +36,7 @@ class Aftermath(NamedTuple):
     a worker which has not heard may sign."""
 
 
-def retire(world: World, key_id: str, regions: Sequence[str], by: str) -> Rotation | None:
+def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> Rotation | None:
     """Stop signing with a key: a wish where it signs; where it only stands ready its pair is deleted.
 
     Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
@@ -51,7 +51,7 @@ def retire(world: World, key_id: str, regions: Sequence[str], by: str) -> Rotati
     return wish
 
 
-def delete_pair(world: World, arn: str) -> None:
+def delete_pair(world: KeysContext, arn: str) -> None:
     """Delete the pair that IVS holds under this ARN. Raises ForeignPair when it is not ours, and as `delete` does."""
     region = parse_arn(arn, "playback-key").place.region
     deployment_id = world.deployment.read().id
@@ -60,7 +60,7 @@ def delete_pair(world: World, arn: str) -> None:
         raise ForeignPair(
             f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone", subject={"arn": arn}
         )
-    survey(world, region)  # which records it, should a run have ended before it did
+    survey_and_update(world, region)  # which records the pair, should an earlier run have ended before it did
     known = key_of(world, arn)
     if known is not None and _is_held(world, arn):
         delete(world, known, [region])
@@ -69,12 +69,12 @@ def delete_pair(world: World, arn: str) -> None:
     journaled(world, region, step, lambda: _call_delete(world, region, arn))
 
 
-def key_of(world: World, arn: str) -> str | None:
+def key_of(world: KeysContext, arn: str) -> str | None:
     """The key that the store knows this pair as."""
     return next((there.key_id for r in world.keys.list() for there in r.everywhere if there.arn == arn), None)
 
 
-def _is_held(world: World, arn: str) -> bool:
+def _is_held(world: KeysContext, arn: str) -> bool:
     """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
     again."""
     records = world.keys.list()
@@ -83,7 +83,7 @@ def _is_held(world: World, arn: str) -> bool:
     )
 
 
-def see_gone(world: World, key_id: str, regions: Sequence[str]) -> None:
+def see_gone(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
     """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
     for pause_seconds in PAUSES_SECONDS:
         left = [p.place.region for p in find(world.keys.list(), key_id).places if p.is_held]
@@ -108,6 +108,6 @@ def aftermath(record: KeyRecord, policy: Policy) -> list[Aftermath]:
     ]
 
 
-def _call_delete(world: World, region: str, arn: str) -> None:
+def _call_delete(world: KeysContext, region: str, arn: str) -> None:
     world.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
     world.report(f"{arn} is deleted")

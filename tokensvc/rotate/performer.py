@@ -22,8 +22,8 @@ from tokensvc.core.rotation import Policy
 from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
 from tokensvc.ports.journal import Entry
 from tokensvc.rotate.steps import delete_stray, perform
-from tokensvc.rotate.survey import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey
-from tokensvc.rotate.world import World
+from tokensvc.rotate.survey import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey, survey_and_update
+from tokensvc.rotate.world import KeysContext
 
 _STEPS_MAX = 12
 """More than a region ever needs in one go; a bound, should two decisions ever chase each other."""
@@ -70,7 +70,7 @@ class Outlook(NamedTuple):
         return (*problems, *(self.seen.findings if self.seen is not None else ()))
 
 
-def advance(world: World, regions: Sequence[str]) -> list[Outlook]:
+def advance(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
     """Take every step that is due, in these regions and wherever else we hold a pair or began to import one.
 
     Returns nothing when another process performs. Raises StoreError.
@@ -86,23 +86,24 @@ def advance(world: World, regions: Sequence[str]) -> list[Outlook]:
     return outlooks
 
 
-def look(world: World, regions: Sequence[str]) -> list[Outlook]:
+def look(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
     """How these regions stand while another process performs: nothing is changed. Raises StoreError."""
     policy, outlooks = world.policy(), []
     for region in regions:
         try:
-            seen = survey(world, region, record=False)
-            outlooks.append(Outlook(region, seen, waiting(seen.standing, world.now(), policy), None))
+            seen = survey(world, region)
+            wait = waiting(seen.standing, world.now(), policy)
+            outlooks.append(Outlook(region=region, seen=seen, wait=wait, failure=None))
         except ControlPlaneError as failure:
-            outlooks.append(Outlook(region, None, None, failure))
+            outlooks.append(Outlook(region=region, seen=None, wait=None, failure=failure))
     return outlooks
 
 
-def _advance_region(world: World, region: str, policy: Policy, *, wanted: bool, is_sure: bool) -> Outlook:
+def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: bool, is_sure: bool) -> Outlook:
     seen: Survey | None = None
     failure: TokensvcError | None = None
     try:
-        seen = survey(world, region, wanted=wanted, is_sure=is_sure)
+        seen = survey_and_update(world, region, wanted=wanted, is_sure=is_sure)
         put_off: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
             step = decide(seen.standing._replace(put_off=put_off), world.now(), policy)
@@ -116,19 +117,19 @@ def _advance_region(world: World, region: str, policy: Policy, *, wanted: bool, 
                 failure = _told(world, region, refused)  # what cannot be deleted yet keeps no other key from signing
                 put_off |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            seen = survey(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
+            seen = survey_and_update(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
         for key_id, arn in seen.strays:
             try:
                 delete_stray(world, region, key_id, arn)
             except ControlPlaneError as refused:
                 failure = _told(world, region, refused)
         left = seen.standing._replace(put_off=put_off)
-        return Outlook(region, seen, waiting(left, world.now(), policy), failure)
+        return Outlook(region=region, seen=seen, wait=waiting(left, world.now(), policy), failure=failure)
     except TokensvcError as refused:
-        return Outlook(region, seen, None, _told(world, region, refused))
+        return Outlook(region=region, seen=seen, wait=None, failure=_told(world, region, refused))
 
 
-def _tag_compromised(world: World, outlooks: Sequence[Outlook]) -> None:
+def _tag_compromised(world: KeysContext, outlooks: Sequence[Outlook]) -> None:
     """Tag compromised pairs that IVS still holds."""
     shown = {o.region: {str(pair["arn"]): pair for pair in o.seen.pairs} for o in outlooks if o.seen is not None}
     for record in world.keys.list():
@@ -147,7 +148,7 @@ def _tag_compromised(world: World, outlooks: Sequence[Outlook]) -> None:
                 world.report(f"{there.arn} could not be tagged as compromised: {refused.message}")
 
 
-def _told(world: World, region: str, failure: TokensvcError) -> TokensvcError:
+def _told(world: KeysContext, region: str, failure: TokensvcError) -> TokensvcError:
     if world.report_failure is not None:
         world.report_failure(region, failure)
     else:
@@ -155,14 +156,14 @@ def _told(world: World, region: str, failure: TokensvcError) -> TokensvcError:
     return failure
 
 
-def _all_regions(world: World, regions: Sequence[str]) -> list[str]:
+def _all_regions(world: KeysContext, regions: Sequence[str]) -> list[str]:
     records = world.keys.list()
     held = {there.place.region for r in records for there in r.everywhere if there.is_held}
     begun = {entry.region for entry in world.journal.open() if entry.kind is StepKind.IMPORT}
     return [*regions, *sorted((held | begun) - set(regions))]
 
 
-def _tidy_up(world: World, looked_at: Sequence[str]) -> None:
+def _tidy_up(world: KeysContext, looked_at: Sequence[str]) -> None:
     """See to what earlier runs left behind, now that the regions were gone through."""
     records, kept = world.keys.list(), world.vault.key_ids()
     begun = _close_journal(world, records, kept, looked_at)
@@ -177,7 +178,7 @@ def _tidy_up(world: World, looked_at: Sequence[str]) -> None:
 
 
 def _close_journal(
-    world: World, records: Sequence[KeyRecord], kept: frozenset[str], looked_at: Sequence[str]
+    world: KeysContext, records: Sequence[KeyRecord], kept: frozenset[str], looked_at: Sequence[str]
 ) -> frozenset[str]:
     """Settle steps that were begun long enough ago, imports once IVS was looked at; the keys of those still open."""
     known, still_open = {record.id: record for record in records}, set()
@@ -204,7 +205,7 @@ def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) ->
     return entry.kind is StepKind.IMPORT or not there.is_held
 
 
-def _is_settled(at: datetime, world: World) -> bool:
+def _is_settled(at: datetime, world: KeysContext) -> bool:
     """Whether what was begun then has had its effect by now, or never will."""
     return world.now() - at > timedelta(seconds=SETTLED_SECONDS)
 

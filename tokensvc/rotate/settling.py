@@ -16,7 +16,7 @@ from tokensvc.core.rotation import check_slots
 from tokensvc.errors import Conflict, KeptBack, PolicyCannotHold, TokensvcError
 from tokensvc.rotate.performer import Outlook, advance, look
 from tokensvc.rotate.steps import full, what_makes_room
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 POLL_SECONDS = 1.0
 """How often a wish is looked at while another process performs it."""
@@ -28,7 +28,9 @@ PATIENCE_POLLS = 60
 """After so many without anything to wait for, whoever performs has tried several times, and somebody must help."""
 
 
-def settle(world: World, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False) -> None:
+def settle(
+    world: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False
+) -> None:
     """Go on until it is done in every region, waiting for leads, and for drains when `patient`.
 
     A region that cannot go on is given up and delays no other; what keeps the first one back is raised at the end.
@@ -43,7 +45,7 @@ def settle(world: World, regions: Sequence[str], is_done: Callable[[str], bool],
 
 
 def _settle(
-    world: World, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
+    world: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
 ) -> dict[str, TokensvcError]:
     given_up: dict[str, TokensvcError] = {}
     others = _Others(world, patient=patient)
@@ -77,7 +79,7 @@ def _settle(
 class _Others:
     """Whoever else performs, and what is known of how far that is."""
 
-    def __init__(self, world: World, *, patient: bool) -> None:
+    def __init__(self, world: KeysContext, *, patient: bool) -> None:
         self._world = world
         self._patient = patient
         self._polls = self._idle = 0
@@ -123,7 +125,7 @@ class _Others:
             self._world.report(words)
 
 
-def _kept_back(world: World, outlook: Outlook, *, patient: bool) -> TokensvcError | None:
+def _kept_back(world: KeysContext, outlook: Outlook, *, patient: bool) -> TokensvcError | None:
     """Why a region cannot go on for now; None when it only waits for a lead, or for a drain when `patient`."""
     if outlook.failure is not None and outlook.wait is None:
         return outlook.failure
@@ -144,7 +146,7 @@ def _kept_back(world: World, outlook: Outlook, *, patient: bool) -> TokensvcErro
     return full(world, seen)
 
 
-def sleep_until(world: World, until: datetime, what: str) -> None:
+def sleep_until(world: KeysContext, until: datetime, what: str) -> None:
     """Wait for an instant, and say so."""
     seconds = (until - world.now()).total_seconds()
     if seconds > 0:

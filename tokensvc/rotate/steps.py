@@ -6,6 +6,8 @@ Rules of the file
 - A key is recorded before anything is done with it, kept in the vault before IVS hears of it, and imported only by
   someone who can open it.
 - A pair is marked as being deleted before IVS is told to delete it: nothing that was decided earlier can make it sign.
+- A compromised pair that IVS does not hold although its deletion was never begun was deleted at a time that a restored
+  store has forgotten, in which other keys may have signed: their drains start anew.
 - A pair that IVS is proven not to hold is recorded as such, and IVS is not asked to delete it: should the proof be
   wrong, its tokens live on.
 """
@@ -49,10 +51,10 @@ from tokensvc.rotate.survey import (
     tags_of,
     whose,
 )
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 
-def perform(world: World, seen: Survey, step: Step) -> None:
+def perform(world: KeysContext, seen: Survey, step: Step) -> None:
     """Take one step in a region. Raises ControlPlaneError, NoFreeSlot, PairTaken, LostRace, VaultError, StoreError."""
     if step.key_id is None:
         make(world, step.why)
@@ -61,7 +63,7 @@ def perform(world: World, seen: Survey, step: Step) -> None:
     journaled(world, seen.region, step, lambda: act(world, seen, key_id))
 
 
-def journaled(world: World, region: str, step: Step, act: Callable[[], None]) -> None:
+def journaled(world: KeysContext, region: str, step: Step, act: Callable[[], None]) -> None:
     """Do what a step consists of, noted before and after."""
     entry = world.journal.begin(step.kind, str(step.key_id), region, step.why, world.now())
     try:
@@ -73,7 +75,7 @@ def journaled(world: World, region: str, step: Step, act: Callable[[], None]) ->
     world.journal.end(entry.id, "done", world.now())
 
 
-def make(world: World, why: str) -> KeyRecord:
+def make(world: KeysContext, why: str) -> KeyRecord:
     """Make a key pair: recorded, and its private half in the vault."""
     record = keep(world, world.new_key(), why)
     fingerprint = f"fingerprint {record.fingerprint}"
@@ -81,7 +83,7 @@ def make(world: World, why: str) -> KeyRecord:
     return record
 
 
-def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+def keep(world: KeysContext, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
     """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
     key_id, public_key = world.new_id(), private_key.public_key()
     entry = world.journal.begin(StepKind.MAKE, key_id, "", why, world.now())
@@ -92,7 +94,7 @@ def keep(world: World, private_key: keypair.PrivateKey, why: str, longest_ttl_se
     return record
 
 
-def import_pair(world: World, seen: Survey, key_id: str) -> None:
+def import_pair(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
     record = find(world.keys.list(), key_id)
     record.require_sound()
@@ -105,7 +107,7 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
         raise full(world, seen) from None
     except ResourceConflict:
         pair = _held_already(world, seen, record)
-        record_held(world, record, str(pair["arn"]), pair)
+        record_held(world, record, str(pair["arn"]), pair, may_have_signed=True)
         return
     pair = answer["keyPair"]
     try:
@@ -115,7 +117,7 @@ def import_pair(world: World, seen: Survey, key_id: str) -> None:
         raise
 
 
-def activate(world: World, seen: Survey, key_id: str, *, temporary: bool = False) -> None:
+def activate(world: KeysContext, seen: Survey, key_id: str, *, temporary: bool = False) -> None:
     """Sign with this key in that region from now on; the one that signed so far drains."""
     record = find(world.keys.list(), key_id)
     there = in_region(record, seen.region)
@@ -131,12 +133,12 @@ def activate(world: World, seen: Survey, key_id: str, *, temporary: bool = False
     world.report(f"key {key_id} signs in {seen.region}")
 
 
-def recall(world: World, seen: Survey, key_id: str) -> None:
+def recall(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Sign with this retiring key again, until a better one is ready."""
     activate(world, seen, key_id, temporary=True)
 
 
-def record_absence(world: World, seen: Survey, key_id: str) -> None:
+def record_absence(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
@@ -146,7 +148,7 @@ def record_absence(world: World, seen: Survey, key_id: str) -> None:
     world.report(f"IVS does not hold {there.arn}: key {key_id} is {in_region(record, seen.region).state} there")
 
 
-def delete(world: World, seen: Survey, key_id: str) -> None:
+def delete(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Delete the pair from IVS in that region."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
@@ -156,15 +158,17 @@ def delete(world: World, seen: Survey, key_id: str) -> None:
         message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
         raise NothingShown(message, operation="ListPlaybackKeyPairs", ivs_code="")
     world.keys.begin_delete(there, world.now())
+    was_forgotten = False  # a compromise, and what signed instead, by a store that was restored since
     try:
         world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
     except ResourceMissing:
         world.report(f"IVS no longer held {there.arn}")
-    world.keys.retire(key_id, there.place, world.now())
+        was_forgotten = there.state is KeyState.COMPROMISED and there.deleting_at is None
+    world.keys.retire(key_id, there.place, world.now(), others_may_have_signed=was_forgotten)
     world.report(f"key {key_id} is deleted in {seen.region}")
 
 
-def delete_stray(world: World, region: str, key_id: str, arn: str) -> None:
+def delete_stray(world: KeysContext, region: str, key_id: str, arn: str) -> None:
     """Delete a compromised pair of ours that the store does not record as held."""
 
     def act() -> None:
@@ -185,7 +189,7 @@ def in_region(record: KeyRecord, region: str) -> KeyInPlace:
     return found
 
 
-def full(world: World, seen: Survey, reason: str = "", remedy: Remedy | None = None) -> NoFreeSlot:
+def full(world: KeysContext, seen: Survey, reason: str = "", remedy: Remedy | None = None) -> NoFreeSlot:
     """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
     held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
     if not reason:
@@ -197,7 +201,7 @@ def full(world: World, seen: Survey, reason: str = "", remedy: Remedy | None = N
     )
 
 
-def what_makes_room(world: World, seen: Survey) -> tuple[str, Remedy | None]:
+def what_makes_room(world: KeysContext, seen: Survey) -> tuple[str, Remedy | None]:
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
     policy, now = world.policy(), world.now()
     ours = [pair for pair in seen.standing.pairs if pair.is_held]
@@ -228,7 +232,7 @@ def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
     }
 
 
-def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
+def _held_already(world: KeysContext, seen: Survey, record: KeyRecord) -> Pair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
     pairs = list_pairs(world.control_plane, seen.region, world.deployment.read().account)
     for pair in pairs:
@@ -249,7 +253,7 @@ def _held_already(world: World, seen: Survey, record: KeyRecord) -> Pair:
     )
 
 
-_ACTS: dict[StepKind, Callable[[World, Survey, str], None]] = {
+_ACTS: dict[StepKind, Callable[[KeysContext, Survey, str], None]] = {
     StepKind.IMPORT: import_pair,
     StepKind.ACTIVATE: activate,
     StepKind.RECALL: recall,

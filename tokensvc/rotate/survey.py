@@ -1,9 +1,15 @@
 """How things stand in a region: what IVS holds there, set beside what the store knows.
 
-Rules of the file
+Invariants
+- `survey` reads: it writes nothing to the store or the vault, and calls only List and Get operations of IVS. It
+  remembers, in this process's memory, what IVS answered about missing pairs, so that IVS is not asked too often.
+- `update_records` writes to the store what IVS shows and the store does not know. `survey_and_update` does that first,
+  and then surveys.
 - What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
   counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
-- An import that happened and was not recorded is recorded here, so a crash between the two leaves no orphan.
+- An import that happened and was not recorded is recorded by an update, so a crash between the two leaves no orphan.
+  It may also be one that a restored store has forgotten, whose key has signed since. Nothing distinguishes the two (the
+  journal is restored as well), so the pair is drained before it is deleted.
 - A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag. It is gone when IVS
   says so twice (`absences.py`).
 - Where IVS shows no pair of our account, we may be asking about another one: nothing is done there that cannot be
@@ -24,7 +30,7 @@ from tokensvc.core.problem import Problem, ProblemCode
 from tokensvc.errors import Action, ForeignDeployment, Remedy, ResourceMissing
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.deployment import Deployment
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
 KEY_TAG = "tokensvc:key"
@@ -55,37 +61,31 @@ class Survey(NamedTuple):
 
 
 def survey(
-    world: World,
+    world: KeysContext,
     region: str,
     pairs: Sequence[Pair] | None = None,
     *,
     wanted: bool = True,
     is_sure: bool = False,
-    record: bool = True,
 ) -> Survey:
-    """Look at a region; `pairs` when they were listed a moment ago, `is_sure` when another region showed our account.
+    """Look at a region and change nothing: an import that is not recorded is a finding, and so is a compromise.
 
-    Without `record` nothing is changed: an import that was not recorded is a finding then, and so is a compromise.
-    Raises ControlPlaneError, ForeignDeployment.
+    `pairs` when they were listed a moment ago, `is_sure` when another region showed our account. Raises
+    ControlPlaneError, ForeignDeployment.
     """
     deployment = world.deployment.read()
     if pairs is None:
         pairs = list_pairs(world.control_plane, region, deployment.account)
     records, kept = world.keys.list(), world.vault.key_ids()
-    forgotten = _compromised_in_ivs(records, pairs, deployment.id)
-    if forgotten and record:
-        records = _record_compromises(world, records, forgotten, region, pairs)
     unrecorded, findings = _tagged(world, records, region, pairs, deployment.id)
-    if not record:
-        findings += tuple(Problem(ProblemCode.COMPROMISE_UNRECORDED, region, {"key_id": key.id}) for key in forgotten)
-        findings += tuple(
-            Problem(ProblemCode.IMPORT_UNRECORDED, region, {"key_id": key.id, "arn": str(pair["arn"])})
-            for key, pair in unrecorded
-        )
-    elif unrecorded:
-        for key, pair in unrecorded:
-            record_held(world, key, str(pair["arn"]), get_pair(world, region, str(pair["arn"])))
-        records = world.keys.list()
+    findings += tuple(
+        Problem(ProblemCode.COMPROMISE_UNRECORDED, region, {"key_id": key.id})
+        for key in _compromised_in_ivs(records, pairs, deployment.id)
+    )
+    findings += tuple(
+        Problem(ProblemCode.IMPORT_UNRECORDED, region, {"key_id": key.id, "arn": str(pair["arn"])})
+        for key, pair in unrecorded
+    )
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
     is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
@@ -112,7 +112,46 @@ def survey(
     )
     findings += tuple(_strange(standing, region, damaged))
     strays = _strays(records, pairs, deployment.id)
-    return Survey(region, pairs, standing, findings, deployment.id, strays)
+    return Survey(
+        region=region,
+        pairs=pairs,
+        standing=standing,
+        findings=findings,
+        deployment_id=deployment.id,
+        strays=strays,
+    )
+
+
+def survey_and_update(
+    world: KeysContext,
+    region: str,
+    pairs: Sequence[Pair] | None = None,
+    *,
+    wanted: bool = True,
+    is_sure: bool = False,
+) -> Survey:
+    """Record what IVS shows in a region and the store does not know, then survey it. Parameters as in `survey`.
+
+    Raises ControlPlaneError, ForeignDeployment, LostRace, KeyNotFound.
+    """
+    if pairs is None:
+        pairs = list_pairs(world.control_plane, region, world.deployment.read().account)
+    update_records(world, region, pairs)
+    return survey(world, region, pairs, wanted=wanted, is_sure=is_sure)
+
+
+def update_records(world: KeysContext, region: str, pairs: Sequence[Pair]) -> None:
+    """Record imports and compromises that these pairs show and the store does not know.
+
+    Raises ControlPlaneError, ForeignDeployment, LostRace, KeyNotFound.
+    """
+    deployment_id, records = world.deployment.read().id, world.keys.list()
+    if compromised := _compromised_in_ivs(records, pairs, deployment_id):
+        records = _record_compromises(world, records, compromised, region, pairs)
+    unrecorded, _ = _tagged(world, records, region, pairs, deployment_id)
+    for key, pair in unrecorded:
+        shown = get_pair(world, region, str(pair["arn"]))
+        record_held(world, key, str(pair["arn"]), shown, may_have_signed=True)
 
 
 def list_pairs(control_plane: ControlPlane, region: str, account: str | None) -> list[Pair]:
@@ -132,22 +171,24 @@ def list_pairs(control_plane: ControlPlane, region: str, account: str | None) ->
     return pairs
 
 
-def get_pair(world: World, region: str, arn: str) -> Pair:
+def get_pair(world: KeysContext, region: str, arn: str) -> Pair:
     """One key pair as GetPlaybackKeyPair shows it: with its fingerprint, which lists do not show."""
     pair: Pair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
     return pair
 
 
-def record_held(world: World, record: KeyRecord, arn: str, pair: Pair) -> None:
+def record_held(world: KeysContext, record: KeyRecord, arn: str, pair: Pair, *, may_have_signed: bool = False) -> None:
     """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
-    Raises ForeignDeployment, LostRace, KeyNotFound.
+    `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, LostRace, KeyNotFound.
     """
     shown = str(pair.get("fingerprint", record.fingerprint))
     differs = shown != record.fingerprint
     place = parse_arn(arn, "playback-key").place
     world.deployment.bind_account(place.account)
-    world.keys.record_import(record.id, place, arn, world.now(), fingerprint_differs=differs)
+    world.keys.record_import(
+        record.id, place, arn, world.now(), fingerprint_differs=differs, may_have_signed=may_have_signed
+    )
     world.report(f"IVS holds key {record.id} in {place.region} as {arn}")
     if differs:
         world.report(
@@ -179,7 +220,7 @@ def _compromised_in_ivs(records: Sequence[KeyRecord], pairs: Sequence[Pair], dep
 
 
 def _record_compromises(
-    world: World, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[Pair]
+    world: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[Pair]
 ) -> list[KeyRecord]:
     arns = {str(pair["arn"]) for pair in pairs}
     unlisted = {p.key_id for record in records for p in record.places if p.place.region == region and p.arn not in arns}
@@ -187,7 +228,14 @@ def _record_compromises(
     unable |= {r.id for r in records} - world.vault.key_ids()
     lead_seconds = world.deployment.read().key_lead_seconds
     for record in bad:
-        world.keys.compromise(record.id, world.now(), lead_seconds, distrust_standby=False, unable=unable)
+        world.keys.compromise(
+            record.id,
+            world.now(),
+            lead_seconds,
+            distrust_standby=False,
+            unable=unable,
+            others_may_have_signed=True,
+        )
         world.report(f"key {record.id} is compromised: its pair in {region} is tagged so")
     return world.keys.list()
 
@@ -223,7 +271,7 @@ def _shows_our_account(
 
 
 def _tagged(
-    world: World, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
+    world: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
 ) -> tuple[list[tuple[KeyRecord, Pair]], tuple[Problem, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
@@ -283,12 +331,12 @@ def _is_here(record: KeyRecord, region: str) -> bool:
     return any(p.place.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
 
 
-def _to_replace(world: World, region: str) -> frozenset[str]:
+def _to_replace(world: KeysContext, region: str) -> frozenset[str]:
     return frozenset(filter(None, (wish.replaces.get(region) for wish in world.rotations.newest(_WISHES))))
 
 
 def _missing(
-    world: World, held: Sequence[KeyInPlace], arns: Collection[str], *, is_sure: bool
+    world: KeysContext, held: Sequence[KeyInPlace], arns: Collection[str], *, is_sure: bool
 ) -> tuple[frozenset[str], frozenset[str], datetime | None]:
     """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
     when the next answer may be a proof."""
@@ -306,7 +354,7 @@ def _missing(
     return frozenset(missing), frozenset(gone), min(again, default=None)
 
 
-def _is_shown(world: World, there: KeyInPlace, *, is_sure: bool) -> bool:
+def _is_shown(world: KeysContext, there: KeyInPlace, *, is_sure: bool) -> bool:
     """Whether IVS shows a pair that no list does, as of now or a moment ago."""
     if not world.absences.is_due(there.arn, world.clock.monotonic(), is_sure=is_sure):
         return False
@@ -319,7 +367,7 @@ def _is_shown(world: World, there: KeyInPlace, *, is_sure: bool) -> bool:
     return True
 
 
-def _damaged(world: World, records: Sequence[KeyRecord], region: str) -> dict[str, str]:
+def _damaged(world: KeysContext, records: Sequence[KeyRecord], region: str) -> dict[str, str]:
     """Keys that are held in the region, or may be imported there, and whose private half cannot sign; and why not."""
     here = [
         record

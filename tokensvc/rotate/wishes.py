@@ -20,6 +20,7 @@ from tokensvc.core.lifecycle import (
     active_of,
     drained_at,
     find,
+    is_in_doubt,
     led_at,
     successor,
 )
@@ -30,8 +31,8 @@ from tokensvc.rotate.bringing import everywhere, import_new
 from tokensvc.rotate.performer import Outlook, advance
 from tokensvc.rotate.settling import settle, sleep_until
 from tokensvc.rotate.steps import in_region, make, perform
-from tokensvc.rotate.survey import survey
-from tokensvc.rotate.world import World
+from tokensvc.rotate.survey import survey_and_update
+from tokensvc.rotate.world import KeysContext
 
 
 class Prospect(NamedTuple):
@@ -45,7 +46,7 @@ class Prospect(NamedTuple):
     """How long no token can be signed there."""
 
 
-def request_rotation(world: World, regions: Sequence[str], by: str) -> Rotation:
+def request_rotation(world: KeysContext, regions: Sequence[str], by: str) -> Rotation:
     """Wish for the next key to sign in these regions. Raises PolicyCannotHold when it could never come true."""
     check_policy(world.policy(), world.deployment.read().max_ttl_seconds)
     replaces = {region: _active(world.keys.list(), region) for region in regions}
@@ -58,14 +59,14 @@ def fulfilled(records: Sequence[KeyRecord], wish: Rotation) -> dict[str, str | N
     return {region: key_id if key_id != wish.replaces[region] else None for region, key_id in signing.items()}
 
 
-def rotate(world: World, regions: Sequence[str], by: str, *, patient: bool = False) -> Rotation:
+def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> Rotation:
     """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
     wish = request_rotation(world, regions, by)
     see_through(world, regions, patient=patient)
     return wish
 
 
-def resume(world: World, regions: Sequence[str], *, patient: bool = False) -> None:
+def resume(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
     """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
 
     A recalled key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
@@ -79,7 +80,7 @@ def resume(world: World, regions: Sequence[str], *, patient: bool = False) -> No
         world.report(f"a recalled key signs until another can take over: {full.message}")
 
 
-def see_through(world: World, regions: Sequence[str], *, patient: bool = False) -> None:
+def see_through(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
     """As `resume`, and raises what keeps a recalled key from being replaced."""
 
     def is_done(region: str) -> bool:
@@ -88,7 +89,7 @@ def see_through(world: World, regions: Sequence[str], *, patient: bool = False) 
     settle(world, regions, is_done, patient=patient)
 
 
-def generate(world: World, regions: Sequence[str]) -> KeyRecord:
+def generate(world: KeysContext, regions: Sequence[str]) -> KeyRecord:
     """Make a key and import it in each region. It signs where none did; elsewhere it stands ready.
 
     One that was made before and never came into use, since no region had room, is taken first.
@@ -105,18 +106,19 @@ def generate(world: World, regions: Sequence[str]) -> KeyRecord:
     return find(world.keys.list(), record.id)
 
 
-def activate(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
+def activate(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Sign with this prepared or retiring key in each of these regions, once IVS has held it for the lead."""
     policy = world.policy()
     for region in regions:
         there = in_region(find(world.keys.list(), key_id), region)
         sleep_until(world, led_at(there, policy.lead_seconds), f"key {key_id} signs in {region}")
-        perform(world, survey(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
+        perform(world, survey_and_update(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
     return find(world.keys.list(), key_id)
 
 
-def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
-    """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live."""
+def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
+    """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
+    is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
     policy, record, subject = world.policy(), find(world.keys.list(), key_id), {"key_id": key_id}
     if not record.places or any(p.place.region in regions for p in record.unreadable):
         record.require_sound()
@@ -130,7 +132,9 @@ def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
         world.keys.discard(key_id)
         world.vault.remove(key_id)
         return record
-    surveys = [survey(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held]
+    surveys = [
+        survey_and_update(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held
+    ]
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drained_at(there, policy)
         if there.state is KeyState.ACTIVE:
@@ -143,13 +147,21 @@ def delete(world: World, key_id: str, regions: Sequence[str]) -> KeyRecord:
                 subject=subject | {"region": there.place.region},
                 remedy=Remedy(Action.COMPROMISE_KEY, subject),
             )
+        in_doubt = any(is_in_doubt(seen.standing) for seen in surveys if seen.region == there.place.region)
+        if in_doubt and there.state is not KeyState.COMPROMISED:
+            raise Conflict(
+                f"IVS does not hold the key that signs in {there.place.region}, so the store may have been restored, "
+                f"and tokens of key {key_id} may live",
+                subject=subject | {"region": there.place.region},
+                remedy=Remedy(Action.RESUME_ROTATION, subject),
+            )
     for seen in surveys:
         perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
     advance_once(world, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
     return find(world.keys.list(), key_id)
 
 
-def foresee(world: World, key_id: str, *, distrust_standby: bool) -> list[Prospect]:
+def foresee(world: KeysContext, key_id: str, *, distrust_standby: bool) -> list[Prospect]:
     """What `compromise` would bring about, without doing it."""
     policy, records = world.policy(), world.keys.list()
     key = find(records, key_id)
@@ -166,7 +178,7 @@ def foresee(world: World, key_id: str, *, distrust_standby: bool) -> list[Prospe
     return prospects
 
 
-def compromise(world: World, key_id: str, regions: Sequence[str], *, distrust_standby: bool) -> list[Outlook]:
+def compromise(world: KeysContext, key_id: str, regions: Sequence[str], *, distrust_standby: bool) -> list[Outlook]:
     """Never sign with this key again; then delete its pairs everywhere and bring in what is needed.
 
     The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
@@ -176,7 +188,7 @@ def compromise(world: World, key_id: str, regions: Sequence[str], *, distrust_st
     return advance_once(world, regions)
 
 
-def denounce(world: World, key_id: str, *, distrust_standby: bool) -> KeyRecord:
+def denounce(world: KeysContext, key_id: str, *, distrust_standby: bool) -> KeyRecord:
     """Never sign with this key again: the one transaction of a compromise. Whoever performs does the rest."""
     lead_seconds = world.deployment.read().key_lead_seconds
     record = world.keys.compromise(
@@ -186,7 +198,7 @@ def denounce(world: World, key_id: str, *, distrust_standby: bool) -> KeyRecord:
     return record
 
 
-def advance_once(world: World, regions: Sequence[str]) -> list[Outlook]:
+def advance_once(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
     """Take every step that is due now, and give the lease up."""
     try:
         return advance(world, regions)
@@ -194,7 +206,7 @@ def advance_once(world: World, regions: Sequence[str]) -> list[Outlook]:
         world.step_down()
 
 
-def _without_private_half(world: World) -> frozenset[str]:
+def _without_private_half(world: KeysContext) -> frozenset[str]:
     """Keys that nobody can sign with. Trouble with the vault keeps nobody from ending a key: then none is left out."""
     try:
         kept = world.vault.key_ids()
@@ -209,7 +221,7 @@ def _active(records: Sequence[KeyRecord], region: str) -> str | None:
     return next((p.key_id for p in places if p.place.region == region and p.state is KeyState.ACTIVE), None)
 
 
-def _fulfills_newest(world: World, records: Sequence[KeyRecord], region: str) -> bool:
+def _fulfills_newest(world: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
     """Whether a key signs there, and not the one that the newest wish replaces."""
     newest = [wish for wish in world.rotations.newest(1) if region in wish.replaces]
     return _active(records, region) is not None and all(fulfilled(records, wish)[region] for wish in newest)
@@ -221,7 +233,7 @@ def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
     return active is not None and active.retiring_at is not None
 
 
-def _all_sign(world: World, regions: Sequence[str]) -> bool:
+def _all_sign(world: KeysContext, regions: Sequence[str]) -> bool:
     records = world.keys.list()
     return all(_active(records, region) for region in regions)
 

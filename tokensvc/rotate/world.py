@@ -1,10 +1,10 @@
-"""What the performer of the lifecycle needs of the world."""
+"""What the key lifecycle works with: stores, vault, IVS, clock, the rotation lease, and where progress is reported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.lifecycle import KeyRecord
@@ -22,8 +22,9 @@ from tokensvc.rotate.absences import Absences
 from tokensvc.rotate.private_keys import PrivateKeyChecks
 
 
-class World(NamedTuple):
-    """Stores, IVS, clock and chance, and how to tell what is done."""
+@dataclass(frozen=True, kw_only=True)
+class KeysContext:
+    """The dependencies of every use case on keys. Immutable; `dataclasses.replace` makes a variant."""
 
     keys: KeyStore
     deployment: DeploymentStore
@@ -64,8 +65,8 @@ class World(NamedTuple):
         """The deployment's policy, as it is now."""
         deployment = self.deployment.read()
         return Policy(
-            deployment.key_lead_seconds,
-            self.reach_seconds(),
-            deployment.key_max_age_seconds,
-            deployment.key_standby,
+            lead_seconds=deployment.key_lead_seconds,
+            reach_seconds=self.reach_seconds(),
+            max_age_seconds=deployment.key_max_age_seconds,
+            standby=deployment.key_standby,
         )

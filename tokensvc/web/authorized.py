@@ -1,11 +1,13 @@
-"""Who may use a route beside the hot path: a caller whose key is good and who was given the scope.
+"""Authenticates the requests of every route: a caller whose key is good and that was given the scope.
 
-Rules of the file
-- The caller is judged by a fresh snapshot or not at all: a worker that is cut off does not know who was disabled.
-- A request's body is read by `judged_body` and nowhere else, which judges the caller again once the body is complete: a
-  client may send it slowly, and a caller that is disabled meanwhile may do nothing any more. A test holds it.
-- What such a route asks of the store, it asks in a thread; these threads are its own, so that a store that hangs takes
-  none from anybody else.
+Invariants
+- A caller is authenticated by a fresh snapshot or not at all: a worker that is cut off does not know who was disabled.
+- Caller, snapshot and time are read once and belong together: whatever is done for a request is computed from them.
+- A request's body is read by `authenticated_body` and nowhere else, which authenticates again once the body is
+  complete: a client may send it slowly, and a caller that is disabled meanwhile may do nothing any more. A test holds
+  it.
+- What a route beside the hot path asks of the store, it asks in a thread; these threads are its own, so that a store
+  that hangs takes none from anybody else.
 """
 
 from __future__ import annotations
@@ -26,20 +28,12 @@ from tokensvc.web.exchange import Exchange
 
 STORE_CALLS_AT_ONCE = 8
 _T = TypeVar("_T")
-
-
-async def judged_body(
-    judge: Callable[[], _T], scope: Scope, receive: Receive, limit_bytes: int
-) -> tuple[_T, dict[str, Any]]:
-    """The body as a JSON object, and what `judge` makes of the caller after the body is complete. `judge` runs before
-    the body is read too, so that no body of an unauthenticated client is read. Raises what both raise."""
-    judge()
-    body = await read_json(scope, receive, limit_bytes)
-    return judge(), body
+Authenticated = tuple[Caller, Snapshot, float]
+"""Who asks, what this worker knows, and the time. A plain tuple: it is made for each token."""
 
 
 class Authorized:
-    """Lets callers in, and asks the store for them."""
+    """Authenticates callers, and asks the store for them."""
 
     def __init__(self, snapshot: Callable[[], Snapshot], clock: Clock, *, lease_seconds: float) -> None:
         self._snapshot = snapshot
@@ -47,21 +41,34 @@ class Authorized:
         self._lease_seconds = lease_seconds
         self._threads = anyio.CapacityLimiter(STORE_CALLS_AT_ONCE)
 
-    def caller(self, scope: Scope, exchange: Exchange, needs: str) -> Caller:
+    def authenticate(self, scope: Scope, exchange: Exchange, needs: str) -> Authenticated:
         """Who asks, given that they have this scope. Raises SnapshotStale, NotAuthenticated or ScopeMissing."""
-        snapshot = self._snapshot()
-        now, monotonic = self._clock.now(), self._clock.monotonic()
-        require_fresh(snapshot, now, monotonic, self._lease_seconds)
+        snapshot, now = self._snapshot(), self._clock.now()
+        require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
         caller = authenticate(header(scope, b"authorization"), snapshot, now)
         exchange.caller = caller.name
         caller.require_scope(needs)
-        return caller
+        return caller, snapshot, now
+
+    async def authenticated_body(
+        self, scope: Scope, receive: Receive, exchange: Exchange, needs: str, limit_bytes: int
+    ) -> tuple[Authenticated, dict[str, Any]]:
+        """As `authenticate`, after the body is complete, and the body as a JSON object. It is called before the body is
+        read too, so that no body of an unauthenticated client is read."""
+        self.authenticate(scope, exchange, needs)
+        body = await read_json(scope, receive, limit_bytes)
+        return self.authenticate(scope, exchange, needs), body
+
+    def caller(self, scope: Scope, exchange: Exchange, needs: str) -> Caller:
+        """The caller alone."""
+        return self.authenticate(scope, exchange, needs)[0]
 
     async def caller_and_body(
         self, scope: Scope, receive: Receive, exchange: Exchange, needs: str, limit_bytes: int
     ) -> tuple[Caller, dict[str, Any]]:
-        """As `caller`, after the body is complete, and the body as a JSON object."""
-        return await judged_body(lambda: self.caller(scope, exchange, needs), scope, receive, limit_bytes)
+        """The caller alone, after the body is complete, and the body as a JSON object."""
+        (caller, _, _), body = await self.authenticated_body(scope, receive, exchange, needs, limit_bytes)
+        return caller, body
 
     async def in_thread(self, act: Callable[[], _T]) -> _T:
         """What comes of a call that may block; it is waited for even when the client goes away."""

@@ -11,22 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import orjson
 from starlette.types import Receive, Scope
 
-from tokensvc.core.refusal import shown_name, shown_path
-from tokensvc.core.repeated_names import has_repeated_names, repeated_names
-from tokensvc.errors import (
-    FieldError,
-    InvalidRequest,
-    RequestTooLarge,
-    RequestTooSlow,
-    UnreadableRequest,
-    UnsupportedMediaType,
-)
+from tokensvc.errors import RequestTooLarge, RequestTooSlow, UnreadableRequest, UnsupportedMediaType
+from tokensvc.json_objects import json_object
 
 BODY_SECONDS = 10
 """How long a body may take to come in; ours are small, and a connection that drips is somebody's trick or trouble."""
@@ -109,44 +100,3 @@ def decoded(scope: Scope, body: bytes, limit_bytes: int) -> dict[str, Any]:
         if not _READ_AS_JSON.fullmatch(header(scope, b"content-type").partition(";")[0].strip()):
             raise UnsupportedMediaType("the body is not JSON, and its Content-Type is another; send JSON") from None
         raise
-
-
-def json_object(text: bytes, what: str = "the body") -> dict[str, Any]:
-    """The JSON object that a text spells; `what` the text is, for messages. Raises UnreadableRequest, or InvalidRequest
-    naming each field that is given twice."""
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as problem:
-        raise UnreadableRequest(f"{what} is not JSON: {problem.msg} at character {problem.pos}") from None
-    if not isinstance(value, dict):
-        raise UnreadableRequest(f"{what} must be a JSON object")
-    if has_repeated_names(text, value):
-        raise _repeated(text, what)
-    return value
-
-
-def _repeated(text: bytes, what: str) -> InvalidRequest:
-    try:
-        paths = repeated_names(text)
-    except RecursionError:
-        return InvalidRequest([], f"a field of {what} is given twice")
-    return InvalidRequest([FieldError(shown_path(path), "must be given once") for path in paths])
-
-
-def listed(body: dict[str, Any], name: str, most: int) -> list[object]:
-    """The one field of a batch's body: its entries, up to so many. Raises InvalidRequest naming every bad field."""
-    errors = [FieldError(shown_name(field), "is not a known field") for field in body if field != name]
-    entries = body.get(name)
-    if not isinstance(entries, list) or not 1 <= len(entries) <= most:
-        errors.append(FieldError(name, f"must be a list of 1 to {most} {name}"))
-    if errors or not isinstance(entries, list):
-        raise InvalidRequest(errors)
-    return entries
-
-
-def entry_of(entries: Sequence[object], position: int, name: str) -> dict[str, Any]:
-    """An entry of a batch. Raises InvalidRequest naming the entry when it is no object."""
-    entry = entries[position]
-    if not isinstance(entry, dict):
-        raise InvalidRequest([FieldError(f"{name}[{position}]", "must be an object")])
-    return entry

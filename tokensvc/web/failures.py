@@ -3,7 +3,7 @@
 Rules of the file
 - STATUS maps each family of the tree in `errors/`; a leaf is rendered as its nearest mapped parent says.
 - Every 429 and 503 carries Retry-After, so a class with such a status has `retry_after_seconds`.
-- A remedy becomes words without commands and settings (REMEDIES).
+- A remedy becomes words without commands and settings (`diagnostics/problems.py`).
 - What is not ours gets one fixed text and the request id; its own words go to the log alone.
 """
 
@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tokensvc.core.problem import Problem, problem_text
+from tokensvc.diagnostics.problems import remedy_text
 from tokensvc.errors import (
-    Action,
     CannotSign,
     Conflict,
     ControlPlaneError,
@@ -25,7 +24,6 @@ from tokensvc.errors import (
     NotAuthenticated,
     NotFound,
     PlaybackUrlUnavailable,
-    Remedy,
     RequestTooLarge,
     RequestTooSlow,
     SettingsError,
@@ -62,25 +60,6 @@ STATUS: dict[type[TokensvcError], int] = {
 }
 
 
-REMEDIES: dict[Action, str] = {
-    Action.UPGRADE_SCHEMA: "; its schema has to be upgraded",
-    Action.ADD_PREVIOUS_PASSPHRASE: "; it has to be configured too, for decryption",
-    Action.ADD_PREVIOUS_KMS_KEY: "; it has to be configured too, for decryption",
-    Action.REPLACE_SIGNER: ". Take the machine out of service, or configure another signer there",
-    Action.GENERATE_KEY: "; an operator has to generate one",
-    Action.ROTATE_KEYS: "; rotate it first: POST /v1/keys/rotate",
-    Action.RESUME_ROTATION: "; an operator has to let the rotation resume first",
-    Action.ACTIVATE_KEY: ", and activate the key if it is right",
-    Action.COMPROMISE_KEY: ". If it is compromised: POST /v1/keys/{key_id}/compromise",
-    Action.ADOPT_KEY_PAIR: ". If it is yours, it can be adopted",
-    Action.DELETE_KEY_PAIR: ": delete it when no token of key {key_id} is needed",
-    Action.FREE_KEY_SLOT: ". Delete a prepared key pair, or one that is not ours, to make room",
-    Action.CONFIGURE_REGION: "; configure the region, or cancel them: POST /v1/revocations/{{id}}/cancel",
-}
-"""What follows the words about a failure or a problem, for those remedies that a caller may hear of. No commands: what
-answers over HTTP does not know how it is operated."""
-
-
 class Answer(NamedTuple):
     """What goes back: status, body, the headers that belong to this answer alone, and the code for log and metrics."""
 
@@ -93,18 +72,6 @@ class Answer(NamedTuple):
 def status_of(failure: TokensvcError) -> int:
     """The HTTP status of a failure: its own, or its nearest parent's."""
     return next(STATUS[kind] for kind in type(failure).__mro__ if kind in STATUS)
-
-
-def remedy_text(remedy: Remedy | None) -> str:
-    """What follows the words about a failure or a problem; "" where there is nothing to be said of a remedy."""
-    if remedy is None:
-        return ""
-    return REMEDIES.get(remedy.action, "").format_map({"key_id": "{id}", **remedy.parameters})
-
-
-def problem_sentence(background: Problem) -> str:
-    """A background problem in words, with its remedy."""
-    return problem_text(background) + remedy_text(background.remedy)
 
 
 def problem(failure: TokensvcError) -> dict[str, Any]:

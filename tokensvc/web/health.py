@@ -23,10 +23,11 @@ from tokensvc.core.problem import Problem
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import Snapshot, require_fresh
 from tokensvc.core.verdict import Attempt, Outcome
+from tokensvc.diagnostics.problems import problem_sentence, remedy_text
 from tokensvc.errors import Action, CannotSign, CeilingUnreadable, Remedy, SubjectKeyLost
 from tokensvc.ports.clock import Clock
 from tokensvc.web.exchange import Exchange
-from tokensvc.web.failures import JSON, PROBLEM_JSON, Answer, problem_of, problem_sentence, remedy_text
+from tokensvc.web.failures import JSON, PROBLEM_JSON, Answer, problem_of
 
 _KEPT_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 5.0

@@ -15,22 +15,33 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.types import Receive, Scope
 
+from tokensvc.core.instant import rfc3339_of
 from tokensvc.core.lifecycle import KeyRecord
 from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, InvalidRequest, KeyNotFound
+from tokensvc.keys.requests import CompromiseRequest, KeyQuery, RotateKeysRequest
+from tokensvc.keys.views import (
+    CompromiseView,
+    KeyPage,
+    ReferenceTime,
+    RotationView,
+    compromise_impact_view,
+    key_detail_view,
+    key_view,
+    rotation_view,
+    stale_worker_view,
+)
+from tokensvc.pagination import page_of
 from tokensvc.ports.versions import Versions
 from tokensvc.ports.workers import Workers
 from tokensvc.rotate.unheard import Unheard, unheard
 from tokensvc.rotate.wishes import denounce, foresee, fulfilled, request_rotation
-from tokensvc.rotate.world import World
-from tokensvc.web import key_shown
+from tokensvc.rotate.world import KeysContext
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.encoding import encoded
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import Answer
-from tokensvc.web.key_models import CompromiseAsk, Compromised, KeyPage, RotateAsk, ShownRotation
-from tokensvc.web.key_shown import Moment
-from tokensvc.web.paging import page_of, read_page, read_query
+from tokensvc.web.paging import read_model, reject_parameters
 
 READ, ADMIN = "keys:read", "keys:admin"
 ASK_MAX_BYTES = 16 * 1024
@@ -43,8 +54,9 @@ class KeyRoutes:
 
     def __init__(
         self,
+        *,
         authorized: Authorized,
-        make_world: Callable[[], World],
+        make_world: Callable[[], KeysContext],
         workers: Workers,
         versions: Versions,
         regions: Sequence[str],
@@ -60,39 +72,39 @@ class KeyRoutes:
     async def page(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`GET /v1/keys`."""
         self._authorized.caller(scope, exchange, READ)
-        ask = read_page(scope)
+        query = read_model(scope, KeyQuery)
 
         def read() -> KeyPage:
             world = self._make_world()
-            records, following = page_of(world.keys.list(), ask, lambda record: record.id)
+            records, following = page_of(world.keys.list(), query, lambda record: record.id)
             at = _moment(world)
-            return KeyPage(keys=[key_shown.key(record, at) for record in records], next_token=following)
+            return KeyPage(keys=[key_view(record, at) for record in records], next_token=following)
 
         return encoded(await self._authorized.in_thread(read))
 
     async def show(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`GET /v1/keys/{id}`."""
         self._authorized.caller(scope, exchange, READ)
-        read_query(scope)
+        reject_parameters(scope)
 
         def read() -> BaseModel:
             world = self._make_world()
             record, at = _named(world, scope), _moment(world)
             cannot_open = [w.heartbeat.worker_id for w in self._workers.list() if record.id in w.heartbeat.unopened]
             history = world.journal.history(record.id, HISTORY)
-            return key_shown.detail(record, at, history, self._unheard(at), cannot_open)
+            return key_detail_view(record, at, history, self._unheard(at), cannot_open)
 
         return encoded(await self._authorized.in_thread(read))
 
     async def rotate(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
         caller, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, ASK_MAX_BYTES)
-        ask = _read(RotateAsk, body)
+        ask = _read(RotateKeysRequest, body)
 
-        def request() -> ShownRotation:
+        def request() -> RotationView:
             world = self._make_world()
             wish = request_rotation(world, self._chosen(world, ask.regions), f"caller {caller.name}")
-            return key_shown.rotation(wish, fulfilled(world.keys.list(), wish))
+            return rotation_view(wish, fulfilled(world.keys.list(), wish))
 
         kept = await self._authorized.in_thread(request)
         return encoded(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
@@ -100,19 +112,19 @@ class KeyRoutes:
     async def rotation(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
         """`GET /v1/keys/rotations/{id}`."""
         self._authorized.caller(scope, exchange, READ)
-        read_query(scope)
+        reject_parameters(scope)
 
         def read() -> BaseModel:
             world = self._make_world()
             wish = world.rotations.get(scope["path_params"]["id"])
-            return key_shown.rotation(wish, fulfilled(world.keys.list(), wish))
+            return rotation_view(wish, fulfilled(world.keys.list(), wish))
 
         return encoded(await self._authorized.in_thread(read))
 
     async def compromise(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
         _, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, ASK_MAX_BYTES)
-        ask = _read(CompromiseAsk, body)
+        ask = _read(CompromiseRequest, body)
 
         def act() -> BaseModel:
             world = self._make_world()
@@ -120,16 +132,16 @@ class KeyRoutes:
             foreseen = foresee(world, record.id, distrust_standby=ask.distrust_standby)
             after = denounce(world, record.id, distrust_standby=ask.distrust_standby)
             at = _moment(world)
-            return Compromised(
+            return CompromiseView(
                 id=record.id,
-                compromised_at=key_shown.instant(after.compromised_at or at.now),
-                regions=[key_shown.prospect(record, prospect) for prospect in foreseen],
-                not_heard=[key_shown.unheard_worker(u) for u in self._unheard(at)],
+                compromised_at=rfc3339_of(after.compromised_at or at.now),
+                regions=[compromise_impact_view(record, prospect) for prospect in foreseen],
+                not_heard=[stale_worker_view(u) for u in self._unheard(at)],
             )
 
         return encoded(await self._authorized.in_thread(act), 202)
 
-    def _chosen(self, world: World, regions: Sequence[str] | None) -> Sequence[str]:
+    def _chosen(self, world: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
         """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
         held = {there.place.region for record in world.keys.list() for there in record.places}
         known = self._regions or sorted(held)
@@ -142,15 +154,15 @@ class KeyRoutes:
             raise InvalidRequest(errors)
         return list(dict.fromkeys(regions or known))
 
-    def _unheard(self, at: Moment) -> list[Unheard]:
+    def _unheard(self, at: ReferenceTime) -> list[Unheard]:
         return unheard(self._workers.list(), self._versions.read().keys, at.now)
 
 
-def _moment(world: World) -> Moment:
-    return Moment(world.now(), world.policy())
+def _moment(world: KeysContext) -> ReferenceTime:
+    return ReferenceTime(world.now(), world.policy())
 
 
-def _named(world: World, scope: Scope) -> KeyRecord:
+def _named(world: KeysContext, scope: Scope) -> KeyRecord:
     key_id = scope["path_params"]["id"]
     record = next((record for record in world.keys.list() if record.id == key_id), None)
     if record is None:

@@ -1,12 +1,13 @@
 """`GET /openapi.json`: the interface, written from the models that it is made of.
 
-Rules of the file
-- Schemas come from pydantic; OPERATIONS adds what they cannot know: paths, statuses and who may call.
+Invariants
+- Schemas come from pydantic; the operations of `routes.py` add what they cannot know: paths, statuses and who may call.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from tokensvc import __version__
 from tokensvc.web.answers import Problem
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, Answer
-from tokensvc.web.operations import OPERATIONS, Operation, operations
+from tokensvc.web.operations import Operation
 
 _REFUSALS = {
     400: "The body is not a JSON object",
@@ -40,20 +41,23 @@ _NAMED = re.compile(r"\{(\w+)\}")
 class OpenApi:
     """Renders the page once."""
 
-    def __init__(self, paths: frozenset[str]) -> None:
-        self._body = orjson.dumps(document(paths))
+    def __init__(self, operations: Sequence[Operation[Any]]) -> None:
+        self._body = orjson.dumps(document(operations))
 
     async def openapi(self, _scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
         return Answer(200, self._body, (JSON,), "ok")
 
 
-def document(paths: frozenset[str]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of those paths."""
+def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these operations."""
     models: list[type[BaseModel]] = [Problem]
-    models += [m for _, o in operations() for m in (o.takes, o.gives, o.query) if m is not None]
+    models += [m for o in operations for m in (o.request, o.response, o.query) if m is not None]
     _, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, definitions)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -61,7 +65,7 @@ def document(paths: frozenset[str]) -> dict[str, Any]:
             "version": __version__,
             "description": "Playback-authorization tokens for Amazon IVS private channels",
         },
-        "paths": {path: _path(path, OPERATIONS[path], definitions) for path in OPERATIONS if path in paths},
+        "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "`tsk_…`"}},
@@ -69,35 +73,30 @@ def document(paths: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def _path(path: str, o: Operation, definitions: dict[str, Any]) -> dict[str, Any]:
-    more = _path(path, o.also, definitions) if o.also is not None else {}
-    return {o.method: _operation(path, o, definitions)} | more
-
-
-def _operation(path: str, o: Operation, definitions: dict[str, Any]) -> dict[str, Any]:
+def _operation(o: Operation[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     answers: dict[str, Any] = {str(o.status): {"description": o.summary}}
-    if o.gives is not None:
-        answers[str(o.status)]["content"] = {"application/json": {"schema": _ref(o.gives)}}
-    for status in o.refusals:
+    if o.response is not None:
+        answers[str(o.status)]["content"] = {"application/json": {"schema": _ref(o.response)}}
+    for status in o.errors:
         content = {"application/problem+json": {"schema": _ref(Problem)}}
         answers[str(status)] = {"description": _REFUSALS[status], "content": content}
     operation: dict[str, Any] = {"summary": o.summary, "responses": answers}
-    if parameters := _parameters(path, o, definitions):
+    if parameters := _parameters(o, definitions):
         operation["parameters"] = parameters
-    if o.takes is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(o.takes)}}}
+    if o.request is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(o.request)}}}
     if o.scope:
         operation["security"] = [{"apiKey": []}]
         operation["description"] = f"Needs the scope `{o.scope}`."
     return operation
 
 
-def _parameters(path: str, o: Operation, definitions: dict[str, Any]) -> list[dict[str, Any]]:
+def _parameters(o: Operation[Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
     text = {"type": "string"}
-    named = [{"name": name, "in": "path", "required": True, "schema": text} for name in _NAMED.findall(path)]
+    named = [{"name": name, "in": "path", "required": True, "schema": text} for name in _NAMED.findall(o.path)]
     asked = definitions["$defs"][o.query.__name__]["properties"] if o.query is not None else {}
     named += [{"name": name, "in": "query", "schema": _given(schema)} for name, schema in asked.items()]
-    return named + [{"name": name, "in": "header", "schema": text} for name in o.headers]
+    return named + [{"name": name, "in": "header", "schema": text} for name in o.request_headers]
 
 
 def _given(schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,158 +1,78 @@
-"""Every route of the service as data: what it takes and gives, how it refuses, and who may call.
+"""An operation of the HTTP interface: one method of a path, what answers it, and how it is described.
 
-Rules of the file
-- What the models cannot know stands here, and only that; `openapi.py` makes the page of both.
+Invariants
+- What the models cannot know stands here, and only that; `openapi.py` makes the description of both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from types import MethodType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
+from starlette.types import Receive, Scope
 
-from tokensvc.core.ask import Ask
-from tokensvc.core.revocation_ask import DenialAsk, RevocationAsk
-from tokensvc.web.answers import Alive, BatchAnswer, BatchAsk, JwkSet, Ready, StatusAnswer, TokenAnswer
-from tokensvc.web.key_models import CompromiseAsk, Compromised, KeyDetail, KeyPage, RotateAsk, ShownRotation
-from tokensvc.web.paging import PageQuery
-from tokensvc.web.revocation_models import (
-    AcceptedRevocation,
-    DenialPage,
-    DenialQuery,
-    DenialsWritten,
-    RevocationBatchAnswer,
-    RevocationBatchAsk,
-    RevocationPage,
-    RevocationQuery,
-    ShownRevocation,
-)
+from tokensvc.web.exchange import Begun, Exchange, Route
+from tokensvc.web.failures import Answer
+
+_Owner = TypeVar("_Owner")
 
 
-class Operation(NamedTuple):
-    """One method of a path."""
+@dataclass(frozen=True)
+class Operation(Generic[_Owner]):
+    """What answers is a method of an owner, which is bound when a listener is put together."""
 
     method: str
+    path: str
+    endpoint: Callable[[_Owner, Scope, Receive, Exchange], Awaitable[Answer]]
     summary: str
-    takes: type[BaseModel] | None
-    status: int
-    gives: type[BaseModel] | None
-    refusals: tuple[int, ...]
+    _: KW_ONLY
     scope: str = ""
+    """That the caller needs; empty: anybody may call."""
+    request: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    also: Operation | None = None
-    """The same path with another method."""
-    headers: tuple[str, ...] = ()
-    """Request headers beside the usual ones."""
+    request_headers: tuple[str, ...] = ()
+    """Beside the usual ones."""
+    status: int = 200
+    response: type[BaseModel] | None = None
+    errors: tuple[int, ...] = ()
+    handle_nowait: Callable[[_Owner, Scope, bytes, Exchange], Begun | None] | None = None
+    """As `exchange.QuickEndpoint`."""
+    logs_success: bool = True
+    """As in `exchange.Route`."""
+
+    def bind(self, owner: _Owner) -> BoundOperation:
+        """The operation with what answers it."""
+        at_once = None if self.handle_nowait is None else MethodType(self.handle_nowait, owner)
+        route = Route(self.method, partial(self.endpoint, owner), at_once, logs_success=self.logs_success)
+        return BoundOperation(self, route)
 
 
-_REFUSED_WHOLE = (400, 401, 403, 408, 413, 415, 422, 503)
-_REFUSED_READ = (401, 403, 422, 503)
-_WRITE, _READ = "revocations:write", "revocations:read"
+class BoundOperation(NamedTuple):
+    """An operation that a listener can serve."""
 
-OPERATIONS: dict[str, Operation] = {
-    "/v1/tokens": Operation("post", "Ask for a token", Ask, 201, TokenAnswer, (*_REFUSED_WHOLE, 404), "tokens:issue"),
-    "/v1/tokens/batch": Operation(
-        "post",
-        "Ask for up to 500 tokens",
-        BatchAsk,
-        200,
-        BatchAnswer,
-        _REFUSED_WHOLE,
-        "tokens:issue",
-    ),
-    "/v1/revocations": Operation(
-        "post",
-        "End a viewer's sessions, and let it have no token until every worker has heard",
-        RevocationAsk,
-        202,
-        AcceptedRevocation,
-        _REFUSED_WHOLE,
-        _WRITE,
-        also=Operation(
-            "get", "Revocations, newest first", None, 200, RevocationPage, _REFUSED_READ, _READ, query=RevocationQuery
-        ),
-        headers=("Idempotency-Key",),
-    ),
-    "/v1/revocations/batch": Operation(
-        "post",
-        "Up to 1,000 revocations",
-        RevocationBatchAsk,
-        202,
-        RevocationBatchAnswer,
-        _REFUSED_WHOLE,
-        _WRITE,
-        headers=("Idempotency-Key",),
-    ),
-    "/v1/revocations/{id}": Operation(
-        "get", "How far a revocation has come", None, 200, ShownRevocation, (401, 403, 404, 503), _READ
-    ),
-    "/v1/revocations/{id}/retry": Operation(
-        "post", "Queue again what of it failed", None, 200, ShownRevocation, (401, 403, 404, 503), _WRITE
-    ),
-    "/v1/revocations/{id}/cancel": Operation(
-        "post", "Give up what of it is still queued", None, 200, ShownRevocation, (401, 403, 404, 503), _WRITE
-    ),
-    "/v1/denials": Operation(
-        "post",
-        "Let a viewer have no tokens for a while",
-        DenialAsk,
-        201,
-        DenialsWritten,
-        _REFUSED_WHOLE,
-        _WRITE,
-        also=Operation(
-            "get",
-            "Denials in force, last written first",
-            None,
-            200,
-            DenialPage,
-            _REFUSED_READ,
-            _READ,
-            query=DenialQuery,
-        ),
-    ),
-    "/v1/denials/{id}": Operation(
-        "delete", "Let the viewer have tokens again", None, 204, None, (401, 403, 404, 503), _WRITE
-    ),
-    "/v1/status": Operation("get", "How the deployment does", None, 200, StatusAnswer, (401, 403, 503), "keys:read"),
-    "/v1/keys": Operation("get", "The key pairs", None, 200, KeyPage, _REFUSED_READ, "keys:read", query=PageQuery),
-    "/v1/keys/rotate": Operation(
-        "post", "Ask for another key to sign", RotateAsk, 202, ShownRotation, (*_REFUSED_WHOLE, 409), "keys:admin"
-    ),
-    "/v1/keys/rotations/{id}": Operation(
-        "get", "How far a rotation is", None, 200, ShownRotation, (*_REFUSED_READ, 404), "keys:read"
-    ),
-    "/v1/keys/{id}": Operation(
-        "get",
-        "A key pair, its history, and who has not heard",
-        None,
-        200,
-        KeyDetail,
-        (*_REFUSED_READ, 404),
-        "keys:read",
-    ),
-    "/v1/keys/{id}/compromise": Operation(
-        "post",
-        "Never sign with a key again, and delete its pairs",
-        CompromiseAsk,
-        202,
-        Compromised,
-        (*_REFUSED_WHOLE, 404),
-        "keys:admin",
-    ),
-    "/livez": Operation("get", "Does the process answer", None, 200, Alive, ()),
-    "/readyz": Operation("get", "Can this worker sign now", None, 200, Ready, (503,)),
-    "/.well-known/jwks.json": Operation("get", "The public halves that tokens verify with", None, 200, JwkSet, ()),
-    "/openapi.json": Operation("get", "This page", None, 200, None, ()),
-    "/metrics": Operation("get", "Figures in Prometheus's text format", None, 200, None, ()),
-}
-"""Every route of the service, by path."""
+    operation: Operation[Any]
+    route: Route
 
 
-def operations() -> Iterator[tuple[str, Operation]]:
-    """Every route and method."""
-    for path, o in OPERATIONS.items():
-        yield path, o
-        if o.also is not None:
-            yield path, o.also
+def bind_all(operations: Iterable[Operation[_Owner]], owner: _Owner) -> list[BoundOperation]:
+    """Operations of one owner."""
+    return [operation.bind(owner) for operation in operations]
+
+
+def routes_of(bound: Iterable[BoundOperation]) -> dict[str, Route]:
+    """The routes by path, in order; the methods of one path are one route."""
+    by_path: dict[str, list[Route]] = {}
+    for operation, route in bound:
+        by_path.setdefault(operation.path, []).append(route)
+    table = {}
+    for path, routes in by_path.items():
+        also: Route | None = None
+        for route in reversed(routes):
+            also = route._replace(also=also)
+        assert also is not None  # noqa: S101 - there is one at least
+        table[path] = also
+    return table

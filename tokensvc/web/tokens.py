@@ -11,25 +11,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope
 
-from tokensvc.admit import Grant, admit, authenticate
+from tokensvc.admit import Grant, admit
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.ask import Ask, read_ask
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.policy import Caller
-from tokensvc.core.snapshot import KnownChannel, Snapshot, require_fresh
+from tokensvc.core.snapshot import KnownChannel, Snapshot
 from tokensvc.errors import ChannelNotFound, PlaybackUrlUnavailable, TokensvcError
 from tokensvc.issue import Draft, draft
+from tokensvc.json_objects import batch_item, batch_items
 from tokensvc.loops.channels import Directory
-from tokensvc.ports.clock import Clock
 from tokensvc.ports.metrics import Metrics
-from tokensvc.web.authorized import judged_body
-from tokensvc.web.body import decoded, entry_of, header, listed
+from tokensvc.web.authorized import Authenticated, Authorized
+from tokensvc.web.body import decoded
 from tokensvc.web.encoding import NOT_KEPT
 from tokensvc.web.exchange import Exchange, SignMany
 from tokensvc.web.failures import Answer, problem
@@ -40,7 +41,7 @@ BATCH_MAX_ASKS = 500
 SLICE_ASKS = 24
 SCOPE = "tokens:issue"
 _Drafted = tuple[Draft, KnownChannel | None]
-_Judge = Callable[[], tuple[Caller, Snapshot, float]]
+_Judge = Callable[[], Authenticated]
 
 
 class TokenRoutes:
@@ -48,28 +49,23 @@ class TokenRoutes:
 
     def __init__(
         self,
-        snapshot: Callable[[], Snapshot],
+        authorized: Authorized,
         directory: Directory,
-        clock: Clock,
         metrics: Metrics,
         sign_many: SignMany,
         new_uuid: Callable[[], object],
-        *,
-        lease_seconds: float,
     ) -> None:
-        self._snapshot = snapshot
+        self._authorized = authorized
         self._directory = directory
-        self._clock = clock
         self._metrics = metrics
         self._sign_many = sign_many
         self._new_uuid = new_uuid
-        self._lease_seconds = lease_seconds
         self._lane = asyncio.Lock()
 
     def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
-            caller, snapshot, now = self._caller(scope, exchange)
+            caller, snapshot, now = self._authorized.authenticate(scope, exchange, SCOPE)
             ask = read_ask(decoded(scope, body, ASK_MAX_BYTES))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
@@ -83,12 +79,14 @@ class TokenRoutes:
     async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens` whose body, or channel, has to be waited for."""
         try:
-            judge = self._judging(scope, exchange)
-            (caller, snapshot, _), body = await judged_body(judge, scope, receive, ASK_MAX_BYTES)
+            (caller, snapshot, _), body = await self._authorized.authenticated_body(
+                scope, receive, exchange, SCOPE, ASK_MAX_BYTES
+            )
             ask = read_ask(body)
             admit(caller, ask, snapshot)
             channels = await self._channels({ask.channel_arn}, snapshot, caller)
-            caller, snapshot, now = judge()  # as all are after the wait
+            # All three as they are after the wait.
+            caller, snapshot, now = self._authorized.authenticate(scope, exchange, SCOPE)
             grant = admit(caller, ask, snapshot)
             begun = self._begin(ask, grant, _channel_of(ask, channels), snapshot, now)
             began = perf_counter()
@@ -101,17 +99,19 @@ class TokenRoutes:
     async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
-            judge = self._judging(scope, exchange)
-            (caller, snapshot, _), body = await judged_body(judge, scope, receive, BATCH_MAX_BYTES)
-            asks = listed(body, "asks", BATCH_MAX_ASKS)
+            (caller, snapshot, _), body = await self._authorized.authenticated_body(
+                scope, receive, exchange, SCOPE, BATCH_MAX_BYTES
+            )
+            asks = batch_items(body, "asks", BATCH_MAX_ASKS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
+        judge = partial(self._authorized.authenticate, scope, exchange, SCOPE)
         results: list[dict[str, Any]] = [{}] * len(asks)
         waiting: dict[int, Ask] = {}
 
         def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
-            ask = read_ask(entry_of(asks, position, "asks"))
+            ask = read_ask(batch_item(asks, position, "asks"))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
@@ -162,19 +162,6 @@ class TokenRoutes:
                 self._metrics.issued([share] * len(drafts))
                 await asyncio.sleep(0)
 
-    def _judging(self, scope: Scope, exchange: Exchange) -> _Judge:
-        """Who asks, what this worker knows and the time, looked up anew at each call."""
-        return lambda: self._caller(scope, exchange)
-
-    def _caller(self, scope: Scope, exchange: Exchange) -> tuple[Caller, Snapshot, float]:
-        """Who asks, what this worker knows, and the time: the one reading that all of a token is reckoned by."""
-        snapshot, now = self._snapshot(), self._clock.now()
-        require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
-        caller = authenticate(header(scope, b"authorization"), snapshot, now)
-        exchange.caller = caller.name
-        caller.require_scope(SCOPE)
-        return caller, snapshot, now
-
     def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _Begun:
         began = perf_counter()
         made = draft(ask, grant, snapshot, int(now), self._new_uuid)
@@ -201,7 +188,7 @@ class TokenRoutes:
         return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
 
 
-def _outcome(judge: _Judge) -> tuple[Caller, Snapshot, float] | TokensvcError:
+def _outcome(judge: _Judge) -> Authenticated | TokensvcError:
     try:
         return judge()
     except TokensvcError as failure:

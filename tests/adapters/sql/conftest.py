@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,10 +80,36 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=DATABASES)
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database(request: pytest.FixtureRequest) -> str:
+    """The name of each database in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where nobody has made a store yet, on each database in turn."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'empty.db'}"
+    with _empty(database, request, tmp_path / "empty.db") as url:
+        yield url
+
+
+@pytest.fixture
+def other_empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Another one of the same kind."""
+    with _empty(database, request, tmp_path / "other.db") as url:
+        yield url
+
+
+@pytest.fixture
+def migrated_url(empty_url: str) -> str:
+    """Where a migrated store is whose schema the test may change, on each database in turn."""
+    migrate.upgrade(empty_url)
+    return empty_url
+
+
+@contextlib.contextmanager
+def _empty(database: str, request: pytest.FixtureRequest, path: Path) -> Iterator[str]:
+    if database == "sqlite":
+        yield f"sqlite:///{path}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
     name = server.fresh()

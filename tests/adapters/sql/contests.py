@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from tests.adapters.sql import next_version
 from tests.adapters.sql.samples import (
     AT,
     CHANNEL,
@@ -33,14 +34,18 @@ from tokensvc.ports.revocation_queue import Outcome
 from tokensvc.ports.revocations import Accepted, IdempotencyKey
 from tokensvc.ports.workers import Heartbeat
 
-BY_URL = frozenset({"upgrade"})
-"""Contests for a store that is not there yet."""
+BY_URL = frozenset({"upgrade", "upgrade_to_next_version"})
+"""Contests for a store that is not there yet, or not open."""
 CHANGES_A_ROUND = 20
 _AN_HOUR = timedelta(hours=1)
 
 
 def upgrade(url: str, who: int, race_round: int) -> str | None:
     return migrate.upgrade(url)[0]
+
+
+def upgrade_to_next_version(url: str, who: int, race_round: int) -> str | None:
+    return next_version.upgrade(url)[0]
 
 
 def acquire_lease(store: Store, who: int, race_round: int) -> bool:

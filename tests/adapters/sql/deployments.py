@@ -13,6 +13,7 @@ from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core import keypair
 from tokensvc.loops.denials import DenialNews
 from tokensvc.loops.refresh import Refresh
+from tokensvc.subjects import Subjects
 
 
 class Deployment:
@@ -30,11 +31,20 @@ class Deployment:
 
     def worker(self, denials: Any = None) -> Refresh:
         store, clock = self.store, ManualClock(self.store.versions.read().now)
-        news = DenialNews(denials or store.denials, lambda _seconds: None)
-        ports = (store.versions, store.deployment, store.keys, store.callers, store.channels, news)
-        made = Refresh(*ports, self.vault, WRAPPER, OpenSslSigner(), clock, 910.0)
-        made.on_replacement = self._count
-        return made
+        return Refresh(
+            versions=store.versions,
+            deployment=store.deployment,
+            keys=store.keys,
+            callers=store.callers,
+            channels=store.channels,
+            denials=DenialNews(denials or store.denials, lambda _seconds: None),
+            vault=self.vault,
+            subjects=Subjects(store.deployment, lambda: WRAPPER),
+            signer=OpenSslSigner(),
+            clock=clock,
+            reach_seconds=910.0,
+            on_replacement=self._count,
+        )
 
     def sign_with(self, key_id: str) -> None:
         """Bring a key and let it sign."""

@@ -14,7 +14,7 @@ from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
 from tokensvc.core.lifecycle import find
-from tokensvc.errors import ForeignDeployment, StoreUnfit
+from tokensvc.errors import ForeignDeployment, SchemaMismatch
 from tokensvc.ports.known_wrappings import KnownWrapping
 
 
@@ -29,7 +29,7 @@ def test_a_new_deployment_is_bound_to_nothing(store: Store) -> None:
 def test_a_store_without_its_row_is_unfit(store: Store) -> None:
     with writing(store.engine) as connection:
         connection.execute(sa.delete(tables.deployment))
-    with pytest.raises(StoreUnfit, match="db upgrade"):
+    with pytest.raises(SchemaMismatch, match="db upgrade"):
         store.deployment.read()
 
 

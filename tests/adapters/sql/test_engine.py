@@ -15,7 +15,7 @@ from tests.adapters.sql.samples import channel
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store, store_on
 from tokensvc.adapters.sql.tables import leases, metadata, versions
-from tokensvc.errors import StoreUnavailable, StoreUnfit
+from tokensvc.errors import SchemaMismatch, StoreUnavailable
 
 NO_SUCH_PLACE = "postgresql://user:hunter2@127.0.0.1:1/nowhere"
 
@@ -112,7 +112,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_store_is_never_made_by_opening_it(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnfit, match="db upgrade"):
+    with pytest.raises(SchemaMismatch, match="db upgrade"):
         open_store(f"sqlite:///{tmp_path}/store.db")
     assert list(tmp_path.iterdir()) == []
 
@@ -122,7 +122,7 @@ def test_threads_take_turns_in_memory(url: str) -> None:
     engine = make_engine(url)
     with writing(engine) as connection:
         metadata.create_all(connection)
-        connection.execute(sa.insert(versions).values(name="channels", n=0))
+        connection.execute(sa.insert(versions).values(name="channels", n=0, tag=""))
     channels = store_on(engine).channels
     with ThreadPoolExecutor(4) as threads:
         numbers = threads.map(lambda number: channels.record([channel(f"c{number}")]), range(100))
@@ -146,7 +146,7 @@ def test_postgresql_has_three_names(postgres_url: str, scheme: str) -> None:
 
 @pytest.mark.parametrize("url", ["", "nothing", "mysql://user:hunter2@host/db", "postgresql+asyncpg://u:hunter2@h/d"])
 def test_another_database_is_refused(url: str) -> None:
-    with pytest.raises(StoreUnfit, match="begins with sqlite:/// or postgresql://") as refused:
+    with pytest.raises(SchemaMismatch, match="begins with sqlite:/// or postgresql://") as refused:
         make_engine(url)
     assert "hunter2" not in str(refused.value) + refused.value.detail
 

@@ -24,7 +24,7 @@ from tokensvc.adapters.sql import failures, migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store, store_on
 from tokensvc.cli.remedies import failure_text
-from tokensvc.errors import Conflict, StoreError, StoreUnavailable, StoreUnfit
+from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable
 from tokensvc.ports.versions import Position
 
 TIMEOUT_SECONDS = 0.5
@@ -192,7 +192,7 @@ def test_a_server_s_own_words_are_in_the_detail(server: PostgresServer) -> None:
     ],
 )
 def test_a_url_that_is_misspelt_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(StoreUnfit) as failed:
+    with pytest.raises(SchemaMismatch) as failed:
         open_store(url, timeout_seconds=TIMEOUT_SECONDS)
     assert "hunter2" not in "".join(traceback.format_exception(failed.value)) + failed.value.detail
 
@@ -231,7 +231,7 @@ def test_the_file_and_the_words_of_sqlite_are_in_the_detail(sqlite_url: str) -> 
 def test_a_store_that_was_not_made_says_how_to_make_it(empty_url: str) -> None:
     store = store_on(make_engine(empty_url))
     for act in (store.versions.read, lambda: samples.add_key(store, "k1")):
-        with pytest.raises(StoreUnfit) as failed:
+        with pytest.raises(SchemaMismatch) as failed:
             act()
         assert "; run `tokensvc db upgrade`" in failure_text(failed.value)
     store.close()
@@ -327,7 +327,7 @@ def test_a_directory_that_cannot_be_written_to_is_away(sqlite_template: Path) ->
 
 def test_a_file_that_is_no_database_is_unfit(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"this is not a database, however long one looks at it" * 100)
-    with pytest.raises(StoreUnfit, match="not a SQLite database"):
+    with pytest.raises(SchemaMismatch, match="not a SQLite database"):
         open_store(f"sqlite:///{tmp_path}/store.db")
 
 

@@ -221,6 +221,20 @@ def test_a_fingerprint_that_differs_is_kept_with_the_import(store: Store) -> Non
     assert place_of(store, "k1").fingerprint_differs
 
 
+def test_the_longest_life_of_an_import_that_may_have_signed_is_the_ceiling(store: Store) -> None:
+    """Of what others minted with it, when that is longer; taken up again, it is not changed."""
+    samples.add_key(store, "k1")
+    longer = store.keys.add("k2", "00:02", b"another", AT, 90_000)
+    ceiling = store.deployment.read().max_ttl_seconds
+    for key_id, seconds in (("k1", ceiling), (longer.id, 90_000)):
+        store.keys.record_import(key_id, HERE, key_arn(key_id), AT, may_have_signed=True)
+        assert place_of(store, key_id).longest_ttl_seconds == seconds
+    before = store.keys.list()
+    store.deployment.set_max_ttl_seconds(60)
+    store.keys.record_import("k1", HERE, key_arn("k1"), LATER, may_have_signed=True)
+    assert store.keys.list() == before
+
+
 @pytest.mark.parametrize("bad", [False, True])
 def test_a_pair_that_turns_up_after_its_key_was_deleted_there_is_to_be_deleted_too(store: Store, bad: bool) -> None:
     three(store)
@@ -280,14 +294,25 @@ def test_where_the_active_key_is_gone_the_best_that_can_sign_takes_over(
     assert {place_of(store, key_id).longest_ttl_seconds for key_id in ("k1", "k3")} == {7200}
     if best != "k1":
         assert place_of(store, "k1").retiring_at == MUCH_LATER, "its drain starts anew"
+    assert place_of(store, "k3").retiring_at == (None if best == "k3" else MUCH_LATER), "its drain starts"
 
 
-def test_a_deletion_that_was_decided_before_the_drain_started_anew_is_not_begun(store: Store) -> None:
+@pytest.mark.parametrize(("key_id", "unable"), [("k1", "k1"), ("k1", "k3"), ("k3", "k3")])
+def test_a_deletion_that_was_decided_before_the_drain_started_anew_is_not_begun(
+    store: Store, key_id: str, unable: str
+) -> None:
     three(store)
-    drained = place_of(store, "k1")
-    record_absence(store, "k2")
+    seen = place_of(store, key_id)
+    record_absence(store, "k2", unable=frozenset({unable}))
     with pytest.raises(LostRace, match="has signed"):
-        store.keys.begin_delete(drained, MUCH_LATER)
+        store.keys.begin_delete(seen, MUCH_LATER)
+
+
+def test_a_prepared_key_that_drains_may_sign_again_and_does_not_stand_in_for_another(store: Store) -> None:
+    three(store)
+    record_absence(store, "k2", unable=frozenset({"k3"}))
+    compromise(store, "k1")
+    assert (state(store, "k3"), place_of(store, "k3").retiring_at) == (ACTIVE, None)
 
 
 def test_another_place_is_not_touched(store: Store) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import re
+import os
+import signal
 import subprocess
 import sys
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
@@ -14,17 +15,15 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from tests.adapters.sql import next_version, prerelease
 from tests.adapters.sql.racer import Racers
-from tests.adapters.sql.samples import AT, CHANNEL, EVERYONE, FAR
+from tests.adapters.sql.samples import HERE, add_key
+from tests.adapters.sql.schemas import described
 from tokensvc.adapters.sql import changes, migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store
 from tokensvc.cli.remedies import failure_text
-from tokensvc.core.denial import Standing, digest
-from tokensvc.core.wrapping import PassphraseKey
-from tokensvc.errors import Conflict, StoreError, StoreUnfit, SubjectKeyLost
-from tokensvc.ports.known_wrappings import KnownWrapping
-from tokensvc.ports.versions import Position
+from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreError
 
 
 def set_revision(url: str, revision: str) -> None:
@@ -80,10 +79,69 @@ def test_an_upgrade_that_fails_leaves_nothing(empty_url: str) -> None:
 
 
 def test_the_migrated_schema_is_the_one_in_tables(store: Store) -> None:
+    """As alembic sees it, which is what writes the next revision."""
     options = {"compare_type": True, "compare_server_default": True}
     with reading(store.engine) as connection:
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, tables.metadata) == []
+
+
+def schema_of(url: str, *statements: str, create: bool = False) -> list[str]:
+    """How the database describes its schema, after the tables were created from the metadata, where asked to, and after
+    these statements."""
+    engine = make_engine(url)
+    with writing(engine) as connection:
+        if create:
+            tables.metadata.create_all(connection)
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        found = described(connection)
+    engine.dispose()
+    return found
+
+
+def test_the_migrated_database_is_the_one_that_the_metadata_describes(empty_url: str, other_empty_url: str) -> None:
+    """In the database's own words: types, defaults, NOT NULL, keys, constraints, indexes and the order of columns."""
+    migrate.upgrade(empty_url)
+    migrated = schema_of(empty_url)
+    assert any("one_active_key_per_place" in line for line in migrated)
+    assert migrated == schema_of(other_empty_url, create=True)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("ALTER TABLE leases ADD COLUMN more TEXT",),
+        ("DROP INDEX one_denial_of_an_id", "CREATE INDEX one_denial_of_an_id ON denials (id)"),
+        (
+            "DROP INDEX one_open_step_of_a_kind",
+            "CREATE UNIQUE INDEX one_open_step_of_a_kind ON key_journal (kind, key_id, region)",
+        ),
+        ("ALTER TABLE leases DROP COLUMN expires_at", "ALTER TABLE leases ADD COLUMN expires_at TEXT"),
+        (
+            "ALTER TABLE leases DROP COLUMN expires_at",
+            "ALTER TABLE leases ADD COLUMN expires_at DOUBLE PRECISION NOT NULL DEFAULT 0",
+        ),
+    ],
+    ids=["one column more", "not unique", "without its condition", "another type", "a default"],
+)
+def test_the_comparison_of_schemas_notices(migrated_url: str, statements: tuple[str, ...]) -> None:
+    migrated = schema_of(migrated_url)
+    assert schema_of(migrated_url, *statements) != migrated
+
+
+def test_the_initial_rows_are_those_that_the_code_expects(store: Store) -> None:
+    """No default of the database fills in what the first migration leaves out."""
+    found = store.deployment.read()
+    assert (found.control_plane, found.account, found.max_ttl_seconds) == (None, None, 3600)
+    assert (found.key_lead_seconds, found.key_max_age_seconds, found.key_standby) == (30, None, True)
+    assert store.deployment.subject_keys() == []
+    versions = store.versions.read().by_name()
+    assert len({version.tag for version in versions.values()}) == len(versions) == 5
+    store.versions.check_history(versions)
+    with reading(store.engine) as connection:
+        counted = set(connection.execute(sa.select(tables.versions.c.name)).scalars())
+    assert counted == {*versions, "revocations"} == set(get_args(changes.Thing))
 
 
 def test_the_revisions_are_those_of_the_folder() -> None:
@@ -93,58 +151,68 @@ def test_the_revisions_are_those_of_the_folder() -> None:
     assert [script.revision for script in scripts.walk_revisions()] == list(reversed(migrate.REVISIONS))
 
 
-def test_the_passphrase_of_an_older_store_stays_the_right_one(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its check value moves from the deployment's row to the list of wrapping keys, under its name."""
-    key = PassphraseKey("0a" * 32, b"salt")
-    monkeypatch.setattr(migrate, "HEAD", "0001")
-    migrate.upgrade(empty_url)
-    engine = make_engine(empty_url)
-    with writing(engine) as connection:
-        connection.execute(sa.text("UPDATE deployment SET passphrase_check = :check"), {"check": key.check})
-    monkeypatch.undo()
-    assert migrate.upgrade(empty_url) == ("0001", migrate.HEAD)
-    store = open_store(empty_url)
-    assert store.wrappings.list() == [KnownWrapping(key.name, key.check)]
-    with pytest.raises(Conflict), writing(store.engine) as connection:  # one row still is all that there can be
-        connection.execute(
-            sa.text(
-                "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt) "
-                "SELECT 2, id, 60, passphrase_salt FROM deployment"
-            )
-        )
-    store.close()
-    engine.dispose()
+def test_a_store_is_upgraded_to_the_next_revision_with_what_it_holds(store: Store, store_url: str) -> None:
+    add_key(store, "k1", HERE)
+    before = (store.deployment.read(), store.keys.list())
+    assert next_version.upgrade(store_url) == (migrate.HEAD, next_version.REVISION)
+    assert next_version.upgrade(store_url) == (next_version.REVISION, next_version.REVISION)
+    with next_version.installed():
+        newer = open_store(store_url)
+        assert (newer.deployment.read(), newer.keys.list()) == before
+        newer.close()
+    with pytest.raises(SchemaMismatch, match="0002_next, which this version of tokensvc does not know"):
+        open_store(store_url)
 
 
-def test_denials_of_an_older_store_get_ids_that_say_nothing_of_their_viewers(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rows of viewers who were only revoked get none; everything else stays as it is."""
-    monkeypatch.setattr(migrate, "HEAD", "0005")
-    migrate.upgrade(empty_url)
-    monkeypatch.undo()
-    rows = [
-        {"digest": digest(CHANNEL, viewer), "denied_until": until, "minimum_version": 7, "number": 1}
-        | {"channel": CHANNEL, "over_at": FAR, "caller": "backend", "reason": "", "created_at": 0.0}
-        for viewer, until in (("ada", FAR), ("bob", FAR), ("eve", 0))
-    ]
-    engine = make_engine(empty_url)
-    old = sa.table("denials", *(sa.column(name) for name in rows[0]))
-    with writing(engine) as connection:
-        connection.execute(sa.insert(old), rows)
-    assert migrate.upgrade(empty_url) == ("0005", migrate.HEAD)
-    store = open_store(empty_url)
-    found = store.denials.in_force(EVERYONE, limit=9)
-    assert {d.digest for d in found} == {digest(CHANNEL, viewer) for viewer in ("ada", "bob")}
-    assert len({d.id for d in found}) == 2
-    for denial in found:
-        assert re.fullmatch("[0-9a-f]{32}", denial.id)
-        assert denial.id != denial.digest.hex()
-        store.denials.remove(denial.id, EVERYONE)
-    standings = {row.digest: row.standing for row in store.denials.changed_since(Position(), 9).rows}
-    assert standings == dict.fromkeys((row["digest"] for row in rows), Standing(0, 7))
+def test_an_empty_database_goes_through_every_revision(empty_url: str) -> None:
+    assert next_version.upgrade(empty_url) == (None, next_version.REVISION)
+
+
+def test_of_two_who_upgrade_to_the_next_revision_one_does_it(migrated_url: str, racers: Racers) -> None:
+    with next_version.installed():
+        outcomes = racers.race(migrated_url, "upgrade_to_next_version", 0)
+        assert [outcome.failure for outcome in outcomes] == [None, None]
+        assert {outcome.value for outcome in outcomes} == {migrate.REVISIONS[0], next_version.REVISION}
+        store = open_store(migrated_url)
+        assert store.versions.read().keys.number == 1, "the changes were made once"
+        store.close()
+
+
+def test_an_upgrade_that_is_killed_changes_nothing(migrated_url: str) -> None:
+    before = schema_of(migrated_url)
+    program = f"from tests.adapters.sql import next_version\nnext_version.upgrade({migrated_url!r})\n"
+    environ = {**os.environ, next_version.KILL: "yes"}
+    killed = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (migrate.current(migrated_url), schema_of(migrated_url)) == (migrate.HEAD, before)
+    store = open_store(migrated_url)
+    assert store.versions.read().keys.number == 0
     store.close()
+    assert next_version.upgrade(migrated_url) == (migrate.HEAD, next_version.REVISION)
+
+
+@pytest.mark.parametrize("revision", prerelease.REVISIONS)
+def test_a_store_of_a_development_version_is_refused_and_left_alone(empty_url: str, revision: str) -> None:
+    prerelease.restore(empty_url, revision)
+    before = contents(empty_url)
+    for use in (open_store, migrate.upgrade, next_version.upgrade):
+        with pytest.raises(SchemaMismatch, match=f"schema {revision} of a development version") as refused:
+            use(empty_url)
+        assert "move the old database away, then run `tokensvc db upgrade`" in failure_text(refused.value)
+        assert refused.value.code == "schema_mismatch"
+        assert refused.value.remedy == Remedy(Action.CREATE_NEW_STORE)
+    assert contents(empty_url) == before
+
+
+def contents(url: str) -> tuple[list[str], dict[str, list[Any]]]:
+    """The schema and every row of every table."""
+    engine = make_engine(url)
+    with reading(engine) as connection:
+        names = sorted(sa.inspect(connection).get_table_names())
+        rows = {name: sorted(map(repr, connection.execute(sa.text(f'SELECT * FROM "{name}"')))) for name in names}
+        found = described(connection), rows
     engine.dispose()
+    return found
 
 
 def test_a_store_of_this_version_is_fit(store: Store) -> None:
@@ -154,25 +222,26 @@ def test_a_store_of_this_version_is_fit(store: Store) -> None:
 def test_an_empty_store_is_unfit(empty_url: str) -> None:
     make_engine(empty_url).dispose()  # the file, where it is one
     assert migrate.current(empty_url) is None
-    with pytest.raises(StoreUnfit) as failed:
+    with pytest.raises(SchemaMismatch) as failed:
         open_store(empty_url)
     assert "is empty; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
-def test_a_store_of_an_older_version_is_unfit(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_of_an_older_version_is_unfit(store_url: str) -> None:
     """As it will be when there is a second revision."""
-    monkeypatch.setattr(migrate, "REVISIONS", ("0000", migrate.HEAD))
-    set_revision(store_url, "0000")
-    with pytest.raises(StoreUnfit) as failed:
+    with (
+        next_version.installed(),
+        pytest.raises(SchemaMismatch) as failed,
+    ):
         open_store(store_url)
-    assert "0000 of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
+    assert "0001_initial of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
 def test_a_store_of_a_newer_version_is_unfit_and_left_alone(store_url: str) -> None:
     set_revision(store_url, "9999")
-    with pytest.raises(StoreUnfit, match="9999, which this version of tokensvc does not know"):
+    with pytest.raises(SchemaMismatch, match="9999, which this version of tokensvc does not know"):
         open_store(store_url)
-    with pytest.raises(StoreUnfit, match="9999"):
+    with pytest.raises(SchemaMismatch, match="9999"):
         migrate.upgrade(store_url)
     assert migrate.current(store_url) == "9999"
 
@@ -183,50 +252,3 @@ def test_opening_a_store_does_not_load_alembic(sqlite_url: str) -> None:
         [sys.executable, "-c", program + "print('alembic' in sys.modules)"], capture_output=True, text=True, check=True
     )
     assert ran.stdout == "False\n"
-
-
-def upgraded(url: str, monkeypatch: pytest.MonkeyPatch, *statements: sa.Executable) -> Store:
-    """A store of the schema before, changed by these statements, brought to the newest."""
-    monkeypatch.setattr(migrate, "HEAD", "0005")
-    migrate.upgrade(url)
-    engine = make_engine(url)
-    with writing(engine) as connection:
-        for statement in statements:
-            connection.execute(statement)
-    engine.dispose()
-    monkeypatch.undo()
-    assert migrate.upgrade(url) == ("0005", migrate.HEAD)
-    return open_store(url)
-
-
-def test_what_an_older_store_counted_gets_a_tag_and_a_place_in_its_history(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = upgraded(empty_url, monkeypatch, sa.text("UPDATE versions SET n = 20000 WHERE name = 'denials'"))
-    found = store.versions.read()
-    assert found.denials.number == 20_000
-    assert len({version.tag for version in found.by_name().values()}) == 5
-    store.versions.check_history(found.by_name())
-    store.close()
-
-
-def test_the_histories_of_a_migrated_store_are_as_long_as_those_that_are_written() -> None:
-    migration = importlib.import_module("tokensvc.adapters.sql.migrations.versions.0006_version_tags")
-    assert migration.HISTORY_LENGTH == changes.HISTORY_LENGTH
-
-
-_SUBJECT_KEY = sa.insert(tables.subject_keys).values(version=1, wrapped=b"wrapped", created_at=AT)
-_DENIAL = sa.text("INSERT INTO denials VALUES ('0123456789abcdef', 'c', 1, 0, 1, 'b', '', 0, 1)")
-
-
-@pytest.mark.parametrize(("statements", "is_lost"), [((), False), ((_SUBJECT_KEY, _DENIAL), False), ((_DENIAL,), True)])
-def test_an_older_store_with_denials_and_no_subject_key_has_lost_it(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch, statements: tuple[sa.Executable, ...], is_lost: bool
-) -> None:
-    store = upgraded(empty_url, monkeypatch, *statements)
-    if is_lost:
-        with pytest.raises(SubjectKeyLost):
-            store.deployment.subject_keys()
-    else:
-        assert len(store.deployment.subject_keys()) == len(statements) // 2
-    store.close()

@@ -21,7 +21,7 @@ from tokensvc.adapters.sql import changes
 from tokensvc.adapters.sql.store import Store
 from tokensvc.errors import StoreUnavailable
 from tokensvc.loops.denials import SLICE_ROWS
-from tokensvc.loops.hearing import Hearing
+from tokensvc.loops.hearing import ChangeNotifier, KnownVersions
 from tokensvc.loops.refresh import Refresh
 from tokensvc.ports.versions import Position
 
@@ -238,7 +238,7 @@ def test_until_everything_is_loaded_anew_the_former_denials_are_in_force(deploym
 
 @pytest.mark.parametrize("since", SINCE)
 def test_a_process_without_a_snapshot_notices_it_too(deployment: Restorable, since: int) -> None:
-    store, hearing, calls = deployment.store, Hearing(), SimpleNamespace(keys=0, restored=0)
+    store, calls = deployment.store, SimpleNamespace(keys=0, restored=0)
 
     def keys() -> None:
         calls.keys += 1
@@ -246,15 +246,14 @@ def test_a_process_without_a_snapshot_notices_it_too(deployment: Restorable, sin
     def restored() -> None:
         calls.restored += 1
 
-    hearing.listeners.append(keys)
-    hearing.of_replacement.append(restored)
-    hearing.follow(store.versions)
+    notifier = ChangeNotifier(KnownVersions(), on_keys_or_limits=[keys], on_replacement=[restored])
+    notifier.poll(store.versions)
     backup = deployment.backups.save()
     deployment.change("lost", LOST)
-    hearing.follow(store.versions)
+    notifier.poll(store.versions)
     deployment.backups.restore(backup)
     deployment.change("since", since)
     assert (calls.keys, calls.restored) == (2, 0)
     for _ in range(2):
-        hearing.follow(store.versions)
+        notifier.poll(store.versions)
     assert (calls.keys, calls.restored) == (3, 1)

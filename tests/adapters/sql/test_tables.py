@@ -48,7 +48,7 @@ def test_an_instant_without_its_offset_is_refused(store: Store) -> None:
 
 def places(key_id: str, **values: Any) -> dict[str, Any]:
     row = {"key_id": key_id, "account": HERE.account, "region": HERE.region, "arn": key_id, "state": "active"}
-    return {**row, "imported_at": AT, "longest_ttl_seconds": 0, **values}
+    return {**row, "imported_at": AT, "longest_ttl_seconds": 0, "fingerprint_differs": False, **values}
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,9 @@ def test_the_deployment_is_one_row(store: Store) -> None:
     with pytest.raises(Conflict), writing(store.engine) as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt)"
-                " SELECT 2, id, max_ttl_seconds, passphrase_salt FROM deployment"
+                "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt, key_lead_seconds,"
+                " key_standby, subject_keys_made) SELECT 2, id, max_ttl_seconds, passphrase_salt, key_lead_seconds,"
+                " key_standby, subject_keys_made FROM deployment"
             )
         )
 
@@ -96,8 +97,9 @@ def test_a_public_half_has_one_owner(store: Store) -> None:
     samples.add_key(store, "k1")
     with reading(store.engine) as connection:
         public = connection.execute(sa.select(key_pairs.c.public_der)).scalar_one()
+    row = {"id": "k2", "fingerprint": "", "public_der": public, "created_at": AT, "longest_ttl_seconds": 0}
     with pytest.raises(Conflict), writing(store.engine) as connection:
-        connection.execute(sa.insert(key_pairs).values(id="k2", fingerprint="", public_der=public, created_at=AT))
+        connection.execute(sa.insert(key_pairs).values(row))
 
 
 def test_what_is_queued_has_not_ended_and_a_viewer_is_queued_once(store: Store) -> None:

@@ -13,7 +13,7 @@ from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.revocation import Lane
-from tokensvc.errors import StoreUnfit
+from tokensvc.errors import SchemaMismatch
 
 
 def numbers(store: Store) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ def test_a_change_that_failed_raises_nothing(store: Store) -> None:
 def test_a_store_that_does_not_count_is_unfit(store: Store) -> None:
     with writing(store.engine) as connection:
         connection.execute(sa.delete(tables.versions).where(tables.versions.c.name == "keys"))
-    with pytest.raises(StoreUnfit, match="db upgrade"):
+    with pytest.raises(SchemaMismatch, match="db upgrade"):
         store.versions.read()
-    with pytest.raises(StoreUnfit, match="db upgrade"):
+    with pytest.raises(SchemaMismatch, match="db upgrade"):
         samples.add_key(store, "k1")

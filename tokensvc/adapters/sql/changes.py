@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql.dialect import insert
 from tokensvc.adapters.sql.failures import UPGRADE
 from tokensvc.adapters.sql.tables import version_history, versions
-from tokensvc.errors import StoreReplaced, StoreUnfit
+from tokensvc.errors import SchemaMismatch, StoreReplaced
 from tokensvc.ports.versions import NEVER_READ, Position, Version, Versioned
 
 Thing = Literal["deployment", "keys", "callers", "channels", "revocations", "denials"]
@@ -93,5 +93,5 @@ def _slot(number: int) -> int:
 
 def _there(thing: Thing, number: int | None) -> int:
     if number is None:
-        raise StoreUnfit(f"the store counts no changes of {thing}", remedy=UPGRADE)
+        raise SchemaMismatch(f"the store counts no changes of {thing}", remedy=UPGRADE)
     return number

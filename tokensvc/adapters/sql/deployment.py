@@ -15,7 +15,7 @@ from tokensvc.adapters.sql.rows import Unreadable, instant, integer, octets, raw
 from tokensvc.adapters.sql.tables import deployment, key_places, subject_keys
 from tokensvc.core.lifecycle import KeyState
 from tokensvc.core.policy import LONGEST_TTL_SECONDS
-from tokensvc.errors import ForeignDeployment, StoreUnfit, SubjectKeyLost
+from tokensvc.errors import ForeignDeployment, SchemaMismatch, SubjectKeyLost
 from tokensvc.ports.deployment import Deployment, WrappedSubjectKey
 
 _MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
@@ -149,7 +149,7 @@ def _read(connection: sa.Connection) -> Deployment:
     columns = [*(deployment.c[field] for field in kept), *raw(deployment.c.max_ttl_seconds)]
     row = connection.execute(sa.select(*columns)).first()
     if row is None:
-        raise StoreUnfit("the store has no deployment", remedy=UPGRADE)
+        raise SchemaMismatch("the store has no deployment", remedy=UPGRADE)
     fields = {field: getattr(row, field) for field in kept}
     try:
         return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, LONGEST_TTL_SECONDS))

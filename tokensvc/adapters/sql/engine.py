@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from tokensvc.adapters.sql.database_urls import is_ambiguous, parsed
 from tokensvc.adapters.sql.failures import CORRECT_URL, translated
-from tokensvc.errors import StoreUnfit
+from tokensvc.errors import SchemaMismatch
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
@@ -29,7 +29,7 @@ def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) ->
     """Prepare the way to a database; nothing is connected yet.
 
     A SQLite file that does not exist is made, empty and for its owner alone, unless `create` is false; its directory
-    must exist. Raises StoreUnfit when the URL names no database that we speak, StoreUnavailable when a SQLite file
+    must exist. Raises SchemaMismatch when the URL names no database that we speak, StoreUnavailable when a SQLite file
     cannot be made.
     """
     parts = parsed(url)
@@ -41,15 +41,15 @@ def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) ->
         from tokensvc.adapters.sql import postgres
 
         if is_ambiguous(parts):  # else a part of the password would be looked up as a host
-            raise StoreUnfit(
+            raise SchemaMismatch(
                 "the database URL has more than one @; write %40 for each that is part of a password",
                 remedy=CORRECT_URL,
             )
         try:
             return postgres.make_engine(parts.set(drivername="postgresql+psycopg"), timeout_seconds)
         except (ArgumentError, ValueError):
-            raise StoreUnfit("the database URL's hosts and ports do not fit together", remedy=CORRECT_URL) from None
-    raise StoreUnfit("a database URL begins with sqlite:/// or postgresql://", remedy=CORRECT_URL)
+            raise SchemaMismatch("the database URL's hosts and ports do not fit together", remedy=CORRECT_URL) from None
+    raise SchemaMismatch("a database URL begins with sqlite:/// or postgresql://", remedy=CORRECT_URL)
 
 
 @contextlib.contextmanager

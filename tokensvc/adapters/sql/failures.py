@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tokensvc.core.printable import printable
-from tokensvc.errors import Action, Conflict, Remedy, StoreError, StoreUnavailable, StoreUnfit, TokensvcError
+from tokensvc.errors import Action, Conflict, Remedy, SchemaMismatch, StoreError, StoreUnavailable, TokensvcError
 
 
 class _Meaning(NamedTuple):
@@ -43,8 +43,8 @@ READ_ONLY = _Meaning(StoreUnavailable, "the store cannot be written to", Action.
 BROKEN = _Meaning(StoreUnavailable, "the store's disk or file is at fault", Action.RESTORE_STORE)
 REFUSED = _Meaning(StoreUnavailable, "the store refused the login", Action.CORRECT_LOGIN)
 NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its server", Action.CREATE_DATABASE)
-NOT_MADE = _Meaning(StoreUnfit, "the store has no tables of this version", Action.UPGRADE_SCHEMA)
-NO_STORE = _Meaning(StoreUnfit, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
+NOT_MADE = _Meaning(SchemaMismatch, "the store has no tables of this version", Action.UPGRADE_SCHEMA)
+NO_STORE = _Meaning(SchemaMismatch, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
 CLASH = _Meaning(Conflict, "it clashes with what the store holds")
 NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
 UNKNOWN = _Meaning(StoreError, "the store failed")

@@ -65,16 +65,26 @@ class SqlKeys:
             return _records(connection)
 
     def record_import(
-        self, key_id: str, place: Place, arn: str, at: datetime, *, fingerprint_differs: bool = False
+        self,
+        key_id: str,
+        place: Place,
+        arn: str,
+        at: datetime,
+        *,
+        fingerprint_differs: bool = False,
+        may_have_signed: bool = False,
     ) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             compromised_at = _get(connection, key_id).compromised_at
-            elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id).scalar_subquery()
+            elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id)
+            longest = connection.execute(elsewhere).scalar_one()
+            if may_have_signed:
+                longest = max(longest, _ceiling(connection))
             state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
             prepared = (
                 insert(connection, key_places)
-                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=elsewhere)
+                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=longest)
                 .values(state=state, compromised_at=compromised_at, fingerprint_differs=fingerprint_differs)
                 .on_conflict_do_nothing()
                 .returning(key_places.c.key_id)
@@ -99,8 +109,7 @@ class SqlKeys:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             now_in = _demand(connection, key_id, place)
-            ceiling = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
-            longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, ceiling)
+            longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, _ceiling(connection))
             retires = now_in.state is KeyState.RETIRING
             if now_in.deleting_at is not None or (retires and now_in.retiring_at != retiring_since):
                 raise LostRace(f"the key is {now_in.state} in {place.region} and on its way out")
@@ -122,7 +131,8 @@ class SqlKeys:
             changes.hold(connection, "keys")
             now_in = _demand(connection, seen.key_id, seen.place)
             signs = now_in.state is KeyState.ACTIVE
-            if signs or (now_in.state is KeyState.RETIRING and now_in.retiring_at != seen.retiring_at):
+            drains = now_in.state in {KeyState.RETIRING, KeyState.PREPARED}
+            if signs or (drains and now_in.retiring_at != seen.retiring_at):
                 raise LostRace(f"the key has signed in {seen.place.region} in the meantime, so its pair stays for now")
             if now_in.deleting_at is None:
                 begun = sa.update(key_places).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
@@ -130,7 +140,7 @@ class SqlKeys:
                 changes.advance(connection, "keys")
             return _get(connection, seen.key_id)
 
-    def retire(self, key_id: str, place: Place, at: datetime) -> KeyRecord:
+    def retire(self, key_id: str, place: Place, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             now_in = _demand(connection, key_id, place)
@@ -138,6 +148,8 @@ class SqlKeys:
                 raise LostRace(f"the key is active in {place.region}, so its pair is not deleted there")
             if now_in.retired_at is None:
                 _end(connection, now_in, at)
+                if others_may_have_signed:
+                    _begin_drains(connection, place, at, _ceiling(connection))
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
 
@@ -166,6 +178,7 @@ class SqlKeys:
         *,
         distrust_standby: bool,
         unable: Collection[str] = frozenset(),
+        others_may_have_signed: bool = False,
     ) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "deployment")
@@ -180,6 +193,9 @@ class SqlKeys:
             )
             if connection.execute(marked).all():
                 _replace(connection, bad, bad.union(unable), at, lead_seconds)
+                if others_may_have_signed:
+                    for there in _get(connection, key_id).places:
+                        _begin_drains(connection, there.place, at, _ceiling(connection))
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
 
@@ -234,7 +250,7 @@ def _take_back(connection: sa.Connection, key_id: str, place: Place, arn: str, a
 
 def _replace(connection: sa.Connection, bad: set[str], unfit: set[str], at: datetime, lead_seconds: float) -> None:
     """Compromise the bad keys everywhere; where one of them signed, the best that is fit signs from now on."""
-    ceiling = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
+    ceiling = _ceiling(connection)
     pairs = [there for record in _records(connection) for there in record.places]
     left: dict[Place, KeyInPlace | None] = {}
     for pair in pairs:
@@ -261,21 +277,35 @@ def _succeed(
     connection: sa.Connection, place: Place, unfit: Collection[str], at: datetime, lead_seconds: float
 ) -> None:
     """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
-    ceiling = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
-    may_sign = key_places.c.state.in_([KeyState.PREPARED, KeyState.RETIRING])
-    shorter = sa.update(key_places).where(*_of(place), may_sign, key_places.c.longest_ttl_seconds < ceiling)
-    connection.execute(shorter.values(longest_ttl_seconds=ceiling))
+    ceiling = _ceiling(connection)
     here = [there for record in _records(connection) for there in record.places if there.place == place]
     best = successor([there for there in here if there.key_id not in unfit], at, lead_seconds)
     if best is not None:
         _promote(connection, best, at, ceiling)
-    retiring = sa.update(key_places).where(*_of(place), key_places.c.state == KeyState.RETIRING)
-    connection.execute(retiring.values(retiring_at=at))
+    _begin_drains(connection, place, at, ceiling)
+
+
+def _begin_drains(connection: sa.Connection, place: Place, at: datetime, ceiling: int) -> None:
+    """Each key there that does not sign may have signed up to now, without the store's knowledge, for the ceiling."""
+    idle = (*_of(place), key_places.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
+    connection.execute(sa.update(key_places).where(*idle).values(retiring_at=at))
+    shorter = sa.update(key_places).where(*idle, key_places.c.longest_ttl_seconds < ceiling)
+    connection.execute(shorter.values(longest_ttl_seconds=ceiling))
+
+
+def _ceiling(connection: sa.Connection) -> int:
+    seconds: int = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
+    return seconds
 
 
 def _promote(connection: sa.Connection, best: KeyInPlace, at: datetime, ceiling: int) -> None:
     longest = max(best.longest_ttl_seconds, ceiling)
-    began = {"activated_at": best.activated_at or at, "longest_ttl_seconds": longest}
+    stands_in_since = best.retiring_at if best.state is KeyState.RETIRING else None
+    began = {
+        "activated_at": best.activated_at or at,
+        "retiring_at": stands_in_since,
+        "longest_ttl_seconds": longest,
+    }
     _move(connection, best.key_id, best.place, best.state, KeyState.ACTIVE, **began)
 
 

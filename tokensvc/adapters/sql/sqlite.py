@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DisconnectionError
 
 from tokensvc.adapters.sql.failures import UPGRADE
-from tokensvc.errors import Action, Remedy, StoreUnavailable, StoreUnfit
+from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreUnavailable
 
 _OLDEST = (3, 35, 0)
 """The first SQLite with RETURNING."""
@@ -36,14 +36,14 @@ _RETRY_SECONDS = 0.02
 def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engine:
     """Prepare the way to a SQLite database; see `engine.make_engine`."""
     if sqlite3.sqlite_version_info < _OLDEST:
-        raise StoreUnfit(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 is the oldest that will do")
+        raise SchemaMismatch(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 is the oldest that will do")
     if url.database in (None, "", ":memory:"):
         return _in_memory(timeout_seconds)
     path = Path(str(url.database)).absolute()
     if create:
         _make_file(path)
     elif not path.exists():
-        raise StoreUnfit(f"there is no store at {path}", subject={"path": str(path)}, remedy=UPGRADE)
+        raise SchemaMismatch(f"there is no store at {path}", subject={"path": str(path)}, remedy=UPGRADE)
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         creator=lambda: _connect(path, timeout_seconds),

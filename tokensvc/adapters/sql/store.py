@@ -63,7 +63,8 @@ class Store:
 def open_store(url: str, *, timeout_seconds: float = 5) -> Store:
     """Open a store that `tokensvc db upgrade` made.
 
-    Raises StoreUnfit when it is not there, or not of this version's schema; StoreUnavailable when it cannot be asked.
+    Raises SchemaMismatch when it is not there, or not of this version's schema; StoreUnavailable when it cannot be
+    asked.
     """
     engine = make_engine(url, timeout_seconds=timeout_seconds, create=False)
     try:

@@ -55,7 +55,7 @@ versions = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("n", sa.BigInteger, nullable=False),
-    sa.Column("tag", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("tag", sa.Text, nullable=False),
 )
 
 version_history = sa.Table(
@@ -82,11 +82,11 @@ deployment = sa.Table(
     sa.Column("account", sa.Text),
     sa.Column("max_ttl_seconds", sa.Integer, nullable=False),
     sa.Column("passphrase_salt", sa.LargeBinary, nullable=False),
-    sa.Column("key_lead_seconds", sa.Double, nullable=False, server_default="30"),
+    sa.Column("key_lead_seconds", sa.Double, nullable=False),
     sa.Column("key_max_age_seconds", sa.Double),
-    sa.Column("key_standby", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("key_standby", sa.Boolean, nullable=False),
     # How many versions of the subject key were ever made: one that is missing was lost, and is not made again.
-    sa.Column("subject_keys_made", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("subject_keys_made", sa.Integer, nullable=False),
 )
 
 subject_keys = sa.Table(
@@ -119,7 +119,7 @@ key_pairs = sa.Table(
     sa.Column("public_der", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("compromised_at", Utc),
-    sa.Column("longest_ttl_seconds", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
 )
 
 key_places = sa.Table(
@@ -137,7 +137,7 @@ key_places = sa.Table(
     sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
     sa.Column("compromised_at", Utc),
     sa.Column("deleting_at", Utc),
-    sa.Column("fingerprint_differs", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("fingerprint_differs", sa.Boolean, nullable=False),
 )
 _is_active = key_places.c.state == KeyState.ACTIVE.value
 sa.Index(
@@ -189,15 +189,15 @@ workers = sa.Table(
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("lease_seconds", sa.Double, nullable=False),
     sa.Column("keys_version", sa.BigInteger, nullable=False),
-    sa.Column("keys_tag", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("keys_tag", sa.Text, nullable=False),
     sa.Column("deployment_version", sa.BigInteger, nullable=False),
-    sa.Column("deployment_tag", sa.Text, nullable=False, server_default=sa.text("''")),
-    sa.Column("store_timeout_seconds", sa.Double, nullable=False, server_default="60"),
+    sa.Column("deployment_tag", sa.Text, nullable=False),
+    sa.Column("store_timeout_seconds", sa.Double, nullable=False),
     sa.Column("unopened", sa.JSON, nullable=False),
     sa.Column("trouble", sa.JSON, nullable=False),
     sa.Column("regions", sa.JSON, nullable=False),
-    sa.Column("signer", sa.Text, nullable=False, server_default=sa.text("''")),
-    sa.Column("why_not_faster", sa.Text, nullable=False, server_default=sa.text("''")),
+    sa.Column("signer", sa.Text, nullable=False),
+    sa.Column("why_not_faster", sa.Text, nullable=False),
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("beat_at", sa.Double, nullable=False),
 )

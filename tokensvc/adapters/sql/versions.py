@@ -12,7 +12,7 @@ from tokensvc.adapters.sql.dialect import StoreNow
 from tokensvc.adapters.sql.engine import reading
 from tokensvc.adapters.sql.failures import UPGRADE
 from tokensvc.adapters.sql.tables import versions
-from tokensvc.errors import StoreUnfit
+from tokensvc.errors import SchemaMismatch
 from tokensvc.ports.versions import StoreVersions, Version, Versioned
 
 _THINGS = frozenset(get_args(Versioned))
@@ -30,7 +30,7 @@ class SqlVersions:
             rows = connection.execute(sa.select(*columns)).all()
         found = {row.name: Version(row.n, row.tag) for row in rows if row.name in _THINGS}
         if found.keys() != _THINGS:
-            raise StoreUnfit("the store does not count all changes", remedy=UPGRADE)
+            raise SchemaMismatch("the store does not count all changes", remedy=UPGRADE)
         return StoreVersions(now=rows[0].now, **found)
 
     def check_history(self, seen: Mapping[Versioned, Version]) -> None:

@@ -18,8 +18,8 @@ from tokensvc.core.arn import parse_arn
 from tokensvc.core.lifecycle import KeyRecord, KeyState, find
 from tokensvc.core.pasted import MAX_BYTES, Pasted, read_pasted
 from tokensvc.errors import FieldError, InvalidRequest, WrongPassphrase
+from tokensvc.keys.views import key_view
 from tokensvc.rotate import bringing, wishes
-from tokensvc.web import key_shown
 
 Arns = Annotated[
     list[str] | None,
@@ -161,7 +161,7 @@ def _standby(record: KeyRecord) -> str:
 
 
 def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
-    shown = key_shown.key(record, moment(opened.settings, opened.store))
+    shown = key_view(record, moment(opened.settings, opened.store))
     words = []
     for there in record.places:
         stands = "signs" if there.state is KeyState.ACTIVE else f"is {there.state}"

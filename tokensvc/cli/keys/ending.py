@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.keys.opening import KeyId, OnlyRegions, Opened, among, behind, moment, to_act
+from tokensvc.cli.keys.opening import KeyId, OnlyRegions, Opened, among, behind, moment, to_act, to_look
 from tokensvc.cli.keys.rotating import BY, Patient, tell
 from tokensvc.cli.screen import (
     NOTHING_TO_DO,
@@ -25,10 +25,9 @@ from tokensvc.cli.screen import (
     result,
 )
 from tokensvc.core.lifecycle import KeyRecord, find
+from tokensvc.keys.views import CompromiseImpactView, compromise_impact_view, key_view, stale_worker_view
 from tokensvc.rotate import ending, wishes
 from tokensvc.rotate.unheard import Unheard
-from tokensvc.web import key_shown
-from tokensvc.web.key_models import ProspectiveRegion
 
 HEARD_WITHIN_SECONDS = 10
 """How long a compromise waits for its workers to say that they have heard: they tell every five seconds."""
@@ -96,10 +95,10 @@ def compromise(
 
     Leaves with 1 while a pair could not be deleted yet; workers that perform go on trying.
     """
-    with to_act() as opened:
+    with to_look() if dry_run else to_act() as opened:
         record = find(opened.world.keys.list(), key_id)
         foreseen = wishes.foresee(opened.world, key_id, distrust_standby=distrust_standby)
-        outlook = [key_shown.prospect(record, prospect) for prospect in foreseen]
+        outlook = [compromise_impact_view(record, prospect) for prospect in foreseen]
         words = _outlook(record, outlook)
         if dry_run:
             data = {"id": key_id, "dryRun": True, "outlook": _dumped(outlook)}
@@ -116,7 +115,7 @@ def compromise(
         raise typer.Exit(1)
 
 
-def _outlook(record: KeyRecord, outlook: Sequence[ProspectiveRegion]) -> list[str]:
+def _outlook(record: KeyRecord, outlook: Sequence[CompromiseImpactView]) -> list[str]:
     """Whose tokens die, and how long nobody gets one."""
     lines = []
     for region in outlook:
@@ -149,7 +148,7 @@ def _behind(opened: Opened) -> list[Unheard]:
 
 
 def _report(
-    opened: Opened, key_id: str, outlook: Sequence[ProspectiveRegion], unheard: Sequence[Unheard], as_json: bool
+    opened: Opened, key_id: str, outlook: Sequence[CompromiseImpactView], unheard: Sequence[Unheard], as_json: bool
 ) -> bool:
     """Tell what is left of the key; whether nothing is."""
     record = find(opened.world.keys.list(), key_id)
@@ -182,13 +181,13 @@ def _report(
             }
             for region in left
         ],
-        "notHeard": [key_shown.unheard_worker(u).model_dump(mode="json") for u in unheard],
+        "notHeard": [stale_worker_view(u).model_dump(mode="json") for u in unheard],
     }
     result(data, as_json, *lines)
     return done
 
 
-def _dumped(outlook: Sequence[ProspectiveRegion]) -> list[dict[str, Any]]:
+def _dumped(outlook: Sequence[CompromiseImpactView]) -> list[dict[str, Any]]:
     return [region.model_dump(mode="json") for region in outlook]
 
 
@@ -196,7 +195,7 @@ def _told(opened: Opened, before: KeyRecord, as_json: bool, words: str) -> bool:
     """Show a key as it is by now; whether it changed."""
     records = [record for record in opened.world.keys.list() if record.id == before.id]
     at = moment(opened.settings, opened.store)
-    shown = key_shown.key(records[0], at).model_dump(mode="json") if records else {"id": before.id, "forgotten": True}
+    shown = key_view(records[0], at).model_dump(mode="json") if records else {"id": before.id, "forgotten": True}
     changed = records != [before]
     result(shown, as_json, words if changed else "Nothing to do.")
     return changed

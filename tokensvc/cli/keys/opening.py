@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
@@ -17,13 +18,13 @@ from tokensvc.cli.remedies import failure_text
 from tokensvc.cli.screen import progress
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
-from tokensvc.performing import new_worker_id, reach_of, world_of
+from tokensvc.keys.views import ReferenceTime
+from tokensvc.performing import keys_context, new_worker_id, reach_of
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.rotate.unheard import Unheard, unheard
-from tokensvc.rotate.world import World
+from tokensvc.rotate.world import KeysContext
 from tokensvc.settings import Settings, read_settings, require
 from tokensvc.vaulting import vault_of, wrapper_to_look, wrapping_wanted
-from tokensvc.web.key_shown import Moment
 from tokensvc.wiring import control_plane_of, open_bound, regions_of, store_of
 from tokensvc.wrap import Wrapper
 
@@ -40,7 +41,7 @@ class Opened(NamedTuple):
 
     settings: Settings
     store: Store
-    world: World
+    world: KeysContext
     regions: tuple[str, ...]
     """Those that keys are to be held in."""
 
@@ -92,19 +93,19 @@ def among(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...
     return tuple(dict.fromkeys(given)) if given else tuple(regions)
 
 
-def moment(settings: Settings, store: Store) -> Moment:
+def moment(settings: Settings, store: Store) -> ReferenceTime:
     """Now, by the store's clock, and the policy that ends are reckoned by."""
     deployment = store.deployment.read()
     policy = Policy(
-        deployment.key_lead_seconds,
-        reach_of(settings, store),
-        deployment.key_max_age_seconds,
-        deployment.key_standby,
+        lead_seconds=deployment.key_lead_seconds,
+        reach_seconds=reach_of(settings, store),
+        max_age_seconds=deployment.key_max_age_seconds,
+        standby=deployment.key_standby,
     )
-    return Moment(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
+    return ReferenceTime(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
 
-def behind(store: Store, at: Moment) -> list[Unheard]:
+def behind(store: Store, at: ReferenceTime) -> list[Unheard]:
     """The workers that may not have heard of the newest keys."""
     return unheard(store.workers.list(), store.versions.read().keys, at.now)
 
@@ -112,9 +113,16 @@ def behind(store: Store, at: Moment) -> list[Unheard]:
 def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> Opened:
     clock = StoreClock(store.versions.read().now)
     vault = vault_of(settings, store, wrapper)
-    world = world_of(settings, store, vault, control_plane, clock, new_worker_id(), progress)
-    world = world._replace(sleep=_sleep, report_failure=_report_failure)
-    return Opened(settings, store, world, regions_of(settings))
+    world = keys_context(
+        settings=settings,
+        store=store,
+        vault=vault,
+        control_plane=control_plane,
+        clock=clock,
+        performer=new_worker_id(),
+        report=progress,
+    )
+    return Opened(settings, store, replace(world, sleep=_sleep, report_failure=_report_failure), regions_of(settings))
 
 
 def _report_failure(region: str, failure: TokensvcError) -> None:

@@ -64,6 +64,6 @@ def _is_directory(vault: str) -> bool:
     return vault.startswith((FILES, SHARED_FILES)) and Path(vault.partition(":")[2]).is_dir()
 
 
-def _move_in(store: Store, world: moving.World, other: str, dry_run: bool) -> list[str]:
+def _move_in(store: Store, world: moving.RewrapContext, other: str, dry_run: bool) -> list[str]:
     move = moving.lacking if dry_run else moving.move_in
     return move(world, vault_at(other, store, world.wrapper), store.keys.list())

@@ -11,10 +11,10 @@ from tokensvc.cli.keys.opening import KeyId, OnlyRegions, Opened, among, moment,
 from tokensvc.cli.screen import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, instant, result
 from tokensvc.core.forecast import forecast
 from tokensvc.core.lifecycle import KeyState, Step, Wait, active_of, find
+from tokensvc.keys.views import key_view, rotation_view
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate import wishes
 from tokensvc.rotate.survey import survey
-from tokensvc.web import key_shown
 
 BY = "the command line"
 Patient = Annotated[
@@ -60,7 +60,7 @@ def resume(
         else:
             wishes.resume(opened.world, regions, patient=bool(wait))
         records = opened.world.keys.list()
-        keys = [key_shown.key(record, moment(opened.settings, opened.store)) for record in records]
+        keys = [key_view(record, moment(opened.settings, opened.store)) for record in records]
     changed = records != before
     signing = {r: active_of([p for k in records for p in k.places if p.place.region == r]) for r in regions}
     words = [
@@ -85,7 +85,7 @@ def activate(
         active = [p.place.region for p in before.places if p.state is KeyState.ACTIVE]
         todo = [r for r in regions or opened.regions if r not in active]
         record = wishes.activate(opened.world, key_id, todo)
-        shown = key_shown.key(record, moment(opened.settings, opened.store))
+        shown = key_view(record, moment(opened.settings, opened.store))
     words = [f"Key {key_id} signs in {p.region}." for p in shown.places if p.state == KeyState.ACTIVE]
     result(shown.model_dump(mode="json"), as_json, *words)
     if detailed_exit_code and record == before:
@@ -94,7 +94,7 @@ def activate(
 
 def tell(opened: Opened, wish: Rotation, as_json: bool) -> None:
     """Show how far a rotation is."""
-    shown = key_shown.rotation(wish, wishes.fulfilled(opened.world.keys.list(), wish))
+    shown = rotation_view(wish, wishes.fulfilled(opened.world.keys.list(), wish))
     words = [
         f"Key {r.signs} signs now in {r.region}." if r.signs else f"Asked for in {r.region}; the workers go on with it."
         for r in shown.regions
@@ -117,7 +117,7 @@ def _foretell(region: Sequence[str] | None, *, replace: bool, as_json: bool, det
 
 
 def _coming(opened: Opened, region: str, replace: bool) -> dict[str, Any]:
-    standing = survey(opened.world, region, record=False).standing
+    standing = survey(opened.world, region).standing
     active = active_of(standing.pairs)
     if replace and active is not None:
         standing = standing._replace(to_replace=standing.to_replace | {active.key_id})

@@ -13,10 +13,9 @@ from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyRecord, find
 from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import ControlPlaneError, ForeignDeployment
+from tokensvc.keys.views import KeyDetailView, KeyView, key_detail_view, key_view
 from tokensvc.rotate.survey import survey, whose
-from tokensvc.rotate.world import World
-from tokensvc.web import key_shown
-from tokensvc.web.key_models import KeyDetail, ShownKey
+from tokensvc.rotate.world import KeysContext
 
 HISTORY = 50
 _PLACES = ("REGION", "STATE", "SINCE", "AGE", "DRAINS UNTIL", "ARN")
@@ -29,7 +28,7 @@ def list_(
     """List the key pairs and their state in each region."""
     with to_read() as (settings, store):
         at = moment(settings, store)
-        keys = [key_shown.key(record, at) for record in store.keys.list()]
+        keys = [key_view(record, at) for record in store.keys.list()]
     data: dict[str, Any] = {"keys": [key.model_dump(mode="json") for key in keys]}
     lines = table(("KEY", *_PLACES), [row for key in keys for row in _rows(key)])
     if ivs:
@@ -47,7 +46,7 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
         workers = store.workers.list()
         cannot_open = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.unopened]
         history = store.journal.history(key_id, HISTORY + 1)
-        detail = key_shown.detail(record, at, history[:HISTORY], behind(store, at), cannot_open)
+        detail = key_detail_view(record, at, history[:HISTORY], behind(store, at), cannot_open)
     result(detail.model_dump(mode="json"), as_json, *_words(record, detail))
     if len(history) > HISTORY:
         progress(f"Only the newest {HISTORY} steps are shown; older steps are left out.")
@@ -60,7 +59,7 @@ def public(key_id: KeyId) -> None:
     typer.echo(keypair.public_pem(keypair.read_public_der(record.public_der)), nl=False)
 
 
-def _rows(key: ShownKey) -> list[tuple[str, ...]]:
+def _rows(key: KeyView) -> list[tuple[str, ...]]:
     if not key.places and key.damage:
         return [(key.id, "-", "damaged", "-", "-", "-", key.damage)]
     if not key.places:
@@ -68,7 +67,7 @@ def _rows(key: ShownKey) -> list[tuple[str, ...]]:
     return [(key.id, p.region, p.state, p.since, _age(p.age_seconds), p.drained_at or "-", p.arn) for p in key.places]
 
 
-def _words(record: KeyRecord, detail: KeyDetail) -> list[str]:
+def _words(record: KeyRecord, detail: KeyDetailView) -> list[str]:
     compromised = f", compromised {detail.compromised_at}" if detail.compromised_at else ""
     lines = [f"Key {record.id}, made {detail.created_at}{compromised}; fingerprint {detail.fingerprint}", ""]
     if record.damage:
@@ -85,10 +84,10 @@ def _words(record: KeyRecord, detail: KeyDetail) -> list[str]:
     return lines
 
 
-def _seen(world: World, region: str) -> dict[str, Any]:
+def _seen(world: KeysContext, region: str) -> dict[str, Any]:
     """What IVS holds in a region that is not ours, and what is strange there."""
     try:
-        seen = survey(world, region, record=False)
+        seen = survey(world, region)
     except (ControlPlaneError, ForeignDeployment) as failure:
         return {"region": region, "error": {"code": failure.code, "message": failure_text(failure)}}
     foreign = [pair for pair in seen.pairs if whose(pair, seen.deployment_id) == "foreign"]

@@ -10,7 +10,6 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -54,7 +53,8 @@ class LocalIvsSettings:
     """Whether calls may be signed for regions in which there is no IVS."""
 
 
-class LocalIvsParts(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class LocalIvsParts:
     """The applications, and the local IVS itself for whoever is in the same process."""
 
     api: ASGIApp
@@ -74,13 +74,39 @@ def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableCl
     model, viewers, faults, closing = surface.load(), Viewers(), Faults(), threading.Event()
     page_secret = resources.secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
     rates = Rates() if settings.rates else None
-    ivs = LocalIvs(model, resources, clock, random_token, page_secret, viewers=viewers, rates=rates, faults=faults)
+    ivs = LocalIvs(
+        model=model,
+        resources=resources,
+        clock=clock,
+        token=random_token,
+        page_secret=page_secret,
+        viewers=viewers,
+        rates=rates,
+        faults=faults,
+    )
     verifier = Verifier(surface.SERVICE, settings.credentials, None if settings.any_region else surface.regions())
-    api = IvsApi(ivs, model, verifier, clock.base, faults, prefix=settings.prefix, public_url=settings.public_url)
+    api = IvsApi(
+        local=ivs,
+        model=model,
+        verifier=verifier,
+        wall_clock=clock.base,
+        faults=faults,
+        prefix=settings.prefix,
+        public_url=settings.public_url,
+    )
     edge = EdgeApp(Gate(resources, random_token, viewers), clock, public_url=settings.public_url)
     streams = Simulator(resources, clock, random_token)
-    managing = management(Managed(model, resources, clock, streams, faults, closing))
-    return LocalIvsParts(api, edge, _site(api, edge), managing, ivs, clock, streams, closing)
+    managed = Managed(model=model, resources=resources, clock=clock, streams=streams, faults=faults, closing=closing)
+    return LocalIvsParts(
+        api=api,
+        edge=edge,
+        site=_site(api, edge),
+        management=management(managed),
+        ivs=ivs,
+        clock=clock,
+        streams=streams,
+        closing=closing,
+    )
 
 
 def stored_clock(resources: Resources, base: Clock) -> AdvanceableClock:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from tokensvc.core.arn import parse_arn
 from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.ivs.faults import ALL_OPERATIONS, Fault, FaultKind
 from tokensvc.ivs.model import Model
+from tokensvc.json_models import RequestModel
 
 MAX_ADVANCE_SECONDS = 366 * 24 * 3600
 """Enough for everything that IVS remembers; more is surely a slip."""
@@ -23,17 +23,11 @@ BATCH_REVOCATION = "BatchStartViewerSessionRevocation"
 _M = TypeVar("_M", bound=BaseModel)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, hide_input_in_errors=True
-    )
-
-
-class AskClock(_Strict):
+class AskClock(RequestModel):
     advance_seconds: float = Field(gt=0, le=MAX_ADVANCE_SECONDS, allow_inf_nan=False)
 
 
-class AskStream(_Strict):
+class AskStream(RequestModel):
     """Every step of a stream says on which channel."""
 
     channel_arn: str
@@ -60,7 +54,7 @@ class AskViewers(AskStream):
     count: int = Field(ge=0, le=MAX_VIEWERS)
 
 
-class AskFault(_Strict):
+class AskFault(RequestModel):
     kind: Annotated[FaultKind, Field(strict=False)]
     operation: str = ALL_OPERATIONS
     rate: float = Field(1.0, ge=0, le=1, allow_inf_nan=False)

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from tests.minting import CHANNEL, OTHER_CHANNEL
 from tokensvc.core.printable import check_no_controls
-from tokensvc.core.revocation_ask import DenialAsk, RevocationAsk, read_denial, read_revocation
 from tokensvc.errors import InvalidRequest
+from tokensvc.revocations.requests import DenialRequest, RevocationRequest, read_denial, read_revocation
 
 HERE, THERE = str(CHANNEL), str(OTHER_CHANNEL)
 LEAST = {"channelArn": HERE, "viewerId": "ada"}
 SECRET = "tsk_pasted_secret"
-NAMES = sorted({str(f.alias) for model in (RevocationAsk, DenialAsk) for f in model.model_fields.values()} | {"wish"})
+NAMES = sorted(
+    {str(f.alias) for model in (RevocationRequest, DenialRequest) for f in model.model_fields.values()} | {"wish"}
+)
 VALUES = st.one_of(
     st.none(),
     st.booleans(),

@@ -1,39 +1,44 @@
-"""What is asked against a viewer: to end its sessions, or to deny it tokens.
+"""Requests about viewers: to revoke their sessions, to deny them tokens, and to list both.
 
-Rules of the file
-- The models are the interface, as in `ask.py`: over HTTP and for the commands alike.
+Invariants
+- The models are the interface, over HTTP and for the commands alike.
 - Every bad field is reported at once, by the name the caller wrote, and no value is ever repeated.
-- A viewer is named as in an ask for a token (`viewer.py`). No text may hold control characters (`printable.py`).
+- A viewer is named as in a token request (`core/viewer.py`). No text may contain control characters
+  (`core/printable.py`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from tokensvc.core import claims as c
-from tokensvc.core.ask import Strict
+from tokensvc.core.ask import ChannelArn
 from tokensvc.core.denial import LAST_SECOND
 from tokensvc.core.instant import unix_seconds
 from tokensvc.core.policy import ALL_CHANNELS
 from tokensvc.core.printable import NO_CONTROLS_PATTERN, check_no_controls
 from tokensvc.core.refusal import field_errors
+from tokensvc.core.revocation import State
 from tokensvc.core.viewer import Subject, ViewerId
 from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.json_models import RequestModel
+from tokensvc.pagination import PageQuery, PageTokens
 
 CHANNELS_MAX = 50
+BATCH_MAX = 1000
 REASON_MAX_CHARS = 200
 
-_Asked = TypeVar("_Asked", bound="_AgainstViewer")
+_Request = TypeVar("_Request", bound="_ViewerRequest")
 
 
 def _channel_or_all(text: str) -> str:
     return text if text == ALL_CHANNELS else c.check_channel_arn(text)
 
 
-Channel = Annotated[str, AfterValidator(c.check_channel_arn)]
-ChannelOrAll = Annotated[str, AfterValidator(_channel_or_all)]
+ChannelArnOrAll = Annotated[str, AfterValidator(_channel_or_all)]
 _Reason = Annotated[
     str,
     Field(max_length=REASON_MAX_CHARS),
@@ -46,11 +51,11 @@ _Second = Annotated[
 _DenySeconds = Annotated[int, Field(ge=0, le=LAST_SECOND)]
 
 
-class _AgainstViewer(Strict):
+class _ViewerRequest(RequestModel):
     """A viewer of some channels."""
 
-    channel_arn: Channel | None = Field(None, description="The channel. Not with channelArns")
-    channel_arns: Annotated[list[Channel] | None, Field(min_length=1, max_length=CHANNELS_MAX)] = Field(
+    channel_arn: ChannelArn | None = Field(None, description="The channel. Not with channelArns")
+    channel_arns: Annotated[list[ChannelArn] | None, Field(min_length=1, max_length=CHANNELS_MAX)] = Field(
         None, description="Several channels"
     )
     viewer_id: ViewerId | None = Field(None, description="The viewer, as its tokens name it. Not with subject")
@@ -64,7 +69,7 @@ class _AgainstViewer(Strict):
         return tuple(self.channel_arns or filter(None, [self.channel_arn]))
 
 
-class RevocationAsk(_AgainstViewer):
+class RevocationRequest(_ViewerRequest):
     """End a viewer's sessions, and let it have no token until every worker has heard."""
 
     issued_before: _Second | None = Field(
@@ -76,10 +81,10 @@ class RevocationAsk(_AgainstViewer):
     reason: _Reason = Field("", description="For whoever reads the list; no personal data")
 
 
-class DenialAsk(_AgainstViewer):
+class DenialRequest(_ViewerRequest):
     """Let a viewer have no tokens for a while; its sessions go on."""
 
-    channel_arn: ChannelOrAll | None = Field(
+    channel_arn: ChannelArnOrAll | None = Field(
         None, description="The channel, or * for all, which needs the caller's pattern *. Not with channelArns"
     )
     until: _Second | None = Field(None, description="When it ends. Not with denySeconds")
@@ -89,24 +94,30 @@ class DenialAsk(_AgainstViewer):
     reason: _Reason = Field("", description="For whoever reads the list; no personal data")
 
 
-_ONE_OF: dict[type[_AgainstViewer], tuple[tuple[str, str], ...]] = {
-    RevocationAsk: (("channelArn", "channelArns"), ("viewerId", "subject")),
-    DenialAsk: (("channelArn", "channelArns"), ("viewerId", "subject"), ("until", "denySeconds")),
+class RevocationBatchRequest(RequestModel):
+    """Several revocations at once."""
+
+    revocations: list[RevocationRequest] = Field(min_length=1, max_length=BATCH_MAX)
+
+
+_ONE_OF: dict[type[_ViewerRequest], tuple[tuple[str, str], ...]] = {
+    RevocationRequest: (("channelArn", "channelArns"), ("viewerId", "subject")),
+    DenialRequest: (("channelArn", "channelArns"), ("viewerId", "subject"), ("until", "denySeconds")),
 }
 """Of each pair a caller gives exactly one."""
 
 
-def read_revocation(fields: object) -> RevocationAsk:
+def read_revocation(fields: object) -> RevocationRequest:
     """Read one from decoded JSON. Raises InvalidRequest naming every bad field."""
-    return _read(RevocationAsk, fields)
+    return _read(RevocationRequest, fields)
 
 
-def read_denial(fields: object) -> DenialAsk:
+def read_denial(fields: object) -> DenialRequest:
     """Read one from decoded JSON. Raises InvalidRequest naming every bad field."""
-    return _read(DenialAsk, fields)
+    return _read(DenialRequest, fields)
 
 
-def _read(model: type[_Asked], fields: object) -> _Asked:
+def _read(model: type[_Request], fields: object) -> _Request:
     errors = _together(fields, _ONE_OF[model]) if isinstance(fields, dict) else []
     try:
         asked = model.model_validate(fields)
@@ -126,3 +137,45 @@ def _together(fields: dict[Any, Any], pairs: tuple[tuple[str, str], ...]) -> lis
         elif len(given) == 2:
             errors.append(FieldError(other, "must be left out", excluded_by=one))
     return errors
+
+
+class _ViewerQuery(PageQuery):
+    """The parameters of both lists."""
+
+    viewer_id: ViewerId | None = Field(None, description="Of this viewer. Not with subject")
+    subject: Subject | None = Field(None, description="Of this viewer, in your own words. Not with viewerId")
+
+    @classmethod
+    def cross_field_errors(cls, given: Mapping[str, object]) -> list[FieldError]:
+        """At most one of viewer id and subject is given."""
+        if given.get("viewerId") is not None and given.get("subject") is not None:
+            return [FieldError("subject", "must be left out", excluded_by="viewerId")]
+        return []
+
+
+class RevocationQuery(_ViewerQuery):
+    """Which revocations are wanted: those with a target that matches."""
+
+    page_tokens: ClassVar[PageTokens] = PageTokens("revocations", "([0-9]{1,18})")
+
+    state: State | None = Field(None, description="In this state")
+    channel_arn: ChannelArn | None = Field(None, description="Of this channel")
+
+
+class DenialQuery(_ViewerQuery):
+    """Which denials are wanted."""
+
+    page_tokens: ClassVar[PageTokens] = PageTokens("denials", "([0-9]{1,18})-([0-9a-f]{32})")
+
+    channel_arn: ChannelArnOrAll | None = Field(
+        None, description="Of this channel, or * for those of all channels; needed to ask for a viewer"
+    )
+
+    @classmethod
+    def cross_field_errors(cls, given: Mapping[str, object]) -> list[FieldError]:
+        """A denial stores a digest of channel and viewer together, so a viewer is searched for by both."""
+        errors = super().cross_field_errors(given)
+        names_viewer = given.get("viewerId") is not None or given.get("subject") is not None
+        if names_viewer and given.get("channelArn") is None:
+            errors.append(FieldError("channelArn", "is required to ask for a viewer"))
+        return errors

@@ -1,0 +1,138 @@
+"""Commands that only show something, and every `--dry-run`, change nothing: no row, no private key, nothing in IVS."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tests.cli.terminal import Terminal
+from tests.running import serving
+from tests.stores import dump
+from tokensvc.adapters.clock import SystemClock
+from tokensvc.adapters.sql.local_ivs import LocalIvsResources
+from tokensvc.adapters.sql.store import open_store
+from tokensvc.core import keypair
+from tokensvc.ivs.clock import AdvanceableClock
+from tokensvc.ivs.sigv4 import Secret
+from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.web.local import LocalIvsSettings, build
+
+READING = re.compile(r"/(List|Get|BatchGet)[A-Za-z]+|/tags/.*")
+
+COMMANDS = [
+    ("doctor",),
+    ("keys", "list"),
+    ("keys", "list", "--ivs"),
+    ("keys", "show", "KEY"),
+    ("keys", "public", "KEY"),
+    ("keys", "rotate", "--dry-run"),
+    ("keys", "resume", "--dry-run"),
+    ("keys", "rewrap", "--dry-run"),
+    ("keys", "compromise", "KEY", "--dry-run"),
+    ("callers", "list"),
+    ("denials", "list"),
+    ("revocations", "list"),
+]
+
+
+class Recorder:
+    """The local IVS, and the requests that it received."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.requests: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            self.requests.append(f"{scope['method']} {scope['path']}")
+        await self._app(scope, receive, send)
+
+    def mutating(self) -> list[str]:
+        """The requests that change, or may change, what IVS holds."""
+        asked = [request.split(" ", 1) for request in self.requests]
+        return [
+            f"{method} {path}"
+            for method, path in asked
+            if not READING.fullmatch(path) or (path.startswith("/tags/") and method != "GET")
+        ]
+
+
+@pytest.fixture
+def ivs() -> Iterator[tuple[Recorder, str]]:
+    resources = LocalIvsResources(":memory:")
+    credentials = {"test": Secret("test", "200000000000")}
+    parts = build(resources, LocalIvsSettings(credentials, rates=False), AdvanceableClock(SystemClock()))
+    recorder = Recorder(parts.site)
+    with serving(recorder) as url:
+        yield recorder, url
+    resources.close()
+
+
+@pytest.fixture
+def inconsistent(ivs: tuple[Recorder, str], migrated: Path, tmp_path: Path) -> Terminal:
+    """A deployment in which a reconciliation would have much to write: an import and a compromise that the store does
+    not know of, and a pair of another application."""
+    terminal = Terminal(tmp_path, ivs[1], "test")
+    shutil.copy(migrated, terminal.store)
+    store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
+    store.deployment.set_rotation(lead_seconds=0, max_age_seconds=None, standby=False)
+    terminal("keys", "generate")
+    terminal("callers", "add", "web", "--all-channels")
+    private_key = keypair.generate()
+    record = store.keys.add("k77", "f", keypair.public_der(private_key.public_key()), store.keys.list()[0].created_at)
+    tags = {DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: record.id}
+    with terminal.ivs() as client:
+        [active] = client.list_playback_key_pairs()["keyPairs"]
+        client.tag_resource(resourceArn=active["arn"], tags={COMPROMISED_TAG: "2026-01-01T00:00:00Z"})
+        public = keypair.public_pem(private_key.public_key())
+        client.import_playback_key_pair(publicKeyMaterial=public, name="unrecorded", tags=tags)
+        foreign = keypair.public_pem(keypair.generate().public_key())
+        client.import_playback_key_pair(publicKeyMaterial=foreign, name="theirs")
+    store.close()
+    return terminal
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_nothing_is_changed(inconsistent: Terminal, ivs: tuple[Recorder, str], command: tuple[str, ...]) -> None:
+    store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
+    key_id = next(record.id for record in store.keys.list() if record.places)
+    rows, files = dump(store), _files(inconsistent.vault)
+    ivs[0].requests.clear()
+    said = inconsistent.run(*(key_id if word == "KEY" else word for word in command))
+    assert said.code in {0, 1} if command == ("doctor",) else said.code == 0, said.err
+    assert dump(store) == rows
+    assert _files(inconsistent.vault) == files
+    assert ivs[0].mutating() == []
+    store.close()
+
+
+def test_the_same_deployment_is_changed_by_what_is_no_look(inconsistent: Terminal, ivs: tuple[Recorder, str]) -> None:
+    """Or the tests above would prove nothing."""
+    store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
+    rows = dump(store)
+    ivs[0].requests.clear()
+    inconsistent.run("keys", "resume")
+    assert dump(store) != rows
+    assert ivs[0].mutating()
+    store.close()
+
+
+def test_a_new_passphrase_is_not_registered_by_a_dry_run(inconsistent: Terminal) -> None:
+    store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
+    key_id = next(record.id for record in store.keys.list() if record.places)
+    rows = dump(store)
+    old = inconsistent.passphrase
+    for command in (("rotate", "--dry-run"), ("compromise", key_id, "--dry-run"), ("rewrap", "--dry-run")):
+        inconsistent("keys", *command, PASSPHRASE="a" * 64, PREVIOUS_PASSPHRASE=old)
+        assert dump(store) == rows
+    store.close()
+
+
+def _files(vault: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(vault.iterdir())}

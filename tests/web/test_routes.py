@@ -1,0 +1,33 @@
+"""One table of operations: what a listener serves, and what it says that it serves."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.web.asking import answer_of, scope_of
+from tokensvc.adapters.prometheus import PrometheusMetrics
+from tokensvc.core.policy import SCOPES
+from tokensvc.web.operations import routes_of
+from tokensvc.web.routes import DENIALS, OPERATIONS, worker_routes
+
+
+def test_an_operation_is_in_the_table_once_and_its_scope_exists() -> None:
+    named = [(operation.method, operation.path) for operation in OPERATIONS]
+    assert len(set(named)) == len(named)
+    assert {operation.scope for operation in OPERATIONS} <= {"", *SCOPES}
+
+
+def test_the_methods_of_a_path_are_one_route() -> None:
+    owner: Any = object()
+    table = routes_of(operation.bind(owner) for operation in DENIALS)
+    assert list(table) == ["/v1/denials", "/v1/denials/{id}"]
+    assert table["/v1/denials"].methods == "POST, GET"
+    assert table["/v1/denials/{id}"].methods == "DELETE"
+
+
+def test_a_listener_describes_exactly_what_it_serves() -> None:
+    table = worker_routes(PrometheusMetrics())
+    page = json.loads(answer_of(table["/openapi.json"].endpoint, scope_of("GET"), b"").body)
+    assert set(page["paths"]) == set(table) == {"/livez", "/metrics", "/openapi.json"}
+    assert set(page["paths"]["/metrics"]) == {"get"}

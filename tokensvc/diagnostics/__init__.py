@@ -1,0 +1,1 @@
+"""What the deployment reports about itself."""

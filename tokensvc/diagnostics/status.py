@@ -1,0 +1,213 @@
+"""The status of the deployment, for people and dashboards.
+
+Invariants
+- It is made from the store alone, never from IVS: what IVS holds is what the rotation leader last saw there.
+- Out of sync is a worker whose keys are older than the store's. One that is silent may be cut off from the store, and
+  then signs for the rest of its lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pydantic import Field
+
+from tokensvc.core.arn import Place
+from tokensvc.core.instant import rfc3339, rfc3339_of
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, active_of
+from tokensvc.core.rotation import KEY_PAIRS_MAX
+from tokensvc.diagnostics.problems import problem_sentence
+from tokensvc.json_models import Timestamp, ViewModel
+from tokensvc.loops.heartbeat import SILENT_SECONDS
+from tokensvc.ports.deployment import Deployment
+from tokensvc.ports.leases import Held
+from tokensvc.ports.revocation_queue import Waiting
+from tokensvc.ports.versions import StoreVersions
+from tokensvc.ports.workers import RegionNews, Worker
+
+
+class LeaderView(ViewModel):
+    """A worker that does what only one may do at a time."""
+
+    worker_id: str
+    lease_seconds_left: float
+
+
+class WorkerView(ViewModel):
+    """A process that works on the store, as its last heartbeat said."""
+
+    worker_id: str
+    host: str
+    pid: int
+    started_at: Timestamp
+    heard_at: Timestamp
+    silent: bool = Field(description="It has not been heard for six heartbeats: killed, or cut off from the store")
+    leads: bool
+    lease_seconds: float = Field(description="How long it signs without the store; 0: it never signs")
+    keys_version: int
+    has_heard: bool = Field(description="Whether it knows the keys as they are now")
+    unopened_keys: list[str] = Field(description="Keys that should sign and that it cannot open")
+    signer: str | None = Field(description="The library that signs its tokens; null: it signs none")
+    why_not_faster: str | None = Field(description="Why no faster signer does; null: there is none")
+    trouble: list[str]
+
+
+class RegionKeyView(ViewModel):
+    """One of our keys in a region."""
+
+    id: str
+    state: str
+    arn: str
+
+
+class SlotsView(ViewModel):
+    """What fills a region."""
+
+    ours: int
+    foreign: int | None = Field(description="Key pairs that others hold there; null: nobody has looked lately")
+    most: int
+
+
+class RegionView(ViewModel):
+    """The keys of one region."""
+
+    region: str
+    active_key: str | None
+    active_seconds: int | None = Field(description="How long it has been signing")
+    keys: list[RegionKeyView]
+    slots: SlotsView
+    next: str | None = Field(description="What comes next there, or what it waits for")
+    next_at: Timestamp | None
+    looked_at: Timestamp | None = Field(description="When whoever performs last looked at IVS there")
+
+
+class DispatchView(ViewModel):
+    """What waits to be told to IVS in one account and region, and who tells it. Where nothing waits and nobody leads
+    there is no entry."""
+
+    account: str
+    region: str
+    queued: int = Field(description="Viewers of channels whose revocation IVS has yet to be told")
+    oldest_seconds: int = Field(description="How long the oldest of them waits")
+    leader: LeaderView | None = Field(description="Who tells IVS of revocations there; null: nobody at the moment")
+
+
+class StatusView(ViewModel):
+    """How the deployment does."""
+
+    deployment_id: str
+    control_plane: str | None
+    account: str | None
+    keys_version: int
+    trouble: list[str] = Field(description="What the background duties have to say, in words")
+    leader: LeaderView | None = Field(description="Who performs rotations")
+    workers: list[WorkerView]
+    not_heard: list[str] = Field(description="Workers that do not know the keys as they are now")
+    revocations: list[DispatchView]
+    regions: list[RegionView]
+
+
+class StatusFacts(NamedTuple):
+    """What the store says at one moment."""
+
+    versions: StoreVersions
+    deployment: Deployment
+    keys: Sequence[KeyRecord]
+    workers: Sequence[Worker]
+    leader: Held | None
+    waiting: Mapping[Place, Waiting]
+    """Viewers whose revocation has not reached IVS yet."""
+    dispatchers: Mapping[Place, Held]
+    """Which worker sends revocations to IVS there."""
+
+
+def status_view(facts: StatusFacts) -> StatusView:
+    """The facts as they are presented."""
+    now, leader = facts.versions.now, facts.leader
+    present = [w for w in facts.workers if not _is_silent(w, now)]
+    imported = [there for record in facts.keys for there in record.places if there.is_held]
+    news = {reported.region: reported for worker in present for reported in worker.heartbeat.regions}
+    return StatusView(
+        deployment_id=facts.deployment.id,
+        control_plane=facts.deployment.control_plane,
+        account=facts.deployment.account,
+        keys_version=facts.versions.keys.number,
+        trouble=[problem_sentence(one) for one in dict.fromkeys(one for w in present for one in w.heartbeat.trouble)],
+        leader=_leader(leader),
+        workers=[_worker(w, facts.versions, leader) for w in facts.workers],
+        not_heard=[w.heartbeat.worker_id for w in facts.workers if not _is_in_sync(w, facts.versions)],
+        revocations=[
+            _dispatch(place, facts.waiting.get(place), facts.dispatchers.get(place))
+            for place in sorted(facts.waiting.keys() | facts.dispatchers.keys())
+        ],
+        regions=[
+            _region(region, [there for there in imported if there.place.region == region], news.get(region), now)
+            for region in sorted({there.place.region for there in imported} | news.keys())
+        ],
+    )
+
+
+def _leader(leader: Held | None) -> LeaderView | None:
+    if leader is None:
+        return None
+    return LeaderView(worker_id=leader.holder, lease_seconds_left=round(leader.seconds_left, 1))
+
+
+def _dispatch(place: Place, waiting: Waiting | None, leader: Held | None) -> DispatchView:
+    queued, oldest_seconds, _ = waiting or Waiting(0, 0.0)
+    return DispatchView(
+        account=place.account,
+        region=place.region,
+        queued=queued,
+        oldest_seconds=int(oldest_seconds),
+        leader=_leader(leader),
+    )
+
+
+def _worker(worker: Worker, versions: StoreVersions, leader: Held | None) -> WorkerView:
+    reported = worker.heartbeat
+    return WorkerView(
+        worker_id=reported.worker_id,
+        host=reported.host,
+        pid=reported.pid,
+        started_at=rfc3339_of(worker.started_at),
+        heard_at=rfc3339_of(worker.beat_at),
+        silent=_is_silent(worker, versions.now),
+        leads=leader is not None and leader.holder == reported.worker_id,
+        lease_seconds=reported.lease_seconds,
+        keys_version=reported.keys_version,
+        has_heard=_is_in_sync(worker, versions),
+        unopened_keys=list(reported.unopened),
+        signer=reported.signer or None,
+        why_not_faster=reported.why_not_faster or None,
+        trouble=[problem_sentence(problem) for problem in reported.trouble],
+    )
+
+
+def _region(region: str, imported: Sequence[KeyInPlace], news: RegionNews | None, now: float) -> RegionView:
+    active = active_of(imported)
+    since = active.activated_at if active is not None else None
+    return RegionView(
+        region=region,
+        active_key=active and active.key_id,
+        active_seconds=None if since is None else max(0, int(now - since.timestamp())),
+        keys=[RegionKeyView(id=there.key_id, state=there.state.value, arn=there.arn) for there in imported],
+        slots=SlotsView(ours=len(imported), foreign=news and news.foreign, most=KEY_PAIRS_MAX),
+        next=news.next or None if news is not None else None,
+        next_at=_timestamp_or_none(news.next_at) if news is not None else None,
+        looked_at=_timestamp_or_none(news.looked_at) if news is not None else None,
+    )
+
+
+def _is_silent(worker: Worker, now: float) -> bool:
+    return (datetime.fromtimestamp(now, UTC) - worker.beat_at).total_seconds() > SILENT_SECONDS
+
+
+def _is_in_sync(worker: Worker, versions: StoreVersions) -> bool:
+    return worker.heartbeat.holds_keys(versions.keys)
+
+
+def _timestamp_or_none(at: float | None) -> str | None:
+    return rfc3339(int(at)) if at is not None else None

@@ -1,0 +1,57 @@
+"""JSON objects from outside: request bodies, the entries of a batch, the lines of a file.
+
+Invariants
+- A name that occurs twice in one object is rejected: two readers could take different values for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from tokensvc.core.refusal import shown_name, shown_path
+from tokensvc.core.repeated_names import has_repeated_names, repeated_names
+from tokensvc.errors import FieldError, InvalidRequest, UnreadableRequest
+
+
+def json_object(text: bytes, what: str = "the body") -> dict[str, Any]:
+    """The JSON object in a text; `what` names the text in messages. Raises UnreadableRequest, or InvalidRequest naming
+    each field that is given twice."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as problem:
+        raise UnreadableRequest(f"{what} is not JSON: {problem.msg} at character {problem.pos}") from None
+    if not isinstance(value, dict):
+        raise UnreadableRequest(f"{what} must be a JSON object")
+    if has_repeated_names(text, value):
+        raise _repeated(text, what)
+    return value
+
+
+def _repeated(text: bytes, what: str) -> InvalidRequest:
+    try:
+        paths = repeated_names(text)
+    except RecursionError:
+        return InvalidRequest([], f"a field of {what} is given twice")
+    return InvalidRequest([FieldError(shown_path(path), "must be given once") for path in paths])
+
+
+def batch_items(body: dict[str, Any], name: str, max_items: int) -> list[object]:
+    """The entries of a batch, which are the only field of its body. Raises InvalidRequest naming every bad field."""
+    errors = [FieldError(shown_name(field), "is not a known field") for field in body if field != name]
+    items = body.get(name)
+    if not isinstance(items, list) or not 1 <= len(items) <= max_items:
+        errors.append(FieldError(name, f"must be a list of 1 to {max_items} {name}"))
+    if errors or not isinstance(items, list):
+        raise InvalidRequest(errors)
+    return items
+
+
+def batch_item(items: Sequence[object], position: int, name: str) -> dict[str, Any]:
+    """One entry of a batch. Raises InvalidRequest naming the entry when it is not an object."""
+    item = items[position]
+    if not isinstance(item, dict):
+        raise InvalidRequest([FieldError(f"{name}[{position}]", "must be an object")])
+    return item

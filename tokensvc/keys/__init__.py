@@ -1,0 +1,1 @@
+"""Signing keys: requests for them and how they are presented."""

@@ -1,0 +1,255 @@
+"""How keys, rotations and compromises are presented, over HTTP and by the commands alike.
+
+Invariants
+- No view contains a private key, nor anything derived from one.
+- Ages and deadlines are computed from an instant that is passed in, on the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from pydantic import Field
+
+from tokensvc.core.instant import rfc3339_of
+from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, StepKind, drained_at
+from tokensvc.core.rotation import Policy
+from tokensvc.json_models import Timestamp, ViewModel
+from tokensvc.ports.journal import Entry
+from tokensvc.ports.rotations import Rotation
+from tokensvc.rotate.unheard import Unheard
+from tokensvc.rotate.wishes import Prospect
+
+
+class KeyPlacementView(ViewModel):
+    """What a key is in one account and region."""
+
+    account: str
+    region: str
+    state: KeyState
+    since: Timestamp = Field(description="When it came into this state")
+    age_seconds: int = Field(description="How long ago that was")
+    arn: str = Field(description="The playback key pair in IVS")
+    imported_at: Timestamp
+    activated_at: Timestamp | None
+    retiring_at: Timestamp | None = Field(
+        description="When its drain began; of a prepared key, when it was found that it may have signed at a time that "
+        "a restored store has forgotten"
+    )
+    drained_at: Timestamp | None = Field(
+        description="Of a retiring key: when its last token has ended and its pair goes"
+    )
+    retired_at: Timestamp | None = Field(description="Since when IVS holds the pair no more")
+    compromised_at: Timestamp | None
+    longest_ttl_seconds: int = Field(description="The longest life that a token of it may have there")
+    fingerprint_differs: bool = Field(description="IVS shows another fingerprint than ours: somebody must look")
+
+
+class KeyView(ViewModel):
+    """One of our key pairs. Without places it was made and is not known to be in IVS."""
+
+    id: str
+    fingerprint: str
+    created_at: Timestamp
+    compromised_at: Timestamp | None
+    damage: str | None = Field(description="Why the store's record of it, or of one of its places, cannot be read")
+    places: list[KeyPlacementView]
+
+
+class KeyPage(ViewModel):
+    """Key pairs, oldest first."""
+
+    keys: list[KeyView]
+    next_token: str | None = Field(None, description="Ask again with it for those that follow")
+
+
+class StepView(ViewModel):
+    """One step of a key's life, as the journal has it."""
+
+    step: StepKind
+    region: str | None
+    why: str
+    begun_at: Timestamp
+    ended_at: Timestamp | None
+    outcome: str | None = Field(description="`done`, or a failure's code; null while nobody knows")
+
+
+class StaleWorkerView(ViewModel):
+    """A worker that may not have heard of the newest keys."""
+
+    worker_id: str
+    host: str
+    pid: int
+    beat_at: Timestamp = Field(description="When it was last heard of")
+    until: Timestamp = Field(description="By then it has heard, or signs nothing")
+
+
+class KeyDetailView(KeyView):
+    """A key pair, what was done with it, and who may not know of it."""
+
+    history: list[StepView] = Field(description="Newest first")
+    not_heard: list[StaleWorkerView]
+    cannot_open: list[str] = Field(description="Workers that cannot open its private half")
+
+
+class RegionRotationView(ViewModel):
+    """How far a rotation is in one region."""
+
+    region: str
+    replaces: str | None = Field(description="The key that signed there when it was asked for")
+    signs: str | None = Field(description="The key that has taken over; null while none has")
+
+
+class RotationView(ViewModel):
+    """A rotation that somebody asked for."""
+
+    id: str
+    requested_at: Timestamp
+    requested_by: str
+    done: bool
+    regions: list[RegionRotationView]
+
+
+class CompromiseImpactView(ViewModel):
+    """What a compromise brings about in one region where IVS holds the key."""
+
+    region: str
+    was_active: bool = Field(description="Whether the key signed there")
+    successor: str | None = Field(description="The key that takes over at once")
+    seconds_without_key: float = Field(description="How long no token can be signed there")
+    tokens_of_seconds: int = Field(description="Tokens of so many seconds die")
+
+
+class CompromiseView(ViewModel):
+    """A compromise: the key signs no more; its pairs are deleted, and deletion is retried until it is done."""
+
+    id: str
+    compromised_at: Timestamp
+    regions: list[CompromiseImpactView]
+    not_heard: list[StaleWorkerView]
+
+
+class ReferenceTime(NamedTuple):
+    """What ages and deadlines are computed from: the store's clock, and the rotation policy."""
+
+    now: datetime
+    policy: Policy
+
+
+def key_view(record: KeyRecord, at: ReferenceTime) -> KeyView:
+    """A key as lists present it."""
+    return KeyView(
+        id=record.id,
+        fingerprint=record.fingerprint,
+        created_at=rfc3339_of(record.created_at),
+        compromised_at=_timestamp_or_none(record.compromised_at),
+        damage=record.damage or None,
+        places=[_place(there, at) for there in record.places],
+    )
+
+
+def key_detail_view(
+    record: KeyRecord,
+    at: ReferenceTime,
+    history: Sequence[Entry],
+    behind: Sequence[Unheard],
+    cannot_open: Sequence[str],
+) -> KeyDetailView:
+    """A key with its history, and the workers that may not have loaded it."""
+    return KeyDetailView(
+        **dict(key_view(record, at)),
+        history=[_step(entry) for entry in history],
+        not_heard=[stale_worker_view(u) for u in behind],
+        cannot_open=list(cannot_open),
+    )
+
+
+def rotation_view(request: Rotation, signing: Mapping[str, str | None]) -> RotationView:
+    """A rotation request, and by region the key that became active."""
+    return RotationView(
+        id=request.id,
+        requested_at=rfc3339_of(request.requested_at),
+        requested_by=request.requested_by,
+        done=all(signing.values()),
+        regions=[
+            RegionRotationView(region=region, replaces=replaces, signs=signing[region])
+            for region, replaces in request.replaces.items()
+        ],
+    )
+
+
+def compromise_impact_view(record: KeyRecord, foreseen: Prospect) -> CompromiseImpactView:
+    """What a compromise of this key means for a region."""
+    longest = max(p.longest_ttl_seconds for p in record.places if p.place.region == foreseen.region)
+    return CompromiseImpactView(
+        region=foreseen.region,
+        was_active=foreseen.was_active,
+        successor=foreseen.successor,
+        seconds_without_key=foreseen.seconds_without,
+        tokens_of_seconds=longest,
+    )
+
+
+def stale_worker_view(stale: Unheard) -> StaleWorkerView:
+    """A worker that may not have loaded the newest keys yet."""
+    said = stale.worker.heartbeat
+    return StaleWorkerView(
+        worker_id=said.worker_id,
+        host=said.host,
+        pid=said.pid,
+        beat_at=rfc3339_of(stale.worker.beat_at),
+        until=rfc3339_of(stale.until),
+    )
+
+
+def _place(there: KeyInPlace, at: ReferenceTime) -> KeyPlacementView:
+    since = since_when(there)
+    return KeyPlacementView(
+        account=there.place.account,
+        region=there.place.region,
+        state=there.state,
+        since=rfc3339_of(since),
+        age_seconds=max(0, int((at.now - since).total_seconds())),
+        arn=there.arn,
+        imported_at=rfc3339_of(there.imported_at),
+        activated_at=_timestamp_or_none(there.activated_at),
+        retiring_at=_timestamp_or_none(there.retiring_at),
+        drained_at=rfc3339_of(drained_at(there, at.policy)) if there.state is KeyState.RETIRING else None,
+        retired_at=_timestamp_or_none(there.retired_at),
+        compromised_at=_timestamp_or_none(there.compromised_at),
+        longest_ttl_seconds=there.longest_ttl_seconds,
+        fingerprint_differs=there.fingerprint_differs,
+    )
+
+
+def since_when(there: KeyInPlace) -> datetime:
+    """When a key came into the state that it is in."""
+    match there.state:
+        case KeyState.COMPROMISED:
+            since = there.compromised_at
+        case KeyState.RETIRED:
+            since = there.retired_at
+        case KeyState.RETIRING:
+            since = there.retiring_at
+        case KeyState.ACTIVE:
+            since = there.activated_at
+        case KeyState.PREPARED:
+            since = there.imported_at
+    return since or there.imported_at
+
+
+def _step(entry: Entry) -> StepView:
+    return StepView(
+        step=entry.kind,
+        region=entry.region or None,
+        why=entry.why,
+        begun_at=rfc3339_of(entry.begun_at),
+        ended_at=_timestamp_or_none(entry.ended_at),
+        outcome=entry.outcome,
+    )
+
+
+def _timestamp_or_none(at: datetime | None) -> str | None:
+    return None if at is None else rfc3339_of(at)

@@ -1,0 +1,125 @@
+"""Lists in pages: the parameters that a list takes, and the token that continues it.
+
+Invariants
+- A page continues after the last entry of the one before, so entries added or removed in between shift nothing.
+- A page token names its list and a position in it; a token of another list, or of none, is rejected.
+- Every bad parameter is reported at once, by name.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, ClassVar, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator
+
+from tokensvc.core.refusal import field_errors
+from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.json_models import JsonModel
+
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
+MAX_TOKEN_CHARS = 100
+_INVALID_TOKEN = "must be one that this list gave"  # noqa: S105 - a message
+_Entry = TypeVar("_Entry")
+_Query = TypeVar("_Query", bound="PageQuery")
+
+
+class PageTokens:
+    """Writes and reads the page tokens of one list."""
+
+    def __init__(self, list_name: str, position: str) -> None:
+        """`position` is the regular expression of a position in the list; its groups are what `decode` returns."""
+        self._prefix = f"{list_name}:"
+        self._position = re.compile(position)
+
+    def encode(self, *position: object) -> str:
+        """The token that continues the list after this position."""
+        return urlsafe_b64encode((self._prefix + "-".join(map(str, position))).encode()).decode().rstrip("=")
+
+    def decode(self, token: str) -> tuple[str, ...]:
+        """What `encode` was given, as text. Raises ValueError for what it never returned."""
+        try:
+            text = urlsafe_b64decode((token + "=" * (-len(token) % 4)).encode("ascii")).decode("ascii")
+        except (binascii.Error, ValueError):
+            text = ""
+        found = self._position.fullmatch(text.removeprefix(self._prefix)) if text.startswith(self._prefix) else None
+        if found is None or self.encode(*found.groups()) != token:
+            raise ValueError(_INVALID_TOKEN)
+        return found.groups()
+
+
+def _page_size(given: object) -> int:
+    size = 0
+    if isinstance(given, str) and given.isascii() and given.isdecimal() and len(given) <= len(str(MAX_PAGE_SIZE)):
+        size = int(given)
+    elif isinstance(given, int):
+        size = given
+    if not 1 <= size <= MAX_PAGE_SIZE:
+        raise ValueError(f"must be an integer from 1 to {MAX_PAGE_SIZE}")
+    return size
+
+
+_PageSize = Annotated[
+    int,
+    BeforeValidator(_page_size),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE}, mode="validation"),
+]
+
+
+class PageQuery(JsonModel):
+    """The parameters that every list takes."""
+
+    page_tokens: ClassVar[PageTokens]
+
+    max_results: _PageSize = Field(DEFAULT_PAGE_SIZE, description="How many at most")
+    next_token: Annotated[str, Field(max_length=MAX_TOKEN_CHARS)] | None = Field(
+        None, description="Of the page before; empty means the first page"
+    )
+
+    @field_validator("next_token")
+    @classmethod
+    def _is_of_this_list(cls, token: str | None) -> str | None:
+        if not token:
+            return None
+        cls.page_tokens.decode(token)
+        return token
+
+    @classmethod
+    def cross_field_errors(cls, given: Mapping[str, object]) -> list[FieldError]:  # noqa: ARG003 - for subclasses
+        """Errors of parameters that are valid each by itself but not together."""
+        return []
+
+    @property
+    def position(self) -> tuple[str, ...] | None:
+        """The position that the page continues after; None for the first page."""
+        return None if self.next_token is None else self.page_tokens.decode(self.next_token)
+
+
+def validated_query(parameters: Mapping[str, object], model: type[_Query], errors: Sequence[FieldError] = ()) -> _Query:
+    """The parameters of a list as its model; `errors` were found in reading them. Raises InvalidRequest naming every
+    bad parameter."""
+    found = [*errors, *model.cross_field_errors(parameters)]
+    try:
+        query = model.model_validate(parameters)
+    except ValidationError as invalid:
+        raise InvalidRequest([*found, *field_errors(invalid)]) from None
+    if found:
+        raise InvalidRequest(found)
+    return query
+
+
+def page_of(
+    entries: Sequence[_Entry], query: PageQuery, id_of: Callable[[_Entry], str]
+) -> tuple[Sequence[_Entry], str | None]:
+    """One page of a list whose positions are ids, and the next page's token, if there is one. Raises InvalidRequest
+    when the entry that the page continues after is gone."""
+    start = 0
+    if (position := query.position) is not None:
+        start = next((at for at, entry in enumerate(entries, 1) if id_of(entry) == position[0]), 0)
+        if not start:
+            raise InvalidRequest([FieldError("nextToken", _INVALID_TOKEN)])
+    page = entries[start : start + query.max_results]
+    return page, query.page_tokens.encode(id_of(page[-1])) if start + len(page) < len(entries) else None

@@ -1,0 +1,1 @@
+"""Revocations of viewer sessions, and denials: requests, use cases and views."""

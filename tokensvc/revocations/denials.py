@@ -1,0 +1,72 @@
+"""Use cases of denials: viewers that get no token, whatever IVS knows of them.
+
+Invariants
+- A caller's channel patterns apply to everything that is written or shown; all channels need the pattern `*`.
+- A viewer is stored as a digest of its channel and itself, so it is searched for by its channel too. The digest is
+  never shown: it is not keyed, so viewer ids, which are short, could be tried against it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tokensvc.core.denial import LAST_SECOND, digest
+from tokensvc.core.policy import ALL_CHANNELS, Caller
+from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.denials import Denial, Denials, NewDenial
+from tokensvc.revocations.requests import DenialQuery, DenialRequest
+from tokensvc.revocations.views import DenialPage, DenialView
+from tokensvc.revoke import ServedRegions, unserved_channels
+from tokensvc.subjects import Subjects
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenialService:
+    """Denies viewers, lists denials and removes them. Every method raises StoreError; those that take a subject also
+    VaultError's leaves."""
+
+    store: Denials
+    subjects: Subjects
+    clock: Clock
+    regions: ServedRegions
+
+    def add(self, caller: Caller, request: DenialRequest) -> list[Denial]:
+        """Deny a viewer. Raises InvalidRequest or ChannelNotAllowed."""
+        now = self.clock.now()
+        until = request.until if request.until is not None else math.ceil(now) + (request.deny_seconds or 0)
+        if not now < until <= LAST_SECOND:
+            name = "until" if request.until is not None else "denySeconds"
+            raise InvalidRequest([FieldError(name, "must end in the future, and before 2038")])
+        caller.require_channels(request.channels)
+        channels = [channel for channel in request.channels if channel != ALL_CHANNELS]
+        if errors := unserved_channels(channels, self.regions.checker()):
+            raise InvalidRequest(errors)
+        viewers = self.subjects.within(caller.policy.namespace)(request.viewer_id, request.subject)
+        names = {digest(channel, viewer): channel for channel in request.channels for viewer in viewers}
+        new = [NewDenial(channel, name, until, request.reason) for name, channel in names.items()]
+        return self.store.add(caller.name, new)
+
+    def page(self, caller: Caller, query: DenialQuery) -> DenialPage:
+        """One page of those the caller may see. Raises ChannelNotAllowed."""
+        before = only = None
+        if query.position is not None:
+            number, denial_id = query.position
+            before = int(number), denial_id
+        if query.channel_arn is not None:
+            caller.require_channel(query.channel_arn)
+        viewers = self.subjects.within(caller.policy.namespace)(query.viewer_id, query.subject)
+        if viewers and query.channel_arn is not None:
+            only = [digest(query.channel_arn, viewer) for viewer in viewers]
+        found = self.store.in_force(
+            caller.policy.channels, limit=query.max_results, before=before, channel=query.channel_arn, only=only
+        )
+        token = None
+        if len(found) == query.max_results:
+            token = query.page_tokens.encode(found[-1].number, found[-1].id)
+        return DenialPage(denials=[DenialView.of(denial) for denial in found], next_token=token)
+
+    def remove(self, caller: Caller, denial_id: str) -> None:
+        """End a denial. Raises DenialNotFound."""
+        self.store.remove(denial_id, caller.policy.channels)

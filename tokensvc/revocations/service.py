@@ -1,0 +1,116 @@
+"""Use cases of revocations: accept, list, look up, retry, cancel.
+
+Invariants
+- A revocation is accepted once the store has it, and not before.
+- A caller's channel patterns apply to everything that is written or shown; what they do not match does not exist for
+  the caller.
+- An id of a batch encodes its position in it: a repeated batch returns each first result at its position, even when the
+  clock or the caller's policy has changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tokensvc.core.policy import Caller
+from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, TokensvcError
+from tokensvc.json_objects import batch_item
+from tokensvc.ports.clock import Clock
+from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, Revocation, Revocations
+from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
+from tokensvc.revocations.views import RevocationPage, RevocationView
+from tokensvc.revoke import ServedRegions, accept, check
+from tokensvc.subjects import Subjects, ViewerIds
+
+MAX_SCANNED = 5000
+"""Revocations that one page scans for matches: a caller that owns few of many gets pages that contain few or none, and
+never waits for a scan of the whole history."""
+_REPEATED = "was refused when this request was first made; ask for it again under another Idempotency-Key"
+
+
+def _ignore() -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevocationService:
+    """Accepts revocations and shows what became of them. Every method raises StoreError; those that take a subject also
+    VaultError's leaves."""
+
+    store: Revocations
+    subjects: Subjects
+    clock: Clock
+    max_staleness: Callable[[], float]
+    """In seconds, as the store has it. Raises StoreError."""
+    new_id: Callable[[], str]
+    regions: ServedRegions
+    on_accepted: Callable[[], None] = _ignore
+    """Called after each acceptance, so that dispatching starts immediately; returns immediately."""
+
+    def add(self, caller: Caller, request: RevocationRequest, key: IdempotencyKey | None = None) -> Accepted:
+        """Accept one. Raises as `revoke.accept` does."""
+        new = _new(self.subjects.within(caller.policy.namespace), request, self.new_id())
+        is_served = self.regions.checker()
+        [accepted] = accept(self.store, caller, [new], self.clock.now(), self.max_staleness(), is_served, key)
+        self.on_accepted()
+        return accepted
+
+    def add_many(
+        self, caller: Caller, items: Sequence[object], key: IdempotencyKey | None = None
+    ) -> list[Accepted | TokensvcError]:
+        """Accept those of these items, as decoded JSON, that are valid, in one transaction; the others get errors."""
+        now, stem, viewer_ids = self.clock.now(), self.new_id(), self.subjects.within(caller.policy.namespace)
+        is_served = self.regions.checker()
+        results: list[Accepted | TokensvcError] = []
+        valid = []
+        for position in range(len(items)):
+            try:
+                request = read_revocation(batch_item(items, position, "revocations"))
+                new = _new(viewer_ids, request, f"{stem}-{position}")
+                check(caller, [new], now, is_served)
+                valid.append(new)
+                results.append(InvalidRequest([FieldError("Idempotency-Key", _REPEATED)]))  # unless accepted below
+            except (InvalidRequest, ChannelNotAllowed) as failure:
+                results.append(failure)
+        if valid:
+            for accepted in accept(self.store, caller, valid, now, self.max_staleness(), is_served, key):
+                results[int(accepted.id.rpartition("-")[2])] = accepted
+            self.on_accepted()
+        return results
+
+    def page(self, caller: Caller, query: RevocationQuery) -> RevocationPage:
+        """One page of those the caller may see; it may be short without being the last. Raises ChannelNotAllowed."""
+        if query.channel_arn is not None:
+            caller.require_channel(query.channel_arn)
+        before = None if query.position is None else int(query.position[0])
+        lowest = self.store.so_far_down(before, MAX_SCANNED)
+        found = self.store.list(
+            caller.policy.channels,
+            limit=query.max_results,
+            before=before,
+            not_below=lowest,
+            state=query.state,
+            channel_arn=query.channel_arn,
+            viewer_ids=self.subjects.within(caller.policy.namespace)(query.viewer_id, query.subject) or None,
+        )
+        more = found[-1].number if len(found) == query.max_results else lowest
+        token = None if more is None else query.page_tokens.encode(more)
+        return RevocationPage(revocations=[RevocationView.of(r) for r in found], next_token=token)
+
+    def get(self, caller: Caller, revocation_id: str) -> Revocation:
+        """One by its id. Raises RevocationNotFound."""
+        return self.store.get(revocation_id, caller.policy.channels)
+
+    def retry(self, caller: Caller, revocation_id: str) -> Revocation:
+        """Queue its failed targets again. Raises RevocationNotFound."""
+        return self.store.retry(revocation_id, caller.policy.channels)
+
+    def cancel(self, caller: Caller, revocation_id: str) -> Revocation:
+        """Cancel its queued targets. Raises RevocationNotFound."""
+        return self.store.cancel(revocation_id, caller.policy.channels)
+
+
+def _new(viewer_ids: ViewerIds, request: RevocationRequest, id_: str) -> NewRevocation:
+    viewers = viewer_ids(request.viewer_id, request.subject)
+    return NewRevocation(id_, request.channels, viewers, request.issued_before, request.deny_seconds, request.reason)

@@ -1,0 +1,123 @@
+"""How revocations and denials are presented, over HTTP and by the commands alike.
+
+Invariants
+- A denial's view contains neither the viewer nor anything derived from it: its id is random.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tokensvc.core.instant import rfc3339, rfc3339_of
+from tokensvc.core.revocation import State
+from tokensvc.json_models import Timestamp, ViewModel
+from tokensvc.ports.denials import Denial
+from tokensvc.ports.revocations import Accepted, Revocation, Target
+
+
+class AcceptedRevocation(ViewModel):
+    """A revocation that is durable: it reaches IVS whatever happens to this service."""
+
+    id: str
+    state: State
+    readmit_after: Timestamp = Field(description="From then on a token of any worker lives, and the denial is over")
+
+    @classmethod
+    def of(cls, accepted: Accepted) -> AcceptedRevocation:
+        return cls(id=accepted.id, state=State.QUEUED, readmit_after=rfc3339(accepted.readmit_after))
+
+
+class RevocationTargetView(ViewModel):
+    """One viewer of one channel, on its way to IVS."""
+
+    channel_arn: str
+    viewer_id: str
+    viewer_session_versions_less_than_or_equal_to: int = Field(
+        description="What IVS is, or was, told: sessions up to this version end"
+    )
+    state: State
+    attempts: int
+    ended_at: Timestamp | None = Field(description="When IVS took it or refused it for good, or it was given up")
+    code: str | None = Field(description="IVS's own code of the last failure, or the transport's")
+    message: str | None
+
+    @classmethod
+    def of(cls, target: Target) -> RevocationTargetView:
+        return cls(
+            channel_arn=target.channel_arn,
+            viewer_id=target.viewer_id,
+            viewer_session_versions_less_than_or_equal_to=target.version,
+            state=target.state,
+            attempts=target.attempts,
+            ended_at=None if target.ended_at is None else rfc3339_of(target.ended_at),
+            code=target.code or None,
+            message=target.message or None,
+        )
+
+
+class RevocationView(ViewModel):
+    """A revocation and how far each part of it has come."""
+
+    id: str
+    state: State = Field(description="`queued` while any part is, else `failed` when any part did")
+    caller: str = Field(description="Who asked for it")
+    reason: str
+    accepted_at: Timestamp
+    readmit_after: Timestamp
+    targets: list[RevocationTargetView]
+
+    @classmethod
+    def of(cls, revocation: Revocation) -> RevocationView:
+        return cls(
+            id=revocation.id,
+            state=revocation.state,
+            caller=revocation.caller,
+            reason=revocation.reason,
+            accepted_at=rfc3339_of(revocation.accepted_at),
+            readmit_after=rfc3339_of(revocation.readmit_after),
+            targets=[RevocationTargetView.of(target) for target in revocation.targets],
+        )
+
+
+class RevocationPage(ViewModel):
+    """Revocations, newest first."""
+
+    revocations: list[RevocationView]
+    next_token: str | None = Field(
+        None, description="Ask again with it for those that follow; a page may hold few or none, and not be the last"
+    )
+
+
+class DenialView(ViewModel):
+    """A denial in force."""
+
+    id: str
+    channel_arn: str = Field(description="The channel, or * for all")
+    until: Timestamp
+    reason: str
+    caller: str = Field(description="Who wrote it, by itself or with a revocation")
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, denial: Denial) -> DenialView:
+        return cls(
+            id=denial.id,
+            channel_arn=denial.channel,
+            until=rfc3339_of(denial.until),
+            reason=denial.reason,
+            caller=denial.caller,
+            created_at=rfc3339_of(denial.created_at),
+        )
+
+
+class DenialsWritten(ViewModel):
+    """One denial for each channel and each viewer id; one that was in force and ends later stays as it is."""
+
+    denials: list[DenialView]
+
+
+class DenialPage(ViewModel):
+    """Denials in force, last written first."""
+
+    denials: list[DenialView]
+    next_token: str | None = Field(None, description="Ask again with it for those that follow")
