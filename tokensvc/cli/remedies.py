@@ -33,7 +33,7 @@ _WORDINGS: Mapping[Action, _Wording] = {
     Action.UPGRADE_SCHEMA: _Wording("tokensvc db upgrade", hint="; run `tokensvc db upgrade`"),
     Action.CREATE_NEW_STORE: _Wording(
         _URL,
-        "of a new, empty database; then tokensvc db upgrade",
+        "of a new, empty database; then tokensvc db upgrade, which is enough once the old database is moved away",
         ": move the old database away, then run `tokensvc db upgrade` to create a new one",
     ),
     Action.UPGRADE_SERVICE: _Wording(
