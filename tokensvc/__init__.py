@@ -26,7 +26,7 @@ import each other (tests/test_architecture.py holds this).
     edge/         the local playback edge
     logger.py     structlog, without what it would load for nothing
     loops/        background duties
-    diagnostics/  the status of the deployment
+    diagnostics/  the status of the deployment, and problems in words
     web/          HTTP: decode -> use case -> encode. The only async code
     adapters/     one technology per file: boto3, KMS, key files, signers, SQL
     settings.py   what the environment may say
