@@ -16,6 +16,7 @@ from tokensvc.adapters.keyfiles import KeyFiles
 from tokensvc.adapters.sql.vault import SqlVault
 from tokensvc.core.keypair import PrivateKey, generate, public_der
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState
+from tokensvc.core.problem import Problem
 from tokensvc.core.rotation import Policy
 from tokensvc.ports.vault import Vault
 from tokensvc.rotate import wishes
@@ -58,7 +59,7 @@ class Stage:
         self.clock = clock or ManualClock()
         self.slept: list[float] = []
         self.reports: list[str] = []
-        self.performer_says: tuple[str, ...] = ()
+        self.performer_says: tuple[Problem, ...] = ()
         self.leases = ManualLeases(self.clock)
         self.leads = True
         self.damaged: frozenset[str] = frozenset()

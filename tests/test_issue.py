@@ -161,9 +161,9 @@ def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
     with pytest.raises(InvalidRequest) as refused:
         minted(Grant(ceiling, "default"), snapshot, ttlSeconds=121, **tie)
-    [(field, message)] = refused.value.errors
-    assert field == "ttlSeconds"
-    assert "at most 120" in message
+    [error] = refused.value.errors
+    assert error.field == "ttlSeconds"
+    assert "at most 120" in error.message
     assert minted(Grant(ceiling, "default"), snapshot, ttlSeconds=120, **tie).exp == NOW + 120
 
 

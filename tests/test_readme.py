@@ -81,8 +81,9 @@ def _tree(kind: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcErro
 def _commands(command: typer.core.TyperCommand | typer.core.TyperGroup, path: str) -> Iterator[tuple[str, bool]]:
     """Every command that can be run, and whether it takes --json."""
     if isinstance(command, typer.core.TyperGroup):
-        for name, child in command.commands.items():
-            yield from _commands(child, f"{path} {name}")  # type: ignore[arg-type] # typer makes nothing else
+        context = typer.Context(command)
+        for name in command.list_commands(context):
+            yield from _commands(command.get_command(context, name), f"{path} {name}")  # type: ignore[arg-type] # typer makes nothing else
     else:
         yield path, any("--json" in parameter.opts for parameter in command.params)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.problems import texts
 from tests.simulator import Lost, outage
 from tests.stage import EAST, POLICY, WEST, Stage
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import MAY_SIGN, KeyState, drained_at
-from tokensvc.errors import ForeignDeployment, NoFreeSlot, Unavailable
+from tokensvc.errors import Action, ForeignDeployment, NoFreeSlot, Remedy, Unavailable
 from tokensvc.rotate import wishes
 from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG, SETTLED_SECONDS
 
@@ -151,9 +152,9 @@ def test_a_region_that_others_fill_is_said_to_need_a_hand(stage: Stage, standby:
         wishes.generate(stage.world(), [EAST])
     assert "drains" not in refused.value.message
     assert "No pair of ours is on its way out" in refused.value.message
-    assert "delete one that is not ours" in refused.value.message
-    if standby:
-        assert f"tokensvc keys delete {ready}" in refused.value.message
+    assert refused.value.remedy == Remedy(
+        Action.FREE_KEY_SLOT, {"key_ids": ready if standby else "", "foreign": "true"}
+    )
 
 
 def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(stage: Stage) -> None:
@@ -232,7 +233,7 @@ def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
     held, pairs, account = stage.places(EAST, *MAY_SIGN), dict(stage.ivs.pairs), stage.ivs.account
     stage.ivs.account = "999999999999"
     [outlook] = stage.advance(EAST)
-    assert "999999999999" in "; ".join(outlook.trouble)
+    assert "999999999999" in "; ".join(texts(outlook.trouble))
     assert stage.places(EAST, *MAY_SIGN) == held
     assert stage.ivs.pairs == pairs, "what was imported there, to see whose account it is, is gone again"
     stage.ivs.account = account
@@ -291,7 +292,7 @@ def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_op
     assert there.fingerprint_differs
     [told] = [line for line in stage.reports if "fingerprint 00:11" in line]
     assert record.fingerprint in told
-    assert any(record.id in finding for finding in outlook.trouble)
+    assert any(record.id in finding for finding in texts(outlook.trouble))
     stage.clock.advance(POLICY.lead_seconds)
     stage.advance()
     assert not stage.places(EAST, KeyState.ACTIVE)

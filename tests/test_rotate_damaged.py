@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.clocks import ManualClock
 from tests.loops.worker import Worker
+from tests.problems import texts
 from tests.stage import EAST, POLICY, Stage
 from tests.wrapping import NEW, OLD, WRAPPER, DataKeys, passphrase
 from tokensvc.adapters.keyfiles import KeyFiles
@@ -73,7 +74,7 @@ def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: Stage, how: st
     assert [slot.active for slot in worker.refresh.current.ring.slots.values()] == [None]
     [outlook] = stage.advance()
     assert stage.active() == standby.id
-    assert any(f"private half of key {former} cannot sign" in words for words in outlook.trouble)
+    assert any(f"private half of key {former} cannot sign" in words for words in texts(outlook.trouble))
     worker.refresh.once()
     [slot] = worker.refresh.current.ring.slots.values()
     assert slot.active is not None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.crashing import Before
+from tests.problems import texts
 from tests.simulator import outage
 from tests.stage import EAST, POLICY, WEST, Stage
 from tokensvc.core.keypair import public_pem, read_public_der
@@ -104,7 +105,7 @@ def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_st
     key_id = stage.generate().id
     [arn] = stage.ivs.add_foreign(EAST, 1, {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: key_id})
     [outlook] = stage.advance()
-    assert any(arn in finding for finding in outlook.trouble)
+    assert any(arn in finding for finding in texts(outlook.trouble))
     assert arn in stage.ivs.pairs
 
 
@@ -143,7 +144,7 @@ def test_an_import_that_cannot_be_noted_any_more_is_taken_back(stage: Stage) -> 
         stage.store.keys.discard(record.id)
 
     [outlook] = advance(before(stage, "record_import", give_up), [EAST])
-    assert any("there is no key" in words for words in outlook.trouble)
+    assert any("there is no key" in words for words in texts(outlook.trouble))
     assert not stage.ivs.pairs
 
 

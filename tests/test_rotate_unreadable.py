@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from tests.clocks import ManualClock
 from tests.loops.worker import Worker
+from tests.problems import texts
 from tests.stage import EAST, POLICY, WEST, Stage
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.core.arn import Place
@@ -123,7 +124,7 @@ def test_what_is_wrong_is_told(stage: Stage) -> None:
     key = stage.generate()
     damage(stage, key.id, "state", "reticent", EAST)
     [outlook] = stage.advance()
-    assert any(f"key {key.id} cannot be read" in words for words in outlook.trouble)
+    assert any(f"key {key.id} cannot be read" in words for words in texts(outlook.trouble))
 
 
 def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: Stage) -> None:

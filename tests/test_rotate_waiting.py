@@ -12,6 +12,7 @@ import pytest
 from tests.simulator import throttle
 from tests.stage import EAST, WEST, Stage
 from tokensvc.core.lifecycle import KeyState, drained_at
+from tokensvc.core.problem import Problem, ProblemCode
 from tokensvc.errors import KeptBack, NoFreeSlot
 from tokensvc.rotate import wishes
 from tokensvc.rotate.settling import PATIENCE_POLLS
@@ -84,12 +85,16 @@ def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: St
 
 def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(stage: Stage) -> None:
     stage.generate()
-    refused = f"{EAST}: IVS answered ImportPlaybackKeyPair with AccessDeniedException"
-    stage.performer_says = (f"{WEST}: of no concern here", refused)
+    refused = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
+    stage.performer_says = (
+        Problem(ProblemCode.ROTATION_FAILED, WEST, {"reason": "of no concern here"}),
+        Problem(ProblemCode.REVOCATIONS_REJECTED, EAST, {"ivs_codes": "of no concern either"}),
+        Problem(ProblemCode.ROTATION_FAILED, EAST, refused),
+    )
     command = Command(stage, lambda: None)
     with pytest.raises(KeptBack, match="AccessDeniedException"):
         wishes.rotate(command.world, [EAST], "a test")
-    assert stage.reports.count(f"another process performs; waiting for it; {refused}") == 1
+    assert stage.reports.count(f"another process performs; waiting for it; {EAST}: {refused['reason']}") == 1
     assert PATIENCE_POLLS - 1 <= command.polls < PATIENCE_POLLS + 5
     assert stage.store.rotations.newest(1), "what was asked for stands"
 

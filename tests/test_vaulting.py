@@ -107,7 +107,7 @@ def test_what_only_opens_wraps_nothing(kept: Store, only: str) -> None:
 
 def test_a_start_with_a_wrong_passphrase_fails_by_name_and_a_change_of_it_starts(kept: Store) -> None:
     for wrong in ({"PASSPHRASE": NEW}, {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": "0c" * 32}):
-        with pytest.raises(WrongPassphrase, match="TOKENSVC_PASSPHRASE is not the passphrase"):
+        with pytest.raises(WrongPassphrase, match="the passphrase is not the passphrase"):
             vaulting.wrapper_of(settings(**wrong), kept)
     assert len(kept.wrappings.list()) == 1
     vaulting.wrapper_of(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)

@@ -11,7 +11,9 @@ from tokensvc.core.envelope import Envelope
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.wrapping import Wrapping
 from tokensvc.errors import (
+    Action,
     InvalidKey,
+    Remedy,
     VaultError,
     WrappingKeyUnavailable,
     WrappingKeyUnknown,
@@ -58,8 +60,9 @@ def test_a_secret_of_the_release_before_names_no_key_and_is_tried_with_each_pass
 
 def test_a_key_that_is_not_given_is_named_with_what_to_do(private_key: PrivateKey) -> None:
     kept = Wrapper(DataKeys("kms:two")).wrap_secret(PURPOSE, b"secret")
-    with pytest.raises(WrappingKeyUnknown, match=r"kms:two.*TOKENSVC_PREVIOUS_KMS_KEY_ARN"):
+    with pytest.raises(WrappingKeyUnknown, match="kms:two") as refused:
         Wrapper(passphrase()).unwrap_secret(PURPOSE, kept)
+    assert refused.value.remedy == Remedy(Action.ADD_PREVIOUS_KMS_KEY, {"arn": "two"})
 
 
 def test_a_secret_that_was_altered_is_damaged_not_a_wrong_passphrase(private_key: PrivateKey) -> None:
@@ -87,7 +90,7 @@ def test_nothing_secret_shows(private_key: PrivateKey) -> None:
 def test_a_new_store_takes_its_first_key_and_then_no_other(store: Store) -> None:
     establish(store.wrappings, passphrase(OLD))
     assert names(store) == {passphrase(OLD).name}
-    with pytest.raises(WrongPassphrase, match="TOKENSVC_PASSPHRASE is not the passphrase"):
+    with pytest.raises(WrongPassphrase, match="the passphrase is not the passphrase"):
         establish(store.wrappings, passphrase(NEW))
     with pytest.raises(WrappingKeyUnknown, match=rf"wrapped by {passphrase(OLD).name}, not by kms:one"):
         establish(store.wrappings, DataKeys())

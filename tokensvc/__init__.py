@@ -29,7 +29,7 @@ import each other (tests/test_architecture.py holds this).
     edge/         the local playback edge
     logger.py     structlog, without what it would load for nothing
     loops/        background duties
-    diagnostics/  the status of the deployment
+    diagnostics/  the status of the deployment, and problems in words
     web/          HTTP: decode -> use case -> encode. The only async code
     web/local/    the local IVS over HTTP: its API, its edge, its management
     adapters/     one technology per file: boto3, KMS, key files, logs, metrics

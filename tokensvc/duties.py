@@ -21,6 +21,8 @@ from functools import partial
 from tokensvc.adapters.signing.choice import Chosen
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core.arn import Place
+from tokensvc.core.problem import Problem, ProblemCode
+from tokensvc.errors import Action, Remedy
 from tokensvc.loops.dispatch import EVERY_SECONDS as DISPATCH_EVERY_SECONDS
 from tokensvc.loops.dispatch import Dispatch
 from tokensvc.loops.hearing import ChangeNotifier, KnownVersions
@@ -70,10 +72,13 @@ class WorkerIdentity:
     chosen: Chosen | None = None
     """What signs here; None in a process that signs nothing."""
 
-    def signer_trouble(self) -> tuple[str, ...]:
+    def signer_trouble(self) -> tuple[Problem, ...]:
         """What is wrong with the signer, as all workers show it."""
-        problem = self.chosen.signer.problem() if self.chosen is not None else ""
-        return (f"worker {self.worker_id}: {problem}",) if problem else ()
+        reason = self.chosen.signer.problem() if self.chosen is not None else ""
+        if not reason:
+            return ()
+        parameters, remedy = {"worker_id": self.worker_id, "reason": reason}, Remedy(Action.REPLACE_SIGNER)
+        return (Problem(ProblemCode.SIGNER_FAILED, parameters=parameters, remedy=remedy),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +172,7 @@ def _heartbeat(
     identity: WorkerIdentity,
     known: KnownVersions,
     *,
-    trouble: Sequence[str] = (),
+    trouble: Sequence[Problem] = (),
     regions: Sequence[RegionNews] = (),
 ) -> Heartbeat:
     """What this process reports of itself now; `trouble` and `regions` are those of its tasks."""

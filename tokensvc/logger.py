@@ -1,8 +1,9 @@
 """structlog, loaded without rich, and how an exception is described in a log line.
 
 Rules of the file
-- Where rich is installed, structlog loads it for tracebacks in colours. No line of ours has any, and each worker would
-  pay for it at its start. So structlog is always imported from here.
+- Where rich is installed, structlog loads it for tracebacks in colours, and offers no way to decline. No line of ours
+  has any, and each worker would pay for it at its start. So structlog is always imported from here. Measured (CPU time
+  of the imports of `serve`, median of 15, CPython 3.11): 616 ms without rich, 654 ms with its 66 modules, so 6 %.
 - What is None in `sys.modules` cannot be imported (The Python Language Reference, 5.3.1). rich is hidden only while
   structlog is loaded: the commands use it.
 - An exception is described by types and frames. Its message is left out: it may quote the input that caused it.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from tokensvc.adapters.clock import StoreClock
 from tokensvc.adapters.sql.store import Store
 from tokensvc.core import keypair
+from tokensvc.core.problem import Problem
 from tokensvc.core.rotation import reach_seconds
 from tokensvc.ports.clock import Clock
 from tokensvc.ports.control_plane import ControlPlane
@@ -118,7 +119,7 @@ def performer_of(
     return Performer(make_world=make_world, regions=regions, lease_seconds=lease_seconds)
 
 
-def _performer_says(store: Store) -> Sequence[str]:
+def _performer_says(store: Store) -> Sequence[Problem]:
     """A command that performs says nothing: it has no heartbeat."""
     held = store.leases.held(ROTATION_LEASE)
     told = (worker.heartbeat for worker in store.workers.list())

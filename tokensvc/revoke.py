@@ -89,7 +89,7 @@ def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served
         raise InvalidRequest([], f"a request may revoke {TARGETS_MAX} viewers of channels at most")
     caller.require_channels(channel for new in wanted for channel in new.channel_arns)
     errors = [
-        FieldError(f"{path}{error.field}", error.message)
+        error._replace(field=f"{path}{error.field}")
         for new, path in zip(wanted, paths, strict=True)
         for error in unserved_channels(new.channel_arns, is_served)
     ]

@@ -244,7 +244,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as invalid:
-        errors += [FieldError(variable(e.field.partition("[")[0]), e.message) for e in field_errors(invalid)]
+        errors += [FieldError(variable(e.field.partition("[")[0]), e.rule) for e in field_errors(invalid)]
     if errors:
         raise SettingsError(errors)
     return settings
@@ -281,7 +281,7 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldErro
         if given in known:
             values[known[given]] = environ[given]
         elif plain in known and plain in environ:
-            errors.append(FieldError(given, f"must be left out when {plain} is given"))
+            errors.append(FieldError(given, "must be left out", excluded_by=plain))
         elif plain in known:
             try:
                 content = read_setting_file(Path(environ[given]), secret=known[plain] in _SECRETS)

@@ -17,19 +17,12 @@ from tokensvc.core import envelope, keypair
 from tokensvc.core.envelope import Envelope
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.wrapping import NONCE_BYTES, Wrapping
-from tokensvc.errors import InvalidKey, VaultError, WrappingKeyUnknown, WrongPassphrase
+from tokensvc.errors import Action, InvalidKey, Remedy, VaultError, WrappingKeyUnknown, WrongPassphrase
 from tokensvc.ports.known_wrappings import KnownWrapping, KnownWrappings
 from tokensvc.ports.wrapping import WrappingKey
 
 UNNAMED = "a passphrase, unnamed (of an earlier release)"
 _PROOF = b"proof"
-_GIVE_THE_ONE_SO_FAR = (
-    "unset TOKENSVC_PASSPHRASE; export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase so far in it)"
-)
-_GIVE_PREVIOUS = (
-    "unset TOKENSVC_PREVIOUS_PASSPHRASE; export TOKENSVC_PREVIOUS_PASSPHRASE_FILE=FILE   (with the passphrase so far "
-    "in it; or, for a KMS key, export TOKENSVC_PREVIOUS_KMS_KEY_ARN=ARN)"
-)
 
 
 class Wrapper:
@@ -92,15 +85,15 @@ class Wrapper:
         key = self._keys.get(found.wrapped_by)
         if key is None:
             raise WrappingKeyUnknown(
-                f"it is wrapped by {found.wrapped_by}, and the settings give {' and '.join(self._keys)}; "
-                "give it too, as TOKENSVC_PREVIOUS_PASSPHRASE or TOKENSVC_PREVIOUS_KMS_KEY_ARN",
-                remedy=_give(found.wrapped_by),
+                f"it is wrapped by {found.wrapped_by}, and the settings give {' and '.join(self._keys)}",
+                subject={"wrapping_key": found.wrapped_by},
+                remedy=_add_previous(found.wrapped_by),
             )
         return key.again(found.data_key)
 
     def _by_any_passphrase(self, pem: bytes) -> PrivateKey:
         failure: VaultError = WrongPassphrase(
-            "it was wrapped by a passphrase, and the settings give none", remedy=_GIVE_PREVIOUS
+            "it was wrapped by a passphrase, and the settings give none", remedy=Remedy(Action.ADD_PREVIOUS_PASSPHRASE)
         )
         passwords: list[bytes | None] = [wrapping.pkcs8_password for wrapping in self._passphrases()]
         for password in passwords or [None]:
@@ -161,22 +154,23 @@ def _prove(key: WrappingKey) -> None:
 def _stranger(current: WrappingKey, listed: Sequence[KnownWrapping]) -> VaultError:
     if current.check is not None:
         return WrongPassphrase(
-            "TOKENSVC_PASSPHRASE is not the passphrase that this store's secrets are wrapped with; nothing was "
-            "changed. To move to it, give the one so far as TOKENSVC_PREVIOUS_PASSPHRASE",
-            remedy=_GIVE_THE_ONE_SO_FAR if any(k.check for k in listed) else _give(listed[-1].name),
+            "the passphrase is not the passphrase that this store's secrets are wrapped with; nothing was changed",
+            remedy=Remedy(Action.GIVE_FORMER_PASSPHRASE)
+            if any(k.check for k in listed)
+            else _add_previous(listed[-1].name),
         )
     names = " and ".join(k.name for k in listed)
     return WrappingKeyUnknown(
-        f"this store's secrets are wrapped by {names}, not by {current.name}; nothing was changed. To move them, give "
-        "the key so far beside it: TOKENSVC_PASSPHRASE or TOKENSVC_PREVIOUS_KMS_KEY_ARN",
-        remedy=_give(listed[-1].name),
+        f"this store's secrets are wrapped by {names}, not by {current.name}; nothing was changed",
+        subject={"wrapping_key": current.name},
+        remedy=_add_previous(listed[-1].name),
     )
 
 
-def _give(name: str) -> str:
+def _add_previous(name: str) -> Remedy:
     """What gives the settings a wrapping key that only opens."""
     arn = name.removeprefix("kms:")
-    return _GIVE_PREVIOUS if arn == name else f"export TOKENSVC_PREVIOUS_KMS_KEY_ARN={arn}"
+    return Remedy(Action.ADD_PREVIOUS_PASSPHRASE) if arn == name else Remedy(Action.ADD_PREVIOUS_KMS_KEY, {"arn": arn})
 
 
 def _damaged(found: Envelope) -> InvalidKey:

@@ -17,10 +17,12 @@ from tests.clocks import ManualClock
 from tokensvc.adapters import aws
 from tokensvc.adapters.aws import CLIENTS_MAX, FAILURES, AwsControlPlane, default_region, ivs_regions
 from tokensvc.errors import (
+    Action,
     ControlPlaneError,
     Denied,
     QuotaExceeded,
     Rejected,
+    Remedy,
     ResourceConflict,
     ResourceMissing,
     SettingsError,
@@ -278,12 +280,14 @@ def test_what_boto3_cannot_be_set_up_with_is_a_fault_of_the_settings(tmp_path: P
 
 def test_production_never_talks_to_a_local_ivs_nor_the_reverse() -> None:
     control_plane(closed_port(), Told()).check("us-east-1")
-    with pytest.raises(SettingsError, match="unset AWS_ENDPOINT_URL_IVS"):
+    with pytest.raises(SettingsError) as refused:
         AwsControlPlane("aws", lambda *_: None).check("us-east-1")
+    assert refused.value.remedy == Remedy(Action.UNSET_IVS_ENDPOINT)
     del os.environ["AWS_ENDPOINT_URL_IVS"]
     AwsControlPlane("aws", lambda *_: None).check("us-east-1")
-    with pytest.raises(SettingsError, match="set AWS_ENDPOINT_URL_IVS to the local IVS"):
+    with pytest.raises(SettingsError) as refused:
         AwsControlPlane("local", lambda *_: None).check("us-east-1")
+    assert refused.value.remedy == Remedy(Action.SET_IVS_ENDPOINT)
     for pretender in ("http://ivs.us-east-1.amazonaws.com.evil.example", "http://amazonaws.com"):
         os.environ["AWS_ENDPOINT_URL_IVS"] = pretender
         with pytest.raises(SettingsError):

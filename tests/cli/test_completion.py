@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import Terminal
-from tokensvc.cli.nouns import NOUNS, Commands
+from tokensvc.cli.nouns import NOUNS, load_command
 
 pytestmark = pytest.mark.e2e
 
@@ -30,7 +30,7 @@ def options_of(command: object) -> set[str]:
 @pytest.mark.parametrize("noun", NOUNS)
 def test_no_noun_offers_to_install_completion(noun: str) -> None:
     """What one of them installed would be called for every command line."""
-    assert not options_of(Commands()[noun]) & OPTIONS
+    assert not options_of(load_command(noun)) & OPTIONS
 
 
 def test_the_root_offers_it(bare: Terminal) -> None:

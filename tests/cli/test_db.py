@@ -99,8 +99,9 @@ def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Term
         refused(bare, command, what_to_do)
     assert what_to_do in bare("settings").out
     found = {finding["what"]: finding for finding in bare("doctor", "--json", code=1).json["findings"]}
-    assert what_to_do in found["store"]["found"]
+    assert "of a development version of tokensvc, and cannot be upgraded" in found["store"]["found"]
     assert "of a new, empty database; then tokensvc db upgrade" in found["store"]["mend"]
+    assert "the old database is moved away" in found["store"]["mend"]
     for command in ("serve", "work"):
         assert what_to_do in bare(command, code=1, PORT=str(free_port())).err
     assert dump(bare) == before

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.adapters.sql.samples import denial
 from tests.cli.terminal import Terminal
+from tests.problems import problem_of
 from tokensvc.adapters import signing as signers
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.adapters.sql import tables
@@ -80,9 +81,7 @@ def test_a_setting_is_bad_or_unknown(bare: Terminal) -> None:
 
 def test_the_signer_is_named_with_the_reason_why_it_is_not_a_faster_one(healthy: Terminal) -> None:
     said = healthy("doctor", "--json", SIGNER="aws-lc").json
-    assert {"well": True, "what": "signer", "found": "aws-lc (TOKENSVC_SIGNER is aws-lc)", "mend": None} in said[
-        "findings"
-    ]
+    assert {"well": True, "what": "signer", "found": "aws-lc (aws-lc is configured)", "mend": None} in said["findings"]
 
 
 def test_a_signer_that_cannot_work_here(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,9 +130,9 @@ def test_every_caller_is_disabled(healthy: Terminal) -> None:
 def test_a_private_key_is_gone_or_open_to_others(healthy: Terminal) -> None:
     (file,) = healthy.vault.iterdir()
     file.chmod(0o644)
-    ((what, (found, _)),) = bad(healthy).items()
+    ((what, (_, mend)),) = bad(healthy).items()
     assert what == f"private key {file.stem}"
-    assert f"chmod 600 {file}" in found
+    assert mend == f"chmod 600 {file}"
     file.unlink()
     assert "there is no private key" in bad(healthy)[what][0]
 
@@ -319,8 +318,9 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
     healthy: Terminal, store: Store
 ) -> None:
     keys, words = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
+    trouble = (problem_of(words),)
     for name in ("one:1:a", "two:2:b"):
-        store.workers.beat(Heartbeat(name, "here", 1, 900, keys.number, 1, trouble=(words,), keys_tag=keys.tag))
+        store.workers.beat(Heartbeat(name, "here", 1, 900, keys.number, 1, trouble=trouble, keys_tag=keys.tag))
     assert bad(healthy)["background"][0] == words
     assert healthy("doctor", code=1).out.count(words) == 1
     with writing(store.engine) as connection:

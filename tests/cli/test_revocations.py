@@ -95,7 +95,7 @@ def test_who_names_no_subject_needs_no_passphrase(terminal: Terminal) -> None:
 def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
     said = terminal("revocations", "add", code=2).err
     assert "--channel: is required;" in said
-    assert "--viewer: is required, or subject" in said
+    assert "--viewer: is required, or --subject" in said
     bad = ("--channel", "x", "--viewer", "v" * 41, "--issued-before", "yesterday", "--deny", "-1")
     said = terminal("revocations", "add", *bad, "--json", code=2).error["message"]
     for option in ("--channel: ", "--viewer: ", "--issued-before: ", "--deny: "):

@@ -76,7 +76,7 @@ def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
 
 def test_it_names_what_signs(bare: Terminal) -> None:
     row = bare("settings", "--json", SIGNER="openssl").json["TOKENSVC_SIGNER"]
-    assert row == {"value": "openssl", "source": "TOKENSVC_SIGNER", "signsWith": "openssl (TOKENSVC_SIGNER is openssl)"}
+    assert row == {"value": "openssl", "source": "TOKENSVC_SIGNER", "signsWith": "openssl (openssl is configured)"}
     assert f"Tokens are signed with {SIGNERS_HERE[0]}" in bare("settings").out
 
 

@@ -12,7 +12,7 @@ from tests.minting import CHANNEL, NOW, Prepared, ring_of
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.ring import EMPTY_RING, Ring, SigningKey, Slot, retiring_signs_until
-from tokensvc.errors import InvalidRequest, NoSigningKey
+from tokensvc.errors import Action, InvalidRequest, NoSigningKey, Remedy
 
 ELSEWHERE = (Place("123456789012", "eu-west-1"), Place("999999999999", "us-east-1"))
 
@@ -30,9 +30,10 @@ def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey,
     assert place.region in refused.value.message
 
 
-def test_without_any_key_it_is_our_fault_and_the_command_is_named() -> None:
-    with pytest.raises(NoSigningKey, match="tokensvc keys generate"):
+def test_without_any_key_it_is_our_fault_and_the_remedy_is_named() -> None:
+    with pytest.raises(NoSigningKey) as refused:
         EMPTY_RING.signing_key(CHANNEL.place, NOW)
+    assert refused.value.remedy == Remedy(Action.GENERATE_KEY)
 
 
 def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> None:

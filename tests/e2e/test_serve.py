@@ -43,7 +43,7 @@ def test_bad_and_unknown_variables_are_refused_together_each_by_name(site: Site)
 def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Site) -> None:
     wrong = secrets.token_hex(32)
     said = site.run("serve", code=1, PASSPHRASE=wrong)
-    assert "TOKENSVC_PASSPHRASE is not the passphrase" in said.err
+    assert "the passphrase is not the passphrase that this store's secrets are wrapped with" in said.err
     assert wrong not in said.out + said.err
 
 

@@ -13,8 +13,10 @@ from tests.dispatching import Dispatch as Plane
 from tests.e2e.processes import until
 from tests.leases import ManualLeases
 from tests.local_plane import PLACE
+from tests.problems import problem_of, texts
 from tokensvc.adapters.prometheus import PrometheusMetrics
 from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.remedies import problem_sentence
 from tokensvc.core.arn import Place
 from tokensvc.core.revocation import Lane
 from tokensvc.loops.dispatch import (
@@ -150,7 +152,7 @@ def test_an_entry_that_waits_long_is_trouble_of_who_leads(process: Process, cloc
     process.serve(us_west_2=Waiting(3, LATE_SECONDS))
     assert not process.dispatch.trouble
     process.serve(us_west_2=Waiting(5000, LATE_SECONDS + 1))
-    assert list(process.dispatch.trouble) == ["us-west-2: 5000 revocations wait for IVS, the oldest for 61 s"]
+    assert texts(process.dispatch.trouble) == ["us-west-2: 5000 revocations wait for IVS, the oldest for 61 s"]
     process.serve()
     assert not process.dispatch.trouble
 
@@ -194,7 +196,7 @@ def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Pr
     process.serve(**misspelt)
     process.serve(**misspelt, us_west_2=Waiting(1, 0.0))
     assert len(process.led) == PLACES_MAX, "as long as each has its use nobody gives way"
-    process.led[7].trouble = ("IVS takes no revocations",)
+    process.led[7].trouble = (problem_of("IVS takes no revocations"),)
     process.dispatch.poke()
     process.dispatch.once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
@@ -224,7 +226,7 @@ def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_re
     assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
     assert {thread.name for thread in threading.enumerate()} - threads <= {"loop-dispatch"}
     assert len(process.dispatch.trouble) == UNSERVED_REPORTED_MAX
-    assert process.dispatch.trouble[0] == (
+    assert problem_sentence(process.dispatch.trouble[0]) == (
         "invented-0: 1 revocations wait for account 123456789012, where this deployment has no key; "
         "add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
     )

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.loops.worker import Counting
+from tests.problems import problem_of, texts
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
@@ -21,7 +22,9 @@ class Fellow:
     """A process that beats, and what it says at the moment."""
 
     def __init__(self, store: Store, worker_id: str, *trouble: str) -> None:
-        self.says = Heartbeat(worker_id, "here", 1, 900.0, 7, 1, trouble=trouble, keys_tag=KEYS.tag)
+        self.says = Heartbeat(
+            worker_id, "here", 1, 900.0, 7, 1, trouble=tuple(map(problem_of, trouble)), keys_tag=KEYS.tag
+        )
         self.port = Counting(store.workers)
         self.heartbeats = Heartbeats(self.port, lambda: self.says)
 
@@ -73,9 +76,9 @@ def test_everybody_knows_the_trouble_that_anybody_tells(store: Store) -> None:
     leader, fellow = Fellow(store, "a", "IVS is down", "full"), Fellow(store, "b", "full")
     leader.heartbeats.once()
     fellow.heartbeats.once()
-    assert fellow.heartbeats.trouble() == ["full", "IVS is down"]
+    assert texts(fellow.heartbeats.trouble()) == ["full", "IVS is down"]
     fellow.says = fellow.says._replace(trouble=())
-    assert fellow.heartbeats.trouble() == ["IVS is down", "full"], "its own words are those of now"
+    assert texts(fellow.heartbeats.trouble()) == ["IVS is down", "full"], "its own words are those of now"
 
 
 def test_what_a_silent_fellow_said_is_no_news(store: Store) -> None:
@@ -83,10 +86,10 @@ def test_what_a_silent_fellow_said_is_no_news(store: Store) -> None:
     leader.heartbeats.once()
     silence(store, "a", SILENT_SECONDS - 1)
     fellow.heartbeats.once()
-    assert fellow.heartbeats.trouble() == ["IVS is down"]
+    assert texts(fellow.heartbeats.trouble()) == ["IVS is down"]
     silence(store, "a", 2)
     fellow.heartbeats.once()
-    assert fellow.heartbeats.trouble() == []
+    assert texts(fellow.heartbeats.trouble()) == []
     assert fellow.heartbeats.count(KEYS) == (1, 0)
 
 

@@ -14,6 +14,7 @@ from tests.adapters.sql.samples import make_due
 from tests.dispatching import Dispatch
 from tests.leases import ManualLeases
 from tests.local_plane import PLACE
+from tests.problems import texts
 from tokensvc.adapters.prometheus import PrometheusMetrics
 from tokensvc.adapters.sql.store import Store
 from tokensvc.errors import Denied, StoreUnavailable
@@ -217,7 +218,7 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
         for _ in range(60):
             make_due(stage.dispatch.store)
             stage.run(60, one)
-    assert list(one.trouble) == [f"{PLACE.region}: IVS takes no revocations: ConnectionClosedError"]
+    assert texts(one.trouble) == [f"{PLACE.region}: IVS takes no revocations: ConnectionClosedError"]
     told = [line for line in lines if line["event"] == "IVS did not take every revocation"]
     assert 50 <= len(told) <= 3600 / REMIND_SECONDS + 1
     assert {code for line in told for code in line["codes"]} == {"ConnectionClosedError"}

@@ -17,6 +17,7 @@ import structlog
 
 from tests.loops.test_rotation import LEASE_SECONDS, Process
 from tests.loops.worker import Worker
+from tests.problems import texts
 from tests.simulator import IvsSimulator, outage, throttle
 from tests.stage import EAST, POLICY, WEST, Stage
 from tests.stores import restore, save
@@ -66,7 +67,7 @@ class Service:
 
     @property
     def trouble(self) -> str:
-        return "; ".join(self._process.rotation.trouble)
+        return "; ".join(texts(self._process.rotation.trouble))
 
 
 class Watch:

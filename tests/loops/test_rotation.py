@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.adapters.test_prometheus import figures
+from tests.problems import texts
 from tests.simulator import outage
 from tests.stage import EAST, WEST, Stage
 from tokensvc.adapters.prometheus import PrometheusMetrics
@@ -205,7 +206,7 @@ def test_who_does_not_perform_asks_ivs_nothing(stage: Stage) -> None:
 def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stage: Stage, process: Process) -> None:
     stage.ivs.refuse[EAST] = outage()
     process.run()
-    assert process.rotation.trouble == ("us-east-1: IVS did not answer",)
+    assert texts(process.rotation.trouble) == ["us-east-1: IVS did not answer"]
     assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 1
     tries = []
     for _ in range(6):
@@ -236,7 +237,7 @@ def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotatio
     stage.ivs.add_foreign(EAST, 2)
     process.run(LEAD_SECONDS)
     assert stage.active()
-    [told] = process.rotation.trouble
+    [told] = texts(process.rotation.trouble)
     assert "others hold 2 of the 3 key pairs" in told
     [news] = process.rotation.news
     assert (news.slots_used, news.foreign) == (3, 2)
@@ -245,7 +246,9 @@ def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotatio
 def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: Stage, process: Process) -> None:
     stage.policy = POLICY._replace(reach_seconds=86_400)
     process.run()
-    assert any("the maximum age of 86400 s is shorter than lead + drain" in told for told in process.rotation.trouble)
+    assert any(
+        "the maximum age of 86400 s is shorter than lead + drain" in told for told in texts(process.rotation.trouble)
+    )
 
 
 def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(stage: Stage, process: Process) -> None:
@@ -253,7 +256,7 @@ def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(st
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             process.run()
-    assert process.rotation.trouble == ("rotation does not run: the store did not answer",)
+    assert texts(process.rotation.trouble) == ["rotation does not run: the store did not answer"]
     assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 1
     process.away = False
     process.run(LEAD_SECONDS)

@@ -9,11 +9,13 @@ import pytest
 
 from tests.clocks import ManualClock
 from tests.minting import CHANNEL, Prepared, raw_sign, snapshot_of
+from tests.problems import problem_of
 from tests.web.asking import answer_of, scope_of
 from tokensvc.core import keypair
 from tokensvc.core.arn import Arn, Place
 from tokensvc.core.es384 import digest, signing_input
 from tokensvc.core.keypair import PrivateKey
+from tokensvc.core.problem import Problem
 from tokensvc.core.ring import EMPTY_RING, Ring, SigningKey, Slot
 from tokensvc.core.snapshot import Snapshot
 from tokensvc.web.failures import Answer
@@ -28,7 +30,7 @@ class Worker:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.clock = ManualClock()
-        self.trouble: list[str] = []
+        self.trouble: list[Problem] = []
         self.readiness = Readiness(lambda: self.snapshot, self.clock, lambda: self.trouble, lease_seconds=900)
 
     def ask(self) -> Answer:
@@ -70,7 +72,7 @@ def test_with_a_clock_that_is_off_it_is_not(worker: Worker) -> None:
 def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(ring=EMPTY_RING)
     assert worker.code() == "no_signing_key"
-    assert "tokensvc keys generate" in worker.ask().body.decode()
+    assert "no key yet; an operator has to generate one" in worker.ask().body.decode()
 
 
 def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_key: PrivateKey) -> None:
@@ -105,10 +107,10 @@ def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(wo
 
 
 def test_what_the_background_duties_say_is_a_warning(worker: Worker) -> None:
-    worker.trouble = ["us-east-1: IVS did not answer"]
+    worker.trouble = [problem_of("us-east-1: IVS did not answer")]
     answer = worker.ask()
     assert answer.status == 200
-    assert json.loads(answer.body)["warnings"] == worker.trouble
+    assert json.loads(answer.body)["warnings"] == ["us-east-1: IVS did not answer"]
 
 
 def test_a_store_that_is_away_is_a_warning_within_the_lease(worker: Worker) -> None:

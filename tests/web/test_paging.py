@@ -36,10 +36,10 @@ def test_how_many_is_a_number_from_one_to_a_hundred(count: str) -> None:
 def test_unknown_and_repeated_parameters_are_refused_by_name() -> None:
     with pytest.raises(InvalidRequest) as refused:
         asked("maxresults=1&nextToken=a&nextToken=b")
-    assert refused.value.errors == (
+    assert [(e.field, e.message) for e in refused.value.errors] == [
         ("maxresults", "is not a known parameter"),
         ("nextToken", "must be given once"),
-    )
+    ]
     with pytest.raises(InvalidRequest):
         reject_parameters(scope_of("GET") | {"query_string": b"a=1"})
 

@@ -6,7 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tests.web.asking import scope_of
 from tokensvc.web.exchange import Reply
@@ -76,3 +79,44 @@ def test_a_turn_that_is_ended_is_ended_behind_it_too() -> None:
     application = Application()
     BehindProxies(application, [PROXY]).end_turn()
     assert application.turns_ended == 1
+
+
+ADDRESSES = st.sampled_from([PROXY, "198.51.100.9", "203.0.113.5:8443", "[2001:db8::1]:9", "", "x", "a, b", " ::1 "])
+PROTOCOLS = [b"http", b"https", b" wss ", b"ftp", b"", b"\xa0https"]
+HEADERS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just(b"x-forwarded-for"), st.lists(ADDRESSES, max_size=4).map(lambda said: ",".join(said).encode())
+        ),
+        st.tuples(
+            st.just(b"x-forwarded-proto"), st.sampled_from([b"http", b"https", b" wss ", b"ftp", b"", b"\xa0http"])
+        ),
+        st.tuples(st.just(b"host"), st.just(b"tokens.example")),
+    ),
+    max_size=5,
+)
+
+
+@given(
+    headers=HEADERS,
+    kind=st.sampled_from(["http", "websocket"]),
+    client=st.sampled_from([(PROXY, 1), ("198.51.100.9", 2), None]),
+    trusted=st.sampled_from([[PROXY], ["192.0.2.0/24", "203.0.113.5"], ["*"], []]),
+)
+def test_the_client_is_whom_uvicorn_takes_for_it(
+    headers: list[tuple[bytes, bytes]], kind: str, client: tuple[str, int] | None, trusted: list[str]
+) -> None:
+    """Client and scheme are those of uvicorn's own middleware."""
+    before = {"type": kind, "scheme": "from before", "client": client, "headers": headers}
+    ours, uvicorns = dict(before), dict(before)
+
+    async def nothing(*_asgi: Any) -> None:
+        pass
+
+    async def rename() -> None:
+        await BehindProxies(nothing, trusted)(ours, None, None)  # type: ignore[arg-type] # nobody receives or sends
+        middleware: Any = ProxyHeadersMiddleware(nothing, trusted)
+        await middleware(uvicorns, None, None)
+
+    asyncio.run(rename())
+    assert ours == uvicorns

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.adapters.sql.samples import CHANNEL, REACH, revocation
+from tests.problems import problem_of
 from tests.simulator import IvsSimulator
 from tests.stage import EAST, WEST, Stage
 from tests.web.asking import answer_of, receiving, scope_of
@@ -154,12 +155,13 @@ def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deploymen
 
 
 def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> None:
-    deployment.beat("cut-off", trouble=("old news",))
+    deployment.beat("cut-off", trouble=(problem_of("old news"),))
     with writing(deployment.store.engine) as connection:
         connection.execute(sa.update(tables.workers).values(beat_at=tables.workers.c.beat_at - SILENT_SECONDS - 1))
     wishes.request_rotation(deployment.stage.world(), [EAST], "a test")
-    deployment.beat("leader", trouble=("IVS is down", "full"))
-    deployment.beat("cannot-open", unopened=("k1",), trouble=("full",), signer="aws-lc", why_not_faster="no AVX-512")
+    deployment.beat("leader", trouble=(problem_of("IVS is down"), problem_of("full")))
+    full = (problem_of("full"),)
+    deployment.beat("cannot-open", unopened=("k1",), trouble=full, signer="aws-lc", why_not_faster="no AVX-512")
     deployment.store.leases.acquire("rotation", "leader", 20)
     said = deployment.answer()
     workers = {worker["workerId"]: worker for worker in said["workers"]}

@@ -29,11 +29,13 @@ from botocore.loaders import Loader, create_loader
 from tokensvc.adapters.clock import SystemClock
 from tokensvc.core.printable import printable
 from tokensvc.errors import (
+    Action,
     ControlPlaneError,
     Denied,
     FieldError,
     QuotaExceeded,
     Rejected,
+    Remedy,
     ResourceConflict,
     ResourceMissing,
     SettingsError,
@@ -210,19 +212,17 @@ def _settled() -> Iterator[None]:
     try:
         yield
     except (boto.BotoCoreError, ValueError) as problem:
-        remedy = "env | grep ^AWS_   (and correct or unset the one that the message means)"
-        raise SettingsError([FieldError("AWS_*", f"do not hold: {problem}")], remedy=remedy) from None
+        errors = [FieldError("AWS_*", f"do not hold: {problem}")]
+        raise SettingsError(errors, remedy=Remedy(Action.CORRECT_AWS_SETTINGS)) from None
 
 
 def _require_kind(kind: str, endpoint: str) -> None:
     """The endpoint is boto3's to choose; that it fits what the store's keys live in is ours to see."""
     at_aws = _AWS_HOST.fullmatch(urlsplit(endpoint).hostname or "") is not None
     if at_aws != (kind == "aws"):
-        mend = "unset AWS_ENDPOINT_URL_IVS" if kind == "aws" else "set AWS_ENDPOINT_URL_IVS to the local IVS"
-        local = "export AWS_ENDPOINT_URL_IVS=URL   (that `tokensvc ivs serve` prints)"
         raise SettingsError(
-            [FieldError("TOKENSVC_CONTROL_PLANE", f"is {kind}, and boto3 would call {endpoint}; {mend}")],
-            remedy="unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS" if kind == "aws" else local,
+            [FieldError("control_plane", f"is {kind}, and boto3 would call {endpoint}")],
+            remedy=Remedy(Action.UNSET_IVS_ENDPOINT if kind == "aws" else Action.SET_IVS_ENDPOINT),
         )
 
 

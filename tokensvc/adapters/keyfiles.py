@@ -18,7 +18,6 @@ import fcntl
 import os
 import re
 import secrets
-import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +26,7 @@ from typing import BinaryIO
 
 from tokensvc.adapters.secret_files import InsecureFile, check_owner
 from tokensvc.core.keypair import PrivateKey
-from tokensvc.errors import KeyFileTooOpen, PrivateKeyMissing, VaultError
+from tokensvc.errors import Action, KeyFileTooOpen, PrivateKeyMissing, Remedy, VaultError
 from tokensvc.ports.vault import is_key_id, require_key_id
 from tokensvc.wrap import Wrapper
 
@@ -80,14 +79,14 @@ class KeyFiles:
                         _require_private(path, file)
                         return file.read()
             except FileNotFoundError:
-                raise PrivateKeyMissing(f"there is no private key {path}") from None
+                raise PrivateKeyMissing(f"there is no private key {path}", subject={"key_id": key_id}) from None
             except OSError as problem:
                 if problem.errno == errno.ELOOP:
-                    quoted = shlex.quote(str(path))
-                    command = f"cp --remove-destination {shlex.quote(os.path.realpath(path))} {quoted}"
+                    paths = {"path": str(path), "target": os.path.realpath(path)}
                     raise KeyFileTooOpen(
                         f"{path} is a symbolic link; put the file itself in its place",
-                        remedy=f"{command} && chmod 600 {quoted}",
+                        subject={"key_id": key_id, "path": str(path)},
+                        remedy=Remedy(Action.REPLACE_SYMLINK, paths),
                     ) from None
                 raise
 
@@ -125,9 +124,11 @@ class KeyFiles:
         status = os.fstat(directory)
         _require_owner(self._directory, status)
         if status.st_mode & 0o022:
-            command = f"chmod 700 {shlex.quote(str(self._directory))}"
+            subject = {"path": str(self._directory)}
             raise KeyFileTooOpen(
-                f"others than its owner may write to {self._directory}; fix it with: {command}", remedy=command
+                f"others than its owner may write to {self._directory}",
+                subject=subject,
+                remedy=Remedy(Action.PROTECT_DIRECTORY, subject),
             )
 
 
@@ -137,16 +138,18 @@ def _require_private(path: Path, file: BinaryIO) -> None:
         raise VaultError(f"{path} is not a regular file")
     _require_owner(path, status)
     if status.st_mode & 0o077:
-        command = f"chmod 600 {shlex.quote(str(path))}"
-        raise KeyFileTooOpen(f"others than its owner may read {path}; fix it with: {command}", remedy=command)
+        subject = {"path": str(path)}
+        remedy = Remedy(Action.PROTECT_FILE, subject)
+        raise KeyFileTooOpen(f"others than its owner may read {path}", subject=subject, remedy=remedy)
 
 
 def _require_owner(path: Path, status: os.stat_result) -> None:
     try:
         check_owner(path, status)
     except InsecureFile as insecure:
-        command = f'chown "$(id -un)" {shlex.quote(str(path))}'
-        raise KeyFileTooOpen(str(insecure), remedy=f"{command}   (as root)") from None
+        subject = {"path": str(path)}
+        remedy = Remedy(Action.TAKE_OWNERSHIP, subject)
+        raise KeyFileTooOpen(str(insecure), subject=subject, remedy=remedy) from None
 
 
 def _sweep(directory: int, key_id: str) -> None:

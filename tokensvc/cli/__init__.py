@@ -48,8 +48,9 @@ def _open_standard_descriptors() -> None:
 
 def _refuse(failure: TokensvcError) -> int:
     from tokensvc.cli import screen
+    from tokensvc.cli.remedies import failure_text
 
-    message = star(failure.for_operators)
+    message = star(failure_text(failure))
     keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
     screen.failure(failure.code, message, "--json" in sys.argv, keep=keep)
     if isinstance(failure, SettingsError | InvalidRequest):

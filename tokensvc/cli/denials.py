@@ -79,7 +79,7 @@ def remove(
     """Let a viewer have tokens again, named by its denials or by itself. What was revoked stays revoked."""
     wanted = _wanted(channel, all_channels, viewer, subject)
     if bool(denial_ids) == bool(wanted) or (wanted and not (viewer or subject)):
-        raise InvalidRequest([FieldError("ID", "is required, or --channel with --viewer or --subject")])
+        raise InvalidRequest([FieldError("ID", "is required", alternative="--channel with --viewer or --subject")])
     with at_desk(namespace) as desk:
         names = denial_ids or [denial.id for denial in read_all(_pages(desk, wanted))]
         if names:
@@ -91,7 +91,7 @@ def remove(
 
 def _wanted(channel: str | None, all_channels: bool, viewer: str | None, subject: str | None) -> dict[str, Any]:
     if channel is not None and all_channels:
-        raise InvalidRequest([FieldError("--all-channels", "must be left out when --channel is given")])
+        raise InvalidRequest([FieldError("--all-channels", "must be left out", excluded_by="--channel")])
     given = {"channelArn": ALL_CHANNELS if all_channels else channel, "viewerId": viewer, "subject": subject}
     return {name: value for name, value in given.items() if value is not None}
 

@@ -12,7 +12,7 @@ from tokensvc.adapters.signing.choice import choose_signer
 from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.findings import Finding, attempt
 from tokensvc.cli.ivs_findings import examine_ivs
-from tokensvc.cli.key_findings import RESUME, examine_keys
+from tokensvc.cli.key_findings import examine_keys
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.cli.row_findings import examine_rows
 from tokensvc.cli.screen import AsJson, result
@@ -96,11 +96,11 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
         yield Finding(False, "TOKENSVC_CONTROL_PLANE", found, remedy)
     yield from _policy(settings, deployment)
     findings = [*examine_vault(settings, store), *examine_keys(settings, store)]
-    yield from (finding for finding in findings if not finding.mend.startswith(RESUME))
+    yield from (finding for finding in findings if not finding.needs_ivs)
     # What IVS says must be fixed first may be what keeps the rest from going on.
     if fits and settings.control_plane is not None:  # else another IVS would be asked, or none
         yield from examine_ivs(settings, store)
-    yield from (finding for finding in findings if finding.mend.startswith(RESUME))
+    yield from (finding for finding in findings if finding.needs_ivs)
     yield from examine_rows(store)
     callers = [r for r in store.callers.list() if r.disabled_at is None and not r.damage]
     disabled = [r.name for r in store.callers.list() if r.disabled_at is not None and not r.damage]
@@ -144,7 +144,7 @@ def _of_setting(error: FieldError) -> str:
     is_file = error.field.removesuffix("_FILE") in map(variable, Settings.model_fields) and error.field.endswith(
         "_FILE"
     )
-    if is_file and "must be left out" not in error.message:
+    if is_file and not error.excluded_by:
         return f"export {error.field}=FILE   (that this user can read, and nobody else: chmod 600 FILE)"
     return examples.get(error.field, f"unset {error.field}   (or give it a value that fits)")
 

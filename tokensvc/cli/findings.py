@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from tokensvc.errors import TokensvcError
+from tokensvc.cli.remedies import RESUME, command_of, setting_name
+from tokensvc.errors import SettingsError, TokensvcError
 
 _T = TypeVar("_T")
 
@@ -23,6 +24,8 @@ class Finding(NamedTuple):
     what: str
     found: str
     mend: str = ""
+    needs_ivs: bool = False
+    """Whether the fix calls IVS, so that what IVS says must be fixed first."""
 
 
 def attempt(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Finding]:
@@ -30,4 +33,18 @@ def attempt(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Fin
     try:
         return act(), Finding(True, what, "")
     except TokensvcError as failure:
-        return None, Finding(False, what, "; ".join(failure.for_operators.splitlines()), failure.remedy or mend)
+        return None, failed(what, failure, mend)
+
+
+def failed(what: str, failure: TokensvcError, mend: str) -> Finding:
+    """A failure as a finding, with its own remedy, or with `mend`."""
+    words = (
+        [f"{setting_name(e.field)}: {e.message}" for e in failure.errors] if isinstance(failure, SettingsError) else []
+    )
+    found = "; ".join(words) or "; ".join(failure.for_operators.splitlines())
+    return Finding(False, what, found, command_of(failure.remedy) if failure.remedy else mend)
+
+
+def to_resume(what: str, found: str, note: str = "", *, well: bool = False) -> Finding:
+    """What the rotation ends when it goes on."""
+    return Finding(well, what, found, command_of(RESUME) + (f"   ({note})" if note else ""), needs_ivs=True)

@@ -10,8 +10,7 @@ from typing import NamedTuple, TypeVar
 from tokensvc import wiring
 from tokensvc.adapters.aws import AwsControlPlane
 from tokensvc.adapters.sql.store import Store
-from tokensvc.cli.findings import Finding, attempt
-from tokensvc.cli.key_findings import RESUME
+from tokensvc.cli.findings import Finding, attempt, failed, to_resume
 from tokensvc.cli.keys.opening import moment
 from tokensvc.cli.row_findings import FROM_BACKUP
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, active_of
@@ -85,12 +84,11 @@ def _ask_ivs(what: str, ask: Callable[[], _T]) -> tuple[_T | None, Finding]:
     try:
         return ask(), Finding(True, what, "")
     except (ControlPlaneError, ForeignDeployment, SettingsError) as failure:
-        return None, Finding(False, what, "; ".join(failure.for_operators.splitlines()), _remedy(failure))
+        return None, failed(what, failure, _fix(failure))
 
 
-def _remedy(failure: TokensvcError) -> str:
-    if failure.remedy:
-        return failure.remedy
+def _fix(failure: TokensvcError) -> str:
+    """What ends a failure that has no remedy of its own."""
     if isinstance(failure, ForeignDeployment):
         return f"{PROFILE}   (of the account that the message names; or use another store)"
     if isinstance(failure, Denied):
@@ -155,16 +153,16 @@ def _make_room(region: Region, foreign: Sequence[str]) -> str:
 def _signing(region: Region) -> Iterator[Finding]:
     what, active = f"key in {region.name}", active_of(list(region.places.values()))
     if active is None:
-        mend = RESUME if region.places else "tokensvc keys generate"
-        yield Finding(False, what, "none is active, so no token can be signed", mend)
+        found = "none is active, so no token can be signed"
+        yield to_resume(what, found) if region.places else Finding(False, what, found, "tokensvc keys generate")
         return
     if active.arn not in region.pairs:
         found = f"{active.key_id} signs and IVS does not hold it: every token is refused"
-        yield Finding(False, what, found, RESUME)
+        yield to_resume(what, found)
         return
     if is_compromised(region.pairs[active.arn]):
         found = f"{active.key_id} signs and its pair is tagged as compromised: the store was restored from before that"
-        yield Finding(False, what, found, RESUME)
+        yield to_resume(what, found)
         return
     most, since = region.at.policy.max_age_seconds, active.activated_at or active.imported_at
     days = (region.at.now - since) / timedelta(days=1)
@@ -196,7 +194,7 @@ def _not_ours(region: Region, arn: str) -> Finding:
         return Finding(True, what, f"{whose}; it is left alone")
     record = region.records.get(str(key_id))
     if is_compromised(region.pairs[arn]):
-        return Finding(False, what, f"is key {key_id}, which is compromised, and IVS holds it still", RESUME)
+        return to_resume(what, f"is key {key_id}, which is compromised, and IVS holds it still")
     if record is None:
         return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
     if record.damage:
@@ -210,7 +208,7 @@ def _not_ours(region: Region, arn: str) -> Finding:
             f"{delete}   (when none of its tokens is needed)",
         )
     if there is None or not there.is_held:
-        return Finding(False, what, f"is key {key_id}, and nobody noted that it was imported", RESUME)
+        return to_resume(what, f"is key {key_id}, and nobody noted that it was imported")
     return Finding(False, what, f"bears our tag for key {key_id}, which the store knows as {there.arn}", delete)
 
 
@@ -222,10 +220,10 @@ def _ours(region: Region, there: KeyInPlace) -> Iterator[Finding]:
         if there.state is not KeyState.ACTIVE and region.at.now - there.imported_at > timedelta(
             seconds=SETTLED_SECONDS
         ):
-            yield Finding(False, what, f"is {there.state}, and IVS does not hold it any more", RESUME)
+            yield to_resume(what, f"is {there.state}, and IVS does not hold it any more")
         return
     if there.state is KeyState.COMPROMISED:
-        yield Finding(False, what, "is compromised, and IVS holds it still", RESUME)
+        yield to_resume(what, "is compromised, and IVS holds it still")
         return
     if tags_of(pair) != (region.deployment_id, there.key_id):
         mend = f"tokensvc keys adopt {there.key_id} --arn {there.arn}"

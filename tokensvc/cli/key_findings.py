@@ -8,8 +8,9 @@ from datetime import timedelta
 from functools import partial
 
 from tokensvc.adapters.sql.store import Store
-from tokensvc.cli.findings import Finding, attempt
+from tokensvc.cli.findings import Finding, attempt, to_resume
 from tokensvc.cli.keys.opening import behind, moment
+from tokensvc.cli.remedies import problem_sentence
 from tokensvc.cli.screen import instant
 from tokensvc.core.lifecycle import KeyRecord, KeyState
 from tokensvc.core.rotation import HEARD_SECONDS, check_policy
@@ -20,7 +21,6 @@ from tokensvc.rotate.survey import SETTLED_SECONDS
 from tokensvc.rotate.wishes import fulfilled
 from tokensvc.settings import Settings
 
-RESUME = "tokensvc keys resume"
 _WISHES = 20
 
 
@@ -54,13 +54,13 @@ def _unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -
         if at.now - entry.begun_at > timedelta(seconds=SETTLED_SECONDS):
             where = f" in {entry.region}" if entry.region else ""
             found = f"was begun at {instant(entry.begun_at)}{where}, and nobody noted how it ended"
-            yield Finding(False, f"step {entry.kind} of key {entry.key_id}", found, RESUME)
+            yield to_resume(f"step {entry.kind} of key {entry.key_id}", found)
     patience = timedelta(seconds=at.policy.lead_seconds + SETTLED_SECONDS)
     for wish in store.rotations.newest(_WISHES):
         left = [region for region, signs in fulfilled(records, wish).items() if signs is None]
         if left and at.now - wish.requested_at > patience:
             asked = f"was asked for at {instant(wish.requested_at)} by {wish.requested_by}"
-            yield Finding(False, f"rotation {wish.id}", f"{asked}, and is not done in {', '.join(left)}", RESUME)
+            yield to_resume(f"rotation {wish.id}", f"{asked}, and is not done in {', '.join(left)}")
 
 
 def _workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
@@ -81,13 +81,9 @@ def _workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> I
         )
     for worker in lately:
         yield from _unopened(worker, signing)
-    for words in dict.fromkeys(words for worker in lately for words in worker.heartbeat.trouble):
-        yield Finding(
-            False,
-            "background",
-            words,
-            f"{RESUME}   (once what it names has ended; a worker tries it again by itself too)",
-        )
+    for problem in dict.fromkeys(problem for worker in lately for problem in worker.heartbeat.trouble):
+        note = "once what it names has ended; a worker tries it again by itself too"
+        yield to_resume("background", problem_sentence(problem), note)
 
 
 def _unopened(worker: Worker, signing: set[str]) -> Iterator[Finding]:

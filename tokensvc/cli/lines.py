@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from tokensvc.cli.remedies import failure_text
 from tokensvc.cli.screen import progress, result
 from tokensvc.cli.viewers import Desk
 from tokensvc.errors import FieldError, InvalidRequest
@@ -38,7 +39,7 @@ def add_lines(desk: Desk, file: Path, fields: Mapping[str, Any], as_json: bool) 
             else:
                 refused += 1
                 progress(f"line {number}: {one.message}")
-                results.append({"line": number, "error": {"code": one.code, "message": one.message}})
+                results.append({"line": number, "error": {"code": one.code, "message": failure_text(one)}})
     words = f"{len(results) - refused} accepted, {refused} refused. See: tokensvc revocations watch"
     result({"revocations": results}, as_json, words)
     if refused:

@@ -7,7 +7,6 @@ Rules of the file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -33,34 +32,30 @@ NOUNS = (
 """In the order in which `--help` lists them."""
 
 
-class Commands(Mapping[str, TyperCommand | TyperGroup]):
-    """Each noun's command, made of its file when it is looked up."""
-
-    def __getitem__(self, noun: str) -> TyperCommand | TyperGroup:
-        if noun not in NOUNS:
-            raise KeyError(noun)
-        module = import_module(f"tokensvc.cli.{noun}")
-        verbs = getattr(module, "app", None)
-        if verbs is None:
-            verbs = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-            verbs.command()(getattr(module, noun))
-        command: Any = typer.main.get_command(verbs)
-        command.name = noun
-        return command  # type: ignore[no-any-return] # typer makes one of the two
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(NOUNS)
-
-    def __len__(self) -> int:
-        return len(NOUNS)
+def load_command(noun: str) -> TyperCommand | TyperGroup:
+    """The command of a noun, made of its file."""
+    module = import_module(f"tokensvc.cli.{noun}")
+    verbs = getattr(module, "app", None)
+    if verbs is None:
+        verbs = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        verbs.command()(getattr(module, noun))
+    command: Any = typer.main.get_command(verbs)
+    command.name = noun
+    return command  # type: ignore[no-any-return] # typer makes one of the two
 
 
 class Nouns(TyperGroup):
-    """The group of all nouns."""
+    """The group of all nouns. It knows their names from the start, for `--help` and for what a wrong name resembles,
+    and loads a command when it is looked up, as click documents it for lazy groups."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = Commands()  # type: ignore[assignment] # nobody adds to it
+        for noun in NOUNS:
+            self.add_command(TyperCommand(noun))  # its name alone: `get_command` gives the command itself
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as click calls it
+        """The command of a noun; None for another name."""
+        return load_command(cmd_name) if cmd_name in NOUNS else None
 
     def invoke(self, ctx: Any) -> Any:
         """As typer does it; the arguments that a wrong use repeats are made printable."""

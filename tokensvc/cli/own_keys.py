@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tokensvc.cli.remedies import failure_text
 from tokensvc.cli.screen import progress
 from tokensvc.core.arn import Place
 from tokensvc.core.keypair import PublicKey, read_public_der
@@ -41,7 +42,7 @@ def read_records() -> list[KeyRecord] | None:
         finally:
             store.close()
     except TokensvcError as problem:
-        progress(f"the store's keys are not used: {problem.for_operators}")
+        progress(f"the store's keys are not used: {failure_text(problem)}")
         return None
 
 

@@ -140,7 +140,7 @@ def retry(
 ) -> None:
     """Queue again what failed."""
     if bool(revocation_ids) == all_failed:
-        raise InvalidRequest([FieldError("ID", "is required, or --all")])
+        raise InvalidRequest([FieldError("ID", "is required", alternative="--all")])
     with at_desk() as desk:
         failed = [r.id for r in read_all(_pages(desk, {"state": State.FAILED}))] if all_failed else revocation_ids or []
         done = [desk.revocations.retry(desk.caller, id_) for id_ in failed]

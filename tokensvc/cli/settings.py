@@ -8,6 +8,7 @@ from tokensvc.adapters.signing.choice import choose_signer
 from tokensvc.adapters.sql.database_urls import masked
 from tokensvc.cli.policy_values import NAMES as POLICY
 from tokensvc.cli.policy_values import policy_values
+from tokensvc.cli.remedies import failure_text
 from tokensvc.cli.screen import AsJson, result, table
 from tokensvc.errors import SettingsError, TokensvcError
 from tokensvc.ports.deployment import Deployment
@@ -34,8 +35,8 @@ def settings(as_json: AsJson = False) -> None:
         try:
             deployment = _deployment(values)
         except TokensvcError as failure:
-            problems = dict.fromkeys(POLICY, failure.for_operators)
-            notes.append(f"The store could not be read, and its limits are what counts: {failure.for_operators}")
+            problems = dict.fromkeys(POLICY, failure_text(failure))
+            notes.append(f"The store could not be read, and its limits are what counts: {failure_text(failure)}")
             origins |= dict.fromkeys(POLICY, UNREAD)
             effective |= dict.fromkeys(POLICY)
         else:
@@ -76,7 +77,7 @@ def _signer(values: Settings) -> str:
     try:
         return choose_signer(values.signer).in_words()
     except SettingsError as failure:
-        return f"nothing: {failure.message}"
+        return f"nothing: {failure_text(failure)}"
 
 
 def _vault(values: Settings) -> str:

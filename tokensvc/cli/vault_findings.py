@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tokensvc.adapters.sql.store import Store
-from tokensvc.cli.findings import Finding, attempt
-from tokensvc.cli.key_findings import RESUME
+from tokensvc.cli.findings import Finding, attempt, failed, to_resume
 from tokensvc.core.lifecycle import KeyRecord, KeyState
 from tokensvc.errors import InvalidKey, PrivateKeyMissing, VaultError
 from tokensvc.ports.vault import Vault
@@ -68,10 +67,10 @@ def _private_keys(
         try:
             envelope = vault.wrapped(key_id)
         except PrivateKeyMissing as missing:
-            yield Finding(False, what, missing.message, RESUME)
+            yield to_resume(what, missing.message)
             continue
         except VaultError as failure:
-            yield Finding(False, what, failure.message, failure.remedy or READABLE)
+            yield failed(what, failure, READABLE)
             continue
         if record is not None:
             try:
@@ -81,7 +80,7 @@ def _private_keys(
                 continue
             except VaultError as failure:
                 if key_id in signing:
-                    yield Finding(False, what, failure.message, failure.remedy or KMS)
+                    yield failed(what, failure, KMS)
             else:
                 if key_id in signing:
                     yield Finding(True, what, "signs, and can be opened")
@@ -94,4 +93,4 @@ def _damaged(record: KeyRecord, damage: InvalidKey) -> Finding:
     if not record.places:
         return Finding(False, what, found, f"tokensvc keys delete {record.id}")
     is_needed = any(there.state in {KeyState.PREPARED, KeyState.ACTIVE} for there in record.places)
-    return Finding(not is_needed, what, found, RESUME)
+    return to_resume(what, found, well=not is_needed)

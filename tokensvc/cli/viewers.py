@@ -8,7 +8,6 @@ Rules of the file
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, NamedTuple
@@ -34,9 +33,16 @@ _OPTIONS = {
     "channelArn": "--channel",
     "channelArns": "--channel",
     "viewerId": "--viewer",
+    "subject": "--subject",
     "issuedBefore": "--issued-before",
     "denySeconds": "--deny",
+    "until": "--until",
+    "reason": "--reason",
+    "state": "--state",
+    "maxResults": "--max-results",
+    "nextToken": "--next-token",
 }
+"""By the field of the request. What is not here names an option, an argument or a variable already."""
 
 
 class Desk(NamedTuple):
@@ -75,13 +81,10 @@ def at_desk(namespace: str = "default", **options: str) -> Iterator[Desk]:
 
 def in_options(error: FieldError, names: Mapping[str, str] = _OPTIONS) -> FieldError:
     """A bad field as the option that gave it; where one option is two fields, neither is the other's alternative."""
-    option = names.get(plain := error.field.partition("[")[0], _as_option(plain))
-    words = re.sub(r"[a-z]+[A-Z]\w+", lambda word: names.get(word[0], word[0]), error.message)
-    return FieldError(option, words.removesuffix(f", or {option}"))
-
-
-def _as_option(field: str) -> str:
-    """`maxResults` as `--max-results`; what names an option, an argument or a variable already stays as it is."""
-    if field.startswith("-") or field.isupper():
-        return field
-    return "--" + re.sub(r"(?<=[a-z])[A-Z]", lambda capital: f"-{capital[0].lower()}", field)
+    plain = error.field.partition("[")[0]
+    option, alternative = names.get(plain, plain), names.get(error.alternative, error.alternative)
+    return error._replace(
+        field=option,
+        alternative="" if alternative == option else alternative,
+        excluded_by=names.get(error.excluded_by, error.excluded_by),
+    )

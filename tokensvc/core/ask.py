@@ -109,7 +109,7 @@ def _together(
     """The rules that need two fields. Values of the wrong type break other rules and none of these."""
     errors = []
     if viewer_id is not None and subject is not None:
-        errors.append(FieldError("subject", "must be left out when viewerId is given"))
+        errors.append(FieldError("subject", "must be left out", excluded_by="viewerId"))
     ties_viewer = viewer_id is not None or subject is not None or single_use is True
     if ties_viewer and isinstance(ttl_seconds, int) and ttl_seconds > c.TEN_MINUTES_SECONDS:
         rule = f"must be at most {c.TEN_MINUTES_SECONDS} with a viewer id, a subject or a single use"

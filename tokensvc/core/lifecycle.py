@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from tokensvc.core.arn import Place
 from tokensvc.core.rotation import KEY_PAIRS_MAX, Policy
-from tokensvc.errors import Conflict, KeyNotFound
+from tokensvc.errors import Action, Conflict, KeyNotFound, Remedy
 
 
 class KeyState(StrEnum):
@@ -115,7 +115,11 @@ class KeyRecord(NamedTuple):
     def require_sound(self) -> None:
         """Raise Conflict when something of it cannot be read, before it is put to another use or forgotten."""
         if self.damage:
-            raise Conflict(f"key {self.id} cannot be read, and is left as it is: {self.damage}; see tokensvc doctor")
+            raise Conflict(
+                f"key {self.id} cannot be read, and is left as it is: {self.damage}",
+                subject={"key_id": self.id},
+                remedy=Remedy(Action.DIAGNOSE),
+            )
 
 
 class StepKind(StrEnum):
@@ -230,7 +234,7 @@ def find(records: Sequence[KeyRecord], key_id: str) -> KeyRecord:
     """One of these records. Raises KeyNotFound."""
     found = next((record for record in records if record.id == key_id), None)
     if found is None:
-        raise KeyNotFound(f"there is no key {key_id}")
+        raise KeyNotFound(f"there is no key {key_id}", subject={"key_id": key_id})
     return found
 
 

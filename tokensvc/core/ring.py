@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tokensvc.core.arn import Place
 from tokensvc.core.es384 import PreparedKey
 from tokensvc.core.keypair import PublicKey
-from tokensvc.errors import FieldError, InvalidRequest, NoSigningKey
+from tokensvc.errors import Action, FieldError, InvalidRequest, NoSigningKey, Remedy
 
 
 class SigningKey(NamedTuple):
@@ -58,8 +58,9 @@ class Ring(NamedTuple):
         if slot is None and self.slots:
             raise InvalidRequest([FieldError("channelArn", f"is in {where}, where this service holds no key")])
         if slot is None:
-            raise NoSigningKey("this service holds no key yet; an operator makes one with: tokensvc keys generate")
-        raise NoSigningKey(slot.trouble or f"no key is active in {where}")
+            raise NoSigningKey("this service holds no key yet", remedy=Remedy(Action.GENERATE_KEY))
+        subject = {"account": place.account, "region": place.region}
+        raise NoSigningKey(slot.trouble or f"no key is active in {where}", subject=subject)
 
 
 EMPTY_RING = Ring({})

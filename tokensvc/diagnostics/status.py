@@ -18,6 +18,7 @@ from tokensvc.core.arn import Place
 from tokensvc.core.instant import rfc3339, rfc3339_of
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, active_of
 from tokensvc.core.rotation import KEY_PAIRS_MAX
+from tokensvc.diagnostics.problems import problem_sentence
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.loops.heartbeat import SILENT_SECONDS
 from tokensvc.ports.deployment import Deployment
@@ -133,7 +134,7 @@ def status_view(facts: StatusFacts) -> StatusView:
         control_plane=facts.deployment.control_plane,
         account=facts.deployment.account,
         keys_version=facts.versions.keys.number,
-        trouble=list(dict.fromkeys(words for w in present for words in w.heartbeat.trouble)),
+        trouble=[problem_sentence(one) for one in dict.fromkeys(one for w in present for one in w.heartbeat.trouble)],
         leader=_leader(leader),
         workers=[_worker(w, facts.versions, leader) for w in facts.workers],
         not_heard=[w.heartbeat.worker_id for w in facts.workers if not _is_in_sync(w, facts.versions)],
@@ -181,7 +182,7 @@ def _worker(worker: Worker, versions: StoreVersions, leader: Held | None) -> Wor
         unopened_keys=list(reported.unopened),
         signer=reported.signer or None,
         why_not_faster=reported.why_not_faster or None,
-        trouble=list(reported.trouble),
+        trouble=[problem_sentence(problem) for problem in reported.trouble],
     )
 
 

@@ -1,6 +1,7 @@
 """The tree of failures. No HTTP here: `web/failures.py` and `cli/` decide how a failure looks.
 
-    TokensvcError                  code: stable string · message: safe to show · detail: for operators
+    TokensvcError                  code: stable string · message: safe to show · detail: for operators ·
+                                   subject: what it is about · remedy: what ends it
     ├─ InvalidRequest              the caller can mend it; `errors` names every bad field
     │  ├─ UnreadableRequest        it is not even JSON of the right form
     │  └─ IdempotencyKeyReused     the key stands for another request
@@ -28,6 +29,8 @@ Rules of the file
 - Leaves say what happened and carry a `code` that never changes; two leaves never share one.
 - `message` is shown to callers and must hold no secret, token, key or viewer id; `detail` is for
   operators (log, command line, `doctor`), and holds none of these either.
+- `subject` and `remedy` are data. No message names a command or a setting's variable: the command line and HTTP each
+  put the remedy into words.
 - Foreign exceptions become one of these at the adapter that met them and nowhere else.
 """
 
@@ -59,6 +62,7 @@ from tokensvc.errors.keeping import (
     WrappingKeyUnknown,
     WrongPassphrase,
 )
+from tokensvc.errors.remedies import Action, Remedy
 from tokensvc.errors.requests import (
     AnonymousViewerNotAllowed,
     CallerExists,
@@ -103,6 +107,7 @@ from tokensvc.errors.signing import (
 )
 
 __all__ = [
+    "Action",
     "AnonymousViewerNotAllowed",
     "CallerExists",
     "CallerNotFound",
@@ -136,6 +141,7 @@ __all__ = [
     "PrivateKeyMissing",
     "QuotaExceeded",
     "Rejected",
+    "Remedy",
     "RequestTooLarge",
     "RequestTooSlow",
     "ResourceConflict",

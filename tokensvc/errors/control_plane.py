@@ -13,7 +13,7 @@ class ControlPlaneError(TokensvcError):
     def __init__(
         self, message: str, *, operation: str, ivs_code: str, status: int = 0, request_id: str = "", detail: str = ""
     ) -> None:
-        super().__init__(message, detail=detail)
+        super().__init__(message, detail=detail, subject={"operation": operation, "ivs_code": ivs_code})
         self.operation = operation
         self.ivs_code = ivs_code
         self.status = status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tokensvc.errors.remedies import Remedy
 from tokensvc.errors.root import FieldError, TokensvcError
 
 
@@ -86,6 +87,6 @@ class SettingsError(TokensvcError):
 
     code = "settings_error"
 
-    def __init__(self, errors: Sequence[FieldError], *, remedy: str = "") -> None:
+    def __init__(self, errors: Sequence[FieldError], *, remedy: Remedy | None = None) -> None:
         super().__init__("\n".join(f"{e.field}: {e.message}" for e in errors), remedy=remedy)
         self.errors = tuple(errors)

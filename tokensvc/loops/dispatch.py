@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from tokensvc.core.arn import Place
+from tokensvc.core.problem import Problem, ProblemCode
+from tokensvc.errors import Action, Remedy
 from tokensvc.loops.leading import Leading
 from tokensvc.loops.outages import FailureLog
 from tokensvc.loops.runner import IDLE, Loop, Run, stop_all
@@ -115,12 +117,16 @@ class Dispatch:
         return None
 
     @property
-    def trouble(self) -> tuple[str, ...]:
+    def trouble(self) -> tuple[Problem, ...]:
         """What an operator should know of the places that this process leads in, and of those that nobody serves."""
-        led = tuple(words for place, there in self._waiting.items() for words in self._trouble(place, there))
+        led = tuple(problem for place, there in self._waiting.items() for problem in self._trouble(place, there))
         return led + tuple(
-            f"{place.region}: {there.queued} revocations wait for account {place.account}, where this deployment has "
-            "no key; add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
+            Problem(
+                ProblemCode.REVOCATIONS_UNSERVED,
+                place.region,
+                {"account": place.account, "queued": str(there.queued)},
+                Remedy(Action.CONFIGURE_REGION, {"region": place.region}),
+            )
             for place, there in sorted(self._unserved.items())[:UNSERVED_REPORTED_MAX]
         )
 
@@ -128,11 +134,12 @@ class Dispatch:
         """Stop telling, settle, and give every lease up."""
         stop_all([served.loop for served in self._served.values()])
 
-    def _trouble(self, place: Place, there: Waiting) -> tuple[str, ...]:
+    def _trouble(self, place: Place, there: Waiting) -> tuple[Problem, ...]:
         served = self._served.get(place)
         if served is None or not served.leading.leads:
             return ()
-        late = f"{place.region}: {there.queued} revocations wait for IVS, the oldest for {there.oldest_seconds:.0f} s"
+        figures = {"queued": str(there.queued), "oldest_seconds": f"{there.oldest_seconds:.0f}"}
+        late = Problem(ProblemCode.REVOCATIONS_LATE, place.region, figures)
         return (*served.leading.trouble, *([late] if there.oldest_seconds > LATE_SECONDS else ()))
 
     def _has_room(self, waiting: Mapping[Place, Waiting]) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tokensvc.core.problem import Problem
 from tokensvc.ports.versions import Version
 from tokensvc.ports.workers import Heartbeat, Worker, Workers
 
@@ -55,11 +56,11 @@ class Heartbeats:
         newest = max((worker.beat_at for worker in self._fellows), default=None)
         return [w for w in self._fellows if newest and (newest - w.beat_at).total_seconds() <= SILENT_SECONDS]
 
-    def trouble(self) -> list[str]:
-        """What the background duties of all who work have to say, each thing once; our own as it is now."""
+    def trouble(self) -> list[Problem]:
+        """What the background duties of all who work report, each problem once; our own as it is now."""
         mine = self._say()
         others = [w.heartbeat.trouble for w in self.heard_lately() if w.heartbeat.worker_id != mine.worker_id]
-        return list(dict.fromkeys(words for told in (mine.trouble, *others) for words in told))
+        return list(dict.fromkeys(problem for told in (mine.trouble, *others) for problem in told))
 
     def count(self, keys: Version) -> tuple[int, int]:
         """How many work, and how many of them do not hold this version of the keys, read after the last beat."""

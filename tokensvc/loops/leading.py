@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from tokensvc.core.arn import Place
+from tokensvc.core.problem import Problem, ProblemCode
 from tokensvc.errors import Unavailable
 from tokensvc.logger import structlog
 from tokensvc.loops.outages import Outages
@@ -88,7 +89,7 @@ class Leading:
         self._ask_again_at = -math.inf
         self._untold: Counter[str] = Counter()
         self._outages = Outages(self._clock.monotonic)
-        self.trouble: tuple[str, ...] = ()
+        self.trouble: tuple[Problem, ...] = ()
         """What an operator should know, while anything waits."""
 
     @property
@@ -146,7 +147,8 @@ class Leading:
         if done.sent:
             self.trouble = ()
         elif done.put_off:
-            self.trouble = (f"{self._place.region}: IVS takes no revocations: {', '.join(sorted(done.troubles))}",)
+            codes = {"ivs_codes": ", ".join(sorted(done.troubles))}
+            self.trouble = (Problem(ProblemCode.REVOCATIONS_REJECTED, self._place.region, codes),)
         self._untold.update(done.troubles)
         region, report = self._place.region, None
         if done.troubles:

@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tokensvc.core.lifecycle import KeyState, Standing, active_of, drained_at
+from tokensvc.core.problem import Problem, ProblemCode, problem_text
 from tokensvc.core.rotation import Policy, check_policy, check_slots
 from tokensvc.errors import PolicyCannotHold, TokensvcError
 from tokensvc.logger import structlog
@@ -73,17 +74,17 @@ class Rotation:
         self._was_asked = False
         self._failures = 0
         self._leads = False
-        self._general: tuple[str, ...] = ()
-        self._regional: dict[str, tuple[str, ...]] = dict.fromkeys(regions, ())
-        self._alarms: dict[str, tuple[str, ...]] = {}
+        self._general: tuple[Problem, ...] = ()
+        self._regional: dict[str, tuple[Problem, ...]] = dict.fromkeys(regions, ())
+        self._alarms: dict[str, tuple[Problem, ...]] = {}
         """By region, as of the last look that IVS answered."""
         self._news: dict[str, RegionNews] = {}
         self._outages = Outages(clock.monotonic)
 
     @property
-    def trouble(self) -> tuple[str, ...]:
+    def trouble(self) -> tuple[Problem, ...]:
         """What an operator should know, as of the last look."""
-        return tuple(dict.fromkeys((*self._general, *(words for told in self._regional.values() for words in told))))
+        return tuple(dict.fromkeys((*self._general, *(one for told in self._regional.values() for one in told))))
 
     @property
     def news(self) -> tuple[RegionNews, ...]:
@@ -104,8 +105,11 @@ class Rotation:
         try:
             self._run(now)
         except Exception as problem:
-            words = problem.message if isinstance(problem, TokensvcError) else type(problem).__name__
-            self._general = (f"rotation does not run: {words}",)
+            reason, code, remedy = type(problem).__name__, "internal_error", None
+            if isinstance(problem, TokensvcError):
+                reason, code, remedy = problem.message, problem.code, problem.remedy
+            parameters = {"reason": reason, "error": code}
+            self._general = (Problem(ProblemCode.ROTATION_NOT_RUNNING, parameters=parameters, remedy=remedy),)
             raise
         finally:
             counts = {region: len(self._general) + len(told) for region, told in self._regional.items()}
@@ -145,7 +149,7 @@ class Rotation:
         self._look_again_at = self._looked_at + min(pause, soonest, LOOK_EVERY_SECONDS)
         self._alarm(outlooks)
         self._log_failures(outlooks)
-        self._general = tuple(_refused(lambda: check_policy(policy, ceiling)))
+        self._general = tuple(_refused(ProblemCode.INVALID_ROTATION_POLICY, "", lambda: check_policy(policy, ceiling)))
         self._regional = dict.fromkeys(self._regional, ()) | {o.region: self._told(o) for o in outlooks}
         self._news |= {o.region: _news_of(o, policy, now) for o in outlooks if o.seen is not None}
 
@@ -154,11 +158,11 @@ class Rotation:
         for outlook in outlooks:
             region, before = outlook.region, self._alarms.get(outlook.region, ())
             alarms = outlook.alarms if outlook.seen is not None else before
-            for words in alarms:
-                if report := self._outages.failed((region, "alarm"), words):
-                    seconds = round(report.seconds, 1)
+            for alarm in alarms:
+                if report := self._outages.failed((region, "alarm"), alarm):
+                    seconds, words = round(report.seconds, 1), problem_text(alarm)
                     event = "tokens cannot be issued, or IVS refuses them"
-                    _log.error(event, region=region, problem=words, seconds=seconds)
+                    _log.error(event, region=region, code=str(alarm.code), problem=words, seconds=seconds)
             if not alarms and (report := self._outages.ended((region, "alarm"))):
                 seconds = round(report.seconds, 1)
                 _log.info("tokens are issued again that IVS admits", region=region, seconds=seconds)
@@ -180,20 +184,21 @@ class Rotation:
             else:
                 _log.info(event, **fields)
 
-    def _told(self, outlook: Outlook) -> tuple[str, ...]:
+    def _told(self, outlook: Outlook) -> tuple[Problem, ...]:
         if outlook.seen is None or outlook.region not in self._regions:
             return (
                 (*self._alarms.get(outlook.region, ()), *outlook.trouble) if outlook.seen is None else outlook.trouble
             )
-        foreign = outlook.seen.standing.foreign
-        return (*outlook.trouble, *_refused(lambda: check_slots(outlook.region, foreign)))
+        region, foreign = outlook.region, outlook.seen.standing.foreign
+        too_few = _refused(ProblemCode.TOO_FEW_KEY_SLOTS, region, lambda: check_slots(region, foreign))
+        return (*outlook.trouble, *too_few)
 
 
-def _refused(check: Callable[[], None]) -> Iterator[str]:
+def _refused(code: ProblemCode, region: str, check: Callable[[], None]) -> Iterator[Problem]:
     try:
         check()
     except PolicyCannotHold as refusal:
-        yield refusal.message
+        yield Problem(code, region, {"reason": refusal.message})
 
 
 def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:

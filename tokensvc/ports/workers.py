@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.core.problem import Problem
 from tokensvc.ports.versions import Version
 
 
@@ -43,8 +44,8 @@ class Heartbeat(NamedTuple):
     """How long one question of it to the store may take."""
     unopened: tuple[str, ...] = ()
     """Keys whose private half it could not open."""
-    trouble: tuple[str, ...] = ()
-    """What its background duties have to say, in words."""
+    trouble: tuple[Problem, ...] = ()
+    """What its background duties report."""
     regions: tuple[RegionNews, ...] = ()
     """What it last saw of each region, when it performs the lifecycle of keys."""
     keys_tag: str = ""

@@ -133,9 +133,9 @@ def _together(fields: dict[Any, Any], pairs: tuple[tuple[str, str], ...]) -> lis
     for one, other in pairs:
         given = [name for name in (one, other) if fields.get(name) is not None]
         if not given:
-            errors.append(FieldError(one, f"is required, or {other}"))
+            errors.append(FieldError(one, "is required", alternative=other))
         elif len(given) == 2:
-            errors.append(FieldError(other, f"must be left out when {one} is given"))
+            errors.append(FieldError(other, "must be left out", excluded_by=one))
     return errors
 
 
@@ -149,7 +149,7 @@ class _ViewerQuery(PageQuery):
     def cross_field_errors(cls, given: Mapping[str, object]) -> list[FieldError]:
         """At most one of viewer id and subject is given."""
         if given.get("viewerId") is not None and given.get("subject") is not None:
-            return [FieldError("subject", "must be left out when viewerId is given")]
+            return [FieldError("subject", "must be left out", excluded_by="viewerId")]
         return []
 
 

@@ -63,7 +63,7 @@ def _adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
     pair = get_pair(world, seen.region, arn)
     _require_free(pair, key_id, seen.deployment_id)
     if record.compromised_at is not None or is_compromised(pair):
-        raise Conflict(f"key {key_id} is compromised: it never signs again")
+        raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     tags = {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: key_id}
     world.control_plane.call(seen.region, "TagResource", {"resourceArn": arn, "tags": tags})
     record_held(world, record, arn, pair)
@@ -75,15 +75,21 @@ def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region:
     places = [there for other in records for there in other.everywhere]
     owner = next((there.key_id for there in places if there.arn == arn), record.id)
     if owner != record.id:
-        raise Conflict(f"{arn} is key {owner}")
+        raise Conflict(f"{arn} is key {owner}", subject={"key_id": owner, "arn": arn})
     for there in record.places:
         if there.place.region == region and there.arn != arn:
-            raise Conflict(f"IVS holds key {record.id} in {region} already, as {there.arn}")
+            raise Conflict(
+                f"IVS holds key {record.id} in {region} already, as {there.arn}",
+                subject={"key_id": record.id, "region": region, "arn": there.arn},
+            )
 
 
 def _require_free(pair: Pair, key_id: str, deployment_id: str) -> None:
     owner, tagged = tags_of(pair)
+    subject = {"key_id": key_id, "arn": str(pair["arn"])}
     if owner not in (None, deployment_id):
-        raise ForeignPair(f"{pair['arn']} bears the tag of another deployment, {owner}: it is left alone")
+        raise ForeignPair(
+            f"{pair['arn']} bears the tag of another deployment, {owner}: it is left alone", subject=subject
+        )
     if tagged not in (None, key_id):
-        raise ForeignPair(f"{pair['arn']} bears the tag of another key, {tagged}: it is left alone")
+        raise ForeignPair(f"{pair['arn']} bears the tag of another key, {tagged}: it is left alone", subject=subject)

@@ -39,7 +39,9 @@ def import_key(
         stored = f"stored the given key as {known.id}, fingerprint {known.fingerprint}"
         world.report(f"{stored}; its private half is in the vault")
     elif known.compromised_at is not None:
-        raise Conflict(f"this is key {known.id}, which is compromised: it never signs again")
+        raise Conflict(
+            f"this is key {known.id}, which is compromised: it never signs again", subject={"key_id": known.id}
+        )
     else:
         known.require_sound()
         world.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
@@ -87,10 +89,13 @@ def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> Non
     seen = survey_and_update(world, region)
     record = find(world.keys.list(), key_id)
     if record.compromised_at is not None:  # as a pair's tag may have shown just now
-        raise Conflict(f"key {key_id} is compromised: it never signs again")
+        raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     there = next((p for p in seen.standing.pairs if p.key_id == key_id), None)
     if there is not None and not there.is_held:
-        raise Conflict(f"key {key_id} was in {region} and is {there.state}: it never signs there again")
+        raise Conflict(
+            f"key {key_id} was in {region} and is {there.state}: it never signs there again",
+            subject={"key_id": key_id, "region": region},
+        )
     if there is None or arn is not None:
         arn = arn or find_held(world, seen, record)
         if arn is not None:

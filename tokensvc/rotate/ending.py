@@ -57,7 +57,9 @@ def delete_pair(world: KeysContext, arn: str) -> None:
     deployment_id = world.deployment.read().id
     owner, key_id = tags_of(get_pair(world, region, arn))
     if owner != deployment_id and key_of(world, arn) is None:
-        raise ForeignPair(f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone")
+        raise ForeignPair(
+            f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone", subject={"arn": arn}
+        )
     survey_and_update(world, region)  # which records the pair, should an earlier run have ended before it did
     known = key_of(world, arn)
     if known is not None and _is_held(world, arn):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from tokensvc.core.instant import rfc3339
 from tokensvc.core.lifecycle import KeyRecord, StepKind, Wait, active_of, decide, waiting
+from tokensvc.core.problem import Problem, ProblemCode
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
 from tokensvc.ports.journal import Entry
@@ -40,34 +41,33 @@ class Outlook(NamedTuple):
     """Why it went no further."""
 
     @property
-    def alarms(self) -> tuple[str, ...]:
-        """Why tokens are refused by IVS there, or cannot be signed, in words."""
+    def alarms(self) -> tuple[Problem, ...]:
+        """Why tokens are refused by IVS there, or cannot be signed."""
         if self.seen is None or not self.seen.standing.wanted:
             return ()
-        standing, region = self.seen.standing, self.region
+        standing = self.seen.standing
         active = active_of(standing.pairs)
         if active is None:
             has_signed = any(pair.activated_at is not None for pair in standing.pairs)
-            return (f"{region}: no key signs, so no token can be issued",) if has_signed else ()
+            return (Problem(ProblemCode.NO_ACTIVE_KEY, self.region),) if has_signed else ()
+        subject = {"key_id": active.key_id}
         if active.key_id in standing.missing:
-            then = "it is asked again before another key takes over"
-            if not standing.is_sure:
-                then = (
-                    "but it shows no pair of this account either: see that credentials and endpoint are the right ones"
-                )
-            return (f"{region}: IVS says that it does not hold key {active.key_id}, which signs; {then}",)
+            code = ProblemCode.ACTIVE_KEY_NOT_IN_IVS if standing.is_sure else ProblemCode.ACTIVE_KEY_UNVERIFIED
+            return (Problem(code, self.region, subject),)
         if active.key_id in standing.lost:
-            return (f"{region}: the private half of key {active.key_id}, which signs, is lost or damaged",)
+            return (Problem(ProblemCode.ACTIVE_KEY_LOST, self.region, subject),)
         return ()
 
     @property
-    def trouble(self) -> tuple[str, ...]:
-        """What an operator should know, in words."""
-        said = [*self.alarms]
-        said += [f"{self.region}: {self.failure.message}"] if self.failure is not None else []
+    def trouble(self) -> tuple[Problem, ...]:
+        """What an operator should know."""
+        problems = [*self.alarms]
+        if self.failure is not None:
+            parameters = {"reason": self.failure.message, "error": self.failure.code}
+            problems.append(Problem(ProblemCode.ROTATION_FAILED, self.region, parameters, self.failure.remedy))
         if self.wait is not None and self.wait.until is None:
-            said.append(f"{self.region}: {self.wait.why}")
-        return (*said, *(self.seen.findings if self.seen is not None else ()))
+            problems.append(Problem(ProblemCode.ROTATION_BLOCKED, self.region, {"reason": self.wait.why}))
+        return (*problems, *(self.seen.findings if self.seen is not None else ()))
 
 
 def advance(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from tokensvc.core.problem import STOPS_ROTATION, problem_text
 from tokensvc.core.rotation import check_slots
 from tokensvc.errors import Conflict, KeptBack, PolicyCannotHold, TokensvcError
 from tokensvc.rotate.performer import Outlook, advance, look
@@ -89,7 +90,11 @@ class _Others:
     def wait(self, pending: Sequence[str]) -> dict[str, TokensvcError]:
         """Wait for a moment, unless nothing is worth waiting for; the regions that are given up, and why."""
         self._polls, self._idle = self._polls + 1, self._idle + 1
-        said = [words for words in self._world.performer_says() if words.startswith(tuple(f"{r}: " for r in pending))]
+        said = [
+            problem_text(problem)
+            for problem in self._world.performer_says()
+            if problem.region in pending and problem.code in STOPS_ROTATION
+        ]
         if self._polls % POLLS_A_LOOK == 0:
             self._look(pending, said)
         self._tell("; ".join(["another process performs; waiting for it", *self._waits, *said]))
@@ -109,7 +114,8 @@ class _Others:
         elif self._idle >= PATIENCE_POLLS:
             why = "; ".join(said) or "it does not say why"
             failure = KeptBack(
-                f"another process performs and does not get there: {why}. What was asked for stands, and is tried on"
+                f"another process performs and does not get there: {why}. What was asked for stands, and is tried on",
+                subject={"regions": ",".join(pending)},
             )
             self._given_up = {region: self._given_up.get(region, failure) for region in pending}
 
@@ -129,7 +135,8 @@ def _kept_back(world: KeysContext, outlook: Outlook, *, patient: bool) -> Tokens
     if wait.until is not None:
         if not wait.for_drain or patient:
             return None
-        return full(world, seen, f"{what_makes_room(world, seen)}, and the rotation continues")
+        reason, remedy = what_makes_room(world, seen)
+        return full(world, seen, f"{reason}, and the rotation continues", remedy)
     if any(p.fingerprint_differs for p in seen.standing.pairs):
         return Conflict(wait.why)
     try:

@@ -22,6 +22,7 @@ from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, unusable
 from tokensvc.core.rotation import KEY_PAIRS_MAX
 from tokensvc.errors import (
+    Action,
     Conflict,
     ForeignDeployment,
     KeyNotFound,
@@ -30,6 +31,7 @@ from tokensvc.errors import (
     NothingShown,
     PairTaken,
     QuotaExceeded,
+    Remedy,
     ResourceConflict,
     ResourceMissing,
     StoreError,
@@ -97,7 +99,7 @@ def import_pair(world: KeysContext, seen: Survey, key_id: str) -> None:
     record = find(world.keys.list(), key_id)
     record.require_sound()
     if record.compromised_at is not None:
-        raise Conflict(f"key {key_id} is compromised: it never signs again")
+        raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     open_private_key(world.vault, record)  # a key that nobody here can sign with must never take over
     try:
         answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
@@ -119,10 +121,11 @@ def activate(world: KeysContext, seen: Survey, key_id: str, *, temporary: bool =
     """Sign with this key in that region from now on; the one that signed so far drains."""
     record = find(world.keys.list(), key_id)
     there = in_region(record, seen.region)
+    subject = {"key_id": key_id, "region": seen.region}
     if not there.is_held or there.state is KeyState.COMPROMISED:
-        raise LostRace(f"key {key_id} is {there.state} in {seen.region}: it never signs there again")
+        raise LostRace(f"key {key_id} is {there.state} in {seen.region}: it never signs there again", subject=subject)
     if key_id in seen.standing.missing:
-        raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there")
+        raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there", subject=subject)
     open_private_key(world.vault, record)
     ceiling = world.deployment.read().max_ttl_seconds
     since = next((pair.retiring_at for pair in seen.standing.pairs if pair.key_id == key_id), None)
@@ -186,27 +189,31 @@ def in_region(record: KeyRecord, region: str) -> KeyInPlace:
     return found
 
 
-def full(world: KeysContext, seen: Survey, remedy: str = "") -> NoFreeSlot:
-    """The refusal that lists what fills a region, and says what makes room there and when."""
+def full(world: KeysContext, seen: Survey, reason: str = "", remedy: Remedy | None = None) -> NoFreeSlot:
+    """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
     held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
+    if not reason:
+        reason, remedy = what_makes_room(world, seen)
     return NoFreeSlot(
-        f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. "
-        + (remedy or what_makes_room(world, seen))
+        f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. {reason}",
+        subject={"region": seen.region},
+        remedy=remedy,
     )
 
 
-def what_makes_room(world: KeysContext, seen: Survey) -> str:
+def what_makes_room(world: KeysContext, seen: Survey) -> tuple[str, Remedy | None]:
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
     policy, now = world.policy(), world.now()
     ours = [pair for pair in seen.standing.pairs if pair.is_held]
     ending = [(drained_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
     if ending:
         at, key_id = min(ending)
-        return f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
-    remedies = [f"tokensvc keys delete {p.key_id}" for p in ours if p.state is KeyState.PREPARED]
+        text = f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
+        return text, None
+    parameters = {"key_ids": ",".join(p.key_id for p in ours if p.state is KeyState.PREPARED)}
     if any(whose(pair, seen.deployment_id) == "foreign" for pair in seen.pairs):
-        remedies.append("delete one that is not ours")
-    return f"No pair of ours is on its way out. To make room: {', or '.join(remedies) or 'tokensvc keys list --ivs'}"
+        parameters["foreign"] = "true"
+    return "No pair of ours is on its way out", Remedy(Action.FREE_KEY_SLOT, parameters)
 
 
 def _in_words(left: timedelta) -> str:
@@ -231,13 +238,18 @@ def _held_already(world: KeysContext, seen: Survey, record: KeyRecord) -> Pair:
     for pair in pairs:
         if tags_of(pair) == (seen.deployment_id, record.id):
             if is_compromised(pair):
-                raise Conflict(f"key {record.id} is compromised: it never signs again")
+                raise Conflict(f"key {record.id} is compromised: it never signs again", subject={"key_id": record.id})
             return get_pair(world, seen.region, str(pair["arn"]))
     strange = [str(pair["arn"]) for pair in pairs if tags_of(pair)[0] is None]
+    parameters = {"key_id": record.id}
+    if len(strange) == 1:
+        parameters["arn"] = strange[0]
+    elif strange:
+        parameters["candidates"] = ",".join(strange)
     raise PairTaken(
-        f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags. If it is "
-        f"yours, adopt it: tokensvc keys adopt {record.id} --arn {strange[0] if len(strange) == 1 else 'ARN'}"
-        + (f", one of {', '.join(strange)}" if len(strange) > 1 else "")
+        f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags",
+        subject={"key_id": record.id, "region": seen.region},
+        remedy=Remedy(Action.ADOPT_KEY_PAIR, parameters),
     )
 
 

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 
 from tokensvc.core.arn import Place, parse_arn
 from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, active_of
-from tokensvc.errors import ForeignDeployment, ResourceMissing
+from tokensvc.core.problem import Problem, ProblemCode
+from tokensvc.errors import Action, ForeignDeployment, Remedy, ResourceMissing
 from tokensvc.ports.control_plane import ControlPlane
 from tokensvc.ports.deployment import Deployment
 from tokensvc.rotate.world import KeysContext
@@ -52,7 +53,7 @@ class Survey(NamedTuple):
     pairs: Sequence[Pair]
     """Everything that IVS holds there, as ListPlaybackKeyPairs shows it."""
     standing: Standing
-    findings: tuple[str, ...]
+    findings: tuple[Problem, ...]
     """What an operator should look at."""
     deployment_id: str
     strays: tuple[tuple[str, str], ...] = ()
@@ -78,11 +79,12 @@ def survey(
     records, kept = world.keys.list(), world.vault.key_ids()
     unrecorded, findings = _tagged(world, records, region, pairs, deployment.id)
     findings += tuple(
-        f"a pair of key {key.id} in {region} is tagged as compromised, and the store does not know of it yet"
+        Problem(ProblemCode.COMPROMISE_UNRECORDED, region, {"key_id": key.id})
         for key in _compromised_in_ivs(records, pairs, deployment.id)
     )
     findings += tuple(
-        f"IVS holds key {key.id} in {region} as {pair['arn']}, which is not recorded yet" for key, pair in unrecorded
+        Problem(ProblemCode.IMPORT_UNRECORDED, region, {"key_id": key.id, "arn": str(pair["arn"])})
+        for key, pair in unrecorded
     )
     ours = [there for record in records for there in record.places if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
@@ -104,7 +106,9 @@ def survey(
         wanted=wanted,
     )
     findings += tuple(
-        f"key {r.id} cannot be read and is left as it is: {r.damage}" for r in records if _is_here(r, region)
+        Problem(ProblemCode.KEY_UNREADABLE, region, {"key_id": r.id, "reason": r.damage})
+        for r in records
+        if _is_here(r, region)
     )
     findings += tuple(_strange(standing, region, damaged))
     strays = _strays(records, pairs, deployment.id)
@@ -189,7 +193,7 @@ def record_held(world: KeysContext, record: KeyRecord, arn: str, pair: Pair, *, 
     if differs:
         world.report(
             f"IVS shows the fingerprint {shown} and ours is {record.fingerprint}. How IVS makes one is not "
-            f"documented: look, and put the key to work with `tokensvc keys activate {record.id}` if it is right"
+            f"documented: look, and activate key {record.id} if it is right"
         )
 
 
@@ -268,11 +272,12 @@ def _shows_our_account(
 
 def _tagged(
     world: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
-) -> tuple[list[tuple[KeyRecord, Pair]], tuple[str, ...]]:
+) -> tuple[list[tuple[KeyRecord, Pair]], tuple[Problem, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
     noted = {there.arn: there for record in records for there in record.everywhere}
-    unrecorded, findings = [], []
+    unrecorded: list[tuple[KeyRecord, Pair]] = []
+    findings: list[Problem] = []
     for pair in pairs:
         (owner, key_id), arn = tags_of(pair), str(pair["arn"])
         if owner != deployment_id:
@@ -281,26 +286,26 @@ def _tagged(
             there = noted[arn]
             retired_at = there.retired_at if isinstance(there, KeyInPlace) else None
             if retired_at is not None and world.now() - retired_at > timedelta(seconds=SETTLED_SECONDS):
-                findings.append(
-                    f"IVS holds {arn} in {region}, which is recorded as gone: when no token of key {key_id} is needed, "
-                    f"tokensvc keys delete {arn}"
-                )
+                subject = {"key_id": there.key_id, "arn": arn}
+                remedy = Remedy(Action.DELETE_KEY_PAIR, subject)
+                findings.append(Problem(ProblemCode.DELETED_KEY_PAIR_IN_IVS, region, subject, remedy))
             continue
         record = known.get(str(key_id))
         if record is None:
             if is_compromised(pair):
                 continue  # it is deleted
-            findings.append(
-                f"IVS holds {arn} in {region} under our tag for a key that the store does not know: {key_id}"
-            )
+            subject = {"key_id": str(key_id), "arn": arn}
+            findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNKNOWN_KEY, region, subject))
             continue
         here = next((p for p in record.places if p.place.region == region), None)
         if record.damage:
-            findings.append(f"IVS holds {arn} in {region} for key {record.id}, which cannot be read: {record.damage}")
+            subject = {"key_id": record.id, "arn": arn, "reason": record.damage}
+            findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNREADABLE_KEY, region, subject))
         elif here is None or not here.is_held:
             unrecorded.append((record, pair))
         else:
-            findings.append(f"IVS holds key {record.id} in {region} as {arn}, and the store knows it as {here.arn}")
+            subject = {"key_id": record.id, "arn": arn, "recorded_arn": here.arn}
+            findings.append(Problem(ProblemCode.SECOND_KEY_PAIR, region, subject))
     return unrecorded, tuple(findings)
 
 
@@ -379,22 +384,22 @@ def _may_be_imported(record: KeyRecord, region: str) -> bool:
     return not any(there.place.region == region or there.state in _USED for there in record.places)
 
 
-def _strange(standing: Standing, region: str, damaged: Mapping[str, str]) -> list[str]:
+def _strange(standing: Standing, region: str, damaged: Mapping[str, str]) -> list[Problem]:
     lost = [
-        f"the private half of key {key_id} cannot sign: {damaged[key_id]}"
+        Problem(ProblemCode.PRIVATE_KEY_DAMAGED, region, {"key_id": key_id, "reason": damaged[key_id]})
         if key_id in damaged
-        else f"the private half of key {key_id} is not in the vault"
+        else Problem(ProblemCode.PRIVATE_KEY_MISSING, region, {"key_id": key_id})
         for key_id in sorted(standing.lost)
     ]
-    missing = [f"IVS does not hold key {key_id} in {region} any more" for key_id in sorted(standing.missing)]
-    differing: list[KeyInPlace] = [p for p in standing.pairs if p.is_held and p.fingerprint_differs]
-    return (
-        lost
-        + missing
-        + [
-            f"IVS shows another fingerprint for key {p.key_id} in {region} than ours: look at {p.arn}, and put it to "
-            f"work with `tokensvc keys activate {p.key_id}` if it is right"
-            for p in differing
-            if p.state is KeyState.PREPARED
-        ]
-    )
+    missing = [Problem(ProblemCode.KEY_NOT_IN_IVS, region, {"key_id": key_id}) for key_id in sorted(standing.missing)]
+    differing = [
+        Problem(
+            ProblemCode.FINGERPRINT_DIFFERS,
+            region,
+            {"key_id": p.key_id, "arn": p.arn},
+            Remedy(Action.ACTIVATE_KEY, {"key_id": p.key_id, "arn": p.arn}),
+        )
+        for p in standing.pairs
+        if p.is_held and p.fingerprint_differs and p.state is KeyState.PREPARED
+    ]
+    return lost + missing + differing

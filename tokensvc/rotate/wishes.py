@@ -25,7 +25,7 @@ from tokensvc.core.lifecycle import (
     successor,
 )
 from tokensvc.core.rotation import check_policy
-from tokensvc.errors import Conflict, NoFreeSlot, VaultError
+from tokensvc.errors import Action, Conflict, NoFreeSlot, Remedy, VaultError
 from tokensvc.ports.rotations import Rotation
 from tokensvc.rotate.bringing import everywhere, import_new
 from tokensvc.rotate.performer import Outlook, advance
@@ -119,12 +119,16 @@ def activate(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
 def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
     is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
-    policy, record = world.policy(), find(world.keys.list(), key_id)
+    policy, record, subject = world.policy(), find(world.keys.list(), key_id), {"key_id": key_id}
     if not record.places or any(p.place.region in regions for p in record.unreadable):
         record.require_sound()
     if not record.places:
         if any(entry.key_id == key_id for entry in world.journal.open()):
-            raise Conflict(f"an import of key {key_id} was begun and may have come about; first: tokensvc keys resume")
+            raise Conflict(
+                f"an import of key {key_id} was begun and may have come about",
+                subject=subject,
+                remedy=Remedy(Action.RESUME_ROTATION, subject),
+            )
         world.keys.discard(key_id)
         world.vault.remove(key_id)
         return record
@@ -134,17 +138,22 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drained_at(there, policy)
         if there.state is KeyState.ACTIVE:
-            raise Conflict(f"key {key_id} signs in {there.place.region}; first: tokensvc keys rotate")
+            message = f"key {key_id} signs in {there.place.region}"
+            raise Conflict(message, subject=subject | {"region": there.place.region}, remedy=Remedy(Action.ROTATE_KEYS))
         if there.longest_ttl_seconds and there.state is not KeyState.COMPROMISED and ends_at > world.now():
             raise Conflict(
                 f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.place.region}; it goes "
-                "by itself then. If it is compromised: tokensvc keys compromise"
+                "by itself then",
+                subject=subject | {"region": there.place.region},
+                remedy=Remedy(Action.COMPROMISE_KEY, subject),
             )
         in_doubt = any(is_in_doubt(seen.standing) for seen in surveys if seen.region == there.place.region)
         if in_doubt and there.state is not KeyState.COMPROMISED:
             raise Conflict(
                 f"IVS does not hold the key that signs in {there.place.region}, so the store may have been restored, "
-                f"and tokens of key {key_id} may live; first: tokensvc keys resume"
+                f"and tokens of key {key_id} may live",
+                subject=subject | {"region": there.place.region},
+                remedy=Remedy(Action.RESUME_ROTATION, subject),
             )
     for seen in surveys:
         perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.core.lifecycle import KeyRecord
+from tokensvc.core.problem import Problem
 from tokensvc.core.rotation import Policy
 from tokensvc.errors import TokensvcError
 from tokensvc.ports.clock import Clock
@@ -41,8 +42,8 @@ class KeysContext:
     """Take or prolong the lease of the one who performs; False when another has it."""
     step_down: Callable[[], None]
     """Give that lease up."""
-    performer_says: Callable[[], Sequence[str]]
-    """What the one who has that lease has to say, in words."""
+    performer_says: Callable[[], Sequence[Problem]]
+    """What the one who has that lease reports."""
     absences: Absences
     """What IVS answered to this process about pairs that it does not hold."""
     private_keys: PrivateKeyChecks

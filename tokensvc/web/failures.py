@@ -3,6 +3,7 @@
 Rules of the file
 - STATUS maps each family of the tree in `errors/`; a leaf is rendered as its nearest mapped parent says.
 - Every 429 and 503 carries Retry-After, so a class with such a status has `retry_after_seconds`.
+- A remedy becomes words without commands and settings (`diagnostics/problems.py`).
 - What is not ours gets one fixed text and the request id; its own words go to the log alone.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tokensvc.diagnostics.problems import remedy_text
 from tokensvc.errors import (
     CannotSign,
     Conflict,
@@ -74,7 +76,7 @@ def status_of(failure: TokensvcError) -> int:
 
 def problem(failure: TokensvcError) -> dict[str, Any]:
     """The failure as problem details."""
-    fields = problem_of(status_of(failure), failure.code, failure.message)
+    fields = problem_of(status_of(failure), failure.code, failure.message + remedy_text(failure.remedy))
     if isinstance(failure, InvalidRequest) and failure.errors:
         fields["errors"] = [{"field": e.field, "message": e.message} for e in failure.errors]
     if failure.retry_after_seconds is not None:

@@ -19,10 +19,12 @@ from tokensvc.core import claims as c
 from tokensvc.core.arn import Arn, Place
 from tokensvc.core.es384 import compact, digest, signing_input
 from tokensvc.core.playback import judge
+from tokensvc.core.problem import Problem
 from tokensvc.core.ring import Slot
 from tokensvc.core.snapshot import Snapshot, require_fresh
 from tokensvc.core.verdict import Attempt, Outcome
-from tokensvc.errors import CannotSign, CeilingUnreadable, SubjectKeyLost
+from tokensvc.diagnostics.problems import problem_sentence, remedy_text
+from tokensvc.errors import Action, CannotSign, CeilingUnreadable, Remedy, SubjectKeyLost
 from tokensvc.ports.clock import Clock
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import JSON, PROBLEM_JSON, Answer, problem_of
@@ -46,7 +48,7 @@ class Readiness:
         self,
         snapshot: Callable[[], Snapshot],
         clock: Clock,
-        trouble: Callable[[], Sequence[str]],
+        trouble: Callable[[], Sequence[Problem]],
         *,
         lease_seconds: float,
     ) -> None:
@@ -81,7 +83,7 @@ class Readiness:
         if not snapshot.subject_key:
             return _unready(SubjectKeyLost.code, "; ".join(snapshot.damage))
         if not snapshot.ring.slots:
-            return _unready("no_signing_key", "no key yet; make one with: tokensvc keys generate")
+            return _unready("no_signing_key", "no key yet" + remedy_text(Remedy(Action.GENERATE_KEY)))
         warnings = []
         usable = 0
         for place, slot in snapshot.ring.slots.items():
@@ -91,7 +93,7 @@ class Readiness:
                 warnings.append(f"{place.region}: {told}")
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
-        warnings += [*snapshot.damage, *self._store_away(snapshot), *self._trouble()]
+        warnings += [*snapshot.damage, *self._store_away(snapshot), *map(problem_sentence, self._trouble())]
         body: dict[str, Any] = {"status": "ready", "warnings": warnings}
         return Answer(200, orjson.dumps(body), (JSON,), "ok")
 

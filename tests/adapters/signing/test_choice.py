@@ -134,7 +134,7 @@ def test_a_named_signer_that_fails_is_not_replaced() -> None:
 
 
 def test_a_named_signer_that_cannot_work_here_says_what_is_missing() -> None:
-    with pytest.raises(SettingsError, match=r"TOKENSVC_SIGNER: .*no such processor"):
+    with pytest.raises(SettingsError, match=r"signer: .*no such processor"):
         choose_signer("first", signers={"first": broken(CannotSignHere("no such processor"))})
 
 

@@ -23,6 +23,7 @@ from tests.postgres import PostgresServer, missing, postgres_server
 from tokensvc.adapters.sql import failures, migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store, store_on
+from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable
 from tokensvc.ports.versions import Position
 
@@ -229,10 +230,10 @@ def test_the_file_and_the_words_of_sqlite_are_in_the_detail(sqlite_url: str) -> 
 
 def test_a_store_that_was_not_made_says_how_to_make_it(empty_url: str) -> None:
     store = store_on(make_engine(empty_url))
-    with pytest.raises(SchemaMismatch, match="tokensvc db upgrade"):
-        store.versions.read()
-    with pytest.raises(SchemaMismatch, match="tokensvc db upgrade"):
-        samples.add_key(store, "k1")
+    for act in (store.versions.read, lambda: samples.add_key(store, "k1")):
+        with pytest.raises(SchemaMismatch) as failed:
+            act()
+        assert "; run `tokensvc db upgrade`" in failure_text(failed.value)
     store.close()
 
 

@@ -22,7 +22,8 @@ from tests.adapters.sql.schemas import described
 from tokensvc.adapters.sql import changes, migrate, tables
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
 from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.errors import SchemaMismatch, StoreError
+from tokensvc.cli.remedies import failure_text
+from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreError
 
 
 def set_revision(url: str, revision: str) -> None:
@@ -197,9 +198,9 @@ def test_a_store_of_a_development_version_is_refused_and_left_alone(empty_url: s
     for use in (open_store, migrate.upgrade, next_version.upgrade):
         with pytest.raises(SchemaMismatch, match=f"schema {revision} of a development version") as refused:
             use(empty_url)
-        assert "move the old database away, then run `tokensvc db upgrade`" in refused.value.message
+        assert "move the old database away, then run `tokensvc db upgrade`" in failure_text(refused.value)
         assert refused.value.code == "schema_mismatch"
-        assert refused.value.remedy.startswith("export TOKENSVC_DATABASE_URL=")
+        assert refused.value.remedy == Remedy(Action.CREATE_NEW_STORE)
     assert contents(empty_url) == before
 
 
@@ -221,17 +222,19 @@ def test_a_store_of_this_version_is_fit(store: Store) -> None:
 def test_an_empty_store_is_unfit(empty_url: str) -> None:
     make_engine(empty_url).dispose()  # the file, where it is one
     assert migrate.current(empty_url) is None
-    with pytest.raises(SchemaMismatch, match="is empty; run `tokensvc db upgrade`"):
+    with pytest.raises(SchemaMismatch) as failed:
         open_store(empty_url)
+    assert "is empty; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
 def test_a_store_of_an_older_version_is_unfit(store_url: str) -> None:
     """As it will be when there is a second revision."""
     with (
         next_version.installed(),
-        pytest.raises(SchemaMismatch, match="0001_initial of an older version; run `tokensvc db upgrade`"),
+        pytest.raises(SchemaMismatch) as failed,
     ):
         open_store(store_url)
+    assert "0001_initial of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
 def test_a_store_of_a_newer_version_is_unfit_and_left_alone(store_url: str) -> None:

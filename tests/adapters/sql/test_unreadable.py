@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.adapters.sql.deployments import Deployment
 from tests.adapters.sql.samples import AT, EVERYONE, LATER, POLICY, channel, denial, denial_id, secret
+from tests.problems import texts
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.admit import admit
 from tokensvc.core.ask import read_ask
@@ -245,4 +246,4 @@ def test_a_heartbeat_that_cannot_be_read_keeps_its_lease_and_hides_no_other(depl
     damage(deployment, "workers", "regions", '[{"unknown": 1}]', "worker_id", "b")
     first, second = (worker.heartbeat for worker in store.workers.list())
     assert {(said.lease_seconds, said.store_timeout_seconds) for said in (first, second)} == {(900.0, 5.0)}
-    assert first.trouble == second.trouble == ("this worker's heartbeat cannot be read",)
+    assert texts(first.trouble) == texts(second.trouble) == ["this worker's heartbeat cannot be read"]

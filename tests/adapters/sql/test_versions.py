@@ -12,6 +12,7 @@ from tests.adapters.sql.samples import AT, HERE, LATER, POLICY, channel, secret
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.remedies import failure_text
 from tokensvc.core.revocation import Lane
 from tokensvc.errors import SchemaMismatch
 
@@ -85,7 +86,9 @@ def test_a_change_that_failed_raises_nothing(store: Store) -> None:
 def test_a_store_that_does_not_count_is_unfit(store: Store) -> None:
     with writing(store.engine) as connection:
         connection.execute(sa.delete(tables.versions).where(tables.versions.c.name == "keys"))
-    with pytest.raises(SchemaMismatch, match="db upgrade"):
+    with pytest.raises(SchemaMismatch) as failed:
         store.versions.read()
-    with pytest.raises(SchemaMismatch, match="db upgrade"):
+    assert "db upgrade" in failure_text(failed.value)
+    with pytest.raises(SchemaMismatch) as failed:
         samples.add_key(store, "k1")
+    assert "db upgrade" in failure_text(failed.value)

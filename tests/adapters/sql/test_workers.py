@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from tokensvc.adapters.sql import tables
 from tokensvc.adapters.sql.engine import writing
 from tokensvc.adapters.sql.store import Store
+from tokensvc.core.problem import Problem, ProblemCode
+from tokensvc.errors import Action, Remedy
 from tokensvc.ports.workers import Heartbeat, RegionNews
 
 FIRST = Heartbeat(
@@ -19,7 +21,10 @@ FIRST = Heartbeat(
     3,
     store_timeout_seconds=30.0,
     unopened=("k1",),
-    trouble=("us-east-1: IVS did not answer",),
+    trouble=(
+        Problem(ProblemCode.ROTATION_FAILED, "us-east-1", {"reason": "IVS did not answer"}),
+        Problem("of_a_newer_version", parameters={"a": "b"}, remedy=Remedy(Action.RESUME_ROTATION, {"key_id": "k1"})),
+    ),
     regions=(
         RegionNews("us-east-1", 2, 1, "IVS must hold the next key for the lead before it signs", 30.5, 20.0),
         RegionNews("us-west-2", 0, 0, "", None, 20.0),

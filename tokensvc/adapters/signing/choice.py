@@ -86,11 +86,11 @@ def choose_signer(wanted: str, metrics: SigningMetrics | None = None, signers: M
             _log.warning("signer failed its self-test", signer=name, reason=str(problem))
         else:
             return Chosen(signer, "; ".join(reasons) if wanted == "auto" else _as_named(wanted))
-    raise SettingsError([FieldError("TOKENSVC_SIGNER", f"no signer can be used ({'; '.join(reasons)})")])
+    raise SettingsError([FieldError("signer", f"no signer can be used ({'; '.join(reasons)})")])
 
 
 def _as_named(name: str) -> str:
-    return "" if name == next(iter(SIGNERS)) else f"TOKENSVC_SIGNER is {name}"
+    return "" if name == next(iter(SIGNERS)) else f"{name} is configured"
 
 
 def _self_test(signer: Signer[Any]) -> None:

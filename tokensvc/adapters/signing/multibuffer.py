@@ -31,7 +31,7 @@ VERIFY_PER_SECOND = 100
 
 _SWITCHED_OFF = (
     "multi-buffer signing is switched off in this process, since one of its signatures did not verify; AWS-LC signs "
-    "instead. Take the machine out of service, or set TOKENSVC_SIGNER=aws-lc there"
+    "instead"
 )
 _log = structlog.get_logger(__name__)
 

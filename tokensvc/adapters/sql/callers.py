@@ -44,7 +44,7 @@ class SqlCallers:
                 .returning(callers.c.name)
             )
             if connection.execute(added).first() is None:
-                raise CallerExists(f"there is, or was, a caller {name}")
+                raise CallerExists(f"there is, or was, a caller {name}", subject={"caller": name})
             _add_secret(connection, name, 1, secret)
             changes.advance(connection, "callers")
             return _get(connection, name)
@@ -113,7 +113,7 @@ def _add_secret(connection: sa.Connection, name: str, ordinal: int, secret: Stor
 def _get(connection: sa.Connection, name: str) -> CallerRecord:
     found = _records(connection, name)
     if not found:
-        raise CallerNotFound(f"there is no caller {name}")
+        raise CallerNotFound(f"there is no caller {name}", subject={"caller": name})
     return found[0]
 
 

@@ -93,5 +93,5 @@ def _slot(number: int) -> int:
 
 def _there(thing: Thing, number: int | None) -> int:
     if number is None:
-        raise SchemaMismatch(f"the store counts no changes of {thing}; run `tokensvc db upgrade`", remedy=UPGRADE)
+        raise SchemaMismatch(f"the store counts no changes of {thing}", remedy=UPGRADE)
     return number

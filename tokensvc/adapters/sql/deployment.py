@@ -149,7 +149,7 @@ def _read(connection: sa.Connection) -> Deployment:
     columns = [*(deployment.c[field] for field in kept), *raw(deployment.c.max_ttl_seconds)]
     row = connection.execute(sa.select(*columns)).first()
     if row is None:
-        raise SchemaMismatch("the store has no deployment; run `tokensvc db upgrade`", remedy=UPGRADE)
+        raise SchemaMismatch("the store has no deployment", remedy=UPGRADE)
     fields = {field: getattr(row, field) for field in kept}
     try:
         return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, LONGEST_TTL_SECONDS))

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from tokensvc.adapters.sql.database_urls import is_ambiguous, parsed
-from tokensvc.adapters.sql.failures import ANOTHER_URL, translated
+from tokensvc.adapters.sql.failures import CORRECT_URL, translated
 from tokensvc.errors import SchemaMismatch
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
@@ -43,13 +43,13 @@ def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) ->
         if is_ambiguous(parts):  # else a part of the password would be looked up as a host
             raise SchemaMismatch(
                 "the database URL has more than one @; write %40 for each that is part of a password",
-                remedy=ANOTHER_URL,
+                remedy=CORRECT_URL,
             )
         try:
             return postgres.make_engine(parts.set(drivername="postgresql+psycopg"), timeout_seconds)
         except (ArgumentError, ValueError):
-            raise SchemaMismatch("the database URL's hosts and ports do not fit together", remedy=ANOTHER_URL) from None
-    raise SchemaMismatch("a database URL begins with sqlite:/// or postgresql://", remedy=ANOTHER_URL)
+            raise SchemaMismatch("the database URL's hosts and ports do not fit together", remedy=CORRECT_URL) from None
+    raise SchemaMismatch("a database URL begins with sqlite:/// or postgresql://", remedy=CORRECT_URL)
 
 
 @contextlib.contextmanager

@@ -22,57 +22,29 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tokensvc.core.printable import printable
-from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable, TokensvcError
+from tokensvc.errors import Action, Conflict, Remedy, SchemaMismatch, StoreError, StoreUnavailable, TokensvcError
 
 
 class _Meaning(NamedTuple):
     failure: type[TokensvcError]
     message: str
-    remedy: str = ""
-    """What ends it (`TokensvcError.remedy`); {target} is where the connection goes."""
+    action: Action | None = None
+    """What ends it (`TokensvcError.remedy`)."""
 
 
-UPGRADE = "tokensvc db upgrade"
-ANOTHER_URL = "export TOKENSVC_DATABASE_URL=URL"
+UPGRADE = Remedy(Action.UPGRADE_SCHEMA)
+CORRECT_URL = Remedy(Action.CORRECT_DATABASE_URL)
 
-AWAY = _Meaning(
-    StoreUnavailable,
-    "the store cannot be reached",
-    f"{ANOTHER_URL}   (or start what does not answer: {{target}}; for a file, give this user access to it)",
-)
-SLOW = _Meaning(
-    StoreUnavailable,
-    "the store did not answer in time",
-    "export TOKENSVC_STORE_TIMEOUT_SECONDS=20   (or find out what keeps the server busy: {target})",
-)
-LOCKED = _Meaning(
-    StoreUnavailable,
-    "the store is locked by another process",
-    "tokensvc doctor   (again, when what holds the lock has ended; for a file, `fuser FILE` names it: {target})",
-)
-FULL = _Meaning(StoreUnavailable, "the store's disk is full", "df -h   (and make room where the store is: {target})")
-READ_ONLY = _Meaning(
-    StoreUnavailable,
-    "the store cannot be written to",
-    f"{ANOTHER_URL}   (of the primary, not of a replica; for a file, give this user access to it: {{target}})",
-)
-BROKEN = _Meaning(
-    StoreUnavailable,
-    "the store's disk or file is at fault",
-    f"{ANOTHER_URL}   (of the store, restored from a backup to a sound disk)",
-)
-REFUSED = _Meaning(
-    StoreUnavailable,
-    "the store refused the login",
-    f"{ANOTHER_URL}   (with a role and a password that the server accepts: {{target}})",
-)
-NO_DATABASE = _Meaning(
-    StoreUnavailable,
-    "the database does not exist on its server",
-    f"{ANOTHER_URL}   (of a database that exists, or make this one with createdb: {{target}}; then {UPGRADE})",
-)
-NOT_MADE = _Meaning(SchemaMismatch, "the store has no tables of this version; run `tokensvc db upgrade`", UPGRADE)
-NO_STORE = _Meaning(SchemaMismatch, "the file is not a SQLite database", f"{ANOTHER_URL}   (of the store)")
+AWAY = _Meaning(StoreUnavailable, "the store cannot be reached", Action.REACH_STORE)
+SLOW = _Meaning(StoreUnavailable, "the store did not answer in time", Action.RAISE_STORE_TIMEOUT)
+LOCKED = _Meaning(StoreUnavailable, "the store is locked by another process", Action.WAIT_FOR_LOCK)
+FULL = _Meaning(StoreUnavailable, "the store's disk is full", Action.FREE_DISK_SPACE)
+READ_ONLY = _Meaning(StoreUnavailable, "the store cannot be written to", Action.USE_WRITABLE_STORE)
+BROKEN = _Meaning(StoreUnavailable, "the store's disk or file is at fault", Action.RESTORE_STORE)
+REFUSED = _Meaning(StoreUnavailable, "the store refused the login", Action.CORRECT_LOGIN)
+NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its server", Action.CREATE_DATABASE)
+NOT_MADE = _Meaning(SchemaMismatch, "the store has no tables of this version", Action.UPGRADE_SCHEMA)
+NO_STORE = _Meaning(SchemaMismatch, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
 CLASH = _Meaning(Conflict, "it clashes with what the store holds")
 NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
 UNKNOWN = _Meaning(StoreError, "the store failed")
@@ -160,7 +132,7 @@ def target_of(engine: sa.Engine) -> str:
 
 
 def _failure(meaning: _Meaning, engine: sa.Engine, words: str) -> TokensvcError:
-    remedy = meaning.remedy.replace("{target}", target_of(engine))
+    remedy = None if meaning.action is None else Remedy(meaning.action, {"target": target_of(engine)})
     return meaning.failure(meaning.message, detail=_detail(engine, words), remedy=remedy)
 
 

@@ -32,7 +32,7 @@ from tokensvc.adapters.sql.rows import (
 from tokensvc.adapters.sql.tables import deployment, key_pairs, key_places
 from tokensvc.core.arn import Place
 from tokensvc.core.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, UnreadablePlace, successor
-from tokensvc.errors import Conflict, KeyNotFound, LostRace, RowUnreadable
+from tokensvc.errors import Action, Conflict, KeyNotFound, LostRace, Remedy, RowUnreadable
 
 _STATES = tuple(KeyState)
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
@@ -333,21 +333,27 @@ def _in_place(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlac
     try:
         return None if row is None else _key_in_place(row)
     except Unreadable as problem:
-        raise RowUnreadable(f"key {key_id} cannot be read in {place.region}: {problem}; see tokensvc doctor") from None
+        raise RowUnreadable(
+            f"key {key_id} cannot be read in {place.region}: {problem}",
+            subject={"key_id": key_id, "region": place.region},
+            remedy=Remedy(Action.DIAGNOSE),
+        ) from None
 
 
 def _demand(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace:
     found = _in_place(connection, key_id, place)
     if found is None:
         _get(connection, key_id)
-        raise LostRace(f"the key is not known to be in {place.region}")
+        raise LostRace(
+            f"the key is not known to be in {place.region}", subject={"key_id": key_id, "region": place.region}
+        )
     return found
 
 
 def _get(connection: sa.Connection, key_id: str) -> KeyRecord:
     found = _records(connection, key_id)
     if not found:
-        raise KeyNotFound(f"there is no key {key_id}")
+        raise KeyNotFound(f"there is no key {key_id}", subject={"key_id": key_id})
     return found[0]
 
 

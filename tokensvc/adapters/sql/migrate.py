@@ -15,8 +15,8 @@ import io
 import sqlalchemy as sa
 
 from tokensvc.adapters.sql.engine import make_engine, reading, writing
-from tokensvc.adapters.sql.failures import ANOTHER_URL, UPGRADE, target_of
-from tokensvc.errors import SchemaMismatch
+from tokensvc.adapters.sql.failures import UPGRADE, target_of
+from tokensvc.errors import Action, Remedy, SchemaMismatch
 
 MIGRATIONS = "tokensvc.adapters.sql:migrations"
 """Where alembic finds the revisions: a package and a folder in it."""
@@ -72,7 +72,7 @@ def check(engine: sa.Engine) -> None:
         found = _require_known(_current(connection), engine)
     if found != HEAD:
         state = "is empty" if found is None else f"has the schema {found} of an older version"
-        raise SchemaMismatch(f"the store {state}; run `tokensvc db upgrade`", detail=target_of(engine), remedy=UPGRADE)
+        raise SchemaMismatch(f"the store {state}", detail=target_of(engine), remedy=UPGRADE)
 
 
 def _current(connection: sa.Connection) -> str | None:
@@ -84,14 +84,13 @@ def _current(connection: sa.Connection) -> str | None:
 def _require_known(found: str | None, engine: sa.Engine) -> str | None:
     if found in _PRERELEASE_REVISIONS:
         raise SchemaMismatch(
-            f"the store has the schema {found} of a development version of tokensvc, and cannot be upgraded: move the "
-            "old database away, then run `tokensvc db upgrade` to create a new one",
+            f"the store has the schema {found} of a development version of tokensvc, and cannot be upgraded",
             detail=target_of(engine),
-            remedy=f"{ANOTHER_URL}   (of a new, empty database; then {UPGRADE})",
+            remedy=Remedy(Action.CREATE_NEW_STORE),
         )
     if found is not None and found not in REVISIONS:
         raise SchemaMismatch(
             f"the store has the schema {found}, which this version of tokensvc does not know: it is newer",
-            remedy="pip install --upgrade tokensvc   (the release that made the store, or a later one)",
+            remedy=Remedy(Action.UPGRADE_SERVICE),
         )
     return found

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sqlite3
 import threading
 import time
@@ -26,7 +25,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DisconnectionError
 
 from tokensvc.adapters.sql.failures import UPGRADE
-from tokensvc.errors import SchemaMismatch, StoreUnavailable
+from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreUnavailable
 
 _OLDEST = (3, 35, 0)
 """The first SQLite with RETURNING."""
@@ -44,7 +43,7 @@ def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engi
     if create:
         _make_file(path)
     elif not path.exists():
-        raise SchemaMismatch(f"there is no store at {path}; `tokensvc db upgrade` makes one", remedy=UPGRADE)
+        raise SchemaMismatch(f"there is no store at {path}", subject={"path": str(path)}, remedy=UPGRADE)
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         creator=lambda: _connect(path, timeout_seconds),
@@ -94,7 +93,8 @@ def _make_file(path: Path) -> None:
     except FileNotFoundError:
         raise StoreUnavailable(
             f"the directory {path.parent} does not exist; make it first",
-            remedy=f"mkdir -p {shlex.quote(str(path.parent))}",
+            subject={"path": str(path.parent)},
+            remedy=Remedy(Action.CREATE_DIRECTORY, {"path": str(path.parent)}),
         ) from None
     except OSError as error:
         raise StoreUnavailable(f"the store {path} cannot be opened: {error.strerror}") from None

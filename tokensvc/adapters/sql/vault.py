@@ -51,7 +51,7 @@ class SqlVault:
         with reading(self._engine) as connection:
             text: str | None = connection.execute(kept).scalar()
         if text is None:
-            raise PrivateKeyMissing(f"the store has no private key {key_id}")
+            raise PrivateKeyMissing(f"the store has no private key {key_id}", subject={"key_id": key_id})
         return text.encode()
 
     def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:

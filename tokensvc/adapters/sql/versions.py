@@ -30,7 +30,7 @@ class SqlVersions:
             rows = connection.execute(sa.select(*columns)).all()
         found = {row.name: Version(row.n, row.tag) for row in rows if row.name in _THINGS}
         if found.keys() != _THINGS:
-            raise SchemaMismatch("the store does not count all changes; run `tokensvc db upgrade`", remedy=UPGRADE)
+            raise SchemaMismatch("the store does not count all changes", remedy=UPGRADE)
         return StoreVersions(now=rows[0].now, **found)
 
     def check_history(self, seen: Mapping[Versioned, Version]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,8 @@ from tokensvc.adapters.sql.dialect import StoreNow, insert
 from tokensvc.adapters.sql.engine import reading, writing
 from tokensvc.adapters.sql.rows import Unreadable, document, raw
 from tokensvc.adapters.sql.tables import workers
+from tokensvc.core.problem import Problem, ProblemCode
+from tokensvc.errors import Action, Remedy
 from tokensvc.ports.workers import Heartbeat, RegionNews, Worker
 
 _LISTS = ("unopened", "trouble", "regions")
@@ -24,7 +27,8 @@ class SqlWorkers:
 
     def beat(self, heartbeat: Heartbeat) -> None:
         regions = [news._asdict() for news in heartbeat.regions]
-        lists = {"unopened": list(heartbeat.unopened), "trouble": list(heartbeat.trouble), "regions": regions}
+        trouble = [_stored(problem) for problem in heartbeat.trouble]
+        lists = {"unopened": list(heartbeat.unopened), "trouble": trouble, "regions": regions}
         said = heartbeat._asdict() | lists
         with writing(self._engine) as connection:
             kept = insert(connection, workers).values(**said, started_at=StoreNow(), beat_at=StoreNow())
@@ -51,11 +55,12 @@ class SqlWorkers:
 def _worker(row: sa.Row[Any]) -> Worker:
     said = {field: getattr(row, field) for field in Heartbeat._fields}
     try:
-        lists = [tuple(map(str, _list(row, name))) for name in ("unopened", "trouble")]
+        unopened = tuple(map(str, _list(row, "unopened")))
+        trouble = tuple(_problem(stored) for stored in _list(row, "trouble"))
         regions = tuple(RegionNews(**news) for news in _list(row, "regions"))
     except (Unreadable, TypeError):  # its lease, which the length of a drain depends on, counts all the same
-        lists, regions = [(), ("this worker's heartbeat cannot be read",)], ()
-    heartbeat = Heartbeat(**said | {"unopened": lists[0], "trouble": lists[1], "regions": regions})
+        unopened, trouble, regions = (), (Problem(ProblemCode.HEARTBEAT_UNREADABLE),), ()
+    heartbeat = Heartbeat(**said | {"unopened": unopened, "trouble": trouble, "regions": regions})
     return Worker(heartbeat, datetime.fromtimestamp(row.started_at, UTC), datetime.fromtimestamp(row.beat_at, UTC))
 
 
@@ -64,3 +69,26 @@ def _list(row: sa.Row[Any], name: str) -> list[Any]:
     if not isinstance(found, list):
         raise Unreadable(f"{name} is no list")
     return found
+
+
+def _stored(problem: Problem) -> dict[str, Any]:
+    remedy = problem.remedy
+    return {
+        "code": str(problem.code),
+        "region": problem.region,
+        "parameters": dict(problem.parameters),
+        "remedy": remedy and {"action": str(remedy.action), "parameters": dict(remedy.parameters)},
+    }
+
+
+def _problem(stored: Any) -> Problem:
+    """A problem as it was stored. A newer version's remedy is left out. Raises Unreadable."""
+    try:
+        parameters = {str(name): str(value) for name, value in stored["parameters"].items()}
+        problem = Problem(str(stored["code"]), str(stored["region"]), parameters)
+        if (remedy := stored["remedy"]) and remedy["action"] in set(Action):
+            about = {str(name): str(value) for name, value in remedy["parameters"].items()}
+            return replace(problem, remedy=Remedy(Action(remedy["action"]), about))
+        return problem
+    except (KeyError, TypeError, AttributeError):
+        raise Unreadable("trouble holds what is no problem") from None

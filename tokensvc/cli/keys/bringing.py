@@ -144,7 +144,7 @@ def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
         except ValueError as rule:
             errors.append(FieldError("--arn", str(rule)))
         except InvalidRequest as strange:
-            errors.append(FieldError("--arn", strange.errors[0].message))
+            errors.append(strange.errors[0]._replace(field="--arn"))
         else:
             if region in seen:
                 errors.append(FieldError("--arn", f"names two key pairs in {region}"))

@@ -14,9 +14,10 @@ import typer
 
 from tokensvc.adapters.clock import StoreClock
 from tokensvc.adapters.sql.store import Store
+from tokensvc.cli.remedies import failure_text
 from tokensvc.cli.screen import progress
 from tokensvc.core.rotation import Policy
-from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest
+from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.performing import keys_context, new_worker_id, reach_of
 from tokensvc.ports.control_plane import ControlPlane
@@ -121,7 +122,11 @@ def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapp
         performer=new_worker_id(),
         report=progress,
     )
-    return Opened(settings, store, replace(world, sleep=_sleep), regions_of(settings))
+    return Opened(settings, store, replace(world, sleep=_sleep, report_failure=_report_failure), regions_of(settings))
+
+
+def _report_failure(region: str, failure: TokensvcError) -> None:
+    progress(f"{region} is left as it is for now: {failure_text(failure)}")
 
 
 def _sleep(seconds: float) -> None:

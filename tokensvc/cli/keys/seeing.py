@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tokensvc.cli.keys.opening import KeyId, behind, moment, to_look, to_read
+from tokensvc.cli.remedies import failure_text, problem_sentence
 from tokensvc.cli.screen import AsJson, progress, result, table
 from tokensvc.core import keypair
 from tokensvc.core.lifecycle import KeyRecord, find
@@ -88,7 +89,7 @@ def _seen(world: KeysContext, region: str) -> dict[str, Any]:
     try:
         seen = survey(world, region)
     except (ControlPlaneError, ForeignDeployment) as failure:
-        return {"region": region, "error": {"code": failure.code, "message": failure.message}}
+        return {"region": region, "error": {"code": failure.code, "message": failure_text(failure)}}
     foreign = [pair for pair in seen.pairs if whose(pair, seen.deployment_id) == "foreign"]
     return {
         "region": region,
@@ -97,7 +98,7 @@ def _seen(world: KeysContext, region: str) -> dict[str, Any]:
         "foreign": [
             {"arn": pair["arn"], "name": pair.get("name", ""), "tags": pair.get("tags", {})} for pair in foreign
         ],
-        "findings": list(seen.findings),
+        "findings": [problem_sentence(problem) for problem in seen.findings],
     }
 
 

@@ -1,0 +1,137 @@
+"""Failures and problems are data, and only the edges put them into commands and words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tokensvc
+from tests.problems import problem_of
+from tokensvc import errors
+from tokensvc.cli.nouns import NOUNS
+from tokensvc.cli.remedies import command_of, failure_text, hint_of, problem_sentence
+from tokensvc.core.problem import TEXTS, Problem, ProblemCode, problem_text
+from tokensvc.diagnostics import problems
+from tokensvc.errors import Action, FieldError, Remedy, SchemaMismatch, SettingsError
+from tokensvc.web import failures
+
+ROOT = Path(tokensvc.__file__).parent
+ROOMS = ("errors", "core", "ports", "rotate", "loops", "adapters", "revocations", "keys", "diagnostics", "web")
+FILES = sorted(
+    path
+    for path in [
+        *(path for room in ROOMS for path in (ROOT / room).rglob("*.py")),
+        *(ROOT / name for name in ("revoke.py", "issue.py", "admit.py", "wrap.py", "rewrap.py", "subjects.py")),
+    ]
+)
+OPERATED = re.compile(rf"\btokensvc ({'|'.join(NOUNS)})\b|\bTOKENSVC_[A-Z]")
+"""A command, or a setting's variable."""
+
+ALLOWED = {
+    "adapters/signing/native/build_backend.py": "a switch of the build, which no setting of the service is",
+}
+"""Which files may name one, and why."""
+
+EVERYTHING = {
+    name: name
+    for name in ("key_id", "arn", "region", "target", "path", "key_ids", "foreign", "candidates", "signer", "reason")
+}
+
+
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Every string of a program that is not a docstring."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_core_or_use_case_names_a_command_or_a_setting(path: Path) -> None:
+    found = [text for text in strings(ast.parse(path.read_text("utf-8"))) if OPERATED.search(text)]
+    assert bool(found) == (str(path.relative_to(ROOT)) in ALLOWED), found
+
+
+@pytest.mark.parametrize("action", Action)
+def test_every_remedy_has_a_command_whatever_it_is_about(action: Action) -> None:
+    remedy = Remedy(action, EVERYTHING)
+    assert re.fullmatch(r"[^()\n]+(\(id -un\)\S* ?[^()\n]*)?(   \(.+\))?", command_of(remedy))
+    assert hint_of(remedy) == "" or hint_of(remedy)[0] in ".,;:"
+
+
+@pytest.mark.parametrize("action", Action)
+def test_http_words_a_remedy_without_a_command(action: Action) -> None:
+    for remedy in (Remedy(action), Remedy(action, EVERYTHING)):
+        assert not OPERATED.search(problems.remedy_text(remedy))
+
+
+def test_a_parameter_is_quoted_in_the_command_and_plain_in_the_note() -> None:
+    assert command_of(Remedy(Action.PROTECT_FILE, {"path": "a b; c"})) == "chmod 600 'a b; c'"
+    assert command_of(Remedy(Action.FREE_DISK_SPACE, {"target": "SQLite: a b"})).endswith("the store is: SQLite: a b)")
+
+
+def test_a_failure_is_a_sentence_with_its_remedy_before_the_detail() -> None:
+    failure = SchemaMismatch("the store is empty", detail="SQLite: x", remedy=Remedy(Action.UPGRADE_SCHEMA))
+    assert failure_text(failure) == "the store is empty; run `tokensvc db upgrade`: SQLite: x"
+    assert failures.problem(failure)["detail"] == "the store is empty; its schema has to be upgraded"
+    assert failure_text(SettingsError([FieldError("signer", "is bad"), FieldError("--port", "is bad")])) == (
+        "TOKENSVC_SIGNER: is bad\n--port: is bad"
+    )
+
+
+def test_slots_are_freed_by_what_can_be_deleted() -> None:
+    def hint(**parameters: str) -> str:
+        return hint_of(Remedy(Action.FREE_KEY_SLOT, {"key_ids": "", **parameters}))
+
+    assert hint() == ". To make room: tokensvc keys list --ivs"
+    assert hint(key_ids="k1,k2", foreign="true") == (
+        ". To make room: tokensvc keys delete k1, or tokensvc keys delete k2, or delete one that is not ours"
+    )
+
+
+def test_one_of_several_pairs_may_be_the_one_to_adopt() -> None:
+    hint = hint_of(Remedy(Action.ADOPT_KEY_PAIR, {"key_id": "k1", "candidates": "a,b"}))
+    assert hint == ". If it is yours, adopt it: tokensvc keys adopt k1 --arn ARN, one of a, b"
+
+
+def tree(kind: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from tree(child)
+
+
+def test_every_failure_has_a_code_of_its_own() -> None:
+    codes = [kind.code for kind in tree(errors.TokensvcError)]
+    assert len(codes) == len(set(codes))
+
+
+def test_every_problem_has_a_text() -> None:
+    assert set(TEXTS) == set(ProblemCode)
+
+
+def test_a_problem_of_another_version_is_shown_by_its_code() -> None:
+    assert problem_text(Problem("unheard_of", "us-east-1", {"a": "b"})) == "us-east-1: unheard_of"
+    assert problem_text(Problem(ProblemCode.ACTIVE_KEY_LOST, "us-east-1")) == "us-east-1: active_key_lost"
+
+
+def test_a_problem_is_worded_for_the_command_line_and_for_http() -> None:
+    parameters = {"queued": "3", "account": "123456789012"}
+    remedy = Remedy(Action.CONFIGURE_REGION, {"region": "us-west-2"})
+    problem = Problem(ProblemCode.REVOCATIONS_UNSERVED, "us-west-2", parameters, remedy)
+    plain = "us-west-2: 3 revocations wait for account 123456789012, where this deployment has no key"
+    assert problem_text(problem) == plain
+    assert problem_sentence(problem) == (
+        f"{plain}; add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
+    )
+    assert problems.problem_sentence(problem) == (
+        f"{plain}; configure the region, or cancel them: POST /v1/revocations/{{id}}/cancel"
+    )
+    assert problem_sentence(problem_of("said")) == problems.problem_sentence(problem_of("said")) == "said"
+
+
+def test_equal_problems_are_one() -> None:
+    assert len({problem_of("a"), problem_of("a"), problem_of("b")}) == 2
