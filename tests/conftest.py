@@ -43,8 +43,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if item.nodeid.startswith(("tests/e2e/", "tests/hostile/")):
         item.add_marker(pytest.mark.e2e)
     callspec = getattr(item, "callspec", None)
-    if "postgres" in getattr(item, "fixturenames", ()) or (
-        callspec is not None and any(chosen in ("postgresql", "pg_restore") for chosen in callspec.params.values())
+    if {"postgres", "own_postgres"} & {*getattr(item, "fixturenames", ())} or (
+        callspec is not None
+        and any(chosen in ("postgresql", "on_postgresql", "pg_restore") for chosen in callspec.params.values())
     ):
         item.add_marker(pytest.mark.postgres)
 

@@ -29,7 +29,7 @@ def test_a_signer_that_cannot_work_here_stops_the_start_with_the_reason(monkeypa
     monkeypatch.setitem(sys.modules, "tokensvc.adapters.signing._multibuffer", None)
     monkeypatch.delattr(signing, "_multibuffer", raising=False)
     settings = read_settings({"TOKENSVC_SIGNER": "multibuffer"})
-    with pytest.raises(SettingsError, match=r"TOKENSVC_SIGNER: no signer can be used \(multibuffer: "):
+    with pytest.raises(SettingsError, match=r"no signer can be used \(multibuffer: "):
         check(settings)
 
 

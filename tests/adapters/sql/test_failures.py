@@ -42,7 +42,7 @@ def fails_in_time(match: str | None = None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
+def own_postgres() -> Iterator[PostgresServer]:
     """A server that these tests may stop."""
     if reason := missing():
         pytest.skip(reason)
@@ -51,9 +51,9 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def on_server(postgres: PostgresServer) -> Iterator[Store]:
+def on_server(own_postgres: PostgresServer) -> Iterator[Store]:
     """A store on it, asked once already."""
-    url = postgres.url(postgres.fresh())
+    url = own_postgres.url(own_postgres.fresh())
     migrate.upgrade(url)
     store = open_store(url, timeout_seconds=TIMEOUT_SECONDS)
     store.versions.read()
@@ -61,35 +61,37 @@ def on_server(postgres: PostgresServer) -> Iterator[Store]:
     store.close()
 
 
-def test_a_server_that_is_stopped_fails_each_call_until_it_is_back(postgres: PostgresServer, on_server: Store) -> None:
-    postgres.stop()
+def test_a_server_that_is_stopped_fails_each_call_until_it_is_back(
+    own_postgres: PostgresServer, on_server: Store
+) -> None:
+    own_postgres.stop()
     for _ in range(3):
         with fails_in_time("cannot be reached"):
             on_server.versions.read()
         with fails_in_time("cannot be reached"):
             on_server.leases.acquire("a", "b", 60)
-    postgres.start()
+    own_postgres.start()
     assert on_server.leases.acquire("a", "b", 60)
 
 
-def test_a_server_that_was_restarted_unnoticed_fails_no_call(postgres: PostgresServer, on_server: Store) -> None:
+def test_a_server_that_was_restarted_unnoticed_fails_no_call(own_postgres: PostgresServer, on_server: Store) -> None:
     """The connections that it closed are noticed before they are used."""
-    postgres.stop()
-    postgres.start()
+    own_postgres.stop()
+    own_postgres.start()
     assert on_server.versions.read().keys.number == 0
 
 
-def test_a_server_that_stops_within_a_transaction_fails_it(postgres: PostgresServer, on_server: Store) -> None:
+def test_a_server_that_stops_within_a_transaction_fails_it(own_postgres: PostgresServer, on_server: Store) -> None:
     with fails_in_time("cannot be reached"), writing(on_server.engine) as connection:
         connection.execute(sa.update(tables.versions).values(n=99))
-        postgres.stop()
-        postgres.start()
+        own_postgres.stop()
+        own_postgres.start()
     assert on_server.versions.read().keys.number == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
-def test_a_server_that_stands_still_fails_in_time(postgres: PostgresServer, on_server: Store) -> None:
-    with postgres.frozen():
+def test_a_server_that_stands_still_fails_in_time(own_postgres: PostgresServer, on_server: Store) -> None:
+    with own_postgres.frozen():
         for _ in range(2):  # with a connection from before, and with none
             with fails_in_time():
                 on_server.versions.read()
@@ -102,7 +104,7 @@ def test_a_slow_query_fails_in_time(on_server: Store) -> None:
     assert on_server.versions.read().keys.number == 0
 
 
-def test_a_row_that_another_holds_fails_in_time(postgres: PostgresServer, on_server: Store) -> None:
+def test_a_row_that_another_holds_fails_in_time(own_postgres: PostgresServer, on_server: Store) -> None:
     with writing(on_server.engine) as connection:
         connection.execute(sa.update(tables.versions).values(n=tables.versions.c.n))
         with fails_in_time("in time"):
@@ -110,7 +112,7 @@ def test_a_row_that_another_holds_fails_in_time(postgres: PostgresServer, on_ser
     assert on_server.channels.record([channel("a")]) == 1
 
 
-def test_a_server_that_takes_no_more_connections_is_away(postgres: PostgresServer, on_server: Store) -> None:
+def test_a_server_that_takes_no_more_connections_is_away(own_postgres: PostgresServer, on_server: Store) -> None:
     with writing(on_server.engine) as connection:
         connection.execute(sa.text(f"ALTER DATABASE {on_server.engine.url.database} CONNECTION LIMIT 0"))
         connection.execute(sa.text("CREATE ROLE plain LOGIN"))
@@ -119,14 +121,14 @@ def test_a_server_that_takes_no_more_connections_is_away(postgres: PostgresServe
         open_store(plain)
 
 
-def test_a_database_that_does_not_exist_is_named_as_such(postgres: PostgresServer) -> None:
+def test_a_database_that_does_not_exist_is_named_as_such(own_postgres: PostgresServer) -> None:
     with fails_in_time("does not exist"):
-        open_store(postgres.url("nowhere"))
+        open_store(own_postgres.url("nowhere"))
 
 
-def test_a_login_that_is_refused_is_named_as_such(postgres: PostgresServer) -> None:
+def test_a_login_that_is_refused_is_named_as_such(own_postgres: PostgresServer) -> None:
     with fails_in_time("refused the login"):
-        open_store(postgres.url("postgres").replace("postgres@", "nobody:hunter2@"))
+        open_store(own_postgres.url("postgres").replace("postgres@", "nobody:hunter2@"))
 
 
 def test_a_port_where_nobody_listens_is_away() -> None:
@@ -170,10 +172,10 @@ def test_libpq_s_own_defaults_are_part_of_the_target(monkeypatch: pytest.MonkeyP
     assert "hunter2" not in failed.value.for_operators
 
 
-def test_a_server_s_own_words_are_in_the_detail(postgres: PostgresServer) -> None:
+def test_a_server_s_own_words_are_in_the_detail(own_postgres: PostgresServer) -> None:
     for url, words in (
-        (postgres.url("nowhere"), 'database "nowhere" does not exist'),
-        (postgres.url("postgres").replace("postgres@", "nobody:hunter2@"), 'role "nobody" does not exist'),
+        (own_postgres.url("nowhere"), 'database "nowhere" does not exist'),
+        (own_postgres.url("postgres").replace("postgres@", "nobody:hunter2@"), 'role "nobody" does not exist'),
     ):
         with pytest.raises(StoreUnavailable) as failed:
             open_store(url)
