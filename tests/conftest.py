@@ -57,6 +57,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _uncached_loggers() -> None:
+    """A command that serves configures the log of the process, and loggers cache what was configured when they were
+    first used: without this, what a later test captures would not reach it."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tokensvc.") and (logger := getattr(module, "_log", None)) is not None:
+            vars(logger).pop("bind", None)
+
+
+@pytest.fixture(autouse=True)
 def _silent_environment() -> Iterator[None]:
     """No test sees, or leaves behind, what the machine's environment says about this service or about AWS."""
     before = dict(os.environ)
