@@ -35,12 +35,12 @@ from tokensvc.errors import (
     TokensvcError,
 )
 from tokensvc.loops.channels import CHANNELS_PER_CALL, Directory
+from tokensvc.ports.signer import sign_each
 from tokensvc.web.answers import BatchAnswer, TokenAnswer
 from tokensvc.web.authorized import Authorized
 from tokensvc.web.exchange import Exchange
 from tokensvc.web.failures import refusal
 from tokensvc.web.tokens import SLICE_ASKS, TokenRoutes
-from tokensvc.web.turn import sign_each
 
 KEY = keypair.generate()
 API_KEY = "tsk_abc_secret"

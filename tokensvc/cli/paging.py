@@ -13,9 +13,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from tokensvc.cli.screen import progress
+from tokensvc.pagination import MAX_PAGE_SIZE
 
-PAGE_SIZE_MAX = 100
-"""The largest page that the use cases give."""
 MaxResults = Annotated[int, typer.Option("--max-results", "--max", min=1, max=100_000, help="How many at most.")]
 NextToken = Annotated[
     str | None, typer.Option("--next-token", help="Continue a list: the token that it ended with.", metavar="TOKEN")
@@ -29,7 +28,7 @@ def read_list(fetch: Fetch[_Entry], max_results: int, token: str | None) -> tupl
     """At most so many entries, and the token of those that follow; None when none does."""
     found: list[_Entry] = []
     while True:
-        page, token = fetch(min(PAGE_SIZE_MAX, max_results - len(found)), token)
+        page, token = fetch(min(MAX_PAGE_SIZE, max_results - len(found)), token)
         found += page
         if token is None:
             return found, None
@@ -37,7 +36,7 @@ def read_list(fetch: Fetch[_Entry], max_results: int, token: str | None) -> tupl
             return found, token if any(read_all(fetch, token, page_size=1)) else None
 
 
-def read_all(fetch: Fetch[_Entry], token: str | None = None, *, page_size: int = PAGE_SIZE_MAX) -> Iterator[_Entry]:
+def read_all(fetch: Fetch[_Entry], token: str | None = None, *, page_size: int = MAX_PAGE_SIZE) -> Iterator[_Entry]:
     """Every entry, page by page."""
     while True:
         page, token = fetch(page_size, token)

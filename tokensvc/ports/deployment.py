@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.core.rotation import Policy
+
 
 class Deployment(NamedTuple):
     """One store and its workers."""
@@ -30,6 +32,15 @@ class Deployment(NamedTuple):
     """For stretching a passphrase that people type (scrypt)."""
     damage: str = ""
     """Why `max_ttl_seconds` cannot be what the store holds; it is 0 then, and no token is issued."""
+
+    def rotation_policy(self, reach_seconds: float) -> Policy:
+        """What keys are rotated by. `reach_seconds`: the longest that any worker acts on old news."""
+        return Policy(
+            lead_seconds=self.key_lead_seconds,
+            reach_seconds=reach_seconds,
+            max_age_seconds=self.key_max_age_seconds,
+            standby=self.key_standby,
+        )
 
     def __repr__(self) -> str:
         return f"Deployment(id={self.id!r}, control_plane={self.control_plane!r}, account={self.account!r})"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from tokensvc.ports.signer import SigningMetrics
 
-class Metrics(Protocol):
-    """The service's figures, as DESIGN's names for them say."""
+
+class Metrics(SigningMetrics, Protocol):
+    """The service's figures, as DESIGN's names for them say. Those of the signer are counted by `settle` too."""
 
     def issued(self, seconds: Iterable[float], /) -> None:
         """Note tokens, by how long minting each of them took: claims, checks, signature. Those of a batch share the
@@ -16,18 +18,6 @@ class Metrics(Protocol):
 
     def refused(self, code: str, /) -> None:
         """Note one token that was refused, by the failure's code. Counted by `settle` too."""
-        ...
-
-    def lanes_filled(self, lanes: int, /) -> None:
-        """Note one multi-buffer call, by how many of its lanes held a request. Counted by `settle`."""
-        ...
-
-    def signer_fallback(self, reason: str, count: int, /) -> None:
-        """Note signatures that AWS-LC made in place of the multi-buffer code. Counted by `settle`."""
-        ...
-
-    def signature_verified(self, passed: bool, /) -> None:
-        """Note one signature that was verified before it was given out. Counted by `settle`."""
         ...
 
     def signer_chosen(self, name: str, why_not_faster: str, /) -> None:

@@ -35,6 +35,11 @@ class Signer(Protocol[_Key]):
         ...
 
 
+def sign_each(requests: Sequence[tuple[PreparedKey, bytes]]) -> list[bytes]:
+    """Sign one after another, each with its own key."""
+    return [key.sign(digest) for key, digest in requests]
+
+
 class SigningMetrics(Protocol):
     """What a signer reports of its work. Called on the hot path: each call notes and returns."""
 

@@ -63,10 +63,4 @@ class KeysContext:
 
     def policy(self) -> Policy:
         """The deployment's policy, as it is now."""
-        deployment = self.deployment.read()
-        return Policy(
-            lead_seconds=deployment.key_lead_seconds,
-            reach_seconds=self.reach_seconds(),
-            max_age_seconds=deployment.key_max_age_seconds,
-            standby=deployment.key_standby,
-        )
+        return self.deployment.read().rotation_policy(self.reach_seconds())

@@ -23,11 +23,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tokensvc.errors import TokensvcError
 from tokensvc.logger import exception_fields, structlog
 from tokensvc.ports.clock import Clock
+from tokensvc.ports.signer import sign_each
 from tokensvc.web.accesslog import AccessLog
 from tokensvc.web.body import ClientGone
 from tokensvc.web.exchange import Begun, Exchange, Reply, Route, SignMany
 from tokensvc.web.failures import Answer, plain_refusal, refusal, unknown
-from tokensvc.web.turn import Turn, sign_each
+from tokensvc.web.turn import Turn
 
 Routes = Mapping[str, Route]
 """By path. What stands for a part in braces is given to the route as `scope["path_params"]`."""

@@ -62,11 +62,6 @@ class Turn:
             return [_signature(*request) for request in requests]
 
 
-def sign_each(requests: list[tuple[PreparedKey, bytes]]) -> list[bytes]:
-    """Sign one after another."""
-    return [key.sign(digest) for key, digest in requests]
-
-
 def _signature(key: PreparedKey, digest: bytes) -> bytes | Exception:
     try:
         return key.sign(digest)

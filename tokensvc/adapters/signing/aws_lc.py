@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tokensvc.core.es384 import COORDINATE_BYTES
 from tokensvc.core.keypair import PrivateKey
+from tokensvc.ports.signer import sign_each
 
 
 class AwsLcKey:
@@ -42,7 +43,7 @@ class AwsLcSigner:
         return AwsLcKey(private_key)
 
     def sign_many(self, requests: Sequence[tuple[AwsLcKey, bytes]]) -> list[bytes]:
-        return [key.sign(digest) for key, digest in requests]
+        return sign_each(requests)
 
     def problem(self) -> str:
         return ""

@@ -18,6 +18,7 @@ from tokensvc.errors import FieldError, SettingsError
 from tokensvc.logger import structlog
 from tokensvc.ports.signer import Signer, SigningMetrics, Unmeasured
 
+_LACKS_INSTRUCTIONS = "this processor lacks AVX-512 IFMA"
 _PROBE = b"tokensvc self-test"
 _PROCESSOR = Path("/proc/cpuinfo")
 _log = structlog.get_logger(__name__)
@@ -50,7 +51,7 @@ def _multibuffer(metrics: SigningMetrics) -> Signer[Any]:
     from tokensvc.adapters.signing.multibuffer import MultiBufferSigner, require_signatures
 
     if not extension.supported():
-        raise CannotSignHere("this processor lacks AVX-512 IFMA")
+        raise CannotSignHere(_LACKS_INSTRUCTIONS)
     extension.self_test()
     require_signatures(extension)
     return MultiBufferSigner(extension, metrics)
@@ -111,7 +112,7 @@ def _why_no_extension() -> str:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "it is for x86-64 processors on Linux"
     if " avx512ifma " not in f"{_cpu_flags()} ":
-        return "this processor lacks AVX-512 IFMA"
+        return _LACKS_INSTRUCTIONS
     return (
         "this processor could sign several times faster, but this installation has no C extension: install a C "
         "compiler and Python's headers, then install tokensvc again"

@@ -20,7 +20,7 @@ from tokensvc.core import es384, keypair
 from tokensvc.core.es384 import COORDINATE_BYTES
 from tokensvc.core.keypair import PrivateKey
 from tokensvc.logger import structlog
-from tokensvc.ports.signer import SigningMetrics, Unmeasured
+from tokensvc.ports.signer import SigningMetrics, Unmeasured, sign_each
 
 FEWEST = 3
 """From so many signatures on, one call costs less than as many of AWS-LC: `python -m benchmarks.signers`."""
@@ -122,7 +122,7 @@ class MultiBufferSigner:
     def _sign_group(self, group: Sequence[_Request]) -> list[bytes]:
         """Sign as many as there are lanes, or fewer."""
         if len(group) < FEWEST:
-            return [key.sign(digest) for key, digest in group]
+            return sign_each(group)
         if self._problem:
             return self._sign_instead(group, "switched_off")
         made = self._extension.sign(tuple([(key.native, digest) for key, digest in group]))
@@ -139,7 +139,7 @@ class MultiBufferSigner:
 
     def _sign_instead(self, group: Sequence[_Request], reason: str) -> list[bytes]:
         self._metrics.signer_fallback(reason, len(group))
-        return [key.sign(digest) for key, digest in group]
+        return sign_each(group)
 
     def _lanes_to_verify(self, group: Sequence[_Request]) -> Sequence[int]:
         """Every lane whose key is new, and one lane in VERIFY_EVERY signatures; no more than may be this second."""

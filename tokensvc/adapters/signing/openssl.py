@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 
 from tokensvc.core.es384 import COORDINATE_BYTES
 from tokensvc.core.keypair import PrivateKey
+from tokensvc.ports.signer import sign_each
 
 _ECDSA = ec.ECDSA(Prehashed(hashes.SHA384()))
 
@@ -36,7 +37,7 @@ class OpenSslSigner:
         return OpenSslKey(private_key)
 
     def sign_many(self, requests: Sequence[tuple[OpenSslKey, bytes]]) -> list[bytes]:
-        return [key.sign(digest) for key, digest in requests]
+        return sign_each(requests)
 
     def problem(self) -> str:
         return ""

@@ -80,28 +80,18 @@ class SqlCallers:
             return _get(connection, name)
 
     def enable(self, name: str) -> CallerRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "callers")
-            enabled = (
-                sa.update(callers)
-                .where(callers.c.name == name, callers.c.disabled_at.is_not(None))
-                .values(disabled_at=None)
-                .returning(callers.c.name)
-            )
-            if connection.execute(enabled).first():
-                changes.advance(connection, "callers")
-            return _get(connection, name)
+        return self._set_disabled(name, None)
 
     def disable(self, name: str, at: datetime) -> CallerRecord:
+        return self._set_disabled(name, at)
+
+    def _set_disabled(self, name: str, at: datetime | None) -> CallerRecord:
+        """Disable at that instant, or enable with None; one that is so already stays as it is."""
+        was = callers.c.disabled_at.is_not(None) if at is None else callers.c.disabled_at.is_(None)
         with writing(self._engine) as connection:
             changes.hold(connection, "callers")
-            disabled = (
-                sa.update(callers)
-                .where(callers.c.name == name, callers.c.disabled_at.is_(None))
-                .values(disabled_at=at)
-                .returning(callers.c.name)
-            )
-            if connection.execute(disabled).first():
+            changed = sa.update(callers).where(callers.c.name == name, was).values(disabled_at=at)
+            if connection.execute(changed.returning(callers.c.name)).first():
                 changes.advance(connection, "callers")
             return _get(connection, name)
 

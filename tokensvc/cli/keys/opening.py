@@ -16,7 +16,6 @@ from tokensvc.adapters.clock import StoreClock
 from tokensvc.adapters.sql.store import Store
 from tokensvc.cli.remedies import failure_text
 from tokensvc.cli.screen import progress
-from tokensvc.core.rotation import Policy
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.performing import keys_context, new_worker_id, reach_of
@@ -95,13 +94,7 @@ def among(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...
 
 def moment(settings: Settings, store: Store) -> ReferenceTime:
     """Now, by the store's clock, and the policy that ends are reckoned by."""
-    deployment = store.deployment.read()
-    policy = Policy(
-        lead_seconds=deployment.key_lead_seconds,
-        reach_seconds=reach_of(settings, store),
-        max_age_seconds=deployment.key_max_age_seconds,
-        standby=deployment.key_standby,
-    )
+    policy = store.deployment.read().rotation_policy(reach_of(settings, store))
     return ReferenceTime(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
 
