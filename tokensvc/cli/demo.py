@@ -170,7 +170,7 @@ def _guide(
             "playbackUrl": furniture.playback_url,
         },
     )
-    typer.echo(f"Tokens are signed with {parts.chosen.in_words()}.\n")
+    typer.echo(f"Tokens are signed with {parts.chosen.in_words()}.")
     typer.echo(_commands(url, furniture))
 
 
