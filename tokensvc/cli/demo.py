@@ -150,7 +150,9 @@ def _guide(
         failures.append(failure)
         server.should_exit = True
         return
-    while key_id_of(furniture.api_key) not in parts.snapshot().secrets:
+    furnished_at = parts.clock.monotonic()
+    # A snapshot of before may know the caller already, and still sign with a key that is gone.
+    while parts.snapshot().began_at < furnished_at or key_id_of(furniture.api_key) not in parts.snapshot().secrets:
         if server.should_exit:
             return
         parts.refresh_soon()
