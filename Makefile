@@ -10,7 +10,7 @@ TEST := $(VENV)/.test
 BENCH := $(VENV)/.bench
 NATIVE := build/native/.installed
 WITH_NATIVE := PYTHONPATH="$$(echo $(CURDIR)/build/native/lib/python*/site-packages)"
-NATIVE_SOURCES := setup.py $(wildcard tokensvc/adapters/signing/native/*)
+NATIVE_SOURCES := setup.py $(wildcard tokensvc/jose/signing/native/*)
 NODE_PEERS := benchmarks/peers/node/node_modules/.package-lock.json
 
 help: ## list what can be made
@@ -85,7 +85,7 @@ lock: $(RUN) ## make the lock files anew from pyproject.toml and requirements/*.
 	$(LOCK) requirements/native.in -o requirements/native.txt
 
 clean: ## forget the environment and the demo's state (keys/ stays)
-	rm -rf .venv .venv-* .demo .coverage* build dist *.egg-info tokensvc/adapters/signing/*.so benchmarks/peers/node/node_modules
+	rm -rf .venv .venv-* .demo .coverage* build dist *.egg-info tokensvc/jose/signing/*.so benchmarks/peers/node/node_modules
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

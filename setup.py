@@ -5,7 +5,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-sys.path.insert(0, str(Path(__file__).parent / "tokensvc/adapters/signing/native"))
+sys.path.insert(0, str(Path(__file__).parent / "tokensvc/jose/signing/native"))
 
 from build_backend import extensions
 

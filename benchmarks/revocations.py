@@ -28,22 +28,22 @@ import boto3
 from benchmarks import servers
 from benchmarks.http import memory_kib, single_p99
 from benchmarks.report import report
-from tokensvc.adapters import logs
-from tokensvc.adapters.aws import AwsControlPlane
-from tokensvc.adapters.clock import SystemClock
-from tokensvc.adapters.prometheus import PrometheusMetrics
-from tokensvc.adapters.sql import migrate
-from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.core.denial import Standing, digest
-from tokensvc.core.denied import SLICE_ROWS, Denied
-from tokensvc.core.pacing import VIEWERS_PER_SECOND
-from tokensvc.core.revocation import Lane
+from tokensvc.aws.ivs import AwsControlPlane
+from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.container import logs
+from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import ControlPlaneError
-from tokensvc.loops.denials import DenialNews
-from tokensvc.loops.leading import Leading
-from tokensvc.ports.denials import NewDenial
-from tokensvc.ports.revocations import NewRevocation
-from tokensvc.revoke import DispatchContext
+from tokensvc.revocations.denial_store import NewDenial
+from tokensvc.revocations.dispatcher import DispatchContext
+from tokensvc.revocations.leader import Leading
+from tokensvc.revocations.model import Lane
+from tokensvc.revocations.rate_limit import VIEWERS_PER_SECOND
+from tokensvc.revocations.store import NewRevocation
+from tokensvc.storage import migrate
+from tokensvc.storage.store import Store, open_store
+from tokensvc.system_clock import SystemClock
+from tokensvc.tokens.denylist import SLICE_ROWS, Denied
+from tokensvc.tokens.session_versions import Standing, digest
 
 DRAIN_SECONDS = 60
 ROUNDS = 3

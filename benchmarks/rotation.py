@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.load.deployment import Standing, deployed
 from benchmarks.report import report
-from tokensvc.core.es384 import decode, verify
-from tokensvc.core.keypair import PublicKey, read_public_pem
+from tokensvc.jose.es384 import decode, verify
+from tokensvc.jose.keypair import PublicKey, read_public_pem
 
 SETTINGS = {
     "TOKENSVC_WORKERS": "2",

@@ -26,13 +26,13 @@ from typing import NamedTuple
 from benchmarks import servers, turns, wrk
 from benchmarks.contest import CONNECTIONS, Contender, Turn, turn
 from benchmarks.report import report
-from tokensvc import wiring
-from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.core.arn import Arn
-from tokensvc.core.denial import digest
-from tokensvc.core.policy import CallerPolicy
-from tokensvc.ports.channels import ChannelRecord
-from tokensvc.ports.denials import NewDenial
+from tokensvc.aws.arn import Arn
+from tokensvc.callers.policy import CallerPolicy
+from tokensvc.container import service
+from tokensvc.revocations.denial_store import NewDenial
+from tokensvc.storage.store import Store, open_store
+from tokensvc.tokens.channels import ChannelRecord
+from tokensvc.tokens.session_versions import digest
 
 ROUNDS = 45
 SECONDS = 1
@@ -108,7 +108,7 @@ def _deny(store: Store, channels: list[str], count: int) -> None:
 
 
 def _add_caller(store: Store, number: int) -> str:
-    api_key, secret = wiring.new_api_key()
+    api_key, secret = service.new_api_key()
     store.callers.add(f"caller-{number}", CallerPolicy((f"arn:aws:ivs:{servers.PLACE.region}:*",)), secret)
     return api_key
 

@@ -26,13 +26,13 @@ from typing import NamedTuple
 
 import psutil
 
-from tokensvc import performing, vaulting, wiring
-from tokensvc.adapters.sql import migrate
-from tokensvc.core import keypair
-from tokensvc.core.arn import Arn, Place
-from tokensvc.core.policy import CallerPolicy
-from tokensvc.ports.channels import ChannelRecord
+from tokensvc.aws.arn import Arn, Place
+from tokensvc.callers.policy import CallerPolicy
+from tokensvc.container import reconciler, service, vault
+from tokensvc.jose import keypair
 from tokensvc.settings import read_settings
+from tokensvc.storage import migrate
+from tokensvc.tokens.channels import ChannelRecord
 
 PLACE = Place("000000000000", "us-east-1")
 CHANNEL = Arn(PLACE, "channel", "abcdefghijkl")
@@ -161,17 +161,17 @@ def _furnish(environ: dict[str, str]) -> str:
     settings = read_settings({k: v for k, v in environ.items() if k.startswith("TOKENSVC_")})
     assert settings.database_url is not None
     migrate.upgrade(settings.database_url.get_secret_value())
-    store = wiring.store_of(settings)
+    store = service.store_of(settings)
     now = datetime.now(UTC)
-    private_key, key_id = keypair.generate(), performing.new_key_id()
+    private_key, key_id = keypair.generate(), reconciler.new_key_id()
     public_key = private_key.public_key()
     store.keys.add(key_id, keypair.fingerprint(public_key), keypair.public_der(public_key), now)
-    vaulting.vault_of(settings, store, vaulting.wrapper_of(settings, store)).put(key_id, private_key)
+    vault.vault_of(settings, store, vault.wrapper_of(settings, store)).put(key_id, private_key)
     store.keys.record_import(key_id, PLACE, str(Arn(PLACE, "playback-key", "abcdefghijkl")), now)
     store.keys.activate(key_id, PLACE, now, 3600)
     playback_url = f"https://example.invalid{CHANNEL.playback_path}"
     store.channels.record([ChannelRecord(str(CHANNEL), playback_url, True, now, 0)])
-    api_key, secret = wiring.new_api_key()
+    api_key, secret = service.new_api_key()
     store.callers.add("bench", CallerPolicy((str(CHANNEL),)), secret)
     store.close()
     return api_key

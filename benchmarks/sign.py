@@ -26,15 +26,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from benchmarks import turns
 from benchmarks.report import report
-from tokensvc.adapters.signing.aws_lc import AwsLcKey
-from tokensvc.admit import admit
-from tokensvc.core import keypair
-from tokensvc.core.arn import Arn, Place
-from tokensvc.core.ask import read_ask
-from tokensvc.core.policy import Caller, CallerPolicy
-from tokensvc.core.ring import Ring, SigningKey, Slot
-from tokensvc.core.snapshot import Snapshot
-from tokensvc.issue import draft
+from tokensvc.aws.arn import Arn, Place
+from tokensvc.callers.policy import Caller, CallerPolicy
+from tokensvc.jose import keypair
+from tokensvc.jose.signing.aws_lc import AwsLcKey
+from tokensvc.tokens.authorization import admit
+from tokensvc.tokens.issuer import draft
+from tokensvc.tokens.keyring import Ring, SigningKey, Slot
+from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.snapshot import Snapshot
 
 ROUNDS = 31
 ROUND_SECONDS = 0.15

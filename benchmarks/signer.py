@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tokensvc.adapters.signing.choice import choose_signer
+from tokensvc.jose.signing.choice import choose_signer
 
 _chosen = choose_signer("auto")
 SIGNER = _chosen.signer.name

@@ -16,10 +16,10 @@ from typing import Any
 from benchmarks import servers, turns
 from benchmarks.report import report
 from benchmarks.sign import RAW, contenders, cpu_us
-from tokensvc.adapters.signing.choice import choose_signer
-from tokensvc.adapters.signing.multibuffer import FEWEST, VERIFY_FIRST
-from tokensvc.core import keypair
 from tokensvc.errors import SettingsError
+from tokensvc.jose import keypair
+from tokensvc.jose.signing.choice import choose_signer
+from tokensvc.jose.signing.multibuffer import FEWEST, VERIFY_FIRST
 
 ROUNDS = 15
 SIGNATURES = 480

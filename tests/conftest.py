@@ -12,13 +12,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import postgres
-from tests.clocks import ManualClock
-from tests.stores import store_in_memory
-from tokensvc.adapters.sql import migrate
-from tokensvc.adapters.sql.store import Store
-from tokensvc.core import keypair
-from tokensvc.core.keypair import PrivateKey
+from tests.support import postgres
+from tests.support.clocks import ManualClock
+from tests.support.stores import store_in_memory
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.storage import migrate
+from tokensvc.storage.store import Store
 
 # Examples are drawn anew on each run, but in CI, where a change must not be refused for what another one brought.
 hypothesis.settings.register_profile(
@@ -52,7 +52,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tell `tests.postgres` whether this test may use a server: `make test-fast` has to do without."""
+    """Tell `tests.support.postgres` whether this test may use a server: `make test-fast` has to do without."""
     postgres.permit(item.get_closest_marker("postgres") is not None)
 
 

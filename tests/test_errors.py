@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tokensvc import errors
-from tokensvc.web.failures import STATUS
+from tokensvc.http.problem_details import STATUS
 
 CLASSES = sorted(
     (c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.TokensvcError)),

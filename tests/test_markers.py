@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import postgres
-from tests.postgres import PostgresServer
+from tests.support import postgres
+from tests.support.postgres import PostgresServer
 
 SERVER = PostgresServer(Path("nowhere"), Path("nowhere"), {})
 

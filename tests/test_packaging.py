@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.signers import WHY_NO_MULTIBUFFER, needs_multibuffer
+from tests.support.signers import WHY_NO_MULTIBUFFER, needs_multibuffer
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("LICENSES", "MANIFEST.in", "NOTICE", "README.md", "pyproject.toml", "setup.py", "requirements", "tokensvc")
-EXTENSION = "tokensvc/adapters/signing/_multibuffer.abi3.so"
+EXTENSION = "tokensvc/jose/signing/_multibuffer.abi3.so"
 LIBRARIES = sorted(ROOT.glob("build/native/lib/python*/site-packages"))
 SIGN = """
 from cryptography.hazmat.primitives.asymmetric import ec
-from tokensvc.adapters.signing.choice import choose_signer
-from tokensvc.core.es384 import digest, verify
+from tokensvc.jose.signing.choice import choose_signer
+from tokensvc.jose.es384 import digest, verify
 key = ec.generate_private_key(ec.SECP384R1())
 signer = choose_signer("auto").signer
 signatures = signer.sign_many([(signer.prepare(key), digest(b"data"))] * 8)

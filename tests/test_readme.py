@@ -19,15 +19,15 @@ import typer.main
 
 import tokensvc
 from tokensvc import errors
-from tokensvc.adapters.prometheus import PrometheusMetrics
-from tokensvc.cli.app import app
-from tokensvc.core.ask import Ads, Ask
-from tokensvc.core.lifecycle import KeyState, diagram
-from tokensvc.core.policy import SCOPES
+from tokensvc.callers.policy import SCOPES
+from tokensvc.cli.main import app
+from tokensvc.container.prometheus import PrometheusMetrics
+from tokensvc.http import problem_details
+from tokensvc.keys.lifecycle import KeyState, diagram
+from tokensvc.revocations.dispatcher import TARGETS_MAX
 from tokensvc.revocations.requests import RevocationRequest
-from tokensvc.revoke import TARGETS_MAX
 from tokensvc.settings import Settings, variable
-from tokensvc.web import failures
+from tokensvc.tokens.request import Ads, Ask
 from tokensvc.web.routes import OPERATIONS
 
 ROOT = Path(tokensvc.__file__).parent.parent
@@ -129,7 +129,7 @@ def test_which_commands_take_json() -> None:
 def test_every_failure_code_is_there_with_its_status() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", _section("### Failures"), re.MULTILINE)
     raised = {
-        kind.code: failures.STATUS[next(k for k in kind.__mro__ if k in failures.STATUS)]
+        kind.code: problem_details.STATUS[next(k for k in kind.__mro__ if k in problem_details.STATUS)]
         for kind in _tree(errors.TokensvcError)
         if kind.code not in NEVER_RENDERED and not issubclass(kind, OFF_HTTP)
     }

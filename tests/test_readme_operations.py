@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import tokensvc
-from tokensvc.ivs.surface import SERVED, load
+from tokensvc.local_ivs.api_model import SERVED, load
 
 README = (Path(tokensvc.__file__).parent.parent / "README.md").read_text("utf-8")
 

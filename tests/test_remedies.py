@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import tokensvc
-from tests.problems import problem_of
+from tests.support.problems import problem_of
 from tokensvc import errors
-from tokensvc.cli.nouns import NOUNS
+from tokensvc.cli.lazy_group import NOUNS
 from tokensvc.cli.remedies import command_of, failure_text, hint_of, problem_sentence
-from tokensvc.core.problem import TEXTS, Problem, ProblemCode, problem_text
 from tokensvc.diagnostics import problems
 from tokensvc.errors import Action, FieldError, Remedy, SchemaMismatch, SettingsError
-from tokensvc.web import failures
+from tokensvc.http import problem_details
+from tokensvc.problems import TEXTS, Problem, ProblemCode, problem_text
 
 ROOT = Path(tokensvc.__file__).parent
 ROOMS = ("errors", "core", "ports", "rotate", "loops", "adapters", "revocations", "keys", "diagnostics", "web")
@@ -77,7 +77,7 @@ def test_a_parameter_is_quoted_in_the_command_and_plain_in_the_note() -> None:
 def test_a_failure_is_a_sentence_with_its_remedy_before_the_detail() -> None:
     failure = SchemaMismatch("the store is empty", detail="SQLite: x", remedy=Remedy(Action.UPGRADE_SCHEMA))
     assert failure_text(failure) == "the store is empty; run `tokensvc db upgrade`: SQLite: x"
-    assert failures.problem(failure)["detail"] == "the store is empty; its schema has to be upgraded"
+    assert problem_details.problem(failure)["detail"] == "the store is empty; its schema has to be upgraded"
     assert failure_text(SettingsError([FieldError("signer", "is bad"), FieldError("--port", "is bad")])) == (
         "TOKENSVC_SIGNER: is bad\n--port: is bad"
     )

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from tokensvc.core.refusal import shown_name, shown_path
-from tokensvc.core.repeated_names import has_repeated_names, repeated_names
 from tokensvc.errors import FieldError, InvalidRequest, UnreadableRequest
+from tokensvc.jose.repeated_names import has_repeated_names, repeated_names
+from tokensvc.validation_errors import shown_name, shown_path
 
 
 def json_object(text: bytes, what: str = "the body") -> dict[str, Any]:

@@ -16,9 +16,9 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator
 
-from tokensvc.core.refusal import field_errors
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import JsonModel
+from tokensvc.validation_errors import field_errors
 
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
 MAX_TOKEN_CHARS = 100

@@ -2,7 +2,7 @@
 
 Rules of the file
 - Every setting may also come from a file: `TOKENSVC_X_FILE` names one that holds the value. Giving both is a fault, and
-  so is a file that another user controls (`adapters/secret_files.py`).
+  so is a file that another user controls (`secret_files.py`).
 - An unknown `TOKENSVC_…` variable is a fault: a typing error never goes unnoticed. One that resembles a setting is
   answered with that setting's name.
 - A message repeats a value only where it can be no secret that was put into the wrong variable.
@@ -21,10 +21,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from tokensvc.adapters.secret_files import InsecureFile, read_setting_file
-from tokensvc.core.policy import HIGHEST_CEILING_SECONDS
-from tokensvc.core.refusal import field_errors
+from tokensvc.callers.policy import HIGHEST_CEILING_SECONDS
 from tokensvc.errors import FieldError, SettingsError
+from tokensvc.secret_files import InsecureFile, read_setting_file
+from tokensvc.validation_errors import field_errors
 
 PREFIX = "TOKENSVC_"
 PASSPHRASE_MIN_CHARS = 12
@@ -44,7 +44,7 @@ def _split(value: object) -> object:
 def _require_regions(regions: tuple[str, ...]) -> tuple[str, ...]:
     if not regions:
         return regions
-    from tokensvc.adapters.aws import ivs_regions  # botocore loads slowly, and most deployments have one region
+    from tokensvc.aws.ivs import ivs_regions  # botocore loads slowly, and most deployments have one region
 
     unknown = [_named(region, number) for number, region in enumerate(regions, 1) if region not in ivs_regions()]
     if unknown:

@@ -20,11 +20,11 @@ import uvloop
 from uvicorn.server import ServerState
 
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
-from tokensvc.app import build
+from tokensvc.container.application import build
+from tokensvc.container.service import assemble
 from tokensvc.settings import read_settings
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
-from tokensvc.wiring import assemble
 
 API_KEY_VARIABLE = "BENCHMARK_API_KEY"
 MARK = "getppid"

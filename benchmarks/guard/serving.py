@@ -20,8 +20,8 @@ from benchmarks.peers.absent import wrk as wrk_absent
 from benchmarks.peers.key import API_KEY
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders, cpu_us
 from benchmarks.turns import Spread
-from tokensvc.adapters.signing.choice import choose_signer
 from tokensvc.errors import SettingsError
+from tokensvc.jose.signing.choice import choose_signer
 
 SINGLE = "server CPU time, token over HTTP / bare app"
 BATCHED = "server CPU time, token in a batch of 100 / signature"

@@ -34,7 +34,7 @@ from benchmarks.load.limits import Limits
 from benchmarks.load.plan import Plan
 from benchmarks.load.present import present, show
 from benchmarks.load.wire import Target
-from tokensvc.adapters.secret_files import InsecureFile, read_private_file
+from tokensvc.secret_files import InsecureFile, read_private_file
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""

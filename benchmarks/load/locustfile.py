@@ -24,7 +24,7 @@ from locust.runners import MasterRunner
 
 from benchmarks.load import plan
 from benchmarks.load.kinds import KINDS, Prepared, prepare, refused_in
-from tokensvc.adapters.secret_files import read_private_file
+from tokensvc.secret_files import read_private_file
 
 
 class Caller(FastHttpUser):

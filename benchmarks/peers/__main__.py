@@ -25,7 +25,7 @@ from benchmarks.sign import RAW
 from benchmarks.signer import IS_MULTIBUFFER, SIGNER
 from benchmarks.signer import left_out as targets_left_out
 from benchmarks.turns import Spread
-from tokensvc.core import keypair
+from tokensvc.jose import keypair
 
 ROUNDS = 9
 SECONDS = 1

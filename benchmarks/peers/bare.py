@@ -12,7 +12,7 @@ from awscrt.crypto import EC
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks.peers.key import private_key
-from tokensvc.core.es384 import compact, signing_input
+from tokensvc.jose.es384 import compact, signing_input
 
 _KEY = EC.new_key_from_der_data(
     private_key().private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tokensvc.core import keypair
+from tokensvc.jose import keypair
 
 VARIABLE = "BENCHMARK_KEY_FILE"
 """Names a file with a private P-384 key, PKCS#8 as PEM. It is made for one run and signs nothing of worth."""

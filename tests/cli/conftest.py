@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import Accounts, Terminal
-from tests.running import serving
-from tokensvc.adapters.clock import SystemClock
-from tokensvc.adapters.sql.local_ivs import LocalIvsResources
-from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.ivs.clock import AdvanceableClock
-from tokensvc.ivs.sigv4 import Secret
-from tokensvc.web.local import LocalIvsSettings, build
+from tests.support.servers import serving
+from tokensvc.local_ivs.clock import AdvanceableClock
+from tokensvc.local_ivs.http import LocalIvsSettings, build
+from tokensvc.local_ivs.sigv4 import Secret
+from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.storage.store import Store, open_store
+from tokensvc.system_clock import SystemClock
 
 ACCOUNTS = 400
 """More than all tests of this folder use in one process."""

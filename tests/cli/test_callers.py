@@ -12,8 +12,8 @@ import subprocess
 import pytest
 
 from tests.cli.terminal import Terminal
-from tests.e2e.processes import TOKENSVC
-from tokensvc.adapters.sql.store import open_store
+from tests.support.processes import TOKENSVC
+from tokensvc.storage.store import open_store
 
 PATTERN = "arn:aws:ivs:us-east-1:123456789012:channel/*"
 

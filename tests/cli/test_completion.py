@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import Terminal
-from tokensvc.cli.nouns import NOUNS, load_command
+from tokensvc.cli.lazy_group import NOUNS, load_command
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.adapters.sql import prerelease
 from tests.cli.terminal import Terminal
-from tests.e2e.site import free_port
+from tests.support.deployment import free_port
 
 
 def test_it_makes_a_store_and_says_so_once(bare: Terminal) -> None:

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.adapters.sql.samples import CHANNEL, channel
 from tests.cli.terminal import Terminal
-from tokensvc.core.instant import rfc3339, unix_seconds
+from tests.storage.samples import CHANNEL, channel
+from tokensvc.timestamps import rfc3339, unix_seconds
 
 OTHER = channel("b").arn
 ADA = ("--viewer", "ada")

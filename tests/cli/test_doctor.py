@@ -15,20 +15,20 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.adapters.sql.samples import denial
 from tests.cli.terminal import Terminal
-from tests.problems import problem_of
-from tokensvc.adapters import signing as signers
-from tokensvc.adapters.clock import SystemClock
-from tokensvc.adapters.sql import tables
-from tokensvc.adapters.sql.engine import writing
-from tokensvc.adapters.sql.store import Store
-from tokensvc.core import keypair
-from tokensvc.core.lifecycle import StepKind
-from tokensvc.loops.heartbeat import SILENT_SECONDS
-from tokensvc.ports.channels import ChannelRecord
-from tokensvc.ports.workers import Heartbeat
-from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
+from tests.storage.samples import denial
+from tests.support.problems import problem_of
+from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.deployment.workers import Heartbeat
+from tokensvc.jose import keypair
+from tokensvc.jose import signing as signers
+from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.keys.lifecycle import StepKind
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+from tokensvc.storage.store import Store
+from tokensvc.system_clock import SystemClock
+from tokensvc.tokens.channels import ChannelRecord
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def test_the_signer_is_named_with_the_reason_why_it_is_not_a_faster_one(healthy:
 
 
 def test_a_signer_that_cannot_work_here(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tokensvc.adapters.signing._multibuffer", None)
+    monkeypatch.setitem(sys.modules, "tokensvc.jose.signing._multibuffer", None)
     monkeypatch.delattr(signers, "_multibuffer", raising=False)
     found, mend = bad(healthy, SIGNER="multibuffer")["signer"]
     assert "no signer can be used (multibuffer: " in found
@@ -197,7 +197,7 @@ def test_a_restored_store_whose_keys_are_all_gone_and_whose_region_is_full(healt
 def test_a_restored_store_from_before_a_compromise_whose_deletion_is_unfinished(
     healthy: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokensvc.rotate.ending.PAUSES_SECONDS", ())
+    monkeypatch.setattr("tokensvc.keys.retirement.PAUSES_SECONDS", ())
     restore = backup(healthy)
     key = signing(healthy)
     with healthy.ivs() as ivs:
@@ -324,7 +324,7 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
     assert bad(healthy)["background"][0] == words
     assert healthy("doctor", code=1).out.count(words) == 1
     with writing(store.engine) as connection:
-        connection.execute(sa.update(tables.workers).values(beat_at=tables.workers.c.beat_at - SILENT_SECONDS - 1))
+        connection.execute(sa.update(schema.workers).values(beat_at=schema.workers.c.beat_at - SILENT_SECONDS - 1))
     assert healthy("doctor", "--json").json["well"] is True
 
 
@@ -341,7 +341,7 @@ def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store
 
 
 def test_ivs_holds_a_compromised_key_still(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokensvc.rotate.ending.PAUSES_SECONDS", ())
+    monkeypatch.setattr("tokensvc.keys.retirement.PAUSES_SECONDS", ())
     key_id = signing(healthy)["id"]
     healthy("keys", "compromise", key_id, "--yes", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
     assert bad(healthy)[f"key {key_id} in us-east-1"] == (
@@ -424,7 +424,7 @@ def test_rows_that_cannot_be_read_are_named_with_what_mends_them(healthy: Termin
 def test_a_subject_key_that_was_lost_is_told_with_what_mends_it(healthy: Terminal, store: Store) -> None:
     store.deployment.add_subject_key(1, b"wrapped")
     with writing(store.engine) as connection:
-        connection.execute(sa.delete(tables.subject_keys))
+        connection.execute(sa.delete(schema.subject_keys))
     found, mend = bad(healthy)["subject key"]
     assert "has it no more" in found
     assert "backup" in mend

@@ -22,16 +22,16 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.adapters.sql.samples import denial
 from tests.cli.terminal import Accounts, Terminal
-from tests.e2e.processes import TOKENSVC
-from tokensvc.adapters.sql import tables
-from tokensvc.adapters.sql.engine import writing
-from tokensvc.adapters.sql.store import Store
-from tokensvc.core import keypair
-from tokensvc.core.lifecycle import StepKind
-from tokensvc.ports.channels import ChannelRecord
-from tokensvc.rotate.survey import DEPLOYMENT_TAG, KEY_TAG
+from tests.storage.samples import denial
+from tests.support.processes import TOKENSVC
+from tokensvc.jose import keypair
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.keys.lifecycle import StepKind
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+from tokensvc.storage.store import Store
+from tokensvc.tokens.channels import ChannelRecord
 
 pytestmark = pytest.mark.e2e
 
@@ -248,7 +248,7 @@ def test_a_private_key_that_cannot_be_used(healthy: Terminal, harm: Callable[[Pa
 def test_a_subject_key_that_was_lost_or_is_damaged(healthy: Terminal, store: Store) -> None:
     store.deployment.add_subject_key(1, b"wrapped")
     with writing(store.engine) as connection:
-        connection.execute(sa.delete(tables.subject_keys))
+        connection.execute(sa.delete(schema.subject_keys))
     fixes(healthy, "subject key")
     store.deployment.add_subject_key(1, b"wrapped")
     damage(store, "UPDATE subject_keys SET created_at = 'junk'")

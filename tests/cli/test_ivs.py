@@ -10,7 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.e2e.processes import TOKENSVC, environment, run, started
+from tests.support.processes import TOKENSVC, environment, run, started
 
 pytestmark = pytest.mark.e2e
 

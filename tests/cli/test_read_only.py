@@ -12,16 +12,16 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.cli.terminal import Terminal
-from tests.running import serving
-from tests.stores import dump
-from tokensvc.adapters.clock import SystemClock
-from tokensvc.adapters.sql.local_ivs import LocalIvsResources
-from tokensvc.adapters.sql.store import open_store
-from tokensvc.core import keypair
-from tokensvc.ivs.clock import AdvanceableClock
-from tokensvc.ivs.sigv4 import Secret
-from tokensvc.rotate.survey import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
-from tokensvc.web.local import LocalIvsSettings, build
+from tests.support.servers import serving
+from tests.support.stores import dump
+from tokensvc.jose import keypair
+from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.local_ivs.clock import AdvanceableClock
+from tokensvc.local_ivs.http import LocalIvsSettings, build
+from tokensvc.local_ivs.sigv4 import Secret
+from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.storage.store import open_store
+from tokensvc.system_clock import SystemClock
 
 READING = re.compile(r"/(List|Get|BatchGet)[A-Za-z]+|/tags/.*")
 

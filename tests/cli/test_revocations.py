@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.adapters.sql.samples import CHANNEL, EVERYONE, channel, make_due
 from tests.cli.terminal import Terminal
-from tokensvc.adapters.sql.engine import writing
-from tokensvc.adapters.sql.revocation_tables import revocation_entries
-from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.cli.viewers import in_options
-from tokensvc.core.arn import parse_arn
-from tokensvc.core.instant import unix_seconds
-from tokensvc.core.revocation import Lane, State
-from tokensvc.core.viewer import viewer_id
+from tests.storage.samples import CHANNEL, EVERYONE, channel, make_due
+from tokensvc.aws.arn import parse_arn
+from tokensvc.cli.context import in_options
 from tokensvc.errors import FieldError
-from tokensvc.ports.revocation_queue import Outcome
+from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.queue import Outcome
+from tokensvc.storage.engine import writing
+from tokensvc.storage.revocation_tables import revocation_entries
+from tokensvc.storage.store import Store, open_store
+from tokensvc.timestamps import unix_seconds
+from tokensvc.tokens.viewer_ids import viewer_id
 
 OTHER = channel("b").arn
 HERE = parse_arn(CHANNEL, "channel").place

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.cli.terminal import Terminal
-from tests.signers import SIGNERS_HERE
+from tests.support.signers import SIGNERS_HERE
 from tokensvc.cli.policy_values import NAMES
 from tokensvc.settings import Settings, variable
 

@@ -11,9 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.cli.terminal import Terminal
-from tests.minting import CHANNEL, HEADER, OTHER_CHANNEL, seal
-from tokensvc.core.keypair import PrivateKey, generate, public_pem
-from tokensvc.core.playback import RULES
+from tests.support.tokens import CHANNEL, HEADER, OTHER_CHANNEL, seal
+from tokensvc.jose.keypair import PrivateKey, generate, public_pem
+from tokensvc.tokens.validation import RULES
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.e2e.client import Client
-from tests.e2e.processes import TOKENSVC, Process, environment, started
-from tests.e2e.site import LocalIvs, Service, Site, local_ivs
-from tests.postgres import PostgresServer, postgres_server
-from tests.postgres import missing as why_no_postgres
+from tests.support.deployment import LocalIvs, Service, Site, local_ivs
+from tests.support.http_client import Client
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.postgres import missing as why_no_postgres
+from tests.support.processes import TOKENSVC, Process, environment, started
 
 
 class Demo(NamedTuple):

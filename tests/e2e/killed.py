@@ -21,18 +21,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from tests.crashing import Tripwire
-from tests.stage import READS
-from tokensvc.adapters.clock import StoreClock
-from tokensvc.performing import keys_context, new_worker_id
-from tokensvc.ports.clock import Clock
-from tokensvc.ports.control_plane import ControlPlane
-from tokensvc.rotate import wishes
-from tokensvc.rotate.survey import SETTLED_SECONDS, survey_and_update, tags_of
-from tokensvc.rotate.world import KeysContext
+from tests.support.crashes import Tripwire
+from tests.support.in_memory_deployment import READS
+from tokensvc.aws.control_plane import ControlPlane
+from tokensvc.clock import Clock
+from tokensvc.container.reconciler import keys_context, new_worker_id
+from tokensvc.container.service import control_plane_of, regions_of, store_of
+from tokensvc.container.vault import vault_of, wrapper_of
+from tokensvc.keys import commands
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import SETTLED_SECONDS, survey_and_update, tags_of
 from tokensvc.settings import read_settings
-from tokensvc.vaulting import vault_of, wrapper_of
-from tokensvc.wiring import control_plane_of, regions_of, store_of
+from tokensvc.system_clock import StoreClock
 
 ROUND_SECONDS = 200_000.0
 """Longer than any drain."""
@@ -81,7 +81,7 @@ def rotate(open_world: Callable[[], KeysContext], at: int | None) -> dict[str, A
         name: wire.around(getattr(world, name), reads=READS)
         for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
     }
-    wishes.rotate(replace(world, **watched), regions_of(read_settings(os.environ)), "a test")
+    commands.rotate(replace(world, **watched), regions_of(read_settings(os.environ)), "a test")
     return {"steps": wire.count}
 
 
@@ -90,7 +90,7 @@ def resume(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
     world = open_world()
     regions = regions_of(read_settings(os.environ))
     begun = [entry.kind for entry in world.journal.open()]
-    wishes.resume(world, regions)
+    commands.resume(world, regions)
     held = {there.arn: there for record in world.keys.list() for there in record.places if there.is_held}
     seen = survey_and_update(world, regions[0])
     return {

@@ -13,9 +13,9 @@ import termios
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from tests.e2e.processes import TOKENSVC, until
-from tests.e2e.site import LocalIvs, Site
-from tokensvc.core import keypair
+from tests.support.deployment import LocalIvs, Site
+from tests.support.processes import TOKENSVC, until
+from tokensvc.jose import keypair
 
 
 class Screen:

@@ -8,9 +8,9 @@ from typing import Any
 
 import jwt
 
-from tests.e2e.client import Client
-from tests.e2e.processes import until
-from tests.e2e.site import Service, Site
+from tests.support.deployment import Service, Site
+from tests.support.http_client import Client
+from tests.support.processes import until
 
 BATCH_MAX_ASKS = 500
 CALLERS = 8

@@ -10,9 +10,9 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.e2e.client import Answer, Client, of_each_worker
-from tests.e2e.processes import until
-from tests.e2e.site import Service, Site
+from tests.support.deployment import Service, Site
+from tests.support.http_client import Answer, Client, of_each_worker
+from tests.support.processes import until
 
 HEARD_WITHIN_SECONDS = 2.0
 """How soon every worker must know of a change."""

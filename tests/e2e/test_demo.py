@@ -17,10 +17,10 @@ from signal import SIGINT, SIGTERM
 import jwt
 import pytest
 
-from tests.e2e.client import Client, fetch
 from tests.e2e.conftest import Demo
-from tests.e2e.processes import TOKENSVC, Process, Said, environment, run, started, until
-from tests.e2e.published import signers
+from tests.support.http_client import Client, fetch
+from tests.support.processes import TOKENSVC, Process, Said, environment, run, started, until
+from tests.support.published_keys import signers
 
 FACTS = {
     "url",

@@ -19,17 +19,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.sql.samples import REACH, make_due
-from tests.e2e.client import Client
-from tests.e2e.processes import Process, environment, started, until
-from tests.e2e.recorded_ivs import BATCH, SINGLE, RecordedIvs, recorded_ivs
-from tests.postgres import PostgresServer
-from tokensvc.adapters.sql import migrate
-from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.core.pacing import BATCH_CALLS_PER_SECOND, SINGLE_CALLS_PER_SECOND, VIEWERS_PER_SECOND
-from tokensvc.core.revocation import Lane, State
+from tests.storage.samples import REACH, make_due
+from tests.support.http_client import Client
+from tests.support.postgres import PostgresServer
+from tests.support.processes import Process, environment, started, until
+from tests.support.recorded_ivs import BATCH, SINGLE, RecordedIvs, recorded_ivs
 from tokensvc.errors import StoreUnavailable
-from tokensvc.ports.revocations import NewRevocation
+from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.rate_limit import BATCH_CALLS_PER_SECOND, SINGLE_CALLS_PER_SECOND, VIEWERS_PER_SECOND
+from tokensvc.revocations.store import NewRevocation
+from tokensvc.storage import migrate
+from tokensvc.storage.store import Store, open_store
 
 LEASE_SECONDS = 2.0
 WORK = f"""

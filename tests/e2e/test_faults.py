@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import Client
-from tests.e2e.processes import until
-from tests.e2e.site import REGION, LocalIvs, Site, local_ivs
+from tests.support.deployment import REGION, LocalIvs, Site, local_ivs
+from tests.support.http_client import Client
+from tests.support.processes import until
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.client import Client
-from tests.e2e.site import Service, Site, free_port
+from tests.support.deployment import Service, Site, free_port
+from tests.support.http_client import Client
 
 HEAD_MAX_BYTES = 16 * 1024
 ASK_MAX_BYTES = 16 * 1024

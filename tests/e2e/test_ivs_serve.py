@@ -17,8 +17,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
 
-from tests.e2e.client import Client, fetch
-from tests.e2e.processes import TOKENSVC, Process, environment, started
+from tests.support.http_client import Client, fetch
+from tests.support.processes import TOKENSVC, Process, environment, started
 
 
 class Served(NamedTuple):

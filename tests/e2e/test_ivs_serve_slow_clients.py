@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.processes import environment, started
 from tests.hostile.wire import CLOSED, OPEN, Address, Connection
+from tests.support.processes import environment, started
 
 REQUEST_SECONDS = 1
 BODY_SECONDS = 0.3

@@ -10,9 +10,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.e2e.processes import run
-from tests.e2e.site import LocalIvs, Site
-from tests.postgres import PostgresServer
+from tests.support.deployment import LocalIvs, Site
+from tests.support.postgres import PostgresServer
+from tests.support.processes import run
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ from signal import SIGKILL
 
 import pytest
 
-from tests.e2e.client import fetch
-from tests.e2e.processes import is_alive, until
-from tests.e2e.site import Service, Site
+from tests.support.deployment import Service, Site
+from tests.support.http_client import fetch
+from tests.support.processes import is_alive, until
 
 STOPS_WITHIN_SECONDS = 25
 

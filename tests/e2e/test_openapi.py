@@ -24,9 +24,9 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from tests.e2e.client import Answer, Client
-from tests.e2e.processes import until
-from tests.e2e.site import LocalIvs, Service, Site
+from tests.support.deployment import LocalIvs, Service, Site
+from tests.support.http_client import Answer, Client
+from tests.support.processes import until
 
 EXAMPLES = 40
 CHECKS = [

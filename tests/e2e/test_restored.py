@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.adapters.sql.backups import Backups, PostgresDump, SqliteFile
-from tests.e2e.client import Client, fetch
-from tests.e2e.processes import until
-from tests.e2e.site import LocalIvs, Service, Site
 from tests.e2e.test_rotation import active, states, store_of
-from tests.postgres import PostgresServer
-from tokensvc.core.lifecycle import KeyState
+from tests.storage.backups import Backups, PostgresDump, SqliteFile
+from tests.support.deployment import LocalIvs, Service, Site
+from tests.support.http_client import Client, fetch
+from tests.support.postgres import PostgresServer
+from tests.support.processes import until
+from tokensvc.keys.lifecycle import KeyState
 
 LIMIT_SECONDS = 60.0
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.e2e.client import Answer, Client, fetch
-from tests.e2e.processes import until
-from tests.e2e.site import LocalIvs, Site
+from tests.support.deployment import LocalIvs, Site
+from tests.support.http_client import Answer, Client, fetch
+from tests.support.processes import until
 
 HEARD_WITHIN_SECONDS = 2.0
 TOLD_WITHIN_SECONDS = 10.0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import tokensvc
-from tests.e2e.processes import run, until
-from tests.e2e.site import Service, Site
+from tests.support.deployment import Service, Site
+from tests.support.processes import run, until
 
 README = (Path(tokensvc.__file__).parent.parent / "README.md").read_text("utf-8")
 SECTION = README.partition("### Revoking a viewer\n")[2].partition("\n### ")[0]

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import jwt
 import pytest
 
-from tests.e2e.client import Client, fetch
-from tests.e2e.processes import TOKENSVC, Process, started, until
-from tests.e2e.published import signers
-from tests.e2e.site import LocalIvs, Site, free_port
-from tests.postgres import PostgresServer
-from tokensvc.adapters.sql.store import Store, open_store
-from tokensvc.core.lifecycle import KeyState
+from tests.support.deployment import LocalIvs, Site, free_port
+from tests.support.http_client import Client, fetch
+from tests.support.postgres import PostgresServer
+from tests.support.processes import TOKENSVC, Process, started, until
+from tests.support.published_keys import signers
+from tokensvc.keys.lifecycle import KeyState
+from tokensvc.storage.store import Store, open_store
 
 LEASE_SECONDS = 3.0
 BEHIND_SECONDS = 4.0

@@ -18,9 +18,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.e2e.client import Client, fetch
-from tests.e2e.processes import Process, until
-from tests.e2e.site import LocalIvs, Site
+from tests.support.deployment import LocalIvs, Site
+from tests.support.http_client import Client, fetch
+from tests.support.processes import Process, until
 
 PIECE_CHARS = 24
 SUBJECT = "grace.hopper+private@example.com"

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from tests.adapters.sql import prerelease
-from tests.e2e.client import Client, load, of_each_worker
-from tests.e2e.processes import TOKENSVC, environment, is_alive, run, until
-from tests.e2e.site import LocalIvs, Service, Site, free_port
-from tests.postgres import PostgresServer
-from tokensvc.adapters.sql.store import open_store
-from tokensvc.core import envelope
-from tokensvc.core.envelope import Envelope
+from tests.support.deployment import LocalIvs, Service, Site, free_port
+from tests.support.http_client import Client, load, of_each_worker
+from tests.support.postgres import PostgresServer
+from tests.support.processes import TOKENSVC, environment, is_alive, run, until
+from tokensvc.storage.store import open_store
+from tokensvc.vault import envelope
+from tokensvc.vault.envelope import Envelope
 
 STOPS_WITHIN_SECONDS = 25
 DELAY_SECONDS = 1.0

@@ -11,9 +11,9 @@ from signal import SIGHUP, SIGUSR1, SIGUSR2
 
 import pytest
 
-from tests.e2e.client import fetch
-from tests.e2e.processes import TOKENSVC, Process, environment, started, until
-from tests.e2e.site import Site, free_port
+from tests.support.deployment import Site, free_port
+from tests.support.http_client import fetch
+from tests.support.processes import TOKENSVC, Process, environment, started, until
 
 SIGNALS = (SIGHUP, SIGUSR1, SIGUSR2)
 

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
-from tests.e2e.client import Client
-from tests.e2e.processes import TOKENSVC, environment, until
-from tests.e2e.site import LocalIvs, Site, free_port
+from tests.support.deployment import LocalIvs, Site, free_port
+from tests.support.http_client import Client
+from tests.support.processes import TOKENSVC, environment, until
 
 MALFORMED_REQUESTS = 600
 PIPE_BYTES = 4096

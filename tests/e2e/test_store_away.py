@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.client import load
-from tests.e2e.processes import environment, started, until
-from tests.e2e.site import LocalIvs, Site
-from tests.postgres import PostgresServer
+from tests.support.deployment import LocalIvs, Site
+from tests.support.http_client import load
+from tests.support.postgres import PostgresServer
+from tests.support.processes import environment, started, until
 
 AWAY_SECONDS = 1.0
 """How long the store is away while nobody may notice."""

@@ -14,10 +14,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from tests.e2e.client import Answer, Client, fetch
-from tests.e2e.processes import run, until
-from tests.e2e.published import signers
-from tests.e2e.site import Service, Site, local_ivs
+from tests.support.deployment import Service, Site, local_ivs
+from tests.support.http_client import Answer, Client, fetch
+from tests.support.processes import run, until
+from tests.support.published_keys import signers
 
 ERROR_CODE = "invalid_playback_auth_token"
 

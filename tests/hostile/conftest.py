@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.site import LocalIvs, Service, Site, local_ivs
 from tests.hostile.messages import token, unique
 from tests.hostile.proxies import haproxy, nginx
 from tests.hostile.wire import Address, exchange
+from tests.support.deployment import LocalIvs, Service, Site, local_ivs
 
 SCOPES = ("tokens:issue", "revocations:read", "revocations:write")
 OPTIONS = ("--all-channels", "--allow-anonymous-viewers", *(word for scope in SCOPES for word in ("--scope", scope)))

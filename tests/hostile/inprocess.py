@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from tests.e2e.processes import until
 from tests.hostile.wire import Address, Response, parse_responses
-from tokensvc.web.exchange import Reply
-from tokensvc.web.failures import JSON, Answer
+from tests.support.processes import until
+from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.web.context import Reply
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import psutil
 
-from tests.e2e.processes import Process
 from tests.hostile.messages import bearer, get
 from tests.hostile.wire import Address, exchange
+from tests.support.processes import Process
 
 MIB = 1024 * 1024
 

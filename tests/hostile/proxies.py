@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import environment, started
-from tests.e2e.site import free_port
 from tests.hostile.wire import Address
+from tests.support.deployment import free_port
+from tests.support.processes import environment, started
 
 NGINX = """
 daemon off;

@@ -13,11 +13,11 @@ import threading
 
 import pytest
 
-from tests.e2e.site import Service
 from tests.hostile import messages
 from tests.hostile.messages import bearer, head, unique
 from tests.hostile.observed import revoked_viewers
 from tests.hostile.wire import CLOSED, RESET, TIMEOUT_SECONDS, Address, Connection, Received, send_in_parts, settle
+from tests.support.deployment import Service
 
 MIB = 1024 * 1024
 GARBAGE = {

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.site import Service
 from tests.hostile import messages
 from tests.hostile.messages import HOST, LIVE_LINE, SENTINEL, bearer, token_body, unique
 from tests.hostile.wire import CLOSED, LIVE, OPEN, RESET, Address, Connection, Received, exchange, settle
+from tests.support.deployment import Service
 
 HEAD_MAX_BYTES = 16 * 1024
 READ_BYTES = 65_536

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.site import Service
 from tests.hostile import messages
 from tests.hostile.messages import bearer, get, post, unique
 from tests.hostile.observed import memory_of
 from tests.hostile.wire import LIVE, Address, Response, exchange, parse_responses
+from tests.support.deployment import Service
 
 SEED = 11
 MUTATED = 10_000

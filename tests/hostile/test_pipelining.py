@@ -18,13 +18,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.site import Service, Site
 from tests.hostile import messages
 from tests.hostile.conftest import address_of
 from tests.hostile.inprocess import Connected, Echo
 from tests.hostile.messages import bearer, get, post, unique
 from tests.hostile.observed import memory_of, steadily_served
 from tests.hostile.wire import LIVE, Address, Connection, Response, exchange, parse_responses
+from tests.support.deployment import Service, Site
 
 MILLION = 1_000_000
 STALLED_SECONDS = 3

@@ -11,11 +11,11 @@ import json
 
 import pytest
 
-from tests.e2e.processes import until
-from tests.e2e.site import Service
 from tests.hostile import messages
 from tests.hostile.messages import SENTINEL, bearer, token_body, unique
 from tests.hostile.wire import OPEN, Address, Connection, exchange, send_in_parts, settle
+from tests.support.deployment import Service
+from tests.support.processes import until
 
 FORGED = "203.0.113.77"
 

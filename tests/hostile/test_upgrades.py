@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.processes import run
-from tests.e2e.site import Site
 from tests.hostile import messages
 from tests.hostile.messages import bearer, token_body, unique
 from tests.hostile.observed import revoked_viewers
 from tests.hostile.wire import CLOSED, LIVE, Address, Connection, exchange, pause, send_in_parts, settle
+from tests.support.deployment import Site
+from tests.support.processes import run
 
 ROUNDS = 20
 ATTACKS = [(0, 0.0), (1_000, 0.0), (1_000, 0.0005), (20_000, 0.0), (50_000, 0.0)]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.minting import CHANNEL, OTHER_CHANNEL
-from tokensvc.core.printable import check_no_controls
+from tests.support.tokens import CHANNEL, OTHER_CHANNEL
 from tokensvc.errors import InvalidRequest
+from tokensvc.printable import check_no_controls
 from tokensvc.revocations.requests import DenialRequest, RevocationRequest, read_denial, read_revocation
 
 HERE, THERE = str(CHANNEL), str(OTHER_CHANNEL)

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from tests.e2e.processes import until
+from tests.support.processes import until
 from tokensvc.web.acceptor import ACCEPTS_PER_TURN, Acceptor
 from tokensvc.web.server import Server, make_server
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.connections import connected, feed, request, settle
+from tests.support.connections import connected, feed, request, settle
 from tokensvc.web import protocol as connection_states
 from tokensvc.web.protocol import (
     KEEP_ALIVE_SECONDS,

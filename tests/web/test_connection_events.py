@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from tests.web.connections import Connection, protocol_of, settle
-from tokensvc.web.exchange import Reply
-from tokensvc.web.failures import JSON, Answer
+from tests.support.connections import Connection, protocol_of, settle
+from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.web.context import Reply
 from tokensvc.web.protocol import MAX_QUEUED_BYTES, Protocol
 
 PATHS = ("/quick", "/slow", "/held", "/early", "/fail", "/stream")

@@ -11,17 +11,17 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.adapters.sql.samples import CHANNEL
-from tests.postgres import PostgresServer, missing, postgres_server
-from tests.stage import EAST, Stage
-from tests.stores import store_in_memory
-from tests.web.asking import Reply, ask, scope_of
-from tests.web.counter import Counter
-from tests.web.test_keys import ADMIN, Service
-from tokensvc.adapters.sql import migrate
-from tokensvc.adapters.sql.store import Store, open_store
+from tests.storage.samples import CHANNEL
+from tests.support.asgi_client import Reply, ask, scope_of
+from tests.support.in_memory_deployment import EAST, Stage
+from tests.support.multi_tenant_app import Counter
+from tests.support.postgres import PostgresServer, missing, postgres_server
+from tests.support.stores import store_in_memory
+from tests.web.endpoints.test_keys import ADMIN, Service
 from tokensvc.keys.requests import KeyQuery
 from tokensvc.revocations.requests import DenialQuery, RevocationQuery
+from tokensvc.storage import migrate
+from tokensvc.storage.store import Store, open_store
 
 JUNK = (
     "\0",

@@ -13,10 +13,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.e2e.processes import until
+from tests.support.processes import until
+from tokensvc.http.problem_details import JSON, Answer
 from tokensvc.web import protocol
-from tokensvc.web.exchange import Reply
-from tokensvc.web.failures import JSON, Answer
+from tokensvc.web.context import Reply
 from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
 from tokensvc.web.server import make_server
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.web.connections import Application, Seen, protocol_of, request
+from tests.support.connections import Application, Seen, protocol_of, request
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.request_head import HEAD_MAX_BYTES
 

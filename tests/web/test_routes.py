@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.web.asking import answer_of, scope_of
-from tokensvc.adapters.prometheus import PrometheusMetrics
-from tokensvc.core.policy import SCOPES
+from tests.support.asgi_client import answer_of, scope_of
+from tokensvc.callers.policy import SCOPES
+from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.web.operations import routes_of
 from tokensvc.web.routes import DENIALS, OPERATIONS, worker_routes
 

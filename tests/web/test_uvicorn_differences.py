@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tests.web.connections import Application, feed, protocol_of, request, settle
+from tests.support.connections import Application, feed, protocol_of, request, settle
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tokensvc.adapters.logs import star
+from tokensvc.container.logs import star
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
 INTERRUPTED = 130
@@ -24,10 +24,10 @@ def main() -> None:
     _open_standard_descriptors()
     try:
         if sys.argv[1:] == ["serve"]:  # what serves starts at once, and holds nothing of the command line
-            from tokensvc.serving import serve_as_told
+            from tokensvc.supervisor import serve_as_told
 
             sys.exit(serve_as_told(os.environ))
-        from tokensvc.cli.app import app
+        from tokensvc.cli.main import app
 
         app()
     except TokensvcError as failure:
@@ -47,12 +47,12 @@ def _open_standard_descriptors() -> None:
 
 
 def _refuse(failure: TokensvcError) -> int:
-    from tokensvc.cli import screen
+    from tokensvc.cli import output
     from tokensvc.cli.remedies import failure_text
 
     message = star(failure_text(failure))
     keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
-    screen.failure(failure.code, message, "--json" in sys.argv, keep=keep)
+    output.failure(failure.code, message, "--json" in sys.argv, keep=keep)
     if isinstance(failure, SettingsError | InvalidRequest):
         return 2
     return 4 if isinstance(failure, Conflict | NotAllowed) else 1

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.screen import AsJson, Yes, confirm, instant, progress, result, table
-from tokensvc.core.policy import (
+from tokensvc.callers.policy import (
     ALL_CHANNELS,
     DEFAULT_SCOPES,
     HIGHEST_CEILING_SECONDS,
@@ -20,10 +19,11 @@ from tokensvc.core.policy import (
     check_pattern,
     check_scope,
 )
+from tokensvc.callers.store import CallerRecord, CallerStore
+from tokensvc.cli.output import AsJson, Yes, confirm, instant, progress, result, table
+from tokensvc.container.service import new_api_key, store_of
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.ports.callers import CallerRecord, CallerStore
 from tokensvc.settings import read_settings
-from tokensvc.wiring import new_api_key, store_of
 
 app = typer.Typer(help="Who may ask for tokens.", no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Argument(help="Letters, digits, dots and dashes; at most 64.")]

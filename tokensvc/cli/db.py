@@ -6,10 +6,10 @@ import os
 
 import typer
 
+from tokensvc.cli.output import AsJson, result
 from tokensvc.cli.policy_values import policy_values
-from tokensvc.cli.screen import AsJson, result
+from tokensvc.container.service import keep_policy, store_of
 from tokensvc.settings import read_settings, require, variable
-from tokensvc.wiring import keep_policy, store_of
 
 app = typer.Typer(help="The store.", no_args_is_help=True, add_completion=False)
 
@@ -22,7 +22,7 @@ def _db() -> None:
 @app.command()
 def upgrade(as_json: AsJson = False) -> None:
     """Make the store, or bring its schema up to date. Settings of the whole deployment, where set, go into it."""
-    from tokensvc.adapters.sql import migrate
+    from tokensvc.storage import migrate
 
     settings = read_settings(os.environ)
     require(settings, "database_url")

@@ -25,21 +25,21 @@ from typing import Annotated
 
 import typer
 
-from tokensvc import wiring
-from tokensvc.adapters.logs import configure
-from tokensvc.adapters.sql import migrate
-from tokensvc.admit import key_id_of
-from tokensvc.app import Application, build
-from tokensvc.cli.facts import write_facts, write_private
-from tokensvc.cli.furnish import Furniture, furnish
+from tokensvc.cli.connection_info import write_facts, write_private
+from tokensvc.cli.demo_seed import Furniture, furnish
 from tokensvc.cli.local import Running, local_ivs
-from tokensvc.cli.screen import progress
+from tokensvc.cli.output import progress
+from tokensvc.container import service
+from tokensvc.container.application import Application, build
+from tokensvc.container.logs import configure
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
-from tokensvc.ivs.refusals import IvsError
-from tokensvc.serving import ignore_signals, listen
+from tokensvc.http.abort_connection import offer_hang_up
+from tokensvc.local_ivs.errors import IvsError
+from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS, routes
 from tokensvc.settings import read_settings
-from tokensvc.web.hangup import offer_hang_up
-from tokensvc.web.local import DEFAULT_CREDENTIALS, routes
+from tokensvc.storage import migrate
+from tokensvc.supervisor import ignore_signals, listen
+from tokensvc.tokens.authorization import key_id_of
 from tokensvc.web.server import Server, make_server
 
 REGION = "us-east-1"
@@ -87,8 +87,8 @@ def _demo(port: int, *, rates: bool) -> None:
     _take_over(environ)
     settings = read_settings(_settings_in(environ))
     migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
-    store = wiring.store_of(settings)
-    wiring.keep_policy(settings, store)
+    store = service.store_of(settings)
+    service.keep_policy(settings, store)
     store.close()
     with local_ivs(
         FOLDER / "local-ivs.db",
@@ -98,7 +98,7 @@ def _demo(port: int, *, rates: bool) -> None:
         management_port=0,
         rates=rates,
     ) as running:
-        parts = wiring.assemble(settings)
+        parts = service.assemble(settings)
         application = build(parts, beside=routes(running.parts, IVS_PREFIX))
         try:
             _serve(application, parts, listener, url, environ, running)
@@ -108,7 +108,7 @@ def _demo(port: int, *, rates: bool) -> None:
 
 def _serve(
     application: Application,
-    parts: wiring.Service,
+    parts: service.Service,
     listener: socket.socket,
     url: str,
     environ: Mapping[str, str],
@@ -131,7 +131,7 @@ def _serve(
 
 def _guide(
     server: Server,
-    parts: wiring.Service,
+    parts: service.Service,
     url: str,
     environ: Mapping[str, str],
     running: Running,

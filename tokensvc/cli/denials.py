@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from tokensvc.callers.policy import ALL_CHANNELS
+from tokensvc.cli.context import Desk, Namespace, Reason, Subject, Viewer, at_desk
+from tokensvc.cli.output import AsJson, Yes, confirm, result, table
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, report_rest
-from tokensvc.cli.screen import AsJson, Yes, confirm, result, table
-from tokensvc.cli.viewers import Desk, Namespace, Reason, Subject, Viewer, at_desk
-from tokensvc.core.policy import ALL_CHANNELS
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
 from tokensvc.revocations.requests import DenialQuery, read_denial

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 
 import typer
 
-from tokensvc import wiring
-from tokensvc.adapters.signing.choice import choose_signer
-from tokensvc.adapters.sql.store import Store
-from tokensvc.cli.findings import Finding, attempt
-from tokensvc.cli.ivs_findings import examine_ivs
-from tokensvc.cli.key_findings import examine_keys
+from tokensvc.cli.checks.finding import Finding, attempt
+from tokensvc.cli.checks.ivs import examine_ivs
+from tokensvc.cli.checks.keys import examine_keys
+from tokensvc.cli.checks.rows import examine_rows
+from tokensvc.cli.checks.vault import examine_vault
+from tokensvc.cli.output import AsJson, result
 from tokensvc.cli.policy_values import policy_values
-from tokensvc.cli.row_findings import examine_rows
-from tokensvc.cli.screen import AsJson, result
-from tokensvc.cli.vault_findings import examine_vault
+from tokensvc.container import service
+from tokensvc.container.vault import wrapping_wanted
+from tokensvc.deployment.record import Deployment
 from tokensvc.errors import FieldError, SettingsError
-from tokensvc.ports.deployment import Deployment
+from tokensvc.jose.signing.choice import choose_signer
 from tokensvc.settings import Settings, read_settings, variable
-from tokensvc.vaulting import wrapping_wanted
+from tokensvc.storage.store import Store
 
 CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
 AGAIN = "tokensvc doctor   (again, when what the message says has ended)"
@@ -60,7 +60,7 @@ def _examine() -> Iterator[Finding]:
     if settings.database_url is None:
         yield from _passphrase(settings, None)
         return
-    store, finding = attempt("store", lambda: wiring.store_of(settings), AGAIN)
+    store, finding = attempt("store", lambda: service.store_of(settings), AGAIN)
     if store is None:
         if settings.control_plane is None:
             yield _setting(settings, "control_plane", CONTROL_PLANE)

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from tokensvc.adapters.logs import configure
-from tokensvc.cli.facts import write_facts
+from tokensvc.cli.connection_info import write_facts
 from tokensvc.cli.local import local_ivs
-from tokensvc.cli.screen import progress
+from tokensvc.cli.output import progress
+from tokensvc.container.logs import configure
 from tokensvc.errors import FieldError, SettingsError
-from tokensvc.ivs.sigv4 import Secret, read_access_key
-from tokensvc.serving import ignore_signals, listen
-from tokensvc.web.collector import calm_the_collector
-from tokensvc.web.hangup import offer_hang_up
-from tokensvc.web.local import DEFAULT_CREDENTIALS
+from tokensvc.http.abort_connection import offer_hang_up
+from tokensvc.http.garbage_collection import calm_the_collector
+from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS
+from tokensvc.local_ivs.sigv4 import Secret, read_access_key
+from tokensvc.supervisor import ignore_signals, listen
 from tokensvc.web.server import make_server
 
 app = typer.Typer(help="The local IVS.", no_args_is_help=True, add_completion=False)

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tokensvc.adapters.clock import SystemClock
-from tokensvc.adapters.sql.local_ivs import LocalIvsResources
-from tokensvc.cli.screen import progress
-from tokensvc.ivs.sigv4 import Credentials
-from tokensvc.serving import listen
-from tokensvc.web.local import NOT_AWS, LocalIvsParts, LocalIvsSettings, build, stored_clock
+from tokensvc.cli.output import progress
+from tokensvc.local_ivs.http import NOT_AWS, LocalIvsParts, LocalIvsSettings, build, stored_clock
+from tokensvc.local_ivs.sigv4 import Credentials
+from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.supervisor import listen
+from tokensvc.system_clock import SystemClock
 from tokensvc.web.server import make_server
 
 

@@ -12,16 +12,16 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tokensvc.aws.arn import Place
+from tokensvc.cli.output import progress
 from tokensvc.cli.remedies import failure_text
-from tokensvc.cli.screen import progress
-from tokensvc.core.arn import Place
-from tokensvc.core.keypair import PublicKey, read_public_der
-from tokensvc.core.lifecycle import KeyInPlace, KeyRecord
-from tokensvc.core.playback import judge
-from tokensvc.core.verdict import Attempt, Result
+from tokensvc.container.service import store_of
 from tokensvc.errors import TokensvcError
+from tokensvc.jose.keypair import PublicKey, read_public_der
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord
 from tokensvc.settings import read_settings
-from tokensvc.wiring import store_of
+from tokensvc.tokens.validation import judge
+from tokensvc.tokens.validation_result import Attempt, Result
 
 
 class OwnSigner(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from tokensvc.cli.screen import progress
+from tokensvc.cli.output import progress
 from tokensvc.pagination import MAX_PAGE_SIZE
 
 MaxResults = Annotated[int, typer.Option("--max-results", "--max", min=1, max=100_000, help="How many at most.")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tokensvc.ports.deployment import Deployment
+from tokensvc.deployment.record import Deployment
 from tokensvc.settings import Settings
 
 DAY_SECONDS = 86_400

@@ -13,8 +13,8 @@ import shlex
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tokensvc.core.problem import Problem, problem_text
 from tokensvc.errors import Action, Remedy, SettingsError, TokensvcError
+from tokensvc.problems import Problem, problem_text
 from tokensvc.settings import Settings, variable
 
 RESUME = Remedy(Action.RESUME_ROTATION)

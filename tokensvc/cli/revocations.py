@@ -9,16 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.lines import add_lines
+from tokensvc.cli.bulk_file import add_lines
+from tokensvc.cli.context import Desk, Namespace, Reason, Subject, Viewer, at_desk
+from tokensvc.cli.output import AsJson, Yes, confirm, progress, result, table
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, report_rest
-from tokensvc.cli.queue import figures, progress_line, shown_queue
-from tokensvc.cli.screen import AsJson, Yes, confirm, progress, result, table
-from tokensvc.cli.viewers import Desk, Namespace, Reason, Subject, Viewer, at_desk
-from tokensvc.core.revocation import State
+from tokensvc.cli.queue_status import figures, progress_line, shown_queue
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
-from tokensvc.ports.revocations import Revocation
+from tokensvc.revocations.model import State
 from tokensvc.revocations.requests import RevocationQuery, read_revocation
+from tokensvc.revocations.store import Revocation
 from tokensvc.revocations.views import AcceptedRevocation, RevocationView
 
 app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True, add_completion=False)

@@ -9,6 +9,6 @@ import typer
 
 def serve() -> None:
     """Serve tokens over HTTP, as the TOKENSVC_… settings say."""
-    from tokensvc.serving import serve_as_told
+    from tokensvc.supervisor import serve_as_told
 
     raise typer.Exit(serve_as_told(os.environ))

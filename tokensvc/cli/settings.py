@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 
-from tokensvc.adapters.signing.choice import choose_signer
-from tokensvc.adapters.sql.database_urls import masked
+from tokensvc.cli.output import AsJson, result, table
 from tokensvc.cli.policy_values import NAMES as POLICY
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.cli.remedies import failure_text
-from tokensvc.cli.screen import AsJson, result, table
+from tokensvc.container.service import store_of
+from tokensvc.container.vault import only_open, vault_in, wraps
+from tokensvc.deployment.record import Deployment
 from tokensvc.errors import SettingsError, TokensvcError
-from tokensvc.ports.deployment import Deployment
+from tokensvc.jose.signing.choice import choose_signer
 from tokensvc.settings import Settings, read_settings, sources, variable
-from tokensvc.vaulting import only_open, vault_in, wraps
-from tokensvc.wiring import store_of
+from tokensvc.storage.database_urls import masked
 
 STORE = "store"
 UNREAD = "store (not read)"

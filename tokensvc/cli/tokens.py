@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import typer
 
-from tokensvc.cli.screen import AsJson, result, table
-from tokensvc.core import keypair
-from tokensvc.core.arn import Arn, Place, channel_of_path, parse_arn
-from tokensvc.core.claims import CHANNEL_ARN
-from tokensvc.core.playback import judge
-from tokensvc.core.verdict import Attempt, Outcome, Result, Verdict
-from tokensvc.edge.refusals import tokens_of
+from tokensvc.aws.arn import Arn, Place, channel_of_path, parse_arn
+from tokensvc.cli.output import AsJson, result, table
 from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.jose import keypair
+from tokensvc.local_ivs.edge.errors import tokens_of
+from tokensvc.tokens.claims import CHANNEL_ARN
+from tokensvc.tokens.validation import judge
+from tokensvc.tokens.validation_result import Attempt, Outcome, Result, Verdict
 
 app = typer.Typer(help="Playback tokens.", no_args_is_help=True, add_completion=False)
 

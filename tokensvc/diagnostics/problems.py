@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tokensvc.core.problem import Problem, problem_text
 from tokensvc.errors import Action, Remedy
+from tokensvc.problems import Problem, problem_text
 
 REMEDIES: Mapping[Action, str] = {
     Action.UPGRADE_SCHEMA: "; its schema has to be upgraded",

@@ -14,18 +14,18 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from tokensvc.core.arn import Place
-from tokensvc.core.instant import rfc3339, rfc3339_of
-from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, active_of
-from tokensvc.core.rotation import KEY_PAIRS_MAX
+from tokensvc.aws.arn import Place
+from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.deployment.leases import Held
+from tokensvc.deployment.record import Deployment
+from tokensvc.deployment.versions import StoreVersions
+from tokensvc.deployment.workers import RegionNews, Worker
 from tokensvc.diagnostics.problems import problem_sentence
 from tokensvc.json_models import Timestamp, ViewModel
-from tokensvc.loops.heartbeat import SILENT_SECONDS
-from tokensvc.ports.deployment import Deployment
-from tokensvc.ports.leases import Held
-from tokensvc.ports.revocation_queue import Waiting
-from tokensvc.ports.versions import StoreVersions
-from tokensvc.ports.workers import RegionNews, Worker
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, active_of
+from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+from tokensvc.revocations.queue import Waiting
+from tokensvc.timestamps import rfc3339, rfc3339_of
 
 
 class LeaderView(ViewModel):

@@ -1,4 +1,4 @@
-"""The tree of failures. No HTTP here: `web/failures.py` and `cli/` decide how a failure looks.
+"""The tree of failures. No HTTP here: `http/problem_details.py` and `cli/` decide how a failure looks.
 
     TokensvcError                  code: stable string · message: safe to show · detail: for operators ·
                                    subject: what it is about · remedy: what ends it

@@ -2,7 +2,7 @@
 
 Invariants
 - A remedy names an action and what it is about. It holds no command, no setting's name and no sentence: `cli/` turns
-  it into a command, `web/failures.py` into words.
+  it into a command, `http/problem_details.py` into words.
 - Parameters are identifiers and paths: no secret, no viewer id.
 """
 

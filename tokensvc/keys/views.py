@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from tokensvc.core.instant import rfc3339_of
-from tokensvc.core.lifecycle import KeyInPlace, KeyRecord, KeyState, StepKind, drained_at
-from tokensvc.core.rotation import Policy
 from tokensvc.json_models import Timestamp, ViewModel
-from tokensvc.ports.journal import Entry
-from tokensvc.ports.rotations import Rotation
-from tokensvc.rotate.unheard import Unheard
-from tokensvc.rotate.wishes import Prospect
+from tokensvc.keys.commands import Prospect
+from tokensvc.keys.journal import Entry
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, StepKind, drained_at
+from tokensvc.keys.rotation_policy import Policy
+from tokensvc.keys.rotation_requests import Rotation
+from tokensvc.keys.stale_workers import Unheard
+from tokensvc.timestamps import rfc3339_of
 
 
 class KeyPlacementView(ViewModel):

@@ -11,15 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tokensvc.core.denial import LAST_SECOND, digest
-from tokensvc.core.policy import ALL_CHANNELS, Caller
+from tokensvc.callers.policy import ALL_CHANNELS, Caller
+from tokensvc.clock import Clock
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.ports.clock import Clock
-from tokensvc.ports.denials import Denial, Denials, NewDenial
+from tokensvc.revocations.denial_store import Denial, Denials, NewDenial
+from tokensvc.revocations.dispatcher import ServedRegions, unserved_channels
 from tokensvc.revocations.requests import DenialQuery, DenialRequest
 from tokensvc.revocations.views import DenialPage, DenialView
-from tokensvc.revoke import ServedRegions, unserved_channels
-from tokensvc.subjects import Subjects
+from tokensvc.tokens.session_versions import LAST_SECOND, digest
+from tokensvc.tokens.viewer_id_resolver import Subjects
 
 
 @dataclass(frozen=True, kw_only=True)

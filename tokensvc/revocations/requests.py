@@ -3,8 +3,8 @@
 Invariants
 - The models are the interface, over HTTP and for the commands alike.
 - Every bad field is reported at once, by the name the caller wrote, and no value is ever repeated.
-- A viewer is named as in a token request (`core/viewer.py`). No text may contain control characters
-  (`core/printable.py`).
+- A viewer is named as in a token request (`tokens/viewer_ids.py`). No text may contain control characters
+  (`printable.py`).
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
-from tokensvc.core import claims as c
-from tokensvc.core.ask import ChannelArn
-from tokensvc.core.denial import LAST_SECOND
-from tokensvc.core.instant import unix_seconds
-from tokensvc.core.policy import ALL_CHANNELS
-from tokensvc.core.printable import NO_CONTROLS_PATTERN, check_no_controls
-from tokensvc.core.refusal import field_errors
-from tokensvc.core.revocation import State
-from tokensvc.core.viewer import Subject, ViewerId
+from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import RequestModel
 from tokensvc.pagination import PageQuery, PageTokens
+from tokensvc.printable import NO_CONTROLS_PATTERN, check_no_controls
+from tokensvc.revocations.model import State
+from tokensvc.timestamps import unix_seconds
+from tokensvc.tokens import claims as c
+from tokensvc.tokens.request import ChannelArn
+from tokensvc.tokens.session_versions import LAST_SECOND
+from tokensvc.tokens.viewer_ids import Subject, ViewerId
+from tokensvc.validation_errors import field_errors
 
 CHANNELS_MAX = 50
 BATCH_MAX = 1000

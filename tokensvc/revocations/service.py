@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tokensvc.core.policy import Caller
+from tokensvc.callers.policy import Caller
+from tokensvc.clock import Clock
 from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, TokensvcError
 from tokensvc.json_objects import batch_item
-from tokensvc.ports.clock import Clock
-from tokensvc.ports.revocations import Accepted, IdempotencyKey, NewRevocation, Revocation, Revocations
+from tokensvc.revocations.dispatcher import ServedRegions, accept, check
 from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
+from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation, Revocations
 from tokensvc.revocations.views import RevocationPage, RevocationView
-from tokensvc.revoke import ServedRegions, accept, check
-from tokensvc.subjects import Subjects, ViewerIds
+from tokensvc.tokens.viewer_id_resolver import Subjects, ViewerIds
 
 MAX_SCANNED = 5000
 """Revocations that one page scans for matches: a caller that owns few of many gets pages that contain few or none, and

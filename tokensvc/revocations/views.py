@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tokensvc.core.instant import rfc3339, rfc3339_of
-from tokensvc.core.revocation import State
 from tokensvc.json_models import Timestamp, ViewModel
-from tokensvc.ports.denials import Denial
-from tokensvc.ports.revocations import Accepted, Revocation, Target
+from tokensvc.revocations.denial_store import Denial
+from tokensvc.revocations.model import State
+from tokensvc.revocations.store import Accepted, Revocation, Target
+from tokensvc.timestamps import rfc3339, rfc3339_of
 
 
 class AcceptedRevocation(ViewModel):

@@ -19,7 +19,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from tokensvc.logger import structlog
+from tokensvc.log import structlog
 
 ACCEPTS_PER_TURN = 32
 PAUSE_SECONDS = 1.0

@@ -20,8 +20,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from tokensvc.web.exchange import AnswersAtOnce
-from tokensvc.web.failures import Answer, Headers
+from tokensvc.http.problem_details import Answer, Headers
+from tokensvc.web.context import AnswersAtOnce
 
 
 class FastPath:

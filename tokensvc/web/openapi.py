@@ -16,10 +16,10 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import Receive, Scope
 
 from tokensvc import __version__
-from tokensvc.web.answers import Problem
-from tokensvc.web.exchange import Exchange
-from tokensvc.web.failures import JSON, Answer
+from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.web.context import Exchange
 from tokensvc.web.operations import Operation
+from tokensvc.web.schemas import Problem
 
 _REFUSALS = {
     400: "The body is not a JSON object",

@@ -15,8 +15,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel
 from starlette.types import Receive, Scope
 
-from tokensvc.web.exchange import Begun, Exchange, Route
-from tokensvc.web.failures import Answer
+from tokensvc.http.problem_details import Answer
+from tokensvc.web.context import Begun, Exchange, Route
 
 _Owner = TypeVar("_Owner")
 

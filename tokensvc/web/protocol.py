@@ -39,8 +39,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from tokensvc.logger import exception_fields, structlog
-from tokensvc.web.failures import Answer
+from tokensvc.http.problem_details import Answer
+from tokensvc.log import exception_fields, structlog
 from tokensvc.web.fast_path import FastPath, response_bytes
 from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cycle
 from tokensvc.web.request_head import (

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from tokensvc.web.failures import Answer, plain_refusal
+from tokensvc.http.problem_details import Answer, plain_refusal
 
 HTTP_1_1, HTTP_1_0 = b" HTTP/1.1", b" HTTP/1.0"
 """How a request line ends."""

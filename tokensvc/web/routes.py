@@ -12,12 +12,11 @@ from typing import Any
 
 from starlette.types import Receive, Scope
 
-from tokensvc.core.ask import Ask
-from tokensvc.core.snapshot import Snapshot
 from tokensvc.diagnostics.status import StatusView
+from tokensvc.http.problem_details import Answer
 from tokensvc.keys.requests import CompromiseRequest, KeyQuery, RotateKeysRequest
 from tokensvc.keys.views import CompromiseView, KeyDetailView, KeyPage, RotationView
-from tokensvc.ports.metrics import Metrics
+from tokensvc.metrics import Metrics
 from tokensvc.revocations.requests import (
     DenialQuery,
     DenialRequest,
@@ -26,20 +25,21 @@ from tokensvc.revocations.requests import (
     RevocationRequest,
 )
 from tokensvc.revocations.views import AcceptedRevocation, DenialPage, DenialsWritten, RevocationPage, RevocationView
-from tokensvc.web import keys, revocations, status, tokens
-from tokensvc.web.answers import Alive, BatchAnswer, BatchAsk, JwkSet, Ready, RevocationBatchAnswer, TokenAnswer
-from tokensvc.web.denials import DenialRoutes
-from tokensvc.web.exchange import Exchange
-from tokensvc.web.failures import Answer
-from tokensvc.web.front import Routes
-from tokensvc.web.health import Readiness, livez
-from tokensvc.web.jwks import Jwks
-from tokensvc.web.keys import KeyRoutes
+from tokensvc.tokens.request import Ask
+from tokensvc.tokens.snapshot import Snapshot
+from tokensvc.web.app import Routes
+from tokensvc.web.context import Exchange
+from tokensvc.web.endpoints import keys, revocations, status, tokens
+from tokensvc.web.endpoints.denials import DenialRoutes
+from tokensvc.web.endpoints.health import Readiness, livez
+from tokensvc.web.endpoints.jwks import Jwks
+from tokensvc.web.endpoints.keys import KeyRoutes
+from tokensvc.web.endpoints.revocations import RevocationRoutes
+from tokensvc.web.endpoints.status import Status
+from tokensvc.web.endpoints.tokens import TokenRoutes
 from tokensvc.web.openapi import OpenApi
 from tokensvc.web.operations import BoundOperation, Operation, bind_all, routes_of
-from tokensvc.web.revocations import RevocationRoutes
-from tokensvc.web.status import Status
-from tokensvc.web.tokens import TokenRoutes
+from tokensvc.web.schemas import Alive, BatchAnswer, BatchAsk, JwkSet, Ready, RevocationBatchAnswer, TokenAnswer
 
 _WITH_BODY = (400, 401, 403, 408, 413, 415, 422, 503)
 _WITH_QUERY = (401, 403, 422, 503)

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 
 from tokensvc.web.acceptor import Acceptor
 from tokensvc.web.protocol import KEEP_ALIVE_SECONDS, Protocol
-from tokensvc.web.proxies import BehindProxies
+from tokensvc.web.trusted_proxies import BehindProxies
 
 IN_FLIGHT_SECONDS = 15
 

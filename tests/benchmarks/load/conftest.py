@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.benchmarks.load.recorded import keys_line
-from tests.minting import CHANNEL, HEADER, seal
-from tests.running import serving
-from tokensvc.core.keypair import PrivateKey
+from tests.support.servers import serving
+from tests.support.tokens import CHANNEL, HEADER, seal
+from tokensvc.jose.keypair import PrivateKey
 
 NEVER = 3600.0
 

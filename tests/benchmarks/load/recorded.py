@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from benchmarks.load.records import Generator, Keys, KindOf, Line, Reading, Run, Sample, SecondOf
-from tests.clocks import START
-from tests.minting import HEADER, NOW, seal
-from tokensvc.core.keypair import PrivateKey
-from tokensvc.web.jwks import _jwk
+from tests.support.clocks import START
+from tests.support.tokens import HEADER, NOW, seal
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.web.endpoints.jwks import _jwk
 
 CHANNEL_ARN = "arn:aws:ivs:us-east-1:123456789012:channel/AbCdEf123456"
 

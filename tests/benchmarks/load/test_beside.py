@@ -18,7 +18,7 @@ from benchmarks.load.published import PublishedKeys
 from benchmarks.load.tally import Second
 from benchmarks.load.watched import find
 from benchmarks.load.wire import Target
-from tests.running import serving
+from tests.support.servers import serving
 
 
 def acted(*rows: ActionRow) -> tuple[list[Any], list[str]]:

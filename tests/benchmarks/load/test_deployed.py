@@ -17,7 +17,7 @@ import benchmarks
 from benchmarks import servers
 from benchmarks.load.deployment import Standing, deployed
 from benchmarks.load.watched import find
-from tests.e2e.processes import Process, Said, environment, run, started, until
+from tests.support.processes import Process, Said, environment, run, started, until
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
 pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")

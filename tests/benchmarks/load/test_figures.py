@@ -18,8 +18,8 @@ from tests.benchmarks.load.recorded import (
     second_line,
     whole_run,
 )
-from tokensvc.core import keypair
-from tokensvc.core.keypair import PrivateKey
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import PrivateKey
 
 
 def test_a_good_run_in_figures(private_key: PrivateKey) -> None:

@@ -20,7 +20,7 @@ from benchmarks.load.records import KindOf, Line
 from benchmarks.load.totals import add_up
 from tests.benchmarks.load.conftest import Signing, against
 from tests.benchmarks.load.recorded import generator_line, run_line, second_line, whole_run
-from tokensvc.core.keypair import PrivateKey
+from tokensvc.jose.keypair import PrivateKey
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ import pytest
 
 import benchmarks
 from tests.benchmarks.load.conftest import Signing
-from tests.e2e.processes import environment, started
-from tests.e2e.site import free_port
-from tests.minting import CHANNEL
+from tests.support.deployment import free_port
+from tests.support.processes import environment, started
+from tests.support.tokens import CHANNEL
 
 pytestmark = [
     pytest.mark.e2e,

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.load.latency import Counts
 from benchmarks.load.records import Acted, Errors, Line, StageOf
 from tests.benchmarks.load.recorded import run_line, second_line, whole_run
-from tokensvc.core.keypair import PrivateKey
+from tokensvc.jose.keypair import PrivateKey
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")
 

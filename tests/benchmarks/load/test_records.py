@@ -11,7 +11,7 @@ from benchmarks.load import records
 from benchmarks.load.records import Acted, BadRecords, Errors
 from benchmarks.load.totals import add_up
 from tests.benchmarks.load.recorded import reading_line, run_line, second_line, whole_run
-from tokensvc.core.keypair import PrivateKey
+from tokensvc.jose.keypair import PrivateKey
 
 
 def test_what_was_written_is_read(tmp_path: Path, private_key: PrivateKey) -> None:

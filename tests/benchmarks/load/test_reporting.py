@@ -16,8 +16,8 @@ import pytest
 
 import benchmarks
 from tests.benchmarks.load.conftest import NEVER, Responses, Signing, against
-from tests.e2e.processes import Process, environment, run, started
-from tests.e2e.site import free_port
+from tests.support.deployment import free_port
+from tests.support.processes import Process, environment, run, started
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
 pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")

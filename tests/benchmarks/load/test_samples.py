@@ -9,9 +9,9 @@ import pytest
 from benchmarks.load.records import Sample
 from benchmarks.load.samples import judge
 from tests.benchmarks.load.recorded import keys_line, sample_line
-from tests.minting import NOW
-from tokensvc.core import keypair
-from tokensvc.core.keypair import PrivateKey
+from tests.support.tokens import NOW
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import PrivateKey
 
 
 def test_a_good_token_passes_whichever_published_key_signed_it(private_key: PrivateKey) -> None:

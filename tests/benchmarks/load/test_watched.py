@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.load.watched import Watched, find
 from benchmarks.load.wire import Target
-from tests.e2e.processes import until
+from tests.support.processes import until
 
 pytestmark = pytest.mark.slow
 

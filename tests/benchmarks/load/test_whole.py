@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.load.conftest import Signing
-from tests.minting import CHANNEL
+from tests.support.tokens import CHANNEL
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
 pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.load.kinds import KINDS, PREPARED_ASKS, prepare, refused_in, tokens_in
 from benchmarks.load.plan import RequestRow
 from benchmarks.load.wire import TURNS, Target, requests
-from tokensvc.core.ask import Ask, read_ask
+from tokensvc.tokens.request import Ask, read_ask
 
 TARGET = Target("https://tokens.example.com/base/", "tsk_secret", ("arn:a", "arn:b"))
 CHANNEL_ARN = "arn:aws:ivs:us-east-1:123456789012:channel/AbCdEf123456"

@@ -10,7 +10,7 @@ from benchmarks.peers import absent, in_process, over_http
 from benchmarks.peers.children import Signed, read
 from benchmarks.peers.stranger import judge
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
-from tokensvc.core import keypair
+from tokensvc.jose import keypair
 
 TOKENS = sorted(set(contenders()) - {RAW})
 

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from benchmarks.peers.stranger import Wrong, judge, judge_signature
-from tokensvc.core import keypair
+from tokensvc.jose import keypair
 
 KEY = keypair.generate()
 KEYS = [keypair.generate().public_key(), KEY.public_key()]

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import typer
 
-from tokensvc.cli.keys import bringing, ending, rewrapping, rotating, seeing
+from tokensvc.cli.keys import create, inspect
+from tokensvc.cli.keys import retire as ending
+from tokensvc.cli.keys import rewrap as rewrapping
+from tokensvc.cli.keys import rotate as rotating
 
 app = typer.Typer(help="The signing key pairs.", no_args_is_help=True, add_completion=False)
-app.command()(bringing.generate)
-app.command("import")(bringing.import_)
-app.command()(bringing.adopt)
-app.command("list")(seeing.list_)
-app.command()(seeing.show)
+app.command()(create.generate)
+app.command("import")(create.import_)
+app.command()(create.adopt)
+app.command("list")(inspect.list_)
+app.command()(inspect.show)
 app.command()(rotating.rotate)
 app.command()(rotating.resume)
 app.command()(rotating.activate)
 app.command()(ending.retire)
 app.command()(ending.delete)
 app.command()(ending.compromise)
-app.command()(seeing.public)
+app.command()(inspect.public)
 app.command()(rewrapping.rewrap)

@@ -1,0 +1,156 @@
+"""What a worker holds of denials is loaded once, then follows the store; and a worker that cannot follow stops."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.storage.samples import CHANNEL, EVERYONE, denial
+from tests.support.clocks import ManualClock, require_fresh_at
+from tests.support.in_memory_deployment import Stage
+from tests.support.refresh_worker import Worker
+from tokensvc.background.denylist_sync import SLICE_ROWS, DenialNews
+from tokensvc.errors import SnapshotStale, StoreUnavailable, ViewerDenied
+from tokensvc.revocations.denial_store import NewDenial
+from tokensvc.tokens.denylist import Denied
+from tokensvc.tokens.session_versions import digest
+from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+
+LEASE = 900
+HOUR = 3600
+
+
+def deny(stage: Stage, *viewers: str, seconds: int = HOUR) -> None:
+    until = int(stage.store.versions.read().now) + seconds
+    stage.store.denials.add("b", [denial(viewer, until) for viewer in viewers])
+
+
+def is_denied(denied: Denied, viewer: str, now: float) -> bool:
+    try:
+        denied.admit(CHANNEL, viewer, int(now))
+    except ViewerDenied:
+        return True
+    return False
+
+
+def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    deny(stage, *(f"v{number}" for number in range(3 * SLICE_ROWS)))
+    for _ in range(2):
+        worker.refresh.once()
+    assert len(worker.refresh.current.denied) == 3 * SLICE_ROWS
+    worker.asked()
+    worker.refresh.once()
+    assert worker.asked() == {"versions": ["read"]}
+    deny(stage, "one more")
+    worker.refresh.once()
+    assert worker.asked() == {"versions": ["read", "check_history"], "denials": ["changed_since"]}
+    assert is_denied(worker.refresh.current.denied, "one more", clock.now())
+    assert not is_denied(worker.refresh.current.denied, "another", clock.now())
+
+
+def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    deny(stage, "v")
+    worker.refresh.once()
+    [added] = stage.store.denials.in_force(EVERYONE, limit=9, only=[digest(CHANNEL, "v")])
+    stage.store.denials.remove(added.id, EVERYONE)
+    worker.refresh.once()
+    assert not is_denied(worker.refresh.current.denied, "v", clock.now())
+
+
+def test_a_worker_that_could_not_load_denials_signs_nothing(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    deny(stage, "v")
+    worker.ports["denials"].away_from = 0
+    with pytest.raises(StoreUnavailable):
+        worker.refresh.once()
+    with pytest.raises(SnapshotStale):
+        require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
+    worker.ports["denials"].away_from = None
+    worker.refresh.once()
+    require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
+
+
+def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
+    stage: Stage, worker: Worker, clock: ManualClock
+) -> None:
+    worker.refresh.once()
+    began = clock.monotonic()
+    worker.ports["denials"].away_from = 0
+    deny(stage, "v")
+    for _ in range(10):
+        clock.advance(LEASE / 10)
+        with pytest.raises(StoreUnavailable):
+            worker.refresh.once()
+    require_fresh_at(worker.refresh.current, began + LEASE, LEASE)
+    with pytest.raises(SnapshotStale):
+        require_fresh_at(worker.refresh.current, began + LEASE + 1, LEASE)
+
+
+def test_what_else_is_new_counts_although_denials_cannot_be_read(stage: Stage, worker: Worker) -> None:
+    worker.refresh.once()
+    deny(stage, "v")
+    stage.store.deployment.set_max_ttl_seconds(60)
+    worker.ports["denials"].away_from = 0
+    with pytest.raises(StoreUnavailable):
+        worker.refresh.once()
+    assert worker.refresh.current.max_ttl_seconds == 60
+
+
+def test_after_a_failure_half_way_it_goes_on_where_it_was(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    for number in range(3):
+        deny(stage, *(f"v{number}x{viewer}" for viewer in range(SLICE_ROWS)))
+    worker.ports["denials"].away_from = 2
+    with pytest.raises(StoreUnavailable):
+        worker.refresh.once()
+    assert len(worker.refresh.denials.denied) == 2 * SLICE_ROWS
+    worker.ports["denials"].away_from = None
+    worker.asked()
+    worker.refresh.once()
+    assert worker.asked()["denials"] == ["changed_since"]
+    assert len(worker.refresh.current.denied) == 3 * SLICE_ROWS
+    assert all(is_denied(worker.refresh.current.denied, f"v2x{viewer}", clock.now()) for viewer in range(SLICE_ROWS))
+
+
+def test_after_each_slice_there_is_a_pause_however_many_changed_at_once(stage: Stage) -> None:
+    """One change number may stand for thousands of rows."""
+    deny(stage, *(f"v{number}" for number in range(10 * SLICE_ROWS)))
+    pauses: list[float] = []
+    news = DenialNews(stage.store.denials, pauses.append)
+    news.catch_up(stage.store.versions.read())
+    assert len(pauses) == 10
+    assert min(pauses) > 0
+
+
+def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(stage: Stage) -> None:
+    news = DenialNews(stage.store.denials, lambda _: None)
+    now = int(stage.store.versions.read().now)
+    stage.store.denials.add("b", [NewDenial(CHANNEL, digest(CHANNEL, "v"), now + HOUR)])
+    reading = stage.store.versions.read()
+    for seconds, left in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
+        for _ in range(256):
+            news.catch_up(reading._replace(now=now + seconds))
+        assert len(news.denied) == left
+
+
+def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_again(stage: Stage) -> None:
+    news = DenialNews(stage.store.denials, lambda _: None)
+    deny(stage, "v")
+    reading = stage.store.versions.read()
+    news.catch_up(reading)
+    for _ in range(256):
+        news.catch_up(reading._replace(now=reading.now + 2 * HOUR))
+    assert not is_denied(news.denied, "v", reading.now)
+    news.catch_up(reading)
+    assert is_denied(news.denied, "v", reading.now)
+
+
+def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(stage: Stage, worker: Worker) -> None:
+    deny(stage, "v", seconds=60)
+    news = worker.refresh.denials
+    reading = stage.store.versions.read()
+    news.catch_up(reading)
+    worker.asked()
+    for _ in range(256):
+        news.catch_up(reading._replace(now=reading.now + 60 + CLOCK_SKEW_SECONDS))
+    back = reading.now + 60
+    news.catch_up(reading._replace(now=back))
+    assert worker.asked() == {}
+    assert is_denied(news.denied, "v", back - CLOCK_SKEW_SECONDS), "for a worker whose clock is behind the store's"

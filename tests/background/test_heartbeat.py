@@ -1,0 +1,102 @@
+"""A worker tells that it is there before it signs, and what it tells reaches the others."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support.problems import problem_of, texts
+from tests.support.refresh_worker import Counting
+from tokensvc.background.heartbeat import SILENT_SECONDS, Heartbeats
+from tokensvc.deployment.versions import Version
+from tokensvc.deployment.workers import Heartbeat
+from tokensvc.errors import StoreUnavailable
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+from tokensvc.storage.store import Store
+
+KEYS = Version(7, "tag of 7")
+
+
+class Fellow:
+    """A process that beats, and what it says at the moment."""
+
+    def __init__(self, store: Store, worker_id: str, *trouble: str) -> None:
+        self.says = Heartbeat(
+            worker_id, "here", 1, 900.0, 7, 1, trouble=tuple(map(problem_of, trouble)), keys_tag=KEYS.tag
+        )
+        self.port = Counting(store.workers)
+        self.heartbeats = Heartbeats(self.port, lambda: self.says)
+
+
+def silence(store: Store, worker_id: str, seconds: float) -> None:
+    with writing(store.engine) as connection:
+        silent = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
+        connection.execute(silent.values(beat_at=schema.workers.c.beat_at - seconds))
+
+
+def test_it_is_introduced_once(store: Store) -> None:
+    fellow = Fellow(store, "a")
+    fellow.heartbeats.introduce()
+    fellow.heartbeats.introduce()
+    assert fellow.port.asked.count("beat") == 1
+    assert [worker.heartbeat for worker in store.workers.list()] == [fellow.says]
+
+
+def test_until_the_store_has_heard_it_introducing_fails(store: Store) -> None:
+    """Or it would sign by a lease that no drain allows for."""
+    fellow = Fellow(store, "a")
+    fellow.port.away_from = 0
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            fellow.heartbeats.introduce()
+    fellow.port.away_from = None
+    fellow.heartbeats.introduce()
+    fellow.port.away_from = 0
+    fellow.heartbeats.introduce()
+
+
+def test_each_beat_says_what_is_true_then(store: Store) -> None:
+    fellow = Fellow(store, "a")
+    fellow.heartbeats.once()
+    fellow.says = fellow.says._replace(keys_version=8, unopened=("k1",))
+    fellow.heartbeats.once()
+    assert [worker.heartbeat for worker in store.workers.list()] == [fellow.says]
+
+
+def test_who_leaves_is_forgotten(store: Store) -> None:
+    fellow, other = Fellow(store, "a"), Fellow(store, "b")
+    fellow.heartbeats.once()
+    other.heartbeats.once()
+    fellow.heartbeats.leave()
+    assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
+
+
+def test_everybody_knows_the_trouble_that_anybody_tells(store: Store) -> None:
+    leader, fellow = Fellow(store, "a", "IVS is down", "full"), Fellow(store, "b", "full")
+    leader.heartbeats.once()
+    fellow.heartbeats.once()
+    assert texts(fellow.heartbeats.trouble()) == ["full", "IVS is down"]
+    fellow.says = fellow.says._replace(trouble=())
+    assert texts(fellow.heartbeats.trouble()) == ["IVS is down", "full"], "its own words are those of now"
+
+
+def test_what_a_silent_fellow_said_is_no_news(store: Store) -> None:
+    leader, fellow = Fellow(store, "a", "IVS is down"), Fellow(store, "b")
+    leader.heartbeats.once()
+    silence(store, "a", SILENT_SECONDS - 1)
+    fellow.heartbeats.once()
+    assert texts(fellow.heartbeats.trouble()) == ["IVS is down"]
+    silence(store, "a", 2)
+    fellow.heartbeats.once()
+    assert texts(fellow.heartbeats.trouble()) == []
+    assert fellow.heartbeats.count(KEYS) == (1, 0)
+
+
+def test_workers_are_counted_and_so_are_those_that_have_not_heard(store: Store) -> None:
+    fellows = [Fellow(store, name) for name in "abc"]
+    assert fellows[0].heartbeats.count(KEYS) == (0, 0)
+    fellows[1].says = fellows[1].says._replace(keys_version=6)
+    for fellow in fellows:
+        fellow.heartbeats.once()
+    assert fellows[2].heartbeats.count(KEYS) == (3, 1)

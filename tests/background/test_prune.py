@@ -1,0 +1,226 @@
+"""What is of no use any more is forgotten, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.storage.samples import EVERYONE, LATER, REACH, channel, denial, revocation
+from tests.support.clocks import AtTime, ManualClock
+from tests.support.in_memory_deployment import Stage
+from tests.support.refresh_worker import Worker
+from tokensvc.background.prune import (
+    AT_ONCE,
+    DENIALS_KEPT_SECONDS,
+    JOURNAL_KEPT_DAYS,
+    REVOCATIONS_KEPT_DAYS,
+    WORKERS_KEPT_SECONDS,
+    Prune,
+)
+from tokensvc.deployment.versions import Position
+from tokensvc.deployment.workers import Heartbeat
+from tokensvc.keys.lifecycle import StepKind
+from tokensvc.revocations.model import Lane
+from tokensvc.settings import Settings
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+from tokensvc.storage.store import Store
+from tokensvc.tokens.channels import ABSENCE_KEPT_SECONDS
+
+
+def prune(store: Store, clock: ManualClock) -> None:
+    pruner(store, clock).once()
+
+
+def pruner(store: Store, clock: ManualClock) -> Prune:
+    """What goes on pruning, without its pauses, as it is when the store's clock says what this one says."""
+    versions = AtTime(store.versions, clock.now)
+    return pruning_of(store, store.channels, versions, clock, pause=lambda _seconds: None)
+
+
+def pruning_of(
+    store: Store, channels: Any, versions: Any, clock: ManualClock, *, pause: Callable[[float], None]
+) -> Prune:
+    return Prune(
+        journal=store.journal,
+        rotations=store.rotations,
+        workers=store.workers,
+        revocations=store.revocations,
+        denials=store.denials,
+        channels=channels,
+        versions=versions,
+        clock=clock,
+        pause=pause,
+    )
+
+
+def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
+    begun_at = clock.at()
+    ended, open_ = (store.journal.begin(StepKind.IMPORT, key_id, "us-east-1", "why", begun_at) for key_id in "ab")
+    store.journal.end(ended.id, "done", begun_at)
+    clock.advance(timedelta(days=JOURNAL_KEPT_DAYS).total_seconds())
+    prune(store, clock)
+    assert len(store.journal.history(None, 10)) == 2
+    clock.advance(1)
+    prune(store, clock)
+    assert store.journal.history(None, 10) == [open_]
+
+
+def test_rotations_that_were_asked_for_long_ago_are_forgotten_with_the_steps_that_they_led_to(
+    store: Store, clock: ManualClock
+) -> None:
+    store.rotations.request("old", {"us-east-1": None}, clock.at(), "a test")
+    clock.advance(timedelta(days=JOURNAL_KEPT_DAYS).total_seconds())
+    store.rotations.request("new", {"us-east-1": None}, clock.at(), "a test")
+    prune(store, clock)
+    assert [wish.id for wish in store.rotations.newest(10)] == ["new", "old"]
+    clock.advance(1)
+    prune(store, clock)
+    assert [wish.id for wish in store.rotations.newest(10)] == ["new"]
+
+
+def test_a_worker_is_forgotten_when_it_was_silent_for_longer_than_any_lease(store: Store, clock: ManualClock) -> None:
+    [longest] = (m.le for m in Settings.model_fields["snapshot_lease_seconds"].metadata if hasattr(m, "le"))
+    assert longest < WORKERS_KEPT_SECONDS
+    for name in "ab":
+        store.workers.beat(Heartbeat(name, "here", 1, 900.0, 1, 1))
+    with writing(store.engine) as connection:
+        silent = sa.update(schema.workers).where(schema.workers.c.worker_id == "a")
+        connection.execute(silent.values(beat_at=schema.workers.c.beat_at - WORKERS_KEPT_SECONDS - 1))
+    prune(store, clock)
+    assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
+
+
+def test_revocations_that_ended_long_ago_are_forgotten_however_many_and_what_is_queued_never(
+    store: Store, clock: ManualClock
+) -> None:
+    clock.wall = store.versions.read().now
+    many = revocation("many", *(f"v{number}" for number in range(AT_ONCE + 50)))
+    store.revocations.accept("b", [revocation("queued"), many], Lane.STORM, REACH)
+    store.revocations.cancel("many", EVERYONE)
+    clock.advance(timedelta(days=REVOCATIONS_KEPT_DAYS).total_seconds() - 60)
+    prune(store, clock)
+    assert store.revocations.get("many", EVERYONE)
+    clock.advance(120)
+    prune(store, clock)
+    assert [left.id for left in store.revocations.list(EVERYONE, limit=10)] == ["queued"]
+
+
+def test_denials_are_forgotten_an_hour_after_they_are_over(store: Store, clock: ManualClock) -> None:
+    clock.wall = store.versions.read().now
+    store.denials.add("b", [denial("short", int(clock.now()) + 60), denial("long")])
+    clock.advance(60 + DENIALS_KEPT_SECONDS)
+    prune(store, clock)
+    assert len(store.denials.changed_since(Position(), 10).rows) == 2
+    clock.advance(2)
+    prune(store, clock)
+    [left] = store.denials.changed_since(Position(), 10).rows
+    assert left.digest == denial("long").digest
+
+
+def gone(store: Store, *names: str) -> None:
+    """Channels that were there when they were first looked at, and are no more."""
+    store.channels.record([channel(name) for name in names])
+    store.channels.record([channel(name, LATER, url=None) for name in names])
+
+
+def rows(store: Store) -> set[str]:
+    return {row.arn.rpartition("/")[2] for row in store.channels.changed_since(Position(), 10_000).rows}
+
+
+def test_channels_that_are_gone_are_forgotten_once_every_worker_could_read_it(store: Store, clock: ManualClock) -> None:
+    pruning = pruner(store, clock)
+    store.channels.record([channel("there")])
+    gone(store, *(f"gone{number}" for number in range(AT_ONCE + 50)))
+    assert pruning.once() == ABSENCE_KEPT_SECONDS, "it comes again as soon as it may"
+    gone(store, "lately")
+    clock.advance(ABSENCE_KEPT_SECONDS - 1)
+    assert pruning.once() == pytest.approx(1)
+    assert len(rows(store)) == AT_ONCE + 52
+    clock.advance(1)
+    assert pruning.once() is None
+    assert rows(store) == {"there", "lately"}
+    clock.advance(ABSENCE_KEPT_SECONDS)
+    pruning.once()
+    assert rows(store) == {"there"}
+
+
+def test_no_wall_clock_decides_when_a_channel_that_is_gone_is_forgotten(store: Store, clock: ManualClock) -> None:
+    pruning = pruner(store, clock)
+    gone(store, "a")
+    pruning.once()
+    clock.wall += 10 * ABSENCE_KEPT_SECONDS
+    pruning.once()
+    assert rows(store) == {"a"}
+
+
+def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualClock) -> None:
+    """Numbers repeat after that: what they stood for before says nothing of the rows that have them now."""
+    pruning = pruner(store, clock)
+    gone(store, "a")
+    pruning.once()
+    with writing(store.engine) as connection:
+        restored = {"n": 1, "tag": "of the backup"}
+        connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(restored))
+        connection.execute(sa.delete(schema.version_history).where(schema.version_history.c.n > 1))
+    clock.advance(ABSENCE_KEPT_SECONDS)
+    assert pruning.once() == ABSENCE_KEPT_SECONDS
+    assert rows(store) == {"a"}
+
+
+def fill(store: Store, count: int) -> None:
+    """Rows of channels that never were, as releases before wrote them for whatever callers asked for."""
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(n=count))
+        for start in range(0, count, 10_000):
+            connection.execute(
+                sa.insert(schema.channels),
+                [
+                    {**channel(f"invented{number}", url=None)._asdict(), "version": number + 1}
+                    for number in range(start, min(count, start + 10_000))
+                ],
+            )
+
+
+@pytest.mark.parametrize("count", [5_000, pytest.param(500_000, marks=pytest.mark.long)])
+def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_workers_memory(
+    stage: Stage, worker: Worker, clock: ManualClock, count: int
+) -> None:
+    store = stage.store
+    fill(store, count)
+    store.channels.record([channel("there")])
+    worker.refresh.once()
+    assert list(worker.refresh.current.channels) == [channel("there").arn]
+    slices: list[int] = []
+    pauses: list[float] = []
+    prune = store.channels.prune
+
+    class Slices:
+        """The store's channels; a test sees each deletion."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store.channels, name)
+
+        def prune(self, version: int, checked_before: datetime, limit: int) -> int:
+            slices.append(prune(version, checked_before, limit))
+            return slices[-1]
+
+    pruning = pruning_of(store, Slices(), store.versions, clock, pause=pauses.append)
+    pruning.once()
+    clock.advance(ABSENCE_KEPT_SECONDS)
+    pruning.once()
+    assert sum(slices) == count
+    assert max(slices) == AT_ONCE
+    assert len(pauses) == count // AT_ONCE, "others have their turn after each slice"
+    assert rows(store) == {"there"}
+    worker.asked()
+    worker.refresh.once()
+    assert list(worker.refresh.current.channels) == [channel("there").arn]
+    clock.advance(1)
+    worker.asked()
+    worker.refresh.once()
+    assert worker.asked() == {"versions": ["read"]}

@@ -1,0 +1,288 @@
+"""The snapshot: read when something changed, swapped whole, aged from its beginning."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support.clocks import MONOTONIC_START, START, AtTime, ManualClock, require_fresh_at
+from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tests.support.keks import NEW, WRAPPER, DataKeys, passphrase
+from tests.support.refresh_worker import POLICY, Worker, channel, stored
+from tokensvc.aws.arn import Place
+from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
+from tokensvc.jose import keypair
+from tokensvc.jose.es384 import digest, verify
+from tokensvc.storage import schema
+from tokensvc.tokens.snapshot import require_fresh
+from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
+from tokensvc.vault.cipher import Wrapper
+
+CHANGED = ["read", "check_history"]
+
+
+def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: Stage, worker: Worker) -> None:
+    worker.refresh.once()
+    assert set(worker.asked()) >= {"versions", "deployment", "keys", "callers"}
+    worker.refresh.once()  # it made the subject key itself, so the deployment is read again
+    worker.asked()
+    for _ in range(3):
+        worker.refresh.once()
+        assert worker.asked() == {"versions": ["read"]}
+
+
+def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
+    stage.generate()
+    for _ in range(2):
+        worker.refresh.once()
+    worker.asked()
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    worker.refresh.once()
+    assert worker.asked() == {"versions": CHANGED, "callers": ["list"]}
+    stage.store.channels.record([channel(1)])
+    worker.refresh.once()
+    assert worker.asked() == {"versions": CHANGED, "channels": ["changed_since"]}
+    stage.store.deployment.set_max_ttl_seconds(60)
+    worker.refresh.once()
+    assert worker.asked() == {"versions": CHANGED, "deployment": ["read", "subject_keys"]}
+    assert worker.refresh.current.max_ttl_seconds == 60
+    stage.rotate()
+    worker.refresh.once()
+    assert worker.asked()["keys"] == ["list"]
+
+
+def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worker: Worker) -> None:
+    former, latter = stage.generate(), stage.rotate()
+    worker.refresh.once()
+    slot = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    assert slot.active is not None
+    assert slot.active.key_id == latter
+    assert slot.active.longest_ttl_seconds == 3600
+    assert set(slot.accepted) == {former.id, latter}
+    assert verify(slot.accepted[latter], b"data", slot.active.prepared.sign(digest(b"data")))
+    stage.drain()
+    stage.rotate()
+    worker.refresh.once()
+    assert former.id not in worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)].accepted
+
+
+def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None:
+    stage.generate(EAST, WEST)
+    for seconds in range(3):
+        stage.store.deployment.set_max_ttl_seconds(7200 + seconds)  # raises the version of keys too
+        worker.refresh.once()
+    assert worker.signers == 1, "one key, two regions, three readings"
+    stage.rotate(EAST, WEST)
+    worker.refresh.once()
+    assert worker.signers == 2
+    assert len(worker.refresh._prepared) == 1, "what signs no more is forgotten"
+
+
+def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
+    good, bad = stage.bring(WEST), stage.bring(EAST)
+    private_key = stage.vault.open(bad.id)
+    stage.vault.remove(bad.id)
+    worker.refresh.once()
+    slots = worker.refresh.current.ring.slots
+    assert slots[Place(stage.ivs.account, EAST)].active is None
+    assert bad.id in slots[Place(stage.ivs.account, EAST)].trouble
+    assert bad.id in slots[Place(stage.ivs.account, EAST)].accepted, "its tokens still live"
+    west = slots[Place(stage.ivs.account, WEST)]
+    assert west.active is not None
+    assert west.active.key_id == good.id
+    stage.vault.put(bad.id, private_key)
+    worker.refresh.once()
+    healed = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    assert healed.active is not None, "it is tried again although no version rose"
+    assert not healed.trouble
+
+
+def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worker: Worker) -> None:
+    """A file put in the wrong place would mint tokens that IVS refuses."""
+    record = stage.generate()
+    stage.vault.remove(record.id)
+    stage.vault.put(record.id, keypair.generate())
+    worker.refresh.once()
+    slot = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    assert slot.active is None
+    assert record.id in slot.trouble
+
+
+def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
+    bad, good = stage.bring(EAST), stage.bring(WEST)
+    with stage.store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
+    worker.refresh.once()
+    slots = worker.refresh.current.ring.slots
+    assert slots[Place(stage.ivs.account, EAST)].active is None
+    assert bad.id in slots[Place(stage.ivs.account, EAST)].trouble
+    west = slots[Place(stage.ivs.account, WEST)].active
+    assert west is not None
+    assert west.key_id == good.id
+
+
+def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: Stage, worker: Worker) -> None:
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    stage.store.callers.add("other", POLICY, stored("two"))
+    worker.refresh.once()
+    assert set(worker.refresh.current.secrets) == {"one", "two"}
+    assert worker.refresh.current.secrets["one"].caller.name == "shop"
+    stage.store.callers.disable("shop", ManualClock().at())
+    worker.refresh.once()
+    assert set(worker.refresh.current.secrets) == {"two"}
+
+
+def test_callers_with_equal_policies_share_one(stage: Stage, worker: Worker) -> None:
+    for name, policy in {"one": POLICY, "two": POLICY, "three": replace(POLICY, max_ttl_seconds=60)}.items():
+        stage.store.callers.add(name, policy, stored(name))
+    worker.refresh.once()
+    policies = {key_id: secret.caller.policy for key_id, secret in worker.refresh.current.secrets.items()}
+    assert policies["one"] is policies["two"]
+    assert policies["one"] == POLICY
+    assert policies["three"].max_ttl_seconds == 60
+
+
+def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(stage: Stage, worker: Worker) -> None:
+    until = ManualClock().at()
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    stage.store.callers.rotate_secret("shop", "one", stored("two"), until)
+    worker.refresh.once()
+    secrets = worker.refresh.current.secrets
+    assert (secrets["one"].expires_at, secrets["two"].expires_at) == (until, None)
+
+
+def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: ManualClock) -> None:
+    workers = [Worker(stage, clock) for _ in range(2)]
+    ready = threading.Barrier(2, timeout=5)
+
+    def race(worker: Worker) -> None:
+        ready.wait()
+        worker.refresh.once()
+
+    threads = [threading.Thread(target=race, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [kept] = stage.store.deployment.subject_keys()
+    assert {worker.refresh.current.subject_key for worker in workers} == {
+        WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
+    }
+    assert workers[0].refresh.current.subject_key not in kept.wrapped
+    assert len(workers[0].refresh.current.subject_key) == 32
+
+
+def test_another_passphrase_does_not_make_another_subject_key(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    worker.refresh.once()
+    stranger = Worker(stage, clock, Wrapper(passphrase(NEW)))
+    with pytest.raises(WrappingKeyUnknown):
+        stranger.refresh.once()
+    assert len(stage.store.deployment.subject_keys()) == 1
+
+
+def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_wrapping_key(
+    stage: Stage, clock: ManualClock
+) -> None:
+    kms = DataKeys()
+    worker = Worker(stage, clock, Wrapper(kms))
+    worker.refresh.once()
+    subject_key = worker.refresh.current.subject_key
+    kms.away = True
+    stage.store.deployment.set_max_ttl_seconds(60)
+    worker.refresh.once()
+    assert worker.refresh.current.max_ttl_seconds == 60
+    assert worker.refresh.current.subject_key == subject_key
+    with pytest.raises(WrappingKeyUnavailable):
+        Worker(stage, clock, Wrapper(kms)).refresh.once()
+
+
+def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    began = clock.monotonic()
+    versions = stage.store.versions.read
+
+    def slowly() -> Any:
+        clock.advance(3)
+        return versions()
+
+    check_history = stage.store.versions.check_history
+    worker.ports["versions"].port = SimpleNamespace(read=slowly, check_history=check_history)
+    worker.refresh.once()
+    assert worker.refresh.current.began_at == began
+    require_fresh_at(worker.refresh.current, began + 900, 900)
+    with pytest.raises(SnapshotStale):
+        require_fresh_at(worker.refresh.current, began + 901, 900)
+
+
+def fresh(worker: Worker, clock: ManualClock) -> bool:
+    try:
+        require_fresh(worker.refresh.current, clock.now(), clock.monotonic(), 900)
+    except SnapshotStale:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_clock_that_jumps_is_noticed_before_the_next_refresh_and_again_by_it(
+    stage: Stage, worker: Worker, clock: ManualClock, jump: float
+) -> None:
+    """The store's clock has not moved; when it has, as on a machine that keeps its own store, the time is confirmed."""
+    worker.refresh.versions = AtTime(stage.store.versions, lambda: START + clock.monotonic() - MONOTONIC_START)
+    clock.wall = START
+    worker.refresh.once()
+    assert fresh(worker, clock)
+    clock.jump(jump)
+    assert not fresh(worker, clock)
+    worker.refresh.once()
+    assert not fresh(worker, clock)
+    clock.jump(-jump)
+    worker.refresh.once()
+    assert fresh(worker, clock)
+    clock.jump(jump)
+    worker.refresh.versions = AtTime(stage.store.versions, clock.now)
+    worker.refresh.once()
+    assert fresh(worker, clock)
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confirmed(
+    stage: Stage, worker: Worker, clock: ManualClock, jump: float
+) -> None:
+    def now() -> float:
+        before = clock.now()
+        clock.jump(jump)
+        return before
+
+    worker.refresh.versions = AtTime(stage.store.versions, now)
+    worker.refresh.once()
+    assert not fresh(worker, clock)
+    clock.jump(-jump)
+    assert fresh(worker, clock)
+
+
+def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_when_it_is_back(
+    stage: Stage, worker: Worker
+) -> None:
+    worker.refresh.once()
+    subject_key = worker.refresh.current.subject_key
+    [kept] = stage.store.deployment.subject_keys()
+    with stage.store.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM subject_keys"))
+    stage.store.deployment.set_max_ttl_seconds(60)
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    for _ in range(2):
+        worker.refresh.once()
+    assert worker.refresh.current.subject_key == b""
+    assert worker.refresh.current.max_ttl_seconds == 60
+    assert set(worker.refresh.current.secrets) == {"one"}
+    [warning] = worker.refresh.current.damage
+    assert "has it no more" in warning
+    with stage.store.engine.begin() as connection:
+        connection.execute(sa.insert(schema.subject_keys).values(kept._asdict()))
+    worker.refresh.once()
+    assert worker.refresh.current.subject_key == subject_key
+    assert worker.refresh.current.damage == ()

@@ -1,0 +1,203 @@
+"""The store away, in the middle or at the start, and clocks that are off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.clocks import ManualClock, require_fresh_at
+from tests.support.in_memory_deployment import EAST, Stage
+from tests.support.refresh_worker import POLICY, Worker, channel, stored
+from tokensvc.background import refresh as module
+from tokensvc.deployment.versions import Position, StoreVersions, Version, Versioned, Versions
+from tokensvc.errors import SnapshotStale, StoreUnavailable
+from tokensvc.tokens.channels import REREAD_AFTER_SECONDS
+from tokensvc.tokens.snapshot import Snapshot
+
+
+def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    stage.generate()
+    worker.refresh.once()
+    before = worker.refresh.current
+    for port in worker.ports.values():
+        port.away_from = 0
+    clock.advance(60)
+    with pytest.raises(StoreUnavailable):
+        worker.refresh.once()
+    assert worker.refresh.current is before
+    require_fresh_at(before, before.began_at + 900, 900)
+    with pytest.raises(SnapshotStale):
+        require_fresh_at(before, before.began_at + 901, 900)
+
+
+@pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
+def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
+    stage: Stage, worker: Worker, away: str
+) -> None:
+    worker.refresh.once()
+    before = worker.refresh.current
+    stage.generate()
+    stage.store.callers.add("shop", POLICY, stored("one"))
+    stage.store.channels.record([channel(1)])
+    stage.store.deployment.set_max_ttl_seconds(1234)
+    worker.ports[away].away_from = 0
+    with pytest.raises(StoreUnavailable):
+        worker.refresh.once()
+    assert worker.refresh.current is before
+    worker.ports[away].away_from = None
+    worker.refresh.once()
+    now = worker.refresh.current
+    assert now.max_ttl_seconds == 1234
+    assert set(now.secrets) == {"one"}
+    assert set(now.channels) == {channel(1).arn}
+    assert any(slot.active for slot in now.ring.slots.values())
+
+
+def test_channels_that_were_read_before_the_store_went_away_are_not_lost(stage: Stage, worker: Worker) -> None:
+    """The first page was read, the second was not: the next refresh must give both."""
+    for start in (0, 1000, 2000):
+        stage.store.channels.record([channel(n) for n in range(start, start + 1000)])
+    worker.ports["channels"].away_from = 1
+    with pytest.raises(StoreUnavailable):
+        worker.refresh.once()
+    worker.ports["channels"].away_from = None
+    worker.refresh.once()
+    assert len(worker.refresh.current.channels) == 3000
+
+
+def test_channels_of_one_version_are_never_cut_apart(stage: Stage, worker: Worker) -> None:
+    """More rows were written under one version than a page holds, with others before and after."""
+    stage.store.channels.record([channel(n) for n in range(700)])
+    stage.store.channels.record([channel(n) for n in range(700, 3200)])
+    stage.store.channels.record([channel(3200)])
+    assert module._CHANNELS_AT_ONCE < 2500
+    worker.refresh.once()
+    assert len(worker.refresh.current.channels) == 3201
+    stage.store.channels.record([channel(5, url=None)._replace(checked_at=channel(9999).checked_at)])
+    worker.refresh.once()
+    assert channel(5).arn not in worker.refresh.current.channels
+    assert len(worker.refresh.current.channels) == 3200
+
+
+@given(st.integers(1, 6), st.lists(st.integers(1, 5), max_size=8))
+def test_a_reader_that_goes_on_from_the_last_version_sees_every_row(
+    migrated: Path, limit: int, sizes: list[int]
+) -> None:
+    """The promise of `changed_since`, whatever the size of a page and of what is written under one version."""
+    stage = Stage(migrated, Path("unused"))
+    written = set()
+    for version, size in enumerate(sizes):
+        rows = [channel(100 * version + number) for number in range(size)]
+        stage.store.channels.record(rows)
+        written |= {row.arn for row in rows}
+    seen: list[str] = []
+    page = stage.store.channels.changed_since(Position(), limit)
+    while page.rows:
+        assert [row.version for row in page.rows] == sorted(row.version for row in page.rows)
+        seen += [row.arn for row in page.rows]
+        page = stage.store.channels.changed_since(page.position, limit)
+    assert sorted(seen) == sorted(written), "each once, none skipped"
+    stage.store.close()
+
+
+class TravellingAnswer:
+    """The store's clock, read `before` seconds after the question and heard `after` seconds later; `ahead` of ours."""
+
+    def __init__(self, port: Versions, clock: ManualClock, before: float, after: float, ahead: float) -> None:
+        self._port, self._clock = port, clock
+        self._before, self._after, self._ahead = before, after, ahead
+
+    def check_history(self, seen: Mapping[Versioned, Version]) -> None:
+        self._port.check_history(seen)
+
+    def read(self) -> StoreVersions:
+        self._clock.advance(self._before)
+        versions = self._port.read()._replace(now=self._clock.now() + self._ahead)
+        self._clock.advance(self._after)
+        return versions
+
+
+TIMES = st.floats(0, 5)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=TIMES, after=TIMES, ahead=st.floats(-20, 20))
+def test_the_clock_error_has_the_right_sign_and_never_blames_a_slow_answer(
+    worker: Worker, stage: Stage, clock: ManualClock, before: float, after: float, ahead: float
+) -> None:
+    """Positive: our clock is ahead of the store's. What the answer's travel may explain is no error."""
+    worker.refresh.versions = TravellingAnswer(stage.store.versions, clock, before, after, ahead)
+    worker.refresh.once()
+    found = worker.refresh.current.clock_error_seconds
+    certain = ahead - after if ahead > after else ahead + before if ahead < -before else 0.0
+    assert found == pytest.approx(-certain, abs=1e-3)
+
+
+def test_a_clock_that_is_far_off_signs_nothing(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    stage.generate(EAST)
+    for wrong in (6.5, -6.5):
+        clock.wall = stage.store.versions.read().now + wrong
+        worker.refresh.once()
+        assert worker.refresh.current.clock_error_seconds == pytest.approx(wrong, abs=0.5)
+        with pytest.raises(SnapshotStale, match="clock"):
+            require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
+    clock.wall = stage.store.versions.read().now
+    worker.refresh.once()
+    require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
+
+
+def test_a_worker_begins_with_a_snapshot_that_signs_nothing(worker: Worker, clock: ManualClock) -> None:
+    assert worker.refresh.current == Snapshot()
+    with pytest.raises(SnapshotStale):
+        require_fresh_at(worker.refresh.current, clock.monotonic(), 86_400)
+
+
+def gone(stage: Stage, number: int) -> None:
+    """IVS says that a channel is no more, and its row is deleted some time later."""
+    at = channel(9999).checked_at
+    version = stage.store.channels.record([channel(number, url=None)._replace(checked_at=at)])
+    assert stage.store.channels.prune(version, at + timedelta(seconds=1), 10) == 1
+
+
+def test_a_worker_that_could_not_read_for_long_misses_no_channel_that_is_gone(
+    stage: Stage, worker: Worker, clock: ManualClock
+) -> None:
+    """The row that said so was deleted meanwhile: nothing newer than what the worker knows says it any more."""
+    stage.store.channels.record([channel(1), channel(2)])
+    worker.refresh.once()
+    gone(stage, 1)
+    clock.advance(REREAD_AFTER_SECONDS + 1)
+    worker.refresh.once()
+    assert set(worker.refresh.current.channels) == {channel(2).arn}
+
+
+def test_an_attempt_that_failed_is_no_reading(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+    stage.store.channels.record([channel(1), channel(2)])
+    worker.refresh.once()
+    stage.store.channels.record([channel(3)])
+    clock.advance(REREAD_AFTER_SECONDS / 2)
+    worker.ports["channels"].away_from = 0
+    worker.asked()
+    with pytest.raises(StoreUnavailable):
+        worker.refresh.once()
+    gone(stage, 1)
+    clock.advance(REREAD_AFTER_SECONDS / 2 + 1)
+    worker.ports["channels"].away_from = None
+    worker.refresh.once()
+    assert set(worker.refresh.current.channels) == {channel(2).arn, channel(3).arn}
+
+
+def test_deleted_rows_leave_nothing_to_ask_for(stage: Stage, worker: Worker) -> None:
+    """The highest numbers may have no row any more."""
+    stage.store.channels.record([channel(1)])
+    gone(stage, 1)
+    for _ in range(2):
+        worker.asked()
+        worker.refresh.once()
+    assert "channels" not in worker.asked()
+    assert not worker.refresh.current.channels

@@ -1,0 +1,226 @@
+"""A worker that cannot open the active key: the retiring one signs as long as it safely may, and it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from tests.support.clocks import ManualClock
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.keks import NEW, WRAPPER, passphrase
+from tests.support.refresh_worker import Worker
+from tokensvc.aws.arn import Place
+from tokensvc.errors import NoSigningKey
+from tokensvc.jose.es384 import digest, verify
+from tokensvc.keys.lifecycle import KeyState
+from tokensvc.keys.rewrap import RewrapContext, rewrap
+from tokensvc.tokens.keyring import Slot
+from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+from tokensvc.vault.cipher import Wrapper, establish
+from tokensvc.vault.key_files import KeyFiles
+from tokensvc.vault.store import Vault
+
+
+@pytest.fixture
+def logged() -> Any:
+    """What is logged while a test runs."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+@pytest.fixture
+def rotated(stage: Stage, clock: ManualClock) -> Stage:
+    """A deployment, on the test's clock, whose second key is under a passphrase that this worker was not given."""
+    stage.clock = clock
+    stage.generate()
+    ours = stage.vault
+    stage.vault = KeyFiles(_folder(ours), Wrapper(passphrase(NEW), passphrase()))
+    stage.rotate()
+    stage.vault = ours
+    return stage
+
+
+def east(stage: Stage, worker: Worker) -> Slot:
+    """What the worker has for the region after a refresh."""
+    worker.refresh.once()
+    return worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+
+
+def retiring(stage: Stage) -> str:
+    [(record, _)] = stage.places(EAST, KeyState.RETIRING)
+    return record.id
+
+
+def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: Stage, clock: ManualClock) -> None:
+    slot = east(rotated, worker := Worker(rotated, clock))
+    assert slot.active is not None
+    assert slot.active.key_id == retiring(rotated)
+    assert verify(slot.accepted[slot.active.key_id], b"data", slot.active.prepared.sign(digest(b"data")))
+    assert f"the active key {rotated.active()} cannot be opened" in slot.trouble
+    assert f"the retiring key {retiring(rotated)} signs until 20" in slot.trouble
+    assert worker.refresh.current.ring.unopened == {rotated.active()}
+
+
+def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: Stage, clock: ManualClock) -> None:
+    """R after it began to retire, less the clock's skew; a snapshot that was taken before does not lengthen it."""
+    [(_, there)] = rotated.places(EAST, KeyState.RETIRING)
+    assert there.retiring_at is not None
+    last = there.retiring_at.timestamp() + POLICY.reach_seconds - CLOCK_SKEW_SECONDS
+    worker = Worker(rotated, clock)
+    clock.advance(last - clock.now() - 1)
+    slot, ring = east(rotated, worker), worker.refresh.current.ring
+    assert slot.active is not None
+    assert slot.active.until == last
+    assert ring.signing_key(there.place, last).key_id == retiring(rotated)
+    with pytest.raises(NoSigningKey, match="cannot be opened by this worker"):
+        ring.signing_key(there.place, last + 1)
+    clock.advance(2)
+    slot = east(rotated, worker)
+    assert slot.active is None
+    assert slot.trouble == f"the active key {rotated.active()} cannot be opened by this worker"
+
+
+def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: Stage, clock: ManualClock) -> None:
+    [(record, there)] = rotated.places(EAST, KeyState.RETIRING)
+    slot = east(rotated, Worker(rotated, clock))
+    assert slot.active is not None
+    assert slot.active.longest_ttl_seconds == there.longest_ttl_seconds
+    behind = slot.active.until + CLOCK_SKEW_SECONDS  # the store's clock, when this worker's shows the last moment
+    last_token_ends_at = behind + slot.active.longest_ttl_seconds
+    clock.advance(last_token_ends_at - clock.now() - 1)
+    rotated.advance()
+    assert there.arn in rotated.ivs.pairs
+    clock.advance(2 * CLOCK_SKEW_SECONDS + 2)
+    rotated.advance()
+    assert there.arn not in rotated.ivs.pairs, "and it is deleted no later than it need be"
+    assert record.id not in rotated.vault.key_ids()
+
+
+def test_only_while_it_is_retiring(rotated: Stage, clock: ManualClock) -> None:
+    [(record, there)] = rotated.places(EAST, KeyState.RETIRING)
+    rotated.store.keys.retire(record.id, there.place, clock.at())
+    slot = east(rotated, Worker(rotated, clock))
+    assert slot.active is None
+    assert "cannot be opened" in slot.trouble
+
+
+def test_of_two_retiring_keys_the_one_that_signed_last(stage: Stage, clock: ManualClock) -> None:
+    stage.clock = clock
+    stage.generate()
+    second, third = stage.rotate(), stage.rotate()
+    stage.vault.remove(third)
+    slot = east(stage, worker := Worker(stage, clock))
+    assert slot.active is not None
+    assert slot.active.key_id == second
+    stage.vault.remove(second)
+    worker.refresh = Worker(stage, clock).refresh
+    slot = east(stage, worker)
+    assert slot.active is not None
+    assert slot.active.key_id not in (second, third)
+    assert worker.refresh.current.ring.unopened == {second, third}
+
+
+def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stage, clock: ManualClock) -> None:
+    stage.clock = clock
+    first, worker = stage.generate(), Worker(stage, clock)
+    worker.refresh.once()
+    second = stage.rotate()
+    for key_id in (first.id, second):
+        stage.vault.remove(key_id)
+    slot = east(stage, worker)
+    assert slot.active is not None
+    assert slot.active.key_id == first.id
+    assert worker.signers == 1
+
+
+def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: Stage, clock: ManualClock) -> None:
+    worker = Worker(rotated, clock)
+    assert east(rotated, worker).trouble
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault), Wrapper(passphrase(), passphrase(NEW)))
+    slot = east(rotated, worker)
+    assert slot.active is not None
+    assert slot.active.key_id == rotated.active()
+    assert not slot.trouble
+    assert not worker.refresh.current.ring.unopened
+
+
+def test_it_is_logged_once_for_each_change(rotated: Stage, clock: ManualClock, logged: Any) -> None:
+    worker = Worker(rotated, clock)
+    for _ in range(3):
+        worker.refresh.once()
+    [line] = [line for line in logged if line["log_level"] == "error"]
+    assert line["key_id"] == rotated.active()
+    assert passphrase(NEW).name in line["problem"]
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault) / "elsewhere", WRAPPER)
+    for _ in range(2):
+        worker.refresh.once()
+    assert [line["log_level"] for line in logged] == ["error", "error"], "another reason is another line"
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault), Wrapper(passphrase(), passphrase(NEW)))
+    for _ in range(2):
+        worker.refresh.once()
+    assert [line["log_level"] for line in logged] == ["error", "error", "info"]
+
+
+def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: ManualClock) -> None:
+    record = stage.generate(EAST, WEST)
+    opened: list[str] = []
+
+    class Counting(KeyFiles):
+        def open(self, key_id: str) -> Any:
+            opened.append(key_id)
+            return super().open(key_id)
+
+    stage.vault.remove(record.id)
+    worker = Worker(stage, clock)
+    worker.refresh.vault = Counting(_folder(stage.vault), WRAPPER)
+    worker.refresh.once()
+    assert opened == [record.id]
+    assert all(slot.trouble for slot in worker.refresh.current.ring.slots.values())
+
+
+def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stage, clock: ManualClock) -> None:
+    """One that ran before it, and one that starts after it."""
+    stage.generate()
+    both = Wrapper(passphrase(NEW), passphrase())
+    vault = KeyFiles(_folder(stage.vault), both)
+    before, after = Worker(stage, clock, both), Worker(stage, clock, both)
+    before.refresh.vault = after.refresh.vault = vault
+    before.refresh.once()
+    subject_key = before.refresh.current.subject_key
+    establish(stage.store.wrappings, passphrase())
+    establish(stage.store.wrappings, passphrase(NEW), passphrase())
+    moved = rewrap(
+        RewrapContext(
+            vault=vault,
+            deployment=stage.store.deployment,
+            known=stage.store.wrappings,
+            wrapper=both,
+            report=stage.reports.append,
+        )
+    )
+    assert [secret.what for secret in moved] == [f"private key {stage.active()}"]
+    stage.vault = vault
+    stage.rotate()
+    for worker in (before, after):
+        slot = east(stage, worker)
+        assert slot.active is not None
+        assert slot.active.key_id == stage.active()
+        assert not slot.trouble
+        assert worker.refresh.current.subject_key == subject_key
+
+
+def _folder(vault: Vault) -> Path:
+    assert isinstance(vault, KeyFiles)
+    return vault._directory
+
+
+def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(rotated: Stage, clock: ManualClock) -> None:
+    """IVS may have deleted it already: somebody who went by another policy, or found it gone, has begun to."""
+    [(_, there)] = rotated.places(EAST, KeyState.RETIRING)
+    worker = Worker(rotated, clock)
+    assert east(rotated, worker).active is not None
+    rotated.store.keys.begin_delete(there, clock.at())
+    assert east(rotated, worker).active is None

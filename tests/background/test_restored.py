@@ -1,0 +1,303 @@
+"""A restored store, and an IVS that cannot be trusted, for minutes of a test's clock.
+
+Forwards: no worker signs for longer than a minute with a key whose pair IVS does not hold; all that time the log has
+an ERROR at least once a minute. Backwards: whatever IVS answers for ten minutes, no token stops, and nothing is deleted
+or forgotten.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from tests.keys.test_leader import LEASE_SECONDS, Process
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.problems import texts
+from tests.support.refresh_worker import Worker
+from tests.support.simulated_ivs import IvsSimulator, outage, throttle
+from tests.support.stores import restore, save
+from tokensvc.background.changes import ChangeNotifier, KnownVersions
+from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_SECONDS
+from tokensvc.errors import Denied
+from tokensvc.keys import commands
+from tokensvc.keys.absences import Absences
+from tokensvc.keys.inventory import KEY_TAG
+from tokensvc.keys.leader import EVERY_SECONDS
+from tokensvc.keys.lifecycle import KeyState
+
+pytestmark = pytest.mark.slow
+
+LIMIT_SECONDS = 60.0
+FAULT_SECONDS = 600.0
+DENIED = Denied("IVS answered with AccessDeniedException", operation="*", ivs_code="AccessDeniedException", status=403)
+
+
+class Service:
+    """A process that serves and performs: its refresh tells its rotation of changes, as `duties` puts them together."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        stage.absences = Absences()  # a process that starts was told nothing yet
+        self._stage = stage
+        self._process = Process(stage, EAST, WEST, name=name)
+        self._worker = Worker(stage, stage.clock)
+        self._notifier = ChangeNotifier(KnownVersions(), on_keys_or_limits=[self._process.rotation.ask])
+        self._since_refresh = REFRESH_SECONDS
+
+    def tick(self) -> None:
+        """What happens within half a second."""
+        self._since_refresh += EVERY_SECONDS
+        if self._since_refresh >= REFRESH_SECONDS:
+            self._since_refresh = 0.0
+            self._worker.refresh.once()
+            self._notifier.update(self._worker.refresh.heard)
+        try:
+            self._process.rotation.once()
+        finally:
+            self._stage.clock.advance(EVERY_SECONDS)
+
+    def signing(self) -> dict[str, str]:
+        """By region, the key that tokens are signed with now."""
+        slots = self._worker.refresh.current.ring.slots
+        return {place.region: slot.active.key_id for place, slot in slots.items() if slot.active is not None}
+
+    @property
+    def trouble(self) -> str:
+        return "; ".join(texts(self._process.rotation.trouble))
+
+
+class Watch:
+    """For how long, and when, tokens were signed in the first region that IVS refuses, or none could be."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.refused_seconds = self.none_seconds = 0.0
+        self.bad_at: list[float] = []
+        self.trouble: set[str] = set()
+        """What was said in the meantime, for `/readyz` and `/v1/status`."""
+        self._stage = stage
+
+    def run(self, service: Service, seconds: float) -> None:
+        for _ in range(round(seconds / EVERY_SECONDS)):
+            service.tick()
+            held = {pair["tags"].get(KEY_TAG) for arn, pair in self._stage.ivs.pairs.items() if f":{EAST}:" in arn}
+            signing = service.signing().get(EAST)
+            if signing is None:
+                self.none_seconds += EVERY_SECONDS
+            elif signing not in held:
+                self.refused_seconds += EVERY_SECONDS
+            if signing not in held:
+                self.trouble.add(service.trouble)
+                self.bad_at.append(self._stage.clock.wall)
+
+
+@pytest.fixture
+def errors(stage: Stage) -> Iterator[Callable[[], list[float]]]:
+    """When an ERROR was logged, on the test's clock."""
+    at: list[float] = []
+
+    def note(_logger: Any, _method: str, event: Any) -> Any:
+        if event.get("log_level", _method) == "error":
+            at.append(stage.clock.wall)
+        raise structlog.DropEvent
+
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[note])
+    yield lambda: at
+    structlog.configure(processors=before)
+
+
+@pytest.fixture
+def stage(migrated: Path) -> Stage:
+    return Stage(migrated, None, POLICY)
+
+
+def two_retire(stage: Stage) -> None:
+    """All slots are filled, and there is no standby."""
+    stage.generate(EAST, WEST)
+    stage.rotate(EAST, WEST)
+    stage.rotate(EAST, WEST)
+
+
+def one_stands_by(stage: Stage) -> None:
+    """All slots are filled."""
+    stage.generate(EAST, WEST)
+    stage.rotate(EAST, WEST)
+    commands.generate(stage.world(), [EAST, WEST])
+    stage.clock.advance(POLICY.lead_seconds)
+
+
+def only_one(stage: Stage) -> None:
+    """There is nothing that could take over."""
+    stage.generate(EAST, WEST)
+    stage.clock.advance(POLICY.lead_seconds)
+
+
+@pytest.mark.parametrize("before", [two_retire, one_stands_by, only_one])
+@pytest.mark.parametrize("running", [True, False], ids=["workers running", "workers stopped"])
+@pytest.mark.parametrize("after_seconds", [0.0, 45.0, pytest.param(4000.0, marks=pytest.mark.long)])
+def test_no_token_that_ivs_refuses_is_issued_for_long_after_a_restore(
+    stage: Stage,
+    tmp_path: Path,
+    errors: Callable[[], list[float]],
+    before: Callable[[Stage], None],
+    after_seconds: float,
+    *,
+    running: bool,
+) -> None:
+    before(stage)
+    service, watch = Service(stage, "a"), Watch(stage)
+    watch.run(service, 10)
+    save(stage.store, tmp_path / "backup.db")
+    commands.compromise(stage.world(), stage.active(), [EAST, WEST], distrust_standby=False)
+    watch.run(service, after_seconds)
+    errors().clear()
+    restore(stage.store, tmp_path / "backup.db")
+    watch = Watch(stage)
+    if not running:
+        stage.clock.advance(LEASE_SECONDS)
+        service = Service(stage, "b")
+    watch.run(service, 300)
+    noticed = not running or after_seconds  # a compromise that no worker has seen leaves nothing to compare with
+    assert watch.refused_seconds <= (10 if noticed else 40), "a proof takes five seconds, and a look comes in thirty"
+    assert watch.none_seconds <= (POLICY.lead_seconds + 2 if before is only_one else 0)
+    assert stage.active() == service.signing()[EAST]
+    assert watch.bad_at
+    for bad_at in watch.bad_at:
+        assert any(abs(bad_at - at) <= LIMIT_SECONDS for at in errors()), "an ERROR at least once a minute"
+    assert not service.trouble or "does not know" in service.trouble
+
+
+def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
+    stage: Stage, errors: Callable[[], list[float]]
+) -> None:
+    """Nothing changes in the store, so that only the next look finds it."""
+    two_retire(stage)
+    service, watch = Service(stage, "a"), Watch(stage)
+    watch.run(service, 7)
+    del stage.ivs.pairs[next(there.arn for _, there in stage.places(EAST, KeyState.ACTIVE))]
+    watch.run(service, 120)
+    assert 5 < watch.refused_seconds <= 40
+    assert not watch.none_seconds
+    assert any(f"{EAST}: IVS says that it does not hold key" in words for words in watch.trouble)
+    assert errors()
+
+
+def test_while_no_key_can_take_over_nothing_is_signed_and_an_error_says_so(
+    stage: Stage, errors: Callable[[], list[float]]
+) -> None:
+    """Others fill every slot that a new key could have."""
+    stage.store.deployment.bind("aws")
+    only_one(stage)
+    service, watch = Service(stage, "a"), Watch(stage)
+    watch.run(service, 10)
+    for region in (EAST, WEST):
+        stage.ivs.add_foreign(region, 2)
+    [(_, there)] = stage.places(EAST, KeyState.ACTIVE)
+    del stage.ivs.pairs[there.arn]
+    [third] = stage.ivs.add_foreign(EAST)
+    watch.run(service, FAULT_SECONDS)
+    assert watch.refused_seconds <= LIMIT_SECONDS
+    assert watch.none_seconds > FAULT_SECONDS - LIMIT_SECONDS
+    assert f"{EAST}: no key signs" in service.trouble
+    at = [seen for seen in errors() if seen > stage.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
+    assert max(b - a for a, b in itertools.pairwise(at)) <= LIMIT_SECONDS
+    del stage.ivs.pairs[third]
+    watch.run(service, 30 + POLICY.lead_seconds + 5)
+    assert service.signing()[EAST] in {pair["tags"].get(KEY_TAG) for pair in stage.ivs.pairs.values()}
+    assert "no key signs" not in service.trouble
+
+
+# --- and the reverse
+
+
+def _empty(ivs: IvsSimulator) -> None:
+    def no_pairs(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"keyPairs": []}
+
+    ivs._ListPlaybackKeyPairs = no_pairs  # type: ignore[method-assign]
+
+
+def _cut(ivs: IvsSimulator) -> None:
+    whole = ivs._ListPlaybackKeyPairs
+
+    def first_page(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        return {"keyPairs": whole(region, request)["keyPairs"][:1]}
+
+    ivs._ListPlaybackKeyPairs = first_page  # type: ignore[method-assign]
+
+
+def _flapping(ivs: IvsSimulator) -> None:
+    """Each second answer is wrong."""
+    whole, asked = ivs._GetPlaybackKeyPair, iter(range(1_000_000))
+
+    def every_second(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        return whole(region, request if next(asked) % 2 else {"arn": request["arn"] + "x"})
+
+    _empty(ivs)
+    ivs._GetPlaybackKeyPair = every_second  # type: ignore[method-assign]
+
+
+def _other_account(ivs: IvsSimulator) -> None:
+    ivs.account = "210987654321"
+
+
+def _other_account_with_pairs(ivs: IvsSimulator) -> None:
+    ivs.account = "210987654321"
+    for region in (EAST, WEST):
+        ivs.add_foreign(region)
+
+
+def _empty_and_denied(ivs: IvsSimulator) -> None:
+    _empty(ivs)
+    ivs.refuse.update({"GetPlaybackKeyPair": DENIED})
+
+
+FAULTS: dict[str, Callable[[IvsSimulator], Any]] = {
+    "an empty list": _empty,
+    "a list that is cut": _cut,
+    "an empty list, and wrong answers now and then": _flapping,
+    "another account that is empty": _other_account,
+    "another account": _other_account_with_pairs,
+    "errors": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), outage())),
+    "access denied": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), DENIED)),
+    "throttles": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), throttle())),
+    "lists that fail": lambda ivs: ivs.refuse.update({"ListPlaybackKeyPairs": throttle()}),
+    "an empty list, and reads that fail": _empty_and_denied,
+}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [one_stands_by, pytest.param(two_retire, marks=pytest.mark.long), pytest.param(only_one, marks=pytest.mark.long)],
+)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_ivs_answers_for_ten_minutes_no_token_stops_and_nothing_is_forgotten(
+    stage: Stage, before: Callable[[Stage], None], fault: str
+) -> None:
+    before(stage)
+    service = Service(stage, "a")
+    Watch(stage).run(service, 10)
+    known, pairs, vault = stage.store.keys.list(), dict(stage.ivs.pairs), stage.vault.key_ids()
+    signing = service.signing()
+    FAULTS[fault](stage.ivs)
+    watch = Watch(stage)
+    watch.run(service, FAULT_SECONDS)
+    assert not watch.none_seconds
+    assert not watch.refused_seconds
+    assert pairs.items() <= stage.ivs.pairs.items(), "no pair is deleted"
+    assert vault <= stage.vault.key_ids()
+    held = {(there.arn, there.is_held) for record in stage.store.keys.list() for there in record.places}
+    assert {(there.arn, there.is_held) for record in known for there in record.places} <= held
+    if fault != "an empty list, and wrong answers now and then":  # a new key may be brought for one that may be gone
+        assert service.signing() == signing
+    for name in ("_ListPlaybackKeyPairs", "_GetPlaybackKeyPair"):
+        stage.ivs.__dict__.pop(name, None)
+    stage.ivs.refuse.clear()
+    stage.ivs.account = "123456789012"
+    watch.run(service, 120)
+    assert not watch.refused_seconds + watch.none_seconds
+    assert pairs.items() <= stage.ivs.pairs.items()

@@ -1,0 +1,181 @@
+"""`tokensvc keys import` and `adopt`."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+
+from tests.cli.terminal import Terminal
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def mine() -> PrivateKey:
+    """A key of somebody's own."""
+    return keypair.generate()
+
+
+def pem(key: PrivateKey, password: bytes | None = None) -> bytes:
+    encryption = BestAvailableEncryption(password) if password else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def by_hand(ivs: Any, key: PrivateKey, **tags: str) -> str:
+    """The ARN of this key's pair, imported by hand."""
+    material = keypair.public_pem(key.public_key())
+    return str(ivs.import_playback_key_pair(publicKeyMaterial=material, tags=tags)["keyPair"]["arn"])
+
+
+def test_import_says_what_it_found_and_shows_no_private_half(terminal: Terminal, mine: PrivateKey) -> None:
+    wrapped = base64.b64encode(pem(mine)).decode()
+    said = terminal("keys", "import", "-", "--json", stdin=wrapped)
+    assert said.json["found"] == "a PKCS#8 private key in PEM, base64-wrapped"
+    assert said.json["fingerprint"] == keypair.fingerprint(mine.public_key())
+    assert said.json["places"][0]["state"] == "prepared"
+    assert "PRIVATE KEY" not in said.out + said.err
+    assert f"stored the given key as {said.json['id']}, fingerprint {said.json['fingerprint']}; " in said.err
+    assert "made key" not in said.err
+    assert wrapped not in said.out + said.err
+    assert f"tokensvc keys activate {said.json['id']}" in terminal("keys", "import", "-", stdin=wrapped).out
+    assert terminal("keys", "import", "-", "--detailed-exit-code", stdin=wrapped, code=3).out
+
+
+def test_an_encrypted_key_is_opened_by_a_passphrase_from_a_file(
+    terminal: Terminal, mine: PrivateKey, tmp_path: Path
+) -> None:
+    passphrase = secrets.token_hex(8)
+    key, password = tmp_path / "key.pem", tmp_path / "passphrase"
+    key.write_bytes(pem(mine, passphrase.encode()))
+    refused = terminal("keys", "import", str(key), "--json", code=1).error
+    assert (refused["code"], "--passphrase-file" in refused["message"]) == ("wrong_passphrase", True)
+    password.write_text("not it\n")
+    password.chmod(0o600)
+    options = "keys", "import", str(key), "--passphrase-file", str(password)
+    assert terminal(*options, "--json", code=1).error["code"] == "wrong_passphrase"
+    password.write_text(f"{passphrase}\n")
+    said = terminal(*options)
+    assert "an encrypted PKCS#8 private key" in said.err
+    assert passphrase not in said.out + said.err
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o602, 0o620, 0o601])
+def test_a_passphrase_file_that_others_may_use_is_refused_with_the_chmod(
+    terminal: Terminal, mine: PrivateKey, tmp_path: Path, mode: int
+) -> None:
+    passphrase = secrets.token_hex(8)
+    key, password = tmp_path / "key.pem", tmp_path / "a passphrase"
+    key.write_bytes(pem(mine, passphrase.encode()))
+    password.write_text(passphrase)
+    password.chmod(mode)
+    command = "keys", "import", str(key), "--passphrase-file", str(password)
+    refused = terminal(*command, "--json", code=2).error
+    assert refused["code"] == "invalid_request"
+    assert refused["message"].startswith("--passphrase-file: ")
+    assert refused["message"].endswith(f": chmod 600 '{password}'"), "the command that fixes it, to be pasted"
+    assert passphrase not in refused["message"]
+    assert terminal("keys", "list", "--json").json == {"keys": []}
+    subprocess.run(["sh", "-c", refused["message"].rpartition(": ")[2]], check=True)
+    assert terminal(*command, "--json").json["found"].startswith("an encrypted PKCS#8 private key")
+
+
+def test_a_passphrase_may_come_through_a_pipe(terminal: Terminal, mine: PrivateKey, tmp_path: Path) -> None:
+    """A shell's `--passphrase-file <(command)`."""
+    key = tmp_path / "key.pem"
+    key.write_bytes(pem(mine, b"a long passphrase"))
+    reading, writing = os.pipe()
+    os.write(writing, b"a long passphrase\n")
+    os.close(writing)
+    try:
+        assert terminal("keys", "import", str(key), "--passphrase-file", f"/dev/fd/{reading}").code == 0
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640])
+def test_a_private_key_in_the_clear_that_others_may_read_is_refused_with_the_chmod(
+    terminal: Terminal, mine: PrivateKey, tmp_path: Path, mode: int
+) -> None:
+    key = tmp_path / "key.pem"
+    key.write_bytes(pem(mine))
+    key.chmod(mode)
+    refused = terminal("keys", "import", str(key), code=2).err
+    assert refused.startswith("tokensvc: FILE: ")
+    assert refused.endswith(f": chmod 600 {key}\n")
+    assert terminal("keys", "list", "--json").json == {"keys": []}
+    key.chmod(0o600)
+    assert terminal("keys", "import", str(key)).code == 0
+
+
+def test_what_is_no_key_is_refused_by_its_name(terminal: Terminal, mine: PrivateKey) -> None:
+    public = keypair.public_pem(mine.public_key())
+    refused = terminal("keys", "import", "-", "--json", stdin=public, code=1).error
+    assert refused["code"] == "invalid_key"
+    assert "public key" in refused["message"]
+    assert "longer than" in terminal("keys", "import", "-", stdin="A" * 70_000, code=1).err
+    assert terminal("keys", "import", "nowhere.pem", code=2).err
+    assert terminal("keys", "list", "--json").json == {"keys": []}
+
+
+def test_a_key_that_ivs_holds_already_is_adopted(terminal: Terminal, mine: PrivateKey) -> None:
+    with terminal.ivs() as ivs:
+        arn = by_hand(ivs, mine, team="video")
+        said = terminal("keys", "import", "-", "--longest-ttl", "7200", "--json", stdin=pem(mine).decode()).json
+        (pair,) = ivs.list_playback_key_pairs()["keyPairs"]
+    assert pair["arn"] == arn == said["places"][0]["arn"]
+    assert (pair["tags"][KEY_TAG], pair["tags"]["team"]) == (said["id"], "video")
+    assert said["places"][0]["longestTtlSeconds"] == 7200
+    assert f"signs in us-east-1 as {arn}" not in terminal("keys", "list").out
+    assert "signs in us-east-1" in terminal("keys", "activate", said["id"]).out
+    shown = terminal("keys", "show", said["id"]).out
+    assert f"somebody asked to adopt {arn}" in shown
+
+
+def test_a_named_pair_with_another_fingerprint_is_adopted_and_told(terminal: Terminal, mine: PrivateKey) -> None:
+    with terminal.ivs() as ivs:
+        arn = by_hand(ivs, keypair.generate())
+    said = terminal("keys", "import", "-", "--arn", arn, "--json", stdin=pem(mine).decode())
+    assert said.json["places"][0]["fingerprintDiffers"] is True
+    assert "fingerprint" in said.err
+    found = terminal("keys", "list", "--ivs").out
+    assert f"tokensvc keys activate {said.json['id']}" in found
+
+
+def test_adopt_takes_the_pair_that_a_refusal_names(terminal: Terminal) -> None:
+    """A pair of ours whose tags somebody took off, in a store that was made anew from the vault's key."""
+    made = terminal("keys", "generate", "--json").json
+    arn = made["places"][0]["arn"]
+    said = terminal("keys", "adopt", made["id"], "--arn", arn, "--detailed-exit-code", code=3)
+    assert arn in said.out
+    assert "--arn" in terminal("keys", "adopt", made["id"], code=2).err
+    with terminal.ivs() as ivs:
+        stranger = by_hand(ivs, keypair.generate())
+    refused = terminal("keys", "adopt", made["id"], "--arn", stranger, "--json", code=4).error
+    assert refused["code"] == "conflict"
+
+
+def test_another_deployment_s_pair_is_refused(terminal: Terminal, mine: PrivateKey) -> None:
+    with terminal.ivs() as ivs:
+        arn = by_hand(ivs, mine, **{DEPLOYMENT_TAG: "another", KEY_TAG: "k1"})
+        refused = terminal("keys", "import", "-", "--json", stdin=pem(mine).decode(), code=4).error
+        assert refused["code"] == "foreign_pair"
+        assert ivs.get_playback_key_pair(arn=arn)["keyPair"]["tags"][DEPLOYMENT_TAG] == "another"
+
+
+def test_bad_arns_are_all_named(terminal: Terminal, mine: PrivateKey) -> None:
+    one = "arn:aws:ivs:us-east-1:123456789012:playback-key/"
+    arns = ["nonsense", f"{one}a", f"{one}b", "arn:aws:ivs:eu-west-1:123456789012:playback-key/c"]
+    said = terminal("keys", "import", "-", *(f"--arn={a}" for a in arns), stdin=pem(mine).decode(), code=2).err
+    assert said.count("--arn: ") == 3
+    for rule in ("must have the form", "names two key pairs in us-east-1", "eu-west-1 is none of us-east-1"):
+        assert rule in said

@@ -1,0 +1,193 @@
+"""`tokensvc keys …`."""
+
+from __future__ import annotations
+
+import secrets
+import stat
+import time
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.cli.terminal import Accounts, Terminal
+from tokensvc.cli.keys import inspect
+from tokensvc.container import service
+from tokensvc.jose.keypair import fingerprint
+from tokensvc.system_clock import SystemClock
+
+pytestmark = pytest.mark.slow
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def _states(terminal: Terminal) -> list[str]:
+    return [there["state"] for key in terminal("keys", "list", "--json").json["keys"] for there in key["places"]]
+
+
+def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Terminal) -> None:
+    said = terminal("keys", "generate", "--json")
+    (place,) = said.json["places"]
+    assert (place["state"], place["region"]) == ("active", "us-east-1")
+    assert "IVS holds key" in said.err, "progress is told on standard error"
+    (file,) = terminal.vault.iterdir()
+    assert file.name == f"{said.json['id']}.pem"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in file.read_bytes()
+    assert "PRIVATE KEY" not in said.out + said.err
+    (listed,) = terminal("keys", "list", "--json").json["keys"]
+    assert (listed["id"], listed["fingerprint"]) == (said.json["id"], said.json["fingerprint"])
+    row = terminal("keys", "list").out.splitlines()[1].split()
+    assert row[:3] == [said.json["id"], "us-east-1", "active"]
+
+
+def test_a_key_that_drains_is_shown_with_the_end_of_that(terminal: Terminal) -> None:
+    key = terminal("keys", "generate", "--json").json["id"]
+    terminal("keys", "rotate")
+    place = next(k for k in terminal("keys", "list", "--json").json["keys"] if k["id"] == key)["places"][0]
+    assert place["state"] == "retiring"
+    for command in (("keys", "list"), ("keys", "show", key)):
+        said = terminal(*command).out
+        assert "DRAINED" not in said, "an instant in the future"
+        assert "DRAINS UNTIL" in said
+        assert place["drainedAt"] in said
+
+
+def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = terminal("keys", "generate", "--json").json["id"]
+    whole = terminal("keys", "show", key, "--json")
+    steps = len(whole.json["history"])
+    assert "older steps" not in whole.err
+    monkeypatch.setattr(inspect, "HISTORY", steps - 1)
+    cut = terminal("keys", "show", key, "--json")
+    assert cut.json["history"] == whole.json["history"][:-1]
+    assert f"Only the newest {steps - 1} steps are shown; older steps are left out." in cut.err
+    monkeypatch.setattr(inspect, "HISTORY", steps)
+    assert "older steps" not in terminal("keys", "show", key).err
+
+
+def test_generate_says_why_it_makes_a_second_key(terminal: Terminal) -> None:
+    terminal("db", "upgrade", KEY_STANDBY="true")
+    said = terminal("keys", "generate")
+    first, second = terminal("keys", "list", "--json").json["keys"]
+    assert f"made key {first['id']}, since another key is to sign; " in said.err
+    assert f"made key {second['id']}, since a standby is to be ready; " in said.err
+    standby = f"Key {second['id']} is prepared in us-east-1: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
+    assert standby in said.out.splitlines()
+    assert "standby" not in terminal("keys", "generate").out, "none is made beside one that is asked for"
+
+
+def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
+    terminal("db", "upgrade", KEY_LEAD_SECONDS="2.5")
+    there = terminal("keys", "generate", "--json").json["places"][0]
+    assert there["activatedAt"] > there["importedAt"]
+    assert there["since"] == there["activatedAt"]
+    assert there["ageSeconds"] in (0, 1)
+    assert terminal("keys", "list").out.splitlines()[1].split()[3] == there["activatedAt"]
+
+
+def test_public_prints_what_ivs_was_given(terminal: Terminal) -> None:
+    made = terminal("keys", "generate", "--json").json
+    public = serialization.load_pem_public_key(terminal("keys", "public", made["id"]).out.encode())
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    assert fingerprint(public) == made["fingerprint"]
+    for unknown in ("k0", "../k0", "\udcff"):
+        assert terminal("keys", "public", unknown, code=1).err.startswith("tokensvc: ")
+
+
+def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Terminal) -> None:
+    terminal("keys", "generate")
+    second = terminal("keys", "rotate", "--json").json
+    assert second["done"] is True
+    (region,) = second["regions"]
+    assert region["region"] == "us-east-1"
+    assert [key["id"] for key in terminal("keys", "list", "--json").json["keys"]] == [
+        region["replaces"],
+        region["signs"],
+    ]
+    assert _states(terminal) == ["retiring", "active"]
+    assert "signs now" in terminal("keys", "rotate").out
+    refused = terminal("keys", "rotate", "--json", code=4)
+    assert refused.error["code"] == "no_free_slot"
+    assert refused.error["message"].count("(ours)") == 3
+    assert sorted(_states(terminal)) == ["active", "retiring", "retiring"]
+
+
+def test_what_an_outage_of_ivs_left_unfinished_is_finished(terminal: Terminal) -> None:
+    terminal("keys", "generate")
+    failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
+    assert failed.error["code"] == "control_plane_unavailable"
+    _, unfinished = terminal("keys", "list", "--json").json["keys"]
+    assert unfinished["places"] == []
+    assert "not imported yet" in terminal("keys", "list").out
+    terminal("keys", "rotate")
+    assert [key["id"] for key in terminal("keys", "list", "--json").json["keys"]][1:] == [unfinished["id"]]
+    assert _states(terminal) == ["retiring", "active"]
+
+
+def test_after_an_outage_of_ivs_it_is_simply_told_again(terminal: Terminal) -> None:
+    failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
+    assert failed.error["code"] == "control_plane_unavailable"
+    assert terminal("keys", "list", "--json").json["keys"] == [], "nothing is made that could go nowhere"
+    assert terminal("keys", "generate", "--json").json["places"]
+
+
+def test_without_credentials_or_a_region_it_says_which(terminal: Terminal) -> None:
+    missing = "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"
+    assert terminal("keys", "generate", "--json", code=1, without=missing).error["code"] == "control_plane_denied"
+    assert "TOKENSVC_REGIONS" in terminal("keys", "generate", code=2, without="AWS_REGION").err
+    assert terminal("keys", "generate", "--json", without="AWS_REGION", REGIONS="us-west-2").json["places"]
+
+
+def test_a_region_that_has_no_ivs_is_refused_whichever_variable_names_it(terminal: Terminal) -> None:
+    said = terminal("keys", "generate", code=2, AWS_REGION="eu-west-2").err
+    assert "TOKENSVC_REGIONS: must name a region of Amazon IVS, since boto3's own, eu-west-2, is none" in said
+    assert "us-east-1" in said, "those that there are"
+    assert "TOKENSVC_REGIONS: mars is no region" in terminal("keys", "generate", code=2, REGIONS="mars").err
+    assert terminal("keys", "list", "--json").json == {"keys": []}
+
+
+def test_the_least_that_it_needs_is_named_at_once(terminal: Terminal) -> None:
+    said = terminal("keys", "generate", code=2, without="TOKENSVC_CONTROL_PLANE TOKENSVC_PASSPHRASE")
+    assert "TOKENSVC_CONTROL_PLANE: must be set" in said.err
+    assert "TOKENSVC_PASSPHRASE: must be set" in said.err
+
+
+def test_a_wrong_passphrase_changes_nothing(terminal: Terminal) -> None:
+    terminal("keys", "generate")
+    wrong = secrets.token_hex(32)
+    refused = terminal("keys", "rotate", "--json", code=1, PASSPHRASE=wrong)
+    assert refused.error["code"] == "wrong_passphrase"
+    assert wrong not in refused.err
+    assert _states(terminal) == ["active"]
+
+
+def test_another_account_or_control_plane_is_refused(terminal: Terminal, accounts: Accounts) -> None:
+    terminal("keys", "generate")
+    other = accounts.next()
+    environ = {"AWS_ACCESS_KEY_ID": other, "AWS_SECRET_ACCESS_KEY": other}
+    assert terminal("keys", "rotate", "--json", code=4, **environ).error["code"] == "foreign_deployment"
+    refused = terminal("keys", "rotate", "--json", code=4, CONTROL_PLANE="aws", without="AWS_ENDPOINT_URL_IVS")
+    assert refused.error["code"] == "foreign_deployment"
+
+
+def test_a_control_plane_that_boto3_would_not_call_is_refused_before_the_store_is_bound_to_it(
+    terminal: Terminal,
+) -> None:
+    assert "AWS_ENDPOINT_URL_IVS" in terminal("keys", "generate", code=2, CONTROL_PLANE="aws").err
+    assert terminal("keys", "generate", "--json").json["places"]
+
+
+def test_keys_are_dated_by_the_store_s_clock_not_by_this_machine_s(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose clock runs a day ahead must not take a pair for drained that began to drain a moment ago."""
+
+    class Ahead(SystemClock):
+        now = staticmethod(lambda: time.time() + 86_400)
+
+    terminal("keys", "generate")
+    terminal("keys", "rotate")
+    monkeypatch.setattr(service, "SystemClock", Ahead)
+    terminal("keys", "rotate")
+    assert _states(terminal) == ["retiring", "retiring", "active"]

@@ -1,0 +1,155 @@
+"""`tokensvc keys retire`, `delete` and `compromise`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tokensvc.cli.keys import retire
+from tokensvc.deployment.workers import Heartbeat
+from tokensvc.jose import keypair
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.storage.store import Store, open_store
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def signing(terminal: Terminal) -> str:
+    """A key that signs."""
+    return str(terminal("keys", "generate", "--json").json["id"])
+
+
+def state(terminal: Terminal, key_id: str) -> str:
+    return str(terminal("keys", "show", key_id, "--json").json["places"][0]["state"])
+
+
+def opened(terminal: Terminal) -> Store:
+    return open_store(f"sqlite:///{terminal.store}")
+
+
+@pytest.mark.parametrize("verb", ["retire", "delete", "compromise"])
+def test_nothing_ends_without_yes_where_nobody_can_be_asked(terminal: Terminal, signing: str, verb: str) -> None:
+    said = terminal("keys", verb, signing, code=2)
+    assert "say --yes" in said.err
+    assert state(terminal, signing) == "active"
+
+
+def test_retire_puts_another_key_in_its_place(terminal: Terminal, signing: str) -> None:
+    said = terminal("keys", "retire", signing, "--yes", "--json").json
+    assert (said["done"], said["regions"][0]["replaces"]) == (True, signing)
+    assert state(terminal, signing) == "retiring"
+    assert terminal("keys", "retire", signing, "--yes", "--detailed-exit-code", code=3).out == "Nothing to do.\n"
+
+
+def test_retire_may_leave_it_to_the_workers(terminal: Terminal, signing: str) -> None:
+    said = terminal("keys", "retire", signing, "--yes", "--no-wait").out
+    assert "the workers go on with it" in said
+    assert state(terminal, signing) == "active"
+    terminal("keys", "resume")
+    assert state(terminal, signing) == "retiring"
+
+
+def test_a_key_that_stands_ready_is_retired_by_deleting_it(terminal: Terminal, signing: str) -> None:
+    ready = terminal("keys", "generate", "--json").json["id"]
+    terminal("keys", "retire", ready, "--yes")
+    assert (state(terminal, ready), state(terminal, signing)) == ("retired", "active")
+
+
+def test_what_signs_or_has_not_drained_is_not_deleted(terminal: Terminal, signing: str) -> None:
+    refused = terminal("keys", "delete", signing, "--yes", "--json", code=4).error
+    assert (refused["code"], "tokensvc keys rotate" in refused["message"]) == ("conflict", True)
+    terminal("keys", "rotate")
+    refused = terminal("keys", "delete", signing, "--yes", "--json", code=4).error
+    drained_at = terminal("keys", "show", signing, "--json").json["places"][0]["drainedAt"]
+    assert f"may live until {drained_at}" in refused["message"]
+
+
+def test_a_pair_of_others_is_not_deleted(terminal: Terminal, signing: str) -> None:
+    with terminal.ivs() as ivs:
+        material = keypair.public_pem(keypair.generate().public_key())
+        arn = ivs.import_playback_key_pair(publicKeyMaterial=material, name="theirs")["keyPair"]["arn"]
+        refused = terminal("keys", "delete", arn, "--yes", "--json", code=4).error
+        assert refused["code"] == "foreign_pair"
+        assert arn in terminal("keys", "list", "--ivs").out
+        (foreign,) = terminal("keys", "list", "--ivs", "--json").json["ivs"][0]["foreign"]
+        assert foreign == {"arn": arn, "name": "theirs", "tags": {}}
+        assert len(ivs.list_playback_key_pairs()["keyPairs"]) == 2
+
+
+def test_an_orphan_goes_when_it_is_named(terminal: Terminal, signing: str) -> None:
+    del signing
+    store = opened(terminal)
+    deployment_id = store.deployment.read().id
+    store.close()
+    with terminal.ivs() as ivs:
+        arn = ivs.import_playback_key_pair(
+            publicKeyMaterial=keypair.public_pem(keypair.generate().public_key()),
+            tags={DEPLOYMENT_TAG: deployment_id, KEY_TAG: "klost"},
+        )["keyPair"]["arn"]
+        assert "the store does not know: klost" in terminal("keys", "list", "--ivs").out
+        assert terminal("keys", "delete", arn, "--yes", "--json").json == {"deleted": arn}
+        assert len(ivs.list_playback_key_pairs()["keyPairs"]) == 1
+
+
+def test_a_compromise_says_first_whose_tokens_die_and_then_what_is_left(terminal: Terminal, signing: str) -> None:
+    ready = terminal("keys", "generate", "--json").json["id"]
+    foretold = terminal("keys", "compromise", signing, "--dry-run").out
+    assert f"us-east-1: every token dies that key {signing} signed in the last 3600 seconds" in foretold
+    assert f"key {ready} takes over at once" in foretold
+    assert state(terminal, signing) == "active"
+    said = terminal("keys", "compromise", signing, "--yes", "--json")
+    assert "every token dies" in said.err
+    (region,) = said.json["regions"]
+    assert said.json["done"] is True
+    assert region["deletedAt"] == region["tokensValidUntil"] >= said.json["compromisedAt"]
+    assert said.json["notHeard"] == []
+    assert (state(terminal, signing), state(terminal, ready)) == ("compromised", "active")
+    shown = terminal("keys", "show", signing).out
+    assert "it is compromised" in shown
+    with terminal.ivs() as ivs:
+        held = {pair["tags"][KEY_TAG] for pair in ivs.list_playback_key_pairs()["keyPairs"]}
+    assert held == {ready}
+
+
+def test_a_compromise_of_the_only_key_says_how_long_nobody_gets_a_token(terminal: Terminal, signing: str) -> None:
+    terminal("db", "upgrade", KEY_LEAD_SECONDS="7")
+    assert "no token can be signed for about 7 seconds" in terminal("keys", "compromise", signing, "--dry-run").out
+    terminal("db", "upgrade")
+    terminal("keys", "compromise", signing, "--yes", "--distrust-standby")
+    _, new = terminal("keys", "list", "--json").json["keys"]
+    assert new["places"][0]["state"] == "active"
+
+
+def test_a_compromise_whose_pair_cannot_be_deleted_yet_says_until_when_it_is_valid(
+    terminal: Terminal, signing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokensvc.keys.retirement.PAUSES_SECONDS", (0.0,))
+    said = terminal("keys", "compromise", signing, "--yes", "--json", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
+    (region,) = said.json["regions"]
+    assert (said.json["done"], region["deletedAt"]) == (False, None)
+    assert region["tokensValidUntil"] > said.json["compromisedAt"]
+    assert state(terminal, signing) == "compromised"
+    assert terminal("keys", "resume", "--json").json["changed"] is True
+    with terminal.ivs() as ivs:
+        assert signing not in {pair["tags"][KEY_TAG] for pair in ivs.list_playback_key_pairs()["keyPairs"]}
+
+
+def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
+    terminal: Terminal, signing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retire, "HEARD_WITHIN_SECONDS", 0)
+    store = opened(terminal)
+    behind = store.versions.read().keys.number
+    store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, behind, 1, unopened=(signing,)))
+    said = terminal("keys", "compromise", signing, "--yes", "--json").json
+    (worker,) = said["notHeard"]
+    assert worker["workerId"] == "deaf:1:f00d"
+    assert worker["until"] > said["compromisedAt"]
+    shown = terminal("keys", "show", signing)
+    assert "deaf:1:f00d may not have heard" in shown.out
+    assert "deaf:1:f00d cannot open its private half" in shown.out
+    number, tag = store.versions.read().keys
+    store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, number, 1, keys_tag=tag))
+    assert "Every worker has heard" in terminal("keys", "show", signing).out
+    store.close()

@@ -1,0 +1,154 @@
+"""`tokensvc keys rewrap`: from one passphrase to another, to AWS KMS and back, on files and in the store."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cli.terminal import Terminal
+from tests.support.moto_kms import MotoKms, moto_kms
+
+pytestmark = pytest.mark.slow
+
+NEW = secrets.token_hex(32)
+Settings = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def kms() -> Iterator[MotoKms]:
+    with moto_kms() as running:
+        yield running
+
+
+@pytest.fixture(params=["files", "store"])
+def furnished(request: pytest.FixtureRequest, terminal: Terminal) -> Terminal:
+    """A deployment with two private keys and a caller."""
+    if request.param == "store":
+        terminal.environ["TOKENSVC_VAULT"] = "store"
+    terminal("keys", "generate")
+    terminal("keys", "rotate")
+    terminal("callers", "add", "web", "--all-channels")
+    return terminal
+
+
+def bad(terminal: Terminal, **settings: str) -> dict[str, tuple[str, str]]:
+    findings = terminal("doctor", "--json", code=1, **settings).json["findings"]
+    return {f["what"]: (f["found"], f["mend"]) for f in findings if not f["well"]}
+
+
+def test_a_new_passphrase(furnished: Terminal) -> None:
+    both: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": furnished.passphrase}
+    found, mend = bad(furnished, **both)["private keys"]
+    assert found.startswith("2 of 2 are under passphrase:")
+    assert mend == "tokensvc keys rewrap"
+
+    planned = furnished("keys", "rewrap", "--dry-run", "--json", **both).json
+    assert planned["dryRun"] is True
+    assert len(planned["secrets"]) == 2
+    assert "2 to be moved to passphrase:" in furnished("keys", "rewrap", "--dry-run", **both).out
+    assert furnished("keys", "rewrap", "--dry-run", "--json", **both).json == planned, "nothing was changed"
+    furnished("doctor")  # on the old one alone: the new one is not known to the store yet
+
+    said = furnished("keys", "rewrap", "--json", **both)
+    assert said.json == planned | {"dryRun": False}
+    assert f"from {planned['secrets'][0]['wrappedBy']} to {planned['current']}" in said.err
+    assert not [secret for secret in (NEW, furnished.passphrase, "PRIVATE KEY") if secret in said.out + said.err]
+
+    again = furnished("keys", "rewrap", **both).out
+    assert again.startswith("Nothing to do: everything is under passphrase:")
+    assert "may be taken out of the settings" in again
+    furnished("keys", "rewrap", "--detailed-exit-code", code=3, **both)
+    findings = furnished("doctor", "--json", **both).json["findings"]
+    assert [f["found"] for f in findings if "may be taken out" in f["found"]]
+    furnished("doctor", PASSPHRASE=NEW)
+    refused = furnished("keys", "rotate", "--json", code=1).error
+    assert refused["code"] == "wrong_passphrase", "the old one alone starts nothing any more"
+
+
+def test_a_new_passphrase_beside_a_wrong_old_one_changes_nothing(furnished: Terminal) -> None:
+    wrong: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": secrets.token_hex(32)}
+    assert furnished("keys", "rewrap", "--json", code=1, **wrong).error["code"] == "wrong_passphrase"
+    assert "is not the passphrase" in bad(furnished, **wrong)["wrapping keys"][0]
+    furnished("doctor")
+
+
+def test_to_kms_and_back(furnished: Terminal, kms: MotoKms) -> None:
+    furnished.environ |= {name: value for name, value in kms.environ.items() if name == "AWS_ENDPOINT_URL_KMS"}
+    arn = kms.new_key()
+    assert bad(furnished, KMS_KEY_ARN=arn)["private keys"][1] == "tokensvc keys rewrap"
+    moved = furnished("keys", "rewrap", "--json", KMS_KEY_ARN=arn).json
+    assert moved["current"] == f"kms:{arn}"
+    assert len(moved["secrets"]) == 2
+    alone: Settings = {"without": "TOKENSVC_PASSPHRASE", "KMS_KEY_ARN": arn}
+    assert f"kms:{arn} wraps" in furnished("doctor", **alone).out
+    assert furnished("keys", "rewrap", "--json", **alone).json["secrets"] == []
+
+    back: Settings = {"PREVIOUS_KMS_KEY_ARN": arn}
+    assert len(furnished("keys", "rewrap", "--json", **back).json["secrets"]) == 2
+    furnished("doctor")
+
+
+def test_kms_away_is_said_and_changes_nothing(terminal: Terminal, kms: MotoKms) -> None:
+    arn = kms.new_key()
+    settings: Settings = {
+        "KMS_KEY_ARN": arn,
+        "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:9",
+        "without": "TOKENSVC_PASSPHRASE",
+    }
+    refused = terminal("keys", "generate", "--json", code=1, **settings).error
+    assert refused["code"] == "wrapping_key_unavailable"
+    assert "AWS KMS could not be asked" in refused["message"]
+    there = settings | {"AWS_ENDPOINT_URL_KMS": kms.environ["AWS_ENDPOINT_URL_KMS"]}
+    key = terminal("keys", "generate", "--json", **there).json
+    found, _ = bad(terminal, **settings)[f"private key {key['id']}"]
+    assert "AWS KMS could not be asked to decrypt" in found
+
+
+def test_in_the_store_no_file_is_written(terminal: Terminal) -> None:
+    terminal.environ["TOKENSVC_VAULT"] = "store"
+    terminal("keys", "generate")
+    assert not terminal.vault.exists()
+    assert "vault: store; it keeps 1 private keys" in terminal("doctor", code=1).out
+
+
+def test_with_postgresql_a_directory_of_one_machine_is_refused_before_anything_is_opened(terminal: Terminal) -> None:
+    url = "postgresql://tokensvc@127.0.0.1:9/tokensvc"
+    refused = terminal("keys", "generate", "--json", code=2, DATABASE_URL=url).error
+    assert "TOKENSVC_VAULT: must be a vault that every machine reads" in refused["message"]
+    assert f"`shared-keys:{terminal.vault}` if all machines share" in refused["message"]
+    elsewhere = terminal("keys", "generate", "--json", code=1, DATABASE_URL=url, VAULT=f"shared-keys:{terminal.vault}")
+    assert elsewhere.error["code"] == "store_unavailable"
+
+
+def test_private_keys_move_from_files_into_the_store(terminal: Terminal) -> None:
+    terminal("keys", "generate")
+    [key] = terminal("keys", "list", "--json").json["keys"]
+    stranger = terminal.vault / "kstranger.pem"
+    stranger.write_bytes((terminal.vault / f"{key['id']}.pem").read_bytes())
+    stranger.chmod(0o600)
+    there: Settings = {"VAULT": "store"}
+    assert f"private key {key['id']}" in bad(terminal, **there)
+    move = ("keys", "rewrap", "--from", f"keys:{terminal.vault}", "--json")
+    assert terminal(*move, "--dry-run", **there).json["movedIn"] == [key["id"]]
+    assert f"private key {key['id']}" in bad(terminal, **there), "nothing was changed"
+    assert terminal(*move, **there).json["movedIn"] == [key["id"]], "and not what the store does not know"
+    assert f"private key {key['id']}" not in bad(terminal, **there)
+    assert terminal(*move, "--detailed-exit-code", code=3, **there).json["movedIn"] == []
+    terminal("keys", "rotate", **there)
+
+
+def test_another_key_s_private_half_is_not_moved_in(terminal: Terminal) -> None:
+    terminal("keys", "generate")
+    terminal("keys", "rotate")
+    one, two = sorted(terminal.vault.glob("*.pem"))
+    two.write_bytes(one.read_bytes())
+    said = terminal("keys", "rewrap", "--from", f"keys:{terminal.vault}", code=1, VAULT="store")
+    assert "is another key's private half" in said.err
+
+
+@pytest.mark.parametrize("vault", ["/somewhere", "keys:/no/such/directory", "stored"])
+def test_a_vault_that_is_none_is_refused(terminal: Terminal, vault: str) -> None:
+    assert "--from: must be `store`" in terminal("keys", "rewrap", "--from", vault, code=2).err

@@ -1,0 +1,148 @@
+"""What commands print: nothing that drives a terminal, whatever a store, a file, IVS or a shell's pattern holds."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.cli.terminal import Said, Terminal
+from tests.storage.samples import AT, CHANNEL, HERE, REACH
+from tokensvc import cli
+from tokensvc.cli import output
+from tokensvc.revocations.denial_store import NewDenial
+from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.queue import Outcome
+from tokensvc.revocations.store import NewRevocation
+from tokensvc.storage.engine import writing
+from tokensvc.storage.revocation_tables import denials, revocation_entries, revocations
+from tokensvc.storage.schema import callers
+from tokensvc.storage.store import Store, open_store
+from tokensvc.tokens.session_versions import digest
+
+ODD = "\x1b[2J\x1b]0;owned\x07 \x9b31m \x7f \u202egnihton\u2066 \u200b\nforged line"
+"""An escape sequence, its eight-bit form, DEL, bidirectional controls, an invisible character and a line feed."""
+
+
+def harmless(said: Said) -> None:
+    """No character reaches the terminal but printable ones and the ends of the commands' own lines."""
+    for text in (said.out, said.err):
+        assert text.replace("\n", "").isprintable(), ascii(text)
+        assert not any(line.startswith("forged line") for line in text.splitlines()), text
+
+
+@pytest.fixture
+def odd(terminal: Terminal) -> Terminal:
+    """A deployment whose store holds such text wherever text from outside can be stored."""
+    store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
+    _fill(store)
+    store.close()
+    return terminal
+
+
+def _fill(store: Store) -> None:
+    store.denials.add("shop", [NewDenial(CHANNEL, digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
+    store.revocations.accept("shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Lane.ALONE, REACH)
+    [entry] = store.revocation_queue.claim(HERE, Lane.ALONE, 9, 60)
+    store.revocation_queue.settle([Outcome(entry.id, entry.version, State.FAILED, ODD, ODD)])
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(revocation_entries).values(viewer_id=ODD))
+        connection.execute(sa.update(revocations).values(caller=ODD))
+        connection.execute(sa.update(denials).values(caller=ODD, reason=ODD))
+        policy = {"channels": [ODD], "scopes": [ODD], "max_ttl_seconds": None, "allow_anonymous_viewers": False}
+        row = {"name": ODD, "policy": policy | {"namespace": ODD}, "disabled_at": None, "created_at": AT}
+        connection.execute(sa.insert(callers).values(row))
+
+
+COMMANDS = [
+    ("revocations", "list"),
+    ("revocations", "show", "r1"),
+    ("revocations", "watch", "--once"),
+    ("denials", "list"),
+    ("callers", "list"),
+    ("keys", "list"),
+    ("doctor",),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_stored_text_drives_no_terminal(odd: Terminal, command: tuple[str, ...], as_json: bool) -> None:
+    said = odd(*command, *(["--json"] if as_json else []), code=1 if command == ("doctor",) else 0)
+    harmless(said)
+
+
+def test_json_keeps_the_text_as_it_is_stored(odd: Terminal) -> None:
+    [denial] = odd("denials", "list", "--json").json["denials"]
+    assert (denial["reason"], denial["caller"]) == (ODD, ODD)
+    [target] = odd("revocations", "show", "r1", "--json").json["targets"]
+    assert (target["viewerId"], target["code"], target["message"]) == (ODD, ODD, ODD)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("keys", "import", "{}"),
+        ("keys", "show", "{}"),
+        ("keys", "{}"),
+        ("{}",),
+        ("revocations", "show", "{}"),
+        ("revocations", "show", "r1", "--{}"),
+        ("revocations", "list", "--state", "{}"),
+        ("revocations", "cancel", "{}"),
+        ("denials", "remove", "{}"),
+        ("denials", "remove", "{}", "--yes"),
+        ("denials", "add", "--channel", "{}", "--viewer", "{}", "--reason", "{}", "--seconds", "{}"),
+        ("revocations", "add", "--file", "{}"),
+        ("callers", "disable", "{}"),
+        ("callers", "disable", "{}", "--yes"),
+        ("callers", "add", "{}", "--channels", "{}", "--scope", "{}", "--namespace", "{}"),
+        ("tokens", "explain", "{}", "--channel", "{}", "--public-key", "{}"),
+        ("tokens", "explain", "{}", "--origin", "{}"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_an_argument_drives_no_terminal(terminal: Terminal, command: tuple[str, ...], as_json: bool) -> None:
+    """A shell's pattern puts names of files among the arguments, in whatever bytes they are."""
+    for text in (ODD, "\udcff\x1b[2J", "a\x9b"):
+        arguments = [word.format(text) for word in command] + (["--json"] if as_json else [])
+        said = terminal.run(*arguments)
+        assert said.code in (1, 2, 4)
+        harmless(said)
+
+
+def test_control_characters_are_refused_in_options_and_files(terminal: Terminal) -> None:
+    least = ("--channel", CHANNEL, "--seconds", "60")
+    for option in ("--viewer", "--reason"):
+        given = {"--viewer": "ada", "--reason": ""} | {option: "a\x1b[2Jb"}
+        said = terminal("denials", "add", *least, *(word for pair in given.items() for word in pair), code=2)
+        assert f"{option}: must not contain control characters" in said.err
+    line = json.dumps({"channelArn": CHANNEL, "viewerId": "a\0", "reason": "\x1b"})
+    said = terminal("revocations", "add", "--file", "-", stdin=line, code=1)
+    assert "line 1: viewerId: must not contain control characters; reason: must not" in said.err
+
+
+def test_lines_keep_their_layout() -> None:
+    assert output.table(("A", "B"), [("x", "\x1b"), ("\u202e", "y\nz")]) == [
+        "A       B",
+        "x       \\x1b",
+        "\\u202e  y\\nz",
+    ]
+
+
+def test_only_the_screen_prints() -> None:
+    """Commands print by `screen.py`, which escapes. Texts that are only our own may go out as they are."""
+    own = {"app.py": "the version", "demo.py": "the commands to try", "seeing.py": "a PEM"}
+    folder = Path(str(cli.__file__)).parent
+    printing = {
+        path.name
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "click.echo")
+    }
+    assert printing - own.keys() <= {"screen.py"}

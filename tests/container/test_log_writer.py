@@ -1,0 +1,312 @@
+"""The queue and the thread that write the log: in order, bounded, counted, and never waited for."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tests.support.captured_log import WrittenLog
+from tests.support.clocks import ManualClock
+from tests.support.processes import until
+from tokensvc.container.log_writer import LINES_AT_ONCE, PAUSE_SECONDS, DescriptorSink, LogWriter, StreamSink, no_sink
+
+FULL_DISK = OSError(errno.ENOSPC, "no space left on device")
+
+
+def numbers(entries: Sequence[Any]) -> str:
+    return "".join(f"{entry}\n" for entry in entries)
+
+
+def pairs(entries: Sequence[Any]) -> str:
+    return "".join(f"{name}{number}\n" for name, number in entries)
+
+
+def report_of(text: str) -> dict[str, Any]:
+    """The only report of dropped lines in a text."""
+    [line] = [line for line in text.splitlines() if "log lines dropped" in line]
+    return dict(json.loads(line), event=None)
+
+
+def test_lines_of_both_kinds_are_written_in_the_order_in_which_they_came() -> None:
+    writer = WrittenLog()
+    add = writer.accept(numbers)
+    add(1)
+    add(2)
+    writer.put("a\n")
+    add(3)
+    writer.put("b\n")
+    assert writer.text == "1\n2\na\n3\nb\n"
+
+
+def test_the_thread_that_signs_gets_its_turn_while_many_lines_are_rendered() -> None:
+    pauses = list[float]()
+    writer = WrittenLog(pause=pauses.append)
+    add = writer.accept(numbers)
+    for number in range(10 * LINES_AT_ONCE):
+        add(number)
+    assert writer.text.count("\n") == 10 * LINES_AT_ONCE
+    assert pauses == [PAUSE_SECONDS] * 9
+
+
+def test_routine_lines_leave_the_reserved_room_to_others() -> None:
+    writer = WrittenLog(routine_lines_max=10, reserved_lines=5)
+    add = writer.accept(numbers)
+    for number in range(25):
+        add(number)
+    for letter in "abcdefg":
+        writer.put(f"{letter}\n")
+    lines = writer.text.splitlines()
+    assert lines[:15] == [*map(str, range(10)), *"abcde"]
+    assert report_of(writer.text) == {"event": None, "queue_full": 17}
+    assert writer.take_dropped() == {"queue_full": 17}
+    assert writer.take_dropped() == {}
+
+
+def test_the_queue_is_bounded_in_characters_too() -> None:
+    writer = WrittenLog(characters_max=100)
+    for _ in range(5):
+        writer.put("x" * 39 + "\n")
+    assert writer.text.count("x" * 39) == 2
+    assert writer.take_dropped() == {"queue_full": 3}
+    writer.put("there is room again\n")
+    assert "there is room again" in writer.text
+
+
+@pytest.mark.parametrize("problem", [FULL_DISK, ValueError("closed file"), BrokenPipeError()])
+def test_lines_that_cannot_be_written_are_counted_and_reported(problem: Exception) -> None:
+    clock = ManualClock()
+    writer = WrittenLog(monotonic=clock.monotonic)
+    writer.fails_with = [problem, problem]  # the lines, and the first attempt to report them
+    writer.put("lost\n")
+    writer.put("lost too\n")
+    assert writer.text == ""
+    clock.advance(5)
+    writer.put("written\n")
+    lines = writer.text.splitlines()
+    assert lines[0] == "written"
+    assert json.loads(lines[1]) == {"event": "log lines dropped", "write_failed": 2}
+    assert len(lines) == 2
+    assert writer.take_dropped() == {"write_failed": 2}
+
+
+def test_a_line_that_was_cut_off_is_ended_before_the_next() -> None:
+    clock = ManualClock()
+    writer = WrittenLog(monotonic=clock.monotonic)
+    writer.accepts, writer.fails_with = [8], [FULL_DISK, FULL_DISK]
+    for line in ("first\n", "second\n", "third\n"):
+        writer.put(line)
+    assert writer.text == "first\nse"
+    assert writer.take_dropped() == {"write_failed": 2}
+    writer.put("fourth\n")
+    assert writer.text == "first\nse\nfourth\n"
+
+
+def test_a_write_that_takes_only_a_part_is_continued() -> None:
+    writer = WrittenLog()
+    writer.accepts = [1, 2, 3]
+    writer.put("grüße\n")
+    assert writer.text == "grüße\n"
+
+
+def test_a_sink_that_takes_nothing_is_a_failure_and_not_tried_for_ever() -> None:
+    writer = WrittenLog()
+    writer.accepts = [0, 0]
+    writer.put("line\n")
+    assert writer.text == ""
+    assert writer.take_dropped() == {"write_failed": 1}
+
+
+def test_entries_that_cannot_be_rendered_do_not_end_the_log() -> None:
+    writer = WrittenLog()
+    add = writer.accept(lambda entries: str(1 // len(entries[1:])))
+    add(1)
+    writer.put("next\n")
+    assert writer.text.startswith("next\n")
+    assert writer.take_dropped() == {"render_failed": 1}
+
+
+def test_lone_surrogates_do_not_end_the_log() -> None:
+    writer = WrittenLog()
+    writer.put("\udc80\n")
+    assert writer.text == "\\udc80\n"
+
+
+def test_reports_are_at_most_one_a_second() -> None:
+    clock = ManualClock()
+    writer = WrittenLog(monotonic=clock.monotonic, routine_lines_max=0, reserved_lines=1)
+    for step in range(5):
+        writer.put("a\n")
+        writer.put("b\n")
+        assert writer.text.count("dropped") == step // 2 + 1
+        clock.advance(0.5)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe of one page."""
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    yield read_end, write_end
+    for end in (read_end, write_end):
+        os.close(end)
+
+
+def writing_to(descriptor: int, **options: Any) -> LogWriter:
+    return LogWriter(DescriptorSink(descriptor), lambda dropped: json.dumps(dict(dropped)) + "\n", **options)
+
+
+def read_until(descriptor: int, end: bytes) -> bytes:
+    got = b""
+    while not got.endswith(end):
+        got += os.read(descriptor, 65536)
+    return got
+
+
+def test_nobody_waits_for_a_reader_and_what_was_dropped_is_reported_when_it_is_back(pipe: tuple[int, int]) -> None:
+    read_end, write_end = pipe
+    writer = writing_to(write_end, routine_lines_max=50, reserved_lines=50)
+    add = writer.accept(numbers)
+    began_at = time.monotonic()
+    for number in range(10_000):
+        add(number)
+        writer.put(f"line {number} {'x' * 100}\n")
+    assert not writer.flush(0.05)
+    assert time.monotonic() - began_at < 5
+    dropped = writer.take_dropped()["queue_full"]
+    assert dropped > 15_000
+    got = bytearray()
+    threading.Thread(target=lambda: got.extend(read_until(read_end, b"last\n")), daemon=True).start()
+    assert writer.flush(10)
+    writer.put("last\n")
+    assert writer.flush(10)
+    until(lambda: got.endswith(b"last\n"), "everything is read", 5)
+    lines = bytes(got).decode().splitlines()
+    reported = sum(json.loads(line)["queue_full"] for line in lines if line.startswith("{"))
+    written = sum(not line.startswith("{") for line in lines)
+    assert reported == dropped + sum(writer.take_dropped().values())
+    assert written + reported == 20_001
+
+
+def test_lines_of_many_threads_are_written_once_and_whole(pipe: tuple[int, int]) -> None:
+    read_end, write_end = pipe
+    writer = writing_to(write_end)
+    add = writer.accept(pairs)
+
+    def log(name: str) -> None:
+        for number in range(500):
+            add((name, number))
+            writer.put(f"{name}-{number}\n")
+
+    threads = [threading.Thread(target=log, args=(name,)) for name in "ab"]
+    got = bytearray()
+    reader = threading.Thread(target=lambda: got.extend(read_until(read_end, b"end\n")), daemon=True)
+    for thread in (reader, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.put("end\n")
+    reader.join(10)
+    lines = bytes(got).decode().splitlines()
+    for name in "ab":
+        for between in ("", "-"):
+            assert [
+                line for line in lines if line.startswith(f"{name}{between}") and ("-" in line) == bool(between)
+            ] == [f"{name}{between}{number}" for number in range(500)]
+    assert len(lines) == 2001
+
+
+def test_a_descriptor_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
+    """The descriptor is shared with other processes, and any of them may have made it non-blocking."""
+    read_end, write_end = pipe
+    os.set_blocking(write_end, False)
+    writer = writing_to(write_end)
+    for number in range(2000):
+        writer.put(f"{number}\n")
+    got = bytearray()
+    reader = threading.Thread(target=lambda: got.extend(read_until(read_end, b"1999\n")), daemon=True)
+    reader.start()
+    reader.join(10)
+    assert bytes(got).decode().split() == [str(number) for number in range(2000)]
+    assert writer.take_dropped() == {}
+
+
+def test_a_signal_handler_may_log_while_its_thread_is_logging() -> None:
+    writer = WrittenLog(routine_lines_max=0, reserved_lines=1_000_000)
+    count = 0
+
+    def log(_number: int, _frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        writer.put("signal\n")
+
+    before = signal.signal(signal.SIGALRM, log)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        while count < 100:
+            writer.put("line\n")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert writer.text.count("signal\n") == count
+
+
+@pytest.mark.parametrize("is_closed_at_start", [True, False])
+def test_without_a_stream_lines_are_counted(is_closed_at_start: bool) -> None:
+    writer = LogWriter(no_sink if is_closed_at_start else _closed_stream(), lambda _: "dropped\n")
+    writer.put("line\n")
+    writer.flush(10)
+    assert writer.take_dropped() == {"write_failed": 1}
+
+
+def _closed_stream() -> StreamSink:
+    stream = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed at once
+    stream.close()
+    return StreamSink(stream)
+
+
+def test_where_no_thread_can_be_started_lines_wait_for_one(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    read_end, write_end = pipe
+    writer = writing_to(write_end)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        writer.put("first\n")
+    writer.put("second\n")
+    assert read_until(read_end, b"second\n") == b"first\nsecond\n"
+
+
+FORKS = """
+import os, sys
+from tokensvc.container.log_writer import DescriptorSink, LogWriter
+writer = LogWriter(DescriptorSink(1), lambda dropped: "dropped\\n")
+os.register_at_fork(after_in_child=writer.after_fork_in_child)
+writer.put("before\\n")
+writer.flush(10)
+if pid := os.fork():
+    code = os.waitpid(pid, 0)[1]
+    writer.put(f"parent {code}\\n")
+else:
+    writer.put("child\\n")
+sys.exit(0 if writer.flush(10) else 1)
+"""
+
+
+def test_a_forked_child_writes_its_own_lines_and_none_of_its_parents() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.splitlines() == ["before", "child", "parent 0"]

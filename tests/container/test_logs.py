@@ -1,0 +1,358 @@
+"""Log lines: one an event, and nothing secret gets through, in whatever form it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.clocks import ManualClock
+from tests.support.tokens import with_claims
+from tokensvc.container import logs
+from tokensvc.container.logs import EXIT_SECONDS, configure, process_log, star
+from tokensvc.jose.keypair import PrivateKey
+
+API_KEY = "tsk_abc123_S3cr3t-of_this-key"
+PEM = "-----BEGIN EC PRIVATE KEY-----\nMIGkAgEBBDBsecretsecret\n-----END EC PRIVATE KEY-----"
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """What `configure` sets up for the process is taken down again."""
+    root = logging.getLogger()
+    handlers, level, ours = root.handlers[:], root.level, logging.getLogger("tokensvc").level
+    yield
+    structlog.reset_defaults()
+    root.handlers = handlers
+    root.setLevel(level)
+    logging.getLogger("tokensvc").setLevel(ours)
+
+
+@pytest.fixture(params=["json", "console"])
+def log_format(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> str:
+    assert process_log.writer.flush(EXIT_SECONDS)
+    return capsys.readouterr().err
+
+
+def test_a_line_is_json_with_time_level_and_event(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    structlog.get_logger("tokensvc.test").info("something happened", number=5)
+    line = json.loads(written(capsys))
+    assert (line["event"], line["level"], line["number"]) == ("something happened", "info", 5)
+    assert line["timestamp"].endswith("Z")
+
+
+def test_lines_of_libraries_look_like_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    logging.getLogger("alembic").warning("from %s", "alembic")
+    logging.getLogger("botocore").info("chatter")
+    [line] = written(capsys).splitlines()
+    assert json.loads(line)["event"] == "from alembic"
+
+
+class Holder:
+    """An object whose repr holds a secret."""
+
+    def __repr__(self) -> str:
+        return f"Holder({API_KEY})"
+
+
+@pytest.mark.parametrize(
+    "secret_of",
+    [
+        lambda secret: secret,
+        lambda secret: f"before {secret} after",
+        lambda secret: [secret],
+        lambda secret: (1, {"deep": [secret]}),
+        lambda secret: {secret: 1},
+        lambda secret: secret.encode(),
+        lambda secret: ValueError(secret),
+        lambda secret: {secret},
+    ],
+    ids=["text", "within text", "a list", "deep", "a name", "bytes", "an exception", "a set"],
+)
+@pytest.mark.parametrize("kind", ["token", "api key", "private key"])
+def test_no_secret_gets_through_in_any_value(
+    capsys: pytest.CaptureFixture[str], log_format: str, private_key: PrivateKey, secret_of: Any, kind: str
+) -> None:
+    secret = {"token": with_claims(private_key, {}), "api key": API_KEY, "private key": PEM}[kind]
+    configure(log_format)
+    structlog.get_logger("tokensvc.test").warning("event", value=secret_of(secret))
+    logging.getLogger("library").warning("said %s", secret_of(secret))
+    text = written(capsys)
+    assert text.count("***") >= 2
+    for part in (secret, secret[12:26], secret[-20:].strip()):
+        assert part not in text
+
+
+def test_no_secret_gets_through_in_the_event_an_object_or_a_traceback(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    configure(log_format)
+    log = structlog.get_logger("tokensvc.test")
+    log.warning(f"the event has {API_KEY}")
+    log.warning("event", held=Holder())
+    try:
+        raise ValueError(API_KEY)
+    except ValueError:
+        log.exception("it failed")
+        logging.getLogger("library").exception("it failed too")
+    assert "S3cr3t" not in written(capsys)
+
+
+def test_a_secret_that_was_cut_off_is_starred_too() -> None:
+    assert star("?token=eyJhbGciOiJFUzM4NCJ9.eyJh") == "?token=***"
+    assert star(PEM[:60]) == "***"
+    assert star(f"url {API_KEY[:9]}") == "url ***"
+
+
+@given(st.text(alphabet="abc xyz.-_/:=?&\n"))
+def test_what_is_no_secret_is_left_alone(text: str) -> None:
+    assert star(text) == text
+
+
+@given(st.text(), st.text())
+def test_a_key_is_starred_wherever_it_stands(before: str, after: str) -> None:
+    assert API_KEY not in star(f"{before}{API_KEY}{after}")
+
+
+def test_numbers_and_flags_stay_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    structlog.get_logger("tokensvc.test").info("e", a=1, b=1.5, c=True, d=None, e=["x", 2], f={"k": False})
+    line = json.loads(written(capsys))
+    assert [line[k] for k in "abcdef"] == [1, 1.5, True, None, ["x", 2], {"k": False}]
+
+
+SECRET_IN_REQUEST = "viewer-4711-pasted"
+
+
+def raised(problem: Exception) -> Exception:
+    try:
+        raise problem
+    except Exception as caught:  # noqa: BLE001 - it is what was asked for
+        return caught
+
+
+@pytest.mark.parametrize("name", ["uvicorn.error", "asyncio", "library"])
+def test_exceptions_are_written_as_types_and_frames(
+    capsys: pytest.CaptureFixture[str], log_format: str, name: str
+) -> None:
+    configure(log_format)
+    problem = raised(ValueError(SECRET_IN_REQUEST))
+    problem.__cause__ = KeyError(SECRET_IN_REQUEST)
+    logging.getLogger(name).error("it failed", exc_info=problem)
+    structlog.get_logger("tokensvc.test").error("ours failed", exc_info=problem)
+    text = written(capsys)
+    assert SECRET_IN_REQUEST not in text
+    assert [text.count(word) for word in ("ValueError", "KeyError", "test_logs.py:")] == [2, 2, 2]
+    assert [text.count(word) for word in ("it failed", "ours failed", "\n")] == [1, 1, 2]
+
+
+def test_causes_that_form_a_ring_are_written_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    first, second = ValueError(), KeyError()
+    first.__cause__, second.__cause__ = second, first
+    group = ExceptionGroup("", [first, OSError()])
+    structlog.get_logger("tokensvc.test").error("event", exc_info=group)
+    line = json.loads(written(capsys))
+    assert (line["problem"], line["causes"]) == ("ExceptionGroup", ["ValueError", "KeyError", "OSError"])
+
+
+STARLETTES = f'''Traceback (most recent call last):
+  File "/srv/lib/starlette/routing.py", line 694, in lifespan
+    async with self.lifespan_context(app) as maybe_state:
+               ^^^^^^^^^^^^^^^^^^^^^^^^^^
+ConnectionError: {SECRET_IN_REQUEST}
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/srv/lib/starlette/routing.py", line 697, in lifespan
+    fail("{SECRET_IN_REQUEST}")
+package.errors.StartError: {SECRET_IN_REQUEST}
+'''
+
+
+@pytest.mark.parametrize(
+    ("message", "args", "event"),
+    [
+        (f"Exception in callback Protocol.data_received(b'{SECRET_IN_REQUEST}')\nhandle: x", (), None),
+        (f"Exception in callback <bound method {SECRET_IN_REQUEST}>", (), "Exception in callback"),
+        (f"Task exception was never retrieved\nfuture: {SECRET_IN_REQUEST}", (), "Task exception was never retrieved"),
+        (
+            "Fatal error: protocol.data_received() call failed.",
+            (),
+            "Fatal error: protocol.data_received() call failed.",
+        ),
+        ("socket.accept() out of system resource", (), "socket.accept() out of system resource"),
+        ("returned '%s'.", (SECRET_IN_REQUEST,), "returned"),
+        ("Cancel %d running task(s)", (3,), "Cancel 3 running task"),
+        ("Cancel %d of %d tasks", (3,), "log line not rendered"),
+        (OSError(SECRET_IN_REQUEST), (), "OSError"),
+        (STARLETTES, (), "exception"),
+    ],
+)
+@pytest.mark.parametrize("name", ["uvicorn.error", "asyncio"])
+def test_of_what_servers_log_only_their_own_words_are_written(
+    capsys: pytest.CaptureFixture[str], name: str, message: object, args: tuple[object, ...], event: str | None
+) -> None:
+    configure("json")
+    logging.getLogger(name).error(message, *args)
+    text = written(capsys)
+    assert SECRET_IN_REQUEST not in text
+    assert json.loads(text)["event"] == (event or "Exception in callback Protocol.data_received")
+
+
+def test_a_traceback_that_is_logged_as_text_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    logging.getLogger("uvicorn.error").error(STARLETTES)
+    line = json.loads(written(capsys))
+    assert (line["problem"], line["frames"]) == ("StartError", ["/srv/lib/starlette/routing.py:697 lifespan"])
+
+
+class Choking(asyncio.Protocol):
+    """A protocol with a fault in it."""
+
+    def data_received(self, data: bytes) -> None:
+        raise ValueError(f"cannot read {data!r}")
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_request_that_a_protocol_chokes_on_is_not_in_the_log(
+    capsys: pytest.CaptureFixture[str], new_loop: Any
+) -> None:
+    configure("json")
+
+    async def send() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Choking, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(f"GET http://[::1]:x/{SECRET_IN_REQUEST} HTTP/1.1\r\n\r\n".encode())
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        server.close()
+        loop.call_soon(raising, SECRET_IN_REQUEST)
+        await asyncio.sleep(0)
+
+    with contextlib.closing(new_loop()) as loop:
+        loop.run_until_complete(send())
+    text = written(capsys)
+    assert text.count("ValueError") == 2
+    assert SECRET_IN_REQUEST not in text
+    assert "Traceback" not in text
+
+
+def raising(text: str) -> None:
+    raise ValueError(text)
+
+
+def test_a_line_that_clients_can_cause_is_written_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    clock = ManualClock()
+    logging.getLogger().handlers[0].filters[:] = [logs._Repetitions(clock.monotonic)]
+    log = logging.getLogger("uvicorn.error")
+    for _ in range(600):
+        log.warning("Invalid HTTP request received.")
+    log.error("Exception in ASGI application\n", exc_info=raised(ValueError()))
+    log.error("Exception in ASGI application\n", exc_info=raised(KeyError()))
+    clock.advance(logs.REPEATED_AFTER_SECONDS)
+    log.warning("Invalid HTTP request received.")
+    logging.getLogger("library").warning("each")
+    logging.getLogger("library").warning("each")
+    lines = [json.loads(line) for line in written(capsys).splitlines()]
+    assert [line["event"] for line in lines if line["event"] != "each"] == [
+        "Invalid HTTP request received.",
+        "Exception in ASGI application",
+        "Exception in ASGI application",
+        "Invalid HTTP request received.",
+    ]
+    assert [line["suppressed"] for line in lines if "suppressed" in line] == [599]
+    assert len(lines) == 6
+
+
+def test_how_many_different_lines_are_remembered_is_bounded() -> None:
+    repetitions = logs._Repetitions(ManualClock().monotonic)
+    for number in range(10_000):
+        assert repetitions.filter(logging.LogRecord("uvicorn", 40, "", 1, f"line {number}", (), None))
+    assert len(repetitions._last) <= 256
+
+
+def test_a_line_that_cannot_be_rendered_is_reported_without_its_values(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    logging.getLogger("library").warning("%d things", SECRET_IN_REQUEST)
+    text = written(capsys)
+    assert SECRET_IN_REQUEST not in text
+    line = json.loads(text)
+    assert (line["event"], line["problem"]) == ("log line not rendered", "TypeError")
+    assert "test_logs.py:" in line["where"]
+
+
+PYTHON_PRINTS = {
+    "an exception": "raise ValueError(SECRET)",
+    "an exception of a thread": "import threading; t = threading.Thread(target=fail); t.start(); t.join()",
+    "an exception of a finalizer": "class A: __del__ = lambda self: fail()\nA()",
+    "a warning": "import warnings; warnings.warn(SECRET)",
+}
+
+
+@pytest.mark.parametrize("statement", PYTHON_PRINTS.values(), ids=PYTHON_PRINTS)
+def test_what_python_itself_would_print_is_a_line_without_messages(statement: str) -> None:
+    """And it is written although the process ends with it."""
+    program = f"""
+from tokensvc.adapters.logs import configure
+SECRET = "{SECRET_IN_REQUEST}"
+def fail(): raise ValueError(SECRET)
+configure("json")
+{statement}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == (1 if statement.startswith("raise") else 0)
+    assert SECRET_IN_REQUEST not in done.stderr
+    line = json.loads(done.stderr)
+    assert line["event"] in ("uncaught exception", "python warning")
+    assert (line.get("problem") or line["category"]) in ("ValueError", "UserWarning")
+
+
+def test_configured_again_the_log_stays_in_order_on_its_stream(tmp_path: Path) -> None:
+    """One worker is configured as the command and as the worker."""
+    program = """
+from tokensvc.container.logs import configure, process_log, structlog
+configure("json")
+structlog.get_logger("tokensvc").info("first")
+configure("console")
+structlog.get_logger("tokensvc").info("second")
+process_log.print_error("third")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert [line.split()[-1] for line in done.stderr.splitlines()][1:] == ["second", "third"]
+    assert json.loads(done.stderr.splitlines()[0])["event"] == "first"
+
+
+def test_no_text_drives_the_terminal_of_whoever_reads_the_log(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    odd = "\x1b[2J\x9b31m\u202e\nforged line"
+    configure(log_format)
+    log = structlog.get_logger("tokensvc.test")
+    log.warning(f"event {odd}", said=odd, many=[odd], named={odd: odd})
+    logging.getLogger("library").warning("said %s", odd)
+    lines = written(capsys).splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)

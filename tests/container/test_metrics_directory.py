@@ -1,0 +1,102 @@
+"""A metrics directory is removed only when it is ours, marked as such, and nobody uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tokensvc.container.metrics_directory import LOCK_FILE, PREFIX, create, hold, remove_if_unused, remove_unused
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def left_behind() -> Path:
+    """A directory whose process has ended."""
+    directory, descriptor = create()
+    os.close(descriptor)
+    (directory / "counter_4711.db").write_bytes(b"x")
+    return directory
+
+
+def test_it_is_private_and_in_use_from_the_start() -> None:
+    directory, descriptor = create()
+    assert directory.stat().st_mode & 0o777 == 0o700
+    remove_unused()
+    assert directory.exists()
+    os.close(descriptor)
+    remove_unused()
+    assert not directory.exists()
+
+
+def test_it_is_in_use_as_long_as_anyone_holds_it() -> None:
+    directory, first = create()
+    second = hold(directory)
+    os.close(first)
+    assert not remove_if_unused(directory)
+    os.close(second)
+    assert remove_if_unused(directory)
+
+
+def test_all_that_were_left_behind_are_removed_with_what_is_in_them() -> None:
+    directories = [left_behind() for _ in range(3)]
+    remove_unused()
+    assert not any(map(Path.exists, directories))
+
+
+def test_one_that_is_not_marked_stays(tmp_path: Path) -> None:
+    """Another process may be making it."""
+    directory = tmp_path / f"{PREFIX}new"
+    directory.mkdir()
+    remove_unused()
+    assert directory.exists()
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    directory = left_behind()
+    elsewhere = tmp_path / "elsewhere"
+    directory.rename(elsewhere)
+    directory.symlink_to(elsewhere)
+    remove_unused()
+    assert (elsewhere / LOCK_FILE).exists()
+
+
+def test_a_lock_file_that_is_a_link_marks_nothing(tmp_path: Path) -> None:
+    directory = left_behind()
+    (directory / LOCK_FILE).unlink()
+    (tmp_path / "file").touch()
+    (directory / LOCK_FILE).symlink_to(tmp_path / "file")
+    remove_unused()
+    assert directory.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+def test_another_users_stays() -> None:
+    directory = left_behind()
+    os.chown(directory, 4711, -1)
+    remove_unused()
+    assert (directory / LOCK_FILE).exists()
+
+
+def test_one_that_is_removed_while_it_is_made_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its lock file and the lock on it, it looks unused."""
+    flock, made = fcntl.flock, list[str]()
+
+    def lock_late(descriptor: int, kind: int) -> None:
+        if not made:
+            made.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+            shutil.rmtree(Path(made[0]).parent)
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    directory, descriptor = create()
+    assert str(directory / LOCK_FILE) != made[0]
+    assert directory.exists()
+    os.close(descriptor)

@@ -1,0 +1,178 @@
+"""Figures in Prometheus's format, from one worker and from several."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from tokensvc.container.prometheus import ISSUE_BUCKETS, PrometheusMetrics
+
+NAMES = {
+    "tokensvc_tokens_total",
+    "tokensvc_issue_seconds",
+    "tokensvc_control_plane_total",
+    "tokensvc_background_failures_total",
+    "tokensvc_snapshot_age_seconds",
+    "tokensvc_active_key_age_seconds",
+    "tokensvc_key_slots_used",
+    "tokensvc_rotation_leads",
+    "tokensvc_rotation_trouble",
+    "tokensvc_workers",
+    "tokensvc_workers_behind",
+    "tokensvc_revocations_queued",
+    "tokensvc_revocation_oldest_seconds",
+    "tokensvc_revocations_total",
+    "tokensvc_revocation_troubles_total",
+    "tokensvc_log_lines_dropped_total",
+    "tokensvc_signer_info",
+    "tokensvc_signer_lanes",
+    "tokensvc_signer_fallbacks_total",
+    "tokensvc_signer_verifications_total",
+}
+
+
+def figures(text: bytes) -> dict[str, float]:
+    """The samples by name and labels."""
+    lines = [line for line in text.decode().splitlines() if line and not line.startswith("#")]
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def fill(metrics: PrometheusMetrics) -> None:
+    metrics.issued([0.0002, 3.0])
+    metrics.refused("not_allowed")
+    for lanes in (8, 8, 3):
+        metrics.lanes_filled(lanes)
+    metrics.signer_fallback("lane_failed", 2)
+    for passed in (True, True, False):
+        metrics.signature_verified(passed)
+    metrics.signer_chosen("multibuffer", "")
+    metrics.control_plane("BatchGetChannel", "ok")
+    metrics.background_failure("refresh")
+    metrics.snapshot_age(0.5)
+    metrics.keys("us-east-1", 60.0, 2)
+    metrics.keys("eu-west-1", None, 0)
+    metrics.rotation(True, {"us-east-1": 2, "eu-west-1": 0})
+    metrics.workers(3, 1)
+    metrics.revocations(5, 7.5)
+    metrics.dispatched(4, 2, 1, {"ThrottlingException": 1, "AccessDeniedException": 2})
+
+
+def test_every_figure_is_rendered_under_its_promised_name() -> None:
+    metrics = PrometheusMetrics()
+    fill(metrics)
+    found = figures(metrics.render())
+    assert found['tokensvc_tokens_total{outcome="issued"}'] == 2
+    assert found['tokensvc_tokens_total{outcome="not_allowed"}'] == 1
+    assert (found["tokensvc_issue_seconds_count"], found["tokensvc_issue_seconds_sum"]) == (2, 3.0002)
+    assert [found[f'tokensvc_issue_seconds_bucket{{le="{le}"}}'] for le in ("0.00015", "0.0002", "0.1")] == [0, 1, 1]
+    assert (found["tokensvc_signer_lanes_count"], found["tokensvc_signer_lanes_sum"]) == (3, 19)
+    assert [found[f'tokensvc_signer_lanes_bucket{{le="{le}"}}'] for le in ("3.0", "7.0", "8.0")] == [1, 1, 3]
+    fallbacks = {"lane_failed": 2, "not_verified": 0, "switched_off": 0}
+    for reason, count in fallbacks.items():
+        assert found[f'tokensvc_signer_fallbacks_total{{reason="{reason}"}}'] == count
+    assert found['tokensvc_signer_verifications_total{outcome="passed"}'] == 2
+    assert found['tokensvc_signer_verifications_total{outcome="failed"}'] == 1
+    assert found['tokensvc_signer_info{signer="multibuffer",why_not_faster=""}'] == 1
+    assert found['tokensvc_control_plane_total{code="ok",operation="BatchGetChannel"}'] == 1
+    assert found['tokensvc_background_failures_total{loop="refresh"}'] == 1
+    assert found["tokensvc_snapshot_age_seconds"] == 0.5
+    assert found['tokensvc_active_key_age_seconds{region="us-east-1"}'] == 60
+    assert found['tokensvc_key_slots_used{region="us-east-1"}'] == 2
+    assert 'tokensvc_active_key_age_seconds{region="eu-west-1"}' not in found
+    assert found["tokensvc_rotation_leads"] == 1
+    assert found['tokensvc_rotation_trouble{region="us-east-1"}'] == 2
+    assert found['tokensvc_rotation_trouble{region="eu-west-1"}'] == 0
+    assert (found["tokensvc_workers"], found["tokensvc_workers_behind"]) == (3, 1)
+    assert (found["tokensvc_revocations_queued"], found["tokensvc_revocation_oldest_seconds"]) == (5, 7.5)
+    outcomes = [found[f'tokensvc_revocations_total{{outcome="{name}"}}'] for name in ("sent", "failed", "put_off")]
+    assert outcomes == [4, 2, 1]
+    assert found['tokensvc_revocation_troubles_total{code="AccessDeniedException"}'] == 2
+    bare = {re.sub(r"(_bucket|_count|_sum)?(\{.*)?$", "", name) for name in found if "_created" not in name}
+    assert bare == NAMES
+
+
+def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
+    metrics = PrometheusMetrics()
+    fill(metrics)
+    labels = set(re.findall(r"[{,]([a-z_]+)=", metrics.render().decode()))
+    choice = {"signer", "why_not_faster"}
+    assert labels == {"outcome", "operation", "code", "loop", "region", "le", "reason", *choice}
+
+
+@given(st.lists(st.floats(0, 1) | st.sampled_from(ISSUE_BUCKETS)))
+def test_many_times_at_once_are_counted_as_one_after_another(seconds: list[float]) -> None:
+    metrics, registry = PrometheusMetrics(), CollectorRegistry()
+    plain = Histogram("tokensvc_issue_seconds", "", buckets=ISSUE_BUCKETS, registry=registry)
+    for one in seconds:
+        metrics.issued([one])
+        plain.observe(one)
+    found, expected = figures(metrics.render()), figures(generate_latest(registry))
+    for name in expected.keys() - {"tokensvc_issue_seconds_created"}:
+        assert found[name] == pytest.approx(expected[name]), name
+
+
+def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() -> None:
+    metrics = PrometheusMetrics()
+    ready = threading.Barrier(4, timeout=5)
+
+    def note() -> None:
+        ready.wait()
+        for _ in range(2000):
+            metrics.issued([0.001])
+
+    def settle() -> None:
+        ready.wait()
+        for _ in range(200):
+            metrics.settle()
+
+    threads = [threading.Thread(target=task) for task in (note, note, settle, settle)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = figures(metrics.render())
+    assert found['tokensvc_tokens_total{outcome="issued"}'] == 4000
+    assert found["tokensvc_issue_seconds_count"] == 4000
+    assert figures(metrics.render()) == found, "rendering counts nothing by itself"
+
+
+def test_dropped_log_lines_are_counted_once_by_reason() -> None:
+    taken = [{"queue_full": 3}, {}, {"queue_full": 1, "write_failed": 2}]
+    metrics = PrometheusMetrics(lambda: taken.pop(0))
+    found = [figures(metrics.render()) for _ in range(3)]
+    names = [f'tokensvc_log_lines_dropped_total{{reason="{reason}"}}' for reason in ("queue_full", "write_failed")]
+    assert [[figures[name] for name in names] for figures in found] == [[3, 0], [3, 0], [4, 2]]
+
+
+WORKER = """
+from tokensvc.container.prometheus import PrometheusMetrics
+metrics = PrometheusMetrics()
+for _ in range(3):
+    metrics.issued([0.001])
+metrics.snapshot_age({age})
+metrics.settle()
+{then}
+"""
+
+
+def test_the_figures_of_all_workers_are_one(tmp_path: Path) -> None:
+    """Counters are added up, dead workers' too; an age is the oldest living worker's."""
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run(age: int, then: str) -> bytes:
+        command = [sys.executable, "-c", WORKER.format(age=age, then=then)]
+        return subprocess.run(command, env=environ, check=True, capture_output=True).stdout
+
+    run(900, "from prometheus_client import multiprocess; import os; multiprocess.mark_process_dead(os.getpid())")
+    found = figures(run(7, "import sys; sys.stdout.buffer.write(metrics.render())"))
+    assert found['tokensvc_tokens_total{outcome="issued"}'] == 6
+    assert found["tokensvc_snapshot_age_seconds"] == pytest.approx(7)

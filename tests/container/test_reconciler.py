@@ -1,0 +1,30 @@
+"""R is the longest that any worker can act on old news, whichever process reckons it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tokensvc.container.reconciler import reach_of
+from tokensvc.deployment.workers import Heartbeat
+from tokensvc.settings import read_settings
+from tokensvc.storage.store import Store
+from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+
+OURS = {"TOKENSVC_SNAPSHOT_LEASE_SECONDS": "100", "TOKENSVC_STORE_TIMEOUT_SECONDS": "7"}
+
+
+@pytest.mark.parametrize(
+    ("lease_seconds", "store_timeout_seconds", "longest"),
+    [
+        pytest.param(50.0, 5.0, 107, id="ours reaches furthest"),
+        pytest.param(100.0, 60.0, 160, id="another worker waits longer for its store"),
+        pytest.param(900.0, 1.0, 901, id="another worker has a longer lease"),
+        pytest.param(0.0, 60.0, 107, id="one that never signs waits long for its store"),
+    ],
+)
+def test_the_reach_is_that_of_the_worker_that_reaches_furthest(
+    store: Store, lease_seconds: float, store_timeout_seconds: float, longest: float
+) -> None:
+    store.workers.beat(Heartbeat("short:1:a", "here", 1, 1.0, 1, 1, 1.0))
+    store.workers.beat(Heartbeat("other:1:b", "there", 1, lease_seconds, 1, 1, store_timeout_seconds))
+    assert reach_of(read_settings(OURS), store) == longest + CLOCK_SKEW_SECONDS

@@ -1,0 +1,119 @@
+"""ES384: one spelling of a token, raw signatures, and a verifier that strangers' vectors judge."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.tokens import raw_sign
+from tokensvc.jose.es384 import compact, decode, digest, encode, signing_input, verify
+from tokensvc.jose.keypair import PrivateKey, read_public_der
+
+WYCHEPROOF = Path(__file__).parents[3] / "shared/vectors/ecdsa_secp384r1_sha384_p1363_test.json"
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+
+
+@given(st.binary())
+def test_decoding_undoes_encoding(data: bytes) -> None:
+    assert decode(encode(data)) == data
+    assert encode(data) == base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+@given(st.text("ABCDabcd0189-_", max_size=12).map(str.encode))
+def test_each_value_has_one_spelling(text: bytes) -> None:
+    """Whatever decodes at all is what encoding writes: nobody can respell a token."""
+    try:
+        data = decode(text)
+    except ValueError:
+        return
+    assert encode(data) == text
+
+
+@given(st.binary(max_size=12))
+def test_bytes_of_any_kind_are_decoded_or_refused(text: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert encode(decode(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"A",
+        b"AAAAA",
+        b"AA==",
+        b"AAA=",
+        b"AB",
+        b"AAB",
+        b"AA+A",
+        b"AA/A",
+        b"AA A",
+        b"AAAA\n",
+        b"\nAAAA",
+        b"AA\x00A",
+        b"AA\xffA",
+    ],
+)
+def test_what_encoding_does_not_write_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="base64url"):
+        decode(text)
+
+
+def test_the_signing_input_is_the_header_and_the_payload() -> None:
+    header, payload = signing_input(b'{"a":1}').split(b".")
+    assert json.loads(decode(header)) == {"alg": "ES384", "typ": "JWT"}
+    assert decode(payload) == b'{"a":1}'
+
+
+def test_the_compact_form_is_three_segments() -> None:
+    signed = signing_input(b"{}")
+    token = compact(signed, bytes(96))
+    assert token.encode() == signed + b"." + b"A" * 128
+
+
+def test_a_signature_verifies_and_nothing_else_does(private_key: PrivateKey) -> None:
+    public, signature = private_key.public_key(), raw_sign(private_key, digest(b"data"))
+    assert verify(public, b"data", signature)
+    assert not verify(public, b"Data", signature)
+    assert not verify(public, b"data", signature[:95])
+    assert not verify(public, b"data", signature + b"\0")
+    assert not verify(public, b"data", b"")
+    assert not verify(public, b"data", bytes(96))
+    assert not verify(public, b"data", b"\xff" * 96)
+    assert not verify(ec.generate_private_key(ec.SECP384R1()).public_key(), b"data", signature)
+
+
+def test_a_der_signature_is_refused_even_when_it_has_the_right_length(private_key: PrivateKey) -> None:
+    der = private_key.sign(b"data", ec.ECDSA(hashes.SHA384()))
+    assert not verify(private_key.public_key(), b"data", der)
+    assert not verify(private_key.public_key(), b"data", der[:96])
+
+
+@pytest.mark.parametrize(
+    ("r", "s"), [(0, 0), (0, 1), (1, 0), (ORDER, ORDER), (ORDER, 1), (1, ORDER), (ORDER + 1, ORDER + 1)]
+)
+def test_numbers_out_of_range_are_refused(private_key: PrivateKey, r: int, s: int) -> None:
+    assert not verify(private_key.public_key(), b"data", r.to_bytes(48, "big") + s.to_bytes(48, "big"))
+
+
+@pytest.mark.skipif(not WYCHEPROOF.exists(), reason=f"the Wycheproof vectors are not at {WYCHEPROOF}")
+def test_every_wycheproof_vector_is_judged_as_its_file_says() -> None:
+    """All of them, valid and not; `acceptable` does not occur in this file."""
+    vectors = json.loads(WYCHEPROOF.read_text())
+    judged, wrong = 0, []
+    for group in vectors["testGroups"]:
+        key = read_public_der(bytes.fromhex(group["publicKeyDer"]))
+        for test in group["tests"]:
+            assert test["result"] in ("valid", "invalid")
+            judged += 1
+            if verify(key, bytes.fromhex(test["msg"]), bytes.fromhex(test["sig"])) != (test["result"] == "valid"):
+                wrong.append((test["tcId"], test["comment"]))
+    assert not wrong
+    assert judged == vectors["numberOfTests"] > 200

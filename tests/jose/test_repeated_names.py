@@ -1,0 +1,109 @@
+"""A JSON object with a name twice is found by counting, exactly when a strict parser finds one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tokensvc.jose.repeated_names import has_repeated_names, repeated_names
+from tokensvc.jose.strict_json import read_object
+
+TEXT = st.text(st.sampled_from('ab"\\/:,{}[]\n\x7f\u00e9\U0001f600'), max_size=4)
+
+
+@st.composite
+def spelled(draw: st.DrawFn, text: str) -> str:
+    """A string as JSON, each character in one of the ways to write it."""
+    ways = []
+    for character in text:
+        plain = json.dumps(character, ensure_ascii=False)[1:-1]
+        escaped = json.dumps(character)[1:-1]
+        units = character.encode("utf-16-be")
+        by_number = "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+        slash = "\\/" if character == "/" else plain
+        ways.append(draw(st.sampled_from([plain, plain, escaped, by_number, slash])))
+    return f'"{"".join(ways)}"'
+
+
+@st.composite
+def documents(draw: st.DrawFn, depth: int = 3) -> str:
+    """An object as JSON, in which names repeat now and then."""
+    members = []
+    for name in draw(st.lists(TEXT, max_size=4)):
+        space = draw(st.sampled_from(["", " ", "\n"]))
+        members.append(f"{draw(spelled(name))}{space}:{draw(_values(depth - 1))}")
+    return "{" + ",".join(members) + "}"
+
+
+@st.composite
+def _values(draw: st.DrawFn, depth: int) -> str:
+    kinds = ["string", "scalar"] + (["object", "list"] if depth else [])
+    match draw(st.sampled_from(kinds)):
+        case "string":
+            return draw(spelled(draw(TEXT)))
+        case "object":
+            return draw(documents(depth))
+        case "list":
+            return "[" + ",".join(draw(st.lists(_values(depth - 1), max_size=3))) + "]"
+        case _:
+            return draw(st.sampled_from(["null", "true", "-1", "1.5e3", "0"]))
+
+
+def has_member_twice(text: bytes) -> bool:
+    """What the strict parser says."""
+    try:
+        read_object(text)
+    except ValueError as refused:
+        return str(refused) == "has a member twice"
+    return False
+
+
+@pytest.mark.slow
+@settings(max_examples=600)
+@given(documents())
+@example('{"a":1,"a":1}')
+@example('{"a":"","\\u0061":"\\""}')
+@example('{"a":"\\\\","b":"\\\\\\""}')
+@example('{"":"\\\\\\\\","":{}}')
+@example('{"a":[{"b":{"c":1,"c":[]}}]}')
+def test_it_is_found_exactly_when_a_strict_parser_finds_it(document: str) -> None:
+    text = document.encode()
+    value = orjson.loads(text)
+    assert has_repeated_names(text, value) is has_member_twice(text) is bool(repeated_names(text))
+
+
+@pytest.mark.slow
+@given(
+    st.recursive(
+        st.text() | st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        lambda v: st.lists(v) | st.dictionaries(st.text(), v),
+    )
+)
+def test_what_a_serializer_writes_has_none(value: Any) -> None:
+    for text in (json.dumps({"v": value}), json.dumps({"v": value}, ensure_ascii=False, indent=1)):
+        assert not has_repeated_names(text.encode(), orjson.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ('{"a":1,"b":2,"a":3,"a":4}', [("a",)]),
+        ('{"a":1,"\\u0061":2,"b":1,"b":1}', [("a",), ("b",)]),
+        ('{"asks":[{},{"a":1,"a":{"c":1,"c":2}}]}', [("asks", 1, "a"), ("asks", 1, "a", "c")]),
+        ('{"a":[[{"b":1e999,"b":' + "9" * 5000 + "}]]}", [("a", 0, 0, "b")]),
+        ('{"a":{}}', []),
+    ],
+    ids=range(5),
+)
+def test_each_is_named_by_its_path(text: str, paths: list[Any]) -> None:
+    assert repeated_names(text.encode()) == paths
+
+
+def test_nesting_is_counted_without_recursion() -> None:
+    text = b'{"a":' * 1000 + b'{"b":1,"b":1}' + b"}" * 1000
+    assert has_repeated_names(text, orjson.loads(text))

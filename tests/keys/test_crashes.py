@@ -1,0 +1,165 @@
+"""Killed at any step: the next run converges on one key, with no orphan in IVS and no private half lost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.crashes import Crash, Tripwire
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.simulated_ivs import QUOTA
+from tests.support.stores import save
+from tokensvc.jose import keypair
+from tokensvc.keys import commands
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.importing import import_key
+from tokensvc.keys.inventory import COMPROMISED_TAG, KEY_TAG, SETTLED_SECONDS
+from tokensvc.keys.lifecycle import KeyState
+
+pytestmark = pytest.mark.slow
+
+BROUGHT = keypair.generate()
+
+
+def nothing(_stage: Stage) -> None:
+    """A new deployment."""
+
+
+def one_key(stage: Stage) -> None:
+    """A key that signs, and one that stands ready where the policy says so."""
+    stage.generate(EAST, WEST)
+    stage.clock.advance(POLICY.lead_seconds)
+
+
+def one_drains(stage: Stage) -> None:
+    """A key that signs and one that retires."""
+    stage.generate(EAST, WEST)
+    stage.rotate(EAST, WEST)
+
+
+def one_to_delete(stage: Stage) -> None:
+    """A key that signs and one that has drained."""
+    one_drains(stage)
+    stage.drain()
+
+
+def lost_with_all_slots_filled(stage: Stage) -> None:
+    """IVS lost the key that signs, and two retire."""
+    stage.generate(EAST, WEST)
+    stage.rotate(EAST, WEST)
+    stage.rotate(EAST, WEST)
+    stage.lose_pair(stage.active())
+
+
+def lost_after_one(stage: Stage) -> None:
+    """IVS lost the key that signs; a standby is ready where the policy says so."""
+    one_key(stage)
+    stage.lose_pair(stage.active())
+
+
+def damaged(stage: Stage) -> None:
+    """The key that signs is damaged, and one retires."""
+    one_drains(stage)
+    stage.damage(stage.active())
+
+
+def tagged(stage: Stage) -> None:
+    """IVS says of the key that signs that it is compromised, and one retires."""
+    one_drains(stage)
+    [pair] = [p for p in stage.ivs.pairs.values() if p["tags"][KEY_TAG] == stage.active() and EAST in p["arn"]]
+    pair["tags"][COMPROMISED_TAG] = "2027-01-15T08:00:00Z"
+
+
+def not_deleted(stage: Stage) -> None:
+    """A key signs, and IVS will not hear of the next deletion."""
+    one_key(stage)
+    stage.ivs.lose["DeletePlaybackKeyPair"] = "before"
+
+
+def resume(world: KeysContext) -> None:
+    commands.resume(world, (EAST, WEST))
+
+
+def generate(*regions: str) -> Callable[[KeysContext], object]:
+    return lambda world: commands.generate(world, regions)
+
+
+def rotate(world: KeysContext) -> None:
+    commands.rotate(world, (EAST, WEST), "a test")
+
+
+def compromise(world: KeysContext) -> None:
+    signing = next(r.id for r in world.keys.list() for t in r.places if t.state is KeyState.ACTIVE)
+    commands.compromise(world, signing, (EAST, WEST), distrust_standby=False)
+
+
+def bring(world: KeysContext) -> None:
+    import_key(world, BROUGHT, (EAST, WEST))
+
+
+class Case(NamedTuple):
+    """What was there, what is killed, and where."""
+
+    before: Callable[[Stage], None]
+    run: Callable[[KeysContext], object]
+    regions: tuple[str, ...] = (EAST, WEST)
+    standby: bool = False
+    is_run_again: bool = False
+    """Whether the same is asked for once more, or what was begun is seen through by itself."""
+    steps_min: int = 8
+    """It has at least so many places to be killed at."""
+
+
+CASES = {
+    "the first key": Case(nothing, generate(EAST), (EAST,)),
+    "the first key in two regions": Case(nothing, generate(EAST, WEST)),
+    "the first key and its standby": Case(nothing, generate(EAST), (EAST,), standby=True),
+    "a rotation": Case(one_key, rotate),
+    "a rotation to the standby": Case(one_key, rotate, standby=True),
+    "a rotation that deletes": Case(one_to_delete, rotate),
+    "a compromise that leaves none": Case(one_key, compromise),
+    "a compromise with a standby": Case(one_key, compromise, standby=True),
+    "a compromise that calls a key back": Case(one_drains, compromise),
+    "a compromise whose deletion is lost": Case(not_deleted, compromise, standby=True),
+    "a key that ivs lost, with a standby": Case(lost_after_one, resume, standby=True),
+    "a key that ivs lost, and no other": Case(lost_after_one, resume),
+    "a key that ivs lost, with all slots filled": Case(lost_with_all_slots_filled, resume, steps_min=6),
+    "a key that is damaged": Case(damaged, resume, steps_min=6),
+    "a key that ivs says is compromised": Case(tagged, resume, steps_min=6),
+    "a key that is brought": Case(one_key, bring, is_run_again=True),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tmp_path: Path) -> None:
+    case, crashes = CASES[name], 0
+    before = Stage(migrated, None, POLICY._replace(standby=case.standby))
+    case.before(before)
+    room = QUOTA - len([arn for arn in before.ivs.pairs if EAST in arn]) - 1
+    foreign = before.ivs.add_foreign(EAST, 0 if case.standby else min(room, 1))
+    save(before.store, tmp_path / "before.db")
+    for at in itertools.count():
+        stage = before.twin(tmp_path / "before.db")
+        try:
+            case.run(stage.world(Tripwire(at)))
+        except Crash:
+            crashes += 1
+        else:
+            break
+        stage.check_always()
+        stage.ivs.lose.clear()
+        compromised = {record.id for record in stage.store.keys.list() if record.compromised_at is not None}
+        stage.clock.advance(SETTLED_SECONDS + 1)
+        if case.is_run_again:
+            case.run(stage.world())
+        commands.resume(stage.world(), case.regions)
+        stage.check_settled(*case.regions)
+        assert set(foreign) <= stage.ivs.pairs.keys()
+        assert not compromised & stage.vault.key_ids()
+        assert not stage.store.journal.open()
+        stage.store.close()
+    assert crashes >= case.steps_min, "every step was tried"

@@ -1,0 +1,293 @@
+"""Private keys that are damaged: what does not open is lost like what is missing; what cannot be opened now is not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.clocks import ManualClock
+from tests.support.in_memory_deployment import EAST, POLICY, Stage
+from tests.support.keks import NEW, OLD, WRAPPER, DataKeys, passphrase
+from tests.support.problems import texts
+from tests.support.refresh_worker import Worker
+from tokensvc.errors import InvalidKey, KeyFileTooOpen, VaultError
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.keys import commands
+from tokensvc.keys.importing import import_key
+from tokensvc.keys.lifecycle import KeyRecord, KeyState, find
+from tokensvc.keys.private_keys import UNAVAILABLE_SECONDS, PrivateKeyChecks
+from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.envelope import Envelope, read, write
+from tokensvc.vault.key_files import KeyFiles
+
+pytestmark = pytest.mark.slow
+
+OTHER = keypair.generate()
+Damage = Callable[[bytes], bytes]
+
+DAMAGES: dict[str, Damage] = {
+    "empty": lambda _kept: b"",
+    "junk": lambda _kept: bytes(range(256)) * 4,
+    "cut short": lambda kept: kept[: len(kept) // 2],
+    "cut in its first line": lambda kept: kept[:20],
+    "no first line": lambda kept: kept.partition(b"-----BEGIN")[2],
+    "a damaged first line": lambda kept: kept.replace(b"\n\n", b"\n\x00\n", 1).replace(b"M", b"N", 1),
+    "a damaged body": lambda kept: kept[:-80] + bytes([kept[-80] ^ 2]) + kept[-79:],
+    "another key": lambda _kept: WRAPPER.wrap_key(OTHER),
+    "a public key": lambda kept: write(read(kept)._replace(body=keypair.public_pem(OTHER.public_key()).encode())),
+}
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    """A key that signs and a standby that has led, on the test's clock."""
+    made = Stage(migrated, tmp_path / "keys", POLICY._replace(standby=True))
+    made.generate()
+    made.clock.advance(POLICY.lead_seconds)
+    return made
+
+
+def file_of(stage: Stage, key_id: str) -> Path:
+    vault = stage.vault
+    assert isinstance(vault, KeyFiles)
+    return vault._directory / f"{key_id}.pem"
+
+
+def damage(stage: Stage, key_id: str, how: Damage = DAMAGES["junk"]) -> None:
+    path = file_of(stage, key_id)
+    path.write_bytes(how(path.read_bytes()))
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: Stage, how: str) -> None:
+    """A worker that starts then signs as soon as whoever performs has looked."""
+    former, [(standby, _)] = stage.active(), stage.places(EAST, KeyState.PREPARED)
+    damage(stage, former, DAMAGES[how])
+    worker = Worker(stage, stage.clock)
+    worker.refresh.once()
+    assert [slot.active for slot in worker.refresh.current.ring.slots.values()] == [None]
+    [outlook] = stage.advance()
+    assert stage.active() == standby.id
+    assert any(f"private half of key {former} cannot sign" in words for words in texts(outlook.trouble))
+    worker.refresh.once()
+    [slot] = worker.refresh.current.ring.slots.values()
+    assert slot.active is not None
+    assert slot.active.key_id == standby.id
+
+
+def test_a_damaged_key_drains_and_goes_like_any_other(stage: Stage) -> None:
+    former = stage.active()
+    damage(stage, former)
+    stage.advance()
+    [(record, there)] = stage.places(EAST, KeyState.RETIRING)
+    assert (record.id, there.arn in stage.ivs.pairs) == (former, True)
+    stage.drain()
+    stage.advance()
+    stage.check_settled(EAST)
+
+
+def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: Path) -> None:
+    stage = Stage(migrated, tmp_path / "keys")
+    former = stage.generate().id
+    latter = stage.rotate()
+    damage(stage, latter)
+    stage.advance()
+    assert stage.active() == former
+    assert find(stage.store.keys.list(), latter).places[0].state is KeyState.RETIRING
+
+
+def test_a_damaged_standby_is_replaced(stage: Stage) -> None:
+    [(standby, _)] = stage.places(EAST, KeyState.PREPARED)
+    damage(stage, standby.id)
+    stage.advance()
+    [(latter, _)] = stage.places(EAST, KeyState.PREPARED)
+    assert latter.id != standby.id
+    stage.check_settled(EAST)
+
+
+def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_path: Path) -> None:
+    stage = Stage(migrated, tmp_path / "keys")
+    stage.ivs.add_foreign(EAST, 3)
+    stage.advance()
+    stage.ivs.pairs.clear()
+    unused = stage.store.keys.list()
+    for record in unused:
+        damage(stage, record.id)
+    signing = stage.generate().id
+    assert signing not in {record.id for record in unused}
+    assert commands.generate(stage.world(), [EAST]).id not in {record.id for record in unused}
+
+
+def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(stage: Stage) -> None:
+    former = stage.active()
+    stage.rotate()
+    stage.clock.advance(POLICY.lead_seconds)
+    stage.advance()
+    [(standby, _)] = stage.places(EAST, KeyState.PREPARED)
+    stage.leads = False
+    damage(stage, standby.id)
+    assert stage.world().damage(standby)
+    commands.denounce(stage.world(), stage.active(), distrust_standby=False)
+    assert stage.active() == former
+
+
+def test_the_right_key_can_be_brought_again(stage: Stage) -> None:
+    former = stage.active()
+    private_key = stage.vault.open(former)
+    damage(stage, former)
+    assert import_key(stage.world(), private_key, [EAST]).id == former
+    assert keypair.public_der(stage.vault.open(former).public_key()) == find(stage.store.keys.list(), former).public_der
+    stage.advance()
+    assert stage.active() == former
+
+
+# --- what is no damage
+
+
+def stays(stage: Stage) -> None:
+    """The active key goes on being the active one, however often it is looked at."""
+    signing, before = stage.active(), stage.vault.key_ids()
+    for _ in range(3):
+        stage.advance()
+        stage.clock.advance(UNAVAILABLE_SECONDS + 1)
+    assert stage.active() == signing
+    assert before <= stage.vault.key_ids()
+
+
+def test_a_wrapping_key_that_is_unknown_is_no_damage(stage: Stage) -> None:
+    path = file_of(stage, stage.active())
+    path.write_bytes(Wrapper(passphrase(NEW)).wrap_key(stage.vault.open(stage.active())))
+    stays(stage)
+
+
+def test_an_unnamed_envelope_under_another_passphrase_is_no_damage(stage: Stage) -> None:
+    private_key, path = stage.vault.open(stage.active()), file_of(stage, stage.active())
+    path.write_bytes(keypair.private_pem(private_key, b"another passphrase"))
+    stays(stage)
+
+
+def test_a_file_that_may_not_be_read_is_no_damage(stage: Stage) -> None:
+    file_of(stage, stage.active()).chmod(0o644)
+    stays(stage)
+
+
+def test_what_lies_in_the_place_of_a_file_and_is_none_is_no_damage(stage: Stage) -> None:
+    path = file_of(stage, stage.active())
+    path.unlink()
+    path.mkdir()
+    stays(stage)
+
+
+class Kms(Stage):
+    """A stage whose private keys are wrapped by a key management service."""
+
+    def __init__(self, migrated: Path, folder: Path) -> None:
+        super().__init__(migrated, None, POLICY._replace(standby=True))
+        self.kms = DataKeys()
+        self.vault = KeyFiles(folder, Wrapper(self.kms))
+
+
+@pytest.fixture
+def kms(migrated: Path, tmp_path: Path) -> Kms:
+    stage = Kms(migrated, tmp_path / "keys")
+    stage.generate()
+    stage.clock.advance(POLICY.lead_seconds)
+    stage.private_keys = PrivateKeyChecks()
+    return stage
+
+
+def test_an_outage_of_kms_is_no_damage_and_is_asked_once_in_a_while(kms: Kms) -> None:
+    kms.kms.away = True
+    stays(kms)
+    calls = kms.kms.refused
+    kms.advance()
+    kms.advance()
+    assert kms.kms.refused <= calls + 1, "a call may take seven seconds"
+
+
+def test_a_data_key_that_kms_does_not_know_is_damage(kms: Kms) -> None:
+    former, path = kms.active(), file_of(kms, kms.active())
+    path.write_bytes(write(read(path.read_bytes())._replace(data_key=os.urandom(40))))
+    kms.advance()
+    assert kms.active() != former
+
+
+def test_each_private_key_is_opened_once(kms: Kms) -> None:
+    kms.advance()
+    opened = kms.kms.opened
+    for _ in range(5):
+        kms.clock.advance(60)
+        kms.advance()
+    assert kms.kms.opened == opened
+
+
+# --- verdicts
+
+
+class OneKey:
+    """A vault with one private key in whatever form."""
+
+    def __init__(self, kept: bytes, wrapper: Wrapper = WRAPPER) -> None:
+        self.kept = kept
+        self._wrapper = wrapper
+
+    def wrapped(self, _key_id: str) -> bytes:
+        return self.kept
+
+    def open(self, _key_id: str) -> PrivateKey:
+        return self._wrapper.unwrap_key(self.kept)
+
+
+RECORD = KeyRecord("k1", "", keypair.public_der(OTHER.public_key()), ManualClock().at(), ())
+KEPT = WRAPPER.wrap_key(OTHER)
+
+
+@given(st.data())
+def test_whatever_is_done_to_the_bytes_the_verdict_is_a_word_and_no_exception(data: st.DataObject) -> None:
+    kept = bytearray(KEPT)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(kept) - 1))
+        kept[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    vault, checks = OneKey(bytes(kept)), PrivateKeyChecks()
+    verdict = checks.damage(vault, RECORD, 0.0)  # type: ignore[arg-type]
+    try:
+        opens = keypair.public_der(vault.open("k1").public_key()) == RECORD.public_der
+    except VaultError:
+        opens = False
+    assert not (opens and verdict)
+
+
+def test_a_verdict_is_of_the_bytes_that_were_judged() -> None:
+    vault, checks = OneKey(b"junk"), PrivateKeyChecks()
+    assert checks.damage(vault, RECORD, 0.0)  # type: ignore[arg-type]
+    assert checks.is_known_damaged("k1")
+    vault.kept = KEPT
+    assert checks.damage(vault, RECORD, 0.0) == ""  # type: ignore[arg-type]
+    assert not checks.is_known_damaged("k1")
+
+
+def test_a_verdict_shows_no_key_material() -> None:
+    pem = keypair.private_pem(OTHER, b"x" * 20)
+    for kept in (b"junk", pem, write(Envelope(passphrase(OLD).name, b"", pem)), KEPT[:-90]):
+        words = PrivateKeyChecks().damage(OneKey(kept), RECORD, 0.0)  # type: ignore[arg-type]
+        assert not any(line.decode("ascii", "ignore") in words for line in kept.splitlines() if len(line) > 20)
+
+
+@pytest.mark.parametrize("failure", [KeyFileTooOpen("others may read it"), VaultError("input/output error")])
+def test_what_the_system_refuses_is_no_verdict(failure: VaultError) -> None:
+    class Refusing(OneKey):
+        def wrapped(self, _key_id: str) -> bytes:
+            raise failure
+
+    assert PrivateKeyChecks().damage(Refusing(b""), RECORD, 0.0) == ""  # type: ignore[arg-type]
+
+
+def test_an_unnamed_envelope_that_is_no_key_at_all_is_damaged_whatever_wraps() -> None:
+    with pytest.raises(InvalidKey):
+        Wrapper(DataKeys()).unwrap_key(b"junk")

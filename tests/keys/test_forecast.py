@@ -1,0 +1,132 @@
+"""What is foretold is what would be done: forecasts, set beside the performer on a real store and a simulated IVS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.in_memory_deployment import EAST, POLICY, Stage
+from tokensvc.keys import commands
+from tokensvc.keys.forecast import STEPS_MAX, forecast
+from tokensvc.keys.inventory import survey
+from tokensvc.keys.lifecycle import KeyState, Step, StepKind, Wait, active_of
+
+STANDBY = POLICY._replace(standby=True)
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    return Stage(migrated, tmp_path / "keys")
+
+
+def foretold(stage: Stage, *, replace: bool = False) -> list[Step | Wait]:
+    standing = survey(stage.world(), EAST).standing
+    active = active_of(standing.pairs)
+    if replace and active is not None:
+        standing = standing._replace(to_replace=frozenset({active.key_id}))
+    return forecast(standing, stage.clock.at(), stage.world().policy())
+
+
+def kinds(coming: list[Step | Wait]) -> list[str]:
+    return [step.kind.value if isinstance(step, Step) else "wait" for step in coming]
+
+
+def nothing(_stage: Stage) -> None:
+    """A new deployment."""
+
+
+def one(stage: Stage) -> None:
+    stage.generate()
+
+
+def two(stage: Stage) -> None:
+    stage.generate()
+    stage.rotate()
+
+
+def drained(stage: Stage) -> None:
+    two(stage)
+    stage.drain()
+
+
+@pytest.mark.parametrize("policy", [POLICY, STANDBY], ids=["without a standby", "with a standby"])
+@pytest.mark.parametrize("before", [nothing, one, two, drained])
+def test_a_rotation_goes_as_foretold(
+    migrated: Path, tmp_path: Path, before: Callable[[Stage], None], policy: object
+) -> None:
+    stage = Stage(migrated, tmp_path / "keys", STANDBY if policy == STANDBY else POLICY)
+    before(stage)
+    known = {entry.id for entry in stage.store.journal.history(None, 100)}
+    coming = foretold(stage, replace=True)
+    stage.slept.clear()
+    commands.rotate(stage.world(), (EAST,), "a test")
+    taken = [entry.kind for entry in stage.store.journal.history(None, 100)[::-1] if entry.id not in known]
+    steps = [step.kind for step in coming if isinstance(step, Step)]
+    if before is nothing:
+        assert steps[: len(taken)] == taken
+    assert sorted(steps) == sorted(taken)
+    assert len(stage.slept) == sum(isinstance(step, Wait) for step in coming)
+
+
+def test_where_nothing_is_due_nothing_is_foretold(stage: Stage) -> None:
+    stage.generate()
+    assert foretold(stage) == []
+
+
+def test_a_full_region_waits_for_a_drain_and_then_goes_on(stage: Stage) -> None:
+    stage.generate()
+    stage.rotate()
+    stage.rotate()
+    assert kinds(foretold(stage, replace=True)) == [
+        *("wait", "delete", "make", "import", "wait"),
+        *("delete", "activate"),  # by then the other one has drained too
+    ]
+
+
+def test_where_only_others_can_make_room_it_ends_there(stage: Stage) -> None:
+    stage.ivs.add_foreign(EAST, 3)
+    (wait,) = foretold(stage)
+    assert isinstance(wait, Wait)
+    assert wait.until is None
+
+
+def test_a_compromised_key_goes_first(stage: Stage) -> None:
+    key = stage.generate()
+    stage.store.keys.compromise(key.id, stage.clock.at(), 30, distrust_standby=False)
+    coming = foretold(stage)
+    assert coming[0] == Step(StepKind.DELETE, key.id, "it is compromised")
+    assert kinds(coming) == ["delete", "make", "import", "wait", "activate"]
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["the standby takes over", "the standby is lost"])
+def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_lost: bool) -> None:
+    """Where IVS does not hold the key that signs, any other may have signed in a time that the store has forgotten."""
+    stage = Stage(migrated, tmp_path / "keys", STANDBY)
+    two(stage)
+    stage.advance()
+    stage.clock.advance(POLICY.drain_seconds(3600) - 60)
+    [standby] = [record.id for record, _ in stage.places(EAST, KeyState.PREPARED)]
+    if is_lost:
+        stage.vault.remove(standby)
+    stage.lose_pair(stage.active())
+    stage.advance()
+    stage.clock.advance(60)
+    known = {entry.id for entry in stage.store.journal.history(None, 100)}
+    survey(stage.world(), EAST)
+    coming = foretold(stage)
+    for step in coming:
+        if isinstance(step, Wait):
+            assert step.until is not None
+            stage.clock.advance((step.until - stage.clock.at()).total_seconds())
+        stage.advance()
+    taken = [entry.kind for entry in stage.store.journal.history(None, 100)[::-1] if entry.id not in known]
+    assert [step.kind for step in coming if isinstance(step, Step)] == taken
+
+
+def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:
+    stage.generate()
+    standing = survey(stage.world(), EAST).standing
+    restless = POLICY._replace(max_age_seconds=0.0)
+    assert len(forecast(standing, stage.clock.at(), restless)) == STEPS_MAX

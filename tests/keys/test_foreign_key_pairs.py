@@ -1,0 +1,126 @@
+"""Two deployments that share one account and its regions: neither ever touches a pair of the other's."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.clocks import ManualClock
+from tests.support.crashes import Crash, Tripwire
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.simulated_ivs import IvsSimulator
+from tokensvc.errors import TokensvcError
+from tokensvc.keys import commands
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, SETTLED_SECONDS
+from tokensvc.keys.lifecycle import KeyState
+from tokensvc.keys.reconciler import advance
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+
+pytestmark = pytest.mark.slow
+
+REGIONS = (EAST, WEST)
+CHANGES = frozenset({"DeletePlaybackKeyPair", "TagResource", "UntagResource"})
+DEEDS = ("advance", "advance", "rotate", "generate", "compromise", "delete")
+
+_who = st.integers(0, 1)
+_moves = st.lists(
+    st.one_of(
+        st.tuples(st.just("acts"), _who, st.sampled_from(DEEDS)),
+        st.tuples(st.just("is killed"), _who, st.sampled_from(DEEDS), st.integers(0, 30)),
+        st.tuples(st.just("is frozen"), _who, st.sampled_from(DEEDS), st.integers(0, 30), st.sampled_from(DEEDS)),
+        st.tuples(st.just("waits"), st.sampled_from([31.0, SETTLED_SECONDS + 1.0, 5000.0])),
+    ),
+    min_size=6,
+    max_size=16,
+)
+
+
+class OwnOnly:
+    """IVS as one deployment may change it."""
+
+    def __init__(self, ivs: IvsSimulator, deployment_id: str) -> None:
+        self._ivs = ivs
+        self._deployment_id = deployment_id
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ivs, name)
+
+    def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        arn = request.get("arn", request.get("resourceArn"))  # as tags are set
+        if operation in CHANGES and arn in self._ivs.pairs:
+            assert self._ivs.pairs[arn]["tags"][DEPLOYMENT_TAG] == self._deployment_id
+        return self._ivs.call(region, operation, request)
+
+
+class Neighbour(Stage):
+    """One of two."""
+
+    def __init__(self, migrated: Path, number: int, ivs: IvsSimulator, clock: ManualClock) -> None:
+        own_id = f"deployment {number}"
+        own: Any = OwnOnly(ivs, own_id)
+        super().__init__(migrated, None, POLICY._replace(standby=True), ivs=own, clock=clock)
+        self._key_numbers = itertools.count(number, 2)
+        with writing(self.store.engine) as connection:
+            connection.execute(sa.update(schema.deployment).values(id=own_id))
+
+    def act(self, deed: str, wire: Tripwire | None = None) -> None:
+        with contextlib.suppress(TokensvcError):
+            self._do(self.world(wire), deed)
+
+    def _do(self, world: KeysContext, deed: str) -> None:
+        newest = [record.id for record in world.keys.list()][-1:]
+        match deed:
+            case "advance":
+                advance(world, REGIONS)
+            case "rotate":
+                commands.rotate(world, REGIONS, "a test")
+            case "generate":
+                commands.generate(world, REGIONS)
+            case "compromise":
+                for key_id in newest:
+                    commands.compromise(world, key_id, REGIONS, distrust_standby=False)
+            case "delete":
+                for key_id in newest:
+                    commands.delete(world, key_id, REGIONS)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves=_moves)
+def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
+    migrated: Path, moves: list[tuple[Any, ...]]
+) -> None:
+    """They take slots from each other, and that is all: whoever signs goes on signing."""
+    ivs, clock = IvsSimulator(), ManualClock()
+    two = [Neighbour(migrated, number, ivs, clock) for number in (0, 1)]
+    for move in [*moves, ("acts", 0, "advance"), ("acts", 1, "advance")]:
+        match move:
+            case ("acts", who, deed):
+                two[who].act(deed)
+            case ("is killed", who, deed, at):
+                with contextlib.suppress(Crash):
+                    two[who].act(deed, Tripwire(at))
+            case ("is frozen", who, deed, at, others):
+                other = two[1 - who]
+                two[who].act(deed, Tripwire(at, does=partial(other.act, others)))
+            case ("waits", seconds):
+                clock.advance(seconds)
+        for stage in two:
+            stage.check_always()
+    for stage in two:
+        known = {there.arn for record in stage.store.keys.list() for there in record.places if there.is_held}
+        own_id = stage.store.deployment.read().id
+        assert known >= {pair["arn"] for pair in ivs.tagged(DEPLOYMENT_TAG, own_id)}, "no orphan"
+        for _, there in stage.places(EAST, KeyState.ACTIVE) + stage.places(WEST, KeyState.ACTIVE):
+            assert ivs.pairs[there.arn]["tags"][DEPLOYMENT_TAG] == own_id
+        stage.store.close()

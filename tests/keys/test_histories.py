@@ -1,0 +1,283 @@
+"""Whatever happens, and in whatever order: viewers notice nothing, and in the end everything is as it should be.
+
+Time passes, processes are killed or frozen at any step, calls are lost before and after their effect, IVS throttles and
+regions go down, workers have not heard, others' keys come and go, people change the policy, rotate, activate, delete,
+compromise, and delete pairs by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from tests.support.crashes import Crash
+from tests.support.in_memory_deployment import EAST
+from tests.support.rotation_histories import REGIONS, History, region_of
+from tests.support.simulated_ivs import outage, throttle
+from tokensvc.errors import StoreUnavailable, TokensvcError
+from tokensvc.keys import commands
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.lifecycle import KeyState
+from tokensvc.keys.reconciler import advance
+
+pytestmark = pytest.mark.slow
+
+LEADS, CEILINGS = (0.0, 30.0, 120.0), (300, 3600, 86_400)
+MAX_AGE = max(LEADS) + 910 + max(CEILINGS) + 5
+"""The shortest that holds under every other policy here."""
+SPANS = (1.0, 20.0, 31.0, 61.0, 130.0, 600.0, 911.0, 1516.0, 4516.0, MAX_AGE, 3 * MAX_AGE)
+STEPS = 45
+"""More than any run takes."""
+
+_index = st.integers(0, 7)
+_region = st.sampled_from(REGIONS)
+_deed = st.one_of(
+    st.tuples(st.just("advance")),
+    st.tuples(st.just("compromise"), _index, st.booleans()),
+    st.tuples(st.just("rotate")),
+    st.tuples(st.just("generate")),
+    st.tuples(st.just("activate"), _index, _region),
+    st.tuples(st.just("delete"), _index, _region),
+)
+_event = st.one_of(
+    st.tuples(st.just("pass"), st.sampled_from(SPANS)),
+    st.tuples(st.just("wish")),
+    st.tuples(st.just("take_by_hand"), _index),
+    st.tuples(st.just("foreign_comes"), _region),
+    st.tuples(st.just("foreign_goes"), _region),
+    st.tuples(st.just("policy"), st.sampled_from(LEADS), st.sampled_from([None, MAX_AGE, 3 * MAX_AGE]), st.booleans()),
+    st.tuples(st.just("ceiling"), st.sampled_from(CEILINGS)),
+    st.tuples(st.just("down"), st.sampled_from([*REGIONS, "ImportPlaybackKeyPair", "DeletePlaybackKeyPair"])),
+    st.tuples(st.just("throttled"), st.sampled_from(["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])),
+    st.tuples(st.just("up")),
+    st.tuples(st.just("backup")),
+    st.tuples(st.just("restore")),
+    st.tuples(
+        st.just("lose"),
+        st.sampled_from(["ImportPlaybackKeyPair", "DeletePlaybackKeyPair", "GetPlaybackKeyPair"]),
+        st.sampled_from(["before", "after"]),
+    ),
+)
+_step = st.integers(0, STEPS)
+
+
+class Histories(RuleBasedStateMachine):
+    """One deployment, from its first key on."""
+
+    migrated: Path
+
+    @initialize(standby=st.booleans(), both=st.booleans())
+    def begin(self, standby: bool, both: bool) -> None:
+        self.history = History(self.migrated)
+        self.wanted: tuple[str, ...] = REGIONS if both else (EAST,)
+        self.history.store.deployment.set_rotation(lead_seconds=30, max_age_seconds=None, standby=standby)
+
+    @rule(event=_event)
+    def something_happens(self, event: tuple[Any, ...]) -> None:
+        self._let(event)
+
+    @rule(seconds=st.sampled_from(SPANS))
+    def time_passes_and_the_leader_goes_on(self, seconds: float) -> None:
+        self._let(("pass", seconds))
+        self._do(("advance",))
+
+    @rule(spans=st.lists(st.sampled_from(SPANS), min_size=1, max_size=4))
+    def a_rotation_is_asked_for_and_goes_on(self, spans: list[float]) -> None:
+        self._let(("wish",))
+        for seconds in spans:
+            self.time_passes_and_the_leader_goes_on(seconds)
+
+    @rule(spans=st.lists(st.sampled_from(SPANS[:6]), min_size=1, max_size=3), deeds=st.lists(_deed, max_size=3))
+    def the_store_is_restored_from_before_a_compromise(self, spans: list[float], deeds: list[tuple[Any, ...]]) -> None:
+        self._let(("backup",))
+        for deed in (("compromise", 1, False), *deeds):
+            self._do(deed)
+        for seconds in spans:
+            self.time_passes_and_the_leader_goes_on(seconds)
+        self._let(("restore",))
+        self._do(("advance",))
+
+    @rule(deed=_deed)
+    def somebody_acts(self, deed: tuple[Any, ...]) -> None:
+        self._do(deed)
+
+    @rule(deed=_deed, at=_step)
+    def somebody_is_killed(self, deed: tuple[Any, ...], at: int) -> None:
+        with contextlib.suppress(Crash):
+            self._do(deed, at=at)
+
+    @rule(deed=_deed, at=_step, meanwhile=st.lists(st.one_of(_deed, _event), min_size=1, max_size=6))
+    def somebody_is_frozen_while_others_go_on(
+        self, deed: tuple[Any, ...], at: int, meanwhile: list[tuple[Any, ...]]
+    ) -> None:
+        def go_on() -> None:
+            for thing in meanwhile:
+                (self._let if hasattr(self, f"_on_{thing[0]}") else self._do)(thing)
+
+        self._do(deed, at=at, does=go_on)
+
+    @rule(deed=_deed, at=_step, after=st.booleans())
+    def the_store_fails_somebody(self, deed: tuple[Any, ...], at: int, after: bool) -> None:
+        def fail() -> None:
+            raise StoreUnavailable("the store does not answer")
+
+        self._do(deed, at=at, after=after, does=fail, ivs_too=False)
+
+    @rule(index=_index)
+    def a_prepared_keys_private_half_is_lost(self, index: int) -> None:
+        ready = [
+            record.id
+            for record in self.history.store.keys.list()
+            if all(there.state is KeyState.PREPARED for there in record.places)
+        ]
+        if ready:
+            self.history.vault.remove(ready[index % len(ready)])
+
+    @rule(wanted=st.sampled_from([(EAST,), REGIONS, REGIONS[1:]]))
+    def other_regions_are_wanted(self, wanted: tuple[str, ...]) -> None:
+        self.wanted = wanted
+
+    @precondition(lambda self: hasattr(self, "history"))
+    @rule()
+    def nothing_bears_our_tag_unknown(self) -> None:
+        """Once the leader has looked."""
+        if not self.history.ivs.refuse and not self.history.ivs.lose:
+            self._do(("advance",))
+            for region in self.wanted:
+                self.history.check_no_orphan(region)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "history"):
+            return
+        history = self.history
+        self._let(("up",))
+        for arn in history.left_to_operators(self.wanted):
+            history.take_by_hand(history.ivs.pairs[arn])
+        for region in REGIONS:
+            for _ in range(2):
+                self._let(("foreign_goes", region))
+        for _ in range(3):
+            self._let(("pass", SPANS[-2]))
+            for seconds in (max(LEADS), 61.0):
+                self._do(("advance",))
+                self._let(("pass", seconds))
+            self._do(("advance",))
+        history.check_end(self.wanted, standby=history.store.deployment.read().key_standby)
+        history.store.close()
+
+    def _do(
+        self,
+        deed: tuple[Any, ...],
+        *,
+        at: int | None = None,
+        after: bool = False,
+        does: Callable[[], None] | None = None,
+        ivs_too: bool = True,
+    ) -> None:
+        """A process of its own does this; `advance` itself never fails but by the store."""
+        history = self.history
+        world = history.world(history.wire(at, after=after, **({"does": does} if does else {})))
+        if not ivs_too:
+            world = replace(world, control_plane=history.ivs)
+        expected = TokensvcError if deed[0] != "advance" else StoreUnavailable
+        with contextlib.suppress(expected):
+            getattr(self, f"_do_{deed[0]}")(world, *deed[1:])
+        history.hear()
+
+    def _do_advance(self, world: KeysContext) -> None:
+        advance(world, self.wanted)
+
+    def _do_rotate(self, world: KeysContext) -> None:
+        commands.rotate(world, self.wanted, "a test")
+
+    def _do_generate(self, world: KeysContext) -> None:
+        commands.generate(world, self.wanted)
+
+    def _do_compromise(self, world: KeysContext, index: int, distrust: bool) -> None:
+        if key_id := self._some_key(index):
+            commands.compromise(world, key_id, self.wanted, distrust_standby=distrust)
+
+    def _do_activate(self, world: KeysContext, index: int, region: str) -> None:
+        if key_id := self._some_key(index):
+            commands.activate(world, key_id, [region])
+
+    def _do_delete(self, world: KeysContext, index: int, region: str) -> None:
+        if key_id := self._some_key(index):
+            commands.delete(world, key_id, [region])
+
+    def _some_key(self, index: int) -> str | None:
+        """A key that signs, or one of the newest."""
+        records = self.history.store.keys.list()
+        signing = [r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.places)]
+        some = signing if signing and index % 2 else [record.id for record in records[-4:]]
+        return some[index // 2 % len(some)] if some else None
+
+    def _let(self, event: tuple[Any, ...]) -> None:
+        getattr(self, f"_on_{event[0]}")(*event[1:])
+        self.history.hear()
+
+    def _on_pass(self, seconds: float) -> None:
+        self.history.pass_time(seconds)
+
+    def _on_wish(self) -> None:
+        with contextlib.suppress(TokensvcError):
+            commands.request_rotation(self.history.world(), self.wanted, "a test")
+
+    def _on_take_by_hand(self, index: int) -> None:
+        if ours := self.history.ours():
+            self.history.take_by_hand(ours[index % len(ours)])
+
+    def _on_foreign_comes(self, region: str) -> None:
+        if sum(region_of(arn) == region for arn in self.history.ivs.pairs) < 3:
+            self.history.foreign.update(self.history.ivs.add_foreign(region))
+
+    def _on_foreign_goes(self, region: str) -> None:
+        for arn in [arn for arn in self.history.foreign if region_of(arn) == region][:1]:
+            self.history.foreign.remove(arn)
+            del self.history.ivs.pairs[arn]
+
+    def _on_backup(self) -> None:
+        self.history.back_up()
+
+    def _on_restore(self) -> None:
+        if self.history.has_backup:
+            self.history.restore()
+
+    def _on_policy(self, lead: float, max_age: float | None, standby: bool) -> None:
+        self.history.store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)
+
+    def _on_ceiling(self, seconds: int) -> None:
+        self.history.store.deployment.set_max_ttl_seconds(seconds)
+
+    def _on_down(self, what: str) -> None:
+        self.history.ivs.refuse[what] = outage()
+
+    def _on_throttled(self, operation: str) -> None:
+        self.history.ivs.refuse[operation] = throttle(operation)
+
+    def _on_up(self) -> None:
+        self.history.ivs.refuse.clear()
+        self.history.ivs.lose.clear()
+
+    def _on_lose(self, operation: str, when: Any) -> None:
+        self.history.ivs.lose[operation] = when
+
+
+def test_whatever_happens_viewers_notice_nothing_and_it_settles(migrated: Path) -> None:
+    Histories.migrated = migrated
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=18,
+            stateful_step_count=25,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

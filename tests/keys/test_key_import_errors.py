@@ -1,0 +1,167 @@
+"""What is not a private key for IVS is refused by the name of what it is, in text, in DER and wrapped."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    pkcs12,
+)
+
+from tests.support.key_formats import (
+    STRANGERS,
+    certificate,
+    der,
+    jwk,
+    pkcs8,
+    public,
+    request,
+    sec1,
+    shows_nothing,
+    swapped,
+)
+from tokensvc.errors import InvalidKey
+from tokensvc.jose import keypair, pem
+from tokensvc.keys.key_import import read_pasted
+
+KEY = keypair.generate()
+OTHER = keypair.generate()
+CURVES = {
+    "P-256 (secp256r1)": ec.SECP256R1(),
+    "P-521 (secp521r1)": ec.SECP521R1(),
+    "P-224 (secp224r1)": ec.SECP224R1(),
+    "secp256k1": ec.SECP256K1(),
+    "brainpoolP256r1": ec.BrainpoolP256R1(),
+    "brainpoolP384r1": ec.BrainpoolP384R1(),
+    "brainpoolP512r1": ec.BrainpoolP512R1(),
+}
+ED25519 = ed25519.Ed25519PrivateKey.generate()
+
+
+def refusal(data: bytes, password: bytes | None = None) -> str:
+    """What is said of it, alone and wrapped."""
+    said = set()
+    for form in (data, base64.b64encode(data), base64.encodebytes(data)):
+        with pytest.raises(InvalidKey) as refused:
+            read_pasted(form, password)
+        assert shows_nothing(refused.value, form)
+        said.add(refused.value.message)
+    assert len(said) == 1
+    return said.pop()
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_key_on_another_curve_is_refused_by_the_curves_name(name: str) -> None:
+    key = ec.generate_private_key(CURVES[name])
+    for data in (sec1(key), pkcs8(key), der(sec1(key)), der(pkcs8(key))):
+        assert refusal(data) == f"this is an EC key on {name}; IVS takes P-384 (secp384r1) only"
+    for data in (sec1(key, b"secret"), pkcs8(key, b"secret")):
+        assert name in refusal(data, b"secret")
+
+
+@pytest.mark.parametrize("name", [name for name in STRANGERS if "key" in name])
+def test_a_key_of_another_kind_is_refused_by_its_name(name: str) -> None:
+    for data in (pkcs8(STRANGERS[name]), der(pkcs8(STRANGERS[name]))):
+        assert refusal(data) == f"this is {name}; IVS takes P-384 (secp384r1) only"
+
+
+def traditional(key: keypair.PrivateKey | dsa.DSAPrivateKey, password: bytes | None = None) -> bytes:
+    encryption = BestAvailableEncryption(password) if password else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, encryption)
+
+
+def openssh(key: keypair.PrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+def pfx(password: bytes | None) -> bytes:
+    encryption = BestAvailableEncryption(password) if password else NoEncryption()
+    return pkcs12.serialize_key_and_certificates(b"ivs", KEY, None, None, encryption)
+
+
+RSA_TRADITIONAL = STRANGERS["an RSA key"].private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+OPENSSH_PUBLIC = KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+SM2 = base64.b64decode(
+    "MIGHAgEAMBMGByqGSM49AgEGCCqBHM9VAYItBG0wawIBAQQgfD3C7tNBvTLPvB/KZ4yG7X64Lq9Rkqb/gMGXfJ5r/EKhRANC"
+    "AAQEr7r/Fpvl3KbMtMvQ3w0aZbqmNNkwsrFIktUZ6yYiXLVrNnSzrHCcSbKoWW8zJ1dZ4zR8t4f7gVYZyO9tRb4v"
+)
+HALF_AN_IV = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,0011223344556677\n\n"
+OTHERS: dict[str, tuple[bytes, str]] = {
+    "RSA, traditional": (RSA_TRADITIONAL, "an RSA private key; IVS takes P-384"),
+    "RSA, traditional, DER": (der(RSA_TRADITIONAL), "an RSA private key; IVS takes P-384"),
+    "public": (public(KEY), "a public key; the private half is needed"),
+    "public, DER": (der(public(KEY)), "a public key; the private half is needed"),
+    "public, OpenSSH": (OPENSSH_PUBLIC, "an OpenSSH public key; the private half is needed"),
+    "certificate": (certificate(KEY), "a certificate; the private half is needed"),
+    "certificate, DER": (der(certificate(KEY)), "a certificate; the private half is needed"),
+    "request": (request(KEY), "a certificate signing request; the private half is needed"),
+    "request, DER": (der(request(KEY)), "a certificate signing request; the private half is needed"),
+    "parameters alone": (pem.write("EC PARAMETERS", bytes.fromhex("06052b81040022")), "EC parameters without a key"),
+    "OpenSSH": (openssh(KEY), "an OpenSSH private key; `ssh-keygen -p -m PKCS8 -f FILE`"),
+    "OpenSSH, Ed25519": (openssh(ED25519), "an OpenSSH private key; `ssh-keygen -p -m PKCS8 -f FILE`"),
+    "PuTTY": (b"PuTTY-User-Key-File-3: ecdsa-sha2-nistp384\nEncryption: none\n", "a PuTTY private key"),
+    "PGP private": (pem.write("PGP PRIVATE KEY BLOCK", b"x" * 99, "Version: 1\n\n"), "a PGP private key"),
+    "PGP public": (pem.write("PGP PUBLIC KEY BLOCK", b"x" * 99), "a PGP public key"),
+    "PKCS#12": (pfx(b"secret"), "a PKCS#12 bundle; `openssl pkcs12 -in FILE -nocerts`"),
+    "PKCS#12 without a password": (pfx(None), "a PKCS#12 bundle; `openssl pkcs12 -in FILE -nocerts`"),
+    "PEM of another kind": (pem.write("ATTRIBUTE CERTIFICATE", b"x" * 99), "a PEM block of an unknown kind"),
+    "two": (sec1(KEY) + pkcs8(OTHER), "holds 2 private keys"),
+    "two, one for SSH": (pkcs8(KEY) + openssh(ED25519), "holds 2 private keys"),
+    "the same twice": (sec1(KEY) * 2, "holds 2 private keys"),
+    "empty": (b"", "this is empty"),
+    "blank": (b" \r\n\t\n", "this is empty"),
+    "empty quotes": (b'""', "this is empty"),
+    "words": (b"Could you send me the key again?", "not a private key in any known form"),
+    "a path": (b"C:\\Users\\me\\Desktop\\private.pem", "not a private key in any known form"),
+    "bytes": (bytes(range(256)), "not a private key in any known form"),
+    "without its end": (sec1(KEY)[:-20], "a SEC1 private key in PEM that is damaged: a part is missing"),
+    "without its beginning": (sec1(KEY)[20:], "a SEC1 private key in PEM that is damaged: a part is missing"),
+    "with ends that differ": (sec1(KEY).replace(b"END EC", b"END"), "a SEC1 private key in PEM that is damaged"),
+    "a dash short": (pkcs8(KEY).replace(b"KEY-----", b"KEY----"), "begins like PEM, but its BEGIN line is damaged"),
+    "without a line": (b"\n".join(pkcs8(KEY).split(b"\n")[:2] + pkcs8(KEY).split(b"\n")[3:]), "is damaged"),
+    "with a letter of no base64": (pkcs8(KEY).replace(b"A", b"*", 1), "is damaged"),
+    "encrypted with half an IV": (pem.write(pem.SEC1, bytes(16), HALF_AN_IV), "is damaged"),
+    "SEC1 under the label of PKCS#8": (pem.write(pem.PKCS8, der(sec1(KEY))), "is damaged"),
+    "a curve that cryptography lacks": (SM2, "on a curve or of a kind that is not supported; P-384 is needed"),
+    "halves of two keys, SEC1": (pem.write(pem.SEC1, swapped(KEY, OTHER, der(sec1(KEY)))), "its halves differ"),
+    "halves of two keys, PKCS#8": (
+        pem.write(pem.PKCS8, swapped(KEY, OTHER, der(pkcs8(KEY)))),
+        "its halves differ",
+    ),
+    "halves of two keys, DER": (swapped(KEY, OTHER, der(sec1(KEY))), "not a private key in any known form"),
+    "halves of two keys, JWK": (json.dumps({**jwk(KEY), "d": jwk(OTHER)["d"]}).encode(), "halves differ"),
+    "a JWK, public": (json.dumps({k: v for k, v in jwk(KEY).items() if k != "d"}).encode(), "a public key as a JWK"),
+    "a JWK, P-256": (json.dumps({**jwk(KEY), "crv": "P-256"}).encode(), "an EC key on P-256 as a JWK; IVS takes P-384"),
+    "JSON": (b'{"hello": "world"}', "JSON, but not a JWK"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_it_says_what_it_is_instead(name: str) -> None:
+    data, words = OTHERS[name]
+    if data.strip():
+        assert words in refusal(data)
+        return
+    with pytest.raises(InvalidKey, match=words):
+        read_pasted(data)
+
+
+def test_a_word_of_the_input_is_never_a_word_of_the_refusal() -> None:
+    """Labels, curves and key types are somebody's input, too."""
+    for data in (
+        b"-----BEGIN HUNTER2 PRIVATE KEY-----\nAAAA\n-----END HUNTER2 PRIVATE KEY-----\n",
+        b"-----BEGIN HUNTER2-----\nAAAA\n-----END HUNTER2-----\n",
+        b'{"kty": "HUNTER2"}',
+        b'{"kty": "EC", "crv": "HUNTER2"}',
+        b'{"kty": "OKP", "crv": ["HUNTER2"]}',
+        b"HUNTER2 HUNTER2",
+    ):
+        assert "HUNTER2" not in refusal(data)

@@ -1,0 +1,355 @@
+"""Keys rotate by themselves: on time, by one process, and with few questions to IVS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.container.test_prometheus import figures
+from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tests.support.problems import texts
+from tests.support.simulated_ivs import outage
+from tokensvc.container.prometheus import PrometheusMetrics
+from tokensvc.errors import StoreUnavailable
+from tokensvc.keys import commands
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.leader import (
+    BEATS_A_LEASE,
+    EVERY_SECONDS,
+    LOOK_EVERY_SECONDS,
+    LOOKS_APART_SECONDS,
+    RETRY_SECONDS,
+    Rotation,
+)
+from tokensvc.keys.lifecycle import KeyState
+from tokensvc.keys.rotation_policy import Policy
+from tokensvc.outages import REMIND_SECONDS
+from tokensvc.runner import IDLE
+
+LEASE_SECONDS = 30.0
+LEAD_SECONDS = 30.0
+POLICY = Policy(LEAD_SECONDS, reach_seconds=910, max_age_seconds=86_400, standby=False)
+
+
+class Process:
+    """A process with a rotation loop; `run` lets time pass as its loop would."""
+
+    def __init__(self, stage: Stage, *regions: str, name: str = "a") -> None:
+        self.stage = stage
+        self.name = name
+        self.metrics = PrometheusMetrics()
+        self.rotation = Rotation(
+            make_world=self.world,
+            regions=regions or (EAST,),
+            clock=stage.clock,
+            metrics=self.metrics,
+            lease_seconds=LEASE_SECONDS,
+        )
+        self.away = False
+
+    def world(self) -> KeysContext:
+        if self.away:
+            raise StoreUnavailable("the store did not answer")
+        world = self.stage.world()
+        return replace(
+            world,
+            lead=lambda: self.stage.leases.acquire("rotation", self.name, LEASE_SECONDS),
+            step_down=lambda: self.stage.leases.release("rotation", self.name),
+        )
+
+    def run(self, seconds: float = 0.0) -> None:
+        self.rotation.once()
+        for _ in range(round(seconds / EVERY_SECONDS)):
+            self.stage.clock.advance(EVERY_SECONDS)
+            self.rotation.once()
+
+    def looks(self) -> int:
+        """How often IVS was looked at since last time."""
+        looks = len(self.stage.ivs.asked("ListPlaybackKeyPairs"))
+        self.stage.ivs.calls.clear()
+        return looks
+
+    def figure(self, name: str) -> float:
+        return figures(self.metrics.render())[name]
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    return Stage(migrated, tmp_path / "keys", POLICY)
+
+
+@pytest.fixture
+def process(stage: Stage) -> Process:
+    return Process(stage)
+
+
+def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(stage: Stage, process: Process) -> None:
+    process.run()
+    [(_, there)] = stage.places(EAST, KeyState.PREPARED)
+    process.run(LEAD_SECONDS - EVERY_SECONDS)
+    assert not stage.places(EAST, KeyState.ACTIVE)
+    process.run(EVERY_SECONDS)
+    assert stage.active() == there.key_id
+    stage.check_settled(EAST)
+    assert not stage.slept, "it never sleeps"
+
+
+def test_a_key_at_its_maximum_age_is_followed_by_the_next_and_goes_when_it_has_drained(
+    stage: Stage, process: Process
+) -> None:
+    process.run(LEAD_SECONDS)
+    former = stage.active()
+    stage.clock.advance(86_400 - LOOK_EVERY_SECONDS)
+    process.run(LOOK_EVERY_SECONDS + LEAD_SECONDS)
+    assert stage.active() != former
+    [(_, there)] = stage.places(EAST, KeyState.RETIRING)
+    stage.clock.advance(POLICY.drain_seconds(there.longest_ttl_seconds))
+    process.run(LOOK_EVERY_SECONDS)
+    assert there.arn not in stage.ivs.pairs
+    stage.check_settled(EAST)
+
+
+def test_ivs_is_looked_at_once_a_minute_when_nothing_is_due(stage: Stage, process: Process) -> None:
+    stage.generate()
+    process.run()
+    process.looks()
+    process.run(10 * LOOK_EVERY_SECONDS)
+    assert process.looks() == 10
+
+
+def test_a_wait_costs_no_look_until_it_ends(stage: Stage, process: Process) -> None:
+    process.run()
+    process.looks()
+    process.run(LEAD_SECONDS - EVERY_SECONDS)
+    assert process.looks() == 0
+    process.run(EVERY_SECONDS)
+    assert process.looks() == 1
+    assert stage.active()
+
+
+def test_what_was_asked_for_is_begun_at_the_next_run(stage: Stage, process: Process) -> None:
+    former = stage.generate().id
+    process.run(5)
+    commands.request_rotation(stage.world(), [EAST], "a test")
+    process.run(EVERY_SECONDS)
+    assert not stage.places(EAST, KeyState.PREPARED), "nobody told it"
+    process.rotation.ask()
+    process.run()
+    assert stage.places(EAST, KeyState.PREPARED)
+    process.run(LEAD_SECONDS)
+    assert stage.active() != former
+
+
+def test_a_compromise_is_made_good_at_the_next_run(stage: Stage, process: Process) -> None:
+    bad = stage.generate().id
+    process.run(5)
+    stage.store.keys.compromise(bad, stage.clock.at(), LEAD_SECONDS, distrust_standby=False)
+    process.rotation.ask()
+    process.run()
+    assert not [pair for pair in stage.ivs.pairs.values() if pair["name"].endswith(bad)]
+    process.run(LEAD_SECONDS)
+    assert stage.active() != bad
+
+
+def test_being_asked_again_and_again_does_not_flood_ivs(stage: Stage, process: Process) -> None:
+    stage.generate()
+    process.run()
+    process.looks()
+    for _ in range(20):
+        process.rotation.ask()
+        process.run(EVERY_SECONDS)
+    assert process.looks() == 20 * EVERY_SECONDS / LOOKS_APART_SECONDS
+
+
+def test_one_performs_and_another_takes_over_within_the_lease(stage: Stage) -> None:
+    first, second = Process(stage, name="a"), Process(stage, name="b")
+    for _ in range(10):
+        first.run()
+        second.run()
+        stage.clock.advance(LEASE_SECONDS / 2)
+    assert (first.figure("tokensvc_rotation_leads"), second.figure("tokensvc_rotation_leads")) == (1, 0)
+    assert first.rotation.news
+    assert not second.rotation.news
+    killed_at = stage.clock.wall
+    while not second.rotation.news:
+        second.run(EVERY_SECONDS)
+        assert stage.clock.wall - killed_at <= LEASE_SECONDS * (1 + 1 / BEATS_A_LEASE)
+    first.run()
+    assert (first.figure("tokensvc_rotation_leads"), second.figure("tokensvc_rotation_leads")) == (0, 1)
+
+
+def test_who_stops_lets_another_take_over_at_once(stage: Stage) -> None:
+    first, second = Process(stage, name="a"), Process(stage, name="b")
+    first.run()
+    second.run()
+    first.rotation.stop()
+    second.run(LEASE_SECONDS / BEATS_A_LEASE)
+    assert second.rotation.news
+
+
+def test_who_does_not_perform_asks_ivs_nothing(stage: Stage) -> None:
+    first, second = Process(stage, name="a"), Process(stage, name="b")
+    stage.generate()
+    first.run()
+    first.looks()
+    second.rotation.ask()
+    second.run(LEASE_SECONDS - 1)
+    assert second.looks() == 0
+
+
+def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stage: Stage, process: Process) -> None:
+    stage.ivs.refuse[EAST] = outage()
+    process.run()
+    assert texts(process.rotation.trouble) == ["us-east-1: IVS did not answer"]
+    assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 1
+    tries = []
+    for _ in range(6):
+        before = stage.clock.wall
+        process.looks()
+        while not process.looks():
+            process.run(EVERY_SECONDS)
+        tries.append(stage.clock.wall - before)
+    assert tries == [RETRY_SECONDS, 10, 20, *[LOOK_EVERY_SECONDS] * 3]
+    del stage.ivs.refuse[EAST]
+    process.run(LOOK_EVERY_SECONDS + LEAD_SECONDS)
+    assert not process.rotation.trouble
+    assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 0
+    assert stage.active()
+
+
+def test_a_region_in_trouble_keeps_no_other_from_a_key(stage: Stage) -> None:
+    process = Process(stage, EAST, WEST)
+    stage.ivs.refuse[WEST] = outage()
+    process.run(LEAD_SECONDS)
+    assert stage.active(EAST)
+    assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 0
+    assert process.figure('tokensvc_rotation_trouble{region="us-west-2"}') == 1
+
+
+def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotation_needs_them(stage: Stage) -> None:
+    process = Process(stage)
+    stage.ivs.add_foreign(EAST, 2)
+    process.run(LEAD_SECONDS)
+    assert stage.active()
+    [told] = texts(process.rotation.trouble)
+    assert "others hold 2 of the 3 key pairs" in told
+    [news] = process.rotation.news
+    assert (news.slots_used, news.foreign) == (3, 2)
+
+
+def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: Stage, process: Process) -> None:
+    stage.policy = POLICY._replace(reach_seconds=86_400)
+    process.run()
+    assert any(
+        "the maximum age of 86400 s is shorter than lead + drain" in told for told in texts(process.rotation.trouble)
+    )
+
+
+def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(stage: Stage, process: Process) -> None:
+    process.away = True
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            process.run()
+    assert texts(process.rotation.trouble) == ["rotation does not run: the store did not answer"]
+    assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 1
+    process.away = False
+    process.run(LEAD_SECONDS)
+    assert not process.rotation.trouble
+    assert stage.active()
+
+
+def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: Stage, process: Process) -> None:
+    stage.generate()
+    process.run(5)
+    process.looks()
+    process.away = True
+    process.rotation.ask()
+    with pytest.raises(StoreUnavailable):
+        process.run()
+    process.away = False
+    process.run()
+    assert process.looks() == 1
+
+
+def test_the_news_of_a_region_say_what_comes_next_and_when(stage: Stage, process: Process) -> None:
+    process.run()
+    [waiting] = process.rotation.news
+    assert waiting.next == "IVS must hold the next key for the lead before it signs"
+    assert waiting.next_at == waiting.looked_at + LEAD_SECONDS
+    process.run(LEAD_SECONDS)
+    [settled] = process.rotation.news
+    [(_, there)] = stage.places(EAST, KeyState.ACTIVE)
+    assert there.activated_at is not None
+    assert settled.next_at == (there.activated_at + timedelta(days=1)).timestamp()
+    assert settled.next.startswith(f"key {there.key_id} has signed for as long as it may")
+    assert (settled.slots_used, settled.foreign) == (1, 0)
+
+
+def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(stage: Stage, process: Process) -> None:
+    former = stage.generate().id
+    stage.rotate()
+    process.run()
+    [news] = process.rotation.news
+    assert news.next == f"the last token of key {former} has ended, and its pair goes"
+
+
+def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path) -> None:
+    stage = Stage(migrated, tmp_path / "other", POLICY._replace(max_age_seconds=None))
+    stage.generate()
+    process = Process(stage)
+    process.run()
+    [news] = process.rotation.news
+    assert (news.next, news.next_at) == ("", None)
+
+
+def _lines(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
+    return [line for line in lines if line["event"] == event]
+
+
+def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(stage: Stage, process: Process) -> None:
+    process.run(LEAD_SECONDS)
+    with capture_logs() as lines:
+        stage.ivs.refuse[EAST] = outage()
+        process.run(600 + LEAD_SECONDS)
+        del stage.ivs.refuse[EAST]
+        process.run(2 * LOOK_EVERY_SECONDS)
+    failed = _lines(lines, "rotation fails in a region")
+    assert failed[0]["seconds"] == 0
+    assert failed[0]["problem"] == "IVS did not answer"
+    assert 8 <= len(failed) <= 600 / REMIND_SECONDS + 1
+    [again] = _lines(lines, "rotation works again in a region")
+    assert again["seconds"] == pytest.approx(600, abs=2 * LOOK_EVERY_SECONDS)
+    assert not [line for line in lines if "left as it is" in str(line)], "each look had a line of its own"
+
+
+def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_minute(
+    stage: Stage, process: Process
+) -> None:
+    process.run(LEAD_SECONDS)
+    [(record, _)] = stage.places(EAST, KeyState.ACTIVE)
+    stage.lose_pair(record.id)
+    others = stage.ivs.add_foreign(EAST, 3)
+    with capture_logs() as lines:
+        process.run(600)
+        for arn in others:
+            del stage.ivs.pairs[arn]
+        process.run(2 * LOOK_EVERY_SECONDS + LEAD_SECONDS)
+    errors = [line for line in lines if line["log_level"] == "error"]
+    assert 8 <= len(errors) <= 600 / REMIND_SECONDS + 2
+    assert len(_lines(lines, "tokens are issued again that IVS admits")) == 1
+
+
+def test_a_run_that_had_nothing_to_do_is_idle(stage: Stage, process: Process) -> None:
+    assert process.rotation.once() is None
+    assert process.rotation.once() is IDLE
+    process.away = True
+    process.rotation.ask()
+    stage.clock.advance(LOOKS_APART_SECONDS)
+    with pytest.raises(StoreUnavailable):
+        process.rotation.once()

@@ -1,0 +1,372 @@
+"""Which step is due in a region, as promises: each looks at one standing and names the step, the wait, or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.placements import DRAIN, LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
+from tokensvc.keys.lifecycle import KeyInPlace, Standing, Step, StepKind, Wait, decide, is_due, waiting
+from tokensvc.keys.rotation_policy import Policy
+
+MAKE, IMPORT, ACTIVATE, DELETE, RECALL, RECORD_ABSENCE = StepKind
+WITH_STANDBY = POLICY._replace(standby=True)
+BY_AGE = POLICY._replace(max_age_seconds=10_000)
+Due = tuple[StepKind, str | None]
+
+
+def standing(*pairs: KeyInPlace, **fields: Any) -> Standing:
+    return Standing(pairs, **fields)
+
+
+def due(seen: Standing, policy: Policy = POLICY) -> Due | None:
+    """The step that is due; there is never a wait at the same time."""
+    step = decide(seen, NOW, policy)
+    if step is not None:
+        assert step.why
+        assert waiting(seen, NOW, policy) is None
+    return step and (step.kind, step.key_id)
+
+
+def waits(seen: Standing, policy: Policy = POLICY) -> Wait:
+    """What is waited for; no step is due at the same time."""
+    assert due(seen, policy) is None
+    wait = waiting(seen, NOW, policy)
+    assert wait is not None
+    return wait
+
+
+def keys(*ids: str) -> frozenset[str]:
+    return frozenset(ids)
+
+
+# --- the first key
+
+
+def test_where_nothing_signs_a_key_is_made_then_imported_then_led_then_put_to_work() -> None:
+    assert due(standing()) == (MAKE, None)
+    assert due(standing(spare=["k1"])) == (IMPORT, "k1")
+    assert waits(standing(prepared("k1", since=LEAD - 1))).until == ago(-1)
+    assert due(standing(prepared("k1", since=LEAD))) == (ACTIVATE, "k1")
+    assert due(standing(active("k1"))) is None
+    assert waiting(standing(active("k1")), NOW, POLICY) is None
+
+
+def test_without_a_lead_a_key_signs_as_soon_as_ivs_holds_it() -> None:
+    assert due(standing(prepared("k1", since=0)), POLICY._replace(lead_seconds=0)) == (ACTIVATE, "k1")
+
+
+def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
+    assert due(standing(spare=["k2", "k3"])) == (IMPORT, "k2")
+
+
+# --- when another key is due
+
+
+@pytest.mark.parametrize(
+    ("seen", "policy"),
+    [
+        (standing(), POLICY),
+        (standing(active("k1", since=10_000)), BY_AGE),
+        (standing(active("k1"), to_replace=keys("k1")), POLICY),
+        (standing(active("k1"), missing=keys("k1"), is_sure=False), POLICY),
+        (standing(active("k1"), lost=keys("k1")), POLICY),
+        (standing(active("k1", retiring_at=ago(10))), POLICY),
+    ],
+    ids=["none", "age", "wish", "missing, perhaps", "lost", "recalled"],
+)
+def test_another_key_is_due(seen: Standing, policy: Policy) -> None:
+    assert is_due(seen, NOW, policy)
+    assert due(seen, policy) == (MAKE, None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "policy"),
+    [
+        (standing(active("k1", since=9_999)), BY_AGE),
+        (standing(active("k1")), POLICY),
+        (standing(active("k2"), retired("k1"), to_replace=keys("k1")), POLICY),
+        (standing(active("k2"), retiring("k1", since=1), missing=keys("k3"), lost=keys("k1")), POLICY),
+    ],
+    ids=["young", "no age", "replaced already", "another's trouble"],
+)
+def test_no_other_key_is_due(seen: Standing, policy: Policy) -> None:
+    assert not is_due(seen, NOW, policy)
+    assert due(seen, policy) is None
+
+
+def test_a_standby_takes_over_at_once() -> None:
+    assert due(standing(active("k1"), prepared("k2"), to_replace=keys("k1"))) == (ACTIVATE, "k2")
+
+
+def test_the_key_that_leads_longest_is_next() -> None:
+    seen = standing(active("k1"), prepared("k3", since=LEAD), prepared("k2", since=LEAD + 1), to_replace=keys("k1"))
+    assert due(seen) == (ACTIVATE, "k2")
+
+
+def test_while_the_next_key_leads_no_third_is_brought() -> None:
+    seen = standing(active("k1"), prepared("k2", since=1), to_replace=keys("k1"), spare=["k3"])
+    assert waits(seen, WITH_STANDBY).until == ago(1 - LEAD)
+
+
+# --- a full region
+
+
+def test_a_full_region_waits_for_the_first_drain() -> None:
+    seen = standing(retiring("k1", since=200), retiring("k2", since=100), active("k3"), to_replace=keys("k3"))
+    assert waits(seen).until == ago(200 - DRAIN)
+
+
+def test_a_region_that_others_fill_waits_for_somebody_to_make_room() -> None:
+    assert waits(standing(foreign=3)).until is None
+    assert waits(standing(active("k1"), foreign=2, to_replace=keys("k1"))).until is None
+
+
+def test_what_has_drained_makes_room_and_then_the_rotation_goes_on() -> None:
+    pairs = retiring("k1", since=DRAIN), retiring("k2", since=100), active("k3")
+    assert due(standing(*pairs, to_replace=keys("k3"))) == (DELETE, "k1")
+    assert due(standing(retired("k1"), *pairs[1:], to_replace=keys("k3"))) == (MAKE, None)
+
+
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_a_pair_that_ivs_does_not_hold_fills_no_slot(is_sure: bool) -> None:
+    seen = standing(active("k1"), foreign=2 if is_sure else 0, missing=keys("k1"), is_sure=is_sure)
+    assert due(seen) == (MAKE, None)
+
+
+# --- what must go
+
+
+def test_a_retiring_key_goes_when_it_has_drained_and_no_sooner() -> None:
+    assert due(standing(active("k2"), retiring("k1", since=DRAIN - 1))) is None
+    assert due(standing(active("k2"), retiring("k1", since=DRAIN))) == (DELETE, "k1")
+
+
+def test_a_longer_life_prolongs_the_drain() -> None:
+    pair = retiring("k1", since=DRAIN, longest_ttl_seconds=86_400)
+    assert due(standing(active("k2"), pair)) is None
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [compromised("k1"), prepared("k1", deleting_at=NOW), retiring("k1", since=1, deleting_at=NOW)],
+    ids=["compromised", "begun", "begun while draining"],
+)
+def test_what_is_compromised_or_begun_to_be_deleted_goes_at_once(pair: KeyInPlace) -> None:
+    assert due(standing(active("k2"), pair)) == (DELETE, "k1")
+    assert due(standing(pair), POLICY) == (DELETE, "k1"), "even where no other key signs"
+
+
+def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
+    assert due(standing(active("k1"), prepared("k2"), lost=keys("k2"))) == (DELETE, "k2")
+    cannot_go = standing(active("k1"), prepared("k2"), to_replace=keys("k1"), put_off=keys("k2"), lost=keys("k2"))
+    assert due(cannot_go) == (MAKE, None)
+
+
+@pytest.mark.parametrize("other", [retiring("k2", since=DRAIN), prepared("k2")], ids=["drained", "unused"])
+def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_missing(other: KeyInPlace) -> None:
+    """The store may be a restored one, and that key may have signed in the time it has forgotten."""
+    assert due(standing(active("k1"), other, lost=keys("k2"))) == (DELETE, "k2")
+    seen = standing(active("k1"), other, lost=keys("k2"), missing=keys("k1"), recheck_at=ago(-5))
+    assert waits(seen).until == ago(-5)
+    assert due(seen._replace(gone=keys("k1"))) == (RECORD_ABSENCE, "k1")
+    assert due(seen._replace(wanted=False)) == (DELETE, "k2")
+    bad = compromised("k3")
+    assert due(seen._replace(pairs=[*seen.pairs, bad])) == (DELETE, "k3"), "what is compromised goes in any case"
+
+
+def test_a_retiring_key_whose_private_half_is_lost_drains() -> None:
+    assert due(standing(active("k2"), retiring("k1", since=1), lost=keys("k1"))) is None
+    assert due(standing(active("k2"), retiring("k1", since=DRAIN), lost=keys("k1"))) == (DELETE, "k1")
+
+
+def test_an_active_key_is_never_deleted_whatever_is_wrong_with_it() -> None:
+    seen = standing(active("k1"), missing=keys("k1"), lost=keys("k1"), to_replace=keys("k1"), wanted=False)
+    assert due(seen) is None
+
+
+# --- pairs that IVS does not hold
+
+
+def doubted(*pairs: KeyInPlace, missing: str, **fields: Any) -> Standing:
+    """IVS has said once that it does not hold this key."""
+    return standing(*pairs, missing=keys(missing), recheck_at=ago(-5), **fields)
+
+
+def gone(*pairs: KeyInPlace, missing: str, **fields: Any) -> Standing:
+    """IVS is proven not to hold this key."""
+    return standing(*pairs, missing=keys(missing), gone=keys(missing), **fields)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [(), (prepared("k2"),), (retiring("k2", since=1),), (retiring("k2", since=DRAIN),)],
+    ids=["no other", "a standby", "one retires", "one has drained"],
+)
+def test_while_the_active_key_is_only_missing_nothing_is_done_but_to_ask_again(others: tuple[KeyInPlace, ...]) -> None:
+    wait = waits(doubted(active("k1"), *others, missing="k1"), WITH_STANDBY)
+    assert wait.until == ago(-5)
+    assert "k1" in wait.why
+
+
+def test_a_missing_key_that_does_not_sign_is_asked_about_again_too() -> None:
+    assert waits(doubted(active("k1"), prepared("k2"), missing="k2"), WITH_STANDBY).until == ago(-5)
+
+
+def test_what_is_compromised_goes_whether_it_is_missing_or_not() -> None:
+    assert due(doubted(active("k1"), compromised("k2"), missing="k2")) == (DELETE, "k2")
+
+
+@pytest.mark.parametrize(
+    "pair", [active("k1"), prepared("k1"), retiring("k1", since=1), compromised("k1")], ids=lambda pair: pair.state
+)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_key_that_is_gone_is_recorded_as_such(pair: KeyInPlace, wanted: bool) -> None:
+    seen = gone(pair, retiring("k2", since=DRAIN), missing="k1", wanted=wanted)
+    assert due(seen) == (RECORD_ABSENCE, "k1")
+
+
+def test_the_one_that_signs_is_recorded_first() -> None:
+    seen = standing(prepared("k1"), active("k2"), missing=keys("k1", "k2"), gone=keys("k1", "k2"))
+    assert due(seen) == (RECORD_ABSENCE, "k2")
+
+
+def test_where_the_active_key_cannot_sign_the_best_that_can_takes_over() -> None:
+    led, fresh, early, late = prepared("k2"), prepared("k3", since=1), retiring("k4", since=9), retiring("k5", since=8)
+    lost = keys("k1")
+    assert due(standing(active("k1"), early, late, fresh, led, lost=lost)) == (ACTIVATE, "k2")
+    assert due(standing(active("k1"), early, late, fresh, lost=lost)) == (RECALL, "k5")
+    assert due(standing(active("k1"), early, late, fresh, lost=lost | keys("k5"))) == (RECALL, "k4")
+    assert waits(standing(active("k1"), fresh, lost=lost)).until == ago(1 - LEAD)
+    assert due(standing(early, late, fresh)) == (RECALL, "k5"), "none is active"
+
+
+def test_no_key_is_recalled_for_one_that_is_missing_where_the_account_may_be_another() -> None:
+    seen = standing(active("k1"), retiring("k2", since=1), missing=keys("k1"), is_sure=False)
+    assert due(seen) == (MAKE, None)
+
+
+def test_one_that_has_drained_is_kept_while_it_may_be_recalled_and_goes_otherwise() -> None:
+    drained = retiring("k2", since=DRAIN)
+    assert due(standing(active("k1"), drained, lost=keys("k1"))) == (RECALL, "k2")
+    assert due(standing(active("k1"), drained, lost=keys("k1", "k2"))) == (DELETE, "k2")
+    assert due(standing(active("k1"), drained, lost=keys("k1"), wanted=False)) == (DELETE, "k2")
+
+
+def test_a_recalled_key_is_replaced_as_soon_as_another_can_sign() -> None:
+    recalled = active("k1", since=1, retiring_at=ago(100))
+    assert due(standing(recalled, prepared("k2"))) == (ACTIVATE, "k2")
+
+
+def test_nothing_is_deleted_for_being_missing_where_the_account_may_be_another() -> None:
+    seen = standing(active("k1"), prepared("k2"), missing=keys("k1", "k2"), is_sure=False)
+    assert due(seen) == (MAKE, None)
+
+
+def test_the_worst_goes_first() -> None:
+    """Compromised, then begun, drained, lost; and all of it before another key is brought."""
+    worst_first = [
+        compromised("k1"),
+        prepared("k2", deleting_at=NOW),
+        retiring("k3", since=DRAIN),
+        prepared("k5"),
+    ]
+    signing = active("k0")
+    left = list(worst_first)
+    gone = []
+    while True:
+        seen = standing(*reversed(left), signing, lost=keys("k5"), to_replace=keys("k0"))
+        step = decide(seen, NOW, POLICY)
+        assert step is not None
+        if step.kind is not DELETE:
+            break
+        gone.append(step.key_id)
+        left = [pair for pair in left if pair.key_id != step.key_id]
+    assert gone == [pair.key_id for pair in worst_first]
+    assert (step.kind, step.key_id) == (MAKE, None)
+
+
+def test_a_deletion_that_was_tried_just_now_holds_nothing_up() -> None:
+    pairs = active("k0"), compromised("k1"), retiring("k2", since=DRAIN)
+    seen = standing(*pairs, put_off=keys("k1"), to_replace=keys("k0"))
+    assert due(seen) == (DELETE, "k2")
+    assert waits(seen._replace(put_off=keys("k1", "k2"))).for_drain
+    assert due(standing(compromised("k1"), put_off=keys("k1"))) == (MAKE, None)
+
+
+def test_what_is_gone_is_not_deleted_again() -> None:
+    pairs = retired("k1"), compromised("k2", retired_at=NOW), retired("k3", deleting_at=ago(9))
+    assert due(standing(active("k4"), *pairs, missing=keys("k1", "k2", "k3"))) is None
+
+
+def test_a_pair_that_turned_up_after_its_key_retired_goes() -> None:
+    assert due(standing(active("k2"), retired("k1", retired_at=None, deleting_at=NOW))) == (DELETE, "k1")
+
+
+# --- the standby
+
+
+def test_a_standby_is_brought_wherever_a_slot_is_free() -> None:
+    assert due(standing(active("k1")), WITH_STANDBY) == (MAKE, None)
+    assert due(standing(active("k1"), spare=["k2"]), WITH_STANDBY) == (IMPORT, "k2")
+    assert due(standing(active("k1"), foreign=1, spare=["k2"]), WITH_STANDBY) == (IMPORT, "k2")
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        standing(active("k1"), prepared("k2")),
+        standing(active("k1"), foreign=2),
+        standing(active("k1"), retiring("k0", since=1), foreign=1),
+        standing(active("k1"), prepared("k2", fingerprint_differs=True)),
+    ],
+    ids=["there is one", "others fill it", "one drains", "one is in doubt"],
+)
+def test_no_standby_is_brought_where_one_stands_or_no_slot_is_free(seen: Standing) -> None:
+    assert due(seen, WITH_STANDBY) is None
+
+
+def test_a_rotation_goes_before_a_standby() -> None:
+    seen = standing(active("k1"), prepared("k2"), to_replace=keys("k1"))
+    assert due(seen, WITH_STANDBY) == (ACTIVATE, "k2")
+
+
+# --- fingerprints
+
+
+def test_a_key_whose_fingerprint_differs_is_never_put_to_work_and_no_other_is_made_in_its_place() -> None:
+    seen = standing(prepared("k1", fingerprint_differs=True), spare=["k2"])
+    wait = waits(seen)
+    assert wait.until is None
+    assert "k1" in wait.why
+    assert "fingerprint" in wait.why
+
+
+def test_a_key_in_doubt_does_not_hold_up_another_that_stands_ready() -> None:
+    doubtful = prepared("k1", since=100, fingerprint_differs=True)
+    assert due(standing(doubtful, prepared("k2", since=LEAD))) == (ACTIVATE, "k2")
+    assert waits(standing(doubtful, prepared("k2", since=1))).until == ago(1 - LEAD)
+
+
+# --- a region that is not wanted
+
+
+def test_in_a_region_that_is_not_wanted_things_only_end() -> None:
+    assert due(standing(wanted=False), WITH_STANDBY) is None
+    assert due(standing(active("k1"), to_replace=keys("k1"), wanted=False), WITH_STANDBY) is None
+    assert due(standing(prepared("k1"), wanted=False)) is None
+    assert due(standing(active("k2"), retiring("k1", since=DRAIN), wanted=False)) == (DELETE, "k1")
+    assert due(standing(compromised("k1"), wanted=False)) == (DELETE, "k1")
+    assert waiting(standing(retiring("k1", since=1), wanted=False), NOW, POLICY) is None
+
+
+def test_a_step_says_why() -> None:
+    step = decide(standing(compromised("k1")), NOW, POLICY)
+    assert step == Step(DELETE, "k1", "it is compromised")
+
+
+def test_the_same_standing_is_looked_at_anew_at_each_instant() -> None:
+    seen = standing(prepared("k1", since=0))
+    assert decide(seen, NOW, POLICY) is None
+    assert decide(seen, ago(-LEAD), POLICY) == Step(ACTIVATE, "k1", "IVS has held it for the lead")

@@ -1,0 +1,571 @@
+"""A store that was restored from before a compromise: what IVS holds is the truth, once it is proven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.problems import texts
+from tests.support.simulated_ivs import IvsSimulator, outage, throttle
+from tests.support.stores import restore, save
+from tokensvc.cli.remedies import failure_text
+from tokensvc.errors import Conflict, ControlPlaneError, ForeignDeployment
+from tokensvc.keys import commands
+from tokensvc.keys.absences import CONFIRM_SECONDS
+from tokensvc.keys.importing import adopt_pairs, import_key
+from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, survey
+from tokensvc.keys.lifecycle import KeyState, StepKind, find
+from tokensvc.keys.steps import make
+
+pytestmark = pytest.mark.slow
+
+PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
+
+
+class Deployment(Stage):
+    """A stage whose store can be backed up and restored."""
+
+    def __init__(self, migrated: Path, backup: Path, *, standby: bool) -> None:
+        super().__init__(migrated, None, POLICY._replace(standby=standby))
+        self._backup = backup
+
+    def save(self) -> None:
+        save(self.store, self._backup)
+
+    def restore(self) -> None:
+        restore(self.store, self._backup)
+
+    def states(self, region: str = EAST) -> dict[str, KeyState]:
+        return {r.id: there.state for r in self.store.keys.list() for there in r.places if there.place.region == region}
+
+    def held(self, region: str = EAST) -> set[str]:
+        """The keys whose pairs IVS holds."""
+        return {pair["tags"].get(KEY_TAG, "") for arn, pair in self.ivs.pairs.items() if f":{region}:" in arn}
+
+    def confirm(self, *regions: str) -> None:
+        """Look at IVS twice, as far apart as a proof takes."""
+        self.advance(*regions)
+        self.clock.advance(CONFIRM_SECONDS)
+        self.advance(*regions)
+
+
+@pytest.fixture
+def full(migrated: Path, tmp_path: Path) -> Deployment:
+    """Three slots: two keys retire and one signs; the store is restored from before that one was compromised."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate()
+    deployment.rotate()
+    deployment.rotate()
+    deployment.save()
+    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
+    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.advance()
+    deployment.restore()
+    return deployment
+
+
+@pytest.fixture
+def with_standby(migrated: Path, tmp_path: Path) -> Deployment:
+    """Three slots: one retires, one signs and one stands by; restored from before the second was compromised."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
+    deployment.generate()
+    deployment.rotate()
+    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.save()
+    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
+    deployment.restore()
+    return deployment
+
+
+def gone(deployment: Deployment) -> str:
+    """The key that signs as far as the store knows, and whose pair IVS does not hold."""
+    key_id = deployment.active()
+    assert key_id not in deployment.held()
+    return key_id
+
+
+# --- signing moves to what IVS holds
+
+
+def test_with_all_slots_filled_a_retiring_key_signs_again(full: Deployment) -> None:
+    lost, before = gone(full), full.places(EAST, RETIRING)
+    newest = max(before, key=lambda pair: pair[1].retiring_at or pair[1].imported_at)[0].id
+    full.confirm()
+    assert full.active() == newest
+    assert full.active() in full.held()
+    assert full.states()[lost] is RETIRED
+    assert not full.store.journal.open()
+    [step] = [e for e in full.store.journal.history(lost, 10) if e.kind is StepKind.RECORD_ABSENCE]
+    assert step.outcome == "done"
+
+
+def test_a_standby_that_ivs_holds_goes_before_a_retiring_key(with_standby: Deployment) -> None:
+    gone(with_standby)
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.confirm()
+    assert with_standby.active() == standby.id
+
+
+def test_drains_start_anew_and_longest_lives_are_raised(full: Deployment) -> None:
+    """Any of these keys may have signed in the time that the store has forgotten."""
+    full.store.deployment.set_max_ttl_seconds(86_400)
+    full.clock.advance(POLICY.reach_seconds + 3600 + 10)
+    full.confirm()
+    confirmed_at = full.clock.at()
+    for _, there in full.places(EAST, ACTIVE, RETIRING):
+        assert there.longest_ttl_seconds == 86_400
+        assert there.retiring_at == confirmed_at or there.state is ACTIVE
+    assert len(full.places(EAST, ACTIVE, RETIRING)) == 2, "neither was deleted, although it had drained"
+
+
+def test_without_any_usable_key_nobody_signs_until_a_new_one_has_led(migrated: Path, tmp_path: Path) -> None:
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate()
+    deployment.save()
+    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
+    deployment.restore()
+    deployment.confirm()
+    assert not deployment.places(EAST, ACTIVE)
+    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.advance()
+    assert deployment.active() in deployment.held()
+
+
+def test_the_standby_is_gone_too(migrated: Path, tmp_path: Path) -> None:
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
+    deployment.generate()
+    retiring = deployment.active()
+    deployment.rotate()
+    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.save()
+    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=True)
+    deployment.restore()
+    deployment.confirm()
+    assert deployment.active() == retiring
+    assert not [
+        there
+        for _, there in deployment.places(EAST, PREPARED, ACTIVE, RETIRING)
+        if there.arn not in deployment.ivs.pairs
+    ]
+
+
+def test_each_region_is_judged_for_itself(migrated: Path, tmp_path: Path) -> None:
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate(EAST, WEST)
+    deployment.rotate(EAST, WEST)
+    signing = deployment.active(WEST)
+    [(_, there)] = deployment.places(EAST, ACTIVE)
+    del deployment.ivs.pairs[there.arn]
+    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.confirm(EAST, WEST)
+    assert deployment.active(WEST) == signing
+    assert deployment.active(EAST) != signing
+
+
+def test_commands_see_it_through(full: Deployment) -> None:
+    """They wait for the second answer, and end well."""
+    gone(full)
+    commands.resume(full.world(), [EAST])
+    assert full.active() in full.held()
+    assert CONFIRM_SECONDS in full.slept
+
+
+def test_a_rotation_that_is_asked_for_by_hand_ends_well(full: Deployment) -> None:
+    lost = gone(full)
+    assert full.rotate() != lost
+    assert full.active() in full.held()
+
+
+def test_a_retiring_key_can_be_activated_by_hand(full: Deployment) -> None:
+    """It then signs for as long as any other key would."""
+    gone(full)
+    chosen = full.places(EAST, RETIRING)[0][0].id
+    commands.activate(full.world(), chosen, [EAST])
+    full.confirm()
+    assert full.active() == chosen
+    [(_, there)] = full.places(EAST, ACTIVE)
+    assert there.retiring_at is None
+    assert there.activated_at is not None
+
+
+def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    former = deployment.generate().id
+    latter = deployment.rotate()
+    commands.activate(deployment.world(), former, [EAST])
+    assert deployment.states() == {former: ACTIVE, latter: RETIRING}
+    deployment.check_settled(EAST)
+
+
+# --- what may have signed in the forgotten time is drained before it is deleted
+
+
+def check_drains(deployment: Deployment, key_id: str) -> None:
+    """The pair is kept until each token has ended that the key may have signed up to now, and then deleted."""
+    deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
+    deployment.advance()
+    assert key_id in deployment.held()
+    deployment.clock.advance(1)
+    deployment.advance()
+    assert key_id not in deployment.held()
+
+
+@pytest.fixture
+def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
+    """A key signed in the forgotten time; of it the restored store knows only that it was made."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate()
+    made = make(deployment.world(), "a test")
+    deployment.save()
+    assert deployment.rotate() == made.id
+    deployment.restore()
+    return deployment, made.id
+
+
+def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(forgotten: tuple[Deployment, str]) -> None:
+    deployment, key_id = forgotten
+    deployment.vault.remove(key_id)
+    deployment.advance()
+    assert deployment.states()[key_id] is PREPARED
+    check_drains(deployment, key_id)
+
+
+def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_drained(
+    forgotten: tuple[Deployment, str],
+) -> None:
+    deployment, key_id = forgotten
+    deployment.advance()
+    with pytest.raises(Conflict, match="may live until"):
+        commands.delete(deployment.world(), key_id, [EAST])
+    assert key_id in deployment.held()
+
+
+def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was_allowed(
+    forgotten: tuple[Deployment, str],
+) -> None:
+    """That it was taken up twice, or that the limit was lowered since, shortens nothing."""
+    deployment, key_id = forgotten
+    deployment.advance()
+    deployment.store.deployment.set_max_ttl_seconds(300)
+    deployment.advance()
+    [(_, there)] = deployment.places(EAST, PREPARED)
+    assert (there.key_id, there.longest_ttl_seconds) == (key_id, 3600)
+
+
+@pytest.fixture
+def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
+    """A standby signed in the forgotten time and, imported long ago, cannot be opened any more."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    with_standby.vault.remove(standby.id)
+    return with_standby, standby.id
+
+
+def test_a_lost_standby_is_kept_while_the_key_that_signs_is_missing(lost_standby: tuple[Deployment, str]) -> None:
+    deployment, standby = lost_standby
+    lost = gone(deployment)
+    deployment.advance()
+    assert deployment.active() == lost
+    assert standby in deployment.held()
+
+
+def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(with_standby: Deployment) -> None:
+    """It may have signed. What is compromised is deleted in any case."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    lost = gone(with_standby)
+    with pytest.raises(Conflict, match="may have been restored") as refused:
+        commands.delete(with_standby.world(), standby.id, [EAST])
+    assert failure_text(refused.value).endswith("; first: tokensvc keys resume")
+    [(retiring, _)] = with_standby.places(EAST, RETIRING)
+    with pytest.raises(Conflict, match="may have been restored"):
+        commands.delete(with_standby.world(), retiring.id, [EAST])
+    assert with_standby.active() == lost
+    assert {standby.id, retiring.id} <= with_standby.held()
+    commands.resume(with_standby.world(), [EAST])
+    with pytest.raises(Conflict, match="may live until"):
+        commands.delete(with_standby.world(), retiring.id, [EAST])
+    commands.compromise(with_standby.world(), retiring.id, [EAST], distrust_standby=False)
+    assert retiring.id not in with_standby.held()
+
+
+def test_a_lost_standby_is_drained_once_the_key_that_signed_is_proven_to_be_gone(
+    lost_standby: tuple[Deployment, str],
+) -> None:
+    deployment, standby = lost_standby
+    deployment.confirm()
+    assert deployment.active() != standby
+    check_drains(deployment, standby)
+
+
+def test_a_lost_standby_is_drained_when_the_forgotten_compromise_is_repeated(
+    lost_standby: tuple[Deployment, str],
+) -> None:
+    """That IVS does not hold the compromised pair, whose deletion was never begun, shows what was forgotten."""
+    deployment, standby = lost_standby
+    commands.compromise(deployment.world(), gone(deployment), [EAST], distrust_standby=False)
+    check_drains(deployment, standby)
+
+
+def test_a_retiring_key_is_drained_anew_when_the_forgotten_compromise_is_repeated(with_standby: Deployment) -> None:
+    [(retiring, _)] = with_standby.places(EAST, RETIRING)
+    with_standby.clock.advance(POLICY.drain_seconds(3600))
+    commands.compromise(with_standby.world(), gone(with_standby), [EAST], distrust_standby=False)
+    check_drains(with_standby, retiring.id)
+
+
+def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Path, tmp_path: Path) -> None:
+    """That IVS no longer holds the pair is what was asked for."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate()
+    retiring = deployment.active()
+    deployment.rotate()
+    deployment.rotate()
+    [before, _] = [there for _, there in deployment.places(EAST, RETIRING)]
+    deployment.clock.advance(60)
+    deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
+    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
+    deployment.advance()
+    assert before.key_id == retiring
+    assert find(deployment.store.keys.list(), retiring).places[0].retiring_at == before.retiring_at
+
+
+def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(with_standby: Deployment) -> None:
+    """That it may have signed before does not make it a key that only stands in for another."""
+    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    with_standby.confirm()
+    with_standby.clock.advance(POLICY.lead_seconds)
+    with_standby.advance()
+    [(_, there)] = with_standby.places(EAST, ACTIVE)
+    assert (there.key_id, there.retiring_at) == (standby.id, None)
+
+
+# --- what proves that a pair is gone
+
+
+def test_one_answer_proves_nothing(full: Deployment) -> None:
+    lost = gone(full)
+    [outlook] = full.advance()
+    assert full.active() == lost
+    assert outlook.wait is not None
+    assert outlook.wait.until == full.clock.at() + timedelta(seconds=CONFIRM_SECONDS)
+    full.clock.advance(CONFIRM_SECONDS - 0.1)
+    full.advance()
+    assert full.active() == lost
+    full.clock.advance(0.1)
+    full.advance()
+    assert full.active() != lost
+
+
+def test_a_pair_that_ivs_shows_in_between_is_asked_about_anew(full: Deployment) -> None:
+    lost = gone(full)
+    [(record, there)] = full.places(EAST, ACTIVE)
+    full.advance()
+    full.ivs.pairs[there.arn] = {
+        "arn": there.arn,
+        "name": "",
+        "fingerprint": record.fingerprint,
+        "material": "",
+        "tags": {},
+    }
+    full.advance()
+    del full.ivs.pairs[there.arn]
+    full.clock.advance(CONFIRM_SECONDS)
+    full.advance()
+    assert full.active() == lost
+
+
+def test_a_key_that_was_imported_within_the_propagation_delay_is_not_missed(migrated: Path, tmp_path: Path) -> None:
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
+    deployment.generate()
+    deployment.advance()
+    [(_, ready)] = deployment.places(EAST, PREPARED)
+    pair = deployment.ivs.pairs.pop(ready.arn)
+    deployment.confirm()
+    deployment.ivs.pairs[ready.arn] = pair
+    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.confirm()
+    assert deployment.states()[ready.key_id] is PREPARED
+
+
+class Elsewhere(IvsSimulator):
+    """An account of the same number, with ARNs that no other simulator makes."""
+
+    def _arn(self, region: str, kind: str) -> str:
+        return super()._arn(region, kind) + "x"
+
+
+@pytest.mark.parametrize(
+    "ivs",
+    [IvsSimulator("210987654321"), IvsSimulator()],
+    ids=["an empty account", "an empty list of our account"],
+)
+def test_where_ivs_shows_nothing_of_ours_nothing_is_recorded_as_gone(full: Deployment, ivs: IvsSimulator) -> None:
+    ivs.refuse["ImportPlaybackKeyPair"] = outage()
+    before, full.ivs = full.store.keys.list(), ivs
+    for _ in range(4):
+        full.confirm()
+    assert [r for r in full.store.keys.list() if r.places] == before
+
+
+def test_pairs_of_others_in_a_local_ivs_prove_no_account(full: Deployment) -> None:
+    """Every local IVS has the same account."""
+    full.store.deployment.bind("local")
+    full.ivs = Elsewhere()
+    full.ivs.add_foreign(EAST, 3)
+    before = full.store.keys.list()
+    for _ in range(4):
+        full.confirm()
+    assert full.store.keys.list() == before
+
+
+def test_pairs_of_others_in_aws_prove_the_account(full: Deployment) -> None:
+    full.store.deployment.bind("aws")
+    full.ivs = Elsewhere()
+    full.ivs.add_foreign(EAST, 3)
+    full.confirm()
+    assert not full.places(EAST, ACTIVE)
+
+
+@pytest.mark.parametrize("failure", [outage(), throttle()], ids=["outage", "throttle"])
+@pytest.mark.parametrize("operation", ["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])
+def test_what_fails_proves_nothing(full: Deployment, operation: str, failure: ControlPlaneError) -> None:
+    lost = gone(full)
+    full.advance()
+    full.ivs.refuse[operation] = failure
+    for _ in range(20):
+        full.confirm()
+    assert full.active() == lost
+    assert len(full.ivs.pairs) == 3
+
+
+def test_a_list_that_leaves_out_what_ivs_holds_proves_nothing(full: Deployment) -> None:
+    full.confirm()
+    before = full.store.keys.list()
+    listed = full.ivs._ListPlaybackKeyPairs
+
+    def cut(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        answer = listed(region, request)
+        return {"keyPairs": answer["keyPairs"][:1]}
+
+    full.ivs._ListPlaybackKeyPairs = cut  # type: ignore[method-assign]
+    for _ in range(10):
+        full.confirm()
+    after = full.store.keys.list()
+    assert [r for r in after if r.places][: len(before)] == before
+
+
+# --- a compromise is on the pair itself
+
+
+def test_a_compromise_whose_deletion_fails_is_tagged_on_the_pair(with_standby: Deployment) -> None:
+    bad = with_standby.rotate()
+    with_standby.ivs.refuse["DeletePlaybackKeyPair"] = outage()
+    commands.compromise(with_standby.world(), bad, [EAST], distrust_standby=False)
+    [pair] = [p for p in with_standby.ivs.pairs.values() if p["tags"][KEY_TAG] == bad]
+    assert pair["tags"][COMPROMISED_TAG].endswith("Z")
+
+
+def test_a_tag_that_cannot_be_set_fails_and_delays_no_deletion(migrated: Path, tmp_path: Path) -> None:
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.generate(EAST, WEST)
+    deployment.ivs.refuse["TagResource"] = outage()
+    bad = deployment.active()
+    deployment.ivs.lose["DeletePlaybackKeyPair"] = "before"
+    deployment.ivs.calls.clear()
+    commands.compromise(deployment.world(), bad, [EAST, WEST], distrust_standby=False)
+    called = [(region, operation) for region, operation, _ in deployment.ivs.calls]
+    assert called.count((EAST, "TagResource")) == 1, "one attempt"
+    assert called.index((WEST, "DeletePlaybackKeyPair")) < called.index((EAST, "TagResource"))
+    assert bad not in deployment.held(WEST)
+
+
+@pytest.fixture
+def tagged(migrated: Path, tmp_path: Path) -> Deployment:
+    """Restored from before a compromise whose deletion did not come about."""
+    deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
+    deployment.generate(EAST, WEST)
+    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.save()
+    deployment.ivs.refuse["DeletePlaybackKeyPair"] = outage()
+    commands.compromise(deployment.world(), deployment.active(), [EAST, WEST], distrust_standby=False)
+    deployment.restore()
+    return deployment
+
+
+def test_a_restored_store_does_not_revive_a_key_whose_pair_is_tagged(tagged: Deployment) -> None:
+    bad = tagged.active()
+    assert bad in tagged.held()
+    tagged.advance(EAST, WEST)
+    assert find(tagged.store.keys.list(), bad).compromised_at is not None
+    assert tagged.active(EAST) != bad
+    assert tagged.active(WEST) != bad
+    tagged.ivs.refuse.clear()
+    tagged.advance(EAST, WEST)
+    assert bad not in tagged.held(EAST) | tagged.held(WEST)
+
+
+def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None:
+    """A standby that cannot be opened, imported long ago, took over at a time that the restored store has forgotten."""
+    [(standby, _)] = tagged.places(EAST, PREPARED)
+    tagged.clock.advance(POLICY.drain_seconds(3600))
+    tagged.vault.remove(standby.id)
+    tagged.ivs.refuse.clear()
+    tagged.advance()
+    check_drains(tagged, standby.id)
+
+
+def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Deployment) -> None:
+    bad = tagged.active()
+    record = find(tagged.store.keys.list(), bad)
+    private_key = tagged.vault.open(bad)
+    arn = next(there.arn for there in record.places if there.place.region == EAST)
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: commands.activate(tagged.world(), bad, [EAST]),
+        lambda: adopt_pairs(tagged.world(), bad, [arn]),
+        lambda: import_key(tagged.world(), private_key, [EAST]),
+    )
+    for act in acts:
+        tagged.restore()
+        with pytest.raises(Conflict):
+            act()
+        assert bad not in [r.id for r, _ in tagged.places(EAST, ACTIVE)]
+
+
+def test_a_tagged_pair_without_our_other_tags_is_not_adopted(with_standby: Deployment) -> None:
+    key = with_standby.new_key()
+    arn = with_standby.ivs.add_pair(WEST, key.public_key(), {COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
+    with pytest.raises(Conflict, match="compromised"):
+        import_key(with_standby.world(), key, [WEST], [arn])
+    assert arn in with_standby.ivs.pairs, "it may be somebody else's"
+
+
+def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with_standby: Deployment) -> None:
+    deployment_id = with_standby.store.deployment.read().id
+    tags = {DEPLOYMENT_TAG: deployment_id, KEY_TAG: "k99", COMPROMISED_TAG: "2027-01-15T08:00:00Z"}
+    [stray] = with_standby.ivs.add_foreign(WEST, tags=tags)
+    others = {DEPLOYMENT_TAG: "another", KEY_TAG: "k99", COMPROMISED_TAG: "2027-01-15T08:00:00Z"}
+    [foreign] = with_standby.ivs.add_foreign(WEST, tags=others)
+    with_standby.advance(EAST, WEST)
+    assert stray not in with_standby.ivs.pairs
+    assert foreign in with_standby.ivs.pairs
+    assert not with_standby.store.journal.open()
+
+
+def test_looking_changes_nothing(tagged: Deployment) -> None:
+    before = tagged.store.keys.list()
+    seen = survey(tagged.world(), EAST)
+    assert tagged.store.keys.list() == before
+    assert any("compromised" in finding for finding in texts(seen.findings))
+
+
+def test_another_account_is_still_refused(full: Deployment) -> None:
+    full.ivs = IvsSimulator("210987654321")
+    full.ivs.add_foreign(EAST)
+    [outlook] = full.advance()
+    assert isinstance(outlook.failure, ForeignDeployment)

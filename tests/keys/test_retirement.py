@@ -1,0 +1,133 @@
+"""Keys that end because somebody asked: retired, deleted by ARN, compromised and gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.simulated_ivs import outage, throttle
+from tokensvc.errors import Conflict, ForeignPair, KeyNotFound, ResourceMissing
+from tokensvc.jose.keypair import generate
+from tokensvc.keys import commands
+from tokensvc.keys.importing import import_key
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.keys.lifecycle import KeyState, find
+from tokensvc.keys.retirement import PAUSES_SECONDS, aftermath, delete_pair, retire, see_gone
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    return Stage(migrated, tmp_path / "keys")
+
+
+def test_retiring_the_key_that_signs_is_a_wish_for_another(stage: Stage) -> None:
+    key_id = stage.generate(EAST, WEST).id
+    wish = retire(stage.world(), key_id, (EAST,), "ada")
+    assert wish is not None
+    assert (dict(wish.replaces), wish.requested_by) == ({EAST: key_id}, "ada")
+    assert stage.active() == key_id, "only a wish so far"
+    commands.resume(stage.world(), (EAST,))
+    assert stage.active() != key_id
+    assert stage.active(WEST) == key_id, "it was not asked for there"
+
+
+def test_retiring_a_key_that_stands_ready_deletes_its_pair(stage: Stage) -> None:
+    stage.generate()
+    ready = stage.generate()
+    assert retire(stage.world(), ready.id, (EAST,), "ada") is None
+    assert [there.state for there in find(stage.store.keys.list(), ready.id).places] == [KeyState.RETIRED]
+    stage.check_settled(EAST)
+
+
+def test_retiring_what_already_retires_changes_nothing(stage: Stage) -> None:
+    first = stage.generate()
+    stage.rotate()
+    before = stage.store.keys.list()
+    assert retire(stage.world(), first.id, (EAST,), "ada") is None
+    assert stage.store.keys.list() == before
+    with pytest.raises(KeyNotFound):
+        retire(stage.world(), "k0", (EAST,), "ada")
+
+
+def test_a_key_that_was_only_made_is_forgotten(stage: Stage) -> None:
+    stage.ivs.refuse["ImportPlaybackKeyPair"] = throttle()
+    with pytest.raises(type(throttle())):
+        stage.generate()
+    (record,) = stage.store.keys.list()
+    retire(stage.world(), record.id, (EAST,), "ada")
+    assert stage.store.keys.list() == []
+    assert stage.vault.key_ids() == frozenset()
+
+
+@pytest.mark.parametrize("tags", [{}, {DEPLOYMENT_TAG: "another", KEY_TAG: "k9"}, {KEY_TAG: "k1"}])
+def test_a_pair_of_others_is_never_deleted_whoever_asks(stage: Stage, tags: dict[str, str]) -> None:
+    stage.generate()
+    (arn,) = stage.ivs.add_foreign(EAST, tags=tags)
+    with pytest.raises(ForeignPair, match="left alone"):
+        delete_pair(stage.world(), arn)
+    assert arn in stage.ivs.pairs
+
+
+def test_a_pair_of_ours_goes_by_its_arn_under_the_rules_of_its_key(stage: Stage) -> None:
+    active = stage.generate()
+    ready = stage.generate()
+    with pytest.raises(Conflict, match="signs in"):
+        delete_pair(stage.world(), active.places[0].arn)
+    delete_pair(stage.world(), ready.places[0].arn)
+    assert list(stage.ivs.pairs) == [active.places[0].arn]
+    stage.check_settled(EAST)
+
+
+def test_a_pair_that_lost_its_tags_is_still_ours_where_the_store_knows_it(stage: Stage) -> None:
+    stage.generate()
+    ready = stage.generate()
+    arn = ready.places[0].arn
+    stage.ivs.pairs[arn]["tags"] = {}
+    delete_pair(stage.world(), arn)
+    assert arn not in stage.ivs.pairs
+
+
+def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_named(stage: Stage) -> None:
+    stage.generate()
+    ours = {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: "klost"}
+    arn = stage.ivs.add_pair(EAST, generate().public_key(), ours)
+    stage.advance()
+    assert arn in stage.ivs.pairs, "never in the background"
+    delete_pair(stage.world(), arn)
+    assert arn not in stage.ivs.pairs
+    (entry,) = stage.store.journal.history("klost", 5)
+    assert (entry.kind, entry.outcome) == ("delete", "done")
+    with pytest.raises(ResourceMissing):
+        delete_pair(stage.world(), arn)
+
+
+def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: Stage) -> None:
+    key_id = stage.generate().id
+    stage.ivs.refuse["DeletePlaybackKeyPair"] = outage()
+    began_at = stage.clock.at()
+    commands.compromise(stage.world(), key_id, (EAST,), distrust_standby=False)
+    record = find(stage.store.keys.list(), key_id)
+    (left,) = aftermath(record, POLICY)
+    longest = record.places[0].longest_ttl_seconds
+    assert left == (EAST, None, began_at + timedelta(seconds=POLICY.drain_seconds(longest)))
+    stage.slept.clear()
+    see_gone(stage.world(), key_id, (EAST,))
+    assert stage.slept == list(PAUSES_SECONDS), "then it is left to whoever performs next"
+    stage.ivs.refuse.clear()
+    see_gone(stage.world(), key_id, (EAST,))
+    (gone,) = aftermath(find(stage.store.keys.list(), key_id), POLICY)
+    assert gone.deleted_at == gone.valid_until == stage.clock.at()
+    before = len(stage.slept)
+    see_gone(stage.world(), key_id, (EAST,))
+    assert len(stage.slept) == before
+
+
+def test_what_was_gone_before_a_compromise_is_no_part_of_what_it_left(stage: Stage) -> None:
+    record = import_key(stage.world(), generate(), (EAST,))
+    commands.delete(stage.world(), record.id, (EAST,))
+    stage.clock.advance(1)
+    commands.compromise(stage.world(), record.id, (EAST,), distrust_standby=False)
+    assert aftermath(find(stage.store.keys.list(), record.id), POLICY) == []

@@ -1,0 +1,225 @@
+"""Every secret moves to the current wrapping key; killed at any step, each can still be opened."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.crashes import Crash, Tripwire
+from tests.support.keks import NEW, OLD, SALT, DataKeys, passphrase
+from tests.support.stores import store_in_memory
+from tokensvc.errors import InvalidKey, WrappingKeyUnavailable, WrappingKeyUnknown
+from tokensvc.jose import keypair
+from tokensvc.keys import rewrap
+from tokensvc.storage.vault import SqlVault
+from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
+from tokensvc.vault.cipher import UNNAMED, Wrapper, establish, wrapped_by
+from tokensvc.vault.kek import Wrapping
+from tokensvc.vault.key_files import KeyFiles
+from tokensvc.vault.store import Vault
+from tokensvc.vault.wrapping_keys import WrappingKey
+
+pytestmark = pytest.mark.slow
+
+KINDS = ("files", "store")
+KEYS = {f"k{number}": keypair.generate() for number in range(3)}
+
+
+class Deployment:
+    """Private keys and subject keys under an old passphrase, and the keys that move them."""
+
+    def __init__(self, kind: str, migrated: Path, folder: Path, current: WrappingKey | None = None) -> None:
+        self.store = store_in_memory(migrated)
+        self.current, self.old = current or passphrase(NEW), passphrase(OLD)
+        self._kind, self._folder = kind, folder
+        self.reports: list[str] = []
+        was = establish(self.store.wrappings, self.old)
+        for key_id, key in KEYS.items():
+            self.vault(was).put(key_id, key)
+        for version in (1, 2):
+            secret = was.wrap_secret(SUBJECT_KEY_PURPOSE, b"%d" % version * 32)
+            self.store.deployment.add_subject_key(version, secret)
+        self.wrapper = establish(self.store.wrappings, self.current, self.old)
+
+    def vault(self, wrapper: Wrapper) -> Vault:
+        if self._kind == "store":
+            return SqlVault(self.store.engine, wrapper)
+        return KeyFiles(self._folder, wrapper)
+
+    def world(self, wire: Tripwire | None = None) -> rewrap.RewrapContext:
+        wire = wire or Tripwire()
+        return rewrap.RewrapContext(
+            vault=wire.around(self.vault(self.wrapper)),
+            deployment=wire.around(self.store.deployment),
+            known=wire.around(self.store.wrappings),
+            wrapper=self.wrapper,
+            report=self.reports.append,
+        )
+
+    def check_readable(self, wrapper: Wrapper) -> None:
+        """Everything opens, as what it was."""
+        for key_id, key in KEYS.items():
+            assert self.vault(wrapper).open(key_id).private_numbers() == key.private_numbers()
+        for kept in self.store.deployment.subject_keys():
+            opened = wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
+            assert opened == b"%d" % kept.version * 32
+
+    def check_moved(self) -> None:
+        """Nothing is left under the old one, on whose word nobody starts any more."""
+        self.check_readable(Wrapper(self.current))
+        assert not rewrap.left(self.world())
+        assert [key.name for key in self.store.wrappings.list()] == [self.current.name]
+
+
+@pytest.fixture(params=KINDS)
+def deployment(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -> Deployment:
+    return Deployment(request.param, migrated, tmp_path / "keys")
+
+
+def test_everything_moves_and_then_nothing_is_left_to_do(deployment: Deployment) -> None:
+    left = rewrap.left(deployment.world())
+    everything = [*(f"private key {key_id}" for key_id in KEYS), "subject key 2", "subject key 1"]
+    assert [s.what for s in left] == everything
+    assert {s.wrapped_by for s in left} == {deployment.old.name}
+    deployment.check_readable(Wrapper(deployment.old))
+    moved = rewrap.rewrap(deployment.world())
+    assert [s.what for s in moved] == everything
+    assert deployment.reports[0] == f"private key k0: from {deployment.old.name} to {deployment.current.name}"
+    deployment.check_moved()
+    assert rewrap.rewrap(deployment.world()) == []
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_any_step_everything_opens_and_the_next_run_ends_it(
+    kind: str, after: bool, migrated: Path, tmp_path: Path
+) -> None:
+    crashes = 0
+    for at in itertools.count():
+        deployment = Deployment(kind, migrated, tmp_path / f"keys{at}")
+        try:
+            rewrap.rewrap(deployment.world(Tripwire(at, after=after)))
+        except Crash:
+            crashes += 1
+        else:
+            break
+        deployment.check_readable(deployment.wrapper)
+        rewrap.rewrap(deployment.world())
+        deployment.check_moved()
+        deployment.store.close()
+    assert crashes >= 15, "every step was tried"
+
+
+def test_a_move_to_kms_and_back(migrated: Path, tmp_path: Path) -> None:
+    kms = DataKeys()
+    deployment = Deployment("store", migrated, tmp_path, current=kms)
+    rewrap.rewrap(deployment.world())
+    deployment.check_moved()
+    deployment.current, deployment.old = passphrase(OLD), passphrase(OLD)
+    deployment.wrapper = establish(deployment.store.wrappings, deployment.current, kms)
+    assert len(rewrap.rewrap(deployment.world())) == 5
+    deployment.check_moved()
+
+
+def test_what_the_release_before_wrote_gets_the_name_of_its_passphrase(migrated: Path, tmp_path: Path) -> None:
+    deployment = Deployment("files", migrated, tmp_path, current=passphrase(OLD))
+    (tmp_path / "k0.pem").write_bytes(keypair.private_pem(KEYS["k0"], OLD.encode()))
+    [kept, _] = deployment.store.deployment.subject_keys()
+    unnamed = Wrapping(OLD, SALT).wrap(SUBJECT_KEY_PURPOSE, b"2" * 32, bytes(12))
+    deployment.store.deployment.replace_subject_key(2, kept.wrapped, unnamed)
+    assert {(s.what, s.wrapped_by) for s in rewrap.left(deployment.world())} == {
+        ("private key k0", UNNAMED),
+        ("subject key 2", UNNAMED),
+    }
+    rewrap.rewrap(deployment.world())
+    deployment.check_moved()
+
+
+def test_one_that_cannot_be_opened_delays_no_other_and_the_old_key_stays_known(deployment: Deployment) -> None:
+    """Whoever takes the old key away then would lose it."""
+    stranger = passphrase("0c" * 32)
+    deployment.vault(Wrapper(stranger)).put("k00", keypair.generate())
+    with pytest.raises(WrappingKeyUnknown, match=stranger.name):
+        rewrap.rewrap(deployment.world())
+    assert any("private key k00 is passed over" in line for line in deployment.reports)
+    assert [s.what for s in rewrap.left(deployment.world())] == ["private key k00"]
+    assert len(deployment.store.wrappings.list()) == 2
+    deployment.check_readable(Wrapper(deployment.current))
+
+
+def test_a_key_service_that_does_not_answer_changes_nothing(migrated: Path, tmp_path: Path) -> None:
+    kms = DataKeys()
+    deployment = Deployment("files", migrated, tmp_path, current=kms)
+    kms.away = True
+    with pytest.raises(WrappingKeyUnavailable):
+        rewrap.rewrap(deployment.world())
+    deployment.check_readable(Wrapper(deployment.old))
+    assert len(deployment.store.wrappings.list()) == 2
+
+
+class Meanwhile:
+    """A vault on which somebody else acts just before each replacement."""
+
+    def __init__(self, vault: Vault, act: str) -> None:
+        self._vault, self._act = vault, act
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vault, name)
+
+    def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
+        if self._act == "remove":
+            self._vault.remove(key_id)
+        elif self._act == "rewrap":
+            assert self._vault.replace(key_id, seen, wrapped + b"\n")
+        return self._vault.replace(key_id, seen, wrapped)
+
+
+@pytest.mark.parametrize("act", ["remove", "rewrap"])
+def test_a_key_that_another_moved_or_removed_first_is_left_to_them(deployment: Deployment, act: str) -> None:
+    world = deployment.world()
+    moved = rewrap.rewrap(replace(world, vault=Meanwhile(deployment.vault(deployment.wrapper), act)))
+    assert {s.what for s in moved} == {"subject key 1", "subject key 2"}
+    assert deployment.vault(deployment.wrapper).key_ids() == (frozenset() if act == "remove" else KEYS.keys())
+    assert not rewrap.left(world)
+
+
+def test_a_key_that_is_made_under_the_old_one_meanwhile_moves_too(deployment: Deployment) -> None:
+    """By a worker that has not been told: between the last look and the end."""
+    late = iter([True])
+    keep_only = deployment.store.wrappings.keep_only
+
+    class Known:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(deployment.store.wrappings, name)
+
+        def keep_only(self, name: str) -> None:
+            if next(late, False):
+                deployment.vault(Wrapper(deployment.old)).put("late", KEYS["k0"])
+            keep_only(name)
+
+    moved = rewrap.rewrap(replace(deployment.world(), known=Known()))
+    assert "private key late" in {s.what for s in moved}
+    deployment.check_moved()
+
+
+def test_what_opens_as_something_else_replaces_nothing(deployment: Deployment) -> None:
+    class Confused(Wrapper):
+        def wrap_key(self, private_key: keypair.PrivateKey) -> bytes:
+            return super().wrap_key(keypair.generate())
+
+    with pytest.raises(Exception, match="opens as something else"):
+        rewrap.rewrap(replace(deployment.world(), wrapper=Confused(deployment.current, deployment.old)))
+    deployment.check_readable(Wrapper(deployment.current, deployment.old))
+
+
+def test_a_damaged_key_is_named(deployment: Deployment) -> None:
+    vault = deployment.vault(deployment.wrapper)
+    kept = vault.wrapped("k1")
+    assert vault.replace("k1", kept, kept.replace(b"-----BEGIN", b"-----BEGUN"))
+    with pytest.raises(InvalidKey):
+        rewrap.rewrap(deployment.world())
+    assert wrapped_by(vault.wrapped("k0")) == deployment.current.name

@@ -1,0 +1,40 @@
+"""Who may still sign with older keys: until when its own settings let it, and nobody who never signs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tokensvc.deployment.versions import Version
+from tokensvc.deployment.workers import Heartbeat, Worker
+from tokensvc.keys.stale_workers import unheard
+from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+
+BEAT_AT = datetime(2026, 1, 1, tzinfo=UTC)
+NEWEST = Version(7, "tag of 7")
+OLDER = Version(6, "tag of 6")
+
+
+def worker(keys: Version, lease_seconds: float, store_timeout_seconds: float = 5.0) -> Worker:
+    said = Heartbeat("a:1:f00d", "a", 1, lease_seconds, keys.number, 1, store_timeout_seconds, keys_tag=keys.tag)
+    return Worker(said, BEAT_AT, BEAT_AT)
+
+
+@pytest.mark.parametrize(("lease_seconds", "store_timeout_seconds"), [(60.0, 5.0), (900.0, 60.0)])
+def test_a_worker_that_told_of_older_keys_may_sign_with_them_for_its_own_reach(
+    lease_seconds: float, store_timeout_seconds: float
+) -> None:
+    behind = worker(OLDER, lease_seconds, store_timeout_seconds)
+    until = BEAT_AT + timedelta(seconds=lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS)
+    assert [told.until for told in unheard([behind], NEWEST, until - timedelta(seconds=1))] == [until]
+    assert unheard([behind], NEWEST, until) == []
+
+
+def test_one_that_has_heard_and_one_that_never_signs_are_left_out() -> None:
+    assert unheard([worker(NEWEST, 900.0), worker(OLDER, 0.0)], NEWEST, BEAT_AT) == []
+
+
+@pytest.mark.parametrize("keys", [Version(7, "another"), Version(8, "of a lost history")])
+def test_one_that_holds_keys_of_a_history_that_a_restore_undid_may_sign_with_them(keys: Version) -> None:
+    assert [late.worker.heartbeat.keys_version for late in unheard([worker(keys, 900.0)], NEWEST, BEAT_AT)] == [keys[0]]

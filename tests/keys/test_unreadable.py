@@ -1,0 +1,229 @@
+"""A key whose row cannot be read: it does not sign, its pair is neither deleted nor forgotten, the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support.clocks import ManualClock
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.problems import texts
+from tests.support.refresh_worker import Worker
+from tokensvc.aws.arn import Place
+from tokensvc.errors import Conflict, RowUnreadable
+from tokensvc.keys import commands
+from tokensvc.keys.inventory import SETTLED_SECONDS, survey_and_update
+from tokensvc.keys.lifecycle import KeyRecord, KeyState, find
+from tokensvc.keys.retirement import delete_pair, retire
+from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+from tokensvc.storage.engine import writing
+from tokensvc.tokens.keyring import Slot
+
+pytestmark = pytest.mark.slow
+
+PLACES = {
+    "state": "reticent",
+    "imported_at": "junk",
+    "activated_at": "junk",
+    "longest_ttl_seconds": "junk",
+    "deleting_at": "junk",
+    "fingerprint_differs": 7,
+}
+PAIRS = {"created_at": "junk", "compromised_at": "junk", "fingerprint": b"\x00", "public_der": "junk"}
+
+
+@pytest.fixture
+def stage(migrated: Path) -> Stage:
+    return Stage(migrated, None)
+
+
+def damage(stage: Stage, key_id: str, column: str, value: Any, region: str | None = None) -> None:
+    """In the key's row of that region, or of the key itself. No version rises, as when a disk fails."""
+    table, which = ("key_pairs", "id = :id") if region is None else ("key_places", "key_id = :id AND region = :region")
+    with writing(stage.store.engine) as connection:
+        statement = sa.text(f"UPDATE {table} SET {column} = :value WHERE {which}")
+        parameters = {"value": value, "id": key_id, "region": region}
+        assert connection.execute(statement, {n: v for n, v in parameters.items() if v is not None}).rowcount == 1
+
+
+def pairs(stage: Stage) -> set[str]:
+    return set(stage.ivs.pairs)
+
+
+def record_of(stage: Stage, key_id: str) -> KeyRecord:
+    return find(stage.store.keys.list(), key_id)
+
+
+def damages() -> list[Any]:
+    in_place = [(f"place {column}", column, value, EAST) for column, value in PLACES.items()]
+    itself = [(f"key {column}", column, value, None) for column, value in PAIRS.items()]
+    return [
+        pytest.param(partial(_spoil, column, value, region), id=name)
+        for name, column, value, region in [*in_place, *itself]
+    ]
+
+
+def _spoil(column: str, value: Any, region: str | None, stage: Stage, key_id: str) -> None:
+    damage(stage, key_id, column, value, region)
+
+
+Damage = Callable[[Stage, str], None]
+
+
+@pytest.mark.parametrize("spoil", damages())
+@pytest.mark.parametrize("of", [KeyState.ACTIVE, KeyState.RETIRING, KeyState.PREPARED])
+def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
+    migrated: Path, spoil: Damage, of: KeyState
+) -> None:
+    stage = Stage(migrated, None, POLICY._replace(standby=True))
+    stage.generate()
+    stage.advance()
+    stage.rotate()
+    [(record, there)] = stage.places(EAST, of)
+    spoil(stage, record.id)
+    for _ in range(4):
+        stage.drain()
+        stage.advance()
+    assert there.arn in pairs(stage)
+    assert record.id in stage.vault.key_ids()
+    assert record_of(stage, record.id).damage
+    assert len(pairs(stage)) <= KEY_PAIRS_MAX
+    assert stage.active() != record.id, "another key signs"
+    assert not stage.store.journal.open() or of is not KeyState.ACTIVE
+
+
+def test_it_fills_its_slot(stage: Stage) -> None:
+    key = stage.generate()
+    before = survey_and_update(stage.world(), EAST).standing
+    damage(stage, key.id, "state", "reticent", EAST)
+    after = survey_and_update(stage.world(), EAST).standing
+    assert (before.foreign, after.foreign) == (0, 0), "it is no pair of others"
+    assert after.unreadable == {key.places[0].arn}
+    stage.ivs.pairs.clear()
+    stage.clock.advance(SETTLED_SECONDS + 1)
+    assert survey_and_update(stage.world(), EAST).standing.unreadable == {key.places[0].arn}, "lists may lag"
+
+
+def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
+    for _ in range(KEY_PAIRS_MAX):
+        commands.generate(stage.world(), [EAST])
+        stage.advance()
+    for record in stage.store.keys.list():
+        damage(stage, record.id, "state", "reticent", EAST)
+    [outlook] = stage.advance()
+    assert "somebody must make room" in (outlook.wait.why if outlook.wait else "")
+    assert len(pairs(stage)) == KEY_PAIRS_MAX
+
+
+def test_what_is_wrong_is_told(stage: Stage) -> None:
+    key = stage.generate()
+    damage(stage, key.id, "state", "reticent", EAST)
+    [outlook] = stage.advance()
+    assert any(f"key {key.id} cannot be read" in words for words in texts(outlook.trouble))
+
+
+def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: Stage) -> None:
+    stage.generate()
+    stage.world().keys.add("k99", "fingerprint", b"der", stage.clock.at())
+    stage.vault.put("k99", stage.new_key())
+    damage(stage, "k99", "created_at", "junk")
+    stage.drain()
+    commands.generate(stage.world(), [EAST])
+    stage.advance()
+    assert "k99" in stage.vault.key_ids()
+    assert record_of(stage, "k99").places == ()
+
+
+def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
+    key = stage.generate()
+    arn = key.places[0].arn
+    damage(stage, key.id, "state", "reticent", EAST)
+    for delete in (
+        lambda: delete_pair(stage.world(), arn),
+        lambda: commands.delete(stage.world(), key.id, [EAST]),
+        lambda: retire(stage.world(), key.id, [EAST], "a test"),
+    ):
+        with pytest.raises(Conflict, match="cannot be read"):
+            delete()
+    assert arn in pairs(stage)
+    with pytest.raises(RowUnreadable):
+        stage.store.keys.retire(key.id, key.places[0].place, stage.clock.at())
+
+
+def test_a_compromise_gives_it_up(stage: Stage) -> None:
+    key = stage.generate()
+    damage(stage, key.id, "state", "reticent", EAST)
+    commands.compromise(stage.world(), key.id, [EAST], distrust_standby=False)
+    assert key.places[0].arn not in pairs(stage)
+    assert record_of(stage, key.id).places[0].state is KeyState.COMPROMISED
+    stage.clock.advance(POLICY.lead_seconds)
+    stage.advance()
+    assert stage.active() != key.id
+
+
+def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: Stage) -> None:
+    key = stage.generate()
+    damage(stage, key.id, "state", "reticent", EAST)
+    damage(stage, key.id, "state", "active", EAST)
+    assert stage.active() == key.id
+    stage.advance()
+    stage.check_settled(EAST)
+
+
+# --- workers
+
+
+def slot(stage: Stage, worker: Worker, region: str = EAST) -> Slot:
+    worker.refresh.once()
+    return worker.refresh.current.ring.slots[Place(stage.ivs.account, region)]
+
+
+@pytest.fixture
+def worker(stage: Stage, clock: ManualClock) -> Worker:
+    stage.clock = clock
+    return Worker(stage, clock)
+
+
+def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: Stage, worker: Worker) -> None:
+    key = stage.generate(EAST, WEST)
+    damage(stage, key.id, "state", "reticent", EAST)
+    east, west = slot(stage, worker), slot(stage, worker, WEST)
+    assert east.active is None
+    assert key.id not in east.accepted
+    assert key.id in east.trouble
+    assert west.active is not None
+    [warning] = worker.refresh.current.damage
+    assert warning == f"key {key.id} cannot be read: in {EAST} state is none that a key can be in"
+    damage(stage, key.id, "state", "active", EAST)
+    assert slot(stage, worker).active is not None, "it is read again although no version rose"
+    assert worker.refresh.current.damage == ()
+
+
+def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(stage: Stage, worker: Worker) -> None:
+    former = stage.generate()
+    latter = stage.rotate()
+    damage(stage, latter, "state", "reticent", EAST)
+    found = slot(stage, worker)
+    assert found.active is not None
+    assert found.active.key_id == former.id
+    assert latter in found.trouble
+
+
+def test_a_standby_whose_row_is_damaged_is_a_warning_and_no_trouble_of_the_slot(
+    migrated: Path, clock: ManualClock
+) -> None:
+    stage = Stage(migrated, None, POLICY._replace(standby=True), clock=clock)
+    stage.generate()
+    stage.advance()
+    [(standby, _)] = stage.places(EAST, KeyState.PREPARED)
+    damage(stage, standby.id, "imported_at", "junk", EAST)
+    worker = Worker(stage, clock)
+    found = slot(stage, worker)
+    assert found.active is not None
+    assert found.trouble == ""
+    assert len(worker.refresh.current.damage) == 1

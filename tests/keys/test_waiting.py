@@ -1,0 +1,120 @@
+"""What people ask for while another process performs: it is seen through there, or refused for the same reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tests.support.simulated_ivs import throttle
+from tokensvc.errors import KeptBack, NoFreeSlot
+from tokensvc.keys import commands
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.lifecycle import KeyState, drained_at
+from tokensvc.keys.waiting import PATIENCE_POLLS
+from tokensvc.problems import Problem, ProblemCode
+
+PATIENCE = 100
+"""Polls after which a test fails rather than hangs."""
+
+
+class Command:
+    """A command that never gets the lease; another process performs while it sleeps."""
+
+    def __init__(self, stage: Stage, performs: Callable[[], object]) -> None:
+        self.stage = stage
+        self.polls = 0
+        self.performs = performs
+        self.world: KeysContext = replace(stage.world(), lead=lambda: False, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.polls += 1
+        assert self.polls < PATIENCE, "it waits for ever"
+        self.stage.clock.advance(seconds)
+        self.performs()
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    return Stage(migrated, tmp_path / "keys")
+
+
+def test_a_rotation_is_over_when_another_process_has_performed_it(stage: Stage) -> None:
+    former = stage.generate().id
+    command = Command(stage, stage.advance)
+    wish = commands.rotate(command.world, [EAST], "a test")
+    assert commands.fulfilled(stage.store.keys.list(), wish) == {EAST: stage.active()}
+    assert stage.active() != former
+    assert stage.reports.count("another process performs; waiting for it") == 1
+
+
+def test_a_full_region_is_refused_with_what_fills_it_although_another_process_performs(stage: Stage) -> None:
+    stage.ivs.add_foreign(EAST)
+    stage.generate()
+    stage.rotate()
+    command = Command(stage, stage.advance)
+    with pytest.raises(NoFreeSlot, match="foreign"):
+        commands.rotate(command.world, [EAST], "a test")
+
+
+def test_a_full_region_keeps_no_other_from_its_key(stage: Stage) -> None:
+    stage.ivs.add_foreign(EAST, 3)
+    command = Command(stage, lambda: stage.advance(EAST, WEST))
+    with pytest.raises(NoFreeSlot, match=EAST):
+        commands.generate(command.world, [EAST, WEST])
+    assert stage.active(WEST)
+
+
+def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: Stage) -> None:
+    former = stage.generate().id
+
+    def performs() -> None:
+        stage.ivs.refuse.clear()
+        stage.advance()
+        stage.ivs.refuse[EAST] = throttle()
+
+    command = Command(stage, performs)
+    stage.ivs.refuse[EAST] = throttle()
+    commands.rotate(command.world, [EAST], "a test")
+    assert stage.active() != former
+
+
+def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(stage: Stage) -> None:
+    stage.generate()
+    refused = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
+    stage.performer_says = (
+        Problem(ProblemCode.ROTATION_FAILED, WEST, {"reason": "of no concern here"}),
+        Problem(ProblemCode.REVOCATIONS_REJECTED, EAST, {"ivs_codes": "of no concern either"}),
+        Problem(ProblemCode.ROTATION_FAILED, EAST, refused),
+    )
+    command = Command(stage, lambda: None)
+    with pytest.raises(KeptBack, match="AccessDeniedException"):
+        commands.rotate(command.world, [EAST], "a test")
+    assert stage.reports.count(f"another process performs; waiting for it; {EAST}: {refused['reason']}") == 1
+    assert PATIENCE_POLLS - 1 <= command.polls < PATIENCE_POLLS + 5
+    assert stage.store.rotations.newest(1), "what was asked for stands"
+
+
+def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(stage: Stage) -> None:
+    stage.ivs.add_foreign(EAST)
+    stage.generate()
+    stage.rotate()
+    command = Command(stage, lambda: None)
+    command.performs = partial(_enough, command)
+    with pytest.raises(KeyboardInterrupt):
+        commands.rotate(command.world, [EAST], "a test", patient=True)
+    [(_, retiring)] = stage.places(EAST, KeyState.RETIRING)
+    ends_at = drained_at(retiring, stage.policy)
+    assert (
+        f"all slots are filled; one of ours goes when its last token has ended, at {ends_at:%Y-%m-%dT%H:%M:%SZ}"
+        in (stage.reports[-1])
+    )
+
+
+def _enough(command: Command) -> None:
+    if command.polls > PATIENCE_POLLS + 10:
+        raise KeyboardInterrupt

@@ -1,0 +1,45 @@
+"""A single use is spent once, remembered long enough, and then forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.local_ivs.environment import HERE, START, everything
+from tokensvc.aws.arn import Arn
+from tokensvc.local_ivs.edge.single_use import REMEMBERED_SECONDS, SingleUses
+from tokensvc.local_ivs.storage import LocalIvsResources
+
+CHANNEL = Arn(HERE, "channel", "abc")
+
+
+def test_a_use_belongs_to_its_channel() -> None:
+    resources = LocalIvsResources(":memory:")
+    uses = SingleUses(resources)
+    assert not uses.is_spent(CHANNEL, "u")
+    assert uses.spend(CHANNEL, "u", START)
+    assert uses.is_spent(CHANNEL, "U")
+    assert not uses.spend(CHANNEL, "U", START)
+    assert uses.spend(CHANNEL._replace(id="other"), "u", START)
+    resources.close()
+
+
+def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "ivs.db")
+    first = LocalIvsResources(path)
+    assert SingleUses(first).spend(CHANNEL, "u", START)
+    first.close()
+    second = LocalIvsResources(path)
+    assert not SingleUses(second).spend(CHANNEL, "u", START + 1)
+    second.close()
+
+
+def test_old_uses_are_cleared_away_as_new_ones_come() -> None:
+    resources = LocalIvsResources(":memory:")
+    uses = SingleUses(resources)
+    for number in range(25):
+        assert uses.spend(CHANNEL, f"u{number}", START)
+    assert not uses.spend(CHANNEL, "u0", START + REMEMBERED_SECONDS)
+    for number in range(3):
+        assert uses.spend(CHANNEL, f"later{number}", START + REMEMBERED_SECONDS + 1)
+    assert sum(len(page) for page in everything(resources)) == 3
+    resources.close()

@@ -1,0 +1,66 @@
+"""A local IVS of a test's own: API, edge and management listener on real sockets, a clock and a database to choose."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+
+from tests.local_ivs.http.signed_requests import Reply, send
+from tests.support.servers import serving
+from tokensvc.local_ivs.http import LocalIvsParts, LocalIvsSettings, build, stored_clock
+from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.system_clock import SystemClock
+
+
+class Staged(NamedTuple):
+    """Where it is."""
+
+    url: str
+    management_url: str
+    parts: LocalIvsParts
+    resources: LocalIvsResources
+
+    def client(self, attempts: int = 1, read_timeout: float = 10) -> Any:
+        """An unmodified boto3 client; close it."""
+        return boto3.client(
+            "ivs",
+            region_name="us-west-2",
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(
+                retries={"total_max_attempts": attempts, "mode": "standard"},
+                connect_timeout=5,
+                read_timeout=read_timeout,
+                max_pool_connections=10,
+            ),
+        )
+
+    def manage(self, method: str, path: str, body: Any = None) -> Reply:
+        """Ask the management listener."""
+        data = b"" if body is None else json.dumps(body).encode()
+        return send(method, self.management_url + path, data, sign=False)
+
+    def start_stream(self, channel_arn: str) -> str:
+        """Let a channel go live, as a user does it."""
+        reply = self.manage("POST", "/streams/start", {"channelArn": channel_arn})
+        assert reply.status == 201, reply
+        return str(reply.json()["streamId"])
+
+
+@contextlib.contextmanager
+def staged(database: str = ":memory:", *, rates: bool = False) -> Iterator[Staged]:
+    """Serve it while the block runs."""
+    resources = LocalIvsResources(database)
+    parts = build(resources, LocalIvsSettings(rates=rates), stored_clock(resources, SystemClock()))
+    with serving(parts.site) as url, serving(parts.management) as management_url:
+        try:
+            yield Staged(url, management_url, parts, resources)
+        finally:
+            parts.closing.set()
+    resources.close()

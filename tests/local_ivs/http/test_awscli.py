@@ -1,0 +1,166 @@
+"""`aws ivs …` on everything but streams, with the argument forms that the AWS CLI's own pages and examples show."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore import xform_name
+
+from tests.local_ivs.environment import OPERATIONS, pem
+from tests.local_ivs.http.aws_cli import Aws, aws_cli
+from tests.local_ivs.http.own_servers import staged
+
+MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    with staged() as stage, aws_cli(stage.url) as cli:
+        yield cli
+
+
+def test_channels(aws: Aws) -> None:
+    created = aws(
+        "create-channel", "--name", "test-channel", "--latency-mode", "NORMAL", "--type", "ADVANCED_HD", "--authorized",
+        "--no-insecure-ingest", "--preset", "CONSTRAINED_BANDWIDTH_DELIVERY", "--tags", "key1=value1,key2=value2",
+    ).json()  # fmt: skip
+    channel = created["channel"]
+    assert (channel["authorized"], channel["insecureIngest"], channel["tags"]) == (
+        True,
+        False,
+        {"key1": "value1", "key2": "value2"},
+    )
+    multitrack = "enabled=true,maximumResolution=FULL_HD,policy=ALLOW"
+    forms = ("--multitrack-input-configuration", multitrack, "--container-format", "FRAGMENTED_MP4")
+    assert aws("create-channel", "--name", "multi", *forms).json()["channel"]["multitrackInputConfiguration"]["enabled"]
+    given = {"arn": channel["arn"], "name": "channel-1", "type": "STANDARD"}
+    changed = aws("update-channel", "--cli-input-json", json.dumps(given), "--no-authorized").json()["channel"]
+    assert (changed["name"], changed["authorized"], changed["preset"]) == ("channel-1", False, "")
+    assert aws("get-channel", "--arn", channel["arn"], "--query", "channel.name").json() == "channel-1"
+    assert (
+        aws("get-channel", "--arn", channel["arn"], "--query", "channel.name", "--output", "text").out == "channel-1\n"
+    )
+    both = aws("batch-get-channel", "--arns", channel["arn"], channel["arn"][:-4] + "none").json()
+    assert (len(both["channels"]), both["errors"][0]["code"]) == (1, "ResourceNotFoundException")
+    assert len(aws("list-channels", "--page-size", "1").json()["channels"]) == 2
+    first = aws("list-channels", "--max-items", "1").json()
+    assert [c["name"] for c in first["channels"]] == ["channel-1"]
+    rest = aws("list-channels", "--starting-token", first["NextToken"], "--query", "channels[].name").json()
+    assert rest == ["multi"]
+    assert aws("list-channels", "--filter-by-name", "multi", "--query", "length(channels)").json() == 1
+    key = created["streamKey"]["arn"]
+    assert aws("get-stream-key", "--arn", key).json()["streamKey"] == created["streamKey"]
+    assert aws("batch-get-stream-key", "--arns", key).json()["streamKeys"] == [created["streamKey"]]
+    assert aws("list-stream-keys", "--channel-arn", channel["arn"]).json()["streamKeys"][0]["arn"] == key
+    assert aws("delete-stream-key", "--arn", key).json() is None
+    assert aws("create-stream-key", "--channel-arn", channel["arn"], "--tags", "a=b").json()["streamKey"]["tags"] == {
+        "a": "b"
+    }
+    assert aws("delete-channel", "--arn", channel["arn"]).json() is None
+    gone = aws("get-channel", "--arn", channel["arn"])
+    assert gone.code != 0
+    assert f"(ResourceNotFoundException) when calling the GetChannel operation: Resource: {channel['arn']}" in gone.err
+
+
+def test_key_pairs_and_tags(aws: Aws, tmp_path: Path) -> None:
+    public = tmp_path / "public.pem"
+    public.write_text(pem(1))
+    forms = ("--name", "my-playback-key", "--public-key-material", f"file://{public}")
+    pair = aws("import-playback-key-pair", *forms).json()["keyPair"]
+    assert aws("get-playback-key-pair", "--arn", pair["arn"]).json()["keyPair"]["fingerprint"] == pair["fingerprint"]
+    again = aws("import-playback-key-pair", *forms)
+    assert "(ConflictException)" in again.err
+    tags = '{"größe/a b+c": "x=y@z/w", "plain": ""}'
+    assert aws("tag-resource", "--resource-arn", pair["arn"], "--tags", tags).json() is None
+    assert aws("untag-resource", "--resource-arn", pair["arn"], "--tag-keys", "plain", "not there").json() is None
+    assert aws("list-tags-for-resource", "--resource-arn", pair["arn"]).json() == {"tags": {"größe/a b+c": "x=y@z/w"}}
+    assert len(aws("list-playback-key-pairs").json()["keyPairs"]) == 1
+    assert aws("delete-playback-key-pair", "--arn", pair["arn"]).json() is None
+
+
+def test_viewer_sessions(aws: Aws) -> None:
+    channel = aws("create-channel").json()["channel"]["arn"]
+    who = ("--channel-arn", channel, "--viewer-id", "abcdefg")
+    version = ("--viewer-session-versions-less-than-or-equal-to", "1234567890")
+    assert aws("start-viewer-session-revocation", *who, *version).json() is None
+    several = [f"channelArn={channel},viewerId=a{n},viewerSessionVersionsLessThanOrEqualTo={n}" for n in range(3)]
+    assert aws("batch-start-viewer-session-revocation", "--viewer-sessions", *several).json() in (None, {})
+    missing = [{"channelArn": channel[:-4] + "none", "viewerId": "v"}]
+    answer = aws("batch-start-viewer-session-revocation", "--viewer-sessions", json.dumps(missing)).json()
+    assert answer["errors"][0]["code"] == "ResourceNotFoundException"
+
+
+def test_playback_restriction_policies(aws: Aws) -> None:
+    lists = ("--allowed-countries", "US", "MX", "--allowed-origins", "https://www.website1.com", "https://*.w2.com")
+    made = aws(
+        "create-playback-restriction-policy", "--name", "one", *lists, "--enable-strict-origin-enforcement"
+    ).json()
+    arn = made["playbackRestrictionPolicy"]["arn"]
+    assert made["playbackRestrictionPolicy"]["allowedCountries"] == ["US", "MX"]
+    aws("create-playback-restriction-policy", "--tags", '{"key1": "value1"}').json()
+    change = ("--arn", arn, "--allowed-countries", "[]", "--no-enable-strict-origin-enforcement")
+    changed = aws("update-playback-restriction-policy", *change).json()["playbackRestrictionPolicy"]
+    assert (changed["allowedCountries"], changed["enableStrictOriginEnforcement"]) == ([], False)
+    assert aws("get-playback-restriction-policy", "--arn", arn).json()["playbackRestrictionPolicy"] == changed
+    page = aws("list-playback-restriction-policies", "--max-results", "1").json()
+    assert len(page["playbackRestrictionPolicies"]) == 1
+    forms = ("--next-token", page["nextToken"], "--query", "playbackRestrictionPolicies[].tags")
+    assert aws("list-playback-restriction-policies", *forms).json() == [{"key1": "value1"}]
+    assert aws("delete-playback-restriction-policy", "--arn", arn).json() is None
+
+
+def test_recording_configurations(aws: Aws) -> None:
+    thumbnails = 'recordingMode="INTERVAL",targetIntervalSeconds=1,storage="LATEST",resolution="LOWEST_RESOLUTION"'
+    made = aws(
+        "create-recording-configuration",
+        *("--name", "test-recording-config", "--recording-reconnect-window-seconds", "60"),
+        *("--tags", "key1=value1,key2=value2", "--thumbnail-configuration", thumbnails),
+        *("--rendition-configuration", 'renditionSelection="CUSTOM",renditions="HD"'),
+        *("--destination-configuration", "s3={bucketName=demo-recording-bucket}"),
+    ).json()["recordingConfiguration"]
+    assert made["state"] == "CREATING"
+    assert made["renditionConfiguration"] == {"renditionSelection": "CUSTOM", "renditions": ["HD"]}
+    assert made["thumbnailConfiguration"]["storage"] == ["LATEST"]
+    assert (
+        aws("get-recording-configuration", "--arn", made["arn"]).json()["recordingConfiguration"]["name"]
+        == made["name"]
+    )
+    (listed,) = aws("list-recording-configurations").json()["recordingConfigurations"]
+    assert listed["destinationConfiguration"] == {"s3": {"bucketName": "demo-recording-bucket"}}
+    channel = aws("create-channel", "--recording-configuration-arn", made["arn"]).json()["channel"]["arn"]
+    assert "(ConflictException)" in aws("delete-recording-configuration", "--arn", made["arn"]).err
+    aws("update-channel", "--arn", channel, "--recording-configuration-arn", "").json()
+    assert aws("delete-recording-configuration", "--arn", made["arn"]).json() is None
+
+
+def test_ad_configurations(aws: Aws) -> None:
+    shorthand = [f"playbackConfigurationArn={MEDIATAILOR}/{name}" for name in ("one", "two")]
+    forms = ("--name", "ads", "--post-roll-configuration", "enabled=true,durationSeconds=30")
+    made = aws("create-ad-configuration", "--media-tailor-playback-configurations", *shorthand, *forms).json()
+    arn = made["adConfiguration"]["arn"]
+    assert made["adConfiguration"]["postRollConfiguration"] == {"enabled": True, "durationSeconds": 30}
+    as_json = json.dumps([{"playbackConfigurationArn": f"{MEDIATAILOR}/three"}])
+    changed = aws("update-ad-configuration", "--arn", arn, "--media-tailor-playback-configurations", as_json).json()
+    assert aws("get-ad-configuration", "--arn", arn).json() == changed
+    assert aws("list-ad-configurations", "--page-size", "5").json()["adConfigurations"] == [changed["adConfiguration"]]
+    assert aws("delete-ad-configuration", "--arn", arn).json() is None
+
+
+def test_a_rule_that_only_the_service_knows_is_told(aws: Aws) -> None:
+    refused = aws("create-channel", "--type", "BASIC", "--preset", "HIGHER_BANDWIDTH_DELIVERY")
+    assert refused.code != 0
+    assert "(ValidationException) when calling the CreateChannel operation" in refused.err
+    assert "Value at 'preset'" in refused.err
+
+
+def test_every_command_that_there_is_is_run_here_or_with_the_streams(aws: Aws) -> None:
+    """By name, in the text of the two modules. The CLI brings a model of its own: this one knows no failover slates."""
+    here = Path(__file__).read_text() + Path(__file__).with_name("test_awscli_streams.py").read_text()
+    offered = re.findall(r"[a-z]+(?:-[a-z]+)+(?= *(?:\||\n))", aws("nothing").err.partition("valid choices are:")[2])
+    assert {"create-channel", "get-stream", "update-playback-restriction-policy"} < set(offered)
+    assert [command for command in offered if f'"{command}"' not in here] == []
+    assert set(offered) <= {xform_name(name, "-") for name in OPERATIONS}

@@ -1,0 +1,168 @@
+"""The edge on the wire: a token minted by a stranger's library opens what boto3 made, until it does not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+import jwt
+import pytest
+from tests.web.local.conftest import Running
+
+from tests.local_ivs.environment import pem, private_key
+from tests.local_ivs.http.signed_requests import Reply, send
+from tests.support.servers import serving
+from tokensvc.errors import StoreUnavailable
+from tokensvc.local_ivs.edge.playback import Gate, Visit
+from tokensvc.local_ivs.http import random_token
+from tokensvc.local_ivs.http.edge import EdgeApp
+from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.system_clock import SystemClock
+
+
+class Private(NamedTuple):
+    """A private channel and how to make tokens for it."""
+
+    arn: str
+    playback_url: str
+
+    def token(self, **claims: Any) -> str:
+        payload = {"aws:channel-arn": self.arn, "exp": int(time.time()) + 7200, **claims}
+        return jwt.encode(payload, private_key(7), algorithm="ES384")
+
+    def play(self, query: str, method: str = "GET", **headers: str) -> Reply:
+        return send(method, f"{self.playback_url}{query}", headers=headers, sign=False)
+
+
+@pytest.fixture
+def private(client: Any, running: Running, nothing_there: None) -> Private:
+    client.import_playback_key_pair(publicKeyMaterial=pem(7))
+    channel = client.create_channel(authorized=True)["channel"]
+    running.parts.streams.start(channel["arn"])
+    return Private(channel["arn"], channel["playbackUrl"])
+
+
+def test_a_token_opens_the_playback_url_until_its_key_is_deleted(private: Private, client: Any) -> None:
+    reply = private.play(f"?token={private.token()}")
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/vnd.apple.mpegurl"
+    host = private.playback_url.partition("/api/")[0]
+    assert f"\n{host}/v1/playlist/".encode() in reply.body
+
+    (pair,) = client.list_playback_key_pairs()["keyPairs"]
+    client.delete_playback_key_pair(arn=pair["arn"])
+    assert private.play(f"?token={private.token()}").status == 403
+
+
+def test_a_missing_token_gets_ivss_own_403(private: Private) -> None:
+    reply = private.play("?player_version=1.13.0&allow_audio_only=true")
+    assert reply.status == 403
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["access-control-allow-origin"] == "*"
+    path = urlsplit(private.playback_url).path
+    assert reply.body.decode() == (
+        f'[{{"url":"{path}?player_version=1.13.0\\u0026allow_audio_only=true",'
+        '"error":"token contains an invalid number of segments",'
+        '"error_code":"invalid_playback_auth_token","type":"error"}]'
+    )
+
+
+def test_a_head_answers_like_a_get_without_a_body(private: Private) -> None:
+    token = private.token()
+    head, get = (private.play(f"?token={token}", method) for method in ("HEAD", "GET"))
+    assert head.status == get.status == 200
+    assert head.body == b""
+    assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_the_origin_header_is_judged(private: Private) -> None:
+    token = private.token(**{"aws:access-control-allow-origin": "https://a.com", "aws:strict-origin-enforcement": True})
+    assert private.play(f"?token={token}").status == 403
+    assert private.play(f"?token={token}", Origin="https://b.com").status == 403
+    allowed = private.play(f"?token={token}", Origin="https://a.com")
+    assert allowed.status == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://a.com"
+
+
+def test_two_origin_headers_are_no_allowed_origin(private: Private) -> None:
+    """RFC 9110, 5.3: repeated fields mean the same as one with a list, and a list is no origin."""
+    token = private.token(**{"aws:access-control-allow-origin": "https://a.com", "aws:strict-origin-enforcement": True})
+    parts = urlsplit(private.playback_url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection.putrequest("GET", f"{parts.path}?token={token}")
+    connection.putheader("Origin", "https://a.com")
+    connection.putheader("Origin", "https://evil.com")
+    connection.endheaders()
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+def test_a_preflight_is_answered(private: Private) -> None:
+    reply = private.play("", "OPTIONS", Origin="https://a.com")
+    assert reply.status == 204
+    assert reply.headers["access-control-allow-origin"] == "*"
+    assert "GET" in reply.headers["access-control-allow-methods"]
+
+
+def test_other_methods_and_paths_are_refused(private: Private, running: Running) -> None:
+    assert private.play("", "POST").status == 405
+    for path in ("/api/video/v1/", "/api/video/v1/us-west-2.1.channel.x.m3u8", "/api/video/v1/x.m3u8"):
+        reply = send("GET", running.base_url + path, sign=False)
+        assert reply.status == 404
+        assert json.loads(reply.body)[0]["error"] == "not a playback URL"
+    reply = send("GET", running.base_url + "/v1/playlist/abc.720p30.m3u8", sign=False)
+    assert json.loads(reply.body)[0]["error"] == "the local IVS serves no variant playlists and no segments"
+
+
+@pytest.mark.parametrize("path", ["/v1/playlist/abc.720p30.m3u8", "/v1/segment/abc.ts", "/api/video/v1/x.m3u8"])
+def test_every_response_of_the_edge_can_be_read_by_a_player_in_a_browser(
+    private: Private, client: Any, running: Running, path: str
+) -> None:
+    """Without Access-Control-Allow-Origin a browser hides the status, and the IVS player reports a network error."""
+    origin = {"Origin": "https://app.example"}
+    offline = client.create_channel(authorized=False)["channel"]["playbackUrl"]
+    replies = [
+        (403, private.play("", **origin)),
+        (404, send("GET", offline, headers=origin, sign=False)),
+        (405, private.play("", "POST", **origin)),
+        *((404, send(method, running.base_url + path, headers=origin, sign=False)) for method in ("GET", "HEAD")),
+    ]
+    for status, reply in replies:
+        assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")
+    preflight = send("OPTIONS", running.base_url + path, headers=origin, sign=False)
+    assert (preflight.status, preflight.headers.get("access-control-allow-origin")) == (204, "*")
+
+
+@pytest.mark.parametrize(("failure", "status"), [(StoreUnavailable("away"), 503), (RuntimeError("a fault"), 500)])
+def test_failures_of_the_edge_itself_can_be_read_too(failure: Exception, status: int) -> None:
+    class Failing(Gate):
+        def admit(self, visit: Visit, now: float) -> NoReturn:
+            raise failure
+
+    resources = LocalIvsResources(":memory:")
+    with serving(EdgeApp(Failing(resources, random_token), SystemClock())) as url:
+        reply = send("GET", f"{url}/api/video/v1/us-west-2.000000000000.channel.a.m3u8", sign=False)
+    resources.close()
+    assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")
+
+
+def test_the_local_clock_decides_when_a_token_expires(private: Private, running: Running) -> None:
+    token = private.token(exp=int(running.parts.clock.now()) + 60)
+    assert private.play(f"?token={token}").status == 200
+    running.parts.clock.advance(61)
+    reply = private.play(f"?token={token}")
+    assert reply.json()[0]["error"] == "token is expired"
+
+
+def test_any_bytes_in_a_query_get_an_answer(private: Private) -> None:
+    parts = urlsplit(private.playback_url)
+    for query in (b"token=\xff\xfe", b"%", b"token=%00.%ff.x", b"&" * 50):
+        connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+        connection.putrequest("GET", parts.path)
+        connection._buffer[0] = b"GET " + parts.path.encode() + b"?" + query + b" HTTP/1.1"  # type: ignore[attr-defined]  # it has no other way to send them
+        connection.endheaders()
+        assert connection.getresponse().status in (400, 403)
+        connection.close()

@@ -1,0 +1,202 @@
+"""One contract, at the root and under /ivs, judged by an unmodified boto3 over a socket."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import boto3
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from tests.web.local.conftest import Running
+
+from tests.local_ivs.environment import pem
+from tests.local_ivs.http.signed_requests import send
+from tokensvc.local_ivs import api_model
+
+MISSING = "arn:aws:ivs:us-west-2:000000000000:{}/nothingThere"
+AWKWARD = {"größe/a b+c": "x=y@z/w", "日本 語": "", "a:b/c": "1+1", "plus+plus": "per-cent"}
+
+
+def test_a_channel_lives_from_creation_to_deletion(client: Any, running: Running) -> None:
+    created = client.create_channel(name="show", authorized=True, tags={"team": "video"})
+    channel = created["channel"]
+    assert created["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert len(created["ResponseMetadata"]["RequestId"]) == 36
+    assert channel["playbackUrl"].startswith(f"{running.base_url}/api/video/v1/us-west-2.000000000000.channel.")
+    assert client.get_channel(arn=channel["arn"])["channel"] == channel
+    renamed = client.update_channel(arn=channel["arn"], name="other")["channel"]
+    assert renamed == {**channel, "name": "other"}
+    deleted = client.delete_channel(arn=channel["arn"])
+    assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
+    with pytest.raises(client.exceptions.ResourceNotFoundException, match=f"Resource: {channel['arn']} not found"):
+        client.get_channel(arn=channel["arn"])
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_lists_are_paged_by_boto3s_own_paginators(client: Any) -> None:
+    names = [f"c{number}" for number in range(7)]
+    for name in names:
+        client.create_channel(name=name)
+    pages = list(client.get_paginator("list_channels").paginate(PaginationConfig={"PageSize": 3}))
+    assert [[channel["name"] for channel in page["channels"]] for page in pages] == [names[:3], names[3:6], names[6:]]
+    assert [c["name"] for c in client.list_channels(filterByName="c4")["channels"]] == ["c4"]
+
+
+def test_a_batch_tells_what_it_did_not_find(client: Any) -> None:
+    made = [client.create_channel() for _ in range(2)]
+    missing = MISSING.format("channel")
+    arns = [one["channel"]["arn"] for one in made]
+    answer = client.batch_get_channel(arns=[*arns, missing])
+    assert [channel["arn"] for channel in answer["channels"]] == arns
+    assert [(error["arn"], error["code"]) for error in answer["errors"]] == [(missing, "ResourceNotFoundException")]
+    keys = client.batch_get_stream_key(arns=[one["streamKey"]["arn"] for one in made])["streamKeys"]
+    assert keys == [one["streamKey"] for one in made]
+
+
+def test_stream_keys_come_and_go(client: Any) -> None:
+    created = client.create_channel()
+    channel_arn, key = created["channel"]["arn"], created["streamKey"]
+    assert client.get_stream_key(arn=key["arn"])["streamKey"] == key
+    assert [k["arn"] for k in client.list_stream_keys(channelArn=channel_arn)["streamKeys"]] == [key["arn"]]
+    assert client.delete_stream_key(arn=key["arn"])["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert client.create_stream_key(channelArn=channel_arn)["streamKey"]["value"] != key["value"]
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_key_pairs_come_and_go(client: Any) -> None:
+    pair = client.import_playback_key_pair(publicKeyMaterial=pem(1), name="mine", tags={"a": "b"})["keyPair"]
+    assert client.get_playback_key_pair(arn=pair["arn"])["keyPair"] == pair
+    (listed,) = client.list_playback_key_pairs()["keyPairs"]
+    assert listed == {"arn": pair["arn"], "name": "mine", "tags": {"a": "b"}}
+    deleted = client.delete_playback_key_pair(arn=pair["arn"])
+    assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert client.list_playback_key_pairs()["keyPairs"] == []
+
+
+def test_tags_go_through_paths_and_queries_whole(client: Any) -> None:
+    arn = client.create_channel()["channel"]["arn"]
+    client.tag_resource(resourceArn=arn, tags=AWKWARD)
+    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == AWKWARD
+    first, *others = AWKWARD
+    client.untag_resource(resourceArn=arn, tagKeys=others)
+    client.untag_resource(resourceArn=arn, tagKeys=others)
+    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {first: AWKWARD[first]}
+
+
+REFUSALS: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "no channel": ("ResourceNotFoundException", lambda c: c.get_channel(arn=MISSING.format("channel"))),
+    "no stream key": ("ResourceNotFoundException", lambda c: c.delete_stream_key(arn=MISSING.format("stream-key"))),
+    "no tags": (
+        "ResourceNotFoundException",
+        lambda c: c.list_tags_for_resource(resourceArn=MISSING.format("channel")),
+    ),
+    "no recording": (
+        "ResourceNotFoundException",
+        lambda c: c.create_channel(recordingConfigurationArn=MISSING.format("recording-configuration")),
+    ),
+    "second stream key": (
+        "ServiceQuotaExceededException",
+        lambda c: c.create_stream_key(channelArn=c.create_channel()["channel"]["arn"]),
+    ),
+    "filters": (
+        "ConflictException",
+        lambda c: c.list_channels(filterByName="a", filterByAdConfigurationArn=MISSING.format("ad-configuration")),
+    ),
+    "enum": ("ValidationException", lambda c: c.create_channel(type="CINEMA")),
+    "too long": ("ValidationException", lambda c: c.create_channel(name="x" * 129)),
+    "pattern": ("ValidationException", lambda c: c.create_channel(name="a b")),
+    "another kind": ("ValidationException", lambda c: c.get_channel(arn=MISSING.format("stream-key"))),
+    "page size": ("ValidationException", lambda c: c.list_channels(maxResults=101)),
+    "next token": ("ValidationException", lambda c: c.list_channels(nextToken="forged")),
+    "no key": ("ValidationException", lambda c: c.import_playback_key_pair(publicKeyMaterial="none")),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusals_are_boto3s_typed_exceptions(client: Any, case: str) -> None:
+    code, attempt = REFUSALS[case]
+    with pytest.raises(getattr(client.exceptions, code)) as refused:
+        attempt(client)
+    answer = refused.value.response
+    assert answer["Error"]["Code"] == code
+    assert answer["Error"]["Message"] == answer["exceptionMessage"] != ""
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_quota_and_conflict_of_key_pairs_are_typed(client: Any) -> None:
+    for number in range(3):
+        client.import_playback_key_pair(publicKeyMaterial=pem(number))
+    with pytest.raises(client.exceptions.ConflictException):
+        client.import_playback_key_pair(publicKeyMaterial=pem(0))
+    with pytest.raises(client.exceptions.ServiceQuotaExceededException) as full:
+        client.import_playback_key_pair(publicKeyMaterial=pem(3))
+    assert full.value.response["ResponseMetadata"]["HTTPStatusCode"] == 402
+
+
+def test_what_boto3_itself_would_stop_is_refused_too(unchecked: Any) -> None:
+    for operation, request in (
+        ("get_channel", {}),
+        ("create_channel", {"authorized": "yes", "name": 5, "tags": {"": None}}),
+        ("list_channels", {"maxResults": 0}),
+        ("batch_get_channel", {"arns": []}),
+    ):
+        with pytest.raises(unchecked.exceptions.ValidationException):
+            getattr(unchecked, operation)(**request)
+
+
+def test_accounts_and_regions_are_apart(running: Running, client: Any) -> None:
+    arn = client.create_channel(name="apart")["channel"]["arn"]
+    for opened in (running.client("other"), running.client(region="eu-west-1")):
+        with contextlib.closing(opened) as stranger:
+            assert stranger.list_channels()["channels"] == []
+            with pytest.raises(stranger.exceptions.ResourceNotFoundException):
+                stranger.get_channel(arn=arn)
+            own = stranger.create_channel()["channel"]["arn"]
+            assert own.split(":")[3:5] != arn.split(":")[3:5]
+            stranger.delete_channel(arn=own)
+
+
+def test_a_space_sent_as_a_plus_is_understood_as_it_was_signed(client: Any, running: Running) -> None:
+    arn = client.create_channel(tags={"a b": "1", "c": "2"})["channel"]["arn"]
+    url = f"{running.endpoint_url}/tags/{quote(arn, safe='')}?tagKeys="
+    request = AWSRequest("DELETE", url + "a%20b")
+    SigV4Auth(Credentials("test", "test"), "ivs", "us-west-2").add_auth(request)
+    reply = send("DELETE", url + "a+b", headers=dict(request.headers.items()), sign=False)
+    assert reply.status == 200, reply
+    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {"c": "2"}
+
+
+def test_the_regions_are_those_of_botocore_and_others_are_refused_by_name(running: Running) -> None:
+    own = boto3.session.Session().get_available_regions("ivs")
+    assert api_model.regions() == set(own)
+    with contextlib.closing(running.client(region="mars-north-9")) as client, pytest.raises(ClientError) as refused:
+        client.list_channels()
+    assert all(region in str(refused.value) for region in own)
+    assert "--any-region" in str(refused.value)
+
+
+@pytest.mark.usefixtures("nothing_there")
+def test_eight_clients_at_once_import_three_key_pairs_at_most(client: Any) -> None:
+    def attempt(number: int) -> str:
+        try:
+            client.import_playback_key_pair(publicKeyMaterial=pem(number))
+        except client.exceptions.ServiceQuotaExceededException:
+            return "full"
+        return "imported"
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(attempt, range(16)))
+    assert outcomes.count("imported") == 3
+    assert len(client.list_playback_key_pairs()["keyPairs"]) == 3
+
+
+def test_an_advanced_clock_does_not_break_a_client(running: Running, client: Any) -> None:
+    running.parts.clock.advance(3600)
+    assert client.list_channels()["ResponseMetadata"]["HTTPStatusCode"] == 200

@@ -1,0 +1,206 @@
+"""Configurations and revocations under an unmodified boto3 over a socket: success, and each error that can occur."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.web.local.conftest import Running
+
+from tests.local_ivs.http.own_servers import staged
+from tokensvc.local_ivs.api_model import SERVED
+from tokensvc.local_ivs.resources.types import KINDS
+
+MISSING = "arn:aws:ivs:us-west-2:000000000000:{}/nothingThere"
+MEDIATAILOR = [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/ads"}]
+S3 = {"s3": {"bucketName": "my-bucket"}}
+NAMES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "playback-restriction-policy": ("playback_restriction_policy", "playback_restriction_policies", {}),
+    "recording-configuration": (
+        "recording_configuration",
+        "recording_configurations",
+        {"destinationConfiguration": S3},
+    ),
+    "ad-configuration": ("ad_configuration", "ad_configurations", {"mediaTailorPlaybackConfigurations": MEDIATAILOR}),
+    "failover-slate-configuration": ("failover_slate_configuration", "failover_slate_configurations", {}),
+}
+"""Kind -> how boto3 spells one and several, and the least that a create takes."""
+REFERENCES = {referred: member for member, referred in KINDS["channel"].references.items()}
+
+
+@pytest.fixture
+def client(client: Any) -> Any:
+    """Take away what earlier tests left, since quotas count it."""
+    for channel in [c for page in client.get_paginator("list_channels").paginate() for c in page["channels"]]:
+        with contextlib.suppress(client.exceptions.ConflictException):
+            client.update_channel(arn=channel["arn"], **dict.fromkeys(REFERENCES.values(), ""))
+    for kind, (one, several, _) in NAMES.items():
+        for left in getattr(client, f"list_{several}")(maxResults=100)[KINDS[kind].members]:
+            with contextlib.suppress(client.exceptions.ConflictException):
+                getattr(client, f"delete_{one}")(arn=left["arn"])
+    return client
+
+
+def create(client: Any, kind: str, **more: Any) -> dict[str, Any]:
+    one, _, least = NAMES[kind]
+    made: dict[str, Any] = getattr(client, f"create_{one}")(**{**least, **more})[KINDS[kind].member]
+    return made
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_one_lives_from_creation_to_deletion(client: Any, kind: str) -> None:
+    one, several, _ = NAMES[kind]
+    made = create(client, kind, name="before", tags={"a": "b"})
+    assert getattr(client, f"get_{one}")(arn=made["arn"])[KINDS[kind].member] == made
+    if "update" in KINDS[kind].operations:
+        changed = getattr(client, f"update_{one}")(arn=made["arn"], name="after")[KINDS[kind].member]
+        assert (changed["name"], changed["arn"]) == ("after", made["arn"])
+    client.tag_resource(resourceArn=made["arn"], tags={"c": "d"})
+    assert client.list_tags_for_resource(resourceArn=made["arn"])["tags"] == {"a": "b", "c": "d"}
+    assert made["arn"] in [found["arn"] for found in getattr(client, f"list_{several}")()[KINDS[kind].members]]
+    deleted = getattr(client, f"delete_{one}")(arn=made["arn"])
+    assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_each_listed_error_that_can_occur_is_typed(client: Any, kind: str) -> None:
+    one, several, _ = NAMES[kind]
+    for verb in KINDS[kind].operations.keys() & {"get", "update", "delete"}:
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            getattr(client, f"{verb}_{one}")(arn=MISSING.format(kind))
+        with pytest.raises(client.exceptions.ValidationException):
+            getattr(client, f"{verb}_{one}")(arn="no arn")
+    with pytest.raises(client.exceptions.ValidationException):
+        create(client, kind, name="a b")
+    with pytest.raises(client.exceptions.ValidationException):
+        getattr(client, f"list_{several}")(nextToken="forged")
+    used = create(client, kind)
+    channel = client.create_channel(**{REFERENCES[kind]: used["arn"]})["channel"]["arn"]
+    with pytest.raises(client.exceptions.ConflictException) as conflict:
+        getattr(client, f"delete_{one}")(arn=used["arn"])
+    assert conflict.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
+    client.update_channel(arn=channel, **{REFERENCES[kind]: ""})
+    for _ in range(KINDS[kind].quota - 1):
+        create(client, kind)
+    with pytest.raises(client.exceptions.ServiceQuotaExceededException) as full:
+        create(client, kind)
+    assert full.value.response["ResponseMetadata"]["HTTPStatusCode"] == 402
+
+
+def test_viewer_sessions_are_revoked(client: Any) -> None:
+    arn = client.create_channel()["channel"]["arn"]
+    who = {"channelArn": arn, "viewerId": "v"}
+    answer = client.start_viewer_session_revocation(**who, viewerSessionVersionsLessThanOrEqualTo=7)
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+    missing = {"channelArn": MISSING.format("channel"), "viewerId": "w"}
+    batch = client.batch_start_viewer_session_revocation(viewerSessions=[who, missing])
+    assert [(e["channelArn"], e["viewerId"], e["code"]) for e in batch["errors"]] == [
+        (missing["channelArn"], "w", "ResourceNotFoundException")
+    ]
+    assert "errors" not in client.batch_start_viewer_session_revocation(viewerSessions=[who])
+
+
+REFUSALS: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "no channel": (
+        "ResourceNotFoundException",
+        lambda c: c.start_viewer_session_revocation(channelArn=MISSING.format("channel"), viewerId="v"),
+    ),
+    "long viewer": (
+        "ValidationException",
+        lambda c: c.start_viewer_session_revocation(channelArn=MISSING.format("channel"), viewerId="v" * 41),
+    ),
+    "many viewers": (
+        "ValidationException",
+        lambda c: c.batch_start_viewer_session_revocation(
+            viewerSessions=[{"channelArn": MISSING.format("channel"), "viewerId": "v"}] * 21
+        ),
+    ),
+    "country": ("ValidationException", lambda c: c.create_playback_restriction_policy(allowedCountries=["UK"])),
+    "origins": (
+        "ServiceQuotaExceededException",
+        lambda c: c.create_playback_restriction_policy(allowedOrigins=[f"https://{n}.example" for n in range(6)]),
+    ),
+    "renditions": (
+        "ValidationException",
+        lambda c: c.create_recording_configuration(
+            destinationConfiguration=S3, renditionConfiguration={"renditionSelection": "CUSTOM"}
+        ),
+    ),
+    "four ads": (
+        "ValidationException",
+        lambda c: c.create_ad_configuration(mediaTailorPlaybackConfigurations=MEDIATAILOR * 4),
+    ),
+    "slate": ("ValidationException", lambda c: c.create_failover_slate_configuration(maxSlateDisplaySeconds=181)),
+    "no policy": (
+        "ResourceNotFoundException",
+        lambda c: c.create_channel(playbackRestrictionPolicyArn=MISSING.format("playback-restriction-policy")),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refusals_are_boto3s_typed_exceptions(client: Any, case: str) -> None:
+    code, attempt = REFUSALS[case]
+    with pytest.raises(getattr(client.exceptions, code)) as refused:
+        attempt(client)
+    assert refused.value.response["Error"]["Message"]
+
+
+@pytest.mark.parametrize("kind", sorted(NAMES.keys() - {"playback-restriction-policy"}))
+def test_boto3s_paginators_find_all(client: Any, kind: str) -> None:
+    made = [create(client, kind)["arn"] for _ in range(5)]
+    pages = client.get_paginator(f"list_{NAMES[kind][1]}").paginate(PaginationConfig={"PageSize": 2})
+    found = [[one["arn"] for one in page[KINDS[kind].members]] for page in pages]
+    assert [arn for page in found for arn in page] == made
+    assert [len(page) for page in found] == [2, 2, 1]
+
+
+def test_states_follow_the_advanced_clock(client: Any, running: Running) -> None:
+    arn = create(client, "recording-configuration")["arn"]
+    running.parts.clock.advance(60)
+    assert client.get_recording_configuration(arn=arn)["recordingConfiguration"]["state"] == "ACTIVE"
+
+
+def test_a_list_is_continued_after_a_restart(tmp_path: Path) -> None:
+    database = str(tmp_path / "ivs.db")
+    with staged(database) as stage, contextlib.closing(stage.client()) as before:
+        for name in ("one", "two"):
+            before.create_channel(name=name)
+        token = before.list_channels(maxResults=1)["nextToken"]
+    with staged(database) as stage, contextlib.closing(stage.client()) as after:
+        assert [channel["name"] for channel in after.list_channels(nextToken=token)["channels"]] == ["two"]
+
+
+def test_accounts_and_regions_at_once_do_not_cross(running: Running) -> None:
+    """A few hundred calls over the socket; thousands go through `tests/ivs/test_at_once.py`."""
+
+    def act(number: int) -> set[str]:
+        access_key, region = (("test", "other")[number % 2], ("us-east-1", "eu-central-1")[number // 2 % 2])
+        dice = random.Random(number)
+        own: set[str] = set()
+        with contextlib.closing(running.client(access_key, region=region)) as mine:
+            for _ in range(40):
+                if len(own) < 3 or dice.random() < 0.3:
+                    own.add(mine.create_channel(name=f"n{number}")["channel"]["arn"])
+                else:
+                    arn = dice.choice(sorted(own))
+                    assert mine.get_channel(arn=arn)["channel"]["name"] == f"n{number}"
+                    mine.tag_resource(resourceArn=arn, tags={"by": str(number)})
+            listed = {c["arn"] for page in mine.get_paginator("list_channels").paginate() for c in page["channels"]}
+            assert own <= listed
+        return own
+
+    with ThreadPoolExecutor(8) as threads:
+        owned = list(threads.map(act, range(8)))
+    assert len(set().union(*owned)) == sum(map(len, owned))
+    for number, arns in enumerate(owned):
+        assert {arn.split(":")[3] for arn in arns} == {("us-east-1", "eu-central-1")[number // 2 % 2]}
+
+
+def test_every_operation_that_makes_a_kind_is_served() -> None:
+    assert {operation for kind in KINDS.values() for operation in kind.operations.values()} < SERVED

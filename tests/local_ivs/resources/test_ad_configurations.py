@@ -1,0 +1,92 @@
+"""Ad configurations keep the rules of CreateAdConfiguration in the API reference, and of "Server-Side Ad Insertion"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.ivs.conftest import CallIvs
+
+from tokensvc.local_ivs.errors import IvsError
+
+MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/{}"
+ADS = [{"playbackConfigurationArn": MEDIATAILOR.format("one")}]
+
+
+def create(call: CallIvs, **request: Any) -> dict[str, Any]:
+    given = {"mediaTailorPlaybackConfigurations": ADS, **request}
+    made: dict[str, Any] = call("CreateAdConfiguration", **given)["adConfiguration"]
+    return made
+
+
+def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
+    """API reference: name "", post-roll disabled with 15 seconds."""
+    made = create(call)
+    assert made.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:ad-configuration/")
+    assert made == {
+        "name": "",
+        "mediaTailorPlaybackConfigurations": ADS,
+        "postRollConfiguration": {"enabled": False, "durationSeconds": 15},
+        "tags": {},
+    }
+
+
+def test_an_update_leaves_what_it_does_not_name(call: CallIvs) -> None:
+    """API reference, UpdateAdConfiguration."""
+    post_roll = {"enabled": True, "durationSeconds": 30}
+    made = create(call, name="before", postRollConfiguration=post_roll)
+    others = [{"playbackConfigurationArn": MEDIATAILOR.format(name)} for name in ("two", "three", "four")]
+    changed = call("UpdateAdConfiguration", arn=made["arn"], name="x", mediaTailorPlaybackConfigurations=others)
+    expected = {**made, "name": "x", "mediaTailorPlaybackConfigurations": others}
+    assert changed["adConfiguration"] == expected
+    assert call("GetAdConfiguration", arn=made["arn"])["adConfiguration"] == expected
+    assert call("ListAdConfigurations")["adConfigurations"] == [expected]
+    assert call("DeleteAdConfiguration", arn=made["arn"]) == {}
+    assert call("ListAdConfigurations")["adConfigurations"] == []
+
+
+@pytest.mark.parametrize(
+    ("configurations", "at"),
+    [
+        ([], "mediaTailorPlaybackConfigurations"),
+        (ADS * 4, "mediaTailorPlaybackConfigurations"),
+        ([{}], "playbackConfigurationArn"),
+        ([{"playbackConfigurationArn": "x"}], "playbackConfigurationArn"),
+        ([{"playbackConfigurationArn": MEDIATAILOR.format("a").replace("us-west-2", "eu-west-1")}], "same account"),
+        (
+            [{"playbackConfigurationArn": MEDIATAILOR.format("a").replace("000000000000", "111122223333")}],
+            "same account",
+        ),
+    ],
+    ids=["none", "four", "empty", "no arn", "region", "account"],
+)
+def test_one_to_three_playback_configurations_of_the_own_place(
+    call: CallIvs, configurations: list[Any], at: str
+) -> None:
+    """API reference, MediaTailorPlaybackConfiguration: "in the same region and account"; 1 to 3 of them."""
+    with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
+        create(call, mediaTailorPlaybackConfigurations=configurations)
+    made = create(call)
+    with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
+        call("UpdateAdConfiguration", arn=made["arn"], mediaTailorPlaybackConfigurations=configurations)
+
+
+@pytest.mark.parametrize(
+    "post_roll",
+    [{"enabled": True}, {"durationSeconds": 5}, {"enabled": True, "durationSeconds": 0}, {"enabled": 1}],
+)
+def test_a_post_roll_has_both_members(call: CallIvs, post_roll: dict[str, Any]) -> None:
+    """API reference, PostRollConfiguration: both are required, 1 to 300 seconds."""
+    with pytest.raises(IvsError, match=r"ValidationException.*postRollConfiguration\."):
+        create(call, postRollConfiguration=post_roll)
+
+
+def test_twenty_are_the_most_and_the_default_page(call: CallIvs) -> None:
+    """Service Quotas: 20 ad configurations."""
+    for _ in range(20):
+        create(call)
+    with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
+        create(call)
+    page = call("ListAdConfigurations")
+    assert len(page["adConfigurations"]) == 20
+    assert "nextToken" not in page

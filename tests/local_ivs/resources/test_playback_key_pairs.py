@@ -1,0 +1,150 @@
+"""Playback key pairs: P-384 alone, three of them, each once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from tests.ivs.conftest import CallIvs
+
+from tests.local_ivs.environment import OTHER_ACCOUNT, OTHER_REGION, pem, private_key
+from tokensvc.jose.keypair import fingerprint
+from tokensvc.local_ivs.errors import IvsError
+
+
+def spki(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> str:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+
+
+def test_an_imported_pair_shows_its_fingerprint_and_never_the_key(call: CallIvs) -> None:
+    pair = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1), name="mine", tags={"a": "b"})["keyPair"]
+    arn = pair.pop("arn")
+    assert arn.startswith("arn:aws:ivs:us-west-2:000000000000:playback-key/")
+    assert pair == {"name": "mine", "fingerprint": fingerprint(private_key(1).public_key()), "tags": {"a": "b"}}
+    assert call("GetPlaybackKeyPair", arn=arn)["keyPair"] == {"arn": arn, **pair}
+    assert call("ListPlaybackKeyPairs")["keyPairs"] == [{"arn": arn, "name": "mine", "tags": {"a": "b"}}]
+
+
+@pytest.mark.parametrize(
+    ("material", "what"),
+    [
+        (spki(ec.generate_private_key(ec.SECP256R1())), "secp256r1"),
+        (spki(ec.generate_private_key(ec.SECP521R1())), "secp521r1"),
+        (spki(rsa.generate_private_key(65537, 2048)), "an RSA key"),
+        (spki(ed25519.Ed25519PrivateKey.generate()), "an Ed25519 key"),
+        ("not a key", "not PEM"),
+        ("", "not PEM"),
+        ("-----BEGIN PUBLIC KEY-----\n!!!!\n-----END PUBLIC KEY-----", "damaged"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "a certificate"),
+        ("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----", "a SEC1 private key"),
+    ],
+    ids=["p256", "p521", "rsa", "ed25519", "text", "empty", "damaged", "certificate", "private"],
+)
+def test_every_other_key_is_refused_with_the_name_of_what_it_is(call: CallIvs, material: str, what: str) -> None:
+    with pytest.raises(IvsError) as refused:
+        call("ImportPlaybackKeyPair", publicKeyMaterial=material)
+    assert refused.value.code == "ValidationException"
+    assert "'publicKeyMaterial'" in refused.value.message
+    assert what in refused.value.message
+    assert "AAAA" not in refused.value.message
+    assert call("ListPlaybackKeyPairs")["keyPairs"] == []
+
+
+def armoured(der: bytes) -> str:
+    return f"-----BEGIN PUBLIC KEY-----\n{base64.encodebytes(der).decode()}-----END PUBLIC KEY-----\n"
+
+
+def compressed(number: int) -> str:
+    """RFC 5480, section 2.2: a point as its x and one octet for y; openssl ec -pubout -conv_form compressed."""
+    key = private_key(number).public_key()
+    point = key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
+    return armoured(bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200") + point)
+
+
+EXPLICIT = """\
+-----BEGIN PUBLIC KEY-----
+MIIBzDCCAWQGByqGSM49AgEwggFXAgEBMDwGByqGSM49AQECMQD/////////////
+/////////////////////////////v////8AAAAAAAAAAP////8wewQw////////
+//////////////////////////////////7/////AAAAAAAAAAD////8BDCzMS+n
+4j7n5JiOBWvj+C0ZGB2cbv6BQRIDFAiPUBOHWsZWOY2KLtGdKoXI7dPsKu8DFQCj
+NZJqoxmieh0AiWpnc6SCes2scwRhBKqHyiK+iwU3jrHHHvMgrXRuHTtii6ebmFn3
+QeCCVCo4VQLyXb9VKWw6VF44cnYKtzYX3kqWJixvXZ6Yv5KS3Cn49B29KJoUfOna
+MRO18LjACmCxzh1+gZ16Qx18kOoOXwIxAP//////////////////////////////
+/8djTYH0Ny3fWBoNskiwp3rs7BlqzMUpcwIBAQNiAATB0axc2aQApNx7byyc2lm1
+YPlnFYUG3mi+BD9RKyOS4Zb/7bvjVJY64rW3dahAtZSDimdc4OLjGce9720X0nZc
+yIZCDz+5c+36YMK72vyEWYvGCvmUR/Kxv8YUuALS38U=
+-----END PUBLIC KEY-----
+"""
+"""openssl ec -pubout -param_enc explicit: the numbers of P-384 in place of its name."""
+
+
+@pytest.mark.parametrize(
+    ("material", "what"),
+    [
+        (compressed(1), "compressed"),
+        (EXPLICIT, "explicit parameters"),
+        (pem(1) + pem(2), "2 PEM blocks"),
+        (pem(1) + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "2 PEM blocks"),
+        ("my key:\n" + pem(1), "text before or after"),
+        (pem(1) + "x", "text before or after"),
+        (pem(1).replace("KEY-----\n", "KEY-----\nComment: mine\n\n", 1), "damaged"),
+        (pem(1).replace("-----END", "====\n-----END"), "damaged"),
+        (armoured(base64.b64decode("".join(pem(1).split("\n")[1:-2])) + b"\0"), "damaged"),
+    ],
+    ids=["compressed", "explicit", "two", "certificate beside", "before", "behind", "header", "padding", "longer"],
+)
+def test_only_one_plain_block_of_a_named_curve_and_an_uncompressed_point_is_taken(
+    call: CallIvs, material: str, what: str
+) -> None:
+    """Strict where IVS is silent: what it might refuse is refused here."""
+    with pytest.raises(IvsError) as refused:
+        call("ImportPlaybackKeyPair", publicKeyMaterial=material)
+    assert refused.value.code == "ValidationException"
+    assert what in refused.value.message
+    assert call("ListPlaybackKeyPairs")["keyPairs"] == []
+
+
+def test_the_fingerprint_is_over_the_der_that_was_sent(call: CallIvs) -> None:
+    """The rule of acceptance tests that others run against the live service, computed without our code."""
+    der = base64.b64decode("".join(pem(1).split("\n")[1:-2]))
+    for material in (pem(1), f"\r\n {pem(1)} \n", pem(1).replace("\n", "\r\n")):
+        pair = call("ImportPlaybackKeyPair", publicKeyMaterial=material)["keyPair"]
+        assert pair["fingerprint"] == ":".join(f"{octet:02x}" for octet in hashlib.md5(der).digest())
+        call("DeletePlaybackKeyPair", arn=pair["arn"])
+
+
+def test_a_fourth_pair_exceeds_the_quota_of_its_place_alone(call: CallIvs) -> None:
+    arns = [call("ImportPlaybackKeyPair", publicKeyMaterial=pem(n))["keyPair"]["arn"] for n in range(3)]
+    with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
+        call("ImportPlaybackKeyPair", publicKeyMaterial=pem(3))
+    for place in (OTHER_REGION, OTHER_ACCOUNT):
+        call("ImportPlaybackKeyPair", place, publicKeyMaterial=pem(3))
+    assert call("DeletePlaybackKeyPair", arn=arns[0]) == {}
+    call("ImportPlaybackKeyPair", publicKeyMaterial=pem(3))
+
+
+def test_the_same_public_half_twice_is_a_conflict_however_it_is_written(call: CallIvs) -> None:
+    arn = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1))["keyPair"]["arn"]
+    for spelling in (pem(1), pem(1).replace("\n", "\r\n"), pem(1).strip()):
+        with pytest.raises(IvsError, match="ConflictException"):
+            call("ImportPlaybackKeyPair", publicKeyMaterial=spelling, name="other")
+    call("DeletePlaybackKeyPair", arn=arn)
+    call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1))
+
+
+def test_names_need_not_be_unique_nor_given(call: CallIvs) -> None:
+    for number, name in enumerate(("same", "same")):
+        call("ImportPlaybackKeyPair", publicKeyMaterial=pem(number), name=name)
+    assert call("ImportPlaybackKeyPair", publicKeyMaterial=pem(2))["keyPair"]["name"] == ""
+
+
+def test_a_deleted_pair_is_gone(call: CallIvs) -> None:
+    arn = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1))["keyPair"]["arn"]
+    call("DeletePlaybackKeyPair", arn=arn)
+    for operation in ("GetPlaybackKeyPair", "DeletePlaybackKeyPair"):
+        with pytest.raises(IvsError, match="ResourceNotFoundException"):
+            call(operation, arn=arn)

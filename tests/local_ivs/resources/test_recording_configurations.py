@@ -1,0 +1,109 @@
+"""Recording configurations keep the rules of CreateRecordingConfiguration and its types in the API reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.ivs.conftest import CallIvs
+
+from tests.local_ivs.environment import StandingClock
+from tokensvc.local_ivs.errors import IvsError
+from tokensvc.local_ivs.resources.recording_configurations import CREATING_SECONDS
+
+S3 = {"destinationConfiguration": {"s3": {"bucketName": "my-bucket"}}}
+
+
+def create(call: CallIvs, **request: Any) -> dict[str, Any]:
+    made: dict[str, Any] = call("CreateRecordingConfiguration", **{**S3, **request})["recordingConfiguration"]
+    return made
+
+
+def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
+    """API reference: reconnect window 0, thumbnails INTERVAL every 60 seconds and SEQUENTIAL, renditions ALL."""
+    made = create(call)
+    assert made.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:recording-configuration/")
+    assert made == {
+        "name": "",
+        **S3,
+        "state": "CREATING",
+        "recordingReconnectWindowSeconds": 0,
+        "thumbnailConfiguration": {"recordingMode": "INTERVAL", "targetIntervalSeconds": 60, "storage": ["SEQUENTIAL"]},
+        "renditionConfiguration": {"renditionSelection": "ALL", "renditions": []},
+        "tags": {},
+    }
+
+
+def test_it_becomes_active_on_the_clock(call: CallIvs, clock: StandingClock) -> None:
+    made = create(call)
+
+    def states() -> set[str]:
+        (listed,) = call("ListRecordingConfigurations")["recordingConfigurations"]
+        found = call("GetRecordingConfiguration", arn=made["arn"])["recordingConfiguration"]
+        return {made["state"], listed["state"], found["state"]}
+
+    clock.at += CREATING_SECONDS - 0.1
+    assert states() == {"CREATING"}
+    clock.at += 0.1
+    assert states() == {"CREATING", "ACTIVE"}
+
+
+def test_a_list_leaves_out_what_a_summary_has_not(call: CallIvs) -> None:
+    create(call, name="mine")
+    (listed,) = call("ListRecordingConfigurations")["recordingConfigurations"]
+    assert set(listed) == {"arn", "name", "destinationConfiguration", "state", "tags"}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, {"recordingMode": "INTERVAL", "targetIntervalSeconds": 60}),
+        ({"recordingMode": "DISABLED"}, {"recordingMode": "DISABLED"}),
+        ({"targetIntervalSeconds": 5}, {"recordingMode": "INTERVAL", "targetIntervalSeconds": 5}),
+        ({"recordingMode": "INTERVAL", "targetIntervalSeconds": 1, "resolution": "HD", "storage": ["LATEST"]},) * 2,
+    ],
+)
+def test_thumbnails_are_settled(call: CallIvs, given: dict[str, Any], kept: dict[str, Any]) -> None:
+    expected = {"storage": ["SEQUENTIAL"], **kept}
+    assert create(call, thumbnailConfiguration=given)["thumbnailConfiguration"] == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "at"),
+    [
+        (
+            {"thumbnailConfiguration": {"recordingMode": "DISABLED", "targetIntervalSeconds": 9}},
+            "targetIntervalSeconds",
+        ),
+        ({"thumbnailConfiguration": {"recordingMode": "INTERVAL"}}, "targetIntervalSeconds"),
+        ({"thumbnailConfiguration": {"targetIntervalSeconds": 0}}, "targetIntervalSeconds"),
+        ({"thumbnailConfiguration": {"targetIntervalSeconds": 61}}, "targetIntervalSeconds"),
+        ({"renditionConfiguration": {"renditionSelection": "CUSTOM"}}, "renditions"),
+        ({"renditionConfiguration": {"renditionSelection": "CUSTOM", "renditions": []}}, "renditions"),
+        ({"renditionConfiguration": {"renditions": ["4K"]}}, "renditions"),
+        ({"recordingReconnectWindowSeconds": 301}, "recordingReconnectWindowSeconds"),
+        ({"destinationConfiguration": {}}, "destinationConfiguration"),
+        ({"destinationConfiguration": {"s3": {"bucketName": "Up"}}}, "bucketName"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(call: CallIvs, request_: dict[str, Any], at: str) -> None:
+    """API reference: an interval "only if recordingMode is INTERVAL" and required then; CUSTOM names its renditions."""
+    with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
+        create(call, **request_)
+    assert call("ListRecordingConfigurations") == {"recordingConfigurations": []}
+
+
+def test_custom_renditions_are_kept(call: CallIvs) -> None:
+    custom = {"renditionSelection": "CUSTOM", "renditions": ["HD", "LOWEST_RESOLUTION"]}
+    assert create(call, renditionConfiguration=custom)["renditionConfiguration"] == custom
+
+
+def test_twenty_are_the_most_and_the_default_page(call: CallIvs) -> None:
+    """Service Quotas: 20 recording configurations; API reference: "your service quota or 100, whichever is less"."""
+    for _ in range(20):
+        create(call)
+    with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
+        create(call)
+    page = call("ListRecordingConfigurations")
+    assert len(page["recordingConfigurations"]) == 20
+    assert "nextToken" not in page

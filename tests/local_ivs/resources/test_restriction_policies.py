@@ -1,0 +1,110 @@
+"""Playback restriction policies keep the rules of their operations in the API reference, and of "Service Quotas"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.ivs.conftest import CallIvs
+
+from tests.local_ivs.environment import OTHER_REGION
+from tokensvc.local_ivs.countries import COUNTRIES
+from tokensvc.local_ivs.errors import IvsError
+
+SOME = {
+    "name": "eu",
+    "allowedCountries": ["DE", "FR"],
+    "allowedOrigins": ["https://a.example", "https://*.b.example"],
+    "enableStrictOriginEnforcement": True,
+    "tags": {"a": "b"},
+}
+
+
+def create(call: CallIvs, **request: Any) -> dict[str, Any]:
+    policy: dict[str, Any] = call("CreatePlaybackRestrictionPolicy", **request)["playbackRestrictionPolicy"]
+    return policy
+
+
+def test_nothing_given_means_nothing_is_restricted(call: CallIvs) -> None:
+    """API reference: "Default: All countries (an empty array)", likewise origins; strict enforcement false."""
+    policy = create(call)
+    assert policy.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:playback-restriction-policy/")
+    assert policy == {
+        "name": "",
+        "allowedCountries": [],
+        "allowedOrigins": [],
+        "enableStrictOriginEnforcement": False,
+        "tags": {},
+    }
+
+
+def test_a_policy_is_kept_changed_and_deleted(call: CallIvs) -> None:
+    made = create(call, **SOME)
+    assert made == {"arn": made["arn"], **SOME}
+    assert call("GetPlaybackRestrictionPolicy", arn=made["arn"])["playbackRestrictionPolicy"] == made
+    changed = call("UpdatePlaybackRestrictionPolicy", arn=made["arn"], allowedCountries=[])["playbackRestrictionPolicy"]
+    assert changed == {**made, "allowedCountries": []}
+    assert call("DeletePlaybackRestrictionPolicy", arn=made["arn"]) == {}
+    with pytest.raises(IvsError, match="ResourceNotFoundException"):
+        call("GetPlaybackRestrictionPolicy", arn=made["arn"])
+
+
+@pytest.mark.parametrize("country", ["UK", "de", "ZZ", "EU", "XK", "1A", ""])
+def test_only_officially_assigned_countries_exist(call: CallIvs, country: str) -> None:
+    """API reference: "the officially assigned ISO 3166-1 alpha-2 codes"."""
+    with pytest.raises(IvsError, match=r"ValidationException.*allowedCountries\.2\.member"):
+        create(call, allowedCountries=["DE", country])
+
+
+def test_every_assigned_country_may_be_named(call: CallIvs) -> None:
+    assert len(COUNTRIES) == 249
+    for some in (sorted(COUNTRIES)[:200], sorted(COUNTRIES)[49:]):
+        assert create(call, allowedCountries=some)["allowedCountries"] == some
+
+
+@pytest.mark.parametrize(
+    "origin", ["a.example", "https://a.example/", "HTTPS://a.example", "https://a.example:443", ""]
+)
+def test_only_what_a_browser_sends_is_an_origin(call: CallIvs, origin: str) -> None:
+    """API reference: "the same as valid values of the Origin header"."""
+    with pytest.raises(IvsError, match=r"ValidationException.*allowedOrigins\.1\.member"):
+        create(call, allowedOrigins=[origin])
+    with pytest.raises(IvsError, match=r"ValidationException.*allowedOrigins\.1\.member"):
+        create(call, allowedOrigins=[f"https://{'a' * 120}.example"])
+
+
+@pytest.mark.parametrize(
+    "too_much",
+    [
+        {"allowedCountries": sorted(COUNTRIES)[:201]},
+        {"allowedOrigins": [f"https://{n}.example" for n in range(6)]},
+    ],
+    ids=["countries", "origins"],
+)
+def test_countries_and_origins_have_quotas(call: CallIvs, too_much: dict[str, Any]) -> None:
+    """Service Quotas: 200 countries, 5 origins. INFERRED: 402 on a create, 400 on an update, which lists no 402."""
+    with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
+        create(call, **too_much)
+    made = create(call)
+    with pytest.raises(IvsError, match="ValidationException"):
+        call("UpdatePlaybackRestrictionPolicy", arn=made["arn"], **too_much)
+    assert call("GetPlaybackRestrictionPolicy", arn=made["arn"])["playbackRestrictionPolicy"] == made
+
+
+def test_three_policies_are_the_most_in_a_region(call: CallIvs) -> None:
+    """Service Quotas: 3 in each region."""
+    for _ in range(3):
+        create(call)
+    with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
+        create(call)
+    call("CreatePlaybackRestrictionPolicy", OTHER_REGION)
+
+
+def test_one_policy_is_the_default_page(call: CallIvs) -> None:
+    """API reference, ListPlaybackRestrictionPolicies: "Default: 1"."""
+    made = [create(call) for _ in range(2)]
+    first = call("ListPlaybackRestrictionPolicies")
+    assert first["playbackRestrictionPolicies"] == [made[0]]
+    second = call("ListPlaybackRestrictionPolicies", nextToken=first["nextToken"])
+    assert second == {"playbackRestrictionPolicies": [made[1]]}
+    assert len(call("ListPlaybackRestrictionPolicies", maxResults=100)["playbackRestrictionPolicies"]) == 2

@@ -1,0 +1,105 @@
+"""The interpreter of AWS's model, apart from IVS."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.local_ivs.environment import OPERATIONS
+from tokensvc.local_ivs.errors import IvsError, Violation, invalid
+from tokensvc.local_ivs.model import Model, render_error
+
+ARN = "arn:aws:ivs:us-west-2:000000000000:channel/abcdABCDefgh"
+
+
+@pytest.mark.parametrize(
+    "piece", ["arn%3Aaws%3Aivs%3Aus-west-2%3A000000000000%3Achannel%2FabcdABCDefgh", ARN, ARN.replace("/", "%2f")]
+)
+def test_an_arn_in_a_path_may_be_encoded_or_not(model: Model, piece: str) -> None:
+    match = model.route("GET", f"/tags/{piece}".encode())
+    assert match is not None
+    assert match.operation.name == "ListTagsForResource"
+    assert model.gather(match, b"", b"") == {"resourceArn": ARN}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", b"/GetChannel"),
+        ("POST", b"/GetChannel/"),
+        ("POST", b"/getchannel"),
+        ("POST", b"/"),
+        ("POST", b""),
+        ("PUT", b"/tags/x"),
+        ("GET", b"/tags/"),
+        ("POST", b"//GetChannel"),
+        ("POST", b"/GetChannel\n"),
+    ],
+)
+def test_other_paths_and_methods_are_no_operation(model: Model, method: str, path: bytes) -> None:
+    assert model.route(method, path) is None
+
+
+def test_every_operation_is_routed(model: Model) -> None:
+    for name in OPERATIONS:
+        operation = model.operations[name]
+        match = model.route(operation.method, operation.path.replace("{resourceArn}", "x").encode())
+        assert match is not None
+        assert match.operation is operation
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"1", b"{", b"null", b'"x"', b"\xff", b'{"a":1,"a":2}', b'{"a":NaN}', b"[" * 99999]
+)
+def test_a_body_that_is_no_object_is_a_validation(model: Model, body: bytes) -> None:
+    match = model.route("POST", b"/GetChannel")
+    assert match is not None
+    with pytest.raises(IvsError, match="ValidationException: The request body"):
+        model.gather(match, b"", body)
+
+
+def test_members_in_path_and_query_come_from_there_alone(model: Model) -> None:
+    match = model.route("DELETE", b"/tags/a%2Fb")
+    assert match is not None
+    body = b'{"resourceArn": "forged", "tagKeys": ["forged"]}'
+    query = b"tagKeys=a%2Bb+c&other=1&tagKeys=d%20e&tagKeys="
+    assert model.gather(match, query, body) == {"resourceArn": "a/b", "tagKeys": ["a+b c", "d e", ""]}
+    assert model.gather(match, b"", body)["tagKeys"] is None
+
+
+@pytest.mark.parametrize(("path", "query"), [(b"/tags/%ff", b"tagKeys=a"), (b"/tags/a", b"tagKeys=%ff")])
+def test_bytes_that_are_no_text_are_a_validation(model: Model, path: bytes, query: bytes) -> None:
+    match = model.route("DELETE", path)
+    assert match is not None
+    with pytest.raises(IvsError, match="ValidationException"):
+        model.gather(match, query, b"")
+
+
+def test_the_status_of_an_error_is_the_models(model: Model) -> None:
+    assert model.error_status["ServiceQuotaExceededException"] == 402
+    assert model.error_status["ThrottlingException"] == 429
+    assert model.operations["DeleteChannel"].status == 204
+    assert model.operations["DeletePlaybackKeyPair"].status == 200
+
+
+def test_an_error_is_told_wherever_an_sdk_looks() -> None:
+    rendered = render_error(IvsError("ConflictException", "why"))
+    assert rendered.headers == {"x-amzn-errortype": "ConflictException"}
+    assert rendered.body == {"exceptionMessage": "why", "message": "why"}
+
+
+def test_validations_are_counted_all_and_listed_up_to_a_limit() -> None:
+    one = invalid([Violation("a", "Member must not be null")])
+    assert (
+        one.message == "1 validation error detected: Value at 'a' failed to satisfy constraint: Member must not be null"
+    )
+    many = invalid([Violation(f"a{n}", "Member must not be null") for n in range(1000)])
+    assert many.message.startswith("1000 validation errors detected: ")
+    assert many.message.count("failed to satisfy") == 50
+
+
+def test_a_model_with_a_place_that_is_not_known_is_not_served() -> None:
+    member = {"shape": "S", "location": "header", "locationName": "x"}
+    operation = {"http": {"method": "POST", "requestUri": "/A"}, "input": {"shape": "I"}}
+    shapes = {"S": {"type": "string"}, "I": {"type": "structure", "members": {"m": member}}}
+    with pytest.raises(ValueError, match="not known"):
+        Model({"shapes": shapes, "operations": {"A": operation}})

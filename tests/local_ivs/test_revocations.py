@@ -1,0 +1,144 @@
+"""Viewer sessions are revoked up to a version: API reference, StartViewerSessionRevocation and its batch."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from tests.ivs.conftest import CallIvs
+
+from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, StandingClock, everything
+from tokensvc.local_ivs.errors import IvsError
+from tokensvc.local_ivs.revocations import KIND, revoked_version
+from tokensvc.local_ivs.service import LocalIvs
+from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.tokens.validation_result import NOTHING_REVOKED
+
+MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
+
+
+@pytest.fixture
+def channel(call: CallIvs) -> str:
+    return str(call("CreateChannel")["channel"]["arn"])
+
+
+def revoked(resources: LocalIvsResources, channel: str, viewer: str = "v") -> int:
+    with resources.begin(write=False) as transaction:
+        return revoked_version(transaction, channel, viewer)
+
+
+def start(call: CallIvs, channel: str, version: int | None = None, viewer: str = "v") -> None:
+    given: dict[str, Any] = {} if version is None else {"viewerSessionVersionsLessThanOrEqualTo": version}
+    assert call("StartViewerSessionRevocation", channelArn=channel, viewerId=viewer, **given) == {}
+
+
+def test_without_a_version_it_is_zero(call: CallIvs, resources: LocalIvsResources, channel: str) -> None:
+    """API reference: "Default: 0"."""
+    assert revoked(resources, channel) == NOTHING_REVOKED
+    start(call, channel)
+    assert revoked(resources, channel) == 0
+
+
+def test_the_highest_version_stays(call: CallIvs, resources: LocalIvsResources, channel: str) -> None:
+    for version, expected in ((5, 5), (3, 5), (None, 5), (9, 9), (2**31 - 1, 2**31 - 1)):
+        start(call, channel, version)
+        assert revoked(resources, channel) == expected
+
+
+def test_channels_and_viewers_are_apart(call: CallIvs, resources: LocalIvsResources, channel: str) -> None:
+    other = str(call("CreateChannel")["channel"]["arn"])
+    start(call, channel, 7, "größe/..%2f")
+    assert revoked(resources, channel, "größe/..%2f") == 7
+    assert revoked(resources, channel, "v") == revoked(resources, other, "größe/..%2f") == NOTHING_REVOKED
+
+
+def test_it_keeps_its_instant_and_no_viewer_id(
+    call: CallIvs, resources: LocalIvsResources, channel: str, clock: StandingClock
+) -> None:
+    start(call, channel, 4, "viewer-17")
+    with resources.begin(write=False) as transaction:
+        ((_, kept),) = transaction.page(HERE, KIND, after=0, limit=9)
+    assert kept.body == {"version": 4, "revokedAt": clock.at}
+    assert "viewer-17" not in repr(kept)
+
+
+@pytest.mark.parametrize(
+    ("request_", "at"),
+    [
+        ({"viewerId": ""}, "viewerId"),
+        ({"viewerId": "v" * 41}, "viewerId"),
+        ({"viewerId": None}, "viewerId"),
+        ({"viewerSessionVersionsLessThanOrEqualTo": -1}, "viewerSessionVersions"),
+        ({"viewerSessionVersionsLessThanOrEqualTo": 2**31}, "viewerSessionVersions"),
+        ({"channelArn": "x"}, "channelArn"),
+    ],
+)
+def test_a_wrong_request_revokes_nothing(
+    call: CallIvs, resources: LocalIvsResources, channel: str, request_: dict[str, Any], at: str
+) -> None:
+    before = everything(resources)
+    good = {"channelArn": channel, "viewerId": "v"}
+    with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
+        call("StartViewerSessionRevocation", **good | request_)
+    with pytest.raises(IvsError, match=rf"ValidationException.*viewerSessions\.2\.member\.{at}"):
+        call("BatchStartViewerSessionRevocation", viewerSessions=[good, good | request_])
+    assert everything(resources) == before
+
+
+def test_the_channel_must_be_there(call: CallIvs, channel: str) -> None:
+    with pytest.raises(IvsError, match=f"ResourceNotFoundException: Resource: {MISSING} not found"):
+        start(call, MISSING)
+    with pytest.raises(IvsError, match="ResourceNotFoundException"):
+        call("StartViewerSessionRevocation", OTHER_ACCOUNT, channelArn=channel, viewerId="v")
+
+
+def test_in_a_batch_each_stands_alone(call: CallIvs, resources: LocalIvsResources, channel: str) -> None:
+    """CLI's example: a batch ends well, with an entry of errors for each pair that failed."""
+    answer = call(
+        "BatchStartViewerSessionRevocation",
+        viewerSessions=[
+            {"channelArn": channel, "viewerId": "a", "viewerSessionVersionsLessThanOrEqualTo": 3},
+            {"channelArn": MISSING, "viewerId": "b"},
+            {"channelArn": channel, "viewerId": "c"},
+            {"channelArn": channel, "viewerId": "a", "viewerSessionVersionsLessThanOrEqualTo": 2},
+        ],
+    )
+    assert answer == {
+        "errors": [
+            {
+                "channelArn": MISSING,
+                "viewerId": "b",
+                "code": "ResourceNotFoundException",
+                "message": f"Resource: {MISSING} not found",
+            }
+        ]
+    }
+    assert [revoked(resources, channel, viewer) for viewer in "abc"] == [3, NOTHING_REVOKED, 0]
+
+
+@pytest.mark.parametrize("count", [0, 21])
+def test_a_batch_has_one_to_twenty(call: CallIvs, channel: str, count: int) -> None:
+    entry = {"channelArn": channel, "viewerId": "v"}
+    with pytest.raises(IvsError, match=r"ValidationException.*'viewerSessions'"):
+        call("BatchStartViewerSessionRevocation", viewerSessions=[entry] * count)
+    assert call("BatchStartViewerSessionRevocation", viewerSessions=[entry] * 20) == {}
+
+
+def test_of_many_at_once_the_highest_stays(local: LocalIvs, resources: LocalIvsResources, channel: str) -> None:
+    def revoke(version: int) -> None:
+        request = {"channelArn": channel, "viewerId": "v", "viewerSessionVersionsLessThanOrEqualTo": version * 7 % 101}
+        local.call(HERE, "StartViewerSessionRevocation", request, "")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(revoke, range(101)))
+    assert revoked(resources, channel) == 100
+
+
+def test_a_deleted_channel_takes_its_revocations_along(
+    call: CallIvs, resources: LocalIvsResources, channel: str
+) -> None:
+    start(call, channel)
+    call("DeleteChannel", arn=channel)
+    with resources.begin(write=False) as transaction:
+        assert transaction.count(HERE, KIND) == 0

@@ -1,0 +1,151 @@
+"""A call happens wholly or not at all, in one place alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.loaders import Loader
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.ivs.conftest import CallIvs
+
+from tests.local_ivs.environment import (
+    HERE,
+    OPERATIONS,
+    OTHER_ACCOUNT,
+    OTHER_REGION,
+    StandingClock,
+    counting_token,
+    everything,
+    pem,
+)
+from tokensvc.local_ivs.api_model import SERVICE, patched, status_of
+from tokensvc.local_ivs.errors import IvsError
+from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.service import LocalIvs
+from tokensvc.local_ivs.storage import LocalIvsResources
+
+MODEST = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+SOME_ARNS = tuple(
+    f"arn:aws:ivs:us-west-2:000000000000:{kind}/abcdABCDefgh"
+    for kind in ("channel", "stream-key", "playback-key", "recording-configuration", "ad-configuration")
+)
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.text(st.characters(categories=["Cs"]), max_size=2),
+    st.sampled_from((*SOME_ARNS, "STANDARD", "BASIC", "ADVANCED_HD", "LOW", "TS", "FRAGMENTED_MP4", "", "x" * 129)),
+    st.sampled_from([pem(1), pem(2), "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"]),
+)
+JUNK = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def outcome(local: LocalIvs, name: str, request: dict[str, Any]) -> str | None:
+    """The code of the refusal, or None where there was none."""
+    try:
+        local.call(HERE, name, request, "")
+    except IvsError as refusal:
+        return refusal.code
+    return None
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_whatever_is_sent_a_refusal_is_modelled_and_changes_nothing(
+    name: str, model: Model, local: LocalIvs, resources: LocalIvsResources
+) -> None:
+    local.call(HERE, "CreateChannel", {"name": "there"}, "")
+    members = sorted(model.operations[name].members)
+
+    @MODEST
+    @given(st.fixed_dictionaries({}, optional=dict.fromkeys(members, JUNK)))
+    def holds(request: dict[str, Any]) -> None:
+        before = everything(resources)
+        code = outcome(local, name, request)
+        if code is not None:
+            assert 400 <= status_of(model, code) < 500
+            assert everything(resources) == before
+
+    holds()
+
+
+def test_an_operation_that_a_newer_model_brings_says_so_after_its_request_was_checked(
+    resources: LocalIvsResources,
+) -> None:
+    newer = patched(Loader().load_service_model(SERVICE, "service-2"))
+    newer["operations"]["MakeCoffee"] = {**newer["operations"]["GetChannel"], "name": "MakeCoffee"}
+    local = LocalIvs(Model(newer), resources, StandingClock(), counting_token(), b"secret")
+    with pytest.raises(IvsError, match="ValidationException"):
+        local.call(HERE, "MakeCoffee", {}, "")
+    with pytest.raises(IvsError, match="NotImplementedException: MakeCoffee is not offered by the local IVS yet"):
+        local.call(HERE, "MakeCoffee", {"arn": SOME_ARNS[0]}, "")
+
+
+def test_an_operation_that_ivs_does_not_have_is_unknown(local: LocalIvs) -> None:
+    with pytest.raises(IvsError, match="UnknownOperationException"):
+        local.call(HERE, "MakeCoffee", {}, "")
+
+
+def test_a_refusal_in_the_middle_of_a_call_undoes_it(call: CallIvs, resources: LocalIvsResources) -> None:
+    for number in range(3):
+        call("ImportPlaybackKeyPair", publicKeyMaterial=pem(number))
+    before = everything(resources)
+    for request in ({"publicKeyMaterial": pem(9)}, {"publicKeyMaterial": pem(1)}, {"publicKeyMaterial": "x"}):
+        with pytest.raises(IvsError):
+            call("ImportPlaybackKeyPair", **request)
+    assert everything(resources) == before
+
+
+def test_accounts_and_regions_do_not_see_each_other(call: CallIvs) -> None:
+    created = call("CreateChannel", name="mine")
+    pair = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1))["keyPair"]
+    for place in (OTHER_ACCOUNT, OTHER_REGION):
+        assert call("ListChannels", place)["channels"] == []
+        assert call("ListPlaybackKeyPairs", place)["keyPairs"] == []
+        for operation, arn in (
+            ("GetChannel", created["channel"]["arn"]),
+            ("UpdateChannel", created["channel"]["arn"]),
+            ("DeleteChannel", created["channel"]["arn"]),
+            ("DeleteStreamKey", created["streamKey"]["arn"]),
+            ("DeletePlaybackKeyPair", pair["arn"]),
+        ):
+            with pytest.raises(IvsError, match="ResourceNotFoundException"):
+                call(operation, place, arn=arn)
+    assert call("GetChannel", arn=created["channel"]["arn"])["channel"]["name"] == "mine"
+
+
+def test_playback_urls_are_rendered_for_whoever_asks(local: LocalIvs) -> None:
+    arn = local.call(HERE, "CreateChannel", {}, "http://a:1")["channel"]["arn"]
+    shown = local.call(HERE, "GetChannel", {"arn": arn}, "https://b")["channel"]["playbackUrl"]
+    assert shown.startswith("https://b/api/video/v1/us-west-2.000000000000.channel.")
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_however_many_import_at_once_three_key_pairs_are_the_most(where: str, model: Model, tmp_path: Path) -> None:
+    kept = LocalIvsResources(":memory:" if where == "memory" else str(tmp_path / "ivs.db"))
+    local = LocalIvs(model, kept, StandingClock(), counting_token(), b"secret")
+
+    def attempt(number: int) -> str:
+        try:
+            request = {"publicKeyMaterial": pem(number % 12)}
+            local.call(HERE, "ImportPlaybackKeyPair", request, "")
+        except IvsError as refusal:
+            return refusal.code
+        return "imported"
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(attempt, range(48)))
+    pairs = local.call(HERE, "ListPlaybackKeyPairs", {}, "")["keyPairs"]
+    kept.close()
+
+    assert outcomes.count("imported") == len(pairs) == 3
+    assert set(outcomes) <= {"imported", "ConflictException", "ServiceQuotaExceededException"}

@@ -1,0 +1,91 @@
+"""Killed at any step: the next dispatcher tells IVS everything that was answered 202."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.storage.samples import make_due
+from tests.support.crashes import Crash, Tripwire
+from tests.support.dispatchers import Dispatch
+from tests.support.stores import store_in_memory
+from tokensvc.local_ivs.faults import Fault, FaultKind
+from tokensvc.revocations.model import Lane, State
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def dispatching(migrated: Path) -> Iterator[Dispatch]:
+    store = store_in_memory(migrated)
+    dispatch = Dispatch(store)
+    try:
+        yield dispatch
+    finally:
+        dispatch.close()
+        store.close()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+def test_killed_at_any_step_nothing_is_lost(after: bool, migrated: Path) -> None:
+    crashes = 0
+    for at in itertools.count():
+        with dispatching(migrated) as dispatch:
+            names = dispatch.accept([f"v{number}" for number in range(45)])
+            for number in range(3):
+                names += dispatch.accept([f"a{number}"], Lane.ALONE)
+            try:
+                dispatch.run(dispatch.dispatcher(wire=Tripwire(at, after=after)), 1.5)
+            except Crash:
+                crashes += 1
+            else:
+                break
+            dispatch.drain(dispatch.dispatcher())
+            assert {dispatch.state(name) for name in names} == {State.SENT}
+            assert max(dispatch.ivs.told.values()) <= 2, "told again once, at most"
+            dispatch.check_nothing_lost()
+    assert crashes >= 10, "every step was tried"
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("accept"), st.integers(1, 30)),
+        st.tuples(st.just("alone"), st.integers(0, 9)),
+        st.tuples(st.just("killed"), st.integers(0, 25)),
+        st.tuples(st.just("works"), st.integers(1, 3)),
+        st.tuples(st.just("lapse"), st.just(0)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS, kind=st.sampled_from(FaultKind), rate=st.sampled_from([0.0, 0.3]), after=st.booleans())
+def test_whatever_the_history_all_is_told_in_the_end(
+    migrated: Path, steps: list[tuple[str, int]], kind: FaultKind, rate: float, after: bool
+) -> None:
+    """Storms and single ones of the same few viewers, dispatchers that are killed anywhere, faults on the way."""
+    with dispatching(migrated) as dispatch:
+        dispatch.ivs.faults.plan(Fault(kind, rate=rate))
+        dispatcher = dispatch.dispatcher()
+        for step, number in steps:
+            if step == "accept":
+                dispatch.accept([f"v{n}" for n in range(number)])
+            elif step == "alone":
+                dispatch.accept([f"v{number}"], Lane.ALONE)
+            elif step == "killed":
+                with suppress(Crash):
+                    dispatch.run(dispatch.dispatcher(wire=Tripwire(number, after=after)), 2)
+                dispatcher = dispatch.dispatcher()
+            elif step == "works":
+                dispatch.run(dispatcher, number)
+            else:
+                make_due(dispatch.store)
+        dispatch.drain(dispatcher)
+        dispatch.check_nothing_lost()

@@ -1,0 +1,65 @@
+"""What IVS refuses for good ends; what it did not say, or somebody else said for it, is tried again."""
+
+from __future__ import annotations
+
+import pytest
+
+from tokensvc.errors import ControlPlaneError, Denied, Rejected, ResourceMissing, Throttled, Unavailable
+from tokensvc.revocations.ivs_results import UNCLEAR, Refusal, is_final, refusals
+
+ANN, BOB, EVE = ("channel", "ann"), ("channel", "bob"), ("channel", "eve")
+
+
+def error(channel: str, viewer: str, code: str) -> dict[str, str]:
+    return {"channelArn": channel, "viewerId": viewer, "code": code, "message": "words"}
+
+
+def test_each_is_told_its_own_refusal() -> None:
+    assert refusals({}, [ANN, BOB]) == [None, None]
+    assert refusals({"errors": None}, [ANN]) == [None]
+    assert refusals({"errors": [error(*BOB, "403")]}, [ANN, BOB]) == [None, Refusal("403", "words")]
+
+
+def test_what_is_said_is_printable_whatever_it_holds() -> None:
+    """It is stored: PostgreSQL would refuse NUL and half of a surrogate pair each time that the entry is settled."""
+    odd = error(*ANN, "4\0") | {"message": "\0\x1b[2J\ud800"}
+    assert refusals({"errors": [odd]}, [ANN]) == [Refusal(r"4\x00", r"\x00\x1b[2J\ud800")]
+
+
+@pytest.mark.parametrize("stranger", [error(*EVE, "403"), {"code": "403"}, {}])
+def test_an_error_of_nobody_that_was_told_leaves_it_open_who_was_taken(stranger: dict[str, str]) -> None:
+    """Taking them for sent could lose the one that it means."""
+    ann, bob = refusals({"errors": [stranger, error(*BOB, "403")]}, [ANN, BOB])
+    assert ann is not None
+    assert (ann.code, ann.is_final) == (UNCLEAR, False)
+    assert bob == Refusal("403", "words")
+
+
+@pytest.mark.parametrize("code", ["403", "404", "400", "AccessDeniedException", "ResourceNotFoundException"])
+def test_an_entry_is_refused_for_good_by_name_or_number(code: str) -> None:
+    assert Refusal(code, "").is_final
+
+
+@pytest.mark.parametrize("code", ["500", "429", "ThrottlingException", "InternalServerException", "never seen", ""])
+def test_an_entry_with_any_other_code_is_tried_again(code: str) -> None:
+    assert not Refusal(code, "").is_final
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "final"),
+    [
+        (ResourceMissing, "ResourceNotFoundException", True),
+        (Rejected, "ValidationException", True),
+        (Rejected, "ParamValidationError", True),
+        (Denied, "AccessDeniedException", True),
+        (Denied, "ExpiredTokenException", False),
+        (Denied, "403", False),
+        (Rejected, "404", False),
+        (Rejected, "413", False),
+        (Throttled, "ThrottlingException", False),
+        (Unavailable, "InternalServerException", False),
+    ],
+)
+def test_a_call_is_refused_for_good_by_name_alone(kind: type[ControlPlaneError], code: str, final: bool) -> None:
+    """A bare number is a proxy's page: IVS may never have heard of the call."""
+    assert is_final(kind("no", operation="Start", ivs_code=code)) is final

@@ -1,0 +1,236 @@
+"""Whatever waits is found and served, place by place, and what is over is given up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.support.clocks import ManualClock
+from tests.support.dispatchers import Dispatch as Plane
+from tests.support.leases import ManualLeases
+from tests.support.local_control_plane import PLACE
+from tests.support.problems import problem_of, texts
+from tests.support.processes import until
+from tokensvc.aws.arn import Place
+from tokensvc.cli.remedies import problem_sentence
+from tokensvc.container.prometheus import PrometheusMetrics
+from tokensvc.revocations.dispatcher import ServedRegions
+from tokensvc.revocations.leader import Leading, lease_of
+from tokensvc.revocations.model import Lane
+from tokensvc.revocations.queue import Entry, Waiting
+from tokensvc.revocations.scheduler import (
+    LATE_SECONDS,
+    LOOK_EVERY_SECONDS,
+    LOOK_SELDOM_SECONDS,
+    PLACES_MAX,
+    RESTS_AFTER_SECONDS,
+    UNSERVED_REPORTED_MAX,
+    Dispatch,
+)
+from tokensvc.storage.store import Store
+
+ELSEWHERE = Place("123456789012", "eu-west-1")
+
+
+class Queue:
+    """A queue of which a test says what waits; nothing in it is ever due."""
+
+    def __init__(self) -> None:
+        self.there: dict[Place, Waiting] = {}
+        self.looks = 0
+
+    def waiting(self) -> dict[Place, Waiting]:
+        self.looks += 1
+        return dict(self.there)
+
+    def claim(self, place: Place, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+        return []
+
+    def settle(self, outcomes: object) -> None:
+        assert not list(outcomes)  # type: ignore[call-overload]
+
+
+class Process:
+    """One process's duty over such a queue."""
+
+    def __init__(self, store: Store, leases: ManualLeases, clock: ManualClock) -> None:
+        self.queue = Queue()
+        self.clock = clock
+        self.metrics = PrometheusMetrics()
+        self.led: list[Leading] = []
+        self._plane = Plane(store)
+        self._leases = leases
+        self.nowhere: set[str] = set()
+        """Regions that the settings do not name."""
+        regions = ServedRegions(
+            store.keys, store.deployment, lambda: [p.region for p in self.queue.there if p.region not in self.nowhere]
+        )
+        self.dispatch = Dispatch(queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics)
+
+    def _lead(self, place: Place) -> Leading:
+        world = replace(self._plane.world(), queue=self.queue, clock=self.clock)
+        made = Leading(
+            place=place,
+            world=world,
+            leases=self._leases,
+            holder=f"p{len(self.led)}",
+            metrics=self.metrics,
+            share=1.0,
+            lease_seconds=12,
+        )
+        self.led.append(made)
+        return made
+
+    def serve(self, **waiting: Waiting) -> None:
+        """Let this wait, and look until somebody leads there."""
+        self.queue.there = {Place("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
+        self.dispatch.poke()
+        self.dispatch.once()
+        until(lambda: all(leading.leads for leading in self.led), "somebody leads", 5)
+
+    def close(self) -> None:
+        self.dispatch.stop()
+        self._plane.close()
+
+
+@pytest.fixture
+def leases(clock: ManualClock) -> ManualLeases:
+    return ManualLeases(clock)
+
+
+@pytest.fixture
+def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[Process]:
+    made = Process(store, leases, clock)
+    yield made
+    made.close()
+
+
+def lease(place: Place) -> str:
+    return lease_of(place)
+
+
+def test_each_place_in_which_anything_waits_is_led(process: Process, leases: ManualLeases) -> None:
+    process.dispatch.once()
+    assert not process.led
+    process.serve(us_west_2=Waiting(3, 1.0), eu_west_1=Waiting(1, 0.0))
+    assert leases.held(lease(PLACE)) is not None
+    assert leases.held(lease(ELSEWHERE)) is not None
+
+
+def test_what_waits_is_shown(process: Process) -> None:
+    process.serve(us_west_2=Waiting(3, 7.0), eu_west_1=Waiting(1, 2.0))
+    assert "tokensvc_revocations_queued 4.0" in process.metrics.render().decode()
+    assert "tokensvc_revocation_oldest_seconds 7.0" in process.metrics.render().decode()
+
+
+def test_the_queue_is_counted_each_second_by_who_leads_and_seldom_by_who_does_not(
+    process: Process, clock: ManualClock
+) -> None:
+    for seconds, looks in ((0, 1), (LOOK_SELDOM_SECONDS - 0.1, 1), (0.2, 2)):
+        clock.advance(seconds)
+        process.dispatch.once()
+        assert process.queue.looks == looks
+    process.serve(us_west_2=Waiting(3, 1.0))
+    clock.advance(LOOK_SELDOM_SECONDS)
+    for _ in range(5):
+        process.dispatch.once()
+        clock.advance(LOOK_EVERY_SECONDS)
+    assert process.queue.looks == 3 + 5
+
+
+def test_who_is_told_that_something_was_accepted_looks_at_once(process: Process) -> None:
+    process.dispatch.once()
+    process.dispatch.poke()
+    process.dispatch.once()
+    assert process.queue.looks == 2
+
+
+def test_an_entry_that_waits_long_is_trouble_of_who_leads(process: Process, clock: ManualClock) -> None:
+    process.serve(us_west_2=Waiting(3, LATE_SECONDS))
+    assert not process.dispatch.trouble
+    process.serve(us_west_2=Waiting(5000, LATE_SECONDS + 1))
+    assert texts(process.dispatch.trouble) == ["us-west-2: 5000 revocations wait for IVS, the oldest for 61 s"]
+    process.serve()
+    assert not process.dispatch.trouble
+
+
+def test_a_place_where_nothing_waited_for_a_while_is_given_up_and_taken_again(
+    process: Process, leases: ManualLeases, clock: ManualClock
+) -> None:
+    process.serve(us_west_2=Waiting(3, 1.0))
+    process.serve()
+    [first] = process.led
+    process.clock.advance(RESTS_AFTER_SECONDS)
+    process.dispatch.once()
+    assert first.leads, "the next revocation need not wait for an election"
+    process.clock.advance(LOOK_SELDOM_SECONDS)
+    process.dispatch.once()
+    until(lambda: not first.leads, "it was given up", 5)
+    process.led.clear()
+    process.serve(us_west_2=Waiting(1, 0.0))
+    assert leases.held(lease(PLACE)) is not None
+
+
+def test_a_clean_stop_gives_every_lease_up(process: Process, leases: ManualLeases) -> None:
+    process.serve(us_west_2=Waiting(3, 1.0), eu_west_1=Waiting(1, 0.0))
+    process.dispatch.stop()
+    assert leases.held(lease(PLACE)) is None
+    assert leases.held(lease(ELSEWHERE)) is None
+
+
+def test_however_many_places_are_named_so_many_are_served_at_a_time_the_longest_waiting_first(
+    process: Process, leases: ManualLeases
+) -> None:
+    process.serve(**{f"r{number}": Waiting(1, float(number)) for number in range(PLACES_MAX + 5)})
+    assert len(process.led) == PLACES_MAX
+    assert leases.held(lease(Place("123456789012", "r4"))) is None
+    assert leases.held(lease(Place("123456789012", f"r{PLACES_MAX + 4}"))) is not None
+
+
+def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Process, leases: ManualLeases) -> None:
+    """A caller that misspells many regions stops nobody else's revocations."""
+    misspelt = {f"r{number}": Waiting(1, 1000.0 + number) for number in range(PLACES_MAX)}
+    process.serve(**misspelt)
+    process.serve(**misspelt, us_west_2=Waiting(1, 0.0))
+    assert len(process.led) == PLACES_MAX, "as long as each has its use nobody gives way"
+    process.led[7].trouble = (problem_of("IVS takes no revocations"),)
+    process.dispatch.poke()
+    process.dispatch.once()
+    until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
+    until(lambda: not process.led[7].leads, "it gave way", 5)
+    until(lambda: sum(leading.leads for leading in process.led) == PLACES_MAX, "all others lead", 5)
+
+
+def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases: ManualLeases) -> None:
+    idle = {f"r{number}": Waiting(1, 1.0) for number in range(PLACES_MAX)}
+    process.serve(**idle)
+    del idle["r3"]
+    process.queue.there = {Place("123456789012", region): w for region, w in idle.items()} | {PLACE: Waiting(1, 0.0)}
+    process.dispatch.poke()
+    process.dispatch.once()
+    until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
+    until(lambda: leases.held(lease(Place("123456789012", "r3"))) is None, "it gave way", 5)
+
+
+def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_reported(
+    process: Process, leases: ManualLeases
+) -> None:
+    threads = {thread.name for thread in threading.enumerate()}
+    invented = {f"invented_{number}": Waiting(1, 90.0 + number) for number in range(200)}
+    process.nowhere = {name.replace("_", "-") for name in invented}
+    process.serve(us_west_2=Waiting(3, 1.0), **invented)
+    assert [leading._place for leading in process.led] == [PLACE]
+    assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
+    assert {thread.name for thread in threading.enumerate()} - threads <= {"loop-dispatch"}
+    assert len(process.dispatch.trouble) == UNSERVED_REPORTED_MAX
+    assert problem_sentence(process.dispatch.trouble[0]) == (
+        "invented-0: 1 revocations wait for account 123456789012, where this deployment has no key; "
+        "add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
+    )
+    process.nowhere.remove("invented-7")
+    process.dispatch.poke()
+    process.dispatch.once()
+    until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured", 5)

@@ -1,0 +1,249 @@
+"""What two racers do at the same moment: one function for each compare-and-set of the store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from tests.storage import next_version
+from tests.storage.samples import (
+    AT,
+    CHANNEL,
+    EVERYONE,
+    FAR,
+    HERE,
+    LATER,
+    POLICY,
+    REACH,
+    channel,
+    denial,
+    in_flight,
+    key_arn,
+    revocation,
+    secret,
+)
+from tests.support.keks import WRAPPER
+from tokensvc.deployment.workers import Heartbeat
+from tokensvc.jose import keypair
+from tokensvc.keys.lifecycle import StepKind, find
+from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.queue import Outcome
+from tokensvc.revocations.store import Accepted, IdempotencyKey
+from tokensvc.storage import migrate
+from tokensvc.storage.store import Store
+from tokensvc.storage.vault import SqlVault
+from tokensvc.tokens.session_versions import digest
+from tokensvc.vault.kek_registry import KnownWrapping
+
+BY_URL = frozenset({"upgrade", "upgrade_to_next_version"})
+"""Contests for a store that is not there yet, or not open."""
+CHANGES_A_ROUND = 20
+_AN_HOUR = timedelta(hours=1)
+
+
+def upgrade(url: str, who: int, race_round: int) -> str | None:
+    return migrate.upgrade(url)[0]
+
+
+def upgrade_to_next_version(url: str, who: int, race_round: int) -> str | None:
+    return next_version.upgrade(url)[0]
+
+
+def acquire_lease(store: Store, who: int, race_round: int) -> bool:
+    return store.leases.acquire(f"lease {race_round}", f"holder {who}", 60)
+
+
+def bind_control_plane(store: Store, who: int, race_round: int) -> str | None:
+    return store.deployment.bind(("aws", "local")[who]).control_plane
+
+
+def bind_account(store: Store, who: int, race_round: int) -> str | None:
+    return store.deployment.bind_account(f"00000000000{who}").account
+
+
+def add_first_wrapping_key(store: Store, who: int, race_round: int) -> list[str]:
+    return [key.name for key in store.wrappings.add(KnownWrapping(f"passphrase:{who}", b"check"), None)]
+
+
+def put_private_key(store: Store, who: int, race_round: int) -> int:
+    SqlVault(store.engine, WRAPPER).put(f"k{race_round}", keypair.generate())
+    return who
+
+
+def replace_private_key(store: Store, who: int, race_round: int) -> bool:
+    return SqlVault(store.engine, WRAPPER).replace("k1", f"{race_round}".encode(), f"{race_round + 1}".encode())
+
+
+def add_subject_key(store: Store, who: int, race_round: int) -> bytes:
+    return store.deployment.add_subject_key(race_round + 1, f"wrapped by {who}".encode()).wrapped
+
+
+def add_caller(store: Store, who: int, race_round: int) -> str:
+    return store.callers.add(f"caller {race_round}", POLICY, secret(f"{race_round} of {who}")).name
+
+
+def rotate_secret(store: Store, who: int, race_round: int) -> str:
+    rotated = store.callers.rotate_secret("backend", f"{race_round}", secret(f"{race_round + 1} of {who}"), LATER)
+    return rotated.secrets[0].key_id
+
+
+def disable_caller(store: Store, who: int, race_round: int) -> bool:
+    return store.callers.disable(f"caller {race_round}", AT).disabled_at == AT
+
+
+def add_key(store: Store, who: int, race_round: int) -> str:
+    return store.keys.add(f"key {race_round} of {who}", "fingerprint", f"public half {race_round}".encode(), AT).id
+
+
+def record_import(store: Store, who: int, race_round: int) -> str:
+    arn = key_arn(f"{race_round}-of-{who}")
+    return store.keys.record_import(f"key {race_round}", HERE, arn, AT).places[0].arn
+
+
+def discard_or_import(store: Store, who: int, race_round: int) -> None:
+    if who == 0:
+        store.keys.discard(f"key {race_round}")
+    else:
+        store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}"), AT)
+
+
+def activate_same(store: Store, who: int, race_round: int) -> str:
+    return store.keys.activate(f"key {race_round}", HERE, AT, 3600).places[0].state
+
+
+def activate_another(store: Store, who: int, race_round: int) -> str:
+    return store.keys.activate(f"key {2 * race_round + who}", HERE, AT, 3600).id
+
+
+def activate_or_retire(store: Store, who: int, race_round: int) -> str:
+    if who == 0:
+        return store.keys.activate(f"key {race_round}", HERE, AT, 3600).places[0].state
+    return store.keys.retire(f"key {race_round}", HERE, AT).places[0].state
+
+
+def activate_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
+    if who == 0:
+        store.keys.activate(f"key {race_round}", HERE, AT, 3600)
+    else:
+        store.deployment.set_max_ttl_seconds(7200 + race_round)
+
+
+def compromise_or_activate(store: Store, who: int, race_round: int) -> str:
+    """The next key becomes active while it, or the one that signs, is compromised."""
+    if who == 0:
+        return store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=race_round % 2 == 0).id
+    return store.keys.activate(f"next {race_round}", HERE, LATER, 3600).id
+
+
+def compromise_or_begin_delete(store: Store, who: int, race_round: int) -> str:
+    """The retiring key is called back while its deletion begins."""
+    if who == 0:
+        return store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=True).id
+    drained = find(store.keys.list(), f"retiring {race_round}").places[0]
+    return store.keys.begin_delete(drained, LATER).id
+
+
+def compromise_two(store: Store, who: int, race_round: int) -> str:
+    """Each stands in for the other."""
+    return store.keys.compromise(f"{('active', 'retiring')[who]} {race_round}", LATER, 0, distrust_standby=False).id
+
+
+def compromise_or_import(store: Store, who: int, race_round: int) -> str:
+    if who == 0:
+        return store.keys.compromise(f"key {race_round}", LATER, 0, distrust_standby=False).id
+    return store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}"), AT).id
+
+
+def compromise_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
+    if who == 0:
+        store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=False)
+    else:
+        store.deployment.set_max_ttl_seconds(7200 + race_round)
+
+
+def begin_same_step(store: Store, who: int, race_round: int) -> int:
+    return store.journal.begin(StepKind.DELETE, f"key {race_round}", HERE.region, "because", AT).id
+
+
+def record_late_import(store: Store, who: int, race_round: int) -> str:
+    """Two pairs turn up for a key that was deleted."""
+    return store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}-late-{who}"), LATER).places[0].arn
+
+
+def beat(store: Store, who: int, race_round: int) -> None:
+    store.workers.beat(Heartbeat("worker", "host", who, 900, race_round, 0))
+
+
+def record_channels(store: Store, who: int, race_round: int) -> list[int]:
+    names = (f"c{race_round}x{number}x{who}" for number in range(CHANGES_A_ROUND))
+    return [store.channels.record([channel(name)]) for name in names]
+
+
+def record_same_channels(store: Store, who: int, race_round: int) -> int:
+    """In opposite orders, which would deadlock if each took its rows one by one."""
+    names = [f"c{number}" for number in range(CHANGES_A_ROUND)]
+    url = f"https://example.net/{race_round}/{who}.m3u8"
+    return store.channels.record([channel(name, url=url) for name in (names if who else reversed(names))])
+
+
+def claim_entries(store: Store, who: int, race_round: int) -> list[str]:
+    """Ten at a time, from a queue of fifteen."""
+    return [entry.viewer_id for entry in store.revocation_queue.claim(HERE, Lane.STORM, 10, 60)]
+
+
+def accept_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
+    """In opposite orders, which would deadlock if each took its rows one by one."""
+    names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
+    wanted = [revocation(f"{name} of {who}", name) for name in (names if who else reversed(names))]
+    accepted = store.revocations.accept(f"caller {who}", wanted, Lane.STORM, REACH)
+    return [answer.version for answer in (accepted if who else reversed(accepted))]
+
+
+def accept_same_key(store: Store, who: int, race_round: int) -> list[Accepted]:
+    key = IdempotencyKey(f"key {race_round}", b"digest")
+    wanted = [revocation(f"{race_round} of {who}", f"v{race_round}")]
+    return store.revocations.accept("backend", wanted, Lane.ALONE, REACH, key)
+
+
+def settle_or_raise(store: Store, who: int, race_round: int) -> int:
+    """What is in flight ends as sent while all of it is raised. The version told, or asked for last."""
+    if who == 0:
+        settled = [Outcome(entry, version, State.SENT) for entry, version in in_flight(store, race_round)]
+        store.revocation_queue.settle(settled)
+        return len(settled)
+    names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
+    wanted = [revocation(f"{name} again", name) for name in reversed(names)]
+    return min(answer.version for answer in store.revocations.accept("backend", wanted, Lane.STORM, REACH))
+
+
+def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
+    if who == 0:
+        return store.revocations.cancel(f"r{race_round}", EVERYONE).state
+    settled = [Outcome(entry, version, State.SENT) for entry, version in in_flight(store, race_round)]
+    store.revocation_queue.settle(settled)
+    return "settled"
+
+
+def cancel_or_join(store: Store, who: int, race_round: int) -> str:
+    if who == 0:
+        return store.revocations.cancel(f"r{race_round}", EVERYONE).state
+    store.revocations.accept("backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Lane.STORM, REACH)
+    return "joined"
+
+
+def retry_same(store: Store, who: int, race_round: int) -> str:
+    return store.revocations.retry(f"r{race_round}", EVERYONE).state
+
+
+def deny_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
+    names = [f"v{number}" for number in range(CHANGES_A_ROUND)]
+    wanted = [denial(name, FAR + race_round) for name in (names if who else reversed(names))]
+    return sorted({found.number for found in store.denials.add(f"caller {who}", wanted)})
+
+
+def remove_denial(store: Store, who: int, race_round: int) -> None:
+    found = store.denials.in_force(EVERYONE, limit=1, only=[digest(CHANNEL, f"v{race_round}")])
+    store.denials.remove(found[0].id if found else "removed by the other", EVERYONE)
+
+
+def prune_same(store: Store, who: int, race_round: int) -> int:
+    return store.revocations.prune(datetime.now(UTC) + _AN_HOUR, 10)

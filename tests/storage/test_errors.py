@@ -1,0 +1,359 @@
+"""What happens when the store fails: within the timeout, in our words, and it is used again when it is back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from tests.storage import samples
+from tests.storage.samples import AT, channel, secret
+from tests.support.postgres import PostgresServer, missing, postgres_server
+from tokensvc.cli.remedies import failure_text
+from tokensvc.deployment.versions import Position
+from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable
+from tokensvc.storage import errors as failures
+from tokensvc.storage import migrate, schema
+from tokensvc.storage.engine import make_engine, reading, writing
+from tokensvc.storage.store import Store, open_store, store_on
+
+TIMEOUT_SECONDS = 0.5
+BOUND_SECONDS = 4
+"""psycopg waits two seconds for a connection at least."""
+
+
+@contextlib.contextmanager
+def fails_in_time(match: str | None = None) -> Iterator[None]:
+    """The block raises StoreUnavailable, and soon."""
+    began_at = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=match):
+        yield
+    assert time.monotonic() - began_at < BOUND_SECONDS
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[PostgresServer]:
+    """A server that these tests may stop."""
+    if reason := missing():
+        pytest.skip(reason)
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def on_server(own_postgres: PostgresServer) -> Iterator[Store]:
+    """A store on it, asked once already."""
+    url = own_postgres.url(own_postgres.fresh())
+    migrate.upgrade(url)
+    store = open_store(url, timeout_seconds=TIMEOUT_SECONDS)
+    store.versions.read()
+    yield store
+    store.close()
+
+
+def test_a_server_that_is_stopped_fails_each_call_until_it_is_back(
+    own_postgres: PostgresServer, on_server: Store
+) -> None:
+    own_postgres.stop()
+    for _ in range(3):
+        with fails_in_time("cannot be reached"):
+            on_server.versions.read()
+        with fails_in_time("cannot be reached"):
+            on_server.leases.acquire("a", "b", 60)
+    own_postgres.start()
+    assert on_server.leases.acquire("a", "b", 60)
+
+
+def test_a_server_that_was_restarted_unnoticed_fails_no_call(own_postgres: PostgresServer, on_server: Store) -> None:
+    """The connections that it closed are noticed before they are used."""
+    own_postgres.stop()
+    own_postgres.start()
+    assert on_server.versions.read().keys.number == 0
+
+
+def test_a_server_that_stops_within_a_transaction_fails_it(own_postgres: PostgresServer, on_server: Store) -> None:
+    with fails_in_time("cannot be reached"), writing(on_server.engine) as connection:
+        connection.execute(sa.update(schema.versions).values(n=99))
+        own_postgres.stop()
+        own_postgres.start()
+    assert on_server.versions.read().keys.number == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_a_server_that_stands_still_fails_in_time(own_postgres: PostgresServer, on_server: Store) -> None:
+    with own_postgres.frozen():
+        for _ in range(2):  # with a connection from before, and with none
+            with fails_in_time():
+                on_server.versions.read()
+    assert on_server.versions.read().keys.number == 0
+
+
+def test_a_slow_query_fails_in_time(on_server: Store) -> None:
+    with fails_in_time("in time"), reading(on_server.engine) as connection:
+        connection.execute(sa.select(sa.func.pg_sleep(10)))
+    assert on_server.versions.read().keys.number == 0
+
+
+def test_a_row_that_another_holds_fails_in_time(own_postgres: PostgresServer, on_server: Store) -> None:
+    with writing(on_server.engine) as connection:
+        connection.execute(sa.update(schema.versions).values(n=schema.versions.c.n))
+        with fails_in_time("in time"):
+            on_server.channels.record([channel("a")])
+    assert on_server.channels.record([channel("a")]) == 1
+
+
+def test_a_server_that_takes_no_more_connections_is_away(own_postgres: PostgresServer, on_server: Store) -> None:
+    with writing(on_server.engine) as connection:
+        connection.execute(sa.text(f"ALTER DATABASE {on_server.engine.url.database} CONNECTION LIMIT 0"))
+        connection.execute(sa.text("CREATE ROLE plain LOGIN"))
+    plain = on_server.engine.url.set(username="plain").render_as_string()
+    with fails_in_time("cannot be reached"):
+        open_store(plain)
+
+
+def test_a_database_that_does_not_exist_is_named_as_such(own_postgres: PostgresServer) -> None:
+    with fails_in_time("does not exist"):
+        open_store(own_postgres.url("nowhere"))
+
+
+def test_a_login_that_is_refused_is_named_as_such(own_postgres: PostgresServer) -> None:
+    with fails_in_time("refused the login"):
+        open_store(own_postgres.url("postgres").replace("postgres@", "nobody:hunter2@"))
+
+
+def test_a_port_where_nobody_listens_is_away() -> None:
+    with fails_in_time("cannot be reached"):
+        open_store("postgresql://user:hunter2@127.0.0.1:1/store")
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        (
+            "postgresql://user:hunter2@127.0.0.1:1/store",
+            "(PostgreSQL: host 127.0.0.1, port 1, database store, role user)",
+        ),
+        (
+            "postgresql:///store?host=127.0.0.1:1&host=127.0.0.1:2&user=me&password=hunter2",
+            "(PostgreSQL: host 127.0.0.1,127.0.0.1, port 1,2, database store, role me)",
+        ),
+        (
+            "postgresql://user:hunter2@/store?host=/nowhere",
+            "(PostgreSQL: host /nowhere, port 5432, database store, role user)",
+        ),
+        ("postgresql:///?service=absent&user=me&password=hunter2", "(PostgreSQL: service absent, role me)"),
+    ],
+)
+def test_operators_see_where_the_store_is_and_what_the_driver_says(url: str, target: str) -> None:
+    with pytest.raises(StoreUnavailable) as failed:
+        open_store(url, timeout_seconds=TIMEOUT_SECONDS)
+    assert failed.value.message == "the store cannot be reached", "callers see neither"
+    assert failed.value.detail.endswith(target)
+    assert re.search("Connection refused|No such file|not found", failed.value.detail), failed.value.detail
+    assert "hunter2" not in failed.value.for_operators
+
+
+def test_libpq_s_own_defaults_are_part_of_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "me", "PGPASSWORD": "hunter2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreUnavailable) as failed:
+        open_store("postgresql://", timeout_seconds=TIMEOUT_SECONDS)
+    assert failed.value.detail.endswith("(PostgreSQL: host 127.0.0.1, port 1, database me, role me)")
+    assert "hunter2" not in failed.value.for_operators
+
+
+def test_a_server_s_own_words_are_in_the_detail(own_postgres: PostgresServer) -> None:
+    for url, words in (
+        (own_postgres.url("nowhere"), 'database "nowhere" does not exist'),
+        (own_postgres.url("postgres").replace("postgres@", "nobody:hunter2@"), 'role "nobody" does not exist'),
+    ):
+        with pytest.raises(StoreUnavailable) as failed:
+            open_store(url)
+        assert words in failed.value.detail
+        assert "hunter2" not in failed.value.for_operators
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:hun@hunter2@h/store",
+        "postgresql://user:hun@x/hunter2@h/store",
+        "postgresql://h/store?port=hunter2",
+        "postgresql:///store?host=h&host=i&port=hunter2&port=2",
+        "postgresql://user:hunter2@h:x/store",
+    ],
+)
+def test_a_url_that_is_misspelt_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SchemaMismatch) as failed:
+        open_store(url, timeout_seconds=TIMEOUT_SECONDS)
+    assert "hunter2" not in "".join(traceback.format_exception(failed.value)) + failed.value.detail
+
+
+def test_a_driver_that_repeats_a_connection_string_repeats_no_password() -> None:
+    """No release of libpq is known to do it here; the next one may."""
+    engine = make_engine("postgresql://user:hunter2@h/store?sslpassword=hunter3")
+    words = (
+        "cannot use postgresql://user:hunter2@h/store or host=h password='hun ter4' passwd=hunter5, hunter2, hunter3"
+    )
+    detail = failures.ours(psycopg.OperationalError(words), engine).detail
+    assert "host h" in detail
+    assert not re.search(r"hunter\d|ter4", detail)
+
+
+def test_values_that_a_server_quotes_do_not_leave(on_server: Store) -> None:
+    for statement in (
+        "SELECT 'hunter2'::integer",
+        "DO $$ BEGIN RAISE EXCEPTION 'row %', 'hunter2'; END $$",
+    ):
+        with pytest.raises(StoreError) as failed, reading(on_server.engine) as connection:
+            connection.exec_driver_sql(statement)
+        assert "hunter2" not in failed.value.for_operators
+
+
+def test_the_file_and_the_words_of_sqlite_are_in_the_detail(sqlite_url: str) -> None:
+    store, path = open_store(sqlite_url), path_of(sqlite_url)
+    for leftover in path.parent.glob("store.db*"):
+        leftover.unlink()
+    with pytest.raises(StoreUnavailable) as failed:
+        store.versions.read()
+    assert failed.value.detail == f"SQLITE_CANTOPEN: unable to open database file (SQLite: {path})"
+    store.close()
+
+
+def test_a_store_that_was_not_made_says_how_to_make_it(empty_url: str) -> None:
+    store = store_on(make_engine(empty_url))
+    for act in (store.versions.read, lambda: samples.add_key(store, "k1")):
+        with pytest.raises(SchemaMismatch) as failed:
+            act()
+        assert "; run `tokensvc db upgrade`" in failure_text(failed.value)
+    store.close()
+
+
+@contextlib.contextmanager
+def another_process(path: str, statement: str) -> Iterator[None]:
+    """While the block runs, another process holds what this statement took."""
+    program = (
+        "import sqlite3, sys\nheld = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "held.execute(sys.argv[2])\nprint('held', flush=True)\nsys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, path, statement]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.communicate()
+
+
+def path_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def test_a_file_that_another_process_locks_fails_in_time(sqlite_url: str) -> None:
+    store = open_store(sqlite_url, timeout_seconds=0.1)
+    with another_process(str(path_of(sqlite_url)), "BEGIN IMMEDIATE"):
+        with fails_in_time("locked by another process"):
+            store.leases.acquire("a", "b", 60)
+        assert store.versions.read().keys.number == 0, "reading goes on"
+    assert store.leases.acquire("a", "b", 60)
+    store.close()
+
+
+def test_a_full_disk_acknowledges_nothing(sqlite_url: str) -> None:
+    store = open_store(sqlite_url)
+    with reading(store.engine) as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 3}")
+    with fails_in_time("disk is full"):
+        store.channels.record([channel(f"c{number}", url="x" * 1000) for number in range(50)])
+    assert store.channels.changed_since(Position(), 10).rows == []
+    assert store.versions.read().channels.number == 0
+    assert store.channels.record([channel("small")]) == 1
+    store.close()
+
+
+def test_a_file_that_was_removed_is_away_and_nothing_is_written_to_it(sqlite_url: str) -> None:
+    """SQLite would go on writing to the file that has no name any more."""
+    store, path = open_store(sqlite_url), path_of(sqlite_url)
+    kept = path.read_bytes()
+    for leftover in path.parent.glob("store.db*"):
+        leftover.unlink()
+    with fails_in_time("cannot be reached"):
+        store.leases.acquire("a", "b", 60)
+    assert not path.exists(), "a store is never made by using it"
+    path.write_bytes(kept)
+    assert store.leases.acquire("a", "b", 60)
+    store.close()
+
+
+def test_a_file_that_was_replaced_is_used(sqlite_url: str) -> None:
+    store, path = open_store(sqlite_url), path_of(sqlite_url)
+    twin = path.with_name("twin")
+    twin.write_bytes(path.read_bytes())
+    store.leases.acquire("a", "b", 60)
+    for leftover in path.parent.glob("store.db-*"):
+        leftover.unlink()
+    twin.rename(path)
+    assert store.leases.acquire("a", "another", 60), "the file that is there now knows no lease"
+    store.close()
+
+
+def test_a_directory_that_cannot_be_written_to_is_away(sqlite_template: Path) -> None:
+    """As a user to whom the file's modes apply, which root is not."""
+    with tempfile.TemporaryDirectory() as room:
+        copy = Path(room) / "store.db"
+        copy.write_bytes(sqlite_template.read_bytes())
+        copy.chmod(0o444)
+        Path(room).chmod(0o555)
+        program = (
+            "import os\nfrom tokensvc.storage.engine import make_engine\n"
+            "from tokensvc.storage.store import store_on\nfrom tokensvc.errors import StoreUnavailable\n"
+            f"store = store_on(make_engine('sqlite:///{copy}', create=False))\n"
+            "if os.geteuid() == 0:\n    os.setuid(65534)\n"
+            "try:\n    store.leases.acquire('a', 'b', 60)\n"
+            "except StoreUnavailable as failure:\n    print(failure.message)"
+        )
+        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        Path(room).chmod(0o755)
+    assert ran.stdout in {"the store cannot be reached\n", "the store cannot be written to\n"}
+
+
+def test_a_file_that_is_no_database_is_unfit(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"this is not a database, however long one looks at it" * 100)
+    with pytest.raises(SchemaMismatch, match="not a SQLite database"):
+        open_store(f"sqlite:///{tmp_path}/store.db")
+
+
+def test_what_no_table_of_failures_knows_is_a_store_error(store: Store) -> None:
+    with pytest.raises(StoreError, match="the store failed") as failed, reading(store.engine) as connection:
+        connection.exec_driver_sql("SELEC")
+    assert type(failed.value) is StoreError
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_text_that_a_database_cannot_store_is_named_as_such(postgres_url: str, text: str) -> None:
+    store = open_store(postgres_url)
+    with pytest.raises(StoreError, match="takes no text that is not valid Unicode, or holds the character NUL"):
+        store.rotations.get(text)
+    store.close()
+
+
+def test_no_value_of_a_row_leaves_with_a_failure(store: Store) -> None:
+    """Drivers quote rows in their texts; neither message, detail nor traceback repeats them."""
+    store.callers.add("backend", samples.POLICY, secret("s1"))
+    row = {"key_id": "s1", "caller": "backend", "ordinal": 1, "digest": b"the-digest", "created_at": AT}
+    with pytest.raises(Conflict) as failed, writing(store.engine) as connection:
+        connection.execute(sa.insert(schema.caller_secrets).values(**row))
+    shown = "".join(traceback.format_exception(failed.value)) + failed.value.detail
+    for value in ("the-digest", b"the-digest".hex(), "s1", "backend"):
+        assert value not in shown.replace(f"{os.sep}adapters", "")

@@ -1,0 +1,85 @@
+"""Whatever is asked of a key, and in whatever order, the table of moves holds."""
+
+from __future__ import annotations
+
+import contextlib
+
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.storage import samples
+from tests.storage.samples import AT, HERE, THERE, key_arn
+from tokensvc.aws.arn import Place
+from tokensvc.errors import LostRace
+from tokensvc.keys.lifecycle import MOVES, KeyState
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+from tokensvc.storage.store import Store
+
+KEYS = ("k1", "k2", "k3")
+States = dict[tuple[str, Place], KeyState]
+steps = st.tuples(
+    st.sampled_from(["import", "activate", "retire", "discard"]), st.sampled_from(KEYS), st.sampled_from([HERE, THERE])
+)
+
+
+def empty(store: Store) -> None:
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(schema.key_places))
+        connection.execute(sa.delete(schema.key_pairs))
+
+
+def states(store: Store) -> States:
+    return {(key.id, there.place): there.state for key in store.keys.list() for there in key.places}
+
+
+def take(store: Store, step: str, key_id: str, place: Place) -> None:
+    match step:
+        case "import":
+            store.keys.record_import(key_id, place, key_arn(key_id, place), AT)
+        case "activate":
+            store.keys.activate(key_id, place, AT, 3600)
+        case "retire":
+            store.keys.retire(key_id, place, AT)
+        case "discard":
+            store.keys.discard(key_id)
+            samples.add_key(store, key_id)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=st.lists(steps, min_size=8, max_size=20))
+def test_any_history_makes_only_moves_of_the_table(store: Store, history: list[tuple[str, str, Place]]) -> None:
+    """At most one key is active in a place; a refused step changes nothing; each change raises the number by one."""
+    empty(store)
+    for key_id in KEYS:
+        samples.add_key(store, key_id)
+    before, number = states(store), store.versions.read().keys.number
+    for step in history:
+        refused = False
+        try:
+            take(store, *step)
+        except LostRace:
+            refused = True
+        after, now = states(store), store.versions.read().keys.number
+        for where, state in after.items():
+            assert before.get(where, state) == state or state in MOVES[before[where]]
+            assert where in before or state is KeyState.PREPARED
+        active = [place for (_, place), state in after.items() if state is KeyState.ACTIVE]
+        assert len(active) == len(set(active))
+        assert not refused or after == before
+        if step[0] != "discard":
+            assert (now - number) == (after != before)
+        before, number = after, now
+
+
+def test_an_active_key_stays_until_another_takes_its_place(store: Store) -> None:
+    """No order of requests leaves a place that had an active key without one."""
+    for key_id in KEYS:
+        samples.add_key(store, key_id, HERE)
+    store.keys.activate("k1", HERE, AT, 3600)
+    for step in ("retire", "activate", "import", "discard"):
+        for key_id in KEYS:
+            with contextlib.suppress(LostRace):
+                take(store, step, key_id, HERE)
+            assert KeyState.ACTIVE in states(store).values()

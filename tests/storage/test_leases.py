@@ -1,0 +1,92 @@
+"""Contract of `Leases`."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from tokensvc.storage import schema
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.store import Store
+
+
+def expire(store: Store) -> None:
+    """Let every lease end now."""
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(schema.leases).values(expires_at=store.versions.read().now))
+
+
+def test_a_free_lease_is_granted(store: Store) -> None:
+    assert store.leases.acquire("rotation", "a", 60)
+
+
+def test_another_waits_until_it_ends(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 60)
+    assert not store.leases.acquire("rotation", "b", 60)
+    expire(store)
+    assert store.leases.acquire("rotation", "b", 60)
+    assert not store.leases.acquire("rotation", "a", 60)
+
+
+def test_a_lease_of_no_length_has_ended(store: Store) -> None:
+    assert store.leases.acquire("rotation", "a", 0)
+    assert store.leases.acquire("rotation", "b", 60)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 60, 86_400.25])
+def test_a_lease_runs_on_the_stores_clock(store: Store, seconds: float) -> None:
+    before = store.versions.read().now
+    store.leases.acquire("rotation", "a", seconds)
+    after = store.versions.read().now
+    with reading(store.engine) as connection:
+        expires_at = connection.execute(sa.select(schema.leases.c.expires_at)).scalar_one()
+    assert before + seconds - 0.01 <= expires_at <= after + seconds + 0.01
+
+
+def test_the_holder_prolongs_it(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 0)
+    assert store.leases.acquire("rotation", "a", 60)
+    assert not store.leases.acquire("rotation", "b", 60)
+
+
+def test_leases_are_apart(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 60)
+    assert store.leases.acquire("channels", "b", 60)
+
+
+def test_the_holder_gives_it_up(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 60)
+    store.leases.release("rotation", "a")
+    assert store.leases.acquire("rotation", "b", 60)
+
+
+def test_who_holds_it_is_seen_while_it_runs(store: Store) -> None:
+    assert store.leases.held("rotation") is None
+    store.leases.acquire("rotation", "a", 60)
+    held = store.leases.held("rotation")
+    assert held is not None
+    assert held.holder == "a"
+    assert 59 < held.seconds_left <= 60.01
+    assert store.leases.held("channels") is None
+    expire(store)
+    assert store.leases.held("rotation") is None
+
+
+def test_nobody_gives_up_what_another_holds(store: Store) -> None:
+    store.leases.acquire("rotation", "a", 60)
+    store.leases.release("rotation", "b")
+    store.leases.release("never was", "b")
+    assert not store.leases.acquire("rotation", "b", 60)
+
+
+def test_all_that_run_are_seen_by_how_their_names_begin(store: Store) -> None:
+    for name in ("dispatch:1:east", "dispatch:1:west", "rotation", "dispatchX"):
+        store.leases.acquire(name, f"who holds {name}", 60)
+    store.leases.acquire("dispatch:1:north", "a", 0)
+    held = store.leases.all_held("dispatch:")
+    assert {name: there.holder for name, there in held.items()} == {
+        "dispatch:1:east": "who holds dispatch:1:east",
+        "dispatch:1:west": "who holds dispatch:1:west",
+    }
+    assert all(59 < there.seconds_left <= 60.01 for there in held.values())
+    assert store.leases.all_held("dispatch_") == {}, "a name is no pattern"

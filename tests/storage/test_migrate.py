@@ -1,0 +1,255 @@
+"""The schema's history: made once, by one, wholly, and known without alembic."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any, get_args
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from tests.adapters.sql import prerelease
+from tests.storage import next_version
+from tests.storage.racers import Racers
+from tests.storage.samples import HERE, add_key
+from tests.storage.schemas import described
+from tokensvc.cli.remedies import failure_text
+from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreError
+from tokensvc.storage import changes, migrate, schema
+from tokensvc.storage.engine import make_engine, reading, writing
+from tokensvc.storage.store import Store, open_store
+
+
+def set_revision(url: str, revision: str) -> None:
+    engine = make_engine(url)
+    with writing(engine) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
+    engine.dispose()
+
+
+def test_an_empty_database_becomes_a_store(empty_url: str) -> None:
+    assert migrate.upgrade(empty_url) == (None, migrate.HEAD)
+    assert migrate.current(empty_url) == migrate.HEAD
+    store = open_store(empty_url)
+    assert [version.number for version in store.versions.read().by_name().values()] == [0] * 5
+    store.close()
+
+
+def test_upgrading_again_changes_nothing(store: Store, store_url: str) -> None:
+    before = store.deployment.read()
+    assert migrate.upgrade(store_url) == (migrate.HEAD, migrate.HEAD)
+    assert store.deployment.read() == before
+
+
+def test_upgrading_prints_nothing(empty_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    migrate.upgrade(empty_url)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_two_deployments_are_alike(sqlite_url: str, postgres_url: str) -> None:
+    first, second = open_store(sqlite_url), open_store(postgres_url)
+    ours, theirs = first.deployment.read(), second.deployment.read()
+    assert ours.id != theirs.id
+    assert ours.passphrase_salt != theirs.passphrase_salt
+    first.close()
+    second.close()
+
+
+def test_of_two_who_upgrade_at_once_one_makes_the_store(empty_url: str, racers: Racers) -> None:
+    outcomes = racers.race(empty_url, "upgrade", 0)
+    assert [outcome.failure for outcome in outcomes] == [None, None]
+    assert {outcome.value for outcome in outcomes} == {None, migrate.HEAD}
+
+
+def test_an_upgrade_that_fails_leaves_nothing(empty_url: str) -> None:
+    engine = make_engine(empty_url)
+    with writing(engine) as connection:
+        connection.execute(sa.text("CREATE TABLE leases (x INTEGER)"))
+    with pytest.raises(StoreError):
+        migrate.upgrade(empty_url)
+    with reading(engine) as connection:
+        assert sa.inspect(connection).get_table_names() == ["leases"]
+    engine.dispose()
+
+
+def test_the_migrated_schema_is_the_one_in_tables(store: Store) -> None:
+    """As alembic sees it, which is what writes the next revision."""
+    options = {"compare_type": True, "compare_server_default": True}
+    with reading(store.engine) as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, schema.metadata) == []
+
+
+def schema_of(url: str, *statements: str, create: bool = False) -> list[str]:
+    """How the database describes its schema, after the tables were created from the metadata, where asked to, and after
+    these statements."""
+    engine = make_engine(url)
+    with writing(engine) as connection:
+        if create:
+            schema.metadata.create_all(connection)
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        found = described(connection)
+    engine.dispose()
+    return found
+
+
+def test_the_migrated_database_is_the_one_that_the_metadata_describes(empty_url: str, other_empty_url: str) -> None:
+    """In the database's own words: types, defaults, NOT NULL, keys, constraints, indexes and the order of columns."""
+    migrate.upgrade(empty_url)
+    migrated = schema_of(empty_url)
+    assert any("one_active_key_per_place" in line for line in migrated)
+    assert migrated == schema_of(other_empty_url, create=True)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("ALTER TABLE leases ADD COLUMN more TEXT",),
+        ("DROP INDEX one_denial_of_an_id", "CREATE INDEX one_denial_of_an_id ON denials (id)"),
+        (
+            "DROP INDEX one_open_step_of_a_kind",
+            "CREATE UNIQUE INDEX one_open_step_of_a_kind ON key_journal (kind, key_id, region)",
+        ),
+        ("ALTER TABLE leases DROP COLUMN expires_at", "ALTER TABLE leases ADD COLUMN expires_at TEXT"),
+        (
+            "ALTER TABLE leases DROP COLUMN expires_at",
+            "ALTER TABLE leases ADD COLUMN expires_at DOUBLE PRECISION NOT NULL DEFAULT 0",
+        ),
+    ],
+    ids=["one column more", "not unique", "without its condition", "another type", "a default"],
+)
+def test_the_comparison_of_schemas_notices(migrated_url: str, statements: tuple[str, ...]) -> None:
+    migrated = schema_of(migrated_url)
+    assert schema_of(migrated_url, *statements) != migrated
+
+
+def test_the_initial_rows_are_those_that_the_code_expects(store: Store) -> None:
+    """No default of the database fills in what the first migration leaves out."""
+    found = store.deployment.read()
+    assert (found.control_plane, found.account, found.max_ttl_seconds) == (None, None, 3600)
+    assert (found.key_lead_seconds, found.key_max_age_seconds, found.key_standby) == (30, None, True)
+    assert store.deployment.subject_keys() == []
+    versions = store.versions.read().by_name()
+    assert len({version.tag for version in versions.values()}) == len(versions) == 5
+    store.versions.check_history(versions)
+    with reading(store.engine) as connection:
+        counted = set(connection.execute(sa.select(schema.versions.c.name)).scalars())
+    assert counted == {*versions, "revocations"} == set(get_args(changes.Thing))
+
+
+def test_the_revisions_are_those_of_the_folder() -> None:
+    config = Config()
+    config.set_main_option("script_location", "tokensvc.storage:migrations")
+    scripts = ScriptDirectory.from_config(config)
+    assert [script.revision for script in scripts.walk_revisions()] == list(reversed(migrate.REVISIONS))
+
+
+def test_a_store_is_upgraded_to_the_next_revision_with_what_it_holds(store: Store, store_url: str) -> None:
+    add_key(store, "k1", HERE)
+    before = (store.deployment.read(), store.keys.list())
+    assert next_version.upgrade(store_url) == (migrate.HEAD, next_version.REVISION)
+    assert next_version.upgrade(store_url) == (next_version.REVISION, next_version.REVISION)
+    with next_version.installed():
+        newer = open_store(store_url)
+        assert (newer.deployment.read(), newer.keys.list()) == before
+        newer.close()
+    with pytest.raises(SchemaMismatch, match="0002_next, which this version of tokensvc does not know"):
+        open_store(store_url)
+
+
+def test_an_empty_database_goes_through_every_revision(empty_url: str) -> None:
+    assert next_version.upgrade(empty_url) == (None, next_version.REVISION)
+
+
+def test_of_two_who_upgrade_to_the_next_revision_one_does_it(migrated_url: str, racers: Racers) -> None:
+    with next_version.installed():
+        outcomes = racers.race(migrated_url, "upgrade_to_next_version", 0)
+        assert [outcome.failure for outcome in outcomes] == [None, None]
+        assert {outcome.value for outcome in outcomes} == {migrate.REVISIONS[0], next_version.REVISION}
+        store = open_store(migrated_url)
+        assert store.versions.read().keys.number == 1, "the changes were made once"
+        store.close()
+
+
+def test_an_upgrade_that_is_killed_changes_nothing(migrated_url: str) -> None:
+    before = schema_of(migrated_url)
+    program = f"from tests.adapters.sql import next_version\nnext_version.upgrade({migrated_url!r})\n"
+    environ = {**os.environ, next_version.KILL: "yes"}
+    killed = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (migrate.current(migrated_url), schema_of(migrated_url)) == (migrate.HEAD, before)
+    store = open_store(migrated_url)
+    assert store.versions.read().keys.number == 0
+    store.close()
+    assert next_version.upgrade(migrated_url) == (migrate.HEAD, next_version.REVISION)
+
+
+@pytest.mark.parametrize("revision", prerelease.REVISIONS)
+def test_a_store_of_a_development_version_is_refused_and_left_alone(empty_url: str, revision: str) -> None:
+    prerelease.restore(empty_url, revision)
+    before = contents(empty_url)
+    for use in (open_store, migrate.upgrade, next_version.upgrade):
+        with pytest.raises(SchemaMismatch, match=f"schema {revision} of a development version") as refused:
+            use(empty_url)
+        assert "move the old database away, then run `tokensvc db upgrade`" in failure_text(refused.value)
+        assert refused.value.code == "schema_mismatch"
+        assert refused.value.remedy == Remedy(Action.CREATE_NEW_STORE)
+    assert contents(empty_url) == before
+
+
+def contents(url: str) -> tuple[list[str], dict[str, list[Any]]]:
+    """The schema and every row of every table."""
+    engine = make_engine(url)
+    with reading(engine) as connection:
+        names = sorted(sa.inspect(connection).get_table_names())
+        rows = {name: sorted(map(repr, connection.execute(sa.text(f'SELECT * FROM "{name}"')))) for name in names}
+        found = described(connection), rows
+    engine.dispose()
+    return found
+
+
+def test_a_store_of_this_version_is_fit(store: Store) -> None:
+    migrate.check(store.engine)
+
+
+def test_an_empty_store_is_unfit(empty_url: str) -> None:
+    make_engine(empty_url).dispose()  # the file, where it is one
+    assert migrate.current(empty_url) is None
+    with pytest.raises(SchemaMismatch) as failed:
+        open_store(empty_url)
+    assert "is empty; run `tokensvc db upgrade`" in failure_text(failed.value)
+
+
+def test_a_store_of_an_older_version_is_unfit(store_url: str) -> None:
+    """As it will be when there is a second revision."""
+    with (
+        next_version.installed(),
+        pytest.raises(SchemaMismatch) as failed,
+    ):
+        open_store(store_url)
+    assert "0001_initial of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
+
+
+def test_a_store_of_a_newer_version_is_unfit_and_left_alone(store_url: str) -> None:
+    set_revision(store_url, "9999")
+    with pytest.raises(SchemaMismatch, match="9999, which this version of tokensvc does not know"):
+        open_store(store_url)
+    with pytest.raises(SchemaMismatch, match="9999"):
+        migrate.upgrade(store_url)
+    assert migrate.current(store_url) == "9999"
+
+
+def test_opening_a_store_does_not_load_alembic(sqlite_url: str) -> None:
+    program = f"import sys\nfrom tokensvc.adapters.sql.store import open_store\nopen_store({sqlite_url!r}).close()\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", program + "print('alembic' in sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "False\n"

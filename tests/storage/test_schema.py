@@ -1,0 +1,117 @@
+"""What the schema itself promises."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.storage import samples
+from tests.storage.samples import AT, HERE, THERE
+from tokensvc.errors import Conflict, StoreError
+from tokensvc.revocations.model import Lane
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.revocation_tables import revocation_entries
+from tokensvc.storage.schema import callers, key_pairs, key_places
+from tokensvc.storage.store import Store
+
+zones = st.builds(lambda minutes: timezone(timedelta(minutes=minutes)), st.integers(-1439, 1439))
+instants = st.datetimes(datetime(1000, 1, 1), datetime(9000, 1, 1), timezones=zones)  # noqa: DTZ001 - a strategy's bounds
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some=st.lists(instants, min_size=1, max_size=8), pivot=instants)
+def test_instants_come_back_and_order_as_they_are(store: Store, some: list[datetime], pivot: datetime) -> None:
+    """To the microsecond, in UTC, whatever offset they were written with."""
+    rows = [{"name": f"c{number}", "policy": {}, "created_at": at} for number, at in enumerate(some)]
+    created_at = callers.c.created_at
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(callers))
+        connection.execute(sa.insert(callers), rows)
+        ordered = list(connection.execute(sa.select(created_at).order_by(created_at)).scalars())
+        before = list(connection.execute(sa.select(created_at).where(created_at < pivot)).scalars())
+    assert ordered == sorted(some)
+    assert {at.tzinfo for at in ordered} == {UTC}
+    assert sorted(before) == sorted(at for at in some if at < pivot)
+
+
+def test_an_instant_without_its_offset_is_refused(store: Store) -> None:
+    naive = AT.replace(tzinfo=None)
+    with pytest.raises(StoreError):
+        store.keys.add("k1", "", b"public", naive)
+    assert store.keys.list() == []
+
+
+def places(key_id: str, **values: Any) -> dict[str, Any]:
+    row = {"key_id": key_id, "account": HERE.account, "region": HERE.region, "arn": key_id, "state": "active"}
+    return {**row, "imported_at": AT, "longest_ttl_seconds": 0, "fingerprint_differs": False, **values}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(places("k2"), id="a second active key in a place"),
+        pytest.param(places("k1", state="retired"), id="a key twice in a place"),
+        pytest.param(places("k2", state="prepared", arn="k1"), id="an ARN twice"),
+        pytest.param(places("k9", state="prepared"), id="a key that is not recorded"),
+    ],
+)
+def test_no_code_could_store(store: Store, row: dict[str, Any]) -> None:
+    samples.add_key(store, "k1")
+    samples.add_key(store, "k2")
+    with writing(store.engine) as connection:
+        connection.execute(sa.insert(key_places).values(**places("k1")))
+    with pytest.raises(Conflict), writing(store.engine) as connection:
+        connection.execute(sa.insert(key_places).values(**row))
+
+
+def test_each_place_has_an_active_key_and_many_others(store: Store) -> None:
+    for key_id in ("k1", "k2", "k3"):
+        samples.add_key(store, key_id)
+    with writing(store.engine) as connection:
+        for row in (
+            places("k1"),
+            places("k1", region=THERE.region, arn="k1 there"),
+            places("k2", state="retiring"),
+            places("k3", state="retiring"),
+        ):
+            connection.execute(sa.insert(key_places).values(**row))
+
+
+def test_the_deployment_is_one_row(store: Store) -> None:
+    with pytest.raises(Conflict), writing(store.engine) as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt, key_lead_seconds,"
+                " key_standby, subject_keys_made) SELECT 2, id, max_ttl_seconds, passphrase_salt, key_lead_seconds,"
+                " key_standby, subject_keys_made FROM deployment"
+            )
+        )
+
+
+def test_a_public_half_has_one_owner(store: Store) -> None:
+    samples.add_key(store, "k1")
+    with reading(store.engine) as connection:
+        public = connection.execute(sa.select(key_pairs.c.public_der)).scalar_one()
+    row = {"id": "k2", "fingerprint": "", "public_der": public, "created_at": AT, "longest_ttl_seconds": 0}
+    with pytest.raises(Conflict), writing(store.engine) as connection:
+        connection.execute(sa.insert(key_pairs).values(row))
+
+
+def test_what_is_queued_has_not_ended_and_a_viewer_is_queued_once(store: Store) -> None:
+    """The indexes of the queue count on it."""
+    wanted = [samples.revocation("r1", "v")]
+    store.revocations.accept("backend", wanted, Lane.ALONE, samples.REACH)
+    for values in ({"state": "sent"}, {"ended_at": 1.0}):
+        with pytest.raises(Conflict), writing(store.engine) as connection:
+            connection.execute(sa.update(revocation_entries).values(values))
+    with reading(store.engine) as connection:
+        row = connection.execute(sa.select(revocation_entries)).one()._asdict()
+    with pytest.raises(Conflict), writing(store.engine) as connection:
+        connection.execute(sa.insert(revocation_entries).values(row | {"id": 99}))
+    with writing(store.engine) as connection:
+        connection.execute(sa.insert(revocation_entries).values(row | {"id": 99, "state": "sent", "ended_at": 1.0}))

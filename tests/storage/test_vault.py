@@ -1,0 +1,50 @@
+"""The vault as rows of the store, on both databases; the races are in test_races.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support.keks import WRAPPER
+from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests become this module's
+from tests.vault.vault_contract import VaultUnder
+from tokensvc.errors import StoreUnavailable
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.storage.engine import reading
+from tokensvc.storage.schema import private_keys
+from tokensvc.storage.store import Store, open_store
+from tokensvc.storage.vault import SqlVault
+from tokensvc.vault.store import Vault
+
+
+@pytest.fixture
+def vault_under(store: Store) -> VaultUnder:
+    return lambda wrapper: SqlVault(store.engine, wrapper)
+
+
+def test_a_row_holds_text_that_openssl_could_read(vault: Vault, store: Store, private_key: PrivateKey) -> None:
+    vault.put("k1", private_key)
+    with reading(store.engine) as connection:
+        text = connection.execute(sa.select(private_keys.c.wrapped)).scalar_one()
+    assert text.splitlines()[:3] == [f"Wrapped-By: {WRAPPER.current}", "", "-----BEGIN ENCRYPTED PRIVATE KEY-----"]
+
+
+def test_every_machine_of_the_deployment_reads_it(vault: Vault, store_url: str, private_key: PrivateKey) -> None:
+    vault.put("k1", private_key)
+    elsewhere = open_store(store_url)
+    assert SqlVault(elsewhere.engine, WRAPPER).open("k1").private_numbers() == private_key.private_numbers()
+    elsewhere.close()
+
+
+def test_a_store_that_is_away_is_said_to_be_away_not_a_key_to_be_missing(
+    sqlite_url: str, private_key: PrivateKey
+) -> None:
+    store = open_store(sqlite_url)
+    vault = SqlVault(store.engine, WRAPPER)
+    vault.put("k1", private_key)
+    store.close()
+    Path(sqlite_url.removeprefix("sqlite:///")).unlink()
+    with pytest.raises(StoreUnavailable):
+        vault.open("k1")

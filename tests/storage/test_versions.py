@@ -1,0 +1,94 @@
+"""Contract of `Versions`."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from tests.storage import samples
+from tests.storage.samples import AT, HERE, LATER, POLICY, channel, secret
+from tokensvc.cli.remedies import failure_text
+from tokensvc.errors import SchemaMismatch
+from tokensvc.revocations.model import Lane
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+from tokensvc.storage.store import Store
+
+
+def numbers(store: Store) -> tuple[int, ...]:
+    return tuple(version.number for version in store.versions.read().by_name().values())
+
+
+def test_a_new_store_has_changed_nothing(store: Store) -> None:
+    assert numbers(store) == (0, 0, 0, 0, 0)
+
+
+def test_now_is_the_clock_in_unix_seconds(store: Store) -> None:
+    before = time.time()
+    now = store.versions.read().now
+    assert before - 0.01 <= now <= time.time() + 0.01
+
+
+def test_each_change_raises_its_own_number_by_one(store: Store) -> None:
+    samples.add_key(store, "k1", HERE)
+    assert numbers(store) == (0, 2, 0, 0, 0)
+    store.callers.add("backend", POLICY, secret("s1"))
+    assert numbers(store) == (0, 2, 1, 0, 0)
+    store.channels.record([channel("a"), channel("b")])
+    assert numbers(store) == (0, 2, 1, 1, 0)
+    store.deployment.bind("local")
+    assert numbers(store) == (1, 2, 1, 1, 0)
+    store.denials.add("backend", [samples.denial("v1"), samples.denial("v2")])
+    assert numbers(store) == (1, 2, 1, 1, 1)
+    store.revocations.accept("backend", [samples.revocation("r1")], Lane.ALONE, 910)
+    assert numbers(store) == (1, 2, 1, 1, 2)
+
+
+def test_what_changes_nothing_raises_nothing(store: Store) -> None:
+    """A number that rises makes every worker read."""
+    samples.add_key(store, "k1", HERE)
+    store.keys.activate("k1", HERE, AT, 3600)
+    store.callers.add("backend", POLICY, secret("s1"))
+    store.callers.disable("backend", AT)
+    store.channels.record([channel("a")])
+    store.deployment.bind("local")
+    store.deployment.add_subject_key(1, b"wrapped")
+    store.denials.add("backend", [samples.denial("v1")])
+    before = store.versions.read()[1:]
+    store.keys.record_import("k1", HERE, samples.key_arn("k1"), LATER)
+    store.keys.activate("k1", HERE, LATER, 3600)
+    store.keys.discard("never was")
+    store.callers.disable("backend", LATER)
+    store.channels.record([channel("a", LATER)])
+    store.channels.record([])
+    store.deployment.bind("local")
+    store.deployment.add_subject_key(1, b"another")
+    store.deployment.set_max_ttl_seconds(3600)
+    store.denials.add("backend", [samples.denial("v1")])
+    store.denials.add("backend", [])
+    assert store.versions.read()[1:] == before
+
+
+def change_and_fail(store: Store) -> None:
+    with writing(store.engine) as connection:
+        connection.execute(sa.update(schema.versions).values(n=99))
+        raise RuntimeError
+
+
+def test_a_change_that_failed_raises_nothing(store: Store) -> None:
+    with pytest.raises(RuntimeError):
+        change_and_fail(store)
+    assert numbers(store) == (0, 0, 0, 0, 0)
+
+
+def test_a_store_that_does_not_count_is_unfit(store: Store) -> None:
+    with writing(store.engine) as connection:
+        connection.execute(sa.delete(schema.versions).where(schema.versions.c.name == "keys"))
+    with pytest.raises(SchemaMismatch) as failed:
+        store.versions.read()
+    assert "db upgrade" in failure_text(failed.value)
+    with pytest.raises(SchemaMismatch) as failed:
+        samples.add_key(store, "k1")
+    assert "db upgrade" in failure_text(failed.value)

@@ -1,0 +1,78 @@
+"""Contract of `Workers`."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from tokensvc.deployment.workers import Heartbeat, RegionNews
+from tokensvc.errors import Action, Remedy
+from tokensvc.problems import Problem, ProblemCode
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+from tokensvc.storage.store import Store
+
+FIRST = Heartbeat(
+    "a:1:f00d",
+    "a",
+    1,
+    900.0,
+    7,
+    3,
+    store_timeout_seconds=30.0,
+    unopened=("k1",),
+    trouble=(
+        Problem(ProblemCode.ROTATION_FAILED, "us-east-1", {"reason": "IVS did not answer"}),
+        Problem("of_a_newer_version", parameters={"a": "b"}, remedy=Remedy(Action.RESUME_ROTATION, {"key_id": "k1"})),
+    ),
+    regions=(
+        RegionNews("us-east-1", 2, 1, "IVS must hold the next key for the lead before it signs", 30.5, 20.0),
+        RegionNews("us-west-2", 0, 0, "", None, 20.0),
+    ),
+)
+SECOND = Heartbeat("b:2:f00d", "b", 2, 60.0, 8, 3)
+
+
+def silence(store: Store, worker_id: str, seconds: float) -> None:
+    """Let a worker have been silent for so long."""
+    with writing(store.engine) as connection:
+        silent = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
+        connection.execute(silent.values(beat_at=schema.workers.c.beat_at - seconds))
+
+
+def test_what_workers_say_is_read_again_oldest_first(store: Store) -> None:
+    before = store.versions.read().now
+    store.workers.beat(FIRST)
+    store.workers.beat(SECOND)
+    after = store.versions.read().now
+    first, second = store.workers.list()
+    assert (first.heartbeat, second.heartbeat) == (FIRST, SECOND)
+    assert before - 0.01 <= first.beat_at.timestamp() <= second.beat_at.timestamp() <= after + 0.01
+    assert first.started_at <= second.started_at
+
+
+def test_what_a_worker_says_takes_the_place_of_what_it_said(store: Store) -> None:
+    store.workers.beat(FIRST)
+    [before] = store.workers.list()
+    store.workers.beat(FIRST._replace(keys_version=9, unopened=(), trouble=(), regions=()))
+    [after] = store.workers.list()
+    assert after.heartbeat == FIRST._replace(keys_version=9, unopened=(), trouble=(), regions=())
+    assert after.started_at == before.started_at
+    assert after.beat_at >= before.beat_at
+
+
+def test_who_says_goodbye_is_forgotten(store: Store) -> None:
+    store.workers.beat(FIRST)
+    store.workers.beat(SECOND)
+    store.workers.leave(FIRST.worker_id)
+    store.workers.leave("never was")
+    assert [worker.heartbeat for worker in store.workers.list()] == [SECOND]
+
+
+@pytest.mark.parametrize(("silent", "forgotten"), [(50.0, 0), (70.0, 1)])
+def test_who_was_silent_for_so_long_is_forgotten(store: Store, silent: float, forgotten: int) -> None:
+    store.workers.beat(FIRST)
+    store.workers.beat(SECOND)
+    silence(store, FIRST.worker_id, silent)
+    assert store.workers.forget(60) == forgotten
+    assert len(store.workers.list()) == 2 - forgotten

@@ -1,0 +1,58 @@
+"""A deployment on a real database, and workers that keep a snapshot of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.storage.samples import AT, HERE, POLICY, channel, denial, key_arn, secret
+from tests.support.clocks import ManualClock
+from tests.support.keks import WRAPPER
+from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.refresh import Refresh
+from tokensvc.jose import keypair
+from tokensvc.jose.signing.openssl import OpenSslSigner
+from tokensvc.storage.store import open_store
+from tokensvc.storage.vault import SqlVault
+from tokensvc.tokens.viewer_id_resolver import Subjects
+
+
+class Deployment:
+    """A deployment with callers, denials, a channel and a key that signs, and workers that read it."""
+
+    def __init__(self, url: str) -> None:
+        self.store = open_store(url)
+        self.vault = SqlVault(self.store.engine, WRAPPER)
+        for name in ("shop", "kept"):
+            self.store.callers.add(name, POLICY, secret(name))
+        self.store.denials.add("shop", [denial("undone"), denial("kept")])
+        self.store.channels.record([channel("kept")])
+        self.sign_with("k0")
+        self.replacements = 0
+
+    def worker(self, denials: Any = None) -> Refresh:
+        store, clock = self.store, ManualClock(self.store.versions.read().now)
+        return Refresh(
+            versions=store.versions,
+            deployment=store.deployment,
+            keys=store.keys,
+            callers=store.callers,
+            channels=store.channels,
+            denials=DenialNews(denials or store.denials, lambda _seconds: None),
+            vault=self.vault,
+            subjects=Subjects(store.deployment, lambda: WRAPPER),
+            signer=OpenSslSigner(),
+            clock=clock,
+            reach_seconds=910.0,
+            on_replacement=self._count,
+        )
+
+    def sign_with(self, key_id: str) -> None:
+        """Bring a key and let it sign."""
+        key = keypair.generate()
+        self.vault.put(key_id, key)
+        self.store.keys.add(key_id, f"fingerprint of {key_id}", keypair.public_der(key.public_key()), AT)
+        self.store.keys.record_import(key_id, HERE, key_arn(key_id), AT)
+        self.store.keys.activate(key_id, HERE, AT, 3600)
+
+    def _count(self) -> None:
+        self.replacements += 1

@@ -1,0 +1,41 @@
+"""The writer of a log whose lines a test reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tokensvc.container.log_writer import LogWriter
+
+
+class WrittenLog(LogWriter):
+    """Writes to memory, in the test's own thread and when the test asks for the text."""
+
+    def __init__(self, **options: Any) -> None:
+        self.written = bytearray()
+        self.fails_with: list[Exception] = []
+        """What the next writes raise."""
+        self.accepts: list[int] = []
+        """How many bytes each of the next writes takes at most."""
+        super().__init__(self._take_bytes, _report, **options)
+
+    def start(self) -> None:
+        """Start no thread."""
+
+    @property
+    def text(self) -> str:
+        self.write_out()
+        return self.written.decode()
+
+    def _take_bytes(self, data: memoryview) -> int:
+        if self.accepts:
+            data = data[: self.accepts.pop(0)]
+        elif self.fails_with:
+            raise self.fails_with.pop(0)
+        self.written += data
+        return len(data)
+
+
+def _report(dropped: Mapping[str, int]) -> str:
+    return json.dumps({"event": "log lines dropped", **dropped}) + "\n"

@@ -1,0 +1,175 @@
+"""One connection without a network: an application that records, a transport that keeps what was written."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.web.context import Reply
+from tokensvc.web.protocol import Protocol
+from tokensvc.web.server import make_server
+
+Seen = tuple[str, str, list[tuple[bytes, bytes]], bytes]
+"""Method, path, headers and body of a request."""
+
+
+class Application:
+    """Takes what is posted to `/quick` on the fast path and echoes its body; answers `/early` before its body is read,
+    `/held` when `release` is set, `/fails-later` and then fails, and everything else with its whole body in hand."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.took = 0
+        self.disconnected = 0
+        self.failures = 0
+        """Exceptions that came out of the application."""
+        self.pause_before_body: Callable[[], object] = lambda: None
+        """Called between the head of a response and its body."""
+        self.release = asyncio.Event()
+        self._taken: list[tuple[Reply, bytes]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._respond(scope, receive, send)
+        except Exception:
+            self.failures += 1
+            raise
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", scope["path"] != "/early"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.disconnected += 1
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
+        if scope["path"] == "/held":
+            await self.release.wait()
+        status = 401 if scope["path"] == "/early" else 200
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"4")]})
+        self.pause_before_body()
+        await send({"type": "http.response.body", "body": b"well"})
+        if scope["path"] == "/fails-later":
+            await asyncio.sleep(0)
+            raise RuntimeError
+
+    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+        if scope["path"] != "/quick" or body == b"slow":
+            return False
+        self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
+        self.took += 1
+        if body == b"evil":
+            reply(Answer(403, body, (JSON,), "refused"), "id-1")
+            return True
+        asyncio.get_running_loop().call_soon(self.end_turn)
+        self._taken.append((reply, body))
+        return True
+
+    def end_turn(self) -> None:
+        taken, self._taken = self._taken, []
+        for reply, body in taken:
+            reply(Answer(201, body, (JSON,), "ok"), "id-1")
+
+
+class Connection(asyncio.Transport):
+    """The other end."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.7", 5000), "sockname": ("127.0.0.1", 80)})
+        self.written = b""
+        self.output_ended = False
+        self.closed = False
+        self.aborted = False
+        self.paused = False
+        self.unsent_bytes = 0
+        self.protocol: asyncio.Protocol | None = None
+
+    def write(self, data: Any) -> None:
+        assert not self.closed
+        assert not self.output_ended
+        self.written += bytes(data)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.output_ended = True
+
+    def close(self) -> None:
+        if not self.closed and self.protocol is not None:
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+        self.closed = True
+
+    def abort(self) -> None:
+        self.close()
+        self.aborted = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has received all that it ever will."""
+        return self.closed or self.output_ended
+
+    @property
+    def statuses(self) -> list[int]:
+        """Of every response so far."""
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", self.written)]
+
+
+def protocol_of(kind: type[Any], application: Application) -> tuple[Any, Connection]:
+    """A connection with this application, in the running loop."""
+    state, connection = ServerState(), Connection()
+    state.default_headers = [(b"date", b"today")]
+    config = make_server(application, lambda: None, delay_seconds=0).config
+    protocol = kind(config, state, {}, asyncio.get_running_loop())
+    connection.protocol = protocol
+    protocol.connection_made(connection)
+    return protocol, connection
+
+
+def connected() -> tuple[Protocol, Connection, Application]:
+    """A connection, its other end and its application."""
+    application = Application()
+    protocol, connection = protocol_of(Protocol, application)
+    return protocol, connection, application
+
+
+async def settle(turns: int = 40) -> None:
+    """Let everything run that can."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def feed(protocol: Any, connection: Connection, pieces: Iterable[bytes], *, wait: bool = True) -> None:
+    """Deliver the pieces as a socket would: none after the connection is closed."""
+    for piece in pieces:
+        if not connection.closed:
+            protocol.data_received(piece)
+        if wait:
+            await settle()
+
+
+def request(
+    body: bytes = b"body", path: str = "/quick", more: bytes = b"", version: bytes = b"1.1", length: int | None = None
+) -> bytes:
+    """A POST with a Content-Length; `more` are whole header lines."""
+    said = len(body) if length is None else length
+    return b"POST %b HTTP/%b\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (path.encode(), version, more, said, body)

@@ -1,0 +1,193 @@
+"""A whole deployment for a test: local IVS, store, vault, and the service on top of them, all real processes.
+
+Rules of the file
+- Everything goes the way the README goes: `db upgrade`, `keys generate`, `callers add`, `serve`; channels by boto3.
+- Each deployment has an AWS account of its own, so that several share one local IVS and none meets another's quota.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import random
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+from botocore.config import Config
+
+from tests.support.http_client import Client
+from tests.support.processes import TOKENSVC, Process, Said, environment, run, started, until
+
+REGION = "us-east-1"
+ACCOUNTS = 24
+SEVERAL = """
+import json, os, sys
+from tokensvc.cli import main
+for line in sys.stdin:
+    arguments, settings = json.loads(line)
+    before = dict(os.environ)
+    os.environ.update(settings)
+    sys.argv = ["tokensvc", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print("ended with", end.code, file=sys.stderr, flush=True)
+    os.environ.clear()
+    os.environ.update(before)
+"""
+"""Several commands in one process, since most of a command's time is its start."""
+
+
+class LocalIvs:
+    """A local IVS that runs."""
+
+    def __init__(self, process: Process, facts: dict[str, str]) -> None:
+        self.process = process
+        self.endpoint = facts["ivsEndpoint"]
+        self.management_url = facts["managementUrl"]
+        self._accounts = itertools.count(1)
+
+    def new_account(self) -> str:
+        """An access key whose account nobody else uses; its secret is the same text."""
+        number = next(self._accounts)
+        assert number <= ACCOUNTS, "ACCOUNTS is too small"
+        return f"account{number}"
+
+    def client(self, access_key: str) -> Any:
+        """An unmodified boto3 client."""
+        return boto3.client(
+            "ivs",
+            region_name=REGION,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=access_key,
+            config=Config(retries={"total_max_attempts": 3, "mode": "standard"}),
+        )
+
+    def start_stream(self, channel_arn: str) -> None:
+        """Let a channel go live; without that its playback URL answers 404."""
+        with Client(self.management_url) as management:
+            started = management.request("POST", "/streams/start", json.dumps({"channelArn": channel_arn}))
+            assert started.status == 201, started
+
+
+@contextlib.contextmanager
+def local_ivs(folder: Path) -> Iterator[LocalIvs]:
+    """`tokensvc ivs serve`, in memory."""
+    facts = folder / "ivs.json"
+    keys = [f"account{n}:account{n}:{100_000_000_000 + n}" for n in range(1, ACCOUNTS + 1)]
+    options = ["--port", "0", "--memory", "--no-rates", "--facts", str(facts), *(f"--access-key={key}" for key in keys)]
+    with started([TOKENSVC, "ivs", "serve", *options], folder, environment(folder / "home"), "ivs") as process:
+        process.awaits(facts.exists, "it wrote its facts")
+        yield LocalIvs(process, json.loads(facts.read_text()))
+
+
+class Service(NamedTuple):
+    """The service while it runs."""
+
+    url: str
+    process: Process
+
+    def client(self, key: str = "") -> Client:
+        return Client(self.url, key)
+
+
+class Site:
+    """One deployment's store, vault and settings."""
+
+    def __init__(self, ivs: LocalIvs, folder: Path, database_url: str = "") -> None:
+        self.ivs = ivs
+        self.folder = folder
+        self.access_key = ivs.new_account()
+        self.store = folder / "store.db"
+        self.passphrase = secrets.token_hex(32)
+        self.environ = environment(
+            folder / "home",
+            {
+                "TOKENSVC_CONTROL_PLANE": "local",
+                "TOKENSVC_DATABASE_URL": database_url or f"sqlite:///{self.store}",
+                "TOKENSVC_PASSPHRASE": self.passphrase,
+                "TOKENSVC_VAULT": "store" if database_url else f"keys:{folder / 'keys'}",
+                "TOKENSVC_KEY_LEAD_SECONDS": "0",
+                "TOKENSVC_KEY_STANDBY": "false",
+                "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
+                "TOKENSVC_CHANNEL_CALLS_PER_SECOND": "5",
+                "TOKENSVC_CHANNEL_WAIT_SECONDS": "5",
+                "TOKENSVC_PORT": "0",
+                "AWS_ENDPOINT_URL_IVS": ivs.endpoint,
+                "AWS_REGION": REGION,
+                "AWS_ACCESS_KEY_ID": self.access_key,
+                "AWS_SECRET_ACCESS_KEY": self.access_key,
+            },
+        )
+        self._names = itertools.count(1)
+
+    def run(self, *arguments: str, code: int | None = 0, stdin: str = "", **settings: str) -> Said:
+        """A `tokensvc` command on this deployment; `settings` by their names without the prefix."""
+        return run([TOKENSVC, *arguments], self.folder, self._with(settings), stdin=stdin, code=code)
+
+    def run_all(self, *commands: tuple[list[str], dict[str, str]]) -> Said:
+        """Several commands, each with its settings, one after the other; whatever they say."""
+        lines = [json.dumps((arguments, _prefixed(settings))) for arguments, settings in commands]
+        return run([sys.executable, "-c", SEVERAL], self.folder, self.environ, stdin="\n".join(lines))
+
+    def furnish(self, *options: str) -> str:
+        """Make the store, a key that signs and a caller; its API key."""
+        add = ["callers", "add", "first", *(options or ("--all-channels",))]
+        said = self.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (add, {}))
+        assert said.err.count("ended with 0") == 3, said.err
+        return next(word for word in said.out.split() if word.startswith("tsk_"))
+
+    def add_caller(self, *options: str) -> str:
+        """A new caller; its API key."""
+        name = f"caller-{next(self._names)}"
+        return str(self.run("callers", "add", name, "--json", *(options or ("--all-channels",))).json["apiKey"])
+
+    def add_heard_caller(self, service: Service, path: str, *scopes: str) -> str:
+        """A new caller for all channels, with these scopes, that the service has heard of, as that path shows; its API
+        key."""
+        api_key = self.add_caller("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
+        with service.client(api_key) as client:
+            until(lambda: client.get(path).status == 200, "the service has heard of the caller", 5)
+        return api_key
+
+    def new_channel(self, **fields: object) -> Any:
+        """A private channel, made by boto3, whose stream is live."""
+        ivs = self.ivs.client(self.access_key)
+        channel = ivs.create_channel(authorized=True, **fields)["channel"]
+        ivs.close()
+        self.ivs.start_stream(channel["arn"])
+        return channel
+
+    @contextlib.contextmanager
+    def serve(self, **settings: str) -> Iterator[Service]:
+        """`tokensvc serve` while the block runs."""
+        environ = self._with(settings)
+        workers = int(environ.get("TOKENSVC_WORKERS", "1"))
+        name = f"serve{next(self._names)}"
+        with started([TOKENSVC, "serve"], self.folder, environ, name) as process:
+            process.awaits(lambda: process.err.count('"event": "serving"') >= workers, "all workers serve")
+            lines = [json.loads(line) for line in process.err.splitlines() if '"serving"' in line]
+            yield Service(f"http://127.0.0.1:{lines[0]['port']}", process)
+
+    def _with(self, settings: dict[str, str]) -> dict[str, str]:
+        return self.environ | _prefixed(settings)
+
+
+def _prefixed(settings: dict[str, str]) -> dict[str, str]:
+    return {f"TOKENSVC_{name}": value for name, value in settings.items()}
+
+
+def free_port() -> int:
+    """A port that nobody listened on a moment ago, and that the system gives to nobody who asks for any."""
+    while True:
+        port = random.SystemRandom().randint(15_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

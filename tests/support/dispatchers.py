@@ -1,0 +1,90 @@
+"""A store, a local IVS with its real rates on, and dispatchers between them, on a clock that a test moves."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+
+from tests.storage.samples import REACH, make_due
+from tests.support.clocks import ManualClock
+from tests.support.crashes import Tripwire
+from tests.support.local_control_plane import PLACE, LocalPlane
+from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, Pass
+from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.store import NewRevocation
+from tokensvc.storage.store import Store
+
+_numbers = itertools.count()
+AT_ONCE = 1000
+
+
+class Dispatch:
+    """One deployment's revocations in one place."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = ManualClock()
+        self.ivs = LocalPlane(self.clock)
+        self.channel = self.ivs.channel()
+        self.asked: dict[tuple[str, str], int] = {}
+        """By channel and viewer, the highest version that was answered 202."""
+        self.passes: list[Pass] = []
+        self._dice = random.Random(11)
+
+    def close(self) -> None:
+        self.ivs.close()
+
+    def accept(self, viewers: Sequence[str], lane: Lane = Lane.STORM, channel: str = "") -> list[str]:
+        """Revocations of these viewers, one each; their ids."""
+        where, ids = channel or self.channel, []
+        for start in range(0, len(viewers), AT_ONCE):
+            some = viewers[start : start + AT_ONCE]
+            wanted = [NewRevocation(f"r{next(_numbers)}", (where,), (viewer,)) for viewer in some]
+            for viewer, accepted in zip(some, self.store.revocations.accept("b", wanted, lane, REACH), strict=True):
+                self.asked[where, viewer] = max(self.asked.get((where, viewer), 0), accepted.version)
+                ids.append(accepted.id)
+        return ids
+
+    def world(self, wire: Tripwire | None = None) -> DispatchContext:
+        """What a dispatcher works with, everything on the wire when there is one."""
+        wire = wire or Tripwire()
+        queue, ivs = wire.around(self.store.revocation_queue), wire.around(self.ivs)
+        return DispatchContext(queue=queue, control_plane=ivs, clock=self.clock, chance=self._dice.random)
+
+    def dispatcher(self, share: float = 1.0, wire: Tripwire | None = None) -> Dispatcher:
+        """A new leader."""
+        return Dispatcher(self.world(wire), PLACE, share)
+
+    def run(self, dispatcher: Dispatcher, seconds: float) -> None:
+        """Let it work for so long, as its loop would: a pass whenever it says that one can do something."""
+        ends_at = self.clock.monotonic() + seconds
+        while True:
+            self.passes.append(dispatcher.once())
+            wait = max(self.passes[-1].wait_seconds, 0.001)
+            if self.clock.monotonic() + wait > ends_at:
+                self.clock.advance(ends_at - self.clock.monotonic())
+                return
+            self.clock.advance(wait)
+
+    def drain(self, dispatcher: Dispatcher, within_seconds: float = 3600) -> float:
+        """Work until nothing waits; how long that took. What rests is let go on at once, for the store's clock, which
+        it rests by, is not the test's."""
+        began = self.clock.monotonic()
+        while self.queued():
+            assert self.clock.monotonic() - began < within_seconds, self.store.revocation_queue.waiting()
+            make_due(self.store)
+            self.run(dispatcher, 1.0)
+        return self.clock.monotonic() - began
+
+    def queued(self) -> int:
+        """How many entries wait."""
+        return sum(waiting.queued for waiting in self.store.revocation_queue.waiting().values())
+
+    def check_nothing_lost(self) -> None:
+        """Whatever was answered 202 and is not queued, IVS recorded."""
+        for (channel, viewer), version in self.asked.items():
+            assert self.ivs.revoked(channel, viewer) >= version, viewer
+
+    def state(self, revocation_id: str) -> State:
+        return self.store.revocations.get(revocation_id, ("*",)).state

@@ -1,0 +1,209 @@
+"""A deployment in memory, to perform the lifecycle of keys on: a real store, a real vault, a simulated IVS."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+
+from tests.support.clocks import ManualClock
+from tests.support.crashes import Tripwire
+from tests.support.keks import WRAPPER
+from tests.support.leases import ManualLeases
+from tests.support.simulated_ivs import IvsSimulator
+from tests.support.stores import store_in_memory
+from tokensvc.jose.keypair import PrivateKey, generate, public_der
+from tokensvc.keys import commands
+from tokensvc.keys.absences import Absences
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.importing import import_key
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState
+from tokensvc.keys.private_keys import PrivateKeyChecks
+from tokensvc.keys.reconciler import Outlook, advance
+from tokensvc.keys.rotation_policy import Policy
+from tokensvc.problems import Problem
+from tokensvc.storage.vault import SqlVault
+from tokensvc.vault.key_files import KeyFiles
+from tokensvc.vault.store import Vault
+
+POLICY = Policy(lead_seconds=30, reach_seconds=910, standby=False)
+READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids", "wrapped"}) | {
+    "ListPlaybackKeyPairs",
+    "GetPlaybackKeyPair",
+}
+"""Questions that have no effect."""
+EAST, WEST = "us-east-1", "us-west-2"
+
+
+class Stage:
+    """What outlives a process: the store, the vault and IVS. `world` is what one process works with."""
+
+    def __init__(
+        self,
+        migrated: Path,
+        vault: Path | None,
+        policy: Policy = POLICY,
+        *,
+        ivs: IvsSimulator | None = None,
+        clock: ManualClock | None = None,
+    ) -> None:
+        """`vault` is where the files of private halves lie; None: they lie in the store."""
+        self.store = store_in_memory(migrated)
+        self.policy = policy
+        self.store.deployment.set_rotation(
+            lead_seconds=policy.lead_seconds, max_age_seconds=policy.max_age_seconds, standby=policy.standby
+        )
+        self.vault: Vault = SqlVault(self.store.engine, WRAPPER) if vault is None else KeyFiles(vault, WRAPPER)
+        self.ivs = ivs or IvsSimulator()
+        self.clock = clock or ManualClock()
+        self.slept: list[float] = []
+        self.reports: list[str] = []
+        self.performer_says: tuple[Problem, ...] = ()
+        self.leases = ManualLeases(self.clock)
+        self.leads = True
+        self.damaged: frozenset[str] = frozenset()
+        """Keys whose private half is damaged."""
+        self.lost_arns: frozenset[str] = frozenset()
+        """Pairs that IVS does not hold although the store says so, and not by our doing."""
+        self.absences, self.private_keys = Absences(), PrivateKeyChecks()
+        """What one process that goes on remembers; its worlds share it."""
+        self._numbers = itertools.count(1)
+        self._key_numbers = itertools.count()
+
+    def world(self, wire: Tripwire | None = None) -> KeysContext:
+        wire = wire or Tripwire()
+        return KeysContext(
+            keys=wire.around(self.store.keys, reads=READS),
+            deployment=wire.around(self.store.deployment, reads=READS),
+            journal=wire.around(self.store.journal, reads=READS),
+            rotations=wire.around(self.store.rotations, reads=READS),
+            vault=wire.around(self.vault, reads=READS),
+            control_plane=wire.around(self.ivs, reads=READS),
+            clock=self.clock,
+            sleep=wire.watched(self._sleep),
+            new_id=lambda: f"k{next(self._numbers)}",
+            new_key=self.new_key,
+            reach_seconds=lambda: self.policy.reach_seconds,
+            lead=lambda: self.leads,
+            step_down=lambda: None,
+            performer_says=lambda: self.performer_says,
+            absences=self.absences,
+            private_keys=self.private_keys,
+            report=self.reports.append,
+        )
+
+    def twin(self, saved: Path) -> Stage:
+        """The same deployment at the same moment, apart from this one, from its store in a file (`stores.save`). Its
+        vault must lie in the store."""
+        twin = Stage(saved, None, self.policy, clock=ManualClock(self.clock.wall))
+        twin.ivs, twin.lost_arns, twin.damaged = self.ivs.twin(), self.lost_arns, self.damaged
+        twin._numbers, twin._key_numbers = copy.copy(self._numbers), copy.copy(self._key_numbers)
+        return twin
+
+    def new_key(self) -> PrivateKey:
+        """A fresh key. Each is made once for all stages: making one takes longer than everything else here."""
+        number = next(self._key_numbers)
+        while number >= len(_MADE):
+            _MADE.append(generate())
+        return _MADE[number]
+
+    def advance(self, *regions: str) -> list[Outlook]:
+        return advance(self.world(), regions or (EAST,))
+
+    def generate(self, *regions: str) -> KeyRecord:
+        return commands.generate(self.world(), regions or (EAST,))
+
+    def lose_pair(self, key_id: str) -> None:
+        """IVS loses a key's pairs, or held none when the store was restored."""
+        arns = {there.arn for record in self.store.keys.list() if record.id == key_id for there in record.places}
+        self.lost_arns |= arns
+        for arn in arns:
+            del self.ivs.pairs[arn]
+
+    def damage(self, key_id: str) -> None:
+        """Let something else lie in the place of a private key."""
+        self.damaged |= {key_id}
+        assert self.vault.replace(key_id, self.vault.wrapped(key_id), b"junk")
+
+    def bring(self, region: str) -> KeyRecord:
+        """A key of its own, brought by somebody, that signs in this region alone."""
+        record = import_key(self.world(), self.new_key(), [region])
+        self.clock.advance(self.policy.lead_seconds)
+        commands.activate(self.world(), record.id, [region])
+        return record
+
+    def rotate(self, *regions: str) -> str:
+        """Rotate, and the key that signs in the first region since."""
+        regions = regions or (EAST,)
+        wish = commands.rotate(self.world(), regions, "a test")
+        return str(commands.fulfilled(self.store.keys.list(), wish)[regions[0]])
+
+    def drain(self) -> None:
+        """Let so much time pass that every retiring key has drained."""
+        self.clock.advance(self.policy.reach_seconds + 86_400)
+
+    def places(self, region: str, *states: KeyState) -> list[tuple[KeyRecord, KeyInPlace]]:
+        """Our keys in a region in one of these states."""
+        return [
+            (record, there)
+            for record in self.store.keys.list()
+            for there in record.places
+            if there.place.region == region and there.state in states
+        ]
+
+    def active(self, region: str = EAST) -> str:
+        """The id of the one key that signs in a region."""
+        [(record, _)] = self.places(region, KeyState.ACTIVE)
+        return record.id
+
+    def check_always(self) -> None:
+        """What must hold at any moment, also between a crash and the next run."""
+        deployment_id = self.store.deployment.read().id
+        kept = self.vault.key_ids()
+        for pair in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id):
+            assert pair["tags"][KEY_TAG] in kept, "IVS holds a key whose private half is lost"
+        for region in (EAST, WEST):
+            active = self.places(region, KeyState.ACTIVE)
+            assert len(active) <= 1, "two keys sign"
+            for record, there in self._still_needed(region):
+                assert there.arn in self.ivs.pairs or there.arn in self.lost_arns, (
+                    "a key that IVS does not hold may have signed tokens that still live"
+                )
+                if record.id not in self.damaged:
+                    assert public_der(self.vault.open(record.id).public_key()) == record.public_der
+            for _, there in active:
+                assert there.activated_at is not None
+                assert (there.activated_at - there.imported_at).total_seconds() >= self.policy.lead_seconds, (
+                    "used too early"
+                )
+
+    def check_settled(self, *regions: str) -> None:
+        """What must hold once a run went through: one key signs, and nothing is left over anywhere."""
+        self.check_always()
+        for region in regions:
+            assert len(self.places(region, KeyState.ACTIVE)) == 1
+        held = {t.arn: r.id for r in self.store.keys.list() for t in r.places if t.is_held}
+        deployment_id = self.store.deployment.read().id
+        ours = {p["arn"]: p["tags"][KEY_TAG] for p in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id)}
+        assert held == ours, "the store and IVS agree: no orphan, none missing"
+        assert self.vault.key_ids() == set(held.values()), "the vault holds what may sign, and nothing that is over"
+        assert all(r.places for r in self.store.keys.list()), "no record of a key that never was"
+
+    def _still_needed(self, region: str) -> list[tuple[KeyRecord, KeyInPlace]]:
+        """Our keys in a region that sign, or whose tokens may still start playback."""
+        draining = [
+            (record, there)
+            for record, there in self.places(region, KeyState.RETIRING)
+            if there.retiring_at is not None
+            and (self.clock.at() - there.retiring_at).total_seconds()
+            < self.policy.drain_seconds(there.longest_ttl_seconds)
+        ]
+        return self.places(region, KeyState.ACTIVE) + draining
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.clock.advance(seconds)
+
+
+_MADE: list[PrivateKey] = []

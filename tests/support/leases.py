@@ -1,0 +1,34 @@
+"""Leases on a clock that a test moves."""
+
+from __future__ import annotations
+
+from tests.support.clocks import ManualClock
+from tokensvc.deployment.leases import Held
+
+
+class ManualLeases:
+    """`deployment.leases` in memory."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self._held: dict[str, tuple[str, float]] = {}
+
+    def acquire(self, name: str, holder: str, seconds: float) -> bool:
+        held = self._held.get(name)
+        if held is not None and held[0] != holder and held[1] > self._clock.now():
+            return False
+        self._held[name] = (holder, self._clock.now() + seconds)
+        return True
+
+    def release(self, name: str, holder: str) -> None:
+        if self._held.get(name, ("", 0))[0] == holder:
+            del self._held[name]
+
+    def held(self, name: str) -> Held | None:
+        holder, until = self._held.get(name, ("", 0.0))
+        left = until - self._clock.now()
+        return Held(holder, left) if left > 0 else None
+
+    def all_held(self, prefix: str) -> dict[str, Held]:
+        held = {name: self.held(name) for name in self._held if name.startswith(prefix)}
+        return {name: there for name, there in held.items() if there is not None}

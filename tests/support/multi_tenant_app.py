@@ -1,0 +1,118 @@
+"""The routes of revocations and denials over a store, asked through the front door by callers of several tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from typing import Any
+
+from tests.storage.samples import CHANNEL, HERE, REACH, channel
+from tests.support.asgi_client import Reply, ask, scope_of
+from tests.support.captured_log import WrittenLog
+from tests.support.clocks import ManualClock
+from tests.support.keks import WRAPPER
+from tokensvc.callers.policy import Caller, CallerPolicy
+from tokensvc.revocations.denials import DenialService
+from tokensvc.revocations.dispatcher import ServedRegions
+from tokensvc.revocations.service import RevocationService
+from tokensvc.storage.store import Store
+from tokensvc.tokens.authorization import key_digest, key_id_of
+from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.tokens.viewer_id_resolver import Subjects
+from tokensvc.web.access_log import AccessLog
+from tokensvc.web.app import Front
+from tokensvc.web.authentication import Authorized
+from tokensvc.web.endpoints.denials import DenialRoutes
+from tokensvc.web.endpoints.revocations import RevocationRoutes
+from tokensvc.web.operations import bind_all, routes_of
+from tokensvc.web.routes import DENIALS, REVOCATIONS
+
+OTHER = channel("b").arn
+BOTH = frozenset({"revocations:read", "revocations:write"})
+EVERYTHING = "tsk_all_secret"
+TENANT_A, TENANT_B, READER, WRITER = "tsk_a_secret", "tsk_b_secret", "tsk_reader_secret", "tsk_writer_secret"
+POLICIES = {
+    EVERYTHING: CallerPolicy(("*",), BOTH),
+    TENANT_A: CallerPolicy((CHANNEL,), BOTH, namespace="a"),
+    TENANT_B: CallerPolicy((OTHER,), BOTH, namespace="b"),
+    READER: CallerPolicy(("*",), frozenset({"revocations:read"})),
+    WRITER: CallerPolicy(("*",), frozenset({"revocations:write"})),
+}
+
+
+class Counter:
+    """A worker's counter: what is asked at it, by whom, and what it logs."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = ManualClock(now=time.time())
+        self.writer = WrittenLog()
+        self.pokes = 0
+        self.snapshot = Snapshot(
+            secrets={
+                key_id_of(key): KnownSecret(key_digest(key), None, Caller(key_id_of(key), policy))
+                for key, policy in POLICIES.items()
+            },
+            began_at=1000.0,
+            wall_offset_seconds=self.clock.now() - self.clock.monotonic(),
+        )
+        numbers = itertools.count(1)
+        subjects = Subjects(store.deployment, lambda: WRAPPER)
+        self.configured = [HERE.region]
+        regions = ServedRegions(store.keys, store.deployment, lambda: self.configured)
+        new_id = lambda: f"r{next(numbers)}"  # noqa: E731
+        service = RevocationService(
+            store=store.revocations,
+            subjects=subjects,
+            clock=self.clock,
+            max_staleness=lambda: REACH,
+            new_id=new_id,
+            regions=regions,
+            on_accepted=self._poke,
+        )
+        denying = DenialService(store=store.denials, subjects=subjects, clock=self.clock, regions=regions)
+        authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
+        revocations = bind_all(REVOCATIONS, RevocationRoutes(authorized, service))
+        denials = bind_all(DENIALS, DenialRoutes(authorized, denying))
+        self._log = AccessLog(self.writer, self.clock, as_json=True)
+        self._app = Front(routes_of(revocations + denials), _nothing, self.clock, self._log)
+
+    def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
+        """One request."""
+        where, _, query = path.partition("?")
+        scope = scope_of(method, where, authorization=f"Bearer {key}", **headers) | {"query_string": query.encode()}
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        return asyncio.run(ask(self._app, scope, content))
+
+    def revoke(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
+        """Revoke a viewer, which must be accepted: the answer."""
+        said = self.ask("POST", "/v1/revocations", {"channelArn": where, "viewerId": viewer} | fields, key=key)
+        assert said.status == 202, said.body
+        return said.json
+
+    def deny(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
+        """Deny a viewer, which must be done: the denials."""
+        least = {"channelArn": where, "viewerId": viewer, "denySeconds": 60}
+        said = self.ask("POST", "/v1/denials", least | fields, key=key)
+        assert said.status == 201, said.body
+        return said.json["denials"]
+
+    def listed(self, query: str = "", key: str = EVERYTHING) -> list[str]:
+        """The ids of the revocations that are shown."""
+        said = self.ask("GET", f"/v1/revocations?{query}", key=key)
+        assert said.status == 200, said.body
+        return [one["id"] for one in said.json["revocations"]]
+
+    def _poke(self) -> None:
+        self.pokes += 1
+
+    def log(self) -> str:
+        """All access lines."""
+        return self.writer.text
+
+
+async def _nothing(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})

@@ -1,0 +1,51 @@
+"""Key pairs in a place, in each state, dated from now."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tokensvc.aws.arn import Place
+from tokensvc.keys.lifecycle import KeyInPlace, KeyState
+from tokensvc.keys.rotation_policy import Policy
+
+NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
+HERE = Place("123456789012", "us-east-1")
+LEAD = 30.0
+POLICY = Policy(lead_seconds=LEAD, reach_seconds=910, standby=False)
+LONGEST = 3600
+DRAIN = POLICY.drain_seconds(LONGEST)
+LONG_AGO = 10_000_000.0
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def prepared(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyInPlace:
+    """Held by IVS for so many seconds."""
+    return _pair(key_id, KeyState.PREPARED, imported_at=ago(since), **fields)
+
+
+def active(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyInPlace:
+    """Signing for so many seconds."""
+    return _pair(key_id, KeyState.ACTIVE, activated_at=ago(since), longest_ttl_seconds=LONGEST, **fields)
+
+
+def retiring(key_id: str, since: float, **fields: Any) -> KeyInPlace:
+    """Draining for so many seconds."""
+    signed = {"activated_at": ago(since + 100), "longest_ttl_seconds": LONGEST} | fields
+    return _pair(key_id, KeyState.RETIRING, retiring_at=ago(since), **signed)
+
+
+def retired(key_id: str, **fields: Any) -> KeyInPlace:
+    return _pair(key_id, KeyState.RETIRED, **{"retired_at": NOW} | fields)
+
+
+def compromised(key_id: str, **fields: Any) -> KeyInPlace:
+    return _pair(key_id, KeyState.COMPROMISED, compromised_at=NOW, **fields)
+
+
+def _pair(key_id: str, state: KeyState, **fields: Any) -> KeyInPlace:
+    arn = f"arn:aws:ivs:{HERE.region}:{HERE.account}:playback-key/{key_id}"
+    return KeyInPlace(key_id, HERE, state, arn, **{"imported_at": ago(LONG_AGO)} | fields)

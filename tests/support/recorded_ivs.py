@@ -1,0 +1,113 @@
+"""A local IVS with its real rates on, which writes down every revocation call that comes in and what it answered."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import boto3
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tests.support.servers import serving
+from tokensvc.local_ivs.clock import AdvanceableClock
+from tokensvc.local_ivs.http import LocalIvsSettings, build
+from tokensvc.local_ivs.revocations import revoked_version
+from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.system_clock import SystemClock
+
+SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"
+
+
+class Call(NamedTuple):
+    """One call that was answered."""
+
+    at: float
+    """On this machine's monotonic clock."""
+    operation: str
+    viewers: tuple[str, ...]
+    status: int
+
+
+class RecordedIvs:
+    """Where it is, and what it saw."""
+
+    def __init__(self, resources: LocalIvsResources) -> None:
+        self.url = ""
+        self.management_url = ""
+        self.calls: list[Call] = []
+        self._resources = resources
+
+    def channel(self) -> str:
+        """A new channel's ARN, made by boto3."""
+        ivs = boto3.client(
+            "ivs",
+            region_name="us-east-1",
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        arn = str(ivs.create_channel(authorized=True)["channel"]["arn"])
+        ivs.close()
+        return arn
+
+    def revoked(self, channel: str, viewer: str) -> int:
+        """The highest version that was revoked; below 0 when none was."""
+        with self._resources.begin(write=False) as transaction:
+            return revoked_version(transaction, channel, viewer)
+
+    def told(self) -> Counter[str]:
+        """How often each viewer came in and was taken."""
+        return Counter(viewer for call in list(self.calls) if call.status == 200 for viewer in call.viewers)
+
+    def throttled(self) -> int:
+        """How many calls came too soon."""
+        return sum(call.status == 429 for call in self.calls)
+
+    def busiest_second(self, operation: str) -> int:
+        """The most calls of an operation in any second."""
+        times = [call.at for call in self.calls if call.operation == operation]
+        return max((sum(at <= other < at + 1 for other in times) for at in times), default=0)
+
+    def record(self, site: ASGIApp) -> ASGIApp:
+        """The same application, written down."""
+
+        async def recorded(scope: Scope, receive: Receive, send: Send) -> None:
+            operation = scope.get("path", "").strip("/")
+            if operation not in (SINGLE, BATCH):
+                return await site(scope, receive, send)
+            at, body = time.monotonic(), b""
+
+            async def reading() -> Message:
+                nonlocal body
+                message = await receive()
+                body += message.get("body", b"")
+                return message
+
+            async def sending(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    self.calls.append(Call(at, operation, _viewers(json.loads(body)), message["status"]))
+                await send(message)
+
+            return await site(scope, reading, sending)
+
+        return recorded
+
+
+def _viewers(request: Any) -> tuple[str, ...]:
+    entries: Sequence[Any] = request.get("viewerSessions", [request])
+    return tuple(entry["viewerId"] for entry in entries)
+
+
+@contextlib.contextmanager
+def recorded_ivs() -> Iterator[RecordedIvs]:
+    """One that runs while the block does."""
+    resources = LocalIvsResources(":memory:")
+    ivs = RecordedIvs(resources)
+    parts = build(resources, LocalIvsSettings(), AdvanceableClock(SystemClock()))
+    with serving(ivs.record(parts.site)) as ivs.url, serving(parts.management) as ivs.management_url:
+        yield ivs
+    resources.close()

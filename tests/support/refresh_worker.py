@@ -1,0 +1,98 @@
+"""A worker's refresh over ports that count, and that may be away."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from tests.support.clocks import ManualClock
+from tests.support.in_memory_deployment import POLICY as ROTATION
+from tests.support.in_memory_deployment import Stage
+from tests.support.keks import WRAPPER
+from tests.support.tokens import CHANNEL
+from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.refresh import Refresh
+from tokensvc.callers.policy import CallerPolicy
+from tokensvc.callers.store import StoredSecret
+from tokensvc.errors import StoreUnavailable
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
+from tokensvc.tokens.authorization import key_digest
+from tokensvc.tokens.channels import ChannelRecord
+from tokensvc.tokens.viewer_id_resolver import Subjects
+from tokensvc.vault.cipher import Wrapper
+
+POLICY = CallerPolicy(channels=("*",))
+
+
+class Counting:
+    """A port that counts what is asked of it, and may be away."""
+
+    def __init__(self, port: Any) -> None:
+        self.port = port
+        self.asked: list[str] = []
+        self.away_from: int | None = None
+        """Which question, by number, and all after it, get no answer."""
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            if self.away_from is not None and len(self.asked) >= self.away_from:
+                raise StoreUnavailable("the store cannot be reached")
+            self.asked.append(name)
+            return getattr(self.port, name)(*args, **kwargs)
+
+        return ask
+
+
+class CountingSigner(OpenSslSigner):
+    """Counts the keys that it prepares."""
+
+    def __init__(self) -> None:
+        self.prepared = 0
+
+    def prepare(self, private_key: PrivateKey) -> OpenSslKey:
+        self.prepared += 1
+        return super().prepare(private_key)
+
+
+class Worker:
+    """A refresh over counting ports of a deployment."""
+
+    def __init__(self, stage: Stage, clock: ManualClock, wrapper: Wrapper = WRAPPER) -> None:
+        ports = ("versions", "deployment", "keys", "callers", "channels", "denials")
+        self.ports = {name: Counting(getattr(stage.store, name)) for name in ports}
+        self.signer = CountingSigner()
+        of: dict[str, Any] = self.ports
+        self.refresh = Refresh(
+            versions=of["versions"],
+            deployment=of["deployment"],
+            keys=of["keys"],
+            callers=of["callers"],
+            channels=of["channels"],
+            denials=DenialNews(of["denials"], pause=lambda _seconds: None),
+            vault=stage.vault,
+            subjects=Subjects(of["deployment"], lambda: wrapper),
+            signer=self.signer,
+            clock=clock,
+            reach_seconds=ROTATION.reach_seconds,
+        )
+
+    @property
+    def signers(self) -> int:
+        """How many keys were prepared."""
+        return self.signer.prepared
+
+    def asked(self) -> dict[str, list[str]]:
+        """What was asked of each port since last time."""
+        asked = {name: port.asked[:] for name, port in self.ports.items() if port.asked}
+        for port in self.ports.values():
+            port.asked.clear()
+        return asked
+
+
+def stored(key_id: str) -> StoredSecret:
+    return StoredSecret(key_id, key_digest(f"tsk_{key_id}_x"), ManualClock().at(), None)
+
+
+def channel(number: int, url: str | None = "https://edge.test/a.m3u8") -> ChannelRecord:
+    return ChannelRecord(f"{CHANNEL}x{number}", url, True, ManualClock().at() + timedelta(seconds=number), -1)

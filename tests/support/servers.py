@@ -1,0 +1,39 @@
+"""A real server for a test: uvicorn in a thread, on a port that the system chose."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tokensvc.http.abort_connection import offer_hang_up
+
+_STARTS_WITHIN_SECONDS = 10
+
+
+@contextlib.contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Serve the application while the block runs; gives its base URL."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        offer_hang_up(config)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        ends_at = time.monotonic() + _STARTS_WITHIN_SECONDS
+        while not server.started:
+            assert thread.is_alive(), "the server ended before it served"
+            assert time.monotonic() < ends_at, "the server did not start in time"
+            time.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(_STARTS_WITHIN_SECONDS)
+            assert not thread.is_alive(), "the server did not stop"

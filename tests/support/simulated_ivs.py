@@ -1,0 +1,177 @@
+"""IVS's key pairs and channels in memory, as a control plane, with IVS's own refusals and the faults of a network.
+
+Rules of the file
+- Pairs belong to one account and a region; three at most; the same public half twice is a conflict; lists have pages.
+- A fault is a call that is lost before it has an effect, or whose answer is lost after it had one: none can tell which.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+from tokensvc.errors import (
+    ControlPlaneError,
+    QuotaExceeded,
+    Rejected,
+    ResourceConflict,
+    ResourceMissing,
+    Throttled,
+    Unavailable,
+)
+from tokensvc.jose.keypair import PublicKey, fingerprint, public_pem, read_public_pem
+
+QUOTA = 3
+BATCH_MAX = 50
+Lost = Literal["before", "after"]
+_Kind = TypeVar("_Kind", bound=ControlPlaneError)
+
+
+class IvsSimulator:
+    """One account of IVS."""
+
+    def __init__(self, account: str = "123456789012", page: int = 1) -> None:
+        self.account = account
+        self.pairs: dict[str, dict[str, Any]] = {}
+        """By ARN."""
+        self.channels: dict[str, dict[str, Any]] = {}
+        """By ARN, as BatchGetChannel describes them."""
+        self.absent_code = "ResourceNotFoundException"
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        self.lose: dict[str, Lost] = {}
+        """By operation, what happens to its next call; once."""
+        self.refuse: dict[str, ControlPlaneError] = {}
+        """By operation or region, what every call to it gets."""
+        self.fingerprint_of: Callable[[PublicKey], str] = fingerprint
+        self._page = page
+        self._numbers = itertools.count(1)
+
+    def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        self.calls.append((region, operation, dict(request)))
+        for which in (operation, region):
+            if which in self.refuse:
+                raise self.refuse[which]
+        lost = self.lose.pop(operation, None)
+        if lost == "before":
+            raise outage(operation)
+        answer: dict[str, Any] = getattr(self, f"_{operation}")(region, request)
+        if lost == "after":
+            raise outage(operation)
+        return answer
+
+    def twin(self) -> IvsSimulator:
+        """Another account's worth of the same pairs, under the same ARNs, apart from this one."""
+        twin = IvsSimulator(self.account, self._page)
+        twin.pairs, twin._numbers = copy.deepcopy(self.pairs), copy.copy(self._numbers)
+        twin.lose = dict(self.lose)
+        return twin
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        """The requests of every call to an operation."""
+        return [request for _, called, request in self.calls if called == operation]
+
+    def add_foreign(self, region: str, count: int = 1, tags: Mapping[str, str] | None = None) -> list[str]:
+        """Key pairs that others imported."""
+        arns = [self._arn(region, "playback-key") for _ in range(count)]
+        for arn in arns:
+            self.pairs[arn] = {
+                "arn": arn,
+                "name": "theirs",
+                "fingerprint": "00",
+                "material": arn,
+                "tags": dict(tags or {}),
+            }
+        return arns
+
+    def add_pair(self, region: str, key: PublicKey, tags: Mapping[str, str] | None = None) -> str:
+        """A key pair that somebody imported by hand; its ARN."""
+        request = {"publicKeyMaterial": public_pem(key), "name": "by hand", "tags": dict(tags or {})}
+        return str(self._ImportPlaybackKeyPair(region, request)["keyPair"]["arn"])
+
+    def add_channels(self, arns: Iterable[str]) -> None:
+        """Private channels with a playback URL."""
+        for arn in arns:
+            self.channels[arn] = {"arn": arn, "playbackUrl": f"https://edge.test/{arn[-6:]}.m3u8", "authorized": True}
+
+    def tagged(self, key: str, value: str) -> list[dict[str, Any]]:
+        """The pairs with this tag."""
+        return [pair for pair in self.pairs.values() if pair["tags"].get(key) == value]
+
+    def _ImportPlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        key = read_public_pem(request["publicKeyMaterial"].encode())
+        here = self._in(region)
+        if any(pair["material"] == request["publicKeyMaterial"] for pair in here):
+            raise _refusal(ResourceConflict, "ImportPlaybackKeyPair", "ConflictException", 409)
+        if len(here) >= QUOTA:
+            raise _refusal(QuotaExceeded, "ImportPlaybackKeyPair", "ServiceQuotaExceededException", 402)
+        arn = self._arn(region, "playback-key")
+        self.pairs[arn] = {
+            "arn": arn,
+            "name": request.get("name", ""),
+            "fingerprint": self.fingerprint_of(key),
+            "material": request["publicKeyMaterial"],
+            "tags": dict(request.get("tags", {})),
+        }
+        return {"keyPair": _shown(self.pairs[arn], "arn", "name", "fingerprint", "tags")}
+
+    def _ListPlaybackKeyPairs(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        start, here = int(request.get("nextToken", 0)), self._in(region)
+        page = [_shown(pair, "arn", "name", "tags") for pair in here[start : start + self._page]]
+        further = {"nextToken": str(start + self._page)} if start + self._page < len(here) else {}
+        return {"keyPairs": page, **further}
+
+    def _GetPlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        pair = self._pair(region, "GetPlaybackKeyPair", request["arn"])
+        return {"keyPair": _shown(pair, "arn", "name", "fingerprint", "tags")}
+
+    def _TagResource(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self._pair(region, "TagResource", request["resourceArn"])["tags"].update(request["tags"])
+        return {}
+
+    def _DeletePlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        del self.pairs[self._pair(region, "DeletePlaybackKeyPair", request["arn"])["arn"]]
+        return {}
+
+    def _BatchGetChannel(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
+        if not 1 <= len(request["arns"]) <= BATCH_MAX or any(f":{region}:" not in arn for arn in request["arns"]):
+            raise _refusal(Rejected, "BatchGetChannel", "ValidationException", 400)
+        known = [self.channels[arn] for arn in request["arns"] if arn in self.channels]
+        errors = [{"arn": arn, "code": self.absent_code} for arn in request["arns"] if arn not in self.channels]
+        return {"channels": known, "errors": errors}
+
+    def _in(self, region: str) -> list[dict[str, Any]]:
+        return [pair for arn, pair in self.pairs.items() if arn.startswith(f"arn:aws:ivs:{region}:{self.account}:")]
+
+    def _pair(self, region: str, operation: str, arn: str) -> dict[str, Any]:
+        found = next((pair for pair in self._in(region) if pair["arn"] == arn), None)
+        if found is None:
+            raise _refusal(ResourceMissing, operation, "ResourceNotFoundException", 404)
+        return found
+
+    def _arn(self, region: str, kind: str) -> str:
+        return f"arn:aws:ivs:{region}:{self.account}:{kind}/{next(self._numbers):012}"
+
+
+def channel_arn(number: int, region: str = "us-east-1") -> str:
+    """The ARN of one of many channels."""
+    return f"arn:aws:ivs:{region}:123456789012:channel/channel{number:06}"
+
+
+def outage(operation: str = "*") -> Unavailable:
+    """What a lost call looks like."""
+    return Unavailable("IVS did not answer", operation=operation, ivs_code="ReadTimeoutError")
+
+
+def throttle(operation: str = "*") -> Throttled:
+    """What too many calls look like."""
+    return _refusal(Throttled, operation, "ThrottlingException", 429)
+
+
+def _shown(pair: Mapping[str, Any], *fields: str) -> dict[str, Any]:
+    return copy.deepcopy({name: pair[name] for name in fields})
+
+
+def _refusal(kind: type[_Kind], operation: str, code: str, status: int) -> _Kind:
+    return kind(f"IVS answered {operation} with {code}", operation=operation, ivs_code=code, status=status)

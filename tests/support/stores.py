@@ -1,0 +1,53 @@
+"""New stores in memory: the code that serves, over a database that no one else has."""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tokensvc.storage.engine import make_engine
+from tokensvc.storage.store import Store, store_on
+
+
+def store_in_memory(migrated: Path) -> Store:
+    """A copy, in memory, of a store in a file."""
+    engine = make_engine("sqlite://")
+    connection = engine.raw_connection()
+    assert isinstance(connection.driver_connection, sqlite3.Connection)
+    source = sqlite3.connect(migrated)
+    source.backup(connection.driver_connection)
+    source.close()
+    weakref.finalize(engine, connection.driver_connection.close)  # nobody closes a store in memory
+    connection.close()
+    return store_on(engine)
+
+
+def save(store: Store, path: Path) -> None:
+    """Write a store in memory into a new file."""
+    connection, target = store.engine.raw_connection(), sqlite3.connect(path)
+    assert isinstance(connection.driver_connection, sqlite3.Connection)
+    connection.driver_connection.backup(target)
+    target.close()
+    connection.close()
+
+
+def restore(store: Store, path: Path) -> None:
+    """Put a store that `save` wrote back into a store in memory, in the place of everything that it holds."""
+    connection, source = store.engine.raw_connection(), sqlite3.connect(path)
+    assert isinstance(connection.driver_connection, sqlite3.Connection)
+    source.backup(connection.driver_connection)
+    source.close()
+    connection.close()
+
+
+def dump(store: Store) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table of a store, by table: equal dumps mean that nothing was written in between."""
+    inspector = sa.inspect(store.engine)
+    with store.engine.connect() as connection:
+        return {
+            name: sorted((tuple(row) for row in connection.execute(sa.text(f'SELECT * FROM "{name}"'))), key=repr)
+            for name in inspector.get_table_names()
+        }

@@ -1,0 +1,68 @@
+"""Asks of every valid kind, for property tests: what the interface takes, nothing that it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.support.tokens import CHANNEL
+
+_LABELS = st.from_regex(r"[a-z0-9]{1,6}", fullmatch=True)
+_HOSTS = st.lists(_LABELS, min_size=1, max_size=3).map(".".join)
+ORIGINS = st.one_of(
+    st.just("*"),
+    st.builds(
+        "{}://{}{}{}".format,
+        st.sampled_from(["https", "http", "capacitor"]),
+        st.sampled_from(["", "*", "*."]),
+        _HOSTS,
+        st.sampled_from(["", ":8443", ":3000"]),
+    ),
+)
+VIEWER_IDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+_PARAMS = st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=4)
+_ADS = st.fixed_dictionaries(
+    {},
+    optional={
+        "optOut": st.booleans(),
+        "playerParams": _PARAMS,
+        "playbackConfigName": st.text(min_size=1, max_size=30),
+        "reportingMode": st.sampled_from(["CLIENT", "SERVER"]),
+    },
+)
+
+
+@st.composite
+def asks(draw: st.DrawFn) -> dict[str, Any]:
+    """The fields of a valid ask for CHANNEL."""
+    ask: dict[str, Any] = {"channelArn": str(CHANNEL)}
+    match draw(st.sampled_from(["viewer", "subject", "anonymous"])):
+        case "viewer":
+            ask["viewerId"] = draw(VIEWER_IDS)
+        case "subject":
+            ask["subject"] = draw(_TEXT.filter(lambda text: len(text) <= 1024))
+    if draw(st.booleans()):
+        ask["singleUse"] = draw(st.booleans())
+    tied = len(ask) > 1 and ("viewerId" in ask or "subject" in ask or ask["singleUse"])
+    if draw(st.booleans()):
+        ask["ttlSeconds"] = draw(st.integers(1, 600 if tied else 86_400))
+    if draw(st.booleans()):
+        ask["strictOriginEnforcement"] = draw(st.booleans())
+    if draw(st.booleans()):
+        most = 5 if ask.get("strictOriginEnforcement") else 8
+        ask["allowedOrigins"] = draw(st.lists(ORIGINS, min_size=1, max_size=most))
+    if draw(st.booleans()):
+        ask["maximumResolution"] = draw(st.sampled_from(["SD", "HD", "FULL_HD"]))
+    if draw(st.booleans()):
+        ask["ads"] = draw(_ADS)
+    if draw(st.booleans()):
+        ask["requirePlaybackUrl"] = draw(st.booleans())
+    return ask
+
+
+def origin_for(ask: dict[str, Any]) -> str:
+    """An `Origin` header that a player under this ask may send."""
+    first: str = ask.get("allowedOrigins", ["*"])[0]
+    return "https://any.example" if first == "*" else first.replace("*", "front")

@@ -1,0 +1,30 @@
+"""The clocks that stand behind the port."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tokensvc.system_clock import ConfirmedClock, StoreClock, SystemClock
+
+
+def test_the_system_s_clocks_are_the_machine_s() -> None:
+    assert SystemClock().now() == pytest.approx(time.time(), abs=1)
+    assert SystemClock().monotonic() == pytest.approx(time.monotonic(), abs=1)
+
+
+def test_the_store_s_clock_goes_on_from_where_it_was_read_whatever_this_machine_s_wall_clock_says() -> None:
+    clock = StoreClock(1_000.0)
+    first = clock.now()
+    time.sleep(0.01)
+    assert 1_000 <= first < clock.now() < 1_010
+
+
+def test_the_confirmed_clock_follows_the_last_refresh_and_not_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    offset = 1_000.0 - time.monotonic()
+    clock = ConfirmedClock(lambda: offset)
+    monkeypatch.setattr(time, "time", lambda: 5e9)
+    assert 1_000 <= clock.now() < 1_010
+    offset += 3600
+    assert 4_600 <= clock.now() < 4_610

@@ -1,0 +1,72 @@
+"""pydantic's findings leave in our words, and without the input."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tokensvc.validation_errors import field_errors
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    flag: bool = False
+
+
+class Model(BaseModel):
+    """One field for each kind of finding."""
+
+    model_config = ConfigDict(extra="forbid")
+    number: int = Field(5, gt=1, le=9)
+    real: float = 0.0
+    text: str = Field("ab", min_length=2, max_length=3, pattern=r"^[a-z]{2,3}$")
+    many: list[Annotated[int, Field(ge=0)]] = Field([1], min_length=1, max_length=2)
+    choice: Literal["a", "b"] = "a"
+    inner: list[Inner] = []
+    params: dict[str, str] = {}
+
+
+def said(**fields: Any) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as invalid:
+        Model(**fields)
+    return [(error.field, error.message) for error in field_errors(invalid.value)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"number": "x"}, ("number", "must be an integer")),
+        ({"number": 1.5}, ("number", "must be an integer")),
+        ({"number": 1}, ("number", "must be more than 1")),
+        ({"number": 10}, ("number", "must be at most 9")),
+        ({"number": "9" * 5000}, ("number", "must have fewer digits")),
+        ({"real": "x"}, ("real", "must be a number")),
+        ({"real": []}, ("real", "must be a number")),
+        ({"text": "a"}, ("text", "must have at least 2 characters")),
+        ({"text": "abcd"}, ("text", "must have at most 3 characters")),
+        ({"text": "AB"}, ("text", "must have the form ^[a-z]{2,3}$")),
+        ({"many": []}, ("many", "must have at least 1 entries")),
+        ({"many": [1, 2, 3]}, ("many", "must have at most 2 entries")),
+        ({"many": [1, -1]}, ("many[1]", "must be at least 0")),
+        ({"choice": "c"}, ("choice", "must be one of 'a' or 'b'")),
+        ({"inner": [{"flag": "x"}]}, ("inner[0].flag", "must be true or false")),
+        ({"inner": [5]}, ("inner[0]", "must be an object")),
+        ({"params": 5}, ("params", "must be an object")),
+        ({"{0}": 1}, ("{0}", "is not a known field")),
+    ],
+)
+def test_each_finding_is_said_in_our_words(fields: dict[str, Any], expected: tuple[str, str]) -> None:
+    assert said(**fields) == [expected]
+
+
+def test_a_finding_without_a_word_of_ours_still_leaves_without_the_input() -> None:
+    class Odd(BaseModel):
+        many: set[int] = set()
+
+    with pytest.raises(ValidationError) as invalid:
+        Odd.model_validate({"many": "tsk_pasted"})
+    [error] = field_errors(invalid.value)
+    assert error.field == "many"
+    assert "tsk_pasted" not in error.message

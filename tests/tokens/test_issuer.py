@@ -1,0 +1,256 @@
+"""What is minted is admitted, verified by strangers, and within every limit."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from hypothesis import example, given, settings
+
+from tests.support.token_requests import asks, origin_for
+from tests.support.tokens import CHANNEL, NOW, OTHER_CHANNEL, Prepared, snapshot_of
+from tokensvc.callers.policy import Caller, CallerPolicy
+from tokensvc.errors import InvalidRequest, NoSigningKey, SubjectKeyLost
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import public_pem
+from tokensvc.jose.signing.aws_lc import AwsLcKey
+from tokensvc.jose.signing.openssl import OpenSslKey
+from tokensvc.tokens import claims as c
+from tokensvc.tokens.authorization import Grant
+from tokensvc.tokens.issuer import Draft, draft
+from tokensvc.tokens.keyring import EMPTY_RING, Ring, SigningKey
+from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.tokens.validation import judge
+from tokensvc.tokens.validation_result import NOTHING_REVOKED, Attempt, Outcome
+from tokensvc.tokens.viewer_ids import viewer_id
+
+KEY = keypair.generate()
+SNAPSHOT = snapshot_of(KEY)
+GRANT = Grant(max_ttl_seconds=86_400, namespace="default")
+UUID = uuid.UUID("123e4567-e89b-12d3-a456-426614174000")
+
+
+def minted(grant: Grant = GRANT, snapshot: Snapshot = SNAPSHOT, now: int = NOW, **fields: Any) -> Draft:
+    return draft(read_ask({"channelArn": str(CHANNEL)} | fields), grant, snapshot, now, lambda: UUID)
+
+
+def claims_of(made: Draft) -> dict[str, Any]:
+    """Read by PyJWT, which knows nothing of ours."""
+    key, options = public_pem(KEY.public_key()), {"verify_exp": False}
+    claims: dict[str, Any] = jwt.decode(made.signed(), key, algorithms=["ES384"], options=options)  # type: ignore[arg-type]
+    return claims
+
+
+@settings(max_examples=250)
+@given(asks())
+@example({"channelArn": str(CHANNEL), "ads": {"playerParams": {}}})
+@example({"channelArn": str(CHANNEL), "viewerId": "\u2028" * 40, "ttlSeconds": 600})
+def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
+    """The one promise: a valid ask gives a token that every rule of playback lets in."""
+    try:
+        made = minted(**fields)
+    except InvalidRequest as refused:
+        too_large = refused
+    else:
+        keys, origin = [KEY.public_key()], origin_for(fields)
+        attempt = Attempt(made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED)
+        verdict = judge(attempt)
+        assert (verdict.outcome, verdict.message) == (Outcome.ADMITTED, "the player is let in")
+        assert judge(attempt._replace(now=made.exp - 1)).outcome is Outcome.ADMITTED
+        assert judge(attempt._replace(now=made.exp)).refused_by == "expiry"
+        assert judge(attempt._replace(channel=OTHER_CHANNEL)).refused_by == "channel"
+        return
+    assert "makes a token of" in too_large.message
+
+
+@given(asks())
+def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> None:
+    made = minted(**fields)
+    ads = fields.get("ads", {})
+    viewer = fields.get("viewerId")
+    if "subject" in fields:
+        viewer = viewer_id(SNAPSHOT.subject_key, "default", fields["subject"])
+    expected = {
+        c.CHANNEL_ARN: str(CHANNEL),
+        c.EXP: made.exp,
+        c.VIEWER_ID: viewer,
+        c.VIEWER_SESSION_VERSION: viewer and NOW,
+        c.ALLOW_ORIGIN: ",".join(fields["allowedOrigins"]) if "allowedOrigins" in fields else None,
+        c.STRICT_ORIGIN: fields.get("strictOriginEnforcement") or None,
+        c.SINGLE_USE_UUID: str(UUID) if fields.get("singleUse") else None,
+        c.MAXIMUM_RESOLUTION: fields.get("maximumResolution"),
+        c.ADS_OPT_OUT: ads.get("optOut"),
+        c.ADS_PLAYER_PARAMS: ads.get("playerParams"),
+        c.ADS_PLAYBACK_CONFIG_NAME: ads.get("playbackConfigName"),
+        c.ADS_REPORTING_MODE: ads.get("reportingMode"),
+    }
+    assert claims_of(made) == {name: value for name, value in expected.items() if value is not None}
+    assert (made.viewer_id, made.viewer_session_version) == (viewer, viewer and NOW)
+    assert made.requires_origin_header is bool(fields.get("strictOriginEnforcement"))
+
+
+@pytest.mark.parametrize("make", [AwsLcKey, OpenSslKey])
+def test_strangers_verify_the_signatures_of_both_signers(make: type[AwsLcKey] | type[OpenSslKey]) -> None:
+    """Often enough that numbers with leading zeros occur."""
+    prepared = make(KEY)
+    slot = SNAPSHOT.ring.slots[CHANNEL.place]._replace(active=SigningKey("k1", prepared, 600))
+    snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.place: slot}))
+    for _ in range(300):
+        made = minted(snapshot=snapshot)
+        assert claims_of(made)[c.CHANNEL_ARN] == str(CHANNEL)
+    assert jwt.get_unverified_header(made.signed()) == {"alg": "ES384", "typ": "JWT"}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_openssl_verifies_the_raw_signature(tmp_path: Path) -> None:
+    signed, _, signature = minted(viewerId="v").signed().rpartition(".")
+    raw = base64.urlsafe_b64decode(signature)
+    assert len(raw) == 96
+    (tmp_path / "key.pem").write_text(public_pem(KEY.public_key()))
+    der = encode_dss_signature(int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big"))
+    (tmp_path / "signature.der").write_bytes(der)
+    command = ["openssl", "dgst", "-sha384", "-verify", "key.pem", "-signature", "signature.der"]
+    good = subprocess.run(command, input=signed.encode(), cwd=tmp_path, capture_output=True, check=False)
+    assert good.stdout == b"Verified OK\n"
+    bad = subprocess.run(command, input=signed.encode() + b"x", cwd=tmp_path, capture_output=True, check=False)
+    assert bad.returncode != 0
+
+
+@pytest.mark.parametrize("tie", [{"viewerId": "v"}, {"subject": "s"}, {"singleUse": True}])
+@pytest.mark.parametrize(("asked", "life"), [(None, 300), (1, 1), (589, 589), (590, 590), (591, 590), (600, 590)])
+def test_where_ten_minutes_bind_exp_is_at_most_590_seconds_ahead(
+    tie: dict[str, Any], asked: int | None, life: int
+) -> None:
+    fields = tie if asked is None else tie | {"ttlSeconds": asked}
+    assert minted(**fields).exp == NOW + life == claims_of(minted(**fields))["exp"]
+
+
+def test_the_exp_allowance_survives_a_clock_that_runs_ten_seconds_ahead() -> None:
+    made = minted(viewerId="v", ttlSeconds=600, now=NOW + 10)
+    attempt = Attempt(made.signed(), NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
+    assert judge(attempt).outcome is Outcome.ADMITTED
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "longest", "asked", "life"),
+    [(86_400, 86_400, None, 300), (120, 86_400, None, 120), (86_400, 120, None, 120), (86_400, 86_400, 86_400, 86_400),
+     (600, 600, 600, 600), (1, 600, None, 1)],
+)  # fmt: skip
+def test_the_default_life_is_the_smaller_of_300_and_what_is_allowed(
+    ceiling: int, longest: int, asked: int | None, life: int
+) -> None:
+    fields = {} if asked is None else {"ttlSeconds": asked}
+    snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
+    assert minted(Grant(ceiling, "default"), snapshot, **fields).exp == NOW + life
+
+
+@pytest.mark.parametrize(("ceiling", "longest"), [(120, 86_400), (86_400, 120)])
+@pytest.mark.parametrize("tie", [{}, {"viewerId": "v"}])
+def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
+    ceiling: int, longest: int, tie: dict[str, Any]
+) -> None:
+    snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
+    with pytest.raises(InvalidRequest) as refused:
+        minted(Grant(ceiling, "default"), snapshot, ttlSeconds=121, **tie)
+    [error] = refused.value.errors
+    assert error.field == "ttlSeconds"
+    assert "at most 120" in error.message
+    assert minted(Grant(ceiling, "default"), snapshot, ttlSeconds=120, **tie).exp == NOW + 120
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"allowedOrigins": [f"https://{n:040}.example" for n in range(40)]}, ["allowedOrigins"]),
+        ({"ads": {"playbackConfigName": "x" * 2000}}, ["ads"]),
+        ({"allowedOrigins": [f"https://{n:040}.example" for n in range(15)], "ads": {"playerParams": {"k": "v" * 900}}},
+         ["allowedOrigins", "ads"]),
+    ],
+)  # fmt: skip
+def test_a_token_that_ivs_may_find_too_large_is_never_signed(fields: dict[str, Any], named: list[str]) -> None:
+    unsignable = SigningKey("k1", Prepared(lambda _: pytest.fail("it was signed")), 600)
+    slot = SNAPSHOT.ring.slots[CHANNEL.place]._replace(active=unsignable)
+    snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.place: slot}))
+    with pytest.raises(InvalidRequest, match="at most 2000") as refused:
+        minted(snapshot=snapshot, **fields)
+    assert [e.field for e in refused.value.errors] == named
+
+
+def test_2000_bytes_are_signed_and_not_one_more() -> None:
+    sizes = {}
+    for length in range(1200, 1320):
+        try:
+            sizes[length] = len(minted(ads={"playbackConfigName": "x" * length}).signed())
+        except InvalidRequest:
+            break
+    assert max(sizes.values()) == 2000
+    assert length == max(sizes) + 1 < 1319
+
+
+def test_a_subject_never_leaves() -> None:
+    made = minted(subject="jane.doe@example.com")
+    everything = json.dumps(claims_of(made)) + made.signed() + repr(made)
+    assert "jane" not in everything
+    assert base64.b64encode(b"jane.doe")[:10].decode() not in everything
+
+
+def test_subjects_of_two_namespaces_are_two_viewers() -> None:
+    ids = {minted(Grant(600, namespace), subject="s").viewer_id for namespace in ("one", "two")}
+    assert len(ids) == 2
+
+
+def test_the_token_is_not_in_a_repr() -> None:
+    made = minted(viewerId="somebody")
+    assert made.signing_input.decode() not in repr(made) + str(made) + f"{made}"
+    assert "somebody" not in repr(made)
+
+
+def test_a_client_is_told_to_come_back_before_its_token_ends() -> None:
+    for seconds in (1, 10, 300, 86_400):
+        made = minted(ttlSeconds=seconds)
+        assert NOW <= made.refresh_after < made.exp
+    assert minted(ttlSeconds=300).refresh_after == NOW + 240
+
+
+def test_two_single_uses_never_share_a_uuid() -> None:
+    ask = read_ask({"channelArn": str(CHANNEL), "singleUse": True})
+    used = {claims_of(draft(ask, GRANT, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
+    assert len(used) == 50
+
+
+def test_without_a_key_nothing_is_minted() -> None:
+    with pytest.raises(NoSigningKey):
+        minted(snapshot=SNAPSHOT._replace(ring=EMPTY_RING))
+
+
+def test_a_key_that_may_sign_for_a_while_signs_no_longer() -> None:
+    """A retiring one, in the stead of an active one that this worker cannot open."""
+    [(place, slot)] = SNAPSHOT.ring.slots.items()
+    assert slot.active is not None
+    snapshot = SNAPSHOT._replace(ring=Ring({place: slot._replace(active=slot.active._replace(until=float(NOW)))}))
+    assert minted(snapshot=snapshot).signed()
+    with pytest.raises(NoSigningKey):
+        minted(snapshot=snapshot, now=NOW + 1)
+
+
+def test_no_secret_shows_in_the_repr_of_a_snapshot() -> None:
+    known = KnownSecret(b"digest of a key", None, Caller("shop", CallerPolicy(("*",))))
+    snapshot = SNAPSHOT._replace(secrets={"id": known})
+    assert repr(SNAPSHOT.subject_key)[2:20] not in repr(snapshot) + str(snapshot)
+    assert "digest" not in repr(snapshot) + repr(known)
+
+
+def test_without_the_subject_key_nobody_is_named_by_subject_and_the_others_are_served() -> None:
+    lost = SNAPSHOT._replace(subject_key=b"")
+    with pytest.raises(SubjectKeyLost):
+        minted(snapshot=lost, subject="ada")
+    assert minted(snapshot=lost, viewerId="ada").viewer_id == "ada"

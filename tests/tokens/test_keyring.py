@@ -1,0 +1,75 @@
+"""The ring: a key signs in its own place, and a refusal says what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.tokens import CHANNEL, NOW, Prepared, ring_of
+from tokensvc.aws.arn import Place
+from tokensvc.errors import Action, InvalidRequest, NoSigningKey, Remedy
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.tokens.keyring import EMPTY_RING, Ring, SigningKey, Slot, retiring_signs_until
+
+ELSEWHERE = (Place("123456789012", "eu-west-1"), Place("999999999999", "us-east-1"))
+
+
+def test_the_active_key_of_the_place_signs(private_key: PrivateKey) -> None:
+    assert ring_of(private_key).signing_key(CHANNEL.place, NOW).key_id == "k1"
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey, place: Place) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        ring_of(private_key).signing_key(place, NOW)
+    assert [e.field for e in refused.value.errors] == ["channelArn"]
+    assert place.account in refused.value.message
+    assert place.region in refused.value.message
+
+
+def test_without_any_key_it_is_our_fault_and_the_remedy_is_named() -> None:
+    with pytest.raises(NoSigningKey) as refused:
+        EMPTY_RING.signing_key(CHANNEL.place, NOW)
+    assert refused.value.remedy == Remedy(Action.GENERATE_KEY)
+
+
+def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> None:
+    ring = Ring({CHANNEL.place: Slot(None, {"k1": private_key.public_key()})})
+    with pytest.raises(NoSigningKey, match="no key is active in account 123456789012, region us-east-1"):
+        ring.signing_key(CHANNEL.place, NOW)
+
+
+def test_the_trouble_of_a_slot_is_told() -> None:
+    ring = Ring({CHANNEL.place: Slot(None, {}, trouble="the active key k1 cannot be opened by this worker")})
+    with pytest.raises(NoSigningKey, match="k1 cannot be opened"):
+        ring.signing_key(CHANNEL.place, NOW)
+
+
+def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
+    ring = Ring({**ring_of(private_key).slots, ELSEWHERE[0]: Slot(None, {}, trouble="x")})
+    assert ring.signing_key(CHANNEL.place, NOW).key_id == "k1"
+
+
+def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
+    key = SigningKey("k1", Prepared(lambda data: data), 600, until=float(NOW))
+    ring = Ring({CHANNEL.place: Slot(key, {}, trouble="the active key k2 cannot be opened by this worker")})
+    assert ring.signing_key(CHANNEL.place, NOW) is key
+    with pytest.raises(NoSigningKey, match="k2 cannot be opened"):
+        ring.signing_key(CHANNEL.place, NOW + 0.001)
+
+
+SECONDS = st.integers(0, 86_400)
+
+
+@given(reach=st.integers(10, 90_000), skew=st.integers(0, 10), life=SECONDS, longer=SECONDS, error=st.floats(-1, 1))
+def test_whatever_a_retiring_key_signs_in_time_ends_before_its_pair_may_be_deleted(
+    reach: int, skew: int, life: int, longer: int, error: float
+) -> None:
+    """For every token's life up to the longest, and every clock that is off by the skew at most."""
+    retiring_at = datetime.fromtimestamp(NOW, UTC)
+    deleted_at = retiring_at + timedelta(seconds=reach + (life + longer) + skew)
+    signed_at = retiring_signs_until(retiring_at, reach, skew) + error * skew  # by the store's clock
+    assert signed_at + life + skew <= deleted_at.timestamp()

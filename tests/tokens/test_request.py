@@ -1,0 +1,204 @@
+"""Asks: every bad field is named at once, in our words, and nothing that was sent is said back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokensvc.errors import InvalidRequest
+from tokensvc.tokens import claims as c
+from tokensvc.tokens.request import Ask, read_ask
+
+ARN = "arn:aws:ivs:us-east-1:123456789012:channel/abc"
+PASTED = "-----BEGIN EC PRIVATE KEY----- MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY"
+
+
+def refusals(**fields: Any) -> dict[str, str]:
+    """What is said about an ask with these fields, by field; a good channel is added."""
+    with pytest.raises(InvalidRequest) as refused:
+        read_ask({"channelArn": ARN} | fields)
+    said = [e.field for e in refused.value.errors]
+    assert len(said) == len(set(said)), "a field is named once"
+    return {e.field: e.message for e in refused.value.errors}
+
+
+def refusal_of(fields: object) -> InvalidRequest | None:
+    try:
+        read_ask(fields)
+    except InvalidRequest as refused:
+        return refused
+    return None
+
+
+def test_the_least_ask_is_a_channel() -> None:
+    ask = read_ask({"channelArn": ARN})
+    assert ask.channel_arn == ARN
+    assert (ask.viewer_id, ask.subject, ask.ttl_seconds, ask.allowed_origins, ask.ads) == (None,) * 5
+    assert not ask.strict_origin_enforcement
+    assert not ask.single_use
+
+
+def test_every_field_is_taken() -> None:
+    ask = read_ask(
+        {
+            "channelArn": ARN,
+            "viewerId": "v",
+            "ttlSeconds": 600,
+            "allowedOrigins": ["https://*.example.com", "*"],
+            "strictOriginEnforcement": True,
+            "singleUse": True,
+            "maximumResolution": "HD",
+            "ads": {
+                "optOut": False,
+                "playerParams": {"k": "v"},
+                "playbackConfigName": "summer",
+                "reportingMode": "CLIENT",
+            },
+        }
+    )
+    assert ask.ads is not None
+    assert ask.ads.player_params == {"k": "v"}
+    assert ask.allowed_origins == ["https://*.example.com", "*"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "rule"),
+    [
+        ({"channelArn": None}, "channelArn", "must be a string"),
+        ({"channelArn": "abc"}, "channelArn", "must have the form arn:aws:ivs:"),
+        ({"channelArn": ARN.replace("channel", "playback-key")}, "channelArn", "must have the form"),
+        ({"viewerId": ""}, "viewerId", "must have 1 to 40 characters"),
+        ({"viewerId": "v" * 41}, "viewerId", "must have 1 to 40 characters"),
+        ({"viewerId": "a\x1bb"}, "viewerId", "must not contain control characters"),
+        ({"viewerId": 1}, "viewerId", "must be a string"),
+        ({"subject": ""}, "subject", "must have at least 1 characters"),
+        ({"subject": "s" * 1025}, "subject", "must have at most 1024 characters"),
+        ({"subject": "\ud800"}, "subject", "must be text that can be written as UTF-8"),
+        ({"ttlSeconds": 0}, "ttlSeconds", "must be at least 1"),
+        ({"ttlSeconds": "300"}, "ttlSeconds", "must be an integer"),
+        ({"ttlSeconds": 300.0}, "ttlSeconds", "must be an integer"),
+        ({"ttlSeconds": True}, "ttlSeconds", "must be an integer"),
+        ({"allowedOrigins": "https://a.example"}, "allowedOrigins", "must be a list"),
+        ({"allowedOrigins": []}, "allowedOrigins", "must have at least 1 entries"),
+        ({"allowedOrigins": ["*"] * 101}, "allowedOrigins", "must have at most 100 entries"),
+        ({"allowedOrigins": ["*", "https://a.example/"]}, "allowedOrigins[1]", "without path"),
+        ({"allowedOrigins": ["https://a.example,https://b.example"]}, "allowedOrigins[0]", "must be"),
+        ({"strictOriginEnforcement": "yes"}, "strictOriginEnforcement", "must be true or false"),
+        ({"strictOriginEnforcement": None}, "strictOriginEnforcement", "must be true or false"),
+        ({"singleUse": 1}, "singleUse", "must be true or false"),
+        ({"maximumResolution": "4K"}, "maximumResolution", "must be one of 'SD', 'HD' or 'FULL_HD'"),
+        ({"ads": []}, "ads", "must be an object"),
+        ({"ads": {"optOut": "no"}}, "ads.optOut", "must be true or false"),
+        ({"ads": {"playerParams": {"k": 1}}}, "ads.playerParams.k", "must be a string"),
+        ({"ads": {"playerParams": {"k": "v" * 1000}}}, "ads.playerParams", "at most 1000 bytes"),
+        ({"ads": {"playbackConfigName": ""}}, "ads.playbackConfigName", "must have at least 1"),
+        ({"ads": {"reportingMode": "BOTH"}}, "ads.reportingMode", "must be one of 'CLIENT' or 'SERVER'"),
+        ({"ads": {"optout": True}}, "ads.optout", "is not a known field"),
+        ({"exp": 1}, "exp", "is not a known field"),
+        ({"aws:viewer-id": "v"}, "aws:viewer-id", "is not a known field"),
+        ({"viewer_id": "v"}, "viewer_id", "is not a known field"),
+        ({"viewerSessionVersion": 1}, "viewerSessionVersion", "is not a known field"),
+        ({"viewerId": "v", "subject": "s"}, "subject", "must be left out when viewerId is given"),
+        ({"viewerId": "v", "ttlSeconds": 601}, "ttlSeconds", "must be at most 600"),
+        ({"subject": "s", "ttlSeconds": 601}, "ttlSeconds", "must be at most 600"),
+        ({"singleUse": True, "ttlSeconds": 601}, "ttlSeconds", "must be at most 600"),
+        ({"allowedOrigins": ["*"] * 6, "strictOriginEnforcement": True}, "allowedOrigins", "at most 5 origins"),
+    ],
+)
+def test_a_bad_field_is_named_with_its_rule(fields: dict[str, Any], field: str, rule: str) -> None:
+    said = refusals(**fields)
+    assert list(said) == [field]
+    assert rule in said[field]
+
+
+def test_a_missing_channel_is_named() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read_ask({})
+    assert [(e.field, e.message) for e in refused.value.errors] == [("channelArn", "is required")]
+
+
+@pytest.mark.parametrize("fields", [[], "ask", 5, None, True])
+def test_what_is_no_object_is_refused(fields: object) -> None:
+    with pytest.raises(InvalidRequest, match="must be an object"):
+        read_ask(fields)
+
+
+def test_every_bad_field_is_named_at_once() -> None:
+    """Also the rules that need two fields, although other fields could not even be read."""
+    said = refusals(
+        channelArn=5,
+        viewerId="v",
+        subject="s",
+        ttlSeconds=100_000,
+        allowedOrigins=["https://a.example"] * 5 + ["https://b.example:443"],
+        strictOriginEnforcement=True,
+        singleUse="x",
+        maximumResolution="4K",
+        ads={"optOut": 1, "playerParams": {"k": []}, "unknown": 1},
+        nothing=1,
+    )
+    assert set(said) == {
+        "channelArn",
+        "subject",
+        "ttlSeconds",
+        "allowedOrigins",
+        "allowedOrigins[5]",
+        "singleUse",
+        "maximumResolution",
+        "ads.optOut",
+        "ads.playerParams.k",
+        "ads.unknown",
+        "nothing",
+    }
+
+
+def test_values_of_the_wrong_type_break_no_rule_that_needs_two_fields() -> None:
+    assert set(refusals(viewerId="v", ttlSeconds="601")) == {"ttlSeconds"}
+    assert set(refusals(singleUse="true", ttlSeconds=601)) == {"singleUse"}
+    assert set(refusals(strictOriginEnforcement="true", allowedOrigins=["*"] * 6)) == {"strictOriginEnforcement"}
+
+
+def test_without_a_viewer_and_many_uses_ten_minutes_do_not_bind() -> None:
+    assert read_ask({"channelArn": ARN, "ttlSeconds": 86_400}).ttl_seconds == 86_400
+    assert read_ask({"channelArn": ARN, "ttlSeconds": 600, "singleUse": True}).ttl_seconds == 600
+
+
+FIELDS = ("channelArn", "viewerId", "subject", "ttlSeconds", "allowedOrigins", "strictOriginEnforcement", "singleUse",
+          "maximumResolution", "ads")  # fmt: skip
+PASTES = st.sampled_from(
+    [PASTED, [PASTED], {"optOut": PASTED, "reportingMode": PASTED, "playerParams": {"k": [PASTED]}}]
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), PASTES, min_size=1))
+def test_what_was_pasted_into_the_wrong_field_is_never_said_back(fields: dict[str, Any]) -> None:
+    refused = refusal_of(fields)
+    if refused is not None:
+        assert PASTED[:30] not in repr(refused) + refused.message + str(refused.errors) + repr(refused.__cause__)
+        assert refused.__suppress_context__, "a traceback would show the input"
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(ANYTHING | st.dictionaries(st.sampled_from([*FIELDS, "{0}", "{x}"]), ANYTHING))
+def test_anything_is_read_or_refused_in_our_words(fields: Any) -> None:
+    refused = refusal_of(fields)
+    if refused is not None:
+        assert refused.errors
+        for error in refused.errors:
+            assert error.message.startswith(("must ", "is required", "is not a known field", "keys and values")), error
+
+
+def test_the_schema_says_where_a_life_is_shortened() -> None:
+    described = Ask.model_json_schema()["properties"]["ttlSeconds"]["description"]
+    shortened = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
+    assert f"at most {c.TEN_MINUTES_SECONDS}" in described
+    assert f"{shortened + 1} to {c.TEN_MINUTES_SECONDS} become {shortened}" in described

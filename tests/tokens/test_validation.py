@@ -1,0 +1,387 @@
+"""The table of rules: each refuses by its own name, in the table's order, and what it cannot know it leaves open."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.support.tokens import CHANNEL, HEADER, NOW, OTHER_CHANNEL, seal, with_claims
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.tokens import claims as c
+from tokensvc.tokens.validation import RULES, judge
+from tokensvc.tokens.validation_result import NOTHING_REVOKED, Attempt, Outcome, Reason, Result, Verdict
+
+UUID = "123e4567-e89b-12d3-a456-426614174000"
+VIEWER: dict[str, Any] = {c.VIEWER_ID: "v"}
+ORIGIN = "https://a.example"
+STRICT: dict[str, Any] = {c.ALLOW_ORIGIN: "https://a.example,https://*.b.example", c.STRICT_ORIGIN: True}
+
+
+def judged(key: PrivateKey, token: str, **known: Any) -> Verdict:
+    """The verdict of an edge that knows everything, unless told otherwise."""
+    everything: dict[str, Any] = {
+        "now": NOW,
+        "channel": CHANNEL,
+        "keys": [key.public_key()],
+        "origin": ORIGIN,
+        "spent": False,
+        "revoked_version": NOTHING_REVOKED,
+    }
+    return judge(Attempt(token, **(everything | known)))
+
+
+def found(verdict: Verdict, rule: str) -> Result:
+    return next(f.result for f in verdict.findings if f.rule == rule)
+
+
+def test_the_order_of_judgement_is_this_one() -> None:
+    """Form, signature, payload: written a second time, because the names are shown to people and to programs."""
+    assert [name for name, _ in RULES] == [
+        "size", "segments", "encoding", "header", "algorithm", "signature", "payload", "channel", "expiry", "not-yet",
+        "ten-minutes", "viewer", "revoked", "single-use", "origins", "strict-origin", "resolution", "ads",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        VIEWER | {c.VIEWER_SESSION_VERSION: NOW},
+        {c.VIEWER_SESSION_VERSION: 0},
+        VIEWER | {c.EXP: NOW + 600},
+        {c.EXP: NOW + 10**9},
+        {c.EXP: NOW + 1},
+        {c.SINGLE_USE_UUID: UUID},
+        {c.ALLOW_ORIGIN: "*"},
+        {c.ALLOW_ORIGIN: ",".join(["https://z.example"] * 7)},
+        STRICT,
+        {c.STRICT_ORIGIN: True},
+        {c.STRICT_ORIGIN: False},
+        {c.MAXIMUM_RESOLUTION: "SD"},
+        {c.ADS_OPT_OUT: True, c.ADS_PLAYER_PARAMS: {"k": "v"}},
+        {c.ADS_PLAYBACK_CONFIG_NAME: "summer", c.ADS_REPORTING_MODE: "CLIENT"},
+        {"iat": NOW, "nbf": NOW, "iss": "someone", "sub": "x", "jti": "y", "mine": {"deep": [1]}},
+        {"iat": NOW - 0.5},
+    ],
+)  # fmt: skip
+def test_what_is_documented_is_let_in(private_key: PrivateKey, claims: dict[str, Any]) -> None:
+    verdict = judged(private_key, with_claims(private_key, claims))
+    assert (verdict.outcome, verdict.refused_by, verdict.message) == (Outcome.ADMITTED, None, "the player is let in")
+    assert {f.result for f in verdict.findings} <= {Result.PASS, Result.NOT_APPLICABLE}
+    assert verdict.claims.items() >= claims.items()
+
+
+@pytest.mark.parametrize(
+    ("rule", "claims"),
+    [
+        ("channel", {c.CHANNEL_ARN: None}),
+        ("channel", {c.CHANNEL_ARN: str(OTHER_CHANNEL)}),
+        ("channel", {c.CHANNEL_ARN: str(CHANNEL).replace("us-east-1", "eu-west-1")}),
+        ("channel", {c.CHANNEL_ARN: str(CHANNEL).lower()}),
+        ("channel", {c.CHANNEL_ARN: [str(CHANNEL)]}),
+        ("channel", {c.CHANNEL_ARN: "*"}),
+        ("expiry", {c.EXP: None}),
+        ("expiry", {c.EXP: NOW}),
+        ("expiry", {c.EXP: NOW - 1}),
+        ("expiry", {c.EXP: -1}),
+        ("expiry", {c.EXP: NOW + 0.5}),
+        ("expiry", {c.EXP: str(NOW + 300)}),
+        ("expiry", {c.EXP: True}),
+        ("expiry", {c.EXP: 2**63}),
+        ("not-yet", {"nbf": NOW + 1}),
+        ("not-yet", {"iat": NOW + 1}),
+        ("not-yet", {"iat": NOW, "nbf": NOW + 60}),
+        ("not-yet", {"iat": str(NOW)}),
+        ("not-yet", {"nbf": True}),
+        ("not-yet", {"nbf": [1]}),
+        ("ten-minutes", VIEWER | {c.EXP: NOW + 601}),
+        ("ten-minutes", {c.SINGLE_USE_UUID: UUID, c.EXP: NOW + 601}),
+        ("expiry", {c.EXP: NOW * 1000}),
+        ("expiry", VIEWER | {c.EXP: NOW * 1000}),
+        ("viewer", {c.VIEWER_ID: ""}),
+        ("viewer", {c.VIEWER_ID: "v" * 41}),
+        ("viewer", {c.VIEWER_ID: 7}),
+        ("viewer", {c.VIEWER_SESSION_VERSION: "1"}),
+        ("viewer", VIEWER | {c.VIEWER_SESSION_VERSION: 1.0}),
+        ("viewer", VIEWER | {c.VIEWER_SESSION_VERSION: 2**63}),
+        ("single-use", {c.SINGLE_USE_UUID: "abc"}),
+        ("single-use", {c.SINGLE_USE_UUID: 1}),
+        ("origins", {c.ALLOW_ORIGIN: ["https://a.example"]}),
+        ("origins", {c.ALLOW_ORIGIN: ""}),
+        ("origins", {c.ALLOW_ORIGIN: "https://a.example/"}),
+        ("origins", {c.ALLOW_ORIGIN: ",".join([ORIGIN] * 6), c.STRICT_ORIGIN: True}),
+        ("origins", {c.STRICT_ORIGIN: "true"}),
+        ("strict-origin", {c.ALLOW_ORIGIN: "https://c.example", c.STRICT_ORIGIN: True}),
+        ("resolution", {c.MAXIMUM_RESOLUTION: "4K"}),
+        ("resolution", {c.MAXIMUM_RESOLUTION: 720}),
+        ("ads", {c.ADS_OPT_OUT: "yes"}),
+        ("ads", {c.ADS_PLAYER_PARAMS: {"k": 1}}),
+        ("ads", {c.ADS_PLAYER_PARAMS: {"k": "v" * 1000}}),
+        ("ads", {c.ADS_PLAYBACK_CONFIG_NAME: ""}),
+        ("ads", {c.ADS_REPORTING_MODE: "BOTH"}),
+    ],
+)
+def test_a_well_signed_bad_claim_is_refused_by_its_rule(
+    private_key: PrivateKey, rule: str, claims: dict[str, Any]
+) -> None:
+    verdict = judged(private_key, with_claims(private_key, claims))
+    assert (verdict.outcome, verdict.refused_by) == (Outcome.REFUSED, rule)
+    assert found(verdict, "signature") is Result.PASS
+
+
+@pytest.mark.parametrize("name", [n for n in c.CHECKS if n not in ("exp", c.CHANNEL_ARN)])
+def test_a_claim_that_is_null_is_refused(private_key: PrivateKey, name: str) -> None:
+    """IVS documents types, and null is none of them; `explain` must not take it for absent."""
+    payload = json.dumps({c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300, name: None}).encode()
+    assert judged(private_key, seal(private_key, HEADER, payload)).outcome is Outcome.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("rule", "header"),
+    [
+        ("header", b"[]"),
+        ("header", b"{"),
+        ("header", b'{"alg":"ES384","alg":"ES384"}'),
+        ("header", b'{"typ":"JWT"}'),
+        ("header", b'{"alg":null}'),
+        ("header", b'{"alg":["ES384"]}'),
+        ("header", b'{"alg":"ES384","typ":"at+jwt"}'),
+        ("header", b'{"alg":"ES384","typ":null}'),
+        ("header", b'{"alg":"ES384","crit":["exp"]}'),
+        ("header", b'\xef\xbb\xbf{"alg":"ES384"}'),
+        ("algorithm", b'{"alg":"none"}'),
+        ("algorithm", b'{"alg":"HS384","typ":"JWT"}'),
+        ("algorithm", b'{"alg":"ES256","typ":"JWT"}'),
+        ("algorithm", b'{"alg":"es384","typ":"JWT"}'),
+        ("algorithm", b'{"alg":""}'),
+    ],
+)
+def test_a_well_signed_bad_header_is_refused_by_its_rule(private_key: PrivateKey, rule: str, header: bytes) -> None:
+    payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
+    assert judged(private_key, seal(private_key, header, payload)).refused_by == rule
+
+
+def test_header_fields_beyond_the_documented_ones_are_tolerated(private_key: PrivateKey) -> None:
+    payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
+    for header in ({"typ": "JWT", "alg": "ES384"}, {"alg": "ES384"}, {"alg": "ES384", "kid": "x", "jwk": {}}):
+        assert judged(private_key, seal(private_key, header, payload)).outcome is Outcome.ADMITTED
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"null", b"{", b'{"exp":1,"exp":1}', b'{"exp":NaN}', b"\xff"])
+def test_a_well_signed_bad_payload_is_refused_by_its_rule(private_key: PrivateKey, payload: bytes) -> None:
+    verdict = judged(private_key, seal(private_key, HEADER, payload))
+    assert verdict.refused_by == "payload"
+    assert verdict.claims == {}
+
+
+def test_a_member_twice_is_refused_even_when_both_say_the_same(private_key: PrivateKey) -> None:
+    payload = f'{{"aws:channel-arn":"{CHANNEL}","exp":{NOW + 300},"exp":{NOW + 300}}}'.encode()
+    assert judged(private_key, seal(private_key, HEADER, payload)).refused_by == "payload"
+    nested = f'{{"aws:channel-arn":"{CHANNEL}","exp":{NOW + 300},"x":{{"a":1,"a":1}}}}'.encode()
+    assert judged(private_key, seal(private_key, HEADER, nested)).refused_by == "payload"
+
+
+def test_missing_and_oversized_tokens_are_refused_by_form(private_key: PrivateKey) -> None:
+    whole = with_claims(private_key, {})
+    header, payload, signature = whole.split(".")
+    for token in ("", ".", "..", "a.b", f"{header}..{signature}", f".{payload}.{signature}", f"{whole}.", whole + ".x"):
+        assert judged(private_key, token).refused_by == "segments"
+    assert judged(private_key, "").message == "there is no token"
+    assert judged(private_key, "a.b").message == "the token has 2 segments; 3 are needed"
+    assert judged(private_key, f"{header}..{signature}").message == "the token's payload is empty"
+    assert judged(private_key, f"{header}.{payload}.").refused_by == "signature"
+    for token in (f"{whole}=", f"{whole} ", f" {whole}", whole + "\n", f"{header}=.{payload}.{signature}"):
+        assert judged(private_key, token).refused_by == "encoding"
+
+
+def test_2000_bytes_are_let_in_and_not_one_more(private_key: PrivateKey) -> None:
+    sizes = {len(t): t for n in range(1240, 1320) for t in [with_claims(private_key, {"x": "y" * n})]}
+    assert judged(private_key, sizes[2000]).outcome is Outcome.ADMITTED
+    longer = min(size for size in sizes if size > 2000)
+    assert judged(private_key, sizes[longer]).refused_by == "size"
+
+
+def test_the_size_counts_bytes_and_not_characters(private_key: PrivateKey) -> None:
+    assert found(judged(private_key, "é" * 1001), "size") is Result.FAIL
+
+
+def test_a_short_or_der_signature_is_refused_with_its_length(private_key: PrivateKey) -> None:
+    header, payload, signature = with_claims(private_key, {}).split(".")
+    verdict = judged(private_key, f"{header}.{payload}.{signature[:-4]}")
+    assert (verdict.refused_by, verdict.message) == (
+        "signature",
+        "the signature has 93 bytes; raw r||s of P-384 has 96",
+    )
+
+
+def test_each_key_of_the_place_is_tried_and_no_other(private_key: PrivateKey) -> None:
+    token, stranger = with_claims(private_key, {}), keypair.generate().public_key()
+    assert judged(private_key, token, keys=[stranger, private_key.public_key()]).outcome is Outcome.ADMITTED
+    assert judged(private_key, token, keys=[stranger]).refused_by == "signature"
+    assert judged(private_key, token, keys=[]).refused_by == "signature"
+
+
+@pytest.mark.parametrize(
+    ("claims", "unknown", "rule"),
+    [
+        ({}, "keys", "signature"),
+        (STRICT, "origin", "strict-origin"),
+        (VIEWER | STRICT, "origin", "strict-origin"),
+    ],
+)
+def test_what_the_caller_can_still_supply_leaves_the_verdict_open(
+    private_key: PrivateKey, claims: dict[str, Any], unknown: str, rule: str
+) -> None:
+    verdict = judged(private_key, with_claims(private_key, claims), **{unknown: None}, revoked_version=None)
+    assert (verdict.outcome, verdict.refused_by) == (Outcome.UNDECIDED, None)
+    assert found(verdict, rule) is Result.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("claims", "unknown", "unless", "message"),
+    [
+        (VIEWER, {"revoked_version": None}, ("revoked",), "allowed unless revoked"),
+        ({c.SINGLE_USE_UUID: UUID}, {"spent": None}, ("already used",), "allowed unless already used"),
+        (
+            VIEWER | {c.SINGLE_USE_UUID: UUID},
+            {"spent": None, "revoked_version": None},
+            ("revoked", "already used"),
+            "allowed unless revoked or already used",
+        ),
+    ],
+)
+def test_what_only_ivs_knows_is_a_condition(
+    private_key: PrivateKey, claims: dict[str, Any], unknown: dict[str, None], unless: tuple[str, ...], message: str
+) -> None:
+    verdict = judged(private_key, with_claims(private_key, claims), **unknown)
+    assert (verdict.outcome, verdict.refused_by) == (Outcome.CONDITIONAL, None)
+    assert verdict.unless == unless
+    assert verdict.message.startswith(message + ": only IVS knows")
+    refused = judged(private_key, with_claims(private_key, claims | {c.EXP: NOW}), **unknown)
+    assert (refused.outcome, refused.refused_by) == (Outcome.REFUSED, "expiry"), "what is known to be bad is refused"
+    assert refused.unless == ()
+
+
+@pytest.mark.parametrize(
+    ("rule", "claims", "reason"),
+    [
+        ("channel", {c.CHANNEL_ARN: None}, Reason.MISSING),
+        ("channel", {c.CHANNEL_ARN: "*"}, Reason.MALFORMED),
+        ("channel", {c.CHANNEL_ARN: str(OTHER_CHANNEL)}, Reason.USUAL),
+        ("expiry", {c.EXP: None}, Reason.MISSING),
+        ("expiry", {c.EXP: str(NOW + 300)}, Reason.MALFORMED),
+        ("expiry", {c.EXP: NOW + 0.5}, Reason.MALFORMED),
+        ("expiry", {c.EXP: NOW * 1000}, Reason.MILLISECONDS),
+        ("expiry", {c.EXP: NOW}, Reason.USUAL),
+        ("not-yet", {"iat": str(NOW)}, Reason.MALFORMED),
+        ("not-yet", {"nbf": NOW * 1000}, Reason.MILLISECONDS),
+        ("not-yet", {"nbf": NOW + 1}, Reason.USUAL),
+        ("single-use", {c.SINGLE_USE_UUID: "abc"}, Reason.MALFORMED),
+    ],
+)
+def test_a_rule_that_fails_in_several_ways_says_in_which(
+    private_key: PrivateKey, rule: str, claims: dict[str, Any], reason: Reason
+) -> None:
+    refusal = judged(private_key, with_claims(private_key, claims)).refusal
+    assert refusal is not None
+    assert (refusal.rule, refusal.reason) == (rule, reason)
+    assert ("milliseconds" in refusal.message) is (reason is Reason.MILLISECONDS)
+
+
+def test_a_missing_origin_is_distinguished_from_a_wrong_one(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, STRICT)
+    for origin, reason in (("", Reason.MISSING), ("https://c.example", Reason.USUAL)):
+        refusal = judged(private_key, token, origin=origin).refusal
+        assert refusal is not None
+        assert (refusal.rule, refusal.reason) == ("strict-origin", reason)
+
+
+def test_an_unsigned_token_is_named_as_such(private_key: PrivateKey) -> None:
+    """RFC 7519, section 6: `alg` is none and the third segment is empty."""
+    payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
+    unsigned = jwt.encode(payload, "", algorithm="none")
+    assert unsigned.endswith(".")
+    for keys in ([private_key.public_key()], None):
+        refusal = judged(private_key, unsigned, keys=keys).refusal
+        assert refusal is not None
+        assert (refusal.rule, refusal.reason) == ("algorithm", Reason.UNSIGNED)
+        assert "alg is none" in refusal.message
+
+
+def test_a_signature_of_the_wrong_length_is_refused_without_a_key(private_key: PrivateKey) -> None:
+    header, payload, signature = with_claims(private_key, {}).split(".")
+    assert judged(private_key, f"{header}.{payload}.{signature[:-4]}", keys=None).refused_by == "signature"
+
+
+def test_without_a_channel_to_compare_with_the_arn_alone_is_judged(private_key: PrivateKey) -> None:
+    assert judged(private_key, with_claims(private_key, {}), channel=None).outcome is Outcome.ADMITTED
+
+
+def test_a_spent_single_use_is_refused(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, {c.SINGLE_USE_UUID: UUID})
+    assert judged(private_key, token, spent=True).refused_by == "single-use"
+    assert judged(private_key, with_claims(private_key, {}), spent=True).outcome is Outcome.ADMITTED
+
+
+@pytest.mark.parametrize("origin", ["", "null", "https://b.example", "https://a.example:8443", "http://a.example"])
+def test_strict_enforcement_wants_an_allowed_origin(private_key: PrivateKey, origin: str) -> None:
+    assert judged(private_key, with_claims(private_key, STRICT), origin=origin).refused_by == "strict-origin"
+    loose = STRICT | {c.STRICT_ORIGIN: False}
+    assert judged(private_key, with_claims(private_key, loose), origin=origin).outcome is Outcome.ADMITTED
+
+
+@pytest.mark.parametrize(
+    ("claims", "revoked", "result"),
+    [
+        ({}, 5, Result.NOT_APPLICABLE),
+        ({c.VIEWER_SESSION_VERSION: 1}, 5, Result.NOT_APPLICABLE),
+        (VIEWER, NOTHING_REVOKED, Result.PASS),
+        (VIEWER, 0, Result.FAIL),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 1}, 0, Result.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 5}, 5, Result.FAIL),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 6}, 5, Result.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: -(2**63)}, NOTHING_REVOKED, Result.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: -1}, 0, Result.FAIL),
+    ],
+)
+def test_versions_up_to_the_revoked_one_are_refused(
+    private_key: PrivateKey, claims: dict[str, Any], revoked: int, result: Result
+) -> None:
+    """IVS user guide, "Start a Viewer Session Revocation"; a token without a version has version 0."""
+    verdict = judged(private_key, with_claims(private_key, claims), revoked_version=revoked)
+    assert found(verdict, "revoked") is result
+    assert verdict.refused_by == ("revoked" if result is Result.FAIL else None)
+
+
+def test_a_revoked_session_is_refused_before_its_single_use_is_looked_at(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, VIEWER | {c.SINGLE_USE_UUID: UUID})
+    assert judged(private_key, token, revoked_version=0, spent=True).refused_by == "revoked"
+
+
+def test_strict_enforcement_without_a_list_wants_any_origin(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, {c.STRICT_ORIGIN: True})
+    assert judged(private_key, token, origin="").refused_by == "strict-origin"
+    assert judged(private_key, token, origin="https://any.example").outcome is Outcome.ADMITTED
+    assert judged(private_key, token, origin="https://any.example/path").refused_by == "strict-origin"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.com/.a.com", "https://evil.com@x.a.com", "https://evil.com#.a.com"])
+@pytest.mark.parametrize("allowed", ["https://*.a.com", "*"])
+def test_strict_enforcement_refuses_an_origin_header_that_is_no_origin(
+    private_key: PrivateKey, allowed: str, origin: str
+) -> None:
+    token = with_claims(private_key, {c.ALLOW_ORIGIN: allowed, c.STRICT_ORIGIN: True})
+    assert judged(private_key, token, origin="https://x.a.com").outcome is Outcome.ADMITTED
+    assert judged(private_key, token, origin=origin).refused_by == "strict-origin"
+
+
+def test_the_first_rule_that_fails_names_the_refusal_and_all_findings_are_told(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, {c.EXP: NOW, c.VIEWER_ID: 5, c.MAXIMUM_RESOLUTION: "4K"})
+    verdict = judged(private_key, token)
+    assert verdict.refused_by == "expiry"
+    assert [f.rule for f in verdict.findings] == [name for name, _ in RULES]
+    assert [f.rule for f in verdict.findings if f.result is Result.FAIL] == ["expiry", "viewer", "resolution"]

@@ -1,0 +1,120 @@
+"""One definition of a viewer id: what a token is issued for can be revoked and denied, and no other gets a token."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from tests.support.dispatchers import Dispatch
+from tests.support.local_control_plane import PLACE
+from tests.support.multi_tenant_app import Counter
+from tests.support.token_requests import VIEWER_IDS
+from tests.support.tokens import Prepared, raw_sign
+from tokensvc.aws.arn import parse_arn
+from tokensvc.errors import InvalidRequest
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.storage.store import Store
+from tokensvc.tokens.authorization import Grant
+from tokensvc.tokens.issuer import draft
+from tokensvc.tokens.keyring import Ring, SigningKey, Slot
+from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.snapshot import Snapshot
+from tokensvc.tokens.validation import judge
+from tokensvc.tokens.validation_result import Attempt, Outcome
+from tokensvc.tokens.viewer_ids import check_viewer_id
+
+ODD = st.text(st.sampled_from("a\0\t\x1b\x7f\x9f\u202e\u200d\u2028\U0001f680\ufdd0é"), max_size=42)
+ANY = st.text(st.characters(), max_size=42) | VIEWER_IDS | ODD
+"""Surrogates included."""
+
+
+class Deployment(NamedTuple):
+    """The routes for revocations and denials, the local IVS, and a key that signs for its place."""
+
+    counter: Counter
+    dispatch: Dispatch
+    key: PrivateKey
+    seen: set[str]
+    """The viewers of earlier examples, who are revoked by now."""
+
+    @property
+    def channel(self) -> str:
+        return self.dispatch.channel
+
+    def token(self, viewer: str, now: int) -> str:
+        """A token for this viewer. Raises InvalidRequest."""
+        key = SigningKey("k1", Prepared(lambda digest: raw_sign(self.key, digest)), 600)
+        snapshot = Snapshot(Ring({PLACE: Slot(key, {})}), max_ttl_seconds=600)
+        ask = read_ask({"channelArn": self.channel, "viewerId": viewer})
+        return draft(ask, Grant(600, "default"), snapshot, now, uuid.uuid4).signed()
+
+    def plays(self, token: str, viewer: str, now: int) -> bool:
+        """What the edge decides, given what the local IVS has recorded."""
+        revoked = self.dispatch.ivs.revoked(self.channel, viewer)
+        where = parse_arn(self.channel, "channel")
+        verdict = judge(Attempt(token, now, where, [self.key.public_key()], revoked_version=revoked))
+        return verdict.outcome is Outcome.ADMITTED
+
+    def answers(self, viewer: str) -> tuple[Any, Any]:
+        """The answers to a revocation and to a denial of this viewer."""
+        who = {"channelArn": self.channel, "viewerId": viewer}
+        ask = self.counter.ask
+        return ask("POST", "/v1/revocations", who), ask("POST", "/v1/denials", who | {"denySeconds": 60})
+
+
+@pytest.fixture
+def deployment(store: Store, private_key: PrivateKey) -> Iterator[Deployment]:
+    dispatch = Dispatch(store)
+    counter = Counter(store)
+    counter.configured = [parse_arn(dispatch.channel, "channel").place.region]
+    yield Deployment(counter, dispatch, private_key, set())
+    dispatch.close()
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(viewer=ANY)
+@example("a\0")
+@example("\U0001f680" * 40)
+@example("\u202e" * 40)
+def test_whoever_gets_a_token_can_be_revoked_and_denied_and_nobody_else(deployment: Deployment, viewer: str) -> None:
+    assume(viewer not in deployment.seen)
+    deployment.seen.add(viewer)
+    now = int(time.time())
+    try:
+        token = deployment.token(viewer, now)
+    except InvalidRequest as refused:
+        expected = [{"field": e.field, "message": e.message} for e in refused.errors]
+        for answer in deployment.answers(viewer):
+            assert answer.status in (400, 422), "400: JSON cannot express it"
+            assert answer.status == 400 or answer.json["errors"] == expected
+        return
+    assert check_viewer_id(viewer) == viewer
+    assert deployment.plays(token, viewer, now)
+    revoked, denied = deployment.answers(viewer)
+    assert (revoked.status, denied.status) == (202, 201)
+    deployment.dispatch.drain(deployment.dispatch.dispatcher())
+    assert deployment.counter.ask("GET", f"/v1/revocations/{revoked.json['id']}").json["state"] == "sent"
+    assert not deployment.plays(token, viewer, now)
+
+
+@given(viewer=ANY)
+def test_one_rule_in_the_same_words_for_tokens_and_in_the_definition(viewer: str) -> None:
+    fields = {"channelArn": "arn:aws:ivs:us-west-2:123456789012:channel/a", "viewerId": viewer}
+    try:
+        rule = ""
+        check_viewer_id(viewer)
+    except ValueError as broken:
+        rule = str(broken)
+    try:
+        read_ask(fields)
+        said = ""
+    except InvalidRequest as refused:
+        [error] = refused.errors
+        said = error.message
+    assert said == rule

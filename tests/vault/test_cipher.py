@@ -1,0 +1,150 @@
+"""Wrapping: one key wraps, each secret is opened by the key that it names, and a start must prove one of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.keks import NEW, OLD, SALT, DataKeys, passphrase
+from tokensvc.errors import (
+    Action,
+    InvalidKey,
+    Remedy,
+    VaultError,
+    WrappingKeyUnavailable,
+    WrappingKeyUnknown,
+    WrongPassphrase,
+)
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.storage.store import Store
+from tokensvc.vault import envelope
+from tokensvc.vault.cipher import UNNAMED, Wrapper, establish, wrapped_by
+from tokensvc.vault.envelope import Envelope
+from tokensvc.vault.kek import Wrapping
+from tokensvc.vault.kek_registry import KnownWrapping
+
+PURPOSE = "subject key"
+
+
+def names(store: Store) -> set[str]:
+    return {key.name for key in store.wrappings.list()}
+
+
+def test_the_current_key_wraps_and_all_open(private_key: PrivateKey) -> None:
+    old, new = passphrase(OLD), DataKeys()
+    before = Wrapper(old)
+    kept = before.wrap_key(private_key), before.wrap_secret(PURPOSE, b"secret")
+    now = Wrapper(new, old)
+    assert now.current == new.name
+    assert now.names == (new.name, old.name)
+    assert now.unwrap_key(kept[0]).private_numbers() == private_key.private_numbers()
+    assert now.unwrap_secret(PURPOSE, kept[1]) == b"secret"
+    assert {wrapped_by(k) for k in kept} == {old.name}
+    assert {wrapped_by(now.wrap_key(private_key)), wrapped_by(now.wrap_secret(PURPOSE, b"s"))} == {new.name}
+
+
+def test_each_secret_has_a_data_key_of_its_own(private_key: PrivateKey) -> None:
+    wrapper = Wrapper(DataKeys())
+    data_keys = {envelope.read(wrapper.wrap_key(private_key)).data_key for _ in range(3)}
+    assert len(data_keys) == 3
+    assert b"" not in data_keys
+
+
+def test_a_secret_of_the_release_before_names_no_key_and_is_tried_with_each_passphrase() -> None:
+    kept = Wrapping(OLD, SALT).wrap(PURPOSE, b"secret", bytes(12))
+    assert wrapped_by(kept) == UNNAMED
+    assert Wrapper(DataKeys(), passphrase(NEW), passphrase(OLD)).unwrap_secret(PURPOSE, kept) == b"secret"
+    for wrapper in (Wrapper(passphrase(NEW)), Wrapper(DataKeys())):
+        with pytest.raises(WrongPassphrase, match=PURPOSE):
+            wrapper.unwrap_secret(PURPOSE, kept)
+
+
+def test_a_key_that_is_not_given_is_named_with_what_to_do(private_key: PrivateKey) -> None:
+    kept = Wrapper(DataKeys("kms:two")).wrap_secret(PURPOSE, b"secret")
+    with pytest.raises(WrappingKeyUnknown, match="kms:two") as refused:
+        Wrapper(passphrase()).unwrap_secret(PURPOSE, kept)
+    assert refused.value.remedy == Remedy(Action.ADD_PREVIOUS_KMS_KEY, {"arn": "two"})
+
+
+def test_a_secret_that_was_altered_is_damaged_not_a_wrong_passphrase(private_key: PrivateKey) -> None:
+    """The key that it names is there and is right, so nobody should look for another passphrase."""
+    for key in (passphrase(), DataKeys()):
+        wrapper = Wrapper(key)
+        found = envelope.read(wrapper.wrap_secret(PURPOSE, b"secret"))
+        altered = envelope.write(found._replace(body=found.body[:-1] + bytes([found.body[-1] ^ 1])))
+        with pytest.raises(InvalidKey, match="is damaged"):
+            wrapper.unwrap_secret(PURPOSE, altered)
+        with pytest.raises(InvalidKey, match="is damaged"):
+            wrapper.unwrap_secret("webhook secret", envelope.write(found))
+    with pytest.raises(InvalidKey, match="another's"):
+        Wrapper(DataKeys()).unwrap_secret(PURPOSE, envelope.write(Envelope("kms:one", b"x", b"")))
+
+
+def test_nothing_secret_shows(private_key: PrivateKey) -> None:
+    wrapper = Wrapper(passphrase(NEW), passphrase(OLD))
+    assert OLD not in repr(wrapper) + repr(vars(wrapper))
+    with pytest.raises(VaultError) as refused:
+        wrapper.unwrap_key(Wrapper(passphrase("0c" * 32)).wrap_key(private_key))
+    assert not [secret for secret in (OLD, NEW, "0c" * 32) if secret in str(refused.value)]
+
+
+def test_a_new_store_takes_its_first_key_and_then_no_other(store: Store) -> None:
+    establish(store.wrappings, passphrase(OLD))
+    assert names(store) == {passphrase(OLD).name}
+    with pytest.raises(WrongPassphrase, match="the passphrase is not the passphrase"):
+        establish(store.wrappings, passphrase(NEW))
+    with pytest.raises(WrappingKeyUnknown, match=rf"wrapped by {passphrase(OLD).name}, not by kms:one"):
+        establish(store.wrappings, DataKeys())
+    with pytest.raises(WrongPassphrase):
+        establish(store.wrappings, passphrase(NEW), passphrase("0c" * 32), DataKeys())
+    assert names(store) == {passphrase(OLD).name}, "nothing was changed"
+
+
+def test_a_change_of_key_starts_when_the_one_before_is_right(store: Store) -> None:
+    establish(store.wrappings, passphrase(OLD))
+    assert establish(store.wrappings, passphrase(NEW), passphrase(OLD)).current == passphrase(NEW).name
+    assert names(store) == {passphrase(OLD).name, passphrase(NEW).name}
+    establish(store.wrappings, DataKeys(), passphrase(NEW))
+    assert len(names(store)) == 3
+    for keys in ([passphrase(OLD)], [passphrase(NEW)], [passphrase(NEW), passphrase("0c" * 32)]):
+        establish(store.wrappings, *keys)  # a worker that has not been told yet goes on
+    store.wrappings.keep_only("kms:one")
+    with pytest.raises(WrongPassphrase):
+        establish(store.wrappings, passphrase(NEW))
+
+
+def test_a_passphrase_that_has_another_ones_name_is_not_it(store: Store) -> None:
+    """Names are 32 bits; the check value behind them is 256."""
+    store.wrappings.add(KnownWrapping(passphrase(OLD).name, b"another check value"), None)
+    with pytest.raises(WrongPassphrase):
+        establish(store.wrappings, passphrase(OLD))
+
+
+def test_a_key_that_does_not_answer_joins_no_list(store: Store) -> None:
+    kms = DataKeys()
+    kms.away = True
+    with pytest.raises(WrappingKeyUnavailable):
+        establish(store.wrappings, kms)
+    assert names(store) == set()
+    kms.away = False
+    establish(store.wrappings, kms)
+    kms.away = True
+    assert establish(store.wrappings, kms).current == kms.name, "once it is known, a start does not ask it here"
+
+
+def test_of_two_first_keys_the_later_is_refused(store: Store) -> None:
+    """Both saw an empty list."""
+
+    class Late:
+        """A list that somebody else writes to between our look and our word."""
+
+        def __init__(self) -> None:
+            self.add, self.keep_only = store.wrappings.add, store.wrappings.keep_only
+
+        def list(self) -> list[KnownWrapping]:
+            listed = store.wrappings.list()
+            establish(store.wrappings, passphrase(OLD))
+            return listed
+
+    with pytest.raises(WrongPassphrase):
+        establish(Late(), passphrase(NEW))
+    assert names(store) == {passphrase(OLD).name}

@@ -1,0 +1,363 @@
+"""The vault as a directory: what lies there is encrypted, for its owner alone, and complete or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.keks import NEW, OLD, WRAPPER, DataKeys, passphrase
+from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests become this module's
+from tests.vault.vault_contract import VaultUnder
+from tokensvc.cli.remedies import failure_text
+from tokensvc.errors import InvalidKey, KeyFileTooOpen, VaultError, WrongPassphrase
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.key_files import KeyFiles
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "keys"
+
+
+@pytest.fixture
+def vault_under(directory: Path) -> VaultUnder:
+    return lambda wrapper: KeyFiles(directory, wrapper)
+
+
+@contextlib.contextmanager
+def small_files() -> Iterator[None]:
+    """No file of more than 100 bytes can be written."""
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_a_key_lies_encrypted_and_for_its_owner_alone(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    before = os.umask(0)
+    try:
+        vault.put("k1", private_key)
+    finally:
+        os.umask(before)
+    [path] = directory.iterdir()
+    assert path.name == "k1.pem"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert path.stat().st_nlink == 1
+    assert b"\n-----BEGIN ENCRYPTED PRIVATE KEY-----\n" in path.read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_openssl_opens_it_with_the_password_and_not_without(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    vault.put("k1", private_key)
+    command = ["openssl", "pkey", "-in", str(directory / "k1.pem"), "-pubout", "-passin"]
+    opened = subprocess.run([*command, f"pass:{OLD}"], capture_output=True, check=True)
+    assert opened.stdout.decode() == keypair.public_pem(private_key.public_key())
+    assert subprocess.run([*command, "pass:wrong"], capture_output=True, check=False).returncode != 0
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o777])
+def test_a_file_that_others_may_read_is_refused_with_the_command_that_mends_it(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey, mode: int
+) -> None:
+    vault.put("k1", private_key)
+    (directory / "k1.pem").chmod(mode)
+    with pytest.raises(KeyFileTooOpen) as refused:
+        vault.open("k1")
+    assert failure_text(refused.value).endswith(f"; fix it with: chmod 600 {directory / 'k1.pem'}")
+    (directory / "k1.pem").chmod(0o400)
+    assert vault.open("k1")
+
+
+def test_a_file_of_the_release_before_names_no_key_and_is_under_a_passphrase(
+    directory: Path, private_key: PrivateKey
+) -> None:
+    directory.mkdir(parents=True, mode=0o700)
+    directory.joinpath("k1.pem").touch(0o600)
+    directory.joinpath("k1.pem").write_bytes(keypair.private_pem(private_key, OLD.encode()))
+    for wrapper in (WRAPPER, Wrapper(passphrase(NEW), passphrase()), Wrapper(DataKeys(), passphrase())):
+        assert KeyFiles(directory, wrapper).open("k1").private_numbers() == private_key.private_numbers()
+    for wrapper in (Wrapper(passphrase(NEW)), Wrapper(DataKeys())):
+        with pytest.raises(WrongPassphrase):
+            KeyFiles(directory, wrapper).open("k1")
+
+
+def test_a_file_that_names_a_key_which_does_not_open_it_is_damaged(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    vault.put("k1", private_key)
+    file = directory / "k1.pem"
+    file.write_bytes(file.read_bytes().replace(passphrase().name.encode(), passphrase(NEW).name.encode()))
+    with pytest.raises(InvalidKey, match="is damaged"):
+        KeyFiles(directory, Wrapper(passphrase(NEW), passphrase())).open("k1")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\n"])
+def test_a_damaged_file_is_refused(vault: KeyFiles, directory: Path, private_key: PrivateKey, content: bytes) -> None:
+    vault.put("k1", private_key)
+    (directory / "k1.pem").write_bytes(content)
+    with pytest.raises(InvalidKey):
+        vault.open("k1")
+
+
+def test_what_a_killed_process_left_behind_is_no_key_and_in_nobodys_way(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    directory.mkdir(parents=True)
+    (directory / ".k1.0a1b2c3d.unfinished").write_bytes(b"half a key")
+    assert vault.key_ids() == frozenset()
+    vault.put("k1", private_key)
+    assert vault.open("k1")
+    assert vault.key_ids() == {"k1"}
+    vault.remove("k1")
+    assert not list(directory.iterdir())
+
+
+def test_other_files_are_no_keys(vault: KeyFiles, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    for name in ("README.md", ".gitignore", "Backup.pem", "a b.pem", "k1.pem.bak"):
+        (directory / name).write_text("")
+    assert vault.key_ids() == frozenset()
+
+
+def test_where_no_directory_can_be_is_said(tmp_path: Path, private_key: PrivateKey) -> None:
+    (tmp_path / "keys").write_text("a file")
+    vault = KeyFiles(tmp_path / "keys", WRAPPER)
+    with pytest.raises(VaultError, match=r"cannot be kept in .*keys: ") as refused:
+        vault.put("k1", private_key)
+    assert "overwritten" not in refused.value.message
+    with pytest.raises(VaultError):
+        vault.open("k1")
+
+
+def test_on_a_full_disk_nothing_is_left_behind(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+    """A limit on file sizes fails the write as a full disk does."""
+    with small_files(), pytest.raises(VaultError, match="cannot be kept"):
+        vault.put("k1", private_key)
+    assert not list(directory.iterdir())
+    vault.put("k1", private_key)
+
+
+def test_a_link_is_not_followed_to_another_name(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+    """A name that is taken is taken, even by a link that leads nowhere."""
+    directory.mkdir(parents=True)
+    (directory / "k1.pem").symlink_to(directory / "elsewhere")
+    with pytest.raises(VaultError, match="not overwritten"):
+        vault.put("k1", private_key)
+    assert not (directory / "elsewhere").exists()
+
+
+def test_of_two_who_put_at_once_exactly_one_succeeds(vault: KeyFiles, directory: Path) -> None:
+    keys, outcomes, ready = [keypair.generate() for _ in range(6)], [], threading.Barrier(6, timeout=5)
+
+    def put(key: PrivateKey) -> None:
+        ready.wait()
+        try:
+            KeyFiles(directory, WRAPPER).put("k1", key)
+        except VaultError:
+            return
+        outcomes.append(key)
+
+    threads = [threading.Thread(target=put, args=(key,)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [winner] = outcomes
+    assert vault.open("k1").private_numbers() == winner.private_numbers()
+
+
+def test_no_passphrase_shows(vault: KeyFiles) -> None:
+    assert OLD not in repr(vault) + repr(vars(vault))
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o720, 0o702, 0o777, 0o1777])
+def test_a_directory_that_others_may_write_to_is_refused_with_the_command_that_mends_it(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey, mode: int
+) -> None:
+    """They could put another file in the place of one of ours."""
+    vault.put("k1", private_key)
+    seen = vault.wrapped("k1")
+    directory.chmod(mode)
+    for act in (
+        lambda: vault.open("k1"),
+        lambda: vault.put("k2", private_key),
+        lambda: vault.replace("k1", seen, seen),
+    ):
+        with pytest.raises(KeyFileTooOpen) as refused:
+            act()
+        assert failure_text(refused.value).endswith(f"; fix it with: chmod 700 {directory}")
+    directory.chmod(0o755)
+    assert vault.open("k1")
+    assert vault.key_ids() == {"k1"}
+
+
+def test_a_replacement_is_for_its_owner_alone_and_sweeps_what_a_killed_one_left(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    vault.put("k1", private_key)
+    (directory / ".k1.0a1b2c3d.unfinished").write_bytes(b"half a key")
+    (directory / "k1.pem").chmod(0o400)
+    assert vault.replace("k1", vault.wrapped("k1"), WRAPPER.wrap_key(private_key))
+    [path] = directory.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert vault.open("k1")
+
+
+def test_a_full_disk_replaces_nothing(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+    vault.put("k1", private_key)
+    seen = vault.wrapped("k1")
+    with small_files(), pytest.raises(VaultError, match="cannot be wrapped anew"):
+        vault.replace("k1", seen, WRAPPER.wrap_key(private_key))
+    assert [path.name for path in directory.iterdir()] == ["k1.pem"]
+    assert vault.wrapped("k1") == seen
+
+
+def test_of_many_who_replace_and_remove_at_once_each_sees_what_was_there(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    """Six replace what all of them saw: one succeeds. Then one removes while five replace: it stays removed."""
+    for removing in (False, True):
+        vault.put("k1", private_key)
+        seen, ready = vault.wrapped("k1"), threading.Barrier(6, timeout=5)
+        won: list[int] = []
+
+        def act(who: int, seen: bytes, ready: threading.Barrier, won: list[int], removing: bool) -> None:
+            mine, anew = KeyFiles(directory, WRAPPER), WRAPPER.wrap_key(private_key)
+            ready.wait()
+            if removing and who == 0:
+                mine.remove("k1")
+            elif mine.replace("k1", seen, anew):
+                won.append(who)
+
+        threads = [threading.Thread(target=act, args=(who, seen, ready, won, removing)) for who in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) <= 1 if removing else len(won) == 1
+        assert vault.key_ids() == (frozenset() if removing else {"k1"})
+        vault.remove("k1")
+    assert not list(directory.iterdir())
+
+
+OTHER_UID = 4242
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+
+
+@contextlib.contextmanager
+def running_as(uid: int) -> Iterator[None]:
+    """The process acts as another user."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory that every user can reach, which pytest's own is not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@as_root
+def test_a_directory_of_another_user_is_refused_with_the_command_that_fixes_it(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    """Its owner can put any file in the place of one of ours."""
+    vault.put("k1", private_key)
+    seen = vault.wrapped("k1")
+    os.chown(directory, OTHER_UID, -1)
+    for act in (
+        lambda: vault.open("k1"),
+        lambda: vault.put("k2", private_key),
+        lambda: vault.replace("k1", seen, seen),
+    ):
+        with pytest.raises(KeyFileTooOpen, match=rf"{directory} belongs to uid {OTHER_UID}.*: chown 0 {directory}$"):
+            act()
+    assert [path.name for path in directory.iterdir()] == ["k1.pem"]
+    assert directory.joinpath("k1.pem").read_bytes() == seen
+    os.chown(directory, 0, -1)
+    assert vault.open("k1")
+
+
+@as_root
+def test_a_key_file_of_another_user_is_refused_with_the_command_that_fixes_it(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey
+) -> None:
+    vault.put("k1", private_key)
+    seen, path = vault.wrapped("k1"), directory / "k1.pem"
+    os.chown(path, OTHER_UID, -1)
+    for act in (lambda: vault.open("k1"), lambda: vault.replace("k1", seen, seen)):
+        with pytest.raises(KeyFileTooOpen, match=rf"{path} belongs to uid {OTHER_UID}.*: chown 0 {path}$"):
+            act()
+    assert path.stat().st_uid == OTHER_UID
+    vault.remove("k1")
+    assert vault.key_ids() == frozenset(), "a key can be removed, no matter which user owns its file"
+
+
+@as_root
+def test_the_effective_user_and_root_may_own_a_key_directory_and_nobody_else(
+    reachable: Path, private_key: PrivateKey
+) -> None:
+    directory, nobody = reachable / "keys", 65534
+    KeyFiles(directory, WRAPPER).put("k1", private_key)
+    os.chown(directory / "k1.pem", nobody, -1)
+    directory.chmod(0o755)
+    with running_as(nobody):
+        assert KeyFiles(directory, WRAPPER).open("k1"), "root's directory, this user's file"
+    os.chown(directory, nobody, -1)
+    with running_as(nobody):
+        assert KeyFiles(directory, WRAPPER).open("k1")
+    os.chown(directory, OTHER_UID, -1)
+    with running_as(nobody), pytest.raises(KeyFileTooOpen, match=f"chown {nobody} {directory}$"):
+        KeyFiles(directory, WRAPPER).open("k1")
+
+
+@as_root
+def test_a_linked_directory_is_judged_by_what_it_leads_to(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey, tmp_path: Path
+) -> None:
+    vault.put("k1", private_key)
+    link = tmp_path / "link"
+    link.symlink_to(directory)
+    os.chown(link, OTHER_UID, -1, follow_symlinks=False)
+    assert KeyFiles(link, WRAPPER).open("k1")
+    os.chown(directory, OTHER_UID, -1)
+    with pytest.raises(KeyFileTooOpen):
+        KeyFiles(link, WRAPPER).open("k1")
+
+
+def test_a_key_file_that_is_a_link_or_no_file_is_not_read(
+    vault: KeyFiles, directory: Path, private_key: PrivateKey, tmp_path: Path
+) -> None:
+    vault.put("k1", private_key)
+    (directory / "k1.pem").rename(tmp_path / "elsewhere.pem")
+    (directory / "k1.pem").symlink_to(tmp_path / "elsewhere.pem")
+    with pytest.raises(KeyFileTooOpen, match=rf"{directory / 'k1.pem'} is a symbolic link"):
+        vault.open("k1")
+    os.mkfifo(directory / "k2.pem", 0o600)
+    with pytest.raises(VaultError, match=r"k2\.pem is not a regular file"):
+        vault.open("k2")

@@ -1,0 +1,198 @@
+"""Readiness: one question, answered by signing and judging."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+import pytest
+
+from tests.support.asgi_client import answer_of, scope_of
+from tests.support.clocks import ManualClock
+from tests.support.problems import problem_of
+from tests.support.tokens import CHANNEL, Prepared, raw_sign, snapshot_of
+from tokensvc.aws.arn import Arn, Place
+from tokensvc.http.problem_details import Answer
+from tokensvc.jose import keypair
+from tokensvc.jose.es384 import digest, signing_input
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.problems import Problem
+from tokensvc.tokens.keyring import EMPTY_RING, Ring, SigningKey, Slot
+from tokensvc.tokens.snapshot import Snapshot
+from tokensvc.web.endpoints.health import Readiness, livez
+
+ELSEWHERE = Place("123456789012", "eu-west-1")
+
+
+class Worker:
+    """A worker whose snapshot a test may change."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.clock = ManualClock()
+        self.trouble: list[Problem] = []
+        self.readiness = Readiness(lambda: self.snapshot, self.clock, lambda: self.trouble, lease_seconds=900)
+
+    def ask(self) -> Answer:
+        return answer_of(self.readiness.readyz, scope_of("GET", "/readyz"), b"")
+
+    def code(self) -> str:
+        answer = self.ask()
+        assert answer.status == 503
+        assert (b"retry-after", b"1") in answer.headers
+        assert json.loads(answer.body)["code"] == answer.code
+        return answer.code
+
+
+@pytest.fixture
+def worker(private_key: PrivateKey) -> Worker:
+    return Worker(snapshot_of(private_key))
+
+
+def test_the_process_answers() -> None:
+    assert answer_of(livez, scope_of("GET", "/livez"), b"").status == 200
+
+
+def test_a_worker_that_can_sign_is_ready(worker: Worker) -> None:
+    answer = worker.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body) == {"status": "ready", "warnings": []}
+
+
+def test_without_a_fresh_snapshot_it_is_not(worker: Worker) -> None:
+    worker.clock.advance(901)
+    assert worker.code() == "snapshot_stale"
+
+
+def test_with_a_clock_that_is_off_it_is_not(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(clock_error_seconds=60.0)
+    assert worker.code() == "snapshot_stale"
+
+
+def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(ring=EMPTY_RING)
+    assert worker.code() == "no_signing_key"
+    assert "no key yet; an operator has to generate one" in worker.ask().body.decode()
+
+
+def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_key: PrivateKey) -> None:
+    stranger = keypair.generate()
+    wrong = SigningKey("k1", Prepared(lambda digest: raw_sign(stranger, digest)), 600)
+    worker.snapshot = worker.snapshot._replace(
+        ring=Ring({CHANNEL.place: Slot(wrong, {"k1": private_key.public_key()})})
+    )
+    assert worker.code() == "no_signing_key"
+    assert "refused by signature" in worker.ask().body.decode()
+
+
+def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
+    slots = {**worker.snapshot.ring.slots, ELSEWHERE: Slot(None, {}, trouble="the active key k2 cannot be opened")}
+    worker.snapshot = worker.snapshot._replace(ring=Ring(slots))
+    answer = worker.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body)["warnings"] == ["eu-west-1: the active key k2 cannot be opened"]
+
+
+def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(worker: Worker) -> None:
+    slot = worker.snapshot.ring.slots[CHANNEL.place]
+    assert slot.active is not None
+    stead = slot._replace(active=slot.active._replace(until=worker.clock.now() + 10), trouble="k2 cannot be opened")
+    worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: stead}))
+    answer = worker.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body)["warnings"] == ["us-east-1: k2 cannot be opened"]
+    worker.clock.advance(11)
+    assert worker.code() == "no_signing_key"
+    assert "k2 cannot be opened" in worker.ask().body.decode()
+
+
+def test_what_the_background_duties_say_is_a_warning(worker: Worker) -> None:
+    worker.trouble = [problem_of("us-east-1: IVS did not answer")]
+    answer = worker.ask()
+    assert answer.status == 200
+    assert json.loads(answer.body)["warnings"] == ["us-east-1: IVS did not answer"]
+
+
+def test_a_store_that_is_away_is_a_warning_within_the_lease(worker: Worker) -> None:
+    worker.clock.advance(5)
+    assert json.loads(worker.ask().body)["warnings"] == []
+    worker.clock.advance(95)
+    answer = worker.ask()
+    assert answer.status == 200
+    [told] = json.loads(answer.body)["warnings"]
+    assert "has not answered for 100 seconds" in told
+    assert "signs for 800 more" in told
+
+
+def test_trouble_in_every_place_is_unready(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(ring=Ring({ELSEWHERE: Slot(None, {})}))
+    assert worker.code() == "no_signing_key"
+    assert "no active key" in worker.ask().body.decode()
+
+
+def test_a_worker_that_was_told_to_stop_is_unready_at_once(worker: Worker) -> None:
+    assert worker.ask().status == 200
+    worker.readiness.drain()
+    assert worker.code() == "draining"
+
+
+def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: PrivateKey) -> None:
+    signed: list[bytes] = []
+
+    def sign(digest: bytes) -> bytes:
+        signed.append(digest)
+        return raw_sign(private_key, digest)
+
+    slot = Slot(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
+    worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: slot}))
+    for _ in range(10):
+        worker.ask()
+        worker.clock.advance(0.1)
+    assert len(signed) == 1
+    worker.clock.advance(0.2)
+    worker.ask()
+    assert len(signed) == 2
+
+
+def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Worker, private_key: PrivateKey) -> None:
+    signed: list[bytes] = []
+
+    def sign(digest: bytes) -> bytes:
+        signed.append(digest)
+        return raw_sign(private_key, digest)
+
+    slot = Slot(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
+    worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: slot}))
+    answer = worker.ask()
+    arn = Arn(CHANNEL.place, "channel", "readiness-probe")
+    probe = signing_input(orjson.dumps({"aws:channel-arn": str(arn), "exp": int(worker.clock.now()) + 1}))
+    assert signed == [digest(probe)]
+    assert probe.split(b".")[1] not in answer.body
+
+
+def test_a_clock_that_jumps_ends_readiness_at_once(worker: Worker) -> None:
+    """Although the answer of a moment ago is kept for a second."""
+    assert worker.ask().status == 200
+    worker.clock.jump(3600)
+    assert worker.code() == "snapshot_stale"
+    worker.clock.jump(-3600)
+    assert worker.ask().status == 200
+
+
+def test_rows_that_cannot_be_read_are_warnings(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(damage=("caller shop cannot be read: policy is no JSON",))
+    assert json.loads(worker.ask().body)["warnings"] == ["caller shop cannot be read: policy is no JSON"]
+
+
+def test_without_a_ceiling_for_the_life_of_tokens_it_is_not(worker: Worker) -> None:
+    words = "the deployment's max_ttl_seconds is no number from 1 to 31536000"
+    worker.snapshot = worker.snapshot._replace(max_ttl_seconds=0, damage=(words,))
+    assert worker.code() == "ceiling_unreadable"
+    assert words in worker.ask().body.decode()
+
+
+def test_without_the_subject_key_that_the_store_had_it_is_not(worker: Worker) -> None:
+    words = "the store had a subject key, version 1, and has it no more"
+    worker.snapshot = worker.snapshot._replace(subject_key=b"", damage=(words,))
+    assert worker.code() == "subject_key_lost"
+    assert words in worker.ask().body.decode()

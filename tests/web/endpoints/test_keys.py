@@ -1,0 +1,244 @@
+"""`/v1/keys…` on a real store and vault and a simulated IVS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.asgi_client import ask, receiving, scope_of
+from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tokensvc.callers.policy import Caller, CallerPolicy
+from tokensvc.deployment.workers import Heartbeat
+from tokensvc.keys import commands
+from tokensvc.keys.lifecycle import KeyState
+from tokensvc.tokens.authorization import key_digest
+from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.web.app import Front
+from tokensvc.web.authentication import Authorized
+from tokensvc.web.endpoints.keys import KeyRoutes
+from tokensvc.web.operations import bind_all, routes_of
+from tokensvc.web.routes import KEYS
+
+READER, ADMIN = "tsk_reader_secret", "tsk_admin_secret"
+
+
+class Service:
+    """The routes, with a caller that may read and one that may do everything."""
+
+    def __init__(self, stage: Stage) -> None:
+        secrets = {
+            name: KnownSecret(key_digest(key), None, Caller(name, CallerPolicy((), frozenset(scopes))))
+            for name, key, scopes in (
+                ("reader", READER, ["keys:read"]),
+                ("admin", ADMIN, ["keys:read", "keys:admin"]),
+            )
+        }
+        self.snapshot = Snapshot(secrets=secrets)
+
+        def snapshot() -> Snapshot:
+            now, monotonic = stage.clock.now(), stage.clock.monotonic()
+            return self.snapshot._replace(began_at=monotonic, wall_offset_seconds=now - monotonic)
+
+        authorized = Authorized(snapshot, stage.clock, lease_seconds=1e9)
+        keys = KeyRoutes(
+            authorized=authorized,
+            make_world=stage.world,
+            workers=stage.store.workers,
+            versions=stage.store.versions,
+            regions=(EAST, WEST),
+        )
+        self._front = Front(routes_of(bind_all(KEYS, keys)), self._behind, stage.clock, None)
+
+    async def _behind(self, *_: object) -> None:
+        raise AssertionError("no such route")
+
+    def get(self, path: str, status: int = 200, key: str = READER, query: str = "") -> Any:
+        return self._ask("GET", path, status, key, b"", query)
+
+    def post(self, path: str, body: object = None, status: int = 202, key: str = ADMIN) -> Any:
+        return self._ask("POST", path, status, key, json.dumps({} if body is None else body).encode(), "")
+
+    def post_slowly(self, path: str, meanwhile: Callable[[], object]) -> Any:
+        """A request of the admin whose last byte comes after something happened; the reply."""
+        scope = scope_of("POST", path, authorization=f"Bearer {ADMIN}")
+        return asyncio.run(ask(self._front, scope, receive=receiving([b"{", b"}"], meanwhile)))
+
+    def _ask(self, method: str, path: str, status: int, key: str, body: bytes, query: str) -> Any:
+        scope = scope_of(method, path, authorization=f"Bearer {key}") | {"query_string": query.encode()}
+        reply = asyncio.run(ask(self._front, scope, body))
+        assert reply.status == status, reply.body
+        assert status >= 400 or reply.headers["cache-control"] == "no-store"
+        return reply.json
+
+
+@pytest.fixture
+def stage(migrated: Path, tmp_path: Path) -> Stage:
+    return Stage(migrated, tmp_path / "keys")
+
+
+@pytest.fixture
+def service(stage: Stage) -> Service:
+    return Service(stage)
+
+
+def test_a_key_is_shown_with_its_state_and_age_in_each_region(stage: Stage, service: Service) -> None:
+    first = stage.generate(EAST, WEST)
+    stage.rotate(EAST)
+    stage.clock.advance(100)
+    old, new = service.get("/v1/keys")["keys"]
+    assert (old["id"], old["fingerprint"]) == (first.id, first.fingerprint)
+    states = {place["region"]: place for place in old["places"]}
+    assert (states[EAST]["state"], states[WEST]["state"]) == ("retiring", "active")
+    assert states[EAST]["ageSeconds"] == 100
+    assert states[EAST]["drainedAt"] > states[EAST]["since"]
+    assert states[WEST]["drainedAt"] is None
+    assert [place["region"] for place in new["places"]] == [EAST]
+
+
+def test_lists_have_pages(stage: Stage, service: Service) -> None:
+    made = [stage.generate().id for _ in range(3)]
+    first = service.get("/v1/keys", query="maxResults=2")
+    second = service.get("/v1/keys", query=f"maxResults=2&nextToken={first['nextToken']}")
+    assert [key["id"] for key in first["keys"] + second["keys"]] == made
+    assert second["nextToken"] is None
+    assert service.get("/v1/keys", 422, query="limit=2")["errors"][0]["field"] == "limit"
+
+
+def test_one_key_tells_its_history_and_who_has_not_heard(stage: Stage, service: Service) -> None:
+    key = stage.generate()
+    number, tag = stage.store.versions.read().keys
+    stage.clock.wall = stage.store.versions.read().now  # heartbeats are dated by the store
+    stage.store.workers.beat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
+    stage.store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, unopened=(key.id,), keys_tag=tag))
+    shown = service.get(f"/v1/keys/{key.id}")
+    assert [(step["step"], step["outcome"]) for step in shown["history"]] == [
+        ("activate", "done"),
+        ("import", "done"),
+        ("make", "done"),
+    ]
+    assert [worker["workerId"] for worker in shown["notHeard"]] == ["deaf:1:a"]
+    assert shown["cannotOpen"] == ["blind:2:b"]
+    stage.clock.advance(100_000)
+    assert service.get(f"/v1/keys/{key.id}")["notHeard"] == [], "silent for so long, it signs nothing"
+
+
+def test_what_is_not_there_is_not_found_and_not_repeated(service: Service) -> None:
+    for path in ("/v1/keys/k-pasted", "/v1/keys/rotations/k-pasted"):
+        said = service.get(path, 404)
+        assert "pasted" not in json.dumps(said)
+    assert service.post("/v1/keys/k-pasted/compromise", status=404)["code"] == "key_not_found"
+    assert service.get("/v1/keys/rotations/r1", 404)["code"] == "rotation_not_found"
+
+
+def test_a_rotation_is_a_wish_that_whoever_performs_makes_true(stage: Stage, service: Service) -> None:
+    key = stage.generate(EAST, WEST)
+    asked = service.post("/v1/keys/rotate", {"regions": [WEST]})
+    assert (asked["done"], asked["requestedBy"]) == (False, "caller admin")
+    assert asked["regions"] == [{"region": WEST, "replaces": key.id, "signs": None}]
+    assert stage.active(WEST) == key.id, "asking does nothing by itself"
+    commands.resume(stage.world(), (EAST, WEST))
+    seen = service.get(f"/v1/keys/rotations/{asked['id']}")
+    assert seen["done"] is True
+    assert seen["regions"][0]["signs"] == stage.active(WEST) != key.id
+    assert stage.active(EAST) == key.id
+
+
+def test_without_regions_it_is_all_of_them(stage: Stage, service: Service) -> None:
+    stage.generate(EAST, WEST)
+    assert [region["region"] for region in service.post("/v1/keys/rotate")["regions"]] == [EAST, WEST]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/keys/rotate", {"regions": ["eu-west-9"]}, "regions[0]"),
+        ("/v1/keys/rotate", {"regions": []}, "regions"),
+        ("/v1/keys/rotate", {"region": EAST}, "region"),
+        ("/v1/keys/k1/compromise", {"distrust_standby": True}, "distrust_standby"),
+        ("/v1/keys/k1/compromise", {"distrustStandby": "yes"}, "distrustStandby"),
+    ],
+)
+def test_bad_fields_are_refused_by_name(stage: Stage, service: Service, path: str, body: object, field: str) -> None:
+    stage.generate(EAST, WEST)
+    before = stage.store.versions.read().keys.number
+    said = service.post(path, body, 422)
+    assert [error["field"] for error in said["errors"]] == [field]
+    assert stage.store.versions.read().keys.number == before
+
+
+def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: Stage, service: Service) -> None:
+    stage.generate()
+    stage.store.deployment.set_rotation(lead_seconds=30, max_age_seconds=60, standby=False)
+    said = service.post("/v1/keys/rotate", status=409)
+    assert said["code"] == "policy_cannot_hold"
+    assert "lead + drain" in said["detail"]
+
+
+def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: Stage, service: Service) -> None:
+    key = stage.generate()
+    ready = stage.generate()
+    stage.clock.advance(60)
+    said = service.post(f"/v1/keys/{key.id}/compromise")
+    (region,) = said["regions"]
+    assert region == {
+        "region": EAST,
+        "wasActive": True,
+        "successor": ready.id,
+        "secondsWithoutKey": 0.0,
+        "tokensOfSeconds": 3600,
+    }
+    assert stage.active() == ready.id
+    assert len(stage.ivs.pairs) == 2, "IVS was not waited for"
+    stage.advance()
+    assert len(stage.ivs.pairs) == 1
+    again = service.post(f"/v1/keys/{key.id}/compromise")
+    assert (again["compromisedAt"], again["regions"]) == (said["compromisedAt"], [])
+
+
+def test_a_standby_may_be_distrusted_too(stage: Stage, service: Service) -> None:
+    key, ready = stage.generate(), stage.generate()
+    (region,) = service.post(f"/v1/keys/{key.id}/compromise", {"distrustStandby": True})["regions"]
+    assert (region["successor"], region["secondsWithoutKey"]) == (None, 30.0)
+    assert {record.id for record, _ in stage.places(EAST, KeyState.COMPROMISED)} == {key.id, ready.id}
+
+
+def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(stage: Stage, service: Service) -> None:
+    key = stage.generate()
+    before = stage.store.versions.read().keys.number
+    for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
+        assert service.post(path, status=403, key=READER)["code"] == "scope_missing"
+        assert service.post(path, status=401, key="tsk_admin_wrong")["code"] == "not_authenticated"
+    for path in ("/v1/keys", f"/v1/keys/{key.id}", "/v1/keys/rotations/r1"):
+        service.get(path, 401, key="nobody")
+    assert stage.store.versions.read().keys.number == before
+
+
+def test_a_caller_disabled_while_its_body_arrives_changes_nothing(stage: Stage, service: Service) -> None:
+    key = stage.generate()
+    enabled, rotations = service.snapshot, stage.store.rotations.newest(10)
+    for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
+        service.snapshot = enabled
+
+        def disable() -> None:
+            service.snapshot = enabled._replace(secrets={})
+
+        reply = service.post_slowly(path, disable)
+        assert (reply.status, reply.json["code"]) == (401, "not_authenticated")
+    [unchanged] = stage.store.keys.list()
+    assert unchanged.compromised_at is None
+    assert stage.store.rotations.newest(10) == rotations
+
+
+def test_a_scope_withdrawn_while_the_body_arrives_is_missing(stage: Stage, service: Service) -> None:
+    stage.generate()
+    reader = service.snapshot.secrets["admin"]._replace(caller=service.snapshot.secrets["reader"].caller)
+
+    def withdraw() -> None:
+        service.snapshot = service.snapshot._replace(secrets={"admin": reader})
+
+    assert service.post_slowly("/v1/keys/rotate", withdraw).json["code"] == "scope_missing"

@@ -1,0 +1,215 @@
+"""`GET /v1/status`: how the deployment does, as its store says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from tests.storage.samples import CHANNEL, REACH, revocation
+from tests.support.asgi_client import answer_of, receiving, scope_of
+from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tests.support.problems import problem_of
+from tests.support.simulated_ivs import IvsSimulator
+from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.callers.policy import Caller, CallerPolicy
+from tokensvc.deployment.workers import Heartbeat, RegionNews
+from tokensvc.diagnostics.status import StatusFacts, StatusView
+from tokensvc.errors import NotAuthenticated, ScopeMissing, StoreUnavailable
+from tokensvc.keys import commands
+from tokensvc.revocations.leader import leaders, lease_of
+from tokensvc.revocations.model import Lane
+from tokensvc.storage import schema
+from tokensvc.storage.engine import writing
+from tokensvc.storage.revocation_tables import revocation_entries
+from tokensvc.tokens.authorization import key_digest
+from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.web.authentication import Authorized
+from tokensvc.web.context import Exchange
+from tokensvc.web.endpoints.status import Status
+
+DASHBOARD, SHOP = "tsk_a_secret", "tsk_b_secret"
+SECRETS = {
+    "a": KnownSecret(key_digest(DASHBOARD), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),
+    "b": KnownSecret(key_digest(SHOP), None, Caller("shop", CallerPolicy(("*",)))),
+}
+
+
+class Deployment:
+    """A deployment whose store a test fills, and the route over it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.store = stage, stage.store
+        stage.clock.wall = self.store.versions.read().now
+        self.route = Status(Authorized(self.snapshot, stage.clock, lease_seconds=10**9), self.facts)
+
+    def snapshot(self) -> Snapshot:
+        now, monotonic = self.stage.clock.now(), self.stage.clock.monotonic()
+        return Snapshot(secrets=SECRETS, began_at=monotonic, wall_offset_seconds=now - monotonic)
+
+    def facts(self) -> StatusFacts:
+        store = self.store
+        return StatusFacts(
+            store.versions.read(),
+            store.deployment.read(),
+            store.keys.list(),
+            store.workers.list(),
+            store.leases.held("rotation"),
+            store.revocation_queue.waiting(),
+            leaders(store.leases),
+        )
+
+    def beat(self, worker_id: str, **said: Any) -> Heartbeat:
+        number, tag = self.store.versions.read().keys
+        heartbeat = Heartbeat(worker_id, "here", 7, 900.0, number, 1, keys_tag=tag)._replace(**said)
+        self.store.workers.beat(heartbeat)
+        return heartbeat
+
+    def answer(self, key: str = DASHBOARD) -> Any:
+        answer = answer_of(self.route.status, scope_of("GET", "/v1/status", authorization=f"Bearer {key}"), b"")
+        assert answer.status == 200
+        assert (b"cache-control", b"no-store") in answer.headers
+        said = json.loads(answer.body)
+        StatusView.model_validate(said)
+        return said
+
+
+@pytest.fixture
+def deployment(migrated: Path, tmp_path: Path) -> Deployment:
+    return Deployment(Stage(migrated, tmp_path / "keys"))
+
+
+def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
+    said = deployment.answer()
+    assert said["deploymentId"] == deployment.store.deployment.read().id
+    for what in ("trouble", "workers", "notHeard", "revocations", "regions"):
+        assert said[what] == []
+    assert said["leader"] is None
+
+
+def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment) -> None:
+    wanted = [revocation("r1", "v", "w"), revocation("r2", where=(CHANNEL.replace("us-east-1", "eu-west-1"),))]
+    deployment.store.revocations.accept("backend", wanted, Lane.ALONE, REACH)
+    [first, second] = deployment.answer()["revocations"]
+    assert (first["region"], first["queued"], second["region"], second["queued"]) == ("eu-west-1", 1, "us-east-1", 2)
+    there = {"account": "123456789012", "region": "us-east-1"}
+    assert second == there | {"queued": 2, "oldestSeconds": 0, "leader": None}
+
+
+def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(deployment: Deployment) -> None:
+    place, idle = parse_arn(CHANNEL).place, Place("123456789012", "ap-south-1")
+    deployment.store.revocations.accept("backend", [revocation("r1")], Lane.ALONE, REACH)
+    with writing(deployment.store.engine) as connection:
+        connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 90))
+    for where, holder in ((place, "here:7:a:1"), (idle, "there:8:b:12")):
+        deployment.store.leases.acquire(lease_of(where), holder, 15)
+    first, second = deployment.answer()["revocations"]
+    assert (first["region"], first["queued"], first["oldestSeconds"]) == ("ap-south-1", 0, 0)
+    assert (second["region"], second["queued"], second["oldestSeconds"]) == ("us-east-1", 1, 90)
+    assert [there["leader"]["workerId"] for there in (first, second)] == ["there:8:b", "here:7:a"]
+    assert all(14 < there["leader"]["leaseSecondsLeft"] <= 15 for there in (first, second))
+
+
+def test_it_needs_the_scope_and_reads_nothing_without(deployment: Deployment) -> None:
+    for authorization, refusal in ((f"Bearer {SHOP}", ScopeMissing), ("", NotAuthenticated)):
+        with pytest.raises(refusal):
+            answer_of(deployment.route.status, scope_of("GET", "/v1/status", authorization=authorization), b"")
+
+
+def test_each_region_shows_its_keys_its_slots_and_what_comes_next(deployment: Deployment) -> None:
+    former = deployment.stage.generate().id
+    active = deployment.stage.rotate()
+    deployment.stage.clock.wall = deployment.store.versions.read().now
+    news = RegionNews(EAST, 3, 1, "the next one takes over", 1_900_000_000.9, 1_800_000_000.0)
+    waiting = RegionNews(WEST, 3, 3, "all slots are filled", None, 1_800_000_000.0)
+    deployment.beat("a", regions=(news, waiting))
+    east, west = deployment.answer()["regions"]
+    assert (east["region"], east["activeKey"]) == (EAST, active)
+    assert {key["id"]: key["state"] for key in east["keys"]} == {former: "retiring", active: "active"}
+    assert east["slots"] == {"ours": 2, "foreign": 1, "most": 3}
+    assert (east["next"], east["nextAt"]) == ("the next one takes over", "2030-03-17T17:46:40Z")
+    assert east["lookedAt"] == "2027-01-15T08:00:00Z"
+    assert west["activeKey"] is None
+    assert west["slots"] == {"ours": 0, "foreign": 3, "most": 3}
+    assert (west["next"], west["nextAt"]) == ("all slots are filled", None)
+
+
+def test_where_nobody_has_looked_it_says_so(deployment: Deployment) -> None:
+    deployment.stage.generate()
+    [east] = deployment.answer()["regions"]
+    assert east["slots"] == {"ours": 1, "foreign": None, "most": 3}
+    assert (east["next"], east["nextAt"], east["lookedAt"]) == (None, None, None)
+
+
+def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deployment) -> None:
+    deployment.stage.clock.wall -= 3600
+    deployment.stage.generate()
+    [east] = deployment.answer()["regions"]
+    assert 3500 <= east["activeSeconds"] <= 3600
+
+
+def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> None:
+    deployment.beat("cut-off", trouble=(problem_of("old news"),))
+    with writing(deployment.store.engine) as connection:
+        connection.execute(sa.update(schema.workers).values(beat_at=schema.workers.c.beat_at - SILENT_SECONDS - 1))
+    commands.request_rotation(deployment.stage.world(), [EAST], "a test")
+    deployment.beat("leader", trouble=(problem_of("IVS is down"), problem_of("full")))
+    full = (problem_of("full"),)
+    deployment.beat("cannot-open", unopened=("k1",), trouble=full, signer="aws-lc", why_not_faster="no AVX-512")
+    deployment.store.leases.acquire("rotation", "leader", 20)
+    said = deployment.answer()
+    workers = {worker["workerId"]: worker for worker in said["workers"]}
+    assert said["notHeard"] == ["cut-off"]
+    assert {name for name, worker in workers.items() if worker["silent"]} == {"cut-off"}
+    assert {name for name, worker in workers.items() if worker["leads"]} == {"leader"}
+    assert {name for name, worker in workers.items() if not worker["hasHeard"]} == {"cut-off"}
+    assert workers["cannot-open"]["unopenedKeys"] == ["k1"]
+    assert (workers["cannot-open"]["signer"], workers["cannot-open"]["whyNotFaster"]) == ("aws-lc", "no AVX-512")
+    assert (workers["leader"]["signer"], workers["leader"]["whyNotFaster"]) == (None, None)
+    assert said["leader"]["workerId"] == "leader"
+    assert 19 < said["leader"]["leaseSecondsLeft"] <= 20
+    assert sorted(said["trouble"]) == ["IVS is down", "full"], "each thing once, and no old news"
+
+
+def test_ivs_is_not_asked(deployment: Deployment) -> None:
+    deployment.stage.generate()
+    ivs: IvsSimulator = deployment.stage.ivs
+    ivs.calls.clear()
+    deployment.answer()
+    assert not ivs.calls
+
+
+def test_a_store_that_is_away_is_told_as_such(deployment: Deployment) -> None:
+    def away() -> StatusFacts:
+        raise StoreUnavailable("the store did not answer")
+
+    deployment.route._read = away
+    with pytest.raises(StoreUnavailable):
+        deployment.answer()
+
+
+def test_a_store_that_hangs_holds_up_no_other_request(deployment: Deployment) -> None:
+    go_on = threading.Event()
+
+    def hang() -> StatusFacts:
+        assert go_on.wait(5)
+        return deployment.facts()
+
+    deployment.route._read = hang
+    scope = scope_of("GET", "/v1/status", authorization=f"Bearer {DASHBOARD}")
+
+    async def ask() -> int:
+        asked = asyncio.create_task(deployment.route.status(scope, receiving(b""), Exchange("request-1", 1000.0)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not asked.done(), "the loop goes on meanwhile"
+        go_on.set()
+        return (await asked).status
+
+    assert asyncio.run(ask()) == 200

@@ -1,0 +1,500 @@
+"""The token routes: who asks, what comes back, and that nothing old is acted on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.support.asgi_client import answer_of, receiving, scope_of
+from tests.support.clocks import START, ManualClock
+from tests.support.leases import ManualLeases
+from tests.support.simulated_ivs import IvsSimulator, outage
+from tests.support.tokens import CHANNEL, OTHER_CHANNEL, snapshot_of
+from tokensvc.callers.policy import Caller, CallerPolicy
+from tokensvc.container.prometheus import PrometheusMetrics
+from tokensvc.errors import (
+    ChannelNotFound,
+    InvalidRequest,
+    NotAuthenticated,
+    PlaybackUrlUnavailable,
+    ScopeMissing,
+    SnapshotStale,
+    TokensvcError,
+)
+from tokensvc.http.problem_details import refusal
+from tokensvc.jose import keypair
+from tokensvc.jose.signing.signer import sign_each
+from tokensvc.storage.store import Store
+from tokensvc.tokens.authorization import key_digest
+from tokensvc.tokens.channel_cache import CHANNELS_PER_CALL, Directory
+from tokensvc.tokens.snapshot import KnownChannel, KnownSecret, Snapshot
+from tokensvc.tokens.validation import judge
+from tokensvc.tokens.validation_result import NOTHING_REVOKED, Attempt, Outcome
+from tokensvc.web.authentication import Authorized
+from tokensvc.web.context import Exchange
+from tokensvc.web.endpoints.tokens import SLICE_ASKS, TokenRoutes
+from tokensvc.web.schemas import BatchAnswer, TokenAnswer
+
+KEY = keypair.generate()
+API_KEY = "tsk_abc_secret"
+URL = "https://edge.test/a.m3u8"
+POLICY = CallerPolicy(channels=("arn:aws:ivs:us-east-1:*",))
+SECRETS = {"abc": KnownSecret(key_digest(API_KEY), None, Caller("shop", POLICY))}
+AT = datetime.fromtimestamp(START, UTC)
+AUTHORIZED = {"authorization": f"Bearer {API_KEY}"}
+ASK = {"channelArn": str(CHANNEL), "viewerId": "v"}
+
+
+class Worker:
+    """The routes over a snapshot that a test may change."""
+
+    def __init__(self, store: Store, *, awaited: bool = True) -> None:
+        self._awaited = awaited
+        self.clock = ManualClock()
+        self.ivs = IvsSimulator()
+        self.leases = ManualLeases(self.clock)
+        self.wake: Callable[[], object] = lambda: None
+        """What runs when a request asks for a channel that is not known."""
+        self.directory = Directory(
+            store=store.channels,
+            leases=self.leases,
+            control_plane=self.ivs,
+            clock=self.clock,
+            wait_seconds=0.3,
+            calls_per_second=1,
+            wake=lambda: self.wake(),
+        )
+        channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
+        self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
+        self.metrics = PrometheusMetrics()
+        authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
+        self.routes = TokenRoutes(
+            authorized=authorized,
+            directory=self.directory,
+            metrics=self.metrics,
+            sign_many=sign_each,
+            new_uuid=uuid.uuid4,
+        )
+
+    def single(self, ask: Any = ASK, **kwargs: Any) -> Any:
+        return json.loads(self.answer(self.routes.single, ask, **kwargs).body)
+
+    def batch(self, *asks: Any, **kwargs: Any) -> list[Any]:
+        results: list[Any] = json.loads(self.answer(self.routes.batch, {"asks": asks}, **kwargs).body)["results"]
+        return results
+
+    def answer(self, endpoint: Any, body: Any, **kwargs: Any) -> Any:
+        scope = kwargs.pop("scope", None) or scope_of(**AUTHORIZED)
+        if endpoint == self.routes.single and not self._awaited and "receive" not in kwargs:
+            exchange = Exchange("request-1", self.clock.monotonic())
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            begun = self.routes.single_at_once(scope, content, exchange)
+            if begun is not None:
+                return begun.answer(begun.key.sign(begun.digest), 0.0)
+        return answer_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
+
+    def outcomes(self) -> dict[str, float]:
+        lines = self.metrics.render().decode().splitlines()
+        return {
+            line.split('"')[1]: float(line.split()[-1]) for line in lines if line.startswith("tokensvc_tokens_total{")
+        }
+
+
+@pytest.fixture(params=[False, True], ids=["at once", "awaited"])
+def worker(store: Store, request: pytest.FixtureRequest) -> Worker:
+    """A single token has two ways through the routes, and both keep every promise."""
+    return Worker(store, awaited=request.param)
+
+
+def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Worker) -> None:
+    answer = worker.answer(worker.routes.single, ASK)
+    assert (answer.status, answer.code) == (201, "issued")
+    assert (b"cache-control", b"no-store") in answer.headers
+    body = json.loads(answer.body)
+    TokenAnswer.model_validate(body)
+    assert body["playbackUrl"] == f"{URL}?token={body['token']}"
+    assert (body["expiresAt"], body["refreshAfter"]) == ("2027-01-15T08:05:00Z", "2027-01-15T08:04:00Z")
+    assert (body["viewerId"], body["viewerSessionVersion"]) == ("v", int(START))
+    assert body["requiresOriginHeader"] is False
+    verdict = judge(Attempt(body["token"], START, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED))
+    assert verdict.outcome is Outcome.ADMITTED
+
+
+def test_without_a_viewer_the_answer_names_none(worker: Worker) -> None:
+    policy = CallerPolicy(channels=("*",), allow_anonymous_viewers=True)
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
+    assert not {"viewerId", "viewerSessionVersion"} & worker.single({"channelArn": str(CHANNEL)}).keys()
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer tsk_abc_wrong"}, {"authorization": "Basic x"}])
+def test_nobody_asks_anonymously(worker: Worker, headers: dict[str, str]) -> None:
+    for ask in (worker.single, worker.batch):
+        with pytest.raises(NotAuthenticated):
+            ask(ASK, scope=scope_of(**headers))
+
+
+def test_who_is_not_known_is_refused_before_the_body_is_read(worker: Worker) -> None:
+    for ask in (worker.single, worker.batch):
+        with pytest.raises(NotAuthenticated):
+            ask(ASK, scope=scope_of(), receive=lambda: pytest.fail("it was read"))
+
+
+def test_a_caller_without_the_scope_is_refused(worker: Worker) -> None:
+    policy = CallerPolicy(channels=("*",), scopes=frozenset({"keys:read"}))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
+    with pytest.raises(ScopeMissing):
+        worker.single()
+
+
+def test_a_stale_worker_refuses_everyone(worker: Worker) -> None:
+    worker.clock.advance(901)
+    for ask in (worker.single, worker.batch):
+        with pytest.raises(SnapshotStale):
+            ask(ASK)
+
+
+def slowly(worker: Worker, body: Any, meanwhile: Callable[[], object]) -> Callable[[], Any]:
+    """A body whose last byte comes after something happened."""
+    content = json.dumps(body).encode()
+    return receiving([content[:-1], content[-1:]], meanwhile)
+
+
+def test_a_caller_that_is_disabled_while_its_body_comes_gets_nothing(worker: Worker) -> None:
+    """Else one open request would outlive the two seconds in which a key is to be dead everywhere."""
+
+    def disable() -> None:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+
+    for ask, body in ((worker.single, ASK), (worker.batch, {"asks": [ASK]})):
+        worker.snapshot = worker.snapshot._replace(secrets=SECRETS)
+        with pytest.raises(NotAuthenticated):
+            ask(receive=slowly(worker, body, disable))
+
+
+def test_a_lease_that_ends_while_the_body_comes_is_ended(worker: Worker) -> None:
+    later = lambda: worker.clock.advance(901)  # noqa: E731
+    for ask, body in ((worker.single, ASK), (worker.batch, {"asks": [ASK]})):
+        worker.snapshot = worker.snapshot._replace(began_at=worker.clock.monotonic())
+        with pytest.raises(SnapshotStale):
+            ask(receive=slowly(worker, body, later))
+
+
+def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(worker: Worker) -> None:
+    worker.ivs.add_channels([str(CHANNEL)])
+
+    def disable() -> None:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+        worker.directory.once()
+
+    worker.wake = disable
+    worker.snapshot = worker.snapshot._replace(channels={})
+    with pytest.raises(NotAuthenticated):
+        worker.single()
+
+
+def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Worker) -> None:
+    """Each slice is judged by what the worker knows by then, whether its channels were looked up or not."""
+    worker.ivs.add_channels([str(OTHER_CHANNEL)])
+
+    def disable() -> None:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+        worker.directory.once()
+
+    worker.wake = disable
+    known, looked_up = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
+    assert "token" in known
+    assert looked_up["problem"]["code"] == "not_authenticated"
+    assert worker.outcomes() == {"issued": 1, "not_authenticated": 1}
+
+
+def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
+    new = keypair.generate()
+
+    def rotate() -> None:
+        worker.snapshot = worker.snapshot._replace(ring=snapshot_of(new).ring)
+
+    token = worker.single(receive=slowly(worker, ASK, rotate))["token"]
+    assert (
+        judge(Attempt(token, START, CHANNEL, [new.public_key()], revoked_version=NOTHING_REVOKED)).outcome
+        is Outcome.ADMITTED
+    )
+
+
+def test_every_bad_field_comes_back_at_once(worker: Worker) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        worker.single({"ttlSeconds": 0, "viewerId": "", "x": 1})
+    assert {e.field for e in refused.value.errors} == {"channelArn", "ttlSeconds", "viewerId", "x"}
+    assert worker.outcomes() == {"invalid_request": 1}
+
+
+def test_a_field_that_is_given_twice_is_refused_by_name(worker: Worker) -> None:
+    fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % str(CHANNEL).encode()
+    for endpoint, body, name in (
+        (worker.routes.single, b"{%b}", "viewerId"),
+        (worker.routes.batch, b'{"asks":[{%b}]}', "asks[0].viewerId"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            worker.answer(endpoint, body % fields)
+        assert [(e.field, e.message) for e in refused.value.errors] == [(name, "must be given once")]
+    assert worker.outcomes() == {"invalid_request": 2}
+
+
+def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
+    with pytest.raises(ChannelNotFound):
+        worker.single()
+    worker.clock.advance(61)
+    worker.ivs.add_channels([str(CHANNEL)])
+    worker.wake = worker.directory.once
+    assert worker.single()["playbackUrl"].startswith(worker.ivs.channels[str(CHANNEL)]["playbackUrl"])
+
+
+def test_an_unknown_channel_is_found_while_the_ask_waits(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={})
+    worker.ivs.add_channels([str(CHANNEL)])
+    worker.wake = worker.directory.once
+    assert "playbackUrl" in worker.single()
+
+
+def test_when_ivs_is_away_the_token_goes_out_without_its_url(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={})
+    worker.ivs.refuse["BatchGetChannel"] = outage()
+
+    def find() -> None:
+        with pytest.raises(TokensvcError):
+            worker.directory.once()
+
+    worker.wake = find
+    answer = worker.single()
+    assert "playbackUrl" not in answer
+    assert answer["token"]
+
+
+def without_playback_url(worker: Worker) -> None:
+    """IVS is away, so it describes no channel that nobody has asked for before."""
+    worker.snapshot = worker.snapshot._replace(channels={str(OTHER_CHANNEL): KnownChannel(URL, True, AT)})
+    worker.ivs.refuse["BatchGetChannel"] = outage()
+
+    def find() -> None:
+        with contextlib.suppress(TokensvcError):
+            worker.directory.once()
+
+    worker.wake = find
+
+
+def test_a_token_without_its_url_says_when_to_ask_again(worker: Worker) -> None:
+    without_playback_url(worker)
+    single = worker.single()
+    missing, there = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
+    for answer in (single, missing):
+        assert answer["token"]
+        assert answer["playbackUrlRetryAfterSeconds"] == 2
+        assert "playbackUrl" not in answer
+        TokenAnswer.model_validate(answer)
+    assert there["playbackUrl"]
+    assert "playbackUrlRetryAfterSeconds" not in there
+
+
+def test_a_caller_may_require_the_url(worker: Worker) -> None:
+    without_playback_url(worker)
+    required = ASK | {"requirePlaybackUrl": True}
+    with pytest.raises(PlaybackUrlUnavailable) as refused:
+        worker.single(required)
+    answer = refusal(refused.value)
+    assert (answer.status, answer.code) == (503, "playback_url_unavailable")
+    assert (b"retry-after", b"2") in answer.headers
+    results = worker.batch(required, ASK, required | {"channelArn": str(OTHER_CHANNEL)})
+    BatchAnswer.model_validate({"results": results})
+    assert results[0]["problem"]["code"] == "playback_url_unavailable"
+    assert results[0]["problem"]["retryAfterSeconds"] == 2
+    assert results[1]["token"]
+    assert results[2]["playbackUrl"]
+    assert worker.outcomes() == {"playback_url_unavailable": 2, "issued": 2}
+
+
+def test_a_required_url_that_is_there_or_found_in_time_changes_nothing(worker: Worker) -> None:
+    required = ASK | {"requirePlaybackUrl": True}
+    assert worker.single(required).keys() == worker.single(ASK).keys()
+    worker.snapshot = worker.snapshot._replace(channels={})
+    worker.ivs.add_channels([str(CHANNEL)])
+    worker.wake = worker.directory.once
+    assert "playbackUrl" in worker.single(required)
+
+
+def test_a_channel_that_there_is_not_is_404_whatever_is_required(worker: Worker) -> None:
+    worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
+    with pytest.raises(ChannelNotFound):
+        worker.single(ASK | {"requirePlaybackUrl": True})
+
+
+def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker) -> None:
+    """Real time: three tenths of a second, once for a batch of many channels."""
+    worker.snapshot = worker.snapshot._replace(channels={})
+
+    async def timed() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await worker.routes._find({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot, Caller("shop", POLICY))
+        return loop.time() - began
+
+    assert 0.25 <= asyncio.run(timed()) < 1.5
+
+
+def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) -> None:
+    policy = CallerPolicy(channels=("*",))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
+    worker.wake = worker.directory.once
+    elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
+    with pytest.raises(InvalidRequest, match="holds no key"):
+        worker.single(ASK | {"channelArn": elsewhere})
+    assert not worker.ivs.calls
+
+
+def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker) -> None:
+    elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
+    asks = [ASK | {"viewerId": f"v{n}"} for n in range(60)]
+    bad = {3: {"nothing": 1}, 26: 5, 27: ASK | {"ttlSeconds": 601}, 30: ASK | {"channelArn": elsewhere}, 59: []}
+    results = worker.batch(*[bad.get(n, ask) for n, ask in enumerate(asks)])
+    BatchAnswer.model_validate({"results": results})
+    assert [n for n, result in enumerate(results) if "problem" in result] == sorted(bad)
+    assert all(result["viewerId"] == f"v{n}" for n, result in enumerate(results) if n not in bad)
+    assert results[30]["problem"]["code"] == "channel_not_allowed"
+    for n in (26, 59):
+        assert results[n]["problem"]["errors"] == [{"field": f"asks[{n}]", "message": "must be an object"}]
+    assert results[27]["problem"]["errors"] == [
+        {"field": "ttlSeconds", "message": "must be at most 600 with a viewer id, a subject or a single use"}
+    ]
+    assert worker.outcomes() == {"issued": 55, "invalid_request": 4, "channel_not_allowed": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"asks": []}, {"asks": [ASK] * 501}, {"asks": {}}, {"asks": None}, {"asks": [ASK], "more": 1}, {"ask": [ASK]}],
+)
+def test_a_batch_is_a_list_of_1_to_500_asks(worker: Worker, body: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        worker.answer(worker.routes.batch, body)
+
+
+def test_a_single_ask_is_not_stuck_behind_batches(worker: Worker) -> None:
+    """While four batches of 500 run, a single one is behind one slice, not behind them."""
+    body = json.dumps({"asks": [ASK] * 500}).encode()
+
+    async def run() -> tuple[int, int]:
+        began = worker.clock.monotonic()
+        batches = [
+            asyncio.ensure_future(worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), Exchange("b", began)))
+            for _ in range(4)
+        ]
+        await asyncio.sleep(0)
+        single = asyncio.ensure_future(
+            worker.routes.single(scope_of(**AUTHORIZED), receiving(json.dumps(ASK).encode()), Exchange("s", began))
+        )
+        await single
+        done = sum(batch.done() for batch in batches)
+        minted = int(worker.outcomes().get("issued", 0))
+        await asyncio.gather(*batches)
+        return done, minted
+
+    done, minted = asyncio.run(run())
+    assert done == 0
+    assert minted <= 1 + 2 * 25
+
+
+def test_no_answer_shows_a_subject(worker: Worker) -> None:
+    answer = worker.answer(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
+    assert b"jane" not in answer.body
+    assert len(json.loads(answer.body)["viewerId"]) == 40
+
+
+def test_a_channel_in_an_invented_region_costs_no_question_no_lease_and_no_call(worker: Worker, store: Store) -> None:
+    policy = CallerPolicy(channels=("*",))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
+    invented = [str(CHANNEL).replace("us-east-1", f"invented-{number}") for number in range(30)]
+    for arn in invented:
+        with pytest.raises(InvalidRequest, match="channelArn"):
+            worker.single(ASK | {"channelArn": arn})
+    answers = worker.batch(*(ASK | {"channelArn": arn} for arn in invented))
+    assert {answer["problem"]["code"] for answer in answers} == {"invalid_request"}
+    worker.directory.once()
+    assert not worker.ivs.calls
+    assert not worker.leases.all_held("")
+    assert not store.channels.get(invented)
+
+
+def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> None:
+    flood = KnownSecret(key_digest("tsk_flood_secret"), None, Caller("flood", POLICY))
+    worker.snapshot = worker.snapshot._replace(channels={}, secrets={**SECRETS, "flood": flood})
+    worker.ivs.add_channels([str(CHANNEL)])
+    asks = [ASK | {"channelArn": f"{CHANNEL}{number}"} for number in range(2 * CHANNELS_PER_CALL)]
+    assert not any(
+        "playbackUrl" in answer
+        for answer in worker.batch(*asks, scope=scope_of(authorization="Bearer tsk_flood_secret"))
+    )
+    worker.wake = worker.directory.once
+    assert "playbackUrl" in worker.single()
+    assert len(worker.ivs.asked("BatchGetChannel")) == 1
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0, 5.5, -5.5])
+def test_a_worker_whose_clock_jumps_signs_nothing_until_the_clock_is_right_or_confirmed(
+    worker: Worker, jump: float
+) -> None:
+    worker.single()
+    worker.clock.jump(jump)
+    for refused in (worker.single, lambda: worker.batch(ASK)):
+        with pytest.raises(SnapshotStale, match="clock jumped by"):
+            refused()
+    worker.clock.jump(-jump)
+    assert worker.single()["token"], "the clock was corrected"
+    worker.clock.jump(jump)
+    offset = worker.clock.now() - worker.clock.monotonic()
+    worker.snapshot = worker.snapshot._replace(wall_offset_seconds=offset)
+    assert worker.single()["token"], "the store has confirmed the new time"
+
+
+def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reading is what everything is judged and signed by: a second one may be of a clock that has jumped."""
+    readings = iter([worker.clock.now()])
+    monkeypatch.setattr(worker.clock, "now", lambda: next(readings, START + 3600))
+    exchange = Exchange("request-1", worker.clock.monotonic())
+    begun = worker.routes.single_at_once(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
+    assert begun is not None
+    assert json.loads(begun.answer(begun.key.sign(begun.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
+
+
+def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: Worker) -> None:
+    """The token is reckoned by the time after waiting."""
+    worker.snapshot = worker.snapshot._replace(channels={})
+    ask = worker.routes._directory.ask
+
+    def jump(channel_arn: str, caller: str) -> Any:
+        worker.clock.jump(3600)
+        return ask(channel_arn, caller)
+
+    worker.routes._directory.ask = jump  # type: ignore[method-assign]
+    with pytest.raises(SnapshotStale, match="jumped"):
+        worker.single()
+
+
+def test_a_clock_that_jumps_within_a_batch_ends_it_at_that_slice(worker: Worker) -> None:
+    slices = 0
+
+    def now() -> float:
+        nonlocal slices
+        slices += 1
+        return START + (3600 if slices > 3 else 0)  # before and after the body, then for each slice
+
+    worker.clock.now = now  # type: ignore[method-assign]
+    results = worker.batch(*[ASK] * (2 * SLICE_ASKS))
+    assert all("token" in result for result in results[:SLICE_ASKS])
+    assert {result["problem"]["code"] for result in results[SLICE_ASKS:]} == {"snapshot_stale"}

@@ -1,0 +1,299 @@
+"""The front door: an id for each request, the right endpoint, one form of failure, and nothing pasted in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import orjson
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
+
+from tests.support.asgi_client import Reply, ask, receiving, scope_of
+from tests.support.captured_log import WrittenLog
+from tests.support.clocks import ManualClock
+from tokensvc.errors import NotAllowed, RequestTooSlow
+from tokensvc.http.body import ClientGone, read_json
+from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.web.access_log import AccessLog
+from tokensvc.web.app import Front
+from tokensvc.web.context import Exchange, Route
+
+SECRET = "tsk_pasted_secret"
+
+
+async def good(_scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    exchange.caller = "shop"
+    return Answer(200, b'{"ok":true}', (JSON,), "ok")
+
+
+async def refusing(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    raise NotAllowed("you may not", detail="why, for the log")
+
+
+async def failing(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    raise ValueError(SECRET)
+
+
+async def leaving(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    raise ClientGone
+
+
+async def reading(scope: Scope, receive: Receive, _exchange: Exchange) -> Answer:
+    await read_json(scope, receive, 10)
+    return Answer(200, b"{}", (JSON,), "ok")
+
+
+async def behind(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"] == "/broken":
+        raise ValueError(SECRET)
+    if scope["path"] == "/late":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError(SECRET)
+    await PlainTextResponse("from behind", 404)(scope, receive, send)
+
+
+async def naming(scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    return Answer(200, orjson.dumps(scope["path_params"]), (JSON,), "ok")
+
+
+ROUTES = {
+    "/things/{id}": Route("GET", naming),
+    "/things/{id}/parts/{part}": Route("GET", naming),
+    "/things/new": Route("POST", good),
+    "/good": Route("GET", good),
+    "/refusing": Route("POST", refusing),
+    "/several": Route("POST", refusing, also=Route("GET", good)),
+    "/failing": Route("POST", failing),
+    "/leaving": Route("POST", leaving),
+    "/reading": Route("POST", reading),
+    "/probe": Route("GET", good, logs_success=False),
+    "/failing-probe": Route("GET", refusing, logs_success=False),
+    "/broken-probe": Route("GET", failing, logs_success=False),
+}
+
+
+class Door:
+    """A front door and what it wrote to its log."""
+
+    def __init__(self) -> None:
+        self.writer = WrittenLog()
+        clock = ManualClock()
+        self.log = AccessLog(self.writer, clock, as_json=True)
+        self.app = Front(ROUTES, behind, clock, self.log)
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
+        return asyncio.run(ask(self.app, scope_of(method, path), body))
+
+    def lines(self) -> str:
+        return self.writer.text
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+def test_an_endpoint_answers_under_an_id_of_ours(door: Door) -> None:
+    first, second = door.ask("GET", "/good"), door.ask("GET", "/good")
+    assert (first.status, first.json) == (200, {"ok": True})
+    assert first.headers["content-length"] == str(len(first.body))
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+    assert first.headers["x-request-id"] in door.lines()
+
+
+def test_a_probe_that_succeeds_is_not_logged_and_one_that_fails_is(door: Door) -> None:
+    for method in ("GET", "HEAD"):
+        assert door.ask(method, "/probe").status == 200
+    assert door.lines() == ""
+    statuses = [door.ask("GET", path).status for path in ("/failing-probe", "/broken-probe")]
+    statuses.append(door.ask("POST", "/probe").status)
+    assert statuses == [403, 500, 405]
+    assert [json.loads(line)["status"] for line in door.lines().splitlines()] == statuses
+
+
+def test_the_clients_own_id_is_not_taken(door: Door) -> None:
+    reply = asyncio.run(ask(door.app, scope_of("GET", "/good", x_request_id="theirs\r\nset-cookie: x")))
+    assert "theirs" not in reply.headers["x-request-id"]
+
+
+def test_a_wrong_method_is_405_with_the_right_one(door: Door) -> None:
+    reply = door.ask("DELETE", "/good")
+    assert (reply.status, reply.headers["allow"], reply.json["code"]) == (405, "GET", "method_not_allowed")
+    assert door.ask("HEAD", "/good").status == 200
+    assert door.ask("HEAD", "/refusing").status == 405
+
+
+def test_a_path_may_take_several_methods(door: Door) -> None:
+    assert door.ask("POST", "/several").status == 403
+    assert (door.ask("GET", "/several").status, door.ask("HEAD", "/several").status) == (200, 200)
+    reply = door.ask("DELETE", "/several")
+    assert (reply.status, reply.headers["allow"]) == (405, "POST, GET")
+
+
+def test_a_refusal_is_rendered_and_its_detail_logged(door: Door) -> None:
+    with capture_logs() as lines:
+        reply = door.ask("POST", "/refusing")
+    assert (reply.status, reply.json["code"]) == (403, "not_allowed")
+    assert "for the log" not in reply.body.decode()
+    assert [(line["code"], line["detail"]) for line in lines] == [("not_allowed", "why, for the log")]
+    assert lines[0]["request_id"] == reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/failing", "/broken"])
+def test_what_nobody_foresaw_is_a_fixed_text_and_its_words_go_nowhere(door: Door, path: str) -> None:
+    with capture_logs() as lines:
+        reply = door.ask("POST", path)
+    assert (reply.status, reply.json["code"]) == (500, "internal_error")
+    assert reply.headers["x-request-id"] in reply.json["detail"]
+    assert SECRET not in reply.body.decode() + str(lines) + door.lines()
+    assert lines[0]["problem"] == "ValueError"
+    assert any("test_front" in frame for frame in lines[0]["frames"])
+
+
+def test_an_answer_that_broke_off_is_not_answered_twice(door: Door) -> None:
+    with capture_logs() as lines:
+        reply = door.ask("GET", "/late")
+    assert [message["type"] for message in reply.sent] == ["http.response.start"]
+    assert lines[0]["problem"] == "ValueError"
+
+
+def test_a_client_that_left_gets_nothing(door: Door) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(door.app(scope_of("POST", "/leaving"), receiving(b""), send))
+    assert not sent
+    assert not door.lines()
+
+
+def test_what_no_route_knows_goes_behind_and_gets_its_id_too(door: Door) -> None:
+    reply = door.ask("GET", f"/v1/{SECRET}")
+    assert (reply.status, reply.body) == (404, b"from behind")
+    assert reply.headers["x-request-id"]
+    assert '"path":"-"' in door.lines()
+    assert SECRET not in door.lines()
+
+
+def test_a_line_says_who_what_and_how_it_ended(door: Door) -> None:
+    door.ask("GET", "/good")
+    door.ask("POST", "/reading", b"not json")
+    first, second = door.lines().splitlines()
+    for part in ('"path":"/good"', '"status":200', '"code":"ok"', '"caller":"shop"', '"client":"192.0.2.7"'):
+        assert part in first
+    assert '"status":400' in second
+    assert "unreadable_request" in second
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{}", 200, ""),
+        (b"[]", 400, "unreadable_request"),
+        (b"", 400, "unreadable_request"),
+        (b"{", 400, "unreadable_request"),
+        (b'"\xff"', 400, "unreadable_request"),
+        (b"[" * 9, 400, "unreadable_request"),
+        (b'{"a": "too long"}', 413, "request_too_large"),
+    ],
+)
+def test_bodies_are_objects_within_the_limit(door: Door, body: bytes, status: int, code: str) -> None:
+    reply = door.ask("POST", "/reading", body)
+    assert reply.status == status
+    assert reply.json.get("code", "") == code
+
+
+def test_an_unreadable_body_is_not_said_back(door: Door) -> None:
+    for body in (b"tsk_paste", b'{"a":tsk', b"eyJhbG.x"):
+        reply = door.ask("POST", "/reading", body)
+        assert "tsk" not in reply.body.decode()
+        assert "eyJ" not in reply.body.decode()
+
+
+@pytest.mark.parametrize("length", ["11", "99999999999999999999", "-1", "x", "²", ""])
+def test_a_long_body_is_refused_by_what_its_head_says(length: str) -> None:
+    """And a head that says nonsense is no reason to fail: the body itself is counted."""
+    taken: list[int] = []
+    scope = scope_of("POST", "/reading", content_length=length)
+
+    async def read() -> object:
+        receive = receiving([b'{"a"', b":1}"], lambda: taken.append(1))
+        return await read_json(scope, receive, 10)
+
+    if length.isdecimal():
+        with pytest.raises(Exception, match="at most 10"):
+            asyncio.run(read())
+        assert not taken, "the rest was not waited for"
+    else:
+        assert asyncio.run(read()) == {"a": 1}
+
+
+def test_a_body_in_pieces_is_read_whole_up_to_the_limit() -> None:
+    async def read(*pieces: bytes) -> object:
+        return await read_json(scope_of(), receiving(pieces), 10)
+
+    assert asyncio.run(read(b"{", b'"a"', b":", b"1}")) == {"a": 1}
+    with pytest.raises(Exception, match="at most 10"):
+        asyncio.run(read(b'{"a":', b'"', b"x" * 20, b'"}'))
+
+
+def test_a_client_that_leaves_in_its_body_is_gone() -> None:
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ClientGone):
+        asyncio.run(read_json(scope_of(), receive, 10))
+
+
+def test_lifespan_goes_straight_behind() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        seen.append(scope["type"])
+
+    asyncio.run(Front({}, app, ManualClock(), None)({"type": "lifespan"}, receiving(b""), None))  # type: ignore[arg-type]
+    assert seen == ["lifespan"]
+
+
+def test_a_body_that_drips_is_refused_in_time() -> None:
+    async def receive() -> Any:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    with pytest.raises(RequestTooSlow, match="within 0"):
+        asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
+
+
+def test_a_body_that_never_begins_is_refused_in_time() -> None:
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    with pytest.raises(RequestTooSlow, match="within 0"):
+        asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
+
+
+def test_a_part_in_braces_stands_for_an_id_and_never_for_nothing() -> None:
+    door = Door()
+    assert door.ask("GET", "/things/k1.a_b-c:d").json == {"id": "k1.a_b-c:d"}
+    for no_id in ("a b", "\0", "é", "a" * 65, "a\n"):
+        assert door.ask("GET", f"/things/{no_id}").json == {"id": ""}
+    assert door.ask("GET", "/things/7/parts/9").json == {"id": "7", "part": "9"}
+    for path in ("/things/", "/things/7/parts/", "/things/7/parts", "/things/7/8"):
+        assert door.ask("GET", path).body == b"from behind"
+    assert door.ask("POST", "/things/7").status == 405
+
+
+def test_a_whole_path_comes_before_one_with_a_part_in_braces() -> None:
+    assert Door().ask("POST", "/things/new").json == {"ok": True}
+
+
+def test_what_stands_for_a_part_in_braces_is_not_logged() -> None:
+    door = Door()
+    door.ask("GET", f"/things/{SECRET}")
+    assert '"path":"/things/{id}"' in door.lines()
+    assert SECRET not in door.lines()

@@ -1,0 +1,123 @@
+"""Routes beside the hot path: who gets in, and that a store that hangs holds up nobody else."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.support.asgi_client import receiving, scope_of
+from tests.support.clocks import OFFSET, ManualClock
+from tokensvc import web
+from tokensvc.callers.policy import Caller, CallerPolicy
+from tokensvc.errors import NotAuthenticated, ScopeMissing, SnapshotStale
+from tokensvc.tokens.authorization import key_digest
+from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.web.authentication import STORE_CALLS_AT_ONCE, Authorized
+from tokensvc.web.context import Exchange
+
+KEY = "tsk_abc_secret"
+LEASE_SECONDS = 900
+SNAPSHOT = Snapshot(
+    secrets={
+        "abc": KnownSecret(key_digest(KEY), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),
+    },
+    began_at=1000.0,
+    wall_offset_seconds=OFFSET,
+)
+
+
+@pytest.fixture
+def authorized(clock: ManualClock) -> Authorized:
+    return Authorized(lambda: SNAPSHOT, clock, lease_seconds=LEASE_SECONDS)
+
+
+def test_a_caller_with_the_scope_gets_in_and_is_named_in_the_log(authorized: Authorized) -> None:
+    exchange = Exchange("request-1", 1000.0)
+    assert authorized.caller(scope_of(authorization=f"Bearer {KEY}"), exchange, "keys:read").name == "dashboard"
+    assert exchange.caller == "dashboard"
+
+
+def test_a_caller_without_the_scope_does_not(authorized: Authorized) -> None:
+    with pytest.raises(ScopeMissing, match="keys:admin"):
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:admin")
+
+
+@pytest.mark.parametrize("header", ["", "Bearer tsk_abc_wrong", f"Basic {KEY}"])
+def test_nobody_gets_in_without_a_good_key(authorized: Authorized, header: str) -> None:
+    with pytest.raises(NotAuthenticated):
+        authorized.caller(scope_of(authorization=header), Exchange("request-1", 1000.0), "keys:read")
+
+
+def test_a_worker_that_is_cut_off_lets_nobody_in(authorized: Authorized, clock: ManualClock) -> None:
+    clock.advance(LEASE_SECONDS + 1)
+    with pytest.raises(SnapshotStale):
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:read")
+
+
+def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authorized: Authorized) -> None:
+    go_on, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang() -> int:
+        begun.release()
+        assert go_on.wait(5)
+        return 1
+
+    async def ask() -> list[int]:
+        asked = [asyncio.create_task(authorized.in_thread(hang)) for _ in range(STORE_CALLS_AT_ONCE + 1)]
+        for _ in range(STORE_CALLS_AT_ONCE):
+            assert await asyncio.to_thread(begun.acquire, timeout=5)
+        assert not begun.acquire(blocking=False), "one more than there are threads waits"
+        go_on.set()
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(ask()) == [1] * (STORE_CALLS_AT_ONCE + 1)
+
+
+@pytest.mark.parametrize(
+    ("failure", "seconds", "secrets"),
+    [
+        pytest.param(NotAuthenticated, 0, {}, id="disabled"),
+        pytest.param(NotAuthenticated, 61, None, id="expired"),
+        pytest.param(SnapshotStale, LEASE_SECONDS + 1, None, id="stale"),
+    ],
+)
+def test_a_caller_is_judged_again_when_the_body_is_complete(
+    clock: ManualClock, failure: type[Exception], seconds: float, secrets: dict[str, KnownSecret] | None
+) -> None:
+    expiring = SNAPSHOT.secrets["abc"]._replace(expires_at=datetime.fromtimestamp(clock.now() + 60, UTC))
+    snapshot = SNAPSHOT._replace(secrets={"abc": expiring}, began_at=clock.monotonic())
+
+    def meanwhile() -> None:
+        nonlocal snapshot
+        clock.advance(seconds)
+        snapshot = snapshot if secrets is None else snapshot._replace(secrets=secrets)
+
+    judging = Authorized(lambda: snapshot, clock, lease_seconds=LEASE_SECONDS)
+    scope, exchange = scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", clock.monotonic())
+    receive = receiving([b"{", b"}"], meanwhile)
+    with pytest.raises(failure):
+        asyncio.run(judging.caller_and_body(scope, receive, exchange, "keys:read", 100))
+
+
+def test_no_route_reads_a_body_without_judging_the_caller_again() -> None:
+    """`read_json` is called in one place; the local IVS's management listener knows no callers."""
+    folder = Path(str(web.__file__)).parent
+    callers = {
+        path.name
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Name) and node.id == "read_json"
+    }
+    assert callers == {"authorized.py"}
+
+
+def test_a_worker_whose_clock_jumps_judges_no_caller(authorized: Authorized, clock: ManualClock) -> None:
+    """Keys end by that clock, and what is written is dated by it."""
+    clock.jump(-3600)
+    with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:read")

@@ -1,0 +1,122 @@
+"""A proxy that is trusted says who the client is, on every way through the application; nobody else does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from tests.support.asgi_client import scope_of
+from tokensvc.web.context import Reply
+from tokensvc.web.trusted_proxies import BehindProxies
+
+PROXY = "192.0.2.7"
+"""Where the requests of `scope_of` come from."""
+
+
+class Application:
+    """Keeps who its clients were."""
+
+    def __init__(self) -> None:
+        self.clients: list[str] = []
+        self.turns_ended = 0
+
+    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
+        self.clients.append(scope["client"][0])
+
+    def at_once(self, scope: Scope, body: bytes, _reply: Reply) -> bool:
+        self.clients.append(scope["client"][0])
+        return body == b"quick"
+
+    def end_turn(self) -> None:
+        self.turns_ended += 1
+
+
+def clients_of(trusted: list[str], *bodies: bytes, **headers: str) -> list[str]:
+    """Who the client was to the application, each time that it was asked about one request."""
+    application = Application()
+    proxied: Any = BehindProxies(application, trusted)
+    scope = scope_of(**headers)
+
+    async def ask() -> None:
+        for body in bodies:
+            if not proxied.at_once(scope, body, lambda *_: None):
+                await proxied(scope, None, None)
+
+    asyncio.run(ask())
+    return application.clients
+
+
+@pytest.mark.parametrize(
+    ("said", "client"),
+    [
+        ("198.51.100.9", "198.51.100.9"),
+        ("203.0.113.5, 198.51.100.9", "198.51.100.9"),
+        (f"203.0.113.5, 198.51.100.9, {PROXY}", "198.51.100.9"),
+        ("", PROXY),
+    ],
+    ids=["one", "what a client claims of itself comes first", "through two proxies", "nothing"],
+)
+def test_a_trusted_proxy_is_believed_at_once_and_later(said: str, client: str) -> None:
+    seen = clients_of([PROXY], b"quick", b"slow", x_forwarded_for=said)
+    assert seen == [client, client, client], "taken at once; then asked at once, declined, and asked as ever"
+
+
+def test_nobody_else_is_believed() -> None:
+    assert clients_of(["192.0.2.8"], b"quick", b"slow", x_forwarded_for="198.51.100.9") == [PROXY] * 3
+
+
+def test_a_network_of_proxies_may_be_trusted() -> None:
+    assert clients_of(["192.0.2.0/24"], b"quick", x_forwarded_for="198.51.100.9") == ["198.51.100.9"]
+
+
+def test_a_turn_that_is_ended_is_ended_behind_it_too() -> None:
+    application = Application()
+    BehindProxies(application, [PROXY]).end_turn()
+    assert application.turns_ended == 1
+
+
+ADDRESSES = st.sampled_from([PROXY, "198.51.100.9", "203.0.113.5:8443", "[2001:db8::1]:9", "", "x", "a, b", " ::1 "])
+PROTOCOLS = [b"http", b"https", b" wss ", b"ftp", b"", b"\xa0https"]
+HEADERS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just(b"x-forwarded-for"), st.lists(ADDRESSES, max_size=4).map(lambda said: ",".join(said).encode())
+        ),
+        st.tuples(
+            st.just(b"x-forwarded-proto"), st.sampled_from([b"http", b"https", b" wss ", b"ftp", b"", b"\xa0http"])
+        ),
+        st.tuples(st.just(b"host"), st.just(b"tokens.example")),
+    ),
+    max_size=5,
+)
+
+
+@given(
+    headers=HEADERS,
+    kind=st.sampled_from(["http", "websocket"]),
+    client=st.sampled_from([(PROXY, 1), ("198.51.100.9", 2), None]),
+    trusted=st.sampled_from([[PROXY], ["192.0.2.0/24", "203.0.113.5"], ["*"], []]),
+)
+def test_the_client_is_whom_uvicorn_takes_for_it(
+    headers: list[tuple[bytes, bytes]], kind: str, client: tuple[str, int] | None, trusted: list[str]
+) -> None:
+    """Client and scheme are those of uvicorn's own middleware."""
+    before = {"type": kind, "scheme": "from before", "client": client, "headers": headers}
+    ours, uvicorns = dict(before), dict(before)
+
+    async def nothing(*_asgi: Any) -> None:
+        pass
+
+    async def rename() -> None:
+        await BehindProxies(nothing, trusted)(ours, None, None)  # type: ignore[arg-type] # nobody receives or sends
+        middleware: Any = ProxyHeadersMiddleware(nothing, trusted)
+        await middleware(uvicorns, None, None)
+
+    asyncio.run(rename())
+    assert ours == uvicorns

@@ -1,0 +1,246 @@
+"""What `tokensvc doctor` finds in IVS, region by region: what it holds, set beside what the store knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from tokensvc.aws.ivs import AwsControlPlane
+from tokensvc.cli.checks.finding import Finding, attempt, failed, to_resume
+from tokensvc.cli.checks.rows import FROM_BACKUP
+from tokensvc.cli.keys.context import moment
+from tokensvc.container import service
+from tokensvc.errors import (
+    ControlPlaneError,
+    Denied,
+    ForeignDeployment,
+    SettingsError,
+    Throttled,
+    TokensvcError,
+    Unavailable,
+)
+from tokensvc.keys.inventory import SETTLED_SECONDS, Pair, is_compromised, list_pairs, tags_of
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, active_of
+from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX, check_slots
+from tokensvc.keys.views import ReferenceTime
+from tokensvc.settings import Settings
+from tokensvc.storage.store import Store
+from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+
+ROTATE = "tokensvc keys rotate"
+ENDPOINT = "unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS   (and correct what the message names)"
+AGAIN = "tokensvc doctor"
+PROFILE = "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN; export AWS_PROFILE=PROFILE"
+"""boto3 looks at the first three before any profile."""
+_T = TypeVar("_T")
+DATE_SECONDS = 1
+"""A `Date` header has whole seconds."""
+
+
+class Region(NamedTuple):
+    """A region as IVS shows it and as the store knows it."""
+
+    name: str
+    pairs: Mapping[str, Pair]
+    """What IVS holds, by ARN."""
+    places: Mapping[str, KeyInPlace]
+    """What the store knows to be held there, by ARN."""
+    records: Mapping[str, KeyRecord]
+    """Every key, by its id."""
+    unreadable: frozenset[str]
+    """ARNs of pairs of ours whose rows cannot be read; what is found of them is said among the store's rows."""
+    deployment_id: str
+    at: ReferenceTime
+    fingerprint: Callable[[str], str | None]
+    """As IVS shows it for an ARN. Raises ControlPlaneError."""
+
+
+def examine_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
+    """Look at it; nothing is changed, neither there nor in the store."""
+    records = store.keys.list()
+    held = {there.place.region for record in records for there in record.everywhere if there.is_held}
+    named = f"export TOKENSVC_REGIONS={','.join(sorted(held)) or 'us-east-1'}   (or boto3's AWS_REGION)"
+    regions, finding = attempt("regions", lambda: service.regions_of(settings), named)
+    if regions is None:
+        yield finding
+        return
+    control_plane, finding = attempt("IVS", lambda: service.control_plane_of(settings), ENDPOINT)
+    if control_plane is None:
+        yield finding
+        return
+    for name in [*regions, *sorted(held - set(regions))]:
+        region, finding = _ask_ivs(f"IVS in {name}", partial(_look, settings, store, control_plane, name, records))
+        if region is None:
+            yield finding
+            continue
+        yield from _examine(region, wanted=name in regions)
+        yield from _clock(control_plane, name)
+
+
+def _ask_ivs(what: str, ask: Callable[[], _T]) -> tuple[_T | None, Finding]:
+    """What IVS answers, or None and why it did not, with what ends that."""
+    try:
+        return ask(), Finding(True, what, "")
+    except (ControlPlaneError, ForeignDeployment, SettingsError) as failure:
+        return None, failed(what, failure, _fix(failure))
+
+
+def _fix(failure: TokensvcError) -> str:
+    """What ends a failure that has no remedy of its own."""
+    if isinstance(failure, ForeignDeployment):
+        return f"{PROFILE}   (of the account that the message names; or use another store)"
+    if isinstance(failure, Denied):
+        return f"{PROFILE}   (or export the first two: the credentials of a role that may do this)"
+    if isinstance(failure, Throttled):
+        return f"{AGAIN}   (in a moment; others use the account's call rate too)"
+    if isinstance(failure, Unavailable):
+        return (
+            "export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS, or unset it for AWS; see that its host is reachable)"
+        )
+    return f"{AGAIN}   (when what the message says has ended)"
+
+
+def _look(
+    settings: Settings, store: Store, control_plane: AwsControlPlane, name: str, records: Sequence[KeyRecord]
+) -> Region:
+    deployment = store.deployment.read()
+    pairs = {str(pair["arn"]): pair for pair in list_pairs(control_plane, name, deployment.account)}
+    places = {p.arn: p for record in records for p in record.places if p.place.region == name and p.is_held}
+
+    def fingerprint(arn: str) -> str | None:
+        pair = control_plane.call(name, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
+        return str(pair["fingerprint"]) if "fingerprint" in pair else None
+
+    known = {record.id: record for record in records}
+    unreadable = frozenset(there.arn for record in records for there in record.unreadable)
+    return Region(name, pairs, places, known, unreadable, deployment.id, moment(settings, store), fingerprint)
+
+
+def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
+    foreign = [arn for arn in region.pairs if arn not in region.places and arn not in region.unreadable]
+    found = f"answers; {len(region.pairs)} of {KEY_PAIRS_MAX} key slots used, {len(foreign)} of them not by us"
+    yield Finding(True, f"IVS in {region.name}", found)
+    orphans = [arn for arn in foreign if _is_orphan(region, arn)]
+    first = orphans if wanted and not _can_sign(region) else []  # whatever signs next needs one of their slots
+    for arn in first:
+        yield _not_ours(region, arn)
+    if wanted:
+        slots = partial(check_slots, region.name, len(foreign) - len(orphans))
+        _, finding = attempt(
+            f"slots in {region.name}", slots, _make_room(region, [a for a in foreign if a not in orphans])
+        )
+        if not finding.well:
+            yield finding
+        yield from _signing(region)
+    for arn in foreign:
+        if arn not in first:
+            yield _not_ours(region, arn)
+    for there in region.places.values():
+        yield from _ours(region, there)
+
+
+def _make_room(region: Region, foreign: Sequence[str]) -> str:
+    """The command that deletes a pair that is not ours: whose it is, tokensvc cannot know, and never deletes it."""
+    if not foreign:
+        return ROTATE
+    others = f"; or one of {', '.join(foreign[1:])}" if foreign[1:] else ""
+    command = f"aws ivs delete-playback-key-pair --region {region.name} --arn {foreign[0]}"
+    return f"{command}   (if nobody needs its tokens{others}; or use another account)"
+
+
+def _signing(region: Region) -> Iterator[Finding]:
+    what, active = f"key in {region.name}", active_of(list(region.places.values()))
+    if active is None:
+        found = "none is active, so no token can be signed"
+        yield to_resume(what, found) if region.places else Finding(False, what, found, "tokensvc keys generate")
+        return
+    if active.arn not in region.pairs:
+        found = f"{active.key_id} signs and IVS does not hold it: every token is refused"
+        yield to_resume(what, found)
+        return
+    if is_compromised(region.pairs[active.arn]):
+        found = f"{active.key_id} signs and its pair is tagged as compromised: the store was restored from before that"
+        yield to_resume(what, found)
+        return
+    most, since = region.at.policy.max_age_seconds, active.activated_at or active.imported_at
+    days = (region.at.now - since) / timedelta(days=1)
+    too_old = most is not None and days * 86_400 > most
+    told = f"{active.key_id} signs, since {days:.1f} days"
+    yield Finding(not too_old, what, f"{told}; the policy allows {(most or 0) / 86_400:g}" if too_old else told, ROTATE)
+
+
+def _can_sign(region: Region) -> bool:
+    """Whether IVS holds a key of ours that signs or can take over, or has room for another."""
+    fit = {KeyState.ACTIVE, KeyState.PREPARED, KeyState.RETIRING}
+    shown = [there for arn, there in region.places.items() if arn in region.pairs and there.state in fit]
+    usable = [p for p in shown if p.deleting_at is None and not is_compromised(region.pairs[p.arn])]
+    return bool(usable) or len(region.pairs) < KEY_PAIRS_MAX
+
+
+def _is_orphan(region: Region, arn: str) -> bool:
+    """Whether a pair bears our tag for a key that the store does not know."""
+    owner, key_id = tags_of(region.pairs[arn])
+    return owner == region.deployment_id and str(key_id) not in region.records
+
+
+def _not_ours(region: Region, arn: str) -> Finding:
+    """A pair that the store does not know there."""
+    owner, key_id = tags_of(region.pairs[arn])
+    what, delete = f"key pair {arn}", f"tokensvc keys delete {arn}"
+    if owner != region.deployment_id:
+        whose = "has no tag of ours" if owner is None else f"is deployment {owner}'s"
+        return Finding(True, what, f"{whose}; it is left alone")
+    record = region.records.get(str(key_id))
+    if is_compromised(region.pairs[arn]):
+        return to_resume(what, f"is key {key_id}, which is compromised, and IVS holds it still")
+    if record is None:
+        return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
+    if record.damage:
+        return Finding(False, what, f"is key {key_id}, which cannot be read", FROM_BACKUP)
+    there = next((p for p in record.places if p.place.region == region.name), None)
+    if there is not None and there.arn == arn:
+        return Finding(
+            False,
+            what,
+            f"is key {key_id}, and is recorded as gone",
+            f"{delete}   (when none of its tokens is needed)",
+        )
+    if there is None or not there.is_held:
+        return to_resume(what, f"is key {key_id}, and nobody noted that it was imported")
+    return Finding(False, what, f"bears our tag for key {key_id}, which the store knows as {there.arn}", delete)
+
+
+def _ours(region: Region, there: KeyInPlace) -> Iterator[Finding]:
+    """A pair that the store knows there."""
+    what = f"key {there.key_id} in {region.name}"
+    pair = region.pairs.get(there.arn)
+    if pair is None:
+        if there.state is not KeyState.ACTIVE and region.at.now - there.imported_at > timedelta(
+            seconds=SETTLED_SECONDS
+        ):
+            yield to_resume(what, f"is {there.state}, and IVS does not hold it any more")
+        return
+    if there.state is KeyState.COMPROMISED:
+        yield to_resume(what, "is compromised, and IVS holds it still")
+        return
+    if tags_of(pair) != (region.deployment_id, there.key_id):
+        mend = f"tokensvc keys adopt {there.key_id} --arn {there.arn}"
+        yield Finding(False, what, f"IVS shows {there.arn} without our tags", mend)
+    shown, finding = _ask_ivs(what, lambda: region.fingerprint(there.arn) or "none")
+    ours = region.records[there.key_id].fingerprint
+    if shown is None:
+        yield finding
+    elif shown not in ("none", ours) and not (there.fingerprint_differs and there.state is not KeyState.PREPARED):
+        activate, delete = (f"tokensvc keys {verb} {there.key_id}" for verb in ("activate", "delete"))
+        mend = f"{activate}   (if {there.arn} is the right pair; else {delete})"
+        yield Finding(False, what, f"IVS shows the fingerprint {shown}, and ours is {ours}", mend)
+
+
+def _clock(control_plane: AwsControlPlane, region: str) -> Iterator[Finding]:
+    ahead = control_plane.ahead_seconds(region)
+    if ahead is not None:
+        found = f"{ahead:+.0f} seconds from IVS's in {region}; a token's exp is judged by IVS's"
+        well = abs(ahead) <= CLOCK_SKEW_SECONDS + DATE_SECONDS
+        yield Finding(well, "this machine's clock", found, "chronyc makestep   (or whatever keeps this machine's time)")

@@ -1,0 +1,95 @@
+"""What `tokensvc doctor` finds in the store about keys: the policy, what is unfinished, and who has not heard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+
+from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.cli.checks.finding import Finding, attempt, to_resume
+from tokensvc.cli.keys.context import behind, moment
+from tokensvc.cli.output import instant
+from tokensvc.cli.remedies import problem_sentence
+from tokensvc.deployment.workers import Worker
+from tokensvc.keys.commands import fulfilled
+from tokensvc.keys.inventory import SETTLED_SECONDS
+from tokensvc.keys.lifecycle import KeyRecord, KeyState
+from tokensvc.keys.rotation_policy import HEARD_SECONDS, check_policy
+from tokensvc.keys.views import ReferenceTime
+from tokensvc.settings import Settings
+from tokensvc.storage.store import Store
+
+_WISHES = 20
+
+
+def examine_keys(settings: Settings, store: Store) -> Iterator[Finding]:
+    """Look at it; nothing is changed."""
+    at, records = moment(settings, store), store.keys.list()
+    ceiling = store.deployment.read().max_ttl_seconds
+    _, finding = attempt("rotation policy", partial(check_policy, at.policy, ceiling), _policy_that_holds(at, ceiling))
+    age = (
+        "only when asked" if at.policy.max_age_seconds is None else f"every {at.policy.max_age_seconds / 86_400:g} days"
+    )
+    yield finding._replace(found=f"holds; keys are replaced {age}") if finding.well else finding
+    yield from _unfinished(store, records, at)
+    yield from _workers(store, records, at)
+
+
+def _policy_that_holds(at: ReferenceTime, ceiling: int) -> str:
+    """The command that sets the nearest policy that holds."""
+    policy, changes = at.policy, []
+    if 0 < policy.lead_seconds < HEARD_SECONDS:
+        policy = policy._replace(lead_seconds=HEARD_SECONDS)
+        changes.append(f"TOKENSVC_KEY_LEAD_SECONDS={policy.lead_seconds:g}")
+    least = policy.lead_seconds + policy.drain_seconds(ceiling)
+    if policy.max_age_seconds is not None and policy.max_age_seconds < least:
+        changes.append(f"TOKENSVC_KEY_MAX_AGE_DAYS={math.ceil(least / 86_400 * 100) / 100:g}")
+    return f"{' '.join(changes)} tokensvc db upgrade   (or a greater value; 0 days: only when asked)"
+
+
+def _unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
+    for entry in store.journal.open():
+        if at.now - entry.begun_at > timedelta(seconds=SETTLED_SECONDS):
+            where = f" in {entry.region}" if entry.region else ""
+            found = f"was begun at {instant(entry.begun_at)}{where}, and nobody noted how it ended"
+            yield to_resume(f"step {entry.kind} of key {entry.key_id}", found)
+    patience = timedelta(seconds=at.policy.lead_seconds + SETTLED_SECONDS)
+    for wish in store.rotations.newest(_WISHES):
+        left = [region for region, signs in fulfilled(records, wish).items() if signs is None]
+        if left and at.now - wish.requested_at > patience:
+            asked = f"was asked for at {instant(wish.requested_at)} by {wish.requested_by}"
+            yield to_resume(f"rotation {wish.id}", f"{asked}, and is not done in {', '.join(left)}")
+
+
+def _workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
+    workers, unheard = store.workers.list(), behind(store, at)
+    lately = [w for w in workers if (at.now - w.beat_at).total_seconds() <= SILENT_SECONDS]
+    signing = {r.id for r in records for there in r.places if there.state is KeyState.ACTIVE}
+    yield Finding(
+        True, "workers", f"{len(lately)} were heard of lately, {len(unheard)} have not heard of the newest keys"
+    )
+    for told in unheard:
+        heartbeat, until = told.worker.heartbeat, instant(told.until)
+        found = f"was last heard of at {instant(told.worker.beat_at)}; it may go by older keys until {until}"
+        yield Finding(
+            False,
+            f"worker {heartbeat.worker_id}",
+            found,
+            f"kill {heartbeat.pid}   (on {heartbeat.host}, or let it reach the store again: its log names the cause)",
+        )
+    for worker in lately:
+        yield from _unopened(worker, signing)
+    for problem in dict.fromkeys(problem for worker in lately for problem in worker.heartbeat.trouble):
+        note = "once what it names has ended; a worker tries it again by itself too"
+        yield to_resume("background", problem_sentence(problem), note)
+
+
+def _unopened(worker: Worker, signing: set[str]) -> Iterator[Finding]:
+    for key_id in worker.heartbeat.unopened:
+        if key_id in signing:
+            found = f"cannot open key {key_id}, which is active"
+            where = f"on {worker.heartbeat.host}, with that worker's settings"
+            mend = f"tokensvc doctor   ({where}: they lack the wrapping key, or it cannot read the vault)"
+            yield Finding(False, f"worker {worker.heartbeat.worker_id}", found, mend)

@@ -1,0 +1,141 @@
+"""Puts into a fresh demo what a newcomer needs: a private channel, a signing key, a caller.
+
+Rules of the file
+- Everything goes the way a user's would: the channel by boto3, the key by the lifecycle, the caller by the store.
+- What is there already is found again. A key whose private half, or whose pair in the local IVS, was deleted is
+  followed by a new one.
+- The store has only the API key's digest. The key itself is in a file of mode 0600, and is replaced when that file is
+  gone, others could read it, or the store no longer accepts what it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.ivs import AwsControlPlane
+from tokensvc.callers.policy import ALL_CHANNELS, CallerPolicy
+from tokensvc.callers.store import CallerStore
+from tokensvc.cli.connection_info import write_private
+from tokensvc.container import service
+from tokensvc.errors import CallerNotFound, Conflict, InvalidKey, PrivateKeyMissing, ResourceMissing, Throttled
+from tokensvc.keys.commands import rotate
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import list_pairs
+from tokensvc.keys.lifecycle import KeyState, find
+from tokensvc.keys.private_keys import open_private_key
+from tokensvc.secret_files import InsecureFile, read_private_file
+from tokensvc.settings import read_settings
+from tokensvc.tokens.authorization import key_digest
+
+CHANNEL_NAME = "demo"
+CALLER_NAME = "demo"
+THROTTLES_MAX = 5
+_Answer = TypeVar("_Answer")
+
+
+class Furniture(NamedTuple):
+    """What is there now."""
+
+    channel_arn: str
+    playback_url: str
+    api_key: str
+
+
+def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], None], api_key_file: Path) -> Furniture:
+    """Make or find everything. Raises TokensvcError."""
+    settings = read_settings(environ)
+    channel = _channel(region)
+    world = service.keys_context_of(settings, report)
+    place = parse_arn(channel["arn"], "channel").place
+    if not _has_key(world, place):
+        _forget_what_is_gone(world, place)
+        rotate(world, [region], "the demo")
+    store = service.store_of(settings)
+    try:
+        api_key = _api_key(store.callers, api_key_file)
+    finally:
+        store.close()
+    return Furniture(channel["arn"], channel["playbackUrl"], api_key)
+
+
+def _api_key(callers: CallerStore, file: Path) -> str:
+    """The API key of the demo's caller: that of the file while it is accepted, else a new one."""
+    try:
+        present = callers.get(CALLER_NAME)
+    except CallerNotFound:
+        present = None
+    if present is not None:
+        if present.disabled_at is not None:
+            raise Conflict(f"the caller {CALLER_NAME} is disabled, so nobody could ask for a token here; `rm -r .demo`")
+        stored = _stored_key(file)
+        lasting = [secret.digest for secret in present.secrets if secret.expires_at is None]
+        if stored and key_digest(stored) in lasting:
+            return stored
+    api_key, secret = service.new_api_key()
+    if present is None:
+        callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), allow_anonymous_viewers=True), secret)
+    else:
+        callers.rotate_secret(CALLER_NAME, present.secrets[0].key_id, secret, datetime.now(UTC))
+    write_private(file, api_key.encode())
+    return api_key
+
+
+def _stored_key(file: Path) -> str:
+    """What the file holds; "" when it is gone, or others may have read it."""
+    try:
+        return read_private_file(file).decode("ascii", "replace").strip()
+    except (InsecureFile, OSError):
+        return ""
+
+
+def _has_key(world: KeysContext, place: Place) -> bool:
+    """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
+    places = ((r.id, t) for r in world.keys.list() for t in r.places)
+    active = next(((key_id, t.arn) for key_id, t in places if t.place == place and t.state is KeyState.ACTIVE), None)
+    if active is None:
+        return False
+    key_id, arn = active
+    try:
+        open_private_key(world.vault, find(world.keys.list(), key_id))
+        _unthrottled(world, lambda: world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn}))
+    except (PrivateKeyMissing, InvalidKey, ResourceMissing) as gone:
+        world.report(f"key {key_id} is of no use any more: {gone.message}")
+        return False
+    return True
+
+
+def _forget_what_is_gone(world: KeysContext, place: Place) -> None:
+    """Record which keys the local IVS lost with its database. No proof is needed as elsewhere: it is this demo's own
+    IVS, whose list is complete."""
+    pairs = _unthrottled(world, lambda: list_pairs(world.control_plane, place.region, place.account))
+    arns = {str(pair["arn"]) for pair in pairs}
+    records = world.keys.list()
+    gone = [t for r in records for t in r.places if t.place == place and t.is_held and t.arn not in arns]
+    unable = {there.key_id for there in gone} | ({record.id for record in records} - world.vault.key_ids())
+    for there in gone:
+        world.keys.record_absence(there, world.now(), world.policy().lead_seconds, unable=unable)
+
+
+def _unthrottled(world: KeysContext, ask: Callable[[], _Answer]) -> _Answer:
+    """The answer of IVS, whose rates the service that starts beside us may use up for a second."""
+    for _ in range(THROTTLES_MAX):
+        try:
+            return ask()
+        except Throttled:
+            world.sleep(1.0)
+    return ask()
+
+
+def _channel(region: str) -> Mapping[str, str]:
+    control_plane = AwsControlPlane("local")
+    found = control_plane.call(region, "ListChannels", {"filterByName": CHANNEL_NAME})["channels"]
+    if found:
+        answer = control_plane.call(region, "GetChannel", {"arn": found[0]["arn"]})
+    else:
+        answer = control_plane.call(region, "CreateChannel", {"name": CHANNEL_NAME, "authorized": True})
+    channel: Mapping[str, str] = answer["channel"]
+    return channel

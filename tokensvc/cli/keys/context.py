@@ -1,0 +1,131 @@
+"""What a command on keys works with: the store alone, a look that changes nothing, or everything to act with."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, NamedTuple
+
+import typer
+
+from tokensvc.aws.control_plane import ControlPlane
+from tokensvc.cli.output import progress
+from tokensvc.cli.remedies import failure_text
+from tokensvc.container.reconciler import keys_context, new_worker_id, reach_of
+from tokensvc.container.service import control_plane_of, open_bound, regions_of, store_of
+from tokensvc.container.vault import vault_of, wrapper_to_look, wrapping_wanted
+from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.stale_workers import Unheard, unheard
+from tokensvc.keys.views import ReferenceTime
+from tokensvc.settings import Settings, read_settings, require
+from tokensvc.storage.store import Store
+from tokensvc.system_clock import StoreClock
+from tokensvc.vault.cipher import Wrapper
+
+TELL_EVERY_SECONDS = 10.0
+
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key, as `tokensvc keys list` shows it.")]
+OnlyRegions = Annotated[
+    list[str] | None, typer.Option("--region", help="Only in this region; may be repeated. All that are set, unless.")
+]
+
+
+class Opened(NamedTuple):
+    """A deployment at hand."""
+
+    settings: Settings
+    store: Store
+    world: KeysContext
+    regions: tuple[str, ...]
+    """Those that keys are to be held in."""
+
+
+@contextmanager
+def to_read() -> Iterator[tuple[Settings, Store]]:
+    """The store: for what needs neither IVS nor the vault."""
+    settings = read_settings(os.environ)
+    store = store_of(settings)
+    try:
+        yield settings, store
+    finally:
+        store.close()
+
+
+@contextmanager
+def to_act() -> Iterator[Opened]:
+    """Everything, the store bound to the control plane."""
+    settings = read_settings(os.environ)
+    control_plane, store, wrapper = open_bound(settings)
+    try:
+        yield _opened(settings, store, control_plane, wrapper)
+    finally:
+        store.close()
+
+
+@contextmanager
+def to_look() -> Iterator[Opened]:
+    """Everything, but nothing is bound or noted by the opening itself."""
+    settings = read_settings(os.environ)
+    require(settings, "control_plane", "database_url", *wrapping_wanted(settings))
+    control_plane = control_plane_of(settings)
+    store = store_of(settings)
+    try:
+        bound = store.deployment.read().control_plane
+        if bound not in (None, settings.control_plane):
+            raise ForeignDeployment(f"this store's keys live in {bound}, not in {settings.control_plane}")
+        yield _opened(settings, store, control_plane, wrapper_to_look(settings, store))
+    finally:
+        store.close()
+
+
+def among(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
+    """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
+    strange = [region for region in given or () if region not in regions]
+    if strange:
+        known = ", ".join(regions)
+        raise InvalidRequest([FieldError("--region", f"{region} is none of {known}") for region in strange])
+    return tuple(dict.fromkeys(given)) if given else tuple(regions)
+
+
+def moment(settings: Settings, store: Store) -> ReferenceTime:
+    """Now, by the store's clock, and the policy that ends are reckoned by."""
+    policy = store.deployment.read().rotation_policy(reach_of(settings, store))
+    return ReferenceTime(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
+
+
+def behind(store: Store, at: ReferenceTime) -> list[Unheard]:
+    """The workers that may not have heard of the newest keys."""
+    return unheard(store.workers.list(), store.versions.read().keys, at.now)
+
+
+def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> Opened:
+    clock = StoreClock(store.versions.read().now)
+    vault = vault_of(settings, store, wrapper)
+    world = keys_context(
+        settings=settings,
+        store=store,
+        vault=vault,
+        control_plane=control_plane,
+        clock=clock,
+        performer=new_worker_id(),
+        report=progress,
+    )
+    return Opened(settings, store, replace(world, sleep=_sleep, report_failure=_report_failure), regions_of(settings))
+
+
+def _report_failure(region: str, failure: TokensvcError) -> None:
+    progress(f"{region} is left as it is for now: {failure_text(failure)}")
+
+
+def _sleep(seconds: float) -> None:
+    """Wait, and tell now and then how long it takes still."""
+    ends_at = time.monotonic() + seconds
+    while (left := ends_at - time.monotonic()) > 0:
+        if left < seconds - 1:
+            progress(f"  {left:.0f} seconds more")
+        time.sleep(min(left, TELL_EVERY_SECONDS))

@@ -1,0 +1,173 @@
+"""`tokensvc keys generate`, `import`, `adopt`: keys that come to be, or come from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokensvc.aws.arn import parse_arn
+from tokensvc.cli.keys.context import KeyId, Opened, among, moment, to_act
+from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, progress, result
+from tokensvc.errors import FieldError, InvalidRequest, WrongPassphrase
+from tokensvc.keys import commands, importing
+from tokensvc.keys.key_import import MAX_BYTES, Pasted, read_pasted
+from tokensvc.keys.lifecycle import KeyRecord, KeyState, find
+from tokensvc.keys.views import key_view
+from tokensvc.secret_files import InsecureFile, check_private, read_private_file
+
+Arns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arn", help="A key pair that IVS holds already and that is this key; may be repeated, one a region."
+    ),
+]
+
+
+def generate(as_json: AsJson = False) -> None:
+    """Make a P-384 key pair, keep the private half encrypted, import the public half into IVS.
+
+    Where no key signs it does, and a standby for the next rotation is made too, unless the policy says otherwise;
+    elsewhere it stands ready.
+    """
+    with to_act() as opened:
+        before = {record.id for record in opened.world.keys.list()}
+        record = commands.generate(opened.world, opened.regions)
+        standbys = [k for k in opened.world.keys.list() if k.id not in before and k.id != record.id]
+        _tell(opened, record, as_json, "", *map(_standby, standbys))
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="The private key's file; - reads standard input.")],
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(help="What opens it when it is encrypted; else a terminal is asked."),
+    ] = None,
+    arn: Arns = None,
+    longest_ttl: Annotated[
+        int,
+        typer.Option(
+            min=0, max=31_536_000, metavar="SECONDS", help="How long tokens that others minted with it may live."
+        ),
+    ] = 0,
+    detailed_exit_code: DetailedExitCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take over a P-384 private key in whatever form it is: PEM or DER, SEC1 or PKCS#8, encrypted, escaped, base64.
+
+    Where IVS holds its public half already, that pair is adopted; elsewhere it is imported. From then on it stands
+    ready.
+    """
+    pasted = _read(file, passphrase_file)
+    progress(f"found {pasted.found}")
+    with to_act() as opened:
+        arns = _checked(arn or [], opened.regions)
+        before = opened.world.keys.list()
+        record = importing.import_key(opened.world, pasted.private_key, opened.regions, arns, longest_ttl)
+        _tell(opened, record, as_json, pasted.found)
+    if detailed_exit_code and record in before:
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+def adopt(
+    key_id: KeyId,
+    arn: Arns = None,
+    detailed_exit_code: DetailedExitCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take over key pairs that IVS holds already as this key's: they get our tags and are recorded."""
+    if not arn:
+        raise InvalidRequest([FieldError("--arn", "must be given: the key pair to adopt")])
+    with to_act() as opened:
+        arns = _checked(arn, opened.regions)
+        before = find(opened.world.keys.list(), key_id)
+        record = importing.adopt_pairs(opened.world, key_id, arns)
+        _tell(opened, record, as_json, "")
+    if detailed_exit_code and record == before:
+        raise typer.Exit(NOTHING_TO_DO)
+
+
+def _read(file: Path, passphrase_file: Path | None) -> Pasted:
+    """The key in the file; a terminal is asked for the passphrase that it needs.
+
+    A key in the clear is refused when others may use its file; one that is encrypted may lie anywhere, its passphrase
+    may not.
+    """
+    if str(file) == "-":
+        data, status = sys.stdin.buffer.read(MAX_BYTES + 1), None
+    else:
+        with _named("FILE"), file.open("rb") as opened:
+            data, status = opened.read(MAX_BYTES + 1), os.fstat(opened.fileno())
+    try:
+        pasted = read_pasted(data)
+    except WrongPassphrase as failure:
+        return read_pasted(data, _passphrase(passphrase_file, failure))
+    if status is not None:
+        with _named("FILE"):
+            check_private(file, status)
+    return pasted
+
+
+def _passphrase(file: Path | None, needed: WrongPassphrase) -> bytes:
+    if file is not None:
+        with _named("--passphrase-file"):
+            return read_private_file(file).rstrip(b"\r\n")
+    if not sys.stdin.isatty():
+        raise WrongPassphrase(f"{needed.message}; give --passphrase-file")
+    asked: str = typer.prompt("Passphrase of this private key", hide_input=True, err=True)
+    return asked.encode()
+
+
+@contextmanager
+def _named(parameter: str) -> Iterator[None]:
+    """A file that is insecure, or cannot be read, is a wrong value of this parameter."""
+    try:
+        yield
+    except InsecureFile as insecure:
+        raise InvalidRequest([FieldError(parameter, f"names a file that is not safe: {insecure}")]) from None
+    except OSError as problem:
+        raise InvalidRequest([FieldError(parameter, f"names a file that cannot be read: {problem}")]) from None
+
+
+def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
+    """These ARNs of key pairs. Raises InvalidRequest naming each that is none, or of no region of ours."""
+    errors, seen = [], set()
+    for arn in arns:
+        try:
+            region = parse_arn(arn, "playback-key").place.region
+            among(regions, [region])
+        except ValueError as rule:
+            errors.append(FieldError("--arn", str(rule)))
+        except InvalidRequest as strange:
+            errors.append(strange.errors[0]._replace(field="--arn"))
+        else:
+            if region in seen:
+                errors.append(FieldError("--arn", f"names two key pairs in {region}"))
+            seen.add(region)
+    if errors:
+        raise InvalidRequest(errors)
+    return arns
+
+
+def _standby(record: KeyRecord) -> str:
+    """What became of a key that was made although nobody asked for it."""
+    places = ", ".join(f"{there.state} in {there.place.region}" for there in record.places) or "not imported yet"
+    return f"Key {record.id} is {places}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
+
+
+def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
+    shown = key_view(record, moment(opened.settings, opened.store))
+    words = []
+    for there in record.places:
+        stands = "signs" if there.state is KeyState.ACTIVE else f"is {there.state}"
+        words.append(f"Key {record.id} {stands} in {there.place.region} as {there.arn}.")
+    words.append(f"Fingerprint {record.fingerprint}.")
+    if any(there.state is KeyState.PREPARED for there in record.places):
+        words.append(f"To sign with it: tokensvc keys activate {record.id}")
+    data = shown.model_dump(mode="json") | ({"found": found} if found else {})
+    result(data, as_json, *words, *more)

@@ -1,0 +1,118 @@
+"""`tokensvc keys list`, `show`, `public`: what there is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tokensvc.cli.keys.context import KeyId, behind, moment, to_look, to_read
+from tokensvc.cli.output import AsJson, progress, result, table
+from tokensvc.cli.remedies import failure_text, problem_sentence
+from tokensvc.errors import ControlPlaneError, ForeignDeployment
+from tokensvc.jose import keypair
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import survey, whose
+from tokensvc.keys.lifecycle import KeyRecord, find
+from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+from tokensvc.keys.views import KeyDetailView, KeyView, key_detail_view, key_view
+
+HISTORY = 50
+_PLACES = ("REGION", "STATE", "SINCE", "AGE", "DRAINS UNTIL", "ARN")
+
+
+def list_(
+    ivs: Annotated[bool, typer.Option("--ivs", help="Ask IVS too: also pairs that are not ours.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the key pairs and their state in each region."""
+    with to_read() as (settings, store):
+        at = moment(settings, store)
+        keys = [key_view(record, at) for record in store.keys.list()]
+    data: dict[str, Any] = {"keys": [key.model_dump(mode="json") for key in keys]}
+    lines = table(("KEY", *_PLACES), [row for key in keys for row in _rows(key)])
+    if ivs:
+        with to_look() as opened:
+            data["ivs"] = [_seen(opened.world, region) for region in opened.regions]
+        lines += ["", *(line for region in data["ivs"] for line in _in_words(region))]
+    result(data, as_json, *lines)
+
+
+def show(key_id: KeyId, as_json: AsJson = False) -> None:
+    """Show one key: its state in each region, what was done with it, and which workers have not heard of the newest."""
+    with to_read() as (settings, store):
+        record = find(store.keys.list(), key_id)
+        at = moment(settings, store)
+        workers = store.workers.list()
+        cannot_open = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.unopened]
+        history = store.journal.history(key_id, HISTORY + 1)
+        detail = key_detail_view(record, at, history[:HISTORY], behind(store, at), cannot_open)
+    result(detail.model_dump(mode="json"), as_json, *_words(record, detail))
+    if len(history) > HISTORY:
+        progress(f"Only the newest {HISTORY} steps are shown; older steps are left out.")
+
+
+def public(key_id: KeyId) -> None:
+    """Print a key's public half as PEM."""
+    with to_read() as (_, store):
+        record = find(store.keys.list(), key_id)
+    typer.echo(keypair.public_pem(keypair.read_public_der(record.public_der)), nl=False)
+
+
+def _rows(key: KeyView) -> list[tuple[str, ...]]:
+    if not key.places and key.damage:
+        return [(key.id, "-", "damaged", "-", "-", "-", key.damage)]
+    if not key.places:
+        return [(key.id, "-", "made", key.created_at, "-", "-", "not imported yet")]
+    return [(key.id, p.region, p.state, p.since, _age(p.age_seconds), p.drained_at or "-", p.arn) for p in key.places]
+
+
+def _words(record: KeyRecord, detail: KeyDetailView) -> list[str]:
+    compromised = f", compromised {detail.compromised_at}" if detail.compromised_at else ""
+    lines = [f"Key {record.id}, made {detail.created_at}{compromised}; fingerprint {detail.fingerprint}", ""]
+    if record.damage:
+        lines += [f"It cannot be read, and is left as it is: {record.damage}", ""]
+    lines += table(_PLACES, [row[1:] for row in _rows(detail)])
+    steps = [
+        (s.begun_at, s.ended_at or "open", s.step, s.region or "-", s.outcome or "-", s.why) for s in detail.history
+    ]
+    lines += ["", *table(("BEGUN", "ENDED", "STEP", "REGION", "OUTCOME", "WHY"), steps)]
+    lines += ["", *(f"{w.worker_id} may not have heard of the newest keys until {w.until}" for w in detail.not_heard)]
+    lines += [f"{worker_id} cannot open its private half: tokensvc doctor" for worker_id in detail.cannot_open]
+    if not detail.not_heard:
+        lines.append("Every worker has heard of the newest keys.")
+    return lines
+
+
+def _seen(world: KeysContext, region: str) -> dict[str, Any]:
+    """What IVS holds in a region that is not ours, and what is strange there."""
+    try:
+        seen = survey(world, region)
+    except (ControlPlaneError, ForeignDeployment) as failure:
+        return {"region": region, "error": {"code": failure.code, "message": failure_text(failure)}}
+    foreign = [pair for pair in seen.pairs if whose(pair, seen.deployment_id) == "foreign"]
+    return {
+        "region": region,
+        "slotsUsed": len(seen.pairs),
+        "slots": KEY_PAIRS_MAX,
+        "foreign": [
+            {"arn": pair["arn"], "name": pair.get("name", ""), "tags": pair.get("tags", {})} for pair in foreign
+        ],
+        "findings": [problem_sentence(problem) for problem in seen.findings],
+    }
+
+
+def _in_words(seen: dict[str, Any]) -> list[str]:
+    if "error" in seen:
+        return [f"{seen['region']}: {seen['error']['message']}"]
+    theirs = [f"  not ours: {pair['arn']} {pair['name']}".rstrip() for pair in seen["foreign"]]
+    used = f"{seen['region']}: IVS holds {seen['slotsUsed']} of {seen['slots']} key pairs"
+    return [used, *theirs, *(f"  {finding}" for finding in seen["findings"])]
+
+
+def _age(seconds: int) -> str:
+    """A duration as people say it, in its two largest units."""
+    units = (("d", seconds // 86_400), ("h", seconds // 3600 % 24), ("m", seconds // 60 % 60), ("s", seconds % 60))
+    said = [f"{count}{unit}" for unit, count in units]
+    first = next((i for i, (_, count) in enumerate(units) if count), len(units) - 1)
+    return " ".join(said[first : first + 2])

@@ -1,0 +1,99 @@
+"""What waits to be told to IVS, for people, and about when that ends.
+
+Rules of the file
+- The end is reckoned from our share of IVS's documented rates, which hold in each account and region by itself.
+- While calls to IVS fail, or no worker makes them, the end is unknown and none is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tokensvc.aws.arn import Place
+from tokensvc.cli.output import table
+from tokensvc.revocations.leader import leaders
+from tokensvc.revocations.model import State
+from tokensvc.revocations.queue import Waiting
+from tokensvc.revocations.rate_limit import drain_seconds
+from tokensvc.revocations.store import Revocation
+from tokensvc.storage.store import Store
+from tokensvc.timestamps import rfc3339
+
+UNSENT_SECONDS = 15.0
+"""Longer than it takes a worker to notice what waits in a place that nobody serves yet."""
+
+
+class PlaceWaiting(NamedTuple):
+    """What waits in one account and region."""
+
+    place: Place
+    queued: int
+    oldest_seconds: float
+    left_seconds: float | None
+    """How long it takes, if nothing goes wrong; None where something does."""
+    ends_at: str | None
+    problem: str
+    """Why the end is unknown; "" where it is known."""
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "account": self.place.account,
+            "region": self.place.region,
+            "queued": self.queued,
+            "oldestSeconds": int(self.oldest_seconds),
+            "secondsLeft": None if self.left_seconds is None else round(self.left_seconds, 1),
+            "endsAt": self.ends_at,
+            "problem": self.problem or None,
+        }
+
+
+def figures(store: Store, share: float) -> list[PlaceWaiting]:
+    """What waits, by place; `share` is how much of IVS's rates is ours. Raises StoreError."""
+    now, senders = store.versions.read().now, leaders(store.leases)
+    found = []
+    for place, waiting in sorted(store.revocation_queue.waiting().items()):
+        problem = _problem(waiting, has_sender=place in senders)
+        left = None if problem else drain_seconds(waiting.queued, share)
+        ends_at = None if left is None else rfc3339(int(now + left) + 1)
+        found.append(PlaceWaiting(place, waiting.queued, waiting.oldest_seconds, left, ends_at, problem))
+    return found
+
+
+def _problem(waiting: Waiting, *, has_sender: bool) -> str:
+    if waiting.code:
+        return f"IVS: {waiting.code}"
+    if not has_sender and waiting.oldest_seconds > UNSENT_SECONDS:
+        return "no worker sends them: run tokensvc serve, or tokensvc work"
+    return ""
+
+
+def progress_line(there: Sequence[PlaceWaiting], one: Revocation | None) -> str:
+    """How it stands, in one line."""
+    queue = "; ".join(
+        f"{p.queued:,} queued in {p.place.region}, " + (p.problem or f"until about {p.ends_at}") for p in there
+    )
+    if one is None:
+        return queue
+    done = sum(target.state is not State.QUEUED for target in one.targets)
+    return f"{done:,} of {len(one.targets):,} done; {queue}"
+
+
+def shown_queue(there: Sequence[PlaceWaiting]) -> list[str]:
+    """The figures as a table."""
+    if not there:
+        return ["Nothing waits: IVS has been told of everything."]
+    rows = [
+        (
+            p.place.account,
+            p.place.region,
+            f"{p.queued:,}",
+            f"{p.oldest_seconds:.0f} s",
+            "unknown" if p.left_seconds is None else f"{max(1, math.ceil(p.left_seconds))} s",
+            p.ends_at or "unknown",
+            p.problem or "-",
+        )
+        for p in there
+    ]
+    return table(("ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL ABOUT", "PROBLEM"), rows)

@@ -1,0 +1,19 @@
+"""`tokensvc work`."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from tokensvc.settings import read_settings
+
+
+def work() -> None:
+    """Rotate keys and tell IVS of revocations, without serving: where `serve` has TOKENSVC_BACKGROUND=false."""
+    from tokensvc import supervisor
+    from tokensvc.container.logs import configure
+
+    settings = read_settings(os.environ)
+    configure(settings.log_format)
+    raise typer.Exit(supervisor.work(settings))

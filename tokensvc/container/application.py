@@ -1,0 +1,146 @@
+"""Service -> the ASGI application, top to bottom.
+
+`build` is the whole service as `serve` runs it. `demo` gives it the local IVS to stand beside it. `build_work` is the
+background alone.
+
+Invariants
+- Start: every background loop is started, then the first run of the first one is waited for (the snapshot), then
+  requests are served. Stop: once no request is served any more, all loops are stopped side by side; each gives up its
+  lease after its last run.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tokensvc.container.logs import process_log
+from tokensvc.container.service import Service, WorkerService
+from tokensvc.http.garbage_collection import calm_the_collector
+from tokensvc.http.problem_details import plain_refusal
+from tokensvc.revocations.denials import DenialService
+from tokensvc.runner import Lifecycle
+from tokensvc.web.access_log import AccessLog
+from tokensvc.web.app import Front
+from tokensvc.web.authentication import Authorized
+from tokensvc.web.context import Reply
+from tokensvc.web.endpoints.denials import DenialRoutes
+from tokensvc.web.endpoints.health import Readiness
+from tokensvc.web.endpoints.keys import KeyRoutes
+from tokensvc.web.endpoints.revocations import RevocationRoutes
+from tokensvc.web.endpoints.status import Status
+from tokensvc.web.endpoints.tokens import TokenRoutes
+from tokensvc.web.routes import admin_operations, admin_routes, public_routes, worker_routes
+
+
+@dataclass(frozen=True)
+class Application:
+    """The service as one ASGI application, and the switch that a stopping worker throws."""
+
+    asgi: ASGIApp
+    readiness: Readiness
+
+
+def build(service: Service, *, admin_port: int | None = None, beside: Sequence[BaseRoute] = ()) -> Application:
+    """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
+    settings, snapshot = service.settings, service.snapshots.read
+    lease, sign_many = settings.snapshot_lease_seconds, service.chosen.signer.sign_many
+    authorized = Authorized(snapshot, service.clock, lease_seconds=lease)
+    tokens = TokenRoutes(
+        authorized=authorized,
+        directory=service.directory,
+        metrics=service.metrics,
+        sign_many=sign_many,
+        new_uuid=uuid.uuid4,
+    )
+    readiness = Readiness(
+        snapshot=snapshot, clock=service.clock, trouble=service.tasks.heartbeats.trouble, lease_seconds=lease
+    )
+    keys = KeyRoutes(
+        authorized=authorized,
+        make_world=service.make_world,
+        workers=service.store.workers,
+        versions=service.store.versions,
+        regions=service.regions,
+    )
+    means = service.means
+    revocations = RevocationRoutes(authorized, means)
+    denials = DenialRoutes(
+        authorized,
+        DenialService(store=service.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions),
+    )
+    admin = admin_operations(service.metrics, Status(authorized, service.facts), keys)
+    access_log = (
+        AccessLog(process_log.writer, service.clock, as_json=settings.log_format == "json")
+        if settings.access_log
+        else None
+    )
+    behind = Starlette(
+        routes=list(beside),
+        exception_handlers={HTTPException: _no_such_route},
+        lifespan=lambda _app: _run(service.lifecycle),
+    )
+    public = public_routes(tokens, revocations, denials, readiness, snapshot, [] if admin_port else admin)
+    front = Front(routes=public, behind=behind, clock=service.clock, access_log=access_log, sign_many=sign_many)
+    if admin_port is None:
+        return Application(front, readiness)
+    at_admin = Front(routes=admin_routes(admin, readiness), behind=behind, clock=service.clock, access_log=access_log)
+    return Application(_ByPort(front, admin_port, at_admin), readiness)
+
+
+def build_work(service: WorkerService) -> ASGIApp:
+    """The background tasks alone, with the few routes that belong to them."""
+    behind = Starlette(
+        exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _run(service.lifecycle)
+    )
+    return Front(routes=worker_routes(service.metrics), behind=behind, clock=service.clock, access_log=None)
+
+
+class _ByPort:
+    """Two listeners in one server: what comes in at the admin port gets the admin routes, all else the public ones."""
+
+    def __init__(self, public: Front, admin_port: int, admin: Front) -> None:
+        self._public = public
+        self._admin_port = admin_port
+        self._admin = admin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._front(scope)(scope, receive, send)
+
+    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+        return self._front(scope).at_once(scope, body, reply)
+
+    def end_turn(self) -> None:
+        self._public.end_turn()
+        self._admin.end_turn()
+
+    def _front(self, scope: Scope) -> Front:
+        at_admin = scope["type"] == "http" and scope["server"][1] == self._admin_port
+        return self._admin if at_admin else self._public
+
+
+@asynccontextmanager
+async def _run(lifecycle: Lifecycle) -> AsyncIterator[None]:
+    """From the start of the background loops to their stop; the server serves while this is suspended."""
+    lifecycle.start()
+    await anyio.to_thread.run_sync(lifecycle.wait_until_started)
+    calm_the_collector()
+    yield
+    await anyio.to_thread.run_sync(lifecycle.stop)
+
+
+def _no_such_route(_request: Request, problem: Exception) -> Response:
+    status = problem.status_code if isinstance(problem, HTTPException) else 500
+    code = {404: "no_such_route", 405: "method_not_allowed"}.get(status, "refused")
+    answer = plain_refusal(status, code, "There is no such route; /openapi.json lists those there are.")
+    return Response(answer.body, answer.status, media_type="application/problem+json")

@@ -1,0 +1,259 @@
+"""Assembly of a process's background tasks: beside `serve`'s routes, and in `work`, which does nothing else.
+
+Invariants
+- Every process has a heartbeat. It is notified of changes by whoever reads the store's versions anyway: the refresh of
+  the snapshot, or a loop that only polls the versions.
+- A process that rotates keys also dispatches revocations to IVS, and prunes what is old.
+- Each thing is given what it needs when it is made: first the versions that heartbeats report, then the tasks, then
+  their loops, and last the notifier, which calls tasks and loops. Nothing is started here (`runner.Lifecycle`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tokensvc.aws.arn import Place
+from tokensvc.aws.control_plane import ControlPlane
+from tokensvc.background.changes import ChangeNotifier, KnownVersions
+from tokensvc.background.heartbeat import EVERY_SECONDS as BEAT_EVERY_SECONDS
+from tokensvc.background.heartbeat import Heartbeats
+from tokensvc.background.prune import EVERY_SECONDS as PRUNE_EVERY_SECONDS
+from tokensvc.background.prune import Prune
+from tokensvc.clock import Clock
+from tokensvc.container.reconciler import Performer
+from tokensvc.deployment.workers import Heartbeat, RegionNews
+from tokensvc.errors import Action, Remedy
+from tokensvc.jose.signing.choice import Chosen
+from tokensvc.keys.leader import EVERY_SECONDS as ROTATION_EVERY_SECONDS
+from tokensvc.keys.leader import Rotation
+from tokensvc.metrics import Metrics
+from tokensvc.outages import FailureLog
+from tokensvc.problems import Problem, ProblemCode
+from tokensvc.revocations.dispatcher import DispatchContext, ServedRegions
+from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
+from tokensvc.revocations.leader import Leading
+from tokensvc.revocations.scheduler import EVERY_SECONDS as DISPATCH_EVERY_SECONDS
+from tokensvc.revocations.scheduler import Dispatch
+from tokensvc.runner import Loop, Once
+from tokensvc.storage.store import Store
+
+BACKOFF_MAX_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundTasks:
+    """The background tasks of one process, apart from its own snapshot's."""
+
+    notifier: ChangeNotifier
+    """To be given the store's versions whenever they were read."""
+    heartbeats: Heartbeats
+    loops: tuple[Loop, ...]
+    """What runs the tasks, in the order in which they are to be started."""
+    accepted: Callable[[], None]
+    """To be called when a revocation was accepted, so that it is dispatched at once. Returns at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """Who this process is among those that work on one store, and what it reports of itself."""
+
+    worker_id: str
+    lease_seconds: float
+    """How long it signs without the store; 0 for one that never signs."""
+    store_timeout_seconds: float
+    unopened: Callable[[], frozenset[str]]
+    """The keys that it cannot open."""
+    chosen: Chosen | None = None
+    """What signs here; None in a process that signs nothing."""
+
+    def signer_trouble(self) -> tuple[Problem, ...]:
+        """What is wrong with the signer, as all workers show it."""
+        reason = self.chosen.signer.problem() if self.chosen is not None else ""
+        if not reason:
+            return ()
+        parameters, remedy = {"worker_id": self.worker_id, "reason": reason}, Remedy(Action.REPLACE_SIGNER)
+        return (Problem(ProblemCode.SIGNER_FAILED, parameters=parameters, remedy=remedy),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DispatchConfig:
+    """How this process dispatches revocations to IVS."""
+
+    control_plane: ControlPlane
+    share: float
+    """How much of IVS's documented rates is ours."""
+    regions: ServedRegions
+    lease_seconds: float = DISPATCH_LEASE_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundConfig:
+    """What the tasks need that not every process runs: rotation, dispatch and pruning."""
+
+    performer: Performer
+    dispatch: DispatchConfig
+
+
+def background_tasks(
+    *,
+    store: Store,
+    identity: WorkerIdentity,
+    background: BackgroundConfig | None,
+    clock: Clock,
+    metrics: Metrics,
+    failure_log: FailureLog | None = None,
+) -> BackgroundTasks:
+    """The background tasks of a process; without `background` other processes rotate, dispatch and prune.
+    `failure_log` is the one that the process's other loops have."""
+    known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
+    loop = partial(_loop, metrics=metrics, failure_log=log)
+    if background is None:
+        heartbeats = Heartbeats(store.workers, lambda: _heartbeat(identity, known))
+        beating = loop(
+            "heartbeat",
+            partial(_beat, store, heartbeats, metrics),
+            every_seconds=BEAT_EVERY_SECONDS,
+            at_end=heartbeats.leave,
+        )
+        notifier = ChangeNotifier(known, on_keys_or_limits=[beating.poke], on_replacement=[heartbeats.introduce_again])
+        return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=(beating,), accepted=_nothing)
+    performer = background.performer
+    rotation = Rotation(
+        make_world=performer.make_world,
+        regions=performer.regions,
+        clock=clock,
+        metrics=metrics,
+        lease_seconds=performer.lease_seconds,
+    )
+    dispatch = _dispatch(
+        store=store, identity=identity, config=background.dispatch, clock=clock, metrics=metrics, failure_log=log
+    )
+    prune = Prune(
+        journal=store.journal,
+        rotations=store.rotations,
+        workers=store.workers,
+        revocations=store.revocations,
+        denials=store.denials,
+        channels=store.channels,
+        versions=store.versions,
+        clock=clock,
+    )
+
+    def report() -> Heartbeat:
+        return _heartbeat(identity, known, trouble=(*rotation.trouble, *dispatch.trouble), regions=rotation.news)
+
+    heartbeats = Heartbeats(store.workers, report)
+    beating = loop(
+        "heartbeat",
+        partial(_beat, store, heartbeats, metrics),
+        every_seconds=BEAT_EVERY_SECONDS,
+        at_end=heartbeats.leave,
+    )
+    rotating = loop("rotation", rotation.once, every_seconds=ROTATION_EVERY_SECONDS, at_end=rotation.stop)
+    pruning = loop("prune", prune.once, every_seconds=PRUNE_EVERY_SECONDS)
+    dispatching = loop("dispatch", dispatch.once, every_seconds=DISPATCH_EVERY_SECONDS, at_end=dispatch.stop)
+    notifier = ChangeNotifier(
+        known,
+        on_keys_or_limits=[beating.poke, rotation.ask, rotating.poke],
+        on_denials=[dispatch.poke],
+        on_replacement=[heartbeats.introduce_again, dispatch.ask_again],
+    )
+    loops = (beating, rotating, pruning, dispatching)
+    return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=loops, accepted=dispatch.poke)
+
+
+def _heartbeat(
+    identity: WorkerIdentity,
+    known: KnownVersions,
+    *,
+    trouble: Sequence[Problem] = (),
+    regions: Sequence[RegionNews] = (),
+) -> Heartbeat:
+    """What this process reports of itself now; `trouble` and `regions` are those of its tasks."""
+    versions, chosen = known.current, identity.chosen
+    return Heartbeat(
+        worker_id=identity.worker_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        lease_seconds=identity.lease_seconds,
+        keys_version=versions.keys.number,
+        deployment_version=versions.deployment.number,
+        store_timeout_seconds=identity.store_timeout_seconds,
+        unopened=tuple(sorted(identity.unopened())),
+        trouble=(*identity.signer_trouble(), *trouble),
+        regions=tuple(regions),
+        keys_tag=versions.keys.tag,
+        deployment_tag=versions.deployment.tag,
+        signer=chosen.signer.name if chosen is not None else "",
+        why_not_faster=chosen.why_not_faster if chosen is not None else "",
+    )
+
+
+def _beat(store: Store, heartbeats: Heartbeats, metrics: Metrics) -> None:
+    heartbeats.once()
+    metrics.workers(*heartbeats.count(store.versions.read().keys))
+
+
+def _dispatch(
+    *,
+    store: Store,
+    identity: WorkerIdentity,
+    config: DispatchConfig,
+    clock: Clock,
+    metrics: Metrics,
+    failure_log: FailureLog,
+) -> Dispatch:
+    context = DispatchContext(
+        queue=store.revocation_queue, control_plane=config.control_plane, clock=clock, chance=random.random
+    )
+    numbers = itertools.count(1)
+
+    def lead(place: Place) -> Leading:
+        return Leading(
+            place=place,
+            world=context,
+            leases=store.leases,
+            holder=f"{identity.worker_id}:{next(numbers)}",  # one that ends never gives up its successor's lease
+            metrics=metrics,
+            share=config.share,
+            lease_seconds=config.lease_seconds,
+        )
+
+    return Dispatch(
+        queue=store.revocation_queue,
+        lead=lead,
+        regions=config.regions,
+        clock=clock,
+        metrics=metrics,
+        failure_log=failure_log,
+    )
+
+
+def _nothing() -> None:
+    """Others are told by the store."""
+
+
+def _loop(
+    name: str,
+    once: Once,
+    *,
+    every_seconds: float,
+    metrics: Metrics,
+    failure_log: FailureLog,
+    at_end: Callable[[], None] = lambda: None,
+) -> Loop:
+    return Loop(
+        name,
+        once,
+        every_seconds=every_seconds,
+        backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every_seconds),
+        on_failure=metrics.background_failure,
+        at_end=at_end,
+        failure_log=failure_log,
+    )

@@ -1,0 +1,294 @@
+"""How log lines look, what never gets into one, and where they go.
+
+Rules of the file
+- One line an event, on standard error: JSON, or text for people. All of them go through one `LogWriter`: structlog's,
+  the standard library's (uvicorn, asyncio and other libraries), warnings, and exceptions that nothing has caught.
+- Text for people holds printable characters alone: text from outside drives no terminal. JSON has escapes.
+- Whatever a line holds, what looks like a token, an API key or a private key is starred out on its way. That is the
+  last of several defences: no code logs them to begin with.
+- An exception is written as types and frames, never with its message (`logger.exception_fields`). What a library that
+  handles connections logs may quote a request, so of its text only the part that stands in its source is written.
+- Such a library logs because of what clients send, so each of its lines is written once in ten seconds at most.
+- Lines that are queued when the process ends are written for EXIT_SECONDS at most.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import re
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TextIO
+
+from tokensvc.container.log_writer import DescriptorSink, LogWriter, Sink, StreamSink, no_sink
+from tokensvc.log import exception_fields, structlog
+from tokensvc.printable import printable
+
+EXIT_SECONDS = 2.0
+REPEATED_AFTER_SECONDS = 10.0
+_REPEATED_MAX = 256
+
+_SECRET = re.compile(
+    r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)?"  # a JWT, whole or cut off
+    r"|tsk_[A-Za-z0-9_-]+"
+    r"|-----BEGIN[A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z ]*PRIVATE KEY-----|\Z)",
+    re.DOTALL,
+)
+_HANDLES_CONNECTIONS = frozenset(
+    {"uvicorn", "asyncio", "uvloop", "anyio", "starlette", "concurrent", "h11", "httptools"}
+)
+_VALUE = re.compile(r"\((?!\))|[<\[{'\"`\r\n]")
+"""Where a library's text goes over to a value: a bracket or a quote. `accept()` is none."""
+_TRACEBACK = "Traceback (most recent call last):"
+_FRAME = re.compile(r'^ *File "([^"\n]+)", line (\d+), in (\S+)$', re.MULTILINE)
+_RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.MULTILINE)
+
+_log = structlog.get_logger(__name__)
+
+
+def star(text: str) -> str:
+    """The text with everything secret-looking starred out."""
+    return _SECRET.sub("***", text)
+
+
+def configure(log_format: str) -> None:
+    """Set up structlog, and the standard library's logging behind it for uvicorn and the libraries."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    render: Any = (
+        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    process_log.use(sys.stderr, _dropped_line(shared, render))
+    handler = _QueueHandler(process_log.writer)
+    handler.addFilter(_Repetitions(time.monotonic))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_without_values, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _exceptions_as_frames,
+                _star_values,
+                *([] if log_format == "json" else [_printable_values]),
+                render,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("tokensvc").setLevel(logging.INFO)
+    _log_what_python_prints()
+
+
+class ProcessLog:
+    """The log of this process: its writer, and the stream that it writes to."""
+
+    def __init__(self) -> None:
+        self.writer = LogWriter(no_sink, lambda dropped: f"log lines dropped: {dict(dropped)}\n")
+        self._stream: TextIO | None = None
+        self._is_used = False
+        self._is_stalled = False
+        os.register_at_fork(after_in_child=self.writer.after_fork_in_child)
+
+    def use(self, stream: TextIO | None, report: Callable[[Mapping[str, int]], str]) -> None:
+        """Write to this stream from now on; to its descriptor, if it has one."""
+        self.writer.report = report
+        if not self._is_used:
+            atexit.register(self._flush_at_exit)
+        elif stream is self._stream:  # its descriptor is open already
+            return
+        self.writer.flush(EXIT_SECONDS)  # what was logged before belongs to the stream before
+        previous, self.writer.sink = self.writer.sink, _sink_of(stream)
+        self._stream, self._is_used = stream, True
+        if isinstance(previous, DescriptorSink):
+            previous.close()
+
+    def print_error(self, text: str) -> None:
+        """Print to standard error, after what is queued for it. Waits for its reader EXIT_SECONDS at most."""
+        self.use(sys.stderr, self.writer.report)
+        self.writer.put(f"{text}\n")
+        self._is_stalled = not self.writer.flush(EXIT_SECONDS)
+
+    def _flush_at_exit(self) -> None:
+        self.writer.flush(0 if self._is_stalled else EXIT_SECONDS)
+
+
+def _sink_of(stream: TextIO | None) -> Sink:
+    if stream is None:
+        return no_sink
+    try:
+        return DescriptorSink(stream.fileno())
+    except (OSError, ValueError):  # io.UnsupportedOperation is both
+        return StreamSink(stream)
+
+
+process_log = ProcessLog()
+"""A process has one standard error, and so one log."""
+
+
+class _QueueHandler(logging.Handler):
+    """Hands lines to the writer."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._writer.put(self.format(record) + "\n")
+        except Exception as problem:  # noqa: BLE001 - the library would print the record, with its values
+            where, kind = f"{record.pathname}:{record.lineno}", type(problem).__name__
+            self._writer.put(
+                f'{{"level":"error","event":"log line not rendered","where":"{where}","problem":"{kind}"}}\n'
+            )
+
+
+class _Repetitions(logging.Filter):
+    """Lets through each line of a library that handles connections once in a while, with the number held back since."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        super().__init__()
+        self._monotonic = monotonic
+        self._last: dict[tuple[str, ...], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not _handles_connections(record):
+            return True
+        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+        text = vars(record)["own_text"] = _text_without_values(record)
+        line, now = (record.name, text, kind), self._monotonic()
+        passed_at, suppressed = self._last.get(line, (float("-inf"), 0))
+        if now < passed_at + REPEATED_AFTER_SECONDS:
+            self._last[line] = passed_at, suppressed + 1
+            return False
+        if len(self._last) >= _REPEATED_MAX:
+            self._last.clear()
+        self._last[line] = now, 0
+        vars(record)["suppressed"] = suppressed
+        return True
+
+
+def _dropped_line(shared: list[Any], render: Any) -> Callable[[Mapping[str, int]], str]:
+    def line(dropped: Mapping[str, int]) -> str:
+        event: Any = {"event": "log lines dropped", "lines": sum(dropped.values()), **dropped}
+        for process in shared[1:]:
+            event = process(None, "warning", event)
+        return f"{render(None, 'warning', event)}\n"
+
+    return line
+
+
+def _handles_connections(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in _HANDLES_CONNECTIONS
+
+
+def _without_values(_logger: Any, _method: str, event: Any) -> Any:
+    """A library's line as it may be written."""
+    record: logging.LogRecord = event["_record"]
+    if not _handles_connections(record):
+        return event
+    event["event"] = getattr(record, "own_text", "")
+    event.update(_described_traceback(str(record.msg)))
+    if suppressed := getattr(record, "suppressed", 0):
+        event["suppressed"] = suppressed
+    return event
+
+
+def _text_without_values(record: logging.LogRecord) -> str:
+    """The part of the message that stands in the library's source, and numbers."""
+    if not isinstance(record.msg, str):
+        return type(record.msg).__name__
+    if record.msg.lstrip().startswith(_TRACEBACK):
+        return "exception"
+    text = record.msg
+    if isinstance(record.args, tuple) and all(isinstance(arg, int | float) for arg in record.args):
+        with suppress(TypeError, ValueError):  # not as many as the text wants
+            text = record.getMessage()
+    return _VALUE.split(text.strip(), maxsplit=1)[0].strip()
+
+
+def _described_traceback(text: str) -> dict[str, Any]:
+    """The last traceback in a text (Starlette hands uvicorn one when a start or a stop fails), as types and frames."""
+    _, found, last = text.rpartition(_TRACEBACK)
+    if not found:
+        return {}
+    raised = _RAISED.search(last)
+    frames = [f"{file}:{line} {name}" for file, line, name in _FRAME.findall(last)]
+    return {"problem": raised[1].rpartition(".")[2] if raised else "", "frames": frames[-8:]}
+
+
+def _exceptions_as_frames(_logger: Any, _method: str, event: Any) -> Any:
+    given = event.pop("exc_info", None)
+    problem = given if isinstance(given, BaseException) else (given if isinstance(given, tuple) else sys.exc_info())[1]
+    if given and problem is not None:
+        event.update(exception_fields(problem))
+    return event
+
+
+def _log_what_python_prints() -> None:
+    """Warnings and uncaught exceptions become log lines; Python itself would print them, with messages and values."""
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+    warnings.showwarning = _log_warning
+
+
+def _log_uncaught(kind: type[BaseException], problem: BaseException | None, _frames: TracebackType | None) -> None:
+    if not issubclass(kind, SystemExit | KeyboardInterrupt):
+        fields = exception_fields(problem) if problem is not None else {"problem": kind.__name__}
+        _log.critical("uncaught exception", thread=threading.current_thread().name, **fields)
+
+
+def _log_warning(
+    message: Warning | str,  # noqa: ARG001 - as `warnings.showwarning`
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001 - as above
+    line: str | None = None,  # noqa: ARG001 - as above
+) -> None:
+    """Without the message: that of a ResourceWarning, for one, holds a client's address."""
+    _log.warning("python warning", category=category.__name__, where=f"{filename}:{lineno}")
+
+
+def _star_values(_logger: Any, _method: str, event: Any) -> Any:
+    return {key: _starred(value) for key, value in event.items()}
+
+
+def _printable_values(_logger: Any, _method: str, event: Any) -> Any:
+    return {
+        key: printable(value, keep="\n" if key == "exception" else "") if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
+def _starred(value: Any) -> Any:
+    """A value as it may be written: what is neither text nor number is written as its repr, so that is starred."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return star(value)
+        case dict():
+            return {star(str(key)): _starred(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_starred(inner) for inner in value]
+    return star(repr(value))

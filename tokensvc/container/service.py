@@ -1,0 +1,455 @@
+"""Assembly: settings -> Service, top to bottom. The only place that knows which adapter stands behind which port.
+
+Invariants
+- Each function makes one layer from the one before; nothing is looked up from afar, nothing is global.
+- Everything gets what it needs when it is made; nothing is set on it afterwards. What is needed in both directions is
+  made first: the holder of the snapshot, and the event that wakes the channel directory's loop.
+- Nothing runs before `Lifecycle.start`: the application starts and stops the loops (`app.py`).
+- What a command cannot do without is required here, by name, before anything is opened.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tokensvc.aws.ivs import AwsControlPlane, Observe, default_region, ivs_regions, unobserved
+from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
+from tokensvc.background.refresh import Refresh, SnapshotHolder
+from tokensvc.callers.store import StoredSecret
+from tokensvc.clock import Clock
+from tokensvc.container.background import (
+    BackgroundConfig,
+    BackgroundTasks,
+    DispatchConfig,
+    WorkerIdentity,
+    background_tasks,
+)
+from tokensvc.container.logs import process_log
+from tokensvc.container.reconciler import (
+    ROTATION_LEASE,
+    ROTATION_LEASE_SECONDS,
+    keys_context,
+    new_worker_id,
+    performer_of,
+    reach_of,
+)
+from tokensvc.container.vault import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
+from tokensvc.deployment.record import Deployment
+from tokensvc.diagnostics.status import StatusFacts
+from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
+from tokensvc.jose.signing.choice import Chosen
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.rotation_policy import HEARD_SECONDS, Policy, check_policy, reach_seconds
+from tokensvc.metrics import Metrics
+from tokensvc.outages import FailureLog
+from tokensvc.revocations.dispatcher import ServedRegions
+from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
+from tokensvc.revocations.leader import leaders
+from tokensvc.revocations.service import RevocationService
+from tokensvc.runner import Lifecycle, Loop
+from tokensvc.settings import Settings, require
+from tokensvc.storage.store import Store, open_store
+from tokensvc.system_clock import ConfirmedClock, StoreClock, SystemClock
+from tokensvc.tokens.authorization import KEY_PREFIX, key_digest, key_id_of
+from tokensvc.tokens.channel_cache import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
+from tokensvc.tokens.channel_cache import Directory
+from tokensvc.tokens.snapshot import Snapshot
+from tokensvc.tokens.viewer_id_resolver import Subjects
+from tokensvc.vault.cipher import Wrapper
+
+METRICS_EVERY_SECONDS = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """Everything that `app.py` serves with."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    store: Store
+    snapshots: SnapshotHolder
+    """Where this worker's snapshot is read."""
+    refresh: Refresh
+    directory: Directory
+    tasks: BackgroundTasks
+    lifecycle: Lifecycle
+    """Every background loop of the process, those of `tasks` among them. Its first is the refresh of the snapshot."""
+    chosen: Chosen
+    """What signs."""
+    means: RevocationService
+    make_world: Callable[[], KeysContext]
+    """What wishes about keys are stored with, on the store's clock as it is now."""
+    regions: tuple[str, ...]
+    """The regions to hold keys in, as far as this process was told."""
+
+    def snapshot(self) -> Snapshot:
+        """What this worker knows at the moment."""
+        return self.snapshots.current
+
+    def refresh_soon(self) -> None:
+        """Let the snapshot be refreshed without waiting for its next turn. Returns at once."""
+        self.lifecycle.first.poke()
+
+    def facts(self) -> StatusFacts:
+        """What the store says of the deployment. Raises StoreError."""
+        store = self.store
+        workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
+        versions = store.versions.read()
+        leader = store.leases.held(ROTATION_LEASE)
+        waiting, telling = store.revocation_queue.waiting(), leaders(store.leases)
+        return StatusFacts(
+            versions=versions,
+            deployment=store.deployment.read(),
+            keys=store.keys.list(),
+            workers=workers,
+            leader=leader,
+            waiting=waiting,
+            dispatchers=telling,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerService:
+    """Everything that `work` runs with."""
+
+    clock: Clock
+    metrics: Metrics
+    store: Store
+    lifecycle: Lifecycle
+
+
+def store_of(settings: Settings) -> Store:
+    """Open the store that the settings name; its schema must be the one that this version reads and writes."""
+    require(settings, "database_url")
+    assert settings.database_url is not None  # noqa: S101 - `require` has just seen to it
+    return open_store(settings.database_url.get_secret_value(), timeout_seconds=settings.store_timeout_seconds)
+
+
+def control_plane_of(settings: Settings, observe: Observe = unobserved) -> AwsControlPlane:
+    """IVS, as the settings name it. Raises SettingsError when boto3's endpoint is of the other kind."""
+    control_plane = AwsControlPlane(str(settings.control_plane), observe)
+    control_plane.check(next(iter(settings.regions), None) or default_region() or "us-east-1")
+    return control_plane
+
+
+def regions_of(settings: Settings) -> tuple[str, ...]:
+    """The regions to hold keys in: the setting, else boto3's own region. Raises SettingsError when there is neither, or
+    the latter has no IVS (the setting was checked when it was read)."""
+    regions = _regions_known(settings)
+    if not regions:
+        raise SettingsError([FieldError("TOKENSVC_REGIONS", "must name a region, or boto3's AWS_REGION must")])
+    if not settings.regions and regions[0] not in ivs_regions():
+        known = ", ".join(sorted(ivs_regions()))
+        rule = f"must name a region of Amazon IVS, since boto3's own, {regions[0]}, is none; these are: {known}"
+        raise SettingsError([FieldError("TOKENSVC_REGIONS", rule)])
+    return regions
+
+
+def _regions_known(settings: Settings) -> tuple[str, ...]:
+    return settings.regions or tuple(filter(None, [default_region()]))
+
+
+def keep_policy(settings: Settings, store: Store) -> Deployment:
+    """Write what the settings say of the whole deployment into the store; what they leave out stays as it is.
+
+    Raises PolicyCannotHold, and then nothing was changed.
+    """
+    now_set = store.deployment.read()
+    ceiling = now_set.max_ttl_seconds if settings.max_ttl_seconds is None else settings.max_ttl_seconds
+    if ceiling < 1:
+        raise RowUnreadable(f"{now_set.damage}; set it anew: TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade")
+    lead = now_set.key_lead_seconds if settings.key_lead_seconds is None else settings.key_lead_seconds
+    standby = now_set.key_standby if settings.key_standby is None else settings.key_standby
+    max_age = now_set.key_max_age_seconds
+    if settings.key_max_age_days is not None:
+        max_age = settings.key_max_age_days * 86_400 or None
+    policy = Policy(
+        lead_seconds=lead, reach_seconds=reach_of(settings, store), max_age_seconds=max_age, standby=standby
+    )
+    check_policy(policy, ceiling)
+    if lead == 0 and "aws" in (settings.control_plane, now_set.control_plane):
+        raise PolicyCannotHold(
+            f"a lead of 0 s is for the local IVS: it is shorter than the {HEARD_SECONDS:g} s in which workers hear of "
+            "a new key, and AWS takes its time too"
+        )
+    store.deployment.set_max_ttl_seconds(ceiling)
+    return store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)
+
+
+def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapper]:
+    """IVS, the store bound to it, and the wrapping keys: the way in for whoever signs or keeps keys. Endpoint and vault
+    are looked at first, so that a store is never bound to a control plane that boto3 would not call."""
+    require(settings, "control_plane", "database_url", *wrapping_wanted(settings))
+    vault_in(settings)
+    control_plane = control_plane_of(settings, observe)
+    store = store_of(settings)
+    try:
+        store.deployment.bind(str(settings.control_plane))
+        return control_plane, store, wrapper_of(settings, store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def keys_context_of(settings: Settings, report: Callable[[str], None]) -> KeysContext:
+    """What a command works on keys with."""
+    control_plane, store, wrapper = open_bound(settings)
+    clock = StoreClock(store.versions.read().now)
+    return keys_context(
+        settings=settings,
+        store=store,
+        vault=vault_of(settings, store, wrapper),
+        control_plane=control_plane,
+        clock=clock,
+        performer=new_worker_id(),
+        report=report,
+    )
+
+
+def served_regions_of(settings: Settings, store: Store) -> ServedRegions:
+    """Where this deployment works. boto3's own region is looked up when there is no other way to answer."""
+    return ServedRegions(store.keys, store.deployment, lambda: _regions_known(settings))
+
+
+def means_of(
+    *,
+    settings: Settings,
+    store: Store,
+    subjects: Subjects,
+    clock: Clock,
+    accepted: Callable[[], None] = lambda: None,
+) -> RevocationService:
+    """What revocations are accepted with; `accepted` is called after each acceptance, and returns at once."""
+    return RevocationService(
+        store=store.revocations,
+        subjects=subjects,
+        clock=clock,
+        max_staleness=lambda: reach_of(settings, store),
+        new_id=new_revocation_id,
+        regions=served_regions_of(settings, store),
+        on_accepted=accepted,
+    )
+
+
+def means_to_revoke(settings: Settings, store: Store) -> RevocationService:
+    """The same for a command. What wraps is asked for when there is a subject."""
+    subjects = Subjects(store.deployment, lambda: wrapper_of(settings, store))
+    clock = StoreClock(store.versions.read().now)
+    return means_of(settings=settings, store=store, subjects=subjects, clock=clock)
+
+
+def new_revocation_id() -> str:
+    """Names a revocation; nobody else's, however many there are, and nothing that could be guessed."""
+    return "r" + secrets.token_hex(8)
+
+
+def new_api_key() -> tuple[str, StoredSecret]:
+    """A fresh API key, a public id that finds it and 256 random bits, and what the store keeps of it."""
+    key = f"{KEY_PREFIX}{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+    return key, StoredSecret(
+        key_id=key_id_of(key), digest=key_digest(key), created_at=datetime.now(UTC), expires_at=None
+    )
+
+
+def check(settings: Settings) -> None:
+    """See that a worker could start: once, in the parent, so that what is wrong is said once."""
+    from tokensvc.jose.signing.choice import choose_signer
+
+    choose_signer(settings.signer)
+    _, store, wrapper = open_bound(settings)
+    try:
+        if settings.background:
+            regions_of(settings)
+        see_that_it_opens(store, wrapper)
+    finally:
+        store.close()
+
+
+def assemble(settings: Settings, *, checked: bool = False) -> Service:
+    """Everything that serving needs. `checked`: this deployment has passed `check` a moment ago.
+
+    Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment.
+    """
+    from tokensvc.container.prometheus import PrometheusMetrics
+    from tokensvc.jose.signing.choice import choose_signer
+
+    clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
+    chosen = choose_signer(settings.signer, metrics)
+    metrics.signer_chosen(chosen.signer.name, chosen.why_not_faster)
+    control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
+    if not checked:
+        see_that_it_opens(store, wrapper)
+    vault, worker_id = vault_of(settings, store, wrapper), new_worker_id()
+    regions = regions_of(settings) if settings.background else _regions_known(settings)
+    failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
+    confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
+    subjects = Subjects(store.deployment, lambda: wrapper)
+    directory = Directory(
+        store=store.channels,
+        leases=store.leases,
+        control_plane=control_plane,
+        clock=confirmed_clock,
+        wait_seconds=settings.channel_wait_seconds,
+        calls_per_second=settings.channel_calls_per_second,
+        wake=channels_wanted.set,
+    )
+    identity = WorkerIdentity(
+        worker_id=worker_id,
+        lease_seconds=settings.snapshot_lease_seconds,
+        store_timeout_seconds=settings.store_timeout_seconds,
+        unopened=lambda: snapshots.current.ring.unopened,
+        chosen=chosen,
+    )
+    performer = performer_of(
+        settings=settings,
+        store=store,
+        vault=vault,
+        control_plane=control_plane,
+        worker_id=worker_id,
+        regions=regions,
+    )
+    dispatch = DispatchConfig(
+        control_plane=control_plane, share=settings.revocation_share, regions=served_regions_of(settings, store)
+    )
+    tasks = background_tasks(
+        store=store,
+        identity=identity,
+        background=BackgroundConfig(performer=performer, dispatch=dispatch) if settings.background else None,
+        clock=clock,
+        metrics=metrics,
+        failure_log=failure_log,
+    )
+    refresh = Refresh(
+        versions=store.versions,
+        deployment=store.deployment,
+        keys=store.keys,
+        callers=store.callers,
+        channels=store.channels,
+        denials=DenialNews(store.denials),
+        vault=vault,
+        subjects=subjects,
+        signer=chosen.signer,
+        clock=clock,
+        reach_seconds=reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
+        snapshots=snapshots,
+        on_replacement=tasks.notifier.store_was_replaced,
+    )
+    refreshing = Loop(
+        "refresh",
+        lambda: _refresh_and_notify(refresh=refresh, tasks=tasks, metrics=metrics, clock=clock),
+        every_seconds=REFRESH_EVERY_SECONDS,
+        backoff_max_seconds=REFRESH_EVERY_SECONDS,
+        on_failure=metrics.background_failure,
+        failure_log=failure_log,
+    )
+    finding = Loop(
+        "channels",
+        directory.once,
+        every_seconds=CHANNELS_EVERY_SECONDS,
+        backoff_max_seconds=30,
+        on_failure=metrics.background_failure,
+        failure_log=failure_log,
+        wake=channels_wanted,
+    )
+    counting = Loop(
+        "metrics",
+        metrics.settle,
+        every_seconds=METRICS_EVERY_SECONDS,
+        backoff_max_seconds=METRICS_EVERY_SECONDS,
+        on_failure=metrics.background_failure,
+        failure_log=failure_log,
+    )
+    return Service(
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        store=store,
+        snapshots=snapshots,
+        refresh=refresh,
+        directory=directory,
+        tasks=tasks,
+        lifecycle=Lifecycle(first=refreshing, others=(finding, counting, *tasks.loops)),
+        chosen=chosen,
+        means=means_of(
+            settings=settings,
+            store=store,
+            subjects=subjects,
+            clock=confirmed_clock,
+            accepted=tasks.accepted,
+        ),
+        make_world=performer.make_world,
+        regions=regions,
+    )
+
+
+def assemble_work(
+    settings: Settings,
+    *,
+    rotation_lease_seconds: float = ROTATION_LEASE_SECONDS,
+    dispatch_lease_seconds: float = DISPATCH_LEASE_SECONDS,
+) -> WorkerService:
+    """Everything that background tasks need without HTTP. Raises as `assemble` does."""
+    from tokensvc.container.prometheus import PrometheusMetrics
+
+    clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
+    control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
+    failure_log = FailureLog(clock.monotonic)
+    performer = performer_of(
+        settings=settings,
+        store=store,
+        vault=vault_of(settings, store, wrapper),
+        control_plane=control_plane,
+        worker_id=worker_id,
+        regions=regions_of(settings),
+        lease_seconds=rotation_lease_seconds,
+    )
+    dispatch = DispatchConfig(
+        control_plane=control_plane,
+        share=settings.revocation_share,
+        regions=served_regions_of(settings, store),
+        lease_seconds=dispatch_lease_seconds,
+    )
+    identity = WorkerIdentity(
+        worker_id=worker_id,
+        lease_seconds=0.0,
+        store_timeout_seconds=settings.store_timeout_seconds,
+        unopened=frozenset,
+    )
+    tasks = background_tasks(
+        store=store,
+        identity=identity,
+        background=BackgroundConfig(performer=performer, dispatch=dispatch),
+        clock=clock,
+        metrics=metrics,
+        failure_log=failure_log,
+    )
+    polling = Loop(
+        "versions",
+        lambda: tasks.notifier.poll(store.versions),
+        every_seconds=REFRESH_EVERY_SECONDS,
+        backoff_max_seconds=REFRESH_EVERY_SECONDS,
+        on_failure=metrics.background_failure,
+        failure_log=failure_log,
+    )
+    return WorkerService(
+        clock=clock, metrics=metrics, store=store, lifecycle=Lifecycle(first=polling, others=tasks.loops)
+    )
+
+
+def _refresh_and_notify(*, refresh: Refresh, tasks: BackgroundTasks, metrics: Metrics, clock: Clock) -> None:
+    """One refresh of the snapshot, and what follows from it. A worker that the store does not know of signs nothing."""
+    tasks.heartbeats.introduce()
+    try:
+        refresh.once()
+    finally:
+        metrics.snapshot_age(clock.monotonic() - refresh.current.began_at)
+    tasks.notifier.update(refresh.heard)
+    for place, slot in refresh.current.ring.slots.items():
+        age = clock.now() - slot.active.activated_at.timestamp() if slot.active and slot.active.activated_at else None
+        metrics.keys(place.region, age, len(slot.accepted))

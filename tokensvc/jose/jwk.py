@@ -1,0 +1,61 @@
+"""A private key written as a JWK (RFC 7517, 4; RFC 7518, 6.2.2): read, or refused by the name of what it is.
+
+Rules of the file
+- The private number alone makes the key; x and y must be the point that it makes.
+- A member's value is compared with our own words and never repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tokensvc.errors import InvalidKey
+from tokensvc.jose.es384 import COORDINATE_BYTES, decode
+from tokensvc.jose.keypair import PrivateKey
+
+_CURVES = ("P-256", "P-521", "secp256k1")
+_OCTET_PAIRS = ("Ed25519", "Ed448", "X25519", "X448")
+_ONLY = "IVS takes P-384 (secp384r1) only"
+
+
+def read_private_jwk(jwk: Mapping[str, object]) -> PrivateKey:
+    """The P-384 private key that this JSON object spells. Raises InvalidKey saying what it is instead."""
+    if "keys" in jwk:
+        raise InvalidKey("this is a JWK set; take the one private key out of its `keys`")
+    if "kty" not in jwk:
+        raise InvalidKey("this is JSON, but not a JWK, and holds no PEM private key")
+    if jwk["kty"] != "EC" or jwk.get("crv") != "P-384":
+        raise InvalidKey(f"this is {_name(jwk)} as a JWK; {_ONLY}")
+    if "d" not in jwk:
+        raise InvalidKey("this is a public key as a JWK; the private half (its member d) is needed")
+    x, y, d = (_number(jwk.get(member)) for member in ("x", "y", "d"))
+    try:
+        key = ec.derive_private_key(d, ec.SECP384R1())
+    except ValueError:  # nought, or not below the curve's order
+        raise InvalidKey("this JWK's private number d is not one of P-384") from None
+    point = key.public_key().public_numbers()
+    if (point.x, point.y) != (x, y):
+        raise InvalidKey("this JWK's halves differ: its x and y do not belong to its d")
+    return key
+
+
+def _name(jwk: Mapping[str, object]) -> str:
+    kty, crv = jwk["kty"], jwk.get("crv")
+    if kty == "EC":
+        return next((f"an EC key on {curve}" for curve in _CURVES if crv == curve), "an EC key on another curve")
+    if kty == "OKP":
+        return next((f"an {curve} key" for curve in _OCTET_PAIRS if crv == curve), "an octet key pair")
+    return {"RSA": "an RSA key", "oct": "a symmetric key"}.get(str(kty), "a key of an unknown kind")
+
+
+def _number(value: object) -> int:
+    """Raises InvalidKey unless it is base64url of no more bytes than a coordinate has; some writers leave zeros out."""
+    try:
+        octets = decode(value.encode("utf-8")) if isinstance(value, str) else b""
+    except ValueError:
+        octets = b""
+    if not 0 < len(octets) <= COORDINATE_BYTES:
+        raise InvalidKey("this JWK is damaged: its x, y and d must each be 48 bytes in base64url")
+    return int.from_bytes(octets, "big")

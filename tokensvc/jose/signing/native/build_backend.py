@@ -1,0 +1,111 @@
+"""Builds the multi-buffer extension where that is possible: setuptools' build backend, with two things added.
+
+Invariants
+- The extension never keeps an installation from succeeding: without a C compiler, Python's headers or Intel's
+  libraries, and on every machine but x86-64 Linux with glibc, the package is installed without it.
+- Intel's libraries are needed while building and at no other time: what is used of them is linked in.
+
+`pip install --config-settings native=off` leaves the extension out.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any
+
+from setuptools import Extension
+from setuptools import build_meta as setuptools_backend
+
+_ROOM = Path("tokensvc/jose/signing")
+_LIBRARIES = Path("requirements/native.in")
+_SWITCH = "TOKENSVC_BUILD_NATIVE"
+"""The way of a config setting to setup.py, which gets none."""
+
+build_sdist = setuptools_backend.build_sdist
+get_requires_for_build_sdist = setuptools_backend.get_requires_for_build_sdist
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    return [*setuptools_backend.get_requires_for_build_wheel(config_settings), *_libraries(config_settings)]
+
+
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    return [*setuptools_backend.get_requires_for_build_editable(config_settings), *_libraries(config_settings)]
+
+
+def prepare_metadata_for_build_wheel(directory: str, config_settings: Any = None) -> str:
+    return str(setuptools_backend.prepare_metadata_for_build_wheel(directory, _plain(config_settings)))
+
+
+def prepare_metadata_for_build_editable(directory: str, config_settings: Any = None) -> str:
+    return str(setuptools_backend.prepare_metadata_for_build_editable(directory, _plain(config_settings)))
+
+
+def build_wheel(directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    return str(setuptools_backend.build_wheel(directory, _plain(config_settings), metadata_directory))
+
+
+def build_editable(directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    return str(setuptools_backend.build_editable(directory, _plain(config_settings), metadata_directory))
+
+
+def extensions() -> list[Extension]:
+    """The extension, or nothing where it cannot be."""
+    headers, libraries = _installed("ipp-crypto-include"), _installed("ipp-crypto-static")
+    if os.environ.get(_SWITCH) == "off" or not _is_for_this_machine() or not headers or not libraries:
+        print("tokensvc: built without the multi-buffer signer", file=sys.stderr)
+        return []
+    includes = {path.parent for path in headers if path.name == "ippcp.h" and path.parent.name == "include"}
+    includes |= {path.parent.parent for path in headers if path.name == "ec_nistp384.h"}
+    archives = [str(path) for path in libraries if path.suffix == ".a"]
+    return [
+        Extension(
+            "tokensvc.jose.signing._multibuffer",
+            [str(_ROOM / "native" / name) for name in ("module.c", "ecdsa_p384.c", "openssl_absent.c")],
+            depends=[str(_ROOM / "native/ecdsa_p384.h")],
+            include_dirs=sorted(map(str, includes)),
+            define_macros=[("BN_OPENSSL_DISABLE", "1")],
+            extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"],
+            extra_link_args=[
+                "-Wl,--start-group",
+                *archives,
+                "-Wl,--end-group",
+                "-Wl,--gc-sections",
+                "-Wl,--exclude-libs,ALL",
+                "-Wl,-z,relro,-z,now,-z,noexecstack",
+                "-s",
+            ],
+            py_limited_api=True,
+            optional=True,
+        )
+    ]
+
+
+def _libraries(config_settings: Any) -> list[str]:
+    if (config_settings or {}).get("native") == "off" or not _is_for_this_machine():
+        return []
+    return [line.partition(";")[0].strip() for line in _LIBRARIES.read_text().splitlines() if "==" in line]
+
+
+def _plain(config_settings: Any) -> Any:
+    """The config settings that are setuptools' own."""
+    settings = dict(config_settings or {})
+    if settings.pop("native", None) == "off":
+        os.environ[_SWITCH] = "off"
+    return settings or None
+
+
+def _is_for_this_machine() -> bool:
+    return sys.platform == "linux" and platform.machine() == "x86_64" and platform.libc_ver()[0] == "glibc"
+
+
+def _installed(distribution: str) -> list[Path]:
+    """The files of a distribution, which need not lie below `sys.prefix`: build isolation has a folder of its own."""
+    try:
+        return [Path(str(file.locate())).resolve() for file in files(distribution) or ()]
+    except PackageNotFoundError:
+        return []

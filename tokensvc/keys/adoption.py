@@ -1,0 +1,95 @@
+"""A key pair that IVS holds already, taken over as one of ours.
+
+Rules of the file
+- IVS has no way to import a public half twice, so a key that it holds is adopted: it gets our two tags, and is
+  recorded. Killed between the two, the next survey finds the tags and records it.
+- What tells that a pair without tags is a key's is its fingerprint: IVS shows no public half.
+- A pair that bears another deployment's tag, or another key's, or that of a compromise, is refused before anything is
+  changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokensvc.aws.arn import parse_arn
+from tokensvc.errors import Conflict, ForeignPair
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import (
+    DEPLOYMENT_TAG,
+    KEY_TAG,
+    Pair,
+    Survey,
+    get_pair,
+    is_compromised,
+    record_held,
+    tags_of,
+)
+from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, find
+from tokensvc.keys.private_keys import open_private_key
+from tokensvc.keys.steps import journaled
+
+
+def adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
+    """Take over this pair as that key's in the region. Doing it again changes nothing.
+
+    One whose fingerprint differs is recorded as such, and never signs by itself. Raises ForeignPair, Conflict,
+    ForeignDeployment, ControlPlaneError, VaultError or StoreError.
+    """
+    step = Step(StepKind.IMPORT, key_id, f"somebody asked to adopt {arn}")
+    journaled(world, seen.region, step, lambda: _adopt(world, seen, key_id, arn))
+
+
+def find_held(world: KeysContext, seen: Survey, record: KeyRecord) -> str | None:
+    """The ARN of the pair in the region, not yet ours, that shows this key's fingerprint.
+
+    Raises ForeignPair when another deployment has it.
+    """
+    for pair in seen.pairs:
+        if tags_of(pair)[0] != seen.deployment_id:
+            shown = get_pair(world, seen.region, str(pair["arn"]))
+            if shown.get("fingerprint") == record.fingerprint:
+                _require_free(shown, record.id, seen.deployment_id)
+                return str(pair["arn"])
+    return None
+
+
+def _adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
+    records = world.keys.list()
+    record = find(records, key_id)
+    _require_unrecorded(records, record, seen.region, arn)
+    open_private_key(world.vault, record)  # as for an import: nobody takes over what they cannot sign with
+    world.deployment.bind_account(parse_arn(arn, "playback-key").place.account)
+    pair = get_pair(world, seen.region, arn)
+    _require_free(pair, key_id, seen.deployment_id)
+    if record.compromised_at is not None or is_compromised(pair):
+        raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
+    tags = {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: key_id}
+    world.control_plane.call(seen.region, "TagResource", {"resourceArn": arn, "tags": tags})
+    record_held(world, record, arn, pair)
+    world.report(f"{arn} in {seen.region} is adopted as key {key_id}")
+
+
+def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region: str, arn: str) -> None:
+    record.require_sound()
+    places = [there for other in records for there in other.everywhere]
+    owner = next((there.key_id for there in places if there.arn == arn), record.id)
+    if owner != record.id:
+        raise Conflict(f"{arn} is key {owner}", subject={"key_id": owner, "arn": arn})
+    for there in record.places:
+        if there.place.region == region and there.arn != arn:
+            raise Conflict(
+                f"IVS holds key {record.id} in {region} already, as {there.arn}",
+                subject={"key_id": record.id, "region": region, "arn": there.arn},
+            )
+
+
+def _require_free(pair: Pair, key_id: str, deployment_id: str) -> None:
+    owner, tagged = tags_of(pair)
+    subject = {"key_id": key_id, "arn": str(pair["arn"])}
+    if owner not in (None, deployment_id):
+        raise ForeignPair(
+            f"{pair['arn']} bears the tag of another deployment, {owner}: it is left alone", subject=subject
+        )
+    if tagged not in (None, key_id):
+        raise ForeignPair(f"{pair['arn']} bears the tag of another key, {tagged}: it is left alone", subject=subject)

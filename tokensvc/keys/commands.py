@@ -1,0 +1,244 @@
+"""What people ask for, on top of what goes by itself: rotate now, another key, this key, none of that key any more.
+
+Rules of the file
+- A wish is stored before anything is done for it, so that whoever performs next goes on with it.
+- What a wish would break is refused before anything is changed, and the refusal says what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from tokensvc.errors import Action, Conflict, NoFreeSlot, Remedy, VaultError
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.importing import everywhere, import_new
+from tokensvc.keys.inventory import survey_and_update
+from tokensvc.keys.lifecycle import (
+    KeyInPlace,
+    KeyRecord,
+    KeyState,
+    Step,
+    StepKind,
+    active_of,
+    drained_at,
+    find,
+    is_in_doubt,
+    led_at,
+    successor,
+)
+from tokensvc.keys.reconciler import Outlook, advance
+from tokensvc.keys.rotation_policy import check_policy
+from tokensvc.keys.rotation_requests import Rotation
+from tokensvc.keys.steps import in_region, make, perform
+from tokensvc.keys.waiting import settle, sleep_until
+
+
+class Prospect(NamedTuple):
+    """What a compromise would bring about in one region."""
+
+    region: str
+    was_active: bool
+    successor: str | None
+    """The key that takes over at once; None: nobody signs there until a new key has led."""
+    seconds_without: float
+    """How long no token can be signed there."""
+
+
+def request_rotation(world: KeysContext, regions: Sequence[str], by: str) -> Rotation:
+    """Wish for the next key to sign in these regions. Raises PolicyCannotHold when it could never come true."""
+    check_policy(world.policy(), world.deployment.read().max_ttl_seconds)
+    replaces = {region: _active(world.keys.list(), region) for region in regions}
+    return world.rotations.request(world.new_id(), replaces, world.now(), by)
+
+
+def fulfilled(records: Sequence[KeyRecord], wish: Rotation) -> dict[str, str | None]:
+    """By region, the key that took over there; None where the wish has not come true yet."""
+    signing = {region: _active(records, region) for region in wish.replaces}
+    return {region: key_id if key_id != wish.replaces[region] else None for region, key_id in signing.items()}
+
+
+def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> Rotation:
+    """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
+    wish = request_rotation(world, regions, by)
+    see_through(world, regions, patient=patient)
+    return wish
+
+
+def resume(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+    """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
+
+    A recalled key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
+    """
+    try:
+        see_through(world, regions, patient=patient)
+    except NoFreeSlot as full:
+        records = world.keys.list()
+        if not all(_is_recalled(records, region) or _fulfills_newest(world, records, region) for region in regions):
+            raise
+        world.report(f"a recalled key signs until another can take over: {full.message}")
+
+
+def see_through(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+    """As `resume`, and raises what keeps a recalled key from being replaced."""
+
+    def is_done(region: str) -> bool:
+        return _fulfills_newest(world, world.keys.list(), region)
+
+    settle(world, regions, is_done, patient=patient)
+
+
+def generate(world: KeysContext, regions: Sequence[str]) -> KeyRecord:
+    """Make a key and import it in each region. It signs where none did; elsewhere it stands ready.
+
+    One that was made before and never came into use, since no region had room, is taken first.
+    """
+    if not _all_sign(world, regions):
+        settle(world, regions, lambda region: _active(world.keys.list(), region) is not None)
+        return find(world.keys.list(), str(_active(world.keys.list(), regions[0])))
+    kept = world.vault.key_ids()
+    unused = (
+        r for r in world.keys.list() if r.id in kept and not r.places and r.compromised_at is None and not r.damage
+    )
+    record = next((r for r in unused if not world.damage(r)), None) or make(world, "somebody asked for another key")
+    everywhere(world, regions, lambda region: import_new(world, record.id, region))
+    return find(world.keys.list(), record.id)
+
+
+def activate(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
+    """Sign with this prepared or retiring key in each of these regions, once IVS has held it for the lead."""
+    policy = world.policy()
+    for region in regions:
+        there = in_region(find(world.keys.list(), key_id), region)
+        sleep_until(world, led_at(there, policy.lead_seconds), f"key {key_id} signs in {region}")
+        perform(world, survey_and_update(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
+    return find(world.keys.list(), key_id)
+
+
+def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
+    """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
+    is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
+    policy, record, subject = world.policy(), find(world.keys.list(), key_id), {"key_id": key_id}
+    if not record.places or any(p.place.region in regions for p in record.unreadable):
+        record.require_sound()
+    if not record.places:
+        if any(entry.key_id == key_id for entry in world.journal.open()):
+            raise Conflict(
+                f"an import of key {key_id} was begun and may have come about",
+                subject=subject,
+                remedy=Remedy(Action.RESUME_ROTATION, subject),
+            )
+        world.keys.discard(key_id)
+        world.vault.remove(key_id)
+        return record
+    surveys = [
+        survey_and_update(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held
+    ]
+    for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
+        ends_at = drained_at(there, policy)
+        if there.state is KeyState.ACTIVE:
+            message = f"key {key_id} signs in {there.place.region}"
+            raise Conflict(message, subject=subject | {"region": there.place.region}, remedy=Remedy(Action.ROTATE_KEYS))
+        if there.longest_ttl_seconds and there.state is not KeyState.COMPROMISED and ends_at > world.now():
+            raise Conflict(
+                f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.place.region}; it goes "
+                "by itself then",
+                subject=subject | {"region": there.place.region},
+                remedy=Remedy(Action.COMPROMISE_KEY, subject),
+            )
+        in_doubt = any(is_in_doubt(seen.standing) for seen in surveys if seen.region == there.place.region)
+        if in_doubt and there.state is not KeyState.COMPROMISED:
+            raise Conflict(
+                f"IVS does not hold the key that signs in {there.place.region}, so the store may have been restored, "
+                f"and tokens of key {key_id} may live",
+                subject=subject | {"region": there.place.region},
+                remedy=Remedy(Action.RESUME_ROTATION, subject),
+            )
+    for seen in surveys:
+        perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
+    advance_once(world, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
+    return find(world.keys.list(), key_id)
+
+
+def foresee(world: KeysContext, key_id: str, *, distrust_standby: bool) -> list[Prospect]:
+    """What `compromise` would bring about, without doing it."""
+    policy, records = world.policy(), world.keys.list()
+    key = find(records, key_id)
+    bad = {r.id for r in records if r.id == key_id or (distrust_standby and not any(p.activated_at for p in r.places))}
+    unable, prospects = _without_private_half(world), []
+    for there in key.places:
+        if not there.is_held:
+            continue
+        others = [p for r in records if r.id not in bad | unable for p in r.places if p.place == there.place]
+        best = successor(others, world.now(), policy.lead_seconds)
+        active = there.state is KeyState.ACTIVE
+        without = 0.0 if best is not None or not active else _until_led(others, world.now(), policy.lead_seconds)
+        prospects.append(Prospect(there.place.region, active, best.key_id if active and best else None, without))
+    return prospects
+
+
+def compromise(world: KeysContext, key_id: str, regions: Sequence[str], *, distrust_standby: bool) -> list[Outlook]:
+    """Never sign with this key again; then delete its pairs everywhere and bring in what is needed.
+
+    The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
+    finished now.
+    """
+    denounce(world, key_id, distrust_standby=distrust_standby)
+    return advance_once(world, regions)
+
+
+def denounce(world: KeysContext, key_id: str, *, distrust_standby: bool) -> KeyRecord:
+    """Never sign with this key again: the one transaction of a compromise. Whoever performs does the rest."""
+    lead_seconds = world.deployment.read().key_lead_seconds
+    record = world.keys.compromise(
+        key_id, world.now(), lead_seconds, distrust_standby=distrust_standby, unable=_without_private_half(world)
+    )
+    world.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
+    return record
+
+
+def advance_once(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
+    """Take every step that is due now, and give the lease up."""
+    try:
+        return advance(world, regions)
+    finally:
+        world.step_down()
+
+
+def _without_private_half(world: KeysContext) -> frozenset[str]:
+    """Keys that nobody can sign with. Trouble with the vault keeps nobody from ending a key: then none is left out."""
+    try:
+        kept = world.vault.key_ids()
+    except VaultError:
+        return frozenset()
+    ids = [record.id for record in world.keys.list()]
+    return frozenset(key_id for key_id in ids if key_id not in kept or world.private_keys.is_known_damaged(key_id))
+
+
+def _active(records: Sequence[KeyRecord], region: str) -> str | None:
+    places = (there for record in records for there in record.places)
+    return next((p.key_id for p in places if p.place.region == region and p.state is KeyState.ACTIVE), None)
+
+
+def _fulfills_newest(world: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
+    """Whether a key signs there, and not the one that the newest wish replaces."""
+    newest = [wish for wish in world.rotations.newest(1) if region in wish.replaces]
+    return _active(records, region) is not None and all(fulfilled(records, wish)[region] for wish in newest)
+
+
+def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
+    here = [there for record in records for there in record.places if there.place.region == region]
+    active = active_of(here)
+    return active is not None and active.retiring_at is not None
+
+
+def _all_sign(world: KeysContext, regions: Sequence[str]) -> bool:
+    records = world.keys.list()
+    return all(_active(records, region) for region in regions)
+
+
+def _until_led(pairs: Sequence[KeyInPlace], now: datetime, lead_seconds: float) -> float:
+    """How long until a key that stands there may sign, or one that is imported now."""
+    leads = [led_at(p, lead_seconds) for p in pairs if p.state is KeyState.PREPARED and p.is_held]
+    return max(0.0, (min(leads) - now).total_seconds()) if leads else lead_seconds

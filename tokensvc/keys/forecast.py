@@ -1,0 +1,106 @@
+"""What the lifecycle would do in a region from now on, without doing it: what `--dry-run` prints.
+
+Rules of the file
+- It plays `lifecycle.decide` forward, each step as if it went well and each wait as if the time had passed, until
+  nothing is due. Nobody else's doings, and no failure, can be foreseen.
+- A key that is still to be made has the same name, `(new key 1)`, in every step.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tokensvc.aws.arn import Place
+from tokensvc.keys.lifecycle import (
+    KeyInPlace,
+    KeyState,
+    Standing,
+    Step,
+    StepKind,
+    Wait,
+    active_of,
+    decide,
+    successor,
+    unusable,
+    waiting,
+)
+from tokensvc.keys.rotation_policy import Policy
+
+STEPS_MAX = 16
+_SOMEWHERE = Place("", "")
+
+
+def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | Wait]:
+    """The steps and waits to come, in order, until nothing is due or only somebody can help."""
+    coming: list[Step | Wait] = []
+    made = 0
+    while len(coming) < STEPS_MAX:
+        step = decide(standing, now, policy)
+        wait = waiting(standing, now, policy) if step is None else None
+        if step is not None:
+            if step.kind is StepKind.MAKE:
+                made += 1
+                step = step._replace(key_id=f"(new key {made})")
+            coming.append(step)
+            standing = _after(standing, step, now, policy.lead_seconds)
+        elif wait is not None:
+            coming.append(wait)
+            if wait.until is None or wait.until <= now:
+                break
+            now = wait.until
+        else:
+            break
+    return coming
+
+
+def _after(standing: Standing, step: Step, now: datetime, lead_seconds: float) -> Standing:
+    """How things stand once a step was taken, whose key has a name."""
+    key_id = str(step.key_id)
+    pairs = list(standing.pairs)
+    match step.kind:
+        case StepKind.MAKE:
+            return standing._replace(spare=[key_id, *standing.spare])
+        case StepKind.IMPORT:
+            brought = KeyInPlace(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
+            return standing._replace(pairs=[*pairs, brought], spare=[k for k in standing.spare if k != key_id])
+        case StepKind.ACTIVATE | StepKind.RECALL:
+            former = active_of(pairs)
+            moved = [_activated(pair, key_id, former, now) for pair in pairs]
+            return standing._replace(pairs=moved)
+        case StepKind.RECORD_ABSENCE:
+            absent = standing._replace(missing=standing.missing - {key_id}, gone=standing.gone - {key_id})
+            signed = any(pair.key_id == key_id and pair.state is KeyState.ACTIVE for pair in pairs)
+            pairs = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
+            fit = [pair for pair in pairs if pair.key_id not in unusable(standing)]
+            if not signed:
+                return absent._replace(pairs=pairs)
+            best = successor(fit, now, lead_seconds)
+            longest = max(pair.longest_ttl_seconds for pair in pairs)
+            return absent._replace(
+                pairs=[_activated(p, p.key_id, None, now) if p == best else _draining(p, longest, now) for p in pairs]
+            )
+        case StepKind.DELETE:
+            gone = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
+            return standing._replace(pairs=gone)
+
+
+def _draining(pair: KeyInPlace, longest_ttl_seconds: int, now: datetime) -> KeyInPlace:
+    """A key that may have signed at a time that the store has forgotten. The deployment's limit is not known here: the
+    key that signed last has it, unless the limit was lowered."""
+    if pair.state not in {KeyState.PREPARED, KeyState.RETIRING}:
+        return pair
+    longest = max(pair.longest_ttl_seconds, longest_ttl_seconds)
+    return pair._replace(retiring_at=now, longest_ttl_seconds=longest)
+
+
+def _activated(pair: KeyInPlace, key_id: str, former: KeyInPlace | None, now: datetime) -> KeyInPlace:
+    if pair.key_id == key_id:
+        stands_in_since = pair.retiring_at if pair.state is KeyState.RETIRING else None
+        return pair._replace(state=KeyState.ACTIVE, activated_at=now, retiring_at=stands_in_since)
+    if former is not None and pair.key_id == former.key_id:
+        return pair._replace(state=KeyState.RETIRING, retiring_at=now)
+    return pair
+
+
+def _ended(pair: KeyInPlace) -> KeyState:
+    return pair.state if pair.state is KeyState.COMPROMISED else KeyState.RETIRED

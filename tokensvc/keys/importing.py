@@ -1,0 +1,108 @@
+"""Keys that are brought to IVS because somebody asked: a private key from elsewhere, a pair that IVS holds already.
+
+Rules of the file
+- What was begun is gone on with: the same key again is the same record, and a region that has it is left as it is.
+- A key that IVS holds already is adopted, not imported again: IVS takes a public half once.
+- A region that cannot take a key delays no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tokensvc.aws.arn import parse_arn
+from tokensvc.errors import Conflict, ControlPlaneError, TokensvcError
+from tokensvc.jose import keypair
+from tokensvc.keys.adoption import adopt, find_held
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import Survey, survey_and_update
+from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, find
+from tokensvc.keys.steps import keep, perform
+
+
+def import_key(
+    world: KeysContext,
+    private_key: keypair.PrivateKey,
+    regions: Sequence[str],
+    arns: Sequence[str] = (),
+    longest_ttl_seconds: int = 0,
+) -> KeyRecord:
+    """Take over a private key that somebody brings; what is there of it already is gone on with.
+
+    Where IVS holds it, that pair is adopted: one of `arns`, or the one without tags that shows its fingerprint.
+    `longest_ttl_seconds` is how long tokens that others minted with it may live.
+    """
+    der = keypair.public_der(private_key.public_key())
+    known = next((record for record in world.keys.list() if record.public_der == der), None)
+    if known is None:
+        known = keep(world, private_key, "somebody brought it", longest_ttl_seconds)
+        stored = f"stored the given key as {known.id}, fingerprint {known.fingerprint}"
+        world.report(f"{stored}; its private half is in the vault")
+    elif known.compromised_at is not None:
+        raise Conflict(
+            f"this is key {known.id}, which is compromised: it never signs again", subject={"key_id": known.id}
+        )
+    else:
+        known.require_sound()
+        world.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
+        if world.damage(known):  # its content is good for nothing, and the right key is at hand
+            world.vault.remove(known.id)
+        if known.id not in world.vault.key_ids():
+            world.vault.put(known.id, private_key)
+    chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
+    everywhere(world, regions, lambda region: _bring(world, known.id, region, chosen.get(region)))
+    return find(world.keys.list(), known.id)
+
+
+def adopt_pairs(world: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRecord:
+    """Take over these pairs, which IVS holds already, as this key's, each in its region."""
+    find(world.keys.list(), key_id)
+    chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
+    everywhere(
+        world, list(chosen), lambda region: adopt(world, survey_and_update(world, region), key_id, chosen[region])
+    )
+    return find(world.keys.list(), key_id)
+
+
+def import_new(world: KeysContext, key_id: str, region: str) -> None:
+    """Import a key that was just made, unless it is there already."""
+    seen = survey_and_update(world, region)
+    if not any(p.key_id == key_id for p in seen.standing.pairs):
+        _import(world, seen, key_id)
+
+
+def everywhere(world: KeysContext, regions: Sequence[str], act: Callable[[str], None]) -> None:
+    """Do it in each region; one where it cannot be done delays no other, and is raised at the end."""
+    failures: list[TokensvcError] = []
+    for region in regions:
+        try:
+            act(region)
+        except (ControlPlaneError, Conflict) as failure:
+            world.report(f"{region} is passed over: {failure.message}")
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> None:
+    """Adopt a key's pair in a region, or import it there, unless it is there already."""
+    seen = survey_and_update(world, region)
+    record = find(world.keys.list(), key_id)
+    if record.compromised_at is not None:  # as a pair's tag may have shown just now
+        raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
+    there = next((p for p in seen.standing.pairs if p.key_id == key_id), None)
+    if there is not None and not there.is_held:
+        raise Conflict(
+            f"key {key_id} was in {region} and is {there.state}: it never signs there again",
+            subject={"key_id": key_id, "region": region},
+        )
+    if there is None or arn is not None:
+        arn = arn or find_held(world, seen, record)
+        if arn is not None:
+            adopt(world, seen, key_id, arn)
+        else:
+            _import(world, seen, key_id)
+
+
+def _import(world: KeysContext, seen: Survey, key_id: str) -> None:
+    perform(world, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))

@@ -1,0 +1,405 @@
+"""How things stand in a region: what IVS holds there, set beside what the store knows.
+
+Invariants
+- `survey` reads: it writes nothing to the store or the vault, and calls only List and Get operations of IVS. It
+  remembers, in this process's memory, what IVS answered about missing pairs, so that IVS is not asked too often.
+- `update_records` writes to the store what IVS shows and the store does not know. `survey_and_update` does that first,
+  and then surveys.
+- What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
+  counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
+- An import that happened and was not recorded is recorded by an update, so a crash between the two leaves no orphan.
+  It may also be one that a restored store has forgotten, whose key has signed since. Nothing distinguishes the two (the
+  journal is restored as well), so the pair is drained before it is deleted.
+- A pair is missing when no list shows it and IVS says that there is none of its ARN: lists may lag. It is gone when IVS
+  says so twice (`absences.py`).
+- Where IVS shows no pair of our account, we may be asking about another one: nothing is done there that cannot be
+  undone.
+- The tag of a compromise is the truth: a key whose pair bears it is compromised, whatever the store says, for the store
+  may be a restored one. A pair of ours that bears it and is not recorded is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.control_plane import ControlPlane
+from tokensvc.deployment.record import Deployment
+from tokensvc.errors import Action, ForeignDeployment, Remedy, ResourceMissing
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, active_of
+from tokensvc.problems import Problem, ProblemCode
+
+DEPLOYMENT_TAG = "tokensvc:deployment"
+KEY_TAG = "tokensvc:key"
+COMPROMISED_TAG = "tokensvc:compromised"
+"""When the pair's key was compromised; set where the pair could not be deleted at once."""
+
+SETTLED_SECONDS = 60
+"""How long a pair that was just imported may be absent from lists, and a private half that was just made from the
+vault: IVS's lists may lag (not documented), and another process may be between two steps."""
+
+_USED = frozenset({KeyState.RETIRING, KeyState.RETIRED, KeyState.COMPROMISED})
+_WISHES = 20
+Pair = Mapping[str, Any]
+
+
+class Survey(NamedTuple):
+    """One look at a region."""
+
+    region: str
+    pairs: Sequence[Pair]
+    """Everything that IVS holds there, as ListPlaybackKeyPairs shows it."""
+    standing: Standing
+    findings: tuple[Problem, ...]
+    """What an operator should look at."""
+    deployment_id: str
+    strays: tuple[tuple[str, str], ...] = ()
+    """Pairs of ours that are compromised and not recorded as held: the key's id and the ARN. They are to be deleted."""
+
+
+def survey(
+    world: KeysContext,
+    region: str,
+    pairs: Sequence[Pair] | None = None,
+    *,
+    wanted: bool = True,
+    is_sure: bool = False,
+) -> Survey:
+    """Look at a region and change nothing: an import that is not recorded is a finding, and so is a compromise.
+
+    `pairs` when they were listed a moment ago, `is_sure` when another region showed our account. Raises
+    ControlPlaneError, ForeignDeployment.
+    """
+    deployment = world.deployment.read()
+    if pairs is None:
+        pairs = list_pairs(world.control_plane, region, deployment.account)
+    records, kept = world.keys.list(), world.vault.key_ids()
+    unrecorded, findings = _tagged(world, records, region, pairs, deployment.id)
+    findings += tuple(
+        Problem(ProblemCode.COMPROMISE_UNRECORDED, region, {"key_id": key.id})
+        for key in _compromised_in_ivs(records, pairs, deployment.id)
+    )
+    findings += tuple(
+        Problem(ProblemCode.IMPORT_UNRECORDED, region, {"key_id": key.id, "arn": str(pair["arn"])})
+        for key, pair in unrecorded
+    )
+    ours = [there for record in records for there in record.places if there.place.region == region]
+    held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
+    is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
+    missing, gone, recheck_at = _missing(world, [p for p in ours if p.is_held], arns, is_sure=is_sure)
+    damaged = _damaged(world, records, region)
+    unreadable = {p.arn: p for r in records for p in r.unreadable if p.place.region == region}
+    standing = Standing(
+        pairs=ours,
+        spare=_spare(records, kept - damaged.keys(), region),
+        foreign=len(arns - held - unreadable.keys()),
+        to_replace=_to_replace(world, region),
+        missing=missing,
+        gone=gone,
+        recheck_at=recheck_at,
+        is_sure=is_sure,
+        lost=frozenset(p.key_id for p in ours if p.is_held and (p.key_id not in kept or p.key_id in damaged)),
+        unreadable=frozenset(arn for arn, p in unreadable.items() if p.is_held or arn in arns),
+        wanted=wanted,
+    )
+    findings += tuple(
+        Problem(ProblemCode.KEY_UNREADABLE, region, {"key_id": r.id, "reason": r.damage})
+        for r in records
+        if _is_here(r, region)
+    )
+    findings += tuple(_strange(standing, region, damaged))
+    strays = _strays(records, pairs, deployment.id)
+    return Survey(
+        region=region,
+        pairs=pairs,
+        standing=standing,
+        findings=findings,
+        deployment_id=deployment.id,
+        strays=strays,
+    )
+
+
+def survey_and_update(
+    world: KeysContext,
+    region: str,
+    pairs: Sequence[Pair] | None = None,
+    *,
+    wanted: bool = True,
+    is_sure: bool = False,
+) -> Survey:
+    """Record what IVS shows in a region and the store does not know, then survey it. Parameters as in `survey`.
+
+    Raises ControlPlaneError, ForeignDeployment, LostRace, KeyNotFound.
+    """
+    if pairs is None:
+        pairs = list_pairs(world.control_plane, region, world.deployment.read().account)
+    update_records(world, region, pairs)
+    return survey(world, region, pairs, wanted=wanted, is_sure=is_sure)
+
+
+def update_records(world: KeysContext, region: str, pairs: Sequence[Pair]) -> None:
+    """Record imports and compromises that these pairs show and the store does not know.
+
+    Raises ControlPlaneError, ForeignDeployment, LostRace, KeyNotFound.
+    """
+    deployment_id, records = world.deployment.read().id, world.keys.list()
+    if compromised := _compromised_in_ivs(records, pairs, deployment_id):
+        records = _record_compromises(world, records, compromised, region, pairs)
+    unrecorded, _ = _tagged(world, records, region, pairs, deployment_id)
+    for key, pair in unrecorded:
+        shown = get_pair(world, region, str(pair["arn"]))
+        record_held(world, key, str(pair["arn"]), shown, may_have_signed=True)
+
+
+def list_pairs(control_plane: ControlPlane, region: str, account: str | None) -> list[Pair]:
+    """All key pairs that IVS holds there. Raises ForeignDeployment when they are of another account than this one."""
+    pairs: list[Pair] = []
+    request: dict[str, Any] = {}
+    while True:
+        answer = control_plane.call(region, "ListPlaybackKeyPairs", request)
+        pairs += answer["keyPairs"]
+        if not answer.get("nextToken"):
+            break
+        request = {"nextToken": answer["nextToken"]}
+    if pairs and account and parse_arn(str(pairs[0]["arn"]), "playback-key").place.account != account:
+        raise ForeignDeployment(
+            f"this deployment's keys live in account {account}, and these credentials are of another"
+        )
+    return pairs
+
+
+def get_pair(world: KeysContext, region: str, arn: str) -> Pair:
+    """One key pair as GetPlaybackKeyPair shows it: with its fingerprint, which lists do not show."""
+    pair: Pair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
+    return pair
+
+
+def record_held(world: KeysContext, record: KeyRecord, arn: str, pair: Pair, *, may_have_signed: bool = False) -> None:
+    """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
+
+    `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, LostRace, KeyNotFound.
+    """
+    shown = str(pair.get("fingerprint", record.fingerprint))
+    differs = shown != record.fingerprint
+    place = parse_arn(arn, "playback-key").place
+    world.deployment.bind_account(place.account)
+    world.keys.record_import(
+        record.id, place, arn, world.now(), fingerprint_differs=differs, may_have_signed=may_have_signed
+    )
+    world.report(f"IVS holds key {record.id} in {place.region} as {arn}")
+    if differs:
+        world.report(
+            f"IVS shows the fingerprint {shown} and ours is {record.fingerprint}. How IVS makes one is not "
+            f"documented: look, and activate key {record.id} if it is right"
+        )
+
+
+def tags_of(pair: Pair) -> tuple[str | None, str | None]:
+    """Whose a pair is: deployment and key, as its tags say."""
+    tags = pair.get("tags", {})
+    return tags.get(DEPLOYMENT_TAG), tags.get(KEY_TAG)
+
+
+def is_compromised(pair: Pair) -> bool:
+    """Whether a pair is tagged as compromised."""
+    return COMPROMISED_TAG in pair.get("tags", {})
+
+
+def whose(pair: Pair, deployment_id: str) -> str:
+    """Whose a pair is, in one word for a list."""
+    return "ours" if tags_of(pair)[0] == deployment_id else "foreign"
+
+
+def _compromised_in_ivs(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> list[KeyRecord]:
+    """Keys that a tag says are compromised, and the store does not: it was restored from before that."""
+    tagged = {tags_of(p)[1] for p in pairs if is_compromised(p) and tags_of(p)[0] == deployment_id}
+    return [record for record in records if record.id in tagged and record.compromised_at is None]
+
+
+def _record_compromises(
+    world: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[Pair]
+) -> list[KeyRecord]:
+    arns = {str(pair["arn"]) for pair in pairs}
+    unlisted = {p.key_id for record in records for p in record.places if p.place.region == region and p.arn not in arns}
+    unable = unlisted | {r.id for r in records if world.private_keys.is_known_damaged(r.id)}
+    unable |= {r.id for r in records} - world.vault.key_ids()
+    lead_seconds = world.deployment.read().key_lead_seconds
+    for record in bad:
+        world.keys.compromise(
+            record.id,
+            world.now(),
+            lead_seconds,
+            distrust_standby=False,
+            unable=unable,
+            others_may_have_signed=True,
+        )
+        world.report(f"key {record.id} is compromised: its pair in {region} is tagged so")
+    return world.keys.list()
+
+
+def _strays(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> tuple[tuple[str, str], ...]:
+    known = {record.id: record for record in records}
+    held = {there.arn for record in records for there in record.places if there.is_held}
+    held |= {there.arn for record in records for there in record.unreadable}
+    ours = [(str(tags_of(p)[1]), p) for p in pairs if tags_of(p)[0] == deployment_id and str(p["arn"]) not in held]
+    bad = [
+        (key_id, str(p["arn"]))
+        for key_id, p in ours
+        if is_compromised(p) or (key_id in known and known[key_id].compromised_at is not None)
+    ]
+    return tuple(bad)
+
+
+def _shows_our_account(
+    records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment: Deployment
+) -> bool:
+    """Whether a list proves that IVS answers for the account that our keys live in, in this region.
+
+    An account of AWS is proven by any pair in it. Each local IVS has the same account, so that only a pair of ours
+    proves that it is the right one.
+    """
+    place = Place(str(deployment.account), region)
+    if all(parse_arn(str(pair["arn"]), "playback-key").place != place for pair in pairs):
+        return False
+    if deployment.control_plane != "local":
+        return True
+    known = {there.arn for record in records for there in record.places}
+    return any(tags_of(pair)[0] == deployment.id or str(pair["arn"]) in known for pair in pairs)
+
+
+def _tagged(
+    world: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
+) -> tuple[list[tuple[KeyRecord, Pair]], tuple[Problem, ...]]:
+    """Imports that were not recorded, and what bears our tag and does not fit."""
+    known = {record.id: record for record in records}
+    noted = {there.arn: there for record in records for there in record.everywhere}
+    unrecorded: list[tuple[KeyRecord, Pair]] = []
+    findings: list[Problem] = []
+    for pair in pairs:
+        (owner, key_id), arn = tags_of(pair), str(pair["arn"])
+        if owner != deployment_id:
+            continue
+        if arn in noted:
+            there = noted[arn]
+            retired_at = there.retired_at if isinstance(there, KeyInPlace) else None
+            if retired_at is not None and world.now() - retired_at > timedelta(seconds=SETTLED_SECONDS):
+                subject = {"key_id": there.key_id, "arn": arn}
+                remedy = Remedy(Action.DELETE_KEY_PAIR, subject)
+                findings.append(Problem(ProblemCode.DELETED_KEY_PAIR_IN_IVS, region, subject, remedy))
+            continue
+        record = known.get(str(key_id))
+        if record is None:
+            if is_compromised(pair):
+                continue  # it is deleted
+            subject = {"key_id": str(key_id), "arn": arn}
+            findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNKNOWN_KEY, region, subject))
+            continue
+        here = next((p for p in record.places if p.place.region == region), None)
+        if record.damage:
+            subject = {"key_id": record.id, "arn": arn, "reason": record.damage}
+            findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNREADABLE_KEY, region, subject))
+        elif here is None or not here.is_held:
+            unrecorded.append((record, pair))
+        else:
+            subject = {"key_id": record.id, "arn": arn, "recorded_arn": here.arn}
+            findings.append(Problem(ProblemCode.SECOND_KEY_PAIR, region, subject))
+    return unrecorded, tuple(findings)
+
+
+def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
+    """Keys that may be imported there, oldest first: in no place yet, or in use elsewhere and newer than the one that
+    signs here. (That a key is new is never told by its date alone: clocks differ, and it would be made again.)"""
+    here = [there for record in records for there in record.places if there.place.region == region]
+    signing = active_of(here)
+    since = next((r.created_at for r in records if signing is not None and r.id == signing.key_id), None)
+    return [
+        record.id
+        for record in records
+        if record.id in kept
+        and record.compromised_at is None
+        and not record.damage
+        and _may_be_imported(record, region)
+        and (not record.places or since is None or record.created_at > since)
+    ]
+
+
+def _is_here(record: KeyRecord, region: str) -> bool:
+    """Whether something of a key that cannot be read is in that region, or it is not known where it is."""
+    return any(p.place.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
+
+
+def _to_replace(world: KeysContext, region: str) -> frozenset[str]:
+    return frozenset(filter(None, (wish.replaces.get(region) for wish in world.rotations.newest(_WISHES))))
+
+
+def _missing(
+    world: KeysContext, held: Sequence[KeyInPlace], arns: Collection[str], *, is_sure: bool
+) -> tuple[frozenset[str], frozenset[str], datetime | None]:
+    """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
+    when the next answer may be a proof."""
+    absences, lead = world.absences, timedelta(seconds=world.deployment.read().key_lead_seconds)
+    missing, gone, again = set(), set(), []
+    for there in held:
+        if there.arn in arns:
+            absences.shown(there.arn)
+        elif (not lead or world.now() - there.imported_at >= lead) and not _is_shown(world, there, is_sure=is_sure):
+            missing.add(there.key_id)
+            if is_sure and absences.is_proven(there.arn):
+                gone.add(there.key_id)
+            elif is_sure:
+                again.append(absences.recheck_at(there.arn, world.clock.monotonic(), world.now()))
+    return frozenset(missing), frozenset(gone), min(again, default=None)
+
+
+def _is_shown(world: KeysContext, there: KeyInPlace, *, is_sure: bool) -> bool:
+    """Whether IVS shows a pair that no list does, as of now or a moment ago."""
+    if not world.absences.is_due(there.arn, world.clock.monotonic(), is_sure=is_sure):
+        return False
+    try:
+        get_pair(world, there.place.region, there.arn)
+    except ResourceMissing:
+        world.absences.denied(there.arn, world.clock.monotonic(), is_sure=is_sure)
+        return False
+    world.absences.shown(there.arn)
+    return True
+
+
+def _damaged(world: KeysContext, records: Sequence[KeyRecord], region: str) -> dict[str, str]:
+    """Keys that are held in the region, or may be imported there, and whose private half cannot sign; and why not."""
+    here = [
+        record
+        for record in records
+        if record.compromised_at is None
+        and not record.damage  # what its row says of the public half may be wrong
+        and (any(p.is_held and p.place.region == region for p in record.places) or _may_be_imported(record, region))
+    ]
+    return {record.id: damage for record in here if (damage := world.damage(record))}
+
+
+def _may_be_imported(record: KeyRecord, region: str) -> bool:
+    """Whether a key was never there, and is not on its way out anywhere."""
+    return not any(there.place.region == region or there.state in _USED for there in record.places)
+
+
+def _strange(standing: Standing, region: str, damaged: Mapping[str, str]) -> list[Problem]:
+    lost = [
+        Problem(ProblemCode.PRIVATE_KEY_DAMAGED, region, {"key_id": key_id, "reason": damaged[key_id]})
+        if key_id in damaged
+        else Problem(ProblemCode.PRIVATE_KEY_MISSING, region, {"key_id": key_id})
+        for key_id in sorted(standing.lost)
+    ]
+    missing = [Problem(ProblemCode.KEY_NOT_IN_IVS, region, {"key_id": key_id}) for key_id in sorted(standing.missing)]
+    differing = [
+        Problem(
+            ProblemCode.FINGERPRINT_DIFFERS,
+            region,
+            {"key_id": p.key_id, "arn": p.arn},
+            Remedy(Action.ACTIVATE_KEY, {"key_id": p.key_id, "arn": p.arn}),
+        )
+        for p in standing.pairs
+        if p.is_held and p.fingerprint_differs and p.state is KeyState.PREPARED
+    ]
+    return lost + missing + differing

@@ -1,0 +1,241 @@
+"""Rotates keys by itself: whoever has the lease takes every step that is due, and looks again when one may be.
+
+Rules of the file
+- A run that has nothing to do asks nobody anything, but for the lease, which is prolonged well before it ends.
+- IVS is looked at when a wait ends, when the store says that something changed (a wish, a compromise, a new policy),
+  after a failure at growing pauses, and else every 30 seconds: ListPlaybackKeyPairs takes 3 calls a second for the
+  whole account and region, and others use them too.
+- A key whose pair IVS has lost signs for less than a minute: a look finds it within 30 seconds, the proof takes 5, and
+  workers learn of it within 2. A restored store is noticed by its versions, and IVS is looked at at once.
+- What keeps viewers from playing is an ERROR in the log, and a region that could not be gone through a warning: each
+  when it starts, once a minute, and when a look finds that it is over (`outages.py`).
+- It never sleeps: what waits is taken up by a later run.
+- What an operator should know is kept until the next look, for heartbeats, metrics and `/v1/status`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from tokensvc.clock import Clock
+from tokensvc.deployment.workers import RegionNews
+from tokensvc.errors import PolicyCannotHold, TokensvcError
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.lifecycle import KeyState, Standing, active_of, drained_at
+from tokensvc.keys.reconciler import Outlook, advance
+from tokensvc.keys.rotation_policy import Policy, check_policy, check_slots
+from tokensvc.log import structlog
+from tokensvc.metrics import Metrics
+from tokensvc.outages import Outages
+from tokensvc.problems import Problem, ProblemCode, problem_text
+from tokensvc.runner import IDLE, Run
+
+EVERY_SECONDS = 0.5
+"""How exactly the end of a wait is met."""
+
+LOOKS_APART_SECONDS = 1.0
+"""The least between two looks at IVS: our own steps change the keys too, and are heard of like anybody's."""
+
+LOOK_EVERY_SECONDS = 30.0
+"""How often IVS is looked at when nothing is known to be due."""
+
+RETRY_SECONDS = 5.0
+"""The pause after a first failure; it doubles up to LOOK_EVERY_SECONDS."""
+
+BEATS_A_LEASE = 6
+"""How often within its length the lease is asked for, by who has it and by who would have it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Rotation:
+    """One process's share in the lifecycle of keys."""
+
+    def __init__(
+        self,
+        *,
+        make_world: Callable[[], KeysContext],
+        regions: Sequence[str],
+        clock: Clock,
+        metrics: Metrics,
+        lease_seconds: float,
+    ) -> None:
+        self._make_world = make_world
+        """Asked in each run: the world's clock is the store's, read anew."""
+        self._regions = regions
+        self._clock = clock
+        self._metrics = metrics
+        self._beat_seconds = lease_seconds / BEATS_A_LEASE
+        self._lead_again_at = self._look_again_at = self._looked_at = -math.inf
+        self._was_asked = False
+        self._failures = 0
+        self._leads = False
+        self._general: tuple[Problem, ...] = ()
+        self._regional: dict[str, tuple[Problem, ...]] = dict.fromkeys(regions, ())
+        self._alarms: dict[str, tuple[Problem, ...]] = {}
+        """By region, as of the last look that IVS answered."""
+        self._news: dict[str, RegionNews] = {}
+        self._outages = Outages(clock.monotonic)
+
+    @property
+    def trouble(self) -> tuple[Problem, ...]:
+        """What an operator should know, as of the last look."""
+        return tuple(dict.fromkeys((*self._general, *(one for told in self._regional.values() for one in told))))
+
+    @property
+    def news(self) -> tuple[RegionNews, ...]:
+        """What was last seen of each region; nothing where another process performs."""
+        return tuple(self._news.values())
+
+    def ask(self) -> None:
+        """Look in the next run, whatever the time: something changed."""
+        self._was_asked = True
+
+    def once(self) -> Literal[Run.IDLE] | None:
+        """Lead if nobody else does, and take every step that is due. Raises TokensvcError."""
+        now = self._clock.monotonic()
+        if self._was_asked and now >= self._looked_at + LOOKS_APART_SECONDS:
+            self._was_asked, self._look_again_at = False, -math.inf
+        if now < self._lead_again_at and not (self._leads and now >= self._look_again_at):
+            return IDLE
+        try:
+            self._run(now)
+        except Exception as problem:
+            reason, code, remedy = type(problem).__name__, "internal_error", None
+            if isinstance(problem, TokensvcError):
+                reason, code, remedy = problem.message, problem.code, problem.remedy
+            parameters = {"reason": reason, "error": code}
+            self._general = (Problem(ProblemCode.ROTATION_NOT_RUNNING, parameters=parameters, remedy=remedy),)
+            raise
+        finally:
+            counts = {region: len(self._general) + len(told) for region, told in self._regional.items()}
+            self._metrics.rotation(self._leads, counts)
+        return None
+
+    def stop(self) -> None:
+        """Give the lease up, when nothing runs any more. Raises StoreError."""
+        self._make_world().step_down()
+
+    def _run(self, now: float) -> None:
+        world = replace(self._make_world(), sleep=_never, report=_log_step, report_failure=_leave_to_outlook)
+        led, self._leads = self._leads, world.lead()
+        self._lead_again_at = now + self._beat_seconds
+        if self._leads and not led:
+            _log.info("this worker performs rotations now")
+            self._look_again_at = -math.inf
+        if self._leads and now < self._look_again_at:
+            return
+        outlooks = advance(world, self._regions) if self._leads else []
+        self._leads = bool(outlooks)
+        if self._leads:
+            self._take_in(world, outlooks)
+        else:
+            self._general, self._regional, self._news = (), dict.fromkeys(self._regional, ()), {}
+            self._alarms = {}
+            self._outages = Outages(self._clock.monotonic)  # what lasts is logged by the process that performs now
+
+    def _take_in(self, world: KeysContext, outlooks: Sequence[Outlook]) -> None:
+        """Keep what there is to tell, and choose when to look again."""
+        policy, ceiling, now = world.policy(), world.deployment.read().max_ttl_seconds, world.now().timestamp()
+        self._failures = self._failures + 1 if any(o.failure for o in outlooks) else 0
+        pause = min(RETRY_SECONDS * 2.0 ** (self._failures - 1), LOOK_EVERY_SECONDS) if self._failures else math.inf
+        waits = [o.wait.until.timestamp() - now for o in outlooks if o.wait is not None and o.wait.until is not None]
+        soonest = min((seconds for seconds in waits if seconds > 0), default=math.inf)
+        self._looked_at = self._clock.monotonic()
+        self._look_again_at = self._looked_at + min(pause, soonest, LOOK_EVERY_SECONDS)
+        self._alarm(outlooks)
+        self._log_failures(outlooks)
+        self._general = tuple(_refused(ProblemCode.INVALID_ROTATION_POLICY, "", lambda: check_policy(policy, ceiling)))
+        self._regional = dict.fromkeys(self._regional, ()) | {o.region: self._told(o) for o in outlooks}
+        self._news |= {o.region: _news_of(o, policy, now) for o in outlooks if o.seen is not None}
+
+    def _alarm(self, outlooks: Sequence[Outlook]) -> None:
+        """Log what keeps viewers from playing; where IVS did not answer, what was so before."""
+        for outlook in outlooks:
+            region, before = outlook.region, self._alarms.get(outlook.region, ())
+            alarms = outlook.alarms if outlook.seen is not None else before
+            for alarm in alarms:
+                if report := self._outages.failed((region, "alarm"), alarm):
+                    seconds, words = round(report.seconds, 1), problem_text(alarm)
+                    event = "tokens cannot be issued, or IVS refuses them"
+                    _log.error(event, region=region, code=str(alarm.code), problem=words, seconds=seconds)
+            if not alarms and (report := self._outages.ended((region, "alarm"))):
+                seconds = round(report.seconds, 1)
+                _log.info("tokens are issued again that IVS admits", region=region, seconds=seconds)
+            self._alarms[region] = alarms
+
+    def _log_failures(self, outlooks: Sequence[Outlook]) -> None:
+        """Log which regions could not be gone through to their end, and which can be again."""
+        for region, failure in ((outlook.region, outlook.failure) for outlook in outlooks):
+            if failure is not None:
+                report = self._outages.failed(region, (failure.code, failure.message))
+                event = "rotation fails in a region"
+            else:
+                report, event = self._outages.ended(region), "rotation works again in a region"
+            if report is None:
+                continue
+            fields = {"region": region, "failures": report.failures, "seconds": round(report.seconds, 1)}
+            if failure is not None:
+                _log.warning(event, code=failure.code, problem=failure.for_operators, **fields)
+            else:
+                _log.info(event, **fields)
+
+    def _told(self, outlook: Outlook) -> tuple[Problem, ...]:
+        if outlook.seen is None or outlook.region not in self._regions:
+            return (
+                (*self._alarms.get(outlook.region, ()), *outlook.trouble) if outlook.seen is None else outlook.trouble
+            )
+        region, foreign = outlook.region, outlook.seen.standing.foreign
+        too_few = _refused(ProblemCode.TOO_FEW_KEY_SLOTS, region, lambda: check_slots(region, foreign))
+        return (*outlook.trouble, *too_few)
+
+
+def _refused(code: ProblemCode, region: str, check: Callable[[], None]) -> Iterator[Problem]:
+    try:
+        check()
+    except PolicyCannotHold as refusal:
+        yield Problem(code, region, {"reason": refusal.message})
+
+
+def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:
+    assert outlook.seen is not None  # noqa: S101 - its one caller has just seen to it
+    standing = outlook.seen.standing
+    until, why = min(_ahead(standing, policy), default=(None, ""))
+    if outlook.wait is not None:
+        until, why = outlook.wait.until, outlook.wait.why
+    at = until.timestamp() if until is not None else None
+    return RegionNews(
+        region=outlook.region,
+        slots_used=len(outlook.seen.pairs),
+        foreign=standing.foreign,
+        next=why,
+        next_at=at,
+        looked_at=now,
+    )
+
+
+def _ahead(standing: Standing, policy: Policy) -> Iterator[tuple[datetime, str]]:
+    """What becomes due by time alone."""
+    active = active_of(standing.pairs)
+    if active is not None and active.activated_at is not None and policy.max_age_seconds is not None:
+        until = active.activated_at + timedelta(seconds=policy.max_age_seconds)
+        yield until, f"key {active.key_id} has signed for as long as it may, and the next one takes over"
+    for pair in standing.pairs:
+        if pair.state is KeyState.RETIRING and pair.is_held:
+            yield drained_at(pair, policy), f"the last token of key {pair.key_id} has ended, and its pair goes"
+
+
+def _log_step(words: str) -> None:
+    _log.info("rotation", step=words)
+
+
+def _leave_to_outlook(_region: str, _failure: TokensvcError) -> None:
+    """A failure is in the region's outlook, from where it is logged as an outage."""
+
+
+def _never(seconds: float) -> None:
+    raise AssertionError(f"asked to sleep {seconds} seconds: what waits is taken up by a later run")

@@ -1,0 +1,373 @@
+"""The life of a key pair in one place, as tables: which moves there are, and which step is due.
+
+Rules of the file
+- A key is prepared (IVS holds it, nobody signs with it), active (we sign with it), retiring (IVS still admits its
+  tokens), retired (IVS holds it no more) or compromised (IVS must not hold it).
+- Publish before use: only a prepared key becomes active, and by itself only after the lead. Drain before delete: a
+  retiring key's pair goes when its last token has ended. A compromised one goes at once.
+- A missing active key may mean that the store was restored, and that others signed in the time it has forgotten. So
+  nothing is deleted as drained or unused until that is proven, and then each drain starts anew.
+- A retiring key signs again when no better one can: after a compromise, when IVS does not hold the active one, when its
+  private key is lost, or because an operator says so. While one may be needed for that, it is not deleted.
+- A pair that a list does not show is missing; it is gone once that is proven (`keys/absences.py`). Only the second
+  changes what is recorded.
+- `decide` is pure and looks at one region; whoever stores states checks each move against MOVES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from tokensvc.aws.arn import Place
+from tokensvc.errors import Action, Conflict, KeyNotFound, Remedy
+from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX, Policy
+
+
+class KeyState(StrEnum):
+    """What a key pair is, in one account and region."""
+
+    PREPARED = "prepared"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+    RETIRED = "retired"
+    COMPROMISED = "compromised"
+
+
+MOVES: dict[KeyState, frozenset[KeyState]] = {
+    KeyState.PREPARED: frozenset({KeyState.ACTIVE, KeyState.RETIRED, KeyState.COMPROMISED}),
+    KeyState.ACTIVE: frozenset({KeyState.RETIRING, KeyState.RETIRED, KeyState.COMPROMISED}),
+    KeyState.RETIRING: frozenset({KeyState.RETIRED, KeyState.COMPROMISED, KeyState.ACTIVE}),
+    KeyState.RETIRED: frozenset({KeyState.COMPROMISED}),
+    KeyState.COMPROMISED: frozenset(),
+}
+"""From each state, the states that may follow. README's diagram is drawn from this table (`diagram`)."""
+
+MAY_SIGN = frozenset({KeyState.PREPARED, KeyState.ACTIVE, KeyState.RETIRING})
+"""States in which IVS admits the key's tokens, and wants to."""
+
+
+class KeyInPlace(NamedTuple):
+    """One of our key pairs in one account and region."""
+
+    key_id: str
+    place: Place
+    state: KeyState
+    arn: str
+    imported_at: datetime
+    activated_at: datetime | None = None
+    retiring_at: datetime | None = None
+    """When its drain began: when another key took over or, of a prepared key, when it turned out that it may have
+    signed at a time that a restored store has forgotten. An active key that has one was recalled."""
+    retired_at: datetime | None = None
+    """Since when IVS holds the pair no more, whatever its state was."""
+    compromised_at: datetime | None = None
+    deleting_at: datetime | None = None
+    """Since when it is being deleted: it never signs again."""
+    longest_ttl_seconds: int = 0
+    """The longest life a token signed with it here may have; 0 until it is first active, unless others minted tokens
+    with it or it may have signed at a time that a restored store has forgotten; and only ever raised."""
+    fingerprint_differs: bool = False
+    """IVS shows another fingerprint than ours: an operator may put it to work, we do not by ourselves."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether IVS holds the public half, as far as we know, so that the pair fills a slot."""
+        return self.retired_at is None
+
+
+class UnreadablePlace(NamedTuple):
+    """A key pair in one account and region whose row in the store cannot be read.
+
+    IVS may hold the pair, and its tokens may live. So it fills a slot, it is ours, and nothing is done with it: it
+    neither signs nor moves on nor is deleted.
+    """
+
+    key_id: str
+    place: Place
+    arn: str
+    is_held: bool
+    """False when the row says at least that IVS holds it no more."""
+
+
+class KeyRecord(NamedTuple):
+    """One of our key pairs. A record without places was made but is not (yet) known to be in IVS, unless it is damaged:
+    then it is not known where it is, and it is neither used anew nor forgotten."""
+
+    id: str
+    fingerprint: str
+    public_der: bytes
+    created_at: datetime
+    places: tuple[KeyInPlace, ...]
+    """Where it is, as far as that can be read."""
+    compromised_at: datetime | None = None
+    damage: str = ""
+    """Why its own row, or that of one of its places, cannot be read."""
+    unreadable: tuple[UnreadablePlace, ...] = ()
+
+    @property
+    def everywhere(self) -> list[KeyInPlace | UnreadablePlace]:
+        """Where it is, readable or not."""
+        return [*self.places, *self.unreadable]
+
+    def require_sound(self) -> None:
+        """Raise Conflict when something of it cannot be read, before it is put to another use or forgotten."""
+        if self.damage:
+            raise Conflict(
+                f"key {self.id} cannot be read, and is left as it is: {self.damage}",
+                subject={"key_id": self.id},
+                remedy=Remedy(Action.DIAGNOSE),
+            )
+
+
+class StepKind(StrEnum):
+    """What can be done next."""
+
+    MAKE = "make"
+    IMPORT = "import"
+    ACTIVATE = "activate"
+    DELETE = "delete"
+    RECALL = "recall"
+    """A retiring key signs again until a better one is ready."""
+    RECORD_ABSENCE = "record_absence"
+    """IVS does not hold the pair, so it signs nothing more; where it signed, the best other one takes over."""
+
+
+class Step(NamedTuple):
+    """One idempotent move. `key_id` is None for a key that is still to be made."""
+
+    kind: StepKind
+    key_id: str | None
+    why: str
+
+
+class Wait(NamedTuple):
+    """Nothing can be done before that instant, or, where it is None, before somebody makes room."""
+
+    until: datetime | None
+    why: str
+    for_drain: bool = False
+    """Whether it is the end of a drain, which takes hours rather than seconds."""
+
+
+class Standing(NamedTuple):
+    """How things stand in one region: all that `decide` looks at."""
+
+    pairs: Sequence[KeyInPlace]
+    """Ours there, whatever they are by now."""
+    spare: Sequence[str] = ()
+    """Keys of ours that may be imported there: made, kept in the vault, never there before; the next one first."""
+    foreign: int = 0
+    """Pairs that others hold there."""
+    to_replace: frozenset[str] = frozenset()
+    """Keys that somebody asked to be replaced there."""
+    missing: frozenset[str] = frozenset()
+    """Keys that should be there, that no list shows, and of which IVS has answered once that it does not hold them."""
+    gone: frozenset[str] = frozenset()
+    """Those of the missing ones that IVS is proven not to hold."""
+    recheck_at: datetime | None = None
+    """When the next answer of IVS about the missing ones may be the proof."""
+    is_sure: bool = True
+    """Whether IVS was seen to hold pairs of our account. Where it was not, we may be asking about another account, so
+    nothing is recorded or deleted for being missing; but another key may be brought, and its ARN will tell."""
+    lost: frozenset[str] = frozenset()
+    """Keys whose private half the vault has no more, or which does not open."""
+    put_off: frozenset[str] = frozenset()
+    """Keys whose deletion was tried just now and failed."""
+    unreadable: frozenset[str] = frozenset()
+    """ARNs of pairs of ours whose rows cannot be read."""
+    wanted: bool = True
+    """Whether we are to hold keys there; where not, what is there only ends."""
+
+
+def decide(standing: Standing, now: datetime, policy: Policy) -> Step | None:
+    """The step that is due, or None."""
+    found = _next(standing, now, policy)
+    return found if isinstance(found, Step) else None
+
+
+def waiting(standing: Standing, now: datetime, policy: Policy) -> Wait | None:
+    """What a rotation that is due waits for; None when a step is due, or nothing is."""
+    found = _next(standing, now, policy)
+    return found if isinstance(found, Wait) else None
+
+
+def is_due(standing: Standing, now: datetime, policy: Policy) -> bool:
+    """Whether another key should sign there: none does, it is too old, gone, only stood in, or somebody asked."""
+    active = active_of(standing.pairs)
+    if active is None or active.activated_at is None or active.key_id in unusable(standing):
+        return True
+    if active.retiring_at is not None:  # it was retiring when it was recalled
+        return True
+    if active.key_id in standing.to_replace:
+        return True
+    return policy.max_age_seconds is not None and now >= active.activated_at + timedelta(seconds=policy.max_age_seconds)
+
+
+def active_of(pairs: Sequence[KeyInPlace]) -> KeyInPlace | None:
+    """The one that signs."""
+    return next((pair for pair in pairs if pair.state is KeyState.ACTIVE), None)
+
+
+def drained_at(pair: KeyInPlace, policy: Policy) -> datetime:
+    """When the last token that it may have signed there has ended."""
+    began = pair.retiring_at or pair.imported_at
+    return began + timedelta(seconds=policy.drain_seconds(pair.longest_ttl_seconds))
+
+
+def led_at(pair: KeyInPlace, lead_seconds: float) -> datetime:
+    """When IVS has held it for the lead."""
+    return pair.imported_at + timedelta(seconds=lead_seconds)
+
+
+def successor(pairs: Sequence[KeyInPlace], now: datetime, lead_seconds: float) -> KeyInPlace | None:
+    """The best key that IVS already holds there to take over at once: one that stands ready, else the last retired."""
+    usable = [p for p in pairs if p.is_held and p.deleting_at is None and not p.fingerprint_differs]
+    ready = [p for p in usable if p.state is KeyState.PREPARED and led_at(p, lead_seconds) <= now]
+    retiring = [p for p in usable if p.state is KeyState.RETIRING]
+    return min(ready, key=_imported, default=None) or max(retiring, key=_retiring, default=None)
+
+
+def find(records: Sequence[KeyRecord], key_id: str) -> KeyRecord:
+    """One of these records. Raises KeyNotFound."""
+    found = next((record for record in records if record.id == key_id), None)
+    if found is None:
+        raise KeyNotFound(f"there is no key {key_id}", subject={"key_id": key_id})
+    return found
+
+
+def diagram() -> str:
+    """The states and moves as a Mermaid state diagram."""
+    moves = [f"    {state} --> {to}" for state in KeyState for to in KeyState if to in MOVES[state]]
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {KeyState.PREPARED}", *moves])
+
+
+def unusable(standing: Standing) -> frozenset[str]:
+    """Keys of which no token can start playback, or that nobody can sign with."""
+    return standing.missing | standing.lost
+
+
+def is_in_doubt(standing: Standing) -> bool:
+    """Whether IVS has answered that it does not hold the key that signs, so that the store may be a restored one. Where
+    no key is wanted, what is left only ends."""
+    active = active_of(standing.pairs)
+    return standing.wanted and active is not None and active.key_id in standing.missing
+
+
+def _next(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
+    ending = _to_record_absence(standing) or _to_delete(standing, now, policy)
+    if ending is not None or not standing.wanted:
+        return ending
+    active = active_of(standing.pairs)
+    if standing.recheck_at is not None and (active is None or active.key_id not in standing.lost):
+        missing = ", ".join(sorted(standing.missing - standing.gone))
+        return Wait(standing.recheck_at, f"IVS says that it does not hold key {missing}; it is asked a second time")
+    following = _to_take_over(standing, now, policy) if is_due(standing, now, policy) else None
+    return following or _to_stand_by(standing, policy)
+
+
+def _to_record_absence(standing: Standing) -> Step | None:
+    """The key that signs goes first."""
+    absent = [pair for pair in standing.pairs if pair.is_held and pair.key_id in standing.gone]
+    first = active_of(absent) or next(iter(absent), None)
+    return Step(StepKind.RECORD_ABSENCE, first.key_id, "IVS does not hold it any more") if first is not None else None
+
+
+def _may_be_recalled(pair: KeyInPlace, standing: Standing) -> bool:
+    """Whether no key signs there whose tokens start playback, and this retiring one can."""
+    active, unfit = active_of(standing.pairs), unusable(standing)
+    if not standing.wanted or (active is not None and active.key_id not in unfit):
+        return False
+    return pair.key_id not in unfit and pair.deleting_at is None and not pair.fingerprint_differs
+
+
+def _to_delete(standing: Standing, now: datetime, policy: Policy) -> Step | None:
+    """What must go, worst first."""
+    for reason, applies in _MUST_GO:
+        for pair in standing.pairs:
+            if pair.is_held and pair.key_id not in standing.put_off and applies(pair, standing, now, policy):
+                return Step(StepKind.DELETE, pair.key_id, reason)
+    return None
+
+
+_Applies = Callable[[KeyInPlace, Standing, datetime, Policy], bool]
+_MUST_GO: tuple[tuple[str, _Applies], ...] = (
+    ("it is compromised", lambda pair, *_: pair.state is KeyState.COMPROMISED),
+    ("its deletion was begun", lambda pair, *_: pair.deleting_at is not None),
+    (
+        "its last token has ended",
+        lambda pair, standing, now, policy: (
+            pair.state is KeyState.RETIRING
+            and drained_at(pair, policy) <= now
+            and not is_in_doubt(standing)
+            and not _may_be_recalled(pair, standing)
+        ),
+    ),
+    (
+        "its private half is lost",
+        lambda pair, standing, now, policy: (
+            pair.key_id in standing.lost
+            and pair.state is KeyState.PREPARED
+            and (not pair.longest_ttl_seconds or drained_at(pair, policy) <= now)
+            and not is_in_doubt(standing)
+        ),
+    ),
+)
+
+
+def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
+    active, unfit = active_of(standing.pairs), unusable(standing)
+    if active is None or active.key_id in standing.lost:  # where it is missing, that is proven first
+        best = successor([p for p in standing.pairs if p.key_id not in unfit], now, policy.lead_seconds)
+        if best is not None and best.state is KeyState.RETIRING:
+            return Step(StepKind.RECALL, best.key_id, "no other key can sign there now")
+    prepared = _prepared(standing)
+    following = min((p for p in prepared if not p.fingerprint_differs), key=_imported, default=None)
+    if following is not None:
+        leads_until = led_at(following, policy.lead_seconds)
+        if leads_until <= now:
+            return Step(StepKind.ACTIVATE, following.key_id, "IVS has held it for the lead")
+        return Wait(leads_until, "IVS must hold the next key for the lead before it signs")
+    if prepared:
+        return Wait(None, f"IVS shows another fingerprint for key {prepared[0].key_id} than ours: somebody must look")
+    if _free(standing) > 0:
+        return _to_bring(standing, "another key is to sign")
+    retiring = [p for p in standing.pairs if p.is_held and p.state is KeyState.RETIRING]
+    if not retiring:
+        return Wait(None, "all slots are filled, and none of ours is on its way out: somebody must make room")
+    drained = min(drained_at(p, policy) for p in retiring)
+    return Wait(drained, "all slots are filled; one of ours goes when its last token has ended", for_drain=True)
+
+
+def _to_stand_by(standing: Standing, policy: Policy) -> Step | None:
+    """A standby never takes the last slot that a rotation needs: it is what the rotation would bring anyway."""
+    if not policy.standby or _prepared(standing) or _free(standing) <= 0:
+        return None
+    return _to_bring(standing, "a standby is to be ready")
+
+
+def _to_bring(standing: Standing, why: str) -> Step:
+    if standing.spare:
+        return Step(StepKind.IMPORT, standing.spare[0], why)
+    return Step(StepKind.MAKE, None, why)
+
+
+def _prepared(standing: Standing) -> list[KeyInPlace]:
+    unfit = unusable(standing)
+    ready = [p for p in standing.pairs if p.state is KeyState.PREPARED and p.is_held and p.deleting_at is None]
+    return [p for p in ready if p.key_id not in unfit]
+
+
+def _free(standing: Standing) -> int:
+    held = sum(pair.is_held and pair.key_id not in standing.missing for pair in standing.pairs)
+    return KEY_PAIRS_MAX - standing.foreign - held - len(standing.unreadable)
+
+
+def _imported(pair: KeyInPlace) -> datetime:
+    return pair.imported_at
+
+
+def _retiring(pair: KeyInPlace) -> datetime:
+    return pair.retiring_at or pair.imported_at

@@ -1,0 +1,216 @@
+"""Goes through the regions and takes every step that is due.
+
+Rules of the file
+- A region's failure is that region's: the others are gone through all the same.
+- A compromised pair that could not be deleted is tagged as such in IVS, once every region was gone through: a store
+  that is restored from before the compromise then learns of it again. One attempt a run; it delays and fails nothing.
+- What an earlier run left half done is taken up first: records that never came to be, steps that were never noted as
+  ended, private halves that can sign nothing any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey, survey_and_update
+from tokensvc.keys.journal import Entry
+from tokensvc.keys.lifecycle import KeyRecord, StepKind, Wait, active_of, decide, waiting
+from tokensvc.keys.rotation_policy import Policy
+from tokensvc.keys.steps import delete_stray, perform
+from tokensvc.problems import Problem, ProblemCode
+from tokensvc.timestamps import rfc3339
+
+_STEPS_MAX = 12
+"""More than a region ever needs in one go; a bound, should two decisions ever chase each other."""
+
+
+class Outlook(NamedTuple):
+    """How a region was left."""
+
+    region: str
+    seen: Survey | None
+    """The last look at it; None when there was none."""
+    wait: Wait | None
+    """What a change that is due waits for."""
+    failure: TokensvcError | None
+    """Why it went no further."""
+
+    @property
+    def alarms(self) -> tuple[Problem, ...]:
+        """Why tokens are refused by IVS there, or cannot be signed."""
+        if self.seen is None or not self.seen.standing.wanted:
+            return ()
+        standing = self.seen.standing
+        active = active_of(standing.pairs)
+        if active is None:
+            has_signed = any(pair.activated_at is not None for pair in standing.pairs)
+            return (Problem(ProblemCode.NO_ACTIVE_KEY, self.region),) if has_signed else ()
+        subject = {"key_id": active.key_id}
+        if active.key_id in standing.missing:
+            code = ProblemCode.ACTIVE_KEY_NOT_IN_IVS if standing.is_sure else ProblemCode.ACTIVE_KEY_UNVERIFIED
+            return (Problem(code, self.region, subject),)
+        if active.key_id in standing.lost:
+            return (Problem(ProblemCode.ACTIVE_KEY_LOST, self.region, subject),)
+        return ()
+
+    @property
+    def trouble(self) -> tuple[Problem, ...]:
+        """What an operator should know."""
+        problems = [*self.alarms]
+        if self.failure is not None:
+            parameters = {"reason": self.failure.message, "error": self.failure.code}
+            problems.append(Problem(ProblemCode.ROTATION_FAILED, self.region, parameters, self.failure.remedy))
+        if self.wait is not None and self.wait.until is None:
+            problems.append(Problem(ProblemCode.ROTATION_BLOCKED, self.region, {"reason": self.wait.why}))
+        return (*problems, *(self.seen.findings if self.seen is not None else ()))
+
+
+def advance(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
+    """Take every step that is due, in these regions and wherever else we hold a pair or began to import one.
+
+    Returns nothing when another process performs. Raises StoreError.
+    """
+    if not world.lead():
+        return []
+    policy, outlooks = world.policy(), list[Outlook]()
+    for region in _all_regions(world, regions):
+        is_sure = any(outlook.seen is not None and outlook.seen.standing.is_sure for outlook in outlooks)
+        outlooks.append(_advance_region(world, region, policy, wanted=region in regions, is_sure=is_sure))
+    _tag_compromised(world, outlooks)
+    _tidy_up(world, [o.region for o in outlooks if o.seen is not None])
+    return outlooks
+
+
+def look(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
+    """How these regions stand while another process performs: nothing is changed. Raises StoreError."""
+    policy, outlooks = world.policy(), []
+    for region in regions:
+        try:
+            seen = survey(world, region)
+            wait = waiting(seen.standing, world.now(), policy)
+            outlooks.append(Outlook(region=region, seen=seen, wait=wait, failure=None))
+        except ControlPlaneError as failure:
+            outlooks.append(Outlook(region=region, seen=None, wait=None, failure=failure))
+    return outlooks
+
+
+def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: bool, is_sure: bool) -> Outlook:
+    seen: Survey | None = None
+    failure: TokensvcError | None = None
+    try:
+        seen = survey_and_update(world, region, wanted=wanted, is_sure=is_sure)
+        put_off: frozenset[str] = frozenset()
+        for _ in range(_STEPS_MAX):
+            step = decide(seen.standing._replace(put_off=put_off), world.now(), policy)
+            if step is None or not world.lead():
+                break
+            try:
+                perform(world, seen, step)
+            except ControlPlaneError as refused:
+                if step.kind is not StepKind.DELETE:
+                    raise
+                failure = _told(world, region, refused)  # what cannot be deleted yet keeps no other key from signing
+                put_off |= {str(step.key_id)}
+            touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
+            seen = survey_and_update(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
+        for key_id, arn in seen.strays:
+            try:
+                delete_stray(world, region, key_id, arn)
+            except ControlPlaneError as refused:
+                failure = _told(world, region, refused)
+        left = seen.standing._replace(put_off=put_off)
+        return Outlook(region=region, seen=seen, wait=waiting(left, world.now(), policy), failure=failure)
+    except TokensvcError as refused:
+        return Outlook(region=region, seen=seen, wait=None, failure=_told(world, region, refused))
+
+
+def _tag_compromised(world: KeysContext, outlooks: Sequence[Outlook]) -> None:
+    """Tag compromised pairs that IVS still holds."""
+    shown = {o.region: {str(pair["arn"]): pair for pair in o.seen.pairs} for o in outlooks if o.seen is not None}
+    for record in world.keys.list():
+        for there in record.places:
+            region = there.place.region
+            if record.compromised_at is None or not there.is_held or region not in {o.region for o in outlooks}:
+                continue
+            pair = shown.get(region, {there.arn: {}}).get(there.arn)
+            if pair is None or is_compromised(pair):
+                continue
+            tags = {COMPROMISED_TAG: rfc3339(int(record.compromised_at.timestamp()))}
+            try:
+                world.control_plane.call(region, "TagResource", {"resourceArn": there.arn, "tags": tags})
+                world.report(f"{there.arn} is tagged as compromised until it can be deleted")
+            except ControlPlaneError as refused:
+                world.report(f"{there.arn} could not be tagged as compromised: {refused.message}")
+
+
+def _told(world: KeysContext, region: str, failure: TokensvcError) -> TokensvcError:
+    if world.report_failure is not None:
+        world.report_failure(region, failure)
+    else:
+        world.report(f"{region} is left as it is for now: {failure.message}")
+    return failure
+
+
+def _all_regions(world: KeysContext, regions: Sequence[str]) -> list[str]:
+    records = world.keys.list()
+    held = {there.place.region for r in records for there in r.everywhere if there.is_held}
+    begun = {entry.region for entry in world.journal.open() if entry.kind is StepKind.IMPORT}
+    return [*regions, *sorted((held | begun) - set(regions))]
+
+
+def _tidy_up(world: KeysContext, looked_at: Sequence[str]) -> None:
+    """See to what earlier runs left behind, now that the regions were gone through."""
+    records, kept = world.keys.list(), world.vault.key_ids()
+    begun = _close_journal(world, records, kept, looked_at)
+    for record in records:
+        if record.damage:  # IVS may hold it, and the row may be repaired
+            continue
+        if record.id in kept and _is_over(record):
+            world.vault.remove(record.id)
+        elif record.id not in kept | begun and not record.places and _is_settled(record.created_at, world):
+            with contextlib.suppress(LostRace):  # it has come to be in the meantime
+                world.keys.discard(record.id)
+
+
+def _close_journal(
+    world: KeysContext, records: Sequence[KeyRecord], kept: frozenset[str], looked_at: Sequence[str]
+) -> frozenset[str]:
+    """Settle steps that were begun long enough ago, imports once IVS was looked at; the keys of those still open."""
+    known, still_open = {record.id: record for record in records}, set()
+    for entry in world.journal.open():
+        happened = _came_about(entry, known.get(entry.key_id), kept)
+        was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in looked_at
+        is_damaged = entry.key_id in known and bool(known[entry.key_id].damage)
+        if was_looked_at and not is_damaged and (happened or _is_settled(entry.begun_at, world)):
+            world.journal.end(entry.id, "done" if happened else "never_happened", world.now())
+        else:
+            still_open.add(entry.key_id)
+    return frozenset(still_open)
+
+
+def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
+    """Whether a step had its effect, as far as the store and the vault know by now."""
+    there = next((p for p in record.places if p.place.region == entry.region), None) if record is not None else None
+    if entry.kind is StepKind.MAKE:
+        return record is not None and (record.id in kept or bool(record.places))
+    if there is None:
+        return False
+    if entry.kind in {StepKind.ACTIVATE, StepKind.RECALL}:
+        return there.activated_at is not None and there.activated_at >= entry.begun_at
+    return entry.kind is StepKind.IMPORT or not there.is_held
+
+
+def _is_settled(at: datetime, world: KeysContext) -> bool:
+    """Whether what was begun then has had its effect by now, or never will."""
+    return world.now() - at > timedelta(seconds=SETTLED_SECONDS)
+
+
+def _is_over(record: KeyRecord) -> bool:
+    """Whether IVS held this key and holds it nowhere any more, or must never hold it."""
+    gone = all(not there.is_held for there in record.places)
+    return gone and (bool(record.places) or record.compromised_at is not None)

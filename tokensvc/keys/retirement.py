@@ -1,0 +1,113 @@
+"""How a key ends when somebody asks for it: retired, deleted by its ARN, or compromised and gone.
+
+Rules of the file
+- A pair of others is never deleted, whoever asks. One that bears our tag for a key that the store does not know is
+  deleted when somebody names it, and never otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from tokensvc.aws.arn import parse_arn
+from tokensvc.errors import ForeignPair
+from tokensvc.keys.commands import advance_once, delete, request_rotation
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import get_pair, survey_and_update, tags_of
+from tokensvc.keys.lifecycle import KeyRecord, KeyState, Step, StepKind, find
+from tokensvc.keys.rotation_policy import Policy
+from tokensvc.keys.rotation_requests import Rotation
+from tokensvc.keys.steps import journaled
+
+PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Between tries to delete a compromised pair, before it is left to whoever performs next."""
+
+
+class Aftermath(NamedTuple):
+    """What a compromise left in one region."""
+
+    region: str
+    deleted_at: datetime | None
+    """When IVS's pair went; None: it is there still, and its deletion is tried again."""
+    valid_until: datetime
+    """Until then tokens of the key could start playback: its deletion or, without one, the end of the last token that
+    a worker which has not heard may sign."""
+
+
+def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> Rotation | None:
+    """Stop signing with a key: a wish where it signs; where it only stands ready its pair is deleted.
+
+    Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
+    """
+    record = find(world.keys.list(), key_id)
+    there = {p.place.region: p.state for p in record.places if p.place.region in regions and p.is_held}
+    signing = [region for region, state in there.items() if state is KeyState.ACTIVE]
+    ready = [region for region, state in there.items() if state is KeyState.PREPARED]
+    wish = request_rotation(world, signing, by) if signing else None
+    if ready or not record.places:
+        delete(world, key_id, ready)
+    return wish
+
+
+def delete_pair(world: KeysContext, arn: str) -> None:
+    """Delete the pair that IVS holds under this ARN. Raises ForeignPair when it is not ours, and as `delete` does."""
+    region = parse_arn(arn, "playback-key").place.region
+    deployment_id = world.deployment.read().id
+    owner, key_id = tags_of(get_pair(world, region, arn))
+    if owner != deployment_id and key_of(world, arn) is None:
+        raise ForeignPair(
+            f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone", subject={"arn": arn}
+        )
+    survey_and_update(world, region)  # which records the pair, should an earlier run have ended before it did
+    known = key_of(world, arn)
+    if known is not None and _is_held(world, arn):
+        delete(world, known, [region])
+        return
+    step = Step(StepKind.DELETE, str(key_id), f"an operator asked for {arn} to be deleted")
+    journaled(world, region, step, lambda: _call_delete(world, region, arn))
+
+
+def key_of(world: KeysContext, arn: str) -> str | None:
+    """The key that the store knows this pair as."""
+    return next((there.key_id for r in world.keys.list() for there in r.everywhere if there.arn == arn), None)
+
+
+def _is_held(world: KeysContext, arn: str) -> bool:
+    """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
+    again."""
+    records = world.keys.list()
+    return any(there.arn == arn and there.is_held for r in records for there in r.places) or any(
+        there.arn == arn for r in records for there in r.unreadable
+    )
+
+
+def see_gone(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
+    """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
+    for pause_seconds in PAUSES_SECONDS:
+        left = [p.place.region for p in find(world.keys.list(), key_id).places if p.is_held]
+        if not left:
+            return
+        world.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")
+        world.sleep(pause_seconds)
+        advance_once(world, regions)
+
+
+def aftermath(record: KeyRecord, policy: Policy) -> list[Aftermath]:
+    """What is left of a compromised key where it was held when it was compromised."""
+    return [
+        Aftermath(
+            there.place.region,
+            there.retired_at,
+            there.retired_at
+            or there.compromised_at + timedelta(seconds=policy.drain_seconds(there.longest_ttl_seconds)),
+        )
+        for there in record.places
+        if there.compromised_at is not None and (there.retired_at is None or there.retired_at >= there.compromised_at)
+    ]
+
+
+def _call_delete(world: KeysContext, region: str, arn: str) -> None:
+    world.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
+    world.report(f"{arn} is deleted")

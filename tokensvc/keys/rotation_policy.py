@@ -1,0 +1,82 @@
+"""The policy of rotation: how long things take to be safe, and whether that can work out.
+
+Rules of the file
+- R, the reach, is how long any worker may act on old news. It is derived, never set; everything else that must outlast
+  old news is derived from it.
+- A policy that cannot hold is refused with the arithmetic, so that whoever set it sees which figure to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tokensvc.errors import PolicyCannotHold
+from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+
+KEY_PAIRS_MAX = 3
+"""Playback key pairs that IVS holds per account and region (IVS user guide, "Service Quotas"); not adjustable."""
+
+SLOTS_MIN = 2
+"""A rotation needs room for the key that signs and for the next one."""
+
+HEARD_SECONDS = 2.0
+"""Within this time every worker that reaches the store has heard of a change."""
+
+
+class Policy(NamedTuple):
+    """How long a key may sign and what must pass before and after. The deployment's; all in seconds."""
+
+    lead_seconds: float
+    """How long IVS holds a pair before it signs: how fast IVS spreads one is not documented."""
+    reach_seconds: float
+    """R: the longest that any worker can act on old news."""
+    max_age_seconds: float | None = None
+    """After so long the next key takes over; None: only when asked."""
+    standby: bool = True
+    """Whether a prepared key stands ready wherever a slot is free."""
+
+    def drain_seconds(self, longest_ttl_seconds: int) -> float:
+        """How long a key's pair is kept after the key retired: until the last token it may have signed has ended."""
+        return self.reach_seconds + longest_ttl_seconds + CLOCK_SKEW_SECONDS
+
+
+def reach_seconds(lease_seconds: float, store_timeout_seconds: float) -> float:
+    """How long a worker of this lease and this store timeout can act on old news; R is the longest of all workers'."""
+    return lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS
+
+
+def check_policy(policy: Policy, max_ttl_seconds: int) -> None:
+    """Raise PolicyCannotHold, with the arithmetic, unless keys can be rotated by this policy."""
+    faults = "; ".join(_faults(policy, max_ttl_seconds))
+    if faults:
+        raise PolicyCannotHold(faults)
+
+
+def check_slots(region: str, foreign: int) -> None:
+    """Raise PolicyCannotHold, with the arithmetic, unless others leave enough slots of a region to rotate in."""
+    left = KEY_PAIRS_MAX - foreign
+    if left < SLOTS_MIN:
+        raise PolicyCannotHold(
+            f"in {region} others hold {foreign} of the {KEY_PAIRS_MAX} key pairs that IVS takes, which leaves {left}, "
+            f"and a rotation needs {SLOTS_MIN}: the key that signs and the next one. Delete one of theirs, or use "
+            "another account"
+        )
+
+
+def _faults(policy: Policy, max_ttl_seconds: int) -> Iterator[str]:
+    if 0 < policy.lead_seconds < HEARD_SECONDS:
+        yield (
+            f"the lead of {policy.lead_seconds:g} s is shorter than the {HEARD_SECONDS:g} s in which workers hear of a "
+            "new key"
+        )
+    if policy.max_age_seconds is None:
+        return
+    drain = policy.drain_seconds(max_ttl_seconds)
+    least = policy.lead_seconds + drain
+    if policy.max_age_seconds < least:
+        yield (
+            f"the maximum age of {policy.max_age_seconds:g} s is shorter than lead + drain = {policy.lead_seconds:g} + "
+            f"{drain:g} = {least:g} s, where drain = R {policy.reach_seconds:g} + longest token life "
+            f"{max_ttl_seconds} + skew {CLOCK_SKEW_SECONDS}; keys would be made faster than they drain"
+        )

@@ -1,0 +1,32 @@
+"""Which workers may not know yet what the keys are by now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from tokensvc.deployment.versions import Version
+from tokensvc.deployment.workers import Worker
+from tokensvc.keys.rotation_policy import reach_seconds
+
+
+class Unheard(NamedTuple):
+    """A worker whose last heartbeat told of older keys."""
+
+    worker: Worker
+    until: datetime
+    """By then it has heard, or its snapshot's lease has ended and it signs nothing."""
+
+
+def unheard(workers: Sequence[Worker], keys: Version, now: datetime) -> list[Unheard]:
+    """Those whose last heartbeat names another version of the keys than this, and that may still sign with it: an older
+    one, or one of a history that a restore of the store undid. One that was silent for all its lease does no longer,
+    and one without a lease never did. Read the workers before the version."""
+    behind = [w for w in workers if not w.heartbeat.holds_keys(keys) and w.heartbeat.lease_seconds > 0]
+    return [u for u in (Unheard(worker, _until(worker)) for worker in behind) if u.until > now]
+
+
+def _until(worker: Worker) -> datetime:
+    said = worker.heartbeat
+    return worker.beat_at + timedelta(seconds=reach_seconds(said.lease_seconds, said.store_timeout_seconds))

@@ -1,0 +1,262 @@
+"""The steps, each performed so that it can be killed anywhere and taken again.
+
+Rules of the file
+- A step is noted in the journal before its effect and after. What has an effect in IVS is found again there by our
+  tags, so a step whose end was never noted is taken up by the next survey.
+- A key is recorded before anything is done with it, kept in the vault before IVS hears of it, and imported only by
+  someone who can open it.
+- A pair is marked as being deleted before IVS is told to delete it: nothing that was decided earlier can make it sign.
+- A compromised pair that IVS does not hold although its deletion was never begun was deleted at a time that a restored
+  store has forgotten, in which other keys may have signed: their drains start anew.
+- A pair that IVS is proven not to hold is recorded as such, and IVS is not asked to delete it: should the proof be
+  wrong, its tokens live on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from tokensvc.errors import (
+    Action,
+    Conflict,
+    ForeignDeployment,
+    KeyNotFound,
+    LostRace,
+    NoFreeSlot,
+    NothingShown,
+    PairTaken,
+    QuotaExceeded,
+    Remedy,
+    ResourceConflict,
+    ResourceMissing,
+    StoreError,
+    TokensvcError,
+    Unavailable,
+)
+from tokensvc.jose import keypair
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.inventory import (
+    DEPLOYMENT_TAG,
+    KEY_TAG,
+    Pair,
+    Survey,
+    get_pair,
+    is_compromised,
+    list_pairs,
+    record_held,
+    tags_of,
+    whose,
+)
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, unusable
+from tokensvc.keys.private_keys import open_private_key
+from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+
+
+def perform(world: KeysContext, seen: Survey, step: Step) -> None:
+    """Take one step in a region. Raises ControlPlaneError, NoFreeSlot, PairTaken, LostRace, VaultError, StoreError."""
+    if step.key_id is None:
+        make(world, step.why)
+        return
+    act, key_id = _ACTS[step.kind], step.key_id
+    journaled(world, seen.region, step, lambda: act(world, seen, key_id))
+
+
+def journaled(world: KeysContext, region: str, step: Step, act: Callable[[], None]) -> None:
+    """Do what a step consists of, noted before and after."""
+    entry = world.journal.begin(step.kind, str(step.key_id), region, step.why, world.now())
+    try:
+        act()
+    except TokensvcError as failure:
+        if not isinstance(failure, (Unavailable, StoreError)):  # which may have had an effect: the entry stays open
+            world.journal.end(entry.id, failure.code, world.now())
+        raise
+    world.journal.end(entry.id, "done", world.now())
+
+
+def make(world: KeysContext, why: str) -> KeyRecord:
+    """Make a key pair: recorded, and its private half in the vault."""
+    record = keep(world, world.new_key(), why)
+    fingerprint = f"fingerprint {record.fingerprint}"
+    world.report(f"made key {record.id}, since {why}; {fingerprint}, its private half is in the vault")
+    return record
+
+
+def keep(world: KeysContext, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+    """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
+    key_id, public_key = world.new_id(), private_key.public_key()
+    entry = world.journal.begin(StepKind.MAKE, key_id, "", why, world.now())
+    shown, der = keypair.fingerprint(public_key), keypair.public_der(public_key)
+    record = world.keys.add(key_id, shown, der, world.now(), longest_ttl_seconds)
+    world.vault.put(key_id, private_key)
+    world.journal.end(entry.id, "done", world.now())
+    return record
+
+
+def import_pair(world: KeysContext, seen: Survey, key_id: str) -> None:
+    """Let IVS hold the public half in that region, and note it."""
+    record = find(world.keys.list(), key_id)
+    record.require_sound()
+    if record.compromised_at is not None:
+        raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
+    open_private_key(world.vault, record)  # a key that nobody here can sign with must never take over
+    try:
+        answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
+    except QuotaExceeded:
+        raise full(world, seen) from None
+    except ResourceConflict:
+        pair = _held_already(world, seen, record)
+        record_held(world, record, str(pair["arn"]), pair, may_have_signed=True)
+        return
+    pair = answer["keyPair"]
+    try:
+        record_held(world, record, str(pair["arn"]), pair)
+    except (ForeignDeployment, LostRace, KeyNotFound):  # nobody would ever delete what cannot be noted
+        world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
+        raise
+
+
+def activate(world: KeysContext, seen: Survey, key_id: str, *, temporary: bool = False) -> None:
+    """Sign with this key in that region from now on; the one that signed so far drains."""
+    record = find(world.keys.list(), key_id)
+    there = in_region(record, seen.region)
+    subject = {"key_id": key_id, "region": seen.region}
+    if not there.is_held or there.state is KeyState.COMPROMISED:
+        raise LostRace(f"key {key_id} is {there.state} in {seen.region}: it never signs there again", subject=subject)
+    if key_id in seen.standing.missing:
+        raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there", subject=subject)
+    open_private_key(world.vault, record)
+    ceiling = world.deployment.read().max_ttl_seconds
+    since = next((pair.retiring_at for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    world.keys.activate(key_id, there.place, world.now(), ceiling, retiring_since=since, temporary=temporary)
+    world.report(f"key {key_id} signs in {seen.region}")
+
+
+def recall(world: KeysContext, seen: Survey, key_id: str) -> None:
+    """Sign with this retiring key again, until a better one is ready."""
+    activate(world, seen, key_id, temporary=True)
+
+
+def record_absence(world: KeysContext, seen: Survey, key_id: str) -> None:
+    """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
+    there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    if there is None:
+        raise LostRace(f"key {key_id} is not known to be in {seen.region}")
+    lead_seconds = world.deployment.read().key_lead_seconds
+    record = world.keys.record_absence(there, world.now(), lead_seconds, unable=unusable(seen.standing))
+    world.report(f"IVS does not hold {there.arn}: key {key_id} is {in_region(record, seen.region).state} there")
+
+
+def delete(world: KeysContext, seen: Survey, key_id: str) -> None:
+    """Delete the pair from IVS in that region."""
+    there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    if there is None:
+        raise LostRace(f"key {key_id} is not known to be in {seen.region}")
+    if not seen.standing.is_sure:
+        # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
+        message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
+        raise NothingShown(message, operation="ListPlaybackKeyPairs", ivs_code="")
+    world.keys.begin_delete(there, world.now())
+    was_forgotten = False  # a compromise, and what signed instead, by a store that was restored since
+    try:
+        world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
+    except ResourceMissing:
+        world.report(f"IVS no longer held {there.arn}")
+        was_forgotten = there.state is KeyState.COMPROMISED and there.deleting_at is None
+    world.keys.retire(key_id, there.place, world.now(), others_may_have_signed=was_forgotten)
+    world.report(f"key {key_id} is deleted in {seen.region}")
+
+
+def delete_stray(world: KeysContext, region: str, key_id: str, arn: str) -> None:
+    """Delete a compromised pair of ours that the store does not record as held."""
+
+    def act() -> None:
+        try:
+            world.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
+        except ResourceMissing:
+            world.report(f"IVS no longer held {arn}")
+        world.report(f"{arn} is deleted: it is compromised")
+
+    journaled(world, region, Step(StepKind.DELETE, key_id, f"{arn} is compromised"), act)
+
+
+def in_region(record: KeyRecord, region: str) -> KeyInPlace:
+    """What a key is in a region. Raises LostRace when it was never there."""
+    found = next((there for there in record.places if there.place.region == region), None)
+    if found is None:
+        raise LostRace(f"key {record.id} is not known to be in {region}")
+    return found
+
+
+def full(world: KeysContext, seen: Survey, reason: str = "", remedy: Remedy | None = None) -> NoFreeSlot:
+    """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
+    held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
+    if not reason:
+        reason, remedy = what_makes_room(world, seen)
+    return NoFreeSlot(
+        f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. {reason}",
+        subject={"region": seen.region},
+        remedy=remedy,
+    )
+
+
+def what_makes_room(world: KeysContext, seen: Survey) -> tuple[str, Remedy | None]:
+    """When the next pair of ours is deleted; where none will be, what an operator can delete."""
+    policy, now = world.policy(), world.now()
+    ours = [pair for pair in seen.standing.pairs if pair.is_held]
+    ending = [(drained_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
+    if ending:
+        at, key_id = min(ending)
+        text = f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
+        return text, None
+    parameters = {"key_ids": ",".join(p.key_id for p in ours if p.state is KeyState.PREPARED)}
+    if any(whose(pair, seen.deployment_id) == "foreign" for pair in seen.pairs):
+        parameters["foreign"] = "true"
+    return "No pair of ours is on its way out", Remedy(Action.FREE_KEY_SLOT, parameters)
+
+
+def _in_words(left: timedelta) -> str:
+    """How far off an instant is, in the unit that fits."""
+    seconds = max(0.0, left.total_seconds())
+    if seconds < 120:
+        return f"in {seconds:.0f} seconds"
+    return f"in {seconds / 60:.0f} minutes" if seconds < 7200 else f"in {seconds / 3600:.0f} hours"
+
+
+def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
+    return {
+        "publicKeyMaterial": keypair.public_pem(keypair.read_public_der(record.public_der)),
+        "name": f"tokensvc-{record.id}",
+        "tags": {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: record.id},
+    }
+
+
+def _held_already(world: KeysContext, seen: Survey, record: KeyRecord) -> Pair:
+    """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
+    pairs = list_pairs(world.control_plane, seen.region, world.deployment.read().account)
+    for pair in pairs:
+        if tags_of(pair) == (seen.deployment_id, record.id):
+            if is_compromised(pair):
+                raise Conflict(f"key {record.id} is compromised: it never signs again", subject={"key_id": record.id})
+            return get_pair(world, seen.region, str(pair["arn"]))
+    strange = [str(pair["arn"]) for pair in pairs if tags_of(pair)[0] is None]
+    parameters = {"key_id": record.id}
+    if len(strange) == 1:
+        parameters["arn"] = strange[0]
+    elif strange:
+        parameters["candidates"] = ",".join(strange)
+    raise PairTaken(
+        f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags",
+        subject={"key_id": record.id, "region": seen.region},
+        remedy=Remedy(Action.ADOPT_KEY_PAIR, parameters),
+    )
+
+
+_ACTS: dict[StepKind, Callable[[KeysContext, Survey, str], None]] = {
+    StepKind.IMPORT: import_pair,
+    StepKind.ACTIVATE: activate,
+    StepKind.RECALL: recall,
+    StepKind.DELETE: delete,
+    StepKind.RECORD_ABSENCE: record_absence,
+}

@@ -1,0 +1,154 @@
+"""Goes on until what somebody asked for is done, whoever performs.
+
+Rules of the file
+- A region that cannot go on is given up and delays no other. What was asked for stands: it goes on by itself later.
+- While another process performs it is waited for, and what it waits for, or says that keeps it back, is told. Where it
+  waits for nothing and still does not get there, it is waited for no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from tokensvc.errors import Conflict, KeptBack, PolicyCannotHold, TokensvcError
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.reconciler import Outlook, advance, look
+from tokensvc.keys.rotation_policy import check_slots
+from tokensvc.keys.steps import full, what_makes_room
+from tokensvc.problems import STOPS_ROTATION, problem_text
+
+POLL_SECONDS = 1.0
+"""How often a wish is looked at while another process performs it."""
+
+POLLS_A_LOOK = 4
+"""Each so many of these looks are at IVS too: at a region that is full nobody would ever perform it."""
+
+PATIENCE_POLLS = 60
+"""After so many without anything to wait for, whoever performs has tried several times, and somebody must help."""
+
+
+def settle(
+    world: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False
+) -> None:
+    """Go on until it is done in every region, waiting for leads, and for drains when `patient`.
+
+    A region that cannot go on is given up and delays no other; what keeps the first one back is raised at the end.
+    """
+    try:
+        given_up = _settle(world, regions, is_done, patient=patient)
+    finally:
+        world.step_down()
+    for region in regions:
+        if region in given_up and not is_done(region):
+            raise given_up[region]
+
+
+def _settle(
+    world: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
+) -> dict[str, TokensvcError]:
+    given_up: dict[str, TokensvcError] = {}
+    others = _Others(world, patient=patient)
+    while True:
+        outlooks = advance(world, regions)
+        doubted = {o.region for o in outlooks if o.seen is not None and o.seen.standing.recheck_at is not None}
+        pending = [region for region in regions if region in doubted or not is_done(region)]
+        if not outlooks and pending:
+            given_up = others.wait(pending)
+            if given_up.keys() >= set(pending):
+                break
+            continue
+        waits = []
+        for outlook in outlooks:
+            if outlook.region in pending:
+                kept_back = _kept_back(world, outlook, patient=patient)
+                if kept_back is not None:
+                    given_up[outlook.region] = kept_back
+                elif outlook.wait is not None and outlook.wait.until is not None:
+                    given_up.pop(outlook.region, None)
+                    waits.append(outlook.wait.until)
+        if waits:
+            sleep_until(world, min(waits), "it goes on")
+        elif all(region in given_up for region in pending):
+            break
+        else:  # the lease was lost on the way, with steps still due
+            others.wait(pending)
+    return given_up
+
+
+class _Others:
+    """Whoever else performs, and what is known of how far that is."""
+
+    def __init__(self, world: KeysContext, *, patient: bool) -> None:
+        self._world = world
+        self._patient = patient
+        self._polls = self._idle = 0
+        self._given_up: dict[str, TokensvcError] = {}
+        self._waits: list[str] = []
+        self._told = ""
+
+    def wait(self, pending: Sequence[str]) -> dict[str, TokensvcError]:
+        """Wait for a moment, unless nothing is worth waiting for; the regions that are given up, and why."""
+        self._polls, self._idle = self._polls + 1, self._idle + 1
+        said = [
+            problem_text(problem)
+            for problem in self._world.performer_says()
+            if problem.region in pending and problem.code in STOPS_ROTATION
+        ]
+        if self._polls % POLLS_A_LOOK == 0:
+            self._look(pending, said)
+        self._tell("; ".join(["another process performs; waiting for it", *self._waits, *said]))
+        if not self._given_up.keys() >= set(pending):
+            self._world.sleep(POLL_SECONDS)
+        return self._given_up
+
+    def _look(self, pending: Sequence[str], said: Sequence[str]) -> None:
+        """Look for what holds up whoever performs; that IVS does not answer us says nothing about that."""
+        outlooks = [outlook for outlook in look(self._world, pending) if outlook.failure is None]
+        kept_back = {o.region: _kept_back(self._world, o, patient=self._patient) for o in outlooks}
+        self._given_up = {region: failure for region, failure in kept_back.items() if failure is not None}
+        ahead = {o.region: o.wait for o in outlooks if o.region not in self._given_up and o.wait is not None}
+        self._waits = [f"{region}: {wait.why}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]
+        if ahead:
+            self._idle = 0
+        elif self._idle >= PATIENCE_POLLS:
+            why = "; ".join(said) or "it does not say why"
+            failure = KeptBack(
+                f"another process performs and does not get there: {why}. What was asked for stands, and is tried on",
+                subject={"regions": ",".join(pending)},
+            )
+            self._given_up = {region: self._given_up.get(region, failure) for region in pending}
+
+    def _tell(self, words: str) -> None:
+        if words != self._told:
+            self._told = words
+            self._world.report(words)
+
+
+def _kept_back(world: KeysContext, outlook: Outlook, *, patient: bool) -> TokensvcError | None:
+    """Why a region cannot go on for now; None when it only waits for a lead, or for a drain when `patient`."""
+    if outlook.failure is not None and outlook.wait is None:
+        return outlook.failure
+    seen, wait = outlook.seen, outlook.wait
+    if seen is None or wait is None:
+        return None
+    if wait.until is not None:
+        if not wait.for_drain or patient:
+            return None
+        reason, remedy = what_makes_room(world, seen)
+        return full(world, seen, f"{reason}, and the rotation continues", remedy)
+    if any(p.fingerprint_differs for p in seen.standing.pairs):
+        return Conflict(wait.why)
+    try:
+        check_slots(outlook.region, seen.standing.foreign)
+    except PolicyCannotHold as failure:
+        return full(world, seen, failure.message)
+    return full(world, seen)
+
+
+def sleep_until(world: KeysContext, until: datetime, what: str) -> None:
+    """Wait for an instant, and say so."""
+    seconds = (until - world.now()).total_seconds()
+    if seconds > 0:
+        world.report(f"waiting {seconds:.0f} seconds before {what}")
+        world.sleep(seconds)

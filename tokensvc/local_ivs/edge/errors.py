@@ -1,0 +1,119 @@
+"""What the edge says to a player that it does not let in.
+
+Rules of the file
+- The form is IVS's own, observed: a JSON array with one object, `&` written `\\u0026` as Go writes it. Its `url` is
+  path and query as they were sent, without the token.
+- `ERRORS` has one entry per rule of `tokens/validation.py`, and `ERRORS_BY_REASON` one for each further way in which a rule
+  can fail, so that no text names a fault that the token does not have.
+- Observed are the text for `segments`, which a missing token gets too (jwt-go's literal), the code for a spent single
+  use, and "origin required" (third-party notes of 2026-09-27 about one deployment; they do not say whether the code is
+  `error` or `error_code`, and saw the origin's text on segments). INFERRED: that these are the `error_code` and the
+  text on playlists too; all other texts, as jwt-go's wording or in its manner; and every error of a 404.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+from urllib.parse import unquote_plus
+
+from tokensvc.tokens.validation_result import Finding, Reason, Result
+
+TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a parameter
+INVALID_TOKEN = "invalid_playback_auth_token"  # noqa: S105 - an error code
+ALREADY_USED = "playback_auth_error"
+
+
+class EdgeError(NamedTuple):
+    """What a response of the edge says of an error."""
+
+    text: str
+    code: str = INVALID_TOKEN
+
+
+ERRORS: dict[str, EdgeError] = {
+    "size": EdgeError("token is too large"),
+    "segments": EdgeError("token contains an invalid number of segments"),  # observed
+    "encoding": EdgeError("token is malformed"),
+    "header": EdgeError("token is malformed"),
+    "algorithm": EdgeError("signing method is invalid"),
+    "signature": EdgeError("signature is invalid"),
+    "payload": EdgeError("token is malformed"),
+    "channel": EdgeError("token is not for this channel"),
+    "expiry": EdgeError("token is expired"),
+    "not-yet": EdgeError("token is not valid yet"),
+    "ten-minutes": EdgeError("token expires too late"),
+    "viewer": EdgeError("token has an invalid viewer"),
+    "revoked": EdgeError("viewer session is revoked"),
+    "single-use": EdgeError("token has already been used", ALREADY_USED),  # the code was observed
+    "origins": EdgeError("token has invalid origins"),
+    "strict-origin": EdgeError("origin is not allowed"),
+    "resolution": EdgeError("token has an invalid resolution"),
+    "ads": EdgeError("token has invalid ads parameters"),
+}
+
+ERRORS_BY_REASON: dict[tuple[str, Reason], EdgeError] = {
+    ("segments", Reason.EMPTY): EdgeError("token is malformed"),
+    ("algorithm", Reason.UNSIGNED): EdgeError("'none' signature type is not allowed"),
+    ("channel", Reason.MISSING): EdgeError("token has no channel ARN"),
+    ("channel", Reason.MALFORMED): EdgeError("token has an invalid channel ARN"),
+    ("expiry", Reason.MISSING): EdgeError("token has no exp"),
+    ("expiry", Reason.MALFORMED): EdgeError("exp is not a whole number of seconds"),
+    ("expiry", Reason.MILLISECONDS): EdgeError("exp is in milliseconds, not in seconds"),
+    ("not-yet", Reason.MALFORMED): EdgeError("iat or nbf is not a number of seconds"),
+    ("not-yet", Reason.MILLISECONDS): EdgeError("iat or nbf is in milliseconds, not in seconds"),
+    ("single-use", Reason.MALFORMED): EdgeError("token has an invalid single-use UUID"),
+    ("strict-origin", Reason.MISSING): EdgeError("origin required"),  # observed
+}
+"""Where an entry is missing, the rule's own holds."""
+
+SEVERAL_TOKENS = EdgeError("several tokens were sent")
+"""INFERRED: a query with more than one token is refused rather than read one way or the other."""
+UNDECIDED = EdgeError("token is unverifiable")
+
+UNKNOWN_CHANNEL = EdgeError("Can not find channel", "transcode_does_not_exist")
+"""INFERRED from a sister system with the same array: error and code for a channel that does not exist."""
+OFFLINE = EdgeError("channel is not live", UNKNOWN_CHANNEL.code)
+NO_PLAYLIST = EdgeError("not a playback URL", UNKNOWN_CHANNEL.code)
+NO_MEDIA = EdgeError("the local IVS serves no variant playlists and no segments", UNKNOWN_CHANNEL.code)
+"""Ours alone: the real edge has them."""
+
+
+def error_of(refusal: Finding | None) -> EdgeError:
+    """The error for the finding that refused a token; None stands for a verdict that was left open."""
+    if refusal is None:
+        return UNDECIDED
+    return ERRORS_BY_REASON.get((refusal.rule, refusal.reason)) or ERRORS[refusal.rule]
+
+
+def missing_origin(origin: str) -> EdgeError:
+    """The error of strict enforcement on a public channel, whose rule is not of the table."""
+    reason = Reason.USUAL if origin else Reason.MISSING
+    return error_of(Finding("strict-origin", Result.FAIL, "", reason))
+
+
+def error_body(path: str, query: str, error: EdgeError) -> bytes:
+    """The body of a 403 or 404."""
+    kept = "&".join(
+        pair for pair, (name, _) in zip(_raw_pairs(query), _pairs(query), strict=True) if name != TOKEN_PARAMETER
+    )
+    url = f"{path}?{kept}" if kept else path
+    entry = {"url": url, "error": error.text, "error_code": error.code, "type": "error"}
+    body = json.dumps([entry], separators=(",", ":"))
+    for char in "&<>":
+        body = body.replace(char, f"\\u{ord(char):04x}")
+    return body.encode()
+
+
+def tokens_of(query: str) -> list[str]:
+    """Every `token` parameter of a raw query string."""
+    return [unquote_plus(value) for name, value in _pairs(query) if name == TOKEN_PARAMETER]
+
+
+def _raw_pairs(query: str) -> list[str]:
+    return [pair for pair in query.split("&") if pair]
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    split = (pair.partition("=") for pair in _raw_pairs(query))
+    return [(unquote_plus(name), value) for name, _, value in split]

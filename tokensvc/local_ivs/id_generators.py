@@ -1,0 +1,57 @@
+"""What IVS makes up: ids, hosts, keys and passphrases, in the forms that AWS's pages show.
+
+Rules of the file
+- Chance enters as an argument, `token(alphabet, length)`; nothing here draws a random number.
+- The forms come from the IVS user guide ("Streaming Configuration", "Stream Health") and the AWS CLI's examples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections.abc import Callable
+from functools import lru_cache
+
+from tokensvc.aws.arn import Arn, Place
+
+Token = Callable[[str, int], str]
+"""(alphabet, length) -> that many characters of it, drawn at random."""
+
+ALPHANUMERIC = string.ascii_letters + string.digits
+LOWER_ALPHANUMERIC = string.ascii_lowercase + string.digits
+ID_CHARS = 12
+SRT_PASSPHRASE_CHARS = 69
+HOST_PREFIX_CHARS = 12
+
+
+def new_arn(place: Place, kind: str, token: Token) -> Arn:
+    """A name for a new resource."""
+    return Arn(place, kind, token(ALPHANUMERIC, ID_CHARS))
+
+
+def stream_key_value(channel: Arn, token: Token) -> str:
+    """`sk_<region>_<channel's id>_<12 more>`. INFERRED: that the middle is always the channel's id, as in examples."""
+    return f"sk_{channel.place.region}_{channel.id}_{token(LOWER_ALPHANUMERIC, ID_CHARS)}"
+
+
+def srt_passphrase(token: Token) -> str:
+    return token(ALPHANUMERIC, SRT_PASSPHRASE_CHARS)
+
+
+@lru_cache(maxsize=1024)
+def host_prefix(place: Place) -> str:
+    """The first label of all hosts of an account in a region: one and the same for ingest, SRT and playback."""
+    return hashlib.sha256(f"{place.account}/{place.region}".encode()).hexdigest()[:HOST_PREFIX_CHARS]
+
+
+def ingest_endpoint(place: Place) -> str:
+    return f"{host_prefix(place)}.global-contribute.live-video.net"
+
+
+def srt_endpoint(place: Place) -> str:
+    return f"{host_prefix(place)}.srt.live-video.net"
+
+
+def playback_url(channel: Arn, base_url: str) -> str:
+    """Where the channel is watched. The path is IVS's own, the host is wherever the local edge is reached."""
+    return f"{base_url}{channel.playback_path}"

@@ -1,0 +1,215 @@
+"""What the local IVS keeps, on a SQLite of its own: a file, or memory.
+
+Rules of the file
+- One table. A resource's members are one JSON text; what is searched by stands beside it, with an index each. Two
+  small ones hold secrets and numbers that must outlive a restart.
+- Its tables are made when it is opened. It is never the service's own store, and no migration knows it.
+- A number in the order of creation is never given twice (AUTOINCREMENT), so that a list's next page stays where it was.
+- Connections, turns and meanings of failures are those of every SQLite here; the statements are plain text for the
+  driver, since every call of the local IVS waits for them.
+- A resource that was read is shared by whoever reads the same text again, so nobody may change one in place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from tokensvc.aws.arn import Place
+from tokensvc.local_ivs.resource_store import Resource
+from tokensvc.storage.engine import make_engine, writing
+from tokensvc.storage.errors import ours, translated
+
+_METADATA = sa.MetaData()
+_RESOURCES = sa.Table(
+    "local_ivs_resources",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("arn", sa.Text, nullable=False, unique=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("parent_arn", sa.Text, nullable=False),
+    sa.Column("unique_key", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Index("local_ivs_by_place", "account", "region", "kind", "number"),
+    sa.Index("local_ivs_by_parent", "parent_arn", "kind", "number"),
+    sa.Index(
+        "local_ivs_unique",
+        *("account", "region", "kind", "unique_key"),
+        unique=True,
+        sqlite_where=sa.text("unique_key != ''"),
+    ),
+    sqlite_autoincrement=True,
+)
+_SECRETS = sa.Table(
+    "local_ivs_secrets",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+_NUMBERS = sa.Table(
+    "local_ivs_numbers",
+    _METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+)
+_REMEMBERED = 8192
+"""Resources whose text is read once, however often they are asked for."""
+
+
+class LocalIvsResources:
+    """`local_ivs.resource_store.Resources` on SQLite. `path` is a file, or `:memory:`."""
+
+    def __init__(self, path: str) -> None:
+        self._engine = make_engine("sqlite://" if path == ":memory:" else f"sqlite:///{path}")
+        with writing(self._engine) as connection:
+            _METADATA.create_all(connection)
+        self._turn = self._engine.get_execution_options()["turn"]
+
+    @contextlib.contextmanager
+    def begin(self, *, write: bool) -> Iterator[_Transaction]:
+        """One transaction: committed when the block ends well, undone when it raises."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                yield _Transaction(connection)
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.execute("COMMIT")
+
+    def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The secret of that name, made on the first time of asking."""
+        with self._connected() as connection:
+            connection.execute("INSERT OR IGNORE INTO local_ivs_secrets (name, value) VALUES (?, ?)", (name, make()))
+            row = connection.execute("SELECT value FROM local_ivs_secrets WHERE name = ?", (name,)).fetchone()
+            return bytes(row[0])
+
+    def number(self, name: str) -> float:
+        """A number that is stored under a name; 0 until it is."""
+        with self._connected() as connection:
+            row = connection.execute("SELECT value FROM local_ivs_numbers WHERE name = ?", (name,)).fetchone()
+            return float(row[0]) if row else 0.0
+
+    def store_number(self, name: str, value: float) -> None:
+        """Store a number, durably when this returns."""
+        with self._connected() as connection:
+            connection.execute(
+                "INSERT INTO local_ivs_numbers (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
+            )
+
+    def close(self) -> None:
+        """Let go of the file; what is only in memory is gone."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        with translated(self._engine), self._turn():
+            pooled = self._engine.raw_connection()
+            try:
+                yield pooled.driver_connection  # type: ignore[misc]  # SQLite's driver has no other
+            except sqlite3.Error as error:
+                raise ours(error, self._engine) from None
+            finally:
+                pooled.close()
+
+
+class _Transaction:
+    """`local_ivs.resource_store.ResourceTransaction` on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, arn: str) -> Resource | None:
+        row = self._connection.execute(_GET, (arn,)).fetchone()
+        return _resource(Place(row[0], row[1]), *row[2:]) if row else None
+
+    def find(
+        self, place: Place, kind: str, *, parent_arn: str | None = None, unique: str | None = None
+    ) -> list[Resource]:
+        where, values = _fitting(place, kind, parent_arn)
+        if unique is not None:
+            # The partial index serves only a query that repeats its condition.
+            where, values = f"{where} AND unique_key = ? AND unique_key != ''", [*values, unique]
+        query = f"SELECT {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY number"  # noqa: S608 - names alone
+        return [_resource(place, kind, *row) for row in self._connection.execute(query, values)]
+
+    def page(
+        self,
+        place: Place,
+        kind: str,
+        *,
+        after: int,
+        limit: int,
+        parent_arn: str | None = None,
+        equal: Mapping[str, str] | None = None,
+        newest_first: bool = False,
+    ) -> list[tuple[int, Resource]]:
+        where, values = _fitting(place, kind, parent_arn)
+        if after or not newest_first:
+            where, values = f"{where} AND number {'<' if newest_first else '>'} ?", [*values, after]
+        for member, value in (equal or {}).items():
+            where, values = f"{where} AND json_extract(body, ?) = ?", [*values, f'$."{member}"', value]
+        order = "number DESC" if newest_first else "number"
+        query = f"SELECT number, {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
+        rows = self._connection.execute(query, [*values, limit])
+        return [
+            (number, _resource(place, kind, arn, parent, unique, body, created_at))
+            for number, arn, parent, unique, body, created_at in rows
+        ]
+
+    def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int:
+        where, values = _fitting(place, kind, parent_arn)
+        query = f"SELECT count(*) FROM local_ivs_resources WHERE {where}"  # noqa: S608 - no value in it
+        return int(self._connection.execute(query, values).fetchone()[0])
+
+    def put(self, resource: Resource) -> None:
+        self._connection.execute(
+            _PUT,
+            (
+                *resource.place,
+                resource.kind,
+                resource.arn,
+                resource.parent_arn,
+                resource.unique,
+                orjson.dumps(dict(resource.body)).decode(),
+                resource.created_at,
+            ),
+        )
+
+    def delete(self, arn: str) -> None:
+        self._connection.execute("DELETE FROM local_ivs_resources WHERE arn = ?", (arn,))
+
+
+_OWN = "arn, parent_arn, unique_key, body, created_at"
+"""What is left to read of a resource when its place and kind are known."""
+_COLUMNS = f"account, region, kind, {_OWN}"
+_GET = f"SELECT {_COLUMNS} FROM local_ivs_resources WHERE arn = ?"  # noqa: S608 - names alone
+_PUT = (
+    f"INSERT INTO local_ivs_resources ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    " ON CONFLICT (arn) DO UPDATE SET unique_key = excluded.unique_key, body = excluded.body,"
+    " parent_arn = excluded.parent_arn"
+)
+
+
+def _fitting(place: Place, kind: str, parent_arn: str | None) -> tuple[str, list[Any]]:
+    if parent_arn:  # it implies the place; naming that too would lead SQLite to the longer index
+        return "parent_arn = ? AND kind = ?", [parent_arn, kind]
+    return "account = ? AND region = ? AND kind = ?", [*place, kind]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _resource(
+    place: Place, kind: str, arn: str, parent_arn: str, unique: str, body: str, created_at: float
+) -> Resource:
+    return Resource(arn, place, kind, parent_arn, unique, orjson.loads(body), created_at)

@@ -1,0 +1,348 @@
+"""Revocations: accepted durably, then told to IVS as fast as it allows, at least once.
+
+Rules of the file
+- Durable first: `accept` returns when the store has it; nothing else is needed for it to reach IVS some day.
+- A dispatcher serves one account and region, and leads there alone. It claims what its allowances let it tell, tells
+  it, settles it. Killed between any two lines, its claims lapse and the next one tells them again, which is harmless.
+- Who asked for a single revocation has the first claim to IVS's single calls, a storm to its batches; what one of them
+  leaves idle the other takes. Within each the oldest goes first.
+- A channel's region is text from outside, and each region costs threads, a lease and a client of IVS: nothing is
+  accepted, and nothing sent, for a region in which this deployment does not work.
+- A fault that concerns one entry rests that entry; a throttle slows the operation; when nothing answers, all rests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.control_plane import ControlPlane
+from tokensvc.callers.policy import Caller
+from tokensvc.clock import Clock
+from tokensvc.deployment.record import DeploymentStore
+from tokensvc.errors import (
+    ControlPlaneError,
+    FieldError,
+    InvalidRequest,
+    SettingsError,
+    Throttled,
+    Unavailable,
+)
+from tokensvc.keys.store import KeyStore
+from tokensvc.revocations.ivs_results import Refusal, is_final, refusals
+from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.queue import Entry, Outcome, RevocationQueue
+from tokensvc.revocations.rate_limit import (
+    BATCH_CALLS_PER_SECOND,
+    BATCH_VIEWERS,
+    SINGLE_CALLS_PER_SECOND,
+    Allowance,
+    Slowdown,
+    wait_seconds,
+)
+from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocations
+from tokensvc.tokens import claims
+from tokensvc.tokens.session_versions import LAST_SECOND
+from tokensvc.tokens.viewer_ids import check_viewer_id
+
+CLAIM_SECONDS = 60.0
+"""How long a dispatcher may take to tell and settle what it claimed; a call gives up after 7 seconds."""
+IDLE_SECONDS = 1.0
+"""How often an empty queue is looked at."""
+LONGEST_REST_SECONDS = 15.0
+"""While IVS does not answer at all, it is asked so often at least."""
+TARGETS_MAX = 5000
+"""Viewers times channels in one request: what the store takes in one transaction well within its time-out."""
+MESSAGE_MAX_CHARS = 300
+
+
+def accept(
+    store: Revocations,
+    caller: Caller,
+    wanted: Sequence[NewRevocation],
+    now: float,
+    reach_seconds: float,
+    is_served: IsServed,
+    idempotency: IdempotencyKey | None = None,
+) -> list[Accepted]:
+    """Make a caller's revocations durable; R is `reach_seconds`.
+
+    One alone goes before a storm. Raises InvalidRequest naming each bad field, ChannelNotAllowed, IdempotencyKeyReused.
+    """
+    check(caller, wanted, now, is_served)
+    lane = Lane.ALONE if len(wanted) == 1 else Lane.STORM
+    return store.accept(caller.name, wanted, lane, reach_seconds, idempotency)
+
+
+def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served: IsServed) -> None:
+    """Raise what `accept` would refuse these for, before anything is written."""
+    if not wanted:
+        raise InvalidRequest([FieldError("revocations", "must name one at least")])
+    paths = [""] if len(wanted) == 1 else [f"revocations[{number}]." for number in range(len(wanted))]
+    if errors := [error for new, path in zip(wanted, paths, strict=True) for error in _errors(new, now, path)]:
+        raise InvalidRequest(errors)
+    if sum(len(new.channel_arns) * len(new.viewer_ids) for new in wanted) > TARGETS_MAX:
+        raise InvalidRequest([], f"a request may revoke {TARGETS_MAX} viewers of channels at most")
+    caller.require_channels(channel for new in wanted for channel in new.channel_arns)
+    errors = [
+        error._replace(field=f"{path}{error.field}")
+        for new, path in zip(wanted, paths, strict=True)
+        for error in unserved_channels(new.channel_arns, is_served)
+    ]
+    if errors:
+        raise InvalidRequest(errors)
+
+
+IsServed = Callable[[Place], bool]
+"""Whether this deployment works in an account and region. Raises StoreError."""
+
+
+class ServedRegions:
+    """The accounts and regions that this deployment works in: those of its keys, whatever became of them, and in its
+    account the regions that the settings name."""
+
+    def __init__(self, keys: KeyStore, deployment: DeploymentStore, configured: Callable[[], Sequence[str]]) -> None:
+        """`configured` is called when no key of the deployment is in a region that is asked about."""
+        self._keys = keys
+        self._deployment = deployment
+        self._configured = configured
+        self._known: frozenset[Place] = frozenset()
+
+    def checker(self) -> IsServed:
+        """For one request or one pass of a loop: reads the store once at most, and only for what was not known before.
+
+        A region that was served once stays known: revocations of its viewers may come when its keys are gone.
+        """
+        unbound: Sequence[str] | None = None
+
+        def is_served(place: Place) -> bool:
+            nonlocal unbound
+            if place in self._known:
+                return True
+            if unbound is None:
+                unbound = self._read()
+            return place in self._known or place.region in unbound
+
+        return is_served
+
+    def _read(self) -> Sequence[str]:
+        """Read what is known, and return the regions that count for every account: none once the account is known."""
+        account, configured = self._deployment.read().account, self._configured()
+        held = {there.place for record in self._keys.list() for there in record.places}
+        if account is None:
+            self._known |= held
+            return configured
+        self._known |= held | {Place(account, region) for region in configured}
+        return ()
+
+
+def unserved_channels(channel_arns: Sequence[str], is_served: IsServed) -> list[FieldError]:
+    """An error for each of these channels that lies where this deployment does not work."""
+    found = dict.fromkeys(parse_arn(arn, "channel").place for arn in channel_arns)
+    return [
+        FieldError(
+            "channelArns", f"is in account {place.account}, region {place.region}, where this service holds no key"
+        )
+        for place in found
+        if not is_served(place)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DispatchContext:
+    """What a dispatcher works with: the queue, IVS, a clock, and a source of jitter."""
+
+    queue: RevocationQueue
+    control_plane: ControlPlane
+    clock: Clock
+    chance: Callable[[], float]
+    """A number from 0 to 1, another each time."""
+    at_once: Callable[[Callable[[Call], list[Outcome]], Iterable[Call]], Iterable[list[Outcome]]] = map
+    """`map`, or one that makes several calls at a time."""
+
+
+class Pass(NamedTuple):
+    """What one pass came to."""
+
+    sent: int
+    failed: int
+    put_off: int
+    """To be tried again."""
+    troubles: Mapping[str, int]
+    """How many entries met which failure, by IVS's own code or the transport's."""
+    wait_seconds: float
+    """How long until the next pass can do anything."""
+
+
+@dataclass
+class Way:
+    """One of IVS's two operations, and how often it may be used now."""
+
+    operation: str
+    allowance: Allowance
+    slowdown: Slowdown = field(default_factory=Slowdown)
+
+    def free(self, now: float) -> int:
+        """How many calls may be made."""
+        return self.allowance.free(now, self.slowdown.pace(now))
+
+    def wait_seconds(self, now: float) -> float:
+        """How long until one may."""
+        return 0.0 if self.free(now) else self.allowance.free_at(self.slowdown.pace(now)) - now
+
+
+class Call(NamedTuple):
+    """What IVS is told at once."""
+
+    way: Way
+    entries: Sequence[Entry]
+
+
+class Dispatcher:
+    """The one that tells IVS of an account and region; made anew whenever it begins to lead, and then it waits a second
+    before its first call, for whoever led before may have used up that second's."""
+
+    def __init__(self, world: DispatchContext, place: Place, share: float) -> None:
+        """`share` is how much of IVS's documented rates is ours: above 0, at most 1."""
+        now = world.clock.monotonic()
+        self._world = world
+        self._place = place
+        self._single = Way("StartViewerSessionRevocation", Allowance(SINGLE_CALLS_PER_SECOND * share, now))
+        self._batch = Way("BatchStartViewerSessionRevocation", Allowance(BATCH_CALLS_PER_SECOND * share, now))
+        self._unsettled: list[Outcome] = []
+        self._answered = False
+        self._silent_passes = 0
+        self._rests_until = -math.inf
+
+    def once(self) -> Pass:
+        """Tell what may be told now. Raises StoreError, and then the next pass settles what was told."""
+        self.settle()
+        now = self._world.clock.monotonic()
+        if now < self._rests_until:
+            return Pass(0, 0, 0, {}, self._rests_until - now)
+        singles, batches = self._single.free(now), self._batch.free(now)
+        calls = self._claim(singles, batches)
+        self._answered = False
+        for outcomes in self._world.at_once(self._make, calls):
+            self._unsettled += outcomes
+        done = tuple(self._unsettled)
+        self.settle()
+        if calls:
+            self._rest()
+        idle = not calls and singles + batches > 0
+        states = Counter(outcome.state for outcome in done)
+        troubles = Counter(outcome.code for outcome in done if outcome.code)
+        return Pass(states[State.SENT], states[State.FAILED], states[State.QUEUED], troubles, self._wait(idle))
+
+    def settle(self) -> None:
+        """Record what was told and is not recorded yet. Raises StoreError, and then nothing is forgotten."""
+        self._world.queue.settle(self._unsettled)
+        self._unsettled = []
+
+    def _claim(self, singles: int, batches: int) -> list[Call]:
+        """The calls to make, at most so many of each kind."""
+        room = batches * BATCH_VIEWERS
+        storm = self._take(Lane.STORM, room)
+        alone = self._take(Lane.ALONE, singles + room - len(storm))
+        more = self._take(Lane.STORM, singles - len(alone)) if len(storm) == room else []
+        by_themselves, together = alone[:singles] + more, alone[singles:] + storm
+        batched = (together[start : start + BATCH_VIEWERS] for start in range(0, len(together), BATCH_VIEWERS))
+        return [Call(self._single, [e]) for e in by_themselves] + [Call(self._batch, some) for some in batched]
+
+    def _take(self, lane: Lane, limit: int) -> list[Entry]:
+        return self._world.queue.claim(self._place, lane, limit, CLAIM_SECONDS) if limit > 0 else []
+
+    def _make(self, call: Call) -> list[Outcome]:
+        """Make one call; what it came to for each of its entries."""
+        operation, told = call.way.operation, [_told(entry) for entry in call.entries]
+        request = told[0] if call.way is self._single else {"viewerSessions": told}
+        try:
+            answer = self._world.control_plane.call(self._place.region, operation, request)
+        except ControlPlaneError as failure:
+            return self._refused(call, failure)
+        except SettingsError:
+            words = "IVS cannot be called in this region with this service's settings"
+            return self._refused(call, Unavailable(words, operation=operation, ivs_code="SettingsError"))
+        finally:
+            call.way.allowance.took(self._world.clock.monotonic())
+        self._answered = True
+        said = refusals(answer, [(entry.channel_arn, entry.viewer_id) for entry in call.entries])
+        return [self._settled(entry, refusal) for entry, refusal in zip(call.entries, said, strict=True)]
+
+    def _settled(self, entry: Entry, refusal: Refusal | None) -> Outcome:
+        if refusal is None:
+            return Outcome.of(entry, State.SENT)
+        return _failed(entry, *refusal) if refusal.is_final else self._put_off(entry, *refusal)
+
+    def _refused(self, call: Call, failure: ControlPlaneError) -> list[Outcome]:
+        """The call failed as a whole."""
+        code, message = failure.ivs_code, failure.message
+        permanent = is_final(failure)
+        if permanent and call.way is self._single:
+            self._answered = True
+            return [_failed(entry, code, message) for entry in call.entries]
+        throttled = isinstance(failure, Throttled)
+        if permanent or throttled:
+            self._answered = True
+            call.way.slowdown.throttled(self._world.clock.monotonic())
+        if permanent:  # one entry is to blame, or batches are forbidden: each goes by itself, and batches get rarer
+            return [_queued(entry, code, message, 0.0, Lane.ALONE) for entry in call.entries]
+        # What is throttled keeps its place: it waits a second, however often it was tried.
+        tries = 1 if throttled else None
+        return [self._put_off(entry, code, message, tries) for entry in call.entries]
+
+    def _put_off(self, entry: Entry, code: str, message: str, tries: int | None = None) -> Outcome:
+        return _queued(entry, code, message, wait_seconds(tries or entry.attempts, self._world.chance()))
+
+    def _rest(self) -> None:
+        """When nothing at all was answered, rest longer each time."""
+        self._silent_passes = 0 if self._answered else self._silent_passes + 1
+        if self._silent_passes:
+            seconds = wait_seconds(self._silent_passes, self._world.chance(), LONGEST_REST_SECONDS)
+            self._rests_until = self._world.clock.monotonic() + seconds
+
+    def _wait(self, idle: bool) -> float:
+        now = self._world.clock.monotonic()
+        soonest = IDLE_SECONDS if idle else min(self._single.wait_seconds(now), self._batch.wait_seconds(now))
+        return max(soonest, self._rests_until - now)
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    return {
+        "channelArn": entry.channel_arn,
+        "viewerId": entry.viewer_id,
+        "viewerSessionVersionsLessThanOrEqualTo": entry.version,
+    }
+
+
+def _failed(entry: Entry, code: str, message: str) -> Outcome:
+    return Outcome.of(entry, State.FAILED, code, message[:MESSAGE_MAX_CHARS])
+
+
+def _queued(entry: Entry, code: str, message: str, seconds: float, lane: Lane | None = None) -> Outcome:
+    return Outcome.of(entry, State.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, lane)
+
+
+def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
+    """What is wrong with one revocation, each field as JSON names it."""
+    errors = []
+    for name, values, check in (
+        ("channelArns", new.channel_arns, claims.check_channel_arn),
+        ("viewerIds", new.viewer_ids, check_viewer_id),
+    ):
+        if not values:
+            errors.append(FieldError(f"{path}{name}", "must name one at least"))
+        for value in values:
+            try:
+                check(value)
+            except ValueError as rule:
+                errors.append(FieldError(f"{path}{name}", str(rule)))
+    if new.issued_before is not None and not 0 <= new.issued_before <= now:
+        errors.append(FieldError(f"{path}issuedBefore", "must not lie in the future, nor before 1970"))
+    if new.deny_seconds is not None and not 0 <= new.deny_seconds <= LAST_SECOND - now:
+        errors.append(FieldError(f"{path}denySeconds", "must be 0 or more, and end before 2038"))
+    return errors

@@ -1,0 +1,177 @@
+"""Tells IVS of one account and region what waits for it, while this process leads there.
+
+Rules of the file
+- One process leads, by a lease of the store that it prolongs well before it ends. No call begins once the lease is
+  about to end by our own clock, however long we were held up: two leaders would use the rate twice.
+- Whoever begins to lead begins with a new dispatcher, whose allowances are used up: the last leader may have used them.
+- What was told is settled before anything else, also by one that leads no more; settling is compare-and-set.
+- What IVS does not take is counted at once, logged as an outage (`outages.py`) with what it answered, and is trouble
+  until it takes something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from tokensvc.aws.arn import Place
+from tokensvc.aws.control_plane import ControlPlane
+from tokensvc.clock import Clock
+from tokensvc.deployment.leases import Held, Leases
+from tokensvc.errors import Unavailable
+from tokensvc.log import structlog
+from tokensvc.metrics import Metrics
+from tokensvc.outages import Outages
+from tokensvc.problems import Problem, ProblemCode
+from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, Pass
+
+LEASE_SECONDS = 15.0
+BEATS_A_LEASE = 6
+"""How often within its length the lease is asked for, by who has it and by who would have it."""
+
+CALLS_AT_ONCE = 6
+"""Of the eight connections to a region; the others are for channels and keys."""
+
+LAST_CALL_SECONDS = 1.0
+"""No call begins so shortly before the lease ends, so that it reaches IVS before whoever leads next makes one."""
+
+_LEASES = "dispatch:"
+_log = structlog.get_logger(__name__)
+
+
+def lease_of(place: Place) -> str:
+    """What the lease is called that whoever leads there has."""
+    return f"{_LEASES}{place.account}:{place.region}"
+
+
+def leaders(leases: Leases) -> dict[Place, Held]:
+    """Who leads where now; each holder is a worker's id. Raises StoreError."""
+    found = {}
+    for name, held in leases.all_held(_LEASES).items():
+        account, _, region = name.removeprefix(_LEASES).partition(":")
+        found[Place(account, region)] = held._replace(holder=held.holder.rpartition(":")[0])
+    return found
+
+
+class Leading:
+    """One process's share in the revocations of a place."""
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        world: DispatchContext,
+        leases: Leases,
+        holder: str,
+        metrics: Metrics,
+        share: float,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """`holder` is the worker's id, a colon, and a number that no other `Leading` of the worker has."""
+        self._place = place
+        self._clock = world.clock
+        self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, f"revocations-{place.region}")
+        plane = _WhileItLasts(world.control_plane, self._clock, self)
+        self._world = replace(world, control_plane=plane, at_once=self._threads.map)
+        self._leases = leases
+        self._lease = lease_of(place)
+        self._holder = holder
+        self._metrics = metrics
+        self._share = share
+        self._lease_seconds = lease_seconds
+        self._dispatcher: Dispatcher | None = None
+        self.until = -math.inf
+        """When our lease ends, on our monotonic clock."""
+        self._ask_again_at = -math.inf
+        self._untold: Counter[str] = Counter()
+        self._outages = Outages(self._clock.monotonic)
+        self.trouble: tuple[Problem, ...] = ()
+        """What an operator should know, while anything waits."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process has the lease."""
+        return self._dispatcher is not None
+
+    def once(self) -> float:
+        """Tell IVS what may be told now, if this process leads; how many seconds until there may be more to do.
+
+        Raises StoreError, and then the next run settles what was told.
+        """
+        now = self._clock.monotonic()
+        if now >= self._ask_again_at or (self.leads and now >= self.until):
+            self._ask(now)
+        if self._dispatcher is None:
+            return max(0.0, self._ask_again_at - now)
+        done = self._dispatcher.once()
+        now = self._clock.monotonic()
+        self._report(done)
+        return max(0.0, min(done.wait_seconds, self._ask_again_at - now))
+
+    def ask_again(self) -> None:
+        """Ask for the lease in the next run: the store was replaced, and the present one may have given it to another.
+        Returns at once, in any thread."""
+        self._ask_again_at = -math.inf
+
+    def stop(self) -> None:
+        """Settle what was told and give the lease up, when nothing runs any more. Raises StoreError."""
+        self._threads.shutdown(wait=False)
+        self._step_down()
+        self._leases.release(self._lease, self._holder)
+
+    def _ask(self, now: float) -> None:
+        """Take the lease, or prolong it."""
+        granted = self._leases.acquire(self._lease, self._holder, self._lease_seconds)
+        if now >= self.until or not granted:  # another may have led meanwhile
+            self._step_down()
+        self._ask_again_at = now + self._lease_seconds / BEATS_A_LEASE
+        if not granted:
+            self.until = -math.inf
+            return
+        self.until = now + self._lease_seconds
+        if self._dispatcher is None:
+            _log.info("this worker tells IVS of revocations now", region=self._place.region)
+            self._dispatcher = Dispatcher(self._world, self._place, self._share)
+
+    def _step_down(self) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.settle()
+            self._dispatcher, self.trouble = None, ()
+
+    def _report(self, done: Pass) -> None:
+        self._metrics.dispatched(done.sent, done.failed, done.put_off, done.troubles)
+        if done.sent:
+            self.trouble = ()
+        elif done.put_off:
+            codes = {"ivs_codes": ", ".join(sorted(done.troubles))}
+            self.trouble = (Problem(ProblemCode.REVOCATIONS_REJECTED, self._place.region, codes),)
+        self._untold.update(done.troubles)
+        region, report = self._place.region, None
+        if done.troubles:
+            report = self._outages.failed(region, frozenset(done.troubles))
+        elif done.sent and (report := self._outages.ended(region)):
+            self._untold.clear()
+            _log.info("IVS takes revocations again", region=region, seconds=round(report.seconds, 1))
+            return
+        if report is not None:
+            seconds = round(report.seconds, 1)
+            _log.warning("IVS did not take every revocation", region=region, codes=dict(self._untold), seconds=seconds)
+            self._untold.clear()
+
+
+class _WhileItLasts:
+    """The control plane, as long as the lease lasts."""
+
+    def __init__(self, control_plane: ControlPlane, clock: Clock, leading: Leading) -> None:
+        self._control_plane = control_plane
+        self._clock = clock
+        self._leading = leading
+
+    def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        if self._clock.monotonic() >= self._leading.until - LAST_CALL_SECONDS:
+            raise Unavailable("this worker leads no more", operation=operation, ivs_code="LeaseOver")
+        return self._control_plane.call(region, operation, request)

@@ -1,0 +1,194 @@
+"""`CallerStore`: callers, their policy as a document, and the digests of their keys.
+
+Rules of the file
+- The policy's document only grows: a member that is missing means the policy's own default, one that is unknown was
+  written by a newer version and is never passed over, for it may forbid something.
+- The newest of a caller's keys is the one of the highest ordinal: clocks of two machines may disagree.
+- A row that cannot be read is a record that allows nothing, with the reason: it never hides the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokensvc.callers.policy import NOTHING_ALLOWED, CallerPolicy
+from tokensvc.callers.store import CallerRecord, StoredSecret
+from tokensvc.errors import CallerExists, CallerNotFound, LostRace
+from tokensvc.storage import changes
+from tokensvc.storage.dialect import insert
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.rows import Unreadable, document, instant, instant_or_none, octets, raw, text
+from tokensvc.storage.schema import caller_secrets, callers
+
+DIGEST_BYTES = 32
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
+
+
+class SqlCallers:
+    """See `tokensvc.callers.store`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def add(self, name: str, policy: CallerPolicy, secret: StoredSecret) -> CallerRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "callers")
+            added = (
+                insert(connection, callers)
+                .values(name=name, policy=_document(policy), created_at=secret.created_at)
+                .on_conflict_do_nothing(index_elements=[callers.c.name])
+                .returning(callers.c.name)
+            )
+            if connection.execute(added).first() is None:
+                raise CallerExists(f"there is, or was, a caller {name}", subject={"caller": name})
+            _add_secret(connection, name, 1, secret)
+            changes.advance(connection, "callers")
+            return _get(connection, name)
+
+    def list(self) -> list[CallerRecord]:
+        with reading(self._engine) as connection:
+            return _records(connection)
+
+    def get(self, name: str) -> CallerRecord:
+        with reading(self._engine) as connection:
+            return _get(connection, name)
+
+    def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "callers")
+            damaged = _get(connection, name).damaged_secrets
+            of_caller = caller_secrets.c.caller == name
+            newest = sa.select(sa.func.max(caller_secrets.c.ordinal)).where(of_caller).scalar_subquery()
+            sooner = sa.or_(caller_secrets.c.expires_at.is_(None), caller_secrets.c.expires_at > old_until)
+            aged = (
+                sa.update(caller_secrets)
+                .where(of_caller, caller_secrets.c.key_id == expected_key_id, caller_secrets.c.ordinal == newest)
+                .values(expires_at=sa.case((sooner, old_until), else_=caller_secrets.c.expires_at))
+                .returning(caller_secrets.c.ordinal)
+            )
+            ordinal = connection.execute(aged).scalar()
+            if ordinal is None:
+                raise LostRace(f"the newest key of caller {name} is another one by now")
+            useless = sa.or_(caller_secrets.c.ordinal < ordinal, caller_secrets.c.key_id.in_(list(damaged)))
+            connection.execute(sa.delete(caller_secrets).where(of_caller, useless))
+            _add_secret(connection, name, ordinal + 1, secret)
+            changes.advance(connection, "callers")
+            return _get(connection, name)
+
+    def enable(self, name: str) -> CallerRecord:
+        return self._set_disabled(name, None)
+
+    def disable(self, name: str, at: datetime) -> CallerRecord:
+        return self._set_disabled(name, at)
+
+    def _set_disabled(self, name: str, at: datetime | None) -> CallerRecord:
+        """Disable at that instant, or enable with None; one that is so already stays as it is."""
+        was = callers.c.disabled_at.is_not(None) if at is None else callers.c.disabled_at.is_(None)
+        with writing(self._engine) as connection:
+            changes.hold(connection, "callers")
+            changed = sa.update(callers).where(callers.c.name == name, was).values(disabled_at=at)
+            if connection.execute(changed.returning(callers.c.name)).first():
+                changes.advance(connection, "callers")
+            return _get(connection, name)
+
+
+def _add_secret(connection: sa.Connection, name: str, ordinal: int, secret: StoredSecret) -> None:
+    connection.execute(sa.insert(caller_secrets).values(caller=name, ordinal=ordinal, **secret._asdict()))
+
+
+def _get(connection: sa.Connection, name: str) -> CallerRecord:
+    found = _records(connection, name)
+    if not found:
+        raise CallerNotFound(f"there is no caller {name}", subject={"caller": name})
+    return found[0]
+
+
+def _records(connection: sa.Connection, name: str | None = None) -> list[CallerRecord]:
+    """All records, or the one of that name: two queries however many there are."""
+    who = sa.select(*raw(*callers.c))
+    what = sa.select(*raw(*caller_secrets.c)).order_by(caller_secrets.c.ordinal.desc())
+    if name is not None:
+        who, what = who.where(callers.c.name == name), what.where(caller_secrets.c.caller == name)
+    rows = sorted(connection.execute(who).all(), key=lambda row: str(row.name))  # the databases' collations differ
+    secrets: dict[str, list[StoredSecret]] = {}
+    damaged: dict[str, dict[str, str]] = {}
+    newest: dict[str, str] = {}
+    for row in connection.execute(what):
+        newest.setdefault(row.caller, str(row.key_id))
+        try:
+            secrets.setdefault(row.caller, []).append(_secret(row))
+        except Unreadable as problem:
+            damaged.setdefault(row.caller, {})[str(row.key_id)] = str(problem)
+    return [
+        _record(row, tuple(secrets.get(row.name, ())), damaged.get(row.name, {}))._replace(
+            newest_key_id=newest.get(row.name, "")
+        )
+        for row in rows
+    ]
+
+
+def _record(row: sa.Row[Any], secrets: tuple[StoredSecret, ...], damaged: dict[str, str]) -> CallerRecord:
+    try:
+        disabled_at, created_at = instant_or_none(row, "disabled_at"), instant(row, "created_at")
+        return CallerRecord(
+            text(row, "name"), _policy(document(row, "policy")), secrets, disabled_at, created_at, "", damaged
+        )
+    except Unreadable as problem:
+        disabled_at = _readable_or_none(row, "disabled_at")
+        return CallerRecord(str(row.name), NOTHING_ALLOWED, secrets, disabled_at, _UNKNOWN, str(problem), damaged)
+
+
+def _readable_or_none(row: sa.Row[Any], column: str) -> datetime | None:
+    """An instant of a row that is damaged in another column, perhaps."""
+    try:
+        return instant_or_none(row, column)
+    except Unreadable:
+        return None
+
+
+def _secret(row: sa.Row[Any]) -> StoredSecret:
+    digest = octets(row, "digest", DIGEST_BYTES)
+    return StoredSecret(text(row, "key_id"), digest, instant(row, "created_at"), instant_or_none(row, "expires_at"))
+
+
+def _document(policy: CallerPolicy) -> dict[str, Any]:
+    return {
+        "channels": list(policy.channels),
+        "scopes": sorted(policy.scopes),
+        "max_ttl_seconds": policy.max_ttl_seconds,
+        "allow_anonymous_viewers": policy.allow_anonymous_viewers,
+        "namespace": policy.namespace,
+    }
+
+
+def _policy(kept: Any) -> CallerPolicy:
+    if not isinstance(kept, dict):
+        raise Unreadable("policy is no JSON object")
+    if not kept.keys() <= _LEGAL.keys():
+        raise Unreadable("policy was written by a newer version of tokensvc")
+    wrong = [name for name, is_legal in _LEGAL.items() if not is_legal(kept.get(name, _MISSING))]
+    if wrong:
+        raise Unreadable(f"policy has a {wrong[0]} that no caller can be given")
+    known = {**kept, "channels": tuple(kept["channels"])}
+    if "scopes" in known:
+        known["scopes"] = frozenset(known["scopes"])
+    return CallerPolicy(**known)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+_MISSING: Any = object()
+_LEGAL: dict[str, Callable[[Any], bool]] = {
+    "channels": _are_texts,
+    "scopes": lambda value: value is _MISSING or _are_texts(value),
+    "max_ttl_seconds": lambda value: value is _MISSING or value is None or (type(value) is int and value >= 1),
+    "allow_anonymous_viewers": lambda value: value is _MISSING or isinstance(value, bool),
+    "namespace": lambda value: value is _MISSING or isinstance(value, str),
+}
+"""By member of the policy's document, whether this is a value that it may have."""

@@ -1,0 +1,180 @@
+"""What a database's failure means to the rest of the house.
+
+Rules of the file
+- Tables first: SQLite's error names and PostgreSQL's SQLSTATE classes, each with what it becomes and what to say.
+- `message` is fixed text, since callers see it. `detail` is for operators: the target of the connection (file, or host,
+  port, database and role) and the driver's own words.
+- Nothing of a row may leave: drivers quote values in their texts (PostgreSQL's DETAIL), SQLAlchemy quotes parameters
+  and URLs. So `detail` holds the driver's code and primary message alone, and the original is not chained. What looks
+  like a password or a URL's user part is removed from the driver's words, whatever the driver put there.
+- No driver is imported here; codes are read as attributes of what the driver raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from tokensvc.errors import Action, Conflict, Remedy, SchemaMismatch, StoreError, StoreUnavailable, TokensvcError
+from tokensvc.printable import printable
+
+
+class _Meaning(NamedTuple):
+    failure: type[TokensvcError]
+    message: str
+    action: Action | None = None
+    """What ends it (`TokensvcError.remedy`)."""
+
+
+UPGRADE = Remedy(Action.UPGRADE_SCHEMA)
+CORRECT_URL = Remedy(Action.CORRECT_DATABASE_URL)
+
+AWAY = _Meaning(StoreUnavailable, "the store cannot be reached", Action.REACH_STORE)
+SLOW = _Meaning(StoreUnavailable, "the store did not answer in time", Action.RAISE_STORE_TIMEOUT)
+LOCKED = _Meaning(StoreUnavailable, "the store is locked by another process", Action.WAIT_FOR_LOCK)
+FULL = _Meaning(StoreUnavailable, "the store's disk is full", Action.FREE_DISK_SPACE)
+READ_ONLY = _Meaning(StoreUnavailable, "the store cannot be written to", Action.USE_WRITABLE_STORE)
+BROKEN = _Meaning(StoreUnavailable, "the store's disk or file is at fault", Action.RESTORE_STORE)
+REFUSED = _Meaning(StoreUnavailable, "the store refused the login", Action.CORRECT_LOGIN)
+NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its server", Action.CREATE_DATABASE)
+NOT_MADE = _Meaning(SchemaMismatch, "the store has no tables of this version", Action.UPGRADE_SCHEMA)
+NO_STORE = _Meaning(SchemaMismatch, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
+CLASH = _Meaning(Conflict, "it clashes with what the store holds")
+NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
+UNKNOWN = _Meaning(StoreError, "the store failed")
+
+SQLITE: dict[str, _Meaning] = {
+    "SQLITE_BUSY": LOCKED,
+    "SQLITE_LOCKED": LOCKED,
+    "SQLITE_FULL": FULL,
+    "SQLITE_READONLY": READ_ONLY,
+    "SQLITE_PERM": READ_ONLY,
+    "SQLITE_AUTH": READ_ONLY,
+    "SQLITE_CANTOPEN": AWAY,
+    "SQLITE_IOERR": BROKEN,
+    "SQLITE_CORRUPT": BROKEN,
+    "SQLITE_PROTOCOL": LOCKED,
+    "SQLITE_NOTADB": NO_STORE,
+    "SQLITE_CONSTRAINT": CLASH,
+}
+"""By the primary part of `sqlite_errorname` (SQLITE_IOERR_WRITE is SQLITE_IOERR)."""
+
+POSTGRES: dict[str, _Meaning] = {
+    "42P01": NOT_MADE,  # undefined_table
+    "42703": NOT_MADE,  # undefined_column
+    "3D000": NO_DATABASE,
+    "3F000": NOT_MADE,  # invalid_schema_name
+    "25006": READ_ONLY,  # read_only_sql_transaction: a replica, or a primary that became one
+    "42501": REFUSED,  # insufficient_privilege
+    "53100": FULL,
+    "57014": SLOW,  # query_canceled: statement_timeout
+    "55P03": LOCKED,
+    "08": AWAY,
+    "23": CLASH,
+    "28": REFUSED,
+    "40": LOCKED,  # deadlock, serialization
+    "53": AWAY,
+    "57": AWAY,  # shut down, starting up
+    "58": BROKEN,
+    "XX": BROKEN,
+}
+"""By SQLSTATE, or by its class where the state has no row of its own."""
+
+CONNECTING = (
+    (r'database ".*" does not exist', NO_DATABASE),
+    (r'authentication failed|role ".*" does not exist|no pg_hba.conf entry|no password supplied', REFUSED),
+)
+"""libpq keeps no SQLSTATE of a connection that failed, so the server's text is read, if it is English."""
+
+_NUL_REFUSED = "cannot contain NUL"
+"""psycopg's words about a text that it does not send; the server never sees it, so there is no SQLSTATE."""
+
+_LOST = frozenset({"OperationalError", "ConnectionTimeout"})
+_UNDEFINED = ("no such table", "no such column", "has no column named")
+_VALUES_QUOTED = ("22", "P0")
+"""Classes of SQLSTATE whose primary message quotes values: data exceptions, and what triggers raise."""
+_LINES_MAX = 6
+_QUOTES_STATEMENT = re.compile(r"^(DETAIL|CONTEXT|QUERY|STATEMENT|LINE \d+)\b")
+_UNKNOWN_OPTION = re.compile(r'invalid connection option "\w+"')
+_SECRET = re.compile(r"(?<=://)[^\s/]*(?=@)|passw(or)?d\s*=\s*('[^']*'|\S+)", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def translated(engine: sa.Engine) -> Iterator[None]:
+    """Let SQLAlchemy's failures, and through it the drivers', leave the block only as ours."""
+    try:
+        yield
+    except PoolTimeout:
+        raise _failure(SLOW, engine, "no connection came free in time") from None
+    except DBAPIError as error:
+        raise ours(error.orig, engine) from None
+    except UnicodeEncodeError:  # a command's argument, in whatever bytes the shell gave it
+        raise NO_TEXT.failure(NO_TEXT.message) from None
+    except SQLAlchemyError as error:
+        raise UNKNOWN.failure(UNKNOWN.message, detail=_detail(engine, type(error).__name__)) from None
+
+
+def ours(error: BaseException | None, engine: sa.Engine) -> TokensvcError:
+    """What a driver's failure becomes."""
+    meaning, words = _of_sqlite(error) if hasattr(error, "sqlite_errorname") else _of_postgres(error)
+    return _failure(meaning, engine, words or type(error).__name__)
+
+
+def target_of(engine: sa.Engine) -> str:
+    """Where the engine's connections go, for operators; without a password."""
+    return str(engine.get_execution_options().get("target", engine.dialect.name))
+
+
+def _failure(meaning: _Meaning, engine: sa.Engine, words: str) -> TokensvcError:
+    remedy = None if meaning.action is None else Remedy(meaning.action, {"target": target_of(engine)})
+    return meaning.failure(meaning.message, detail=_detail(engine, words), remedy=remedy)
+
+
+def _detail(engine: sa.Engine, words: str) -> str:
+    target, query = target_of(engine), engine.url.query
+    for secret in (engine.url.password, query.get("password"), query.get("sslpassword")):
+        if secret and str(secret) not in target:  # a role's name may be its password, and is shown anyway
+            words = words.replace(str(secret), "***")
+    return printable(f"{_SECRET.sub('***', words)} ({target})")
+
+
+def _of_sqlite(error: BaseException | None) -> tuple[_Meaning, str]:
+    name, text = str(getattr(error, "sqlite_errorname", "")), str(error)
+    if name == "SQLITE_ERROR" and any(sign in text for sign in _UNDEFINED):
+        return NOT_MADE, f"{name}: {text}"
+    return SQLITE.get("_".join(name.split("_")[:2]), UNKNOWN), f"{name}: {text}"
+
+
+def _of_postgres(error: BaseException | None) -> tuple[_Meaning, str]:
+    state = getattr(error, "sqlstate", None)
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    if state is None:  # psycopg itself: it could not connect, lost the connection, or was misused
+        if type(error).__name__ not in _LOST:
+            return _of_misuse(str(error))
+        text = _lines(str(error))
+        return next((meaning for sign, meaning in CONNECTING if re.search(sign, text)), AWAY), text
+    meaning = POSTGRES.get(state) or POSTGRES.get(state[:2], UNKNOWN)
+    return meaning, state if state.startswith(_VALUES_QUOTED) else f"{state}: {primary or error}"
+
+
+def _of_misuse(text: str) -> tuple[_Meaning, str]:
+    if _NUL_REFUSED in text:
+        return NO_TEXT, ""
+    option = _UNKNOWN_OPTION.search(text)
+    return UNKNOWN, option[0] if option else ""
+
+
+def _lines(text: str) -> str:
+    """What libpq says of a connection, in one line: with several hosts it names the failure of each."""
+    kept: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if _QUOTES_STATEMENT.match(line) or len(kept) == _LINES_MAX:
+            break
+        kept.append(line)
+    return "; ".join(filter(None, kept))

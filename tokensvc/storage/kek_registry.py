@@ -1,0 +1,44 @@
+"""`KnownWrappings`: a row for each wrapping key that secrets of the store may be under."""
+
+from __future__ import annotations
+
+import builtins
+
+import sqlalchemy as sa
+
+from tokensvc.storage import changes
+from tokensvc.storage.dialect import insert
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.schema import wrapping_keys
+from tokensvc.vault.kek_registry import KnownWrapping
+
+
+class SqlKnownWrappings:
+    """See `tokensvc.vault.kek_registry`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def list(self) -> list[KnownWrapping]:
+        with reading(self._engine) as connection:
+            return _listed(connection)
+
+    def add(self, key: KnownWrapping, beside: str | None) -> builtins.list[KnownWrapping]:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            listed = _listed(connection)
+            if not listed if beside is None else any(k.name == beside for k in listed):
+                row = insert(connection, wrapping_keys).values(name=key.name, check_value=key.check)
+                connection.execute(row.on_conflict_do_nothing())
+            return _listed(connection)
+
+    def keep_only(self, name: str) -> None:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            if any(k.name == name for k in _listed(connection)):
+                connection.execute(sa.delete(wrapping_keys).where(wrapping_keys.c.name != name))
+
+
+def _listed(connection: sa.Connection) -> list[KnownWrapping]:
+    rows = connection.execute(sa.select(wrapping_keys).order_by(wrapping_keys.c.name)).all()
+    return [KnownWrapping(*row) for row in rows]

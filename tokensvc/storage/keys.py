@@ -1,0 +1,411 @@
+"""`KeyStore`: key pairs and what each is in each place.
+
+Rules of the file
+- Every change holds `keys` first, so changes to keys happen one after the other; each move is still one
+  UPDATE … WHERE <the state it was decided on>.
+- A move that `keys/lifecycle.MOVES` does not have is a LostRace: somebody else moved the key first.
+- A row that cannot be read is part of its key's record all the same: the pair fills a slot, and must not be taken for
+  one that nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokensvc.aws.arn import Place
+from tokensvc.errors import Action, Conflict, KeyNotFound, LostRace, Remedy, RowUnreadable
+from tokensvc.keys.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, UnreadablePlace, successor
+from tokensvc.storage import changes
+from tokensvc.storage.dialect import insert
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.rows import Unreadable, flag, instant, instant_or_none, integer, octets, raw, text
+from tokensvc.storage.schema import deployment, key_pairs, key_places
+
+_STATES = tuple(KeyState)
+_UNKNOWN = datetime.fromtimestamp(0, UTC)
+
+
+class SqlKeys:
+    """See `tokensvc.keys.store`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def add(
+        self, key_id: str, fingerprint: str, public_der: bytes, created_at: datetime, longest_ttl_seconds: int = 0
+    ) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "keys")
+            added = (
+                insert(connection, key_pairs)
+                .values(id=key_id, fingerprint=fingerprint, public_der=public_der, created_at=created_at)
+                .values(longest_ttl_seconds=longest_ttl_seconds)
+                .on_conflict_do_nothing()
+                .returning(key_pairs.c.id)
+            )
+            if connection.execute(added).first() or _raise_longest(connection, key_id, public_der, longest_ttl_seconds):
+                changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
+    def list(self) -> list[KeyRecord]:
+        with reading(self._engine) as connection:
+            return _records(connection)
+
+    def record_import(
+        self,
+        key_id: str,
+        place: Place,
+        arn: str,
+        at: datetime,
+        *,
+        fingerprint_differs: bool = False,
+        may_have_signed: bool = False,
+    ) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "keys")
+            compromised_at = _get(connection, key_id).compromised_at
+            elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id)
+            longest = connection.execute(elsewhere).scalar_one()
+            if may_have_signed:
+                longest = max(longest, _ceiling(connection))
+            state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
+            prepared = (
+                insert(connection, key_places)
+                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=longest)
+                .values(state=state, compromised_at=compromised_at, fingerprint_differs=fingerprint_differs)
+                .on_conflict_do_nothing()
+                .returning(key_places.c.key_id)
+            )
+            if connection.execute(prepared).first():
+                changes.advance(connection, "keys")
+            elif getattr(_in_place(connection, key_id, place), "arn", None) != arn:
+                _take_back(connection, key_id, place, arn, at)
+                changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
+    def activate(
+        self,
+        key_id: str,
+        place: Place,
+        at: datetime,
+        longest_ttl_seconds: int,
+        *,
+        retiring_since: datetime | None = None,
+        temporary: bool = False,
+    ) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "keys")
+            now_in = _demand(connection, key_id, place)
+            longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, _ceiling(connection))
+            retires = now_in.state is KeyState.RETIRING
+            if now_in.deleting_at is not None or (retires and now_in.retiring_at != retiring_since):
+                raise LostRace(f"the key is {now_in.state} in {place.region} and on its way out")
+            if now_in.state is not KeyState.ACTIVE:
+                former = _active_in(connection, place)
+                if former is not None:
+                    _move(connection, former, place, KeyState.ACTIVE, KeyState.RETIRING, retiring_at=at)
+                was_retiring_at = now_in.retiring_at if temporary else None
+                began = {"activated_at": at, "retiring_at": was_retiring_at}
+                _move(connection, key_id, place, now_in.state, KeyState.ACTIVE, **began)
+            elif longest == now_in.longest_ttl_seconds:
+                return _get(connection, key_id)
+            connection.execute(sa.update(key_places).where(*_at(key_id, place)).values(longest_ttl_seconds=longest))
+            changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
+    def begin_delete(self, seen: KeyInPlace, at: datetime) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "keys")
+            now_in = _demand(connection, seen.key_id, seen.place)
+            signs = now_in.state is KeyState.ACTIVE
+            drains = now_in.state in {KeyState.RETIRING, KeyState.PREPARED}
+            if signs or (drains and now_in.retiring_at != seen.retiring_at):
+                raise LostRace(f"the key has signed in {seen.place.region} in the meantime, so its pair stays for now")
+            if now_in.deleting_at is None:
+                begun = sa.update(key_places).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
+                connection.execute(begun)
+                changes.advance(connection, "keys")
+            return _get(connection, seen.key_id)
+
+    def retire(self, key_id: str, place: Place, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "keys")
+            now_in = _demand(connection, key_id, place)
+            if now_in.state is KeyState.ACTIVE:
+                raise LostRace(f"the key is active in {place.region}, so its pair is not deleted there")
+            if now_in.retired_at is None:
+                _end(connection, now_in, at)
+                if others_may_have_signed:
+                    _begin_drains(connection, place, at, _ceiling(connection))
+                changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
+    def record_absence(
+        self, seen: KeyInPlace, at: datetime, lead_seconds: float, *, unable: Collection[str] = frozenset()
+    ) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            changes.hold(connection, "keys")
+            key_id, place = seen.key_id, seen.place
+            now_in = _demand(connection, key_id, place)
+            if now_in.arn != seen.arn:
+                raise LostRace(f"the key is known as another pair in {place.region} by now")
+            if now_in.retired_at is None:
+                _end(connection, now_in, at)
+                if now_in.state is KeyState.ACTIVE:
+                    _succeed(connection, place, unable, at, lead_seconds)
+                changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
+    def compromise(
+        self,
+        key_id: str,
+        at: datetime,
+        lead_seconds: float,
+        *,
+        distrust_standby: bool,
+        unable: Collection[str] = frozenset(),
+        others_may_have_signed: bool = False,
+    ) -> KeyRecord:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "deployment")
+            changes.hold(connection, "keys")
+            _mark_damaged(connection, _get(connection, key_id), at)
+            bad = {key_id} | (_never_signed(connection) if distrust_standby else set())
+            marked = (
+                sa.update(key_pairs)
+                .where(key_pairs.c.id.in_(bad), key_pairs.c.compromised_at.is_(None))
+                .values(compromised_at=at)
+                .returning(key_pairs.c.id)
+            )
+            if connection.execute(marked).all():
+                _replace(connection, bad, bad.union(unable), at, lead_seconds)
+                if others_may_have_signed:
+                    for there in _get(connection, key_id).places:
+                        _begin_drains(connection, there.place, at, _ceiling(connection))
+                changes.advance(connection, "keys")
+            return _get(connection, key_id)
+
+    def discard(self, key_id: str) -> None:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "keys")
+            if connection.execute(sa.select(key_places.c.key_id).where(key_places.c.key_id == key_id)).first():
+                raise LostRace("IVS holds, or held, this key: its record stays")
+            gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
+            if connection.execute(gone).first():
+                changes.advance(connection, "keys")
+
+
+def _mark_damaged(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
+    """Compromise what of this key cannot be read: no state is lost, and the pair is deleted if that repairs the row."""
+    if record.damage:
+        unknown = sa.update(key_places).where(key_places.c.key_id == record.id, key_places.c.state.not_in(_STATES))
+        connection.execute(unknown.values(state=KeyState.COMPROMISED, compromised_at=at))
+        itself = sa.update(key_pairs).where(key_pairs.c.id == record.id)
+        connection.execute(itself.values(compromised_at=None))  # marked next, whatever it held
+        changes.advance(connection, "keys")
+
+
+def _raise_longest(connection: sa.Connection, key_id: str, public_der: bytes, seconds: int) -> bool:
+    """Let tokens of a known key, minted elsewhere, live so long; whether that is new."""
+    known = sa.select(key_pairs.c.id).where(key_pairs.c.id == key_id, key_pairs.c.public_der == public_der)
+    if connection.execute(known).first() is None:
+        raise Conflict("the store knows a key with this id or this public half already")
+    told = False
+    for table, column in ((key_pairs, key_pairs.c.id), (key_places, key_places.c.key_id)):
+        shorter = sa.update(table).where(column == key_id, table.c.longest_ttl_seconds < seconds)
+        told |= bool(connection.execute(shorter.values(longest_ttl_seconds=seconds).returning(column)).all())
+    return told
+
+
+def _never_signed(connection: sa.Connection) -> set[str]:
+    """Keys that stand ready, or were only made."""
+    signed = sa.select(key_places.c.key_id).where(key_places.c.activated_at.is_not(None))
+    return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
+
+
+def _take_back(connection: sa.Connection, key_id: str, place: Place, arn: str, at: datetime) -> None:
+    """A retired key's pair turned up once more: it is to be deleted."""
+    taken = sa.select(key_places.c.key_id).where(key_places.c.arn == arn)
+    if connection.execute(taken).first() is not None:
+        raise LostRace(f"another key is recorded under this ARN in {place.region}")
+    back = sa.update(key_places).where(*_at(key_id, place), key_places.c.retired_at.is_not(None))
+    back = back.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
+    if connection.execute(back.returning(key_places.c.key_id)).first() is None:
+        raise LostRace(f"another import of this key is recorded in {place.region}")
+
+
+def _replace(connection: sa.Connection, bad: set[str], unfit: set[str], at: datetime, lead_seconds: float) -> None:
+    """Compromise the bad keys everywhere; where one of them signed, the best that is fit signs from now on."""
+    ceiling = _ceiling(connection)
+    pairs = [there for record in _records(connection) for there in record.places]
+    left: dict[Place, KeyInPlace | None] = {}
+    for pair in pairs:
+        if pair.key_id in bad and pair.state is not KeyState.COMPROMISED:
+            _move(connection, pair.key_id, pair.place, pair.state, KeyState.COMPROMISED, compromised_at=at)
+            if pair.state is KeyState.ACTIVE:
+                others = [p for p in pairs if p.place == pair.place and p.key_id not in unfit]
+                left[pair.place] = successor(others, at, lead_seconds)
+    for best in left.values():
+        if best is not None:
+            _promote(connection, best, at, ceiling)
+
+
+def _end(connection: sa.Connection, there: KeyInPlace, at: datetime) -> None:
+    """IVS holds the pair no more: the key is retired there, or stays compromised."""
+    if there.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
+        ended = sa.update(key_places).where(*_at(there.key_id, there.place)).values(retired_at=at)
+        connection.execute(ended)
+    else:
+        _move(connection, there.key_id, there.place, there.state, KeyState.RETIRED, retired_at=at)
+
+
+def _succeed(
+    connection: sa.Connection, place: Place, unfit: Collection[str], at: datetime, lead_seconds: float
+) -> None:
+    """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
+    ceiling = _ceiling(connection)
+    here = [there for record in _records(connection) for there in record.places if there.place == place]
+    best = successor([there for there in here if there.key_id not in unfit], at, lead_seconds)
+    if best is not None:
+        _promote(connection, best, at, ceiling)
+    _begin_drains(connection, place, at, ceiling)
+
+
+def _begin_drains(connection: sa.Connection, place: Place, at: datetime, ceiling: int) -> None:
+    """Each key there that does not sign may have signed up to now, without the store's knowledge, for the ceiling."""
+    idle = (*_of(place), key_places.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
+    connection.execute(sa.update(key_places).where(*idle).values(retiring_at=at))
+    shorter = sa.update(key_places).where(*idle, key_places.c.longest_ttl_seconds < ceiling)
+    connection.execute(shorter.values(longest_ttl_seconds=ceiling))
+
+
+def _ceiling(connection: sa.Connection) -> int:
+    seconds: int = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
+    return seconds
+
+
+def _promote(connection: sa.Connection, best: KeyInPlace, at: datetime, ceiling: int) -> None:
+    longest = max(best.longest_ttl_seconds, ceiling)
+    stands_in_since = best.retiring_at if best.state is KeyState.RETIRING else None
+    began = {
+        "activated_at": best.activated_at or at,
+        "retiring_at": stands_in_since,
+        "longest_ttl_seconds": longest,
+    }
+    _move(connection, best.key_id, best.place, best.state, KeyState.ACTIVE, **began)
+
+
+def _move(connection: sa.Connection, key_id: str, place: Place, was: KeyState, to: KeyState, **values: Any) -> None:
+    moved = sa.update(key_places).where(*_at(key_id, place), key_places.c.state == was).values(state=to, **values)
+    if to not in MOVES[was] or connection.execute(moved.returning(key_places.c.key_id)).first() is None:
+        raise LostRace(f"the key is {was} in {place.region}, so it cannot become {to} there")
+
+
+def _at(key_id: str, place: Place) -> tuple[sa.ColumnElement[bool], ...]:
+    return key_places.c.key_id == key_id, *_of(place)
+
+
+def _of(place: Place) -> tuple[sa.ColumnElement[bool], ...]:
+    return key_places.c.account == place.account, key_places.c.region == place.region
+
+
+def _active_in(connection: sa.Connection, place: Place) -> str | None:
+    active = sa.select(key_places.c.key_id).where(*_of(place), key_places.c.state == KeyState.ACTIVE)
+    return connection.execute(active).scalar()
+
+
+def _in_place(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace | None:
+    row = connection.execute(sa.select(*raw(*key_places.c)).where(*_at(key_id, place))).first()
+    try:
+        return None if row is None else _key_in_place(row)
+    except Unreadable as problem:
+        raise RowUnreadable(
+            f"key {key_id} cannot be read in {place.region}: {problem}",
+            subject={"key_id": key_id, "region": place.region},
+            remedy=Remedy(Action.DIAGNOSE),
+        ) from None
+
+
+def _demand(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace:
+    found = _in_place(connection, key_id, place)
+    if found is None:
+        _get(connection, key_id)
+        raise LostRace(
+            f"the key is not known to be in {place.region}", subject={"key_id": key_id, "region": place.region}
+        )
+    return found
+
+
+def _get(connection: sa.Connection, key_id: str) -> KeyRecord:
+    found = _records(connection, key_id)
+    if not found:
+        raise KeyNotFound(f"there is no key {key_id}", subject={"key_id": key_id})
+    return found[0]
+
+
+def _records(connection: sa.Connection, key_id: str | None = None) -> list[KeyRecord]:
+    """All records, or the one of that id: two queries however many there are."""
+    pairs = sa.select(*raw(*key_pairs.c)).order_by(key_pairs.c.created_at, key_pairs.c.id)
+    inside = sa.select(*raw(*key_places.c)).order_by(key_places.c.account, key_places.c.region)
+    if key_id is not None:
+        pairs, inside = pairs.where(key_pairs.c.id == key_id), inside.where(key_places.c.key_id == key_id)
+    rows, places = connection.execute(pairs).all(), dict[str, list[sa.Row[Any]]]()
+    for row in connection.execute(inside):
+        places.setdefault(row.key_id, []).append(row)
+    return [_record(row, places.get(row.id, [])) for row in rows]
+
+
+def _record(row: sa.Row[Any], places: Sequence[sa.Row[Any]]) -> KeyRecord:
+    damage: list[str] = []
+    there: list[KeyInPlace] = []
+    unreadable: list[UnreadablePlace] = []
+    try:
+        fingerprint, public_der = text(row, "fingerprint"), octets(row, "public_der")
+        created_at, compromised_at = instant(row, "created_at"), instant_or_none(row, "compromised_at")
+    except Unreadable as problem:  # it may be compromised, so it signs nowhere
+        damage.append(str(problem))
+        fingerprint, public_der, created_at, compromised_at = "", b"", _UNKNOWN, None
+    is_sound = not damage
+    for place in places:
+        try:
+            if is_sound:
+                there.append(_key_in_place(place))
+            else:
+                unreadable.append(_unreadable(place))
+        except Unreadable as problem:
+            damage.append(f"in {place.region} {problem}")
+            unreadable.append(_unreadable(place))
+    why = "; ".join(damage)
+    return KeyRecord(
+        str(row.id), fingerprint, public_der, created_at, tuple(there), compromised_at, why, tuple(unreadable)
+    )
+
+
+def _unreadable(row: sa.Row[Any]) -> UnreadablePlace:
+    place = Place(account=str(row.account), region=str(row.region))
+    return UnreadablePlace(str(row.key_id), place, str(row.arn), row.retired_at is None)
+
+
+def _key_in_place(row: sa.Row[Any]) -> KeyInPlace:
+    """Raises Unreadable."""
+    if row.state not in _STATES:
+        raise Unreadable("state is none that a key can be in")
+    return KeyInPlace(
+        key_id=text(row, "key_id"),
+        place=Place(account=text(row, "account"), region=text(row, "region")),
+        state=KeyState(row.state),
+        arn=text(row, "arn"),
+        imported_at=instant(row, "imported_at"),
+        activated_at=instant_or_none(row, "activated_at"),
+        retiring_at=instant_or_none(row, "retiring_at"),
+        retired_at=instant_or_none(row, "retired_at"),
+        longest_ttl_seconds=integer(row, "longest_ttl_seconds", 0, (1 << 31) - 1),
+        compromised_at=instant_or_none(row, "compromised_at"),
+        deleting_at=instant_or_none(row, "deleting_at"),
+        fingerprint_differs=flag(row, "fingerprint_differs"),
+    )

@@ -1,0 +1,49 @@
+"""`Leases`: each grant is one statement, judged by the store's clock alone."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tokensvc.deployment.leases import Held
+from tokensvc.storage.dialect import StoreNow, insert
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.schema import leases
+
+
+class SqlLeases:
+    """See `tokensvc.deployment.leases`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def acquire(self, name: str, holder: str, seconds: float) -> bool:
+        until = StoreNow() + sa.literal(seconds, sa.Double)
+        with writing(self._engine) as connection:
+            granted = (
+                insert(connection, leases)
+                .values(name=name, holder=holder, expires_at=until)
+                .on_conflict_do_update(
+                    index_elements=[leases.c.name],
+                    set_={"holder": holder, "expires_at": until},
+                    where=sa.or_(leases.c.expires_at <= StoreNow(), leases.c.holder == holder),
+                )
+                .returning(leases.c.holder)
+            )
+            return connection.execute(granted).first() is not None
+
+    def release(self, name: str, holder: str) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+
+    def held(self, name: str) -> Held | None:
+        left = (leases.c.expires_at - StoreNow()).label("left")
+        with reading(self._engine) as connection:
+            row = connection.execute(sa.select(leases.c.holder, left).where(leases.c.name == name)).first()
+        return Held(row.holder, row.left) if row is not None and row.left > 0 else None
+
+    def all_held(self, prefix: str) -> dict[str, Held]:
+        c, left = leases.c, (leases.c.expires_at - StoreNow()).label("left")
+        wanted = sa.select(c.name, c.holder, left).where(c.name.startswith(prefix, autoescape=True))
+        with reading(self._engine) as connection:
+            rows = connection.execute(wanted).all()
+        return {row.name: Held(row.holder, row.left) for row in rows if row.left > 0}

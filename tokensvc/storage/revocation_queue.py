@@ -1,0 +1,93 @@
+"""`RevocationQueue`: claims and their settling, each one statement under the condition that it was decided on.
+
+Rules of the file
+- A claim is nothing but a later `due_at`: whoever claimed and died is waited for no longer than that.
+- A dispatcher waits for no lock when it claims (what is locked is being changed by somebody, and comes next time), and
+  takes locks in the order of ids when it settles, as all who change entries do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from tokensvc.aws.arn import Place
+from tokensvc.revocations.model import Lane
+from tokensvc.revocations.queue import Entry, Outcome, Waiting
+from tokensvc.storage.dialect import StoreNow
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.revocation_tables import QUEUED, revocation_entries
+
+_c = revocation_entries.c
+
+
+class SqlRevocationQueue:
+    """See `tokensvc.revocations.queue`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def claim(self, place: Place, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+        due = (QUEUED, _c.due_at <= StoreNow())
+        oldest = (
+            sa.select(_c.id)
+            .where(*due, _c.account == place.account, _c.region == place.region, _c.lane == lane)
+            .order_by(_c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("oldest")  # a subquery might be asked more than once, and then lock more than its limit
+        )
+        claimed = (
+            sa.update(revocation_entries)
+            .where(*due, _c.id.in_(sa.select(oldest.c.id)))
+            .values(due_at=StoreNow() + sa.literal(seconds, sa.Double), attempts=_c.attempts + 1)
+            .returning(_c.id, _c.channel_arn, _c.viewer_id, _c.version, _c.attempts)
+        )
+        with writing(self._engine) as connection:
+            return sorted(Entry(*row) for row in connection.execute(claimed))
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        told = _c.version == sa.bindparam("told")
+        ends = sa.and_(told, sa.bindparam("state") != sa.literal_column("'queued'"))
+        wait = sa.bindparam("wait", type_=sa.Double)
+        settled = (
+            sa.update(revocation_entries)
+            .where(_c.id == sa.bindparam("which"), QUEUED)
+            .where(sa.func.coalesce(sa.bindparam("channel", type_=sa.Text), _c.channel_arn) == _c.channel_arn)
+            .where(sa.func.coalesce(sa.bindparam("viewer", type_=sa.Text), _c.viewer_id) == _c.viewer_id)
+            .values(
+                state=sa.case((told, sa.bindparam("state", type_=sa.Text)), else_=_c.state),
+                due_at=StoreNow() + sa.case((told, wait), else_=sa.literal(0.0, sa.Double)),
+                ended_at=sa.case((ends, StoreNow()), else_=_c.ended_at),
+                lane=sa.func.coalesce(sa.bindparam("to_lane", type_=sa.SmallInteger), _c.lane),
+                code=sa.bindparam("why"),
+                message=sa.bindparam("words"),
+            )
+        )
+        rows = [
+            {"which": o.id, "told": o.version, "state": o.state, "wait": o.wait_seconds, "to_lane": o.lane}
+            | {"why": o.code, "words": o.message, "channel": o.channel_arn, "viewer": o.viewer_id}
+            for o in sorted(outcomes, key=lambda outcome: outcome.id)
+        ]
+        if rows:
+            with writing(self._engine) as connection:
+                connection.execute(settled, rows)
+
+    def waiting(self) -> dict[Place, Waiting]:
+        code = sa.func.max(sa.case((_c.attempts > 0, _c.code), else_=sa.literal(""))).label("code")
+        places = (
+            sa.select(_c.account, _c.region, sa.func.count().label("n"), sa.func.min(_c.id).label("oldest"), code)
+            .where(QUEUED)
+            .group_by(_c.account, _c.region)
+            .subquery()
+        )
+        age = StoreNow() - _c.queued_at
+        found = sa.select(places.c.account, places.c.region, places.c.n, age, places.c.code).join(
+            revocation_entries, _c.id == places.c.oldest
+        )
+        with reading(self._engine) as connection:
+            return {
+                Place(account, region): Waiting(queued, max(0.0, oldest_seconds), code)
+                for account, region, queued, oldest_seconds, code in connection.execute(found)
+            }

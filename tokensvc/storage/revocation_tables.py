@@ -1,0 +1,103 @@
+"""The schema of revocations and denials; see `tables.py` for what holds of every table.
+
+Rules of the file
+- What is compared with the store's clock is a Double in Unix seconds, as that clock is.
+- `QUEUED` is written out in SQL, never a parameter: only then do both databases use the index of what is due.
+- What is queued has not ended, and the reverse. The index that finds a viewer's entry says it the second way: said the
+  first way, PostgreSQL would read the whole queue through the index of what is due, for it takes a queue to be short.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tokensvc.storage.schema import metadata
+
+denials = sa.Table(
+    "denials",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    # What the denial is called outside: random, for a digest of a channel and a viewer id can be searched.
+    sa.Column("id", sa.Text),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("denied_until", sa.BigInteger, nullable=False),
+    sa.Column("minimum_version", sa.BigInteger, nullable=False),
+    sa.Column("minimum_lead", sa.BigInteger, nullable=False),
+    # The second from which on no worker needs the row, whatever it has heard: never lowered, not even by a removal.
+    sa.Column("over_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Index("denials_in_order", "number", "id"),
+    sa.Index("one_denial_of_an_id", "id", unique=True),
+)
+
+revocation_entries = sa.Table(
+    "revocation_entries",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("channel_arn", sa.Text, nullable=False),
+    sa.Column("viewer_id", sa.Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("lane", sa.SmallInteger, nullable=False),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("queued_at", sa.Double, nullable=False),
+    sa.Column("due_at", sa.Double, nullable=False),
+    sa.Column("ended_at", sa.Double),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.CheckConstraint("(state = 'queued') = (ended_at IS NULL)", name="queued_until_it_ends"),
+)
+QUEUED = revocation_entries.c.state == sa.literal_column("'queued'")
+ENDED = revocation_entries.c.ended_at.is_not(None)
+NOT_ENDED = revocation_entries.c.ended_at.is_(None)
+sa.Index(
+    "revocation_entries_due",
+    *(revocation_entries.c[name] for name in ("account", "region", "lane", "id", "due_at")),
+    sqlite_where=QUEUED,
+    postgresql_where=QUEUED,
+)
+sa.Index(
+    "one_queued_entry_per_viewer",
+    revocation_entries.c.digest,
+    unique=True,
+    sqlite_where=NOT_ENDED,
+    postgresql_where=NOT_ENDED,
+)
+sa.Index("revocation_entries_ended", revocation_entries.c.ended_at, sqlite_where=ENDED, postgresql_where=ENDED)
+
+revocations = sa.Table(
+    "revocations",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("accepted_at", sa.Double, nullable=False),
+    sa.Column("readmit_after", sa.BigInteger, nullable=False),
+)
+
+revocation_targets = sa.Table(
+    "revocation_targets",
+    metadata,
+    sa.Column("revocation", sa.ForeignKey(revocations.c.number), primary_key=True),
+    sa.Column("entry", sa.ForeignKey(revocation_entries.c.id), primary_key=True, index=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("cancelled", sa.Boolean, nullable=False),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("caller", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body_digest", sa.LargeBinary, nullable=False),
+    sa.Column("answer", sa.JSON, nullable=False),
+    sa.Column("used_at", sa.Double, nullable=False, index=True),
+)

@@ -1,0 +1,164 @@
+"""The one transaction by which revocations become durable; `revocations.py` is its port.
+
+Rules of the file
+- It happens under `revocations` and `denials`, held in this order: what is read is still so when it is written.
+- However many revocations are accepted, the store is asked a fixed number of things for each few hundred of them: first
+  all that there is, then everything is worked out, then all is written.
+- Numbers of revocations and entries come from one count, in the order of acceptance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.revocations.model import Lane, State, denied_until, readmit_after, standing_after, version_filter
+from tokensvc.revocations.queue import ALONE_MAX
+from tokensvc.revocations.store import Accepted, NewRevocation
+from tokensvc.storage import changes, denials
+from tokensvc.storage.denials import Row, parts
+from tokensvc.storage.revocation_tables import NOT_ENDED, QUEUED, revocation_entries, revocation_targets, revocations
+from tokensvc.tokens.session_versions import digest
+
+_entries = revocation_entries.c
+
+
+def accept(
+    connection: sa.Connection,
+    caller: str,
+    wanted: Sequence[NewRevocation],
+    lane: Lane,
+    reach_seconds: float,
+    now: float,
+) -> list[Accepted]:
+    """Write everything that these revocations mean, at that instant of the store's clock."""
+    before = changes.hold(connection, "revocations")
+    changes.hold(connection, "denials")
+    names = {digest(*who): who for new in wanted for who in product(new.channel_arns, new.viewer_ids)}
+    places = {parse_arn(channel, "channel").place for channel, _ in names.values()}
+    draft = _Draft(
+        caller,
+        reach_seconds,
+        now,
+        lanes={place: _lane(connection, caller, place, lane) for place in places},
+        standings={name: Row(name, who[0]) for name, who in names.items()} | denials.read(connection, list(names)),
+        queued=_queued(connection, names),
+        number=before,
+    )
+    answers = [draft.add(new) for new in wanted]
+    draft.write(connection)
+    changes.advance(connection, "revocations", by=draft.number - before)
+    return answers
+
+
+@dataclass
+class _Draft:
+    """What one request changes, before it is written."""
+
+    caller: str
+    reach_seconds: float
+    now: float
+    lanes: dict[Place, Lane]
+    standings: dict[bytes, Row]
+    queued: dict[bytes, dict[str, Any]]
+    """By digest, the queued entry: one of the store, or a new one."""
+    number: int
+    """The last one given."""
+    raised: dict[int, dict[str, Any]] = field(default_factory=dict)
+    added: dict[int, dict[str, Any]] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    targets: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, new: NewRevocation) -> Accepted:
+        """Note one revocation."""
+        number = self._next_number()
+        until = denied_until(self.now, self.reach_seconds, new.issued_before, new.deny_seconds)
+        highest = readmit = 0
+        for channel, viewer in dict.fromkeys(product(new.channel_arns, new.viewer_ids)):
+            name = digest(channel, viewer)
+            row = self.standings[name].denied(until, self.caller, new.reason, self.now)
+            version = version_filter(self.now, self.reach_seconds, row.standing, new.issued_before)
+            row = row.raised(standing_after(self.now, row.standing, version, new.issued_before))
+            self.standings[name] = row
+            entry = self._aim(name, channel, viewer, version)
+            self.targets.append({"revocation": number, "entry": entry, "version": version, "cancelled": False})
+            highest = max(highest, version)
+            readmit = max(readmit, readmit_after(self.now, self.reach_seconds, version, row.standing))
+        self.records.append(
+            {"number": number, "id": new.id, "caller": self.caller, "reason": new.reason}
+            | {"accepted_at": self.now, "readmit_after": readmit}
+        )
+        return Accepted(new.id, highest, readmit)
+
+    def write(self, connection: sa.Connection) -> None:
+        """Write all of it."""
+        denials.write(connection, list(self.standings.values()))
+        if self.raised:
+            again = sa.update(revocation_entries).where(_entries.id == sa.bindparam("which"))
+            connection.execute(
+                again.values(version=sa.bindparam("to"), lane=sa.bindparam("nearer")),
+                [{"which": id_, "to": row["version"], "nearer": row["lane"]} for id_, row in self.raised.items()],
+            )
+        if self.added:
+            connection.execute(sa.insert(revocation_entries), list(self.added.values()))
+        connection.execute(sa.insert(revocations), self.records)
+        connection.execute(sa.insert(revocation_targets), self.targets)
+
+    def _aim(self, name: bytes, channel: str, viewer: str, version: int) -> int:
+        """Let the queue hold this viewer of this channel up to that version; the entry's id."""
+        place = parse_arn(channel, "channel").place
+        entry = self.queued.get(name)
+        if entry is None:
+            entry = {"id": self._next_number(), "digest": name, "channel_arn": channel, "viewer_id": viewer}
+            entry |= {**place._asdict(), "caller": self.caller, "version": version, "lane": self.lanes[place]}
+            entry |= {"state": State.QUEUED, "attempts": 0, "queued_at": self.now, "due_at": self.now}
+            entry |= {"ended_at": None, "code": "", "message": ""}
+            self.queued[name] = self.added[entry["id"]] = entry
+        else:
+            entry["version"], entry["lane"] = max(entry["version"], version), min(entry["lane"], self.lanes[place])
+            if entry["id"] not in self.added:
+                self.raised[entry["id"]] = entry
+        return int(entry["id"])
+
+    def _next_number(self) -> int:
+        self.number += 1
+        return self.number
+
+
+def _lane(connection: sa.Connection, caller: str, place: Place, lane: Lane) -> Lane:
+    """The lane that was asked for, unless this caller's share of it is full."""
+    if lane is not Lane.ALONE:
+        return lane
+    theirs = (
+        sa.select(_entries.id)
+        .where(QUEUED, _entries.account == place.account, _entries.region == place.region)
+        .where(_entries.lane == Lane.ALONE, _entries.caller == caller)
+        .limit(ALONE_MAX)
+    )
+    waiting = connection.execute(sa.select(sa.func.count()).select_from(theirs.subquery())).scalar_one()
+    return Lane.ALONE if waiting < ALONE_MAX else Lane.STORM
+
+
+def _queued(connection: sa.Connection, names: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
+    """The queued entries of these viewers, locked: one that is settled at this moment is either seen as settled, or its
+    settling sees what we raise it to."""
+    ids: list[int] = []
+    for part in parts(names):
+        ids += connection.execute(sa.select(_entries.id).where(NOT_ENDED, _entries.digest.in_(part))).scalars()
+    found: dict[bytes, dict[str, Any]] = {}
+    for some in parts(sorted(ids)):  # in the order of ids, as whoever settles: or each might wait for the other
+        rows = lock(connection, some)
+        found |= {row["digest"]: row for row in rows if row["state"] == State.QUEUED}
+    return found
+
+
+def lock(connection: sa.Connection, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """These entries, in the order of their ids, which nobody else changes until the transaction ends."""
+    columns = (_entries.id, _entries.digest, _entries.version, _entries.lane, _entries.state)
+    wanted = sa.select(*columns).where(_entries.id.in_(ids)).order_by(_entries.id).with_for_update()
+    return [dict(row) for row in connection.execute(wanted).mappings()]

@@ -1,0 +1,258 @@
+"""`Revocations`: who asked for what, and how far each part of it has come.
+
+Rules of the file
+- A revocation and what it waits for are two tables with a third between: revocations of the same viewer share an entry.
+- Every change holds `revocations` first; entries are locked in the order of their ids, for dispatchers change them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokensvc.callers.policy import ALL_CHANNELS
+from tokensvc.errors import FieldError, IdempotencyKeyReused, RevocationNotFound
+from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Patterns, Revocation, Target
+from tokensvc.storage import changes, revocation_writer
+from tokensvc.storage.denials import parts
+from tokensvc.storage.dialect import StoreNow, insert, matches_any
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.revocation_tables import (
+    ENDED,
+    NOT_ENDED,
+    QUEUED,
+    idempotency_keys,
+    revocation_entries,
+    revocation_targets,
+    revocations,
+)
+
+IDEMPOTENCY_SECONDS = 24 * 3600
+_entries = revocation_entries.c
+_targets = revocation_targets.c
+_theirs = sa.join(revocation_targets, revocation_entries, _targets.entry == _entries.id)
+_state = sa.case((_targets.cancelled, sa.literal(State.CANCELLED)), else_=_entries.state)
+
+
+class SqlRevocations:
+    """See `tokensvc.revocations.store`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def accept(
+        self,
+        caller: str,
+        wanted: Sequence[NewRevocation],
+        lane: Lane,
+        reach_seconds: float,
+        idempotency: IdempotencyKey | None = None,
+    ) -> list[Accepted]:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "revocations")
+            now = connection.execute(sa.select(StoreNow())).scalar_one()
+            first = _first_answer(connection, caller, idempotency, now)
+            if first is not None:
+                return first
+            answer = revocation_writer.accept(connection, caller, wanted, lane, reach_seconds, now)
+            if idempotency is not None:
+                _keep_answer(connection, caller, idempotency, answer, now)
+            return answer
+
+    def get(self, revocation_id: str, patterns: Patterns) -> Revocation:
+        with reading(self._engine) as connection:
+            return _get(connection, revocation_id, patterns)
+
+    def list(
+        self,
+        patterns: Patterns,
+        *,
+        limit: int,
+        before: int | None = None,
+        not_below: int | None = None,
+        state: State | None = None,
+        channel_arn: str | None = None,
+        viewer_ids: Sequence[str] | None = None,
+    ) -> list[Revocation]:
+        shown = sa.select(revocations).where(*_shown(patterns)).order_by(revocations.c.number.desc()).limit(limit)
+        if before is not None:
+            shown = shown.where(revocations.c.number < before)
+        if not_below is not None:
+            shown = shown.where(revocations.c.number >= not_below)
+        if such := _parts_such(state, channel_arn, viewer_ids):
+            shown = shown.where(_of_it(*such))
+        with reading(self._engine) as connection:
+            return _records(connection, connection.execute(shown).all())
+
+    def so_far_down(self, before: int | None, many: int) -> int | None:
+        number = revocations.c.number
+        last = sa.select(number).order_by(number.desc()).offset(many - 1).limit(2)
+        if before is not None:
+            last = last.where(number < before)
+        with reading(self._engine) as connection:
+            found = connection.execute(last).scalars().all()
+        return found[0] if len(found) > 1 else None
+
+    def cancel(self, revocation_id: str, patterns: Patterns) -> Revocation:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "revocations")
+            number = _get(connection, revocation_id, patterns).number
+            given_up = _entries_of(connection, number, State.QUEUED)
+            mine = (_targets.revocation == number, _targets.entry.in_(given_up))
+            connection.execute(sa.update(revocation_targets).where(*mine).values(cancelled=True))
+            still = sa.select(_targets.entry).where(_targets.entry.in_(given_up), _targets.cancelled == sa.false())
+            nobodys = (_entries.id.in_(given_up), _entries.id.not_in(still))
+            ended = {"state": State.CANCELLED, "ended_at": StoreNow()}
+            connection.execute(sa.update(revocation_entries).where(*nobodys, QUEUED).values(ended))
+            _lower(connection, given_up)
+            return _get(connection, revocation_id, patterns)
+
+    def retry(self, revocation_id: str, patterns: Patterns) -> Revocation:
+        with writing(self._engine) as connection:
+            changes.hold(connection, "revocations")
+            number = _get(connection, revocation_id, patterns).number
+            for failed in _entries_of(connection, number, State.FAILED):
+                _queue_again(connection, failed)
+            return _get(connection, revocation_id, patterns)
+
+    def prune(self, ended_before: datetime, limit: int) -> int:
+        until = ended_before.timestamp()
+        with writing(self._engine) as connection:
+            changes.hold(connection, "revocations")
+            old = sa.select(_entries.id).where(ENDED, _entries.ended_at < until).order_by(_entries.ended_at)
+            forgotten = list(connection.execute(old.limit(limit)).scalars())
+            for some in parts(forgotten):
+                whose = sa.select(_targets.revocation).where(_targets.entry.in_(some)).distinct()
+                numbers = list(connection.execute(whose).scalars())
+                connection.execute(sa.delete(revocation_targets).where(_targets.entry.in_(some)))
+                connection.execute(sa.delete(revocation_entries).where(_entries.id.in_(some)))
+                left = sa.exists().where(_targets.revocation == revocations.c.number)
+                for those in parts(numbers):
+                    connection.execute(sa.delete(revocations).where(revocations.c.number.in_(those), ~left))
+            day = idempotency_keys.c.used_at < StoreNow() - sa.literal(float(IDEMPOTENCY_SECONDS), sa.Double)
+            connection.execute(sa.delete(idempotency_keys).where(day))
+            return len(forgotten)
+
+
+def _first_answer(
+    connection: sa.Connection, caller: str, idempotency: IdempotencyKey | None, now: float
+) -> list[Accepted] | None:
+    if idempotency is None:
+        return None
+    c = idempotency_keys.c
+    kept = connection.execute(
+        sa.select(c.body_digest, c.answer).where(
+            c.caller == caller, c.key == idempotency.key, c.used_at >= now - IDEMPOTENCY_SECONDS
+        )
+    ).first()
+    if kept is None:
+        return None
+    if kept.body_digest != idempotency.body_digest:
+        rule = "stands for another request of the last 24 hours"
+        raise IdempotencyKeyReused([FieldError("Idempotency-Key", rule)])
+    return [Accepted(*answer) for answer in kept.answer]
+
+
+def _keep_answer(
+    connection: sa.Connection, caller: str, idempotency: IdempotencyKey, answer: list[Accepted], now: float
+) -> None:
+    kept = {"body_digest": idempotency.body_digest, "answer": [list(part) for part in answer], "used_at": now}
+    row = insert(connection, idempotency_keys).values(caller=caller, key=idempotency.key, **kept)
+    c = idempotency_keys.c
+    connection.execute(row.on_conflict_do_update(index_elements=[c.caller, c.key], set_=kept))
+
+
+def _of_it(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Whether any part of the revocation is so."""
+    parts_of_it = sa.select(sa.true()).select_from(_theirs).where(_targets.revocation == revocations.c.number)
+    return parts_of_it.where(*conditions).exists()
+
+
+def _parts_such(
+    state: State | None, channel_arn: str | None, viewer_ids: Sequence[str] | None
+) -> list[sa.ColumnElement[bool]]:
+    such = []
+    if state is not None:
+        such.append(_state == sa.literal(state.value))
+    if channel_arn is not None:
+        such.append(_entries.channel_arn == channel_arn)
+    if viewer_ids is not None:
+        such.append(_entries.viewer_id.in_(viewer_ids))
+    return such
+
+
+def _shown(patterns: Patterns) -> list[sa.ColumnElement[bool]]:
+    """Whether these patterns match every channel of a revocation."""
+    if ALL_CHANNELS in patterns:
+        return []
+    return [~_of_it(~matches_any(_entries.channel_arn, patterns))]
+
+
+def _get(connection: sa.Connection, revocation_id: str, patterns: Patterns) -> Revocation:
+    meant = sa.select(revocations).where(revocations.c.id == revocation_id, *_shown(patterns))
+    found = _records(connection, connection.execute(meant).all())
+    if not found:
+        raise RevocationNotFound("there is no such revocation")
+    return found[0]
+
+
+def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Revocation]:
+    targets: dict[int, list[Target]] = {row.number: [] for row in rows}
+    for some in parts(targets):
+        of_them = sa.select(_targets.revocation, _state.label("shown"), revocation_entries).select_from(_theirs)
+        of_them = of_them.where(_targets.revocation.in_(some)).order_by(_targets.revocation, _entries.id)
+        for row in connection.execute(of_them):
+            targets[row.revocation].append(_target(row))
+    return [
+        Revocation(
+            row.id,
+            row.number,
+            row.caller,
+            row.reason,
+            datetime.fromtimestamp(row.accepted_at, UTC),
+            datetime.fromtimestamp(row.readmit_after, UTC),
+            tuple(targets[row.number]),
+        )
+        for row in rows
+    ]
+
+
+def _target(row: Any) -> Target:
+    ended_at = None if row.ended_at is None else datetime.fromtimestamp(row.ended_at, UTC)
+    state = State(row.shown)
+    return Target(row.channel_arn, row.viewer_id, row.version, state, row.attempts, ended_at, row.code, row.message)
+
+
+def _entries_of(connection: sa.Connection, number: int, state: State) -> list[int]:
+    """The entries in this state that the revocation waits, or waited, for; locked."""
+    mine = sa.select(_targets.entry).where(_targets.revocation == number, _targets.cancelled == sa.false())
+    ids = sorted(connection.execute(mine).scalars())
+    return [row["id"] for row in revocation_writer.lock(connection, ids) if row["state"] == state]
+
+
+def _lower(connection: sa.Connection, entries: Sequence[int]) -> None:
+    """Let queued entries end what the revocations that still wait for them asked for, and nothing that was given up."""
+    wanted = sa.select(sa.func.max(_targets.version)).where(_targets.entry == _entries.id, ~_targets.cancelled)
+    lowered = sa.update(revocation_entries).where(_entries.id.in_(entries), QUEUED)
+    connection.execute(lowered.values(version=wanted.scalar_subquery()))
+
+
+def _queue_again(connection: sa.Connection, failed: int) -> None:
+    """Queue an entry that failed. Where another is queued for its viewer by now, that one is raised to the higher of
+    their versions, and whoever waited for the one waits for the other."""
+    this = _entries.id == failed
+    name, version = connection.execute(sa.select(_entries.digest, _entries.version).where(this)).one()
+    queued = sa.select(_entries.id, _entries.version).where(NOT_ENDED, _entries.digest == name)
+    other = connection.execute(queued.with_for_update()).first()
+    if other is None:
+        again = {"state": State.QUEUED, "attempts": 0, "ended_at": None, "queued_at": StoreNow(), "due_at": StoreNow()}
+        connection.execute(sa.update(revocation_entries).where(this).values(again))
+        return
+    higher = {"version": max(other.version, version)}
+    connection.execute(sa.update(revocation_entries).where(_entries.id == other.id).values(higher))
+    connection.execute(sa.update(revocation_targets).where(_targets.entry == failed).values(entry=other.id))
+    connection.execute(sa.delete(revocation_entries).where(this))

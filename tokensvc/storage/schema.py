@@ -1,0 +1,242 @@
+"""The schema, as it stands after the newest migration (a test holds the two equal).
+
+Rules of the file
+- Instants are `Utc`: aware on the way in and out, kept in UTC to the microsecond, so that both databases order and
+  compare them right.
+- Text has no width: SQLite would ignore it, so what is too long is refused before it comes here.
+- What must hold whatever the code does is the schema's: one active key in a place, one owner of a public half.
+- A widening (denials, revocations, a journal) is a table here and a migration beside the others.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokensvc.keys.lifecycle import KeyState
+
+NAMES = {
+    "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+}
+metadata = sa.MetaData(naming_convention=NAMES)
+
+
+class Utc(sa.types.TypeDecorator[datetime]):
+    """An aware instant. PostgreSQL keeps it as timestamptz, SQLite as text of one width in UTC."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """To UTC; naive on SQLite, whose text has no room for an offset. Raises ValueError for a naive instant."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant without its offset cannot be stored")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        """To an aware instant in UTC."""
+        if value is None:
+            return None
+        found: datetime = value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+        return found
+
+
+versions = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("tag", sa.Text, nullable=False),
+)
+
+version_history = sa.Table(
+    "version_history",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("tag", sa.Text, nullable=False),
+)
+
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column(
+        "singleton",
+        sa.Integer,
+        sa.CheckConstraint("singleton = 1", name="one_row"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("control_plane", sa.Text),
+    sa.Column("account", sa.Text),
+    sa.Column("max_ttl_seconds", sa.Integer, nullable=False),
+    sa.Column("passphrase_salt", sa.LargeBinary, nullable=False),
+    sa.Column("key_lead_seconds", sa.Double, nullable=False),
+    sa.Column("key_max_age_seconds", sa.Double),
+    sa.Column("key_standby", sa.Boolean, nullable=False),
+    # How many versions of the subject key were ever made: one that is missing was lost, and is not made again.
+    sa.Column("subject_keys_made", sa.Integer, nullable=False),
+)
+
+subject_keys = sa.Table(
+    "subject_keys",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("wrapped", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
+)
+
+wrapping_keys = sa.Table(
+    "wrapping_keys",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("check_value", sa.LargeBinary),
+)
+
+private_keys = sa.Table(
+    "private_keys",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("wrapped", sa.Text, nullable=False),
+)
+
+key_pairs = sa.Table(
+    "key_pairs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("public_der", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("compromised_at", Utc),
+    sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
+)
+
+key_places = sa.Table(
+    "key_places",
+    metadata,
+    sa.Column("key_id", sa.ForeignKey(key_pairs.c.id), primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("region", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("arn", sa.Text, nullable=False, unique=True),
+    sa.Column("imported_at", Utc, nullable=False),
+    sa.Column("activated_at", Utc),
+    sa.Column("retiring_at", Utc),
+    sa.Column("retired_at", Utc),
+    sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
+    sa.Column("compromised_at", Utc),
+    sa.Column("deleting_at", Utc),
+    sa.Column("fingerprint_differs", sa.Boolean, nullable=False),
+)
+_is_active = key_places.c.state == KeyState.ACTIVE.value
+sa.Index(
+    "one_active_key_per_place",
+    key_places.c.account,
+    key_places.c.region,
+    unique=True,
+    sqlite_where=_is_active,
+    postgresql_where=_is_active,
+)
+
+key_journal = sa.Table(
+    "key_journal",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False, index=True),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("begun_at", Utc, nullable=False),
+    sa.Column("ended_at", Utc, index=True),
+    sa.Column("outcome", sa.Text),
+)
+_is_open = key_journal.c.ended_at.is_(None)
+sa.Index(
+    "one_open_step_of_a_kind",
+    key_journal.c.kind,
+    key_journal.c.key_id,
+    key_journal.c.region,
+    unique=True,
+    sqlite_where=_is_open,
+    postgresql_where=_is_open,
+)
+
+key_rotations = sa.Table(
+    "key_rotations",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("requested_at", Utc, nullable=False, index=True),
+    sa.Column("replaces", sa.JSON, nullable=False),
+    sa.Column("requested_by", sa.Text, nullable=False),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker_id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("lease_seconds", sa.Double, nullable=False),
+    sa.Column("keys_version", sa.BigInteger, nullable=False),
+    sa.Column("keys_tag", sa.Text, nullable=False),
+    sa.Column("deployment_version", sa.BigInteger, nullable=False),
+    sa.Column("deployment_tag", sa.Text, nullable=False),
+    sa.Column("store_timeout_seconds", sa.Double, nullable=False),
+    sa.Column("unopened", sa.JSON, nullable=False),
+    sa.Column("trouble", sa.JSON, nullable=False),
+    sa.Column("regions", sa.JSON, nullable=False),
+    sa.Column("signer", sa.Text, nullable=False),
+    sa.Column("why_not_faster", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("beat_at", sa.Double, nullable=False),
+)
+
+callers = sa.Table(
+    "callers",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("policy", sa.JSON, nullable=False),
+    sa.Column("disabled_at", Utc),
+    sa.Column("created_at", Utc, nullable=False),
+)
+
+caller_secrets = sa.Table(
+    "caller_secrets",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("caller", sa.ForeignKey(callers.c.name), nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("expires_at", Utc),
+    sa.UniqueConstraint("caller", "ordinal"),
+)
+
+channels = sa.Table(
+    "channels",
+    metadata,
+    sa.Column("arn", sa.Text, primary_key=True),
+    sa.Column("playback_url", sa.Text),
+    sa.Column("authorized", sa.Boolean, nullable=False),
+    sa.Column("checked_at", Utc, nullable=False, index=True),
+    sa.Column("version", sa.BigInteger, nullable=False, index=True),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)

@@ -1,0 +1,95 @@
+"""The whole store behind its ports: what wiring takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from tokensvc.callers.store import CallerStore
+from tokensvc.deployment.leases import Leases
+from tokensvc.deployment.record import DeploymentStore
+from tokensvc.deployment.versions import Versions
+from tokensvc.deployment.workers import Workers
+from tokensvc.keys.journal import Journal
+from tokensvc.keys.rotation_requests import Rotations
+from tokensvc.keys.store import KeyStore
+from tokensvc.revocations.denial_store import Denials
+from tokensvc.revocations.queue import RevocationQueue
+from tokensvc.revocations.store import Revocations
+from tokensvc.storage import migrate
+from tokensvc.storage.callers import SqlCallers
+from tokensvc.storage.channels import SqlChannels
+from tokensvc.storage.denials import SqlDenials
+from tokensvc.storage.deployment import SqlDeployment
+from tokensvc.storage.engine import make_engine
+from tokensvc.storage.journal import SqlJournal
+from tokensvc.storage.kek_registry import SqlKnownWrappings
+from tokensvc.storage.keys import SqlKeys
+from tokensvc.storage.leases import SqlLeases
+from tokensvc.storage.revocation_queue import SqlRevocationQueue
+from tokensvc.storage.revocations import SqlRevocations
+from tokensvc.storage.rotations import SqlRotations
+from tokensvc.storage.versions import SqlVersions
+from tokensvc.storage.workers import SqlWorkers
+from tokensvc.tokens.channels import ChannelStore
+from tokensvc.vault.kek_registry import KnownWrappings
+
+
+@dataclass(frozen=True)
+class Store:
+    """One store; its parts share one pool of connections."""
+
+    deployment: DeploymentStore
+    keys: KeyStore
+    journal: Journal
+    rotations: Rotations
+    workers: Workers
+    callers: CallerStore
+    channels: ChannelStore
+    revocations: Revocations
+    revocation_queue: RevocationQueue
+    denials: Denials
+    leases: Leases
+    wrappings: KnownWrappings
+    versions: Versions
+    engine: sa.Engine
+
+    def close(self) -> None:
+        """Close every connection. Using the store again opens new ones."""
+        self.engine.dispose()
+
+
+def open_store(url: str, *, timeout_seconds: float = 5) -> Store:
+    """Open a store that `tokensvc db upgrade` made.
+
+    Raises SchemaMismatch when it is not there, or not of this version's schema; StoreUnavailable when it cannot be
+    asked.
+    """
+    engine = make_engine(url, timeout_seconds=timeout_seconds, create=False)
+    try:
+        migrate.check(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return store_on(engine)
+
+
+def store_on(engine: sa.Engine) -> Store:
+    """The ports over an engine, whatever it is connected to."""
+    return Store(
+        deployment=SqlDeployment(engine),
+        keys=SqlKeys(engine),
+        journal=SqlJournal(engine),
+        rotations=SqlRotations(engine),
+        workers=SqlWorkers(engine),
+        callers=SqlCallers(engine),
+        channels=SqlChannels(engine),
+        revocations=SqlRevocations(engine),
+        revocation_queue=SqlRevocationQueue(engine),
+        denials=SqlDenials(engine),
+        leases=SqlLeases(engine),
+        wrappings=SqlKnownWrappings(engine),
+        versions=SqlVersions(engine),
+        engine=engine,
+    )

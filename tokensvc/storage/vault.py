@@ -1,0 +1,66 @@
+"""The vault as rows of the store: encrypted PKCS#8 text, which every machine of the deployment reads."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tokensvc.errors import PrivateKeyMissing, VaultError
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.storage.dialect import insert
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.schema import private_keys
+from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.store import require_key_id
+
+
+class SqlVault:
+    """See `tokensvc.vault.store`."""
+
+    def __init__(self, engine: sa.Engine, wrapper: Wrapper) -> None:
+        self._engine = engine
+        self._wrapper = wrapper
+
+    def put(self, key_id: str, private_key: PrivateKey) -> None:
+        require_key_id(key_id)
+        wrapped = self._wrapper.wrap_key(private_key)
+        with writing(self._engine) as connection:
+            added = (
+                insert(connection, private_keys)
+                .values(key_id=key_id, wrapped=wrapped.decode("ascii"))
+                .on_conflict_do_nothing()
+                .returning(private_keys.c.key_id)
+            )
+            if connection.execute(added).first() is None:
+                raise VaultError(f"a private key {key_id} lies in the store already; it is not overwritten")
+
+    def open(self, key_id: str) -> PrivateKey:
+        return self._wrapper.unwrap_key(self.wrapped(key_id))
+
+    def remove(self, key_id: str) -> None:
+        require_key_id(key_id)
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(private_keys).where(private_keys.c.key_id == key_id))
+
+    def key_ids(self) -> frozenset[str]:
+        with reading(self._engine) as connection:
+            return frozenset(connection.execute(sa.select(private_keys.c.key_id)).scalars())
+
+    def wrapped(self, key_id: str) -> bytes:
+        require_key_id(key_id)
+        kept = sa.select(private_keys.c.wrapped).where(private_keys.c.key_id == key_id)
+        with reading(self._engine) as connection:
+            text: str | None = connection.execute(kept).scalar()
+        if text is None:
+            raise PrivateKeyMissing(f"the store has no private key {key_id}", subject={"key_id": key_id})
+        return text.encode()
+
+    def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
+        require_key_id(key_id)
+        replaced = (
+            sa.update(private_keys)
+            .where(private_keys.c.key_id == key_id, private_keys.c.wrapped == seen.decode())
+            .values(wrapped=wrapped.decode("ascii"))
+            .returning(private_keys.c.key_id)
+        )
+        with writing(self._engine) as connection:
+            return connection.execute(replaced).first() is not None

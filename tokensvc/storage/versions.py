@@ -1,0 +1,38 @@
+"""`Versions`: the question that each worker asks about once a second, one query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+import sqlalchemy as sa
+
+from tokensvc.deployment.versions import StoreVersions, Version, Versioned
+from tokensvc.errors import SchemaMismatch
+from tokensvc.storage import changes
+from tokensvc.storage.dialect import StoreNow
+from tokensvc.storage.engine import reading
+from tokensvc.storage.errors import UPGRADE
+from tokensvc.storage.schema import versions
+
+_THINGS = frozenset(get_args(Versioned))
+
+
+class SqlVersions:
+    """See `tokensvc.deployment.versions`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def read(self) -> StoreVersions:
+        columns = (versions.c.name, versions.c.n, versions.c.tag, StoreNow().label("now"))
+        with reading(self._engine) as connection:
+            rows = connection.execute(sa.select(*columns)).all()
+        found = {row.name: Version(row.n, row.tag) for row in rows if row.name in _THINGS}
+        if found.keys() != _THINGS:
+            raise SchemaMismatch("the store does not count all changes", remedy=UPGRADE)
+        return StoreVersions(now=rows[0].now, **found)
+
+    def check_history(self, seen: Mapping[Versioned, Version]) -> None:
+        with reading(self._engine) as connection:
+            changes.check_history(connection, seen)

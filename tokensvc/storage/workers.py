@@ -1,0 +1,94 @@
+"""`Workers`: one row a worker, dated by the store's clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from tokensvc.deployment.workers import Heartbeat, RegionNews, Worker
+from tokensvc.errors import Action, Remedy
+from tokensvc.problems import Problem, ProblemCode
+from tokensvc.storage.dialect import StoreNow, insert
+from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.rows import Unreadable, document, raw
+from tokensvc.storage.schema import workers
+
+_LISTS = ("unopened", "trouble", "regions")
+
+
+class SqlWorkers:
+    """See `tokensvc.deployment.workers`."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        regions = [news._asdict() for news in heartbeat.regions]
+        trouble = [_stored(problem) for problem in heartbeat.trouble]
+        lists = {"unopened": list(heartbeat.unopened), "trouble": trouble, "regions": regions}
+        said = heartbeat._asdict() | lists
+        with writing(self._engine) as connection:
+            kept = insert(connection, workers).values(**said, started_at=StoreNow(), beat_at=StoreNow())
+            connection.execute(
+                kept.on_conflict_do_update(index_elements=[workers.c.worker_id], set_=said | {"beat_at": StoreNow()})
+            )
+
+    def leave(self, worker_id: str) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(workers).where(workers.c.worker_id == worker_id))
+
+    def list(self) -> list[Worker]:
+        with reading(self._engine) as connection:
+            wanted = sa.select(*(c for c in workers.c if c.name not in _LISTS), *raw(*(workers.c[n] for n in _LISTS)))
+            rows = connection.execute(wanted.order_by(workers.c.started_at, workers.c.worker_id)).all()
+        return [_worker(row) for row in rows]
+
+    def forget(self, seconds: float) -> int:
+        silent = sa.delete(workers).where(workers.c.beat_at < StoreNow() - sa.literal(seconds, sa.Double))
+        with writing(self._engine) as connection:
+            return len(connection.execute(silent.returning(workers.c.worker_id)).all())
+
+
+def _worker(row: sa.Row[Any]) -> Worker:
+    said = {field: getattr(row, field) for field in Heartbeat._fields}
+    try:
+        unopened = tuple(map(str, _list(row, "unopened")))
+        trouble = tuple(_problem(stored) for stored in _list(row, "trouble"))
+        regions = tuple(RegionNews(**news) for news in _list(row, "regions"))
+    except (Unreadable, TypeError):  # its lease, which the length of a drain depends on, counts all the same
+        unopened, trouble, regions = (), (Problem(ProblemCode.HEARTBEAT_UNREADABLE),), ()
+    heartbeat = Heartbeat(**said | {"unopened": unopened, "trouble": trouble, "regions": regions})
+    return Worker(heartbeat, datetime.fromtimestamp(row.started_at, UTC), datetime.fromtimestamp(row.beat_at, UTC))
+
+
+def _list(row: sa.Row[Any], name: str) -> list[Any]:
+    found = document(row, name)
+    if not isinstance(found, list):
+        raise Unreadable(f"{name} is no list")
+    return found
+
+
+def _stored(problem: Problem) -> dict[str, Any]:
+    remedy = problem.remedy
+    return {
+        "code": str(problem.code),
+        "region": problem.region,
+        "parameters": dict(problem.parameters),
+        "remedy": remedy and {"action": str(remedy.action), "parameters": dict(remedy.parameters)},
+    }
+
+
+def _problem(stored: Any) -> Problem:
+    """A problem as it was stored. A newer version's remedy is left out. Raises Unreadable."""
+    try:
+        parameters = {str(name): str(value) for name, value in stored["parameters"].items()}
+        problem = Problem(str(stored["code"]), str(stored["region"]), parameters)
+        if (remedy := stored["remedy"]) and remedy["action"] in set(Action):
+            about = {str(name): str(value) for name, value in remedy["parameters"].items()}
+            return replace(problem, remedy=Remedy(Action(remedy["action"]), about))
+        return problem
+    except (KeyError, TypeError, AttributeError):
+        raise Unreadable("trouble holds what is no problem") from None

@@ -1,0 +1,178 @@
+"""Secrets under their wrapping keys: each new one under the current key, each old one opened by the key that it names.
+
+Rules of the file
+- One key is current, and only it wraps. Any number of others open what they wrapped before.
+- A secret that names no key is of an earlier release, which knew passphrases only.
+- The store lists the keys that its secrets are under. A start must prove one of them; the current one then joins the
+  list, and `rewrap` takes the others off it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Sequence
+
+from tokensvc.errors import Action, InvalidKey, Remedy, VaultError, WrappingKeyUnknown, WrongPassphrase
+from tokensvc.jose import keypair
+from tokensvc.jose.keypair import PrivateKey
+from tokensvc.vault import envelope
+from tokensvc.vault.envelope import Envelope
+from tokensvc.vault.kek import NONCE_BYTES, Wrapping
+from tokensvc.vault.kek_registry import KnownWrapping, KnownWrappings
+from tokensvc.vault.wrapping_keys import WrappingKey
+
+UNNAMED = "a passphrase, unnamed (of an earlier release)"
+_PROOF = b"proof"
+
+
+class Wrapper:
+    """The wrapping keys in force, and what is done with them."""
+
+    def __init__(self, current: WrappingKey, *previous: WrappingKey) -> None:
+        self._current = current
+        self._keys = {key.name: key for key in (current, *previous)}
+
+    @property
+    def current(self) -> str:
+        """The name of the key that wraps."""
+        return self._current.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all keys that open, the current one first."""
+        return tuple(self._keys)
+
+    def wrap_key(self, private_key: PrivateKey) -> bytes:
+        """A private key's envelope under the current key: encrypted PKCS#8. Raises WrappingKeyUnavailable."""
+        wrapping, data_key = self._current.fresh()
+        return self._sealed(data_key, keypair.private_pem(private_key, wrapping.pkcs8_password))
+
+    def unwrap_key(self, kept: bytes) -> PrivateKey:
+        """The private key in an envelope. Raises VaultError's leaves, saying which key is wanting."""
+        found = envelope.read(kept)
+        if not found.wrapped_by:
+            return self._by_any_passphrase(found.body)
+        try:
+            return keypair.read_private_pem(found.body, self._wrapping_of(found).pkcs8_password)
+        except WrongPassphrase:
+            raise _damaged(found) from None
+
+    def wrap_secret(self, purpose: str, secret: bytes) -> bytes:
+        """The envelope of another secret under the current key, bound to its purpose. Raises WrappingKeyUnavailable."""
+        wrapping, data_key = self._current.fresh()
+        return self._sealed(data_key, wrapping.wrap(purpose, secret, secrets.token_bytes(NONCE_BYTES)))
+
+    def unwrap_secret(self, purpose: str, kept: bytes) -> bytes:
+        """The secret in an envelope. Raises VaultError's leaves, saying which key is wanting."""
+        found = envelope.read(kept)
+        if not found.wrapped_by:
+            failure = WrongPassphrase(f"the passphrase does not open the store's {purpose}")
+            for wrapping in self._passphrases():
+                try:
+                    return wrapping.unwrap(purpose, found.body)
+                except WrongPassphrase as wrong:
+                    failure = wrong
+            raise failure from None
+        try:
+            return self._wrapping_of(found).unwrap(purpose, found.body)
+        except WrongPassphrase:
+            raise _damaged(found) from None
+
+    def _sealed(self, data_key: bytes, body: bytes) -> bytes:
+        return envelope.write(Envelope(self._current.name, data_key, body))
+
+    def _wrapping_of(self, found: Envelope) -> Wrapping:
+        key = self._keys.get(found.wrapped_by)
+        if key is None:
+            raise WrappingKeyUnknown(
+                f"it is wrapped by {found.wrapped_by}, and the settings give {' and '.join(self._keys)}",
+                subject={"wrapping_key": found.wrapped_by},
+                remedy=_add_previous(found.wrapped_by),
+            )
+        return key.again(found.data_key)
+
+    def _by_any_passphrase(self, pem: bytes) -> PrivateKey:
+        failure: VaultError = WrongPassphrase(
+            "it was wrapped by a passphrase, and the settings give none", remedy=Remedy(Action.ADD_PREVIOUS_PASSPHRASE)
+        )
+        passwords: list[bytes | None] = [wrapping.pkcs8_password for wrapping in self._passphrases()]
+        for password in passwords or [None]:
+            try:
+                return keypair.read_private_pem(pem, password)
+            except WrongPassphrase as wrong:
+                failure = wrong if password else failure
+        if pem.startswith(envelope.BEGIN):
+            failure = InvalidKey("it is damaged: the lines that name its wrapping key cannot be read")
+        raise failure from None
+
+    def _passphrases(self) -> list[Wrapping]:
+        return [key.again(b"") for key in self._keys.values() if key.check is not None]
+
+
+def wrapped_by(kept: bytes) -> str:
+    """The name of the key that an envelope is under."""
+    return envelope.read(kept).wrapped_by or UNNAMED
+
+
+def require_known(listed: Sequence[KnownWrapping], *keys: WrappingKey) -> None:
+    """See that the store's secrets are under one of these keys, the current one first, or that there are none yet.
+
+    Raises WrongPassphrase or WrappingKeyUnknown.
+    """
+    if listed and not any(_among(listed, key) for key in keys):
+        raise _stranger(keys[0], listed)
+
+
+def establish(known: KnownWrappings, current: WrappingKey, *previous: WrappingKey) -> Wrapper:
+    """The wrapper of these keys, once the store's list has one of them and, from now on, the current one.
+
+    A store without any takes the current key as its first. Raises WrongPassphrase or WrappingKeyUnknown, and nothing
+    was changed; WrappingKeyUnavailable when a key that is new to the store cannot be used.
+    """
+    listed = known.list()
+    require_known(listed, current, *previous)
+    if not _among(listed, current):
+        _prove(current)
+        beside = next((key.name for key in previous if _among(listed, key)), None)
+        listed = known.add(KnownWrapping(current.name, current.check), beside)
+        require_known(listed, current)  # somebody else may have been first
+    return Wrapper(current, *previous)
+
+
+def _among(listed: Sequence[KnownWrapping], key: WrappingKey) -> bool:
+    return any(k.name == key.name and hmac.compare_digest(k.check or b"", key.check or b"") for k in listed)
+
+
+def _prove(key: WrappingKey) -> None:
+    """Before the first secret goes under a key: what it wraps, it opens."""
+    wrapping, data_key = key.fresh()
+    again = key.again(data_key)
+    if again.unwrap("proof", wrapping.wrap("proof", _PROOF, secrets.token_bytes(NONCE_BYTES))) != _PROOF:
+        raise VaultError(f"{key.name} does not open what it wrapped")
+
+
+def _stranger(current: WrappingKey, listed: Sequence[KnownWrapping]) -> VaultError:
+    if current.check is not None:
+        return WrongPassphrase(
+            "the passphrase is not the passphrase that this store's secrets are wrapped with; nothing was changed",
+            remedy=Remedy(Action.GIVE_FORMER_PASSPHRASE)
+            if any(k.check for k in listed)
+            else _add_previous(listed[-1].name),
+        )
+    names = " and ".join(k.name for k in listed)
+    return WrappingKeyUnknown(
+        f"this store's secrets are wrapped by {names}, not by {current.name}; nothing was changed",
+        subject={"wrapping_key": current.name},
+        remedy=_add_previous(listed[-1].name),
+    )
+
+
+def _add_previous(name: str) -> Remedy:
+    """What gives the settings a wrapping key that only opens."""
+    arn = name.removeprefix("kms:")
+    return Remedy(Action.ADD_PREVIOUS_PASSPHRASE) if arn == name else Remedy(Action.ADD_PREVIOUS_KMS_KEY, {"arn": arn})
+
+
+def _damaged(found: Envelope) -> InvalidKey:
+    return InvalidKey(f"it is damaged: {found.wrapped_by}, which it names, does not open it")

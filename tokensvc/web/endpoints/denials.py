@@ -1,0 +1,43 @@
+"""`/v1/denials…`: decode -> deny, list, remove -> encode."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope
+
+from tokensvc.http.json_response import encoded
+from tokensvc.http.problem_details import Answer
+from tokensvc.revocations.denials import DenialService
+from tokensvc.revocations.requests import DenialQuery, read_denial
+from tokensvc.revocations.views import DenialsWritten, DenialView
+from tokensvc.web.authentication import Authorized
+from tokensvc.web.context import Exchange
+from tokensvc.web.endpoints.revocations import ASK_MAX_BYTES, READ, WRITE
+from tokensvc.web.query_parameters import read_model
+
+
+class DenialRoutes:
+    """The three routes. What they ask of the store, they ask in threads."""
+
+    def __init__(self, authorized: Authorized, service: DenialService) -> None:
+        self._authorized = authorized
+        self._service = service
+
+    async def list(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`GET /v1/denials`."""
+        caller = self._authorized.caller(scope, exchange, READ)
+        query = read_model(scope, DenialQuery)
+        return encoded(await self._authorized.in_thread(lambda: self._service.page(caller, query)))
+
+    async def add(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/denials`."""
+        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, ASK_MAX_BYTES)
+        request = read_denial(body)
+        written = await self._authorized.in_thread(lambda: self._service.add(caller, request))
+        return encoded(DenialsWritten(denials=[DenialView.of(denial) for denial in written]), 201, "denied")
+
+    async def remove(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`DELETE /v1/denials/{id}`."""
+        caller = self._authorized.caller(scope, exchange, WRITE)
+        denial_id = scope["path_params"]["id"]
+        await self._authorized.in_thread(lambda: self._service.remove(caller, denial_id))
+        return Answer(204, b"", (), "ok")

@@ -1,0 +1,119 @@
+"""Whether this worker lives, and whether it can sign.
+
+Rules of the file
+- Readiness answers one question: can this worker sign now? It signs a probe with the active key of each place and lets
+  the playback rules judge it. Trouble that all workers share is a warning, never a 503, and so is a key that this
+  worker cannot open while another one signs in its stead.
+- The answer is kept for a second: a balancer that asks often costs one signature a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope
+
+from tokensvc.aws.arn import Arn, Place
+from tokensvc.clock import Clock
+from tokensvc.diagnostics.problems import problem_sentence, remedy_text
+from tokensvc.errors import Action, CannotSign, CeilingUnreadable, Remedy, SubjectKeyLost
+from tokensvc.http.problem_details import JSON, PROBLEM_JSON, Answer, problem_of
+from tokensvc.jose.es384 import compact, digest, signing_input
+from tokensvc.problems import Problem
+from tokensvc.tokens import claims as c
+from tokensvc.tokens.keyring import Slot
+from tokensvc.tokens.snapshot import Snapshot, require_fresh
+from tokensvc.tokens.validation import judge
+from tokensvc.tokens.validation_result import Attempt, Outcome
+from tokensvc.web.context import Exchange
+
+_KEPT_SECONDS = 1.0
+_STORE_AWAY_SECONDS = 5.0
+"""A snapshot is refreshed about once a second; one so old means that the store does not answer."""
+
+_PROBE_CHANNEL = "readiness-probe"
+
+
+async def livez(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    """`GET /livez`: the process answers."""
+    return Answer(200, b'{"status":"alive"}', (JSON,), "ok")
+
+
+class Readiness:
+    """`GET /readyz`."""
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        clock: Clock,
+        trouble: Callable[[], Sequence[Problem]],
+        *,
+        lease_seconds: float,
+    ) -> None:
+        self._snapshot = snapshot
+        self._trouble = trouble
+        """What the background duties of all workers have to say."""
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._kept: tuple[float, Answer] | None = None
+        self._draining = False
+
+    def drain(self) -> None:
+        """Answer unready from now on: the worker was told to stop and still serves what comes."""
+        self._draining = True
+
+    async def readyz(self, _scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+        """200 when this worker can sign, else 503 and why."""
+        if self._draining:
+            return _unready("draining", "this worker is stopping")
+        snapshot, now, monotonic = self._snapshot(), self._clock.now(), self._clock.monotonic()
+        try:
+            require_fresh(snapshot, now, monotonic, self._lease_seconds)  # cheap, and never a second late
+        except CannotSign as failure:
+            return _unready(failure.code, failure.message)
+        if self._kept is None or monotonic - self._kept[0] > _KEPT_SECONDS:
+            self._kept = (monotonic, self._judge(snapshot, now))
+        return self._kept[1]
+
+    def _judge(self, snapshot: Snapshot, now: float) -> Answer:
+        if snapshot.max_ttl_seconds < 1:
+            return _unready(CeilingUnreadable.code, "; ".join(snapshot.damage))
+        if not snapshot.subject_key:
+            return _unready(SubjectKeyLost.code, "; ".join(snapshot.damage))
+        if not snapshot.ring.slots:
+            return _unready("no_signing_key", "no key yet" + remedy_text(Remedy(Action.GENERATE_KEY)))
+        warnings = []
+        usable = 0
+        for place, slot in snapshot.ring.slots.items():
+            trouble = _probe(place, slot, int(now))
+            usable += trouble is None
+            if told := trouble or slot.trouble:
+                warnings.append(f"{place.region}: {told}")
+        if not usable:
+            return _unready("no_signing_key", "; ".join(warnings))
+        warnings += [*snapshot.damage, *self._store_away(snapshot), *map(problem_sentence, self._trouble())]
+        body: dict[str, Any] = {"status": "ready", "warnings": warnings}
+        return Answer(200, orjson.dumps(body), (JSON,), "ok")
+
+    def _store_away(self, snapshot: Snapshot) -> list[str]:
+        away = self._clock.monotonic() - snapshot.began_at
+        left = self._lease_seconds - away
+        words = f"the store has not answered for {away:.0f} seconds; this worker signs for {left:.0f} more"
+        return [words] if away > _STORE_AWAY_SECONDS else []
+
+
+def _probe(place: Place, slot: Slot, now: int) -> str | None:
+    """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
+    if slot.active is None or now > slot.active.until:
+        return slot.trouble or "no active key"
+    channel = Arn(place, "channel", _PROBE_CHANNEL)
+    signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
+    token = compact(signed, slot.active.prepared.sign(digest(signed)))
+    verdict = judge(Attempt(token, now, channel, keys=list(slot.accepted.values())))
+    return None if verdict.outcome is Outcome.ADMITTED else f"the probe was refused by {verdict.refused_by}"
+
+
+def _unready(code: str, detail: str) -> Answer:
+    return Answer(503, orjson.dumps(problem_of(503, code, detail)), (PROBLEM_JSON, (b"retry-after", b"1")), code)

@@ -1,0 +1,177 @@
+"""`/v1/keys…`: what the commands on keys do, for other programs.
+
+Rules of the file
+- A route stores what is wished and answers; whoever performs does it. Only the first transaction of a compromise is
+  done here: it must not wait for anybody.
+- Keys belong to the whole deployment, so a scope is what a caller needs; channel patterns say nothing of them.
+- What is named in a path is never repeated in an answer that refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.types import Receive, Scope
+
+from tokensvc.deployment.versions import Versions
+from tokensvc.deployment.workers import Workers
+from tokensvc.errors import FieldError, InvalidRequest, KeyNotFound
+from tokensvc.http.json_response import encoded
+from tokensvc.http.problem_details import Answer
+from tokensvc.keys.commands import denounce, foresee, fulfilled, request_rotation
+from tokensvc.keys.context import KeysContext
+from tokensvc.keys.lifecycle import KeyRecord
+from tokensvc.keys.requests import CompromiseRequest, KeyQuery, RotateKeysRequest
+from tokensvc.keys.stale_workers import Unheard, unheard
+from tokensvc.keys.views import (
+    CompromiseView,
+    KeyPage,
+    ReferenceTime,
+    RotationView,
+    compromise_impact_view,
+    key_detail_view,
+    key_view,
+    rotation_view,
+    stale_worker_view,
+)
+from tokensvc.pagination import page_of
+from tokensvc.timestamps import rfc3339_of
+from tokensvc.validation_errors import field_errors
+from tokensvc.web.authentication import Authorized
+from tokensvc.web.context import Exchange
+from tokensvc.web.query_parameters import read_model, reject_parameters
+
+READ, ADMIN = "keys:read", "keys:admin"
+ASK_MAX_BYTES = 16 * 1024
+HISTORY = 50
+_Asked = TypeVar("_Asked", bound=BaseModel)
+
+
+class KeyRoutes:
+    """The five routes, and what they ask."""
+
+    def __init__(
+        self,
+        *,
+        authorized: Authorized,
+        make_world: Callable[[], KeysContext],
+        workers: Workers,
+        versions: Versions,
+        regions: Sequence[str],
+    ) -> None:
+        self._authorized = authorized
+        self._make_world = make_world
+        """The world with the store's clock as it is now; it is asked in a thread."""
+        self._workers = workers
+        self._versions = versions
+        self._regions = regions
+        """Those that keys are to be held in."""
+
+    async def page(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`GET /v1/keys`."""
+        self._authorized.caller(scope, exchange, READ)
+        query = read_model(scope, KeyQuery)
+
+        def read() -> KeyPage:
+            world = self._make_world()
+            records, following = page_of(world.keys.list(), query, lambda record: record.id)
+            at = _moment(world)
+            return KeyPage(keys=[key_view(record, at) for record in records], next_token=following)
+
+        return encoded(await self._authorized.in_thread(read))
+
+    async def show(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`GET /v1/keys/{id}`."""
+        self._authorized.caller(scope, exchange, READ)
+        reject_parameters(scope)
+
+        def read() -> BaseModel:
+            world = self._make_world()
+            record, at = _named(world, scope), _moment(world)
+            cannot_open = [w.heartbeat.worker_id for w in self._workers.list() if record.id in w.heartbeat.unopened]
+            history = world.journal.history(record.id, HISTORY)
+            return key_detail_view(record, at, history, self._unheard(at), cannot_open)
+
+        return encoded(await self._authorized.in_thread(read))
+
+    async def rotate(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
+        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, ASK_MAX_BYTES)
+        ask = _read(RotateKeysRequest, body)
+
+        def request() -> RotationView:
+            world = self._make_world()
+            wish = request_rotation(world, self._chosen(world, ask.regions), f"caller {caller.name}")
+            return rotation_view(wish, fulfilled(world.keys.list(), wish))
+
+        kept = await self._authorized.in_thread(request)
+        return encoded(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
+
+    async def rotation(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+        """`GET /v1/keys/rotations/{id}`."""
+        self._authorized.caller(scope, exchange, READ)
+        reject_parameters(scope)
+
+        def read() -> BaseModel:
+            world = self._make_world()
+            wish = world.rotations.get(scope["path_params"]["id"])
+            return rotation_view(wish, fulfilled(world.keys.list(), wish))
+
+        return encoded(await self._authorized.in_thread(read))
+
+    async def compromise(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
+        _, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, ASK_MAX_BYTES)
+        ask = _read(CompromiseRequest, body)
+
+        def act() -> BaseModel:
+            world = self._make_world()
+            record = _named(world, scope)
+            foreseen = foresee(world, record.id, distrust_standby=ask.distrust_standby)
+            after = denounce(world, record.id, distrust_standby=ask.distrust_standby)
+            at = _moment(world)
+            return CompromiseView(
+                id=record.id,
+                compromised_at=rfc3339_of(after.compromised_at or at.now),
+                regions=[compromise_impact_view(record, prospect) for prospect in foreseen],
+                not_heard=[stale_worker_view(u) for u in self._unheard(at)],
+            )
+
+        return encoded(await self._authorized.in_thread(act), 202)
+
+    def _chosen(self, world: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
+        """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
+        held = {there.place.region for record in world.keys.list() for there in record.places}
+        known = self._regions or sorted(held)
+        errors = [
+            FieldError(f"regions[{position}]", f"must be one of {', '.join(known)}")
+            for position, region in enumerate(regions or ())
+            if region not in known
+        ]
+        if errors:
+            raise InvalidRequest(errors)
+        return list(dict.fromkeys(regions or known))
+
+    def _unheard(self, at: ReferenceTime) -> list[Unheard]:
+        return unheard(self._workers.list(), self._versions.read().keys, at.now)
+
+
+def _moment(world: KeysContext) -> ReferenceTime:
+    return ReferenceTime(world.now(), world.policy())
+
+
+def _named(world: KeysContext, scope: Scope) -> KeyRecord:
+    key_id = scope["path_params"]["id"]
+    record = next((record for record in world.keys.list() if record.id == key_id), None)
+    if record is None:
+        raise KeyNotFound("there is no such key")
+    return record
+
+
+def _read(model: type[_Asked], fields: dict[str, object]) -> _Asked:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as invalid:
+        raise InvalidRequest(field_errors(invalid)) from None

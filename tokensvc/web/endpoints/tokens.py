@@ -1,0 +1,243 @@
+"""`POST /v1/tokens` and `POST /v1/tokens/batch`: decode -> admit -> issue -> encode.
+
+Rules of the file
+- One class, no Request, no Response, no middleware: this is the outer half of the hot path.
+- The only thing ever awaited is the body, and, once for a channel that nobody asked for before, the directory.
+- A batch signs in slices, one slice of one batch in each turn of the loop, so that a single token asked for meanwhile
+  is behind one slice at most. All of a slice is drafted, then signed, then answered: `issue.py` says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope
+
+from tokensvc.aws.arn import parse_arn
+from tokensvc.callers.policy import Caller
+from tokensvc.errors import ChannelNotFound, PlaybackUrlUnavailable, TokensvcError
+from tokensvc.http.body import decoded
+from tokensvc.http.json_response import NOT_KEPT
+from tokensvc.http.problem_details import Answer, problem
+from tokensvc.json_objects import batch_item, batch_items
+from tokensvc.metrics import Metrics
+from tokensvc.timestamps import rfc3339
+from tokensvc.tokens.authorization import Grant, admit
+from tokensvc.tokens.channel_cache import Directory
+from tokensvc.tokens.issuer import Draft, draft
+from tokensvc.tokens.request import Ask, read_ask
+from tokensvc.tokens.snapshot import KnownChannel, Snapshot
+from tokensvc.web.authentication import Authenticated, Authorized
+from tokensvc.web.context import Exchange, SignMany
+
+ASK_MAX_BYTES = 16 * 1024
+BATCH_MAX_BYTES = 1024 * 1024
+BATCH_MAX_ASKS = 500
+SLICE_ASKS = 24
+SCOPE = "tokens:issue"
+_Drafted = tuple[Draft, KnownChannel | None]
+_Judge = Callable[[], Authenticated]
+
+
+class TokenRoutes:
+    """The two routes, and what they read."""
+
+    def __init__(
+        self,
+        authorized: Authorized,
+        directory: Directory,
+        metrics: Metrics,
+        sign_many: SignMany,
+        new_uuid: Callable[[], object],
+    ) -> None:
+        self._authorized = authorized
+        self._directory = directory
+        self._metrics = metrics
+        self._sign_many = sign_many
+        self._new_uuid = new_uuid
+        self._lane = asyncio.Lock()
+
+    def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
+        """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
+        try:
+            caller, snapshot, now = self._authorized.authenticate(scope, exchange, SCOPE)
+            ask = read_ask(decoded(scope, body, ASK_MAX_BYTES))
+            grant = admit(caller, ask, snapshot)
+            channel = snapshot.channels.get(ask.channel_arn)
+            if channel is None or channel.playback_url is None:
+                return None
+            return self._begin(ask, grant, channel, snapshot, now)
+        except TokensvcError as failure:
+            self._metrics.refused(failure.code)
+            raise
+
+    async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/tokens` whose body, or channel, has to be waited for."""
+        try:
+            (caller, snapshot, _), body = await self._authorized.authenticated_body(
+                scope, receive, exchange, SCOPE, ASK_MAX_BYTES
+            )
+            ask = read_ask(body)
+            admit(caller, ask, snapshot)
+            channels = await self._channels({ask.channel_arn}, snapshot, caller)
+            # All three as they are after the wait.
+            caller, snapshot, now = self._authorized.authenticate(scope, exchange, SCOPE)
+            grant = admit(caller, ask, snapshot)
+            begun = self._begin(ask, grant, _channel_of(ask, channels), snapshot, now)
+            began = perf_counter()
+            signature = begun.key.sign(begun.digest)
+            return begun.answer(signature, perf_counter() - began)
+        except TokensvcError as failure:
+            self._metrics.refused(failure.code)
+            raise
+
+    async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+        """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
+        try:
+            (caller, snapshot, _), body = await self._authorized.authenticated_body(
+                scope, receive, exchange, SCOPE, BATCH_MAX_BYTES
+            )
+            asks = batch_items(body, "asks", BATCH_MAX_ASKS)
+        except TokensvcError as failure:
+            self._metrics.refused(failure.code)
+            raise
+        judge = partial(self._authorized.authenticate, scope, exchange, SCOPE)
+        results: list[dict[str, Any]] = [{}] * len(asks)
+        waiting: dict[int, Ask] = {}
+
+        def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
+            ask = read_ask(batch_item(asks, position, "asks"))
+            grant = admit(caller, ask, snapshot)
+            channel = snapshot.channels.get(ask.channel_arn)
+            if channel is None or channel.playback_url is None:
+                waiting[position] = ask
+                return None
+            return draft(ask, grant, snapshot, now, self._new_uuid), channel
+
+        await self._in_slices(range(len(asks)), judge, read_and_draft, results)
+        channels = await self._channels({ask.channel_arn for ask in waiting.values()}, snapshot, caller)
+
+        def draft_waiting(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted:
+            ask = waiting[position]
+            grant = admit(caller, ask, snapshot)
+            channel = _channel_of(ask, channels)
+            return draft(ask, grant, snapshot, now, self._new_uuid), channel
+
+        await self._in_slices(list(waiting), judge, draft_waiting, results)
+        return Answer(200, orjson.dumps({"results": results}), NOT_KEPT, "batch")
+
+    async def _in_slices(
+        self,
+        positions: Sequence[int],
+        judge: _Judge,
+        drafted: Callable[[int, Caller, Snapshot, int], _Drafted | None],
+        results: list[dict[str, Any]],
+    ) -> None:
+        """Draft and sign each ask's token, giving way to everyone else after each slice; a refusal is that ask's
+        result. Each slice goes by what the worker knows by then, of the caller too."""
+        for start in range(0, len(positions), SLICE_ASKS):
+            async with self._lane:
+                began, drafts = perf_counter(), dict[int, _Drafted]()
+                judged = _outcome(judge)
+                slice_ = positions[start : start + SLICE_ASKS]
+                for position in slice_:
+                    try:
+                        if isinstance(judged, TokensvcError):
+                            raise judged
+                        caller, snapshot, now = judged
+                        if (one := drafted(position, caller, snapshot, int(now))) is not None:
+                            drafts[position] = one
+                    except TokensvcError as failure:
+                        self._metrics.refused(failure.code)
+                        results[position] = {"problem": problem(failure)}
+                signatures = self._sign_many([(made.key, made.digest) for made, _ in drafts.values()])
+                for (position, (made, channel)), signature in zip(drafts.items(), signatures, strict=True):
+                    results[position] = _answer(made, channel, made.with_signature(signature))
+                share = (perf_counter() - began) / len(slice_)
+                self._metrics.issued([share] * len(drafts))
+                await asyncio.sleep(0)
+
+    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _Begun:
+        began = perf_counter()
+        made = draft(ask, grant, snapshot, int(now), self._new_uuid)
+        return _Begun(made, channel, self._metrics, perf_counter() - began)
+
+    async def _channels(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
+        known: dict[str, KnownChannel | None] = {}
+        for arn in arns:
+            channel = snapshot.channels.get(arn)
+            if channel is not None and self._directory.is_current(channel):
+                known[arn] = channel
+        return known | await self._find(arns - known.keys(), snapshot, caller)
+
+    async def _find(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
+        """Ask the directory about unknown channels, of places that we hold a key in, and wait as long as it allows."""
+        questions = {
+            arn: self._directory.ask(arn, caller.name)
+            for arn in arns
+            if parse_arn(arn, "channel").place in snapshot.ring.slots
+        }
+        waits = {asyncio.wrap_future(q): seconds for q, seconds in questions.values() if not q.done() and seconds > 0}
+        if waits:
+            await asyncio.wait(waits, timeout=max(waits.values()))
+        return {arn: question.result() for arn, (question, _) in questions.items() if question.done()}
+
+
+def _outcome(judge: _Judge) -> Authenticated | TokensvcError:
+    try:
+        return judge()
+    except TokensvcError as failure:
+        return failure
+
+
+def _channel_of(ask: Ask, channels: Mapping[str, KnownChannel | None]) -> KnownChannel | None:
+    """The channel that a token is wanted for; None while IVS has not described it. Raises ChannelNotFound when there is
+    none, and PlaybackUrlUnavailable when the request may not be answered without its URL."""
+    channel = channels.get(ask.channel_arn)
+    if channel is None and ask.require_playback_url:
+        raise PlaybackUrlUnavailable("IVS has not described the channel yet; ask again")
+    if channel is not None and channel.playback_url is None:
+        raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
+    return channel
+
+
+class _Begun:
+    """A single token that is drafted (`exchange.Begun`)."""
+
+    __slots__ = ("_channel", "_draft", "_metrics", "_seconds", "digest", "key")
+
+    def __init__(self, made: Draft, channel: KnownChannel | None, metrics: Metrics, seconds: float) -> None:
+        self._draft = made
+        self.key = made.key
+        self.digest = made.digest
+        self._channel = channel
+        self._metrics = metrics
+        self._seconds = seconds
+        """How long it took so far."""
+
+    def answer(self, signature: bytes, seconds: float) -> Answer:
+        self._metrics.issued((self._seconds + seconds,))
+        answer = _answer(self._draft, self._channel, self._draft.with_signature(signature))
+        return Answer(201, orjson.dumps(answer), NOT_KEPT, "issued")
+
+
+def _answer(made: Draft, channel: KnownChannel | None, token: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "token": token,
+        "expiresAt": rfc3339(made.exp),
+        "refreshAfter": rfc3339(made.refresh_after),
+        "requiresOriginHeader": made.requires_origin_header,
+    }
+    if channel is not None:
+        answer["playbackUrl"] = f"{channel.playback_url}?token={token}"
+    else:
+        answer["playbackUrlRetryAfterSeconds"] = PlaybackUrlUnavailable.retry_after_seconds
+    if made.viewer_id is not None:
+        answer["viewerId"] = made.viewer_id
+        answer["viewerSessionVersion"] = made.viewer_session_version
+    return answer
