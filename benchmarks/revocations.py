@@ -30,6 +30,7 @@ from benchmarks.http import memory_kib, single_p99
 from benchmarks.report import report
 from tokensvc.aws.ivs import AwsControlPlane
 from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.clock import SystemClock
 from tokensvc.container import logs
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import ControlPlaneError
@@ -41,9 +42,7 @@ from tokensvc.revocations.rate_limit import VIEWERS_PER_SECOND
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store, open_store
-from tokensvc.system_clock import SystemClock
-from tokensvc.tokens.denylist import SLICE_ROWS, Denied
-from tokensvc.tokens.session_versions import Standing, digest
+from tokensvc.tokens.denylist import SLICE_ROWS, Denied, Standing, digest
 
 DRAIN_SECONDS = 60
 ROUNDS = 3

@@ -32,7 +32,7 @@ from tokensvc.container import service
 from tokensvc.revocations.denial_store import NewDenial
 from tokensvc.storage.store import Store, open_store
 from tokensvc.tokens.channels import ChannelRecord
-from tokensvc.tokens.session_versions import digest
+from tokensvc.tokens.denylist import digest
 
 ROUNDS = 45
 SECONDS = 1

@@ -163,7 +163,7 @@ def test_every_metric_is_there_with_its_labels() -> None:
         described[name] = family
     rows = dict(re.findall(r"^\| `(tokensvc_\w+)(?:\{([\w,]+)\})?`", _section("### Figures to watch"), re.MULTILINE))
     assert set(rows) == set(described)
-    source = (ROOT / "tokensvc" / "adapters" / "prometheus.py").read_text("utf-8")
+    source = (ROOT / "tokensvc" / "container" / "prometheus.py").read_text("utf-8")
     for name, labels in rows.items():
         plain = name.removesuffix("_total")
         declared = re.search(rf'"{plain}",\s*"[^"]*",\s*(?:\[([^\]]*)\])?', source)

@@ -20,19 +20,16 @@ from tokensvc.http import problem_details
 from tokensvc.problems import TEXTS, Problem, ProblemCode, problem_text
 
 ROOT = Path(tokensvc.__file__).parent
-ROOMS = ("errors", "core", "ports", "rotate", "loops", "adapters", "revocations", "keys", "diagnostics", "web")
+WORDING = {"cli", "settings", "supervisor", "container", "local_ivs", "__init__", "__main__"}
+"""The rooms that put remedies into words, or that know commands and settings because they are run by them."""
 FILES = sorted(
-    path
-    for path in [
-        *(path for room in ROOMS for path in (ROOT / room).rglob("*.py")),
-        *(ROOT / name for name in ("revoke.py", "issue.py", "admit.py", "wrap.py", "rewrap.py", "subjects.py")),
-    ]
+    path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0].removesuffix(".py") not in WORDING
 )
 OPERATED = re.compile(rf"\btokensvc ({'|'.join(NOUNS)})\b|\bTOKENSVC_[A-Z]")
 """A command, or a setting's variable."""
 
 ALLOWED = {
-    "adapters/signing/native/build_backend.py": "a switch of the build, which no setting of the service is",
+    "jose/signing/native/build_backend.py": "a switch of the build, which no setting of the service is",
 }
 """Which files may name one, and why."""
 

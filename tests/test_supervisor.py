@@ -13,7 +13,10 @@ from tokensvc.jose import signing
 from tokensvc.settings import read_settings
 from tokensvc.supervisor import listen, pause_before_restart
 
-LOADED = "import sys, tokensvc.cli, tokensvc.supervisor, tokensvc.container.application, tokensvc.container.service; print(*sys.modules)"
+LOADED = (
+    "import sys, tokensvc.cli, tokensvc.supervisor, tokensvc.container.application, tokensvc.container.service; "
+    "print(*sys.modules)"
+)
 """What `serve` loads before it reads a setting."""
 
 

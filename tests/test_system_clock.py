@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tokensvc.system_clock import ConfirmedClock, StoreClock, SystemClock
+from tokensvc.clock import ConfirmedClock, StoreClock, SystemClock
 
 
 def test_the_system_s_clocks_are_the_machine_s() -> None:

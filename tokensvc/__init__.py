@@ -1,53 +1,62 @@
 """tokensvc: playback-authorization tokens for Amazon IVS private channels.
 
-The map. A room may import from the rooms to its left, never from those to its right; `web` and `adapters` never
-import each other (tests/test_architecture.py holds this).
+The map: one folder is one subject. A room may import from the rooms to its left, never from those to its right, and
+rooms between the same arrows do not import each other unless they are joined by a comma (tests/test_architecture.py
+holds this).
 
-    errors, json_models <- core <- json_objects, pagination <- ports
-           <- admit, issue, wrap, subjects, rotate, rewrap, revoke, revocations, keys, ivs <- logger, edge, loops
-           <- diagnostics <- web | adapters <- settings <- vaulting, performing, duties, wiring
-           <- app, serving, cli, __main__
+    errors, validation_errors, printable, json_models, secret_files, clock, timestamps, log, metrics, problems,
+           pagination, outages, runner
+           <- aws.arn, aws.control_plane <- jose <- json_objects <- callers <- deployment <- vault <- tokens <- keys <-
+           revocations <- background <- diagnostics <- http <- storage | aws.ivs, aws.kms | web | local_ivs <- settings
+           <- container <- supervisor <- cli, __main__
 
     __init__.py   the version and this map
     __main__.py   `python -m tokensvc`
-    errors/       the tree of failures
-    json_models.py   the base classes of models read from JSON or rendered as JSON
-    core/         the law: ARNs, claims, ES384, key pairs, the ring, policy, the rules of playback. Pure
-    json_objects.py  JSON objects from outside: request bodies, batches, lines of files
+    errors.py     every exception, drawn as a tree
+    validation_errors.py   which field of a request is wrong, and why
+    printable.py  text of others, made safe to print on one line
+    json_models.py   the base classes of models that are read from JSON or rendered as JSON
+    secret_files.py  files that hold a secret: read only if nobody else can read them
+    clock.py      the clocks of a machine and of the store
+    timestamps.py RFC 3339 timestamps
+    log.py        structlog
+    metrics.py    what is measured, as a protocol
+    problems.py   what operators should know of, as codes and parameters
     pagination.py lists in pages: their parameters and their page tokens
-    ports/        the seams: one Protocol per file
-    admit.py      caller + ask -> a grant, or a typed refusal
-    issue.py      ask + grant + snapshots + now -> token. THE HOT PATH
-    wrap.py       secrets under their wrapping keys: wrapped by the current one, opened by the one they name
-    subjects.py   a subject -> every viewer id that it was ever given
-    rotate/       the lifecycle of a key, performed step by step
-    rewrap.py     every secret moved to the current wrapping key
-    revoke.py     revocations: accepted durably, then told to IVS at the pace it allows
-    revocations/  revocations and denials: requests, use cases, views
-    keys/         keys: requests and views
-    ivs/          the IVS API as data, and the local IVS on top of it
-    edge/         the local playback edge
-    logger.py     structlog, without what it would load for nothing
-    loops/        background duties
+    outages.py    one log line when something fails, and one when it works again
+    runner.py     background tasks: jitter, back-off, waking
+    aws/          ARNs, the control plane and its implementation by boto3, KMS
+    jose/         keys, PEM, JWK, JWS with ES384, strict JSON
+    jose/signing/ the signers, and the choice of one
+    json_objects.py  JSON objects from outside: request bodies, batches, lines of files
+    callers/      who may ask for tokens, and for which
+    deployment/   what all processes of one store share: its record, leases, versions, workers
+    vault/        key-encryption keys, sealed secrets, and where they rest
+    tokens/       requests, claims, limits, the keyring, playback validation; issuer.py is THE HOT PATH
+    keys/         the lifecycle of signing keys: rotation, import, compromise, retirement
+    revocations/  revocations and denials: model, use cases, delivery to IVS
+    background/   what a worker does by itself: refresh, heartbeat, pruning
     diagnostics/  the status of the deployment, and problems in words
-    web/          HTTP: decode -> use case -> encode. The only async code
-    web/local/    the local IVS over HTTP: its API, its edge, its management
-    adapters/     one technology per file: boto3, KMS, key files, logs, metrics
-    adapters/signing/
-                  the ES384 signers, and the choice of one
-    adapters/sql/ the store, in SQLite or PostgreSQL
-    adapters/sql/migrations/
-    adapters/sql/migrations/versions/
+    http/         what every HTTP interface of ours shares
+    storage/      the store, in SQLite or PostgreSQL: one file a subject
+    storage/migrations/
+    storage/migrations/versions/
                   its schema, one revision per file
-    settings.py   what the environment may say
-    vaulting.py   settings -> wrapping keys and vault
-    performing.py the performer of the lifecycle, put together
-    duties.py     what goes on by itself, put together
-    wiring.py     assemble(settings) -> Service
-    app.py        Service -> the ASGI application
-    serving.py    the worker processes of `tokensvc serve`
-    cli/          the `tokensvc` command
+    web/          the service over HTTP
+    web/endpoints/   its routes, one file a subject
+    local_ivs/    the local IVS: the whole API, driven by botocore's model
+    local_ivs/resources/
+                  channels, stream keys and the other resources: a row and its rules in one file
+    local_ivs/streams/
+                  live streams, their sessions and events
+    local_ivs/edge/  the playback edge, which enforces the tokens
+    local_ivs/http/  all of it over HTTP
+    settings.py   the environment -> Settings
+    container/    Settings -> the service, its background tasks and its metrics
+    supervisor.py the worker processes of `tokensvc serve`
+    cli/          the `tokensvc` command, one file a noun
     cli/keys/     its commands for keys, one task per file
+    cli/checks/   the checks of `tokensvc doctor`
 """
 
 __version__ = "0.1.0"

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tokensvc.errors import FieldError, InvalidRequest, UnreadableRequest
-from tokensvc.jose.repeated_names import has_repeated_names, repeated_names
+from tokensvc.jose.strict_json import has_repeated_names, repeated_names
 from tokensvc.validation_errors import shown_name, shown_path
 
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from tokensvc.jose.signing.signer import SigningMetrics
+
+class SigningMetrics(Protocol):
+    """What a signer reports of its work. Called on the hot path: each call notes and returns."""
+
+    def lanes_filled(self, lanes: int, /) -> None:
+        """One multi-buffer call, by how many of its lanes held a request."""
+        ...
+
+    def signer_fallback(self, reason: str, count: int, /) -> None:
+        """So many signatures that another library made in its place."""
+        ...
+
+    def signature_verified(self, passed: bool, /) -> None:
+        """One signature that was verified before it was given out."""
+        ...
 
 
 class Metrics(SigningMetrics, Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tokensvc.errors.remedies import Remedy
+from tokensvc.errors import Remedy
 
 
 class ProblemCode(StrEnum):

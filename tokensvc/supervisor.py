@@ -285,6 +285,6 @@ def _stop(workers: Sequence[BaseProcess]) -> int:
 
 def _forget_metrics(worker: BaseProcess) -> None:
     """A dead worker's gauges must not be shown for ever."""
-    from prometheus_client import multiprocess
+    from tokensvc.container.prometheus import forget_process
 
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # the library has no types here
+    forget_process(worker.pid)

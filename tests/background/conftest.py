@@ -1,24 +1,14 @@
-"""A deployment in memory, a worker on its clock, and channel directories that share a pace."""
+"""A deployment in memory, and a worker on its clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import Stage
-from tests.support.leases import ManualLeases
 from tests.support.refresh_worker import Worker
-from tests.support.simulated_ivs import IvsSimulator
-from tokensvc.deployment.leases import Leases
-from tokensvc.storage.store import Store
-from tokensvc.tokens.channel_cache import Directory
-from tokensvc.tokens.channels import ChannelStore
-
-WAIT = 0.3
-Make = Callable[..., Directory]
 
 
 @pytest.fixture
@@ -31,36 +21,3 @@ def worker(stage: Stage, clock: ManualClock) -> Worker:
     """A worker whose clock is the store's."""
     clock.wall = stage.store.versions.read().now
     return Worker(stage, clock)
-
-
-@pytest.fixture
-def ivs() -> IvsSimulator:
-    return IvsSimulator()
-
-
-@pytest.fixture
-def make(store: Store, ivs: IvsSimulator, clock: ManualClock) -> Make:
-    """Makes directories, as workers of one deployment have them; leases run on the test's clock unless told."""
-    shared = ManualLeases(clock)
-
-    def directory(
-        leases: Leases = shared,
-        channels: ChannelStore = store.channels,
-        wake: Callable[[], object] = lambda: None,
-    ) -> Directory:
-        return Directory(
-            store=channels,
-            leases=leases,
-            control_plane=ivs,
-            clock=clock,
-            wait_seconds=WAIT,
-            calls_per_second=1,
-            wake=wake,
-        )
-
-    return directory
-
-
-@pytest.fixture
-def directory(make: Make) -> Directory:
-    return make()

@@ -9,11 +9,10 @@ from tests.support.clocks import ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import Stage
 from tests.support.refresh_worker import Worker
 from tokensvc.background.denylist_sync import SLICE_ROWS, DenialNews
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale, StoreUnavailable, ViewerDenied
 from tokensvc.revocations.denial_store import NewDenial
-from tokensvc.tokens.denylist import Denied
-from tokensvc.tokens.session_versions import digest
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+from tokensvc.tokens.denylist import Denied, digest
 
 LEASE = 900
 HOUR = 3600

@@ -13,12 +13,12 @@ from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.keks import NEW, WRAPPER, passphrase
 from tests.support.refresh_worker import Worker
 from tokensvc.aws.arn import Place
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import NoSigningKey
 from tokensvc.jose.es384 import digest, verify
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.keys.rewrap import RewrapContext, rewrap
 from tokensvc.tokens.keyring import Slot
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
 from tokensvc.vault.cipher import Wrapper, establish
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault

@@ -10,12 +10,12 @@ import pytest
 
 from tests.cli.terminal import Accounts, Terminal
 from tests.support.servers import serving
+from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.sigv4 import Secret
 from tokensvc.local_ivs.storage import LocalIvsResources
 from tokensvc.storage.store import Store, open_store
-from tokensvc.system_clock import SystemClock
 
 ACCOUNTS = 400
 """More than all tests of this folder use in one process."""

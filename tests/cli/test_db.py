@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from tests.adapters.sql import prerelease
 from tests.cli.terminal import Terminal
+from tests.storage import prerelease
 from tests.support.deployment import free_port
 
 
@@ -104,7 +104,7 @@ def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Term
     assert "of a development version of tokensvc, and cannot be upgraded" in found["store"]["found"]
     assert "of a new, empty database; then tokensvc db upgrade" in found["store"]["mend"]
     assert "the old database is moved away" in found["store"]["mend"]
-    for command in ("serve", "work"):
+    for command in ("serve", "worker"):
         # A process of its own: what serves configures the log of the whole process.
         environ = bare.environ | {"TOKENSVC_PORT": str(free_port())}
         ended = subprocess.run(

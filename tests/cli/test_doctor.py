@@ -19,6 +19,7 @@ from tests.cli.terminal import Terminal
 from tests.storage.samples import denial
 from tests.support.problems import problem_of
 from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.clock import SystemClock
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.jose import keypair
 from tokensvc.jose import signing as signers
@@ -27,7 +28,6 @@ from tokensvc.keys.lifecycle import StepKind
 from tokensvc.storage import schema
 from tokensvc.storage.engine import writing
 from tokensvc.storage.store import Store
-from tokensvc.system_clock import SystemClock
 from tokensvc.tokens.channels import ChannelRecord
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from tokensvc.storage.engine import writing
 from tokensvc.storage.revocation_tables import denials, revocation_entries, revocations
 from tokensvc.storage.schema import callers
 from tokensvc.storage.store import Store, open_store
-from tokensvc.tokens.session_versions import digest
+from tokensvc.tokens.denylist import digest
 
 ODD = "\x1b[2J\x1b]0;owned\x07 \x9b31m \x7f \u202egnihton\u2066 \u200b\nforged line"
 """An escape sequence, its eight-bit form, DEL, bidirectional controls, an invisible character and a line feed."""
@@ -135,9 +135,9 @@ def test_lines_keep_their_layout() -> None:
     ]
 
 
-def test_only_the_screen_prints() -> None:
-    """Commands print by `screen.py`, which escapes. Texts that are only our own may go out as they are."""
-    own = {"app.py": "the version", "demo.py": "the commands to try", "seeing.py": "a PEM"}
+def test_only_the_output_module_prints() -> None:
+    """Commands print by `output.py`, which escapes. Texts that are only our own may go out as they are."""
+    own = {"main.py": "the version", "demo.py": "the commands to try", "inspect.py": "a PEM"}
     folder = Path(str(cli.__file__)).parent
     printing = {
         path.name
@@ -145,4 +145,4 @@ def test_only_the_screen_prints() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "click.echo")
     }
-    assert printing - own.keys() <= {"screen.py"}
+    assert printing - own.keys() <= {"output.py"}

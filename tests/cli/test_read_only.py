@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.cli.terminal import Terminal
 from tests.support.servers import serving
 from tests.support.stores import dump
+from tokensvc.clock import SystemClock
 from tokensvc.jose import keypair
 from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.local_ivs.clock import AdvanceableClock
@@ -21,7 +22,6 @@ from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.sigv4 import Secret
 from tokensvc.local_ivs.storage import LocalIvsResources
 from tokensvc.storage.store import open_store
-from tokensvc.system_clock import SystemClock
 
 READING = re.compile(r"/(List|Get|BatchGet)[A-Za-z]+|/tags/.*")
 

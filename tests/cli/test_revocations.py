@@ -253,7 +253,7 @@ def test_watch_gives_no_end_while_no_worker_sends(terminal: Terminal, opened: St
     age(opened, 60)
     [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
     assert place["secondsLeft"] is None
-    assert place["problem"] == "no worker sends them: run tokensvc serve, or tokensvc work"
+    assert place["problem"] == "no worker sends them: run tokensvc serve, or tokensvc worker"
     opened.leases.acquire(f"dispatch:{HERE.account}:{HERE.region}", "w:1", 60)
     [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
     assert (place["secondsLeft"], place["problem"]) == (0.0, None)

@@ -316,7 +316,7 @@ PYTHON_PRINTS = {
 def test_what_python_itself_would_print_is_a_line_without_messages(statement: str) -> None:
     """And it is written although the process ends with it."""
     program = f"""
-from tokensvc.adapters.logs import configure
+from tokensvc.container.logs import configure
 SECRET = "{SECRET_IN_REQUEST}"
 def fail(): raise ValueError(SECRET)
 configure("json")

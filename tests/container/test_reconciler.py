@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.container.reconciler import reach_of
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.settings import read_settings
 from tokensvc.storage.store import Store
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
 
 OURS = {"TOKENSVC_SNAPSHOT_LEASE_SECONDS": "100", "TOKENSVC_STORE_TIMEOUT_SECONDS": "7"}
 

@@ -24,7 +24,7 @@ from typing import Any
 from tests.support.crashes import Tripwire
 from tests.support.in_memory_deployment import READS
 from tokensvc.aws.control_plane import ControlPlane
-from tokensvc.clock import Clock
+from tokensvc.clock import Clock, StoreClock
 from tokensvc.container.reconciler import keys_context, new_worker_id
 from tokensvc.container.service import control_plane_of, regions_of, store_of
 from tokensvc.container.vault import vault_of, wrapper_of
@@ -32,7 +32,6 @@ from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import SETTLED_SECONDS, survey_and_update, tags_of
 from tokensvc.settings import read_settings
-from tokensvc.system_clock import StoreClock
 
 ROUND_SECONDS = 200_000.0
 """Longer than any drain."""

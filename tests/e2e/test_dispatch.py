@@ -34,14 +34,14 @@ from tokensvc.storage.store import Store, open_store
 LEASE_SECONDS = 2.0
 WORK = f"""
 import os
-from tokensvc.adapters.logs import configure
+from tokensvc.container.logs import configure
 from tokensvc.serving import work
 from tokensvc.settings import read_settings
 ours = {{name: value for name, value in os.environ.items() if name.startswith("TOKENSVC_")}}
 configure("json")
 work(read_settings(ours), dispatch_lease_seconds={LEASE_SECONDS})
 """
-"""`tokensvc work` with a shorter lease."""
+"""`tokensvc worker` with a shorter lease."""
 
 
 class Deployment:
@@ -185,7 +185,7 @@ def test_a_restart_of_the_database_stops_it_for_as_long_and_no_longer(
 ) -> None:
     deployment = on_postgresql
     deployment.accept(200)
-    with deployment.work("work") as process:
+    with deployment.work("worker") as process:
         process.awaits(lambda: deployment.has_told(50), "it told some")
         postgres.stop()
         postgres.start()

@@ -30,12 +30,12 @@ BEHIND_SECONDS = 4.0
 WORK = f"""
 import os, sys
 from tokensvc import serving
-from tokensvc.adapters.logs import configure
+from tokensvc.container.logs import configure
 from tokensvc.settings import read_settings
 configure("json")
 sys.exit(serving.work(read_settings(os.environ), rotation_lease_seconds={LEASE_SECONDS}))
 """
-"""`tokensvc work` with a lease that a test can wait for."""
+"""`tokensvc worker` with a lease that a test can wait for."""
 
 
 class Tried(NamedTuple):
@@ -205,7 +205,8 @@ def test_when_the_one_that_performs_is_killed_another_goes_on(request: pytest.Fi
 def test_work_answers_its_figures_and_little_else(on_sqlite: Site) -> None:
     site, port = on_sqlite, free_port()
     site.run("db", "upgrade")
-    with started([TOKENSVC, "work"], site.folder, site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}, "work") as process:
+    environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
+    with started([TOKENSVC, "worker"], site.folder, environ, "worker") as process:
         process.awaits(lambda: '"working"' in process.err, "it works")
         with Client(f"http://127.0.0.1:{port}") as client:
             assert client.get("/livez").status == 200

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.sql import prerelease
+from tests.storage import prerelease
 from tests.support.deployment import LocalIvs, Service, Site, free_port
 from tests.support.http_client import Client, load, of_each_worker
 from tests.support.postgres import PostgresServer

@@ -56,7 +56,7 @@ def test_each_worker_goes_on(site: Site) -> None:
 def test_work_goes_on(site: Site) -> None:
     port = free_port()
     environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
-    with started([TOKENSVC, "work"], site.folder, environ, "work-signals") as process:
+    with started([TOKENSVC, "worker"], site.folder, environ, "work-signals") as process:
         process.awaits(lambda: '"working"' in process.err, "it works")
         _survives(process, f"http://127.0.0.1:{port}/livez")
 

@@ -199,7 +199,7 @@ def test_a_full_disk_and_a_closed_standard_error_stop_nothing(
             until(is_counted, "lines that could not be written are counted", 5)
 
 
-@pytest.mark.parametrize("command", [["serve"], ["work"], ["callers", "list"]])
+@pytest.mark.parametrize("command", [["serve"], ["worker"], ["callers", "list"]])
 def test_a_refusal_to_start_is_not_held_up_by_an_unread_log(command: list[str], tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)

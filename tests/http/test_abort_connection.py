@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from tests.support.servers import serving
-from tokensvc.http.abort_connection import hang_up
+from tokensvc.http.abort_connection import abort_connection
 
 
 async def _never() -> Message:
@@ -17,14 +17,14 @@ async def _never() -> Message:
 
 
 def test_a_server_that_does_not_offer_it_is_told() -> None:
-    with pytest.raises(RuntimeError, match="cannot hang up"):
-        asyncio.run(hang_up({"type": "http"}, _never))
+    with pytest.raises(RuntimeError, match="cannot abort a connection"):
+        asyncio.run(abort_connection({"type": "http"}, _never))
 
 
 def test_a_hung_up_connection_ends_without_a_byte_and_the_next_one_is_served() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/gone":
-            return await hang_up(scope, receive)
+            return await abort_connection(scope, receive)
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body"})

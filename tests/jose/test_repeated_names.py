@@ -10,8 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokensvc.jose.repeated_names import has_repeated_names, repeated_names
-from tokensvc.jose.strict_json import read_object
+from tokensvc.jose.strict_json import has_repeated_names, read_object, repeated_names
 
 TEXT = st.text(st.sampled_from('ab"\\/:,{}[]\n\x7f\u00e9\U0001f600'), max_size=4)
 

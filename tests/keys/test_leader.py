@@ -16,6 +16,7 @@ from tests.support.in_memory_deployment import EAST, WEST, Stage
 from tests.support.problems import texts
 from tests.support.simulated_ivs import outage
 from tokensvc.container.prometheus import PrometheusMetrics
+from tokensvc.deployment.record import Policy
 from tokensvc.errors import StoreUnavailable
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
@@ -28,7 +29,6 @@ from tokensvc.keys.leader import (
     Rotation,
 )
 from tokensvc.keys.lifecycle import KeyState
-from tokensvc.keys.rotation_policy import Policy
 from tokensvc.outages import REMIND_SECONDS
 from tokensvc.runner import IDLE
 

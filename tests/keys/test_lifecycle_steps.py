@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.placements import DRAIN, LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
+from tokensvc.deployment.record import Policy
 from tokensvc.keys.lifecycle import KeyInPlace, Standing, Step, StepKind, Wait, decide, is_due, waiting
-from tokensvc.keys.rotation_policy import Policy
 
 MAKE, IMPORT, ACTIVATE, DELETE, RECALL, RECORD_ABSENCE = StepKind
 WITH_STANDBY = POLICY._replace(standby=True)

@@ -18,10 +18,9 @@ from tokensvc.keys import rewrap
 from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 from tokensvc.vault.cipher import UNNAMED, Wrapper, establish, wrapped_by
-from tokensvc.vault.kek import Wrapping
+from tokensvc.vault.kek import Wrapping, WrappingKey
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
-from tokensvc.vault.wrapping_keys import WrappingKey
 
 pytestmark = pytest.mark.slow
 

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokensvc.clock import CLOCK_SKEW_SECONDS
+from tokensvc.deployment.record import Policy
 from tokensvc.errors import PolicyCannotHold
 from tokensvc.keys.rotation_policy import (
     HEARD_SECONDS,
     KEY_PAIRS_MAX,
     SLOTS_MIN,
-    Policy,
     check_policy,
     check_slots,
     reach_seconds,
 )
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
 
 REACH = 910
 LEAST = 30 + REACH + 3600 + CLOCK_SKEW_SECONDS

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat, Worker
 from tokensvc.keys.stale_workers import unheard
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
 
 BEAT_AT = datetime(2026, 1, 1, tzinfo=UTC)
 NEWEST = Version(7, "tag of 7")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.ivs.conftest import CallIvs
-
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, pem
 from tokensvc.aws.arn import Place
 

@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, StandingClock, everything
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.revocations import KIND, revoked_version
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import LocalIvsResources
-from tokensvc.tokens.validation_result import NOTHING_REVOKED
+from tokensvc.tokens.validation import NOTHING_REVOKED
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
 

@@ -10,8 +10,8 @@ import pytest
 from botocore.loaders import Loader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import (
     HERE,
     OPERATIONS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import StandingClock, counting_token
 from tests.support.case_ids import spelled
 from tokensvc.local_ivs.errors import IvsError

@@ -19,6 +19,7 @@ from tests.support.dispatchers import Dispatch
 from tests.support.local_control_plane import PLACE, LocalPlane
 from tests.support.tokens import Prepared, raw_sign
 from tokensvc.aws.arn import parse_arn
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import ControlPlaneError, ResourceMissing, Throttled, ViewerDenied
 from tokensvc.jose.keypair import PrivateKey
@@ -28,14 +29,12 @@ from tokensvc.storage import revocation_writer
 from tokensvc.storage.engine import writing
 from tokensvc.storage.store import Store
 from tokensvc.tokens.authorization import Grant
-from tokensvc.tokens.denylist import Denied
+from tokensvc.tokens.denylist import STEP_SECONDS, Denied, Standing, digest
 from tokensvc.tokens.issuer import draft
 from tokensvc.tokens.keyring import Ring, SigningKey, Slot
 from tokensvc.tokens.request import read_ask
-from tokensvc.tokens.session_versions import STEP_SECONDS, Standing, digest
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS, Snapshot
-from tokensvc.tokens.validation import judge
-from tokensvc.tokens.validation_result import Attempt, Outcome
+from tokensvc.tokens.snapshot import Snapshot
+from tokensvc.tokens.validation import Attempt, Outcome, judge
 
 pytestmark = pytest.mark.slow
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.revocations.model import (
     LEAD_MAX_SECONDS,
     State,
@@ -19,8 +20,7 @@ from tokensvc.revocations.model import (
     standing_after,
     version_filter,
 )
-from tokensvc.tokens.session_versions import STEP_SECONDS, Standing, session_version
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+from tokensvc.tokens.denylist import STEP_SECONDS, Standing, session_version
 
 NOW = 1_800_000_000.25
 LEASE, TIMEOUT = 60.0, 5.0

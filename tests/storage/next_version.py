@@ -29,7 +29,7 @@ _SOURCE = f'''
 import sqlalchemy as sa
 from alembic import op
 
-from tests.adapters.sql import next_version
+from tests.storage import next_version
 
 revision = "{REVISION}"
 down_revision = "{migrate.HEAD}"

@@ -31,7 +31,7 @@ from tokensvc.revocations.store import Accepted, IdempotencyKey
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store
 from tokensvc.storage.vault import SqlVault
-from tokensvc.tokens.session_versions import digest
+from tokensvc.tokens.denylist import digest
 from tokensvc.vault.kek_registry import KnownWrapping
 
 BY_URL = frozenset({"upgrade", "upgrade_to_next_version"})

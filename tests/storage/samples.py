@@ -18,7 +18,7 @@ from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.revocation_tables import QUEUED, revocation_entries, revocation_targets, revocations
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channels import ChannelRecord
-from tokensvc.tokens.session_versions import digest
+from tokensvc.tokens.denylist import digest
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 LATER = AT + timedelta(hours=1)

@@ -18,7 +18,7 @@ from tokensvc.errors import DenialNotFound
 from tokensvc.revocations.denial_store import Denial, StandingRow
 from tokensvc.revocations.model import Lane
 from tokensvc.storage.store import Store
-from tokensvc.tokens.session_versions import Standing, digest
+from tokensvc.tokens.denylist import Standing, digest
 
 OTHER = channel("b").arn
 

@@ -19,7 +19,7 @@ from tokensvc.local_ivs.faults import Fault, FaultKind
 from tokensvc.revocations.model import Lane
 from tokensvc.storage.store import Store
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

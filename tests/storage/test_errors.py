@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -356,4 +355,4 @@ def test_no_value_of_a_row_leaves_with_a_failure(store: Store) -> None:
         connection.execute(sa.insert(schema.caller_secrets).values(**row))
     shown = "".join(traceback.format_exception(failed.value)) + failed.value.detail
     for value in ("the-digest", b"the-digest".hex(), "s1", "backend"):
-        assert value not in shown.replace(f"{os.sep}adapters", "")
+        assert value not in shown

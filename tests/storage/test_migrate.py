@@ -15,8 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from tests.adapters.sql import prerelease
-from tests.storage import next_version
+from tests.storage import next_version, prerelease
 from tests.storage.racers import Racers
 from tests.storage.samples import HERE, add_key
 from tests.storage.schemas import described
@@ -181,7 +180,7 @@ def test_of_two_who_upgrade_to_the_next_revision_one_does_it(migrated_url: str, 
 
 def test_an_upgrade_that_is_killed_changes_nothing(migrated_url: str) -> None:
     before = schema_of(migrated_url)
-    program = f"from tests.adapters.sql import next_version\nnext_version.upgrade({migrated_url!r})\n"
+    program = f"from tests.storage import next_version\nnext_version.upgrade({migrated_url!r})\n"
     environ = {**os.environ, next_version.KILL: "yes"}
     killed = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -248,7 +247,7 @@ def test_a_store_of_a_newer_version_is_unfit_and_left_alone(store_url: str) -> N
 
 
 def test_opening_a_store_does_not_load_alembic(sqlite_url: str) -> None:
-    program = f"import sys\nfrom tokensvc.adapters.sql.store import open_store\nopen_store({sqlite_url!r}).close()\n"
+    program = f"import sys\nfrom tokensvc.storage.store import open_store\nopen_store({sqlite_url!r}).close()\n"
     ran = subprocess.run(
         [sys.executable, "-c", program + "print('alembic' in sys.modules)"], capture_output=True, text=True, check=True
     )

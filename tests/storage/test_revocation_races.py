@@ -13,7 +13,7 @@ from tokensvc.revocations.queue import Entry, Outcome
 from tokensvc.storage.engine import reading
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store
-from tokensvc.tokens.session_versions import digest
+from tokensvc.tokens.denylist import digest
 
 pytestmark = pytest.mark.slow
 

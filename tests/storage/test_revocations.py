@@ -18,7 +18,7 @@ from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, 
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.revocation_tables import idempotency_keys, revocation_entries, revocation_targets
 from tokensvc.storage.store import Store
-from tokensvc.tokens.session_versions import Standing, digest
+from tokensvc.tokens.denylist import Standing, digest
 
 OTHER = channel("b").arn
 KEY = IdempotencyKey("once", b"digest of the body")

@@ -12,6 +12,7 @@ from tests.support.keks import WRAPPER
 from tests.support.leases import ManualLeases
 from tests.support.simulated_ivs import IvsSimulator
 from tests.support.stores import store_in_memory
+from tokensvc.deployment.record import Policy
 from tokensvc.jose.keypair import PrivateKey, generate, public_der
 from tokensvc.keys import commands
 from tokensvc.keys.absences import Absences
@@ -21,7 +22,6 @@ from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState
 from tokensvc.keys.private_keys import PrivateKeyChecks
 from tokensvc.keys.reconciler import Outlook, advance
-from tokensvc.keys.rotation_policy import Policy
 from tokensvc.problems import Problem
 from tokensvc.storage.vault import SqlVault
 from tokensvc.vault.key_files import KeyFiles

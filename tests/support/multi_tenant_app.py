@@ -20,7 +20,7 @@ from tokensvc.revocations.service import RevocationService
 from tokensvc.storage.store import Store
 from tokensvc.tokens.authorization import key_digest, key_id_of
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
-from tokensvc.tokens.viewer_id_resolver import Subjects
+from tokensvc.tokens.viewer_ids import Subjects
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.app import Front
 from tokensvc.web.authentication import Authorized

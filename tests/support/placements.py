@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tokensvc.aws.arn import Place
+from tokensvc.deployment.record import Policy
 from tokensvc.keys.lifecycle import KeyInPlace, KeyState
-from tokensvc.keys.rotation_policy import Policy
 
 NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
 HERE = Place("123456789012", "us-east-1")

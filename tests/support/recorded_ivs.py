@@ -13,11 +13,11 @@ import boto3
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.support.servers import serving
+from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.revocations import revoked_version
 from tokensvc.local_ivs.storage import LocalIvsResources
-from tokensvc.system_clock import SystemClock
 
 SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"
 

@@ -19,7 +19,7 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
 from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.channels import ChannelRecord
-from tokensvc.tokens.viewer_id_resolver import Subjects
+from tokensvc.tokens.viewer_ids import Subjects
 from tokensvc.vault.cipher import Wrapper
 
 POLICY = CallerPolicy(channels=("*",))

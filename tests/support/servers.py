@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from tokensvc.http.abort_connection import offer_hang_up
+from tokensvc.web.server import allow_abort
 
 _STARTS_WITHIN_SECONDS = 10
 
@@ -22,7 +22,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2)
-        offer_hang_up(config)
+        allow_abort(config)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

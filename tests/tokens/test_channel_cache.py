@@ -6,11 +6,11 @@ import itertools
 import threading
 
 import pytest
-from tests.loops.conftest import WAIT, Make
 
 from tests.support.clocks import ManualClock
 from tests.support.simulated_ivs import IvsSimulator
 from tests.support.simulated_ivs import channel_arn as arn
+from tests.tokens.conftest import WAIT, Make
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channel_cache import DUE_EVERY_SECONDS, RECHECK_SECONDS, Directory
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 import contextlib
 import math
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.loops.conftest import Make
 
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import Stage
@@ -18,6 +18,7 @@ from tests.support.leases import ManualLeases
 from tests.support.refresh_worker import Worker
 from tests.support.simulated_ivs import IvsSimulator, outage
 from tests.support.simulated_ivs import channel_arn as arn
+from tests.tokens.conftest import Make
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import ControlPlaneError
 from tokensvc.storage.store import Store
@@ -214,10 +215,13 @@ def test_the_known_channels_of_a_region_that_is_down_take_no_others_place(
 
 
 def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
-    stage: Stage, worker: Worker, ivs: IvsSimulator, clock: ManualClock
+    migrated: Path, tmp_path: Path, ivs: IvsSimulator, clock: ManualClock
 ) -> None:
     """Four minutes of a flood, in which IVS is asked about as many invented channels."""
+    stage = Stage(migrated, tmp_path / "keys")
     store = stage.store
+    clock.wall = store.versions.read().now
+    worker = Worker(stage, clock)
     directory = Directory(
         store=store.channels,
         leases=ManualLeases(clock),

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 
 import pytest
 from structlog.testing import capture_logs
-from tests.loops.conftest import WAIT, Make
 
 from tests.support.clocks import ManualClock
 from tests.support.simulated_ivs import IvsSimulator, outage, throttle
 from tests.support.simulated_ivs import channel_arn as arn
+from tests.tokens.conftest import WAIT, Make
 from tokensvc.errors import ControlPlaneError, StoreUnavailable, Throttled, Unavailable
 from tokensvc.runner import IDLE
 from tokensvc.storage.store import Store

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.errors import NotAllowed, ViewerDenied
-from tokensvc.tokens.denylist import SLICE_ROWS, Denied
-from tokensvc.tokens.session_versions import Standing, digest
+from tokensvc.tokens.denylist import SLICE_ROWS, Denied, Standing, digest
 
 NOW = 1_800_000_000
 CHANNEL = "arn:aws:ivs:us-east-1:123456789012:channel/a"

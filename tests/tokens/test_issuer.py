@@ -29,8 +29,7 @@ from tokensvc.tokens.issuer import Draft, draft
 from tokensvc.tokens.keyring import EMPTY_RING, Ring, SigningKey
 from tokensvc.tokens.request import read_ask
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
-from tokensvc.tokens.validation import judge
-from tokensvc.tokens.validation_result import NOTHING_REVOKED, Attempt, Outcome
+from tokensvc.tokens.validation import NOTHING_REVOKED, Attempt, Outcome, judge
 from tokensvc.tokens.viewer_ids import viewer_id
 
 KEY = keypair.generate()

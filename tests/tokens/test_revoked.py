@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from tests.support.clocks import START
 from tests.support.tokens import CHANNEL, OTHER_CHANNEL, SUBJECT_KEY, Prepared
 from tokensvc.callers.policy import ALL_CHANNELS
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import ViewerDenied
 from tokensvc.revocations.model import denied_until, standing_after, version_filter
 from tokensvc.tokens.authorization import Grant
-from tokensvc.tokens.denylist import Denied
+from tokensvc.tokens.denylist import Denied, Standing, digest
 from tokensvc.tokens.issuer import Draft, draft
 from tokensvc.tokens.keyring import Ring, SigningKey, Slot
 from tokensvc.tokens.request import read_ask
-from tokensvc.tokens.session_versions import Standing, digest
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS, Snapshot
+from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id
 
 LEASE, TIMEOUT = 60.0, 5.0

@@ -5,16 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.tokens.session_versions import (
-    DIGEST_BYTES,
-    LAST_SECOND,
-    STEP_SECONDS,
-    Standing,
-    digest,
-    over_at,
-    pack,
-    unpack,
-)
+from tokensvc.tokens.denylist import DIGEST_BYTES, LAST_SECOND, STEP_SECONDS, Standing, digest, over_at, pack, unpack
 
 seconds = st.integers(0, LAST_SECOND)
 

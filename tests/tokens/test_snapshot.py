@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.clocks import OFFSET, require_fresh_at
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS, Snapshot, require_fresh
+from tokensvc.tokens.snapshot import Snapshot, require_fresh
 
 
 def test_a_snapshot_may_be_used_until_its_lease_ends() -> None:

@@ -12,8 +12,7 @@ from tests.support.tokens import CHANNEL, HEADER, NOW, OTHER_CHANNEL, seal, with
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.validation import RULES, judge
-from tokensvc.tokens.validation_result import NOTHING_REVOKED, Attempt, Outcome, Reason, Result, Verdict
+from tokensvc.tokens.validation import NOTHING_REVOKED, RULES, Attempt, Outcome, Reason, Result, Verdict, judge
 
 UUID = "123e4567-e89b-12d3-a456-426614174000"
 VIEWER: dict[str, Any] = {c.VIEWER_ID: "v"}

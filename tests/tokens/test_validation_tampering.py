@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from tests.support.tokens import CHANNEL, HEADER, NOW, seal, with_claims
 from tokensvc.jose import keypair
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.validation import RULES, judge
-from tokensvc.tokens.validation_result import NOTHING_REVOKED, Attempt, Outcome, Result, Verdict
+from tokensvc.tokens.validation import NOTHING_REVOKED, RULES, Attempt, Outcome, Result, Verdict, judge
 
 KEY = keypair.generate()
 KEYS = [KEY.public_key()]

@@ -25,8 +25,7 @@ from tokensvc.tokens.issuer import draft
 from tokensvc.tokens.keyring import Ring, SigningKey, Slot
 from tokensvc.tokens.request import read_ask
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.validation import judge
-from tokensvc.tokens.validation_result import Attempt, Outcome
+from tokensvc.tokens.validation import Attempt, Outcome, judge
 from tokensvc.tokens.viewer_ids import check_viewer_id
 
 ODD = st.text(st.sampled_from("a\0\t\x1b\x7f\x9f\u202e\u200d\u2028\U0001f680\ufdd0é"), max_size=42)

@@ -1,4 +1,4 @@
-"""One line a request; `tests/adapters/test_logwriter.py` has what becomes of it."""
+"""One line a request; `tests/container/test_log_writer.py` has what becomes of it."""
 
 from __future__ import annotations
 

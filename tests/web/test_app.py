@@ -151,7 +151,7 @@ def test_what_nobody_foresaw_is_a_fixed_text_and_its_words_go_nowhere(door: Door
     assert reply.headers["x-request-id"] in reply.json["detail"]
     assert SECRET not in reply.body.decode() + str(lines) + door.lines()
     assert lines[0]["problem"] == "ValueError"
-    assert any("test_front" in frame for frame in lines[0]["frames"])
+    assert any("test_app" in frame for frame in lines[0]["frames"])
 
 
 def test_an_answer_that_broke_off_is_not_answered_twice(door: Door) -> None:

@@ -113,7 +113,7 @@ def test_no_route_reads_a_body_without_judging_the_caller_again() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Name) and node.id == "read_json"
     }
-    assert callers == {"authorized.py"}
+    assert callers == {"authentication.py"}
 
 
 def test_a_worker_whose_clock_jumps_judges_no_caller(authorized: Authorized, clock: ManualClock) -> None:

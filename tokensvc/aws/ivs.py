@@ -26,7 +26,7 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.loaders import Loader, create_loader
 
-from tokensvc.clock import Clock
+from tokensvc.clock import Clock, SystemClock
 from tokensvc.errors import (
     Action,
     ControlPlaneError,
@@ -42,7 +42,6 @@ from tokensvc.errors import (
     Unavailable,
 )
 from tokensvc.printable import printable
-from tokensvc.system_clock import SystemClock
 
 if TYPE_CHECKING:
     from boto3.session import Session

@@ -17,11 +17,11 @@ import math
 import time
 from collections.abc import Callable
 
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import ChangePage, Position, StoreVersions
 from tokensvc.log import structlog
 from tokensvc.revocations.denial_store import Denials, StandingRow
 from tokensvc.tokens.denylist import Denied
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
 
 SLICE_ROWS = 100
 """Read and applied at once: about a millisecond's work."""

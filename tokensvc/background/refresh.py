@@ -26,7 +26,7 @@ from tokensvc.background.changes import NOTHING_HEARD, log_replacement
 from tokensvc.background.denylist_sync import DenialNews
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.callers.store import CallerRecord, CallerStore
-from tokensvc.clock import Clock
+from tokensvc.clock import CLOCK_SKEW_SECONDS, Clock
 from tokensvc.deployment.record import DeploymentStore
 from tokensvc.deployment.versions import Position, StoreVersions, Versions
 from tokensvc.errors import InvalidKey, StoreReplaced, SubjectKeyLost, VaultError
@@ -40,8 +40,8 @@ from tokensvc.keys.store import KeyStore
 from tokensvc.log import structlog
 from tokensvc.tokens.channels import REREAD_AFTER_SECONDS, ChannelStore
 from tokensvc.tokens.keyring import Ring, SigningKey, Slot, retiring_signs_until
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS, KnownChannel, KnownSecret, Snapshot
-from tokensvc.tokens.viewer_id_resolver import Subjects
+from tokensvc.tokens.snapshot import KnownChannel, KnownSecret, Snapshot
+from tokensvc.tokens.viewer_ids import Subjects
 from tokensvc.vault.store import Vault
 
 EVERY_SECONDS = 0.8

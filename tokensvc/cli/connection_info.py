@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import orjson
-
 
 def write_facts(path: Path, facts: Mapping[str, str]) -> None:
     """Write facts as JSON, in one step."""
-    write_private(path, orjson.dumps(facts, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    write_private(path, json.dumps(facts, indent=2).encode() + b"\n")
 
 
 def write_private(path: Path, content: bytes) -> None:

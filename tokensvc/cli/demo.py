@@ -33,14 +33,13 @@ from tokensvc.container import service
 from tokensvc.container.application import Application, build
 from tokensvc.container.logs import configure
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
-from tokensvc.http.abort_connection import offer_hang_up
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS, routes
 from tokensvc.settings import read_settings
 from tokensvc.storage import migrate
 from tokensvc.supervisor import ignore_signals, listen
 from tokensvc.tokens.authorization import key_id_of
-from tokensvc.web.server import Server, make_server
+from tokensvc.web.server import Server, allow_abort, make_server
 
 REGION = "us-east-1"
 FOLDER = Path(".demo")
@@ -115,7 +114,7 @@ def _serve(
     running: Running,
 ) -> None:
     server = make_server(application.asgi, application.readiness.drain, delay_seconds=0)
-    offer_hang_up(server.config)
+    allow_abort(server.config)
     failures: list[TokensvcError] = []
     guide = threading.Thread(
         target=_guide, args=(server, parts, url, environ, running, failures), name="guide", daemon=True

@@ -13,12 +13,11 @@ from tokensvc.cli.local import local_ivs
 from tokensvc.cli.output import progress
 from tokensvc.container.logs import configure
 from tokensvc.errors import FieldError, SettingsError
-from tokensvc.http.abort_connection import offer_hang_up
 from tokensvc.http.garbage_collection import calm_the_collector
 from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS
 from tokensvc.local_ivs.sigv4 import Secret, read_access_key
 from tokensvc.supervisor import ignore_signals, listen
-from tokensvc.web.server import make_server
+from tokensvc.web.server import allow_abort, make_server
 
 app = typer.Typer(help="The local IVS.", no_args_is_help=True, add_completion=False)
 REGION = "us-east-1"
@@ -65,7 +64,7 @@ def serve(
         any_region=any_region,
     ) as running:
         server = make_server(running.parts.site, lambda: None, delay_seconds=0)
-        offer_hang_up(server.config)
+        allow_abort(server.config)
         url = f"http://{_spelled(bound_host)}:{bound_port}"
         progress(f"Endpoint {url}, region {REGION}, access key test, secret test. Managed at {running.management_url}")
         if facts is not None:

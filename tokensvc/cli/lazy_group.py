@@ -18,7 +18,7 @@ from tokensvc.cli.output import WrongUse, make_printable
 NOUNS = (
     "demo",
     "serve",
-    "work",
+    "worker",
     "ivs",
     "db",
     "doctor",

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokensvc.cli.output import progress
+from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.http import NOT_AWS, LocalIvsParts, LocalIvsSettings, build, stored_clock
 from tokensvc.local_ivs.sigv4 import Credentials
 from tokensvc.local_ivs.storage import LocalIvsResources
 from tokensvc.supervisor import listen
-from tokensvc.system_clock import SystemClock
 from tokensvc.web.server import make_server
 
 

@@ -20,8 +20,7 @@ from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PublicKey, read_public_der
 from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord
 from tokensvc.settings import read_settings
-from tokensvc.tokens.validation import judge
-from tokensvc.tokens.validation_result import Attempt, Result
+from tokensvc.tokens.validation import Attempt, Result, judge
 
 
 class OwnSigner(NamedTuple):

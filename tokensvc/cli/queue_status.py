@@ -65,7 +65,7 @@ def _problem(waiting: Waiting, *, has_sender: bool) -> str:
     if waiting.code:
         return f"IVS: {waiting.code}"
     if not has_sender and waiting.oldest_seconds > UNSENT_SECONDS:
-        return "no worker sends them: run tokensvc serve, or tokensvc work"
+        return "no worker sends them: run tokensvc serve, or tokensvc worker"
     return ""
 
 

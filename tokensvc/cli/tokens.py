@@ -17,8 +17,7 @@ from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.jose import keypair
 from tokensvc.local_ivs.edge.errors import tokens_of
 from tokensvc.tokens.claims import CHANNEL_ARN
-from tokensvc.tokens.validation import judge
-from tokensvc.tokens.validation_result import Attempt, Outcome, Result, Verdict
+from tokensvc.tokens.validation import Attempt, Outcome, Result, Verdict, judge
 
 app = typer.Typer(help="Playback tokens.", no_args_is_help=True, add_completion=False)
 

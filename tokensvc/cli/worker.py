@@ -1,4 +1,4 @@
-"""`tokensvc work`."""
+"""`tokensvc worker`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from tokensvc.settings import read_settings
 
 
-def work() -> None:
+def worker() -> None:
     """Rotate keys and tell IVS of revocations, without serving: where `serve` has TOKENSVC_BACKGROUND=false."""
     from tokensvc import supervisor
     from tokensvc.container.logs import configure

@@ -1,4 +1,4 @@
-"""Assembly of a process's background tasks: beside `serve`'s routes, and in `work`, which does nothing else.
+"""Assembly of a process's background tasks: beside `serve`'s routes, and in `worker`, which does nothing else.
 
 Invariants
 - Every process has a heartbeat. It is notified of changes by whoever reads the store's versions anyway: the refresh of

@@ -240,3 +240,8 @@ def _drained(noted: deque[_T]) -> Iterator[_T]:
     with suppress(IndexError):
         for _ in range(len(noted)):
             yield noted.popleft()
+
+
+def forget_process(pid: int | None) -> None:
+    """Stop showing the gauges of a worker process that has ended."""
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call] # the library has no types here

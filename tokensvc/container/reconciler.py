@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tokensvc.aws.control_plane import ControlPlane
-from tokensvc.clock import Clock
+from tokensvc.clock import Clock, StoreClock
 from tokensvc.jose import keypair
 from tokensvc.keys.absences import Absences
 from tokensvc.keys.context import KeysContext
@@ -24,7 +24,6 @@ from tokensvc.keys.rotation_policy import reach_seconds
 from tokensvc.problems import Problem
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
-from tokensvc.system_clock import StoreClock
 from tokensvc.vault.store import Vault
 
 ROTATION_LEASE = "rotation"

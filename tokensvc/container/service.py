@@ -21,7 +21,7 @@ from tokensvc.background.denylist_sync import DenialNews
 from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.background.refresh import Refresh, SnapshotHolder
 from tokensvc.callers.store import StoredSecret
-from tokensvc.clock import Clock
+from tokensvc.clock import Clock, ConfirmedClock, StoreClock, SystemClock
 from tokensvc.container.background import (
     BackgroundConfig,
     BackgroundTasks,
@@ -39,12 +39,12 @@ from tokensvc.container.reconciler import (
     reach_of,
 )
 from tokensvc.container.vault import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
-from tokensvc.deployment.record import Deployment
+from tokensvc.deployment.record import Deployment, Policy
 from tokensvc.diagnostics.status import StatusFacts
 from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
 from tokensvc.jose.signing.choice import Chosen
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.rotation_policy import HEARD_SECONDS, Policy, check_policy, reach_seconds
+from tokensvc.keys.rotation_policy import HEARD_SECONDS, check_policy, reach_seconds
 from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
 from tokensvc.revocations.dispatcher import ServedRegions
@@ -54,12 +54,11 @@ from tokensvc.revocations.service import RevocationService
 from tokensvc.runner import Lifecycle, Loop
 from tokensvc.settings import Settings, require
 from tokensvc.storage.store import Store, open_store
-from tokensvc.system_clock import ConfirmedClock, StoreClock, SystemClock
 from tokensvc.tokens.authorization import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.tokens.channel_cache import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.tokens.channel_cache import Directory
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.viewer_id_resolver import Subjects
+from tokensvc.tokens.viewer_ids import Subjects
 from tokensvc.vault.cipher import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
@@ -116,7 +115,7 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerService:
-    """Everything that `work` runs with."""
+    """Everything that `worker` runs with."""
 
     clock: Clock
     metrics: Metrics

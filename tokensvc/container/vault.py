@@ -21,10 +21,9 @@ from tokensvc.storage.store import Store
 from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 from tokensvc.vault.cipher import Wrapper, establish, require_known
-from tokensvc.vault.kek import PassphraseKey
+from tokensvc.vault.kek import PassphraseKey, WrappingKey
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
-from tokensvc.vault.wrapping_keys import WrappingKey
 
 IN_STORE, FILES, SHARED_FILES = "store", "keys:", "shared-keys:"
 DEFAULT_FILES = f"{FILES}keys"

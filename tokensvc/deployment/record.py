@@ -8,7 +8,24 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from tokensvc.keys.rotation_policy import Policy
+from tokensvc.clock import CLOCK_SKEW_SECONDS
+
+
+class Policy(NamedTuple):
+    """How long a key may sign and what must pass before and after. The deployment's; all in seconds."""
+
+    lead_seconds: float
+    """How long IVS holds a pair before it signs: how fast IVS spreads one is not documented."""
+    reach_seconds: float
+    """R: the longest that any worker can act on old news."""
+    max_age_seconds: float | None = None
+    """After so long the next key takes over; None: only when asked."""
+    standby: bool = True
+    """Whether a prepared key stands ready wherever a slot is free."""
+
+    def drain_seconds(self, longest_ttl_seconds: int) -> float:
+        """How long a key's pair is kept after the key retired: until the last token it may have signed has ended."""
+        return self.reach_seconds + longest_ttl_seconds + CLOCK_SKEW_SECONDS
 
 
 class Deployment(NamedTuple):

@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock
-from tokensvc.deployment.record import DeploymentStore
+from tokensvc.deployment.record import DeploymentStore, Policy
 from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.keys.absences import Absences
 from tokensvc.keys.journal import Journal
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.keys.private_keys import PrivateKeyChecks
-from tokensvc.keys.rotation_policy import Policy
 from tokensvc.keys.rotation_requests import Rotations
 from tokensvc.keys.store import KeyStore
 from tokensvc.problems import Problem

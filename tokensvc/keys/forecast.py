@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tokensvc.aws.arn import Place
+from tokensvc.deployment.record import Policy
 from tokensvc.keys.lifecycle import (
     KeyInPlace,
     KeyState,
@@ -24,7 +25,6 @@ from tokensvc.keys.lifecycle import (
     unusable,
     waiting,
 )
-from tokensvc.keys.rotation_policy import Policy
 
 STEPS_MAX = 16
 _SOMEWHERE = Place("", "")

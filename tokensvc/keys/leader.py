@@ -22,12 +22,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tokensvc.clock import Clock
+from tokensvc.deployment.record import Policy
 from tokensvc.deployment.workers import RegionNews
 from tokensvc.errors import PolicyCannotHold, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyState, Standing, active_of, drained_at
 from tokensvc.keys.reconciler import Outlook, advance
-from tokensvc.keys.rotation_policy import Policy, check_policy, check_slots
+from tokensvc.keys.rotation_policy import check_policy, check_slots
 from tokensvc.log import structlog
 from tokensvc.metrics import Metrics
 from tokensvc.outages import Outages

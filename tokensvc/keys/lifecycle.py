@@ -22,8 +22,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from tokensvc.aws.arn import Place
+from tokensvc.deployment.record import Policy
 from tokensvc.errors import Action, Conflict, KeyNotFound, Remedy
-from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX, Policy
+from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 
 
 class KeyState(StrEnum):

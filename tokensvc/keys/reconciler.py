@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from tokensvc.deployment.record import Policy
 from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey, survey_and_update
 from tokensvc.keys.journal import Entry
 from tokensvc.keys.lifecycle import KeyRecord, StepKind, Wait, active_of, decide, waiting
-from tokensvc.keys.rotation_policy import Policy
 from tokensvc.keys.steps import delete_stray, perform
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.timestamps import rfc3339

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tokensvc.aws.arn import parse_arn
+from tokensvc.deployment.record import Policy
 from tokensvc.errors import ForeignPair
 from tokensvc.keys.commands import advance_once, delete, request_rotation
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import get_pair, survey_and_update, tags_of
 from tokensvc.keys.lifecycle import KeyRecord, KeyState, Step, StepKind, find
-from tokensvc.keys.rotation_policy import Policy
 from tokensvc.keys.rotation_requests import Rotation
 from tokensvc.keys.steps import journaled
 

@@ -9,10 +9,10 @@ Rules of the file
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from tokensvc.clock import CLOCK_SKEW_SECONDS
+from tokensvc.deployment.record import Policy
 from tokensvc.errors import PolicyCannotHold
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
 
 KEY_PAIRS_MAX = 3
 """Playback key pairs that IVS holds per account and region (IVS user guide, "Service Quotas"); not adjustable."""
@@ -22,23 +22,6 @@ SLOTS_MIN = 2
 
 HEARD_SECONDS = 2.0
 """Within this time every worker that reaches the store has heard of a change."""
-
-
-class Policy(NamedTuple):
-    """How long a key may sign and what must pass before and after. The deployment's; all in seconds."""
-
-    lead_seconds: float
-    """How long IVS holds a pair before it signs: how fast IVS spreads one is not documented."""
-    reach_seconds: float
-    """R: the longest that any worker can act on old news."""
-    max_age_seconds: float | None = None
-    """After so long the next key takes over; None: only when asked."""
-    standby: bool = True
-    """Whether a prepared key stands ready wherever a slot is free."""
-
-    def drain_seconds(self, longest_ttl_seconds: int) -> float:
-        """How long a key's pair is kept after the key retired: until the last token it may have signed has ended."""
-        return self.reach_seconds + longest_ttl_seconds + CLOCK_SKEW_SECONDS
 
 
 def reach_seconds(lease_seconds: float, store_timeout_seconds: float) -> float:

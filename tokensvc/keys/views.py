@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from tokensvc.deployment.record import Policy
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.keys.commands import Prospect
 from tokensvc.keys.journal import Entry
 from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, StepKind, drained_at
-from tokensvc.keys.rotation_policy import Policy
 from tokensvc.keys.rotation_requests import Rotation
 from tokensvc.keys.stale_workers import Unheard
 from tokensvc.timestamps import rfc3339_of

@@ -20,7 +20,7 @@ from typing import Any
 from tokensvc.local_ivs.errors import BATCH_NOT_FOUND_CODE, IvsError
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
 from tokensvc.local_ivs.transaction import Body, Call, Handler
-from tokensvc.tokens.validation_result import NOTHING_REVOKED
+from tokensvc.tokens.validation import NOTHING_REVOKED
 
 KIND = "viewer-session-revocation"
 DEFAULT_VERSION = 0

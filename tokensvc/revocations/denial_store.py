@@ -1,6 +1,6 @@
 """Who is denied and from which session version on viewers are let in, as the store keeps it.
 
-A viewer of a channel has one row, known by a digest (`tokens/session_versions.py`), which is shown to nobody; revocations write
+A viewer of a channel has one row, known by a digest (`tokens/denylist.py`), which is shown to nobody; revocations write
 minimum versions and denials into it, `add` writes denials. Each change raises the `denials` version in its own
 transaction and puts that number on the rows. Every method may raise StoreUnavailable, and then nothing was
 acknowledged, or SchemaMismatch.
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from tokensvc.deployment.versions import ChangePage, Position
 from tokensvc.revocations.store import Patterns
-from tokensvc.tokens.session_versions import Standing
+from tokensvc.tokens.denylist import Standing
 
 
 class NewDenial(NamedTuple):

@@ -18,8 +18,8 @@ from tokensvc.revocations.denial_store import Denial, Denials, NewDenial
 from tokensvc.revocations.dispatcher import ServedRegions, unserved_channels
 from tokensvc.revocations.requests import DenialQuery, DenialRequest
 from tokensvc.revocations.views import DenialPage, DenialView
-from tokensvc.tokens.session_versions import LAST_SECOND, digest
-from tokensvc.tokens.viewer_id_resolver import Subjects
+from tokensvc.tokens.denylist import LAST_SECOND, digest
+from tokensvc.tokens.viewer_ids import Subjects
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ from tokensvc.revocations.rate_limit import (
 )
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocations
 from tokensvc.tokens import claims
-from tokensvc.tokens.session_versions import LAST_SECOND
+from tokensvc.tokens.denylist import LAST_SECOND
 from tokensvc.tokens.viewer_ids import check_viewer_id
 
 CLAIM_SECONDS = 60.0

@@ -22,8 +22,8 @@ import math
 from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
-from tokensvc.tokens.session_versions import Standing
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
+from tokensvc.clock import CLOCK_SKEW_SECONDS
+from tokensvc.tokens.denylist import Standing, session_version
 
 
 class State(StrEnum):
@@ -83,11 +83,6 @@ def _version_at(second: int, standing: Standing) -> int:
     if second <= standing.minimum_set_at or not standing.minimum_lead:
         return second
     return session_version(second, standing.lowest_version(second))
-
-
-def session_version(now: int, minimum: int) -> int:
-    """The version that a token issued now carries."""
-    return max(now, minimum)
 
 
 def denied_until(now: float, reach_seconds: float, issued_before: int | None, deny_seconds: int | None) -> int:

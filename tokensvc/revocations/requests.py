@@ -22,8 +22,8 @@ from tokensvc.printable import NO_CONTROLS_PATTERN, check_no_controls
 from tokensvc.revocations.model import State
 from tokensvc.timestamps import unix_seconds
 from tokensvc.tokens import claims as c
+from tokensvc.tokens.denylist import LAST_SECOND
 from tokensvc.tokens.request import ChannelArn
-from tokensvc.tokens.session_versions import LAST_SECOND
 from tokensvc.tokens.viewer_ids import Subject, ViewerId
 from tokensvc.validation_errors import field_errors
 

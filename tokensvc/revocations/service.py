@@ -21,7 +21,7 @@ from tokensvc.revocations.dispatcher import ServedRegions, accept, check
 from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation, Revocations
 from tokensvc.revocations.views import RevocationPage, RevocationView
-from tokensvc.tokens.viewer_id_resolver import Subjects, ViewerIds
+from tokensvc.tokens.viewer_ids import Subjects, ViewerIds
 
 MAX_SCANNED = 5000
 """Revocations that one page scans for matches: a caller that owns few of many gets pages that contain few or none, and

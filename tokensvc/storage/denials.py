@@ -26,14 +26,14 @@ from tokensvc.storage.dialect import StoreNow, insert, matches_any
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.revocation_tables import denials
 from tokensvc.storage.rows import Unreadable, integer, octets, raw
-from tokensvc.tokens.session_versions import DIGEST_BYTES, LAST_SECOND, Standing
+from tokensvc.tokens.denylist import DIGEST_BYTES, LAST_SECOND, Standing
 
 _T = TypeVar("_T")
 _AT_ONCE = 500
 _ID_BYTES = 16
 _NOT_YET = 0
 _MOST = (1 << 32) - 1
-"""More than any second that a denial or a minimum version may name, and the most that `tokens/session_versions.pack` takes."""
+"""More than any second that a denial or a minimum version may name, and the most that `tokens/denylist.pack` takes."""
 
 
 class Row(NamedTuple):

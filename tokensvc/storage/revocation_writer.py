@@ -23,7 +23,7 @@ from tokensvc.revocations.store import Accepted, NewRevocation
 from tokensvc.storage import changes, denials
 from tokensvc.storage.denials import Row, parts
 from tokensvc.storage.revocation_tables import NOT_ENDED, QUEUED, revocation_entries, revocation_targets, revocations
-from tokensvc.tokens.session_versions import digest
+from tokensvc.tokens.denylist import digest
 
 _entries = revocation_entries.c
 

@@ -2,8 +2,8 @@
 
 Rules of the file
 - No await, no store, no file, no clock, no lock, no settings. What it needs is in its arguments.
-- Every documented rule is checked before signing: the ask's own fields by `tokens/request.py`, what depends on time, policy
-  and size here. A token that IVS would refuse is never drafted, so none is ever signed.
+- Every documented rule is checked before signing: the ask's own fields by `tokens/request.py`, what depends on time,
+  policy and size here. A token that IVS would refuse is never drafted, so none is ever signed.
 - Drafting and signing are two steps, because who wants many tokens takes the steps in turns: a signature fills the
   processor's caches with its tables, and what runs after it starts cold.
 - Comparisons are written out where `min` would do: it costs as much as a function of ours.
@@ -22,10 +22,10 @@ from tokensvc.errors import FieldError, InvalidRequest, SubjectKeyLost
 from tokensvc.jose.es384 import SIGNATURE_CHARS, PreparedKey, compact, digest, signing_input
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.authorization import Grant
+from tokensvc.tokens.denylist import session_version
 from tokensvc.tokens.keyring import SigningKey
 from tokensvc.tokens.origins import join_origins
 from tokensvc.tokens.request import Ads, Ask
-from tokensvc.tokens.session_versions import session_version
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id
 

@@ -15,12 +15,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tokensvc.callers.policy import Caller
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale
 from tokensvc.tokens.denylist import Denied
 from tokensvc.tokens.keyring import EMPTY_RING, Ring
-
-CLOCK_SKEW_SECONDS = 5
-"""How far a worker's wall clock may be off the store's."""
 
 
 class KnownSecret(NamedTuple):

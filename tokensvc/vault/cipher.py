@@ -18,9 +18,8 @@ from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.vault import envelope
 from tokensvc.vault.envelope import Envelope
-from tokensvc.vault.kek import NONCE_BYTES, Wrapping
+from tokensvc.vault.kek import NONCE_BYTES, Wrapping, WrappingKey
 from tokensvc.vault.kek_registry import KnownWrapping, KnownWrappings
-from tokensvc.vault.wrapping_keys import WrappingKey
 
 UNNAMED = "a passphrase, unnamed (of an earlier release)"
 _PROOF = b"proof"

@@ -7,11 +7,14 @@ Rules of the file
 - Private keys are encrypted PKCS#8 under `pkcs8_password`; other secrets are AES-256-GCM under a key of their own,
   derived by HKDF (RFC 5869) and bound to what they are.
 - Nothing here appears in a repr or an error.
+
+What wraps a deployment's secrets.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -81,3 +84,31 @@ class PassphraseKey:
     def again(self, _data_key: bytes) -> Wrapping:
         """The wrapping of a secret that names this key."""
         return self._wrapping
+
+
+class WrappingKey(Protocol):
+    """A passphrase, or a key of AWS KMS. It never leaves where it lives; what it gives are wrappings."""
+
+    @property
+    def name(self) -> str:
+        """What a secret under it says of it: `passphrase:<8 hex digits>` or `kms:<ARN>`."""
+        ...
+
+    @property
+    def check(self) -> bytes | None:
+        """What proves it right without opening anything; None where its keeper does (AWS KMS)."""
+        ...
+
+    def fresh(self) -> tuple[Wrapping, bytes]:
+        """The wrapping for one new secret, and the encrypted data key to keep beside it (empty when there is none).
+
+        Raises WrappingKeyUnavailable.
+        """
+        ...
+
+    def again(self, data_key: bytes) -> Wrapping:
+        """The wrapping of a secret, from the data key that was kept beside it.
+
+        Raises WrappingKeyUnavailable, or InvalidKey when it is damaged or another's.
+        """
+        ...

@@ -19,6 +19,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from tokensvc.http.abort_connection import EXTENSION as ABORT_EXTENSION
 from tokensvc.web.acceptor import Acceptor
 from tokensvc.web.protocol import KEEP_ALIVE_SECONDS, Protocol
 from tokensvc.web.trusted_proxies import BehindProxies
@@ -88,3 +89,14 @@ def make_server(
         timeout_graceful_shutdown=IN_FLIGHT_SECONDS,
     )
     return Server(config, on_stop, delay_seconds)
+
+
+class _AbortableProtocol(Protocol):
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in Protocol
+        super().connection_made(transport)
+        self.extensions = {ABORT_EXTENSION: {"close": transport.close}}
+
+
+def allow_abort(config: uvicorn.Config) -> None:
+    """Let the server's applications abort connections (`http/abort_connection.py`). Call it before the server runs."""
+    config.http = _AbortableProtocol

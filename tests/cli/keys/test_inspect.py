@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.cli.terminal import Accounts, Terminal
 from tokensvc.cli.keys import inspect
+from tokensvc.clock import SystemClock
 from tokensvc.container import service
 from tokensvc.jose.keypair import fingerprint
-from tokensvc.system_clock import SystemClock
 
 pytestmark = pytest.mark.slow
 

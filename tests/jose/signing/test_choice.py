@@ -21,7 +21,8 @@ from tokensvc.jose.signing import choice
 from tokensvc.jose.signing.aws_lc import AwsLcSigner
 from tokensvc.jose.signing.choice import SIGNERS, CannotSignHere, Load, choose_signer
 from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
-from tokensvc.jose.signing.signer import Signer, SigningMetrics
+from tokensvc.jose.signing.signer import Signer
+from tokensvc.metrics import SigningMetrics
 from tokensvc.settings import Settings
 
 

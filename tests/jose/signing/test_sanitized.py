@@ -26,7 +26,7 @@ from tests.support.signers import needs_multibuffer
 _RUN = """
 import importlib.machinery, importlib.util, sys
 import pytest
-from tokensvc.adapters import signing
+from tokensvc.jose import signing
 name = "tokensvc.jose.signing._multibuffer"
 loader = importlib.machinery.ExtensionFileLoader(name, sys.argv[1])
 module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))

@@ -9,8 +9,8 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.edge.conftest import Stage
 
+from tests.local_ivs.edge.conftest import Stage
 from tests.local_ivs.environment import START, pem, start_stream
 from tokensvc.local_ivs.edge.errors import ERRORS, ERRORS_BY_REASON
 from tokensvc.local_ivs.edge.playback import Answer

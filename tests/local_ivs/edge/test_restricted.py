@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from tests.edge.conftest import Stage
 
+from tests.local_ivs.edge.conftest import Stage
 from tokensvc.aws.arn import Arn
 
 ORIGIN = "https://shop.example.com"

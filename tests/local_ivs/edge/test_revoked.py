@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.edge.conftest import Stage
 
+from tests.local_ivs.edge.conftest import Stage
 from tests.local_ivs.environment import start_stream
 from tokensvc.aws.arn import parse_arn
 from tokensvc.local_ivs.edge.playback import Answer

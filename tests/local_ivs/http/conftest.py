@@ -14,11 +14,11 @@ from starlette.types import ASGIApp
 
 from tests.local_ivs.environment import StandingClock
 from tests.support.servers import serving
+from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsParts, LocalIvsSettings, build, routes
 from tokensvc.local_ivs.sigv4 import Secret
 from tokensvc.local_ivs.storage import LocalIvsResources
-from tokensvc.system_clock import SystemClock
 
 CREDENTIALS = {"test": Secret("test", "000000000000"), "other": Secret("other-secret", "111122223333")}
 

@@ -12,9 +12,9 @@ from botocore.config import Config
 
 from tests.local_ivs.http.signed_requests import Reply, send
 from tests.support.servers import serving
+from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.http import LocalIvsParts, LocalIvsSettings, build, stored_clock
 from tokensvc.local_ivs.storage import LocalIvsResources
-from tokensvc.system_clock import SystemClock
 
 
 class Staged(NamedTuple):

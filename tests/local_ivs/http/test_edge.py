@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 
 import jwt
 import pytest
-from tests.web.local.conftest import Running
 
 from tests.local_ivs.environment import pem, private_key
+from tests.local_ivs.http.conftest import Running
 from tests.local_ivs.http.signed_requests import Reply, send
 from tests.support.servers import serving
+from tokensvc.clock import SystemClock
 from tokensvc.errors import StoreUnavailable
 from tokensvc.local_ivs.edge.playback import Gate, Visit
 from tokensvc.local_ivs.http import random_token
 from tokensvc.local_ivs.http.edge import EdgeApp
 from tokensvc.local_ivs.storage import LocalIvsResources
-from tokensvc.system_clock import SystemClock
 
 
 class Private(NamedTuple):

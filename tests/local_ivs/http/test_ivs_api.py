@@ -14,9 +14,9 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from tests.web.local.conftest import Running
 
 from tests.local_ivs.environment import pem
+from tests.local_ivs.http.conftest import Running
 from tests.local_ivs.http.signed_requests import send
 from tokensvc.local_ivs import api_model
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.web.local.conftest import Running
 
+from tests.local_ivs.http.conftest import Running
 from tests.local_ivs.http.own_servers import staged
 from tokensvc.local_ivs.api_model import SERVED
 from tokensvc.local_ivs.resources.types import KINDS

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import structlog
 from botocore.loaders import Loader
-from tests.web.local.conftest import CREDENTIALS, Running
 
 from tests.local_ivs.environment import OPERATIONS, everything, pem
+from tests.local_ivs.http.conftest import CREDENTIALS, Running
 from tests.local_ivs.http.signed_requests import send
 from tests.support.servers import serving
+from tokensvc.clock import SystemClock
 from tokensvc.errors import StoreUnavailable
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.storage import LocalIvsResources
-from tokensvc.system_clock import SystemClock
 
 EMPTY = b"{}"
 

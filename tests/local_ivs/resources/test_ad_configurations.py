@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tokensvc.local_ivs.errors import IvsError
 
 MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/{}"

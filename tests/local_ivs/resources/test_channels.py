@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import OTHER_REGION
 from tokensvc.local_ivs.errors import IvsError
 

@@ -8,8 +8,8 @@ import hashlib
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import OTHER_ACCOUNT, OTHER_REGION, pem, private_key
 from tokensvc.jose.keypair import fingerprint
 from tokensvc.local_ivs.errors import IvsError

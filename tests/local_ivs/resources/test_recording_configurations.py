@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import StandingClock
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.resources.recording_configurations import CREATING_SECONDS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import OTHER_REGION
 from tokensvc.local_ivs.countries import COUNTRIES
 from tokensvc.local_ivs.errors import IvsError

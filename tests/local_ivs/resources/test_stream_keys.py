@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import OTHER_ACCOUNT
 from tokensvc.local_ivs.errors import IvsError
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, OTHER_REGION
 from tests.local_ivs.factories import MAKERS, make
 from tokensvc.local_ivs.errors import IvsError

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import START, StandingClock, everything, start_stream
 from tests.support.case_ids import spelled
 from tokensvc.local_ivs.errors import IvsError

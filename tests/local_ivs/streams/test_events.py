@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 
 import pytest
-from tests.ivs.conftest import CallIvs
 
+from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, StandingClock, counting_token
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator

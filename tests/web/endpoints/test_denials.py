@@ -12,7 +12,7 @@ from tests.support.keks import WRAPPER
 from tests.support.multi_tenant_app import OTHER, READER, TENANT_A, TENANT_B, WRITER, Counter
 from tokensvc.storage.store import Store
 from tokensvc.timestamps import rfc3339, unix_seconds
-from tokensvc.tokens.session_versions import digest
+from tokensvc.tokens.denylist import digest
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 
 LEAST = {"channelArn": CHANNEL, "viewerId": "ada", "denySeconds": 60}

@@ -35,8 +35,7 @@ from tokensvc.storage.store import Store
 from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.channel_cache import CHANNELS_PER_CALL, Directory
 from tokensvc.tokens.snapshot import KnownChannel, KnownSecret, Snapshot
-from tokensvc.tokens.validation import judge
-from tokensvc.tokens.validation_result import NOTHING_REVOKED, Attempt, Outcome
+from tokensvc.tokens.validation import NOTHING_REVOKED, Attempt, Outcome, judge
 from tokensvc.web.authentication import Authorized
 from tokensvc.web.context import Exchange
 from tokensvc.web.endpoints.tokens import SLICE_ASKS, TokenRoutes

@@ -11,6 +11,7 @@ from tokensvc.aws.ivs import AwsControlPlane
 from tokensvc.cli.checks.finding import Finding, attempt, failed, to_resume
 from tokensvc.cli.checks.rows import FROM_BACKUP
 from tokensvc.cli.keys.context import moment
+from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.container import service
 from tokensvc.errors import (
     ControlPlaneError,
@@ -27,7 +28,6 @@ from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX, check_slots
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
-from tokensvc.tokens.snapshot import CLOCK_SKEW_SECONDS
 
 ROTATE = "tokensvc keys rotate"
 ENDPOINT = "unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS   (and correct what the message names)"

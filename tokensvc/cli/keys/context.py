@@ -15,6 +15,7 @@ import typer
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.cli.output import progress
 from tokensvc.cli.remedies import failure_text
+from tokensvc.clock import StoreClock
 from tokensvc.container.reconciler import keys_context, new_worker_id, reach_of
 from tokensvc.container.service import control_plane_of, open_bound, regions_of, store_of
 from tokensvc.container.vault import vault_of, wrapper_to_look, wrapping_wanted
@@ -24,7 +25,6 @@ from tokensvc.keys.stale_workers import Unheard, unheard
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.settings import Settings, read_settings, require
 from tokensvc.storage.store import Store
-from tokensvc.system_clock import StoreClock
 from tokensvc.vault.cipher import Wrapper
 
 TELL_EVERY_SECONDS = 10.0

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.jose import es384, keypair
-from tokensvc.jose.signing.signer import Signer, SigningMetrics, Unmeasured
+from tokensvc.jose.signing.signer import Signer, Unmeasured
 from tokensvc.log import structlog
+from tokensvc.metrics import SigningMetrics
 
 _LACKS_INSTRUCTIONS = "this processor lacks AVX-512 IFMA"
 _PROBE = b"tokensvc self-test"

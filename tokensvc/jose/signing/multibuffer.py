@@ -19,8 +19,9 @@ from tokensvc.jose import es384, keypair
 from tokensvc.jose.es384 import COORDINATE_BYTES
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing.aws_lc import AwsLcKey
-from tokensvc.jose.signing.signer import SigningMetrics, Unmeasured, sign_each
+from tokensvc.jose.signing.signer import Unmeasured, sign_each
 from tokensvc.log import structlog
+from tokensvc.metrics import SigningMetrics
 
 FEWEST = 3
 """From so many signatures on, one call costs less than as many of AWS-LC: `python -m benchmarks.signers`."""

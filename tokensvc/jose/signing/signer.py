@@ -40,22 +40,6 @@ def sign_each(requests: Sequence[tuple[PreparedKey, bytes]]) -> list[bytes]:
     return [key.sign(digest) for key, digest in requests]
 
 
-class SigningMetrics(Protocol):
-    """What a signer reports of its work. Called on the hot path: each call notes and returns."""
-
-    def lanes_filled(self, lanes: int, /) -> None:
-        """One multi-buffer call, by how many of its lanes held a request."""
-        ...
-
-    def signer_fallback(self, reason: str, count: int, /) -> None:
-        """So many signatures that another library made in its place."""
-        ...
-
-    def signature_verified(self, passed: bool, /) -> None:
-        """One signature that was verified before it was given out."""
-        ...
-
-
 class Unmeasured:
     """For processes that have no metrics."""
 

@@ -3,8 +3,8 @@
 Rules of the file
 - The form is IVS's own, observed: a JSON array with one object, `&` written `\\u0026` as Go writes it. Its `url` is
   path and query as they were sent, without the token.
-- `ERRORS` has one entry per rule of `tokens/validation.py`, and `ERRORS_BY_REASON` one for each further way in which a rule
-  can fail, so that no text names a fault that the token does not have.
+- `ERRORS` has one entry per rule of `tokens/validation.py`, and `ERRORS_BY_REASON` one for each further way in which a
+  rule can fail, so that no text names a fault that the token does not have.
 - Observed are the text for `segments`, which a missing token gets too (jwt-go's literal), the code for a spent single
   use, and "origin required" (third-party notes of 2026-09-27 about one deployment; they do not say whether the code is
   `error` or `error_code`, and saw the origin's text on segments). INFERRED: that these are the `error_code` and the
@@ -17,7 +17,7 @@ import json
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from tokensvc.tokens.validation_result import Finding, Reason, Result
+from tokensvc.tokens.validation import Finding, Reason, Result
 
 TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a parameter
 INVALID_TOKEN = "invalid_playback_auth_token"  # noqa: S105 - an error code

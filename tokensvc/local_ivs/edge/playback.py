@@ -30,8 +30,7 @@ from tokensvc.local_ivs.streams.live_streams import stream_of
 from tokensvc.local_ivs.viewers import Viewers
 from tokensvc.tokens import claims
 from tokensvc.tokens.origins import matches, parse_origin, split_origins
-from tokensvc.tokens.validation import judge
-from tokensvc.tokens.validation_result import NOTHING_REVOKED, Attempt, Outcome, Verdict
+from tokensvc.tokens.validation import NOTHING_REVOKED, Attempt, Outcome, Verdict, judge
 
 SESSION_ID_CHARS = 32
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"

@@ -4,8 +4,8 @@ Rules of the file
 - The token is read from the raw query, and path and query go into no log.
 - GET and HEAD differ in the body alone, and in that only a GET spends a single use.
 - Every response has Access-Control-Allow-Origin, errors and paths without a playlist included; only a playlist that the
-  token restricts to other origins has none (`local_ivs/edge/playback.py`). A browser hides the status of a response without it, and
-  the IVS player then reports a network error in place of the documented 403 or 404.
+  token restricts to other origins has none (`local_ivs/edge/playback.py`). A browser hides the status of a response
+  without it, and the IVS player then reports a network error in place of the documented 403 or 404.
 - INFERRED: preflights are answered for every origin and path; whether a player may read the playlist is said with it.
 """
 

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from tokensvc.aws.arn import Place
 from tokensvc.clock import Clock
 from tokensvc.errors import RequestTooLarge, RequestTooSlow, StoreError
-from tokensvc.http.abort_connection import hang_up
+from tokensvc.http.abort_connection import abort_connection
 from tokensvc.http.body import ClientGone, header, read_whole
 from tokensvc.local_ivs.api_model import status_of
 from tokensvc.local_ivs.errors import IvsError, unknown_operation
@@ -104,7 +104,7 @@ class IvsApi:
         else:
             answer, fault = await anyio.to_thread.run_sync(self._answer, scope, body, limiter=self._limiter)
         if fault is not None and fault.kind in _DROPS:
-            return await hang_up(scope, receive)
+            return await abort_connection(scope, receive)
         if fault is not None:
             await anyio.sleep(fault.delay_seconds)
         return await send_answer(send, answer, with_body=scope["method"] != "HEAD")

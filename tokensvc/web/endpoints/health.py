@@ -25,8 +25,7 @@ from tokensvc.problems import Problem
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.keyring import Slot
 from tokensvc.tokens.snapshot import Snapshot, require_fresh
-from tokensvc.tokens.validation import judge
-from tokensvc.tokens.validation_result import Attempt, Outcome
+from tokensvc.tokens.validation import Attempt, Outcome, judge
 from tokensvc.web.context import Exchange
 
 _KEPT_SECONDS = 1.0
