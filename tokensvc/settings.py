@@ -151,7 +151,8 @@ class Settings(BaseModel):
     workers: int = Field(1, ge=1, le=256, description="Processes that serve; one a core is a good number")
     background: bool = Field(
         True,
-        description="Whether `tokensvc serve` also rotates keys by itself; `false` where `tokensvc worker` runs for that",
+        description="Whether `tokensvc serve` also rotates keys and dispatches revocations; `false` where "
+        "`tokensvc worker` does",
     )
     regions: _Regions = Field(
         (), description="AWS regions to hold keys in, comma-separated; without it, boto3's own region"

@@ -35,7 +35,7 @@ LEASE_SECONDS = 2.0
 WORK = f"""
 import os
 from tokensvc.container.logs import configure
-from tokensvc.serving import work
+from tokensvc.supervisor import work
 from tokensvc.settings import read_settings
 ours = {{name: value for name, value in os.environ.items() if name.startswith("TOKENSVC_")}}
 configure("json")

@@ -17,7 +17,8 @@ from tests.support.processes import environment, started
 REQUEST_SECONDS = 1
 BODY_SECONDS = 0.3
 SERVE = f"""
-from tokensvc.web import body, protocol
+from tokensvc.http import body
+from tokensvc.web import protocol
 protocol.KEEP_ALIVE_SECONDS = {REQUEST_SECONDS}
 body.BODY_SECONDS = {BODY_SECONDS}
 from tokensvc.cli import main

@@ -29,11 +29,11 @@ BEHIND_SECONDS = 4.0
 
 WORK = f"""
 import os, sys
-from tokensvc import serving
+from tokensvc import supervisor
 from tokensvc.container.logs import configure
 from tokensvc.settings import read_settings
 configure("json")
-sys.exit(serving.work(read_settings(os.environ), rotation_lease_seconds={LEASE_SECONDS}))
+sys.exit(supervisor.work(read_settings(os.environ), rotation_lease_seconds={LEASE_SECONDS}))
 """
 """`tokensvc worker` with a lease that a test can wait for."""
 
