@@ -81,13 +81,13 @@ def _measure(
     json_body = {"content-type": "application/json"}
     bearer = json_body | {"authorization": f"Bearer {ours.api_key}"}
     single = wrk.script(folder, "single", ASK, bearer)
-    batch = wrk.script(folder, "batch", {"asks": [ASK] * BATCH}, bearer)
+    batch = wrk.script(folder, "batch", {"requests": [ASK] * BATCH}, bearer)
     asks = [wrk.Post("/v1/tokens", json.dumps(ASK), bearer | wrk.trace(number)) for number in range(TRACES)]
     traced = wrk.turns_script(folder, "traced", asks)
     unlogged = wrk.script(folder, "unlogged", ASK, json_body | {"authorization": f"Bearer {quiet.api_key}"})
     bearer_of_aws_lc = json_body | {"authorization": f"Bearer {aws_lc.api_key}"}
     single_aws_lc = wrk.script(folder, "single-aws-lc", ASK, bearer_of_aws_lc)
-    batch_aws_lc = wrk.script(folder, "batch-aws-lc", {"asks": [ASK] * BATCH}, bearer_of_aws_lc)
+    batch_aws_lc = wrk.script(folder, "batch-aws-lc", {"requests": [ASK] * BATCH}, bearer_of_aws_lc)
     plain = wrk.script(folder, "naive", ASK, json_body | {"authorization": f"Bearer {API_KEY}"})
     contenders = {
         "ours": Contender(single, f"{ours.url}/v1/tokens", ours.pid),

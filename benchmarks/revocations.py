@@ -118,8 +118,8 @@ class Sent(PrometheusMetrics):
         super().__init__()
         self.sent = 0
 
-    def dispatched(self, sent: int, failed: int, put_off: int, troubles: Mapping[str, int]) -> None:
-        super().dispatched(sent, failed, put_off, troubles)
+    def dispatched(self, sent: int, failed: int, deferred: int, troubles: Mapping[str, int]) -> None:
+        super().dispatched(sent, failed, deferred, troubles)
         self.sent += sent
 
 
@@ -186,15 +186,15 @@ def _changing(url: str) -> Iterator[None]:
 def _change(url: str, begun: Any) -> None:
     store, number = open_store(url), 0
     at_once = CHANGES_PER_SECOND // WRITES_PER_SECOND
-    next_at = time.monotonic()
+    next_action_at = time.monotonic()
     while True:
         until = int(time.time()) + 3600
         names = [f"v{(number + n) % VIEWERS}" for n in range(at_once)]
         store.denials.add("bench", [_denial(name, until) for name in names])
         number += at_once
         begun.set()
-        next_at += 1 / WRITES_PER_SECOND
-        time.sleep(max(0.0, next_at - time.monotonic()))
+        next_action_at += 1 / WRITES_PER_SECOND
+        time.sleep(max(0.0, next_action_at - time.monotonic()))
 
 
 def _load_seconds(folder: Path) -> float:

@@ -33,7 +33,7 @@ SETTINGS = {
     "TOKENSVC_SNAPSHOT_LEASE_SECONDS": "2",
     "TOKENSVC_STORE_TIMEOUT_SECONDS": "1",
     "TOKENSVC_MAX_TTL_SECONDS": "15",
-    "TOKENSVC_KEY_LEAD_SECONDS": "2",
+    "TOKENSVC_KEY_PROPAGATION_SECONDS": "2",
 }
 ROTATIONS = 3
 VIEWERS = 4
@@ -163,7 +163,7 @@ def _try_again(ledger: Ledger) -> list[tuple[str, bool]]:
 def _signing(standing: Standing) -> str:
     """The key that signs."""
     keys = json.loads(_tokensvc(standing, "keys", "list", "--json"))["keys"]
-    return str(next(key["id"] for key in keys if any(place["state"] == "active" for place in key["places"])))
+    return str(next(key["id"] for key in keys if any(place["state"] == "active" for place in key["placements"])))
 
 
 def _public_keys(standing: Standing) -> dict[str, PublicKey]:

@@ -89,7 +89,7 @@ def _service(folder: Path, crowd: Crowd, *, workers: int = 1) -> Iterator[Conten
         _deny(store, channels, crowd.denials)
         keys = [_add_caller(store, number) for number in range(crowd.callers)]
     posts = [_post(keys[number % len(keys)], channels[number % len(channels)], number) for number in range(ASKERS)]
-    script = wrk.turns_script(folder, "asks", posts)
+    script = wrk.turns_script(folder, "requests", posts)
     with servers.serving(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as ours:
         yield Contender(script, ours.url, ours.pid, connections=CONNECTIONS * workers)
 

@@ -82,7 +82,7 @@ def furnished(folder: Path) -> tuple[dict[str, str], str]:
         "TOKENSVC_CONTROL_PLANE": "local",
         "TOKENSVC_DATABASE_URL": f"sqlite:///{folder}/store.db",
         "TOKENSVC_PASSPHRASE": secrets.token_hex(32),
-        "TOKENSVC_VAULT": f"keys:{folder}/keys",
+        "TOKENSVC_VAULT": f"file:{folder}/keys",
         "TOKENSVC_PORT": str(free_port()),
         "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
         "AWS_ENDPOINT_URL_IVS": "http://127.0.0.1:9",
@@ -122,7 +122,7 @@ def local_ivs(*, rates: bool = False) -> Iterator[Endpoint]:
     """Our local IVS, alone, one worker, with or without IVS's own call rates."""
     port = free_port()
     command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--port", str(port)]
-    command += [] if rates else ["--no-rates"]
+    command += [] if rates else ["--no-rate-limits"]
     with running(command, dict(os.environ), subprocess.DEVNULL) as pid:
         await_answer(f"http://127.0.0.1:{port}/")
         yield Endpoint(f"http://127.0.0.1:{port}", pid)

@@ -20,4 +20,4 @@ WITH_AWS_LC: Mapping[str, str] = {"TOKENSVC_SIGNER": "aws-lc"}
 
 def left_out(what: str) -> dict[str, str]:
     """Why lines for the multi-buffer signer are not judged here; nothing where they are."""
-    return {} if IS_MULTIBUFFER else {what: _chosen.why_not_faster}
+    return {} if IS_MULTIBUFFER else {what: _chosen.fallback_reason}

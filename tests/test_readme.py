@@ -42,14 +42,14 @@ OFF_HTTP = (
     errors.CallerExists,
     errors.ControlPlaneError,
     errors.ForeignDeployment,
-    errors.ForeignPair,
-    errors.KeptBack,
-    errors.LostRace,
-    errors.NoFreeSlot,
-    errors.PairTaken,
+    errors.KeyPairNotOwned,
+    errors.RotationBlocked,
+    errors.ConcurrentModification,
+    errors.KeyPairQuotaReached,
+    errors.KeyPairAlreadyImported,
     errors.SettingsError,
     errors.InvalidKey,
-    errors.KeyFileTooOpen,
+    errors.InsecureKeyFile,
     errors.PrivateKeyMissing,
     errors.WrappingKeyUnknown,
     errors.WrongPassphrase,
@@ -138,7 +138,7 @@ def test_every_failure_code_is_there_with_its_status() -> None:
         for path in SOURCES
         for status, code in re.findall(r'(?:plain_refusal|problem_of)\(\s*(\d+), "(\w+)"', path.read_text("utf-8"))
     }
-    written |= {"no_such_route": 404, "draining": 503}
+    written |= {"route_not_found": 404, "draining": 503}
     assert {code: int(status) for code, status in rows} == raised | written
 
 

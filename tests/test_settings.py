@@ -52,22 +52,22 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "ADMIN_PORT": "9090",
         "WORKERS": "4",
         "REGIONS": " us-east-1, eu-west-1 ,",
-        "VAULT": "keys:/srv/keys",
+        "VAULT": "file:/srv/keys",
         "PASSPHRASE": SECRET,
         "KMS_KEY_ARN": KMS_KEY_ARN,
         "PREVIOUS_PASSPHRASE": SECRET + "x",
         "PREVIOUS_KMS_KEY_ARN": KMS_KEY_ARN + "0",
         "MAX_TTL_SECONDS": "7200",
-        "KEY_LEAD_SECONDS": "1.5",
+        "KEY_PROPAGATION_SECONDS": "1.5",
         "KEY_MAX_AGE_DAYS": "90",
         "KEY_STANDBY": "false",
         "SNAPSHOT_LEASE_SECONDS": "60",
         "STORE_TIMEOUT_SECONDS": "2",
-        "CHANNEL_WAIT_SECONDS": "0",
+        "CHANNEL_LOOKUP_TIMEOUT_SECONDS": "0",
         "CHANNEL_CALLS_PER_SECOND": "2.5",
         "SIGNER": "openssl",
-        "REVOCATION_SHARE": "0.5",
-        "BACKGROUND": "false",
+        "REVOCATION_RATE_FRACTION": "0.5",
+        "BACKGROUND_TASKS": "false",
         "SHUTDOWN_DELAY_SECONDS": "0",
         "TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
         "ACCESS_LOG": "false",
@@ -132,8 +132,8 @@ def test_any_unknown_variable_is_refused(name: str) -> None:
         ("ADMIN_PORT", "", "must be an integer"),
         ("WORKERS", "0", "must be at least 1"),
         ("VAULT", "keys", "must have the form ^(store|(shared-)?keys:.+)$"),
-        ("VAULT", "keys:", "must have the form"),
-        ("VAULT", "shared-keys:", "must have the form"),
+        ("VAULT", "file:", "must have the form"),
+        ("VAULT", "shared-file:", "must have the form"),
         ("VAULT", "stores", "must have the form"),
         ("KMS_KEY_ARN", "arn:aws:kms:us-east-1:123456789012:alias/tokensvc", "must have the form"),
         ("KMS_KEY_ARN", "0987dcba-09fe-87dc-65ba-ab0987654321", "must have the form"),
@@ -147,7 +147,7 @@ def test_any_unknown_variable_is_refused(name: str) -> None:
         ("STORE_TIMEOUT_SECONDS", "nan", "must be"),
         ("CHANNEL_CALLS_PER_SECOND", "0", "must be more than 0"),
         ("CHANNEL_CALLS_PER_SECOND", "5.1", "must be at most 5"),
-        ("KEY_LEAD_SECONDS", "soon", "must be a number"),
+        ("KEY_PROPAGATION_SECONDS", "soon", "must be a number"),
         ("SIGNER", "none", "must be one of"),
         ("ACCESS_LOG", "maybe", "must be true or false"),
         ("LOG_FORMAT", "xml", "must be one of"),
@@ -327,7 +327,7 @@ def test_a_mounted_secret_is_roots_for_every_user_and_another_users_is_for_itsel
         (folder / "..2026").mkdir(mode=0o755)
         (folder / "..data").symlink_to("..2026")
         (folder / "secret").symlink_to("..data/secret")
-        (folder / "..data" / "secret").write_text("keys:/srv/keys")
+        (folder / "..data" / "secret").write_text("file:/srv/keys")
         (folder / "..data" / "secret").chmod(mode)
         os.chown(folder / "..data" / "secret", owner, NOBODY)
         environ = {f"TOKENSVC_{name}_FILE": str(folder / "secret")}

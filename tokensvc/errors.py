@@ -3,25 +3,25 @@
     TokensvcError                  code: stable string · message: safe to show · detail: for operators ·
                                    subject: what it is about · remedy: what ends it
     ├─ InvalidRequest              the caller can mend it; `errors` names every bad field
-    │  ├─ UnreadableRequest        it is not even JSON of the right form
+    │  ├─ MalformedRequest        it is not even JSON of the right form
     │  └─ IdempotencyKeyReused     the key stands for another request
-    ├─ NotAuthenticated            no caller stands behind the request
+    ├─ Unauthenticated            no caller stands behind the request
     ├─ NotAllowed                  the caller is known and may not
-    │  ├─ ScopeMissing · ChannelNotAllowed · AnonymousViewerNotAllowed · ViewerDenied
+    │  ├─ InsufficientScope · ChannelNotAllowed · AnonymousViewerNotAllowed · ViewerDenied
     ├─ NotFound                    ChannelNotFound · KeyNotFound · RotationNotFound · CallerNotFound ·
     │                              RevocationNotFound · DenialNotFound
-    ├─ Conflict                    CallerExists · LostRace · ForeignDeployment · NoFreeSlot ·
-    │                              PolicyCannotHold · PairTaken · ForeignPair
+    ├─ Conflict                    CallerExists · ConcurrentModification · ForeignDeployment · KeyPairQuotaReached ·
+    │                              InvalidRotationPolicy · KeyPairAlreadyImported · KeyPairNotOwned
     ├─ PlaybackUrlUnavailable      IVS has not described the channel yet, and its URL is required
-    ├─ KeptBack                    whoever performs what was asked for does not get there
-    ├─ RequestTooLarge · RequestTooSlow · UnsupportedMediaType
+    ├─ RotationBlocked                    whoever performs what was asked for does not get there
+    ├─ RequestTooLarge · RequestTimeout · UnsupportedMediaType
     ├─ CannotSign                  this worker cannot sign now
-    │  ├─ NoSigningKey · SnapshotStale · CeilingUnreadable · SubjectKeyLost
+    │  ├─ NoSigningKey · SnapshotStale · MaxTtlUnavailable · SubjectKeyLost
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
-    │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · NothingShown · ResourceConflict ·
+    │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · AccountUnverified · ResourceConflict ·
     │     Rejected · Unavailable
     ├─ StoreError                  StoreUnavailable · SchemaMismatch · StoreReplaced · RowUnreadable
-    ├─ VaultError                  PrivateKeyMissing · KeyFileTooOpen · WrongPassphrase · InvalidKey
+    ├─ VaultError                  PrivateKeyMissing · InsecureKeyFile · WrongPassphrase · InvalidKey
     │  ├─ WrappingKeyUnknown · WrappingKeyUnavailable
     └─ SettingsError               start-up only; lists every bad variable at once
 
@@ -174,10 +174,10 @@ class InvalidRequest(TokensvcError):
         self.errors = tuple(errors)
 
 
-class UnreadableRequest(InvalidRequest):
+class MalformedRequest(InvalidRequest):
     """The body is not JSON, or not an object."""
 
-    code = "unreadable_request"
+    code = "malformed_request"
 
     def __init__(self, message: str) -> None:
         super().__init__((), message)
@@ -201,16 +201,16 @@ class RequestTooLarge(TokensvcError):
     code = "request_too_large"
 
 
-class RequestTooSlow(TokensvcError):
+class RequestTimeout(TokensvcError):
     """The body did not come in within the time that a request may take."""
 
-    code = "request_too_slow"
+    code = "request_timeout"
 
 
-class NotAuthenticated(TokensvcError):
+class Unauthenticated(TokensvcError):
     """No valid API key came with the request. The message never says which part was wrong."""
 
-    code = "not_authenticated"
+    code = "unauthenticated"
 
 
 class NotAllowed(TokensvcError):
@@ -219,10 +219,10 @@ class NotAllowed(TokensvcError):
     code = "not_allowed"
 
 
-class ScopeMissing(NotAllowed):
+class InsufficientScope(NotAllowed):
     """The caller was not given the scope that this route needs."""
 
-    code = "scope_missing"
+    code = "insufficient_scope"
 
 
 class ChannelNotAllowed(NotAllowed):
@@ -298,10 +298,10 @@ class Conflict(TokensvcError):
     code = "conflict"
 
 
-class KeptBack(TokensvcError):
+class RotationBlocked(TokensvcError):
     """Another process performs what was asked for, and something keeps it back; the message says what it told."""
 
-    code = "kept_back"
+    code = "rotation_blocked"
     retry_after_seconds = 5
 
 
@@ -311,10 +311,10 @@ class CallerExists(Conflict):
     code = "caller_exists"
 
 
-class LostRace(Conflict):
+class ConcurrentModification(Conflict):
     """Another process changed the same record first; read it again and decide anew."""
 
-    code = "lost_race"
+    code = "concurrent_modification"
 
 
 class ForeignDeployment(Conflict):
@@ -323,28 +323,28 @@ class ForeignDeployment(Conflict):
     code = "foreign_deployment"
 
 
-class PolicyCannotHold(Conflict):
+class InvalidRotationPolicy(Conflict):
     """The rotation policy contradicts itself, or what others leave free; the message has the arithmetic."""
 
-    code = "policy_cannot_hold"
+    code = "invalid_rotation_policy"
 
 
-class PairTaken(Conflict):
+class KeyPairAlreadyImported(Conflict):
     """IVS holds this public half already, under a pair that is not (or not certainly) this deployment's."""
 
-    code = "pair_taken"
+    code = "key_pair_already_imported"
 
 
-class ForeignPair(Conflict):
+class KeyPairNotOwned(Conflict):
     """The key pair belongs to others: it is listed and counted, never touched."""
 
-    code = "foreign_pair"
+    code = "key_pair_not_owned"
 
 
-class NoFreeSlot(Conflict):
+class KeyPairQuotaReached(Conflict):
     """IVS holds as many key pairs as it takes in that account and region."""
 
-    code = "no_free_slot"
+    code = "key_pair_quota_reached"
 
 
 class CannotSign(TokensvcError):
@@ -360,10 +360,10 @@ class NoSigningKey(CannotSign):
     code = "no_signing_key"
 
 
-class CeilingUnreadable(CannotSign):
+class MaxTtlUnavailable(CannotSign):
     """The deployment's longest life of a token is not what the store can hold, so no life is safe."""
 
-    code = "ceiling_unreadable"
+    code = "max_ttl_unavailable"
 
 
 class SubjectKeyLost(CannotSign):
@@ -418,10 +418,10 @@ class ResourceMissing(ControlPlaneError):
     code = "control_plane_resource_missing"
 
 
-class NothingShown(ControlPlaneError):
+class AccountUnverified(ControlPlaneError):
     """IVS shows nothing at all, so what is to be changed there may be in another account."""
 
-    code = "control_plane_shows_nothing"
+    code = "account_unverified"
 
 
 class ResourceConflict(ControlPlaneError):
@@ -485,10 +485,10 @@ class PrivateKeyMissing(VaultError):
     code = "private_key_missing"
 
 
-class KeyFileTooOpen(VaultError):
+class InsecureKeyFile(VaultError):
     """A private key's file can be read, or its directory be written to, by other users, or one of them owns it."""
 
-    code = "key_file_too_open"
+    code = "insecure_key_file"
 
 
 class WrongPassphrase(VaultError):

@@ -11,20 +11,20 @@ from typing import Any
 
 import orjson
 
-from tokensvc.errors import FieldError, InvalidRequest, UnreadableRequest
+from tokensvc.errors import FieldError, InvalidRequest, MalformedRequest
 from tokensvc.jose.strict_json import has_repeated_names, repeated_names
 from tokensvc.validation_errors import shown_name, shown_path
 
 
 def json_object(text: bytes, what: str = "the body") -> dict[str, Any]:
-    """The JSON object in a text; `what` names the text in messages. Raises UnreadableRequest, or InvalidRequest naming
+    """The JSON object in a text; `what` names the text in messages. Raises MalformedRequest, or InvalidRequest naming
     each field that is given twice."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as problem:
-        raise UnreadableRequest(f"{what} is not JSON: {problem.msg} at character {problem.pos}") from None
+        raise MalformedRequest(f"{what} is not JSON: {problem.msg} at character {problem.pos}") from None
     if not isinstance(value, dict):
-        raise UnreadableRequest(f"{what} must be a JSON object")
+        raise MalformedRequest(f"{what} must be a JSON object")
     if has_repeated_names(text, value):
         raise _repeated(text, what)
     return value

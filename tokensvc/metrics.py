@@ -34,7 +34,7 @@ class Metrics(SigningMetrics, Protocol):
         """Note one token that was refused, by the failure's code. Counted by `settle` too."""
         ...
 
-    def signer_chosen(self, name: str, why_not_faster: str, /) -> None:
+    def signer_chosen(self, name: str, fallback_reason: str, /) -> None:
         """What signs in this process, and why no faster signer does."""
         ...
 
@@ -58,7 +58,7 @@ class Metrics(SigningMetrics, Protocol):
         """The age of the active key of a region, if any, and how many of our key pairs IVS holds there."""
         ...
 
-    def rotation(self, leads: bool, trouble: Mapping[str, int], /) -> None:
+    def rotation(self, leads: bool, problems: Mapping[str, int], /) -> None:
         """Whether this process performs rotations, and how many things are wrong in each region."""
         ...
 
@@ -70,7 +70,7 @@ class Metrics(SigningMetrics, Protocol):
         """How many entries wait for IVS, and for how long the oldest has."""
         ...
 
-    def dispatched(self, sent: int, failed: int, put_off: int, troubles: Mapping[str, int], /) -> None:
+    def dispatched(self, sent: int, failed: int, deferred: int, troubles: Mapping[str, int], /) -> None:
         """How many entries IVS took, refused for good, or is to be told again; and by code, what went wrong."""
         ...
 

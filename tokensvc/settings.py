@@ -149,7 +149,7 @@ class Settings(BaseModel):
         "on the main port; `/livez`, `/readyz` and `/openapi.json` are on both",
     )
     workers: int = Field(1, ge=1, le=256, description="Processes that serve; one a core is a good number")
-    background: bool = Field(
+    background_tasks: bool = Field(
         True,
         description="Whether `tokensvc serve` also rotates keys and dispatches revocations; `false` where "
         "`tokensvc worker` does",
@@ -160,8 +160,8 @@ class Settings(BaseModel):
     vault: str | None = Field(
         None,
         pattern=r"^(store|(shared-)?keys:.+)$",
-        description="Where private keys rest: `store`, `keys:DIR`, or `shared-keys:DIR`, a directory that all machines "
-        "share. Without it `store` with PostgreSQL, `keys:keys` with SQLite",
+        description="Where private keys rest: `store`, `file:DIR`, or `shared-file:DIR`, a directory that all machines "
+        "share. Without it `store` with PostgreSQL, `file:keys` with SQLite",
     )
     passphrase: _Passphrase = Field(
         None,
@@ -184,7 +184,7 @@ class Settings(BaseModel):
         ge=1,
         description="The ceiling for every token's life; kept in the store (first 3600), set by `tokensvc db upgrade`",
     )
-    key_lead_seconds: _Lead = Field(
+    key_propagation_seconds: _Lead = Field(
         None,
         ge=0,
         description="How long IVS holds a new key before it signs; its propagation delay is not documented; 0 for the "
@@ -205,13 +205,13 @@ class Settings(BaseModel):
         900.0, ge=2, le=86_400, description="How long a worker goes on signing without having reached its store"
     )
     store_timeout_seconds: float = Field(5.0, gt=0, le=60, description="How long one question to the store may take")
-    channel_wait_seconds: float = Field(
+    channel_lookup_timeout_seconds: float = Field(
         0.3, ge=0, le=5, description="How long the first ask for an unknown channel waits for its playback URL"
     )
     channel_calls_per_second: float = Field(
         1.0, gt=0, le=5, description="BatchGetChannel calls a second, for the whole deployment in one region"
     )
-    revocation_share: float = Field(
+    revocation_rate_fraction: float = Field(
         0.8,
         gt=0,
         le=1,

@@ -165,7 +165,7 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
         port=port,
         admin_port=admin_port,
         signer=parts.chosen.signer.name,
-        why_not_faster=parts.chosen.why_not_faster,
+        fallback_reason=parts.chosen.fallback_reason,
         control_plane=settings.control_plane,
     )
     try:

@@ -69,7 +69,7 @@ def main() -> None:
     connection = Protocol(config, state, {}, loop)
     connection.connection_made(transport)
     ask = {"channelArn": CHANNEL, "viewerId": VIEWER}
-    single, batch = _request("/v1/tokens", ask), _request("/v1/tokens/batch", {"asks": [ask] * BATCH})
+    single, batch = _request("/v1/tokens", ask), _request("/v1/tokens/batch", {"requests": [ask] * BATCH})
     traced = cycle(single.replace(b"Host:", b"X-Trace: %d\r\nHost:" % number) for number in (1, 2))
 
     def answer_single(request: bytes) -> None:

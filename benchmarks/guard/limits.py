@@ -24,7 +24,7 @@ class Limit(NamedTuple):
     usual: float
     margin: float
     """A share of the usual one."""
-    why: str
+    reason: str
 
     @property
     def at_most(self) -> float:
@@ -39,7 +39,7 @@ def read(text: str) -> dict[str, Limit]:
     except (tomllib.TOMLDecodeError, TypeError) as problem:
         raise BadLimits(str(problem)) from None
     for ratio, limit in limits.items():
-        if not (limit.usual > 0 and 0 < limit.margin < 1 and limit.why):
+        if not (limit.usual > 0 and 0 < limit.margin < 1 and limit.reason):
             raise BadLimits(f"{ratio}: a limit has a usual ratio above 0, a margin between 0 and 1, and a reason")
     return limits
 
@@ -50,7 +50,7 @@ def grown(ratio: str, limit: Limit, measured: float) -> str | None:
         return None
     return (
         f"{ratio} has grown by {measured / limit.usual - 1:.1%}: it is {measured:.3f}, usually {limit.usual:g}, "
-        f"and at most {limit.at_most:.3f} is let pass. {limit.why}"
+        f"and at most {limit.at_most:.3f} is let pass. {limit.reason}"
     )
 
 

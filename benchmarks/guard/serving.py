@@ -55,7 +55,7 @@ def measure(signer: str) -> tuple[dict[str, Spread], dict[str, float]]:
         with servers.ours(folder, {"TOKENSVC_SIGNER": signer}) as ours, servers.peer("bare") as bare:
             asking = wrk.script(folder, "single", ASK, _headers(ours.api_key))
             plain = wrk.script(folder, "plain", ASK, _headers(API_KEY))
-            batch = wrk.script(folder, "batch", {"asks": [ASK] * BATCH}, _headers(ours.api_key))
+            batch = wrk.script(folder, "batch", {"requests": [ASK] * BATCH}, _headers(ours.api_key))
             asked = {
                 "ours": Contender(asking, f"{ours.url}/v1/tokens", ours.pid),
                 "bare": Contender(plain, bare.url, bare.pid),

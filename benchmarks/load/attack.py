@@ -102,10 +102,10 @@ class Attack:
             self._use(connection)
         self._look_for_the_end()
 
-    def lost(self, connection: Connection, asked: Asked | None, why: str) -> None:
+    def lost(self, connection: Connection, asked: Asked | None, reason: str) -> None:
         """A connection's word."""
         if asked is not None:
-            self._give_up(asked, why)
+            self._give_up(asked, reason)
         if connection in self._free:
             self._free.remove(connection)
         self._busy.discard(connection)
@@ -155,9 +155,9 @@ class Attack:
         else:
             self._free.append(connection)
 
-    def _give_up(self, asked: Asked, why: str) -> None:
+    def _give_up(self, asked: Asked, reason: str) -> None:
         due, now = asked.due_at - self._began_at, self._loop.time() - self._began_at
-        self._tally.unanswered(due, now, asked.request, why)
+        self._tally.unanswered(due, now, asked.request, reason)
 
     async def _watch_timeouts(self) -> None:
         while True:

@@ -86,10 +86,10 @@ def conduct(order: Order, ready: ReadyRun, interrupts: Interrupts) -> list[Line]
     readings = _Readings(server, start_at, math.ceil(order.plan.seconds))
     screen = Screen(order.processes, order.plan.seconds)
     lines = crew.lines(interrupts, screen.show, screen.lose)
-    ended_at = interrupts.first_at
+    finished_at = interrupts.first_at
     acted = actions.lines(lambda: interrupts.count > 1)
-    sent = order.plan.seconds if ended_at is None else max(ended_at - start_at, 0.0)
-    run = _run(order, started_at, min(sent, order.plan.seconds), crew.lost, is_interrupted=ended_at is not None)
+    sent = order.plan.seconds if finished_at is None else max(finished_at - start_at, 0.0)
+    run = _run(order, started_at, min(sent, order.plan.seconds), crew.lost, is_interrupted=finished_at is not None)
     return [run, *readings.lines(), ready.published.line(), *acted, *lines]
 
 

@@ -27,7 +27,7 @@ class Owner(Protocol):
 
     def answered(self, connection: Connection, asked: Asked, status: int, body: bytes) -> None: ...
 
-    def lost(self, connection: Connection, asked: Asked | None, why: str) -> None: ...
+    def lost(self, connection: Connection, asked: Asked | None, reason: str) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -51,9 +51,9 @@ class Connection(asyncio.Protocol):
         self.asked = asked
         self._transport.write(asked.request.data)
 
-    def drop(self, why: str) -> None:
+    def drop(self, reason: str) -> None:
         """Give it up at once; the request that is out on it fails for this reason."""
-        self._why, self.is_usable = why, False
+        self._why, self.is_usable = reason, False
         if self._transport is not None:
             self._transport.abort()
 

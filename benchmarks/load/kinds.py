@@ -40,7 +40,7 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "token": Kind("/v1/tokens", 201, lambda asks: asks[0].body()),
-    "batch": Kind("/v1/tokens/batch", 200, lambda asks: {"asks": [ask.body() for ask in asks]}, takes_asks=True),
+    "batch": Kind("/v1/tokens/batch", 200, lambda asks: {"requests": [ask.body() for ask in asks]}, takes_asks=True),
     "revocation": Kind("/v1/revocations", 202, lambda asks: asks[0].body(), viewer="revoked", mints=False),
 }
 

@@ -74,9 +74,9 @@ class Tally:
             self._failed(due, *(f"{code.decode()} in a batch" for code in _CODE.findall(body)))
         return True
 
-    def unanswered(self, due: float, given_up: float, request: Request, why: str) -> None:
+    def unanswered(self, due: float, given_up: float, request: Request, reason: str) -> None:
         """No answer will come; `why` stands among the errors."""
-        self._failed(due, why)
+        self._failed(due, reason)
         self._took(due, given_up - due, request.kind)
 
     def _failed(self, due: float, *codes: str) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from tests.support.problems import problem_of, texts
 from tests.support.refresh_worker import Counting
-from tokensvc.background.heartbeat import SILENT_SECONDS, Heartbeats
+from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS, Heartbeats
 from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.errors import StoreUnavailable
@@ -23,7 +23,7 @@ class Fellow:
 
     def __init__(self, store: Store, worker_id: str, *trouble: str) -> None:
         self.says = Heartbeat(
-            worker_id, "here", 1, 900.0, 7, 1, trouble=tuple(map(problem_of, trouble)), keys_tag=KEYS.tag
+            worker_id, "here", 1, 900.0, 7, 1, problems=tuple(map(problem_of, trouble)), keys_tag=KEYS.tag
         )
         self.port = Counting(store.workers)
         self.heartbeats = Heartbeats(self.port, lambda: self.says)
@@ -32,7 +32,7 @@ class Fellow:
 def silence(store: Store, worker_id: str, seconds: float) -> None:
     with writing(store.engine) as connection:
         silent = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
-        connection.execute(silent.values(beat_at=schema.workers.c.beat_at - seconds))
+        connection.execute(silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - seconds))
 
 
 def test_it_is_introduced_once(store: Store) -> None:
@@ -59,7 +59,7 @@ def test_until_the_store_has_heard_it_introducing_fails(store: Store) -> None:
 def test_each_beat_says_what_is_true_then(store: Store) -> None:
     fellow = Fellow(store, "a")
     fellow.heartbeats.once()
-    fellow.says = fellow.says._replace(keys_version=8, unopened=("k1",))
+    fellow.says = fellow.says._replace(keys_version=8, undecryptable=("k1",))
     fellow.heartbeats.once()
     assert [worker.heartbeat for worker in store.workers.list()] == [fellow.says]
 
@@ -76,20 +76,20 @@ def test_everybody_knows_the_trouble_that_anybody_tells(store: Store) -> None:
     leader, fellow = Fellow(store, "a", "IVS is down", "full"), Fellow(store, "b", "full")
     leader.heartbeats.once()
     fellow.heartbeats.once()
-    assert texts(fellow.heartbeats.trouble()) == ["full", "IVS is down"]
-    fellow.says = fellow.says._replace(trouble=())
-    assert texts(fellow.heartbeats.trouble()) == ["IVS is down", "full"], "its own words are those of now"
+    assert texts(fellow.heartbeats.problems()) == ["full", "IVS is down"]
+    fellow.says = fellow.says._replace(problems=())
+    assert texts(fellow.heartbeats.problems()) == ["IVS is down", "full"], "its own words are those of now"
 
 
 def test_what_a_silent_fellow_said_is_no_news(store: Store) -> None:
     leader, fellow = Fellow(store, "a", "IVS is down"), Fellow(store, "b")
     leader.heartbeats.once()
-    silence(store, "a", SILENT_SECONDS - 1)
+    silence(store, "a", UNRESPONSIVE_AFTER_SECONDS - 1)
     fellow.heartbeats.once()
-    assert texts(fellow.heartbeats.trouble()) == ["IVS is down"]
+    assert texts(fellow.heartbeats.problems()) == ["IVS is down"]
     silence(store, "a", 2)
     fellow.heartbeats.once()
-    assert texts(fellow.heartbeats.trouble()) == []
+    assert texts(fellow.heartbeats.problems()) == []
     assert fellow.heartbeats.count(KEYS) == (1, 0)
 
 

@@ -59,9 +59,9 @@ def pruning_of(
 
 
 def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
-    begun_at = clock.at()
-    ended, open_ = (store.journal.begin(StepKind.IMPORT, key_id, "us-east-1", "why", begun_at) for key_id in "ab")
-    store.journal.end(ended.id, "done", begun_at)
+    started_at = clock.at()
+    ended, open_ = (store.journal.begin(StepKind.IMPORT, key_id, "us-east-1", "why", started_at) for key_id in "ab")
+    store.journal.end(ended.id, "done", started_at)
     clock.advance(timedelta(days=JOURNAL_KEPT_DAYS).total_seconds())
     prune(store, clock)
     assert len(store.journal.history(None, 10)) == 2
@@ -90,7 +90,9 @@ def test_a_worker_is_forgotten_when_it_was_silent_for_longer_than_any_lease(stor
         store.workers.beat(Heartbeat(name, "here", 1, 900.0, 1, 1))
     with writing(store.engine) as connection:
         silent = sa.update(schema.workers).where(schema.workers.c.worker_id == "a")
-        connection.execute(silent.values(beat_at=schema.workers.c.beat_at - WORKERS_KEPT_SECONDS - 1))
+        connection.execute(
+            silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - WORKERS_KEPT_SECONDS - 1)
+        )
     prune(store, clock)
     assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
 

@@ -90,7 +90,7 @@ def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, 
     worker.refresh.once()
     slots = worker.refresh.current.ring.slots
     assert slots[Place(stage.ivs.account, EAST)].active is None
-    assert bad.id in slots[Place(stage.ivs.account, EAST)].trouble
+    assert bad.id in slots[Place(stage.ivs.account, EAST)].problems
     assert bad.id in slots[Place(stage.ivs.account, EAST)].accepted, "its tokens still live"
     west = slots[Place(stage.ivs.account, WEST)]
     assert west.active is not None
@@ -99,7 +99,7 @@ def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, 
     worker.refresh.once()
     healed = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
     assert healed.active is not None, "it is tried again although no version rose"
-    assert not healed.trouble
+    assert not healed.problems
 
 
 def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worker: Worker) -> None:
@@ -110,7 +110,7 @@ def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worke
     worker.refresh.once()
     slot = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
     assert slot.active is None
-    assert record.id in slot.trouble
+    assert record.id in slot.problems
 
 
 def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
@@ -120,7 +120,7 @@ def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker
     worker.refresh.once()
     slots = worker.refresh.current.ring.slots
     assert slots[Place(stage.ivs.account, EAST)].active is None
-    assert bad.id in slots[Place(stage.ivs.account, EAST)].trouble
+    assert bad.id in slots[Place(stage.ivs.account, EAST)].problems
     west = slots[Place(stage.ivs.account, WEST)].active
     assert west is not None
     assert west.key_id == good.id

@@ -50,7 +50,7 @@ def east(stage: Stage, worker: Worker) -> Slot:
 
 
 def retiring(stage: Stage) -> str:
-    [(record, _)] = stage.places(EAST, KeyState.RETIRING)
+    [(record, _)] = stage.placements(EAST, KeyState.RETIRING)
     return record.id
 
 
@@ -59,16 +59,16 @@ def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: Stage, clock: M
     assert slot.active is not None
     assert slot.active.key_id == retiring(rotated)
     assert verify(slot.accepted[slot.active.key_id], b"data", slot.active.prepared.sign(digest(b"data")))
-    assert f"the active key {rotated.active()} cannot be opened" in slot.trouble
-    assert f"the retiring key {retiring(rotated)} signs until 20" in slot.trouble
-    assert worker.refresh.current.ring.unopened == {rotated.active()}
+    assert f"the active key {rotated.active()} cannot be opened" in slot.problems
+    assert f"the retiring key {retiring(rotated)} signs until 20" in slot.problems
+    assert worker.refresh.current.ring.undecryptable == {rotated.active()}
 
 
 def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: Stage, clock: ManualClock) -> None:
     """R after it began to retire, less the clock's skew; a snapshot that was taken before does not lengthen it."""
-    [(_, there)] = rotated.places(EAST, KeyState.RETIRING)
+    [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
     assert there.retiring_at is not None
-    last = there.retiring_at.timestamp() + POLICY.reach_seconds - CLOCK_SKEW_SECONDS
+    last = there.retiring_at.timestamp() + POLICY.max_staleness_seconds - CLOCK_SKEW_SECONDS
     worker = Worker(rotated, clock)
     clock.advance(last - clock.now() - 1)
     slot, ring = east(rotated, worker), worker.refresh.current.ring
@@ -80,11 +80,11 @@ def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: Sta
     clock.advance(2)
     slot = east(rotated, worker)
     assert slot.active is None
-    assert slot.trouble == f"the active key {rotated.active()} cannot be opened by this worker"
+    assert slot.problems == f"the active key {rotated.active()} cannot be opened by this worker"
 
 
 def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: Stage, clock: ManualClock) -> None:
-    [(record, there)] = rotated.places(EAST, KeyState.RETIRING)
+    [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
     slot = east(rotated, Worker(rotated, clock))
     assert slot.active is not None
     assert slot.active.longest_ttl_seconds == there.longest_ttl_seconds
@@ -100,11 +100,11 @@ def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: Stag
 
 
 def test_only_while_it_is_retiring(rotated: Stage, clock: ManualClock) -> None:
-    [(record, there)] = rotated.places(EAST, KeyState.RETIRING)
+    [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
     rotated.store.keys.retire(record.id, there.place, clock.at())
     slot = east(rotated, Worker(rotated, clock))
     assert slot.active is None
-    assert "cannot be opened" in slot.trouble
+    assert "cannot be opened" in slot.problems
 
 
 def test_of_two_retiring_keys_the_one_that_signed_last(stage: Stage, clock: ManualClock) -> None:
@@ -120,7 +120,7 @@ def test_of_two_retiring_keys_the_one_that_signed_last(stage: Stage, clock: Manu
     slot = east(stage, worker)
     assert slot.active is not None
     assert slot.active.key_id not in (second, third)
-    assert worker.refresh.current.ring.unopened == {second, third}
+    assert worker.refresh.current.ring.undecryptable == {second, third}
 
 
 def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stage, clock: ManualClock) -> None:
@@ -138,13 +138,13 @@ def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stag
 
 def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: Stage, clock: ManualClock) -> None:
     worker = Worker(rotated, clock)
-    assert east(rotated, worker).trouble
+    assert east(rotated, worker).problems
     worker.refresh.vault = KeyFiles(_folder(rotated.vault), Wrapper(passphrase(), passphrase(NEW)))
     slot = east(rotated, worker)
     assert slot.active is not None
     assert slot.active.key_id == rotated.active()
-    assert not slot.trouble
-    assert not worker.refresh.current.ring.unopened
+    assert not slot.problems
+    assert not worker.refresh.current.ring.undecryptable
 
 
 def test_it_is_logged_once_for_each_change(rotated: Stage, clock: ManualClock, logged: Any) -> None:
@@ -178,7 +178,7 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: Manua
     worker.refresh.vault = Counting(_folder(stage.vault), WRAPPER)
     worker.refresh.once()
     assert opened == [record.id]
-    assert all(slot.trouble for slot in worker.refresh.current.ring.slots.values())
+    assert all(slot.problems for slot in worker.refresh.current.ring.slots.values())
 
 
 def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stage, clock: ManualClock) -> None:
@@ -208,7 +208,7 @@ def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stag
         slot = east(stage, worker)
         assert slot.active is not None
         assert slot.active.key_id == stage.active()
-        assert not slot.trouble
+        assert not slot.problems
         assert worker.refresh.current.subject_key == subject_key
 
 
@@ -219,7 +219,7 @@ def _folder(vault: Vault) -> Path:
 
 def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(rotated: Stage, clock: ManualClock) -> None:
     """IVS may have deleted it already: somebody who went by another policy, or found it gone, has begun to."""
-    [(_, there)] = rotated.places(EAST, KeyState.RETIRING)
+    [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
     worker = Worker(rotated, clock)
     assert east(rotated, worker).active is not None
     rotated.store.keys.begin_delete(there, clock.at())

@@ -66,8 +66,8 @@ class Service:
         return {place.region: slot.active.key_id for place, slot in slots.items() if slot.active is not None}
 
     @property
-    def trouble(self) -> str:
-        return "; ".join(texts(self._process.rotation.trouble))
+    def problems(self) -> str:
+        return "; ".join(texts(self._process.rotation.problems))
 
 
 class Watch:
@@ -76,7 +76,7 @@ class Watch:
     def __init__(self, stage: Stage) -> None:
         self.refused_seconds = self.none_seconds = 0.0
         self.bad_at: list[float] = []
-        self.trouble: set[str] = set()
+        self.problems: set[str] = set()
         """What was said in the meantime, for `/readyz` and `/v1/status`."""
         self._stage = stage
 
@@ -90,7 +90,7 @@ class Watch:
             elif signing not in held:
                 self.refused_seconds += EVERY_SECONDS
             if signing not in held:
-                self.trouble.add(service.trouble)
+                self.problems.add(service.problems)
                 self.bad_at.append(self._stage.clock.wall)
 
 
@@ -127,13 +127,13 @@ def one_stands_by(stage: Stage) -> None:
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
     commands.generate(stage.world(), [EAST, WEST])
-    stage.clock.advance(POLICY.lead_seconds)
+    stage.clock.advance(POLICY.propagation_seconds)
 
 
 def only_one(stage: Stage) -> None:
     """There is nothing that could take over."""
     stage.generate(EAST, WEST)
-    stage.clock.advance(POLICY.lead_seconds)
+    stage.clock.advance(POLICY.propagation_seconds)
 
 
 @pytest.mark.parametrize("before", [two_retire, one_stands_by, only_one])
@@ -152,7 +152,7 @@ def test_no_token_that_ivs_refuses_is_issued_for_long_after_a_restore(
     service, watch = Service(stage, "a"), Watch(stage)
     watch.run(service, 10)
     save(stage.store, tmp_path / "backup.db")
-    commands.compromise(stage.world(), stage.active(), [EAST, WEST], distrust_standby=False)
+    commands.compromise(stage.world(), stage.active(), [EAST, WEST], include_standby=False)
     watch.run(service, after_seconds)
     errors().clear()
     restore(stage.store, tmp_path / "backup.db")
@@ -163,12 +163,12 @@ def test_no_token_that_ivs_refuses_is_issued_for_long_after_a_restore(
     watch.run(service, 300)
     noticed = not running or after_seconds  # a compromise that no worker has seen leaves nothing to compare with
     assert watch.refused_seconds <= (10 if noticed else 40), "a proof takes five seconds, and a look comes in thirty"
-    assert watch.none_seconds <= (POLICY.lead_seconds + 2 if before is only_one else 0)
+    assert watch.none_seconds <= (POLICY.propagation_seconds + 2 if before is only_one else 0)
     assert stage.active() == service.signing()[EAST]
     assert watch.bad_at
     for bad_at in watch.bad_at:
         assert any(abs(bad_at - at) <= LIMIT_SECONDS for at in errors()), "an ERROR at least once a minute"
-    assert not service.trouble or "does not know" in service.trouble
+    assert not service.problems or "does not know" in service.problems
 
 
 def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
@@ -178,11 +178,11 @@ def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
     two_retire(stage)
     service, watch = Service(stage, "a"), Watch(stage)
     watch.run(service, 7)
-    del stage.ivs.pairs[next(there.arn for _, there in stage.places(EAST, KeyState.ACTIVE))]
+    del stage.ivs.pairs[next(there.arn for _, there in stage.placements(EAST, KeyState.ACTIVE))]
     watch.run(service, 120)
     assert 5 < watch.refused_seconds <= 40
     assert not watch.none_seconds
-    assert any(f"{EAST}: IVS says that it does not hold key" in words for words in watch.trouble)
+    assert any(f"{EAST}: IVS says that it does not hold key" in words for words in watch.problems)
     assert errors()
 
 
@@ -196,19 +196,19 @@ def test_while_no_key_can_take_over_nothing_is_signed_and_an_error_says_so(
     watch.run(service, 10)
     for region in (EAST, WEST):
         stage.ivs.add_foreign(region, 2)
-    [(_, there)] = stage.places(EAST, KeyState.ACTIVE)
+    [(_, there)] = stage.placements(EAST, KeyState.ACTIVE)
     del stage.ivs.pairs[there.arn]
     [third] = stage.ivs.add_foreign(EAST)
     watch.run(service, FAULT_SECONDS)
     assert watch.refused_seconds <= LIMIT_SECONDS
     assert watch.none_seconds > FAULT_SECONDS - LIMIT_SECONDS
-    assert f"{EAST}: no key signs" in service.trouble
+    assert f"{EAST}: no key signs" in service.problems
     at = [seen for seen in errors() if seen > stage.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
     assert max(b - a for a, b in itertools.pairwise(at)) <= LIMIT_SECONDS
     del stage.ivs.pairs[third]
-    watch.run(service, 30 + POLICY.lead_seconds + 5)
+    watch.run(service, 30 + POLICY.propagation_seconds + 5)
     assert service.signing()[EAST] in {pair["tags"].get(KEY_TAG) for pair in stage.ivs.pairs.values()}
-    assert "no key signs" not in service.trouble
+    assert "no key signs" not in service.problems
 
 
 # --- and the reverse
@@ -290,8 +290,8 @@ def test_whatever_ivs_answers_for_ten_minutes_no_token_stops_and_nothing_is_forg
     assert not watch.refused_seconds
     assert pairs.items() <= stage.ivs.pairs.items(), "no pair is deleted"
     assert vault <= stage.vault.key_ids()
-    held = {(there.arn, there.is_held) for record in stage.store.keys.list() for there in record.places}
-    assert {(there.arn, there.is_held) for record in known for there in record.places} <= held
+    held = {(there.arn, there.is_held) for record in stage.store.keys.list() for there in record.placements}
+    assert {(there.arn, there.is_held) for record in known for there in record.placements} <= held
     if fault != "an empty list, and wrong answers now and then":  # a new key may be brought for one that may be gone
         assert service.signing() == signing
     for name in ("_ListPlaybackKeyPairs", "_GetPlaybackKeyPair"):

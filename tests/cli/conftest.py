@@ -43,7 +43,7 @@ def terminal(bare: Terminal, migrated: Path) -> Terminal:
     """A deployment with a new store, whose keys sign as soon as IVS holds them."""
     shutil.copy(migrated, bare.store)
     opened = open_store(bare.environ["TOKENSVC_DATABASE_URL"])
-    opened.deployment.set_rotation(lead_seconds=0, max_age_seconds=None, standby=False)
+    opened.deployment.set_rotation(propagation_seconds=0, max_age_seconds=None, standby=False)
     opened.close()
     return bare
 

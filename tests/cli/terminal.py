@@ -63,8 +63,8 @@ class Terminal:
             "TOKENSVC_CONTROL_PLANE": "local",
             "TOKENSVC_DATABASE_URL": f"sqlite:///{self.store}",
             "TOKENSVC_PASSPHRASE": self.passphrase,
-            "TOKENSVC_VAULT": f"keys:{self.vault}",
-            "TOKENSVC_KEY_LEAD_SECONDS": "0",
+            "TOKENSVC_VAULT": f"file:{self.vault}",
+            "TOKENSVC_KEY_PROPAGATION_SECONDS": "0",
             "TOKENSVC_KEY_STANDBY": "false",
         }
 

@@ -36,7 +36,7 @@ def test_it_says_which_limit_changed_from_what_to_what(terminal: Terminal) -> No
     assert "TOKENSVC_MAX_TTL_SECONDS changed from 3600 to 7200." in said
     assert "TOKENSVC_KEY_MAX_AGE_DAYS changed from 0 to 30." in said
     assert "TOKENSVC_KEY_STANDBY changed from false to true." in said
-    assert "TOKENSVC_KEY_LEAD_SECONDS" not in said
+    assert "TOKENSVC_KEY_PROPAGATION_SECONDS" not in said
     settings = {"MAX_TTL_SECONDS": "600", "KEY_MAX_AGE_DAYS": "30", "KEY_STANDBY": "true"}
     assert terminal("db", "upgrade", "--json", code=0, stdin="", without="", **settings).json["changed"] == [
         {"setting": "TOKENSVC_MAX_TTL_SECONDS", "from": 7200, "to": 600}
@@ -49,8 +49,8 @@ def test_it_says_which_limit_changed_from_what_to_what(terminal: Terminal) -> No
     [
         ("MAX_TTL_SECONDS", "999999", "must be at most 604800: a week, since a key pair stays in IVS until"),
         ("MAX_TTL_SECONDS", "0", "must be at least 1"),
-        ("KEY_LEAD_SECONDS", "999999", "must be at most 86400: a day, since no new key signs"),
-        ("KEY_LEAD_SECONDS", "-1", "must be at least 0"),
+        ("KEY_PROPAGATION_SECONDS", "999999", "must be at most 86400: a day, since no new key signs"),
+        ("KEY_PROPAGATION_SECONDS", "-1", "must be at least 0"),
         ("KEY_MAX_AGE_DAYS", "999999", "must be at most 3650: ten years; 0 replaces keys only when asked"),
         ("KEY_MAX_AGE_DAYS", "nan", "must be at least 0"),
         ("KEY_STANDBY", "999999", "must be true or false"),
@@ -65,11 +65,13 @@ def test_a_limit_beyond_its_bounds_is_refused_with_the_rule(
 
 
 def test_keys_without_a_lead_are_for_the_local_ivs_alone(bare: Terminal) -> None:
-    bare("db", "upgrade", KEY_LEAD_SECONDS="0", MAX_TTL_SECONDS="1800")
-    refused = bare("db", "upgrade", "--json", code=4, CONTROL_PLANE="aws", KEY_LEAD_SECONDS="0", MAX_TTL_SECONDS="7200")
-    assert refused.error["code"] == "policy_cannot_hold"
+    bare("db", "upgrade", KEY_PROPAGATION_SECONDS="0", MAX_TTL_SECONDS="1800")
+    refused = bare(
+        "db", "upgrade", "--json", code=4, CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="0", MAX_TTL_SECONDS="7200"
+    )
+    assert refused.error["code"] == "invalid_rotation_policy"
     assert "shorter than the 2 s" in refused.error["message"]
-    kept = bare("db", "upgrade", "--json", CONTROL_PLANE="aws", KEY_LEAD_SECONDS="2").json
+    kept = bare("db", "upgrade", "--json", CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="2").json
     assert kept["maxTtlSeconds"] == 1800, "what was refused changed nothing"
 
 

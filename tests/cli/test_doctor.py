@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.cli.terminal import Terminal
 from tests.storage.samples import denial
 from tests.support.problems import problem_of
-from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.clock import SystemClock
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.jose import keypair
@@ -43,7 +43,9 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 
 def signing(terminal: Terminal) -> Any:
     """The key that signs, as lists show it."""
-    return next(key for key in terminal("keys", "list", "--json").json["keys"] if key["places"][0]["state"] == "active")
+    return next(
+        key for key in terminal("keys", "list", "--json").json["keys"] if key["placements"][0]["state"] == "active"
+    )
 
 
 def bad(terminal: Terminal, **settings: str) -> dict[str, Any]:
@@ -153,11 +155,11 @@ def test_no_region_is_named(healthy: Terminal) -> None:
 def test_ivs_no_longer_holds_the_key_that_signs(healthy: Terminal) -> None:
     (key,) = healthy("keys", "list", "--json").json["keys"]
     with healthy.ivs() as ivs:
-        ivs.delete_playback_key_pair(arn=key["places"][0]["arn"])
+        ivs.delete_playback_key_pair(arn=key["placements"][0]["arn"])
     found, mend = bad(healthy)["key in us-east-1"]
     assert "IVS does not hold it" in found
-    assert follow(healthy) == ["tokensvc keys resume"]
-    assert mend == "tokensvc keys resume"
+    assert follow(healthy) == ["tokensvc keys reconcile"]
+    assert mend == "tokensvc keys reconcile"
 
 
 @pytest.mark.parametrize("standby", [False, True])
@@ -171,11 +173,11 @@ def test_a_store_that_was_restored_from_before_a_compromise(healthy: Terminal, *
     restore = backup(healthy)
     bad_key = signing(healthy)["id"]
     healthy("keys", "compromise", bad_key, "--yes")
-    healthy("keys", "resume")
+    healthy("keys", "reconcile")
     restore()
     assert f"{bad_key} signs and IVS does not hold it" in bad(healthy)["key in us-east-1"][0]
     followed = follow(healthy)
-    assert followed[0] == "tokensvc keys resume"
+    assert followed[0] == "tokensvc keys reconcile"
     assert signing(healthy)["id"] != bad_key
 
 
@@ -189,7 +191,7 @@ def test_a_restored_store_whose_keys_are_all_gone_and_whose_region_is_full(healt
     restore()
     [first, second, *rest] = follow(healthy)
     assert first.startswith("tokensvc keys delete arn:"), "room is made first"
-    assert second == "tokensvc keys resume"
+    assert second == "tokensvc keys reconcile"
     assert all(command.startswith("tokensvc keys delete arn:") for command in rest)
     assert signing(healthy)["id"] != former
 
@@ -201,7 +203,7 @@ def test_a_restored_store_from_before_a_compromise_whose_deletion_is_unfinished(
     restore = backup(healthy)
     key = signing(healthy)
     with healthy.ivs() as ivs:
-        ivs.tag_resource(resourceArn=key["places"][0]["arn"], tags={COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
+        ivs.tag_resource(resourceArn=key["placements"][0]["arn"], tags={COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
     restore()
     found, mend = bad(healthy)["key in us-east-1"]
     assert "is tagged as compromised" in found
@@ -215,21 +217,21 @@ def test_a_private_key_is_damaged(healthy: Terminal, damage: bytes) -> None:
     (healthy.vault / f"{key_id}.pem").write_bytes(damage)
     found, _ = bad(healthy)[f"private key {key_id}"]
     assert found.startswith("cannot sign: ")
-    assert follow(healthy) == ["tokensvc keys resume"]
+    assert follow(healthy) == ["tokensvc keys reconcile"]
     assert signing(healthy)["id"] != key_id
 
 
 def test_the_policy_cannot_hold(healthy: Terminal, store: Store) -> None:
-    store.deployment.set_rotation(lead_seconds=0, max_age_seconds=600, standby=False)
+    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=600, standby=False)
     found, mend = bad(healthy)["rotation policy"]
     assert "lead + drain" in found
     assert mend.startswith("TOKENSVC_KEY_MAX_AGE_DAYS=")
 
 
 def test_a_key_signs_for_longer_than_the_policy_allows(healthy: Terminal, store: Store) -> None:
-    store.keys.activate(_brought(healthy, store), store.keys.list()[0].places[0].place, LONG_AGO, 600)
+    store.keys.activate(_brought(healthy, store), store.keys.list()[0].placements[0].place, LONG_AGO, 600)
     assert healthy("doctor", "--json").json["well"] is True
-    store.deployment.set_rotation(lead_seconds=0, max_age_seconds=86_400.0, standby=False)
+    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
     found, mend = bad(healthy)["key in us-east-1"]
     assert "since 30.0 days; the policy allows 1" in found
     assert mend == "tokensvc keys rotate"
@@ -269,7 +271,7 @@ def test_an_import_was_not_noted(healthy: Terminal, store: Store) -> None:
     before = store.keys.list()
     assert bad(healthy)[f"key pair {arn}"] == (
         "is key k77, and nobody noted that it was imported",
-        "tokensvc keys resume",
+        "tokensvc keys reconcile",
     )
     assert store.keys.list() == before, "looking notes nothing"
 
@@ -277,7 +279,7 @@ def test_an_import_was_not_noted(healthy: Terminal, store: Store) -> None:
 def test_our_tags_were_taken_off(healthy: Terminal) -> None:
     key = signing(healthy)
     with healthy.ivs() as ivs:
-        ivs.untag_resource(resourceArn=key["places"][0]["arn"], tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
+        ivs.untag_resource(resourceArn=key["placements"][0]["arn"], tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
     found, mend = bad(healthy)[f"key {key['id']} in us-east-1"]
     assert "without our tags" in found
     healthy(*mend.split()[1:])
@@ -306,7 +308,7 @@ def test_this_machine_s_clock_is_off(healthy: Terminal, monkeypatch: pytest.Monk
 def test_a_worker_has_not_heard_or_cannot_open_the_key_that_signs(healthy: Terminal, store: Store) -> None:
     (number, tag), key_id = store.versions.read().keys, signing(healthy)["id"]
     store.workers.beat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
-    store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, unopened=(key_id, "kold"), keys_tag=tag))
+    store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"), keys_tag=tag))
     found = bad(healthy)
     assert found.keys() == {"worker deaf:1:a", "worker blind:2:b"}
     assert "may go by older keys until" in found["worker deaf:1:a"][0]
@@ -320,11 +322,15 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
     keys, words = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
     trouble = (problem_of(words),)
     for name in ("one:1:a", "two:2:b"):
-        store.workers.beat(Heartbeat(name, "here", 1, 900, keys.number, 1, trouble=trouble, keys_tag=keys.tag))
+        store.workers.beat(Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble, keys_tag=keys.tag))
     assert bad(healthy)["background"][0] == words
     assert healthy("doctor", code=1).out.count(words) == 1
     with writing(store.engine) as connection:
-        connection.execute(sa.update(schema.workers).values(beat_at=schema.workers.c.beat_at - SILENT_SECONDS - 1))
+        connection.execute(
+            sa.update(schema.workers).values(
+                last_heartbeat_at=schema.workers.c.last_heartbeat_at - UNRESPONSIVE_AFTER_SECONDS - 1
+            )
+        )
     assert healthy("doctor", "--json").json["well"] is True
 
 
@@ -335,8 +341,8 @@ def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store
     found = bad(healthy)
     assert found.keys() == {f"step delete of key {key_id}", "rotation r1"}
     assert "by ada, and is not done in us-east-1" in found["rotation r1"][0]
-    assert {mend for _, mend in found.values()} == {"tokensvc keys resume"}
-    healthy("keys", "resume")
+    assert {mend for _, mend in found.values()} == {"tokensvc keys reconcile"}
+    healthy("keys", "reconcile")
     assert healthy("doctor", "--json").json["well"] is True
 
 
@@ -346,9 +352,9 @@ def test_ivs_holds_a_compromised_key_still(healthy: Terminal, monkeypatch: pytes
     healthy("keys", "compromise", key_id, "--yes", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
     assert bad(healthy)[f"key {key_id} in us-east-1"] == (
         "is compromised, and IVS holds it still",
-        "tokensvc keys resume",
+        "tokensvc keys reconcile",
     )
-    healthy("keys", "resume")
+    healthy("keys", "reconcile")
     assert healthy("doctor", "--json").json["well"] is True
 
 

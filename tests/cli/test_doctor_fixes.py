@@ -194,7 +194,7 @@ def test_a_store_of_another_control_plane(healthy: Terminal) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MAX_TTL_SECONDS", "60"), ("KEY_LEAD_SECONDS", "5"), ("KEY_MAX_AGE_DAYS", "30"), ("KEY_STANDBY", "true")],
+    [("MAX_TTL_SECONDS", "60"), ("KEY_PROPAGATION_SECONDS", "5"), ("KEY_MAX_AGE_DAYS", "30"), ("KEY_STANDBY", "true")],
 )
 def test_a_limit_that_the_store_holds_otherwise(healthy: Terminal, name: str, value: str) -> None:
     healthy.environ[f"TOKENSVC_{name}"] = value
@@ -202,8 +202,8 @@ def test_a_limit_that_the_store_holds_otherwise(healthy: Terminal, name: str, va
 
 
 def test_a_policy_that_cannot_hold(healthy: Terminal, store: Store) -> None:
-    del healthy.environ["TOKENSVC_KEY_LEAD_SECONDS"]
-    store.deployment.set_rotation(lead_seconds=1, max_age_seconds=600, standby=False)
+    del healthy.environ["TOKENSVC_KEY_PROPAGATION_SECONDS"]
+    store.deployment.set_rotation(propagation_seconds=1, max_age_seconds=600, standby=False)
     fixes(healthy, "rotation policy")
     assert is_well(healthy)
 
@@ -310,7 +310,7 @@ def test_pairs_that_bear_our_tag(healthy: Terminal, store: Store) -> None:
 
 def test_a_pair_without_our_tags_and_one_that_is_gone(healthy: Terminal) -> None:
     [key] = healthy("keys", "list", "--json").json["keys"]
-    arn = key["places"][0]["arn"]
+    arn = key["placements"][0]["arn"]
     with healthy.ivs() as ivs:
         ivs.untag_resource(resourceArn=arn, tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
         fixes(healthy, f"key {key['id']} in us-east-1")
@@ -332,8 +332,8 @@ def test_a_key_that_signs_for_too_long(healthy: Terminal, store: Store) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=30)
     healthy("keys", "generate")
     [_, second] = store.keys.list()
-    store.keys.activate(second.id, second.places[0].place, long_ago, 600)
-    store.deployment.set_rotation(lead_seconds=0, max_age_seconds=86_400.0, standby=False)
+    store.keys.activate(second.id, second.placements[0].place, long_ago, 600)
+    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
     assert fixes(healthy, "key in us-east-1") == "tokensvc keys rotate"
     assert is_well(healthy)
 

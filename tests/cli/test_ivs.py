@@ -27,7 +27,7 @@ def _client(facts: dict[str, str], key: str, secret: str) -> Any:
 
 def test_it_writes_its_facts_keeps_its_database_and_says_that_it_is_not_aws(tmp_path: Path) -> None:
     facts_file, environ = tmp_path / "facts.json", environment(tmp_path / "home")
-    options = ["--port", "0", "--facts", str(facts_file), "--access-key", "me:mine:123456789012"]
+    options = ["--port", "0", "--info-file", str(facts_file), "--access-key", "me:mine:123456789012"]
     arns = []
     for public in ([], ["--public-url", "https://play.example.com"]):
         with started([TOKENSVC, "ivs", "serve", *options, *public], tmp_path, environ, "ivs") as process:

@@ -13,29 +13,29 @@ from tokensvc.cli.paging import read_all, read_list
 class Scanned:
     """A list whose pages may be short, or empty, and not be the last: each fetch looks at so many numbers at most."""
 
-    def __init__(self, numbers: set[int], looked_at: int) -> None:
+    def __init__(self, numbers: set[int], observed_at: int) -> None:
         self.numbers = numbers
-        self.looked_at = looked_at
+        self.observed_at = observed_at
         self.sizes: list[int] = []
 
     def __call__(self, size: int, token: str | None) -> tuple[Sequence[int], str | None]:
         self.sizes.append(size)
         start = int(token or 0)
         page: list[int] = []
-        for number in range(start, start + self.looked_at):
+        for number in range(start, start + self.observed_at):
             if number in self.numbers:
                 page.append(number)
             if len(page) == size:
                 return page, str(number + 1)
-        end = start + self.looked_at
+        end = start + self.observed_at
         return page, str(end) if end < max(self.numbers, default=0) + 3 else None
 
 
 @given(st.sets(st.integers(0, 300), max_size=250), st.integers(1, 60), st.integers(1, 260))
 def test_pages_together_are_the_list_and_the_last_one_has_no_token(
-    numbers: set[int], looked_at: int, max_results: int
+    numbers: set[int], observed_at: int, max_results: int
 ) -> None:
-    fetch, seen, token = Scanned(numbers, looked_at), [], None
+    fetch, seen, token = Scanned(numbers, observed_at), [], None
     while True:
         found, token = read_list(fetch, max_results, token)
         seen += found

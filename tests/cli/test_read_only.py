@@ -32,7 +32,7 @@ COMMANDS = [
     ("keys", "show", "KEY"),
     ("keys", "public", "KEY"),
     ("keys", "rotate", "--dry-run"),
-    ("keys", "resume", "--dry-run"),
+    ("keys", "reconcile", "--dry-run"),
     ("keys", "rewrap", "--dry-run"),
     ("keys", "compromise", "KEY", "--dry-run"),
     ("callers", "list"),
@@ -81,7 +81,7 @@ def inconsistent(ivs: tuple[Recorder, str], migrated: Path, tmp_path: Path) -> T
     terminal = Terminal(tmp_path, ivs[1], "test")
     shutil.copy(migrated, terminal.store)
     store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
-    store.deployment.set_rotation(lead_seconds=0, max_age_seconds=None, standby=False)
+    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=None, standby=False)
     terminal("keys", "generate")
     terminal("callers", "add", "web", "--all-channels")
     private_key = keypair.generate()
@@ -101,7 +101,7 @@ def inconsistent(ivs: tuple[Recorder, str], migrated: Path, tmp_path: Path) -> T
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_nothing_is_changed(inconsistent: Terminal, ivs: tuple[Recorder, str], command: tuple[str, ...]) -> None:
     store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
-    key_id = next(record.id for record in store.keys.list() if record.places)
+    key_id = next(record.id for record in store.keys.list() if record.placements)
     rows, files = dump(store), _files(inconsistent.vault)
     ivs[0].requests.clear()
     said = inconsistent.run(*(key_id if word == "KEY" else word for word in command))
@@ -117,7 +117,7 @@ def test_the_same_deployment_is_changed_by_what_is_no_look(inconsistent: Termina
     store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
     rows = dump(store)
     ivs[0].requests.clear()
-    inconsistent.run("keys", "resume")
+    inconsistent.run("keys", "reconcile")
     assert dump(store) != rows
     assert ivs[0].mutating()
     store.close()
@@ -125,7 +125,7 @@ def test_the_same_deployment_is_changed_by_what_is_no_look(inconsistent: Termina
 
 def test_a_new_passphrase_is_not_registered_by_a_dry_run(inconsistent: Terminal) -> None:
     store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
-    key_id = next(record.id for record in store.keys.list() if record.places)
+    key_id = next(record.id for record in store.keys.list() if record.placements)
     rows = dump(store)
     old = inconsistent.passphrase
     for command in (("rotate", "--dry-run"), ("compromise", key_id, "--dry-run"), ("rewrap", "--dry-run")):

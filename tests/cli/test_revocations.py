@@ -165,9 +165,9 @@ def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, 
     said = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines), code=1)
     results = said.json["revocations"]
     assert [one.get("state", one.get("error", {}).get("code")) for one in results] == [
-        "unreadable_request",
+        "malformed_request",
         "queued",
-        "unreadable_request",
+        "malformed_request",
         "invalid_request",
         "invalid_request",
     ]
@@ -225,7 +225,7 @@ def test_watch_tells_how_much_waits_and_until_about_when(terminal: Terminal, ope
     [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
     assert (place["region"], place["queued"], place["secondsLeft"]) == ("us-east-1", 400, 10.0)
     assert unix_seconds(place["endsAt"]) - time.time() == pytest.approx(10, abs=3)
-    halved = terminal("revocations", "watch", "--once", "--json", REVOCATION_SHARE="0.4").json["places"]
+    halved = terminal("revocations", "watch", "--once", "--json", REVOCATION_RATE_FRACTION="0.4").json["places"]
     assert halved[0]["secondsLeft"] == 20.0
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[1:3] == ["us-east-1", "400"]
     settle(opened, State.SENT)

@@ -63,7 +63,7 @@ def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
     said = bare("settings", "--json", ACCESS_LOG="false", STORE_TIMEOUT_SECONDS="2.5", SNAPSHOT_LEASE_SECONDS="60").json
     values = {name.removeprefix("TOKENSVC_"): row["value"] for name, row in said.items()}
     assert values["ACCESS_LOG"] is False
-    assert values["BACKGROUND"] is True
+    assert values["BACKGROUND_TASKS"] is True
     assert values["STORE_TIMEOUT_SECONDS"] == 2.5
     assert values["SNAPSHOT_LEASE_SECONDS"] == 60
     assert values["REGIONS"] == values["TRUSTED_PROXIES"] == []
@@ -87,9 +87,9 @@ def test_it_wants_neither_a_store_nor_aws(bare: Terminal) -> None:
 
 def test_limits_are_shown_as_the_store_holds_them(terminal: Terminal) -> None:
     terminal("db", "upgrade", MAX_TTL_SECONDS="7200", KEY_MAX_AGE_DAYS="30")
-    said = terminal("settings", "--json", without="TOKENSVC_KEY_LEAD_SECONDS TOKENSVC_KEY_STANDBY").json
+    said = terminal("settings", "--json", without="TOKENSVC_KEY_PROPAGATION_SECONDS TOKENSVC_KEY_STANDBY").json
     assert said["TOKENSVC_MAX_TTL_SECONDS"]["value"] == 7200
-    assert said["TOKENSVC_KEY_LEAD_SECONDS"]["value"] == 0
+    assert said["TOKENSVC_KEY_PROPAGATION_SECONDS"]["value"] == 0
     assert said["TOKENSVC_KEY_MAX_AGE_DAYS"]["value"] == 30
     assert said["TOKENSVC_KEY_STANDBY"]["value"] is False
     assert {said[variable(name)]["source"] for name in NAMES} == {"store"}
@@ -141,9 +141,9 @@ def test_it_says_where_private_keys_rest_what_wraps_them_and_what_only_opens(bar
     said = bare("settings", without="TOKENSVC_VAULT", KMS_KEY_ARN=arn, DATABASE_URL="postgresql://db/tokensvc").out
     assert "Private keys rest in store, wrapped by TOKENSVC_KMS_KEY_ARN.\nTOKENSVC_PASSPHRASE only open" in said
     assert "wrapped by nothing yet" in bare("settings", without="TOKENSVC_PASSPHRASE", PREVIOUS_KMS_KEY_ARN=arn).out
-    unfit = bare("settings", "--json", VAULT="keys:here", DATABASE_URL="postgresql://db/tokensvc").json
-    assert unfit["TOKENSVC_VAULT"]["value"] == "keys:here", "shown, not judged"
+    unfit = bare("settings", "--json", VAULT="file:here", DATABASE_URL="postgresql://db/tokensvc").json
+    assert unfit["TOKENSVC_VAULT"]["value"] == "file:here", "shown, not judged"
     assert bare("settings", "--json", without="TOKENSVC_VAULT").json["TOKENSVC_VAULT"] == {
-        "value": "keys:keys",
+        "value": "file:keys",
         "source": "default",
     }

@@ -48,13 +48,15 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
     return Stage(migrated, tmp_path / "keys")
 
 
-def duties(stage: Stage, *, performs: bool, unopened: frozenset[str] = frozenset()) -> BackgroundTasks:
+def duties(stage: Stage, *, performs: bool, undecryptable: frozenset[str] = frozenset()) -> BackgroundTasks:
     regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
     background = BackgroundConfig(
         performer=Performer(make_world=stage.world, regions=[EAST], lease_seconds=20.0),
         dispatch=DispatchConfig(control_plane=stage.ivs, share=1.0, regions=regions),
     )
-    identity = WorkerIdentity(worker_id="a", lease_seconds=900.0, store_timeout_seconds=5.0, unopened=lambda: unopened)
+    identity = WorkerIdentity(
+        worker_id="a", lease_seconds=900.0, store_timeout_seconds=5.0, undecryptable=lambda: undecryptable
+    )
     return background_tasks(
         store=stage.store,
         identity=identity,
@@ -109,7 +111,7 @@ def test_where_nobody_dispatches_an_accepted_revocation_waits_for_who_does(stage
 
 
 def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened(stage: Stage) -> None:
-    process = duties(stage, performs=False, unopened=frozenset({"k2", "k1"}))
+    process = duties(stage, performs=False, undecryptable=frozenset({"k2", "k1"}))
     versions = stage.store.versions.read()
     process.notifier.update(versions)
     process.heartbeats.once()
@@ -117,7 +119,7 @@ def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened
     assert (said.worker_id, said.lease_seconds, said.store_timeout_seconds) == ("a", 900.0, 5.0)
     assert (said.keys_version, said.keys_tag) == versions.keys
     assert (said.deployment_version, said.deployment_tag) == versions.deployment
-    assert said.unopened == ("k1", "k2")
+    assert said.undecryptable == ("k1", "k2")
 
 
 def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: Stage) -> None:
@@ -131,7 +133,7 @@ def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: S
     commands.request_rotation(stage.world(), [EAST], "a test")
     heard = stage.store.versions.read()
     process.notifier.update(heard)
-    until(lambda: stage.places(EAST, KeyState.PREPARED))
+    until(lambda: stage.placements(EAST, KeyState.PREPARED))
     until(lambda: the_heartbeat(stage.store).keys_version == heard.keys.number)
     stop_all(process.loops)
     assert stage.store.workers.list() == []

@@ -17,21 +17,21 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from tokensvc.container.prometheus import ISSUE_BUCKETS, PrometheusMetrics
 
 NAMES = {
-    "tokensvc_tokens_total",
-    "tokensvc_issue_seconds",
-    "tokensvc_control_plane_total",
+    "tokensvc_token_requests_total",
+    "tokensvc_token_issue_duration_seconds",
+    "tokensvc_ivs_requests_total",
     "tokensvc_background_failures_total",
     "tokensvc_snapshot_age_seconds",
     "tokensvc_active_key_age_seconds",
     "tokensvc_key_slots_used",
-    "tokensvc_rotation_leads",
-    "tokensvc_rotation_trouble",
+    "tokensvc_rotation_leader",
+    "tokensvc_rotation_problems",
     "tokensvc_workers",
-    "tokensvc_workers_behind",
-    "tokensvc_revocations_queued",
-    "tokensvc_revocation_oldest_seconds",
+    "tokensvc_workers_stale",
+    "tokensvc_revocation_queue_depth",
+    "tokensvc_revocation_queue_oldest_age_seconds",
     "tokensvc_revocations_total",
-    "tokensvc_revocation_troubles_total",
+    "tokensvc_revocation_errors_total",
     "tokensvc_log_lines_dropped_total",
     "tokensvc_signer_info",
     "tokensvc_signer_lanes",
@@ -70,10 +70,15 @@ def test_every_figure_is_rendered_under_its_promised_name() -> None:
     metrics = PrometheusMetrics()
     fill(metrics)
     found = figures(metrics.render())
-    assert found['tokensvc_tokens_total{outcome="issued"}'] == 2
-    assert found['tokensvc_tokens_total{outcome="not_allowed"}'] == 1
-    assert (found["tokensvc_issue_seconds_count"], found["tokensvc_issue_seconds_sum"]) == (2, 3.0002)
-    assert [found[f'tokensvc_issue_seconds_bucket{{le="{le}"}}'] for le in ("0.00015", "0.0002", "0.1")] == [0, 1, 1]
+    assert found['tokensvc_token_requests_total{outcome="issued"}'] == 2
+    assert found['tokensvc_token_requests_total{outcome="not_allowed"}'] == 1
+    assert (
+        found["tokensvc_token_issue_duration_seconds_count"],
+        found["tokensvc_token_issue_duration_seconds_sum"],
+    ) == (2, 3.0002)
+    assert [
+        found[f'tokensvc_token_issue_duration_seconds_bucket{{le="{le}"}}'] for le in ("0.00015", "0.0002", "0.1")
+    ] == [0, 1, 1]
     assert (found["tokensvc_signer_lanes_count"], found["tokensvc_signer_lanes_sum"]) == (3, 19)
     assert [found[f'tokensvc_signer_lanes_bucket{{le="{le}"}}'] for le in ("3.0", "7.0", "8.0")] == [1, 1, 3]
     fallbacks = {"lane_failed": 2, "not_verified": 0, "switched_off": 0}
@@ -81,21 +86,21 @@ def test_every_figure_is_rendered_under_its_promised_name() -> None:
         assert found[f'tokensvc_signer_fallbacks_total{{reason="{reason}"}}'] == count
     assert found['tokensvc_signer_verifications_total{outcome="passed"}'] == 2
     assert found['tokensvc_signer_verifications_total{outcome="failed"}'] == 1
-    assert found['tokensvc_signer_info{signer="multibuffer",why_not_faster=""}'] == 1
-    assert found['tokensvc_control_plane_total{code="ok",operation="BatchGetChannel"}'] == 1
+    assert found['tokensvc_signer_info{signer="multibuffer",fallback_reason=""}'] == 1
+    assert found['tokensvc_ivs_requests_total{code="ok",operation="BatchGetChannel"}'] == 1
     assert found['tokensvc_background_failures_total{loop="refresh"}'] == 1
     assert found["tokensvc_snapshot_age_seconds"] == 0.5
     assert found['tokensvc_active_key_age_seconds{region="us-east-1"}'] == 60
     assert found['tokensvc_key_slots_used{region="us-east-1"}'] == 2
     assert 'tokensvc_active_key_age_seconds{region="eu-west-1"}' not in found
-    assert found["tokensvc_rotation_leads"] == 1
-    assert found['tokensvc_rotation_trouble{region="us-east-1"}'] == 2
-    assert found['tokensvc_rotation_trouble{region="eu-west-1"}'] == 0
-    assert (found["tokensvc_workers"], found["tokensvc_workers_behind"]) == (3, 1)
-    assert (found["tokensvc_revocations_queued"], found["tokensvc_revocation_oldest_seconds"]) == (5, 7.5)
-    outcomes = [found[f'tokensvc_revocations_total{{outcome="{name}"}}'] for name in ("sent", "failed", "put_off")]
+    assert found["tokensvc_rotation_leader"] == 1
+    assert found['tokensvc_rotation_problems{region="us-east-1"}'] == 2
+    assert found['tokensvc_rotation_problems{region="eu-west-1"}'] == 0
+    assert (found["tokensvc_workers"], found["tokensvc_workers_stale"]) == (3, 1)
+    assert (found["tokensvc_revocation_queue_depth"], found["tokensvc_revocation_queue_oldest_age_seconds"]) == (5, 7.5)
+    outcomes = [found[f'tokensvc_revocations_total{{outcome="{name}"}}'] for name in ("sent", "failed", "deferred")]
     assert outcomes == [4, 2, 1]
-    assert found['tokensvc_revocation_troubles_total{code="AccessDeniedException"}'] == 2
+    assert found['tokensvc_revocation_errors_total{code="AccessDeniedException"}'] == 2
     bare = {re.sub(r"(_bucket|_count|_sum)?(\{.*)?$", "", name) for name in found if "_created" not in name}
     assert bare == NAMES
 
@@ -104,14 +109,14 @@ def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
     metrics = PrometheusMetrics()
     fill(metrics)
     labels = set(re.findall(r"[{,]([a-z_]+)=", metrics.render().decode()))
-    choice = {"signer", "why_not_faster"}
+    choice = {"signer", "fallback_reason"}
     assert labels == {"outcome", "operation", "code", "loop", "region", "le", "reason", *choice}
 
 
 @given(st.lists(st.floats(0, 1) | st.sampled_from(ISSUE_BUCKETS)))
 def test_many_times_at_once_are_counted_as_one_after_another(seconds: list[float]) -> None:
     metrics, registry = PrometheusMetrics(), CollectorRegistry()
-    plain = Histogram("tokensvc_issue_seconds", "", buckets=ISSUE_BUCKETS, registry=registry)
+    plain = Histogram("tokensvc_token_issue_duration_seconds", "", buckets=ISSUE_BUCKETS, registry=registry)
     for one in seconds:
         metrics.issued([one])
         plain.observe(one)
@@ -140,8 +145,8 @@ def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() ->
     for thread in threads:
         thread.join()
     found = figures(metrics.render())
-    assert found['tokensvc_tokens_total{outcome="issued"}'] == 4000
-    assert found["tokensvc_issue_seconds_count"] == 4000
+    assert found['tokensvc_token_requests_total{outcome="issued"}'] == 4000
+    assert found["tokensvc_token_issue_duration_seconds_count"] == 4000
     assert figures(metrics.render()) == found, "rendering counts nothing by itself"
 
 
@@ -174,5 +179,5 @@ def test_the_figures_of_all_workers_are_one(tmp_path: Path) -> None:
 
     run(900, "from prometheus_client import multiprocess; import os; multiprocess.mark_process_dead(os.getpid())")
     found = figures(run(7, "import sys; sys.stdout.buffer.write(metrics.render())"))
-    assert found['tokensvc_tokens_total{outcome="issued"}'] == 6
+    assert found['tokensvc_token_requests_total{outcome="issued"}'] == 6
     assert found["tokensvc_snapshot_age_seconds"] == pytest.approx(7)

@@ -30,16 +30,16 @@ def settings(**environ: str) -> Settings:
 @pytest.mark.parametrize(
     ("url", "vault", "expected"),
     [
-        pytest.param(SQLITE, None, "keys:keys", id="SQLite by default"),
-        pytest.param(SQLITE, "keys:/srv/keys", "keys:/srv/keys", id="SQLite and files"),
-        pytest.param(SQLITE, "shared-keys:/srv/keys", "shared-keys:/srv/keys", id="SQLite and shared files"),
+        pytest.param(SQLITE, None, "file:keys", id="SQLite by default"),
+        pytest.param(SQLITE, "file:/srv/keys", "file:/srv/keys", id="SQLite and files"),
+        pytest.param(SQLITE, "shared-file:/srv/keys", "shared-file:/srv/keys", id="SQLite and shared files"),
         pytest.param(SQLITE, "store", "store", id="SQLite and the store"),
         pytest.param(POSTGRES, None, "store", id="PostgreSQL by default"),
         pytest.param(POSTGRES.replace("://", "+psycopg://"), None, "store", id="PostgreSQL by its driver"),
         pytest.param(POSTGRES.replace("postgresql", "postgres"), None, "store", id="PostgreSQL by its short name"),
-        pytest.param(POSTGRES, "shared-keys:/srv/keys", "shared-keys:/srv/keys", id="PostgreSQL and shared files"),
+        pytest.param(POSTGRES, "shared-file:/srv/keys", "shared-file:/srv/keys", id="PostgreSQL and shared files"),
         pytest.param(POSTGRES, "store", "store", id="PostgreSQL and the store"),
-        pytest.param(None, None, "keys:keys", id="no store yet"),
+        pytest.param(None, None, "file:keys", id="no store yet"),
     ],
 )
 def test_where_private_keys_rest(url: str | None, vault: str | None, expected: str, store: Store) -> None:
@@ -52,10 +52,10 @@ def test_where_private_keys_rest(url: str | None, vault: str | None, expected: s
 
 def test_a_directory_of_one_machine_is_refused_where_there_may_be_several() -> None:
     with pytest.raises(SettingsError) as refused:
-        vaulting.vault_in(settings(DATABASE_URL=POSTGRES, VAULT="keys:/srv/keys"))
+        vaulting.vault_in(settings(DATABASE_URL=POSTGRES, VAULT="file:/srv/keys"))
     [error] = refused.value.errors
     assert error.field == "TOKENSVC_VAULT"
-    assert "`store`, or `shared-keys:/srv/keys` if all machines share" in error.message
+    assert "`store`, or `shared-file:/srv/keys` if all machines share" in error.message
 
 
 @pytest.fixture

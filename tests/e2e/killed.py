@@ -84,13 +84,13 @@ def rotate(open_world: Callable[[], KeysContext], at: int | None) -> dict[str, A
     return {"steps": wire.count}
 
 
-def resume(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
+def reconcile(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
     """See through what a killed process left, and tell how everything stands."""
     world = open_world()
     regions = regions_of(read_settings(os.environ))
     begun = [entry.kind for entry in world.journal.open()]
-    commands.resume(world, regions)
-    held = {there.arn: there for record in world.keys.list() for there in record.places if there.is_held}
+    commands.reconcile(world, regions)
+    held = {there.arn: there for record in world.keys.list() for there in record.placements if there.is_held}
     seen = survey_and_update(world, regions[0])
     return {
         "begun": begun,
@@ -98,7 +98,7 @@ def resume(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
         "agrees": {str(pair["arn"]): tags_of(pair) for pair in seen.pairs}
         == {arn: (seen.deployment_id, there.key_id) for arn, there in held.items()},
         "vault": sorted(world.vault.key_ids()),
-        "unplaced": [record.id for record in world.keys.list() if not record.places],
+        "unplaced": [record.id for record in world.keys.list() if not record.placements],
         "open": len(world.journal.open()),
         "findings": seen.findings,
     }
@@ -128,7 +128,7 @@ def main(stride: int) -> None:
     for number in itertools.count():
         now, at = number * ROUND_SECONDS, stride * (number - 2) if number >= 2 else None
         code, rotated = in_a_process(partial(rotate, partial(opened, now, ivs), at))
-        resumed, state = in_a_process(partial(resume, partial(opened, now + SETTLED_SECONDS + 1, ivs)))
+        resumed, state = in_a_process(partial(reconcile, partial(opened, now + SETTLED_SECONDS + 1, ivs)))
         print(json.dumps({"at": at, "code": code, "resumed": resumed, **rotated, **state}), flush=True)
         if resumed != 0 or code not in (0, -signal.SIGKILL) or (code == 0 and at is not None):
             return

@@ -88,7 +88,7 @@ def test_the_passphrase_of_a_key_is_asked_for_and_does_not_show(home: Site) -> N
 
 def test_a_compromise_tells_what_it_brings_and_asks(home: Site) -> None:
     (signing,) = [
-        k["id"] for k in home.run("keys", "list", "--json").json["keys"] if k["places"][0]["state"] == "active"
+        k["id"] for k in home.run("keys", "list", "--json").json["keys"] if k["placements"][0]["state"] == "active"
     ]
     screen = Screen(home, "keys", "compromise", signing)
     screen.awaits("It cannot be undone. [y/N]")

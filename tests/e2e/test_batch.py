@@ -27,7 +27,7 @@ def test_500_asks_are_answered_in_order_each_with_its_own_fate(caller: Client, c
         ({"channelArn": "not-an-arn"}, "invalid_request", ["channelArn"]),
         ({**good, "viewerId": "v" * 41, "exp": 1}, "invalid_request", ["viewerId", "exp"]),
         ({"channelArn": "arn:aws:ivs:eu-west-1:999999999999:channel/elsewhere"}, "invalid_request", ["channelArn"]),
-        ("not an object", "invalid_request", ["asks[{n}]"]),
+        ("not an object", "invalid_request", ["requests[{n}]"]),
         ({"channelArn": f"{place}/nobodyknows"}, "channel_not_found", []),
         ({**good, "viewerId": "a", "ttlSeconds": 601}, "invalid_request", ["ttlSeconds"]),
     ]
@@ -54,7 +54,7 @@ def test_501_asks_none_and_no_list_are_refused(caller: Client, channel: Any) -> 
     for asks in wrong:
         answer = caller.ask_batch(asks)
         assert answer.status == 422
-        assert [error["field"] for error in answer.json["errors"]] == ["asks"]
+        assert [error["field"] for error in answer.json["errors"]] == ["requests"]
 
 
 def test_a_batch_waits_once_for_an_unknown_channel(site: Site, caller: Client) -> None:

@@ -48,7 +48,7 @@ def test_without_a_valid_key_always_the_same_401(service: Service, channel: Any,
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == 'Bearer realm="tokensvc"'
     assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.json["code"], answer.body) == ("not_authenticated", nothing.body)
+    assert (answer.json["code"], answer.body) == ("unauthenticated", nothing.body)
 
 
 def test_a_key_whose_secret_is_wrong_is_refused_as_an_unknown_one_is(service: Service, key: str) -> None:
@@ -122,7 +122,7 @@ def test_patterns_scopes_lives_and_viewers_hold(site: Site, service: Service, ch
         too_long = caller.ask(channelArn=mine, viewerId="ada", ttlSeconds=61)
         _refused(too_long, 422, "invalid_request")
         assert [error["field"] for error in too_long.json["errors"]] == ["ttlSeconds"]
-        _refused(_heard(reader, channel, 403), 403, "scope_missing")
+        _refused(_heard(reader, channel, 403), 403, "insufficient_scope")
 
         mixed = caller.ask_batch([{"channelArn": mine, "viewerId": "a"}, {"channelArn": other, "viewerId": "a"}])
         assert [r.get("problem", {}).get("code") for r in mixed.json["results"]] == [None, "channel_not_allowed"]

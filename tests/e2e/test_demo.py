@@ -79,7 +79,7 @@ def test_a_shell_with_its_env_acts_on_the_demo(demo: Demo, newcomer: dict[str, s
     listed = shell(demo, newcomer, ". .demo/env; aws ivs list-channels --output json").json
     assert demo.facts["channelArn"] in [channel["arn"] for channel in listed["channels"]]
     keys = shell(demo, newcomer, ". .demo/env; tokensvc keys list --json").json["keys"]
-    assert [there["state"] for key in keys for there in key["places"]].count("active") == 1
+    assert [there["state"] for key in keys for there in key["placements"]].count("active") == 1
     assert shell(demo, newcomer, ". .demo/env; tokensvc doctor --json").json["well"] is True
 
 

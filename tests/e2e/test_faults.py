@@ -38,7 +38,7 @@ def test_a_key_whose_import_went_wrong_is_finished_by_the_next_run(
     site.run("keys", "generate")
     [pair] = failing.client(site.access_key).list_playback_key_pairs()["keyPairs"]
     [key] = site.run("keys", "list", "--json").json["keys"]
-    assert [(place["state"], place["arn"]) for place in key["places"]] == [("active", pair["arn"])]
+    assert [(place["state"], place["arn"]) for place in key["placements"]] == [("active", pair["arn"])]
 
 
 def test_a_throttled_directory_costs_a_token_its_playback_url_and_nothing_more(

@@ -113,7 +113,7 @@ def test_a_body_too_large_is_refused_declared_or_chunked(service: Service, key: 
 
 def test_who_is_refused_before_the_body_was_sent_still_hears_why(service: Service) -> None:
     """The answer is there before the body is; the connection lasts until the client has read it, and beyond."""
-    body = b'{"asks": [' + b" " * (BATCH_MAX_BYTES - 100) + b"]}"
+    body = b'{"requests": [' + b" " * (BATCH_MAX_BYTES - 100) + b"]}"
     with service.client("tsk_0_0") as stranger:
         for _ in range(5):
             assert stranger.request("POST", "/v1/tokens/batch", body).status == 401
@@ -141,13 +141,13 @@ def test_a_chunked_body_is_a_body(service: Service, key: str, channel: Any) -> N
     ids=["TLS", "words", "a version that is not"],
 )
 def test_what_is_not_http_is_a_400(service: Service, garbage: bytes) -> None:
-    _assert_problem(_say(service, garbage), 400, "unreadable_request")
+    _assert_problem(_say(service, garbage), 400, "malformed_request")
 
 
 def test_bodies_that_are_no_json_object_are_a_400(caller: Client) -> None:
     for body in (b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a": 1} x', b"[" * 10_000, b'{"a": NaN}'):
         answer = caller.request("POST", "/v1/tokens", body)
-        assert (answer.status, answer.json["code"]) == (400, "unreadable_request"), body
+        assert (answer.status, answer.json["code"]) == (400, "malformed_request"), body
 
 
 def test_connections_are_kept_unless_the_client_says_close(service: Service) -> None:
@@ -189,7 +189,7 @@ def test_every_answer_has_a_request_id_of_its_own_and_ours(caller: Client, servi
 
 def test_what_there_is_not_is_a_404_and_a_wrong_method_names_the_right_one(caller: Client) -> None:
     missing = caller.get("/v1/nothing")
-    assert (missing.status, missing.json["code"]) == (404, "no_such_route")
+    assert (missing.status, missing.json["code"]) == (404, "route_not_found")
     wrong = caller.get("/v1/tokens")
     assert (wrong.status, wrong.json["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
 
@@ -203,7 +203,7 @@ def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Site) -
     ):
         assert public.get("/metrics").status == 404
         assert (public.get("/v1/keys").status, admin.get("/v1/keys").status) == (404, 401)
-        assert b"tokensvc_tokens_total" in admin.get("/metrics").body
+        assert b"tokensvc_token_requests_total" in admin.get("/metrics").body
         assert admin.request("POST", "/v1/tokens").status == 404
         assert public.request("POST", "/v1/tokens").status == 401
         assert "/metrics" not in public.get("/openapi.json").json["paths"]

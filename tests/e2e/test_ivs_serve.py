@@ -36,7 +36,7 @@ class Served(NamedTuple):
 @contextlib.contextmanager
 def served(folder: Path, *options: str) -> Iterator[Served]:
     facts_file = folder / "facts.json"
-    arguments = [TOKENSVC, "ivs", "serve", "--port", "0", "--facts", str(facts_file), *options]
+    arguments = [TOKENSVC, "ivs", "serve", "--port", "0", "--info-file", str(facts_file), *options]
     with started(arguments, folder, environment(folder / "home"), "ivs") as process:
         process.awaits(facts_file.exists, "it wrote its facts")
         facts = json.loads(facts_file.read_text())
@@ -54,7 +54,7 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
 
 def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_live(tmp_path: Path) -> None:
     with served(tmp_path) as ivs:
-        assert "--no-rates turns them off" in ivs.process.err
+        assert "--no-rate-limits turns them off" in ivs.process.err
         assert "seconds ahead" not in ivs.process.err
         assert ivs.manage("/clock", advanceSeconds=60) == 200
         channel = ivs.client.create_channel()["channel"]
@@ -64,7 +64,7 @@ def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_
         before = ivs.client.get_stream(channelArn=channel["arn"])["stream"]
         with pytest.raises(ivs.client.exceptions.ThrottlingException):
             deque((ivs.client.list_channels() for _ in range(100)), maxlen=0)
-    with served(tmp_path, "--no-rates", "--any-region") as ivs:
+    with served(tmp_path, "--no-rate-limits", "--any-region") as ivs:
         there = boto3.client(
             "ivs",
             region_name="mars-north-9",
@@ -82,7 +82,7 @@ def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_
 
 
 def test_a_dropped_connection_and_a_listener_who_is_let_go(tmp_path: Path) -> None:
-    with served(tmp_path, "--memory", "--no-rates") as ivs:
+    with served(tmp_path, "--memory", "--no-rate-limits") as ivs:
         assert ivs.manage("/faults", kind="drop-after", operation="CreateChannel", count=1) == 201
         with pytest.raises(ConnectionClosedError):
             ivs.client.create_channel()

@@ -36,7 +36,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ad
     """By face, where it listens."""
     folder = tmp_path_factory.mktemp("slow")
     facts_file = folder / "facts.json"
-    arguments = [sys.executable, "-c", SERVE, "ivs", "serve", "--memory", "--port", "0", "--facts", str(facts_file)]
+    arguments = [sys.executable, "-c", SERVE, "ivs", "serve", "--memory", "--port", "0", "--info-file", str(facts_file)]
     with started(arguments, folder, environment(folder / "home"), "ivs") as process:
         process.awaits(facts_file.exists, "it wrote its facts")
         facts = json.loads(facts_file.read_text())
@@ -95,7 +95,7 @@ def test_a_length_that_is_too_large_is_refused_before_the_body(
         assert time.monotonic() - began < REQUEST_SECONDS / 2
 
 
-@pytest.mark.parametrize(("face", "word"), [("API", "RequestTimeoutException"), ("management", "request_too_slow")])
+@pytest.mark.parametrize(("face", "word"), [("API", "RequestTimeoutException"), ("management", "request_timeout")])
 def test_a_body_that_does_not_come_is_a_time_out(addresses: dict[str, Address], face: str, word: str) -> None:
     with Connection(addresses[face]) as connection:
         connection.send(request(face, b"Content-Length: 100", b""))

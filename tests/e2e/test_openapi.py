@@ -136,7 +136,7 @@ def _asks(body: Any) -> list[Any]:
     """The asks of a well-formed body."""
     if not isinstance(body, dict):
         return []
-    return next((list(body[name]) for name in ("asks", "revocations") if name in body), [body])
+    return next((list(body[name]) for name in ("requests", "revocations") if name in body), [body])
 
 
 def _make_sound(ask: dict[str, Any], channel_arn: str) -> None:
@@ -251,15 +251,15 @@ def test_a_rotation_and_a_compromise_over_http(page: Any, ivs: LocalIvs, tmp_pat
         until(lambda: client.get(asked.headers["location"]).json["done"], "the rotation is done", 10)
         rotation = client.get(asked.headers["location"])
         _is_as_described(page, "GET", "/v1/keys/rotations/{id}", rotation)
-        second = rotation.json["regions"][0]["signs"]
-        assert (rotation.json["regions"][0]["replaces"], second) == (first["id"], second) != (second, second)
+        second = rotation.json["regions"][0]["activeKeyId"]
+        assert (rotation.json["regions"][0]["previousKeyId"], second) == (first["id"], second) != (second, second)
         answer = client.request("POST", f"/v1/keys/{second}/compromise", "{}")
         assert answer.status == 202
         _is_as_described(page, "POST", "/v1/keys/{id}/compromise", answer)
         assert answer.json["regions"][0]["successor"] == first["id"], "the retiring key stands in"
 
         def is_gone() -> bool:
-            (place,) = client.get(f"/v1/keys/{second}").json["places"]
+            (place,) = client.get(f"/v1/keys/{second}").json["placements"]
             return place["state"] == "compromised" and place["retiredAt"] is not None
 
         until(is_gone, "its pair is deleted", 10)

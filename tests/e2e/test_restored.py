@@ -154,7 +154,7 @@ def _change(site: Site, bad: str) -> None:
     """What the restore undoes."""
     site.run("callers", "add", "later", "--all-channels")
     site.run("keys", "compromise", bad, "--yes")
-    site.run("keys", "resume")
+    site.run("keys", "reconcile")
 
 
 def _agrees(site: Site, service: Service, bad: str, operator: str, *, orphan: bool) -> None:
@@ -172,4 +172,4 @@ def _agrees(site: Site, service: Service, bad: str, operator: str, *, orphan: bo
 
 
 def _told(caller: Client) -> str:
-    return "; ".join(caller.get("/v1/status").json["trouble"])
+    return "; ".join(caller.get("/v1/status").json["problems"])

@@ -110,7 +110,7 @@ def working(site: Site, name: str) -> AbstractContextManager[Process]:
 def rotate(site: Site) -> str:
     """Have another key sign, and which one."""
     [there] = site.run("keys", "rotate", "--json").json["regions"]
-    return str(there["signs"])
+    return str(there["activeKeyId"])
 
 
 def active(store: Store) -> str | None:
@@ -120,7 +120,7 @@ def active(store: Store) -> str | None:
 
 def states(store: Store) -> dict[str, KeyState]:
     """What each key is."""
-    return {there.key_id: there.state for record in store.keys.list() for there in record.places}
+    return {there.key_id: there.state for record in store.keys.list() for there in record.placements}
 
 
 def all_have_heard(store: Store, workers: int) -> bool:
@@ -170,7 +170,7 @@ def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_ke
         done_at = time.monotonic()
         viewers.goes_on()
         tried = viewers.stop()
-        assert (said["done"], said["notHeard"]) == (True, [])
+        assert (said["done"], said["staleWorkers"]) == (True, [])
         assert said["outlook"][0]["successor"] == active(store)
         assert {t.asked for t in tried} == {201}
         assert {t.signed_by for t in tried if t.played != 200} <= {bad, ""}
@@ -210,10 +210,10 @@ def test_work_answers_its_figures_and_little_else(on_sqlite: Site) -> None:
         process.awaits(lambda: '"working"' in process.err, "it works")
         with Client(f"http://127.0.0.1:{port}") as client:
             assert client.get("/livez").status == 200
-            until(lambda: b"tokensvc_rotation_leads 1.0" in client.get("/metrics").body, "its figures")
+            until(lambda: b"tokensvc_rotation_leader 1.0" in client.get("/metrics").body, "its figures")
             assert client.get("/readyz").status == 404
             assert set(client.get("/openapi.json").json["paths"]) == {"/livez", "/metrics", "/openapi.json"}
-            assert client.get("/v1/status").json["code"] == "no_such_route"
+            assert client.get("/v1/status").json["code"] == "route_not_found"
 
 
 def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: Site) -> None:
@@ -222,7 +222,7 @@ def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: Si
     with site.serve() as service, service.client(key) as caller:
         said = until(lambda: _performing(caller), "it performs")
     assert said["regions"][0]["activeKey"]
-    with site.serve(ADMIN_PORT=str(port), BACKGROUND="false") as service, service.client(key) as caller:
+    with site.serve(ADMIN_PORT=str(port), BACKGROUND_TASKS="false") as service, service.client(key) as caller:
         assert caller.get("/v1/status").status == 404
         with Client(f"http://127.0.0.1:{port}", key) as operator:
             [worker] = until(lambda: operator.get("/v1/status").json["workers"], "it has told that it is there")
@@ -232,4 +232,4 @@ def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: Si
 
 def _performing(caller: Client) -> Any:
     said = caller.get("/v1/status").json
-    return said if said["leader"] and said["regions"] and said["regions"][0]["lookedAt"] else None
+    return said if said["leader"] and said["regions"] and said["regions"][0]["observedAt"] else None

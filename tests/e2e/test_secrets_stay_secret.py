@@ -190,7 +190,7 @@ def test_the_run_was_busy(busy: Run) -> None:
         + busy.written["service's log"].count('"event": "request"')
         > 25
     )
-    assert "tokensvc_tokens_total" in busy.written["metrics"]
+    assert "tokensvc_token_requests_total" in busy.written["metrics"]
     assert len([where for where in busy.written if where.startswith("keys/")]) == 2
     assert "BEGIN ENCRYPTED PRIVATE KEY" in "".join(busy.written.values())
     assert "BEGIN PRIVATE KEY" not in "".join(busy.written.values())

@@ -101,9 +101,9 @@ def test_told_to_stop_it_is_unready_at_once_and_fails_nobody(site: Site, key: st
             until(lambda: watcher.get("/readyz").status == 503, "unready", DELAY_SECONDS / 2)
             assert watcher.get("/readyz").json["code"] == "draining"
             code = service.process.ends(STOPS_WITHIN_SECONDS)
-            ended_at = time.monotonic()
+            finished_at = time.monotonic()
         assert code == 0, service.process.err
-        assert ended_at - told_at >= DELAY_SECONDS
+        assert finished_at - told_at >= DELAY_SECONDS
         served = [a for a in asking.asked if a.began_at < told_at + DELAY_SECONDS - 0.05]
         assert {a.status for a in served} == {201}, {a.code for a in served}
         assert any(a.began_at > told_at for a in served)

@@ -74,7 +74,7 @@ def test_the_demo_ends_with_its_terminal(tmp_path: Path) -> None:
 
 def test_the_local_ivs_goes_on(tmp_path: Path) -> None:
     facts = tmp_path / "facts.json"
-    options = ["--port", "0", "--memory", "--facts", str(facts)]
+    options = ["--port", "0", "--memory", "--info-file", str(facts)]
     with started([TOKENSVC, "ivs", "serve", *options], tmp_path, environment(tmp_path / "home"), "ivs") as process:
         process.awaits(facts.exists, "it is ready")
         management = json.loads(facts.read_text())["managementUrl"]

@@ -53,7 +53,7 @@ def test_boto3_makes_tags_and_lists_a_private_channel_and_the_service_opens_it(
     assert listed[channel["arn"]]["authorized"] is True
     known = _signing_key(site)
     pairs = {pair["arn"]: pair for pair in boto.list_playback_key_pairs()["keyPairs"]}
-    pair = pairs[known["places"][0]["arn"]]
+    pair = pairs[known["placements"][0]["arn"]]
     assert pair["tags"]["tokensvc:key"] == known["id"]
     assert boto.get_playback_key_pair(arn=pair["arn"])["keyPair"]["fingerprint"] == known["fingerprint"]
 
@@ -148,7 +148,7 @@ def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None
         key, channel, boto = site.furnish(), site.new_channel(), ivs.client(site.access_key)
         with site.serve() as service, service.client(key) as caller:
             old = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
-            first = site.run("keys", "list", "--json").json["keys"][0]["places"][0]["arn"]
+            first = site.run("keys", "list", "--json").json["keys"][0]["placements"][0]["arn"]
             site.run("keys", "rotate")
             accepted = until(lambda: _published(caller, 2), "the worker heard of the rotation", 2)
             (second,) = {pair["arn"] for pair in boto.list_playback_key_pairs()["keyPairs"]} - {first}
@@ -174,7 +174,7 @@ def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None
 def _signing_key(site: Site) -> Any:
     """The key that signs, as `keys list` shows it: another test of this run may have rotated it."""
     keys = site.run("keys", "list", "--json").json["keys"]
-    (active,) = (key for key in keys if key["places"][0]["state"] == "active")
+    (active,) = (key for key in keys if key["placements"][0]["state"] == "active")
     return active
 
 

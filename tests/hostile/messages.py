@@ -56,7 +56,7 @@ def token(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
 
 def batch(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
     """A request for a batch of one token, which takes a task of its own."""
-    body = json.dumps({"asks": [{"channelArn": channel, "viewerId": viewer}]}).encode()
+    body = json.dumps({"requests": [{"channelArn": channel, "viewerId": viewer}]}).encode()
     return post("/v1/tokens/batch", body, bearer(key), *headers)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jwt
 
-SENTINELS_CODE = b"no_such_route"
+SENTINELS_CODE = b"route_not_found"
 SENTINEL_SECONDS = 0.1
 TIMEOUT_SECONDS = 20
 PROXY_SECONDS = 0.05

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.asgi_client import receiving, scope_of
-from tokensvc.errors import InvalidRequest, UnreadableRequest, UnsupportedMediaType
+from tokensvc.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
 from tokensvc.http.body import decoded, read_json
 from tokensvc.http.problem_details import refusal
 
@@ -64,7 +64,7 @@ def test_what_is_not_json_and_says_so_is_of_an_unsupported_media_type(media_type
 )
 def test_what_was_meant_as_json_is_unreadable_by_what_is_wrong_in_it(media_type: str | None) -> None:
     headers = {} if media_type is None else {"content_type": media_type}
-    with pytest.raises(UnreadableRequest, match="at character"):
+    with pytest.raises(MalformedRequest, match="at character"):
         read(b'{"a":1', **headers)
 
 
@@ -79,7 +79,7 @@ def test_an_unsupported_media_type_is_answered_with_what_is_supported() -> None:
     [
         ('{"viewerId":"a","viewerId":"b"}', ["viewerId"]),
         ('{"viewerId":"a","\\u0076iewerId":"a"}', ["viewerId"]),
-        ('{"asks":[{"a":1},{"a":1,"a":1,"b":{"c":[],"c":[]}}]}', ["asks[1].a", "asks[1].b.c"]),
+        ('{"requests":[{"a":1},{"a":1,"a":1,"b":{"c":[],"c":[]}}]}', ["requests[1].a", "requests[1].b.c"]),
         ('{"ads":{"playerParams":{"a":"x","a":"y"}}}', ["ads.playerParams.a"]),
         (f'{{"{"k" * 50}":1,"{"k" * 50}":1}}', ["(a name of 50 characters)"]),
     ],
@@ -101,5 +101,5 @@ def test_a_name_that_is_given_twice_deep_inside_is_refused_without_its_place() -
 
 
 def test_the_same_name_in_different_objects_is_none_twice() -> None:
-    body = {"asks": [{"a": {"a": "a"}}, {"a": '"a":"a"'}]}
+    body = {"requests": [{"a": {"a": "a"}}, {"a": '"a":"a"'}]}
     assert read(json.dumps(body).encode()) == body

@@ -8,13 +8,13 @@ import pytest
 
 from tests.test_errors import CLASSES
 from tokensvc import errors
-from tokensvc.errors import FieldError, InvalidRequest, NotAuthenticated, SnapshotStale, TokensvcError
+from tokensvc.errors import FieldError, InvalidRequest, SnapshotStale, TokensvcError, Unauthenticated
 from tokensvc.http.problem_details import problem, refusal, status_of, unknown
 from tokensvc.storage.store import open_store
 
 
 def example(kind: type[TokensvcError]) -> TokensvcError:
-    if issubclass(kind, errors.UnreadableRequest):
+    if issubclass(kind, errors.MalformedRequest):
         return kind("the body is not JSON")
     if issubclass(kind, InvalidRequest | errors.SettingsError):
         return kind([FieldError("ttlSeconds", "must be an integer")])
@@ -50,18 +50,18 @@ def test_bad_fields_are_named_one_by_one() -> None:
 
 
 def test_unreadable_json_is_400_and_a_broken_rule_422() -> None:
-    assert refusal(errors.UnreadableRequest("x")).status == 400
-    assert "errors" not in problem(errors.UnreadableRequest("x"))
+    assert refusal(errors.MalformedRequest("x")).status == 400
+    assert "errors" not in problem(errors.MalformedRequest("x"))
     assert refusal(InvalidRequest([FieldError("a", "x")])).status == 422
 
 
 def test_who_is_not_known_is_told_how_to_be() -> None:
-    assert (b"www-authenticate", b'Bearer realm="tokensvc"') in refusal(NotAuthenticated("x")).headers
+    assert (b"www-authenticate", b'Bearer realm="tokensvc"') in refusal(Unauthenticated("x")).headers
 
 
 def test_what_will_pass_says_when_to_come_back() -> None:
     assert (b"retry-after", b"1") in refusal(SnapshotStale("x")).headers
-    assert not [name for name, _ in refusal(NotAuthenticated("x")).headers if name == b"retry-after"]
+    assert not [name for name, _ in refusal(Unauthenticated("x")).headers if name == b"retry-after"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)

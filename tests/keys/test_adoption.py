@@ -11,7 +11,15 @@ from tests.support.crashes import Crash, Tripwire
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.problems import texts
 from tests.support.simulated_ivs import Lost
-from tokensvc.errors import Action, Conflict, ForeignPair, PairTaken, Remedy, ResourceMissing, Unavailable
+from tokensvc.errors import (
+    Action,
+    Conflict,
+    KeyPairAlreadyImported,
+    KeyPairNotOwned,
+    Remedy,
+    ResourceMissing,
+    Unavailable,
+)
 from tokensvc.jose.keypair import PrivateKey, fingerprint, generate
 from tokensvc.keys import commands
 from tokensvc.keys.importing import adopt_pairs, import_key
@@ -29,7 +37,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 def only(record: KeyRecord) -> KeyInPlace:
     """What a key is in the one region that it is in."""
-    (there,) = record.places
+    (there,) = record.placements
     return there
 
 
@@ -59,13 +67,13 @@ def test_a_key_that_ivs_holds_is_found_by_its_fingerprint_and_adopted(stage: Sta
     assert not stage.ivs.asked("ImportPlaybackKeyPair")[1:], "the one import was the stranger's"
     (_, imported) = stage.store.journal.history(record.id, 10)[::-1]
     assert (imported.kind, imported.outcome) == ("import", "done")
-    assert arn in imported.why
+    assert arn in imported.reason
 
 
 def test_each_region_adopts_or_imports_for_itself(stage: Stage) -> None:
     held = stage.ivs.add_pair(WEST, MINE.public_key())
     record = import_key(stage.world(), MINE, (EAST, WEST))
-    east, west = sorted(record.places, key=lambda there: there.place.region)
+    east, west = sorted(record.placements, key=lambda there: there.place.region)
     assert west.arn == held
     assert stage.ivs.pairs[east.arn]["name"] == f"tokensvc-{record.id}"
 
@@ -73,7 +81,7 @@ def test_each_region_adopts_or_imports_for_itself(stage: Stage) -> None:
 def test_an_adopted_key_signs_like_any_other_once_it_has_led(stage: Stage) -> None:
     stage.ivs.add_pair(EAST, MINE.public_key())
     record = bring(stage)
-    commands.resume(stage.world(), (EAST,))
+    commands.reconcile(stage.world(), (EAST,))
     assert stage.active() == record.id
     stage.check_settled(EAST)
 
@@ -110,8 +118,8 @@ def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_its
     assert (only(record).arn, only(record).fingerprint_differs) == (arn, True)
     assert any("fingerprint" in said and "activate key" in said for said in stage.reports)
     with pytest.raises(Conflict, match="another fingerprint"):
-        commands.resume(stage.world(), (EAST,))
-    assert not stage.places(EAST, KeyState.ACTIVE)
+        commands.reconcile(stage.world(), (EAST,))
+    assert not stage.placements(EAST, KeyState.ACTIVE)
     commands.activate(stage.world(), record.id, (EAST,))
     assert stage.active() == record.id, "somebody looked"
 
@@ -120,7 +128,7 @@ def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_its
 def test_another_deployment_s_pair_is_left_alone(stage: Stage, arns: int) -> None:
     theirs = {DEPLOYMENT_TAG: "another", KEY_TAG: "k9"}
     arn = stage.ivs.add_pair(EAST, MINE.public_key(), theirs)
-    with pytest.raises(ForeignPair, match="another deployment"):
+    with pytest.raises(KeyPairNotOwned, match="another deployment"):
         bring(stage, *[arn] * arns)
     assert stage.ivs.pairs[arn]["tags"] == theirs
     assert not stage.ivs.asked("TagResource")
@@ -146,18 +154,18 @@ def test_a_clash_that_no_tag_explains_asks_for_the_pair_which_is_then_adopted(st
         stage.generate()
     (record,) = stage.store.keys.list()
     arn = stage.ivs.add_pair(EAST, stage.vault.open(record.id).public_key())
-    with pytest.raises(PairTaken) as taken:
-        commands.resume(stage.world(), (EAST,))
+    with pytest.raises(KeyPairAlreadyImported) as taken:
+        commands.reconcile(stage.world(), (EAST,))
     assert taken.value.remedy == Remedy(Action.ADOPT_KEY_PAIR, {"key_id": record.id, "arn": arn})
     adopt_pairs(stage.world(), record.id, (arn,))
-    commands.resume(stage.world(), (EAST,))
+    commands.reconcile(stage.world(), (EAST,))
     assert stage.active() == record.id
     stage.check_settled(EAST)
 
 
 def test_a_compromised_key_is_not_taken_back(stage: Stage) -> None:
     record = bring(stage)
-    commands.compromise(stage.world(), record.id, (EAST,), distrust_standby=False)
+    commands.compromise(stage.world(), record.id, (EAST,), include_standby=False)
     with pytest.raises(Conflict, match="compromised"):
         bring(stage)
 
@@ -174,7 +182,7 @@ def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) ->
     stage.ivs.add_pair(EAST, NOT_MINE.public_key(), tags(stage, other.id))
     seen = survey(stage.world(), EAST)
     assert any("not recorded yet" in finding for finding in texts(seen.findings))
-    assert find(stage.store.keys.list(), other.id).places == ()
+    assert find(stage.store.keys.list(), other.id).placements == ()
 
 
 @pytest.mark.parametrize("operation", ["GetPlaybackKeyPair", "TagResource"])
@@ -204,7 +212,7 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_state(migrated: Path, 
             crashes += 1
         else:
             break
-        for _, there in stage.places(EAST, KeyState.PREPARED):
+        for _, there in stage.placements(EAST, KeyState.PREPARED):
             assert there.longest_ttl_seconds == 9000
         survey_and_update(stage.world(), EAST)
         record = bring(stage, arn, longest=9000)

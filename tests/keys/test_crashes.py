@@ -32,7 +32,7 @@ def nothing(_stage: Stage) -> None:
 def one_key(stage: Stage) -> None:
     """A key that signs, and one that stands ready where the policy says so."""
     stage.generate(EAST, WEST)
-    stage.clock.advance(POLICY.lead_seconds)
+    stage.clock.advance(POLICY.propagation_seconds)
 
 
 def one_drains(stage: Stage) -> None:
@@ -80,8 +80,8 @@ def not_deleted(stage: Stage) -> None:
     stage.ivs.lose["DeletePlaybackKeyPair"] = "before"
 
 
-def resume(world: KeysContext) -> None:
-    commands.resume(world, (EAST, WEST))
+def reconcile(world: KeysContext) -> None:
+    commands.reconcile(world, (EAST, WEST))
 
 
 def generate(*regions: str) -> Callable[[KeysContext], object]:
@@ -93,8 +93,8 @@ def rotate(world: KeysContext) -> None:
 
 
 def compromise(world: KeysContext) -> None:
-    signing = next(r.id for r in world.keys.list() for t in r.places if t.state is KeyState.ACTIVE)
-    commands.compromise(world, signing, (EAST, WEST), distrust_standby=False)
+    signing = next(r.id for r in world.keys.list() for t in r.placements if t.state is KeyState.ACTIVE)
+    commands.compromise(world, signing, (EAST, WEST), include_standby=False)
 
 
 def bring(world: KeysContext) -> None:
@@ -125,11 +125,11 @@ CASES = {
     "a compromise with a standby": Case(one_key, compromise, standby=True),
     "a compromise that calls a key back": Case(one_drains, compromise),
     "a compromise whose deletion is lost": Case(not_deleted, compromise, standby=True),
-    "a key that ivs lost, with a standby": Case(lost_after_one, resume, standby=True),
-    "a key that ivs lost, and no other": Case(lost_after_one, resume),
-    "a key that ivs lost, with all slots filled": Case(lost_with_all_slots_filled, resume, steps_min=6),
-    "a key that is damaged": Case(damaged, resume, steps_min=6),
-    "a key that ivs says is compromised": Case(tagged, resume, steps_min=6),
+    "a key that ivs lost, with a standby": Case(lost_after_one, reconcile, standby=True),
+    "a key that ivs lost, and no other": Case(lost_after_one, reconcile),
+    "a key that ivs lost, with all slots filled": Case(lost_with_all_slots_filled, reconcile, steps_min=6),
+    "a key that is damaged": Case(damaged, reconcile, steps_min=6),
+    "a key that ivs says is compromised": Case(tagged, reconcile, steps_min=6),
     "a key that is brought": Case(one_key, bring, is_run_again=True),
 }
 
@@ -156,7 +156,7 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         stage.clock.advance(SETTLED_SECONDS + 1)
         if case.is_run_again:
             case.run(stage.world())
-        commands.resume(stage.world(), case.regions)
+        commands.reconcile(stage.world(), case.regions)
         stage.check_settled(*case.regions)
         assert set(foreign) <= stage.ivs.pairs.keys()
         assert not compromised & stage.vault.key_ids()

@@ -15,7 +15,7 @@ from tests.support.in_memory_deployment import EAST, POLICY, Stage
 from tests.support.keks import NEW, OLD, WRAPPER, DataKeys, passphrase
 from tests.support.problems import texts
 from tests.support.refresh_worker import Worker
-from tokensvc.errors import InvalidKey, KeyFileTooOpen, VaultError
+from tokensvc.errors import InsecureKeyFile, InvalidKey, VaultError
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.keys import commands
@@ -49,7 +49,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
     """A key that signs and a standby that has led, on the test's clock."""
     made = Stage(migrated, tmp_path / "keys", POLICY._replace(standby=True))
     made.generate()
-    made.clock.advance(POLICY.lead_seconds)
+    made.clock.advance(POLICY.propagation_seconds)
     return made
 
 
@@ -67,14 +67,14 @@ def damage(stage: Stage, key_id: str, how: Damage = DAMAGES["junk"]) -> None:
 @pytest.mark.parametrize("how", DAMAGES)
 def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: Stage, how: str) -> None:
     """A worker that starts then signs as soon as whoever performs has looked."""
-    former, [(standby, _)] = stage.active(), stage.places(EAST, KeyState.PREPARED)
+    former, [(standby, _)] = stage.active(), stage.placements(EAST, KeyState.PREPARED)
     damage(stage, former, DAMAGES[how])
     worker = Worker(stage, stage.clock)
     worker.refresh.once()
     assert [slot.active for slot in worker.refresh.current.ring.slots.values()] == [None]
     [outlook] = stage.advance()
     assert stage.active() == standby.id
-    assert any(f"private half of key {former} cannot sign" in words for words in texts(outlook.trouble))
+    assert any(f"private half of key {former} cannot sign" in words for words in texts(outlook.problems))
     worker.refresh.once()
     [slot] = worker.refresh.current.ring.slots.values()
     assert slot.active is not None
@@ -85,7 +85,7 @@ def test_a_damaged_key_drains_and_goes_like_any_other(stage: Stage) -> None:
     former = stage.active()
     damage(stage, former)
     stage.advance()
-    [(record, there)] = stage.places(EAST, KeyState.RETIRING)
+    [(record, there)] = stage.placements(EAST, KeyState.RETIRING)
     assert (record.id, there.arn in stage.ivs.pairs) == (former, True)
     stage.drain()
     stage.advance()
@@ -99,14 +99,14 @@ def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: 
     damage(stage, latter)
     stage.advance()
     assert stage.active() == former
-    assert find(stage.store.keys.list(), latter).places[0].state is KeyState.RETIRING
+    assert find(stage.store.keys.list(), latter).placements[0].state is KeyState.RETIRING
 
 
 def test_a_damaged_standby_is_replaced(stage: Stage) -> None:
-    [(standby, _)] = stage.places(EAST, KeyState.PREPARED)
+    [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     damage(stage, standby.id)
     stage.advance()
-    [(latter, _)] = stage.places(EAST, KeyState.PREPARED)
+    [(latter, _)] = stage.placements(EAST, KeyState.PREPARED)
     assert latter.id != standby.id
     stage.check_settled(EAST)
 
@@ -127,13 +127,13 @@ def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_
 def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(stage: Stage) -> None:
     former = stage.active()
     stage.rotate()
-    stage.clock.advance(POLICY.lead_seconds)
+    stage.clock.advance(POLICY.propagation_seconds)
     stage.advance()
-    [(standby, _)] = stage.places(EAST, KeyState.PREPARED)
+    [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     stage.leads = False
     damage(stage, standby.id)
     assert stage.world().damage(standby)
-    commands.denounce(stage.world(), stage.active(), distrust_standby=False)
+    commands.denounce(stage.world(), stage.active(), include_standby=False)
     assert stage.active() == former
 
 
@@ -197,7 +197,7 @@ class Kms(Stage):
 def kms(migrated: Path, tmp_path: Path) -> Kms:
     stage = Kms(migrated, tmp_path / "keys")
     stage.generate()
-    stage.clock.advance(POLICY.lead_seconds)
+    stage.clock.advance(POLICY.propagation_seconds)
     stage.private_keys = PrivateKeyChecks()
     return stage
 
@@ -279,7 +279,7 @@ def test_a_verdict_shows_no_key_material() -> None:
         assert not any(line.decode("ascii", "ignore") in words for line in kept.splitlines() if len(line) > 20)
 
 
-@pytest.mark.parametrize("failure", [KeyFileTooOpen("others may read it"), VaultError("input/output error")])
+@pytest.mark.parametrize("failure", [InsecureKeyFile("others may read it"), VaultError("input/output error")])
 def test_what_the_system_refuses_is_no_verdict(failure: VaultError) -> None:
     class Refusing(OneKey):
         def wrapped(self, _key_id: str) -> bytes:

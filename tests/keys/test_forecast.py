@@ -94,7 +94,7 @@ def test_where_only_others_can_make_room_it_ends_there(stage: Stage) -> None:
 
 def test_a_compromised_key_goes_first(stage: Stage) -> None:
     key = stage.generate()
-    stage.store.keys.compromise(key.id, stage.clock.at(), 30, distrust_standby=False)
+    stage.store.keys.compromise(key.id, stage.clock.at(), 30, include_standby=False)
     coming = foretold(stage)
     assert coming[0] == Step(StepKind.DELETE, key.id, "it is compromised")
     assert kinds(coming) == ["delete", "make", "import", "wait", "activate"]
@@ -107,7 +107,7 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
     two(stage)
     stage.advance()
     stage.clock.advance(POLICY.drain_seconds(3600) - 60)
-    [standby] = [record.id for record, _ in stage.places(EAST, KeyState.PREPARED)]
+    [standby] = [record.id for record, _ in stage.placements(EAST, KeyState.PREPARED)]
     if is_lost:
         stage.vault.remove(standby)
     stage.lose_pair(stage.active())

@@ -89,7 +89,7 @@ class Neighbour(Stage):
                 commands.generate(world, REGIONS)
             case "compromise":
                 for key_id in newest:
-                    commands.compromise(world, key_id, REGIONS, distrust_standby=False)
+                    commands.compromise(world, key_id, REGIONS, include_standby=False)
             case "delete":
                 for key_id in newest:
                     commands.delete(world, key_id, REGIONS)
@@ -118,9 +118,9 @@ def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
         for stage in two:
             stage.check_always()
     for stage in two:
-        known = {there.arn for record in stage.store.keys.list() for there in record.places if there.is_held}
+        known = {there.arn for record in stage.store.keys.list() for there in record.placements if there.is_held}
         own_id = stage.store.deployment.read().id
         assert known >= {pair["arn"] for pair in ivs.tagged(DEPLOYMENT_TAG, own_id)}, "no orphan"
-        for _, there in stage.places(EAST, KeyState.ACTIVE) + stage.places(WEST, KeyState.ACTIVE):
+        for _, there in stage.placements(EAST, KeyState.ACTIVE) + stage.placements(WEST, KeyState.ACTIVE):
             assert ivs.pairs[there.arn]["tags"][DEPLOYMENT_TAG] == own_id
         stage.store.close()

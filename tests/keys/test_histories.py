@@ -78,7 +78,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self, standby: bool, both: bool) -> None:
         self.history = History(self.migrated)
         self.wanted: tuple[str, ...] = REGIONS if both else (EAST,)
-        self.history.store.deployment.set_rotation(lead_seconds=30, max_age_seconds=None, standby=standby)
+        self.history.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=None, standby=standby)
 
     @rule(event=_event)
     def something_happens(self, event: tuple[Any, ...]) -> None:
@@ -136,7 +136,7 @@ class Histories(RuleBasedStateMachine):
         ready = [
             record.id
             for record in self.history.store.keys.list()
-            if all(there.state is KeyState.PREPARED for there in record.places)
+            if all(there.state is KeyState.PREPARED for there in record.placements)
         ]
         if ready:
             self.history.vault.remove(ready[index % len(ready)])
@@ -203,7 +203,7 @@ class Histories(RuleBasedStateMachine):
 
     def _do_compromise(self, world: KeysContext, index: int, distrust: bool) -> None:
         if key_id := self._some_key(index):
-            commands.compromise(world, key_id, self.wanted, distrust_standby=distrust)
+            commands.compromise(world, key_id, self.wanted, include_standby=distrust)
 
     def _do_activate(self, world: KeysContext, index: int, region: str) -> None:
         if key_id := self._some_key(index):
@@ -216,7 +216,7 @@ class Histories(RuleBasedStateMachine):
     def _some_key(self, index: int) -> str | None:
         """A key that signs, or one of the newest."""
         records = self.history.store.keys.list()
-        signing = [r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.places)]
+        signing = [r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.placements)]
         some = signing if signing and index % 2 else [record.id for record in records[-4:]]
         return some[index // 2 % len(some)] if some else None
 
@@ -252,7 +252,7 @@ class Histories(RuleBasedStateMachine):
             self.history.restore()
 
     def _on_policy(self, lead: float, max_age: float | None, standby: bool) -> None:
-        self.history.store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)
+        self.history.store.deployment.set_rotation(propagation_seconds=lead, max_age_seconds=max_age, standby=standby)
 
     def _on_ceiling(self, seconds: int) -> None:
         self.history.store.deployment.set_max_ttl_seconds(seconds)

@@ -34,7 +34,7 @@ from tokensvc.runner import IDLE
 
 LEASE_SECONDS = 30.0
 LEAD_SECONDS = 30.0
-POLICY = Policy(LEAD_SECONDS, reach_seconds=910, max_age_seconds=86_400, standby=False)
+POLICY = Policy(LEAD_SECONDS, max_staleness_seconds=910, max_age_seconds=86_400, standby=False)
 
 
 class Process:
@@ -91,9 +91,9 @@ def process(stage: Stage) -> Process:
 
 def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(stage: Stage, process: Process) -> None:
     process.run()
-    [(_, there)] = stage.places(EAST, KeyState.PREPARED)
+    [(_, there)] = stage.placements(EAST, KeyState.PREPARED)
     process.run(LEAD_SECONDS - EVERY_SECONDS)
-    assert not stage.places(EAST, KeyState.ACTIVE)
+    assert not stage.placements(EAST, KeyState.ACTIVE)
     process.run(EVERY_SECONDS)
     assert stage.active() == there.key_id
     stage.check_settled(EAST)
@@ -108,7 +108,7 @@ def test_a_key_at_its_maximum_age_is_followed_by_the_next_and_goes_when_it_has_d
     stage.clock.advance(86_400 - LOOK_EVERY_SECONDS)
     process.run(LOOK_EVERY_SECONDS + LEAD_SECONDS)
     assert stage.active() != former
-    [(_, there)] = stage.places(EAST, KeyState.RETIRING)
+    [(_, there)] = stage.placements(EAST, KeyState.RETIRING)
     stage.clock.advance(POLICY.drain_seconds(there.longest_ttl_seconds))
     process.run(LOOK_EVERY_SECONDS)
     assert there.arn not in stage.ivs.pairs
@@ -138,10 +138,10 @@ def test_what_was_asked_for_is_begun_at_the_next_run(stage: Stage, process: Proc
     process.run(5)
     commands.request_rotation(stage.world(), [EAST], "a test")
     process.run(EVERY_SECONDS)
-    assert not stage.places(EAST, KeyState.PREPARED), "nobody told it"
+    assert not stage.placements(EAST, KeyState.PREPARED), "nobody told it"
     process.rotation.ask()
     process.run()
-    assert stage.places(EAST, KeyState.PREPARED)
+    assert stage.placements(EAST, KeyState.PREPARED)
     process.run(LEAD_SECONDS)
     assert stage.active() != former
 
@@ -149,7 +149,7 @@ def test_what_was_asked_for_is_begun_at_the_next_run(stage: Stage, process: Proc
 def test_a_compromise_is_made_good_at_the_next_run(stage: Stage, process: Process) -> None:
     bad = stage.generate().id
     process.run(5)
-    stage.store.keys.compromise(bad, stage.clock.at(), LEAD_SECONDS, distrust_standby=False)
+    stage.store.keys.compromise(bad, stage.clock.at(), LEAD_SECONDS, include_standby=False)
     process.rotation.ask()
     process.run()
     assert not [pair for pair in stage.ivs.pairs.values() if pair["name"].endswith(bad)]
@@ -173,7 +173,7 @@ def test_one_performs_and_another_takes_over_within_the_lease(stage: Stage) -> N
         first.run()
         second.run()
         stage.clock.advance(LEASE_SECONDS / 2)
-    assert (first.figure("tokensvc_rotation_leads"), second.figure("tokensvc_rotation_leads")) == (1, 0)
+    assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (1, 0)
     assert first.rotation.news
     assert not second.rotation.news
     killed_at = stage.clock.wall
@@ -181,7 +181,7 @@ def test_one_performs_and_another_takes_over_within_the_lease(stage: Stage) -> N
         second.run(EVERY_SECONDS)
         assert stage.clock.wall - killed_at <= LEASE_SECONDS * (1 + 1 / BEATS_A_LEASE)
     first.run()
-    assert (first.figure("tokensvc_rotation_leads"), second.figure("tokensvc_rotation_leads")) == (0, 1)
+    assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (0, 1)
 
 
 def test_who_stops_lets_another_take_over_at_once(stage: Stage) -> None:
@@ -206,8 +206,8 @@ def test_who_does_not_perform_asks_ivs_nothing(stage: Stage) -> None:
 def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stage: Stage, process: Process) -> None:
     stage.ivs.refuse[EAST] = outage()
     process.run()
-    assert texts(process.rotation.trouble) == ["us-east-1: IVS did not answer"]
-    assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 1
+    assert texts(process.rotation.problems) == ["us-east-1: IVS did not answer"]
+    assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 1
     tries = []
     for _ in range(6):
         before = stage.clock.wall
@@ -218,8 +218,8 @@ def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stag
     assert tries == [RETRY_SECONDS, 10, 20, *[LOOK_EVERY_SECONDS] * 3]
     del stage.ivs.refuse[EAST]
     process.run(LOOK_EVERY_SECONDS + LEAD_SECONDS)
-    assert not process.rotation.trouble
-    assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 0
+    assert not process.rotation.problems
+    assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 0
     assert stage.active()
 
 
@@ -228,8 +228,8 @@ def test_a_region_in_trouble_keeps_no_other_from_a_key(stage: Stage) -> None:
     stage.ivs.refuse[WEST] = outage()
     process.run(LEAD_SECONDS)
     assert stage.active(EAST)
-    assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 0
-    assert process.figure('tokensvc_rotation_trouble{region="us-west-2"}') == 1
+    assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 0
+    assert process.figure('tokensvc_rotation_problems{region="us-west-2"}') == 1
 
 
 def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotation_needs_them(stage: Stage) -> None:
@@ -237,17 +237,17 @@ def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotatio
     stage.ivs.add_foreign(EAST, 2)
     process.run(LEAD_SECONDS)
     assert stage.active()
-    [told] = texts(process.rotation.trouble)
+    [told] = texts(process.rotation.problems)
     assert "others hold 2 of the 3 key pairs" in told
     [news] = process.rotation.news
     assert (news.slots_used, news.foreign) == (3, 2)
 
 
 def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: Stage, process: Process) -> None:
-    stage.policy = POLICY._replace(reach_seconds=86_400)
+    stage.policy = POLICY._replace(max_staleness_seconds=86_400)
     process.run()
     assert any(
-        "the maximum age of 86400 s is shorter than lead + drain" in told for told in texts(process.rotation.trouble)
+        "the maximum age of 86400 s is shorter than lead + drain" in told for told in texts(process.rotation.problems)
     )
 
 
@@ -256,11 +256,11 @@ def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(st
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             process.run()
-    assert texts(process.rotation.trouble) == ["rotation does not run: the store did not answer"]
-    assert process.figure('tokensvc_rotation_trouble{region="us-east-1"}') == 1
+    assert texts(process.rotation.problems) == ["rotation does not run: the store did not answer"]
+    assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 1
     process.away = False
     process.run(LEAD_SECONDS)
-    assert not process.rotation.trouble
+    assert not process.rotation.problems
     assert stage.active()
 
 
@@ -280,14 +280,14 @@ def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: Stage, 
 def test_the_news_of_a_region_say_what_comes_next_and_when(stage: Stage, process: Process) -> None:
     process.run()
     [waiting] = process.rotation.news
-    assert waiting.next == "IVS must hold the next key for the lead before it signs"
-    assert waiting.next_at == waiting.looked_at + LEAD_SECONDS
+    assert waiting.next_action == "IVS must hold the next key for the lead before it signs"
+    assert waiting.next_action_at == waiting.observed_at + LEAD_SECONDS
     process.run(LEAD_SECONDS)
     [settled] = process.rotation.news
-    [(_, there)] = stage.places(EAST, KeyState.ACTIVE)
+    [(_, there)] = stage.placements(EAST, KeyState.ACTIVE)
     assert there.activated_at is not None
-    assert settled.next_at == (there.activated_at + timedelta(days=1)).timestamp()
-    assert settled.next.startswith(f"key {there.key_id} has signed for as long as it may")
+    assert settled.next_action_at == (there.activated_at + timedelta(days=1)).timestamp()
+    assert settled.next_action.startswith(f"key {there.key_id} has signed for as long as it may")
     assert (settled.slots_used, settled.foreign) == (1, 0)
 
 
@@ -296,7 +296,7 @@ def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(stage: S
     stage.rotate()
     process.run()
     [news] = process.rotation.news
-    assert news.next == f"the last token of key {former} has ended, and its pair goes"
+    assert news.next_action == f"the last token of key {former} has ended, and its pair goes"
 
 
 def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path
     process = Process(stage)
     process.run()
     [news] = process.rotation.news
-    assert (news.next, news.next_at) == ("", None)
+    assert (news.next_action, news.next_action_at) == ("", None)
 
 
 def _lines(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
@@ -332,7 +332,7 @@ def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_m
     stage: Stage, process: Process
 ) -> None:
     process.run(LEAD_SECONDS)
-    [(record, _)] = stage.places(EAST, KeyState.ACTIVE)
+    [(record, _)] = stage.placements(EAST, KeyState.ACTIVE)
     stage.lose_pair(record.id)
     others = stage.ivs.add_foreign(EAST, 3)
     with capture_logs() as lines:

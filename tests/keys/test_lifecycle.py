@@ -9,7 +9,17 @@ import pytest
 
 from tests.support.placements import LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
 from tokensvc.errors import KeyNotFound
-from tokensvc.keys.lifecycle import MAY_SIGN, MOVES, KeyInPlace, KeyRecord, KeyState, diagram, drained_at, find, led_at
+from tokensvc.keys.lifecycle import (
+    MAY_SIGN,
+    MOVES,
+    KeyInPlace,
+    KeyRecord,
+    KeyState,
+    diagram,
+    drains_at,
+    find,
+    usable_from,
+)
 from tokensvc.keys.lifecycle import successor as best
 
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
@@ -95,11 +105,11 @@ def test_what_is_on_its_way_out_or_in_doubt_never_takes_over(unfit: KeyInPlace) 
 
 def test_a_key_has_drained_when_the_last_token_of_the_last_worker_to_hear_has_ended() -> None:
     there = retiring("k1", since=0, longest_ttl_seconds=3600)
-    assert drained_at(there, POLICY) == NOW + timedelta(seconds=POLICY.drain_seconds(3600))
+    assert drains_at(there, POLICY) == NOW + timedelta(seconds=POLICY.drain_seconds(3600))
 
 
 def test_a_key_has_led_after_the_lead() -> None:
-    assert led_at(prepared("k1", since=0), LEAD) == NOW + timedelta(seconds=LEAD)
+    assert usable_from(prepared("k1", since=0), LEAD) == NOW + timedelta(seconds=LEAD)
 
 
 def test_a_key_fills_a_slot_until_ivs_holds_it_no_more_whatever_its_state_is() -> None:

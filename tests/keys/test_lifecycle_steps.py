@@ -24,7 +24,7 @@ def due(seen: Standing, policy: Policy = POLICY) -> Due | None:
     """The step that is due; there is never a wait at the same time."""
     step = decide(seen, NOW, policy)
     if step is not None:
-        assert step.why
+        assert step.reason
         assert waiting(seen, NOW, policy) is None
     return step and (step.kind, step.key_id)
 
@@ -54,7 +54,7 @@ def test_where_nothing_signs_a_key_is_made_then_imported_then_led_then_put_to_wo
 
 
 def test_without_a_lead_a_key_signs_as_soon_as_ivs_holds_it() -> None:
-    assert due(standing(prepared("k1", since=0)), POLICY._replace(lead_seconds=0)) == (ACTIVATE, "k1")
+    assert due(standing(prepared("k1", since=0)), POLICY._replace(propagation_seconds=0)) == (ACTIVATE, "k1")
 
 
 def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
@@ -160,7 +160,7 @@ def test_what_is_compromised_or_begun_to_be_deleted_goes_at_once(pair: KeyInPlac
 
 def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
     assert due(standing(active("k1"), prepared("k2"), lost=keys("k2"))) == (DELETE, "k2")
-    cannot_go = standing(active("k1"), prepared("k2"), to_replace=keys("k1"), put_off=keys("k2"), lost=keys("k2"))
+    cannot_go = standing(active("k1"), prepared("k2"), to_replace=keys("k1"), deferred=keys("k2"), lost=keys("k2"))
     assert due(cannot_go) == (MAKE, None)
 
 
@@ -207,7 +207,7 @@ def gone(*pairs: KeyInPlace, missing: str, **fields: Any) -> Standing:
 def test_while_the_active_key_is_only_missing_nothing_is_done_but_to_ask_again(others: tuple[KeyInPlace, ...]) -> None:
     wait = waits(doubted(active("k1"), *others, missing="k1"), WITH_STANDBY)
     assert wait.until == ago(-5)
-    assert "k1" in wait.why
+    assert "k1" in wait.reason
 
 
 def test_a_missing_key_that_does_not_sign_is_asked_about_again_too() -> None:
@@ -289,10 +289,10 @@ def test_the_worst_goes_first() -> None:
 
 def test_a_deletion_that_was_tried_just_now_holds_nothing_up() -> None:
     pairs = active("k0"), compromised("k1"), retiring("k2", since=DRAIN)
-    seen = standing(*pairs, put_off=keys("k1"), to_replace=keys("k0"))
+    seen = standing(*pairs, deferred=keys("k1"), to_replace=keys("k0"))
     assert due(seen) == (DELETE, "k2")
-    assert waits(seen._replace(put_off=keys("k1", "k2"))).for_drain
-    assert due(standing(compromised("k1"), put_off=keys("k1"))) == (MAKE, None)
+    assert waits(seen._replace(deferred=keys("k1", "k2"))).for_drain
+    assert due(standing(compromised("k1"), deferred=keys("k1"))) == (MAKE, None)
 
 
 def test_what_is_gone_is_not_deleted_again() -> None:
@@ -339,8 +339,8 @@ def test_a_key_whose_fingerprint_differs_is_never_put_to_work_and_no_other_is_ma
     seen = standing(prepared("k1", fingerprint_differs=True), spare=["k2"])
     wait = waits(seen)
     assert wait.until is None
-    assert "k1" in wait.why
-    assert "fingerprint" in wait.why
+    assert "k1" in wait.reason
+    assert "fingerprint" in wait.reason
 
 
 def test_a_key_in_doubt_does_not_hold_up_another_that_stands_ready() -> None:

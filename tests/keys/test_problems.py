@@ -14,7 +14,7 @@ from tests.support.crashes import Before
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.problems import texts
 from tests.support.simulated_ivs import outage
-from tokensvc.errors import Conflict, LostRace, StoreUnavailable
+from tokensvc.errors import ConcurrentModification, Conflict, StoreUnavailable
 from tokensvc.jose.keypair import public_pem, read_public_der
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
@@ -34,7 +34,7 @@ def with_standby(migrated: Path) -> Stage:
 
 
 def state(stage: Stage, key_id: str) -> KeyState:
-    return find(stage.store.keys.list(), key_id).places[0].state
+    return find(stage.store.keys.list(), key_id).placements[0].state
 
 
 def before(stage: Stage, method: str, does: Callable[[], None]) -> KeysContext:
@@ -51,7 +51,7 @@ def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(stage: Stag
     stage.clock.advance(SETTLED_SECONDS + 1)
     stage.advance()
     assert stage.active() == former, "IVS must hold the next one for the lead, whatever happened"
-    stage.clock.advance(POLICY.lead_seconds)
+    stage.clock.advance(POLICY.propagation_seconds)
     stage.advance()
     assert stage.active() != former
     stage.check_settled(EAST)
@@ -61,7 +61,7 @@ def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_g
     """There IVS shows nothing, which could be another account's; the region that is in use tells that it is ours."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
-    ready = stage.places(WEST, KeyState.ACTIVE)
+    ready = stage.placements(WEST, KeyState.ACTIVE)
     del stage.ivs.pairs[ready[0][1].arn]
     stage.drain()
     stage.ivs.refuse[WEST] = outage()
@@ -71,7 +71,7 @@ def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_g
     stage.advance(EAST)
     assert not [arn for arn in stage.ivs.pairs if WEST in arn]
     stage.advance(EAST)
-    assert not stage.places(WEST, KeyState.RETIRING)
+    assert not stage.placements(WEST, KeyState.RETIRING)
     assert not stage.store.journal.open()
 
 
@@ -81,7 +81,7 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> N
     stage.rotate()
     stage.clock.advance(SETTLED_SECONDS + 1)
     listed = stage.ivs._ListPlaybackKeyPairs
-    left_out = find(stage.store.keys.list(), former).places[0].arn
+    left_out = find(stage.store.keys.list(), former).placements[0].arn
 
     def lag(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
         answer = listed(region, request)
@@ -89,7 +89,7 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> N
 
     stage.ivs._ListPlaybackKeyPairs = lag  # type: ignore[method-assign]
     [outlook] = stage.advance()
-    assert (state(stage, former), outlook.trouble) == (KeyState.RETIRING, ())
+    assert (state(stage, former), outlook.problems) == (KeyState.RETIRING, ())
     assert left_out in stage.ivs.pairs
 
 
@@ -105,14 +105,14 @@ def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_st
     key_id = stage.generate().id
     [arn] = stage.ivs.add_foreign(EAST, 1, {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: key_id})
     [outlook] = stage.advance()
-    assert any(arn in finding for finding in texts(outlook.trouble))
+    assert any(arn in finding for finding in texts(outlook.problems))
     assert arn in stage.ivs.pairs
 
 
 def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(stage: Stage) -> None:
     stage.generate()
     ready = stage.generate()
-    del stage.ivs.pairs[ready.places[0].arn]
+    del stage.ivs.pairs[ready.placements[0].arn]
     stage.clock.advance(SETTLED_SECONDS + 1)
     with pytest.raises(Conflict, match="does not hold"):
         commands.activate(stage.world(), ready.id, [EAST])
@@ -144,7 +144,7 @@ def test_an_import_that_cannot_be_noted_any_more_is_taken_back(stage: Stage) -> 
         stage.store.keys.discard(record.id)
 
     [outlook] = advance(before(stage, "record_import", give_up), [EAST])
-    assert any("there is no key" in words for words in texts(outlook.trouble))
+    assert any("there is no key" in words for words in texts(outlook.problems))
     assert not stage.ivs.pairs
 
 
@@ -153,8 +153,8 @@ def test_a_fingerprint_that_differs_is_seen_although_the_import_was_not_heard(st
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
     for _ in range(3):
         stage.advance()
-        stage.clock.advance(POLICY.lead_seconds)
-    [(_, there)] = stage.places(EAST, KeyState.PREPARED)
+        stage.clock.advance(POLICY.propagation_seconds)
+    [(_, there)] = stage.placements(EAST, KeyState.PREPARED)
     assert there.fingerprint_differs
 
 
@@ -166,9 +166,9 @@ def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_w
 
     advance(before(stage, "record_import", fail), [EAST, WEST])
     assert len(stage.ivs.pairs) == 2, "imported in both"
-    assert not stage.places(WEST, KeyState.PREPARED)
+    assert not stage.placements(WEST, KeyState.PREPARED)
     stage.advance(EAST)
-    assert stage.places(WEST, KeyState.PREPARED)
+    assert stage.placements(WEST, KeyState.PREPARED)
 
 
 def test_a_record_stays_while_its_import_may_come_about(stage: Stage) -> None:
@@ -183,9 +183,9 @@ def test_a_record_stays_while_its_import_may_come_about(stage: Stage) -> None:
     assert [known.id for known in stage.store.keys.list()] == [record.id]
     del stage.ivs.refuse[EAST]
     stage.advance()
-    stage.clock.advance(POLICY.lead_seconds)
+    stage.clock.advance(POLICY.propagation_seconds)
     stage.advance()
-    assert [there.key_id for _, there in stage.places(EAST, KeyState.PREPARED)] == [record.id]
+    assert [there.key_id for _, there in stage.placements(EAST, KeyState.PREPARED)] == [record.id]
     stage.drain()  # a restored store may have forgotten that it signed
     stage.advance()
     stage.check_settled(EAST)
@@ -221,10 +221,10 @@ def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_with
 def test_deleting_a_key_where_none_is_wanted_brings_no_other(with_standby: Stage) -> None:
     stage = with_standby
     stage.generate(EAST, WEST)
-    [(ready, _)] = stage.places(WEST, KeyState.PREPARED)
+    [(ready, _)] = stage.placements(WEST, KeyState.PREPARED)
     commands.delete(stage.world(), ready.id, [WEST])
-    assert [r.id for r, _ in stage.places(WEST, KeyState.RETIRED)] == [ready.id]
-    assert not stage.places(WEST, KeyState.PREPARED)
+    assert [r.id for r, _ in stage.placements(WEST, KeyState.RETIRED)] == [ready.id]
+    assert not stage.placements(WEST, KeyState.PREPARED)
 
 
 # --- compromise
@@ -234,12 +234,12 @@ def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: S
     stage = with_standby
     former = stage.generate().id
     latter = stage.rotate()
-    stage.clock.advance(POLICY.lead_seconds)
-    [(ready, _)] = stage.places(EAST, KeyState.PREPARED)
+    stage.clock.advance(POLICY.propagation_seconds)
+    [(ready, _)] = stage.placements(EAST, KeyState.PREPARED)
     stage.vault.remove(ready.id)
-    [prospect] = commands.foresee(stage.world(), latter, distrust_standby=False)
+    [prospect] = commands.foresee(stage.world(), latter, include_standby=False)
     assert prospect.successor == former
-    commands.compromise(stage.world(), latter, [EAST], distrust_standby=False)
+    commands.compromise(stage.world(), latter, [EAST], include_standby=False)
     assert stage.active() == former
     assert state(stage, ready.id) is KeyState.RETIRED
 
@@ -252,12 +252,12 @@ def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(w
     stage.drain()
 
     def meanwhile() -> None:
-        commands.compromise(replace(stage.world(), lead=lambda: False), latter, [EAST], distrust_standby=True)
+        commands.compromise(replace(stage.world(), lead=lambda: False), latter, [EAST], include_standby=True)
         assert stage.active() == former
         stage.rotate()
         assert state(stage, former) is KeyState.RETIRING
 
     [outlook] = advance(before(stage, "begin_delete", meanwhile), [EAST])
-    assert isinstance(outlook.failure, LostRace)
+    assert isinstance(outlook.failure, ConcurrentModification)
     stage.check_always()
     assert state(stage, former) is KeyState.RETIRING

@@ -41,7 +41,9 @@ class Deployment(Stage):
         restore(self.store, self._backup)
 
     def states(self, region: str = EAST) -> dict[str, KeyState]:
-        return {r.id: there.state for r in self.store.keys.list() for there in r.places if there.place.region == region}
+        return {
+            r.id: there.state for r in self.store.keys.list() for there in r.placements if there.place.region == region
+        }
 
     def held(self, region: str = EAST) -> set[str]:
         """The keys whose pairs IVS holds."""
@@ -62,8 +64,8 @@ def full(migrated: Path, tmp_path: Path) -> Deployment:
     deployment.rotate()
     deployment.rotate()
     deployment.save()
-    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
-    deployment.clock.advance(POLICY.lead_seconds)
+    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
+    deployment.clock.advance(POLICY.propagation_seconds)
     deployment.advance()
     deployment.restore()
     return deployment
@@ -75,9 +77,9 @@ def with_standby(migrated: Path, tmp_path: Path) -> Deployment:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
     deployment.rotate()
-    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.clock.advance(POLICY.propagation_seconds)
     deployment.save()
-    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
+    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
     deployment.restore()
     return deployment
 
@@ -93,7 +95,7 @@ def gone(deployment: Deployment) -> str:
 
 
 def test_with_all_slots_filled_a_retiring_key_signs_again(full: Deployment) -> None:
-    lost, before = gone(full), full.places(EAST, RETIRING)
+    lost, before = gone(full), full.placements(EAST, RETIRING)
     newest = max(before, key=lambda pair: pair[1].retiring_at or pair[1].imported_at)[0].id
     full.confirm()
     assert full.active() == newest
@@ -106,7 +108,7 @@ def test_with_all_slots_filled_a_retiring_key_signs_again(full: Deployment) -> N
 
 def test_a_standby_that_ivs_holds_goes_before_a_retiring_key(with_standby: Deployment) -> None:
     gone(with_standby)
-    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.confirm()
     assert with_standby.active() == standby.id
 
@@ -114,24 +116,24 @@ def test_a_standby_that_ivs_holds_goes_before_a_retiring_key(with_standby: Deplo
 def test_drains_start_anew_and_longest_lives_are_raised(full: Deployment) -> None:
     """Any of these keys may have signed in the time that the store has forgotten."""
     full.store.deployment.set_max_ttl_seconds(86_400)
-    full.clock.advance(POLICY.reach_seconds + 3600 + 10)
+    full.clock.advance(POLICY.max_staleness_seconds + 3600 + 10)
     full.confirm()
     confirmed_at = full.clock.at()
-    for _, there in full.places(EAST, ACTIVE, RETIRING):
+    for _, there in full.placements(EAST, ACTIVE, RETIRING):
         assert there.longest_ttl_seconds == 86_400
         assert there.retiring_at == confirmed_at or there.state is ACTIVE
-    assert len(full.places(EAST, ACTIVE, RETIRING)) == 2, "neither was deleted, although it had drained"
+    assert len(full.placements(EAST, ACTIVE, RETIRING)) == 2, "neither was deleted, although it had drained"
 
 
 def test_without_any_usable_key_nobody_signs_until_a_new_one_has_led(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     deployment.save()
-    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
+    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
     deployment.restore()
     deployment.confirm()
-    assert not deployment.places(EAST, ACTIVE)
-    deployment.clock.advance(POLICY.lead_seconds)
+    assert not deployment.placements(EAST, ACTIVE)
+    deployment.clock.advance(POLICY.propagation_seconds)
     deployment.advance()
     assert deployment.active() in deployment.held()
 
@@ -141,15 +143,15 @@ def test_the_standby_is_gone_too(migrated: Path, tmp_path: Path) -> None:
     deployment.generate()
     retiring = deployment.active()
     deployment.rotate()
-    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.clock.advance(POLICY.propagation_seconds)
     deployment.save()
-    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=True)
+    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=True)
     deployment.restore()
     deployment.confirm()
     assert deployment.active() == retiring
     assert not [
         there
-        for _, there in deployment.places(EAST, PREPARED, ACTIVE, RETIRING)
+        for _, there in deployment.placements(EAST, PREPARED, ACTIVE, RETIRING)
         if there.arn not in deployment.ivs.pairs
     ]
 
@@ -159,9 +161,9 @@ def test_each_region_is_judged_for_itself(migrated: Path, tmp_path: Path) -> Non
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
     signing = deployment.active(WEST)
-    [(_, there)] = deployment.places(EAST, ACTIVE)
+    [(_, there)] = deployment.placements(EAST, ACTIVE)
     del deployment.ivs.pairs[there.arn]
-    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.clock.advance(POLICY.propagation_seconds)
     deployment.confirm(EAST, WEST)
     assert deployment.active(WEST) == signing
     assert deployment.active(EAST) != signing
@@ -170,7 +172,7 @@ def test_each_region_is_judged_for_itself(migrated: Path, tmp_path: Path) -> Non
 def test_commands_see_it_through(full: Deployment) -> None:
     """They wait for the second answer, and end well."""
     gone(full)
-    commands.resume(full.world(), [EAST])
+    commands.reconcile(full.world(), [EAST])
     assert full.active() in full.held()
     assert CONFIRM_SECONDS in full.slept
 
@@ -184,11 +186,11 @@ def test_a_rotation_that_is_asked_for_by_hand_ends_well(full: Deployment) -> Non
 def test_a_retiring_key_can_be_activated_by_hand(full: Deployment) -> None:
     """It then signs for as long as any other key would."""
     gone(full)
-    chosen = full.places(EAST, RETIRING)[0][0].id
+    chosen = full.placements(EAST, RETIRING)[0][0].id
     commands.activate(full.world(), chosen, [EAST])
     full.confirm()
     assert full.active() == chosen
-    [(_, there)] = full.places(EAST, ACTIVE)
+    [(_, there)] = full.placements(EAST, ACTIVE)
     assert there.retiring_at is None
     assert there.activated_at is not None
 
@@ -253,14 +255,14 @@ def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was
     deployment.advance()
     deployment.store.deployment.set_max_ttl_seconds(300)
     deployment.advance()
-    [(_, there)] = deployment.places(EAST, PREPARED)
+    [(_, there)] = deployment.placements(EAST, PREPARED)
     assert (there.key_id, there.longest_ttl_seconds) == (key_id, 3600)
 
 
 @pytest.fixture
 def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
     """A standby signed in the forgotten time and, imported long ago, cannot be opened any more."""
-    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
     with_standby.vault.remove(standby.id)
     return with_standby, standby.id
@@ -276,21 +278,21 @@ def test_a_lost_standby_is_kept_while_the_key_that_signs_is_missing(lost_standby
 
 def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(with_standby: Deployment) -> None:
     """It may have signed. What is compromised is deleted in any case."""
-    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
     lost = gone(with_standby)
     with pytest.raises(Conflict, match="may have been restored") as refused:
         commands.delete(with_standby.world(), standby.id, [EAST])
-    assert failure_text(refused.value).endswith("; first: tokensvc keys resume")
-    [(retiring, _)] = with_standby.places(EAST, RETIRING)
+    assert failure_text(refused.value).endswith("; first: tokensvc keys reconcile")
+    [(retiring, _)] = with_standby.placements(EAST, RETIRING)
     with pytest.raises(Conflict, match="may have been restored"):
         commands.delete(with_standby.world(), retiring.id, [EAST])
     assert with_standby.active() == lost
     assert {standby.id, retiring.id} <= with_standby.held()
-    commands.resume(with_standby.world(), [EAST])
+    commands.reconcile(with_standby.world(), [EAST])
     with pytest.raises(Conflict, match="may live until"):
         commands.delete(with_standby.world(), retiring.id, [EAST])
-    commands.compromise(with_standby.world(), retiring.id, [EAST], distrust_standby=False)
+    commands.compromise(with_standby.world(), retiring.id, [EAST], include_standby=False)
     assert retiring.id not in with_standby.held()
 
 
@@ -308,14 +310,14 @@ def test_a_lost_standby_is_drained_when_the_forgotten_compromise_is_repeated(
 ) -> None:
     """That IVS does not hold the compromised pair, whose deletion was never begun, shows what was forgotten."""
     deployment, standby = lost_standby
-    commands.compromise(deployment.world(), gone(deployment), [EAST], distrust_standby=False)
+    commands.compromise(deployment.world(), gone(deployment), [EAST], include_standby=False)
     check_drains(deployment, standby)
 
 
 def test_a_retiring_key_is_drained_anew_when_the_forgotten_compromise_is_repeated(with_standby: Deployment) -> None:
-    [(retiring, _)] = with_standby.places(EAST, RETIRING)
+    [(retiring, _)] = with_standby.placements(EAST, RETIRING)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
-    commands.compromise(with_standby.world(), gone(with_standby), [EAST], distrust_standby=False)
+    commands.compromise(with_standby.world(), gone(with_standby), [EAST], include_standby=False)
     check_drains(with_standby, retiring.id)
 
 
@@ -326,22 +328,22 @@ def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Pat
     retiring = deployment.active()
     deployment.rotate()
     deployment.rotate()
-    [before, _] = [there for _, there in deployment.places(EAST, RETIRING)]
+    [before, _] = [there for _, there in deployment.placements(EAST, RETIRING)]
     deployment.clock.advance(60)
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
-    commands.compromise(deployment.world(), deployment.active(), [EAST], distrust_standby=False)
+    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
     deployment.advance()
     assert before.key_id == retiring
-    assert find(deployment.store.keys.list(), retiring).places[0].retiring_at == before.retiring_at
+    assert find(deployment.store.keys.list(), retiring).placements[0].retiring_at == before.retiring_at
 
 
 def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(with_standby: Deployment) -> None:
     """That it may have signed before does not make it a key that only stands in for another."""
-    [(standby, _)] = with_standby.places(EAST, PREPARED)
+    [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.confirm()
-    with_standby.clock.advance(POLICY.lead_seconds)
+    with_standby.clock.advance(POLICY.propagation_seconds)
     with_standby.advance()
-    [(_, there)] = with_standby.places(EAST, ACTIVE)
+    [(_, there)] = with_standby.placements(EAST, ACTIVE)
     assert (there.key_id, there.retiring_at) == (standby.id, None)
 
 
@@ -364,7 +366,7 @@ def test_one_answer_proves_nothing(full: Deployment) -> None:
 
 def test_a_pair_that_ivs_shows_in_between_is_asked_about_anew(full: Deployment) -> None:
     lost = gone(full)
-    [(record, there)] = full.places(EAST, ACTIVE)
+    [(record, there)] = full.placements(EAST, ACTIVE)
     full.advance()
     full.ivs.pairs[there.arn] = {
         "arn": there.arn,
@@ -384,11 +386,11 @@ def test_a_key_that_was_imported_within_the_propagation_delay_is_not_missed(migr
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
     deployment.advance()
-    [(_, ready)] = deployment.places(EAST, PREPARED)
+    [(_, ready)] = deployment.placements(EAST, PREPARED)
     pair = deployment.ivs.pairs.pop(ready.arn)
     deployment.confirm()
     deployment.ivs.pairs[ready.arn] = pair
-    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.clock.advance(POLICY.propagation_seconds)
     deployment.confirm()
     assert deployment.states()[ready.key_id] is PREPARED
 
@@ -410,7 +412,7 @@ def test_where_ivs_shows_nothing_of_ours_nothing_is_recorded_as_gone(full: Deplo
     before, full.ivs = full.store.keys.list(), ivs
     for _ in range(4):
         full.confirm()
-    assert [r for r in full.store.keys.list() if r.places] == before
+    assert [r for r in full.store.keys.list() if r.placements] == before
 
 
 def test_pairs_of_others_in_a_local_ivs_prove_no_account(full: Deployment) -> None:
@@ -429,7 +431,7 @@ def test_pairs_of_others_in_aws_prove_the_account(full: Deployment) -> None:
     full.ivs = Elsewhere()
     full.ivs.add_foreign(EAST, 3)
     full.confirm()
-    assert not full.places(EAST, ACTIVE)
+    assert not full.placements(EAST, ACTIVE)
 
 
 @pytest.mark.parametrize("failure", [outage(), throttle()], ids=["outage", "throttle"])
@@ -457,7 +459,7 @@ def test_a_list_that_leaves_out_what_ivs_holds_proves_nothing(full: Deployment) 
     for _ in range(10):
         full.confirm()
     after = full.store.keys.list()
-    assert [r for r in after if r.places][: len(before)] == before
+    assert [r for r in after if r.placements][: len(before)] == before
 
 
 # --- a compromise is on the pair itself
@@ -466,7 +468,7 @@ def test_a_list_that_leaves_out_what_ivs_holds_proves_nothing(full: Deployment) 
 def test_a_compromise_whose_deletion_fails_is_tagged_on_the_pair(with_standby: Deployment) -> None:
     bad = with_standby.rotate()
     with_standby.ivs.refuse["DeletePlaybackKeyPair"] = outage()
-    commands.compromise(with_standby.world(), bad, [EAST], distrust_standby=False)
+    commands.compromise(with_standby.world(), bad, [EAST], include_standby=False)
     [pair] = [p for p in with_standby.ivs.pairs.values() if p["tags"][KEY_TAG] == bad]
     assert pair["tags"][COMPROMISED_TAG].endswith("Z")
 
@@ -478,7 +480,7 @@ def test_a_tag_that_cannot_be_set_fails_and_delays_no_deletion(migrated: Path, t
     bad = deployment.active()
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "before"
     deployment.ivs.calls.clear()
-    commands.compromise(deployment.world(), bad, [EAST, WEST], distrust_standby=False)
+    commands.compromise(deployment.world(), bad, [EAST, WEST], include_standby=False)
     called = [(region, operation) for region, operation, _ in deployment.ivs.calls]
     assert called.count((EAST, "TagResource")) == 1, "one attempt"
     assert called.index((WEST, "DeletePlaybackKeyPair")) < called.index((EAST, "TagResource"))
@@ -490,10 +492,10 @@ def tagged(migrated: Path, tmp_path: Path) -> Deployment:
     """Restored from before a compromise whose deletion did not come about."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate(EAST, WEST)
-    deployment.clock.advance(POLICY.lead_seconds)
+    deployment.clock.advance(POLICY.propagation_seconds)
     deployment.save()
     deployment.ivs.refuse["DeletePlaybackKeyPair"] = outage()
-    commands.compromise(deployment.world(), deployment.active(), [EAST, WEST], distrust_standby=False)
+    commands.compromise(deployment.world(), deployment.active(), [EAST, WEST], include_standby=False)
     deployment.restore()
     return deployment
 
@@ -512,7 +514,7 @@ def test_a_restored_store_does_not_revive_a_key_whose_pair_is_tagged(tagged: Dep
 
 def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None:
     """A standby that cannot be opened, imported long ago, took over at a time that the restored store has forgotten."""
-    [(standby, _)] = tagged.places(EAST, PREPARED)
+    [(standby, _)] = tagged.placements(EAST, PREPARED)
     tagged.clock.advance(POLICY.drain_seconds(3600))
     tagged.vault.remove(standby.id)
     tagged.ivs.refuse.clear()
@@ -524,7 +526,7 @@ def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Depl
     bad = tagged.active()
     record = find(tagged.store.keys.list(), bad)
     private_key = tagged.vault.open(bad)
-    arn = next(there.arn for there in record.places if there.place.region == EAST)
+    arn = next(there.arn for there in record.placements if there.place.region == EAST)
     acts: tuple[Callable[[], object], ...] = (
         lambda: commands.activate(tagged.world(), bad, [EAST]),
         lambda: adopt_pairs(tagged.world(), bad, [arn]),
@@ -534,7 +536,7 @@ def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Depl
         tagged.restore()
         with pytest.raises(Conflict):
             act()
-        assert bad not in [r.id for r, _ in tagged.places(EAST, ACTIVE)]
+        assert bad not in [r.id for r, _ in tagged.placements(EAST, ACTIVE)]
 
 
 def test_a_tagged_pair_without_our_other_tags_is_not_adopted(with_standby: Deployment) -> None:

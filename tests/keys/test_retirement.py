@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.simulated_ivs import outage, throttle
-from tokensvc.errors import Conflict, ForeignPair, KeyNotFound, ResourceMissing
+from tokensvc.errors import Conflict, KeyNotFound, KeyPairNotOwned, ResourceMissing
 from tokensvc.jose.keypair import generate
 from tokensvc.keys import commands
 from tokensvc.keys.importing import import_key
@@ -27,9 +27,9 @@ def test_retiring_the_key_that_signs_is_a_wish_for_another(stage: Stage) -> None
     key_id = stage.generate(EAST, WEST).id
     wish = retire(stage.world(), key_id, (EAST,), "ada")
     assert wish is not None
-    assert (dict(wish.replaces), wish.requested_by) == ({EAST: key_id}, "ada")
+    assert (dict(wish.previous_key_ids), wish.requested_by) == ({EAST: key_id}, "ada")
     assert stage.active() == key_id, "only a wish so far"
-    commands.resume(stage.world(), (EAST,))
+    commands.reconcile(stage.world(), (EAST,))
     assert stage.active() != key_id
     assert stage.active(WEST) == key_id, "it was not asked for there"
 
@@ -38,7 +38,7 @@ def test_retiring_a_key_that_stands_ready_deletes_its_pair(stage: Stage) -> None
     stage.generate()
     ready = stage.generate()
     assert retire(stage.world(), ready.id, (EAST,), "ada") is None
-    assert [there.state for there in find(stage.store.keys.list(), ready.id).places] == [KeyState.RETIRED]
+    assert [there.state for there in find(stage.store.keys.list(), ready.id).placements] == [KeyState.RETIRED]
     stage.check_settled(EAST)
 
 
@@ -66,7 +66,7 @@ def test_a_key_that_was_only_made_is_forgotten(stage: Stage) -> None:
 def test_a_pair_of_others_is_never_deleted_whoever_asks(stage: Stage, tags: dict[str, str]) -> None:
     stage.generate()
     (arn,) = stage.ivs.add_foreign(EAST, tags=tags)
-    with pytest.raises(ForeignPair, match="left alone"):
+    with pytest.raises(KeyPairNotOwned, match="left alone"):
         delete_pair(stage.world(), arn)
     assert arn in stage.ivs.pairs
 
@@ -75,16 +75,16 @@ def test_a_pair_of_ours_goes_by_its_arn_under_the_rules_of_its_key(stage: Stage)
     active = stage.generate()
     ready = stage.generate()
     with pytest.raises(Conflict, match="signs in"):
-        delete_pair(stage.world(), active.places[0].arn)
-    delete_pair(stage.world(), ready.places[0].arn)
-    assert list(stage.ivs.pairs) == [active.places[0].arn]
+        delete_pair(stage.world(), active.placements[0].arn)
+    delete_pair(stage.world(), ready.placements[0].arn)
+    assert list(stage.ivs.pairs) == [active.placements[0].arn]
     stage.check_settled(EAST)
 
 
 def test_a_pair_that_lost_its_tags_is_still_ours_where_the_store_knows_it(stage: Stage) -> None:
     stage.generate()
     ready = stage.generate()
-    arn = ready.places[0].arn
+    arn = ready.placements[0].arn
     stage.ivs.pairs[arn]["tags"] = {}
     delete_pair(stage.world(), arn)
     assert arn not in stage.ivs.pairs
@@ -108,10 +108,10 @@ def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: S
     key_id = stage.generate().id
     stage.ivs.refuse["DeletePlaybackKeyPair"] = outage()
     began_at = stage.clock.at()
-    commands.compromise(stage.world(), key_id, (EAST,), distrust_standby=False)
+    commands.compromise(stage.world(), key_id, (EAST,), include_standby=False)
     record = find(stage.store.keys.list(), key_id)
     (left,) = aftermath(record, POLICY)
-    longest = record.places[0].longest_ttl_seconds
+    longest = record.placements[0].longest_ttl_seconds
     assert left == (EAST, None, began_at + timedelta(seconds=POLICY.drain_seconds(longest)))
     stage.slept.clear()
     see_gone(stage.world(), key_id, (EAST,))
@@ -129,5 +129,5 @@ def test_what_was_gone_before_a_compromise_is_no_part_of_what_it_left(stage: Sta
     record = import_key(stage.world(), generate(), (EAST,))
     commands.delete(stage.world(), record.id, (EAST,))
     stage.clock.advance(1)
-    commands.compromise(stage.world(), record.id, (EAST,), distrust_standby=False)
+    commands.compromise(stage.world(), record.id, (EAST,), include_standby=False)
     assert aftermath(find(stage.store.keys.list(), record.id), POLICY) == []

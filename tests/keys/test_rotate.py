@@ -10,11 +10,11 @@ import pytest
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.problems import texts
 from tests.support.simulated_ivs import Lost, outage
-from tokensvc.errors import Action, ForeignDeployment, NoFreeSlot, Remedy, Unavailable
+from tokensvc.errors import Action, ForeignDeployment, KeyPairQuotaReached, Remedy, Unavailable
 from tokensvc.jose import keypair
 from tokensvc.keys import commands
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, SETTLED_SECONDS
-from tokensvc.keys.lifecycle import MAY_SIGN, KeyState, drained_at
+from tokensvc.keys.lifecycle import MAY_SIGN, KeyState, drains_at
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(stage: Stage) -
     assert pair["material"] == keypair.public_pem(private_key.public_key())
     assert pair["tags"] == {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: record.id}
     assert pair["fingerprint"] == record.fingerprint
-    assert record.places[0].arn == pair["arn"]
+    assert record.placements[0].arn == pair["arn"]
     assert stage.active() == record.id
     assert stage.store.deployment.read().account == stage.ivs.account
     stage.check_settled(EAST)
@@ -37,15 +37,15 @@ def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(stage: Stage) -
 
 def test_a_key_is_held_for_the_lead_before_it_signs(stage: Stage) -> None:
     record = stage.generate()
-    there = record.places[0]
+    there = record.placements[0]
     assert there.activated_at is not None
-    assert there.activated_at - there.imported_at == timedelta(seconds=POLICY.lead_seconds)
-    assert stage.slept == [POLICY.lead_seconds]
+    assert there.activated_at - there.imported_at == timedelta(seconds=POLICY.propagation_seconds)
+    assert stage.slept == [POLICY.propagation_seconds]
 
 
 def test_the_longest_life_is_recorded_before_the_key_signs(stage: Stage) -> None:
     stage.store.deployment.set_max_ttl_seconds(7200)
-    assert stage.generate().places[0].longest_ttl_seconds == 7200
+    assert stage.generate().placements[0].longest_ttl_seconds == 7200
 
 
 def test_a_key_works_in_every_region_at_once(stage: Stage) -> None:
@@ -59,7 +59,7 @@ def test_rotation_puts_the_next_key_to_work_and_lets_the_former_drain(stage: Sta
     former, latter = stage.generate().id, stage.rotate()
     assert former != latter
     assert stage.active() == latter
-    [(retiring, _)] = stage.places(EAST, KeyState.RETIRING)
+    [(retiring, _)] = stage.placements(EAST, KeyState.RETIRING)
     assert retiring.id == former
     assert len(stage.ivs.pairs) == 2, "the former's tokens are still admitted"
     stage.check_settled(EAST)
@@ -68,7 +68,7 @@ def test_rotation_puts_the_next_key_to_work_and_lets_the_former_drain(stage: Sta
 def test_a_key_is_deleted_only_when_its_last_token_has_ended(stage: Stage) -> None:
     former = stage.generate().id
     stage.rotate()
-    [(_, there)] = stage.places(EAST, KeyState.RETIRING)
+    [(_, there)] = stage.placements(EAST, KeyState.RETIRING)
     stage.clock.advance(POLICY.drain_seconds(there.longest_ttl_seconds) - 1)
     stage.advance(EAST)
     assert len(stage.ivs.pairs) == 2
@@ -114,7 +114,7 @@ def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(stage: S
     foreign = stage.ivs.add_foreign(EAST)
     stage.generate()
     stage.rotate()
-    with pytest.raises(NoFreeSlot) as refused:
+    with pytest.raises(KeyPairQuotaReached) as refused:
         stage.rotate()
     for arn in foreign:
         assert f"{arn} (foreign)" in refused.value.message
@@ -130,11 +130,11 @@ def test_a_full_region_says_when_a_pair_of_ours_makes_room(stage: Stage) -> None
     stage.ivs.add_foreign(EAST)
     stage.generate()
     stage.rotate()
-    [(retiring, there)] = stage.places(EAST, KeyState.RETIRING)
-    ends_at = drained_at(there, stage.policy)
+    [(retiring, there)] = stage.placements(EAST, KeyState.RETIRING)
+    ends_at = drains_at(there, stage.policy)
     seconds = (ends_at - stage.world().now()).total_seconds()
     for ask in (stage.rotate, lambda: commands.generate(stage.world(), [EAST])):
-        with pytest.raises(NoFreeSlot) as refused:
+        with pytest.raises(KeyPairQuotaReached) as refused:
             ask()
         assert f"Key {retiring.id} drains until {ends_at:%Y-%m-%dT%H:%M:%SZ}, in " in refused.value.message
     assert 900 < seconds < 3 * 3600
@@ -148,7 +148,7 @@ def test_a_region_that_others_fill_is_said_to_need_a_hand(stage: Stage, standby:
     if standby:
         ready = commands.generate(stage.world(), [EAST]).id
     stage.ivs.add_foreign(EAST, 1 if standby else 2)
-    with pytest.raises(NoFreeSlot) as refused:
+    with pytest.raises(KeyPairQuotaReached) as refused:
         commands.generate(stage.world(), [EAST])
     assert "drains" not in refused.value.message
     assert "No pair of ours is on its way out" in refused.value.message
@@ -161,18 +161,18 @@ def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(st
     signing = stage.generate().id
     foreign = stage.ivs.add_foreign(EAST, 2)
     for _ in range(2):
-        with pytest.raises(NoFreeSlot):
+        with pytest.raises(KeyPairQuotaReached):
             stage.generate()
     [made] = [record.id for record in stage.store.keys.list() if record.id != signing]
     del stage.ivs.pairs[foreign[0]]
     assert stage.generate().id == made
-    assert [record.id for record, _ in stage.places(EAST, KeyState.PREPARED)] == [made]
+    assert [record.id for record, _ in stage.placements(EAST, KeyState.PREPARED)] == [made]
 
 
 def test_in_a_full_region_nothing_is_made_or_imported(stage: Stage) -> None:
     foreign = stage.ivs.add_foreign(EAST, 3)
     for _ in range(2):
-        with pytest.raises(NoFreeSlot):
+        with pytest.raises(KeyPairQuotaReached):
             stage.generate()
     assert not stage.ivs.asked("ImportPlaybackKeyPair")
     assert not stage.store.keys.list(), "a key that could go nowhere is not made"
@@ -220,7 +220,7 @@ def test_a_lost_deletion_is_made_good_by_the_next_run(stage: Stage, lost: Lost) 
 
 def test_a_region_that_fails_delays_only_itself(stage: Stage) -> None:
     stage.ivs.add_foreign(EAST, 3)
-    with pytest.raises(NoFreeSlot, match=EAST):
+    with pytest.raises(KeyPairQuotaReached, match=EAST):
         stage.generate(EAST, WEST)
     assert stage.active(WEST)
 
@@ -230,15 +230,15 @@ def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
     stage.generate()
     stage.rotate()
     stage.drain()
-    held, pairs, account = stage.places(EAST, *MAY_SIGN), dict(stage.ivs.pairs), stage.ivs.account
+    held, pairs, account = stage.placements(EAST, *MAY_SIGN), dict(stage.ivs.pairs), stage.ivs.account
     stage.ivs.account = "999999999999"
     [outlook] = stage.advance(EAST)
-    assert "999999999999" in "; ".join(texts(outlook.trouble))
-    assert stage.places(EAST, *MAY_SIGN) == held
+    assert "999999999999" in "; ".join(texts(outlook.problems))
+    assert stage.placements(EAST, *MAY_SIGN) == held
     assert stage.ivs.pairs == pairs, "what was imported there, to see whose account it is, is gone again"
     stage.ivs.account = account
     stage.advance(EAST)
-    assert not stage.places(EAST, KeyState.RETIRING)
+    assert not stage.placements(EAST, KeyState.RETIRING)
     stage.check_always()
 
 
@@ -259,14 +259,14 @@ def test_a_prepared_key_whose_private_half_is_lost_is_never_put_to_work(stage: S
     stage.vault.remove(ready.id)
     latter = stage.rotate()
     assert latter not in {former, ready.id}
-    assert not stage.places(EAST, KeyState.PREPARED)
+    assert not stage.placements(EAST, KeyState.PREPARED)
 
 
 def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(stage: Stage) -> None:
     former = stage.generate().id
     stage.vault.remove(former)
     stage.advance()
-    stage.clock.advance(POLICY.lead_seconds)
+    stage.clock.advance(POLICY.propagation_seconds)
     stage.advance()
     assert stage.active() != former
 
@@ -288,14 +288,14 @@ def test_a_record_that_another_run_is_about_to_keep_is_left_alone(stage: Stage) 
 def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_operator_alone(stage: Stage) -> None:
     stage.ivs.fingerprint_of = lambda _key: "00:11"
     [outlook] = stage.advance()
-    [(record, there)] = stage.places(EAST, KeyState.PREPARED)
+    [(record, there)] = stage.placements(EAST, KeyState.PREPARED)
     assert there.fingerprint_differs
     [told] = [line for line in stage.reports if "fingerprint 00:11" in line]
     assert record.fingerprint in told
-    assert any(record.id in finding for finding in texts(outlook.trouble))
-    stage.clock.advance(POLICY.lead_seconds)
+    assert any(record.id in finding for finding in texts(outlook.problems))
+    stage.clock.advance(POLICY.propagation_seconds)
     stage.advance()
-    assert not stage.places(EAST, KeyState.ACTIVE)
+    assert not stage.placements(EAST, KeyState.ACTIVE)
     commands.activate(stage.world(), record.id, [EAST])
     assert stage.active() == record.id
 

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.record import Policy
-from tokensvc.errors import PolicyCannotHold
+from tokensvc.errors import InvalidRotationPolicy
 from tokensvc.keys.rotation_policy import (
-    HEARD_SECONDS,
     KEY_PAIRS_MAX,
+    PROPAGATION_SECONDS,
     SLOTS_MIN,
     check_policy,
     check_slots,
-    reach_seconds,
+    max_staleness_seconds,
 )
 
 REACH = 910
@@ -24,7 +24,7 @@ LEAST = 30 + REACH + 3600 + CLOCK_SKEW_SECONDS
 
 
 def test_the_reach_is_lease_and_store_timeout_and_skew() -> None:
-    assert reach_seconds(900, 5) == 900 + 5 + CLOCK_SKEW_SECONDS
+    assert max_staleness_seconds(900, 5) == 900 + 5 + CLOCK_SKEW_SECONDS
 
 
 def test_a_key_drains_for_the_reach_and_its_longest_token_and_the_skew() -> None:
@@ -36,7 +36,7 @@ def test_a_key_drains_for_the_reach_and_its_longest_token_and_the_skew() -> None
     [
         Policy(30, REACH),
         Policy(0, REACH),
-        Policy(HEARD_SECONDS, REACH),
+        Policy(PROPAGATION_SECONDS, REACH),
         Policy(30, REACH, LEAST),
         Policy(30, REACH, LEAST, standby=False),
     ],
@@ -47,24 +47,24 @@ def test_a_policy_that_holds_is_taken(policy: Policy) -> None:
 
 
 def test_a_lead_shorter_than_it_takes_to_hear_is_refused() -> None:
-    with pytest.raises(PolicyCannotHold, match=r"lead of 1.9 s is shorter than the 2 s in which workers hear"):
+    with pytest.raises(InvalidRotationPolicy, match=r"lead of 1.9 s is shorter than the 2 s in which workers hear"):
         check_policy(Policy(1.9, REACH), 3600)
 
 
 def test_a_maximum_age_shorter_than_lead_and_drain_is_refused_with_the_arithmetic() -> None:
-    with pytest.raises(PolicyCannotHold) as refused:
+    with pytest.raises(InvalidRotationPolicy) as refused:
         check_policy(Policy(30, REACH, LEAST - 1), 3600)
     for part in (f"maximum age of {LEAST - 1} s", f"= 30 + {LEAST - 30} = {LEAST} s", f"R {REACH}", "life 3600"):
         assert part in refused.value.message
 
 
 def test_every_fault_is_told_at_once() -> None:
-    with pytest.raises(PolicyCannotHold, match=r"lead of 1 s.*; the maximum age of 60 s"):
+    with pytest.raises(InvalidRotationPolicy, match=r"lead of 1 s.*; the maximum age of 60 s"):
         check_policy(Policy(1, REACH, 60), 3600)
 
 
 @given(
-    lead=st.one_of(st.just(0.0), st.floats(HEARD_SECONDS, 86_400)),
+    lead=st.one_of(st.just(0.0), st.floats(PROPAGATION_SECONDS, 86_400)),
     reach=st.floats(10, 90_000),
     age=st.floats(1, 400_000),
     ceiling=st.integers(1, 86_400),
@@ -77,7 +77,7 @@ def test_under_a_policy_that_is_taken_a_key_has_drained_before_the_one_after_it_
     needed = lead + policy.drain_seconds(ceiling)
     try:
         check_policy(policy, ceiling)
-    except PolicyCannotHold:
+    except InvalidRotationPolicy:
         assert age < needed
     else:
         assert age >= needed
@@ -91,5 +91,5 @@ def test_two_slots_are_enough(foreign: int) -> None:
 @pytest.mark.parametrize("foreign", [2, 3])
 def test_fewer_than_two_slots_are_refused_with_the_arithmetic(foreign: int) -> None:
     left = rf"in us-east-1 others hold {foreign} of the 3 .* leaves {KEY_PAIRS_MAX - foreign}, .* needs 2"
-    with pytest.raises(PolicyCannotHold, match=left):
+    with pytest.raises(InvalidRotationPolicy, match=left):
         check_slots("us-east-1", foreign)

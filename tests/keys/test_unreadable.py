@@ -84,7 +84,7 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
     stage.generate()
     stage.advance()
     stage.rotate()
-    [(record, there)] = stage.places(EAST, of)
+    [(record, there)] = stage.placements(EAST, of)
     spoil(stage, record.id)
     for _ in range(4):
         stage.drain()
@@ -103,10 +103,10 @@ def test_it_fills_its_slot(stage: Stage) -> None:
     damage(stage, key.id, "state", "reticent", EAST)
     after = survey_and_update(stage.world(), EAST).standing
     assert (before.foreign, after.foreign) == (0, 0), "it is no pair of others"
-    assert after.unreadable == {key.places[0].arn}
+    assert after.unreadable == {key.placements[0].arn}
     stage.ivs.pairs.clear()
     stage.clock.advance(SETTLED_SECONDS + 1)
-    assert survey_and_update(stage.world(), EAST).standing.unreadable == {key.places[0].arn}, "lists may lag"
+    assert survey_and_update(stage.world(), EAST).standing.unreadable == {key.placements[0].arn}, "lists may lag"
 
 
 def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
@@ -116,7 +116,7 @@ def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
     for record in stage.store.keys.list():
         damage(stage, record.id, "state", "reticent", EAST)
     [outlook] = stage.advance()
-    assert "somebody must make room" in (outlook.wait.why if outlook.wait else "")
+    assert "somebody must make room" in (outlook.wait.reason if outlook.wait else "")
     assert len(pairs(stage)) == KEY_PAIRS_MAX
 
 
@@ -124,7 +124,7 @@ def test_what_is_wrong_is_told(stage: Stage) -> None:
     key = stage.generate()
     damage(stage, key.id, "state", "reticent", EAST)
     [outlook] = stage.advance()
-    assert any(f"key {key.id} cannot be read" in words for words in texts(outlook.trouble))
+    assert any(f"key {key.id} cannot be read" in words for words in texts(outlook.problems))
 
 
 def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: Stage) -> None:
@@ -136,12 +136,12 @@ def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: Stage
     commands.generate(stage.world(), [EAST])
     stage.advance()
     assert "k99" in stage.vault.key_ids()
-    assert record_of(stage, "k99").places == ()
+    assert record_of(stage, "k99").placements == ()
 
 
 def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
     key = stage.generate()
-    arn = key.places[0].arn
+    arn = key.placements[0].arn
     damage(stage, key.id, "state", "reticent", EAST)
     for delete in (
         lambda: delete_pair(stage.world(), arn),
@@ -152,16 +152,16 @@ def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
             delete()
     assert arn in pairs(stage)
     with pytest.raises(RowUnreadable):
-        stage.store.keys.retire(key.id, key.places[0].place, stage.clock.at())
+        stage.store.keys.retire(key.id, key.placements[0].place, stage.clock.at())
 
 
 def test_a_compromise_gives_it_up(stage: Stage) -> None:
     key = stage.generate()
     damage(stage, key.id, "state", "reticent", EAST)
-    commands.compromise(stage.world(), key.id, [EAST], distrust_standby=False)
-    assert key.places[0].arn not in pairs(stage)
-    assert record_of(stage, key.id).places[0].state is KeyState.COMPROMISED
-    stage.clock.advance(POLICY.lead_seconds)
+    commands.compromise(stage.world(), key.id, [EAST], include_standby=False)
+    assert key.placements[0].arn not in pairs(stage)
+    assert record_of(stage, key.id).placements[0].state is KeyState.COMPROMISED
+    stage.clock.advance(POLICY.propagation_seconds)
     stage.advance()
     assert stage.active() != key.id
 
@@ -195,7 +195,7 @@ def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: Stage, w
     east, west = slot(stage, worker), slot(stage, worker, WEST)
     assert east.active is None
     assert key.id not in east.accepted
-    assert key.id in east.trouble
+    assert key.id in east.problems
     assert west.active is not None
     [warning] = worker.refresh.current.damage
     assert warning == f"key {key.id} cannot be read: in {EAST} state is none that a key can be in"
@@ -211,7 +211,7 @@ def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(stage: Stage, w
     found = slot(stage, worker)
     assert found.active is not None
     assert found.active.key_id == former.id
-    assert latter in found.trouble
+    assert latter in found.problems
 
 
 def test_a_standby_whose_row_is_damaged_is_a_warning_and_no_trouble_of_the_slot(
@@ -220,10 +220,10 @@ def test_a_standby_whose_row_is_damaged_is_a_warning_and_no_trouble_of_the_slot(
     stage = Stage(migrated, None, POLICY._replace(standby=True), clock=clock)
     stage.generate()
     stage.advance()
-    [(standby, _)] = stage.places(EAST, KeyState.PREPARED)
+    [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     damage(stage, standby.id, "imported_at", "junk", EAST)
     worker = Worker(stage, clock)
     found = slot(stage, worker)
     assert found.active is not None
-    assert found.trouble == ""
+    assert found.problems == ""
     assert len(worker.refresh.current.damage) == 1

@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.in_memory_deployment import EAST, WEST, Stage
 from tests.support.simulated_ivs import throttle
-from tokensvc.errors import KeptBack, NoFreeSlot
+from tokensvc.errors import KeyPairQuotaReached, RotationBlocked
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.lifecycle import KeyState, drained_at
+from tokensvc.keys.lifecycle import KeyState, drains_at
 from tokensvc.keys.waiting import PATIENCE_POLLS
 from tokensvc.problems import Problem, ProblemCode
 
@@ -57,14 +57,14 @@ def test_a_full_region_is_refused_with_what_fills_it_although_another_process_pe
     stage.generate()
     stage.rotate()
     command = Command(stage, stage.advance)
-    with pytest.raises(NoFreeSlot, match="foreign"):
+    with pytest.raises(KeyPairQuotaReached, match="foreign"):
         commands.rotate(command.world, [EAST], "a test")
 
 
 def test_a_full_region_keeps_no_other_from_its_key(stage: Stage) -> None:
     stage.ivs.add_foreign(EAST, 3)
     command = Command(stage, lambda: stage.advance(EAST, WEST))
-    with pytest.raises(NoFreeSlot, match=EAST):
+    with pytest.raises(KeyPairQuotaReached, match=EAST):
         commands.generate(command.world, [EAST, WEST])
     assert stage.active(WEST)
 
@@ -92,7 +92,7 @@ def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(st
         Problem(ProblemCode.ROTATION_FAILED, EAST, refused),
     )
     command = Command(stage, lambda: None)
-    with pytest.raises(KeptBack, match="AccessDeniedException"):
+    with pytest.raises(RotationBlocked, match="AccessDeniedException"):
         commands.rotate(command.world, [EAST], "a test")
     assert stage.reports.count(f"another process performs; waiting for it; {EAST}: {refused['reason']}") == 1
     assert PATIENCE_POLLS - 1 <= command.polls < PATIENCE_POLLS + 5
@@ -107,8 +107,8 @@ def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_l
     command.performs = partial(_enough, command)
     with pytest.raises(KeyboardInterrupt):
         commands.rotate(command.world, [EAST], "a test", patient=True)
-    [(_, retiring)] = stage.places(EAST, KeyState.RETIRING)
-    ends_at = drained_at(retiring, stage.policy)
+    [(_, retiring)] = stage.placements(EAST, KeyState.RETIRING)
+    ends_at = drains_at(retiring, stage.policy)
     assert (
         f"all slots are filled; one of ours goes when its last token has ended, at {ends_at:%Y-%m-%dT%H:%M:%SZ}"
         in (stage.reports[-1])

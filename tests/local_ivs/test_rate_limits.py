@@ -90,7 +90,7 @@ def test_the_message_is_the_observed_one_and_says_how_to_turn_it_off(limited: Lo
     assert refused.value.message.startswith(
         f"Operation: ivs:PutMetadata exceeded call rate: 5 for resource: {arn} (the local IVS"
     )
-    assert "--no-rates" in refused.value.message
+    assert "--no-rate-limits" in refused.value.message
 
 
 def test_metadata_has_a_rate_for_each_channel_and_one_for_the_account(limited: LocalIvs, clock: StandingClock) -> None:

@@ -218,13 +218,13 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
         for _ in range(60):
             make_due(stage.dispatch.store)
             stage.run(60, one)
-    assert texts(one.trouble) == [f"{PLACE.region}: IVS takes no revocations: ConnectionClosedError"]
+    assert texts(one.problems) == [f"{PLACE.region}: IVS takes no revocations: ConnectionClosedError"]
     told = [line for line in lines if line["event"] == "IVS did not take every revocation"]
     assert 50 <= len(told) <= 3600 / REMIND_SECONDS + 1
     assert {code for line in told for code in line["codes"]} == {"ConnectionClosedError"}
     assert not [line for line in lines if "v1" in str(line).split("codes")[0]], "no viewer is in the log"
-    assert stage.figures("tokensvc_revocation_troubles_total")["ConnectionClosedError"] >= 300
-    assert stage.figures("tokensvc_revocations_total")["put_off"] >= 300
+    assert stage.figures("tokensvc_revocation_errors_total")["ConnectionClosedError"] >= 300
+    assert stage.figures("tokensvc_revocations_total")["deferred"] >= 300
     stage.ivs.faults.clear()
     with capture_logs() as lines:
         for _ in range(6):
@@ -233,7 +233,7 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
     [again] = [line for line in lines if line["event"] == "IVS takes revocations again"]
     assert 3540 <= again["seconds"] <= 3660
     assert stage.dispatch.queued() == 0
-    assert not one.trouble
+    assert not one.problems
     assert stage.figures("tokensvc_revocations_total")["sent"] == 300
     check(stage)
 

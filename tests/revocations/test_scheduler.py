@@ -122,8 +122,8 @@ def test_each_place_in_which_anything_waits_is_led(process: Process, leases: Man
 
 def test_what_waits_is_shown(process: Process) -> None:
     process.serve(us_west_2=Waiting(3, 7.0), eu_west_1=Waiting(1, 2.0))
-    assert "tokensvc_revocations_queued 4.0" in process.metrics.render().decode()
-    assert "tokensvc_revocation_oldest_seconds 7.0" in process.metrics.render().decode()
+    assert "tokensvc_revocation_queue_depth 4.0" in process.metrics.render().decode()
+    assert "tokensvc_revocation_queue_oldest_age_seconds 7.0" in process.metrics.render().decode()
 
 
 def test_the_queue_is_counted_each_second_by_who_leads_and_seldom_by_who_does_not(
@@ -150,11 +150,11 @@ def test_who_is_told_that_something_was_accepted_looks_at_once(process: Process)
 
 def test_an_entry_that_waits_long_is_trouble_of_who_leads(process: Process, clock: ManualClock) -> None:
     process.serve(us_west_2=Waiting(3, LATE_SECONDS))
-    assert not process.dispatch.trouble
+    assert not process.dispatch.problems
     process.serve(us_west_2=Waiting(5000, LATE_SECONDS + 1))
-    assert texts(process.dispatch.trouble) == ["us-west-2: 5000 revocations wait for IVS, the oldest for 61 s"]
+    assert texts(process.dispatch.problems) == ["us-west-2: 5000 revocations wait for IVS, the oldest for 61 s"]
     process.serve()
-    assert not process.dispatch.trouble
+    assert not process.dispatch.problems
 
 
 def test_a_place_where_nothing_waited_for_a_while_is_given_up_and_taken_again(
@@ -196,7 +196,7 @@ def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Pr
     process.serve(**misspelt)
     process.serve(**misspelt, us_west_2=Waiting(1, 0.0))
     assert len(process.led) == PLACES_MAX, "as long as each has its use nobody gives way"
-    process.led[7].trouble = (problem_of("IVS takes no revocations"),)
+    process.led[7].problems = (problem_of("IVS takes no revocations"),)
     process.dispatch.poke()
     process.dispatch.once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
@@ -225,8 +225,8 @@ def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_re
     assert [leading._place for leading in process.led] == [PLACE]
     assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
     assert {thread.name for thread in threading.enumerate()} - threads <= {"loop-dispatch"}
-    assert len(process.dispatch.trouble) == UNSERVED_REPORTED_MAX
-    assert problem_sentence(process.dispatch.trouble[0]) == (
+    assert len(process.dispatch.problems) == UNSERVED_REPORTED_MAX
+    assert problem_sentence(process.dispatch.problems[0]) == (
         "invented-0: 1 revocations wait for account 123456789012, where this deployment has no key; "
         "add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
     )

@@ -96,7 +96,7 @@ def add_key(store: Store, who: int, race_round: int) -> str:
 
 def record_import(store: Store, who: int, race_round: int) -> str:
     arn = key_arn(f"{race_round}-of-{who}")
-    return store.keys.record_import(f"key {race_round}", HERE, arn, AT).places[0].arn
+    return store.keys.record_import(f"key {race_round}", HERE, arn, AT).placements[0].arn
 
 
 def discard_or_import(store: Store, who: int, race_round: int) -> None:
@@ -107,7 +107,7 @@ def discard_or_import(store: Store, who: int, race_round: int) -> None:
 
 
 def activate_same(store: Store, who: int, race_round: int) -> str:
-    return store.keys.activate(f"key {race_round}", HERE, AT, 3600).places[0].state
+    return store.keys.activate(f"key {race_round}", HERE, AT, 3600).placements[0].state
 
 
 def activate_another(store: Store, who: int, race_round: int) -> str:
@@ -116,8 +116,8 @@ def activate_another(store: Store, who: int, race_round: int) -> str:
 
 def activate_or_retire(store: Store, who: int, race_round: int) -> str:
     if who == 0:
-        return store.keys.activate(f"key {race_round}", HERE, AT, 3600).places[0].state
-    return store.keys.retire(f"key {race_round}", HERE, AT).places[0].state
+        return store.keys.activate(f"key {race_round}", HERE, AT, 3600).placements[0].state
+    return store.keys.retire(f"key {race_round}", HERE, AT).placements[0].state
 
 
 def activate_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
@@ -130,32 +130,32 @@ def activate_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
 def compromise_or_activate(store: Store, who: int, race_round: int) -> str:
     """The next key becomes active while it, or the one that signs, is compromised."""
     if who == 0:
-        return store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=race_round % 2 == 0).id
+        return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=race_round % 2 == 0).id
     return store.keys.activate(f"next {race_round}", HERE, LATER, 3600).id
 
 
 def compromise_or_begin_delete(store: Store, who: int, race_round: int) -> str:
     """The retiring key is called back while its deletion begins."""
     if who == 0:
-        return store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=True).id
-    drained = find(store.keys.list(), f"retiring {race_round}").places[0]
+        return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=True).id
+    drained = find(store.keys.list(), f"retiring {race_round}").placements[0]
     return store.keys.begin_delete(drained, LATER).id
 
 
 def compromise_two(store: Store, who: int, race_round: int) -> str:
     """Each stands in for the other."""
-    return store.keys.compromise(f"{('active', 'retiring')[who]} {race_round}", LATER, 0, distrust_standby=False).id
+    return store.keys.compromise(f"{('active', 'retiring')[who]} {race_round}", LATER, 0, include_standby=False).id
 
 
 def compromise_or_import(store: Store, who: int, race_round: int) -> str:
     if who == 0:
-        return store.keys.compromise(f"key {race_round}", LATER, 0, distrust_standby=False).id
+        return store.keys.compromise(f"key {race_round}", LATER, 0, include_standby=False).id
     return store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}"), AT).id
 
 
 def compromise_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
     if who == 0:
-        store.keys.compromise(f"active {race_round}", LATER, 0, distrust_standby=False)
+        store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=False)
     else:
         store.deployment.set_max_ttl_seconds(7200 + race_round)
 
@@ -166,7 +166,11 @@ def begin_same_step(store: Store, who: int, race_round: int) -> int:
 
 def record_late_import(store: Store, who: int, race_round: int) -> str:
     """Two pairs turn up for a key that was deleted."""
-    return store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}-late-{who}"), LATER).places[0].arn
+    return (
+        store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}-late-{who}"), LATER)
+        .placements[0]
+        .arn
+    )
 
 
 def beat(store: Store, who: int, race_round: int) -> None:

@@ -13,7 +13,7 @@ from tests.storage.query_counts import counted
 from tests.storage.samples import AT, LATER, POLICY, secret
 from tokensvc.callers.policy import NOTHING_ALLOWED, CallerPolicy
 from tokensvc.callers.store import CallerRecord, StoredSecret
-from tokensvc.errors import CallerExists, CallerNotFound, Conflict, LostRace
+from tokensvc.errors import CallerExists, CallerNotFound, ConcurrentModification, Conflict
 from tokensvc.storage import schema
 from tokensvc.storage.engine import writing
 from tokensvc.storage.store import Store
@@ -106,7 +106,7 @@ def test_a_rotation_from_another_secret_lost_a_race(store: Store, expected: str)
     store.callers.add("another", POLICY, secret("of another"))
     store.callers.add("backend", POLICY, secret("s1"))
     before = store.callers.rotate_secret("backend", "s1", secret("s2"), LATER)
-    with pytest.raises(LostRace):
+    with pytest.raises(ConcurrentModification):
         store.callers.rotate_secret("backend", expected, secret("s4"), LATER)
     assert store.callers.get("backend") == before
 

@@ -90,7 +90,7 @@ def test_a_raised_ceiling_raises_the_longest_life_under_every_key_that_may_still
     store.keys.retire("k1", HERE, LATER)
     before = store.versions.read()
     store.deployment.set_max_ttl_seconds(7200)
-    lives = {key.id: key.places[0].longest_ttl_seconds for key in store.keys.list()}
+    lives = {key.id: key.placements[0].longest_ttl_seconds for key in store.keys.list()}
     assert lives == {"k1": 3600, "k2": 7200, "k3": 7200, "k4": 0}
     after = store.versions.read()
     assert (after.deployment.number, after.keys.number) == (before.deployment.number + 1, before.keys.number + 1)
@@ -101,7 +101,7 @@ def test_a_lowered_ceiling_leaves_what_was_signed(store: Store) -> None:
     store.keys.activate("k1", HERE, AT, 3600)
     before = store.versions.read()
     store.deployment.set_max_ttl_seconds(60)
-    assert find(store.keys.list(), "k1").places[0].longest_ttl_seconds == 3600
+    assert find(store.keys.list(), "k1").placements[0].longest_ttl_seconds == 3600
     after = store.versions.read()
     assert (after.deployment.number, after.keys) == (before.deployment.number + 1, before.keys)
 
@@ -111,7 +111,7 @@ def test_a_key_that_becomes_active_has_the_ceiling_at_least(store: Store, place:
     """Whoever activates may have read the ceiling before it rose."""
     store.deployment.set_max_ttl_seconds(7200)
     samples.add_key(store, "k1", place)
-    assert store.keys.activate("k1", place, AT, 3600).places[0].longest_ttl_seconds == 7200
+    assert store.keys.activate("k1", place, AT, 3600).placements[0].longest_ttl_seconds == 7200
 
 
 def test_nothing_wrapped_shows_in_a_repr(store: Store) -> None:

@@ -20,7 +20,7 @@ def test_a_step_is_open_until_it_is_noted_how_it_ended(store: Store) -> None:
     assert store.journal.open() == [begun]
     store.journal.end(begun.id, "done", LATER)
     assert store.journal.open() == []
-    assert store.journal.history(None, 10) == [begun._replace(ended_at=LATER, outcome="done")]
+    assert store.journal.history(None, 10) == [begun._replace(finished_at=LATER, outcome="done")]
 
 
 @pytest.mark.parametrize("kind", StepKind)
@@ -63,7 +63,7 @@ def test_how_a_step_ended_is_noted_once(store: Store) -> None:
     store.journal.end(begun.id, "done", AT)
     store.journal.end(begun.id, "never_happened", LATER)
     [entry] = store.journal.history("k1", 10)
-    assert (entry.outcome, entry.ended_at) == ("done", AT)
+    assert (entry.outcome, entry.finished_at) == ("done", AT)
 
 
 def test_an_unknown_entry_ends_in_silence(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, LATER, THERE, key_arn
 from tokensvc.aws.arn import Place
-from tokensvc.errors import KeyNotFound, LostRace
+from tokensvc.errors import ConcurrentModification, KeyNotFound
 from tokensvc.keys.lifecycle import KeyInPlace, KeyState, find
 from tokensvc.storage.store import Store
 
@@ -20,7 +20,7 @@ MUCH_LATER = LATER + timedelta(hours=1)
 
 def place_of(store: Store, key_id: str, place: Place = HERE) -> KeyInPlace:
     """What the store knows of a key in a place."""
-    return next(there for there in find(store.keys.list(), key_id).places if there.place == place)
+    return next(there for there in find(store.keys.list(), key_id).placements if there.place == place)
 
 
 def state(store: Store, key_id: str, place: Place = HERE) -> KeyState:
@@ -28,7 +28,7 @@ def state(store: Store, key_id: str, place: Place = HERE) -> KeyState:
 
 
 def compromise(store: Store, key_id: str, *, distrust: bool = False, unable: frozenset[str] = frozenset()) -> None:
-    store.keys.compromise(key_id, LATER, LEAD, distrust_standby=distrust, unable=unable)
+    store.keys.compromise(key_id, LATER, LEAD, include_standby=distrust, unable=unable)
 
 
 def three(store: Store, place: Place = HERE) -> None:
@@ -48,7 +48,7 @@ def test_a_deletion_that_was_begun_is_noted_once(store: Store, key_id: str) -> N
     seen = place_of(store, key_id)
     before = store.versions.read().keys.number
     begun = store.keys.begin_delete(seen, LATER)
-    assert begun.places == (seen._replace(deleting_at=LATER),)
+    assert begun.placements == (seen._replace(deleting_at=LATER),)
     assert store.keys.begin_delete(seen, MUCH_LATER) == begun
     assert store.versions.read().keys.number == before + 1
 
@@ -56,7 +56,7 @@ def test_a_deletion_that_was_begun_is_noted_once(store: Store, key_id: str) -> N
 def test_what_is_being_deleted_never_signs_again(store: Store) -> None:
     three(store)
     store.keys.begin_delete(place_of(store, "k3"), LATER)
-    with pytest.raises(LostRace, match="on its way out"):
+    with pytest.raises(ConcurrentModification, match="on its way out"):
         store.keys.activate("k3", HERE, LATER, 3600)
     store.keys.begin_delete(place_of(store, "k1"), LATER)
     compromise(store, "k2")
@@ -68,7 +68,7 @@ def test_an_active_keys_deletion_is_not_begun(store: Store) -> None:
     seen = place_of(store, "k3")
     store.keys.activate("k3", HERE, LATER, 3600)
     for stale in (seen, place_of(store, "k3")):
-        with pytest.raises(LostRace, match="has signed"):
+        with pytest.raises(ConcurrentModification, match="has signed"):
             store.keys.begin_delete(stale, LATER)
     assert place_of(store, "k3").deleting_at is None
 
@@ -83,9 +83,9 @@ def test_a_deletion_decided_before_the_key_signed_again_is_not_begun(store: Stor
     samples.add_key(store, "k4", HERE)
     store.keys.activate("k4", HERE, MUCH_LATER, 3600)
     assert state(store, "k1") is RETIRING
-    with pytest.raises(LostRace, match="has signed"):
+    with pytest.raises(ConcurrentModification, match="has signed"):
         store.keys.begin_delete(drained, MUCH_LATER)
-    assert store.keys.begin_delete(place_of(store, "k1"), MUCH_LATER).places[0].deleting_at == MUCH_LATER
+    assert store.keys.begin_delete(place_of(store, "k1"), MUCH_LATER).placements[0].deleting_at == MUCH_LATER
 
 
 def test_a_deletion_decided_before_a_compromise_is_begun_all_the_same(store: Store) -> None:
@@ -98,7 +98,7 @@ def test_a_deletion_decided_before_a_compromise_is_begun_all_the_same(store: Sto
 
 def test_what_is_nowhere_is_not_deleted(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
-    with pytest.raises(LostRace, match="not known to be in eu-west-1"):
+    with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
         store.keys.begin_delete(place_of(store, "k1")._replace(place=THERE), AT)
     with pytest.raises(KeyNotFound):
         store.keys.begin_delete(place_of(store, "k1")._replace(key_id="k9"), AT)
@@ -134,7 +134,7 @@ def test_nobody_signs_where_no_other_key_is_able(store: Store) -> None:
 def test_a_standby_that_has_not_led_does_not_take_over(store: Store) -> None:
     three(store)
     at = AT + timedelta(seconds=LEAD - 1)
-    store.keys.compromise("k2", at, LEAD, distrust_standby=False)
+    store.keys.compromise("k2", at, LEAD, include_standby=False)
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [ACTIVE, COMPROMISED, PREPARED]
 
 
@@ -179,7 +179,7 @@ def test_a_compromise_told_again_changes_nothing(store: Store) -> None:
     three(store)
     compromise(store, "k2")
     after, number = store.keys.list(), store.versions.read().keys.number
-    store.keys.compromise("k2", MUCH_LATER, LEAD, distrust_standby=False)
+    store.keys.compromise("k2", MUCH_LATER, LEAD, include_standby=False)
     assert (store.keys.list(), store.versions.read().keys.number) == (after, number)
 
 
@@ -191,10 +191,10 @@ def test_an_unknown_key_is_not_compromised(store: Store) -> None:
 def test_a_compromised_key_never_signs_again_and_stays_compromised_when_its_pair_is_gone(store: Store) -> None:
     three(store)
     compromise(store, "k2")
-    with pytest.raises(LostRace, match="compromised"):
+    with pytest.raises(ConcurrentModification, match="compromised"):
         store.keys.activate("k2", HERE, LATER, 3600)
     gone = store.keys.retire("k2", HERE, MUCH_LATER)
-    assert (gone.places[0].state, gone.places[0].retired_at) == (COMPROMISED, MUCH_LATER)
+    assert (gone.placements[0].state, gone.placements[0].retired_at) == (COMPROMISED, MUCH_LATER)
     assert store.keys.retire("k2", HERE, MUCH_LATER + timedelta(hours=1)) == gone
 
 
@@ -211,7 +211,7 @@ def test_a_retired_key_may_turn_out_to_be_compromised(store: Store) -> None:
 def test_the_import_of_a_compromised_key_is_compromised(store: Store) -> None:
     samples.add_key(store, "k1")
     compromise(store, "k1")
-    imported = store.keys.record_import("k1", HERE, key_arn("k1"), MUCH_LATER).places[0]
+    imported = store.keys.record_import("k1", HERE, key_arn("k1"), MUCH_LATER).placements[0]
     assert (imported.state, imported.compromised_at, imported.is_held) == (COMPROMISED, LATER, True)
 
 
@@ -242,19 +242,19 @@ def test_a_pair_that_turns_up_after_its_key_was_deleted_there_is_to_be_deleted_t
         compromise(store, "k1")
     store.keys.retire("k1", HERE, LATER)
     was = place_of(store, "k1")
-    late = store.keys.record_import("k1", HERE, key_arn("late"), MUCH_LATER).places[0]
+    late = store.keys.record_import("k1", HERE, key_arn("late"), MUCH_LATER).placements[0]
     assert late == was._replace(arn=key_arn("late"), imported_at=MUCH_LATER, deleting_at=MUCH_LATER, retired_at=None)
-    with pytest.raises(LostRace):
+    with pytest.raises(ConcurrentModification):
         store.keys.activate("k1", HERE, MUCH_LATER, 3600)
     store.keys.begin_delete(late, MUCH_LATER)
-    gone = store.keys.retire("k1", HERE, MUCH_LATER).places[0]
+    gone = store.keys.retire("k1", HERE, MUCH_LATER).placements[0]
     assert (gone.state, gone.retired_at) == (COMPROMISED if bad else RETIRED, MUCH_LATER)
 
 
 def test_a_late_pair_never_takes_another_keys_arn(store: Store) -> None:
     three(store)
     store.keys.retire("k1", HERE, LATER)
-    with pytest.raises(LostRace, match="another key"):
+    with pytest.raises(ConcurrentModification, match="another key"):
         store.keys.record_import("k1", HERE, key_arn("k2"), LATER)
     assert not place_of(store, "k1").is_held
 
@@ -304,7 +304,7 @@ def test_a_deletion_that_was_decided_before_the_drain_started_anew_is_not_begun(
     three(store)
     seen = place_of(store, key_id)
     record_absence(store, "k2", unable=frozenset({unable}))
-    with pytest.raises(LostRace, match="has signed"):
+    with pytest.raises(ConcurrentModification, match="has signed"):
         store.keys.begin_delete(seen, MUCH_LATER)
 
 
@@ -337,7 +337,7 @@ def test_a_compromised_pair_that_is_gone_stays_compromised(store: Store) -> None
 def test_the_absence_of_a_pair_that_another_has_replaced_is_not_recorded(store: Store) -> None:
     three(store)
     seen = place_of(store, "k2")._replace(arn=key_arn("another"))
-    with pytest.raises(LostRace, match="another pair"):
+    with pytest.raises(ConcurrentModification, match="another pair"):
         store.keys.record_absence(seen, MUCH_LATER, LEAD)
     assert state(store, "k2") is ACTIVE
     with pytest.raises(KeyNotFound):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, THERE, key_arn
 from tokensvc.aws.arn import Place
-from tokensvc.errors import LostRace
+from tokensvc.errors import ConcurrentModification
 from tokensvc.keys.lifecycle import MOVES, KeyState
 from tokensvc.storage import schema
 from tokensvc.storage.engine import writing
@@ -31,7 +31,7 @@ def empty(store: Store) -> None:
 
 
 def states(store: Store) -> States:
-    return {(key.id, there.place): there.state for key in store.keys.list() for there in key.places}
+    return {(key.id, there.place): there.state for key in store.keys.list() for there in key.placements}
 
 
 def take(store: Store, step: str, key_id: str, place: Place) -> None:
@@ -59,7 +59,7 @@ def test_any_history_makes_only_moves_of_the_table(store: Store, history: list[t
         refused = False
         try:
             take(store, *step)
-        except LostRace:
+        except ConcurrentModification:
             refused = True
         after, now = states(store), store.versions.read().keys.number
         for where, state in after.items():
@@ -80,6 +80,6 @@ def test_an_active_key_stays_until_another_takes_its_place(store: Store) -> None
     store.keys.activate("k1", HERE, AT, 3600)
     for step in ("retire", "activate", "import", "discard"):
         for key_id in KEYS:
-            with contextlib.suppress(LostRace):
+            with contextlib.suppress(ConcurrentModification):
                 take(store, step, key_id, HERE)
             assert KeyState.ACTIVE in states(store).values()

@@ -16,7 +16,7 @@ ROUNDS = 8
 
 
 def there(store: Store, key_id: str) -> KeyInPlace:
-    return find(store.keys.list(), key_id).places[0]
+    return find(store.keys.list(), key_id).placements[0]
 
 
 def one_retires(store: Store, number: int) -> None:
@@ -29,7 +29,7 @@ def one_retires(store: Store, number: int) -> None:
 def end_all(store: Store) -> None:
     """Compromise whatever may still sign, for another round."""
     for record in store.keys.list():
-        store.keys.compromise(record.id, LATER, 0, distrust_standby=True)
+        store.keys.compromise(record.id, LATER, 0, include_standby=True)
 
 
 def test_a_compromise_beside_an_activation_leaves_one_that_signs_or_none_that_is_distrusted(ring: Ring) -> None:

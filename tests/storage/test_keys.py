@@ -10,14 +10,14 @@ from tests.storage import samples
 from tests.storage.query_counts import counted
 from tests.storage.samples import AT, HERE, LATER, THERE, key_arn
 from tokensvc.aws.arn import Place
-from tokensvc.errors import Conflict, KeyNotFound, LostRace
+from tokensvc.errors import ConcurrentModification, Conflict, KeyNotFound
 from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, find
 from tokensvc.storage.store import Store
 
 
 def state(store: Store, key_id: str, place: Place = HERE) -> KeyState:
     """What the key is in a place."""
-    return next(there.state for there in find(store.keys.list(), key_id).places if there.place == place)
+    return next(there.state for there in find(store.keys.list(), key_id).placements if there.place == place)
 
 
 def test_a_new_key_is_in_no_place(store: Store) -> None:
@@ -45,8 +45,8 @@ def test_tokens_that_others_minted_count_in_every_place_and_are_only_ever_raised
     store.keys.record_import("k1", THERE, key_arn("k1", THERE), AT)
     again = find(store.keys.list(), "k1")
     assert again.created_at == AT
-    assert [there.longest_ttl_seconds for there in again.places] == [10_000, 10_000]
-    assert store.keys.activate("k1", HERE, LATER, 3600).places[1].longest_ttl_seconds == 10_000
+    assert [there.longest_ttl_seconds for there in again.placements] == [10_000, 10_000]
+    assert store.keys.activate("k1", HERE, LATER, 3600).placements[1].longest_ttl_seconds == 10_000
 
 
 def test_keys_are_listed_oldest_first(store: Store) -> None:
@@ -59,7 +59,7 @@ def test_listing_takes_two_queries_however_many_there_are(store: Store) -> None:
     for number in range(10):
         samples.add_key(store, f"k{number}", HERE, THERE)
     with counted(store.engine) as queries:
-        assert [len(key.places) for key in store.keys.list()] == [2] * 10
+        assert [len(key.placements) for key in store.keys.list()] == [2] * 10
     assert len(queries) == 2
 
 
@@ -77,7 +77,7 @@ def test_an_unknown_key_is_not_found(store: Store) -> None:
 def test_an_imported_key_is_prepared_there(store: Store) -> None:
     samples.add_key(store, "k1")
     imported = store.keys.record_import("k1", HERE, key_arn("k1"), LATER)
-    assert imported.places == (
+    assert imported.placements == (
         KeyInPlace("k1", HERE, KeyState.PREPARED, key_arn("k1"), LATER, None, None, None, longest_ttl_seconds=0),
     )
 
@@ -91,20 +91,20 @@ def test_recording_an_import_again_changes_nothing(store: Store) -> None:
 
 def test_another_arn_for_the_same_place_lost_a_race(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
-    with pytest.raises(LostRace):
+    with pytest.raises(ConcurrentModification):
         store.keys.record_import("k1", HERE, key_arn("another"), LATER)
 
 
 def test_an_arn_belongs_to_one_key(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     samples.add_key(store, "k2")
-    with pytest.raises(LostRace):
+    with pytest.raises(ConcurrentModification):
         store.keys.record_import("k2", HERE, key_arn("k1"), LATER)
 
 
 def test_the_first_key_of_a_place_becomes_active(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
-    active = store.keys.activate("k1", HERE, LATER, 7200).places[0]
+    active = store.keys.activate("k1", HERE, LATER, 7200).placements[0]
     assert (active.state, active.activated_at, active.longest_ttl_seconds) == (KeyState.ACTIVE, LATER, 7200)
 
 
@@ -113,7 +113,7 @@ def test_activation_makes_the_former_key_retiring(store: Store) -> None:
     samples.add_key(store, "k2", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     store.keys.activate("k2", HERE, LATER, 3600)
-    former = find(store.keys.list(), "k1").places[0]
+    former = find(store.keys.list(), "k1").placements[0]
     assert (former.state, former.activated_at, former.retiring_at) == (KeyState.RETIRING, AT, LATER)
     assert state(store, "k2") is KeyState.ACTIVE
 
@@ -133,8 +133,8 @@ def test_activating_again_changes_nothing_but_a_longer_life(store: Store) -> Non
     samples.add_key(store, "k1", HERE)
     before = store.keys.activate("k1", HERE, AT, 7200)
     assert store.keys.activate("k1", HERE, LATER, 3600) == before
-    longer = store.keys.activate("k1", HERE, LATER, 10_000).places[0]
-    assert longer == before.places[0]._replace(longest_ttl_seconds=10_000)
+    longer = store.keys.activate("k1", HERE, LATER, 10_000).placements[0]
+    assert longer == before.placements[0]._replace(longest_ttl_seconds=10_000)
 
 
 @pytest.mark.parametrize("temporary", [True, False])
@@ -145,11 +145,11 @@ def test_a_retiring_key_becomes_active_again_for_whoever_saw_since_when_it_retir
     samples.add_key(store, "k2", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     store.keys.activate("k2", HERE, LATER, 3600)
-    with pytest.raises(LostRace, match="on its way out"):
+    with pytest.raises(ConcurrentModification, match="on its way out"):
         store.keys.activate("k1", HERE, LATER, 3600, retiring_since=AT)
     assert state(store, "k2") is KeyState.ACTIVE
     store.deployment.set_max_ttl_seconds(7200)
-    again = store.keys.activate("k1", HERE, LATER, 60, retiring_since=LATER, temporary=temporary).places[0]
+    again = store.keys.activate("k1", HERE, LATER, 60, retiring_since=LATER, temporary=temporary).placements[0]
     assert (again.state, again.activated_at, again.longest_ttl_seconds) == (KeyState.ACTIVE, LATER, 7200)
     assert again.retiring_at == (LATER if temporary else None)
     assert state(store, "k2") is KeyState.RETIRING
@@ -160,22 +160,22 @@ def test_only_a_prepared_key_becomes_active(store: Store) -> None:
     samples.add_key(store, "k2", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     store.keys.activate("k2", HERE, AT, 3600)
-    with pytest.raises(LostRace, match="retiring"):
+    with pytest.raises(ConcurrentModification, match="retiring"):
         store.keys.activate("k1", HERE, LATER, 3600)
     assert state(store, "k2") is KeyState.ACTIVE, "a refused activation retires nobody"
     store.keys.retire("k1", HERE, LATER)
-    with pytest.raises(LostRace, match="retired"):
+    with pytest.raises(ConcurrentModification, match="retired"):
         store.keys.activate("k1", HERE, LATER, 3600)
-    with pytest.raises(LostRace, match="not known to be in eu-west-1"):
+    with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
         store.keys.activate("k1", THERE, LATER, 3600)
 
 
 def test_an_active_key_is_not_retired(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
-    with pytest.raises(LostRace, match="active"):
+    with pytest.raises(ConcurrentModification, match="active"):
         store.keys.retire("k1", HERE, LATER)
-    with pytest.raises(LostRace, match="not known to be in eu-west-1"):
+    with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
         store.keys.retire("k1", THERE, LATER)
 
 
@@ -187,7 +187,7 @@ def test_a_key_that_drained_or_never_signed_is_retired_once(store: Store) -> Non
     store.keys.activate("k2", HERE, AT, 3600)
     for key_id in ("k1", "k3"):
         retired = store.keys.retire(key_id, HERE, LATER)
-        assert (retired.places[0].state, retired.places[0].retired_at) == (KeyState.RETIRED, LATER)
+        assert (retired.placements[0].state, retired.placements[0].retired_at) == (KeyState.RETIRED, LATER)
         assert store.keys.retire(key_id, HERE, LATER + timedelta(hours=1)) == retired
 
 
@@ -200,8 +200,8 @@ def test_a_record_in_no_place_is_discarded(store: Store) -> None:
 
 def test_a_record_in_a_place_is_not_discarded(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
-    with pytest.raises(LostRace):
+    with pytest.raises(ConcurrentModification):
         store.keys.discard("k1")
     store.keys.retire("k1", HERE, AT)
-    with pytest.raises(LostRace):
+    with pytest.raises(ConcurrentModification):
         store.keys.discard("k1")

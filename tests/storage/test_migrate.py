@@ -134,7 +134,7 @@ def test_the_initial_rows_are_those_that_the_code_expects(store: Store) -> None:
     """No default of the database fills in what the first migration leaves out."""
     found = store.deployment.read()
     assert (found.control_plane, found.account, found.max_ttl_seconds) == (None, None, 3600)
-    assert (found.key_lead_seconds, found.key_max_age_seconds, found.key_standby) == (30, None, True)
+    assert (found.key_propagation_seconds, found.key_max_age_seconds, found.key_standby) == (30, None, True)
     assert store.deployment.subject_keys() == []
     versions = store.versions.read().by_name()
     assert len({version.tag for version in versions.values()}) == len(versions) == 5

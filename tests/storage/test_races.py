@@ -96,7 +96,7 @@ def test_a_key_is_imported_once_in_a_place(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}")
         arn = ring.one_wins("record_import", number, "LostRace")
-        assert [there.arn for there in find(ring.store.keys.list(), f"key {number}").places] == [arn]
+        assert [there.arn for there in find(ring.store.keys.list(), f"key {number}").placements] == [arn]
 
 
 def test_a_record_is_discarded_or_imported(ring: Ring) -> None:
@@ -112,7 +112,7 @@ def test_two_activations_of_one_key_are_one(ring: Ring) -> None:
         before = ring.store.versions.read().keys.number
         assert ring.both("activate_same", number) == (KeyState.ACTIVE, KeyState.ACTIVE)
         assert ring.store.versions.read().keys.number == before + 1
-    states = [key.places[0].state for key in ring.store.keys.list()]
+    states = [key.placements[0].state for key in ring.store.keys.list()]
     assert sorted(states) == [KeyState.ACTIVE] + [KeyState.RETIRING] * (ROUNDS - 1)
 
 
@@ -122,7 +122,7 @@ def test_activations_of_two_keys_leave_one_active(ring: Ring) -> None:
         samples.add_key(ring.store, f"key {2 * number}", HERE)
         samples.add_key(ring.store, f"key {2 * number + 1}", HERE)
         ring.both("activate_another", number)
-        states = [key.places[0].state for key in ring.store.keys.list()]
+        states = [key.placements[0].state for key in ring.store.keys.list()]
         assert sorted(states) == [KeyState.ACTIVE] + [KeyState.RETIRING] * (len(states) - 1)
 
 
@@ -130,7 +130,7 @@ def test_a_prepared_key_is_activated_or_retired(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
         state = ring.one_wins("activate_or_retire", number, "LostRace")
-        assert find(ring.store.keys.list(), f"key {number}").places[0].state == state
+        assert find(ring.store.keys.list(), f"key {number}").placements[0].state == state
 
 
 def test_no_active_key_misses_a_raised_ceiling(ring: Ring) -> None:
@@ -138,7 +138,7 @@ def test_no_active_key_misses_a_raised_ceiling(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
         ring.both("activate_or_raise_ceiling", number)
-        assert find(ring.store.keys.list(), f"key {number}").places[0].longest_ttl_seconds == 7200 + number
+        assert find(ring.store.keys.list(), f"key {number}").placements[0].longest_ttl_seconds == 7200 + number
 
 
 def test_change_numbers_are_neither_lost_nor_given_twice(ring: Ring) -> None:

@@ -48,7 +48,7 @@ class Restorable(Deployment):
             self.store.callers.add(name, POLICY, secret(name))
             self.store.denials.add("shop", [denial(name)])
             self.store.channels.record([channel(name)])
-            self.store.deployment.set_rotation(lead_seconds=60 + number, max_age_seconds=None, standby=True)
+            self.store.deployment.set_rotation(propagation_seconds=60 + number, max_age_seconds=None, standby=True)
             self.store.keys.add(name, f"fingerprint of {name}", f"public half of {name}".encode(), AT)
 
 

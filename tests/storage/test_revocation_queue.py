@@ -83,7 +83,7 @@ def test_what_ended_is_settled_for_good(store: Store, state: State) -> None:
     assert claim(store) == []
     kept = row(store, entry)
     assert (kept.state, kept.code, kept.message, kept.attempts) == (state, "C", "words", 1)
-    assert before - 0.01 <= kept.ended_at <= store.versions.read().now + 0.01
+    assert before - 0.01 <= kept.finished_at <= store.versions.read().now + 0.01
     settle(store, entry, State.QUEUED)
     assert row(store, entry) == kept
 
@@ -97,7 +97,7 @@ def test_what_is_put_off_rests_and_may_change_its_lane(store: Store) -> None:
     assert claim(store, lane=Lane.STORM) == []
     kept = row(store, first)
     assert kept.due_at == pytest.approx(store.versions.read().now + 60, abs=1)
-    assert (kept.state, kept.code, kept.ended_at) == ("queued", "ThrottlingException", None)
+    assert (kept.state, kept.code, kept.finished_at) == ("queued", "ThrottlingException", None)
     make_due(store)
     assert [e.viewer_id for e in claim(store, lane=Lane.STORM)] == ["v"]
 

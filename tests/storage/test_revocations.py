@@ -280,7 +280,7 @@ def test_what_is_queued_can_be_given_up(store: Store) -> None:
     accept(store, revocation("r1", "v"))
     assert store.revocations.cancel("r1", EVERYONE).state is State.CANCELLED
     assert claim(store) == []
-    assert get(store, "r1").targets[0].ended_at is not None
+    assert get(store, "r1").targets[0].finished_at is not None
     assert standing(store).minimum_version > time.time(), "which tokens carry it cannot be taken back"
     [again] = accept(store, revocation("r2", "v"))
     assert [e.version for e in claim(store)] == [again.version]
@@ -335,7 +335,7 @@ def test_what_failed_is_tried_again(store: Store) -> None:
     settle(store, State.FAILED, "AccessDeniedException")
     assert get(store, "r1").targets[0].code == "AccessDeniedException"
     tried = store.revocations.retry("r1", EVERYONE)
-    assert (tried.state, tried.targets[0].attempts, tried.targets[0].ended_at) == (State.QUEUED, 0, None)
+    assert (tried.state, tried.targets[0].attempts, tried.targets[0].finished_at) == (State.QUEUED, 0, None)
     assert [e.version for e in claim(store)] == [accepted.version]
     settle(store, State.SENT)
     assert store.revocations.retry("r1", EVERYONE).state is State.SENT

@@ -16,7 +16,7 @@ from tokensvc.storage.store import Store
 def test_a_wish_is_kept_as_it_was_said(store: Store) -> None:
     wish = store.rotations.request("r1", {"us-east-1": "k1", "us-west-2": None}, AT, "the command line")
     assert store.rotations.get("r1") == wish
-    assert wish.replaces == {"us-east-1": "k1", "us-west-2": None}
+    assert wish.previous_key_ids == {"us-east-1": "k1", "us-west-2": None}
     assert (wish.requested_at, wish.requested_by) == (AT, "the command line")
 
 

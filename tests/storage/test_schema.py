@@ -86,8 +86,8 @@ def test_the_deployment_is_one_row(store: Store) -> None:
     with pytest.raises(Conflict), writing(store.engine) as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt, key_lead_seconds,"
-                " key_standby, subject_keys_made) SELECT 2, id, max_ttl_seconds, passphrase_salt, key_lead_seconds,"
+                "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt, key_propagation_seconds,"
+                " key_standby, subject_keys_made) SELECT 2, id, max_ttl_seconds, passphrase_salt, key_propagation_seconds,"
                 " key_standby, subject_keys_made FROM deployment"
             )
         )
@@ -106,7 +106,7 @@ def test_what_is_queued_has_not_ended_and_a_viewer_is_queued_once(store: Store) 
     """The indexes of the queue count on it."""
     wanted = [samples.revocation("r1", "v")]
     store.revocations.accept("backend", wanted, Lane.ALONE, samples.REACH)
-    for values in ({"state": "sent"}, {"ended_at": 1.0}):
+    for values in ({"state": "sent"}, {"finished_at": 1.0}):
         with pytest.raises(Conflict), writing(store.engine) as connection:
             connection.execute(sa.update(revocation_entries).values(values))
     with reading(store.engine) as connection:
@@ -114,4 +114,4 @@ def test_what_is_queued_has_not_ended_and_a_viewer_is_queued_once(store: Store) 
     with pytest.raises(Conflict), writing(store.engine) as connection:
         connection.execute(sa.insert(revocation_entries).values(row | {"id": 99}))
     with writing(store.engine) as connection:
-        connection.execute(sa.insert(revocation_entries).values(row | {"id": 99, "state": "sent", "ended_at": 1.0}))
+        connection.execute(sa.insert(revocation_entries).values(row | {"id": 99, "state": "sent", "finished_at": 1.0}))

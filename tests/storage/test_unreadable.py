@@ -17,7 +17,7 @@ from tokensvc.callers.policy import Caller
 from tokensvc.container.service import keep_policy
 from tokensvc.deployment.versions import Position
 from tokensvc.deployment.workers import Heartbeat, RegionNews
-from tokensvc.errors import CeilingUnreadable, RowUnreadable, ViewerDenied
+from tokensvc.errors import MaxTtlUnavailable, RowUnreadable, ViewerDenied
 from tokensvc.settings import read_settings
 from tokensvc.storage.engine import writing
 from tokensvc.tokens.authorization import admit
@@ -37,7 +37,7 @@ def deployment(store_url: str) -> Iterator[Deployment]:
 
 def damage(deployment: Deployment, table: str, column: str, value: Any, where: str, which: Any) -> None:
     """Write what no version of this service writes, and raise no version."""
-    if deployment.store.engine.dialect.name == "postgresql" and column in {"policy", "unopened", "regions"}:
+    if deployment.store.engine.dialect.name == "postgresql" and column in {"policy", "undecryptable", "regions"}:
         statement = f"UPDATE {table} SET {column} = CAST(:value AS json) WHERE {where} = :which"
     else:
         statement = f"UPDATE {table} SET {column} = :value WHERE {where} = :which"
@@ -136,7 +136,7 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
     deployment.store.callers.disable("kept", LATER)
     worker.once()
     ask = read_ask({"channelArn": channel("a").arn, "viewerId": "v"})
-    with pytest.raises(CeilingUnreadable):
+    with pytest.raises(MaxTtlUnavailable):
         admit(Caller("shop", POLICY), ask, worker.current)
     assert "max_ttl_seconds is no number from 1 to" in worker.current.damage[0]
     assert set(worker.current.secrets) == {"shop"}, "what else is new counts"
@@ -241,9 +241,9 @@ def test_a_heartbeat_that_cannot_be_read_keeps_its_lease_and_hides_no_other(depl
     store = deployment.store
     news = (RegionNews("us-east-1", 1, 0, "", None, 1.0),)
     for name in ("a", "b"):
-        store.workers.beat(Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, unopened=("k1",), regions=news))
-    damage(deployment, "workers", "unopened", "5", "worker_id", "a")
+        store.workers.beat(Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, undecryptable=("k1",), regions=news))
+    damage(deployment, "workers", "undecryptable", "5", "worker_id", "a")
     damage(deployment, "workers", "regions", '[{"unknown": 1}]', "worker_id", "b")
     first, second = (worker.heartbeat for worker in store.workers.list())
     assert {(said.lease_seconds, said.store_timeout_seconds) for said in (first, second)} == {(900.0, 5.0)}
-    assert texts(first.trouble) == texts(second.trouble) == ["this worker's heartbeat cannot be read"]
+    assert texts(first.problems) == texts(second.problems) == ["this worker's heartbeat cannot be read"]

@@ -20,8 +20,8 @@ FIRST = Heartbeat(
     7,
     3,
     store_timeout_seconds=30.0,
-    unopened=("k1",),
-    trouble=(
+    undecryptable=("k1",),
+    problems=(
         Problem(ProblemCode.ROTATION_FAILED, "us-east-1", {"reason": "IVS did not answer"}),
         Problem("of_a_newer_version", parameters={"a": "b"}, remedy=Remedy(Action.RESUME_ROTATION, {"key_id": "k1"})),
     ),
@@ -37,7 +37,7 @@ def silence(store: Store, worker_id: str, seconds: float) -> None:
     """Let a worker have been silent for so long."""
     with writing(store.engine) as connection:
         silent = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
-        connection.execute(silent.values(beat_at=schema.workers.c.beat_at - seconds))
+        connection.execute(silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - seconds))
 
 
 def test_what_workers_say_is_read_again_oldest_first(store: Store) -> None:
@@ -47,18 +47,18 @@ def test_what_workers_say_is_read_again_oldest_first(store: Store) -> None:
     after = store.versions.read().now
     first, second = store.workers.list()
     assert (first.heartbeat, second.heartbeat) == (FIRST, SECOND)
-    assert before - 0.01 <= first.beat_at.timestamp() <= second.beat_at.timestamp() <= after + 0.01
+    assert before - 0.01 <= first.last_heartbeat_at.timestamp() <= second.last_heartbeat_at.timestamp() <= after + 0.01
     assert first.started_at <= second.started_at
 
 
 def test_what_a_worker_says_takes_the_place_of_what_it_said(store: Store) -> None:
     store.workers.beat(FIRST)
     [before] = store.workers.list()
-    store.workers.beat(FIRST._replace(keys_version=9, unopened=(), trouble=(), regions=()))
+    store.workers.beat(FIRST._replace(keys_version=9, undecryptable=(), problems=(), regions=()))
     [after] = store.workers.list()
-    assert after.heartbeat == FIRST._replace(keys_version=9, unopened=(), trouble=(), regions=())
+    assert after.heartbeat == FIRST._replace(keys_version=9, undecryptable=(), problems=(), regions=())
     assert after.started_at == before.started_at
-    assert after.beat_at >= before.beat_at
+    assert after.last_heartbeat_at >= before.last_heartbeat_at
 
 
 def test_who_says_goodbye_is_forgotten(store: Store) -> None:

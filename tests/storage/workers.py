@@ -42,7 +42,7 @@ class Deployment:
             subjects=Subjects(store.deployment, lambda: WRAPPER),
             signer=OpenSslSigner(),
             clock=clock,
-            reach_seconds=910.0,
+            max_staleness_seconds=910.0,
             on_replacement=self._count,
         )
 

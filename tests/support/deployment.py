@@ -82,7 +82,15 @@ def local_ivs(folder: Path) -> Iterator[LocalIvs]:
     """`tokensvc ivs serve`, in memory."""
     facts = folder / "ivs.json"
     keys = [f"account{n}:account{n}:{100_000_000_000 + n}" for n in range(1, ACCOUNTS + 1)]
-    options = ["--port", "0", "--memory", "--no-rates", "--facts", str(facts), *(f"--access-key={key}" for key in keys)]
+    options = [
+        "--port",
+        "0",
+        "--memory",
+        "--no-rate-limits",
+        "--info-file",
+        str(facts),
+        *(f"--access-key={key}" for key in keys),
+    ]
     with started([TOKENSVC, "ivs", "serve", *options], folder, environment(folder / "home"), "ivs") as process:
         process.awaits(facts.exists, "it wrote its facts")
         yield LocalIvs(process, json.loads(facts.read_text()))
@@ -113,12 +121,12 @@ class Site:
                 "TOKENSVC_CONTROL_PLANE": "local",
                 "TOKENSVC_DATABASE_URL": database_url or f"sqlite:///{self.store}",
                 "TOKENSVC_PASSPHRASE": self.passphrase,
-                "TOKENSVC_VAULT": "store" if database_url else f"keys:{folder / 'keys'}",
-                "TOKENSVC_KEY_LEAD_SECONDS": "0",
+                "TOKENSVC_VAULT": "store" if database_url else f"file:{folder / 'keys'}",
+                "TOKENSVC_KEY_PROPAGATION_SECONDS": "0",
                 "TOKENSVC_KEY_STANDBY": "false",
                 "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
                 "TOKENSVC_CHANNEL_CALLS_PER_SECOND": "5",
-                "TOKENSVC_CHANNEL_WAIT_SECONDS": "5",
+                "TOKENSVC_CHANNEL_LOOKUP_TIMEOUT_SECONDS": "5",
                 "TOKENSVC_PORT": "0",
                 "AWS_ENDPOINT_URL_IVS": ivs.endpoint,
                 "AWS_REGION": REGION,

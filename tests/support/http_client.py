@@ -70,7 +70,7 @@ class Client:
 
     def ask_batch(self, asks: list[Any]) -> Answer:
         """Ask for several."""
-        return self.request("POST", "/v1/tokens/batch", json.dumps({"asks": asks}))
+        return self.request("POST", "/v1/tokens/batch", json.dumps({"requests": asks}))
 
     def token(self, **fields: object) -> Any:
         """Ask for one token, which must be given: the answer's body."""
@@ -106,7 +106,7 @@ class Asked(NamedTuple):
     """One request under load."""
 
     began_at: float
-    ended_at: float
+    finished_at: float
     status: int
     code: str
     """The failure's code, or the transport's own words."""

@@ -27,7 +27,7 @@ from tokensvc.storage.vault import SqlVault
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
-POLICY = Policy(lead_seconds=30, reach_seconds=910, standby=False)
+POLICY = Policy(propagation_seconds=30, max_staleness_seconds=910, standby=False)
 READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids", "wrapped"}) | {
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
@@ -52,7 +52,9 @@ class Stage:
         self.store = store_in_memory(migrated)
         self.policy = policy
         self.store.deployment.set_rotation(
-            lead_seconds=policy.lead_seconds, max_age_seconds=policy.max_age_seconds, standby=policy.standby
+            propagation_seconds=policy.propagation_seconds,
+            max_age_seconds=policy.max_age_seconds,
+            standby=policy.standby,
         )
         self.vault: Vault = SqlVault(self.store.engine, WRAPPER) if vault is None else KeyFiles(vault, WRAPPER)
         self.ivs = ivs or IvsSimulator()
@@ -84,7 +86,7 @@ class Stage:
             sleep=wire.watched(self._sleep),
             new_id=lambda: f"k{next(self._numbers)}",
             new_key=self.new_key,
-            reach_seconds=lambda: self.policy.reach_seconds,
+            max_staleness_seconds=lambda: self.policy.max_staleness_seconds,
             lead=lambda: self.leads,
             step_down=lambda: None,
             performer_says=lambda: self.performer_says,
@@ -116,7 +118,7 @@ class Stage:
 
     def lose_pair(self, key_id: str) -> None:
         """IVS loses a key's pairs, or held none when the store was restored."""
-        arns = {there.arn for record in self.store.keys.list() if record.id == key_id for there in record.places}
+        arns = {there.arn for record in self.store.keys.list() if record.id == key_id for there in record.placements}
         self.lost_arns |= arns
         for arn in arns:
             del self.ivs.pairs[arn]
@@ -129,7 +131,7 @@ class Stage:
     def bring(self, region: str) -> KeyRecord:
         """A key of its own, brought by somebody, that signs in this region alone."""
         record = import_key(self.world(), self.new_key(), [region])
-        self.clock.advance(self.policy.lead_seconds)
+        self.clock.advance(self.policy.propagation_seconds)
         commands.activate(self.world(), record.id, [region])
         return record
 
@@ -141,20 +143,20 @@ class Stage:
 
     def drain(self) -> None:
         """Let so much time pass that every retiring key has drained."""
-        self.clock.advance(self.policy.reach_seconds + 86_400)
+        self.clock.advance(self.policy.max_staleness_seconds + 86_400)
 
-    def places(self, region: str, *states: KeyState) -> list[tuple[KeyRecord, KeyInPlace]]:
+    def placements(self, region: str, *states: KeyState) -> list[tuple[KeyRecord, KeyInPlace]]:
         """Our keys in a region in one of these states."""
         return [
             (record, there)
             for record in self.store.keys.list()
-            for there in record.places
+            for there in record.placements
             if there.place.region == region and there.state in states
         ]
 
     def active(self, region: str = EAST) -> str:
         """The id of the one key that signs in a region."""
-        [(record, _)] = self.places(region, KeyState.ACTIVE)
+        [(record, _)] = self.placements(region, KeyState.ACTIVE)
         return record.id
 
     def check_always(self) -> None:
@@ -164,7 +166,7 @@ class Stage:
         for pair in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id):
             assert pair["tags"][KEY_TAG] in kept, "IVS holds a key whose private half is lost"
         for region in (EAST, WEST):
-            active = self.places(region, KeyState.ACTIVE)
+            active = self.placements(region, KeyState.ACTIVE)
             assert len(active) <= 1, "two keys sign"
             for record, there in self._still_needed(region):
                 assert there.arn in self.ivs.pairs or there.arn in self.lost_arns, (
@@ -174,7 +176,7 @@ class Stage:
                     assert public_der(self.vault.open(record.id).public_key()) == record.public_der
             for _, there in active:
                 assert there.activated_at is not None
-                assert (there.activated_at - there.imported_at).total_seconds() >= self.policy.lead_seconds, (
+                assert (there.activated_at - there.imported_at).total_seconds() >= self.policy.propagation_seconds, (
                     "used too early"
                 )
 
@@ -182,24 +184,24 @@ class Stage:
         """What must hold once a run went through: one key signs, and nothing is left over anywhere."""
         self.check_always()
         for region in regions:
-            assert len(self.places(region, KeyState.ACTIVE)) == 1
-        held = {t.arn: r.id for r in self.store.keys.list() for t in r.places if t.is_held}
+            assert len(self.placements(region, KeyState.ACTIVE)) == 1
+        held = {t.arn: r.id for r in self.store.keys.list() for t in r.placements if t.is_held}
         deployment_id = self.store.deployment.read().id
         ours = {p["arn"]: p["tags"][KEY_TAG] for p in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id)}
         assert held == ours, "the store and IVS agree: no orphan, none missing"
         assert self.vault.key_ids() == set(held.values()), "the vault holds what may sign, and nothing that is over"
-        assert all(r.places for r in self.store.keys.list()), "no record of a key that never was"
+        assert all(r.placements for r in self.store.keys.list()), "no record of a key that never was"
 
     def _still_needed(self, region: str) -> list[tuple[KeyRecord, KeyInPlace]]:
         """Our keys in a region that sign, or whose tokens may still start playback."""
         draining = [
             (record, there)
-            for record, there in self.places(region, KeyState.RETIRING)
+            for record, there in self.placements(region, KeyState.RETIRING)
             if there.retiring_at is not None
             and (self.clock.at() - there.retiring_at).total_seconds()
             < self.policy.drain_seconds(there.longest_ttl_seconds)
         ]
-        return self.places(region, KeyState.ACTIVE) + draining
+        return self.placements(region, KeyState.ACTIVE) + draining
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -12,7 +12,7 @@ from tokensvc.keys.lifecycle import KeyInPlace, KeyState
 NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
 HERE = Place("123456789012", "us-east-1")
 LEAD = 30.0
-POLICY = Policy(lead_seconds=LEAD, reach_seconds=910, standby=False)
+POLICY = Policy(propagation_seconds=LEAD, max_staleness_seconds=910, standby=False)
 LONGEST = 3600
 DRAIN = POLICY.drain_seconds(LONGEST)
 LONG_AGO = 10_000_000.0

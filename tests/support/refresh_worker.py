@@ -74,7 +74,7 @@ class Worker:
             subjects=Subjects(of["deployment"], lambda: wrapper),
             signer=self.signer,
             clock=clock,
-            reach_seconds=ROTATION.reach_seconds,
+            max_staleness_seconds=ROTATION.max_staleness_seconds,
         )
 
     @property

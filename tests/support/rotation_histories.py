@@ -74,7 +74,7 @@ class Workers:
     def __init__(self, stage: Stage, vault: Any) -> None:
         store = stage.store
         self._clock = stage.clock
-        self._reach = stage.policy.reach_seconds
+        self._reach = stage.policy.max_staleness_seconds
         self._refresh = Refresh(
             versions=store.versions,
             deployment=store.deployment,
@@ -86,7 +86,7 @@ class Workers:
             subjects=Subjects(store.deployment, lambda: WRAPPER),
             signer=OpenSslSigner(),
             clock=self._clock,
-            reach_seconds=self._reach,
+            max_staleness_seconds=self._reach,
         )
         self.current: dict[str, Signing] = {}
         self.elders: list[tuple[dict[str, Signing], float]] = []
@@ -210,7 +210,7 @@ class History(Stage):
         in test_rotate_restored.) Where it says nothing of the key, IVS itself does; and no life counts that is longer
         than the restored store allows.
         """
-        places = [there for record in self.store.keys.list() if record.id == key_id for there in record.places]
+        places = [there for record in self.store.keys.list() if record.id == key_id for there in record.placements]
         return all(there.state is KeyState.ACTIVE for there in places if there.place.region == region)
 
     def left_to_operators(self, wanted: tuple[str, ...]) -> set[str]:
@@ -224,13 +224,13 @@ class History(Stage):
 
     def check_no_orphan(self, region: str) -> None:
         """What bears our tag in IVS is known to the store."""
-        known = {there.arn for record in self.store.keys.list() for there in record.places if there.is_held}
+        known = {there.arn for record in self.store.keys.list() for there in record.placements if there.is_held}
         stray = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region}
         assert stray.keys() <= known | self.orphans, stray
 
     def check_end(self, wanted: tuple[str, ...], *, standby: bool) -> None:
         """What must hold once nothing is in the way any more and enough time has passed."""
-        pairs = [there for record in self.store.keys.list() for there in record.places if there.is_held]
+        pairs = [there for record in self.store.keys.list() for there in record.placements if there.is_held]
         pairs = [p for p in pairs if p.place.region in wanted or (p.key_id, p.place.region) not in self.taken]
         assert {there.arn for there in pairs} == {pair["arn"] for pair in self.ours()}, "store and IVS agree"
         assert not self.store.journal.open(), self.store.journal.open()
@@ -247,7 +247,7 @@ class History(Stage):
         kept, records = self.vault.key_ids(), self.store.keys.list()
         self.compromised = {record.id for record in records if record.compromised_at is not None}
         for region in REGIONS:
-            here = [there for record in records for there in record.places if there.place.region == region]
+            here = [there for record in records for there in record.placements if there.place.region == region]
             active = [there.key_id for there in here if there.state is KeyState.ACTIVE]
             assert len(active) <= 1
             assert kept.issuperset(active), "the private half of an active key is lost"

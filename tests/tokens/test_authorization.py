@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock
 from tokensvc.callers.policy import Caller, CallerPolicy
-from tokensvc.errors import AnonymousViewerNotAllowed, ChannelNotAllowed, NotAuthenticated, ScopeMissing
+from tokensvc.errors import AnonymousViewerNotAllowed, ChannelNotAllowed, InsufficientScope, Unauthenticated
 from tokensvc.tokens.authorization import Grant, admit, authenticate, key_digest, key_id_of
 from tokensvc.tokens.request import read_ask
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
@@ -63,26 +63,26 @@ WRONG = [
 @pytest.mark.parametrize("header", WRONG)
 def test_every_other_header_gets_the_same_words(header: str) -> None:
     """Whoever tries keys must not learn which part was wrong."""
-    with pytest.raises(NotAuthenticated) as refused:
+    with pytest.raises(Unauthenticated) as refused:
         authenticate(header, SNAPSHOT, CLOCK.now())
     assert refused.value.message == "an API key is needed: Authorization: Bearer tsk_…"
 
 
 @given(st.text())
 def test_any_header_is_judged(text: str) -> None:
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(Unauthenticated):
         authenticate(text, SNAPSHOT, CLOCK.now())
 
 
 @given(st.binary())
 def test_any_header_as_the_wire_brings_it_is_judged(raw: bytes) -> None:
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(Unauthenticated):
         authenticate(f"Bearer tsk_abc123_{raw.decode('latin-1')}", SNAPSHOT, CLOCK.now())
 
 
 def test_a_key_that_is_rotated_out_ends_at_its_time() -> None:
     assert authenticate(f"Bearer {OLD}", SNAPSHOT, CLOCK.now() + 59.9).name == "shop"
-    with pytest.raises(NotAuthenticated, match="an API key is needed"):
+    with pytest.raises(Unauthenticated, match="an API key is needed"):
         authenticate(f"Bearer {OLD}", SNAPSHOT, CLOCK.now() + 60)
 
 
@@ -94,7 +94,7 @@ def test_the_public_id_is_the_middle_part() -> None:
 def test_a_missing_scope_is_named() -> None:
     caller = Caller("shop", POLICY)
     caller.require_scope("tokens:issue")
-    with pytest.raises(ScopeMissing, match="keys:admin"):
+    with pytest.raises(InsufficientScope, match="keys:admin"):
         caller.require_scope("keys:admin")
 
 

@@ -43,19 +43,19 @@ def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> No
 
 
 def test_the_trouble_of_a_slot_is_told() -> None:
-    ring = Ring({CHANNEL.place: Slot(None, {}, trouble="the active key k1 cannot be opened by this worker")})
+    ring = Ring({CHANNEL.place: Slot(None, {}, problems="the active key k1 cannot be opened by this worker")})
     with pytest.raises(NoSigningKey, match="k1 cannot be opened"):
         ring.signing_key(CHANNEL.place, NOW)
 
 
 def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
-    ring = Ring({**ring_of(private_key).slots, ELSEWHERE[0]: Slot(None, {}, trouble="x")})
+    ring = Ring({**ring_of(private_key).slots, ELSEWHERE[0]: Slot(None, {}, problems="x")})
     assert ring.signing_key(CHANNEL.place, NOW).key_id == "k1"
 
 
 def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
     key = SigningKey("k1", Prepared(lambda data: data), 600, until=float(NOW))
-    ring = Ring({CHANNEL.place: Slot(key, {}, trouble="the active key k2 cannot be opened by this worker")})
+    ring = Ring({CHANNEL.place: Slot(key, {}, problems="the active key k2 cannot be opened by this worker")})
     assert ring.signing_key(CHANNEL.place, NOW) is key
     with pytest.raises(NoSigningKey, match="k2 cannot be opened"):
         ring.signing_key(CHANNEL.place, NOW + 0.001)

@@ -19,7 +19,7 @@ from tests.support.keks import NEW, OLD, WRAPPER, DataKeys, passphrase
 from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests become this module's
 from tests.vault.vault_contract import VaultUnder
 from tokensvc.cli.remedies import failure_text
-from tokensvc.errors import InvalidKey, KeyFileTooOpen, VaultError, WrongPassphrase
+from tokensvc.errors import InsecureKeyFile, InvalidKey, VaultError, WrongPassphrase
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.vault.cipher import Wrapper
@@ -81,7 +81,7 @@ def test_a_file_that_others_may_read_is_refused_with_the_command_that_mends_it(
 ) -> None:
     vault.put("k1", private_key)
     (directory / "k1.pem").chmod(mode)
-    with pytest.raises(KeyFileTooOpen) as refused:
+    with pytest.raises(InsecureKeyFile) as refused:
         vault.open("k1")
     assert failure_text(refused.value).endswith(f"; fix it with: chmod 600 {directory / 'k1.pem'}")
     (directory / "k1.pem").chmod(0o400)
@@ -203,7 +203,7 @@ def test_a_directory_that_others_may_write_to_is_refused_with_the_command_that_m
         lambda: vault.put("k2", private_key),
         lambda: vault.replace("k1", seen, seen),
     ):
-        with pytest.raises(KeyFileTooOpen) as refused:
+        with pytest.raises(InsecureKeyFile) as refused:
             act()
         assert failure_text(refused.value).endswith(f"; fix it with: chmod 700 {directory}")
     directory.chmod(0o755)
@@ -295,7 +295,7 @@ def test_a_directory_of_another_user_is_refused_with_the_command_that_fixes_it(
         lambda: vault.put("k2", private_key),
         lambda: vault.replace("k1", seen, seen),
     ):
-        with pytest.raises(KeyFileTooOpen, match=rf"{directory} belongs to uid {OTHER_UID}.*: chown 0 {directory}$"):
+        with pytest.raises(InsecureKeyFile, match=rf"{directory} belongs to uid {OTHER_UID}.*: chown 0 {directory}$"):
             act()
     assert [path.name for path in directory.iterdir()] == ["k1.pem"]
     assert directory.joinpath("k1.pem").read_bytes() == seen
@@ -311,7 +311,7 @@ def test_a_key_file_of_another_user_is_refused_with_the_command_that_fixes_it(
     seen, path = vault.wrapped("k1"), directory / "k1.pem"
     os.chown(path, OTHER_UID, -1)
     for act in (lambda: vault.open("k1"), lambda: vault.replace("k1", seen, seen)):
-        with pytest.raises(KeyFileTooOpen, match=rf"{path} belongs to uid {OTHER_UID}.*: chown 0 {path}$"):
+        with pytest.raises(InsecureKeyFile, match=rf"{path} belongs to uid {OTHER_UID}.*: chown 0 {path}$"):
             act()
     assert path.stat().st_uid == OTHER_UID
     vault.remove("k1")
@@ -332,7 +332,7 @@ def test_the_effective_user_and_root_may_own_a_key_directory_and_nobody_else(
     with running_as(nobody):
         assert KeyFiles(directory, WRAPPER).open("k1")
     os.chown(directory, OTHER_UID, -1)
-    with running_as(nobody), pytest.raises(KeyFileTooOpen, match=f"chown {nobody} {directory}$"):
+    with running_as(nobody), pytest.raises(InsecureKeyFile, match=f"chown {nobody} {directory}$"):
         KeyFiles(directory, WRAPPER).open("k1")
 
 
@@ -346,7 +346,7 @@ def test_a_linked_directory_is_judged_by_what_it_leads_to(
     os.chown(link, OTHER_UID, -1, follow_symlinks=False)
     assert KeyFiles(link, WRAPPER).open("k1")
     os.chown(directory, OTHER_UID, -1)
-    with pytest.raises(KeyFileTooOpen):
+    with pytest.raises(InsecureKeyFile):
         KeyFiles(link, WRAPPER).open("k1")
 
 
@@ -356,7 +356,7 @@ def test_a_key_file_that_is_a_link_or_no_file_is_not_read(
     vault.put("k1", private_key)
     (directory / "k1.pem").rename(tmp_path / "elsewhere.pem")
     (directory / "k1.pem").symlink_to(tmp_path / "elsewhere.pem")
-    with pytest.raises(KeyFileTooOpen, match=rf"{directory / 'k1.pem'} is a symbolic link"):
+    with pytest.raises(InsecureKeyFile, match=rf"{directory / 'k1.pem'} is a symbolic link"):
         vault.open("k1")
     os.mkfifo(directory / "k2.pem", 0o600)
     with pytest.raises(VaultError, match=r"k2\.pem is not a regular file"):

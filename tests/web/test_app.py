@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.support.asgi_client import Reply, ask, receiving, scope_of
 from tests.support.captured_log import WrittenLog
 from tests.support.clocks import ManualClock
-from tokensvc.errors import NotAllowed, RequestTooSlow
+from tokensvc.errors import NotAllowed, RequestTimeout
 from tokensvc.http.body import ClientGone, read_json
 from tokensvc.http.problem_details import JSON, Answer
 from tokensvc.web.access_log import AccessLog
@@ -187,18 +187,18 @@ def test_a_line_says_who_what_and_how_it_ended(door: Door) -> None:
     for part in ('"path":"/good"', '"status":200', '"code":"ok"', '"caller":"shop"', '"client":"192.0.2.7"'):
         assert part in first
     assert '"status":400' in second
-    assert "unreadable_request" in second
+    assert "malformed_request" in second
 
 
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
         (b"{}", 200, ""),
-        (b"[]", 400, "unreadable_request"),
-        (b"", 400, "unreadable_request"),
-        (b"{", 400, "unreadable_request"),
-        (b'"\xff"', 400, "unreadable_request"),
-        (b"[" * 9, 400, "unreadable_request"),
+        (b"[]", 400, "malformed_request"),
+        (b"", 400, "malformed_request"),
+        (b"{", 400, "malformed_request"),
+        (b'"\xff"', 400, "malformed_request"),
+        (b"[" * 9, 400, "malformed_request"),
         (b'{"a": "too long"}', 413, "request_too_large"),
     ],
 )
@@ -265,7 +265,7 @@ def test_a_body_that_drips_is_refused_in_time() -> None:
         await asyncio.sleep(0.01)
         return {"type": "http.request", "body": b" ", "more_body": True}
 
-    with pytest.raises(RequestTooSlow, match="within 0"):
+    with pytest.raises(RequestTimeout, match="within 0"):
         asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
 
 
@@ -273,7 +273,7 @@ def test_a_body_that_never_begins_is_refused_in_time() -> None:
     async def receive() -> Any:
         await asyncio.Event().wait()
 
-    with pytest.raises(RequestTooSlow, match="within 0"):
+    with pytest.raises(RequestTimeout, match="within 0"):
         asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
 
 

@@ -14,7 +14,7 @@ from tests.support.asgi_client import receiving, scope_of
 from tests.support.clocks import OFFSET, ManualClock
 from tokensvc import web
 from tokensvc.callers.policy import Caller, CallerPolicy
-from tokensvc.errors import NotAuthenticated, ScopeMissing, SnapshotStale
+from tokensvc.errors import InsufficientScope, SnapshotStale, Unauthenticated
 from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
 from tokensvc.web.authentication import STORE_CALLS_AT_ONCE, Authorized
@@ -43,13 +43,13 @@ def test_a_caller_with_the_scope_gets_in_and_is_named_in_the_log(authorized: Aut
 
 
 def test_a_caller_without_the_scope_does_not(authorized: Authorized) -> None:
-    with pytest.raises(ScopeMissing, match="keys:admin"):
+    with pytest.raises(InsufficientScope, match="keys:admin"):
         authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:admin")
 
 
 @pytest.mark.parametrize("header", ["", "Bearer tsk_abc_wrong", f"Basic {KEY}"])
 def test_nobody_gets_in_without_a_good_key(authorized: Authorized, header: str) -> None:
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(Unauthenticated):
         authorized.caller(scope_of(authorization=header), Exchange("request-1", 1000.0), "keys:read")
 
 
@@ -81,8 +81,8 @@ def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authoriz
 @pytest.mark.parametrize(
     ("failure", "seconds", "secrets"),
     [
-        pytest.param(NotAuthenticated, 0, {}, id="disabled"),
-        pytest.param(NotAuthenticated, 61, None, id="expired"),
+        pytest.param(Unauthenticated, 0, {}, id="disabled"),
+        pytest.param(Unauthenticated, 61, None, id="expired"),
         pytest.param(SnapshotStale, LEASE_SECONDS + 1, None, id="stale"),
     ],
 )

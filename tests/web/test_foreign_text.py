@@ -150,7 +150,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "/v1/revocations": {"channelArn": CHANNEL, "viewerId": "ada", "reason": "", "denySeconds": 1},
     "/v1/denials": {"channelArn": CHANNEL, "viewerId": "ada", "reason": "", "denySeconds": 1},
     "/v1/keys/rotate": {"regions": [EAST]},
-    "/v1/keys/k1/compromise": {"distrustStandby": False},
+    "/v1/keys/k1/compromise": {"includeStandby": False},
 }
 
 

@@ -16,7 +16,7 @@ from tokensvc.deployment.workers import Heartbeat, Worker, Workers
 from tokensvc.problems import Problem
 
 EVERY_SECONDS = 5.0
-SILENT_SECONDS = 30.0
+UNRESPONSIVE_AFTER_SECONDS = 30.0
 """After six beats left out a fellow is taken for silent."""
 
 
@@ -53,14 +53,18 @@ class Heartbeats:
 
     def heard_lately(self) -> list[Worker]:
         """Who was not silent at the last beat, on the store's clock."""
-        newest = max((worker.beat_at for worker in self._fellows), default=None)
-        return [w for w in self._fellows if newest and (newest - w.beat_at).total_seconds() <= SILENT_SECONDS]
+        newest = max((worker.last_heartbeat_at for worker in self._fellows), default=None)
+        return [
+            w
+            for w in self._fellows
+            if newest and (newest - w.last_heartbeat_at).total_seconds() <= UNRESPONSIVE_AFTER_SECONDS
+        ]
 
-    def trouble(self) -> list[Problem]:
+    def problems(self) -> list[Problem]:
         """What the background duties of all who work report, each problem once; our own as it is now."""
         mine = self._say()
-        others = [w.heartbeat.trouble for w in self.heard_lately() if w.heartbeat.worker_id != mine.worker_id]
-        return list(dict.fromkeys(problem for told in (mine.trouble, *others) for problem in told))
+        others = [w.heartbeat.problems for w in self.heard_lately() if w.heartbeat.worker_id != mine.worker_id]
+        return list(dict.fromkeys(problem for told in (mine.problems, *others) for problem in told))
 
     def count(self, keys: Version) -> tuple[int, int]:
         """How many work, and how many of them do not hold this version of the keys, read after the last beat."""

@@ -84,7 +84,7 @@ class Refresh:
     subjects: Subjects
     signer: Signer[Any]
     clock: Clock
-    reach_seconds: float
+    max_staleness_seconds: float
     """R: the longest that any worker can act on old news."""
     snapshots: SnapshotHolder = field(default_factory=SnapshotHolder)
     """Where the snapshot is put."""
@@ -144,7 +144,7 @@ class Refresh:
             subject_key, lost = self._subject_key()
             snapshot = snapshot._replace(max_ttl_seconds=deployment.max_ttl_seconds, subject_key=subject_key)
             self._damage["deployment"] = tuple(words for words in (deployment.damage, lost) if words)
-        is_troubled = self._damage.get("keys") or any(slot.trouble for slot in snapshot.ring.slots.values())
+        is_troubled = self._damage.get("keys") or any(slot.problems for slot in snapshot.ring.slots.values())
         if versions.keys != self.heard.keys or is_troubled:
             records = self.keys.list()
             snapshot = snapshot._replace(ring=self._ring(records))
@@ -184,20 +184,22 @@ class Refresh:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}
         damaged: dict[Place, list[str]] = {}
         for record in records:
-            for there in record.places:
+            for there in record.placements:
                 here.setdefault(there.place, []).append((record, there))
             for unreadable in record.unreadable:
                 here.setdefault(unreadable.place, [])
                 damaged.setdefault(unreadable.place, []).extend([record.id] if unreadable.is_held else [])
-        unopened: dict[str, str] = {}
-        slots = {place: self._slot(keys, unopened, damaged.get(place, ())) for place, keys in here.items()}
+        undecryptable: dict[str, str] = {}
+        slots = {place: self._slot(keys, undecryptable, damaged.get(place, ())) for place, keys in here.items()}
         signing = {slot.active.key_id for slot in slots.values() if slot.active}
         self._prepared = {key: prepared for key, prepared in self._prepared.items() if key[0] in signing}
-        self._tell(unopened)
-        return Ring(slots, frozenset(unopened))
+        self._tell(undecryptable)
+        return Ring(slots, frozenset(undecryptable))
 
-    def _slot(self, keys: list[tuple[KeyRecord, KeyInPlace]], unopened: dict[str, str], damaged: Sequence[str]) -> Slot:
-        """The keys of a place; which of them could not be opened goes into `unopened`, with the reason. Where no key is
+    def _slot(
+        self, keys: list[tuple[KeyRecord, KeyInPlace]], undecryptable: dict[str, str], damaged: Sequence[str]
+    ) -> Slot:
+        """The keys of a place; which of them could not be opened goes into `undecryptable`, with the reason. Where no key is
         known to be active, it may be one of the `damaged`."""
         accepted = _accepted([record for record, there in keys if there.state in MAY_SIGN])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
@@ -205,15 +207,15 @@ class Refresh:
             return Slot(None, accepted)
         if active is None:
             trouble = f"no key is known to be active, and the store's record of {', '.join(damaged)} cannot be read"
-        elif key := self._signing_key(*active, unopened):
+        elif key := self._signing_key(*active, undecryptable):
             return Slot(key, accepted)
         else:
             trouble = f"the active key {active[0].id} cannot be opened by this worker"
         for record, there in self._in_its_stead(keys):
-            if key := self._signing_key(record, there, unopened):
+            if key := self._signing_key(record, there, undecryptable):
                 until = datetime.fromtimestamp(key.until, UTC).isoformat(timespec="seconds")
-                return Slot(key, accepted, trouble=f"{trouble}; the retiring key {record.id} signs until {until}")
-        return Slot(None, accepted, trouble=trouble)
+                return Slot(key, accepted, problems=f"{trouble}; the retiring key {record.id} signs until {until}")
+        return Slot(None, accepted, problems=trouble)
 
     def _in_its_stead(self, keys: list[tuple[KeyRecord, KeyInPlace]]) -> list[tuple[KeyRecord, KeyInPlace]]:
         """The retiring keys that may still sign, the newest first."""
@@ -225,29 +227,29 @@ class Refresh:
     def _until(self, there: KeyInPlace) -> float:
         if there.state is KeyState.ACTIVE or there.retiring_at is None:
             return math.inf
-        return retiring_signs_until(there.retiring_at, self.reach_seconds, CLOCK_SKEW_SECONDS)
+        return retiring_signs_until(there.retiring_at, self.max_staleness_seconds, CLOCK_SKEW_SECONDS)
 
-    def _signing_key(self, record: KeyRecord, there: KeyInPlace, unopened: dict[str, str]) -> SigningKey | None:
-        if record.id in unopened:  # in another place of this ring
+    def _signing_key(self, record: KeyRecord, there: KeyInPlace, undecryptable: dict[str, str]) -> SigningKey | None:
+        if record.id in undecryptable:  # in another place of this ring
             return None
         identity = (record.id, record.public_der)
         try:
             if identity not in self._prepared:
                 self._prepared[identity] = self._prepare(record)
         except VaultError as problem:
-            unopened[record.id] = problem.message
+            undecryptable[record.id] = problem.message
             return None
         prepared, longest = self._prepared[identity], there.longest_ttl_seconds
         return SigningKey(record.id, prepared, longest, there.activated_at, self._until(there))
 
-    def _tell(self, unopened: dict[str, str]) -> None:
+    def _tell(self, undecryptable: dict[str, str]) -> None:
         """Once for each change, not each second."""
-        for key_id, problem in unopened.items():
+        for key_id, problem in undecryptable.items():
             if self._unopened.get(key_id) != problem:
                 _log.error("a key that should sign cannot be opened", key_id=key_id, problem=problem)
-        for key_id in self._unopened.keys() - unopened.keys():
+        for key_id in self._unopened.keys() - undecryptable.keys():
             _log.info("a key that could not be opened is no longer in the way", key_id=key_id)
-        self._unopened = unopened
+        self._unopened = undecryptable
 
     def _prepare(self, record: KeyRecord) -> PreparedKey:
         prepared: PreparedKey = self.signer.prepare(open_private_key(self.vault, record))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from tokensvc.errors import ChannelNotAllowed, ScopeMissing
+from tokensvc.errors import ChannelNotAllowed, InsufficientScope
 
 DEFAULT_TTL_SECONDS = 300
 LONGEST_TTL_SECONDS = 31_536_000
@@ -66,9 +66,9 @@ class Caller(NamedTuple):
     policy: CallerPolicy
 
     def require_scope(self, scope: str) -> None:
-        """Raise ScopeMissing unless the caller was given this scope."""
+        """Raise InsufficientScope unless the caller was given this scope."""
         if scope not in self.policy.scopes:
-            raise ScopeMissing(f"this needs the scope {scope}, which the caller was not given")
+            raise InsufficientScope(f"this needs the scope {scope}, which the caller was not given")
 
     def require_channel(self, channel_arn: str) -> None:
         """Raise ChannelNotAllowed unless this channel, or `*` for all, matches one of the patterns."""

@@ -55,7 +55,9 @@ _UNSET = (
 
 def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
-    no_rates: Annotated[bool, typer.Option("--no-rates", help="Do not hold callers to IVS's own call rates.")] = False,
+    no_rates: Annotated[
+        bool, typer.Option("--no-rate-limits", help="Do not hold callers to IVS's own call rates.")
+    ] = False,
 ) -> None:
     """Start everything embedded, with a channel, a key and a caller, and print four commands to try."""
     configure("console")
@@ -191,12 +193,12 @@ def _environ(url: str) -> dict[str, str]:
         "TOKENSVC_CONTROL_PLANE": "local",
         "TOKENSVC_DATABASE_URL": f"sqlite:///{store}",
         "TOKENSVC_PASSPHRASE_FILE": str(passphrase),
-        "TOKENSVC_VAULT": f"keys:{here / 'keys'}",
-        "TOKENSVC_KEY_LEAD_SECONDS": "2",
+        "TOKENSVC_VAULT": f"file:{here / 'keys'}",
+        "TOKENSVC_KEY_PROPAGATION_SECONDS": "2",
         # With these a key drains in two and a half minutes, not in 75, so that there is room for the next rotation.
         "TOKENSVC_MAX_TTL_SECONDS": "120",
         "TOKENSVC_SNAPSHOT_LEASE_SECONDS": "15",
-        "TOKENSVC_CHANNEL_WAIT_SECONDS": "2",
+        "TOKENSVC_CHANNEL_LOOKUP_TIMEOUT_SECONDS": "2",
         "TOKENSVC_PORT": url.rpartition(":")[2],
         "TOKENSVC_LOG_FORMAT": "console",
         "TOKENSVC_ACCESS_LOG": "false",

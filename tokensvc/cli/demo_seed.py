@@ -94,7 +94,7 @@ def _stored_key(file: Path) -> str:
 
 def _has_key(world: KeysContext, place: Place) -> bool:
     """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
-    places = ((r.id, t) for r in world.keys.list() for t in r.places)
+    places = ((r.id, t) for r in world.keys.list() for t in r.placements)
     active = next(((key_id, t.arn) for key_id, t in places if t.place == place and t.state is KeyState.ACTIVE), None)
     if active is None:
         return False
@@ -114,10 +114,10 @@ def _forget_what_is_gone(world: KeysContext, place: Place) -> None:
     pairs = _unthrottled(world, lambda: list_pairs(world.control_plane, place.region, place.account))
     arns = {str(pair["arn"]) for pair in pairs}
     records = world.keys.list()
-    gone = [t for r in records for t in r.places if t.place == place and t.is_held and t.arn not in arns]
+    gone = [t for r in records for t in r.placements if t.place == place and t.is_held and t.arn not in arns]
     unable = {there.key_id for there in gone} | ({record.id for record in records} - world.vault.key_ids())
     for there in gone:
-        world.keys.record_absence(there, world.now(), world.policy().lead_seconds, unable=unable)
+        world.keys.record_absence(there, world.now(), world.policy().propagation_seconds, unable=unable)
 
 
 def _unthrottled(world: KeysContext, ask: Callable[[], _Answer]) -> _Answer:

@@ -41,9 +41,11 @@ def serve(
     ] = None,
     database: Annotated[Path, typer.Option(help="Its own database, a SQLite file.")] = Path(".local-ivs.db"),
     memory: Annotated[bool, typer.Option("--memory", help="Keep nothing; no database file.")] = False,
-    facts: Annotated[Path | None, typer.Option(help="Write how to reach it to this file, when ready.")] = None,
+    info_file: Annotated[Path | None, typer.Option(help="Write how to reach it to this file, when ready.")] = None,
     management_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
-    no_rates: Annotated[bool, typer.Option("--no-rates", help="Do not hold callers to IVS's own call rates.")] = False,
+    no_rates: Annotated[
+        bool, typer.Option("--no-rate-limits", help="Do not hold callers to IVS's own call rates.")
+    ] = False,
     any_region: Annotated[
         bool, typer.Option("--any-region", help="Take calls for regions that have no IVS, too.")
     ] = False,
@@ -67,10 +69,10 @@ def serve(
         allow_abort(server.config)
         url = f"http://{_spelled(bound_host)}:{bound_port}"
         progress(f"Endpoint {url}, region {REGION}, access key test, secret test. Managed at {running.management_url}")
-        if facts is not None:
+        if info_file is not None:
             key_id, secret = next(iter(credentials.items()))
             write_facts(
-                facts,
+                info_file,
                 {
                     "ivsEndpoint": url,
                     "managementUrl": running.management_url,
@@ -83,8 +85,8 @@ def serve(
         try:
             server.run([listener])
         finally:
-            if facts is not None:
-                facts.unlink(missing_ok=True)
+            if info_file is not None:
+                info_file.unlink(missing_ok=True)
 
 
 def _credential(text: str) -> tuple[str, Secret]:

@@ -42,7 +42,7 @@ def local_ivs(
 ) -> Iterator[Running]:
     """Open the local IVS, in memory when there is no database file, and serve its management listener meanwhile."""
     progress(NOT_AWS)
-    progress("IVS's call rates are off." if not rates else "IVS's call rates hold; --no-rates turns them off.")
+    progress("IVS's call rates are off." if not rates else "IVS's call rates hold; --no-rate-limits turns them off.")
     resources = LocalIvsResources(str(database) if database else ":memory:")
     settings = LocalIvsSettings(credentials, prefix, public_url, rates, any_region)
     clock = stored_clock(resources, SystemClock())

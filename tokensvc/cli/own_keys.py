@@ -51,6 +51,6 @@ def find_signer(attempt: Attempt, place: Place, records: Iterable[KeyRecord]) ->
         key = read_public_der(record.public_der)
         findings = judge(attempt._replace(keys=[key])).findings
         if any(f.rule == "signature" and f.result is Result.PASS for f in findings):
-            placement = next((p for p in record.places if p.place == place), None)
+            placement = next((p for p in record.placements if p.place == place), None)
             return OwnSigner(record.id, key, placement)
     return None

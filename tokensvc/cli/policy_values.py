@@ -15,7 +15,7 @@ from tokensvc.settings import Settings
 DAY_SECONDS = 86_400
 
 
-NAMES = ("max_ttl_seconds", "key_lead_seconds", "key_max_age_days", "key_standby")
+NAMES = ("max_ttl_seconds", "key_propagation_seconds", "key_max_age_days", "key_standby")
 
 
 class PolicyValue(NamedTuple):
@@ -31,6 +31,6 @@ def policy_values(settings: Settings, deployment: Deployment) -> Iterator[Policy
     """All of them."""
     max_age_days = (deployment.key_max_age_seconds or 0) / DAY_SECONDS
     yield PolicyValue("max_ttl_seconds", settings.max_ttl_seconds, deployment.max_ttl_seconds)
-    yield PolicyValue("key_lead_seconds", settings.key_lead_seconds, deployment.key_lead_seconds)
+    yield PolicyValue("key_propagation_seconds", settings.key_propagation_seconds, deployment.key_propagation_seconds)
     yield PolicyValue("key_max_age_days", settings.key_max_age_days, max_age_days)
     yield PolicyValue("key_standby", settings.key_standby, deployment.key_standby)

@@ -93,7 +93,7 @@ _WORDINGS: Mapping[Action, _Wording] = {
     ),
     Action.GENERATE_KEY: _Wording("tokensvc keys generate", hint="; make one with: tokensvc keys generate"),
     Action.ROTATE_KEYS: _Wording("tokensvc keys rotate", hint="; first: tokensvc keys rotate"),
-    Action.RESUME_ROTATION: _Wording("tokensvc keys resume", hint="; first: tokensvc keys resume"),
+    Action.RESUME_ROTATION: _Wording("tokensvc keys reconcile", hint="; first: tokensvc keys reconcile"),
     Action.ACTIVATE_KEY: _Wording(
         "tokensvc keys activate {key_id}",
         "if {arn} is the right pair",

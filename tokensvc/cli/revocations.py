@@ -115,7 +115,7 @@ def watch(
             found = None
             if revocation_id is not None:
                 found = desk.revocations.get(desk.caller, revocation_id)
-            there = figures(desk.store, desk.settings.revocation_share)
+            there = figures(desk.store, desk.settings.revocation_rate_fraction)
             waits = bool(there) if found is None else found.state is State.QUEUED
             if once or not waits:
                 break
@@ -177,7 +177,7 @@ def _words(r: RevocationView) -> list[str]:
             str(t.viewer_session_versions_less_than_or_equal_to),
             t.state,
             str(t.attempts),
-            t.ended_at or "-",
+            t.finished_at or "-",
             t.code or "-",
         )
         for t in r.targets

@@ -10,7 +10,7 @@ from tokensvc.settings import read_settings
 
 
 def worker() -> None:
-    """Rotate keys and tell IVS of revocations, without serving: where `serve` has TOKENSVC_BACKGROUND=false."""
+    """Rotate keys and tell IVS of revocations, without serving: where `serve` has TOKENSVC_BACKGROUND_TASKS=false."""
     from tokensvc import supervisor
     from tokensvc.container.logs import configure
 

@@ -64,7 +64,7 @@ def build(service: Service, *, admin_port: int | None = None, beside: Sequence[B
         new_uuid=uuid.uuid4,
     )
     readiness = Readiness(
-        snapshot=snapshot, clock=service.clock, trouble=service.tasks.heartbeats.trouble, lease_seconds=lease
+        snapshot=snapshot, clock=service.clock, problems=service.tasks.heartbeats.problems, lease_seconds=lease
     )
     keys = KeyRoutes(
         authorized=authorized,
@@ -141,6 +141,6 @@ async def _run(lifecycle: Lifecycle) -> AsyncIterator[None]:
 
 def _no_such_route(_request: Request, problem: Exception) -> Response:
     status = problem.status_code if isinstance(problem, HTTPException) else 500
-    code = {404: "no_such_route", 405: "method_not_allowed"}.get(status, "refused")
+    code = {404: "route_not_found", 405: "method_not_allowed"}.get(status, "refused")
     answer = plain_refusal(status, code, "There is no such route; /openapi.json lists those there are.")
     return Response(answer.body, answer.status, media_type="application/problem+json")

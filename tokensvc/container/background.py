@@ -67,7 +67,7 @@ class WorkerIdentity:
     lease_seconds: float
     """How long it signs without the store; 0 for one that never signs."""
     store_timeout_seconds: float
-    unopened: Callable[[], frozenset[str]]
+    undecryptable: Callable[[], frozenset[str]]
     """The keys that it cannot open."""
     chosen: Chosen | None = None
     """What signs here; None in a process that signs nothing."""
@@ -104,7 +104,7 @@ def background_tasks(
     *,
     store: Store,
     identity: WorkerIdentity,
-    background: BackgroundConfig | None,
+    background_tasks: BackgroundConfig | None,
     clock: Clock,
     metrics: Metrics,
     failure_log: FailureLog | None = None,
@@ -113,7 +113,7 @@ def background_tasks(
     `failure_log` is the one that the process's other loops have."""
     known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
     loop = partial(_loop, metrics=metrics, failure_log=log)
-    if background is None:
+    if background_tasks is None:
         heartbeats = Heartbeats(store.workers, lambda: _heartbeat(identity, known))
         beating = loop(
             "heartbeat",
@@ -123,7 +123,7 @@ def background_tasks(
         )
         notifier = ChangeNotifier(known, on_keys_or_limits=[beating.poke], on_replacement=[heartbeats.introduce_again])
         return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=(beating,), accepted=_nothing)
-    performer = background.performer
+    performer = background_tasks.performer
     rotation = Rotation(
         make_world=performer.make_world,
         regions=performer.regions,
@@ -132,7 +132,7 @@ def background_tasks(
         lease_seconds=performer.lease_seconds,
     )
     dispatch = _dispatch(
-        store=store, identity=identity, config=background.dispatch, clock=clock, metrics=metrics, failure_log=log
+        store=store, identity=identity, config=background_tasks.dispatch, clock=clock, metrics=metrics, failure_log=log
     )
     prune = Prune(
         journal=store.journal,
@@ -146,7 +146,7 @@ def background_tasks(
     )
 
     def report() -> Heartbeat:
-        return _heartbeat(identity, known, trouble=(*rotation.trouble, *dispatch.trouble), regions=rotation.news)
+        return _heartbeat(identity, known, problems=(*rotation.problems, *dispatch.problems), regions=rotation.news)
 
     heartbeats = Heartbeats(store.workers, report)
     beating = loop(
@@ -172,7 +172,7 @@ def _heartbeat(
     identity: WorkerIdentity,
     known: KnownVersions,
     *,
-    trouble: Sequence[Problem] = (),
+    problems: Sequence[Problem] = (),
     regions: Sequence[RegionNews] = (),
 ) -> Heartbeat:
     """What this process reports of itself now; `trouble` and `regions` are those of its tasks."""
@@ -185,13 +185,13 @@ def _heartbeat(
         keys_version=versions.keys.number,
         deployment_version=versions.deployment.number,
         store_timeout_seconds=identity.store_timeout_seconds,
-        unopened=tuple(sorted(identity.unopened())),
-        trouble=(*identity.signer_trouble(), *trouble),
+        undecryptable=tuple(sorted(identity.undecryptable())),
+        problems=(*identity.signer_trouble(), *problems),
         regions=tuple(regions),
         keys_tag=versions.keys.tag,
         deployment_tag=versions.deployment.tag,
         signer=chosen.signer.name if chosen is not None else "",
-        why_not_faster=chosen.why_not_faster if chosen is not None else "",
+        fallback_reason=chosen.fallback_reason if chosen is not None else "",
     )
 
 

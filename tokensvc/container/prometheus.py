@@ -54,19 +54,19 @@ class PrometheusMetrics:
         self.lanes_filled = self._noted_lanes.append
         self.signature_verified = self._noted_verified.append
         self._tokens = Counter(
-            "tokensvc_tokens",
+            "tokensvc_token_requests",
             "Tokens asked for, by outcome: issued, or the refusal's code",
             ["outcome"],
             registry=registry,
         )
         self._issue_seconds = _Histogram(
-            "tokensvc_issue_seconds", "Time to mint one token", buckets=ISSUE_BUCKETS, registry=registry
+            "tokensvc_token_issue_duration_seconds", "Time to mint one token", buckets=ISSUE_BUCKETS, registry=registry
         )
         self._control_plane = Counter(
-            "tokensvc_control_plane", "Calls to IVS, by operation and outcome", ["operation", "code"], registry=registry
+            "tokensvc_ivs_requests", "Calls to IVS, by operation and outcome", ["operation", "code"], registry=registry
         )
         self._background_failures = Counter(
-            "tokensvc_background_failures", "Failed runs of background duties", ["loop"], registry=registry
+            "tokensvc_background_failures", "Failed runs of background duties", ["task"], registry=registry
         )
         self._snapshot_age = Gauge(
             "tokensvc_snapshot_age_seconds",
@@ -90,13 +90,13 @@ class PrometheusMetrics:
         )
 
         self._rotation_leads = Gauge(
-            "tokensvc_rotation_leads",
+            "tokensvc_rotation_leader",
             "1 where the process that performs rotations is on this machine",
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._rotation_trouble = Gauge(
-            "tokensvc_rotation_trouble",
+            "tokensvc_rotation_problems",
             "Things that keep keys from being rotated, as the process that performs says",
             ["region"],
             registry=registry,
@@ -109,37 +109,37 @@ class PrometheusMetrics:
             multiprocess_mode="livemax",
         )
         self._workers_behind = Gauge(
-            "tokensvc_workers_behind",
+            "tokensvc_workers_stale",
             "Those of them that have not heard of the newest keys",
             registry=registry,
             multiprocess_mode="livemax",
         )
 
         self._queued = Gauge(
-            "tokensvc_revocations_queued",
+            "tokensvc_revocation_queue_depth",
             "Revocations of viewers that IVS has yet to be told",
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._oldest = Gauge(
-            "tokensvc_revocation_oldest_seconds",
+            "tokensvc_revocation_queue_oldest_age_seconds",
             "How long the oldest of them has waited",
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._revocations = Counter(
             "tokensvc_revocations",
-            "Revocations of viewers told to IVS, by outcome: sent, failed, put_off",
+            "Revocations of viewers told to IVS, by outcome: sent, failed, deferred",
             ["outcome"],
             registry=registry,
         )
         self._revocation_troubles = Counter(
-            "tokensvc_revocation_troubles", "Those that IVS did not take, by its code", ["code"], registry=registry
+            "tokensvc_revocation_errors", "Those that IVS did not take, by its code", ["code"], registry=registry
         )
         self._signer_info = Gauge(
             "tokensvc_signer_info",
             "1 for the library that signs, and why no faster one does",
-            ["signer", "why_not_faster"],
+            ["signer", "fallback_reason"],
             registry=registry,
             multiprocess_mode="livemax",
         )
@@ -190,8 +190,8 @@ class PrometheusMetrics:
     def signer_fallback(self, reason: str, count: int) -> None:
         self._noted_fallbacks.append((reason, count))
 
-    def signer_chosen(self, name: str, why_not_faster: str) -> None:
-        self._signer_info.labels(name, why_not_faster).set(1)
+    def signer_chosen(self, name: str, fallback_reason: str) -> None:
+        self._signer_info.labels(name, fallback_reason).set(1)
 
     def control_plane(self, operation: str, code: str) -> None:
         self._control_plane.labels(operation, code).inc()
@@ -207,9 +207,9 @@ class PrometheusMetrics:
             self._key_age.labels(region).set(active_age_seconds)
         self._key_slots.labels(region).set(slots_used)
 
-    def rotation(self, leads: bool, trouble: Mapping[str, int]) -> None:
+    def rotation(self, leads: bool, problems: Mapping[str, int]) -> None:
         self._rotation_leads.set(leads)
-        for region, count in trouble.items():
+        for region, count in problems.items():
             self._rotation_trouble.labels(region).set(count)
 
     def workers(self, present: int, behind: int) -> None:
@@ -220,8 +220,8 @@ class PrometheusMetrics:
         self._queued.set(queued)
         self._oldest.set(oldest_seconds)
 
-    def dispatched(self, sent: int, failed: int, put_off: int, troubles: Mapping[str, int]) -> None:
-        for outcome, count in (("sent", sent), ("failed", failed), ("put_off", put_off)):
+    def dispatched(self, sent: int, failed: int, deferred: int, troubles: Mapping[str, int]) -> None:
+        for outcome, count in (("sent", sent), ("failed", failed), ("deferred", deferred)):
             self._revocations.labels(outcome).inc(count)
         for code, count in troubles.items():
             self._revocation_troubles.labels(code).inc(count)

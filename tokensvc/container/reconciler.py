@@ -20,7 +20,7 @@ from tokensvc.jose import keypair
 from tokensvc.keys.absences import Absences
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.private_keys import PrivateKeyChecks
-from tokensvc.keys.rotation_policy import reach_seconds
+from tokensvc.keys.rotation_policy import max_staleness_seconds
 from tokensvc.problems import Problem
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
@@ -43,9 +43,9 @@ class Performer:
 
 def reach_of(settings: Settings, store: Store) -> float:
     """R: as far as our own settings reach, or further if those of any worker of the last day do."""
-    ours = reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds)
+    ours = max_staleness_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds)
     told = (worker.heartbeat for worker in store.workers.list())
-    return max([ours, *(reach_seconds(said.lease_seconds, said.store_timeout_seconds) for said in told)])
+    return max([ours, *(max_staleness_seconds(said.lease_seconds, said.store_timeout_seconds) for said in told)])
 
 
 def keys_context(
@@ -77,7 +77,7 @@ def keys_context(
         sleep=time.sleep,
         new_id=new_key_id,
         new_key=keypair.generate,
-        reach_seconds=lambda: reach_of(settings, store),
+        max_staleness_seconds=lambda: reach_of(settings, store),
         lead=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
         step_down=lambda: store.leases.release(ROTATION_LEASE, performer),
         performer_says=lambda: _performer_says(store),
@@ -122,7 +122,7 @@ def _performer_says(store: Store) -> Sequence[Problem]:
     """A command that performs says nothing: it has no heartbeat."""
     held = store.leases.held(ROTATION_LEASE)
     told = (worker.heartbeat for worker in store.workers.list())
-    return next((said.trouble for said in told if held is not None and said.worker_id == held.holder), ())
+    return next((said.problems for said in told if held is not None and said.worker_id == held.holder), ())
 
 
 def new_worker_id() -> str:

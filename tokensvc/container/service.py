@@ -41,10 +41,10 @@ from tokensvc.container.reconciler import (
 from tokensvc.container.vault import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
 from tokensvc.deployment.record import Deployment, Policy
 from tokensvc.diagnostics.status import StatusFacts
-from tokensvc.errors import FieldError, PolicyCannotHold, RowUnreadable, SettingsError
+from tokensvc.errors import FieldError, InvalidRotationPolicy, RowUnreadable, SettingsError
 from tokensvc.jose.signing.choice import Chosen
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.rotation_policy import HEARD_SECONDS, check_policy, reach_seconds
+from tokensvc.keys.rotation_policy import PROPAGATION_SECONDS, check_policy, max_staleness_seconds
 from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
 from tokensvc.revocations.dispatcher import ServedRegions
@@ -157,28 +157,35 @@ def _regions_known(settings: Settings) -> tuple[str, ...]:
 def keep_policy(settings: Settings, store: Store) -> Deployment:
     """Write what the settings say of the whole deployment into the store; what they leave out stays as it is.
 
-    Raises PolicyCannotHold, and then nothing was changed.
+    Raises InvalidRotationPolicy, and then nothing was changed.
     """
     now_set = store.deployment.read()
     ceiling = now_set.max_ttl_seconds if settings.max_ttl_seconds is None else settings.max_ttl_seconds
     if ceiling < 1:
         raise RowUnreadable(f"{now_set.damage}; set it anew: TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade")
-    lead = now_set.key_lead_seconds if settings.key_lead_seconds is None else settings.key_lead_seconds
+    lead = (
+        now_set.key_propagation_seconds
+        if settings.key_propagation_seconds is None
+        else settings.key_propagation_seconds
+    )
     standby = now_set.key_standby if settings.key_standby is None else settings.key_standby
     max_age = now_set.key_max_age_seconds
     if settings.key_max_age_days is not None:
         max_age = settings.key_max_age_days * 86_400 or None
     policy = Policy(
-        lead_seconds=lead, reach_seconds=reach_of(settings, store), max_age_seconds=max_age, standby=standby
+        propagation_seconds=lead,
+        max_staleness_seconds=reach_of(settings, store),
+        max_age_seconds=max_age,
+        standby=standby,
     )
     check_policy(policy, ceiling)
     if lead == 0 and "aws" in (settings.control_plane, now_set.control_plane):
-        raise PolicyCannotHold(
-            f"a lead of 0 s is for the local IVS: it is shorter than the {HEARD_SECONDS:g} s in which workers hear of "
+        raise InvalidRotationPolicy(
+            f"a lead of 0 s is for the local IVS: it is shorter than the {PROPAGATION_SECONDS:g} s in which workers hear of "
             "a new key, and AWS takes its time too"
         )
     store.deployment.set_max_ttl_seconds(ceiling)
-    return store.deployment.set_rotation(lead_seconds=lead, max_age_seconds=max_age, standby=standby)
+    return store.deployment.set_rotation(propagation_seconds=lead, max_age_seconds=max_age, standby=standby)
 
 
 def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapper]:
@@ -263,7 +270,7 @@ def check(settings: Settings) -> None:
     choose_signer(settings.signer)
     _, store, wrapper = open_bound(settings)
     try:
-        if settings.background:
+        if settings.background_tasks:
             regions_of(settings)
         see_that_it_opens(store, wrapper)
     finally:
@@ -280,12 +287,12 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
 
     clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
     chosen = choose_signer(settings.signer, metrics)
-    metrics.signer_chosen(chosen.signer.name, chosen.why_not_faster)
+    metrics.signer_chosen(chosen.signer.name, chosen.fallback_reason)
     control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
     if not checked:
         see_that_it_opens(store, wrapper)
     vault, worker_id = vault_of(settings, store, wrapper), new_worker_id()
-    regions = regions_of(settings) if settings.background else _regions_known(settings)
+    regions = regions_of(settings) if settings.background_tasks else _regions_known(settings)
     failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
     confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
     subjects = Subjects(store.deployment, lambda: wrapper)
@@ -294,7 +301,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         leases=store.leases,
         control_plane=control_plane,
         clock=confirmed_clock,
-        wait_seconds=settings.channel_wait_seconds,
+        wait_seconds=settings.channel_lookup_timeout_seconds,
         calls_per_second=settings.channel_calls_per_second,
         wake=channels_wanted.set,
     )
@@ -302,7 +309,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         worker_id=worker_id,
         lease_seconds=settings.snapshot_lease_seconds,
         store_timeout_seconds=settings.store_timeout_seconds,
-        unopened=lambda: snapshots.current.ring.unopened,
+        undecryptable=lambda: snapshots.current.ring.undecryptable,
         chosen=chosen,
     )
     performer = performer_of(
@@ -314,12 +321,14 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         regions=regions,
     )
     dispatch = DispatchConfig(
-        control_plane=control_plane, share=settings.revocation_share, regions=served_regions_of(settings, store)
+        control_plane=control_plane, share=settings.revocation_rate_fraction, regions=served_regions_of(settings, store)
     )
     tasks = background_tasks(
         store=store,
         identity=identity,
-        background=BackgroundConfig(performer=performer, dispatch=dispatch) if settings.background else None,
+        background_tasks=BackgroundConfig(performer=performer, dispatch=dispatch)
+        if settings.background_tasks
+        else None,
         clock=clock,
         metrics=metrics,
         failure_log=failure_log,
@@ -335,7 +344,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         subjects=subjects,
         signer=chosen.signer,
         clock=clock,
-        reach_seconds=reach_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
+        max_staleness_seconds=max_staleness_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
         snapshots=snapshots,
         on_replacement=tasks.notifier.store_was_replaced,
     )
@@ -410,7 +419,7 @@ def assemble_work(
     )
     dispatch = DispatchConfig(
         control_plane=control_plane,
-        share=settings.revocation_share,
+        share=settings.revocation_rate_fraction,
         regions=served_regions_of(settings, store),
         lease_seconds=dispatch_lease_seconds,
     )
@@ -418,12 +427,12 @@ def assemble_work(
         worker_id=worker_id,
         lease_seconds=0.0,
         store_timeout_seconds=settings.store_timeout_seconds,
-        unopened=frozenset,
+        undecryptable=frozenset,
     )
     tasks = background_tasks(
         store=store,
         identity=identity,
-        background=BackgroundConfig(performer=performer, dispatch=dispatch),
+        background_tasks=BackgroundConfig(performer=performer, dispatch=dispatch),
         clock=clock,
         metrics=metrics,
         failure_log=failure_log,

@@ -25,7 +25,7 @@ from tokensvc.vault.kek import PassphraseKey, WrappingKey
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
-IN_STORE, FILES, SHARED_FILES = "store", "keys:", "shared-keys:"
+IN_STORE, FILES, SHARED_FILES = "store", "file:", "shared-file:"
 DEFAULT_FILES = f"{FILES}keys"
 
 WRAP = ("kms_key_arn", "passphrase")

@@ -14,9 +14,9 @@ from tokensvc.clock import CLOCK_SKEW_SECONDS
 class Policy(NamedTuple):
     """How long a key may sign and what must pass before and after. The deployment's; all in seconds."""
 
-    lead_seconds: float
+    propagation_seconds: float
     """How long IVS holds a pair before it signs: how fast IVS spreads one is not documented."""
-    reach_seconds: float
+    max_staleness_seconds: float
     """R: the longest that any worker can act on old news."""
     max_age_seconds: float | None = None
     """After so long the next key takes over; None: only when asked."""
@@ -25,7 +25,7 @@ class Policy(NamedTuple):
 
     def drain_seconds(self, longest_ttl_seconds: int) -> float:
         """How long a key's pair is kept after the key retired: until the last token it may have signed has ended."""
-        return self.reach_seconds + longest_ttl_seconds + CLOCK_SKEW_SECONDS
+        return self.max_staleness_seconds + longest_ttl_seconds + CLOCK_SKEW_SECONDS
 
 
 class Deployment(NamedTuple):
@@ -39,7 +39,7 @@ class Deployment(NamedTuple):
     """The AWS account that the deployment's keys live in, once known."""
     max_ttl_seconds: int
     """The ceiling for every token's life, whatever a caller's policy says."""
-    key_lead_seconds: float
+    key_propagation_seconds: float
     """How long IVS holds a new key before it signs."""
     key_max_age_seconds: float | None
     """After so long the next key takes over by itself; None: only when asked."""
@@ -50,11 +50,11 @@ class Deployment(NamedTuple):
     damage: str = ""
     """Why `max_ttl_seconds` cannot be what the store holds; it is 0 then, and no token is issued."""
 
-    def rotation_policy(self, reach_seconds: float) -> Policy:
-        """What keys are rotated by. `reach_seconds`: the longest that any worker acts on old news."""
+    def rotation_policy(self, max_staleness_seconds: float) -> Policy:
+        """What keys are rotated by. `max_staleness_seconds`: the longest that any worker acts on old news."""
         return Policy(
-            lead_seconds=self.key_lead_seconds,
-            reach_seconds=reach_seconds,
+            propagation_seconds=self.key_propagation_seconds,
+            max_staleness_seconds=max_staleness_seconds,
             max_age_seconds=self.key_max_age_seconds,
             standby=self.key_standby,
         )
@@ -105,7 +105,7 @@ class DeploymentStore(Protocol):
         Raises SubjectKeyLost when one that was made before is missing: none is ever made in its place."""
         ...
 
-    def set_rotation(self, *, lead_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
+    def set_rotation(self, *, propagation_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
         """Move the rotation policy."""
         ...
 

@@ -20,11 +20,11 @@ class RegionNews(NamedTuple):
     """Key pairs that IVS holds there, whosever they are."""
     foreign: int
     """Those of them that are not ours."""
-    next: str
+    next_action: str
     """The next step, or what is waited for; "" when nothing is known to come."""
-    next_at: float | None
+    next_action_at: float | None
     """When that is, in Unix seconds on the store's clock; None: nobody can say."""
-    looked_at: float
+    observed_at: float
     """When it looked, on the same clock."""
 
 
@@ -42,9 +42,9 @@ class Heartbeat(NamedTuple):
     """Likewise of `deployment`."""
     store_timeout_seconds: float = 0.0
     """How long one question of it to the store may take."""
-    unopened: tuple[str, ...] = ()
+    undecryptable: tuple[str, ...] = ()
     """Keys whose private half it could not open."""
-    trouble: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
     """What its background duties report."""
     regions: tuple[RegionNews, ...] = ()
     """What it last saw of each region, when it performs the lifecycle of keys."""
@@ -53,7 +53,7 @@ class Heartbeat(NamedTuple):
     deployment_tag: str = ""
     signer: str = ""
     """What signs its tokens; "" when it signs none."""
-    why_not_faster: str = ""
+    fallback_reason: str = ""
     """Why no faster signer does; "" when there is none."""
 
     def holds_keys(self, version: Version) -> bool:
@@ -68,7 +68,7 @@ class Worker(NamedTuple):
 
     heartbeat: Heartbeat
     started_at: datetime
-    beat_at: datetime
+    last_heartbeat_at: datetime
 
 
 class Workers(Protocol):

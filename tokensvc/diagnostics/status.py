@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from tokensvc.aws.arn import Place
-from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.deployment.leases import Held
 from tokensvc.deployment.record import Deployment
 from tokensvc.deployment.versions import StoreVersions
@@ -42,16 +42,18 @@ class WorkerView(ViewModel):
     host: str
     pid: int
     started_at: Timestamp
-    heard_at: Timestamp
-    silent: bool = Field(description="It has not been heard for six heartbeats: killed, or cut off from the store")
-    leads: bool
+    last_heartbeat_at: Timestamp
+    unresponsive: bool = Field(
+        description="It has not been heard for six heartbeats: killed, or cut off from the store"
+    )
+    is_leader: bool
     lease_seconds: float = Field(description="How long it signs without the store; 0: it never signs")
     keys_version: int
-    has_heard: bool = Field(description="Whether it knows the keys as they are now")
-    unopened_keys: list[str] = Field(description="Keys that should sign and that it cannot open")
+    in_sync: bool = Field(description="Whether it knows the keys as they are now")
+    undecryptable_keys: list[str] = Field(description="Keys that should sign and that it cannot open")
     signer: str | None = Field(description="The library that signs its tokens; null: it signs none")
-    why_not_faster: str | None = Field(description="Why no faster signer does; null: there is none")
-    trouble: list[str]
+    fallback_reason: str | None = Field(description="Why no faster signer does; null: there is none")
+    problems: list[str]
 
 
 class RegionKeyView(ViewModel):
@@ -67,7 +69,7 @@ class SlotsView(ViewModel):
 
     ours: int
     foreign: int | None = Field(description="Key pairs that others hold there; null: nobody has looked lately")
-    most: int
+    limit: int
 
 
 class RegionView(ViewModel):
@@ -78,9 +80,9 @@ class RegionView(ViewModel):
     active_seconds: int | None = Field(description="How long it has been signing")
     keys: list[RegionKeyView]
     slots: SlotsView
-    next: str | None = Field(description="What comes next there, or what it waits for")
-    next_at: Timestamp | None
-    looked_at: Timestamp | None = Field(description="When whoever performs last looked at IVS there")
+    next_action: str | None = Field(description="What comes next there, or what it waits for")
+    next_action_at: Timestamp | None
+    observed_at: Timestamp | None = Field(description="When whoever performs last looked at IVS there")
 
 
 class DispatchView(ViewModel):
@@ -101,10 +103,10 @@ class StatusView(ViewModel):
     control_plane: str | None
     account: str | None
     keys_version: int
-    trouble: list[str] = Field(description="What the background duties have to say, in words")
+    problems: list[str] = Field(description="What the background duties have to say, in words")
     leader: LeaderView | None = Field(description="Who performs rotations")
     workers: list[WorkerView]
-    not_heard: list[str] = Field(description="Workers that do not know the keys as they are now")
+    stale_workers: list[str] = Field(description="Workers that do not know the keys as they are now")
     revocations: list[DispatchView]
     regions: list[RegionView]
 
@@ -127,17 +129,17 @@ def status_view(facts: StatusFacts) -> StatusView:
     """The facts as they are presented."""
     now, leader = facts.versions.now, facts.leader
     present = [w for w in facts.workers if not _is_silent(w, now)]
-    imported = [there for record in facts.keys for there in record.places if there.is_held]
+    imported = [there for record in facts.keys for there in record.placements if there.is_held]
     news = {reported.region: reported for worker in present for reported in worker.heartbeat.regions}
     return StatusView(
         deployment_id=facts.deployment.id,
         control_plane=facts.deployment.control_plane,
         account=facts.deployment.account,
         keys_version=facts.versions.keys.number,
-        trouble=[problem_sentence(one) for one in dict.fromkeys(one for w in present for one in w.heartbeat.trouble)],
+        problems=[problem_sentence(one) for one in dict.fromkeys(one for w in present for one in w.heartbeat.problems)],
         leader=_leader(leader),
         workers=[_worker(w, facts.versions, leader) for w in facts.workers],
-        not_heard=[w.heartbeat.worker_id for w in facts.workers if not _is_in_sync(w, facts.versions)],
+        stale_workers=[w.heartbeat.worker_id for w in facts.workers if not _is_in_sync(w, facts.versions)],
         revocations=[
             _dispatch(place, facts.waiting.get(place), facts.dispatchers.get(place))
             for place in sorted(facts.waiting.keys() | facts.dispatchers.keys())
@@ -173,16 +175,16 @@ def _worker(worker: Worker, versions: StoreVersions, leader: Held | None) -> Wor
         host=reported.host,
         pid=reported.pid,
         started_at=rfc3339_of(worker.started_at),
-        heard_at=rfc3339_of(worker.beat_at),
-        silent=_is_silent(worker, versions.now),
-        leads=leader is not None and leader.holder == reported.worker_id,
+        last_heartbeat_at=rfc3339_of(worker.last_heartbeat_at),
+        unresponsive=_is_silent(worker, versions.now),
+        is_leader=leader is not None and leader.holder == reported.worker_id,
         lease_seconds=reported.lease_seconds,
         keys_version=reported.keys_version,
-        has_heard=_is_in_sync(worker, versions),
-        unopened_keys=list(reported.unopened),
+        in_sync=_is_in_sync(worker, versions),
+        undecryptable_keys=list(reported.undecryptable),
         signer=reported.signer or None,
-        why_not_faster=reported.why_not_faster or None,
-        trouble=[problem_sentence(problem) for problem in reported.trouble],
+        fallback_reason=reported.fallback_reason or None,
+        problems=[problem_sentence(problem) for problem in reported.problems],
     )
 
 
@@ -194,15 +196,15 @@ def _region(region: str, imported: Sequence[KeyInPlace], news: RegionNews | None
         active_key=active and active.key_id,
         active_seconds=None if since is None else max(0, int(now - since.timestamp())),
         keys=[RegionKeyView(id=there.key_id, state=there.state.value, arn=there.arn) for there in imported],
-        slots=SlotsView(ours=len(imported), foreign=news and news.foreign, most=KEY_PAIRS_MAX),
-        next=news.next or None if news is not None else None,
-        next_at=_timestamp_or_none(news.next_at) if news is not None else None,
-        looked_at=_timestamp_or_none(news.looked_at) if news is not None else None,
+        slots=SlotsView(ours=len(imported), foreign=news and news.foreign, limit=KEY_PAIRS_MAX),
+        next_action=news.next_action or None if news is not None else None,
+        next_action_at=_timestamp_or_none(news.next_action_at) if news is not None else None,
+        observed_at=_timestamp_or_none(news.observed_at) if news is not None else None,
     )
 
 
 def _is_silent(worker: Worker, now: float) -> bool:
-    return (datetime.fromtimestamp(now, UTC) - worker.beat_at).total_seconds() > SILENT_SECONDS
+    return (datetime.fromtimestamp(now, UTC) - worker.last_heartbeat_at).total_seconds() > UNRESPONSIVE_AFTER_SECONDS
 
 
 def _is_in_sync(worker: Worker, versions: StoreVersions) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope
 
-from tokensvc.errors import RequestTooLarge, RequestTooSlow, UnreadableRequest, UnsupportedMediaType
+from tokensvc.errors import MalformedRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 from tokensvc.json_objects import json_object
 
 BODY_SECONDS = 10
@@ -41,7 +41,7 @@ def header(scope: Scope, name: bytes) -> str:
 async def read_json(
     scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None
 ) -> dict[str, Any]:
-    """The body as a JSON object. Raises RequestTooLarge, RequestTooSlow, UnsupportedMediaType, UnreadableRequest or
+    """The body as a JSON object. Raises RequestTooLarge, RequestTimeout, UnsupportedMediaType, MalformedRequest or
     InvalidRequest."""
     if has_content_coding(scope["headers"]):
         raise UnsupportedMediaType("the body has a content coding; send it as it is, without Content-Encoding")
@@ -51,7 +51,7 @@ async def read_json(
 async def read_whole(scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None) -> bytes:
     """The whole body, waited for BODY_SECONDS unless another time is given.
 
-    A body that is too long is refused before it is read, if its head says so. Raises RequestTooLarge, RequestTooSlow,
+    A body that is too long is refused before it is read, if its head says so. Raises RequestTooLarge, RequestTimeout,
     or ClientGone when the client closed the connection.
     """
     declared = header(scope, b"content-length")
@@ -62,7 +62,7 @@ async def read_whole(scope: Scope, receive: Receive, limit_bytes: int, *, within
         async with asyncio.timeout(seconds):
             return await _received(receive, limit_bytes)
     except TimeoutError:
-        raise RequestTooSlow(f"the body did not come in within {seconds:g} seconds") from None
+        raise RequestTimeout(f"the body did not come in within {seconds:g} seconds") from None
 
 
 async def _received(receive: Receive, limit_bytes: int) -> bytes:
@@ -90,13 +90,13 @@ def has_content_coding(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def decoded(scope: Scope, body: bytes, limit_bytes: int) -> dict[str, Any]:
-    """A whole body as a JSON object. Raises RequestTooLarge, UnsupportedMediaType, UnreadableRequest or InvalidRequest
+    """A whole body as a JSON object. Raises RequestTooLarge, UnsupportedMediaType, MalformedRequest or InvalidRequest
     naming each field that is given twice."""
     if len(body) > limit_bytes:
         raise RequestTooLarge(f"the body has {len(body)} bytes; this route takes at most {limit_bytes}")
     try:
         return json_object(body)
-    except UnreadableRequest:
+    except MalformedRequest:
         if not _READ_AS_JSON.fullmatch(header(scope, b"content-type").partition(";")[0].strip()):
             raise UnsupportedMediaType("the body is not JSON, and its Content-Type is another; send JSON") from None
         raise

@@ -19,17 +19,17 @@ from tokensvc.errors import (
     Conflict,
     ControlPlaneError,
     InvalidRequest,
-    KeptBack,
+    MalformedRequest,
     NotAllowed,
-    NotAuthenticated,
     NotFound,
     PlaybackUrlUnavailable,
+    RequestTimeout,
     RequestTooLarge,
-    RequestTooSlow,
+    RotationBlocked,
     SettingsError,
     StoreError,
     TokensvcError,
-    UnreadableRequest,
+    Unauthenticated,
     UnsupportedMediaType,
     VaultError,
     WrappingKeyUnavailable,
@@ -40,14 +40,14 @@ JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 PROBLEM_JSON: tuple[bytes, bytes] = (b"content-type", b"application/problem+json")
 
 STATUS: dict[type[TokensvcError], int] = {
-    UnreadableRequest: 400,
-    NotAuthenticated: 401,
+    MalformedRequest: 400,
+    Unauthenticated: 401,
     NotAllowed: 403,
     NotFound: 404,
     Conflict: 409,
-    KeptBack: 503,
+    RotationBlocked: 503,
     PlaybackUrlUnavailable: 503,
-    RequestTooSlow: 408,
+    RequestTimeout: 408,
     RequestTooLarge: 413,
     UnsupportedMediaType: 415,
     InvalidRequest: 422,
@@ -98,7 +98,7 @@ def problem_of(status: int, code: str, detail: str) -> dict[str, Any]:
 def refusal(failure: TokensvcError) -> Answer:
     """The whole answer to a request that failed."""
     headers: Headers = (PROBLEM_JSON,)
-    if isinstance(failure, NotAuthenticated):
+    if isinstance(failure, Unauthenticated):
         headers += ((b"www-authenticate", b'Bearer realm="tokensvc"'),)
     if isinstance(failure, UnsupportedMediaType):
         headers += ((b"accept", b"application/json"), (b"accept-encoding", b"identity"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tokensvc.aws.arn import parse_arn
-from tokensvc.errors import Conflict, ForeignPair
+from tokensvc.errors import Conflict, KeyPairNotOwned
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import (
     DEPLOYMENT_TAG,
@@ -33,7 +33,7 @@ from tokensvc.keys.steps import journaled
 def adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
     """Take over this pair as that key's in the region. Doing it again changes nothing.
 
-    One whose fingerprint differs is recorded as such, and never signs by itself. Raises ForeignPair, Conflict,
+    One whose fingerprint differs is recorded as such, and never signs by itself. Raises KeyPairNotOwned, Conflict,
     ForeignDeployment, ControlPlaneError, VaultError or StoreError.
     """
     step = Step(StepKind.IMPORT, key_id, f"somebody asked to adopt {arn}")
@@ -43,7 +43,7 @@ def adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
 def find_held(world: KeysContext, seen: Survey, record: KeyRecord) -> str | None:
     """The ARN of the pair in the region, not yet ours, that shows this key's fingerprint.
 
-    Raises ForeignPair when another deployment has it.
+    Raises KeyPairNotOwned when another deployment has it.
     """
     for pair in seen.pairs:
         if tags_of(pair)[0] != seen.deployment_id:
@@ -76,7 +76,7 @@ def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region:
     owner = next((there.key_id for there in places if there.arn == arn), record.id)
     if owner != record.id:
         raise Conflict(f"{arn} is key {owner}", subject={"key_id": owner, "arn": arn})
-    for there in record.places:
+    for there in record.placements:
         if there.place.region == region and there.arn != arn:
             raise Conflict(
                 f"IVS holds key {record.id} in {region} already, as {there.arn}",
@@ -88,8 +88,10 @@ def _require_free(pair: Pair, key_id: str, deployment_id: str) -> None:
     owner, tagged = tags_of(pair)
     subject = {"key_id": key_id, "arn": str(pair["arn"])}
     if owner not in (None, deployment_id):
-        raise ForeignPair(
+        raise KeyPairNotOwned(
             f"{pair['arn']} bears the tag of another deployment, {owner}: it is left alone", subject=subject
         )
     if tagged not in (None, key_id):
-        raise ForeignPair(f"{pair['arn']} bears the tag of another key, {tagged}: it is left alone", subject=subject)
+        raise KeyPairNotOwned(
+            f"{pair['arn']} bears the tag of another key, {tagged}: it is left alone", subject=subject
+        )

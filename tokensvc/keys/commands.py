@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tokensvc.errors import Action, Conflict, NoFreeSlot, Remedy, VaultError
+from tokensvc.errors import Action, Conflict, KeyPairQuotaReached, Remedy, VaultError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.importing import everywhere, import_new
 from tokensvc.keys.inventory import survey_and_update
@@ -22,11 +22,11 @@ from tokensvc.keys.lifecycle import (
     Step,
     StepKind,
     active_of,
-    drained_at,
+    drains_at,
     find,
     is_in_doubt,
-    led_at,
     successor,
+    usable_from,
 )
 from tokensvc.keys.reconciler import Outlook, advance
 from tokensvc.keys.rotation_policy import check_policy
@@ -42,12 +42,12 @@ class Prospect(NamedTuple):
     was_active: bool
     successor: str | None
     """The key that takes over at once; None: nobody signs there until a new key has led."""
-    seconds_without: float
+    outage_seconds: float
     """How long no token can be signed there."""
 
 
 def request_rotation(world: KeysContext, regions: Sequence[str], by: str) -> Rotation:
-    """Wish for the next key to sign in these regions. Raises PolicyCannotHold when it could never come true."""
+    """Wish for the next key to sign in these regions. Raises InvalidRotationPolicy when it could never come true."""
     check_policy(world.policy(), world.deployment.read().max_ttl_seconds)
     replaces = {region: _active(world.keys.list(), region) for region in regions}
     return world.rotations.request(world.new_id(), replaces, world.now(), by)
@@ -55,8 +55,8 @@ def request_rotation(world: KeysContext, regions: Sequence[str], by: str) -> Rot
 
 def fulfilled(records: Sequence[KeyRecord], wish: Rotation) -> dict[str, str | None]:
     """By region, the key that took over there; None where the wish has not come true yet."""
-    signing = {region: _active(records, region) for region in wish.replaces}
-    return {region: key_id if key_id != wish.replaces[region] else None for region, key_id in signing.items()}
+    signing = {region: _active(records, region) for region in wish.previous_key_ids}
+    return {region: key_id if key_id != wish.previous_key_ids[region] else None for region, key_id in signing.items()}
 
 
 def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> Rotation:
@@ -66,14 +66,14 @@ def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool
     return wish
 
 
-def resume(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+def reconcile(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
     """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
 
     A recalled key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
     """
     try:
         see_through(world, regions, patient=patient)
-    except NoFreeSlot as full:
+    except KeyPairQuotaReached as full:
         records = world.keys.list()
         if not all(_is_recalled(records, region) or _fulfills_newest(world, records, region) for region in regions):
             raise
@@ -81,7 +81,7 @@ def resume(world: KeysContext, regions: Sequence[str], *, patient: bool = False)
 
 
 def see_through(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
-    """As `resume`, and raises what keeps a recalled key from being replaced."""
+    """As `reconcile`, and raises what keeps a recalled key from being replaced."""
 
     def is_done(region: str) -> bool:
         return _fulfills_newest(world, world.keys.list(), region)
@@ -99,7 +99,7 @@ def generate(world: KeysContext, regions: Sequence[str]) -> KeyRecord:
         return find(world.keys.list(), str(_active(world.keys.list(), regions[0])))
     kept = world.vault.key_ids()
     unused = (
-        r for r in world.keys.list() if r.id in kept and not r.places and r.compromised_at is None and not r.damage
+        r for r in world.keys.list() if r.id in kept and not r.placements and r.compromised_at is None and not r.damage
     )
     record = next((r for r in unused if not world.damage(r)), None) or make(world, "somebody asked for another key")
     everywhere(world, regions, lambda region: import_new(world, record.id, region))
@@ -111,7 +111,7 @@ def activate(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
     policy = world.policy()
     for region in regions:
         there = in_region(find(world.keys.list(), key_id), region)
-        sleep_until(world, led_at(there, policy.lead_seconds), f"key {key_id} signs in {region}")
+        sleep_until(world, usable_from(there, policy.propagation_seconds), f"key {key_id} signs in {region}")
         perform(world, survey_and_update(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
     return find(world.keys.list(), key_id)
 
@@ -120,9 +120,9 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
     is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
     policy, record, subject = world.policy(), find(world.keys.list(), key_id), {"key_id": key_id}
-    if not record.places or any(p.place.region in regions for p in record.unreadable):
+    if not record.placements or any(p.place.region in regions for p in record.unreadable):
         record.require_sound()
-    if not record.places:
+    if not record.placements:
         if any(entry.key_id == key_id for entry in world.journal.open()):
             raise Conflict(
                 f"an import of key {key_id} was begun and may have come about",
@@ -133,10 +133,10 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
         world.vault.remove(key_id)
         return record
     surveys = [
-        survey_and_update(world, p.place.region) for p in record.places if p.place.region in regions and p.is_held
+        survey_and_update(world, p.place.region) for p in record.placements if p.place.region in regions and p.is_held
     ]
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
-        ends_at = drained_at(there, policy)
+        ends_at = drains_at(there, policy)
         if there.state is KeyState.ACTIVE:
             message = f"key {key_id} signs in {there.place.region}"
             raise Conflict(message, subject=subject | {"region": there.place.region}, remedy=Remedy(Action.ROTATE_KEYS))
@@ -161,38 +161,40 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
     return find(world.keys.list(), key_id)
 
 
-def foresee(world: KeysContext, key_id: str, *, distrust_standby: bool) -> list[Prospect]:
+def foresee(world: KeysContext, key_id: str, *, include_standby: bool) -> list[Prospect]:
     """What `compromise` would bring about, without doing it."""
     policy, records = world.policy(), world.keys.list()
     key = find(records, key_id)
-    bad = {r.id for r in records if r.id == key_id or (distrust_standby and not any(p.activated_at for p in r.places))}
+    bad = {
+        r.id for r in records if r.id == key_id or (include_standby and not any(p.activated_at for p in r.placements))
+    }
     unable, prospects = _without_private_half(world), []
-    for there in key.places:
+    for there in key.placements:
         if not there.is_held:
             continue
-        others = [p for r in records if r.id not in bad | unable for p in r.places if p.place == there.place]
-        best = successor(others, world.now(), policy.lead_seconds)
+        others = [p for r in records if r.id not in bad | unable for p in r.placements if p.place == there.place]
+        best = successor(others, world.now(), policy.propagation_seconds)
         active = there.state is KeyState.ACTIVE
-        without = 0.0 if best is not None or not active else _until_led(others, world.now(), policy.lead_seconds)
+        without = 0.0 if best is not None or not active else _until_led(others, world.now(), policy.propagation_seconds)
         prospects.append(Prospect(there.place.region, active, best.key_id if active and best else None, without))
     return prospects
 
 
-def compromise(world: KeysContext, key_id: str, regions: Sequence[str], *, distrust_standby: bool) -> list[Outlook]:
+def compromise(world: KeysContext, key_id: str, regions: Sequence[str], *, include_standby: bool) -> list[Outlook]:
     """Never sign with this key again; then delete its pairs everywhere and bring in what is needed.
 
     The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
     finished now.
     """
-    denounce(world, key_id, distrust_standby=distrust_standby)
+    denounce(world, key_id, include_standby=include_standby)
     return advance_once(world, regions)
 
 
-def denounce(world: KeysContext, key_id: str, *, distrust_standby: bool) -> KeyRecord:
+def denounce(world: KeysContext, key_id: str, *, include_standby: bool) -> KeyRecord:
     """Never sign with this key again: the one transaction of a compromise. Whoever performs does the rest."""
-    lead_seconds = world.deployment.read().key_lead_seconds
+    propagation_seconds = world.deployment.read().key_propagation_seconds
     record = world.keys.compromise(
-        key_id, world.now(), lead_seconds, distrust_standby=distrust_standby, unable=_without_private_half(world)
+        key_id, world.now(), propagation_seconds, include_standby=include_standby, unable=_without_private_half(world)
     )
     world.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
     return record
@@ -217,18 +219,18 @@ def _without_private_half(world: KeysContext) -> frozenset[str]:
 
 
 def _active(records: Sequence[KeyRecord], region: str) -> str | None:
-    places = (there for record in records for there in record.places)
+    places = (there for record in records for there in record.placements)
     return next((p.key_id for p in places if p.place.region == region and p.state is KeyState.ACTIVE), None)
 
 
 def _fulfills_newest(world: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
     """Whether a key signs there, and not the one that the newest wish replaces."""
-    newest = [wish for wish in world.rotations.newest(1) if region in wish.replaces]
+    newest = [wish for wish in world.rotations.newest(1) if region in wish.previous_key_ids]
     return _active(records, region) is not None and all(fulfilled(records, wish)[region] for wish in newest)
 
 
 def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
-    here = [there for record in records for there in record.places if there.place.region == region]
+    here = [there for record in records for there in record.placements if there.place.region == region]
     active = active_of(here)
     return active is not None and active.retiring_at is not None
 
@@ -238,7 +240,7 @@ def _all_sign(world: KeysContext, regions: Sequence[str]) -> bool:
     return all(_active(records, region) for region in regions)
 
 
-def _until_led(pairs: Sequence[KeyInPlace], now: datetime, lead_seconds: float) -> float:
+def _until_led(pairs: Sequence[KeyInPlace], now: datetime, propagation_seconds: float) -> float:
     """How long until a key that stands there may sign, or one that is imported now."""
-    leads = [led_at(p, lead_seconds) for p in pairs if p.state is KeyState.PREPARED and p.is_held]
-    return max(0.0, (min(leads) - now).total_seconds()) if leads else lead_seconds
+    leads = [usable_from(p, propagation_seconds) for p in pairs if p.state is KeyState.PREPARED and p.is_held]
+    return max(0.0, (min(leads) - now).total_seconds()) if leads else propagation_seconds

@@ -35,7 +35,7 @@ class KeysContext:
     sleep: Callable[[float], None]
     new_id: Callable[[], str]
     new_key: Callable[[], PrivateKey]
-    reach_seconds: Callable[[], float]
+    max_staleness_seconds: Callable[[], float]
     """R, from the leases and store timeouts of the workers there are."""
     lead: Callable[[], bool]
     """Take or prolong the lease of the one who performs; False when another has it."""
@@ -62,4 +62,4 @@ class KeysContext:
 
     def policy(self) -> Policy:
         """The deployment's policy, as it is now."""
-        return self.deployment.read().rotation_policy(self.reach_seconds())
+        return self.deployment.read().rotation_policy(self.max_staleness_seconds())

@@ -42,7 +42,7 @@ def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | W
                 made += 1
                 step = step._replace(key_id=f"(new key {made})")
             coming.append(step)
-            standing = _after(standing, step, now, policy.lead_seconds)
+            standing = _after(standing, step, now, policy.propagation_seconds)
         elif wait is not None:
             coming.append(wait)
             if wait.until is None or wait.until <= now:
@@ -53,7 +53,7 @@ def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | W
     return coming
 
 
-def _after(standing: Standing, step: Step, now: datetime, lead_seconds: float) -> Standing:
+def _after(standing: Standing, step: Step, now: datetime, propagation_seconds: float) -> Standing:
     """How things stand once a step was taken, whose key has a name."""
     key_id = str(step.key_id)
     pairs = list(standing.pairs)
@@ -74,7 +74,7 @@ def _after(standing: Standing, step: Step, now: datetime, lead_seconds: float) -
             fit = [pair for pair in pairs if pair.key_id not in unusable(standing)]
             if not signed:
                 return absent._replace(pairs=pairs)
-            best = successor(fit, now, lead_seconds)
+            best = successor(fit, now, propagation_seconds)
             longest = max(pair.longest_ttl_seconds for pair in pairs)
             return absent._replace(
                 pairs=[_activated(p, p.key_id, None, now) if p == best else _draining(p, longest, now) for p in pairs]

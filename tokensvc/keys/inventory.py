@@ -86,7 +86,7 @@ def survey(
         Problem(ProblemCode.IMPORT_UNRECORDED, region, {"key_id": key.id, "arn": str(pair["arn"])})
         for key, pair in unrecorded
     )
-    ours = [there for record in records for there in record.places if there.place.region == region]
+    ours = [there for record in records for there in record.placements if there.place.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
     is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
     missing, gone, recheck_at = _missing(world, [p for p in ours if p.is_held], arns, is_sure=is_sure)
@@ -132,7 +132,7 @@ def survey_and_update(
 ) -> Survey:
     """Record what IVS shows in a region and the store does not know, then survey it. Parameters as in `survey`.
 
-    Raises ControlPlaneError, ForeignDeployment, LostRace, KeyNotFound.
+    Raises ControlPlaneError, ForeignDeployment, ConcurrentModification, KeyNotFound.
     """
     if pairs is None:
         pairs = list_pairs(world.control_plane, region, world.deployment.read().account)
@@ -143,7 +143,7 @@ def survey_and_update(
 def update_records(world: KeysContext, region: str, pairs: Sequence[Pair]) -> None:
     """Record imports and compromises that these pairs show and the store does not know.
 
-    Raises ControlPlaneError, ForeignDeployment, LostRace, KeyNotFound.
+    Raises ControlPlaneError, ForeignDeployment, ConcurrentModification, KeyNotFound.
     """
     deployment_id, records = world.deployment.read().id, world.keys.list()
     if compromised := _compromised_in_ivs(records, pairs, deployment_id):
@@ -180,7 +180,7 @@ def get_pair(world: KeysContext, region: str, arn: str) -> Pair:
 def record_held(world: KeysContext, record: KeyRecord, arn: str, pair: Pair, *, may_have_signed: bool = False) -> None:
     """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
-    `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, LostRace, KeyNotFound.
+    `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, ConcurrentModification, KeyNotFound.
     """
     shown = str(pair.get("fingerprint", record.fingerprint))
     differs = shown != record.fingerprint
@@ -223,16 +223,18 @@ def _record_compromises(
     world: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[Pair]
 ) -> list[KeyRecord]:
     arns = {str(pair["arn"]) for pair in pairs}
-    unlisted = {p.key_id for record in records for p in record.places if p.place.region == region and p.arn not in arns}
+    unlisted = {
+        p.key_id for record in records for p in record.placements if p.place.region == region and p.arn not in arns
+    }
     unable = unlisted | {r.id for r in records if world.private_keys.is_known_damaged(r.id)}
     unable |= {r.id for r in records} - world.vault.key_ids()
-    lead_seconds = world.deployment.read().key_lead_seconds
+    propagation_seconds = world.deployment.read().key_propagation_seconds
     for record in bad:
         world.keys.compromise(
             record.id,
             world.now(),
-            lead_seconds,
-            distrust_standby=False,
+            propagation_seconds,
+            include_standby=False,
             unable=unable,
             others_may_have_signed=True,
         )
@@ -242,7 +244,7 @@ def _record_compromises(
 
 def _strays(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> tuple[tuple[str, str], ...]:
     known = {record.id: record for record in records}
-    held = {there.arn for record in records for there in record.places if there.is_held}
+    held = {there.arn for record in records for there in record.placements if there.is_held}
     held |= {there.arn for record in records for there in record.unreadable}
     ours = [(str(tags_of(p)[1]), p) for p in pairs if tags_of(p)[0] == deployment_id and str(p["arn"]) not in held]
     bad = [
@@ -266,7 +268,7 @@ def _shows_our_account(
         return False
     if deployment.control_plane != "local":
         return True
-    known = {there.arn for record in records for there in record.places}
+    known = {there.arn for record in records for there in record.placements}
     return any(tags_of(pair)[0] == deployment.id or str(pair["arn"]) in known for pair in pairs)
 
 
@@ -297,7 +299,7 @@ def _tagged(
             subject = {"key_id": str(key_id), "arn": arn}
             findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNKNOWN_KEY, region, subject))
             continue
-        here = next((p for p in record.places if p.place.region == region), None)
+        here = next((p for p in record.placements if p.place.region == region), None)
         if record.damage:
             subject = {"key_id": record.id, "arn": arn, "reason": record.damage}
             findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNREADABLE_KEY, region, subject))
@@ -312,7 +314,7 @@ def _tagged(
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
     """Keys that may be imported there, oldest first: in no place yet, or in use elsewhere and newer than the one that
     signs here. (That a key is new is never told by its date alone: clocks differ, and it would be made again.)"""
-    here = [there for record in records for there in record.places if there.place.region == region]
+    here = [there for record in records for there in record.placements if there.place.region == region]
     signing = active_of(here)
     since = next((r.created_at for r in records if signing is not None and r.id == signing.key_id), None)
     return [
@@ -322,7 +324,7 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
         and record.compromised_at is None
         and not record.damage
         and _may_be_imported(record, region)
-        and (not record.places or since is None or record.created_at > since)
+        and (not record.placements or since is None or record.created_at > since)
     ]
 
 
@@ -332,7 +334,7 @@ def _is_here(record: KeyRecord, region: str) -> bool:
 
 
 def _to_replace(world: KeysContext, region: str) -> frozenset[str]:
-    return frozenset(filter(None, (wish.replaces.get(region) for wish in world.rotations.newest(_WISHES))))
+    return frozenset(filter(None, (wish.previous_key_ids.get(region) for wish in world.rotations.newest(_WISHES))))
 
 
 def _missing(
@@ -340,7 +342,7 @@ def _missing(
 ) -> tuple[frozenset[str], frozenset[str], datetime | None]:
     """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
     when the next answer may be a proof."""
-    absences, lead = world.absences, timedelta(seconds=world.deployment.read().key_lead_seconds)
+    absences, lead = world.absences, timedelta(seconds=world.deployment.read().key_propagation_seconds)
     missing, gone, again = set(), set(), []
     for there in held:
         if there.arn in arns:
@@ -374,14 +376,14 @@ def _damaged(world: KeysContext, records: Sequence[KeyRecord], region: str) -> d
         for record in records
         if record.compromised_at is None
         and not record.damage  # what its row says of the public half may be wrong
-        and (any(p.is_held and p.place.region == region for p in record.places) or _may_be_imported(record, region))
+        and (any(p.is_held and p.place.region == region for p in record.placements) or _may_be_imported(record, region))
     ]
     return {record.id: damage for record in here if (damage := world.damage(record))}
 
 
 def _may_be_imported(record: KeyRecord, region: str) -> bool:
     """Whether a key was never there, and is not on its way out anywhere."""
-    return not any(there.place.region == region or there.state in _USED for there in record.places)
+    return not any(there.place.region == region or there.state in _USED for there in record.placements)
 
 
 def _strange(standing: Standing, region: str, damaged: Mapping[str, str]) -> list[Problem]:

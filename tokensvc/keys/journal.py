@@ -12,16 +12,16 @@ from tokensvc.keys.lifecycle import StepKind
 
 
 class Entry(NamedTuple):
-    """One step. Without `ended_at` it was begun and may or may not have had its effect."""
+    """One step. Without `finished_at` it was begun and may or may not have had its effect."""
 
     id: int
     kind: StepKind
     key_id: str
     region: str
     """"" for a step that concerns no region: making a key."""
-    why: str
-    begun_at: datetime
-    ended_at: datetime | None
+    reason: str
+    started_at: datetime
+    finished_at: datetime | None
     outcome: str | None
     """`done`, or a failure's code."""
 
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 class Journal(Protocol):
     """The steps of the lifecycle, in order."""
 
-    def begin(self, kind: StepKind, key_id: str, region: str, why: str, at: datetime) -> Entry:
+    def begin(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> Entry:
         """Note a step before it is taken; the entry that is still open, when the same step was begun before."""
         ...
 

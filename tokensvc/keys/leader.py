@@ -24,9 +24,9 @@ from typing import Literal
 from tokensvc.clock import Clock
 from tokensvc.deployment.record import Policy
 from tokensvc.deployment.workers import RegionNews
-from tokensvc.errors import PolicyCannotHold, TokensvcError
+from tokensvc.errors import InvalidRotationPolicy, TokensvcError
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.lifecycle import KeyState, Standing, active_of, drained_at
+from tokensvc.keys.lifecycle import KeyState, Standing, active_of, drains_at
 from tokensvc.keys.reconciler import Outlook, advance
 from tokensvc.keys.rotation_policy import check_policy, check_slots
 from tokensvc.log import structlog
@@ -83,7 +83,7 @@ class Rotation:
         self._outages = Outages(clock.monotonic)
 
     @property
-    def trouble(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """What an operator should know, as of the last look."""
         return tuple(dict.fromkeys((*self._general, *(one for told in self._regional.values() for one in told))))
 
@@ -188,17 +188,17 @@ class Rotation:
     def _told(self, outlook: Outlook) -> tuple[Problem, ...]:
         if outlook.seen is None or outlook.region not in self._regions:
             return (
-                (*self._alarms.get(outlook.region, ()), *outlook.trouble) if outlook.seen is None else outlook.trouble
+                (*self._alarms.get(outlook.region, ()), *outlook.problems) if outlook.seen is None else outlook.problems
             )
         region, foreign = outlook.region, outlook.seen.standing.foreign
         too_few = _refused(ProblemCode.TOO_FEW_KEY_SLOTS, region, lambda: check_slots(region, foreign))
-        return (*outlook.trouble, *too_few)
+        return (*outlook.problems, *too_few)
 
 
 def _refused(code: ProblemCode, region: str, check: Callable[[], None]) -> Iterator[Problem]:
     try:
         check()
-    except PolicyCannotHold as refusal:
+    except InvalidRotationPolicy as refusal:
         yield Problem(code, region, {"reason": refusal.message})
 
 
@@ -207,15 +207,15 @@ def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:
     standing = outlook.seen.standing
     until, why = min(_ahead(standing, policy), default=(None, ""))
     if outlook.wait is not None:
-        until, why = outlook.wait.until, outlook.wait.why
+        until, why = outlook.wait.until, outlook.wait.reason
     at = until.timestamp() if until is not None else None
     return RegionNews(
         region=outlook.region,
         slots_used=len(outlook.seen.pairs),
         foreign=standing.foreign,
-        next=why,
-        next_at=at,
-        looked_at=now,
+        next_action=why,
+        next_action_at=at,
+        observed_at=now,
     )
 
 
@@ -227,7 +227,7 @@ def _ahead(standing: Standing, policy: Policy) -> Iterator[tuple[datetime, str]]
         yield until, f"key {active.key_id} has signed for as long as it may, and the next one takes over"
     for pair in standing.pairs:
         if pair.state is KeyState.RETIRING and pair.is_held:
-            yield drained_at(pair, policy), f"the last token of key {pair.key_id} has ended, and its pair goes"
+            yield drains_at(pair, policy), f"the last token of key {pair.key_id} has ended, and its pair goes"
 
 
 def _log_step(words: str) -> None:

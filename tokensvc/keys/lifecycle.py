@@ -101,7 +101,7 @@ class KeyRecord(NamedTuple):
     fingerprint: str
     public_der: bytes
     created_at: datetime
-    places: tuple[KeyInPlace, ...]
+    placements: tuple[KeyInPlace, ...]
     """Where it is, as far as that can be read."""
     compromised_at: datetime | None = None
     damage: str = ""
@@ -111,7 +111,7 @@ class KeyRecord(NamedTuple):
     @property
     def everywhere(self) -> list[KeyInPlace | UnreadablePlace]:
         """Where it is, readable or not."""
-        return [*self.places, *self.unreadable]
+        return [*self.placements, *self.unreadable]
 
     def require_sound(self) -> None:
         """Raise Conflict when something of it cannot be read, before it is put to another use or forgotten."""
@@ -141,14 +141,14 @@ class Step(NamedTuple):
 
     kind: StepKind
     key_id: str | None
-    why: str
+    reason: str
 
 
 class Wait(NamedTuple):
     """Nothing can be done before that instant, or, where it is None, before somebody makes room."""
 
     until: datetime | None
-    why: str
+    reason: str
     for_drain: bool = False
     """Whether it is the end of a drain, which takes hours rather than seconds."""
 
@@ -175,7 +175,7 @@ class Standing(NamedTuple):
     nothing is recorded or deleted for being missing; but another key may be brought, and its ARN will tell."""
     lost: frozenset[str] = frozenset()
     """Keys whose private half the vault has no more, or which does not open."""
-    put_off: frozenset[str] = frozenset()
+    deferred: frozenset[str] = frozenset()
     """Keys whose deletion was tried just now and failed."""
     unreadable: frozenset[str] = frozenset()
     """ARNs of pairs of ours whose rows cannot be read."""
@@ -212,21 +212,21 @@ def active_of(pairs: Sequence[KeyInPlace]) -> KeyInPlace | None:
     return next((pair for pair in pairs if pair.state is KeyState.ACTIVE), None)
 
 
-def drained_at(pair: KeyInPlace, policy: Policy) -> datetime:
+def drains_at(pair: KeyInPlace, policy: Policy) -> datetime:
     """When the last token that it may have signed there has ended."""
     began = pair.retiring_at or pair.imported_at
     return began + timedelta(seconds=policy.drain_seconds(pair.longest_ttl_seconds))
 
 
-def led_at(pair: KeyInPlace, lead_seconds: float) -> datetime:
+def usable_from(pair: KeyInPlace, propagation_seconds: float) -> datetime:
     """When IVS has held it for the lead."""
-    return pair.imported_at + timedelta(seconds=lead_seconds)
+    return pair.imported_at + timedelta(seconds=propagation_seconds)
 
 
-def successor(pairs: Sequence[KeyInPlace], now: datetime, lead_seconds: float) -> KeyInPlace | None:
+def successor(pairs: Sequence[KeyInPlace], now: datetime, propagation_seconds: float) -> KeyInPlace | None:
     """The best key that IVS already holds there to take over at once: one that stands ready, else the last retired."""
     usable = [p for p in pairs if p.is_held and p.deleting_at is None and not p.fingerprint_differs]
-    ready = [p for p in usable if p.state is KeyState.PREPARED and led_at(p, lead_seconds) <= now]
+    ready = [p for p in usable if p.state is KeyState.PREPARED and usable_from(p, propagation_seconds) <= now]
     retiring = [p for p in usable if p.state is KeyState.RETIRING]
     return min(ready, key=_imported, default=None) or max(retiring, key=_retiring, default=None)
 
@@ -288,7 +288,7 @@ def _to_delete(standing: Standing, now: datetime, policy: Policy) -> Step | None
     """What must go, worst first."""
     for reason, applies in _MUST_GO:
         for pair in standing.pairs:
-            if pair.is_held and pair.key_id not in standing.put_off and applies(pair, standing, now, policy):
+            if pair.is_held and pair.key_id not in standing.deferred and applies(pair, standing, now, policy):
                 return Step(StepKind.DELETE, pair.key_id, reason)
     return None
 
@@ -301,7 +301,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
         "its last token has ended",
         lambda pair, standing, now, policy: (
             pair.state is KeyState.RETIRING
-            and drained_at(pair, policy) <= now
+            and drains_at(pair, policy) <= now
             and not is_in_doubt(standing)
             and not _may_be_recalled(pair, standing)
         ),
@@ -311,7 +311,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
         lambda pair, standing, now, policy: (
             pair.key_id in standing.lost
             and pair.state is KeyState.PREPARED
-            and (not pair.longest_ttl_seconds or drained_at(pair, policy) <= now)
+            and (not pair.longest_ttl_seconds or drains_at(pair, policy) <= now)
             and not is_in_doubt(standing)
         ),
     ),
@@ -321,13 +321,13 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
 def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
     active, unfit = active_of(standing.pairs), unusable(standing)
     if active is None or active.key_id in standing.lost:  # where it is missing, that is proven first
-        best = successor([p for p in standing.pairs if p.key_id not in unfit], now, policy.lead_seconds)
+        best = successor([p for p in standing.pairs if p.key_id not in unfit], now, policy.propagation_seconds)
         if best is not None and best.state is KeyState.RETIRING:
             return Step(StepKind.RECALL, best.key_id, "no other key can sign there now")
     prepared = _prepared(standing)
     following = min((p for p in prepared if not p.fingerprint_differs), key=_imported, default=None)
     if following is not None:
-        leads_until = led_at(following, policy.lead_seconds)
+        leads_until = usable_from(following, policy.propagation_seconds)
         if leads_until <= now:
             return Step(StepKind.ACTIVATE, following.key_id, "IVS has held it for the lead")
         return Wait(leads_until, "IVS must hold the next key for the lead before it signs")
@@ -338,7 +338,7 @@ def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | W
     retiring = [p for p in standing.pairs if p.is_held and p.state is KeyState.RETIRING]
     if not retiring:
         return Wait(None, "all slots are filled, and none of ours is on its way out: somebody must make room")
-    drained = min(drained_at(p, policy) for p in retiring)
+    drained = min(drains_at(p, policy) for p in retiring)
     return Wait(drained, "all slots are filled; one of ours goes when its last token has ended", for_drain=True)
 
 
@@ -349,10 +349,10 @@ def _to_stand_by(standing: Standing, policy: Policy) -> Step | None:
     return _to_bring(standing, "a standby is to be ready")
 
 
-def _to_bring(standing: Standing, why: str) -> Step:
+def _to_bring(standing: Standing, reason: str) -> Step:
     if standing.spare:
-        return Step(StepKind.IMPORT, standing.spare[0], why)
-    return Step(StepKind.MAKE, None, why)
+        return Step(StepKind.IMPORT, standing.spare[0], reason)
+    return Step(StepKind.MAKE, None, reason)
 
 
 def _prepared(standing: Standing) -> list[KeyInPlace]:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tokensvc.deployment.record import Policy
-from tokensvc.errors import ControlPlaneError, LostRace, TokensvcError
+from tokensvc.errors import ConcurrentModification, ControlPlaneError, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey, survey_and_update
 from tokensvc.keys.journal import Entry
@@ -59,14 +59,14 @@ class Outlook(NamedTuple):
         return ()
 
     @property
-    def trouble(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """What an operator should know."""
         problems = [*self.alarms]
         if self.failure is not None:
             parameters = {"reason": self.failure.message, "error": self.failure.code}
             problems.append(Problem(ProblemCode.ROTATION_FAILED, self.region, parameters, self.failure.remedy))
         if self.wait is not None and self.wait.until is None:
-            problems.append(Problem(ProblemCode.ROTATION_BLOCKED, self.region, {"reason": self.wait.why}))
+            problems.append(Problem(ProblemCode.ROTATION_BLOCKED, self.region, {"reason": self.wait.reason}))
         return (*problems, *(self.seen.findings if self.seen is not None else ()))
 
 
@@ -104,9 +104,9 @@ def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: 
     failure: TokensvcError | None = None
     try:
         seen = survey_and_update(world, region, wanted=wanted, is_sure=is_sure)
-        put_off: frozenset[str] = frozenset()
+        deferred: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
-            step = decide(seen.standing._replace(put_off=put_off), world.now(), policy)
+            step = decide(seen.standing._replace(deferred=deferred), world.now(), policy)
             if step is None or not world.lead():
                 break
             try:
@@ -115,7 +115,7 @@ def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: 
                 if step.kind is not StepKind.DELETE:
                     raise
                 failure = _told(world, region, refused)  # what cannot be deleted yet keeps no other key from signing
-                put_off |= {str(step.key_id)}
+                deferred |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
             seen = survey_and_update(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
         for key_id, arn in seen.strays:
@@ -123,7 +123,7 @@ def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: 
                 delete_stray(world, region, key_id, arn)
             except ControlPlaneError as refused:
                 failure = _told(world, region, refused)
-        left = seen.standing._replace(put_off=put_off)
+        left = seen.standing._replace(deferred=deferred)
         return Outlook(region=region, seen=seen, wait=waiting(left, world.now(), policy), failure=failure)
     except TokensvcError as refused:
         return Outlook(region=region, seen=seen, wait=None, failure=_told(world, region, refused))
@@ -133,7 +133,7 @@ def _tag_compromised(world: KeysContext, outlooks: Sequence[Outlook]) -> None:
     """Tag compromised pairs that IVS still holds."""
     shown = {o.region: {str(pair["arn"]): pair for pair in o.seen.pairs} for o in outlooks if o.seen is not None}
     for record in world.keys.list():
-        for there in record.places:
+        for there in record.placements:
             region = there.place.region
             if record.compromised_at is None or not there.is_held or region not in {o.region for o in outlooks}:
                 continue
@@ -163,30 +163,30 @@ def _all_regions(world: KeysContext, regions: Sequence[str]) -> list[str]:
     return [*regions, *sorted((held | begun) - set(regions))]
 
 
-def _tidy_up(world: KeysContext, looked_at: Sequence[str]) -> None:
+def _tidy_up(world: KeysContext, observed_at: Sequence[str]) -> None:
     """See to what earlier runs left behind, now that the regions were gone through."""
     records, kept = world.keys.list(), world.vault.key_ids()
-    begun = _close_journal(world, records, kept, looked_at)
+    begun = _close_journal(world, records, kept, observed_at)
     for record in records:
         if record.damage:  # IVS may hold it, and the row may be repaired
             continue
         if record.id in kept and _is_over(record):
             world.vault.remove(record.id)
-        elif record.id not in kept | begun and not record.places and _is_settled(record.created_at, world):
-            with contextlib.suppress(LostRace):  # it has come to be in the meantime
+        elif record.id not in kept | begun and not record.placements and _is_settled(record.created_at, world):
+            with contextlib.suppress(ConcurrentModification):  # it has come to be in the meantime
                 world.keys.discard(record.id)
 
 
 def _close_journal(
-    world: KeysContext, records: Sequence[KeyRecord], kept: frozenset[str], looked_at: Sequence[str]
+    world: KeysContext, records: Sequence[KeyRecord], kept: frozenset[str], observed_at: Sequence[str]
 ) -> frozenset[str]:
     """Settle steps that were begun long enough ago, imports once IVS was looked at; the keys of those still open."""
     known, still_open = {record.id: record for record in records}, set()
     for entry in world.journal.open():
         happened = _came_about(entry, known.get(entry.key_id), kept)
-        was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in looked_at
+        was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in observed_at
         is_damaged = entry.key_id in known and bool(known[entry.key_id].damage)
-        if was_looked_at and not is_damaged and (happened or _is_settled(entry.begun_at, world)):
+        if was_looked_at and not is_damaged and (happened or _is_settled(entry.started_at, world)):
             world.journal.end(entry.id, "done" if happened else "never_happened", world.now())
         else:
             still_open.add(entry.key_id)
@@ -195,13 +195,13 @@ def _close_journal(
 
 def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
     """Whether a step had its effect, as far as the store and the vault know by now."""
-    there = next((p for p in record.places if p.place.region == entry.region), None) if record is not None else None
+    there = next((p for p in record.placements if p.place.region == entry.region), None) if record is not None else None
     if entry.kind is StepKind.MAKE:
-        return record is not None and (record.id in kept or bool(record.places))
+        return record is not None and (record.id in kept or bool(record.placements))
     if there is None:
         return False
     if entry.kind in {StepKind.ACTIVATE, StepKind.RECALL}:
-        return there.activated_at is not None and there.activated_at >= entry.begun_at
+        return there.activated_at is not None and there.activated_at >= entry.started_at
     return entry.kind is StepKind.IMPORT or not there.is_held
 
 
@@ -212,5 +212,5 @@ def _is_settled(at: datetime, world: KeysContext) -> bool:
 
 def _is_over(record: KeyRecord) -> bool:
     """Whether IVS held this key and holds it nowhere any more, or must never hold it."""
-    gone = all(not there.is_held for there in record.places)
-    return gone and (bool(record.places) or record.compromised_at is not None)
+    gone = all(not there.is_held for there in record.placements)
+    return gone and (bool(record.placements) or record.compromised_at is not None)

@@ -27,4 +27,4 @@ class RotateKeysRequest(RequestModel):
 class CompromiseRequest(RequestModel):
     """How far the distrust goes."""
 
-    distrust_standby: bool = Field(False, description="Keys that have never signed are compromised too")
+    include_standby: bool = Field(False, description="Keys that have never signed are compromised too")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tokensvc.aws.arn import parse_arn
 from tokensvc.deployment.record import Policy
-from tokensvc.errors import ForeignPair
+from tokensvc.errors import KeyPairNotOwned
 from tokensvc.keys.commands import advance_once, delete, request_rotation
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import get_pair, survey_and_update, tags_of
@@ -42,22 +42,22 @@ def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> 
     Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
     """
     record = find(world.keys.list(), key_id)
-    there = {p.place.region: p.state for p in record.places if p.place.region in regions and p.is_held}
+    there = {p.place.region: p.state for p in record.placements if p.place.region in regions and p.is_held}
     signing = [region for region, state in there.items() if state is KeyState.ACTIVE]
     ready = [region for region, state in there.items() if state is KeyState.PREPARED]
     wish = request_rotation(world, signing, by) if signing else None
-    if ready or not record.places:
+    if ready or not record.placements:
         delete(world, key_id, ready)
     return wish
 
 
 def delete_pair(world: KeysContext, arn: str) -> None:
-    """Delete the pair that IVS holds under this ARN. Raises ForeignPair when it is not ours, and as `delete` does."""
+    """Delete the pair that IVS holds under this ARN. Raises KeyPairNotOwned when it is not ours, and as `delete` does."""
     region = parse_arn(arn, "playback-key").place.region
     deployment_id = world.deployment.read().id
     owner, key_id = tags_of(get_pair(world, region, arn))
     if owner != deployment_id and key_of(world, arn) is None:
-        raise ForeignPair(
+        raise KeyPairNotOwned(
             f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone", subject={"arn": arn}
         )
     survey_and_update(world, region)  # which records the pair, should an earlier run have ended before it did
@@ -78,7 +78,7 @@ def _is_held(world: KeysContext, arn: str) -> bool:
     """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
     again."""
     records = world.keys.list()
-    return any(there.arn == arn and there.is_held for r in records for there in r.places) or any(
+    return any(there.arn == arn and there.is_held for r in records for there in r.placements) or any(
         there.arn == arn for r in records for there in r.unreadable
     )
 
@@ -86,7 +86,7 @@ def _is_held(world: KeysContext, arn: str) -> bool:
 def see_gone(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
     """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
     for pause_seconds in PAUSES_SECONDS:
-        left = [p.place.region for p in find(world.keys.list(), key_id).places if p.is_held]
+        left = [p.place.region for p in find(world.keys.list(), key_id).placements if p.is_held]
         if not left:
             return
         world.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")
@@ -103,7 +103,7 @@ def aftermath(record: KeyRecord, policy: Policy) -> list[Aftermath]:
             there.retired_at
             or there.compromised_at + timedelta(seconds=policy.drain_seconds(there.longest_ttl_seconds)),
         )
-        for there in record.places
+        for there in record.placements
         if there.compromised_at is not None and (there.retired_at is None or there.retired_at >= there.compromised_at)
     ]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.record import Policy
-from tokensvc.errors import PolicyCannotHold
+from tokensvc.errors import InvalidRotationPolicy
 
 KEY_PAIRS_MAX = 3
 """Playback key pairs that IVS holds per account and region (IVS user guide, "Service Quotas"); not adjustable."""
@@ -20,27 +20,27 @@ KEY_PAIRS_MAX = 3
 SLOTS_MIN = 2
 """A rotation needs room for the key that signs and for the next one."""
 
-HEARD_SECONDS = 2.0
+PROPAGATION_SECONDS = 2.0
 """Within this time every worker that reaches the store has heard of a change."""
 
 
-def reach_seconds(lease_seconds: float, store_timeout_seconds: float) -> float:
+def max_staleness_seconds(lease_seconds: float, store_timeout_seconds: float) -> float:
     """How long a worker of this lease and this store timeout can act on old news; R is the longest of all workers'."""
     return lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS
 
 
 def check_policy(policy: Policy, max_ttl_seconds: int) -> None:
-    """Raise PolicyCannotHold, with the arithmetic, unless keys can be rotated by this policy."""
+    """Raise InvalidRotationPolicy, with the arithmetic, unless keys can be rotated by this policy."""
     faults = "; ".join(_faults(policy, max_ttl_seconds))
     if faults:
-        raise PolicyCannotHold(faults)
+        raise InvalidRotationPolicy(faults)
 
 
 def check_slots(region: str, foreign: int) -> None:
-    """Raise PolicyCannotHold, with the arithmetic, unless others leave enough slots of a region to rotate in."""
+    """Raise InvalidRotationPolicy, with the arithmetic, unless others leave enough slots of a region to rotate in."""
     left = KEY_PAIRS_MAX - foreign
     if left < SLOTS_MIN:
-        raise PolicyCannotHold(
+        raise InvalidRotationPolicy(
             f"in {region} others hold {foreign} of the {KEY_PAIRS_MAX} key pairs that IVS takes, which leaves {left}, "
             f"and a rotation needs {SLOTS_MIN}: the key that signs and the next one. Delete one of theirs, or use "
             "another account"
@@ -48,18 +48,18 @@ def check_slots(region: str, foreign: int) -> None:
 
 
 def _faults(policy: Policy, max_ttl_seconds: int) -> Iterator[str]:
-    if 0 < policy.lead_seconds < HEARD_SECONDS:
+    if 0 < policy.propagation_seconds < PROPAGATION_SECONDS:
         yield (
-            f"the lead of {policy.lead_seconds:g} s is shorter than the {HEARD_SECONDS:g} s in which workers hear of a "
+            f"the lead of {policy.propagation_seconds:g} s is shorter than the {PROPAGATION_SECONDS:g} s in which workers hear of a "
             "new key"
         )
     if policy.max_age_seconds is None:
         return
     drain = policy.drain_seconds(max_ttl_seconds)
-    least = policy.lead_seconds + drain
+    least = policy.propagation_seconds + drain
     if policy.max_age_seconds < least:
         yield (
-            f"the maximum age of {policy.max_age_seconds:g} s is shorter than lead + drain = {policy.lead_seconds:g} + "
-            f"{drain:g} = {least:g} s, where drain = R {policy.reach_seconds:g} + longest token life "
+            f"the maximum age of {policy.max_age_seconds:g} s is shorter than lead + drain = {policy.propagation_seconds:g} + "
+            f"{drain:g} = {least:g} s, where drain = R {policy.max_staleness_seconds:g} + longest token life "
             f"{max_ttl_seconds} + skew {CLOCK_SKEW_SECONDS}; keys would be made faster than they drain"
         )

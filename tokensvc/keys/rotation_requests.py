@@ -15,7 +15,7 @@ class Rotation(NamedTuple):
 
     id: str
     requested_at: datetime
-    replaces: Mapping[str, str | None]
+    previous_key_ids: Mapping[str, str | None]
     """By region, the key that signed when it was asked for; None where none did."""
     requested_by: str
 
@@ -23,7 +23,7 @@ class Rotation(NamedTuple):
 class Rotations(Protocol):
     """All wishes."""
 
-    def request(self, rotation_id: str, replaces: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
+    def request(self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
         """Keep a wish. It raises the `keys` version in its transaction, so that whoever performs hears of it."""
         ...
 

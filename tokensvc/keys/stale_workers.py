@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Worker
-from tokensvc.keys.rotation_policy import reach_seconds
+from tokensvc.keys.rotation_policy import max_staleness_seconds
 
 
 class Unheard(NamedTuple):
@@ -29,4 +29,6 @@ def unheard(workers: Sequence[Worker], keys: Version, now: datetime) -> list[Unh
 
 def _until(worker: Worker) -> datetime:
     said = worker.heartbeat
-    return worker.beat_at + timedelta(seconds=reach_seconds(said.lease_seconds, said.store_timeout_seconds))
+    return worker.last_heartbeat_at + timedelta(
+        seconds=max_staleness_seconds(said.lease_seconds, said.store_timeout_seconds)
+    )

@@ -19,14 +19,14 @@ from datetime import timedelta
 from typing import Any
 
 from tokensvc.errors import (
+    AccountUnverified,
     Action,
+    ConcurrentModification,
     Conflict,
     ForeignDeployment,
     KeyNotFound,
-    LostRace,
-    NoFreeSlot,
-    NothingShown,
-    PairTaken,
+    KeyPairAlreadyImported,
+    KeyPairQuotaReached,
     QuotaExceeded,
     Remedy,
     ResourceConflict,
@@ -49,15 +49,15 @@ from tokensvc.keys.inventory import (
     tags_of,
     whose,
 )
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drained_at, find, unusable
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drains_at, find, unusable
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 
 
 def perform(world: KeysContext, seen: Survey, step: Step) -> None:
-    """Take one step in a region. Raises ControlPlaneError, NoFreeSlot, PairTaken, LostRace, VaultError, StoreError."""
+    """Take one step in a region. Raises ControlPlaneError, KeyPairQuotaReached, KeyPairAlreadyImported, ConcurrentModification, VaultError, StoreError."""
     if step.key_id is None:
-        make(world, step.why)
+        make(world, step.reason)
         return
     act, key_id = _ACTS[step.kind], step.key_id
     journaled(world, seen.region, step, lambda: act(world, seen, key_id))
@@ -65,7 +65,7 @@ def perform(world: KeysContext, seen: Survey, step: Step) -> None:
 
 def journaled(world: KeysContext, region: str, step: Step, act: Callable[[], None]) -> None:
     """Do what a step consists of, noted before and after."""
-    entry = world.journal.begin(step.kind, str(step.key_id), region, step.why, world.now())
+    entry = world.journal.begin(step.kind, str(step.key_id), region, step.reason, world.now())
     try:
         act()
     except TokensvcError as failure:
@@ -75,18 +75,18 @@ def journaled(world: KeysContext, region: str, step: Step, act: Callable[[], Non
     world.journal.end(entry.id, "done", world.now())
 
 
-def make(world: KeysContext, why: str) -> KeyRecord:
+def make(world: KeysContext, reason: str) -> KeyRecord:
     """Make a key pair: recorded, and its private half in the vault."""
-    record = keep(world, world.new_key(), why)
+    record = keep(world, world.new_key(), reason)
     fingerprint = f"fingerprint {record.fingerprint}"
-    world.report(f"made key {record.id}, since {why}; {fingerprint}, its private half is in the vault")
+    world.report(f"made key {record.id}, since {reason}; {fingerprint}, its private half is in the vault")
     return record
 
 
-def keep(world: KeysContext, private_key: keypair.PrivateKey, why: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+def keep(world: KeysContext, private_key: keypair.PrivateKey, reason: str, longest_ttl_seconds: int = 0) -> KeyRecord:
     """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
     key_id, public_key = world.new_id(), private_key.public_key()
-    entry = world.journal.begin(StepKind.MAKE, key_id, "", why, world.now())
+    entry = world.journal.begin(StepKind.MAKE, key_id, "", reason, world.now())
     shown, der = keypair.fingerprint(public_key), keypair.public_der(public_key)
     record = world.keys.add(key_id, shown, der, world.now(), longest_ttl_seconds)
     world.vault.put(key_id, private_key)
@@ -112,7 +112,7 @@ def import_pair(world: KeysContext, seen: Survey, key_id: str) -> None:
     pair = answer["keyPair"]
     try:
         record_held(world, record, str(pair["arn"]), pair)
-    except (ForeignDeployment, LostRace, KeyNotFound):  # nobody would ever delete what cannot be noted
+    except (ForeignDeployment, ConcurrentModification, KeyNotFound):  # nobody would ever delete what cannot be noted
         world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
 
@@ -123,7 +123,9 @@ def activate(world: KeysContext, seen: Survey, key_id: str, *, temporary: bool =
     there = in_region(record, seen.region)
     subject = {"key_id": key_id, "region": seen.region}
     if not there.is_held or there.state is KeyState.COMPROMISED:
-        raise LostRace(f"key {key_id} is {there.state} in {seen.region}: it never signs there again", subject=subject)
+        raise ConcurrentModification(
+            f"key {key_id} is {there.state} in {seen.region}: it never signs there again", subject=subject
+        )
     if key_id in seen.standing.missing:
         raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there", subject=subject)
     open_private_key(world.vault, record)
@@ -142,9 +144,9 @@ def record_absence(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
-        raise LostRace(f"key {key_id} is not known to be in {seen.region}")
-    lead_seconds = world.deployment.read().key_lead_seconds
-    record = world.keys.record_absence(there, world.now(), lead_seconds, unable=unusable(seen.standing))
+        raise ConcurrentModification(f"key {key_id} is not known to be in {seen.region}")
+    propagation_seconds = world.deployment.read().key_propagation_seconds
+    record = world.keys.record_absence(there, world.now(), propagation_seconds, unable=unusable(seen.standing))
     world.report(f"IVS does not hold {there.arn}: key {key_id} is {in_region(record, seen.region).state} there")
 
 
@@ -152,11 +154,11 @@ def delete(world: KeysContext, seen: Survey, key_id: str) -> None:
     """Delete the pair from IVS in that region."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
-        raise LostRace(f"key {key_id} is not known to be in {seen.region}")
+        raise ConcurrentModification(f"key {key_id} is not known to be in {seen.region}")
     if not seen.standing.is_sure:
         # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
         message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
-        raise NothingShown(message, operation="ListPlaybackKeyPairs", ivs_code="")
+        raise AccountUnverified(message, operation="ListPlaybackKeyPairs", ivs_code="")
     world.keys.begin_delete(there, world.now())
     was_forgotten = False  # a compromise, and what signed instead, by a store that was restored since
     try:
@@ -182,19 +184,19 @@ def delete_stray(world: KeysContext, region: str, key_id: str, arn: str) -> None
 
 
 def in_region(record: KeyRecord, region: str) -> KeyInPlace:
-    """What a key is in a region. Raises LostRace when it was never there."""
-    found = next((there for there in record.places if there.place.region == region), None)
+    """What a key is in a region. Raises ConcurrentModification when it was never there."""
+    found = next((there for there in record.placements if there.place.region == region), None)
     if found is None:
-        raise LostRace(f"key {record.id} is not known to be in {region}")
+        raise ConcurrentModification(f"key {record.id} is not known to be in {region}")
     return found
 
 
-def full(world: KeysContext, seen: Survey, reason: str = "", remedy: Remedy | None = None) -> NoFreeSlot:
+def full(world: KeysContext, seen: Survey, reason: str = "", remedy: Remedy | None = None) -> KeyPairQuotaReached:
     """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
     held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
     if not reason:
         reason, remedy = what_makes_room(world, seen)
-    return NoFreeSlot(
+    return KeyPairQuotaReached(
         f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. {reason}",
         subject={"region": seen.region},
         remedy=remedy,
@@ -205,7 +207,7 @@ def what_makes_room(world: KeysContext, seen: Survey) -> tuple[str, Remedy | Non
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
     policy, now = world.policy(), world.now()
     ours = [pair for pair in seen.standing.pairs if pair.is_held]
-    ending = [(drained_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
+    ending = [(drains_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
     if ending:
         at, key_id = min(ending)
         text = f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
@@ -246,7 +248,7 @@ def _held_already(world: KeysContext, seen: Survey, record: KeyRecord) -> Pair:
         parameters["arn"] = strange[0]
     elif strange:
         parameters["candidates"] = ",".join(strange)
-    raise PairTaken(
+    raise KeyPairAlreadyImported(
         f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags",
         subject={"key_id": record.id, "region": seen.region},
         remedy=Remedy(Action.ADOPT_KEY_PAIR, parameters),

@@ -46,7 +46,7 @@ class KeyStore(Protocol):
         the deployment's ceiling, and the drain counts from `at`.
         Doing it again with the same ARN changes nothing, whatever the key is there by now. Where IVS held the key and
         no longer does, another ARN is an import that came about too late: it is noted as about to be deleted. Any other
-        second ARN for a place, or an ARN that another key has, raises LostRace. Raises KeyNotFound.
+        second ARN for a place, or an ARN that another key has, raises ConcurrentModification. Raises KeyNotFound.
         """
         ...
 
@@ -67,14 +67,14 @@ class KeyStore(Protocol):
 
         One transaction. The key's longest life becomes the greatest of what it was, `longest_ttl_seconds` and the
         deployment's ceiling, which may have been raised since the caller read it. Doing it again changes nothing but
-        that. Raises LostRace when the key is anything else there, or is being deleted; KeyNotFound.
+        that. Raises ConcurrentModification when the key is anything else there, or is being deleted; KeyNotFound.
         """
         ...
 
     def begin_delete(self, seen: KeyInPlace, at: datetime) -> KeyRecord:
         """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
 
-        `seen` is what the decision was made on. Raises LostRace when the key is active there by now, or is retiring
+        `seen` is what the decision was made on. Raises ConcurrentModification when the key is active there by now, or is retiring
         and was not, or its drain has begun anew since: its tokens live longer than was thought. Also when it was never
         known to be there. Raises KeyNotFound.
         """
@@ -83,13 +83,13 @@ class KeyStore(Protocol):
     def retire(self, key_id: str, place: Place, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
-        With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises LostRace
+        With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises ConcurrentModification
         when the key is active there, or was never known to be there; KeyNotFound.
         """
         ...
 
     def record_absence(
-        self, seen: KeyInPlace, at: datetime, lead_seconds: float, *, unable: Collection[str] = frozenset()
+        self, seen: KeyInPlace, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
     ) -> KeyRecord:
         """Note that IVS is proven not to hold this pair: it is retired, or stays compromised, and never signs again.
 
@@ -97,7 +97,7 @@ class KeyStore(Protocol):
         keys that are `unable` to sign never do. That IVS lost the active key shows that something happened which the
         store does not know of, so any other key there may have signed meanwhile: the drain of each retiring key starts
         anew, that of each prepared key starts, and each longest life is raised as `activate` does. Doing it again
-        changes nothing. Raises LostRace when another pair is recorded there by now, or none ever was; KeyNotFound.
+        changes nothing. Raises ConcurrentModification when another pair is recorded there by now, or none ever was; KeyNotFound.
         """
         ...
 
@@ -105,9 +105,9 @@ class KeyStore(Protocol):
         self,
         key_id: str,
         at: datetime,
-        lead_seconds: float,
+        propagation_seconds: float,
         *,
-        distrust_standby: bool,
+        include_standby: bool,
         unable: Collection[str] = frozenset(),
         others_may_have_signed: bool = False,
     ) -> KeyRecord:
@@ -115,7 +115,7 @@ class KeyStore(Protocol):
 
         One transaction: in each place the key becomes compromised, and where it was active the best key that IVS
         already holds there takes over (`lifecycle.successor`), with its longest life raised as `activate` does. With
-        `distrust_standby` every other key that has never signed is compromised too, before a successor is chosen. Keys
+        `include_standby` every other key that has never signed is compromised too, before a successor is chosen. Keys
         that are `unable` to sign never take over. With `others_may_have_signed`, since the store was restored from
         before the compromise, drains and longest lives change as by `record_absence` wherever the key was.
         Doing it again changes nothing. Raises KeyNotFound.
@@ -125,6 +125,6 @@ class KeyStore(Protocol):
     def discard(self, key_id: str) -> None:
         """Forget a record that is in no place; nothing happens when there is none.
 
-        Raises LostRace when it is, or was, in one.
+        Raises ConcurrentModification when it is, or was, in one.
         """
         ...

@@ -17,7 +17,7 @@ from tokensvc.deployment.record import Policy
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.keys.commands import Prospect
 from tokensvc.keys.journal import Entry
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, StepKind, drained_at
+from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, StepKind, drains_at
 from tokensvc.keys.rotation_requests import Rotation
 from tokensvc.keys.stale_workers import Unheard
 from tokensvc.timestamps import rfc3339_of
@@ -38,7 +38,7 @@ class KeyPlacementView(ViewModel):
         description="When its drain began; of a prepared key, when it was found that it may have signed at a time that "
         "a restored store has forgotten"
     )
-    drained_at: Timestamp | None = Field(
+    drains_at: Timestamp | None = Field(
         description="Of a retiring key: when its last token has ended and its pair goes"
     )
     retired_at: Timestamp | None = Field(description="Since when IVS holds the pair no more")
@@ -55,7 +55,7 @@ class KeyView(ViewModel):
     created_at: Timestamp
     compromised_at: Timestamp | None
     damage: str | None = Field(description="Why the store's record of it, or of one of its places, cannot be read")
-    places: list[KeyPlacementView]
+    placements: list[KeyPlacementView]
 
 
 class KeyPage(ViewModel):
@@ -70,9 +70,9 @@ class StepView(ViewModel):
 
     step: StepKind
     region: str | None
-    why: str
-    begun_at: Timestamp
-    ended_at: Timestamp | None
+    reason: str
+    started_at: Timestamp
+    finished_at: Timestamp | None
     outcome: str | None = Field(description="`done`, or a failure's code; null while nobody knows")
 
 
@@ -82,7 +82,7 @@ class StaleWorkerView(ViewModel):
     worker_id: str
     host: str
     pid: int
-    beat_at: Timestamp = Field(description="When it was last heard of")
+    last_heartbeat_at: Timestamp = Field(description="When it was last heard of")
     until: Timestamp = Field(description="By then it has heard, or signs nothing")
 
 
@@ -90,16 +90,16 @@ class KeyDetailView(KeyView):
     """A key pair, what was done with it, and who may not know of it."""
 
     history: list[StepView] = Field(description="Newest first")
-    not_heard: list[StaleWorkerView]
-    cannot_open: list[str] = Field(description="Workers that cannot open its private half")
+    stale_workers: list[StaleWorkerView]
+    workers_unable_to_decrypt: list[str] = Field(description="Workers that cannot open its private half")
 
 
 class RegionRotationView(ViewModel):
     """How far a rotation is in one region."""
 
     region: str
-    replaces: str | None = Field(description="The key that signed there when it was asked for")
-    signs: str | None = Field(description="The key that has taken over; null while none has")
+    previous_key_id: str | None = Field(description="The key that signed there when it was asked for")
+    active_key_id: str | None = Field(description="The key that has taken over; null while none has")
 
 
 class RotationView(ViewModel):
@@ -118,8 +118,8 @@ class CompromiseImpactView(ViewModel):
     region: str
     was_active: bool = Field(description="Whether the key signed there")
     successor: str | None = Field(description="The key that takes over at once")
-    seconds_without_key: float = Field(description="How long no token can be signed there")
-    tokens_of_seconds: int = Field(description="Tokens of so many seconds die")
+    outage_seconds: float = Field(description="How long no token can be signed there")
+    affected_token_seconds: int = Field(description="Tokens of so many seconds die")
 
 
 class CompromiseView(ViewModel):
@@ -128,7 +128,7 @@ class CompromiseView(ViewModel):
     id: str
     compromised_at: Timestamp
     regions: list[CompromiseImpactView]
-    not_heard: list[StaleWorkerView]
+    stale_workers: list[StaleWorkerView]
 
 
 class ReferenceTime(NamedTuple):
@@ -146,7 +146,7 @@ def key_view(record: KeyRecord, at: ReferenceTime) -> KeyView:
         created_at=rfc3339_of(record.created_at),
         compromised_at=_timestamp_or_none(record.compromised_at),
         damage=record.damage or None,
-        places=[_place(there, at) for there in record.places],
+        placements=[_place(there, at) for there in record.placements],
     )
 
 
@@ -155,14 +155,14 @@ def key_detail_view(
     at: ReferenceTime,
     history: Sequence[Entry],
     behind: Sequence[Unheard],
-    cannot_open: Sequence[str],
+    workers_unable_to_decrypt: Sequence[str],
 ) -> KeyDetailView:
     """A key with its history, and the workers that may not have loaded it."""
     return KeyDetailView(
         **dict(key_view(record, at)),
         history=[_step(entry) for entry in history],
-        not_heard=[stale_worker_view(u) for u in behind],
-        cannot_open=list(cannot_open),
+        stale_workers=[stale_worker_view(u) for u in behind],
+        workers_unable_to_decrypt=list(workers_unable_to_decrypt),
     )
 
 
@@ -174,21 +174,21 @@ def rotation_view(request: Rotation, signing: Mapping[str, str | None]) -> Rotat
         requested_by=request.requested_by,
         done=all(signing.values()),
         regions=[
-            RegionRotationView(region=region, replaces=replaces, signs=signing[region])
-            for region, replaces in request.replaces.items()
+            RegionRotationView(region=region, previous_key_id=replaces, active_key_id=signing[region])
+            for region, replaces in request.previous_key_ids.items()
         ],
     )
 
 
 def compromise_impact_view(record: KeyRecord, foreseen: Prospect) -> CompromiseImpactView:
     """What a compromise of this key means for a region."""
-    longest = max(p.longest_ttl_seconds for p in record.places if p.place.region == foreseen.region)
+    longest = max(p.longest_ttl_seconds for p in record.placements if p.place.region == foreseen.region)
     return CompromiseImpactView(
         region=foreseen.region,
         was_active=foreseen.was_active,
         successor=foreseen.successor,
-        seconds_without_key=foreseen.seconds_without,
-        tokens_of_seconds=longest,
+        outage_seconds=foreseen.outage_seconds,
+        affected_token_seconds=longest,
     )
 
 
@@ -199,7 +199,7 @@ def stale_worker_view(stale: Unheard) -> StaleWorkerView:
         worker_id=said.worker_id,
         host=said.host,
         pid=said.pid,
-        beat_at=rfc3339_of(stale.worker.beat_at),
+        last_heartbeat_at=rfc3339_of(stale.worker.last_heartbeat_at),
         until=rfc3339_of(stale.until),
     )
 
@@ -216,7 +216,7 @@ def _place(there: KeyInPlace, at: ReferenceTime) -> KeyPlacementView:
         imported_at=rfc3339_of(there.imported_at),
         activated_at=_timestamp_or_none(there.activated_at),
         retiring_at=_timestamp_or_none(there.retiring_at),
-        drained_at=rfc3339_of(drained_at(there, at.policy)) if there.state is KeyState.RETIRING else None,
+        drains_at=rfc3339_of(drains_at(there, at.policy)) if there.state is KeyState.RETIRING else None,
         retired_at=_timestamp_or_none(there.retired_at),
         compromised_at=_timestamp_or_none(there.compromised_at),
         longest_ttl_seconds=there.longest_ttl_seconds,
@@ -244,9 +244,9 @@ def _step(entry: Entry) -> StepView:
     return StepView(
         step=entry.kind,
         region=entry.region or None,
-        why=entry.why,
-        begun_at=rfc3339_of(entry.begun_at),
-        ended_at=_timestamp_or_none(entry.ended_at),
+        reason=entry.reason,
+        started_at=rfc3339_of(entry.started_at),
+        finished_at=_timestamp_or_none(entry.finished_at),
         outcome=entry.outcome,
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from tokensvc.errors import Conflict, KeptBack, PolicyCannotHold, TokensvcError
+from tokensvc.errors import Conflict, InvalidRotationPolicy, RotationBlocked, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.reconciler import Outlook, advance, look
 from tokensvc.keys.rotation_policy import check_slots
@@ -61,9 +61,9 @@ def _settle(
         waits = []
         for outlook in outlooks:
             if outlook.region in pending:
-                kept_back = _kept_back(world, outlook, patient=patient)
-                if kept_back is not None:
-                    given_up[outlook.region] = kept_back
+                rotation_blocked = _kept_back(world, outlook, patient=patient)
+                if rotation_blocked is not None:
+                    given_up[outlook.region] = rotation_blocked
                 elif outlook.wait is not None and outlook.wait.until is not None:
                     given_up.pop(outlook.region, None)
                     waits.append(outlook.wait.until)
@@ -105,15 +105,15 @@ class _Others:
     def _look(self, pending: Sequence[str], said: Sequence[str]) -> None:
         """Look for what holds up whoever performs; that IVS does not answer us says nothing about that."""
         outlooks = [outlook for outlook in look(self._world, pending) if outlook.failure is None]
-        kept_back = {o.region: _kept_back(self._world, o, patient=self._patient) for o in outlooks}
-        self._given_up = {region: failure for region, failure in kept_back.items() if failure is not None}
+        rotation_blocked = {o.region: _kept_back(self._world, o, patient=self._patient) for o in outlooks}
+        self._given_up = {region: failure for region, failure in rotation_blocked.items() if failure is not None}
         ahead = {o.region: o.wait for o in outlooks if o.region not in self._given_up and o.wait is not None}
-        self._waits = [f"{region}: {wait.why}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]
+        self._waits = [f"{region}: {wait.reason}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]
         if ahead:
             self._idle = 0
         elif self._idle >= PATIENCE_POLLS:
             why = "; ".join(said) or "it does not say why"
-            failure = KeptBack(
+            failure = RotationBlocked(
                 f"another process performs and does not get there: {why}. What was asked for stands, and is tried on",
                 subject={"regions": ",".join(pending)},
             )
@@ -138,10 +138,10 @@ def _kept_back(world: KeysContext, outlook: Outlook, *, patient: bool) -> Tokens
         reason, remedy = what_makes_room(world, seen)
         return full(world, seen, f"{reason}, and the rotation continues", remedy)
     if any(p.fingerprint_differs for p in seen.standing.pairs):
-        return Conflict(wait.why)
+        return Conflict(wait.reason)
     try:
         check_slots(outlook.region, seen.standing.foreign)
-    except PolicyCannotHold as failure:
+    except InvalidRotationPolicy as failure:
         return full(world, seen, failure.message)
     return full(world, seen)
 

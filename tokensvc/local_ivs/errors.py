@@ -68,7 +68,7 @@ def quota_exceeded(message: str) -> IvsError:
 def throttled(operation: str, per_second: int, resource: str) -> IvsError:
     """Observed, up to the parenthesis, for PutMetadata and its channel. INFERRED: other operations say it so too."""
     text = f"Operation: ivs:{operation} exceeded call rate: {per_second} for resource: {resource}"
-    return IvsError("ThrottlingException", f"{text} (the local IVS keeps IVS's rates; --no-rates turns them off)")
+    return IvsError("ThrottlingException", f"{text} (the local IVS keeps IVS's rates; --no-rate-limits turns them off)")
 
 
 def not_broadcasting(channel_arn: str) -> IvsError:

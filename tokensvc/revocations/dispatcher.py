@@ -65,17 +65,17 @@ def accept(
     caller: Caller,
     wanted: Sequence[NewRevocation],
     now: float,
-    reach_seconds: float,
+    max_staleness_seconds: float,
     is_served: IsServed,
     idempotency: IdempotencyKey | None = None,
 ) -> list[Accepted]:
-    """Make a caller's revocations durable; R is `reach_seconds`.
+    """Make a caller's revocations durable; R is `max_staleness_seconds`.
 
     One alone goes before a storm. Raises InvalidRequest naming each bad field, ChannelNotAllowed, IdempotencyKeyReused.
     """
     check(caller, wanted, now, is_served)
     lane = Lane.ALONE if len(wanted) == 1 else Lane.STORM
-    return store.accept(caller.name, wanted, lane, reach_seconds, idempotency)
+    return store.accept(caller.name, wanted, lane, max_staleness_seconds, idempotency)
 
 
 def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served: IsServed) -> None:
@@ -132,7 +132,7 @@ class ServedRegions:
     def _read(self) -> Sequence[str]:
         """Read what is known, and return the regions that count for every account: none once the account is known."""
         account, configured = self._deployment.read().account, self._configured()
-        held = {there.place for record in self._keys.list() for there in record.places}
+        held = {there.place for record in self._keys.list() for there in record.placements}
         if account is None:
             self._known |= held
             return configured
@@ -170,7 +170,7 @@ class Pass(NamedTuple):
 
     sent: int
     failed: int
-    put_off: int
+    deferred: int
     """To be tried again."""
     troubles: Mapping[str, int]
     """How many entries met which failure, by IVS's own code or the transport's."""

@@ -89,7 +89,7 @@ class Leading:
         self._ask_again_at = -math.inf
         self._untold: Counter[str] = Counter()
         self._outages = Outages(self._clock.monotonic)
-        self.trouble: tuple[Problem, ...] = ()
+        self.problems: tuple[Problem, ...] = ()
         """What an operator should know, while anything waits."""
 
     @property
@@ -140,15 +140,15 @@ class Leading:
     def _step_down(self) -> None:
         if self._dispatcher is not None:
             self._dispatcher.settle()
-            self._dispatcher, self.trouble = None, ()
+            self._dispatcher, self.problems = None, ()
 
     def _report(self, done: Pass) -> None:
-        self._metrics.dispatched(done.sent, done.failed, done.put_off, done.troubles)
+        self._metrics.dispatched(done.sent, done.failed, done.deferred, done.troubles)
         if done.sent:
-            self.trouble = ()
-        elif done.put_off:
+            self.problems = ()
+        elif done.deferred:
             codes = {"ivs_codes": ", ".join(sorted(done.troubles))}
-            self.trouble = (Problem(ProblemCode.REVOCATIONS_REJECTED, self._place.region, codes),)
+            self.problems = (Problem(ProblemCode.REVOCATIONS_REJECTED, self._place.region, codes),)
         self._untold.update(done.troubles)
         region, report = self._place.region, None
         if done.troubles:

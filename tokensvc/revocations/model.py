@@ -51,14 +51,16 @@ hundreds of times within hours gets that far; from there on each revocation take
 versions stay within what IVS takes."""
 
 
-def version_filter(now: float, reach_seconds: float, standing: Standing, issued_before: int | None = None) -> int:
+def version_filter(
+    now: float, max_staleness_seconds: float, standing: Standing, issued_before: int | None = None
+) -> int:
     """F: the highest session version to end.
 
     Without `issued_before` that is every version which a worker that has not heard may still give, R from now. With it,
     every version below that of a token issued at that second, as the standing makes it.
     """
     if issued_before is None:
-        last = math.floor(now + reach_seconds)
+        last = math.floor(now + max_staleness_seconds)
         return session_version(last, standing.lowest_version(last))
     return max(0, _version_at(issued_before, standing) - 1)
 
@@ -85,7 +87,7 @@ def _version_at(second: int, standing: Standing) -> int:
     return session_version(second, standing.lowest_version(second))
 
 
-def denied_until(now: float, reach_seconds: float, issued_before: int | None, deny_seconds: int | None) -> int:
+def denied_until(now: float, max_staleness_seconds: float, issued_before: int | None, deny_seconds: int | None) -> int:
     """Until when the viewer gets no token.
 
     Unless the caller says how long: until every worker has heard, since before that a worker might sign a token that is
@@ -93,14 +95,14 @@ def denied_until(now: float, reach_seconds: float, issued_before: int | None, de
     """
     if deny_seconds is not None:
         return math.ceil(now) + deny_seconds if deny_seconds else 0
-    return math.ceil(now + reach_seconds) if issued_before is None else 0
+    return math.ceil(now + max_staleness_seconds) if issued_before is None else 0
 
 
-def readmit_after(now: float, reach_seconds: float, version: int, standing: Standing) -> int:
+def readmit_after(now: float, max_staleness_seconds: float, version: int, standing: Standing) -> int:
     """From when on every worker gives tokens that the filter `version`, and those of earlier revocations, spare: all
     have read the standing, or even one that has not, and whose clock is behind, gives a higher version by then; and the
     denial is over. `standing` is the one after the revocation."""
-    spared = min(now + reach_seconds, max(version + 1 + CLOCK_SKEW_SECONDS, standing.minimum_version))
+    spared = min(now + max_staleness_seconds, max(version + 1 + CLOCK_SKEW_SECONDS, standing.minimum_version))
     return max(math.ceil(max(spared, now)), standing.denied_until)
 
 

@@ -44,7 +44,9 @@ class Allowance:
 
     def free(self, now: float, pace: float = 1.0) -> int:
         """How many calls may be made now, at this share of the full pace."""
-        left = (calls - sum(ended_at + span > now for ended_at in self._ended) for calls, span in self._windows(pace))
+        left = (
+            calls - sum(finished_at + span > now for finished_at in self._ended) for calls, span in self._windows(pace)
+        )
         return max(0, min(left))
 
     def took(self, now: float) -> None:

@@ -117,7 +117,7 @@ class Dispatch:
         return None
 
     @property
-    def trouble(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """What an operator should know of the places that this process leads in, and of those that nobody serves."""
         led = tuple(problem for place, there in self._waiting.items() for problem in self._trouble(place, there))
         return led + tuple(
@@ -140,13 +140,13 @@ class Dispatch:
             return ()
         figures = {"queued": str(there.queued), "oldest_seconds": f"{there.oldest_seconds:.0f}"}
         late = Problem(ProblemCode.REVOCATIONS_LATE, place.region, figures)
-        return (*served.leading.trouble, *([late] if there.oldest_seconds > LATE_SECONDS else ()))
+        return (*served.leading.problems, *([late] if there.oldest_seconds > LATE_SECONDS else ()))
 
     def _has_room(self, waiting: Mapping[Place, Waiting]) -> bool:
         """Whether one more may be served, now that whoever has least use of its turn gave way."""
         if len(self._served) < PLACES_MAX:
             return True
-        in_vain = (place for place, there in self._served.items() if place not in waiting or there.leading.trouble)
+        in_vain = (place for place, there in self._served.items() if place not in waiting or there.leading.problems)
         if (place := next(in_vain, None)) is None:  # the first of them has been served longest
             return False
         self._end(place)

@@ -60,7 +60,7 @@ class Target(NamedTuple):
     """What IVS is, or was, told; higher than this revocation asked for when a later one joined it in the queue."""
     state: State
     attempts: int
-    ended_at: datetime | None
+    finished_at: datetime | None
     """When IVS took it, refused it for good, or it was given up."""
     code: str
     """IVS's own code of the last failure, or the transport's; "" where there was none."""
@@ -97,7 +97,7 @@ class Revocations(Protocol):
         caller: str,
         wanted: Sequence[NewRevocation],
         lane: Lane,
-        reach_seconds: float,
+        max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
     ) -> list[Accepted]:
         """Make these revocations durable, in one transaction: the viewers' minimum versions and denials, the entries

@@ -37,7 +37,7 @@ class RevocationTargetView(ViewModel):
     )
     state: State
     attempts: int
-    ended_at: Timestamp | None = Field(description="When IVS took it or refused it for good, or it was given up")
+    finished_at: Timestamp | None = Field(description="When IVS took it or refused it for good, or it was given up")
     code: str | None = Field(description="IVS's own code of the last failure, or the transport's")
     message: str | None
 
@@ -49,7 +49,7 @@ class RevocationTargetView(ViewModel):
             viewer_session_versions_less_than_or_equal_to=target.version,
             state=target.state,
             attempts=target.attempts,
-            ended_at=None if target.ended_at is None else rfc3339_of(target.ended_at),
+            finished_at=None if target.finished_at is None else rfc3339_of(target.finished_at),
             code=target.code or None,
             message=target.message or None,
         )

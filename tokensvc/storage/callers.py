@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from tokensvc.callers.policy import NOTHING_ALLOWED, CallerPolicy
 from tokensvc.callers.store import CallerRecord, StoredSecret
-from tokensvc.errors import CallerExists, CallerNotFound, LostRace
+from tokensvc.errors import CallerExists, CallerNotFound, ConcurrentModification
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import reading, writing
@@ -72,7 +72,7 @@ class SqlCallers:
             )
             ordinal = connection.execute(aged).scalar()
             if ordinal is None:
-                raise LostRace(f"the newest key of caller {name} is another one by now")
+                raise ConcurrentModification(f"the newest key of caller {name} is another one by now")
             useless = sa.or_(caller_secrets.c.ordinal < ordinal, caller_secrets.c.key_id.in_(list(damaged)))
             connection.execute(sa.delete(caller_secrets).where(of_caller, useless))
             _add_secret(connection, name, ordinal + 1, secret)

@@ -94,9 +94,9 @@ class SqlDeployment:
                 changes.advance(connection, "keys")
             return _read(connection)
 
-    def set_rotation(self, *, lead_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
+    def set_rotation(self, *, propagation_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
         policy = {
-            "key_lead_seconds": lead_seconds,
+            "key_propagation_seconds": propagation_seconds,
             "key_max_age_seconds": max_age_seconds,
             "key_standby": standby,
         }

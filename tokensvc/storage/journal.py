@@ -13,7 +13,7 @@ from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.schema import key_journal
 
-_is_open = key_journal.c.ended_at.is_(None)
+_is_open = key_journal.c.finished_at.is_(None)
 _entries = sa.select(*(key_journal.c[field] for field in Entry._fields))
 
 
@@ -23,10 +23,12 @@ class SqlJournal:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def begin(self, kind: StepKind, key_id: str, region: str, why: str, at: datetime) -> Entry:
+    def begin(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> Entry:
         step = {"kind": kind, "key_id": key_id, "region": region}
         with writing(self._engine) as connection:
-            begun = insert(connection, key_journal).values(**step, why=why, begun_at=at).on_conflict_do_nothing()
+            begun = (
+                insert(connection, key_journal).values(**step, reason=reason, started_at=at).on_conflict_do_nothing()
+            )
             connection.execute(begun)
             same = (key_journal.c[name] == value for name, value in step.items())
             return _entry(connection.execute(_entries.where(*same, _is_open)).one())
@@ -34,7 +36,7 @@ class SqlJournal:
     def end(self, entry_id: int, outcome: str, at: datetime) -> None:
         with writing(self._engine) as connection:
             ended = sa.update(key_journal).where(key_journal.c.id == entry_id, _is_open)
-            connection.execute(ended.values(ended_at=at, outcome=outcome))
+            connection.execute(ended.values(finished_at=at, outcome=outcome))
 
     def open(self) -> list[Entry]:
         with reading(self._engine) as connection:
@@ -48,7 +50,7 @@ class SqlJournal:
             return [_entry(row) for row in connection.execute(newest)]
 
     def prune(self, before: datetime) -> int:
-        old = sa.delete(key_journal).where(key_journal.c.ended_at < before).returning(key_journal.c.id)
+        old = sa.delete(key_journal).where(key_journal.c.finished_at < before).returning(key_journal.c.id)
         with writing(self._engine) as connection:
             return len(connection.execute(old).all())
 

@@ -3,7 +3,7 @@
 Rules of the file
 - Every change holds `keys` first, so changes to keys happen one after the other; each move is still one
   UPDATE … WHERE <the state it was decided on>.
-- A move that `keys/lifecycle.MOVES` does not have is a LostRace: somebody else moved the key first.
+- A move that `keys/lifecycle.MOVES` does not have is a ConcurrentModification: somebody else moved the key first.
 - A row that cannot be read is part of its key's record all the same: the pair fills a slot, and must not be taken for
   one that nobody knows.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tokensvc.aws.arn import Place
-from tokensvc.errors import Action, Conflict, KeyNotFound, LostRace, Remedy, RowUnreadable
+from tokensvc.errors import Action, ConcurrentModification, Conflict, KeyNotFound, Remedy, RowUnreadable
 from tokensvc.keys.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, UnreadablePlace, successor
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
@@ -103,7 +103,7 @@ class SqlKeys:
             longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, _ceiling(connection))
             retires = now_in.state is KeyState.RETIRING
             if now_in.deleting_at is not None or (retires and now_in.retiring_at != retiring_since):
-                raise LostRace(f"the key is {now_in.state} in {place.region} and on its way out")
+                raise ConcurrentModification(f"the key is {now_in.state} in {place.region} and on its way out")
             if now_in.state is not KeyState.ACTIVE:
                 former = _active_in(connection, place)
                 if former is not None:
@@ -124,7 +124,9 @@ class SqlKeys:
             signs = now_in.state is KeyState.ACTIVE
             drains = now_in.state in {KeyState.RETIRING, KeyState.PREPARED}
             if signs or (drains and now_in.retiring_at != seen.retiring_at):
-                raise LostRace(f"the key has signed in {seen.place.region} in the meantime, so its pair stays for now")
+                raise ConcurrentModification(
+                    f"the key has signed in {seen.place.region} in the meantime, so its pair stays for now"
+                )
             if now_in.deleting_at is None:
                 begun = sa.update(key_places).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
                 connection.execute(begun)
@@ -136,7 +138,7 @@ class SqlKeys:
             changes.hold(connection, "keys")
             now_in = _demand(connection, key_id, place)
             if now_in.state is KeyState.ACTIVE:
-                raise LostRace(f"the key is active in {place.region}, so its pair is not deleted there")
+                raise ConcurrentModification(f"the key is active in {place.region}, so its pair is not deleted there")
             if now_in.retired_at is None:
                 _end(connection, now_in, at)
                 if others_may_have_signed:
@@ -145,7 +147,7 @@ class SqlKeys:
             return _get(connection, key_id)
 
     def record_absence(
-        self, seen: KeyInPlace, at: datetime, lead_seconds: float, *, unable: Collection[str] = frozenset()
+        self, seen: KeyInPlace, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
     ) -> KeyRecord:
         with writing(self._engine) as connection:
             changes.hold(connection, "deployment")
@@ -153,11 +155,11 @@ class SqlKeys:
             key_id, place = seen.key_id, seen.place
             now_in = _demand(connection, key_id, place)
             if now_in.arn != seen.arn:
-                raise LostRace(f"the key is known as another pair in {place.region} by now")
+                raise ConcurrentModification(f"the key is known as another pair in {place.region} by now")
             if now_in.retired_at is None:
                 _end(connection, now_in, at)
                 if now_in.state is KeyState.ACTIVE:
-                    _succeed(connection, place, unable, at, lead_seconds)
+                    _succeed(connection, place, unable, at, propagation_seconds)
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
 
@@ -165,9 +167,9 @@ class SqlKeys:
         self,
         key_id: str,
         at: datetime,
-        lead_seconds: float,
+        propagation_seconds: float,
         *,
-        distrust_standby: bool,
+        include_standby: bool,
         unable: Collection[str] = frozenset(),
         others_may_have_signed: bool = False,
     ) -> KeyRecord:
@@ -175,7 +177,7 @@ class SqlKeys:
             changes.hold(connection, "deployment")
             changes.hold(connection, "keys")
             _mark_damaged(connection, _get(connection, key_id), at)
-            bad = {key_id} | (_never_signed(connection) if distrust_standby else set())
+            bad = {key_id} | (_never_signed(connection) if include_standby else set())
             marked = (
                 sa.update(key_pairs)
                 .where(key_pairs.c.id.in_(bad), key_pairs.c.compromised_at.is_(None))
@@ -183,9 +185,9 @@ class SqlKeys:
                 .returning(key_pairs.c.id)
             )
             if connection.execute(marked).all():
-                _replace(connection, bad, bad.union(unable), at, lead_seconds)
+                _replace(connection, bad, bad.union(unable), at, propagation_seconds)
                 if others_may_have_signed:
-                    for there in _get(connection, key_id).places:
+                    for there in _get(connection, key_id).placements:
                         _begin_drains(connection, there.place, at, _ceiling(connection))
                 changes.advance(connection, "keys")
             return _get(connection, key_id)
@@ -194,7 +196,7 @@ class SqlKeys:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             if connection.execute(sa.select(key_places.c.key_id).where(key_places.c.key_id == key_id)).first():
-                raise LostRace("IVS holds, or held, this key: its record stays")
+                raise ConcurrentModification("IVS holds, or held, this key: its record stays")
             gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
             if connection.execute(gone).first():
                 changes.advance(connection, "keys")
@@ -232,24 +234,26 @@ def _take_back(connection: sa.Connection, key_id: str, place: Place, arn: str, a
     """A retired key's pair turned up once more: it is to be deleted."""
     taken = sa.select(key_places.c.key_id).where(key_places.c.arn == arn)
     if connection.execute(taken).first() is not None:
-        raise LostRace(f"another key is recorded under this ARN in {place.region}")
+        raise ConcurrentModification(f"another key is recorded under this ARN in {place.region}")
     back = sa.update(key_places).where(*_at(key_id, place), key_places.c.retired_at.is_not(None))
     back = back.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
     if connection.execute(back.returning(key_places.c.key_id)).first() is None:
-        raise LostRace(f"another import of this key is recorded in {place.region}")
+        raise ConcurrentModification(f"another import of this key is recorded in {place.region}")
 
 
-def _replace(connection: sa.Connection, bad: set[str], unfit: set[str], at: datetime, lead_seconds: float) -> None:
+def _replace(
+    connection: sa.Connection, bad: set[str], unfit: set[str], at: datetime, propagation_seconds: float
+) -> None:
     """Compromise the bad keys everywhere; where one of them signed, the best that is fit signs from now on."""
     ceiling = _ceiling(connection)
-    pairs = [there for record in _records(connection) for there in record.places]
+    pairs = [there for record in _records(connection) for there in record.placements]
     left: dict[Place, KeyInPlace | None] = {}
     for pair in pairs:
         if pair.key_id in bad and pair.state is not KeyState.COMPROMISED:
             _move(connection, pair.key_id, pair.place, pair.state, KeyState.COMPROMISED, compromised_at=at)
             if pair.state is KeyState.ACTIVE:
                 others = [p for p in pairs if p.place == pair.place and p.key_id not in unfit]
-                left[pair.place] = successor(others, at, lead_seconds)
+                left[pair.place] = successor(others, at, propagation_seconds)
     for best in left.values():
         if best is not None:
             _promote(connection, best, at, ceiling)
@@ -265,12 +269,12 @@ def _end(connection: sa.Connection, there: KeyInPlace, at: datetime) -> None:
 
 
 def _succeed(
-    connection: sa.Connection, place: Place, unfit: Collection[str], at: datetime, lead_seconds: float
+    connection: sa.Connection, place: Place, unfit: Collection[str], at: datetime, propagation_seconds: float
 ) -> None:
     """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
     ceiling = _ceiling(connection)
-    here = [there for record in _records(connection) for there in record.places if there.place == place]
-    best = successor([there for there in here if there.key_id not in unfit], at, lead_seconds)
+    here = [there for record in _records(connection) for there in record.placements if there.place == place]
+    best = successor([there for there in here if there.key_id not in unfit], at, propagation_seconds)
     if best is not None:
         _promote(connection, best, at, ceiling)
     _begin_drains(connection, place, at, ceiling)
@@ -303,7 +307,7 @@ def _promote(connection: sa.Connection, best: KeyInPlace, at: datetime, ceiling:
 def _move(connection: sa.Connection, key_id: str, place: Place, was: KeyState, to: KeyState, **values: Any) -> None:
     moved = sa.update(key_places).where(*_at(key_id, place), key_places.c.state == was).values(state=to, **values)
     if to not in MOVES[was] or connection.execute(moved.returning(key_places.c.key_id)).first() is None:
-        raise LostRace(f"the key is {was} in {place.region}, so it cannot become {to} there")
+        raise ConcurrentModification(f"the key is {was} in {place.region}, so it cannot become {to} there")
 
 
 def _at(key_id: str, place: Place) -> tuple[sa.ColumnElement[bool], ...]:
@@ -335,7 +339,7 @@ def _demand(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace:
     found = _in_place(connection, key_id, place)
     if found is None:
         _get(connection, key_id)
-        raise LostRace(
+        raise ConcurrentModification(
             f"the key is not known to be in {place.region}", subject={"key_id": key_id, "region": place.region}
         )
     return found
@@ -360,7 +364,7 @@ def _records(connection: sa.Connection, key_id: str | None = None) -> list[KeyRe
     return [_record(row, places.get(row.id, [])) for row in rows]
 
 
-def _record(row: sa.Row[Any], places: Sequence[sa.Row[Any]]) -> KeyRecord:
+def _record(row: sa.Row[Any], placements: Sequence[sa.Row[Any]]) -> KeyRecord:
     damage: list[str] = []
     there: list[KeyInPlace] = []
     unreadable: list[UnreadablePlace] = []
@@ -371,7 +375,7 @@ def _record(row: sa.Row[Any], places: Sequence[sa.Row[Any]]) -> KeyRecord:
         damage.append(str(problem))
         fingerprint, public_der, created_at, compromised_at = "", b"", _UNKNOWN, None
     is_sound = not damage
-    for place in places:
+    for place in placements:
         try:
             if is_sound:
                 there.append(_key_in_place(place))

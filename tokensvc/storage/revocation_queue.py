@@ -59,15 +59,15 @@ class SqlRevocationQueue:
             .values(
                 state=sa.case((told, sa.bindparam("state", type_=sa.Text)), else_=_c.state),
                 due_at=StoreNow() + sa.case((told, wait), else_=sa.literal(0.0, sa.Double)),
-                ended_at=sa.case((ends, StoreNow()), else_=_c.ended_at),
+                finished_at=sa.case((ends, StoreNow()), else_=_c.finished_at),
                 lane=sa.func.coalesce(sa.bindparam("to_lane", type_=sa.SmallInteger), _c.lane),
-                code=sa.bindparam("why"),
+                code=sa.bindparam("reason"),
                 message=sa.bindparam("words"),
             )
         )
         rows = [
             {"which": o.id, "told": o.version, "state": o.state, "wait": o.wait_seconds, "to_lane": o.lane}
-            | {"why": o.code, "words": o.message, "channel": o.channel_arn, "viewer": o.viewer_id}
+            | {"reason": o.code, "words": o.message, "channel": o.channel_arn, "viewer": o.viewer_id}
             for o in sorted(outcomes, key=lambda outcome: outcome.id)
         ]
         if rows:

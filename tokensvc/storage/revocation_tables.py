@@ -49,14 +49,14 @@ revocation_entries = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("queued_at", sa.Double, nullable=False),
     sa.Column("due_at", sa.Double, nullable=False),
-    sa.Column("ended_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
-    sa.CheckConstraint("(state = 'queued') = (ended_at IS NULL)", name="queued_until_it_ends"),
+    sa.CheckConstraint("(state = 'queued') = (finished_at IS NULL)", name="queued_until_it_ends"),
 )
 QUEUED = revocation_entries.c.state == sa.literal_column("'queued'")
-ENDED = revocation_entries.c.ended_at.is_not(None)
-NOT_ENDED = revocation_entries.c.ended_at.is_(None)
+ENDED = revocation_entries.c.finished_at.is_not(None)
+NOT_ENDED = revocation_entries.c.finished_at.is_(None)
 sa.Index(
     "revocation_entries_due",
     *(revocation_entries.c[name] for name in ("account", "region", "lane", "id", "due_at")),
@@ -70,7 +70,7 @@ sa.Index(
     sqlite_where=NOT_ENDED,
     postgresql_where=NOT_ENDED,
 )
-sa.Index("revocation_entries_ended", revocation_entries.c.ended_at, sqlite_where=ENDED, postgresql_where=ENDED)
+sa.Index("revocation_entries_ended", revocation_entries.c.finished_at, sqlite_where=ENDED, postgresql_where=ENDED)
 
 revocations = sa.Table(
     "revocations",

@@ -33,7 +33,7 @@ def accept(
     caller: str,
     wanted: Sequence[NewRevocation],
     lane: Lane,
-    reach_seconds: float,
+    max_staleness_seconds: float,
     now: float,
 ) -> list[Accepted]:
     """Write everything that these revocations mean, at that instant of the store's clock."""
@@ -43,7 +43,7 @@ def accept(
     places = {parse_arn(channel, "channel").place for channel, _ in names.values()}
     draft = _Draft(
         caller,
-        reach_seconds,
+        max_staleness_seconds,
         now,
         lanes={place: _lane(connection, caller, place, lane) for place in places},
         standings={name: Row(name, who[0]) for name, who in names.items()} | denials.read(connection, list(names)),
@@ -61,7 +61,7 @@ class _Draft:
     """What one request changes, before it is written."""
 
     caller: str
-    reach_seconds: float
+    max_staleness_seconds: float
     now: float
     lanes: dict[Place, Lane]
     standings: dict[bytes, Row]
@@ -77,18 +77,18 @@ class _Draft:
     def add(self, new: NewRevocation) -> Accepted:
         """Note one revocation."""
         number = self._next_number()
-        until = denied_until(self.now, self.reach_seconds, new.issued_before, new.deny_seconds)
+        until = denied_until(self.now, self.max_staleness_seconds, new.issued_before, new.deny_seconds)
         highest = readmit = 0
         for channel, viewer in dict.fromkeys(product(new.channel_arns, new.viewer_ids)):
             name = digest(channel, viewer)
             row = self.standings[name].denied(until, self.caller, new.reason, self.now)
-            version = version_filter(self.now, self.reach_seconds, row.standing, new.issued_before)
+            version = version_filter(self.now, self.max_staleness_seconds, row.standing, new.issued_before)
             row = row.raised(standing_after(self.now, row.standing, version, new.issued_before))
             self.standings[name] = row
             entry = self._aim(name, channel, viewer, version)
             self.targets.append({"revocation": number, "entry": entry, "version": version, "cancelled": False})
             highest = max(highest, version)
-            readmit = max(readmit, readmit_after(self.now, self.reach_seconds, version, row.standing))
+            readmit = max(readmit, readmit_after(self.now, self.max_staleness_seconds, version, row.standing))
         self.records.append(
             {"number": number, "id": new.id, "caller": self.caller, "reason": new.reason}
             | {"accepted_at": self.now, "readmit_after": readmit}
@@ -117,7 +117,7 @@ class _Draft:
             entry = {"id": self._next_number(), "digest": name, "channel_arn": channel, "viewer_id": viewer}
             entry |= {**place._asdict(), "caller": self.caller, "version": version, "lane": self.lanes[place]}
             entry |= {"state": State.QUEUED, "attempts": 0, "queued_at": self.now, "due_at": self.now}
-            entry |= {"ended_at": None, "code": "", "message": ""}
+            entry |= {"finished_at": None, "code": "", "message": ""}
             self.queued[name] = self.added[entry["id"]] = entry
         else:
             entry["version"], entry["lane"] = max(entry["version"], version), min(entry["lane"], self.lanes[place])

@@ -49,7 +49,7 @@ class SqlRevocations:
         caller: str,
         wanted: Sequence[NewRevocation],
         lane: Lane,
-        reach_seconds: float,
+        max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
     ) -> list[Accepted]:
         with writing(self._engine) as connection:
@@ -58,7 +58,7 @@ class SqlRevocations:
             first = _first_answer(connection, caller, idempotency, now)
             if first is not None:
                 return first
-            answer = revocation_writer.accept(connection, caller, wanted, lane, reach_seconds, now)
+            answer = revocation_writer.accept(connection, caller, wanted, lane, max_staleness_seconds, now)
             if idempotency is not None:
                 _keep_answer(connection, caller, idempotency, answer, now)
             return answer
@@ -106,7 +106,7 @@ class SqlRevocations:
             connection.execute(sa.update(revocation_targets).where(*mine).values(cancelled=True))
             still = sa.select(_targets.entry).where(_targets.entry.in_(given_up), _targets.cancelled == sa.false())
             nobodys = (_entries.id.in_(given_up), _entries.id.not_in(still))
-            ended = {"state": State.CANCELLED, "ended_at": StoreNow()}
+            ended = {"state": State.CANCELLED, "finished_at": StoreNow()}
             connection.execute(sa.update(revocation_entries).where(*nobodys, QUEUED).values(ended))
             _lower(connection, given_up)
             return _get(connection, revocation_id, patterns)
@@ -123,7 +123,7 @@ class SqlRevocations:
         until = ended_before.timestamp()
         with writing(self._engine) as connection:
             changes.hold(connection, "revocations")
-            old = sa.select(_entries.id).where(ENDED, _entries.ended_at < until).order_by(_entries.ended_at)
+            old = sa.select(_entries.id).where(ENDED, _entries.finished_at < until).order_by(_entries.finished_at)
             forgotten = list(connection.execute(old.limit(limit)).scalars())
             for some in parts(forgotten):
                 whose = sa.select(_targets.revocation).where(_targets.entry.in_(some)).distinct()
@@ -222,9 +222,9 @@ def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Revocation]
 
 
 def _target(row: Any) -> Target:
-    ended_at = None if row.ended_at is None else datetime.fromtimestamp(row.ended_at, UTC)
+    finished_at = None if row.finished_at is None else datetime.fromtimestamp(row.finished_at, UTC)
     state = State(row.shown)
-    return Target(row.channel_arn, row.viewer_id, row.version, state, row.attempts, ended_at, row.code, row.message)
+    return Target(row.channel_arn, row.viewer_id, row.version, state, row.attempts, finished_at, row.code, row.message)
 
 
 def _entries_of(connection: sa.Connection, number: int, state: State) -> list[int]:
@@ -249,7 +249,13 @@ def _queue_again(connection: sa.Connection, failed: int) -> None:
     queued = sa.select(_entries.id, _entries.version).where(NOT_ENDED, _entries.digest == name)
     other = connection.execute(queued.with_for_update()).first()
     if other is None:
-        again = {"state": State.QUEUED, "attempts": 0, "ended_at": None, "queued_at": StoreNow(), "due_at": StoreNow()}
+        again = {
+            "state": State.QUEUED,
+            "attempts": 0,
+            "finished_at": None,
+            "queued_at": StoreNow(),
+            "due_at": StoreNow(),
+        }
         connection.execute(sa.update(revocation_entries).where(this).values(again))
         return
     higher = {"version": max(other.version, version)}

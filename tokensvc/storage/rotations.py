@@ -25,8 +25,8 @@ class SqlRotations:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def request(self, rotation_id: str, replaces: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
-        wish = Rotation(rotation_id, at, dict(replaces), by)
+    def request(self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
+        wish = Rotation(rotation_id, at, dict(previous_key_ids), by)
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
             connection.execute(sa.insert(key_rotations).values(wish._asdict()))
@@ -59,7 +59,7 @@ class SqlRotations:
 
 
 def _rotation(row: sa.Row[Any]) -> Rotation:
-    replaces = document(row, "replaces")
+    replaces = document(row, "previous_key_ids")
     if not isinstance(replaces, dict) or not all(isinstance(key_id, (str, type(None))) for key_id in replaces.values()):
         raise Unreadable("replaces does not say which key by region")
     return Rotation(text(row, "id"), instant(row, "requested_at"), replaces, text(row, "requested_by"))

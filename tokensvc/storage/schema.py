@@ -82,7 +82,7 @@ deployment = sa.Table(
     sa.Column("account", sa.Text),
     sa.Column("max_ttl_seconds", sa.Integer, nullable=False),
     sa.Column("passphrase_salt", sa.LargeBinary, nullable=False),
-    sa.Column("key_lead_seconds", sa.Double, nullable=False),
+    sa.Column("key_propagation_seconds", sa.Double, nullable=False),
     sa.Column("key_max_age_seconds", sa.Double),
     sa.Column("key_standby", sa.Boolean, nullable=False),
     # How many versions of the subject key were ever made: one that is missing was lost, and is not made again.
@@ -156,12 +156,12 @@ key_journal = sa.Table(
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("key_id", sa.Text, nullable=False, index=True),
     sa.Column("region", sa.Text, nullable=False),
-    sa.Column("why", sa.Text, nullable=False),
-    sa.Column("begun_at", Utc, nullable=False),
-    sa.Column("ended_at", Utc, index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("started_at", Utc, nullable=False),
+    sa.Column("finished_at", Utc, index=True),
     sa.Column("outcome", sa.Text),
 )
-_is_open = key_journal.c.ended_at.is_(None)
+_is_open = key_journal.c.finished_at.is_(None)
 sa.Index(
     "one_open_step_of_a_kind",
     key_journal.c.kind,
@@ -177,7 +177,7 @@ key_rotations = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("requested_at", Utc, nullable=False, index=True),
-    sa.Column("replaces", sa.JSON, nullable=False),
+    sa.Column("previous_key_ids", sa.JSON, nullable=False),
     sa.Column("requested_by", sa.Text, nullable=False),
 )
 
@@ -193,13 +193,13 @@ workers = sa.Table(
     sa.Column("deployment_version", sa.BigInteger, nullable=False),
     sa.Column("deployment_tag", sa.Text, nullable=False),
     sa.Column("store_timeout_seconds", sa.Double, nullable=False),
-    sa.Column("unopened", sa.JSON, nullable=False),
-    sa.Column("trouble", sa.JSON, nullable=False),
+    sa.Column("undecryptable", sa.JSON, nullable=False),
+    sa.Column("problems", sa.JSON, nullable=False),
     sa.Column("regions", sa.JSON, nullable=False),
     sa.Column("signer", sa.Text, nullable=False),
-    sa.Column("why_not_faster", sa.Text, nullable=False),
+    sa.Column("fallback_reason", sa.Text, nullable=False),
     sa.Column("started_at", sa.Double, nullable=False),
-    sa.Column("beat_at", sa.Double, nullable=False),
+    sa.Column("last_heartbeat_at", sa.Double, nullable=False),
 )
 
 callers = sa.Table(

@@ -16,7 +16,7 @@ from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.rows import Unreadable, document, raw
 from tokensvc.storage.schema import workers
 
-_LISTS = ("unopened", "trouble", "regions")
+_LISTS = ("undecryptable", "problems", "regions")
 
 
 class SqlWorkers:
@@ -27,13 +27,15 @@ class SqlWorkers:
 
     def beat(self, heartbeat: Heartbeat) -> None:
         regions = [news._asdict() for news in heartbeat.regions]
-        trouble = [_stored(problem) for problem in heartbeat.trouble]
-        lists = {"unopened": list(heartbeat.unopened), "trouble": trouble, "regions": regions}
+        trouble = [_stored(problem) for problem in heartbeat.problems]
+        lists = {"undecryptable": list(heartbeat.undecryptable), "problems": trouble, "regions": regions}
         said = heartbeat._asdict() | lists
         with writing(self._engine) as connection:
-            kept = insert(connection, workers).values(**said, started_at=StoreNow(), beat_at=StoreNow())
+            kept = insert(connection, workers).values(**said, started_at=StoreNow(), last_heartbeat_at=StoreNow())
             connection.execute(
-                kept.on_conflict_do_update(index_elements=[workers.c.worker_id], set_=said | {"beat_at": StoreNow()})
+                kept.on_conflict_do_update(
+                    index_elements=[workers.c.worker_id], set_=said | {"last_heartbeat_at": StoreNow()}
+                )
             )
 
     def leave(self, worker_id: str) -> None:
@@ -47,7 +49,7 @@ class SqlWorkers:
         return [_worker(row) for row in rows]
 
     def forget(self, seconds: float) -> int:
-        silent = sa.delete(workers).where(workers.c.beat_at < StoreNow() - sa.literal(seconds, sa.Double))
+        silent = sa.delete(workers).where(workers.c.last_heartbeat_at < StoreNow() - sa.literal(seconds, sa.Double))
         with writing(self._engine) as connection:
             return len(connection.execute(silent.returning(workers.c.worker_id)).all())
 
@@ -55,13 +57,15 @@ class SqlWorkers:
 def _worker(row: sa.Row[Any]) -> Worker:
     said = {field: getattr(row, field) for field in Heartbeat._fields}
     try:
-        unopened = tuple(map(str, _list(row, "unopened")))
-        trouble = tuple(_problem(stored) for stored in _list(row, "trouble"))
+        undecryptable = tuple(map(str, _list(row, "undecryptable")))
+        trouble = tuple(_problem(stored) for stored in _list(row, "problems"))
         regions = tuple(RegionNews(**news) for news in _list(row, "regions"))
     except (Unreadable, TypeError):  # its lease, which the length of a drain depends on, counts all the same
-        unopened, trouble, regions = (), (Problem(ProblemCode.HEARTBEAT_UNREADABLE),), ()
-    heartbeat = Heartbeat(**said | {"unopened": unopened, "trouble": trouble, "regions": regions})
-    return Worker(heartbeat, datetime.fromtimestamp(row.started_at, UTC), datetime.fromtimestamp(row.beat_at, UTC))
+        undecryptable, trouble, regions = (), (Problem(ProblemCode.HEARTBEAT_UNREADABLE),), ()
+    heartbeat = Heartbeat(**said | {"undecryptable": undecryptable, "problems": trouble, "regions": regions})
+    return Worker(
+        heartbeat, datetime.fromtimestamp(row.started_at, UTC), datetime.fromtimestamp(row.last_heartbeat_at, UTC)
+    )
 
 
 def _list(row: sa.Row[Any], name: str) -> list[Any]:

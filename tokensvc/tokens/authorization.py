@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tokensvc.callers.policy import Caller
-from tokensvc.errors import AnonymousViewerNotAllowed, CeilingUnreadable, NotAuthenticated
+from tokensvc.errors import AnonymousViewerNotAllowed, MaxTtlUnavailable, Unauthenticated
 from tokensvc.tokens.request import Ask
 from tokensvc.tokens.snapshot import Snapshot
 
@@ -47,14 +47,14 @@ def key_id_of(key: str) -> str:
 
 
 def authenticate(authorization: str, snapshot: Snapshot, now: float) -> Caller:
-    """The caller behind an `Authorization: Bearer tsk_…` header. Raises NotAuthenticated."""
+    """The caller behind an `Authorization: Bearer tsk_…` header. Raises Unauthenticated."""
     scheme, _, key = authorization.partition(" ")
     known = snapshot.secrets.get(key_id_of(key))
     same = hmac.compare_digest(key_digest(key), known.digest if known else _NOBODY)
     if scheme.lower() != "bearer" or known is None or not same:
-        raise NotAuthenticated("an API key is needed: Authorization: Bearer tsk_…")
+        raise Unauthenticated("an API key is needed: Authorization: Bearer tsk_…")
     if known.expires_at is not None and known.expires_at <= datetime.fromtimestamp(now, UTC):
-        raise NotAuthenticated("an API key is needed: Authorization: Bearer tsk_…")
+        raise Unauthenticated("an API key is needed: Authorization: Bearer tsk_…")
     return known.caller
 
 
@@ -69,7 +69,7 @@ def admit(caller: Caller, ask: Ask, snapshot: Snapshot) -> Grant:
         )
     ceiling = snapshot.max_ttl_seconds
     if ceiling < 1:
-        raise CeilingUnreadable("the store's limit for the life of tokens cannot be read; see /readyz")
+        raise MaxTtlUnavailable("the store's limit for the life of tokens cannot be read; see /readyz")
     if policy.max_ttl_seconds is not None:
         ceiling = min(ceiling, policy.max_ttl_seconds)
     return _grant(ceiling, policy.namespace)

@@ -37,7 +37,7 @@ class Slot(NamedTuple):
     """The key that this worker signs with: the active one, or a retiring one in its stead while there is trouble."""
     accepted: Mapping[str, PublicKey]
     """By key id, the public halves that IVS holds there: active, prepared and retiring."""
-    trouble: str = ""
+    problems: str = ""
     """Why this worker cannot sign with the key that is active."""
 
 
@@ -45,7 +45,7 @@ class Ring(NamedTuple):
     """All slots of one deployment."""
 
     slots: Mapping[Place, Slot]
-    unopened: frozenset[str] = frozenset()
+    undecryptable: frozenset[str] = frozenset()
     """The ids of the keys that should sign and that this worker could not open."""
 
     def signing_key(self, place: Place, now: float) -> SigningKey:
@@ -60,13 +60,13 @@ class Ring(NamedTuple):
         if slot is None:
             raise NoSigningKey("this service holds no key yet", remedy=Remedy(Action.GENERATE_KEY))
         subject = {"account": place.account, "region": place.region}
-        raise NoSigningKey(slot.trouble or f"no key is active in {where}", subject=subject)
+        raise NoSigningKey(slot.problems or f"no key is active in {where}", subject=subject)
 
 
 EMPTY_RING = Ring({})
 
 
-def retiring_signs_until(retiring_at: datetime, reach_seconds: float, skew_seconds: float) -> float:
+def retiring_signs_until(retiring_at: datetime, max_staleness_seconds: float, skew_seconds: float) -> float:
     """Until when a worker may sign with a retiring key, in Unix seconds on its own clock.
 
     A token signed at t starts playback until t + its life, and the pair is deleted no earlier than retiring_at + R +
@@ -75,4 +75,4 @@ def retiring_signs_until(retiring_at: datetime, reach_seconds: float, skew_secon
     time. Its clock may be behind the store's by the skew, which is therefore taken off. That the snapshot may be old
     changes nothing: the limit is an instant, and the hot path looks at it for each token.
     """
-    return retiring_at.timestamp() + reach_seconds - skew_seconds
+    return retiring_at.timestamp() + max_staleness_seconds - skew_seconds

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from tokensvc.errors import Action, KeyFileTooOpen, PrivateKeyMissing, Remedy, VaultError
+from tokensvc.errors import Action, InsecureKeyFile, PrivateKeyMissing, Remedy, VaultError
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.secret_files import InsecureFile, check_owner
 from tokensvc.vault.cipher import Wrapper
@@ -83,7 +83,7 @@ class KeyFiles:
             except OSError as problem:
                 if problem.errno == errno.ELOOP:
                     paths = {"path": str(path), "target": os.path.realpath(path)}
-                    raise KeyFileTooOpen(
+                    raise InsecureKeyFile(
                         f"{path} is a symbolic link; put the file itself in its place",
                         subject={"key_id": key_id, "path": str(path)},
                         remedy=Remedy(Action.REPLACE_SYMLINK, paths),
@@ -125,7 +125,7 @@ class KeyFiles:
         _require_owner(self._directory, status)
         if status.st_mode & 0o022:
             subject = {"path": str(self._directory)}
-            raise KeyFileTooOpen(
+            raise InsecureKeyFile(
                 f"others than its owner may write to {self._directory}",
                 subject=subject,
                 remedy=Remedy(Action.PROTECT_DIRECTORY, subject),
@@ -140,7 +140,7 @@ def _require_private(path: Path, file: BinaryIO) -> None:
     if status.st_mode & 0o077:
         subject = {"path": str(path)}
         remedy = Remedy(Action.PROTECT_FILE, subject)
-        raise KeyFileTooOpen(f"others than its owner may read {path}", subject=subject, remedy=remedy)
+        raise InsecureKeyFile(f"others than its owner may read {path}", subject=subject, remedy=remedy)
 
 
 def _require_owner(path: Path, status: os.stat_result) -> None:
@@ -149,7 +149,7 @@ def _require_owner(path: Path, status: os.stat_result) -> None:
     except InsecureFile as insecure:
         subject = {"path": str(path)}
         remedy = Remedy(Action.TAKE_OWNERSHIP, subject)
-        raise KeyFileTooOpen(str(insecure), subject=subject, remedy=remedy) from None
+        raise InsecureKeyFile(str(insecure), subject=subject, remedy=remedy) from None
 
 
 def _sweep(directory: int, key_id: str) -> None:

@@ -34,7 +34,7 @@ class Vault(Protocol):
         ...
 
     def open(self, key_id: str) -> PrivateKey:
-        """Read a private key. Raises PrivateKeyMissing, KeyFileTooOpen, WrongPassphrase, WrappingKeyUnknown or
+        """Read a private key. Raises PrivateKeyMissing, InsecureKeyFile, WrongPassphrase, WrappingKeyUnknown or
         WrappingKeyUnavailable."""
         ...
 
@@ -47,7 +47,7 @@ class Vault(Protocol):
         ...
 
     def wrapped(self, key_id: str) -> bytes:
-        """A private key as it rests: an envelope (`vault/envelope.py`). Raises PrivateKeyMissing or KeyFileTooOpen."""
+        """A private key as it rests: an envelope (`vault/envelope.py`). Raises PrivateKeyMissing or InsecureKeyFile."""
         ...
 
     def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:

@@ -22,7 +22,7 @@ _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 class Line(NamedTuple):
     """One request. On the hot path a plain tuple of the same members stands for it."""
 
-    ended_at: float
+    finished_at: float
     """On the monotonic clock."""
     method: str
     path: str
@@ -54,7 +54,7 @@ class AccessLog:
     def _text_of(self, entries: Sequence[tuple[float, str, str, int, str, str, str, str, float]]) -> str:
         wall_ahead = self._clock.now() - self._clock.monotonic()
         lines = [Line(*entry) for entry in entries]
-        return "".join([self._render(line, line.ended_at + wall_ahead) for line in lines])
+        return "".join([self._render(line, line.finished_at + wall_ahead) for line in lines])
 
 
 def _json(line: Line, at: float) -> str:

@@ -42,7 +42,7 @@ class Authorized:
         self._threads = anyio.CapacityLimiter(STORE_CALLS_AT_ONCE)
 
     def authenticate(self, scope: Scope, exchange: Exchange, needs: str) -> Authenticated:
-        """Who asks, given that they have this scope. Raises SnapshotStale, NotAuthenticated or ScopeMissing."""
+        """Who asks, given that they have this scope. Raises SnapshotStale, Unauthenticated or InsufficientScope."""
         snapshot, now = self._snapshot(), self._clock.now()
         require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
         caller = authenticate(header(scope, b"authorization"), snapshot, now)

@@ -26,7 +26,7 @@ REST_MAX_BYTES = 2 * 1024 * 1024
 _LENGTH_MAX_DIGITS = 20
 """Of a Content-Length: 64 bits. llhttp lets any number of leading zeros pass; others may not, `int` among them."""
 
-NOT_HTTP = plain_refusal(400, "unreadable_request", "The request is not valid HTTP/1.1.")
+NOT_HTTP = plain_refusal(400, "malformed_request", "The request is not valid HTTP/1.1.")
 HEAD_TOO_LARGE = plain_refusal(
     431, "headers_too_large", f"The request line and headers together may have at most {HEAD_MAX_BYTES} bytes."
 )
@@ -37,10 +37,10 @@ _VERSION = plain_refusal(
 _TRANSFER_CODING = plain_refusal(
     501, "transfer_coding_not_supported", "The only supported Transfer-Encoding is chunked."
 )
-_TRANSFER_CODING_IN_1_0 = plain_refusal(400, "unreadable_request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.")
-_HOST = plain_refusal(400, "unreadable_request", "An HTTP/1.1 request needs a Host header, with a valid host.")
+_TRANSFER_CODING_IN_1_0 = plain_refusal(400, "malformed_request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.")
+_HOST = plain_refusal(400, "malformed_request", "An HTTP/1.1 request needs a Host header, with a valid host.")
 _TARGET = plain_refusal(
-    400, "unreadable_request", "The request target must be a path beginning with /, or an absolute http URL."
+    400, "malformed_request", "The request target must be a path beginning with /, or an absolute http URL."
 )
 
 SINGLE_HEADERS = frozenset(
@@ -56,7 +56,7 @@ SINGLE_HEADERS = frozenset(
 )
 """Headers that a request may have once at most: of two, one reader takes the first and another the last."""
 _REPEATED = {
-    name: plain_refusal(400, "unreadable_request", f"The header {name.decode().title()} may appear only once.")
+    name: plain_refusal(400, "malformed_request", f"The header {name.decode().title()} may appear only once.")
     for name in SINGLE_HEADERS
 }
 _HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?[ \t]*")

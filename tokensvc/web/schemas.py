@@ -68,7 +68,7 @@ class RefusedAsk(JsonModel):
 class BatchAsk(JsonModel):
     """Several asks at once."""
 
-    asks: list[Ask] = Field(min_length=1, max_length=500)
+    requests: list[Ask] = Field(min_length=1, max_length=500)
 
 
 class BatchAnswer(JsonModel):

@@ -105,8 +105,8 @@ def test_a_wrong_api_key_is_shown_as_401(service: Standing, tmp_path: Path) -> N
     )
     result = json.loads(said.out)
     [error] = result["errors"]
-    assert (error["status"], error["code"]) == (401, "not_authenticated")
+    assert (error["status"], error["code"]) == (401, "unauthenticated")
     assert error["count"] == result["figures"]["requests"] == result["figures"]["failed_requests"]
     assert result["exceeded"] == ["the error rate is 100.000%; the limit is 1.000% (--max-error-rate)"]
-    assert "401 not_authenticated: " in said.err
+    assert "401 unauthenticated: " in said.err
     assert "not written" not in said.err

@@ -64,9 +64,9 @@ def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
     ],
     ids=["action", "late action", "sample"],
 )
-def test_a_failed_action_or_a_bad_token_fails_the_run(private_key: PrivateKey, more: list[Line], why: str) -> None:
+def test_a_failed_action_or_a_bad_token_fails_the_run(private_key: PrivateKey, more: list[Line], reason: str) -> None:
     result = figures_of(add_up([*whole_run(private_key), *more]))
-    assert why in result["failed"][0]
+    assert reason in result["failed"][0]
     assert "*** FAILED RUN" in text_of(result)
 
 

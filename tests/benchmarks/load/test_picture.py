@@ -55,7 +55,7 @@ RUNS: dict[str, list[Line]] = {
     "nothing counted": [run_line(seconds=0.5, interrupted=True)],
     "not begun": [run_line(seconds=0, failures=("http://127.0.0.1:1 cannot be reached: Connection refused",))],
     "nothing sent": [run_line()],
-    "all refused": failing({"401 not_authenticated": 10}, {}),
+    "all refused": failing({"401 unauthenticated": 10}, {}),
     "all timed out": failing({"timeout": 10}, {10_000_000: 10}),
     "many codes": failing(dict.fromkeys(CODES, 3), {}),
     "latencies of 0": [run_line(), second_line(1, latencies={0: 10})],
@@ -111,7 +111,7 @@ def test_stages_and_actions_are_marked(private_key: PrivateKey) -> None:
 
 
 def test_errors_are_shown_by_their_code_and_count(private_key: PrivateKey) -> None:
-    assert "401 not_authenticated: 20" in words(RUNS["all refused"])
+    assert "401 unauthenticated: 20" in words(RUNS["all refused"])
     many = words(RUNS["many codes"])
     assert "3 more: 18" in many
     assert f"{CODES[0][:31]}…: 6" in many

@@ -30,7 +30,7 @@ ROOT = Path(benchmarks.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "benchmarks.load"]
 LENIENT = ["--max-lateness", "60000"]
 """The machine that runs the tests may be busy."""
-REFUSAL = '{"code":"not_authenticated"}'
+REFUSAL = '{"code":"unauthenticated"}'
 LONG = 600
 
 
@@ -70,9 +70,9 @@ def test_a_wrong_api_key_is_reported_by_its_code(
     assert load.main([plan(tmp_path, seconds=2), *against(tmp_path, url), *LENIENT]) == 1
     captured = capsys.readouterr()
     text = captured.out
-    assert "FAILED RUN: no request succeeded; most frequent: 401 not_authenticated" in text
+    assert "FAILED RUN: no request succeeded; most frequent: 401 unauthenticated" in text
     assert text.index("responses by code") < text.index("achieved / asked")
-    assert "401 not_authenticated: " in captured.err, "while the run goes on, too"
+    assert "401 unauthenticated: " in captured.err, "while the run goes on, too"
     assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"}
     assert "not written" not in captured.err
 
@@ -112,7 +112,7 @@ def test_a_target_that_dies_midway_is_reported(tmp_path: Path, responses: Respon
         responses.stop()
         assert process.ends(60) == 1
     assert "timeout, never sent" in process.out
-    assert "401 not_authenticated" in process.out
+    assert "401 unauthenticated" in process.out
     assert "Traceback" not in process.err
 
 
@@ -128,7 +128,7 @@ def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: R
     assert "interrupted: figures are of what was sent until then" in process.out
     assert "nothing was due after the warm-up" in process.out
     assert "errors in the warm-up" in process.out
-    assert "401 not_authenticated" in process.out
+    assert "401 unauthenticated" in process.out
     assert "not written" not in process.err
     assert "Traceback" not in process.err
     assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"}

@@ -58,7 +58,7 @@ def test_those_who_are_revoked_ask_for_no_tokens() -> None:
 
 def test_the_service_takes_what_is_asked() -> None:
     for made in prepare("batch", 500, [CHANNEL_ARN]):
-        for ask in json.loads(made.body)["asks"]:
+        for ask in json.loads(made.body)["requests"]:
             assert isinstance(read_ask(ask), Ask)
 
 

@@ -42,7 +42,7 @@ def test_import_says_what_it_found_and_shows_no_private_half(terminal: Terminal,
     said = terminal("keys", "import", "-", "--json", stdin=wrapped)
     assert said.json["found"] == "a PKCS#8 private key in PEM, base64-wrapped"
     assert said.json["fingerprint"] == keypair.fingerprint(mine.public_key())
-    assert said.json["places"][0]["state"] == "prepared"
+    assert said.json["placements"][0]["state"] == "prepared"
     assert "PRIVATE KEY" not in said.out + said.err
     assert f"stored the given key as {said.json['id']}, fingerprint {said.json['fingerprint']}; " in said.err
     assert "made key" not in said.err
@@ -132,9 +132,9 @@ def test_a_key_that_ivs_holds_already_is_adopted(terminal: Terminal, mine: Priva
         arn = by_hand(ivs, mine, team="video")
         said = terminal("keys", "import", "-", "--longest-ttl", "7200", "--json", stdin=pem(mine).decode()).json
         (pair,) = ivs.list_playback_key_pairs()["keyPairs"]
-    assert pair["arn"] == arn == said["places"][0]["arn"]
+    assert pair["arn"] == arn == said["placements"][0]["arn"]
     assert (pair["tags"][KEY_TAG], pair["tags"]["team"]) == (said["id"], "video")
-    assert said["places"][0]["longestTtlSeconds"] == 7200
+    assert said["placements"][0]["longestTtlSeconds"] == 7200
     assert f"signs in us-east-1 as {arn}" not in terminal("keys", "list").out
     assert "signs in us-east-1" in terminal("keys", "activate", said["id"]).out
     shown = terminal("keys", "show", said["id"]).out
@@ -145,7 +145,7 @@ def test_a_named_pair_with_another_fingerprint_is_adopted_and_told(terminal: Ter
     with terminal.ivs() as ivs:
         arn = by_hand(ivs, keypair.generate())
     said = terminal("keys", "import", "-", "--arn", arn, "--json", stdin=pem(mine).decode())
-    assert said.json["places"][0]["fingerprintDiffers"] is True
+    assert said.json["placements"][0]["fingerprintDiffers"] is True
     assert "fingerprint" in said.err
     found = terminal("keys", "list", "--ivs").out
     assert f"tokensvc keys activate {said.json['id']}" in found
@@ -154,7 +154,7 @@ def test_a_named_pair_with_another_fingerprint_is_adopted_and_told(terminal: Ter
 def test_adopt_takes_the_pair_that_a_refusal_names(terminal: Terminal) -> None:
     """A pair of ours whose tags somebody took off, in a store that was made anew from the vault's key."""
     made = terminal("keys", "generate", "--json").json
-    arn = made["places"][0]["arn"]
+    arn = made["placements"][0]["arn"]
     said = terminal("keys", "adopt", made["id"], "--arn", arn, "--detailed-exit-code", code=3)
     assert arn in said.out
     assert "--arn" in terminal("keys", "adopt", made["id"], code=2).err
@@ -168,7 +168,7 @@ def test_another_deployment_s_pair_is_refused(terminal: Terminal, mine: PrivateK
     with terminal.ivs() as ivs:
         arn = by_hand(ivs, mine, **{DEPLOYMENT_TAG: "another", KEY_TAG: "k1"})
         refused = terminal("keys", "import", "-", "--json", stdin=pem(mine).decode(), code=4).error
-        assert refused["code"] == "foreign_pair"
+        assert refused["code"] == "key_pair_not_owned"
         assert ivs.get_playback_key_pair(arn=arn)["keyPair"]["tags"][DEPLOYMENT_TAG] == "another"
 
 

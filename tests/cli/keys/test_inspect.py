@@ -22,12 +22,12 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def _states(terminal: Terminal) -> list[str]:
-    return [there["state"] for key in terminal("keys", "list", "--json").json["keys"] for there in key["places"]]
+    return [there["state"] for key in terminal("keys", "list", "--json").json["keys"] for there in key["placements"]]
 
 
 def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Terminal) -> None:
     said = terminal("keys", "generate", "--json")
-    (place,) = said.json["places"]
+    (place,) = said.json["placements"]
     assert (place["state"], place["region"]) == ("active", "us-east-1")
     assert "IVS holds key" in said.err, "progress is told on standard error"
     (file,) = terminal.vault.iterdir()
@@ -44,13 +44,13 @@ def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Termina
 def test_a_key_that_drains_is_shown_with_the_end_of_that(terminal: Terminal) -> None:
     key = terminal("keys", "generate", "--json").json["id"]
     terminal("keys", "rotate")
-    place = next(k for k in terminal("keys", "list", "--json").json["keys"] if k["id"] == key)["places"][0]
+    place = next(k for k in terminal("keys", "list", "--json").json["keys"] if k["id"] == key)["placements"][0]
     assert place["state"] == "retiring"
     for command in (("keys", "list"), ("keys", "show", key)):
         said = terminal(*command).out
         assert "DRAINED" not in said, "an instant in the future"
         assert "DRAINS UNTIL" in said
-        assert place["drainedAt"] in said
+        assert place["drainsAt"] in said
 
 
 def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +78,8 @@ def test_generate_says_why_it_makes_a_second_key(terminal: Terminal) -> None:
 
 
 def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
-    terminal("db", "upgrade", KEY_LEAD_SECONDS="2.5")
-    there = terminal("keys", "generate", "--json").json["places"][0]
+    terminal("db", "upgrade", KEY_PROPAGATION_SECONDS="2.5")
+    there = terminal("keys", "generate", "--json").json["placements"][0]
     assert there["activatedAt"] > there["importedAt"]
     assert there["since"] == there["activatedAt"]
     assert there["ageSeconds"] in (0, 1)
@@ -102,13 +102,13 @@ def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Termin
     (region,) = second["regions"]
     assert region["region"] == "us-east-1"
     assert [key["id"] for key in terminal("keys", "list", "--json").json["keys"]] == [
-        region["replaces"],
-        region["signs"],
+        region["previousKeyId"],
+        region["activeKeyId"],
     ]
     assert _states(terminal) == ["retiring", "active"]
     assert "signs now" in terminal("keys", "rotate").out
     refused = terminal("keys", "rotate", "--json", code=4)
-    assert refused.error["code"] == "no_free_slot"
+    assert refused.error["code"] == "key_pair_quota_reached"
     assert refused.error["message"].count("(ours)") == 3
     assert sorted(_states(terminal)) == ["active", "retiring", "retiring"]
 
@@ -118,7 +118,7 @@ def test_what_an_outage_of_ivs_left_unfinished_is_finished(terminal: Terminal) -
     failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
     assert failed.error["code"] == "control_plane_unavailable"
     _, unfinished = terminal("keys", "list", "--json").json["keys"]
-    assert unfinished["places"] == []
+    assert unfinished["placements"] == []
     assert "not imported yet" in terminal("keys", "list").out
     terminal("keys", "rotate")
     assert [key["id"] for key in terminal("keys", "list", "--json").json["keys"]][1:] == [unfinished["id"]]
@@ -129,14 +129,14 @@ def test_after_an_outage_of_ivs_it_is_simply_told_again(terminal: Terminal) -> N
     failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
     assert failed.error["code"] == "control_plane_unavailable"
     assert terminal("keys", "list", "--json").json["keys"] == [], "nothing is made that could go nowhere"
-    assert terminal("keys", "generate", "--json").json["places"]
+    assert terminal("keys", "generate", "--json").json["placements"]
 
 
 def test_without_credentials_or_a_region_it_says_which(terminal: Terminal) -> None:
     missing = "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"
     assert terminal("keys", "generate", "--json", code=1, without=missing).error["code"] == "control_plane_denied"
     assert "TOKENSVC_REGIONS" in terminal("keys", "generate", code=2, without="AWS_REGION").err
-    assert terminal("keys", "generate", "--json", without="AWS_REGION", REGIONS="us-west-2").json["places"]
+    assert terminal("keys", "generate", "--json", without="AWS_REGION", REGIONS="us-west-2").json["placements"]
 
 
 def test_a_region_that_has_no_ivs_is_refused_whichever_variable_names_it(terminal: Terminal) -> None:
@@ -175,7 +175,7 @@ def test_a_control_plane_that_boto3_would_not_call_is_refused_before_the_store_i
     terminal: Terminal,
 ) -> None:
     assert "AWS_ENDPOINT_URL_IVS" in terminal("keys", "generate", code=2, CONTROL_PLANE="aws").err
-    assert terminal("keys", "generate", "--json").json["places"]
+    assert terminal("keys", "generate", "--json").json["placements"]
 
 
 def test_keys_are_dated_by_the_store_s_clock_not_by_this_machine_s(

@@ -21,7 +21,7 @@ def signing(terminal: Terminal) -> str:
 
 
 def state(terminal: Terminal, key_id: str) -> str:
-    return str(terminal("keys", "show", key_id, "--json").json["places"][0]["state"])
+    return str(terminal("keys", "show", key_id, "--json").json["placements"][0]["state"])
 
 
 def opened(terminal: Terminal) -> Store:
@@ -37,7 +37,7 @@ def test_nothing_ends_without_yes_where_nobody_can_be_asked(terminal: Terminal, 
 
 def test_retire_puts_another_key_in_its_place(terminal: Terminal, signing: str) -> None:
     said = terminal("keys", "retire", signing, "--yes", "--json").json
-    assert (said["done"], said["regions"][0]["replaces"]) == (True, signing)
+    assert (said["done"], said["regions"][0]["previousKeyId"]) == (True, signing)
     assert state(terminal, signing) == "retiring"
     assert terminal("keys", "retire", signing, "--yes", "--detailed-exit-code", code=3).out == "Nothing to do.\n"
 
@@ -46,7 +46,7 @@ def test_retire_may_leave_it_to_the_workers(terminal: Terminal, signing: str) ->
     said = terminal("keys", "retire", signing, "--yes", "--no-wait").out
     assert "the workers go on with it" in said
     assert state(terminal, signing) == "active"
-    terminal("keys", "resume")
+    terminal("keys", "reconcile")
     assert state(terminal, signing) == "retiring"
 
 
@@ -61,8 +61,8 @@ def test_what_signs_or_has_not_drained_is_not_deleted(terminal: Terminal, signin
     assert (refused["code"], "tokensvc keys rotate" in refused["message"]) == ("conflict", True)
     terminal("keys", "rotate")
     refused = terminal("keys", "delete", signing, "--yes", "--json", code=4).error
-    drained_at = terminal("keys", "show", signing, "--json").json["places"][0]["drainedAt"]
-    assert f"may live until {drained_at}" in refused["message"]
+    drains_at = terminal("keys", "show", signing, "--json").json["placements"][0]["drainsAt"]
+    assert f"may live until {drains_at}" in refused["message"]
 
 
 def test_a_pair_of_others_is_not_deleted(terminal: Terminal, signing: str) -> None:
@@ -70,7 +70,7 @@ def test_a_pair_of_others_is_not_deleted(terminal: Terminal, signing: str) -> No
         material = keypair.public_pem(keypair.generate().public_key())
         arn = ivs.import_playback_key_pair(publicKeyMaterial=material, name="theirs")["keyPair"]["arn"]
         refused = terminal("keys", "delete", arn, "--yes", "--json", code=4).error
-        assert refused["code"] == "foreign_pair"
+        assert refused["code"] == "key_pair_not_owned"
         assert arn in terminal("keys", "list", "--ivs").out
         (foreign,) = terminal("keys", "list", "--ivs", "--json").json["ivs"][0]["foreign"]
         assert foreign == {"arn": arn, "name": "theirs", "tags": {}}
@@ -103,7 +103,7 @@ def test_a_compromise_says_first_whose_tokens_die_and_then_what_is_left(terminal
     (region,) = said.json["regions"]
     assert said.json["done"] is True
     assert region["deletedAt"] == region["tokensValidUntil"] >= said.json["compromisedAt"]
-    assert said.json["notHeard"] == []
+    assert said.json["staleWorkers"] == []
     assert (state(terminal, signing), state(terminal, ready)) == ("compromised", "active")
     shown = terminal("keys", "show", signing).out
     assert "it is compromised" in shown
@@ -113,12 +113,12 @@ def test_a_compromise_says_first_whose_tokens_die_and_then_what_is_left(terminal
 
 
 def test_a_compromise_of_the_only_key_says_how_long_nobody_gets_a_token(terminal: Terminal, signing: str) -> None:
-    terminal("db", "upgrade", KEY_LEAD_SECONDS="7")
+    terminal("db", "upgrade", KEY_PROPAGATION_SECONDS="7")
     assert "no token can be signed for about 7 seconds" in terminal("keys", "compromise", signing, "--dry-run").out
     terminal("db", "upgrade")
-    terminal("keys", "compromise", signing, "--yes", "--distrust-standby")
+    terminal("keys", "compromise", signing, "--yes", "--include-standby")
     _, new = terminal("keys", "list", "--json").json["keys"]
-    assert new["places"][0]["state"] == "active"
+    assert new["placements"][0]["state"] == "active"
 
 
 def test_a_compromise_whose_pair_cannot_be_deleted_yet_says_until_when_it_is_valid(
@@ -130,7 +130,7 @@ def test_a_compromise_whose_pair_cannot_be_deleted_yet_says_until_when_it_is_val
     assert (said.json["done"], region["deletedAt"]) == (False, None)
     assert region["tokensValidUntil"] > said.json["compromisedAt"]
     assert state(terminal, signing) == "compromised"
-    assert terminal("keys", "resume", "--json").json["changed"] is True
+    assert terminal("keys", "reconcile", "--json").json["changed"] is True
     with terminal.ivs() as ivs:
         assert signing not in {pair["tags"][KEY_TAG] for pair in ivs.list_playback_key_pairs()["keyPairs"]}
 
@@ -141,9 +141,9 @@ def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
     monkeypatch.setattr(retire, "HEARD_WITHIN_SECONDS", 0)
     store = opened(terminal)
     behind = store.versions.read().keys.number
-    store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, behind, 1, unopened=(signing,)))
+    store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, behind, 1, undecryptable=(signing,)))
     said = terminal("keys", "compromise", signing, "--yes", "--json").json
-    (worker,) = said["notHeard"]
+    (worker,) = said["staleWorkers"]
     assert worker["workerId"] == "deaf:1:f00d"
     assert worker["until"] > said["compromisedAt"]
     shown = terminal("keys", "show", signing)

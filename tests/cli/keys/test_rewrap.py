@@ -118,8 +118,8 @@ def test_with_postgresql_a_directory_of_one_machine_is_refused_before_anything_i
     url = "postgresql://tokensvc@127.0.0.1:9/tokensvc"
     refused = terminal("keys", "generate", "--json", code=2, DATABASE_URL=url).error
     assert "TOKENSVC_VAULT: must be a vault that every machine reads" in refused["message"]
-    assert f"`shared-keys:{terminal.vault}` if all machines share" in refused["message"]
-    elsewhere = terminal("keys", "generate", "--json", code=1, DATABASE_URL=url, VAULT=f"shared-keys:{terminal.vault}")
+    assert f"`shared-file:{terminal.vault}` if all machines share" in refused["message"]
+    elsewhere = terminal("keys", "generate", "--json", code=1, DATABASE_URL=url, VAULT=f"shared-file:{terminal.vault}")
     assert elsewhere.error["code"] == "store_unavailable"
 
 
@@ -131,7 +131,7 @@ def test_private_keys_move_from_files_into_the_store(terminal: Terminal) -> None
     stranger.chmod(0o600)
     there: Settings = {"VAULT": "store"}
     assert f"private key {key['id']}" in bad(terminal, **there)
-    move = ("keys", "rewrap", "--from", f"keys:{terminal.vault}", "--json")
+    move = ("keys", "rewrap", "--from", f"file:{terminal.vault}", "--json")
     assert terminal(*move, "--dry-run", **there).json["movedIn"] == [key["id"]]
     assert f"private key {key['id']}" in bad(terminal, **there), "nothing was changed"
     assert terminal(*move, **there).json["movedIn"] == [key["id"]], "and not what the store does not know"
@@ -145,10 +145,10 @@ def test_another_key_s_private_half_is_not_moved_in(terminal: Terminal) -> None:
     terminal("keys", "rotate")
     one, two = sorted(terminal.vault.glob("*.pem"))
     two.write_bytes(one.read_bytes())
-    said = terminal("keys", "rewrap", "--from", f"keys:{terminal.vault}", code=1, VAULT="store")
+    said = terminal("keys", "rewrap", "--from", f"file:{terminal.vault}", code=1, VAULT="store")
     assert "is another key's private half" in said.err
 
 
-@pytest.mark.parametrize("vault", ["/somewhere", "keys:/no/such/directory", "stored"])
+@pytest.mark.parametrize("vault", ["/somewhere", "file:/no/such/directory", "stored"])
 def test_a_vault_that_is_none_is_refused(terminal: Terminal, vault: str) -> None:
     assert "--from: must be `store`" in terminal("keys", "rewrap", "--from", vault, code=2).err

@@ -1,4 +1,4 @@
-"""`tokensvc keys rotate`, `resume`, `activate`: what they do, and what they say that they would do."""
+"""`tokensvc keys rotate`, `reconcile`, `activate`: what they do, and what they say that they would do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def keys(terminal: Terminal) -> Any:
 
 
 def test_a_dry_run_says_the_steps_and_takes_none(terminal: Terminal, signing: str) -> None:
-    terminal("db", "upgrade", KEY_LEAD_SECONDS="40")
+    terminal("db", "upgrade", KEY_PROPAGATION_SECONDS="40")
     before = keys(terminal)
     said = terminal("keys", "rotate", "--dry-run", "--json").json
     (region,) = said["regions"]
@@ -35,7 +35,7 @@ def test_a_dry_run_says_the_steps_and_takes_none(terminal: Terminal, signing: st
     assert f"  make {made}: another key is to sign\n  import {made}: another key is to sign\n  wait until 20" in said
     assert said.endswith("\nNothing was changed.\n")
     assert [key["id"] for key in keys(terminal)] == [key["id"] for key in before] == [signing]
-    assert "nothing to do" in terminal("keys", "resume", "--dry-run", "--detailed-exit-code", code=3).out
+    assert "nothing to do" in terminal("keys", "reconcile", "--dry-run", "--detailed-exit-code", code=3).out
 
 
 def test_a_dry_run_that_can_only_wait_says_for_what(terminal: Terminal, signing: str) -> None:
@@ -50,7 +50,7 @@ def test_a_dry_run_that_can_only_wait_says_for_what(terminal: Terminal, signing:
 
 def test_what_a_dry_run_says_is_what_is_done(terminal: Terminal, signing: str) -> None:
     said = terminal("keys", "rotate", "--dry-run", "--json").json["regions"][0]["steps"]
-    signs = terminal("keys", "rotate", "--json").json["regions"][0]["signs"]
+    signs = terminal("keys", "rotate", "--json").json["regions"][0]["activeKeyId"]
     history = terminal("keys", "show", signs, "--json").json["history"]
     assert [step["step"] for step in said if step["step"]] == [step["step"] for step in reversed(history)]
     assert signs != signing
@@ -58,22 +58,22 @@ def test_what_a_dry_run_says_is_what_is_done(terminal: Terminal, signing: str) -
 
 def test_a_rotation_may_be_left_to_the_workers(terminal: Terminal, signing: str) -> None:
     said = terminal("keys", "rotate", "--no-wait", "--json").json
-    assert (said["done"], said["regions"][0]["signs"]) == (False, None)
+    assert (said["done"], said["regions"][0]["activeKeyId"]) == (False, None)
     assert [key["id"] for key in keys(terminal)] == [signing]
-    assert terminal("keys", "resume", "--json", "--detailed-exit-code").json["changed"] is True
-    assert terminal("keys", "resume", "--detailed-exit-code", code=3).out.endswith("Nothing to do.\n")
+    assert terminal("keys", "reconcile", "--json", "--detailed-exit-code").json["changed"] is True
+    assert terminal("keys", "reconcile", "--detailed-exit-code", code=3).out.endswith("Nothing to do.\n")
 
 
 def test_one_region_may_be_rotated_alone(terminal: Terminal) -> None:
     terminal.environ["TOKENSVC_REGIONS"] = "us-east-1,us-west-2"
     made = terminal("keys", "generate", "--json").json
-    assert {place["region"]: place["state"] for place in made["places"]} == {
+    assert {place["region"]: place["state"] for place in made["placements"]} == {
         "us-east-1": "active",
         "us-west-2": "active",
     }
     said = terminal("keys", "rotate", "--region", "us-west-2", "--json").json
     assert [region["region"] for region in said["regions"]] == ["us-west-2"]
-    first = {place["region"]: place["state"] for place in keys(terminal)[0]["places"]}
+    first = {place["region"]: place["state"] for place in keys(terminal)[0]["placements"]}
     assert first == {"us-east-1": "active", "us-west-2": "retiring"}
     assert (
         "eu-west-1 is none of us-east-1, us-west-2" in terminal("keys", "rotate", "--region", "eu-west-1", code=2).err
@@ -84,19 +84,21 @@ def test_activate_puts_a_key_to_work_that_stands_ready(terminal: Terminal, signi
     ready = terminal("keys", "generate", "--json").json["id"]
     assert f"Key {ready} signs in us-east-1." in terminal("keys", "activate", ready).out
     assert terminal("keys", "activate", ready, "--detailed-exit-code", code=3).out
-    assert [key["places"][0]["state"] for key in keys(terminal)] == ["retiring", "active"]
+    assert [key["placements"][0]["state"] for key in keys(terminal)] == ["retiring", "active"]
     terminal("keys", "activate", signing)
-    assert [key["places"][0]["state"] for key in keys(terminal)] == ["active", "retiring"], "a rotation is taken back"
+    assert [key["placements"][0]["state"] for key in keys(terminal)] == ["active", "retiring"], (
+        "a rotation is taken back"
+    )
     terminal("keys", "compromise", ready, "--yes")
     refused = terminal("keys", "activate", ready, "--json", code=4).error
-    assert refused["code"] == "lost_race"
+    assert refused["code"] == "concurrent_modification"
     assert terminal("keys", "activate", "k0", "--json", code=1).error["code"] == "key_not_found"
 
 
 def test_a_policy_that_cannot_hold_refuses_a_wish(terminal: Terminal, signing: str) -> None:
     del signing
     refused = terminal("db", "upgrade", "--json", code=4, KEY_MAX_AGE_DAYS="0.001").error
-    assert refused["code"] == "policy_cannot_hold"
+    assert refused["code"] == "invalid_rotation_policy"
     assert "lead + drain" in refused["message"]
 
 

@@ -67,7 +67,7 @@ def test_a_signer_is_chosen_by_name(name: str) -> None:
 def test_auto_takes_the_fastest_that_this_machine_can_run() -> None:
     chosen = choose_signer("auto")
     assert chosen.signer.name == SIGNERS_HERE[0]
-    assert (chosen.why_not_faster == "") == (SIGNERS_HERE[0] == "multibuffer")
+    assert (chosen.fallback_reason == "") == (SIGNERS_HERE[0] == "multibuffer")
 
 
 def test_every_name_of_the_setting_is_a_signer_and_the_reverse() -> None:
@@ -113,13 +113,13 @@ def test_auto_passes_over_what_does_not_prove_itself_and_says_why(load: Load) ->
     assert chosen.signer.name == "openssl"
     assert [(line["event"], line["signer"]) for line in lines] == [("signer failed its self-test", "first")]
     assert lines[0]["reason"]
-    assert chosen.why_not_faster == f"first: {lines[0]['reason']}"
+    assert chosen.fallback_reason == f"first: {lines[0]['reason']}"
 
 
 def test_a_signer_that_is_not_for_this_machine_is_passed_over_without_an_alarm() -> None:
     with capture_logs() as lines:
         chosen = choose_signer("auto", signers={"first": broken(CannotSignHere("no such processor")), "aws-lc": of_aws})
-    assert (chosen.signer.name, chosen.why_not_faster) == ("aws-lc", "first: no such processor")
+    assert (chosen.signer.name, chosen.fallback_reason) == ("aws-lc", "first: no such processor")
     assert lines == []
 
 
@@ -167,7 +167,7 @@ def test_without_the_extension_the_reason_says_what_would_help(
     monkeypatch.delattr(signing, "_multibuffer", raising=False)
     chosen = choose_signer("auto")
     assert chosen.signer.name == "aws-lc"
-    assert reason in chosen.why_not_faster
+    assert reason in chosen.fallback_reason
     with pytest.raises(SettingsError, match=reason):
         choose_signer("multibuffer")
 
@@ -212,7 +212,7 @@ def test_an_extension_that_is_switched_off_during_the_self_test_is_not_chosen(mo
     with capture_logs():
         chosen = choose_signer("auto")
     assert chosen.signer.name == "aws-lc"
-    assert "multibuffer: multi-buffer signing is switched off" in chosen.why_not_faster
+    assert "multibuffer: multi-buffer signing is switched off" in chosen.fallback_reason
 
 
 def install(extension: FaultyExtension, monkeypatch: pytest.MonkeyPatch) -> None:

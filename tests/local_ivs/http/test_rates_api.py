@@ -25,7 +25,7 @@ def test_metadata_is_throttled_until_the_clock_goes_on() -> None:
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 429
         expected = f"Operation: ivs:PutMetadata exceeded call rate: 5 for resource: {channel}"
         assert answer["Error"]["Message"].startswith(expected)
-        assert "--no-rates" in answer["Error"]["Message"]
+        assert "--no-rate-limits" in answer["Error"]["Message"]
         assert stage.manage("POST", "/clock", {"advanceSeconds": 1}).status == 200
         for _ in range(5):
             client.put_metadata(channelArn=channel, metadata="x")

@@ -150,5 +150,5 @@ def test_each_route_needs_its_scope(counter: Counter) -> None:
         ("GET", "/v1/denials", None, WRITER),
     ):
         said = counter.ask(method, path, body, key=key)
-        assert (said.status, said.json["code"]) == (403, "scope_missing")
+        assert (said.status, said.json["code"]) == (403, "insufficient_scope")
     assert listed(counter) == [denial["id"]]

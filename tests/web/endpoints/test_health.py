@@ -30,8 +30,8 @@ class Worker:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.clock = ManualClock()
-        self.trouble: list[Problem] = []
-        self.readiness = Readiness(lambda: self.snapshot, self.clock, lambda: self.trouble, lease_seconds=900)
+        self.problems: list[Problem] = []
+        self.readiness = Readiness(lambda: self.snapshot, self.clock, lambda: self.problems, lease_seconds=900)
 
     def ask(self) -> Answer:
         return answer_of(self.readiness.readyz, scope_of("GET", "/readyz"), b"")
@@ -86,7 +86,7 @@ def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_
 
 
 def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
-    slots = {**worker.snapshot.ring.slots, ELSEWHERE: Slot(None, {}, trouble="the active key k2 cannot be opened")}
+    slots = {**worker.snapshot.ring.slots, ELSEWHERE: Slot(None, {}, problems="the active key k2 cannot be opened")}
     worker.snapshot = worker.snapshot._replace(ring=Ring(slots))
     answer = worker.ask()
     assert answer.status == 200
@@ -96,7 +96,7 @@ def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
 def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(worker: Worker) -> None:
     slot = worker.snapshot.ring.slots[CHANNEL.place]
     assert slot.active is not None
-    stead = slot._replace(active=slot.active._replace(until=worker.clock.now() + 10), trouble="k2 cannot be opened")
+    stead = slot._replace(active=slot.active._replace(until=worker.clock.now() + 10), problems="k2 cannot be opened")
     worker.snapshot = worker.snapshot._replace(ring=Ring({CHANNEL.place: stead}))
     answer = worker.ask()
     assert answer.status == 200
@@ -107,7 +107,7 @@ def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(wo
 
 
 def test_what_the_background_duties_say_is_a_warning(worker: Worker) -> None:
-    worker.trouble = [problem_of("us-east-1: IVS did not answer")]
+    worker.problems = [problem_of("us-east-1: IVS did not answer")]
     answer = worker.ask()
     assert answer.status == 200
     assert json.loads(answer.body)["warnings"] == ["us-east-1: IVS did not answer"]
@@ -187,7 +187,7 @@ def test_rows_that_cannot_be_read_are_warnings(worker: Worker) -> None:
 def test_without_a_ceiling_for_the_life_of_tokens_it_is_not(worker: Worker) -> None:
     words = "the deployment's max_ttl_seconds is no number from 1 to 31536000"
     worker.snapshot = worker.snapshot._replace(max_ttl_seconds=0, damage=(words,))
-    assert worker.code() == "ceiling_unreadable"
+    assert worker.code() == "max_ttl_unavailable"
     assert words in worker.ask().body.decode()
 
 

@@ -92,12 +92,12 @@ def test_a_key_is_shown_with_its_state_and_age_in_each_region(stage: Stage, serv
     stage.clock.advance(100)
     old, new = service.get("/v1/keys")["keys"]
     assert (old["id"], old["fingerprint"]) == (first.id, first.fingerprint)
-    states = {place["region"]: place for place in old["places"]}
+    states = {place["region"]: place for place in old["placements"]}
     assert (states[EAST]["state"], states[WEST]["state"]) == ("retiring", "active")
     assert states[EAST]["ageSeconds"] == 100
-    assert states[EAST]["drainedAt"] > states[EAST]["since"]
-    assert states[WEST]["drainedAt"] is None
-    assert [place["region"] for place in new["places"]] == [EAST]
+    assert states[EAST]["drainsAt"] > states[EAST]["since"]
+    assert states[WEST]["drainsAt"] is None
+    assert [place["region"] for place in new["placements"]] == [EAST]
 
 
 def test_lists_have_pages(stage: Stage, service: Service) -> None:
@@ -114,17 +114,17 @@ def test_one_key_tells_its_history_and_who_has_not_heard(stage: Stage, service: 
     number, tag = stage.store.versions.read().keys
     stage.clock.wall = stage.store.versions.read().now  # heartbeats are dated by the store
     stage.store.workers.beat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
-    stage.store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, unopened=(key.id,), keys_tag=tag))
+    stage.store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key.id,), keys_tag=tag))
     shown = service.get(f"/v1/keys/{key.id}")
     assert [(step["step"], step["outcome"]) for step in shown["history"]] == [
         ("activate", "done"),
         ("import", "done"),
         ("make", "done"),
     ]
-    assert [worker["workerId"] for worker in shown["notHeard"]] == ["deaf:1:a"]
-    assert shown["cannotOpen"] == ["blind:2:b"]
+    assert [worker["workerId"] for worker in shown["staleWorkers"]] == ["deaf:1:a"]
+    assert shown["workersUnableToDecrypt"] == ["blind:2:b"]
     stage.clock.advance(100_000)
-    assert service.get(f"/v1/keys/{key.id}")["notHeard"] == [], "silent for so long, it signs nothing"
+    assert service.get(f"/v1/keys/{key.id}")["staleWorkers"] == [], "silent for so long, it signs nothing"
 
 
 def test_what_is_not_there_is_not_found_and_not_repeated(service: Service) -> None:
@@ -139,12 +139,12 @@ def test_a_rotation_is_a_wish_that_whoever_performs_makes_true(stage: Stage, ser
     key = stage.generate(EAST, WEST)
     asked = service.post("/v1/keys/rotate", {"regions": [WEST]})
     assert (asked["done"], asked["requestedBy"]) == (False, "caller admin")
-    assert asked["regions"] == [{"region": WEST, "replaces": key.id, "signs": None}]
+    assert asked["regions"] == [{"region": WEST, "previousKeyId": key.id, "activeKeyId": None}]
     assert stage.active(WEST) == key.id, "asking does nothing by itself"
     commands.resume(stage.world(), (EAST, WEST))
     seen = service.get(f"/v1/keys/rotations/{asked['id']}")
     assert seen["done"] is True
-    assert seen["regions"][0]["signs"] == stage.active(WEST) != key.id
+    assert seen["regions"][0]["activeKeyId"] == stage.active(WEST) != key.id
     assert stage.active(EAST) == key.id
 
 
@@ -159,8 +159,8 @@ def test_without_regions_it_is_all_of_them(stage: Stage, service: Service) -> No
         ("/v1/keys/rotate", {"regions": ["eu-west-9"]}, "regions[0]"),
         ("/v1/keys/rotate", {"regions": []}, "regions"),
         ("/v1/keys/rotate", {"region": EAST}, "region"),
-        ("/v1/keys/k1/compromise", {"distrust_standby": True}, "distrust_standby"),
-        ("/v1/keys/k1/compromise", {"distrustStandby": "yes"}, "distrustStandby"),
+        ("/v1/keys/k1/compromise", {"include_standby": True}, "include_standby"),
+        ("/v1/keys/k1/compromise", {"includeStandby": "yes"}, "includeStandby"),
     ],
 )
 def test_bad_fields_are_refused_by_name(stage: Stage, service: Service, path: str, body: object, field: str) -> None:
@@ -173,9 +173,9 @@ def test_bad_fields_are_refused_by_name(stage: Stage, service: Service, path: st
 
 def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: Stage, service: Service) -> None:
     stage.generate()
-    stage.store.deployment.set_rotation(lead_seconds=30, max_age_seconds=60, standby=False)
+    stage.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=60, standby=False)
     said = service.post("/v1/keys/rotate", status=409)
-    assert said["code"] == "policy_cannot_hold"
+    assert said["code"] == "invalid_rotation_policy"
     assert "lead + drain" in said["detail"]
 
 
@@ -189,8 +189,8 @@ def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: S
         "region": EAST,
         "wasActive": True,
         "successor": ready.id,
-        "secondsWithoutKey": 0.0,
-        "tokensOfSeconds": 3600,
+        "outageSeconds": 0.0,
+        "affectedTokenSeconds": 3600,
     }
     assert stage.active() == ready.id
     assert len(stage.ivs.pairs) == 2, "IVS was not waited for"
@@ -202,17 +202,17 @@ def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: S
 
 def test_a_standby_may_be_distrusted_too(stage: Stage, service: Service) -> None:
     key, ready = stage.generate(), stage.generate()
-    (region,) = service.post(f"/v1/keys/{key.id}/compromise", {"distrustStandby": True})["regions"]
-    assert (region["successor"], region["secondsWithoutKey"]) == (None, 30.0)
-    assert {record.id for record, _ in stage.places(EAST, KeyState.COMPROMISED)} == {key.id, ready.id}
+    (region,) = service.post(f"/v1/keys/{key.id}/compromise", {"includeStandby": True})["regions"]
+    assert (region["successor"], region["outageSeconds"]) == (None, 30.0)
+    assert {record.id for record, _ in stage.placements(EAST, KeyState.COMPROMISED)} == {key.id, ready.id}
 
 
 def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(stage: Stage, service: Service) -> None:
     key = stage.generate()
     before = stage.store.versions.read().keys.number
     for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
-        assert service.post(path, status=403, key=READER)["code"] == "scope_missing"
-        assert service.post(path, status=401, key="tsk_admin_wrong")["code"] == "not_authenticated"
+        assert service.post(path, status=403, key=READER)["code"] == "insufficient_scope"
+        assert service.post(path, status=401, key="tsk_admin_wrong")["code"] == "unauthenticated"
     for path in ("/v1/keys", f"/v1/keys/{key.id}", "/v1/keys/rotations/r1"):
         service.get(path, 401, key="nobody")
     assert stage.store.versions.read().keys.number == before
@@ -228,7 +228,7 @@ def test_a_caller_disabled_while_its_body_arrives_changes_nothing(stage: Stage, 
             service.snapshot = enabled._replace(secrets={})
 
         reply = service.post_slowly(path, disable)
-        assert (reply.status, reply.json["code"]) == (401, "not_authenticated")
+        assert (reply.status, reply.json["code"]) == (401, "unauthenticated")
     [unchanged] = stage.store.keys.list()
     assert unchanged.compromised_at is None
     assert stage.store.rotations.newest(10) == rotations
@@ -241,4 +241,4 @@ def test_a_scope_withdrawn_while_the_body_arrives_is_missing(stage: Stage, servi
     def withdraw() -> None:
         service.snapshot = service.snapshot._replace(secrets={"admin": reader})
 
-    assert service.post_slowly("/v1/keys/rotate", withdraw).json["code"] == "scope_missing"
+    assert service.post_slowly("/v1/keys/rotate", withdraw).json["code"] == "insufficient_scope"

@@ -220,11 +220,11 @@ def test_a_revocation_shows_what_became_of_each_part(counter: Counter, store: St
     assert (shown["state"], shown["caller"]) == ("queued", "all")
     [target] = shown["targets"]
     assert (target["viewerId"], target["attempts"], target["code"]) == ("ada", 1, "ThrottlingException")
-    assert target["endedAt"] is None
+    assert target["finishedAt"] is None
     settle(store, State.SENT)
     [target] = counter.ask("GET", f"/v1/revocations/{said['id']}").json["targets"]
     assert (target["state"], target["attempts"], target["code"]) == ("sent", 2, None)
-    assert target["endedAt"] is not None
+    assert target["finishedAt"] is not None
 
 
 def test_lists_are_newest_first_in_pages_and_filtered(counter: Counter, store: Store) -> None:
@@ -317,7 +317,7 @@ def test_each_route_needs_its_scope(counter: Counter) -> None:
     ):
         for method, path, body in requests:
             answer = counter.ask(method, path, body, key=key)
-            assert (answer.status, answer.json["code"]) == (403, "scope_missing"), path
+            assert (answer.status, answer.json["code"]) == (403, "insufficient_scope"), path
     assert counter.ask("POST", "/v1/revocations", LEAST, key="tsk_0_0").status == 401
     assert counter.listed() == [said]
 

@@ -17,11 +17,11 @@ from tests.support.in_memory_deployment import EAST, WEST, Stage
 from tests.support.problems import problem_of
 from tests.support.simulated_ivs import IvsSimulator
 from tokensvc.aws.arn import Place, parse_arn
-from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.deployment.workers import Heartbeat, RegionNews
 from tokensvc.diagnostics.status import StatusFacts, StatusView
-from tokensvc.errors import NotAuthenticated, ScopeMissing, StoreUnavailable
+from tokensvc.errors import InsufficientScope, StoreUnavailable, Unauthenticated
 from tokensvc.keys import commands
 from tokensvc.revocations.leader import leaders, lease_of
 from tokensvc.revocations.model import Lane
@@ -88,7 +88,7 @@ def deployment(migrated: Path, tmp_path: Path) -> Deployment:
 def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
     said = deployment.answer()
     assert said["deploymentId"] == deployment.store.deployment.read().id
-    for what in ("trouble", "workers", "notHeard", "revocations", "regions"):
+    for what in ("problems", "workers", "staleWorkers", "revocations", "regions"):
         assert said[what] == []
     assert said["leader"] is None
 
@@ -117,7 +117,7 @@ def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(dep
 
 
 def test_it_needs_the_scope_and_reads_nothing_without(deployment: Deployment) -> None:
-    for authorization, refusal in ((f"Bearer {SHOP}", ScopeMissing), ("", NotAuthenticated)):
+    for authorization, refusal in ((f"Bearer {SHOP}", InsufficientScope), ("", Unauthenticated)):
         with pytest.raises(refusal):
             answer_of(deployment.route.status, scope_of("GET", "/v1/status", authorization=authorization), b"")
 
@@ -132,19 +132,19 @@ def test_each_region_shows_its_keys_its_slots_and_what_comes_next(deployment: De
     east, west = deployment.answer()["regions"]
     assert (east["region"], east["activeKey"]) == (EAST, active)
     assert {key["id"]: key["state"] for key in east["keys"]} == {former: "retiring", active: "active"}
-    assert east["slots"] == {"ours": 2, "foreign": 1, "most": 3}
-    assert (east["next"], east["nextAt"]) == ("the next one takes over", "2030-03-17T17:46:40Z")
-    assert east["lookedAt"] == "2027-01-15T08:00:00Z"
+    assert east["slots"] == {"ours": 2, "foreign": 1, "limit": 3}
+    assert (east["nextAction"], east["nextActionAt"]) == ("the next one takes over", "2030-03-17T17:46:40Z")
+    assert east["observedAt"] == "2027-01-15T08:00:00Z"
     assert west["activeKey"] is None
-    assert west["slots"] == {"ours": 0, "foreign": 3, "most": 3}
-    assert (west["next"], west["nextAt"]) == ("all slots are filled", None)
+    assert west["slots"] == {"ours": 0, "foreign": 3, "limit": 3}
+    assert (west["nextAction"], west["nextActionAt"]) == ("all slots are filled", None)
 
 
 def test_where_nobody_has_looked_it_says_so(deployment: Deployment) -> None:
     deployment.stage.generate()
     [east] = deployment.answer()["regions"]
-    assert east["slots"] == {"ours": 1, "foreign": None, "most": 3}
-    assert (east["next"], east["nextAt"], east["lookedAt"]) == (None, None, None)
+    assert east["slots"] == {"ours": 1, "foreign": None, "limit": 3}
+    assert (east["nextAction"], east["nextActionAt"], east["observedAt"]) == (None, None, None)
 
 
 def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deployment) -> None:
@@ -155,26 +155,30 @@ def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deploymen
 
 
 def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> None:
-    deployment.beat("cut-off", trouble=(problem_of("old news"),))
+    deployment.beat("cut-off", problems=(problem_of("old news"),))
     with writing(deployment.store.engine) as connection:
-        connection.execute(sa.update(schema.workers).values(beat_at=schema.workers.c.beat_at - SILENT_SECONDS - 1))
+        connection.execute(
+            sa.update(schema.workers).values(
+                last_heartbeat_at=schema.workers.c.last_heartbeat_at - UNRESPONSIVE_AFTER_SECONDS - 1
+            )
+        )
     commands.request_rotation(deployment.stage.world(), [EAST], "a test")
-    deployment.beat("leader", trouble=(problem_of("IVS is down"), problem_of("full")))
+    deployment.beat("leader", problems=(problem_of("IVS is down"), problem_of("full")))
     full = (problem_of("full"),)
-    deployment.beat("cannot-open", unopened=("k1",), trouble=full, signer="aws-lc", why_not_faster="no AVX-512")
+    deployment.beat("cannot-open", undecryptable=("k1",), problems=full, signer="aws-lc", fallback_reason="no AVX-512")
     deployment.store.leases.acquire("rotation", "leader", 20)
     said = deployment.answer()
     workers = {worker["workerId"]: worker for worker in said["workers"]}
-    assert said["notHeard"] == ["cut-off"]
-    assert {name for name, worker in workers.items() if worker["silent"]} == {"cut-off"}
-    assert {name for name, worker in workers.items() if worker["leads"]} == {"leader"}
-    assert {name for name, worker in workers.items() if not worker["hasHeard"]} == {"cut-off"}
-    assert workers["cannot-open"]["unopenedKeys"] == ["k1"]
-    assert (workers["cannot-open"]["signer"], workers["cannot-open"]["whyNotFaster"]) == ("aws-lc", "no AVX-512")
-    assert (workers["leader"]["signer"], workers["leader"]["whyNotFaster"]) == (None, None)
+    assert said["staleWorkers"] == ["cut-off"]
+    assert {name for name, worker in workers.items() if worker["unresponsive"]} == {"cut-off"}
+    assert {name for name, worker in workers.items() if worker["isLeader"]} == {"leader"}
+    assert {name for name, worker in workers.items() if not worker["inSync"]} == {"cut-off"}
+    assert workers["cannot-open"]["undecryptableKeys"] == ["k1"]
+    assert (workers["cannot-open"]["signer"], workers["cannot-open"]["fallbackReason"]) == ("aws-lc", "no AVX-512")
+    assert (workers["leader"]["signer"], workers["leader"]["fallbackReason"]) == (None, None)
     assert said["leader"]["workerId"] == "leader"
     assert 19 < said["leader"]["leaseSecondsLeft"] <= 20
-    assert sorted(said["trouble"]) == ["IVS is down", "full"], "each thing once, and no old news"
+    assert sorted(said["problems"]) == ["IVS is down", "full"], "each thing once, and no old news"
 
 
 def test_ivs_is_not_asked(deployment: Deployment) -> None:

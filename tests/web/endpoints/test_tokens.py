@@ -21,12 +21,12 @@ from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import (
     ChannelNotFound,
+    InsufficientScope,
     InvalidRequest,
-    NotAuthenticated,
     PlaybackUrlUnavailable,
-    ScopeMissing,
     SnapshotStale,
     TokensvcError,
+    Unauthenticated,
 )
 from tokensvc.http.problem_details import refusal
 from tokensvc.jose import keypair
@@ -86,7 +86,7 @@ class Worker:
         return json.loads(self.answer(self.routes.single, ask, **kwargs).body)
 
     def batch(self, *asks: Any, **kwargs: Any) -> list[Any]:
-        results: list[Any] = json.loads(self.answer(self.routes.batch, {"asks": asks}, **kwargs).body)["results"]
+        results: list[Any] = json.loads(self.answer(self.routes.batch, {"requests": asks}, **kwargs).body)["results"]
         return results
 
     def answer(self, endpoint: Any, body: Any, **kwargs: Any) -> Any:
@@ -102,7 +102,9 @@ class Worker:
     def outcomes(self) -> dict[str, float]:
         lines = self.metrics.render().decode().splitlines()
         return {
-            line.split('"')[1]: float(line.split()[-1]) for line in lines if line.startswith("tokensvc_tokens_total{")
+            line.split('"')[1]: float(line.split()[-1])
+            for line in lines
+            if line.startswith("tokensvc_token_requests_total{")
         }
 
 
@@ -135,20 +137,20 @@ def test_without_a_viewer_the_answer_names_none(worker: Worker) -> None:
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer tsk_abc_wrong"}, {"authorization": "Basic x"}])
 def test_nobody_asks_anonymously(worker: Worker, headers: dict[str, str]) -> None:
     for ask in (worker.single, worker.batch):
-        with pytest.raises(NotAuthenticated):
+        with pytest.raises(Unauthenticated):
             ask(ASK, scope=scope_of(**headers))
 
 
 def test_who_is_not_known_is_refused_before_the_body_is_read(worker: Worker) -> None:
     for ask in (worker.single, worker.batch):
-        with pytest.raises(NotAuthenticated):
+        with pytest.raises(Unauthenticated):
             ask(ASK, scope=scope_of(), receive=lambda: pytest.fail("it was read"))
 
 
 def test_a_caller_without_the_scope_is_refused(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",), scopes=frozenset({"keys:read"}))
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
-    with pytest.raises(ScopeMissing):
+    with pytest.raises(InsufficientScope):
         worker.single()
 
 
@@ -171,15 +173,15 @@ def test_a_caller_that_is_disabled_while_its_body_comes_gets_nothing(worker: Wor
     def disable() -> None:
         worker.snapshot = worker.snapshot._replace(secrets={})
 
-    for ask, body in ((worker.single, ASK), (worker.batch, {"asks": [ASK]})):
+    for ask, body in ((worker.single, ASK), (worker.batch, {"requests": [ASK]})):
         worker.snapshot = worker.snapshot._replace(secrets=SECRETS)
-        with pytest.raises(NotAuthenticated):
+        with pytest.raises(Unauthenticated):
             ask(receive=slowly(worker, body, disable))
 
 
 def test_a_lease_that_ends_while_the_body_comes_is_ended(worker: Worker) -> None:
     later = lambda: worker.clock.advance(901)  # noqa: E731
-    for ask, body in ((worker.single, ASK), (worker.batch, {"asks": [ASK]})):
+    for ask, body in ((worker.single, ASK), (worker.batch, {"requests": [ASK]})):
         worker.snapshot = worker.snapshot._replace(began_at=worker.clock.monotonic())
         with pytest.raises(SnapshotStale):
             ask(receive=slowly(worker, body, later))
@@ -194,7 +196,7 @@ def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(w
 
     worker.wake = disable
     worker.snapshot = worker.snapshot._replace(channels={})
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(Unauthenticated):
         worker.single()
 
 
@@ -209,8 +211,8 @@ def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Wor
     worker.wake = disable
     known, looked_up = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
     assert "token" in known
-    assert looked_up["problem"]["code"] == "not_authenticated"
-    assert worker.outcomes() == {"issued": 1, "not_authenticated": 1}
+    assert looked_up["problem"]["code"] == "unauthenticated"
+    assert worker.outcomes() == {"issued": 1, "unauthenticated": 1}
 
 
 def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
@@ -237,7 +239,7 @@ def test_a_field_that_is_given_twice_is_refused_by_name(worker: Worker) -> None:
     fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % str(CHANNEL).encode()
     for endpoint, body, name in (
         (worker.routes.single, b"{%b}", "viewerId"),
-        (worker.routes.batch, b'{"asks":[{%b}]}', "asks[0].viewerId"),
+        (worker.routes.batch, b'{"requests":[{%b}]}', "requests[0].viewerId"),
     ):
         with pytest.raises(InvalidRequest) as refused:
             worker.answer(endpoint, body % fields)
@@ -366,7 +368,7 @@ def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker
     assert all(result["viewerId"] == f"v{n}" for n, result in enumerate(results) if n not in bad)
     assert results[30]["problem"]["code"] == "channel_not_allowed"
     for n in (26, 59):
-        assert results[n]["problem"]["errors"] == [{"field": f"asks[{n}]", "message": "must be an object"}]
+        assert results[n]["problem"]["errors"] == [{"field": f"requests[{n}]", "message": "must be an object"}]
     assert results[27]["problem"]["errors"] == [
         {"field": "ttlSeconds", "message": "must be at most 600 with a viewer id, a subject or a single use"}
     ]
@@ -375,7 +377,15 @@ def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"asks": []}, {"asks": [ASK] * 501}, {"asks": {}}, {"asks": None}, {"asks": [ASK], "more": 1}, {"ask": [ASK]}],
+    [
+        {},
+        {"requests": []},
+        {"requests": [ASK] * 501},
+        {"requests": {}},
+        {"requests": None},
+        {"requests": [ASK], "more": 1},
+        {"ask": [ASK]},
+    ],
 )
 def test_a_batch_is_a_list_of_1_to_500_asks(worker: Worker, body: Any) -> None:
     with pytest.raises(InvalidRequest):
@@ -384,7 +394,7 @@ def test_a_batch_is_a_list_of_1_to_500_asks(worker: Worker, body: Any) -> None:
 
 def test_a_single_ask_is_not_stuck_behind_batches(worker: Worker) -> None:
     """While four batches of 500 run, a single one is behind one slice, not behind them."""
-    body = json.dumps({"asks": [ASK] * 500}).encode()
+    body = json.dumps({"requests": [ASK] * 500}).encode()
 
     async def run() -> tuple[int, int]:
         began = worker.clock.monotonic()

@@ -45,7 +45,7 @@ class Region(NamedTuple):
     name: str
     pairs: Mapping[str, Pair]
     """What IVS holds, by ARN."""
-    places: Mapping[str, KeyInPlace]
+    placements: Mapping[str, KeyInPlace]
     """What the store knows to be held there, by ARN."""
     records: Mapping[str, KeyRecord]
     """Every key, by its id."""
@@ -107,7 +107,7 @@ def _look(
 ) -> Region:
     deployment = store.deployment.read()
     pairs = {str(pair["arn"]): pair for pair in list_pairs(control_plane, name, deployment.account)}
-    places = {p.arn: p for record in records for p in record.places if p.place.region == name and p.is_held}
+    places = {p.arn: p for record in records for p in record.placements if p.place.region == name and p.is_held}
 
     def fingerprint(arn: str) -> str | None:
         pair = control_plane.call(name, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
@@ -119,7 +119,7 @@ def _look(
 
 
 def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
-    foreign = [arn for arn in region.pairs if arn not in region.places and arn not in region.unreadable]
+    foreign = [arn for arn in region.pairs if arn not in region.placements and arn not in region.unreadable]
     found = f"answers; {len(region.pairs)} of {KEY_PAIRS_MAX} key slots used, {len(foreign)} of them not by us"
     yield Finding(True, f"IVS in {region.name}", found)
     orphans = [arn for arn in foreign if _is_orphan(region, arn)]
@@ -137,7 +137,7 @@ def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
     for arn in foreign:
         if arn not in first:
             yield _not_ours(region, arn)
-    for there in region.places.values():
+    for there in region.placements.values():
         yield from _ours(region, there)
 
 
@@ -151,10 +151,10 @@ def _make_room(region: Region, foreign: Sequence[str]) -> str:
 
 
 def _signing(region: Region) -> Iterator[Finding]:
-    what, active = f"key in {region.name}", active_of(list(region.places.values()))
+    what, active = f"key in {region.name}", active_of(list(region.placements.values()))
     if active is None:
         found = "none is active, so no token can be signed"
-        yield to_resume(what, found) if region.places else Finding(False, what, found, "tokensvc keys generate")
+        yield to_resume(what, found) if region.placements else Finding(False, what, found, "tokensvc keys generate")
         return
     if active.arn not in region.pairs:
         found = f"{active.key_id} signs and IVS does not hold it: every token is refused"
@@ -174,7 +174,7 @@ def _signing(region: Region) -> Iterator[Finding]:
 def _can_sign(region: Region) -> bool:
     """Whether IVS holds a key of ours that signs or can take over, or has room for another."""
     fit = {KeyState.ACTIVE, KeyState.PREPARED, KeyState.RETIRING}
-    shown = [there for arn, there in region.places.items() if arn in region.pairs and there.state in fit]
+    shown = [there for arn, there in region.placements.items() if arn in region.pairs and there.state in fit]
     usable = [p for p in shown if p.deleting_at is None and not is_compromised(region.pairs[p.arn])]
     return bool(usable) or len(region.pairs) < KEY_PAIRS_MAX
 
@@ -199,7 +199,7 @@ def _not_ours(region: Region, arn: str) -> Finding:
         return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
     if record.damage:
         return Finding(False, what, f"is key {key_id}, which cannot be read", FROM_BACKUP)
-    there = next((p for p in record.places if p.place.region == region.name), None)
+    there = next((p for p in record.placements if p.place.region == region.name), None)
     if there is not None and there.arn == arn:
         return Finding(
             False,

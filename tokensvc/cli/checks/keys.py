@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
-from tokensvc.background.heartbeat import SILENT_SECONDS
+from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.cli.checks.finding import Finding, attempt, to_resume
 from tokensvc.cli.keys.context import behind, moment
 from tokensvc.cli.output import instant
@@ -16,7 +16,7 @@ from tokensvc.deployment.workers import Worker
 from tokensvc.keys.commands import fulfilled
 from tokensvc.keys.inventory import SETTLED_SECONDS
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
-from tokensvc.keys.rotation_policy import HEARD_SECONDS, check_policy
+from tokensvc.keys.rotation_policy import PROPAGATION_SECONDS, check_policy
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
@@ -40,10 +40,10 @@ def examine_keys(settings: Settings, store: Store) -> Iterator[Finding]:
 def _policy_that_holds(at: ReferenceTime, ceiling: int) -> str:
     """The command that sets the nearest policy that holds."""
     policy, changes = at.policy, []
-    if 0 < policy.lead_seconds < HEARD_SECONDS:
-        policy = policy._replace(lead_seconds=HEARD_SECONDS)
-        changes.append(f"TOKENSVC_KEY_LEAD_SECONDS={policy.lead_seconds:g}")
-    least = policy.lead_seconds + policy.drain_seconds(ceiling)
+    if 0 < policy.propagation_seconds < PROPAGATION_SECONDS:
+        policy = policy._replace(propagation_seconds=PROPAGATION_SECONDS)
+        changes.append(f"TOKENSVC_KEY_PROPAGATION_SECONDS={policy.propagation_seconds:g}")
+    least = policy.propagation_seconds + policy.drain_seconds(ceiling)
     if policy.max_age_seconds is not None and policy.max_age_seconds < least:
         changes.append(f"TOKENSVC_KEY_MAX_AGE_DAYS={math.ceil(least / 86_400 * 100) / 100:g}")
     return f"{' '.join(changes)} tokensvc db upgrade   (or a greater value; 0 days: only when asked)"
@@ -51,11 +51,11 @@ def _policy_that_holds(at: ReferenceTime, ceiling: int) -> str:
 
 def _unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
     for entry in store.journal.open():
-        if at.now - entry.begun_at > timedelta(seconds=SETTLED_SECONDS):
+        if at.now - entry.started_at > timedelta(seconds=SETTLED_SECONDS):
             where = f" in {entry.region}" if entry.region else ""
-            found = f"was begun at {instant(entry.begun_at)}{where}, and nobody noted how it ended"
+            found = f"was begun at {instant(entry.started_at)}{where}, and nobody noted how it ended"
             yield to_resume(f"step {entry.kind} of key {entry.key_id}", found)
-    patience = timedelta(seconds=at.policy.lead_seconds + SETTLED_SECONDS)
+    patience = timedelta(seconds=at.policy.propagation_seconds + SETTLED_SECONDS)
     for wish in store.rotations.newest(_WISHES):
         left = [region for region, signs in fulfilled(records, wish).items() if signs is None]
         if left and at.now - wish.requested_at > patience:
@@ -65,14 +65,14 @@ def _unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -
 
 def _workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
     workers, unheard = store.workers.list(), behind(store, at)
-    lately = [w for w in workers if (at.now - w.beat_at).total_seconds() <= SILENT_SECONDS]
-    signing = {r.id for r in records for there in r.places if there.state is KeyState.ACTIVE}
+    lately = [w for w in workers if (at.now - w.last_heartbeat_at).total_seconds() <= UNRESPONSIVE_AFTER_SECONDS]
+    signing = {r.id for r in records for there in r.placements if there.state is KeyState.ACTIVE}
     yield Finding(
         True, "workers", f"{len(lately)} were heard of lately, {len(unheard)} have not heard of the newest keys"
     )
     for told in unheard:
         heartbeat, until = told.worker.heartbeat, instant(told.until)
-        found = f"was last heard of at {instant(told.worker.beat_at)}; it may go by older keys until {until}"
+        found = f"was last heard of at {instant(told.worker.last_heartbeat_at)}; it may go by older keys until {until}"
         yield Finding(
             False,
             f"worker {heartbeat.worker_id}",
@@ -81,13 +81,13 @@ def _workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> I
         )
     for worker in lately:
         yield from _unopened(worker, signing)
-    for problem in dict.fromkeys(problem for worker in lately for problem in worker.heartbeat.trouble):
+    for problem in dict.fromkeys(problem for worker in lately for problem in worker.heartbeat.problems):
         note = "once what it names has ended; a worker tries it again by itself too"
         yield to_resume("background", problem_sentence(problem), note)
 
 
 def _unopened(worker: Worker, signing: set[str]) -> Iterator[Finding]:
-    for key_id in worker.heartbeat.unopened:
+    for key_id in worker.heartbeat.undecryptable:
         if key_id in signing:
             found = f"cannot open key {key_id}, which is active"
             where = f"on {worker.heartbeat.host}, with that worker's settings"

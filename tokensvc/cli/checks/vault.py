@@ -20,7 +20,7 @@ LOST = (
     "SQL: DELETE FROM subject_keys; UPDATE deployment SET subject_keys_made = 0   (only without a backup to put the "
     "row back from: every denial by subject is void then; restart the workers, and deny anew)"
 )
-IN_STORE = "export TOKENSVC_VAULT=store   (or shared-keys:DIR; tokensvc keys rewrap --from VAULT moves keys into it)"
+IN_STORE = "export TOKENSVC_VAULT=store   (or shared-file:DIR; tokensvc keys rewrap --from VAULT moves keys into it)"
 READABLE = 'chown -R "$(id -un)" DIR && chmod -R u+rwX,go= DIR   (as root; the directory of the vault)'
 KMS = "aws kms describe-key --key-id ARN   (until it answers: credentials, permissions and the key are the account's)"
 
@@ -61,7 +61,7 @@ def _private_keys(
 ) -> Iterator[Finding]:
     """Those that sign, and those that cannot be read or opened; counts in `under` what each is wrapped by."""
     known = {record.id: record for record in records}
-    signing = {r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.places)}
+    signing = {r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.placements)}
     for key_id in sorted(kept | signing):
         what, record = f"private key {key_id}", known.get(key_id)
         try:
@@ -90,7 +90,7 @@ def _private_keys(
 def _damaged(record: KeyRecord, damage: InvalidKey) -> Finding:
     """A key that only drains, or has ended, needs no private half any more."""
     what, found = f"private key {record.id}", f"cannot sign: {damage.message}"
-    if not record.places:
+    if not record.placements:
         return Finding(False, what, found, f"tokensvc keys delete {record.id}")
-    is_needed = any(there.state in {KeyState.PREPARED, KeyState.ACTIVE} for there in record.places)
+    is_needed = any(there.state in {KeyState.PREPARED, KeyState.ACTIVE} for there in record.placements)
     return to_resume(what, found, well=not is_needed)

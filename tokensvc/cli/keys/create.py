@@ -156,18 +156,18 @@ def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
 
 def _standby(record: KeyRecord) -> str:
     """What became of a key that was made although nobody asked for it."""
-    places = ", ".join(f"{there.state} in {there.place.region}" for there in record.places) or "not imported yet"
+    places = ", ".join(f"{there.state} in {there.place.region}" for there in record.placements) or "not imported yet"
     return f"Key {record.id} is {places}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
 
 
 def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
     shown = key_view(record, moment(opened.settings, opened.store))
     words = []
-    for there in record.places:
+    for there in record.placements:
         stands = "signs" if there.state is KeyState.ACTIVE else f"is {there.state}"
         words.append(f"Key {record.id} {stands} in {there.place.region} as {there.arn}.")
     words.append(f"Fingerprint {record.fingerprint}.")
-    if any(there.state is KeyState.PREPARED for there in record.places):
+    if any(there.state is KeyState.PREPARED for there in record.placements):
         words.append(f"To sign with it: tokensvc keys activate {record.id}")
     data = shown.model_dump(mode="json") | ({"found": found} if found else {})
     result(data, as_json, *words, *more)

@@ -44,9 +44,9 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
         record = find(store.keys.list(), key_id)
         at = moment(settings, store)
         workers = store.workers.list()
-        cannot_open = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.unopened]
+        workers_unable_to_decrypt = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.undecryptable]
         history = store.journal.history(key_id, HISTORY + 1)
-        detail = key_detail_view(record, at, history[:HISTORY], behind(store, at), cannot_open)
+        detail = key_detail_view(record, at, history[:HISTORY], behind(store, at), workers_unable_to_decrypt)
     result(detail.model_dump(mode="json"), as_json, *_words(record, detail))
     if len(history) > HISTORY:
         progress(f"Only the newest {HISTORY} steps are shown; older steps are left out.")
@@ -60,11 +60,13 @@ def public(key_id: KeyId) -> None:
 
 
 def _rows(key: KeyView) -> list[tuple[str, ...]]:
-    if not key.places and key.damage:
+    if not key.placements and key.damage:
         return [(key.id, "-", "damaged", "-", "-", "-", key.damage)]
-    if not key.places:
+    if not key.placements:
         return [(key.id, "-", "made", key.created_at, "-", "-", "not imported yet")]
-    return [(key.id, p.region, p.state, p.since, _age(p.age_seconds), p.drained_at or "-", p.arn) for p in key.places]
+    return [
+        (key.id, p.region, p.state, p.since, _age(p.age_seconds), p.drains_at or "-", p.arn) for p in key.placements
+    ]
 
 
 def _words(record: KeyRecord, detail: KeyDetailView) -> list[str]:
@@ -74,12 +76,18 @@ def _words(record: KeyRecord, detail: KeyDetailView) -> list[str]:
         lines += [f"It cannot be read, and is left as it is: {record.damage}", ""]
     lines += table(_PLACES, [row[1:] for row in _rows(detail)])
     steps = [
-        (s.begun_at, s.ended_at or "open", s.step, s.region or "-", s.outcome or "-", s.why) for s in detail.history
+        (s.started_at, s.finished_at or "open", s.step, s.region or "-", s.outcome or "-", s.reason)
+        for s in detail.history
     ]
     lines += ["", *table(("BEGUN", "ENDED", "STEP", "REGION", "OUTCOME", "WHY"), steps)]
-    lines += ["", *(f"{w.worker_id} may not have heard of the newest keys until {w.until}" for w in detail.not_heard)]
-    lines += [f"{worker_id} cannot open its private half: tokensvc doctor" for worker_id in detail.cannot_open]
-    if not detail.not_heard:
+    lines += [
+        "",
+        *(f"{w.worker_id} may not have heard of the newest keys until {w.until}" for w in detail.stale_workers),
+    ]
+    lines += [
+        f"{worker_id} cannot open its private half: tokensvc doctor" for worker_id in detail.workers_unable_to_decrypt
+    ]
+    if not detail.stale_workers:
         lines.append("Every worker has heard of the newest keys.")
     return lines
 

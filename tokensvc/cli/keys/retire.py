@@ -42,7 +42,7 @@ def retire(
         else:
             changed = True
             if wait is not False:
-                commands.see_through(opened.world, list(wish.replaces), patient=bool(wait))
+                commands.see_through(opened.world, list(wish.previous_key_ids), patient=bool(wait))
             tell(opened, wish, as_json)
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
@@ -63,7 +63,7 @@ def delete(
             result({"deleted": what}, as_json, f"{what} is deleted.")
             return
         before = find(opened.world.keys.list(), what)
-        held = [p.place.region for p in before.places if p.is_held]
+        held = [p.place.region for p in before.placements if p.is_held]
         regions = among(held, region) if held else ()
         confirm(f"Delete key {what} from IVS in {', '.join(regions) or 'no region, since it is in none'}?", yes)
         commands.delete(opened.world, what, regions)
@@ -74,8 +74,8 @@ def delete(
 
 def compromise(
     key_id: KeyId,
-    distrust_standby: Annotated[
-        bool, typer.Option("--distrust-standby", help="Keys that never signed are compromised too; new ones are made.")
+    include_standby: Annotated[
+        bool, typer.Option("--include-standby", help="Keys that never signed are compromised too; new ones are made.")
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -87,7 +87,7 @@ def compromise(
     """
     with to_look() if dry_run else to_act() as opened:
         record = find(opened.world.keys.list(), key_id)
-        foreseen = commands.foresee(opened.world, key_id, distrust_standby=distrust_standby)
+        foreseen = commands.foresee(opened.world, key_id, include_standby=include_standby)
         outlook = [compromise_impact_view(record, prospect) for prospect in foreseen]
         words = _outlook(record, outlook)
         if dry_run:
@@ -97,7 +97,7 @@ def compromise(
         for line in words:
             progress(line)
         confirm(f"Compromise key {key_id}? It cannot be undone.", yes)
-        commands.compromise(opened.world, key_id, opened.regions, distrust_standby=distrust_standby)
+        commands.compromise(opened.world, key_id, opened.regions, include_standby=include_standby)
         retirement.see_gone(opened.world, key_id, opened.regions)
         unheard = _until_heard(opened)
         done = _report(opened, key_id, outlook, unheard, as_json)
@@ -110,15 +110,15 @@ def _outlook(record: KeyRecord, outlook: Sequence[CompromiseImpactView]) -> list
     lines = []
     for region in outlook:
         dies = f"{region.region}: key {record.id} has signed no token"
-        if region.tokens_of_seconds:
-            seconds = region.tokens_of_seconds
+        if region.affected_token_seconds:
+            seconds = region.affected_token_seconds
             dies = f"{region.region}: every token dies that key {record.id} signed in the last {seconds} seconds"
         if not region.was_active:
             lines.append(f"{dies}; another key signs")
         elif region.successor:
             lines.append(f"{dies}; key {region.successor} takes over at once")
         else:
-            lines.append(f"{dies}; then no token can be signed for about {region.seconds_without_key:.0f} seconds")
+            lines.append(f"{dies}; then no token can be signed for about {region.outage_seconds:.0f} seconds")
     return lines or [f"IVS holds key {record.id} nowhere: no token of it is alive"]
 
 
@@ -156,7 +156,7 @@ def _report(
         f"{u.worker.heartbeat.worker_id} has not heard and may sign with it until {instant(u.until)}" for u in unheard
     ]
     lines.append(
-        f"Key {key_id} is gone." if done else "A worker that performs goes on deleting; or run: tokensvc keys resume"
+        f"Key {key_id} is gone." if done else "A worker that performs goes on deleting; or run: tokensvc keys reconcile"
     )
     data = {
         "id": key_id,
@@ -171,7 +171,7 @@ def _report(
             }
             for region in left
         ],
-        "notHeard": [stale_worker_view(u).model_dump(mode="json") for u in unheard],
+        "staleWorkers": [stale_worker_view(u).model_dump(mode="json") for u in unheard],
     }
     result(data, as_json, *lines)
     return done

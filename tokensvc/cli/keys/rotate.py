@@ -1,4 +1,4 @@
-"""`tokensvc keys rotate`, `resume`, `activate`: which key signs."""
+"""`tokensvc keys rotate`, `reconcile`, `activate`: which key signs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rotate(region: OnlyRegions = None, wait: Patient = None, dry_run: DryRun = F
         tell(opened, wish, as_json)
 
 
-def resume(
+def reconcile(
     region: OnlyRegions = None,
     wait: Patient = None,
     dry_run: DryRun = False,
@@ -58,11 +58,11 @@ def resume(
         if wait is False:
             commands.advance_once(opened.world, regions)
         else:
-            commands.resume(opened.world, regions, patient=bool(wait))
+            commands.reconcile(opened.world, regions, patient=bool(wait))
         records = opened.world.keys.list()
         keys = [key_view(record, moment(opened.settings, opened.store)) for record in records]
     changed = records != before
-    signing = {r: active_of([p for k in records for p in k.places if p.place.region == r]) for r in regions}
+    signing = {r: active_of([p for k in records for p in k.placements if p.place.region == r]) for r in regions}
     words = [
         f"Key {there.key_id} signs in {name}." if there else f"No key signs in {name}."
         for name, there in signing.items()
@@ -80,13 +80,13 @@ def activate(
     fingerprint differs."""
     with to_act() as opened:
         before = find(opened.world.keys.list(), key_id)
-        ready = [p.place.region for p in before.places if p.state in {KeyState.PREPARED, KeyState.RETIRING}]
+        ready = [p.place.region for p in before.placements if p.state in {KeyState.PREPARED, KeyState.RETIRING}]
         regions = among(opened.regions, region) if region else [r for r in opened.regions if r in ready]
-        active = [p.place.region for p in before.places if p.state is KeyState.ACTIVE]
+        active = [p.place.region for p in before.placements if p.state is KeyState.ACTIVE]
         todo = [r for r in regions or opened.regions if r not in active]
         record = commands.activate(opened.world, key_id, todo)
         shown = key_view(record, moment(opened.settings, opened.store))
-    words = [f"Key {key_id} signs in {p.region}." for p in shown.places if p.state == KeyState.ACTIVE]
+    words = [f"Key {key_id} signs in {p.region}." for p in shown.placements if p.state == KeyState.ACTIVE]
     result(shown.model_dump(mode="json"), as_json, *words)
     if detailed_exit_code and record == before:
         raise typer.Exit(NOTHING_TO_DO)
@@ -96,7 +96,9 @@ def tell(opened: Opened, wish: Rotation, as_json: bool) -> None:
     """Show how far a rotation is."""
     shown = rotation_view(wish, commands.fulfilled(opened.world.keys.list(), wish))
     words = [
-        f"Key {r.signs} signs now in {r.region}." if r.signs else f"Asked for in {r.region}; the workers go on with it."
+        f"Key {r.active_key_id} signs now in {r.region}."
+        if r.active_key_id
+        else f"Asked for in {r.region}; the workers go on with it."
         for r in shown.regions
     ]
     result(shown.model_dump(mode="json"), as_json, *words)
@@ -127,8 +129,8 @@ def _coming(opened: Opened, region: str, replace: bool) -> dict[str, Any]:
 
 def _said(coming: Step | Wait) -> dict[str, Any]:
     if isinstance(coming, Wait):
-        return {"step": None, "key": None, "until": instant(coming.until), "why": coming.why}
-    return {"step": coming.kind.value, "key": coming.key_id, "until": None, "why": coming.why}
+        return {"step": None, "key": None, "until": instant(coming.until), "reason": coming.reason}
+    return {"step": coming.kind.value, "key": coming.key_id, "until": None, "reason": coming.reason}
 
 
 def _in_words(said: dict[str, Any]) -> str:

@@ -33,11 +33,11 @@ class Chosen(NamedTuple):
     """The signer, and why a faster one was not taken; "" when it is the fastest there is."""
 
     signer: Signer[Any]
-    why_not_faster: str
+    fallback_reason: str
 
     def in_words(self) -> str:
         """For people: the signer's name and, in parentheses, why it is not a faster one."""
-        return f"{self.signer.name} ({self.why_not_faster})" if self.why_not_faster else self.signer.name
+        return f"{self.signer.name} ({self.fallback_reason})" if self.fallback_reason else self.signer.name
 
 
 Load = Callable[[SigningMetrics], Signer[Any]]

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from tokensvc.aws.arn import Place
 from tokensvc.clock import Clock
-from tokensvc.errors import RequestTooLarge, RequestTooSlow, StoreError
+from tokensvc.errors import RequestTimeout, RequestTooLarge, StoreError
 from tokensvc.http.abort_connection import abort_connection
 from tokensvc.http.body import ClientGone, header, read_whole
 from tokensvc.local_ivs.api_model import status_of
@@ -46,7 +46,7 @@ _DROPS = (FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER)
 _ASKED_FOR = " (a fault that the local IVS was asked for; DELETE /faults ends it)"
 _BODY_ERRORS: Mapping[type, str] = {
     RequestTooLarge: "RequestEntityTooLargeException",
-    RequestTooSlow: "RequestTimeoutException",
+    RequestTimeout: "RequestTimeoutException",
 }
 """IVS API reference, "Common Errors"."""
 _NOTHING = WireAnswer(204, (), b"")
@@ -96,7 +96,7 @@ class IvsApi:
             body = await read_whole(scope, receive, BODY_MAX_BYTES)
         except ClientGone:
             return None
-        except (RequestTooLarge, RequestTooSlow) as problem:
+        except (RequestTooLarge, RequestTimeout) as problem:
             refusal = self._refusal(IvsError(_BODY_ERRORS[type(problem)], problem.message))
             return await send_answer(send, self._finished(scope, refusal, _new_request_id()))
         if self._only_reads(scope):

@@ -140,7 +140,7 @@ def management(managed: Managed) -> Starlette:
                 status = status_in_ivs(managed.model, failure.code)
                 told = problem_of(status, failure.code, failure.message)
             case HTTPException():
-                status, told = failure.status_code, problem_of(failure.status_code, "no_such_route", failure.detail)
+                status, told = failure.status_code, problem_of(failure.status_code, "route_not_found", failure.detail)
             case _:
                 raise failure
         return JSONResponse(told, status, media_type="application/problem+json")

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope
 from tokensvc.aws.arn import Arn, Place
 from tokensvc.clock import Clock
 from tokensvc.diagnostics.problems import problem_sentence, remedy_text
-from tokensvc.errors import Action, CannotSign, CeilingUnreadable, Remedy, SubjectKeyLost
+from tokensvc.errors import Action, CannotSign, MaxTtlUnavailable, Remedy, SubjectKeyLost
 from tokensvc.http.problem_details import JSON, PROBLEM_JSON, Answer, problem_of
 from tokensvc.jose.es384 import compact, digest, signing_input
 from tokensvc.problems import Problem
@@ -47,12 +47,12 @@ class Readiness:
         self,
         snapshot: Callable[[], Snapshot],
         clock: Clock,
-        trouble: Callable[[], Sequence[Problem]],
+        problems: Callable[[], Sequence[Problem]],
         *,
         lease_seconds: float,
     ) -> None:
         self._snapshot = snapshot
-        self._trouble = trouble
+        self._trouble = problems
         """What the background duties of all workers have to say."""
         self._clock = clock
         self._lease_seconds = lease_seconds
@@ -78,7 +78,7 @@ class Readiness:
 
     def _judge(self, snapshot: Snapshot, now: float) -> Answer:
         if snapshot.max_ttl_seconds < 1:
-            return _unready(CeilingUnreadable.code, "; ".join(snapshot.damage))
+            return _unready(MaxTtlUnavailable.code, "; ".join(snapshot.damage))
         if not snapshot.subject_key:
             return _unready(SubjectKeyLost.code, "; ".join(snapshot.damage))
         if not snapshot.ring.slots:
@@ -88,7 +88,7 @@ class Readiness:
         for place, slot in snapshot.ring.slots.items():
             trouble = _probe(place, slot, int(now))
             usable += trouble is None
-            if told := trouble or slot.trouble:
+            if told := trouble or slot.problems:
                 warnings.append(f"{place.region}: {told}")
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
@@ -106,7 +106,7 @@ class Readiness:
 def _probe(place: Place, slot: Slot, now: int) -> str | None:
     """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
     if slot.active is None or now > slot.active.until:
-        return slot.trouble or "no active key"
+        return slot.problems or "no active key"
     channel = Arn(place, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
     token = compact(signed, slot.active.prepared.sign(digest(signed)))

@@ -90,9 +90,11 @@ class KeyRoutes:
         def read() -> BaseModel:
             world = self._make_world()
             record, at = _named(world, scope), _moment(world)
-            cannot_open = [w.heartbeat.worker_id for w in self._workers.list() if record.id in w.heartbeat.unopened]
+            workers_unable_to_decrypt = [
+                w.heartbeat.worker_id for w in self._workers.list() if record.id in w.heartbeat.undecryptable
+            ]
             history = world.journal.history(record.id, HISTORY)
-            return key_detail_view(record, at, history, self._unheard(at), cannot_open)
+            return key_detail_view(record, at, history, self._unheard(at), workers_unable_to_decrypt)
 
         return encoded(await self._authorized.in_thread(read))
 
@@ -129,21 +131,21 @@ class KeyRoutes:
         def act() -> BaseModel:
             world = self._make_world()
             record = _named(world, scope)
-            foreseen = foresee(world, record.id, distrust_standby=ask.distrust_standby)
-            after = denounce(world, record.id, distrust_standby=ask.distrust_standby)
+            foreseen = foresee(world, record.id, include_standby=ask.include_standby)
+            after = denounce(world, record.id, include_standby=ask.include_standby)
             at = _moment(world)
             return CompromiseView(
                 id=record.id,
                 compromised_at=rfc3339_of(after.compromised_at or at.now),
                 regions=[compromise_impact_view(record, prospect) for prospect in foreseen],
-                not_heard=[stale_worker_view(u) for u in self._unheard(at)],
+                stale_workers=[stale_worker_view(u) for u in self._unheard(at)],
             )
 
         return encoded(await self._authorized.in_thread(act), 202)
 
     def _chosen(self, world: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
         """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
-        held = {there.place.region for record in world.keys.list() for there in record.places}
+        held = {there.place.region for record in world.keys.list() for there in record.placements}
         known = self._regions or sorted(held)
         errors = [
             FieldError(f"regions[{position}]", f"must be one of {', '.join(known)}")

@@ -102,7 +102,7 @@ class TokenRoutes:
             (caller, snapshot, _), body = await self._authorized.authenticated_body(
                 scope, receive, exchange, SCOPE, BATCH_MAX_BYTES
             )
-            asks = batch_items(body, "asks", BATCH_MAX_ASKS)
+            asks = batch_items(body, "requests", BATCH_MAX_ASKS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
@@ -111,7 +111,7 @@ class TokenRoutes:
         waiting: dict[int, Ask] = {}
 
         def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
-            ask = read_ask(batch_item(asks, position, "asks"))
+            ask = read_ask(batch_item(asks, position, "requests"))
             grant = admit(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:

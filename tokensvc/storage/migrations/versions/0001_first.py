@@ -75,7 +75,7 @@ def _create_deployment() -> None:
         sa.Column("account", sa.Text),
         sa.Column("max_ttl_seconds", sa.Integer, nullable=False),
         sa.Column("passphrase_salt", sa.LargeBinary, nullable=False),
-        sa.Column("key_lead_seconds", sa.Double, nullable=False),
+        sa.Column("key_propagation_seconds", sa.Double, nullable=False),
         sa.Column("key_max_age_seconds", sa.Double),
         sa.Column("key_standby", sa.Boolean, nullable=False),
         sa.Column("subject_keys_made", sa.Integer, nullable=False),
@@ -85,7 +85,7 @@ def _create_deployment() -> None:
         "id": str(uuid.uuid4()),
         "max_ttl_seconds": 3600,
         "passphrase_salt": secrets.token_bytes(32),
-        "key_lead_seconds": 30.0,
+        "key_propagation_seconds": 30.0,
         "key_standby": True,
         "subject_keys_made": 0,
     }
@@ -149,18 +149,18 @@ def _create_key_work() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("key_id", sa.Text, nullable=False, index=True),
         sa.Column("region", sa.Text, nullable=False),
-        sa.Column("why", sa.Text, nullable=False),
-        sa.Column("begun_at", _INSTANT, nullable=False),
-        sa.Column("ended_at", _INSTANT, index=True),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("started_at", _INSTANT, nullable=False),
+        sa.Column("finished_at", _INSTANT, index=True),
         sa.Column("outcome", sa.Text),
     )
     step = ["kind", "key_id", "region"]
-    _create_partial_index("one_open_step_of_a_kind", "key_journal", step, "ended_at IS NULL", unique=True)
+    _create_partial_index("one_open_step_of_a_kind", "key_journal", step, "finished_at IS NULL", unique=True)
     op.create_table(
         "key_rotations",
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("requested_at", _INSTANT, nullable=False, index=True),
-        sa.Column("replaces", sa.JSON, nullable=False),
+        sa.Column("previous_key_ids", sa.JSON, nullable=False),
         sa.Column("requested_by", sa.Text, nullable=False),
     )
 
@@ -177,13 +177,13 @@ def _create_workers() -> None:
         sa.Column("deployment_version", sa.BigInteger, nullable=False),
         sa.Column("deployment_tag", sa.Text, nullable=False),
         sa.Column("store_timeout_seconds", sa.Double, nullable=False),
-        sa.Column("unopened", sa.JSON, nullable=False),
-        sa.Column("trouble", sa.JSON, nullable=False),
+        sa.Column("undecryptable", sa.JSON, nullable=False),
+        sa.Column("problems", sa.JSON, nullable=False),
         sa.Column("regions", sa.JSON, nullable=False),
         sa.Column("signer", sa.Text, nullable=False),
-        sa.Column("why_not_faster", sa.Text, nullable=False),
+        sa.Column("fallback_reason", sa.Text, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
-        sa.Column("beat_at", sa.Double, nullable=False),
+        sa.Column("last_heartbeat_at", sa.Double, nullable=False),
     )
     op.create_table(
         "leases",
@@ -268,15 +268,15 @@ def _create_revocation_queue() -> None:
         sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("queued_at", sa.Double, nullable=False),
         sa.Column("due_at", sa.Double, nullable=False),
-        sa.Column("ended_at", sa.Double),
+        sa.Column("finished_at", sa.Double),
         sa.Column("code", sa.Text, nullable=False),
         sa.Column("message", sa.Text, nullable=False),
-        sa.CheckConstraint("(state = 'queued') = (ended_at IS NULL)", name="queued_until_it_ends"),
+        sa.CheckConstraint("(state = 'queued') = (finished_at IS NULL)", name="queued_until_it_ends"),
     )
     due = ["account", "region", "lane", "id", "due_at"]
     _create_partial_index("revocation_entries_due", table, due, "state = 'queued'")
-    _create_partial_index("one_queued_entry_per_viewer", table, ["digest"], "ended_at IS NULL", unique=True)
-    _create_partial_index("revocation_entries_ended", table, ["ended_at"], "ended_at IS NOT NULL")
+    _create_partial_index("one_queued_entry_per_viewer", table, ["digest"], "finished_at IS NULL", unique=True)
+    _create_partial_index("revocation_entries_ended", table, ["finished_at"], "finished_at IS NOT NULL")
 
 
 def _create_revocations() -> None:
