@@ -42,14 +42,14 @@ def test_every_failure_has_a_status(failure: type[errors.TokensvcError]) -> None
 def test_statuses_are_those_that_the_interface_promises() -> None:
     """Spelled out a second time, so that a status changes only on purpose: clients act on it."""
     assert {kind.__name__: status for kind, status in STATUS.items()} == {
-        "UnreadableRequest": 400,
-        "NotAuthenticated": 401,
+        "MalformedRequest": 400,
+        "Unauthenticated": 401,
         "NotAllowed": 403,
         "NotFound": 404,
         "Conflict": 409,
-        "KeptBack": 503,
+        "RotationBlocked": 503,
         "PlaybackUrlUnavailable": 503,
-        "RequestTooSlow": 408,
+        "RequestTimeout": 408,
         "RequestTooLarge": 413,
         "UnsupportedMediaType": 415,
         "InvalidRequest": 422,

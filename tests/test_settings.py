@@ -131,7 +131,7 @@ def test_any_unknown_variable_is_refused(name: str) -> None:
         ("PORT", "9" * 5000, "must have fewer digits"),
         ("ADMIN_PORT", "", "must be an integer"),
         ("WORKERS", "0", "must be at least 1"),
-        ("VAULT", "keys", "must have the form ^(store|(shared-)?keys:.+)$"),
+        ("VAULT", "keys", "must have the form ^(store|(shared-)?file:.+)$"),
         ("VAULT", "file:", "must have the form"),
         ("VAULT", "shared-file:", "must have the form"),
         ("VAULT", "stores", "must have the form"),

@@ -159,7 +159,7 @@ class Settings(BaseModel):
     )
     vault: str | None = Field(
         None,
-        pattern=r"^(store|(shared-)?keys:.+)$",
+        pattern=r"^(store|(shared-)?file:.+)$",
         description="Where private keys rest: `store`, `file:DIR`, or `shared-file:DIR`, a directory that all machines "
         "share. Without it `store` with PostgreSQL, `file:keys` with SQLite",
     )

@@ -69,7 +69,7 @@ class RequestRow(_Part):
             raise ValueError(f"must be one of {', '.join(KINDS)}")
         return kind
 
-    @field_validator("requests")
+    @field_validator("asks")
     @classmethod
     def _only_of_batches(cls, asks: int, info: Any) -> int:
         if asks > 1 and info.data.get("kind") in KINDS and not KINDS[info.data["kind"]].takes_asks:

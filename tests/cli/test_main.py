@@ -36,9 +36,9 @@ def test_wrong_use_is_2(bare: Terminal, arguments: tuple[str, ...]) -> None:
 
 
 def test_wrong_settings_are_2_and_all_told(bare: Terminal) -> None:
-    said = bare("keys", "list", code=2, PORT="x", KEY_LEED_SECONDS="1")
+    said = bare("keys", "list", code=2, PORT="x", KEY_PROPAGATON_SECONDS="1")
     assert (
-        "tokensvc: TOKENSVC_KEY_LEED_SECONDS: is not a setting; the nearest one is TOKENSVC_KEY_PROPAGATION_SECONDS"
+        "tokensvc: TOKENSVC_KEY_PROPAGATON_SECONDS: is not a setting; the nearest one is TOKENSVC_KEY_PROPAGATION_SECONDS"
         in said.err
     )
     assert "TOKENSVC_PORT: must be an integer" in said.err

@@ -136,7 +136,7 @@ def test_both_a_value_and_a_file_are_refused(bare: Terminal) -> None:
 
 def test_it_says_where_private_keys_rest_what_wraps_them_and_what_only_opens(bare: Terminal) -> None:
     arn = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
-    words = f"Private keys rest in keys:{bare.vault}, wrapped by TOKENSVC_PASSPHRASE."
+    words = f"Private keys rest in file:{bare.vault}, wrapped by TOKENSVC_PASSPHRASE."
     assert bare("settings").out.splitlines()[-1] == words
     said = bare("settings", without="TOKENSVC_VAULT", KMS_KEY_ARN=arn, DATABASE_URL="postgresql://db/tokensvc").out
     assert "Private keys rest in store, wrapped by TOKENSVC_KMS_KEY_ARN.\nTOKENSVC_PASSPHRASE only open" in said

@@ -60,7 +60,7 @@ def duties(stage: Stage, *, performs: bool, undecryptable: frozenset[str] = froz
     return background_tasks(
         store=stage.store,
         identity=identity,
-        background=background if performs else None,
+        background_tasks=background if performs else None,
         clock=stage.clock,
         metrics=PrometheusMetrics(),
     )

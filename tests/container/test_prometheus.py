@@ -86,9 +86,9 @@ def test_every_figure_is_rendered_under_its_promised_name() -> None:
         assert found[f'tokensvc_signer_fallbacks_total{{reason="{reason}"}}'] == count
     assert found['tokensvc_signer_verifications_total{outcome="passed"}'] == 2
     assert found['tokensvc_signer_verifications_total{outcome="failed"}'] == 1
-    assert found['tokensvc_signer_info{signer="multibuffer",fallback_reason=""}'] == 1
+    assert found['tokensvc_signer_info{fallback_reason="",signer="multibuffer"}'] == 1
     assert found['tokensvc_ivs_requests_total{code="ok",operation="BatchGetChannel"}'] == 1
-    assert found['tokensvc_background_failures_total{loop="refresh"}'] == 1
+    assert found['tokensvc_background_failures_total{task="refresh"}'] == 1
     assert found["tokensvc_snapshot_age_seconds"] == 0.5
     assert found['tokensvc_active_key_age_seconds{region="us-east-1"}'] == 60
     assert found['tokensvc_key_slots_used{region="us-east-1"}'] == 2
@@ -110,7 +110,7 @@ def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
     fill(metrics)
     labels = set(re.findall(r"[{,]([a-z_]+)=", metrics.render().decode()))
     choice = {"signer", "fallback_reason"}
-    assert labels == {"outcome", "operation", "code", "loop", "region", "le", "reason", *choice}
+    assert labels == {"outcome", "operation", "code", "task", "region", "le", "reason", *choice}
 
 
 @given(st.lists(st.floats(0, 1) | st.sampled_from(ISSUE_BUCKETS)))

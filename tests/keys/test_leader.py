@@ -247,7 +247,8 @@ def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: Stage, p
     stage.policy = POLICY._replace(max_staleness_seconds=86_400)
     process.run()
     assert any(
-        "the maximum age of 86400 s is shorter than lead + drain" in told for told in texts(process.rotation.problems)
+        "the maximum age of 86400 s is shorter than propagation delay + drain" in told
+        for told in texts(process.rotation.problems)
     )
 
 

@@ -47,7 +47,9 @@ def test_a_policy_that_holds_is_taken(policy: Policy) -> None:
 
 
 def test_a_lead_shorter_than_it_takes_to_hear_is_refused() -> None:
-    with pytest.raises(InvalidRotationPolicy, match=r"lead of 1.9 s is shorter than the 2 s in which workers hear"):
+    with pytest.raises(
+        InvalidRotationPolicy, match=r"propagation delay of 1.9 s is shorter than the 2 s in which workers learn"
+    ):
         check_policy(Policy(1.9, REACH), 3600)
 
 

@@ -51,7 +51,9 @@ def test_a_rotation_that_cannot_be_read_holds_up_no_other(store: Store, kept: st
     store.rotations.request("good", {"us-east-1": "k1"}, AT, "somebody")
     with writing(store.engine) as connection:
         of_json = "CAST(:kept AS json)" if store.engine.dialect.name == "postgresql" else ":kept"
-        connection.execute(sa.text(f"UPDATE key_rotations SET replaces = {of_json} WHERE id = 'bad'"), {"kept": kept})
+        connection.execute(
+            sa.text(f"UPDATE key_rotations SET previous_key_ids = {of_json} WHERE id = 'bad'"), {"kept": kept}
+        )
     assert [wish.id for wish in store.rotations.newest(10)] == ["good"]
     with pytest.raises(RowUnreadable):
         store.rotations.get("bad")

@@ -20,7 +20,7 @@ from tokensvc.storage.schema import callers, key_pairs, key_places
 from tokensvc.storage.store import Store
 
 zones = st.builds(lambda minutes: timezone(timedelta(minutes=minutes)), st.integers(-1439, 1439))
-instants = st.datetimes(datetime(1000, 1, 1), datetime(9000, 1, 1), timezones=zones)  # noqa: DTZ001 - a strategy's bounds
+instants = st.datetimes(datetime(1000, 1, 1), datetime(9000, 1, 1), timezones=zones)  # noqa: DTZ001 - bounds of a strategy
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -87,8 +87,8 @@ def test_the_deployment_is_one_row(store: Store) -> None:
         connection.execute(
             sa.text(
                 "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt, key_propagation_seconds,"
-                " key_standby, subject_keys_made) SELECT 2, id, max_ttl_seconds, passphrase_salt, key_propagation_seconds,"
-                " key_standby, subject_keys_made FROM deployment"
+                " key_standby, subject_keys_made) SELECT 2, id, max_ttl_seconds, passphrase_salt,"
+                " key_propagation_seconds, key_standby, subject_keys_made FROM deployment"
             )
         )
 

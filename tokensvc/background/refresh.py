@@ -199,8 +199,8 @@ class Refresh:
     def _slot(
         self, keys: list[tuple[KeyRecord, KeyInPlace]], undecryptable: dict[str, str], damaged: Sequence[str]
     ) -> Slot:
-        """The keys of a place; which of them could not be opened goes into `undecryptable`, with the reason. Where no key is
-        known to be active, it may be one of the `damaged`."""
+        """The keys of a place; which of them could not be opened goes into `undecryptable`, with the reason. Where no
+        key is known to be active, it may be one of the `damaged`."""
         accepted = _accepted([record for record, there in keys if there.state in MAY_SIGN])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
         if active is None and not damaged:

@@ -66,8 +66,8 @@ class CallerStore(Protocol):
 
     def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
         """Add a new secret; the newest one so far, which must be `expected_key_id`, goes on until `old_until` and
-        any older one is forgotten, and so is one that cannot be read. Never prolongs a secret. Raises ConcurrentModification when
-        another secret was added meanwhile, CallerNotFound."""
+        any older one is forgotten, and so is one that cannot be read. Never prolongs a secret. Raises
+        ConcurrentModification when another secret was added meanwhile, CallerNotFound."""
         ...
 
     def enable(self, name: str) -> CallerRecord:

@@ -181,8 +181,8 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     check_policy(policy, ceiling)
     if lead == 0 and "aws" in (settings.control_plane, now_set.control_plane):
         raise InvalidRotationPolicy(
-            f"a lead of 0 s is for the local IVS: it is shorter than the {PROPAGATION_SECONDS:g} s in which workers hear of "
-            "a new key, and AWS takes its time too"
+            "a propagation delay of 0 s is for the local IVS only: workers need up to "
+            f"{PROPAGATION_SECONDS:g} s to learn of a new key, and AWS needs time too"
         )
     store.deployment.set_max_ttl_seconds(ceiling)
     return store.deployment.set_rotation(propagation_seconds=lead, max_age_seconds=max_age, standby=standby)

@@ -180,7 +180,8 @@ def get_pair(world: KeysContext, region: str, arn: str) -> Pair:
 def record_held(world: KeysContext, record: KeyRecord, arn: str, pair: Pair, *, may_have_signed: bool = False) -> None:
     """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
-    `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, ConcurrentModification, KeyNotFound.
+    `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, ConcurrentModification,
+    KeyNotFound.
     """
     shown = str(pair.get("fingerprint", record.fingerprint))
     differs = shown != record.fingerprint

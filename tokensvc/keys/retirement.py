@@ -52,7 +52,8 @@ def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> 
 
 
 def delete_pair(world: KeysContext, arn: str) -> None:
-    """Delete the pair that IVS holds under this ARN. Raises KeyPairNotOwned when it is not ours, and as `delete` does."""
+    """Delete the pair that IVS holds under this ARN. Raises KeyPairNotOwned when it is not ours, and as `delete`
+    does."""
     region = parse_arn(arn, "playback-key").place.region
     deployment_id = world.deployment.read().id
     owner, key_id = tags_of(get_pair(world, region, arn))

@@ -50,8 +50,8 @@ def check_slots(region: str, foreign: int) -> None:
 def _faults(policy: Policy, max_ttl_seconds: int) -> Iterator[str]:
     if 0 < policy.propagation_seconds < PROPAGATION_SECONDS:
         yield (
-            f"the lead of {policy.propagation_seconds:g} s is shorter than the {PROPAGATION_SECONDS:g} s in which workers hear of a "
-            "new key"
+            f"the propagation delay of {policy.propagation_seconds:g} s is shorter than the {PROPAGATION_SECONDS:g} s in "
+            "which workers learn of a new key"
         )
     if policy.max_age_seconds is None:
         return
@@ -59,7 +59,8 @@ def _faults(policy: Policy, max_ttl_seconds: int) -> Iterator[str]:
     least = policy.propagation_seconds + drain
     if policy.max_age_seconds < least:
         yield (
-            f"the maximum age of {policy.max_age_seconds:g} s is shorter than lead + drain = {policy.propagation_seconds:g} + "
-            f"{drain:g} = {least:g} s, where drain = R {policy.max_staleness_seconds:g} + longest token life "
-            f"{max_ttl_seconds} + skew {CLOCK_SKEW_SECONDS}; keys would be made faster than they drain"
+            f"the maximum age of {policy.max_age_seconds:g} s is shorter than propagation delay + drain = "
+            f"{policy.propagation_seconds:g} + {drain:g} = {least:g} s, where drain = maximum staleness "
+            f"{policy.max_staleness_seconds:g} + longest token life {max_ttl_seconds} + clock skew {CLOCK_SKEW_SECONDS}; "
+            "keys would be made faster than they drain"
         )

@@ -55,7 +55,8 @@ from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 
 
 def perform(world: KeysContext, seen: Survey, step: Step) -> None:
-    """Take one step in a region. Raises ControlPlaneError, KeyPairQuotaReached, KeyPairAlreadyImported, ConcurrentModification, VaultError, StoreError."""
+    """Take one step in a region. Raises ControlPlaneError, KeyPairQuotaReached, KeyPairAlreadyImported,
+    ConcurrentModification, VaultError, StoreError."""
     if step.key_id is None:
         make(world, step.reason)
         return

@@ -74,17 +74,17 @@ class KeyStore(Protocol):
     def begin_delete(self, seen: KeyInPlace, at: datetime) -> KeyRecord:
         """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
 
-        `seen` is what the decision was made on. Raises ConcurrentModification when the key is active there by now, or is retiring
-        and was not, or its drain has begun anew since: its tokens live longer than was thought. Also when it was never
-        known to be there. Raises KeyNotFound.
+        `seen` is what the decision was made on. Raises ConcurrentModification when the key is active there by now, or
+        is retiring and was not, or its drain has begun anew since: its tokens live longer than was thought. Also when
+        it was never known to be there. Raises KeyNotFound.
         """
         ...
 
     def retire(self, key_id: str, place: Place, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
-        With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises ConcurrentModification
-        when the key is active there, or was never known to be there; KeyNotFound.
+        With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises
+        ConcurrentModification when the key is active there, or was never known to be there; KeyNotFound.
         """
         ...
 
@@ -97,7 +97,8 @@ class KeyStore(Protocol):
         keys that are `unable` to sign never do. That IVS lost the active key shows that something happened which the
         store does not know of, so any other key there may have signed meanwhile: the drain of each retiring key starts
         anew, that of each prepared key starts, and each longest life is raised as `activate` does. Doing it again
-        changes nothing. Raises ConcurrentModification when another pair is recorded there by now, or none ever was; KeyNotFound.
+        changes nothing. Raises ConcurrentModification when another pair is recorded there by now, or none ever was;
+        KeyNotFound.
         """
         ...
 

@@ -56,7 +56,7 @@ def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
 
 
 @pytest.mark.parametrize(
-    ("more", "why"),
+    ("more", "reason"),
     [
         ([Acted(command="rotate", at_seconds=1, took_seconds=1, exit_code=4)], "rotate: exit code 4"),
         ([Acted(command="rotate", at_seconds=1, took_seconds=9, exit_code=0)], "rotate: ended 7.0 s after the load"),

@@ -42,7 +42,7 @@ CREATE TABLE public.deployment (
     account text,
     max_ttl_seconds integer NOT NULL,
     passphrase_salt bytea NOT NULL,
-    key_propagation_seconds double precision DEFAULT '30'::double precision NOT NULL,
+    key_lead_seconds double precision DEFAULT '30'::double precision NOT NULL,
     key_max_age_seconds double precision,
     key_standby boolean DEFAULT true NOT NULL,
     subject_keys_made integer DEFAULT 0 NOT NULL,
@@ -61,8 +61,8 @@ CREATE TABLE public.key_journal (
     key_id text NOT NULL,
     region text NOT NULL,
     why text NOT NULL,
-    started_at timestamp with time zone NOT NULL,
-    finished_at timestamp with time zone,
+    begun_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
     outcome text
 );
 CREATE SEQUENCE public.key_journal_id_seq
@@ -125,10 +125,10 @@ CREATE TABLE public.revocation_entries (
     attempts integer NOT NULL,
     queued_at double precision NOT NULL,
     due_at double precision NOT NULL,
-    finished_at double precision,
+    ended_at double precision,
     code text NOT NULL,
     message text NOT NULL,
-    CONSTRAINT ck_revocation_entries_queued_until_it_ends CHECK (((state = 'queued'::text) = (finished_at IS NULL)))
+    CONSTRAINT ck_revocation_entries_queued_until_it_ends CHECK (((state = 'queued'::text) = (ended_at IS NULL)))
 );
 CREATE TABLE public.revocation_targets (
     revocation bigint NOT NULL,
@@ -167,16 +167,16 @@ CREATE TABLE public.workers (
     lease_seconds double precision NOT NULL,
     keys_version bigint NOT NULL,
     deployment_version bigint NOT NULL,
-    undecryptable json NOT NULL,
+    unopened json NOT NULL,
     trouble json NOT NULL,
     regions json NOT NULL,
     started_at double precision NOT NULL,
-    last_heartbeat_at double precision NOT NULL,
+    beat_at double precision NOT NULL,
     store_timeout_seconds double precision DEFAULT '60'::double precision NOT NULL,
     keys_tag text DEFAULT ''::text NOT NULL,
     deployment_tag text DEFAULT ''::text NOT NULL,
     signer text DEFAULT ''::text NOT NULL,
-    fallback_reason text DEFAULT ''::text NOT NULL
+    why_not_faster text DEFAULT ''::text NOT NULL
 );
 CREATE TABLE public.wrapping_keys (
     name text NOT NULL,
@@ -252,16 +252,16 @@ CREATE INDEX ix_channels_checked_at ON public.channels USING btree (checked_at);
 CREATE INDEX ix_channels_version ON public.channels USING btree (version);
 CREATE INDEX ix_denials_over_at ON public.denials USING btree (over_at);
 CREATE INDEX ix_idempotency_keys_used_at ON public.idempotency_keys USING btree (used_at);
-CREATE INDEX ix_key_journal_ended_at ON public.key_journal USING btree (finished_at);
+CREATE INDEX ix_key_journal_ended_at ON public.key_journal USING btree (ended_at);
 CREATE INDEX ix_key_journal_key_id ON public.key_journal USING btree (key_id);
 CREATE INDEX ix_key_rotations_requested_at ON public.key_rotations USING btree (requested_at);
 CREATE INDEX ix_revocation_targets_entry ON public.revocation_targets USING btree (entry);
 CREATE UNIQUE INDEX one_active_key_per_place ON public.key_places USING btree (account, region) WHERE (state = 'active'::text);
 CREATE UNIQUE INDEX one_denial_of_an_id ON public.denials USING btree (id);
-CREATE UNIQUE INDEX one_open_step_of_a_kind ON public.key_journal USING btree (kind, key_id, region) WHERE (finished_at IS NULL);
-CREATE UNIQUE INDEX one_queued_entry_per_viewer ON public.revocation_entries USING btree (digest) WHERE (finished_at IS NULL);
+CREATE UNIQUE INDEX one_open_step_of_a_kind ON public.key_journal USING btree (kind, key_id, region) WHERE (ended_at IS NULL);
+CREATE UNIQUE INDEX one_queued_entry_per_viewer ON public.revocation_entries USING btree (digest) WHERE (ended_at IS NULL);
 CREATE INDEX revocation_entries_due ON public.revocation_entries USING btree (account, region, lane, id, due_at) WHERE (state = 'queued'::text);
-CREATE INDEX revocation_entries_ended ON public.revocation_entries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+CREATE INDEX revocation_entries_ended ON public.revocation_entries USING btree (ended_at) WHERE (ended_at IS NOT NULL);
 ALTER TABLE ONLY public.caller_secrets
     ADD CONSTRAINT fk_caller_secrets_caller FOREIGN KEY (caller) REFERENCES public.callers(name);
 ALTER TABLE ONLY public.key_places

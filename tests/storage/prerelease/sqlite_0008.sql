@@ -48,7 +48,7 @@ CREATE TABLE deployment (
 	control_plane TEXT,
 	account TEXT,
 	max_ttl_seconds INTEGER NOT NULL,
-	passphrase_salt BLOB NOT NULL, key_propagation_seconds DOUBLE DEFAULT '30' NOT NULL, key_max_age_seconds DOUBLE, key_standby BOOLEAN DEFAULT 1 NOT NULL, subject_keys_made INTEGER DEFAULT '0' NOT NULL,
+	passphrase_salt BLOB NOT NULL, key_lead_seconds DOUBLE DEFAULT '30' NOT NULL, key_max_age_seconds DOUBLE, key_standby BOOLEAN DEFAULT 1 NOT NULL, subject_keys_made INTEGER DEFAULT '0' NOT NULL,
 	CONSTRAINT pk_deployment PRIMARY KEY (singleton),
 	CONSTRAINT ck_deployment_one_row CHECK (singleton = 1)
 );
@@ -67,8 +67,8 @@ CREATE TABLE key_journal (
 	key_id TEXT NOT NULL,
 	region TEXT NOT NULL,
 	why TEXT NOT NULL,
-	started_at DATETIME NOT NULL,
-	finished_at DATETIME,
+	begun_at DATETIME NOT NULL,
+	ended_at DATETIME,
 	outcome TEXT,
 	CONSTRAINT pk_key_journal PRIMARY KEY (id)
 );
@@ -127,11 +127,11 @@ CREATE TABLE revocation_entries (
 	attempts INTEGER NOT NULL,
 	queued_at DOUBLE NOT NULL,
 	due_at DOUBLE NOT NULL,
-	finished_at DOUBLE,
+	ended_at DOUBLE,
 	code TEXT NOT NULL,
 	message TEXT NOT NULL,
 	CONSTRAINT pk_revocation_entries PRIMARY KEY (id),
-	CONSTRAINT ck_revocation_entries_queued_until_it_ends CHECK ((state = 'queued') = (finished_at IS NULL))
+	CONSTRAINT ck_revocation_entries_queued_until_it_ends CHECK ((state = 'queued') = (ended_at IS NULL))
 );
 CREATE TABLE revocation_targets (
 	revocation BIGINT NOT NULL,
@@ -188,11 +188,11 @@ CREATE TABLE workers (
 	lease_seconds DOUBLE NOT NULL,
 	keys_version BIGINT NOT NULL,
 	deployment_version BIGINT NOT NULL,
-	undecryptable JSON NOT NULL,
+	unopened JSON NOT NULL,
 	trouble JSON NOT NULL,
 	regions JSON NOT NULL,
 	started_at DOUBLE NOT NULL,
-	last_heartbeat_at DOUBLE NOT NULL, store_timeout_seconds DOUBLE DEFAULT '60' NOT NULL, keys_tag TEXT DEFAULT '' NOT NULL, deployment_tag TEXT DEFAULT '' NOT NULL, signer TEXT DEFAULT '' NOT NULL, fallback_reason TEXT DEFAULT '' NOT NULL,
+	beat_at DOUBLE NOT NULL, store_timeout_seconds DOUBLE DEFAULT '60' NOT NULL, keys_tag TEXT DEFAULT '' NOT NULL, deployment_tag TEXT DEFAULT '' NOT NULL, signer TEXT DEFAULT '' NOT NULL, why_not_faster TEXT DEFAULT '' NOT NULL,
 	CONSTRAINT pk_workers PRIMARY KEY (worker_id)
 );
 CREATE TABLE wrapping_keys (
@@ -204,13 +204,13 @@ CREATE UNIQUE INDEX one_active_key_per_place ON key_places (account, region) WHE
 CREATE INDEX ix_channels_checked_at ON channels (checked_at);
 CREATE INDEX ix_channels_version ON channels (version);
 CREATE INDEX ix_key_journal_key_id ON key_journal (key_id);
-CREATE INDEX ix_key_journal_ended_at ON key_journal (finished_at);
-CREATE UNIQUE INDEX one_open_step_of_a_kind ON key_journal (kind, key_id, region) WHERE finished_at IS NULL;
+CREATE INDEX ix_key_journal_ended_at ON key_journal (ended_at);
+CREATE UNIQUE INDEX one_open_step_of_a_kind ON key_journal (kind, key_id, region) WHERE ended_at IS NULL;
 CREATE INDEX ix_key_rotations_requested_at ON key_rotations (requested_at);
 CREATE INDEX ix_denials_over_at ON denials (over_at);
 CREATE INDEX revocation_entries_due ON revocation_entries (account, region, lane, id, due_at) WHERE state = 'queued';
-CREATE UNIQUE INDEX one_queued_entry_per_viewer ON revocation_entries (digest) WHERE finished_at IS NULL;
-CREATE INDEX revocation_entries_ended ON revocation_entries (finished_at) WHERE finished_at IS NOT NULL;
+CREATE UNIQUE INDEX one_queued_entry_per_viewer ON revocation_entries (digest) WHERE ended_at IS NULL;
+CREATE INDEX revocation_entries_ended ON revocation_entries (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX ix_revocation_targets_entry ON revocation_targets (entry);
 CREATE INDEX ix_idempotency_keys_used_at ON idempotency_keys (used_at);
 CREATE INDEX denials_in_order ON denials (number, id);
