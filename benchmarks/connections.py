@@ -27,7 +27,8 @@ from statistics import median
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from benchmarks import servers, turns
+from benchmarks import rounds as turns
+from benchmarks import servers
 from benchmarks.report import report
 
 ROUNDS = 7

@@ -19,10 +19,11 @@ from statistics import median, quantiles
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks import servers, turns, wrk
-from benchmarks.contest import CONNECTIONS, Contender, Turn, turn
+from benchmarks import rounds as turns
+from benchmarks import servers, wrk
 from benchmarks.peers.key import API_KEY
 from benchmarks.report import report
+from benchmarks.server_measurement import CONNECTIONS, Contender, Turn, turn
 from benchmarks.sign import RAW, cpu_us, rate
 from benchmarks.sign import contenders as signing_contenders
 from benchmarks.signer import IS_MULTIBUFFER, SIGNER, WITH_AWS_LC, left_out

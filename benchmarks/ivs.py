@@ -26,10 +26,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from benchmarks import servers, turns, wrk
-from benchmarks.contest import Contender, Turn, turn
+from benchmarks import rounds as turns
+from benchmarks import servers, wrk
 from benchmarks.report import report
-from benchmarks.turns import Spread
+from benchmarks.rounds import Spread
+from benchmarks.server_measurement import Contender, Turn, turn
 
 ROUNDS = 5
 SECONDS = 3

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.turns import Spread
+from benchmarks.rounds import Spread
 
 PACKAGES = ("awscrt", "cryptography", "pyjwt", "starlette", "uvicorn", "orjson", "pydantic", "tokensvc")
 NONE: Mapping[str, Any] = MappingProxyType({})

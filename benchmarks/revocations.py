@@ -29,7 +29,7 @@ from benchmarks import servers
 from benchmarks.http import memory_kib, single_p99
 from benchmarks.report import report
 from tokensvc.aws.ivs import AwsControlPlane
-from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.clock import SystemClock
 from tokensvc.container import logs
 from tokensvc.container.prometheus import PrometheusMetrics
@@ -42,7 +42,7 @@ from tokensvc.revocations.rate_limit import VIEWERS_PER_SECOND
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store, open_store
-from tokensvc.tokens.denylist import SLICE_ROWS, Denied, Standing, digest
+from tokensvc.tokens.denylist import SLICE_ROWS, Denylist, ViewerRestriction, viewer_digest
 
 DRAIN_SECONDS = 60
 ROUNDS = 3
@@ -203,7 +203,7 @@ def _load_seconds(folder: Path) -> float:
     until = int(time.time()) + 3600
     for start in range(0, LOADED, 5000):
         store.denials.add("bench", [_denial(f"v{n}", until) for n in range(start, start + 5000)])
-    news, began = DenialNews(store.denials), time.perf_counter()
+    news, began = DenylistSync(store.denials), time.perf_counter()
     news.catch_up(store.versions.read())
     took = time.perf_counter() - began
     if len(news.denied) != LOADED:
@@ -219,15 +219,15 @@ def _in_another_process(count: int) -> int:
 
 def _memory(count: int) -> int:
     """What so many entries add to what this process holds, in bytes."""
-    denied, now = Denied(), int(time.time())
+    denied, now = Denylist(), int(time.time())
     before = memory_kib(os.getpid())
     for _ in range(0, count, SLICE_ROWS):
-        denied.apply([(secrets.token_bytes(16), Standing(now + 3600, now + 910)) for _ in range(SLICE_ROWS)], now)
+        denied.apply([(secrets.token_bytes(16), ViewerRestriction(now + 3600, now + 910)) for _ in range(SLICE_ROWS)], now)
     return (memory_kib(os.getpid()) - before) * 1024
 
 
 def _denial(viewer: str, until: int) -> NewDenial:
-    return NewDenial(str(servers.CHANNEL), digest(str(servers.CHANNEL), viewer), until)
+    return NewDenial(str(servers.CHANNEL), viewer_digest(str(servers.CHANNEL), viewer), until)
 
 
 def _store(path: Path) -> Store:

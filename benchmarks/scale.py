@@ -23,16 +23,17 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks import servers, turns, wrk
-from benchmarks.contest import CONNECTIONS, Contender, Turn, turn
+from benchmarks import rounds as turns
+from benchmarks import servers, wrk
 from benchmarks.report import report
+from benchmarks.server_measurement import CONNECTIONS, Contender, Turn, turn
 from tokensvc.aws.arn import Arn
 from tokensvc.callers.policy import CallerPolicy
 from tokensvc.container import service
 from tokensvc.revocations.denial_store import NewDenial
 from tokensvc.storage.store import Store, open_store
 from tokensvc.tokens.channels import ChannelRecord
-from tokensvc.tokens.denylist import digest
+from tokensvc.tokens.denylist import viewer_digest
 
 ROUNDS = 45
 SECONDS = 1
@@ -104,7 +105,7 @@ def _deny(store: Store, channels: list[str], count: int) -> None:
     until = int(time.time()) + 3600
     for start in range(0, count, WRITTEN_AT_ONCE):
         of_channels = [(n, channels[n % len(channels)]) for n in range(start, min(count, start + WRITTEN_AT_ONCE))]
-        store.denials.add("bench", [NewDenial(arn, digest(arn, f"out-{n}"), until) for n, arn in of_channels])
+        store.denials.add("bench", [NewDenial(arn, viewer_digest(arn, f"out-{n}"), until) for n, arn in of_channels])
 
 
 def _add_caller(store: Store, number: int) -> str:

@@ -24,16 +24,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from benchmarks import turns
+from benchmarks import rounds
 from benchmarks.report import report
 from tokensvc.aws.arn import Arn, Place
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.jose import keypair
 from tokensvc.jose.signing.aws_lc import AwsLcKey
-from tokensvc.tokens.authorization import admit
-from tokensvc.tokens.issuer import draft
-from tokensvc.tokens.keyring import Ring, SigningKey, Slot
-from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.authorization import authorize
+from tokensvc.tokens.issuer import prepare
+from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
 
 ROUNDS = 31
@@ -54,14 +54,14 @@ def contenders(private_key: ec.EllipticCurvePrivateKey | None = None) -> dict[st
     pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     awslc = EC.new_key_from_der_data(der)
     digest = sha384(b"x" * 300).digest()
-    ring = Ring({PLACE: Slot(SigningKey("k1", AwsLcKey(private_key), 3600), {})})
+    ring = Keyring({PLACE: RegionKeys(SigningKey("k1", AwsLcKey(private_key), 3600), {})})
     snapshot = Snapshot(ring=ring, max_ttl_seconds=3600, subject_key=bytes(32))
     caller = Caller("bench", CallerPolicy(("arn:aws:ivs:us-east-1:000000000000:channel/*",)))
     fields = orjson.loads(orjson.dumps({"channelArn": CHANNEL, "viewerId": VIEWER}))
 
     def ours() -> str:
-        ask = read_ask(fields)
-        return draft(ask, admit(caller, ask, snapshot), snapshot, int(time.time()), uuid.uuid4).signed()
+        ask = parse_token_request(fields)
+        return prepare(ask, authorize(caller, ask, snapshot), snapshot, int(time.time()), uuid.uuid4).signed()
 
     return {
         RAW: lambda: EC.decode_der_signature_to_padded_pair(awslc.sign(digest), 48),
@@ -116,8 +116,8 @@ def cpu_us(call: Callable[[], object], calls: int) -> float:
 
 
 def main() -> None:
-    rates = turns.by_turns({name: partial(rate, call, ROUND_SECONDS) for name, call in contenders().items()}, ROUNDS)
-    ratios = {f"ours / {name}": turns.ratio(rates["ours"], rates[name]) for name in rates if name != "ours"}
+    rates = rounds.by_turns({name: partial(rate, call, ROUND_SECONDS) for name, call in contenders().items()}, ROUNDS)
+    ratios = {f"ours / {name}": rounds.ratio(rates["ours"], rates[name]) for name in rates if name != "ours"}
     figures = {f"{name}, per second": median(values) for name, values in rates.items()}
     report("tokens in process", ratios, figures, TARGETS)
 

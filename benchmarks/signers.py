@@ -13,7 +13,7 @@ from hashlib import sha384
 from statistics import median
 from typing import Any
 
-from benchmarks import servers, turns
+from benchmarks import rounds, servers
 from benchmarks.report import report
 from benchmarks.sign import RAW, contenders, cpu_us
 from tokensvc.errors import SettingsError
@@ -44,8 +44,8 @@ def main() -> None:
     for count in COUNTS:
         calls[_named(count)] = partial(_per_signature, signer, requests[:count])
     with servers.on_servers_core():
-        cpu = turns.by_turns(calls, ROUNDS)
-    ratios = {f"{RAW} / {_named(count)}": turns.ratio(cpu[RAW], cpu[_named(count)]) for count in COUNTS}
+        cpu = rounds.by_turns(calls, ROUNDS)
+    ratios = {f"{RAW} / {_named(count)}": rounds.ratio(cpu[RAW], cpu[_named(count)]) for count in COUNTS}
     figures: dict[str, Any] = {f"{name}, CPU microseconds": median(values) for name, values in cpu.items()}
     figures["fewest that one call signs"] = FEWEST
     report("signatures by one call, of the multi-buffer signer", ratios, figures, TARGETS)

@@ -21,7 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks import servers, turns
+from benchmarks import rounds as turns
+from benchmarks import servers
 from benchmarks.report import report
 
 ROUNDS = 7

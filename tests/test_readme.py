@@ -27,7 +27,7 @@ from tokensvc.keys.lifecycle import KeyState, diagram
 from tokensvc.revocations.dispatcher import TARGETS_MAX
 from tokensvc.revocations.requests import RevocationRequest
 from tokensvc.settings import Settings, variable
-from tokensvc.tokens.request import Ads, Ask
+from tokensvc.tokens.request import Ads, TokenRequest
 from tokensvc.web.routes import OPERATIONS
 
 ROOT = Path(tokensvc.__file__).parent.parent
@@ -172,7 +172,7 @@ def test_every_metric_is_there_with_its_labels() -> None:
 
 
 def test_every_field_of_an_ask_is_there() -> None:
-    aliases = [field.alias for field in Ask.model_fields.values()]
+    aliases = [field.alias for field in TokenRequest.model_fields.values()]
     assert _first_cells("### What an ask may hold") == aliases
     row = re.search(r"^\| `ads` \|.*$", README, re.MULTILINE)
     assert row

@@ -18,7 +18,7 @@
     ├─ CannotSign                  this worker cannot sign now
     │  ├─ NoSigningKey · SnapshotStale · MaxTtlUnavailable · SubjectKeyLost
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
-    │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · AccountUnverified · ResourceConflict ·
+    │  ├─ Denylist · Throttled · QuotaExceeded · ResourceMissing · AccountUnverified · ResourceConflict ·
     │     Rejected · Unavailable
     ├─ StoreError                  StoreUnavailable · SchemaMismatch · StoreReplaced · RowUnreadable
     ├─ VaultError                  PrivateKeyMissing · InsecureKeyFile · WrongPassphrase · InvalidKey

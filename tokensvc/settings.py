@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from tokensvc.callers.policy import HIGHEST_CEILING_SECONDS
+from tokensvc.callers.policy import MAX_CONFIGURABLE_TTL_SECONDS
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.secret_files import InsecureFile, read_setting_file
 from tokensvc.validation_errors import field_errors
@@ -117,7 +117,7 @@ def _at_most(limit: int, rule: str) -> AfterValidator:
 _Ceiling = Annotated[
     int | None,
     _at_most(
-        HIGHEST_CEILING_SECONDS,
+        MAX_CONFIGURABLE_TTL_SECONDS,
         "a week, since a key pair stays in IVS until the longest token that it signed has ended, and IVS holds three",
     ),
 ]

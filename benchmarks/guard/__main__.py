@@ -16,7 +16,7 @@ from typing import NamedTuple
 from benchmarks.guard import instructions, limits, serving, signing
 from benchmarks.guard.limits import Limit
 from benchmarks.report import report
-from benchmarks.turns import Spread
+from benchmarks.rounds import Spread
 
 Ratios = dict[str, Spread]
 Figures = dict[str, float]

@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import servers
-from benchmarks.guard.counted import API_KEY_VARIABLE, MARK, PARTS
-from benchmarks.turns import Spread, spread
+from benchmarks.guard.callgrind_target import API_KEY_VARIABLE, MARK, PARTS
+from benchmarks.rounds import Spread, spread
 
 RATIOS = {
     "instructions a token in process adds / a signature": "token",
@@ -40,7 +40,7 @@ def measure() -> tuple[dict[str, Spread], dict[str, float]]:
         folder = Path(name)
         environ, api_key = servers.furnished(folder)
         command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={folder}/count"]
-        command += [f"--dump-before={MARK}", sys.executable, "-m", "benchmarks.guard.counted"]
+        command += [f"--dump-before={MARK}", sys.executable, "-m", "benchmarks.guard.callgrind_target"]
         environ |= {API_KEY_VARIABLE: api_key, "PYTHONHASHSEED": "0"}
         counted = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         if counted.returncode:

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks import servers, turns, wrk
-from benchmarks.contest import Contender, Turn, turn
-from benchmarks.peers.absent import wrk as wrk_absent
+from benchmarks import rounds, servers, wrk
 from benchmarks.peers.key import API_KEY
+from benchmarks.peers.unavailable import wrk as wrk_absent
+from benchmarks.rounds import Spread
+from benchmarks.server_measurement import Contender, Turn, turn
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders, cpu_us
-from benchmarks.turns import Spread
 from tokensvc.errors import SettingsError
 from tokensvc.jose.signing.choice import choose_signer
 
@@ -63,10 +63,10 @@ def measure(signer: str) -> tuple[dict[str, Spread], dict[str, float]]:
             }
             contest: dict[str, Callable[[], Turn]] = {RAW: _sign}
             contest |= {name: partial(turn, one, SECONDS) for name, one in asked.items()}
-            taken = turns.by_turns(contest, ROUNDS)
+            taken = rounds.by_turns(contest, ROUNDS)
     cpu = {name: [one.cpu_us for one in taking] for name, taking in taken.items()}
     single, batched = ratios_of(signer)
-    ratios = {single: turns.ratio(cpu["ours"], cpu["bare"]), batched: turns.ratio(cpu["batch"], cpu[RAW])}
+    ratios = {single: rounds.ratio(cpu["ours"], cpu["bare"]), batched: rounds.ratio(cpu["batch"], cpu[RAW])}
     return ratios, {f"over HTTP, {signer}: {name}, CPU microseconds": median(values) for name, values in cpu.items()}
 
 

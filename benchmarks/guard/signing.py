@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from statistics import median
 
-from benchmarks import servers, turns
+from benchmarks import rounds, servers
+from benchmarks.rounds import Spread
 from benchmarks.sign import RAW, contenders, cpu_us
-from benchmarks.turns import Spread
 
 RATIO = "CPU time, token in process / signature"
 RATIOS = (RATIO,)
@@ -23,6 +23,6 @@ def measure() -> tuple[dict[str, Spread], dict[str, float]]:
     """The ratio, and the figures that it is made of."""
     here = contenders()
     with servers.on_servers_core():
-        taken = turns.by_turns({name: partial(cpu_us, here[name], CALLS) for name in (RAW, "ours")}, ROUNDS)
+        taken = rounds.by_turns({name: partial(cpu_us, here[name], CALLS) for name in (RAW, "ours")}, ROUNDS)
     figures = {f"{name}, CPU microseconds": median(values) for name, values in taken.items()}
-    return {RATIO: turns.ratio(taken["ours"], taken[RAW])}, figures
+    return {RATIO: rounds.ratio(taken["ours"], taken[RAW])}, figures

@@ -26,14 +26,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks import servers
-from benchmarks.load import interrupts, limits, plan, shelf
-from benchmarks.load.conduct import Order, Share, conduct, not_begun, prepared
-from benchmarks.load.crew import Unreachable
+from benchmarks.load import limits, plan, result_store, signals
 from benchmarks.load.deployment import Standing, deployed
 from benchmarks.load.limits import Limits
 from benchmarks.load.plan import Plan
-from benchmarks.load.present import present, show
+from benchmarks.load.report_output import present, show
+from benchmarks.load.runner import Order, Share, conduct, not_begun, prepared
 from benchmarks.load.wire import Target
+from benchmarks.load.worker_pool import Unreachable
 from tokensvc.secret_files import InsecureFile, read_private_file
 
 INTERRUPTED = 130
@@ -78,11 +78,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(order: Order, options: argparse.Namespace) -> int:
     try:
-        with prepared(order) as ready, interrupts.caught() as caught:
+        with prepared(order) as ready, signals.caught() as caught:
             lines = conduct(order, ready, caught)
-            return present(shelf.report_of(lines), options.out, is_json=options.json)
+            return present(result_store.report_of(lines), options.out, is_json=options.json)
     except (Unreachable, OSError, ValueError) as failure:
-        show(shelf.report_of(not_begun(order, str(failure))), is_json=options.json)
+        show(result_store.report_of(not_begun(order, str(failure))), is_json=options.json)
         return 1
 
 
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--share", type=_share, default=Share(), metavar="K/N", help="this is machine K of N")
     add("--start-at", type=_instant, metavar="INSTANT", help="RFC 3339; the same for all machines")
     add("--json", action="store_true", help="print the result as one JSON object")
-    add("--out", type=Path, default=shelf.RESULTS, metavar="DIR", help="where the files go")
+    add("--out", type=Path, default=result_store.RESULTS, metavar="DIR", help="where the files go")
     limits.add_options(parser)
     return parser
 

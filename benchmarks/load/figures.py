@@ -18,11 +18,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from benchmarks.load.kinds import KINDS
 from benchmarks.load.latency import COARSE, FINE, Counts, longest, percentile
 from benchmarks.load.limits import Limits
 from benchmarks.load.records import Reading, Run
-from benchmarks.load.samples import judge
+from benchmarks.load.request_kinds import KINDS
+from benchmarks.load.token_samples import judge
 from benchmarks.load.totals import Totals
 
 PERCENTS = {"p50": 50, "p90": 90, "p99": 99, "p999": 99.9}

@@ -18,13 +18,13 @@ from contextlib import suppress
 from multiprocessing.connection import Connection as Pipe
 from typing import Any, NamedTuple
 
-from benchmarks.load import interrupts, pacer, wire
-from benchmarks.load.attack import Attack
+from benchmarks.load import pacer, signals, wire
 from benchmarks.load.clock import punctual_loop
 from benchmarks.load.latency import FINE, percentile
 from benchmarks.load.plan import Plan
 from benchmarks.load.records import Errors, Generator, KindOf, Line, Sample, SecondOf
 from benchmarks.load.reservoir import Kept, Reservoir
+from benchmarks.load.sender import Attack
 from benchmarks.load.tally import Second, Tally
 
 
@@ -65,7 +65,7 @@ class Spent(NamedTuple):
 
 def main(job: Job, pipe: Pipe) -> None:
     """The process's body."""
-    interrupts.ignore()
+    signals.ignore()
     with asyncio.Runner(loop_factory=punctual_loop) as runner:
         runner.run(_generate(job, pipe))
 

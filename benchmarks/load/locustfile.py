@@ -23,7 +23,7 @@ from locust import FastHttpUser, constant, events, task
 from locust.runners import MasterRunner
 
 from benchmarks.load import plan
-from benchmarks.load.kinds import KINDS, Prepared, prepare, refused_in
+from benchmarks.load.request_kinds import KINDS, Prepared, prepare, refused_in
 from tokensvc.secret_files import read_private_file
 
 

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.load import limits, records, shelf
-from benchmarks.load.present import present
+from benchmarks.load import limits, records, result_store
 from benchmarks.load.records import BadRecords
+from benchmarks.load.report_output import present
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -22,13 +22,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load.merge", description="Several records, one report.")
     parser.add_argument("records", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("--out", type=Path, default=shelf.RESULTS, metavar="DIR", help="where the merged result goes")
+    parser.add_argument(
+        "--out", type=Path, default=result_store.RESULTS, metavar="DIR", help="where the merged result goes"
+    )
     limits.add_options(parser)
     options = parser.parse_args(arguments)
     try:
         lines = [line for path in options.records for line in records.read(path)]
-        report = shelf.report_of(lines)
-        report = shelf.report_of(lines, report.totals.limits.changed(options))
+        report = result_store.report_of(lines)
+        report = result_store.report_of(lines, report.totals.limits.changed(options))
     except (BadRecords, OSError, UnicodeDecodeError) as failure:
         print(failure, file=sys.stderr)
         return 1

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from benchmarks.load.kinds import KINDS
-from benchmarks.load.lines import line_of
 from benchmarks.load.pacer import Arrivals, Stage
+from benchmarks.load.request_kinds import KINDS
+from benchmarks.load.toml_positions import line_of
 
 PLANS = Path(__file__).parent / "plans"
 MAX_RATE = 10_000_000

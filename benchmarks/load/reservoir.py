@@ -10,7 +10,7 @@ import time
 from random import Random
 from typing import NamedTuple
 
-from benchmarks.load.kinds import KINDS
+from benchmarks.load.request_kinds import KINDS
 from benchmarks.load.wire import Request
 
 

@@ -14,8 +14,8 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from benchmarks.load.kinds import KINDS, refused_in, tokens_in
 from benchmarks.load.latency import COARSE, FINE, Counts, count
+from benchmarks.load.request_kinds import KINDS, refused_in, tokens_in
 from benchmarks.load.wire import Request
 
 _CODE = re.compile(rb'"code":\s?"(\w{1,64})"')

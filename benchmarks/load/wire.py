@@ -14,8 +14,8 @@ from random import Random
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from benchmarks.load.kinds import KINDS, Ask, prepare
 from benchmarks.load.plan import RequestRow
+from benchmarks.load.request_kinds import KINDS, Ask, prepare
 
 TURNS = 10_000
 """After so many requests their order comes again."""

@@ -18,13 +18,13 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks import ivs
-from benchmarks.peers import absent, in_process, over_http
+from benchmarks.peers import in_process, over_http, unavailable
 from benchmarks.peers.key import API_KEY, VARIABLE
 from benchmarks.report import report
+from benchmarks.rounds import Spread
 from benchmarks.sign import RAW
 from benchmarks.signer import IS_MULTIBUFFER, SIGNER
 from benchmarks.signer import left_out as targets_left_out
-from benchmarks.turns import Spread
 from tokensvc.jose import keypair
 
 ROUNDS = 9
@@ -54,14 +54,14 @@ def main() -> None:
         path.touch(mode=0o600)
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         environ = os.environ | {VARIABLE: str(path), "BENCHMARK_API_KEY": API_KEY, "NODE_ENV": "production"}
-        if absent.wrk() is None:
+        if unavailable.wrk() is None:
             some, more = over_http.measure(key, folder, environ, options.rounds, options.seconds)
             ratios |= _with_fastest(some)
             figures |= more
         some, more = in_process.measure(key, go, environ, options.rounds, options.seconds * SHARE_IN_PROCESS)
         ratios |= some
         figures |= more
-    if (why := absent.moto()) is not None:
+    if (why := unavailable.moto()) is not None:
         left_out["moto, and the local IVS beside it"] = why
     else:
         some, more = ivs.measure(min(options.rounds, IVS_ROUNDS), options.seconds)
@@ -83,11 +83,11 @@ def _with_fastest(ratios: dict[str, Spread]) -> dict[str, Spread]:
 def _versions() -> dict[str, str]:
     """Of what is not Python's, as far as it is here."""
     found = {}
-    if absent.node() is None:
+    if unavailable.node() is None:
         found["node"] = _said("node", "--version").removeprefix("v")
-        lock = json.loads((absent.NODE_FOLDER / "package-lock.json").read_text())["packages"]
+        lock = json.loads((unavailable.NODE_FOLDER / "package-lock.json").read_text())["packages"]
         found |= {name: lock[f"node_modules/{name}"]["version"] for name in lock[""]["dependencies"]}
-    if absent.go() is None:
+    if unavailable.go() is None:
         found["go"] = _said("go", "env", "GOVERSION").removeprefix("go")
     return found
 

@@ -22,11 +22,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from benchmarks import servers, sign, turns
-from benchmarks.peers import absent
-from benchmarks.peers.children import Child, Signed, child
-from benchmarks.peers.stranger import Wrong, judge
-from benchmarks.turns import Spread
+from benchmarks import rounds as turns
+from benchmarks import servers, sign
+from benchmarks.peers import unavailable
+from benchmarks.peers.processes import Child, Signed, child
+from benchmarks.peers.verification import Wrong, judge
+from benchmarks.rounds import Spread
 
 LIBRARIES = {"Node, jose": "jose", "Node, jsonwebtoken": "jsonwebtoken", "Node, fast-jwt": "fast-jwt"}
 GO = "Go, crypto/ecdsa"
@@ -50,18 +51,18 @@ def measure(
 
 def go_program(folder: Path) -> Path | str:
     """Go's contender, made in that folder by the Go that is here and by no other; as text, why it cannot take part."""
-    if (why := absent.go()) is not None:
+    if (why := unavailable.go()) is not None:
         return why
     program = folder / "ecdsa"
     command = [str(shutil.which("go")), "build", "-o", str(program), "."]
     environ = os.environ | {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
-    built = subprocess.run(command, cwd=absent.GO_FOLDER, env=environ, capture_output=True, text=True, check=False)
+    built = subprocess.run(command, cwd=unavailable.GO_FOLDER, env=environ, capture_output=True, text=True, check=False)
     return f"its program does not build: {built.stderr.strip()}" if built.returncode else program
 
 
 def left_out(go: Path | str) -> dict[str, str]:
     """Who is not here, and why."""
-    why = absent.node()
+    why = unavailable.node()
     missing = {} if why is None else dict.fromkeys(LIBRARIES, why)
     return missing if isinstance(go, Path) else missing | {GO: go}
 
@@ -71,8 +72,8 @@ def _contenders(key: ec.EllipticCurvePrivateKey, go: Path | str, environ: Mappin
     contest: Turns = {name: partial(_here, call) for name, call in sign.contenders(key).items()}
     asked = [sign.CHANNEL, sign.VIEWER]
     with ExitStack() as running:
-        if absent.node() is None:
-            node = running.enter_context(child(["node", str(absent.NODE_FOLDER / "measure.mjs"), *asked], environ))
+        if unavailable.node() is None:
+            node = running.enter_context(child(["node", str(unavailable.NODE_FOLDER / "measure.mjs"), *asked], environ))
             contest |= {name: partial(_of_child, node, library) for name, library in LIBRARIES.items()}
         if isinstance(go, Path):
             program = running.enter_context(child([str(go), *asked], {**environ, "GOMAXPROCS": "1"}))

@@ -22,12 +22,13 @@ from typing import Any, NamedTuple
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from benchmarks import servers, turns, wrk
-from benchmarks.contest import Contender, turn
-from benchmarks.peers import absent
+from benchmarks import rounds as turns
+from benchmarks import servers, wrk
+from benchmarks.peers import unavailable
 from benchmarks.peers.key import API_KEY
-from benchmarks.peers.stranger import Wrong, judge, judge_signature
-from benchmarks.turns import Spread
+from benchmarks.peers.verification import Wrong, judge, judge_signature
+from benchmarks.rounds import Spread
+from benchmarks.server_measurement import Contender, turn
 
 BARE = "bare app that only signs"
 NAIVE = "Starlette + PyJWT with PEM"
@@ -68,9 +69,9 @@ def measure(
 
 def left_out() -> dict[str, str]:
     """Who is not here, and why."""
-    if (why := absent.wrk()) is not None:
+    if (why := unavailable.wrk()) is not None:
         return {"everything over HTTP": why}
-    why = absent.node()
+    why = unavailable.node()
     return {} if why is None else dict.fromkeys(FASTIFY, why)
 
 
@@ -86,7 +87,7 @@ def _running(key: ec.EllipticCurvePrivateKey, folder: Path, environ: Mapping[str
             BARE: Peer(f"{bare.url}/v1/tokens", bare.pid, API_KEY, keys),
             NAIVE: Peer(f"{naive.url}/v1/tokens", naive.pid, API_KEY, keys),
         }
-        if absent.node() is None:
+        if unavailable.node() is None:
             for name, library in FASTIFY.items():
                 url, pid = running.enter_context(_fastify(library, environ))
                 peers[name] = Peer(f"{url}/v1/tokens", pid, API_KEY, keys)
@@ -96,7 +97,7 @@ def _running(key: ec.EllipticCurvePrivateKey, folder: Path, environ: Mapping[str
 @contextmanager
 def _fastify(library: str, environ: Mapping[str, str]) -> Iterator[servers.Peer]:
     port = servers.free_port()
-    command = ["node", str(absent.NODE_FOLDER / "server.mjs"), library, str(port)]
+    command = ["node", str(unavailable.NODE_FOLDER / "server.mjs"), library, str(port)]
     with servers.running(command, {**os.environ, **environ}, None) as pid:
         servers.await_answer(f"http://127.0.0.1:{port}/")
         yield servers.Peer(f"http://127.0.0.1:{port}", pid)

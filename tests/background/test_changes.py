@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokensvc.background.changes import NOTHING_HEARD, ChangeNotifier, KnownVersions
+from tokensvc.background.changes import NO_VERSIONS_READ, ChangeNotifier, KnownVersions
 from tokensvc.deployment.versions import StoreVersions, Version
 
 ONE, TWO = Version(1, "a"), Version(2, "b")
@@ -30,7 +30,7 @@ class Process:
 
 def test_everybody_is_told_of_keys_and_limits_once() -> None:
     process = Process()
-    assert process.known.current == NOTHING_HEARD
+    assert process.known.current == NO_VERSIONS_READ
     assert process.told(FIRST) == ["first", "second", "denials"]
     assert process.told(FIRST._replace(now=2)) == []
     assert process.told(FIRST._replace(keys=TWO)) == ["first", "second"]
@@ -56,7 +56,7 @@ def test_a_replacement_is_told_before_anything_else() -> None:
     notifier.update(FIRST)
     notifier.store_was_replaced()
     notifier.update(FIRST)
-    assert calls == ["keys", f"replaced at {NOTHING_HEARD.keys.number}", "keys"]
+    assert calls == ["keys", f"replaced at {NO_VERSIONS_READ.keys.number}", "keys"]
 
 
 def test_a_change_of_denials_is_told_to_those_whom_it_concerns() -> None:

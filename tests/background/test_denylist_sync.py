@@ -8,11 +8,11 @@ from tests.storage.samples import CHANNEL, EVERYONE, denial
 from tests.support.clocks import ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import Stage
 from tests.support.refresh_worker import Worker
-from tokensvc.background.denylist_sync import SLICE_ROWS, DenialNews
+from tokensvc.background.denylist_sync import SLICE_ROWS, DenylistSync
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale, StoreUnavailable, ViewerDenied
 from tokensvc.revocations.denial_store import NewDenial
-from tokensvc.tokens.denylist import Denied, digest
+from tokensvc.tokens.denylist import Denylist, viewer_digest
 
 LEASE = 900
 HOUR = 3600
@@ -23,7 +23,7 @@ def deny(stage: Stage, *viewers: str, seconds: int = HOUR) -> None:
     stage.store.denials.add("b", [denial(viewer, until) for viewer in viewers])
 
 
-def is_denied(denied: Denied, viewer: str, now: float) -> bool:
+def is_denied(denied: Denylist, viewer: str, now: float) -> bool:
     try:
         denied.admit(CHANNEL, viewer, int(now))
     except ViewerDenied:
@@ -49,7 +49,7 @@ def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Wo
 def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     deny(stage, "v")
     worker.refresh.once()
-    [added] = stage.store.denials.in_force(EVERYONE, limit=9, only=[digest(CHANNEL, "v")])
+    [added] = stage.store.denials.in_force(EVERYONE, limit=9, only=[viewer_digest(CHANNEL, "v")])
     stage.store.denials.remove(added.id, EVERYONE)
     worker.refresh.once()
     assert not is_denied(worker.refresh.current.denied, "v", clock.now())
@@ -112,16 +112,16 @@ def test_after_each_slice_there_is_a_pause_however_many_changed_at_once(stage: S
     """One change number may stand for thousands of rows."""
     deny(stage, *(f"v{number}" for number in range(10 * SLICE_ROWS)))
     pauses: list[float] = []
-    news = DenialNews(stage.store.denials, pauses.append)
+    news = DenylistSync(stage.store.denials, pauses.append)
     news.catch_up(stage.store.versions.read())
     assert len(pauses) == 10
     assert min(pauses) > 0
 
 
 def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(stage: Stage) -> None:
-    news = DenialNews(stage.store.denials, lambda _: None)
+    news = DenylistSync(stage.store.denials, lambda _: None)
     now = int(stage.store.versions.read().now)
-    stage.store.denials.add("b", [NewDenial(CHANNEL, digest(CHANNEL, "v"), now + HOUR)])
+    stage.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)])
     reading = stage.store.versions.read()
     for seconds, left in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
         for _ in range(256):
@@ -130,7 +130,7 @@ def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(sta
 
 
 def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_again(stage: Stage) -> None:
-    news = DenialNews(stage.store.denials, lambda _: None)
+    news = DenylistSync(stage.store.denials, lambda _: None)
     deny(stage, "v")
     reading = stage.store.versions.read()
     news.catch_up(reading)

@@ -12,7 +12,7 @@ from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.errors import StoreUnavailable
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 
 KEYS = Version(7, "tag of 7")
@@ -30,7 +30,7 @@ class Fellow:
 
 
 def silence(store: Store, worker_id: str, seconds: float) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         silent = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
         connection.execute(silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - seconds))
 

@@ -27,9 +27,9 @@ from tokensvc.keys.lifecycle import StepKind
 from tokensvc.revocations.model import Lane
 from tokensvc.settings import Settings
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
-from tokensvc.tokens.channels import ABSENCE_KEPT_SECONDS
+from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS
 
 
 def prune(store: Store, clock: ManualClock) -> None:
@@ -88,7 +88,7 @@ def test_a_worker_is_forgotten_when_it_was_silent_for_longer_than_any_lease(stor
     assert longest < WORKERS_KEPT_SECONDS
     for name in "ab":
         store.workers.beat(Heartbeat(name, "here", 1, 900.0, 1, 1))
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         silent = sa.update(schema.workers).where(schema.workers.c.worker_id == "a")
         connection.execute(
             silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - WORKERS_KEPT_SECONDS - 1)
@@ -138,15 +138,15 @@ def test_channels_that_are_gone_are_forgotten_once_every_worker_could_read_it(st
     pruning = pruner(store, clock)
     store.channels.record([channel("there")])
     gone(store, *(f"gone{number}" for number in range(AT_ONCE + 50)))
-    assert pruning.once() == ABSENCE_KEPT_SECONDS, "it comes again as soon as it may"
+    assert pruning.once() == ABSENCE_RETENTION_SECONDS, "it comes again as soon as it may"
     gone(store, "lately")
-    clock.advance(ABSENCE_KEPT_SECONDS - 1)
+    clock.advance(ABSENCE_RETENTION_SECONDS - 1)
     assert pruning.once() == pytest.approx(1)
     assert len(rows(store)) == AT_ONCE + 52
     clock.advance(1)
     assert pruning.once() is None
     assert rows(store) == {"there", "lately"}
-    clock.advance(ABSENCE_KEPT_SECONDS)
+    clock.advance(ABSENCE_RETENTION_SECONDS)
     pruning.once()
     assert rows(store) == {"there"}
 
@@ -155,7 +155,7 @@ def test_no_wall_clock_decides_when_a_channel_that_is_gone_is_forgotten(store: S
     pruning = pruner(store, clock)
     gone(store, "a")
     pruning.once()
-    clock.wall += 10 * ABSENCE_KEPT_SECONDS
+    clock.wall += 10 * ABSENCE_RETENTION_SECONDS
     pruning.once()
     assert rows(store) == {"a"}
 
@@ -165,18 +165,18 @@ def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualCl
     pruning = pruner(store, clock)
     gone(store, "a")
     pruning.once()
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         restored = {"n": 1, "tag": "of the backup"}
         connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(restored))
         connection.execute(sa.delete(schema.version_history).where(schema.version_history.c.n > 1))
-    clock.advance(ABSENCE_KEPT_SECONDS)
-    assert pruning.once() == ABSENCE_KEPT_SECONDS
+    clock.advance(ABSENCE_RETENTION_SECONDS)
+    assert pruning.once() == ABSENCE_RETENTION_SECONDS
     assert rows(store) == {"a"}
 
 
 def fill(store: Store, count: int) -> None:
     """Rows of channels that never were, as releases before wrote them for whatever callers asked for."""
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(n=count))
         for start in range(0, count, 10_000):
             connection.execute(
@@ -213,7 +213,7 @@ def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_wor
 
     pruning = pruning_of(store, Slices(), store.versions, clock, pause=pauses.append)
     pruning.once()
-    clock.advance(ABSENCE_KEPT_SECONDS)
+    clock.advance(ABSENCE_RETENTION_SECONDS)
     pruning.once()
     assert sum(slices) == count
     assert max(slices) == AT_ONCE

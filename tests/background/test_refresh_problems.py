@@ -16,7 +16,7 @@ from tests.support.refresh_worker import POLICY, Worker, channel, stored
 from tokensvc.background import refresh as module
 from tokensvc.deployment.versions import Position, StoreVersions, Version, Versioned, Versions
 from tokensvc.errors import SnapshotStale, StoreUnavailable
-from tokensvc.tokens.channels import REREAD_AFTER_SECONDS
+from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS
 from tokensvc.tokens.snapshot import Snapshot
 
 
@@ -171,7 +171,7 @@ def test_a_worker_that_could_not_read_for_long_misses_no_channel_that_is_gone(
     stage.store.channels.record([channel(1), channel(2)])
     worker.refresh.once()
     gone(stage, 1)
-    clock.advance(REREAD_AFTER_SECONDS + 1)
+    clock.advance(FULL_RELOAD_AFTER_SECONDS + 1)
     worker.refresh.once()
     assert set(worker.refresh.current.channels) == {channel(2).arn}
 
@@ -180,13 +180,13 @@ def test_an_attempt_that_failed_is_no_reading(stage: Stage, worker: Worker, cloc
     stage.store.channels.record([channel(1), channel(2)])
     worker.refresh.once()
     stage.store.channels.record([channel(3)])
-    clock.advance(REREAD_AFTER_SECONDS / 2)
+    clock.advance(FULL_RELOAD_AFTER_SECONDS / 2)
     worker.ports["channels"].away_from = 0
     worker.asked()
     with pytest.raises(StoreUnavailable):
         worker.refresh.once()
     gone(stage, 1)
-    clock.advance(REREAD_AFTER_SECONDS / 2 + 1)
+    clock.advance(FULL_RELOAD_AFTER_SECONDS / 2 + 1)
     worker.ports["channels"].away_from = None
     worker.refresh.once()
     assert set(worker.refresh.current.channels) == {channel(2).arn, channel(3).arn}

@@ -18,7 +18,7 @@ from tokensvc.errors import NoSigningKey
 from tokensvc.jose.es384 import digest, verify
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.keys.rewrap import RewrapContext, rewrap
-from tokensvc.tokens.keyring import Slot
+from tokensvc.tokens.keyring import RegionKeys
 from tokensvc.vault.cipher import Wrapper, establish
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
@@ -43,7 +43,7 @@ def rotated(stage: Stage, clock: ManualClock) -> Stage:
     return stage
 
 
-def east(stage: Stage, worker: Worker) -> Slot:
+def east(stage: Stage, worker: Worker) -> RegionKeys:
     """What the worker has for the region after a refresh."""
     worker.refresh.once()
     return worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]

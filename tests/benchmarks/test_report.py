@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.report import report
-from benchmarks.turns import Spread
+from benchmarks.rounds import Spread
 
 RATIOS: dict[str, float | Spread] = {"ours / theirs": Spread(2.5, 2.0, 3.0), "memory after / before": 1.01}
 FIGURES = {"ours, per second": 5000.0, "calls": 7}

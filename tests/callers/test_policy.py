@@ -1,4 +1,4 @@
-"""Policy: a pattern matches whole ARNs, and nothing given is nothing allowed."""
+"""RotationPolicy: a pattern matches whole ARNs, and nothing given is nothing allowed."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tokensvc.jose import signing as signers
 from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.keys.lifecycle import StepKind
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channels import ChannelRecord
 
@@ -325,7 +325,7 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
         store.workers.beat(Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble, keys_tag=keys.tag))
     assert bad(healthy)["background"][0] == words
     assert healthy("doctor", code=1).out.count(words) == 1
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(
             sa.update(schema.workers).values(
                 last_heartbeat_at=schema.workers.c.last_heartbeat_at - UNRESPONSIVE_AFTER_SECONDS - 1
@@ -411,7 +411,7 @@ def test_rows_that_cannot_be_read_are_named_with_what_mends_them(healthy: Termin
     arn = "arn:aws:ivs:us-east-1:123456789012:channel/a"
     store.channels.record([ChannelRecord(arn, "https://edge.test/a.m3u8", True, datetime.now(UTC), 0)])
     store.denials.add("shop", [denial("v")])
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.text("UPDATE callers SET policy = '}' WHERE name = 'shop'"))
         connection.execute(sa.text("UPDATE denials SET denied_until = -1"))
         connection.execute(sa.text("UPDATE channels SET checked_at = 'junk'"))
@@ -429,12 +429,12 @@ def test_rows_that_cannot_be_read_are_named_with_what_mends_them(healthy: Termin
 
 def test_a_subject_key_that_was_lost_is_told_with_what_mends_it(healthy: Terminal, store: Store) -> None:
     store.deployment.add_subject_key(1, b"wrapped")
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys))
     found, mend = bad(healthy)["subject key"]
     assert "has it no more" in found
     assert "backup" in mend
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.text("UPDATE deployment SET subject_keys_made = 0"))
     assert healthy("doctor", "--json").json["well"] is True
 

@@ -29,7 +29,7 @@ from tokensvc.jose import keypair
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.keys.lifecycle import StepKind
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channels import ChannelRecord
 
@@ -87,7 +87,7 @@ def fixes(terminal: Terminal, what: str, **words: str) -> str:
 
 def damage(store: Store, statement: str) -> None:
     """Change a row as no version of tokensvc does."""
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.text(statement))
 
 
@@ -247,7 +247,7 @@ def test_a_private_key_that_cannot_be_used(healthy: Terminal, harm: Callable[[Pa
 
 def test_a_subject_key_that_was_lost_or_is_damaged(healthy: Terminal, store: Store) -> None:
     store.deployment.add_subject_key(1, b"wrapped")
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys))
     fixes(healthy, "subject key")
     store.deployment.add_subject_key(1, b"wrapped")
@@ -374,5 +374,5 @@ def test_rows_that_cannot_be_read(healthy: Terminal, store: Store, statement: st
 
 def test_a_key_that_cannot_be_read(healthy: Terminal, store: Store) -> None:
     [record] = store.keys.list()
-    damage(store, "UPDATE key_places SET state = 'junk'")
+    damage(store, "UPDATE key_placements SET state = 'junk'")
     fixes(healthy, f"key {record.id}")

@@ -18,11 +18,11 @@ from tokensvc.revocations.denial_store import NewDenial
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.queue import Outcome
 from tokensvc.revocations.store import NewRevocation
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import denials, revocation_entries, revocations
 from tokensvc.storage.schema import callers
 from tokensvc.storage.store import Store, open_store
-from tokensvc.tokens.denylist import digest
+from tokensvc.tokens.denylist import viewer_digest
 
 ODD = "\x1b[2J\x1b]0;owned\x07 \x9b31m \x7f \u202egnihton\u2066 \u200b\nforged line"
 """An escape sequence, its eight-bit form, DEL, bidirectional controls, an invisible character and a line feed."""
@@ -45,11 +45,11 @@ def odd(terminal: Terminal) -> Terminal:
 
 
 def _fill(store: Store) -> None:
-    store.denials.add("shop", [NewDenial(CHANNEL, digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
+    store.denials.add("shop", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
     store.revocations.accept("shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Lane.ALONE, REACH)
     [entry] = store.revocation_queue.claim(HERE, Lane.ALONE, 9, 60)
     store.revocation_queue.settle([Outcome(entry.id, entry.version, State.FAILED, ODD, ODD)])
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(viewer_id=ODD))
         connection.execute(sa.update(revocations).values(caller=ODD))
         connection.execute(sa.update(denials).values(caller=ODD, reason=ODD))

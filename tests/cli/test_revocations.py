@@ -18,7 +18,7 @@ from tokensvc.cli.context import in_options
 from tokensvc.errors import FieldError
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.queue import Outcome
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store, open_store
 from tokensvc.timestamps import unix_seconds
@@ -51,7 +51,7 @@ def settle(store: Store, state: State, code: str = "") -> None:
 
 def age(store: Store, seconds: float) -> None:
     """Let everything have been queued that much earlier."""
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         c = revocation_entries.c
         connection.execute(sa.update(revocation_entries).values(queued_at=c.queued_at - seconds))
 

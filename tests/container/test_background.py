@@ -14,7 +14,7 @@ from tests.storage.samples import HERE, REACH, denial, revocation
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, Stage
 from tests.support.refresh_worker import Counting, Worker
-from tokensvc.background.changes import NOTHING_HEARD
+from tokensvc.background.changes import NO_VERSIONS_READ
 from tokensvc.background.heartbeat import Heartbeats
 from tokensvc.container import service
 from tokensvc.container.background import (
@@ -36,7 +36,7 @@ from tokensvc.revocations.model import Lane
 from tokensvc.revocations.scheduler import Dispatch
 from tokensvc.runner import stop_all
 from tokensvc.storage.store import Store
-from tokensvc.tokens.keyring import Ring
+from tokensvc.tokens.keyring import Keyring
 
 LEASE = f"dispatch:{HERE.account}:{HERE.region}"
 SOON = 5.0
@@ -102,7 +102,7 @@ def _say_so(process: BackgroundTasks) -> Callable[[], None]:
 
 
 def _hear_of_denials(process: BackgroundTasks) -> Callable[[], None]:
-    return lambda: process.notifier.update(NOTHING_HEARD._replace(denials=Version(99)))
+    return lambda: process.notifier.update(NO_VERSIONS_READ._replace(denials=Version(99)))
 
 
 def test_where_nobody_dispatches_an_accepted_revocation_waits_for_who_does(stage: Stage) -> None:
@@ -155,7 +155,7 @@ def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
     metrics = PrometheusMetrics()
     with pytest.raises(StoreUnavailable):
         service._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
-    assert worker.refresh.current.ring == Ring({})
+    assert worker.refresh.current.ring == Keyring({})
     away.away_from = None
     service._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
     assert worker.refresh.current.ring.slots

@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 from tests.hostile.wire import Address, Response, parse_responses
 from tests.support.processes import until
 from tokensvc.http.problem_details import JSON, Answer
-from tokensvc.web.context import Reply
+from tokensvc.web.context import Respond
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 
@@ -53,7 +53,7 @@ class Echo:
         self.seen: list[Seen] = []
         self.running = 0
         self._delays = delays
-        self._waiting: list[tuple[Reply, Seen]] = []
+        self._waiting: list[tuple[Respond, Seen]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -85,7 +85,7 @@ class Echo:
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": seen.shown})
 
-    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         if scope["path"] != "/quick":
             return False
         seen = _seen(scope, body)

@@ -25,7 +25,7 @@ from tokensvc.keys.inventory import DEPLOYMENT_TAG, SETTLED_SECONDS
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.keys.reconciler import advance
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +71,7 @@ class Neighbour(Stage):
         own: Any = OwnOnly(ivs, own_id)
         super().__init__(migrated, None, POLICY._replace(standby=True), ivs=own, clock=clock)
         self._key_numbers = itertools.count(number, 2)
-        with writing(self.store.engine) as connection:
+        with write_transaction(self.store.engine) as connection:
             connection.execute(sa.update(schema.deployment).values(id=own_id))
 
     def act(self, deed: str, wire: Tripwire | None = None) -> None:

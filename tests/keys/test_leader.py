@@ -16,7 +16,7 @@ from tests.support.in_memory_deployment import EAST, WEST, Stage
 from tests.support.problems import texts
 from tests.support.simulated_ivs import outage
 from tokensvc.container.prometheus import PrometheusMetrics
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import StoreUnavailable
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
@@ -34,7 +34,7 @@ from tokensvc.runner import IDLE
 
 LEASE_SECONDS = 30.0
 LEAD_SECONDS = 30.0
-POLICY = Policy(LEAD_SECONDS, max_staleness_seconds=910, max_age_seconds=86_400, standby=False)
+POLICY = RotationPolicy(LEAD_SECONDS, max_staleness_seconds=910, max_age_seconds=86_400, standby=False)
 
 
 class Process:

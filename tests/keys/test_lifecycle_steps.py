@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.placements import DRAIN, LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.keys.lifecycle import KeyInPlace, Standing, Step, StepKind, Wait, decide, is_due, waiting
 
 MAKE, IMPORT, ACTIVATE, DELETE, RECALL, RECORD_ABSENCE = StepKind
@@ -20,7 +20,7 @@ def standing(*pairs: KeyInPlace, **fields: Any) -> Standing:
     return Standing(pairs, **fields)
 
 
-def due(seen: Standing, policy: Policy = POLICY) -> Due | None:
+def due(seen: Standing, policy: RotationPolicy = POLICY) -> Due | None:
     """The step that is due; there is never a wait at the same time."""
     step = decide(seen, NOW, policy)
     if step is not None:
@@ -29,7 +29,7 @@ def due(seen: Standing, policy: Policy = POLICY) -> Due | None:
     return step and (step.kind, step.key_id)
 
 
-def waits(seen: Standing, policy: Policy = POLICY) -> Wait:
+def waits(seen: Standing, policy: RotationPolicy = POLICY) -> Wait:
     """What is waited for; no step is due at the same time."""
     assert due(seen, policy) is None
     wait = waiting(seen, NOW, policy)
@@ -76,7 +76,7 @@ def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
     ],
     ids=["none", "age", "wish", "missing, perhaps", "lost", "recalled"],
 )
-def test_another_key_is_due(seen: Standing, policy: Policy) -> None:
+def test_another_key_is_due(seen: Standing, policy: RotationPolicy) -> None:
     assert is_due(seen, NOW, policy)
     assert due(seen, policy) == (MAKE, None)
 
@@ -91,7 +91,7 @@ def test_another_key_is_due(seen: Standing, policy: Policy) -> None:
     ],
     ids=["young", "no age", "replaced already", "another's trouble"],
 )
-def test_no_other_key_is_due(seen: Standing, policy: Policy) -> None:
+def test_no_other_key_is_due(seen: Standing, policy: RotationPolicy) -> None:
     assert not is_due(seen, NOW, policy)
     assert due(seen, policy) is None
 

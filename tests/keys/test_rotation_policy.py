@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import InvalidRotationPolicy
 from tokensvc.keys.rotation_policy import (
     KEY_PAIRS_MAX,
@@ -28,21 +28,21 @@ def test_the_reach_is_lease_and_store_timeout_and_skew() -> None:
 
 
 def test_a_key_drains_for_the_reach_and_its_longest_token_and_the_skew() -> None:
-    assert Policy(30, REACH).drain_seconds(3600) == REACH + 3600 + CLOCK_SKEW_SECONDS
+    assert RotationPolicy(30, REACH).drain_seconds(3600) == REACH + 3600 + CLOCK_SKEW_SECONDS
 
 
 @pytest.mark.parametrize(
     "policy",
     [
-        Policy(30, REACH),
-        Policy(0, REACH),
-        Policy(PROPAGATION_SECONDS, REACH),
-        Policy(30, REACH, LEAST),
-        Policy(30, REACH, LEAST, standby=False),
+        RotationPolicy(30, REACH),
+        RotationPolicy(0, REACH),
+        RotationPolicy(PROPAGATION_SECONDS, REACH),
+        RotationPolicy(30, REACH, LEAST),
+        RotationPolicy(30, REACH, LEAST, standby=False),
     ],
     ids=str,
 )
-def test_a_policy_that_holds_is_taken(policy: Policy) -> None:
+def test_a_policy_that_holds_is_taken(policy: RotationPolicy) -> None:
     check_policy(policy, 3600)
 
 
@@ -50,19 +50,19 @@ def test_a_lead_shorter_than_it_takes_to_hear_is_refused() -> None:
     with pytest.raises(
         InvalidRotationPolicy, match=r"propagation delay of 1.9 s is shorter than the 2 s in which workers learn"
     ):
-        check_policy(Policy(1.9, REACH), 3600)
+        check_policy(RotationPolicy(1.9, REACH), 3600)
 
 
 def test_a_maximum_age_shorter_than_lead_and_drain_is_refused_with_the_arithmetic() -> None:
     with pytest.raises(InvalidRotationPolicy) as refused:
-        check_policy(Policy(30, REACH, LEAST - 1), 3600)
+        check_policy(RotationPolicy(30, REACH, LEAST - 1), 3600)
     for part in (f"maximum age of {LEAST - 1} s", f"= 30 + {LEAST - 30} = {LEAST} s", f"R {REACH}", "life 3600"):
         assert part in refused.value.message
 
 
 def test_every_fault_is_told_at_once() -> None:
     with pytest.raises(InvalidRotationPolicy, match=r"lead of 1 s.*; the maximum age of 60 s"):
-        check_policy(Policy(1, REACH, 60), 3600)
+        check_policy(RotationPolicy(1, REACH, 60), 3600)
 
 
 @given(
@@ -75,7 +75,7 @@ def test_under_a_policy_that_is_taken_a_key_has_drained_before_the_one_after_it_
     lead: float, reach: float, age: float, ceiling: int
 ) -> None:
     """So that two slots are enough for ever: one that signs, one that drains or leads."""
-    policy = Policy(lead, reach, age)
+    policy = RotationPolicy(lead, reach, age)
     needed = lead + policy.drain_seconds(ceiling)
     try:
         check_policy(policy, ceiling)

@@ -21,8 +21,8 @@ from tokensvc.keys.inventory import SETTLED_SECONDS, survey_and_update
 from tokensvc.keys.lifecycle import KeyRecord, KeyState, find
 from tokensvc.keys.retirement import delete_pair, retire
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
-from tokensvc.storage.engine import writing
-from tokensvc.tokens.keyring import Slot
+from tokensvc.storage.engine import write_transaction
+from tokensvc.tokens.keyring import RegionKeys
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +44,8 @@ def stage(migrated: Path) -> Stage:
 
 def damage(stage: Stage, key_id: str, column: str, value: Any, region: str | None = None) -> None:
     """In the key's row of that region, or of the key itself. No version rises, as when a disk fails."""
-    table, which = ("key_pairs", "id = :id") if region is None else ("key_places", "key_id = :id AND region = :region")
-    with writing(stage.store.engine) as connection:
+    table, which = ("key_pairs", "id = :id") if region is None else ("key_placements", "key_id = :id AND region = :region")
+    with write_transaction(stage.store.engine) as connection:
         statement = sa.text(f"UPDATE {table} SET {column} = :value WHERE {which}")
         parameters = {"value": value, "id": key_id, "region": region}
         assert connection.execute(statement, {n: v for n, v in parameters.items() if v is not None}).rowcount == 1
@@ -178,7 +178,7 @@ def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: Stage) -> No
 # --- workers
 
 
-def slot(stage: Stage, worker: Worker, region: str = EAST) -> Slot:
+def slot(stage: Stage, worker: Worker, region: str = EAST) -> RegionKeys:
     worker.refresh.once()
     return worker.refresh.current.ring.slots[Place(stage.ivs.account, region)]
 

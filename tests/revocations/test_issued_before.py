@@ -26,15 +26,15 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage import revocation_writer
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
-from tokensvc.tokens.authorization import Grant
-from tokensvc.tokens.denylist import STEP_SECONDS, Denied, Standing, digest
-from tokensvc.tokens.issuer import draft
-from tokensvc.tokens.keyring import Ring, SigningKey, Slot
-from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.authorization import TokenLimits
+from tokensvc.tokens.denylist import STEP_SECONDS, Denylist, ViewerRestriction, viewer_digest
+from tokensvc.tokens.issuer import prepare
+from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.validation import Attempt, Outcome, judge
+from tokensvc.tokens.validation import PlaybackAttempt, Outcome, validate
 
 pytestmark = pytest.mark.slow
 
@@ -73,38 +73,38 @@ class History:
         self.now = math.floor(time.time()) - 1_000_000 + 0.25
         self.asked: list[Asked] = []
         self.issued: list[Issued] = []
-        self.standings = [Standing()]
+        self.standings = [ViewerRestriction()]
         """As the store had it after each revocation."""
         self.raised: list[int] = []
         """Filters that IVS was sent and that no revocation asked for which was not given up."""
         self._key = key
-        self._ring = Ring({PLACE: Slot(SigningKey("k1", Prepared(lambda data: raw_sign(key, data)), 600), {})})
+        self._ring = Keyring({PLACE: RegionKeys(SigningKey("k1", Prepared(lambda data: raw_sign(key, data)), 600), {})})
 
     def revoke(self, age: int | None, deny_seconds: int | None) -> None:
         """Accept a revocation, of everything or of what was issued before an instant."""
         name = f"{self.viewer}-{len(self.asked)}"
         before = None if age is None else math.floor(self.now) - age
         new = NewRevocation(name, (self.dispatch.channel,), (self.viewer,), before, deny_seconds)
-        with writing(self.store.engine) as connection:
-            [accepted] = revocation_writer.accept(connection, "backend", [new], Lane.ALONE, REACH, self.now)
+        with write_transaction(self.store.engine) as connection:
+            [accepted] = revocation_writer.write_revocations(connection, "backend", [new], Lane.ALONE, REACH, self.now)
         self.asked.append(Asked(name, self.now, before, accepted.version))
-        who = digest(self.dispatch.channel, self.viewer)
+        who = viewer_digest(self.dispatch.channel, self.viewer)
         rows = {row.digest: row.standing for row in self.store.denials.changed_since(Position(), 10_000).rows}
         assert rows[who].minimum_version >= self.standings[-1].minimum_version, "it never falls"
         self.standings.append(rows[who])
 
     def issue(self, older: int, skew: int) -> None:
-        """Ask a worker for a token, one that does not know the last `older` revocations if its lease allows it."""
+        """TokenRequest a worker for a token, one that does not know the last `older` revocations if its lease allows it."""
         known = max(0, len(self.asked) - older)
         while known < len(self.asked) and self.asked[known].at + LEASE < self.now:
             known += 1
         second = math.floor(self.now + skew)
-        denied = Denied()
-        denied.apply([(digest(self.dispatch.channel, self.viewer), self.standings[known])], self.now - 2 * LEASE)
+        denied = Denylist()
+        denied.apply([(viewer_digest(self.dispatch.channel, self.viewer), self.standings[known])], self.now - 2 * LEASE)
         snapshot = Snapshot(self._ring, max_ttl_seconds=600, denied=denied)
-        ask = read_ask({"channelArn": self.dispatch.channel, "viewerId": self.viewer})
+        ask = parse_token_request({"channelArn": self.dispatch.channel, "viewerId": self.viewer})
         try:
-            made = draft(ask, Grant(600, "default"), snapshot, second, uuid.uuid4)
+            made = prepare(ask, TokenLimits(600, "default"), snapshot, second, uuid.uuid4)
         except ViewerDenied:
             return
         assert made.viewer_session_version is not None
@@ -142,8 +142,8 @@ class History:
         """What the edge says to the token, by what the local IVS has recorded."""
         revoked = self.dispatch.ivs.revoked(self.dispatch.channel, self.viewer)
         where = parse_arn(self.dispatch.channel, "channel")
-        attempt = Attempt(issued.token, issued.second, where, [self._key.public_key()], revoked_version=revoked)
-        return judge(attempt).outcome is Outcome.ADMITTED
+        attempt = PlaybackAttempt(issued.token, issued.second, where, [self._key.public_key()], revoked_version=revoked)
+        return validate(attempt).outcome is Outcome.ADMITTED
 
     def is_cut(self, issued: Issued, asked: Asked) -> bool:
         """Whether a revocation may end this token: it was issued before the instant, or by a worker that did not know

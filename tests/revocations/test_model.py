@@ -20,7 +20,7 @@ from tokensvc.revocations.model import (
     standing_after,
     version_filter,
 )
-from tokensvc.tokens.denylist import STEP_SECONDS, Standing, session_version
+from tokensvc.tokens.denylist import STEP_SECONDS, ViewerRestriction, session_version
 
 NOW = 1_800_000_000.25
 LEASE, TIMEOUT = 60.0, 5.0
@@ -34,7 +34,7 @@ class Revoked(NamedTuple):
     committed_at: float
     issued_before: int | None
     version: int
-    standing: Standing
+    standing: ViewerRestriction
 
 
 class Minted(NamedTuple):
@@ -48,7 +48,7 @@ class Minted(NamedTuple):
 def revoked_at(times: list[tuple[float, float, int | None]]) -> list[Revoked]:
     """Revocations of one viewer, one after the other: each gap, time to commit, and `issued_before` as an age."""
     done: list[Revoked] = []
-    now, standing = NOW, Standing()
+    now, standing = NOW, ViewerRestriction()
     for gap, commit, age in times:
         now += gap
         issued_before = None if age is None else math.floor(now) - age
@@ -63,7 +63,7 @@ def minted(done: list[Revoked], at: float, age: float, skew: float) -> Minted:
     """A token minted then by a worker whose snapshot is that old and whose clock is that far ahead."""
     known = sum(revoked.committed_at <= at - age for revoked in done)
     second = math.floor(at + skew)
-    standing = done[known - 1].standing if known else Standing()
+    standing = done[known - 1].standing if known else ViewerRestriction()
     return Minted(second, session_version(second, standing.lowest_version(second)), known)
 
 
@@ -127,7 +127,7 @@ def test_what_was_issued_before_an_instant_is_ended(
 @given(times=aged)
 def test_minimums_never_fall_and_filters_are_what_ivs_takes(times: list[tuple[float, float, int | None]]) -> None:
     done = revoked_at(times)
-    for before, after in itertools.pairwise([Standing(), *(r.standing for r in done)]):
+    for before, after in itertools.pairwise([ViewerRestriction(), *(r.standing for r in done)]):
         assert after.minimum_version >= before.minimum_version
     everything = [r.version for r in done if r.issued_before is None]
     assert everything == sorted(set(everything))
@@ -161,8 +161,8 @@ def test_after_the_readmission_every_worker_gives_a_token_that_lives(
 
 def test_an_earlier_revocation_does_not_raise_the_filter_of_an_instant() -> None:
     """One of everything ten seconds ago, and the viewer is back: an instant of an hour ago does not end its token."""
-    everything = version_filter(NOW - 10, 910, Standing())
-    standing = standing_after(NOW - 10, Standing(), everything)
+    everything = version_filter(NOW - 10, 910, ViewerRestriction())
+    standing = standing_after(NOW - 10, ViewerRestriction(), everything)
     token = session_version(math.floor(NOW), standing.lowest_version(math.floor(NOW)))
     an_hour_ago = math.floor(NOW) - 3600
     assert version_filter(NOW, 910, standing, an_hour_ago) == an_hour_ago - 1 < token
@@ -171,13 +171,13 @@ def test_an_earlier_revocation_does_not_raise_the_filter_of_an_instant() -> None
 def test_an_instant_tells_tokens_apart_that_were_issued_after_a_revocation_of_everything() -> None:
     """The viewer was let in again at once, and its tokens have versions ahead of the clock."""
     now = math.floor(NOW)
-    standing = standing_after(now, Standing(), version_filter(now, 910, Standing()))
+    standing = standing_after(now, ViewerRestriction(), version_filter(now, 910, ViewerRestriction()))
     old, new = (session_version(at, standing.lowest_version(at)) for at in (now + 60, now + 120))
     assert old <= version_filter(now + 130, 910, standing, now + 120) < new
 
 
 def test_hundreds_of_revocations_of_one_viewer_keep_its_versions_near_the_clock() -> None:
-    standing = Standing()
+    standing = ViewerRestriction()
     for _ in range(10_000):
         version = version_filter(NOW, 910, standing)
         assert version >= standing.minimum_version
@@ -187,14 +187,14 @@ def test_hundreds_of_revocations_of_one_viewer_keep_its_versions_near_the_clock(
 
 def test_by_default_all_that_was_issued_until_now_ends() -> None:
     """With R on top, since a worker may go on for that long before it hears; so never 0, the default that IVS takes."""
-    assert version_filter(NOW, 910, Standing()) == math.floor(NOW) + 910
-    assert version_filter(0.0, 0.0, Standing()) == 0
+    assert version_filter(NOW, 910, ViewerRestriction()) == math.floor(NOW) + 910
+    assert version_filter(0.0, 0.0, ViewerRestriction()) == 0
 
 
 def test_a_second_revocation_in_the_same_second_ends_what_was_issued_between_them() -> None:
     now = math.floor(NOW)
-    first = version_filter(NOW, 910, Standing())
-    standing = standing_after(NOW, Standing(), first)
+    first = version_filter(NOW, 910, ViewerRestriction())
+    standing = standing_after(NOW, ViewerRestriction(), first)
     between = session_version(now, standing.lowest_version(now))
     second = version_filter(NOW, 910, standing)
     after = standing_after(NOW, standing, second)
@@ -204,9 +204,9 @@ def test_a_second_revocation_in_the_same_second_ends_what_was_issued_between_the
 def test_an_instant_ends_what_is_older_and_spares_what_is_newer() -> None:
     """To the second, by the clocks that issued the tokens."""
     before = math.floor(NOW) - 3600
-    version = version_filter(NOW, 910, Standing(), before)
+    version = version_filter(NOW, 910, ViewerRestriction(), before)
     assert version == before - 1
-    assert standing_after(NOW, Standing(), version, before) == Standing(0, before)
+    assert standing_after(NOW, ViewerRestriction(), version, before) == ViewerRestriction(0, before)
 
 
 @pytest.mark.parametrize(
@@ -224,12 +224,12 @@ def test_how_long_a_viewer_is_denied(issued_before: int | None, deny_seconds: in
 
 
 def test_who_is_readmitted_waits_for_the_workers_and_for_the_denial() -> None:
-    version = version_filter(NOW, 910, Standing())
-    standing = standing_after(NOW, Standing(), version)
+    version = version_filter(NOW, 910, ViewerRestriction())
+    standing = standing_after(NOW, ViewerRestriction(), version)
     assert readmit_after(NOW, 910, version, standing) == 1_800_000_911
     assert readmit_after(NOW, 910, version, standing._replace(denied_until=1_900_000_000)) == 1_900_000_000
-    old = version_filter(NOW, 910, Standing(), 1_700_000_000)
-    assert readmit_after(NOW, 910, old, Standing(0, 1_700_000_000)) == math.ceil(NOW), "every clock is past it already"
+    old = version_filter(NOW, 910, ViewerRestriction(), 1_700_000_000)
+    assert readmit_after(NOW, 910, old, ViewerRestriction(0, 1_700_000_000)) == math.ceil(NOW), "every clock is past it already"
     assert readmit_after(NOW, 910, old, standing) == 1_800_000_911, "one of everything is not known everywhere yet"
 
 

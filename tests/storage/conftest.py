@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tests.storage.racers import ProcessRacers, Racers, Ring, ThreadRacers
 from tests.support.postgres import PostgresServer, missing, postgres_server
 from tokensvc.storage import migrate, schema
-from tokensvc.storage.engine import make_engine, reading, writing
+from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.store import Store, open_store
 
 DATABASES = ("sqlite", "postgresql")
@@ -36,11 +36,11 @@ def postgres_as_made(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
     migrate.upgrade(url)
     engine = make_engine(url)
     made = (schema.versions, schema.version_history, schema.deployment)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         rows = {table: [row._asdict() for row in connection.execute(sa.select(table))] for table in made}
 
     def reset() -> str:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             for table in reversed(schema.metadata.sorted_tables):
                 connection.execute(sa.delete(table))
             for table in made:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from tests.storage import races
 from tokensvc.errors import TokensvcError
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store, open_store
 
 _PATIENCE_SECONDS = 60
@@ -130,7 +130,7 @@ class Ring:
 
     def forget(self, **columns: None) -> None:
         """Make the deployment forget what it was bound to, for another round."""
-        with writing(self.store.engine) as connection:
+        with write_transaction(self.store.engine) as connection:
             connection.execute(sa.update(schema.deployment).values(columns))
 
 

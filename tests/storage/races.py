@@ -31,8 +31,8 @@ from tokensvc.revocations.store import Accepted, IdempotencyKey
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store
 from tokensvc.storage.vault import SqlVault
-from tokensvc.tokens.denylist import digest
-from tokensvc.vault.kek_registry import KnownWrapping
+from tokensvc.tokens.denylist import viewer_digest
+from tokensvc.vault.kek_registry import RegisteredKek
 
 BY_URL = frozenset({"upgrade", "upgrade_to_next_version"})
 """Contests for a store that is not there yet, or not open."""
@@ -61,7 +61,7 @@ def bind_account(store: Store, who: int, race_round: int) -> str | None:
 
 
 def add_first_wrapping_key(store: Store, who: int, race_round: int) -> list[str]:
-    return [key.name for key in store.wrappings.add(KnownWrapping(f"passphrase:{who}", b"check"), None)]
+    return [key.name for key in store.wrappings.add(RegisteredKek(f"passphrase:{who}", b"check"), None)]
 
 
 def put_private_key(store: Store, who: int, race_round: int) -> int:
@@ -245,7 +245,7 @@ def deny_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
 
 
 def remove_denial(store: Store, who: int, race_round: int) -> None:
-    found = store.denials.in_force(EVERYONE, limit=1, only=[digest(CHANNEL, f"v{race_round}")])
+    found = store.denials.in_force(EVERYONE, limit=1, only=[viewer_digest(CHANNEL, f"v{race_round}")])
     store.denials.remove(found[0].id if found else "removed by the other", EVERYONE)
 
 

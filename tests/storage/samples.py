@@ -14,11 +14,11 @@ from tokensvc.callers.store import StoredSecret
 from tokensvc.revocations.denial_store import NewDenial
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage import revocation_tables
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import QUEUED, revocation_entries, revocation_targets, revocations
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channels import ChannelRecord
-from tokensvc.tokens.denylist import digest
+from tokensvc.tokens.denylist import viewer_digest
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 LATER = AT + timedelta(hours=1)
@@ -61,21 +61,21 @@ EVERYONE = ("*",)
 
 def make_due(store: Store) -> None:
     """Let every claim lapse and every rest end."""
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).where(QUEUED).values(due_at=0.0))
 
 
 def denial(viewer: str, until: int = FAR, where: str = CHANNEL, reason: str = "") -> NewDenial:
     """A denial of this viewer."""
-    return NewDenial(where, digest(where, viewer), until, reason)
+    return NewDenial(where, viewer_digest(where, viewer), until, reason)
 
 
 def denial_id(store: Store, viewer: str, where: str = CHANNEL) -> str:
     """The id of the denial of this viewer, as the table has it: other facts of the row may be damaged."""
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         columns = revocation_tables.denials.c
         return str(
-            connection.execute(sa.select(columns.id).where(columns.digest == digest(where, viewer))).scalar_one()
+            connection.execute(sa.select(columns.id).where(columns.digest == viewer_digest(where, viewer))).scalar_one()
         )
 
 
@@ -89,7 +89,7 @@ def in_flight(store: Store, race_round: int) -> list[tuple[int, int]]:
     them before the race has in mind, whatever they were raised to since."""
     c = revocation_targets.c
     meant = sa.select(c.entry, c.version).join(revocations, revocations.c.number == c.revocation)
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         return [
             (row.entry, row.version) for row in connection.execute(meant.where(revocations.c.id == f"r{race_round}"))
         ]

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from tests.storage.query_counts import counted
 from tests.storage.samples import AT, LATER, POLICY, secret
-from tokensvc.callers.policy import NOTHING_ALLOWED, CallerPolicy
+from tokensvc.callers.policy import DENY_ALL, CallerPolicy
 from tokensvc.callers.store import CallerRecord, StoredSecret
 from tokensvc.errors import CallerExists, CallerNotFound, ConcurrentModification, Conflict
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 
 FULL = CallerPolicy(
@@ -130,7 +130,7 @@ def test_a_caller_is_enabled_again_and_the_version_rises_once(store: Store) -> N
 
 
 def write_policy(store: Store, document: dict[str, Any]) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.update(schema.callers).values(policy=document))
 
 
@@ -145,7 +145,7 @@ def test_a_policy_of_a_newer_version_is_refused(store: Store) -> None:
     store.callers.add("backend", FULL, secret("s1"))
     write_policy(store, {"channels": ["*"], "only_on_weekdays": True})
     kept = store.callers.get("backend")
-    assert kept.policy == NOTHING_ALLOWED
+    assert kept.policy == DENY_ALL
     assert "newer version" in kept.damage
 
 

@@ -18,7 +18,7 @@ from tokensvc.errors import DenialNotFound
 from tokensvc.revocations.denial_store import Denial, StandingRow
 from tokensvc.revocations.model import Lane
 from tokensvc.storage.store import Store
-from tokensvc.tokens.denylist import Standing, digest
+from tokensvc.tokens.denylist import ViewerRestriction, viewer_digest
 
 OTHER = channel("b").arn
 
@@ -40,16 +40,16 @@ def everything(store: Store, limit: int = 1000) -> list[StandingRow]:
 def test_a_denial_is_found_as_it_was_added(store: Store) -> None:
     before = datetime.now(UTC)
     [added] = store.denials.add("backend", [denial("v", reason="abuse")])
-    assert added[1:6] == (CHANNEL, digest(CHANNEL, "v"), datetime.fromtimestamp(FAR, UTC), "abuse", "backend")
+    assert added[1:6] == (CHANNEL, viewer_digest(CHANNEL, "v"), datetime.fromtimestamp(FAR, UTC), "abuse", "backend")
     assert abs(added.created_at - before) < timedelta(seconds=5)
     assert re.fullmatch("[0-9a-f]{32}", added.id)
     assert in_force(store) == [added]
-    assert everything(store) == [(digest(CHANNEL, "v"), Standing(FAR, 0), 1)]
+    assert everything(store) == [(viewer_digest(CHANNEL, "v"), ViewerRestriction(FAR, 0), 1)]
 
 
 def test_denials_are_answered_in_the_order_that_they_were_asked_for_in(store: Store) -> None:
     added = store.denials.add("backend", [denial("b"), denial("a"), denial("b")])
-    assert [d.digest for d in added] == [digest(CHANNEL, name) for name in "bab"]
+    assert [d.digest for d in added] == [viewer_digest(CHANNEL, name) for name in "bab"]
     assert len(in_force(store)) == 2
 
 
@@ -73,7 +73,7 @@ def test_a_removed_denial_is_over_and_every_worker_hears(store: Store) -> None:
     [added] = store.denials.add("backend", [denial("v")])
     store.denials.remove(added.id, EVERYONE)
     assert in_force(store) == []
-    assert everything(store) == [(digest(CHANNEL, "v"), Standing(0, 0), 2)]
+    assert everything(store) == [(viewer_digest(CHANNEL, "v"), ViewerRestriction(0, 0), 2)]
     with pytest.raises(DenialNotFound):
         store.denials.remove(added.id, EVERYONE)
     store.denials.add("backend", [denial("v")])
@@ -85,7 +85,7 @@ def test_an_id_is_random_and_of_one_denial_alone(store: Store) -> None:
     [first] = store.denials.add("backend", [denial("v")])
     store.denials.remove(first.id, EVERYONE)
     [second] = store.denials.add("backend", [denial("v")])
-    assert len({first.id, second.id, digest(CHANNEL, "v").hex()}) == 3
+    assert len({first.id, second.id, viewer_digest(CHANNEL, "v").hex()}) == 3
     with pytest.raises(DenialNotFound):
         store.denials.remove(first.id, EVERYONE)
     assert in_force(store) == [second]
@@ -121,7 +121,7 @@ def test_one_in_all_channels_is_for_who_may_have_all(store: Store) -> None:
 
 def test_one_viewers_denials_are_found_by_their_digests(store: Store) -> None:
     store.denials.add("backend", [denial("v"), denial("v", where=OTHER), denial("w")])
-    wanted = [digest(where, "v") for where in (CHANNEL, OTHER, ALL_CHANNELS)]
+    wanted = [viewer_digest(where, "v") for where in (CHANNEL, OTHER, ALL_CHANNELS)]
     found = store.denials.in_force(EVERYONE, limit=9, only=wanted)
     assert {d.digest for d in found} == set(wanted[:2])
     assert store.denials.in_force(EVERYONE, limit=9, only=[]) == []
@@ -188,12 +188,12 @@ def test_only_what_matters_to_nobody_any_more_is_pruned(store: Store) -> None:
     """A removed one is kept as long as it would have lasted: a worker that has not heard holds it still."""
     now = int(time.time())
     store.denials.add("backend", [denial("over", now - 100), denial("removed", now + 100), denial("holds", now + 100)])
-    [removed] = [d for d in in_force(store) if d.digest == digest(CHANNEL, "removed")]
+    [removed] = [d for d in in_force(store) if d.digest == viewer_digest(CHANNEL, "removed")]
     store.denials.remove(removed.id, EVERYONE)
     store.revocations.accept("backend", [revocation("r", "over", deny_seconds=0)], Lane.ALONE, REACH)
     store.denials.add("backend", [denial("old", now - 100)])
     assert store.denials.prune(datetime.fromtimestamp(now, UTC), 10) == 1
-    assert {row.digest for row in everything(store)} == {digest(CHANNEL, v) for v in ("over", "removed", "holds")}
+    assert {row.digest for row in everything(store)} == {viewer_digest(CHANNEL, v) for v in ("over", "removed", "holds")}
     later = datetime.fromtimestamp(now + 101, UTC)
     assert [store.denials.prune(later, 1) for _ in range(3)] == [1, 1, 0]
-    assert [row.digest for row in everything(store)] == [digest(CHANNEL, "over")]
+    assert [row.digest for row in everything(store)] == [viewer_digest(CHANNEL, "over")]

@@ -26,7 +26,7 @@ steps = st.tuples(
 
 def empty(store: Store) -> None:
     with writing(store.engine) as connection:
-        connection.execute(sa.delete(schema.key_places))
+        connection.execute(sa.delete(schema.key_placements))
         connection.execute(sa.delete(schema.key_pairs))
 
 

@@ -104,7 +104,7 @@ def test_the_migrated_database_is_the_one_that_the_metadata_describes(empty_url:
     """In the database's own words: types, defaults, NOT NULL, keys, constraints, indexes and the order of columns."""
     migrate.upgrade(empty_url)
     migrated = schema_of(empty_url)
-    assert any("one_active_key_per_place" in line for line in migrated)
+    assert any("one_active_key_per_account_region" in line for line in migrated)
     assert migrated == schema_of(other_empty_url, create=True)
 
 

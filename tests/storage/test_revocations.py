@@ -18,7 +18,7 @@ from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, 
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.revocation_tables import idempotency_keys, revocation_entries, revocation_targets
 from tokensvc.storage.store import Store
-from tokensvc.tokens.denylist import Standing, digest
+from tokensvc.tokens.denylist import ViewerRestriction, viewer_digest
 
 OTHER = channel("b").arn
 KEY = IdempotencyKey("once", b"digest of the body")
@@ -43,9 +43,9 @@ def get(store: Store, revocation_id: str) -> Revocation:
     return store.revocations.get(revocation_id, EVERYONE)
 
 
-def standing(store: Store, viewer: str = "v") -> Standing:
+def standing(store: Store, viewer: str = "v") -> ViewerRestriction:
     return {row.digest: row.standing for row in store.denials.changed_since(Position(), 1000).rows}[
-        digest(CHANNEL, viewer)
+        viewer_digest(CHANNEL, viewer)
     ]
 
 

@@ -16,7 +16,7 @@ from tokensvc.errors import Conflict, StoreError
 from tokensvc.revocations.model import Lane
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.revocation_tables import revocation_entries
-from tokensvc.storage.schema import callers, key_pairs, key_places
+from tokensvc.storage.schema import callers, key_pairs, key_placements
 from tokensvc.storage.store import Store
 
 zones = st.builds(lambda minutes: timezone(timedelta(minutes=minutes)), st.integers(-1439, 1439))
@@ -64,9 +64,9 @@ def test_no_code_could_store(store: Store, row: dict[str, Any]) -> None:
     samples.add_key(store, "k1")
     samples.add_key(store, "k2")
     with writing(store.engine) as connection:
-        connection.execute(sa.insert(key_places).values(**places("k1")))
+        connection.execute(sa.insert(key_placements).values(**places("k1")))
     with pytest.raises(Conflict), writing(store.engine) as connection:
-        connection.execute(sa.insert(key_places).values(**row))
+        connection.execute(sa.insert(key_placements).values(**row))
 
 
 def test_each_place_has_an_active_key_and_many_others(store: Store) -> None:
@@ -79,7 +79,7 @@ def test_each_place_has_an_active_key_and_many_others(store: Store) -> None:
             places("k2", state="retiring"),
             places("k3", state="retiring"),
         ):
-            connection.execute(sa.insert(key_places).values(**row))
+            connection.execute(sa.insert(key_placements).values(**row))
 
 
 def test_the_deployment_is_one_row(store: Store) -> None:

@@ -16,13 +16,13 @@ from tokensvc.background.denylist_sync import DAMAGED_AGAIN_SECONDS
 from tokensvc.callers.policy import Caller
 from tokensvc.container.service import keep_policy
 from tokensvc.deployment.versions import Position
-from tokensvc.deployment.workers import Heartbeat, RegionNews
+from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import MaxTtlUnavailable, RowUnreadable, ViewerDenied
 from tokensvc.settings import read_settings
 from tokensvc.storage.engine import writing
-from tokensvc.tokens.authorization import admit
-from tokensvc.tokens.denylist import Denied
-from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.authorization import authorize
+from tokensvc.tokens.denylist import Denylist
+from tokensvc.tokens.request import parse_token_request
 
 JUNK = "}junk{"
 NOW = int(AT.timestamp())
@@ -50,7 +50,7 @@ def sqlite_only(deployment: Deployment) -> None:
         pytest.skip("PostgreSQL keeps the types of columns, so this cannot be in a store of its")
 
 
-def is_denied(denied: Denied, viewer: str) -> bool:
+def is_denied(denied: Denylist, viewer: str) -> bool:
     try:
         denied.admit(channel("a").arn, viewer, NOW)
     except ViewerDenied:
@@ -135,16 +135,16 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
     deployment.store.deployment.bind("local")
     deployment.store.callers.disable("kept", LATER)
     worker.once()
-    ask = read_ask({"channelArn": channel("a").arn, "viewerId": "v"})
+    ask = parse_token_request({"channelArn": channel("a").arn, "viewerId": "v"})
     with pytest.raises(MaxTtlUnavailable):
-        admit(Caller("shop", POLICY), ask, worker.current)
+        authorize(Caller("shop", POLICY), ask, worker.current)
     assert "max_ttl_seconds is no number from 1 to" in worker.current.damage[0]
     assert set(worker.current.secrets) == {"shop"}, "what else is new counts"
     with pytest.raises(RowUnreadable, match="TOKENSVC_MAX_TTL_SECONDS"):
         keep_policy(read_settings({}), deployment.store)
     keep_policy(read_settings({"TOKENSVC_MAX_TTL_SECONDS": "600"}), deployment.store)
     worker.once()
-    assert admit(Caller("shop", POLICY), ask, worker.current).max_ttl_seconds == 600
+    assert authorize(Caller("shop", POLICY), ask, worker.current).max_ttl_seconds == 600
 
 
 @pytest.mark.parametrize("column", ["denied_until", "minimum_version"])
@@ -239,7 +239,7 @@ def test_a_channel_of_another_form_is_left_out(deployment: Deployment) -> None:
 
 def test_a_heartbeat_that_cannot_be_read_keeps_its_lease_and_hides_no_other(deployment: Deployment) -> None:
     store = deployment.store
-    news = (RegionNews("us-east-1", 1, 0, "", None, 1.0),)
+    news = (RegionStatus("us-east-1", 1, 0, "", None, 1.0),)
     for name in ("a", "b"):
         store.workers.beat(Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, undecryptable=("k1",), regions=news))
     damage(deployment, "workers", "undecryptable", "5", "worker_id", "a")

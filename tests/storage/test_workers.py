@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from tokensvc.deployment.workers import Heartbeat, RegionNews
+from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import Action, Remedy
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.storage import schema
@@ -26,8 +26,8 @@ FIRST = Heartbeat(
         Problem("of_a_newer_version", parameters={"a": "b"}, remedy=Remedy(Action.RESUME_ROTATION, {"key_id": "k1"})),
     ),
     regions=(
-        RegionNews("us-east-1", 2, 1, "IVS must hold the next key for the lead before it signs", 30.5, 20.0),
-        RegionNews("us-west-2", 0, 0, "", None, 20.0),
+        RegionStatus("us-east-1", 2, 1, "IVS must hold the next key for the lead before it signs", 30.5, 20.0),
+        RegionStatus("us-west-2", 0, 0, "", None, 20.0),
     ),
 )
 SECOND = Heartbeat("b:2:f00d", "b", 2, 60.0, 8, 3)

@@ -7,13 +7,13 @@ from typing import Any
 from tests.storage.samples import AT, HERE, POLICY, channel, denial, key_arn, secret
 from tests.support.clocks import ManualClock
 from tests.support.keks import WRAPPER
-from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import Refresh
 from tokensvc.jose import keypair
 from tokensvc.jose.signing.openssl import OpenSslSigner
 from tokensvc.storage.store import open_store
 from tokensvc.storage.vault import SqlVault
-from tokensvc.tokens.viewer_ids import Subjects
+from tokensvc.tokens.viewer_ids import ViewerIdResolver
 
 
 class Deployment:
@@ -37,9 +37,9 @@ class Deployment:
             keys=store.keys,
             callers=store.callers,
             channels=store.channels,
-            denials=DenialNews(denials or store.denials, lambda _seconds: None),
+            denials=DenylistSync(denials or store.denials, lambda _seconds: None),
             vault=self.vault,
-            subjects=Subjects(store.deployment, lambda: WRAPPER),
+            subjects=ViewerIdResolver(store.deployment, lambda: WRAPPER),
             signer=OpenSslSigner(),
             clock=clock,
             max_staleness_seconds=910.0,

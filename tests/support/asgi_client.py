@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message
 
 from tokensvc.http.problem_details import Answer
-from tokensvc.web.context import Exchange
+from tokensvc.web.context import RequestContext
 
 
 class Reply:
@@ -81,7 +81,7 @@ Endpoint = Callable[..., Awaitable[Answer]]
 def answer_of(endpoint: Endpoint, scope: dict[str, Any] | None = None, body: Any = None, **kwargs: Any) -> Answer:
     """An endpoint's answer, or what it raises."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    exchange = Exchange("request-1", kwargs.pop("began_at", 1000.0))
+    exchange = RequestContext("request-1", kwargs.pop("began_at", 1000.0))
     receive = kwargs.pop("receive", None) or receiving(content)
 
     async def run() -> Answer:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from tokensvc.http.problem_details import JSON, Answer
-from tokensvc.web.context import Reply
+from tokensvc.web.context import Respond
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 
@@ -32,7 +32,7 @@ class Application:
         self.pause_before_body: Callable[[], object] = lambda: None
         """Called between the head of a response and its body."""
         self.release = asyncio.Event()
-        self._taken: list[tuple[Reply, bytes]] = []
+        self._taken: list[tuple[Respond, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -60,7 +60,7 @@ class Application:
             await asyncio.sleep(0)
             raise RuntimeError
 
-    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         if scope["path"] != "/quick" or body == b"slow":
             return False
         self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))

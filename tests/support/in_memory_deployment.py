@@ -12,7 +12,7 @@ from tests.support.keks import WRAPPER
 from tests.support.leases import ManualLeases
 from tests.support.simulated_ivs import IvsSimulator
 from tests.support.stores import store_in_memory
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.jose.keypair import PrivateKey, generate, public_der
 from tokensvc.keys import commands
 from tokensvc.keys.absences import Absences
@@ -27,7 +27,7 @@ from tokensvc.storage.vault import SqlVault
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
-POLICY = Policy(propagation_seconds=30, max_staleness_seconds=910, standby=False)
+POLICY = RotationPolicy(propagation_seconds=30, max_staleness_seconds=910, standby=False)
 READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids", "wrapped"}) | {
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
@@ -43,7 +43,7 @@ class Stage:
         self,
         migrated: Path,
         vault: Path | None,
-        policy: Policy = POLICY,
+        policy: RotationPolicy = POLICY,
         *,
         ivs: IvsSimulator | None = None,
         clock: ManualClock | None = None,

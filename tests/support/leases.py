@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.clocks import ManualClock
-from tokensvc.deployment.leases import Held
+from tokensvc.deployment.leases import HeldLease
 
 
 class ManualLeases:
@@ -24,11 +24,11 @@ class ManualLeases:
         if self._held.get(name, ("", 0))[0] == holder:
             del self._held[name]
 
-    def held(self, name: str) -> Held | None:
+    def held(self, name: str) -> HeldLease | None:
         holder, until = self._held.get(name, ("", 0.0))
         left = until - self._clock.now()
-        return Held(holder, left) if left > 0 else None
+        return HeldLease(holder, left) if left > 0 else None
 
-    def all_held(self, prefix: str) -> dict[str, Held]:
+    def all_held(self, prefix: str) -> dict[str, HeldLease]:
         held = {name: self.held(name) for name in self._held if name.startswith(prefix)}
         return {name: there for name, there in held.items() if there is not None}

@@ -20,10 +20,10 @@ from tokensvc.revocations.service import RevocationService
 from tokensvc.storage.store import Store
 from tokensvc.tokens.authorization import key_digest, key_id_of
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
-from tokensvc.tokens.viewer_ids import Subjects
+from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.web.access_log import AccessLog
-from tokensvc.web.app import Front
-from tokensvc.web.authentication import Authorized
+from tokensvc.web.app import Application
+from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.endpoints.denials import DenialRoutes
 from tokensvc.web.endpoints.revocations import RevocationRoutes
 from tokensvc.web.operations import bind_all, routes_of
@@ -59,7 +59,7 @@ class Counter:
             wall_offset_seconds=self.clock.now() - self.clock.monotonic(),
         )
         numbers = itertools.count(1)
-        subjects = Subjects(store.deployment, lambda: WRAPPER)
+        subjects = ViewerIdResolver(store.deployment, lambda: WRAPPER)
         self.configured = [HERE.region]
         regions = ServedRegions(store.keys, store.deployment, lambda: self.configured)
         new_id = lambda: f"r{next(numbers)}"  # noqa: E731
@@ -73,11 +73,11 @@ class Counter:
             on_accepted=self._poke,
         )
         denying = DenialService(store=store.denials, subjects=subjects, clock=self.clock, regions=regions)
-        authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
+        authorized = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
         revocations = bind_all(REVOCATIONS, RevocationRoutes(authorized, service))
         denials = bind_all(DENIALS, DenialRoutes(authorized, denying))
         self._log = AccessLog(self.writer, self.clock, as_json=True)
-        self._app = Front(routes_of(revocations + denials), _nothing, self.clock, self._log)
+        self._app = Application(routes_of(revocations + denials), _nothing, self.clock, self._log)
 
     def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
         """One request."""

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tokensvc.aws.arn import Place
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.keys.lifecycle import KeyInPlace, KeyState
 
 NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
 HERE = Place("123456789012", "us-east-1")
 LEAD = 30.0
-POLICY = Policy(propagation_seconds=LEAD, max_staleness_seconds=910, standby=False)
+POLICY = RotationPolicy(propagation_seconds=LEAD, max_staleness_seconds=910, standby=False)
 LONGEST = 3600
 DRAIN = POLICY.drain_seconds(LONGEST)
 LONG_AGO = 10_000_000.0
@@ -23,7 +23,7 @@ def ago(seconds: float) -> datetime:
 
 
 def prepared(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyInPlace:
-    """Held by IVS for so many seconds."""
+    """HeldLease by IVS for so many seconds."""
     return _pair(key_id, KeyState.PREPARED, imported_at=ago(since), **fields)
 
 

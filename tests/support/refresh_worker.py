@@ -10,7 +10,7 @@ from tests.support.in_memory_deployment import POLICY as ROTATION
 from tests.support.in_memory_deployment import Stage
 from tests.support.keks import WRAPPER
 from tests.support.tokens import CHANNEL
-from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import Refresh
 from tokensvc.callers.policy import CallerPolicy
 from tokensvc.callers.store import StoredSecret
@@ -19,7 +19,7 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
 from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.channels import ChannelRecord
-from tokensvc.tokens.viewer_ids import Subjects
+from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.vault.cipher import Wrapper
 
 POLICY = CallerPolicy(channels=("*",))
@@ -69,9 +69,9 @@ class Worker:
             keys=of["keys"],
             callers=of["callers"],
             channels=of["channels"],
-            denials=DenialNews(of["denials"], pause=lambda _seconds: None),
+            denials=DenylistSync(of["denials"], pause=lambda _seconds: None),
             vault=stage.vault,
-            subjects=Subjects(of["deployment"], lambda: wrapper),
+            subjects=ViewerIdResolver(of["deployment"], lambda: wrapper),
             signer=self.signer,
             clock=clock,
             max_staleness_seconds=ROTATION.max_staleness_seconds,

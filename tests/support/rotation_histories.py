@@ -20,7 +20,7 @@ from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.keks import WRAPPER
 from tests.support.simulated_ivs import IvsSimulator
 from tests.support.stores import restore, save
-from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import Refresh
 from tokensvc.deployment.versions import StoreVersions
 from tokensvc.errors import PrivateKeyMissing
@@ -29,7 +29,7 @@ from tokensvc.jose.signing.openssl import OpenSslSigner
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.viewer_ids import Subjects
+from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.vault.store import Vault
 
 REGIONS = (EAST, WEST)
@@ -81,9 +81,9 @@ class Workers:
             keys=store.keys,
             callers=store.callers,
             channels=store.channels,
-            denials=DenialNews(store.denials),
+            denials=DenylistSync(store.denials),
             vault=vault,
-            subjects=Subjects(store.deployment, lambda: WRAPPER),
+            subjects=ViewerIdResolver(store.deployment, lambda: WRAPPER),
             signer=OpenSslSigner(),
             clock=self._clock,
             max_staleness_seconds=self._reach,

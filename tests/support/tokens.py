@@ -15,7 +15,7 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.jose.es384 import digest, encode
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.keyring import Ring, SigningKey, Slot
+from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
 from tokensvc.tokens.snapshot import Snapshot
 
 CHANNEL = parse_arn("arn:aws:ivs:us-east-1:123456789012:channel/AbCdEf123456", "channel")
@@ -51,10 +51,10 @@ def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:
     return seal(key, HEADER, {name: value for name, value in (least | claims).items() if value is not None})
 
 
-def ring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Ring:
+def ring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Keyring:
     """A ring in which this key signs for CHANNEL's place."""
     signing = SigningKey("k1", Prepared(lambda digest: raw_sign(key, digest)), longest_ttl_seconds)
-    return Ring({CHANNEL.place: Slot(signing, {"k1": key.public_key()})})
+    return Keyring({CHANNEL.place: RegionKeys(signing, {"k1": key.public_key()})})
 
 
 def snapshot_of(key: PrivateKey, *, max_ttl_seconds: int = 86_400, longest_ttl_seconds: int = 86_400) -> Snapshot:

@@ -11,11 +11,11 @@ from tests.support.leases import ManualLeases
 from tests.support.simulated_ivs import IvsSimulator
 from tokensvc.deployment.leases import Leases
 from tokensvc.storage.store import Store
-from tokensvc.tokens.channel_cache import Directory
+from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.channels import ChannelStore
 
 WAIT = 0.3
-Make = Callable[..., Directory]
+Make = Callable[..., ChannelCache]
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def make(store: Store, ivs: IvsSimulator, clock: ManualClock) -> Make:
         leases: Leases = shared,
         channels: ChannelStore = store.channels,
         wake: Callable[[], object] = lambda: None,
-    ) -> Directory:
-        return Directory(
+    ) -> ChannelCache:
+        return ChannelCache(
             store=channels,
             leases=leases,
             control_plane=ivs,
@@ -47,5 +47,5 @@ def make(store: Store, ivs: IvsSimulator, clock: ManualClock) -> Make:
 
 
 @pytest.fixture
-def directory(make: Make) -> Directory:
+def directory(make: Make) -> ChannelCache:
     return make()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.support.clocks import ManualClock
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import AnonymousViewerNotAllowed, ChannelNotAllowed, InsufficientScope, Unauthenticated
-from tokensvc.tokens.authorization import Grant, admit, authenticate, key_digest, key_id_of
-from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.authorization import TokenLimits, authorize, authenticate, key_digest, key_id_of
+from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
 
 ARN = "arn:aws:ivs:us-east-1:123456789012:channel/abc"
@@ -29,8 +29,8 @@ SNAPSHOT = Snapshot(
 )
 
 
-def granted(policy: CallerPolicy, snapshot: Snapshot = SNAPSHOT, **fields: object) -> Grant:
-    return admit(Caller("shop", policy), read_ask({"channelArn": ARN} | fields), snapshot)
+def granted(policy: CallerPolicy, snapshot: Snapshot = SNAPSHOT, **fields: object) -> TokenLimits:
+    return authorize(Caller("shop", policy), parse_token_request({"channelArn": ARN} | fields), snapshot)
 
 
 @pytest.mark.parametrize("header", [f"Bearer {GOOD}", f"bearer {GOOD}", f"BEARER {GOOD}"])
@@ -120,4 +120,4 @@ def test_the_ceiling_is_the_smaller_of_the_deployments_and_the_callers(
 ) -> None:
     snapshot = SNAPSHOT._replace(max_ttl_seconds=deployment)
     grant = granted(CallerPolicy(channels=("*",), max_ttl_seconds=policy, namespace="n"), snapshot, viewerId="v")
-    assert grant == Grant(ceiling, "n")
+    assert grant == TokenLimits(ceiling, "n")

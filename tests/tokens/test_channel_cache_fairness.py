@@ -32,7 +32,7 @@ from tokensvc.tokens.channel_cache import (
     RECHECK_SECONDS,
     RECHECK_SHARE,
     REMEMBERED_MAX,
-    Directory,
+    ChannelCache,
 )
 from tokensvc.tokens.snapshot import KnownChannel
 
@@ -43,7 +43,7 @@ NEW = arn(900_000)
 """Another caller's channel, made just now."""
 
 
-def turn(directory: Directory, clock: ManualClock) -> None:
+def turn(directory: ChannelCache, clock: ManualClock) -> None:
     """One BatchGetChannel call's time."""
     directory.once()
     clock.advance(1)
@@ -55,7 +55,7 @@ def has_url(question: Future[KnownChannel | None]) -> bool:
 
 
 def test_another_callers_new_channel_is_found_in_the_next_call_during_a_flood(
-    directory: Directory, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
 ) -> None:
     ivs.add_channels([NEW])
     for number in range(INVENTED):
@@ -85,7 +85,7 @@ def test_it_is_found_within_a_few_calls_when_every_worker_is_flooded(
 
 
 def test_a_channel_that_another_caller_asked_for_first_is_found_in_its_own_callers_turn(
-    directory: Directory, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
 ) -> None:
     """Otherwise a caller could delay the others' channels by naming them at the end of its own queue."""
     ivs.add_channels([NEW])
@@ -99,7 +99,7 @@ def test_a_channel_that_another_caller_asked_for_first_is_found_in_its_own_calle
 
 
 def test_many_callers_have_one_channel_each_before_any_has_another(
-    directory: Directory, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
 ) -> None:
     callers = 120
     for caller in range(callers):
@@ -113,7 +113,7 @@ def test_many_callers_have_one_channel_each_before_any_has_another(
     assert len(asked) == calls * CHANNELS_PER_CALL, "no place is left free"
 
 
-def test_a_callers_queue_is_bounded_and_what_is_beyond_it_does_not_wait(directory: Directory) -> None:
+def test_a_callers_queue_is_bounded_and_what_is_beyond_it_does_not_wait(directory: ChannelCache) -> None:
     for number in range(PENDING_PER_CALLER_MAX):
         assert not directory.ask(arn(number), "flood")[0].done()
     question, seconds = directory.ask(arn(INVENTED), "flood")
@@ -122,7 +122,7 @@ def test_a_callers_queue_is_bounded_and_what_is_beyond_it_does_not_wait(director
     assert not directory.ask(arn(INVENTED), "shop")[0].done()
 
 
-def test_where_all_queues_together_are_full_the_longest_makes_room(directory: Directory) -> None:
+def test_where_all_queues_together_are_full_the_longest_makes_room(directory: ChannelCache) -> None:
     callers = PENDING_MAX // PENDING_PER_CALLER_MAX
     questions = [
         directory.ask(arn(1000 * caller + number), f"caller{caller}")[0]
@@ -141,7 +141,7 @@ def test_where_all_queues_together_are_full_the_longest_makes_room(directory: Di
 
 
 def test_known_channels_are_looked_at_again_during_a_flood(
-    directory: Directory, ivs: IvsSimulator, store: Store, clock: ManualClock
+    directory: ChannelCache, ivs: IvsSimulator, store: Store, clock: ManualClock
 ) -> None:
     known = [arn(700_000 + number) for number in range(30)]
     ivs.add_channels(known)
@@ -163,7 +163,7 @@ def test_known_channels_are_looked_at_again_during_a_flood(
 
 
 def test_unknown_channels_are_found_while_thousands_of_known_ones_are_due(
-    directory: Directory, ivs: IvsSimulator, store: Store, clock: ManualClock
+    directory: ChannelCache, ivs: IvsSimulator, store: Store, clock: ManualClock
 ) -> None:
     known = [arn(700_000 + number) for number in range(2_000)]
     ivs.add_channels([*known, *(arn(number) for number in range(40))])
@@ -195,7 +195,7 @@ def test_two_workers_do_not_both_look_at_a_known_channel_again(
 
 
 def test_the_known_channels_of_a_region_that_is_down_take_no_others_place(
-    directory: Directory, ivs: IvsSimulator, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    directory: ChannelCache, ivs: IvsSimulator, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DUE_MAX", 10)
     here = [arn(number, "eu-west-1") for number in range(5)]
@@ -222,7 +222,7 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
     store = stage.store
     clock.wall = store.versions.read().now
     worker = Worker(stage, clock)
-    directory = Directory(
+    directory = ChannelCache(
         store=store.channels,
         leases=ManualLeases(clock),
         control_plane=ivs,
@@ -246,7 +246,7 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
 
 def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, clock: ManualClock) -> None:
     ivs = IvsSimulator()
-    directory = Directory(
+    directory = ChannelCache(
         store=store.channels,
         leases=ManualLeases(clock),
         control_plane=ivs,
@@ -280,7 +280,7 @@ def test_whatever_is_asked_in_whatever_order_everyone_has_an_answer_and_no_queue
             patched.setattr(module, name, bound)
         clock, ivs = ManualClock(), IvsSimulator()
         ivs.add_channels(arn(number, region) for number in range(0, 30, 2) for region in ("us-east-1", "eu-west-1"))
-        directory = Directory(
+        directory = ChannelCache(
             store=store.channels,
             leases=ManualLeases(clock),
             control_plane=ivs,

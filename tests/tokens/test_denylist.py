@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.errors import NotAllowed, ViewerDenied
-from tokensvc.tokens.denylist import SLICE_ROWS, Denied, Standing, digest
+from tokensvc.tokens.denylist import SLICE_ROWS, Denylist, ViewerRestriction, viewer_digest
 
 NOW = 1_800_000_000
 CHANNEL = "arn:aws:ivs:us-east-1:123456789012:channel/a"
@@ -19,13 +19,13 @@ OTHER = "arn:aws:ivs:us-east-1:123456789012:channel/b"
 SWEEPS = 256
 
 
-def holding(standing: Standing, channel: str = CHANNEL) -> Denied:
-    denied = Denied()
-    denied.apply([(digest(channel, "v"), standing)], NOW)
+def holding(standing: ViewerRestriction, channel: str = CHANNEL) -> Denylist:
+    denied = Denylist()
+    denied.apply([(viewer_digest(channel, "v"), standing)], NOW)
     return denied
 
 
-def is_denied(denied: Denied, channel: str, viewer: str, now: int) -> bool:
+def is_denied(denied: Denylist, channel: str, viewer: str, now: int) -> bool:
     try:
         denied.admit(channel, viewer, now)
     except ViewerDenied:
@@ -34,7 +34,7 @@ def is_denied(denied: Denied, channel: str, viewer: str, now: int) -> bool:
 
 
 def test_a_denied_viewer_gets_nothing_until_the_second_named() -> None:
-    denied = holding(Standing(NOW + 60))
+    denied = holding(ViewerRestriction(NOW + 60))
     with pytest.raises(ViewerDenied, match="until 2027-01-15T08:01:00Z"):
         denied.admit(CHANNEL, "v", NOW)
     assert is_denied(denied, CHANNEL, "v", NOW + 59)
@@ -43,40 +43,40 @@ def test_a_denied_viewer_gets_nothing_until_the_second_named() -> None:
 
 def test_a_denial_is_a_refusal_by_policy_and_names_no_viewer() -> None:
     with pytest.raises(NotAllowed) as refused:
-        holding(Standing(NOW + 60), ALL_CHANNELS).admit(CHANNEL, "v", NOW)
+        holding(ViewerRestriction(NOW + 60), ALL_CHANNELS).admit(CHANNEL, "v", NOW)
     assert refused.value.code == "viewer_denied"
     assert "'v'" not in refused.value.message
 
 
 def test_other_viewers_and_channels_are_admitted() -> None:
-    denied = holding(Standing(NOW + 60))
+    denied = holding(ViewerRestriction(NOW + 60))
     assert denied.admit(OTHER, "v", NOW) == denied.admit(CHANNEL, "w", NOW) == 0
 
 
 def test_a_denial_in_all_channels_holds_in_each() -> None:
-    denied = holding(Standing(NOW + 60), ALL_CHANNELS)
+    denied = holding(ViewerRestriction(NOW + 60), ALL_CHANNELS)
     assert is_denied(denied, CHANNEL, "v", NOW)
     assert is_denied(denied, OTHER, "v", NOW)
     assert not is_denied(denied, OTHER, "w", NOW)
 
 
 def test_the_later_end_is_told_where_two_denials_hold() -> None:
-    denied = holding(Standing(NOW + 60))
-    denied.apply([(digest(ALL_CHANNELS, "v"), Standing(NOW + 3600))], NOW)
+    denied = holding(ViewerRestriction(NOW + 60))
+    denied.apply([(viewer_digest(ALL_CHANNELS, "v"), ViewerRestriction(NOW + 3600))], NOW)
     with pytest.raises(ViewerDenied, match="until 2027-01-15T09:00:00Z"):
         denied.admit(CHANNEL, "v", NOW)
 
 
 def test_a_minimum_version_is_given_to_who_is_admitted() -> None:
-    assert holding(Standing(0, NOW + 911)).admit(CHANNEL, "v", NOW) == NOW + 911
-    assert holding(Standing(NOW, NOW + 911)).admit(CHANNEL, "v", NOW) == NOW + 911
+    assert holding(ViewerRestriction(0, NOW + 911)).admit(CHANNEL, "v", NOW) == NOW + 911
+    assert holding(ViewerRestriction(NOW, NOW + 911)).admit(CHANNEL, "v", NOW) == NOW + 911
 
 
 def test_a_later_change_replaces_an_earlier_one() -> None:
-    denied = holding(Standing(NOW + 60))
-    denied.apply([(digest(CHANNEL, "v"), Standing(0, NOW + 911))], NOW)
+    denied = holding(ViewerRestriction(NOW + 60))
+    denied.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction(0, NOW + 911))], NOW)
     assert denied.admit(CHANNEL, "v", NOW) == NOW + 911
-    denied.apply([(digest(CHANNEL, "v"), Standing())], NOW)
+    denied.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction())], NOW)
     assert len(denied) == 0
 
 
@@ -90,25 +90,25 @@ def test_whatever_changes_the_last_word_counts_and_sweeping_changes_nothing(
     changes: list[tuple[str, int, int, int]], sweep: bool
 ) -> None:
     """Compared with a plain dictionary; time only goes on."""
-    denied, model, now = Denied(), dict[str, Standing](), 0
+    denied, model, now = Denylist(), dict[str, ViewerRestriction](), 0
     for viewer, until, minimum, at in changes:
         now = max(now, at)
-        denied.apply([(digest(CHANNEL, viewer), Standing(until, minimum))], now)
-        model[viewer] = Standing(until, minimum)
+        denied.apply([(viewer_digest(CHANNEL, viewer), ViewerRestriction(until, minimum))], now)
+        model[viewer] = ViewerRestriction(until, minimum)
         if sweep:
             for _ in range(SWEEPS):
                 denied.sweep(now)
-            assert len(denied) == len([s for s in model.values() if s.over_at > now])
+            assert len(denied) == len([s for s in model.values() if s.expires_at > now])
         for name in "abc":
-            standing = model.get(name, Standing())
+            standing = model.get(name, ViewerRestriction())
             assert is_denied(denied, CHANNEL, name, now) is (standing.denied_until > now)
             if standing.denied_until <= now:
                 assert max(now, denied.admit(CHANNEL, name, now)) == max(now, standing.minimum_version)
 
 
 def test_what_is_over_is_forgotten_by_itself() -> None:
-    denied = Denied()
-    rows = [(digest(CHANNEL, str(number)), Standing(NOW + 1 + number % 2 * 60)) for number in range(1000)]
+    denied = Denylist()
+    rows = [(viewer_digest(CHANNEL, str(number)), ViewerRestriction(NOW + 1 + number % 2 * 60)) for number in range(1000)]
     denied.apply(rows, NOW)
     for _ in range(SWEEPS):
         denied.sweep(NOW + 1)
@@ -117,19 +117,19 @@ def test_what_is_over_is_forgotten_by_itself() -> None:
 
 
 @pytest.fixture(scope="module")
-def full() -> tuple[Denied, int]:
+def full() -> tuple[Denylist, int]:
     """200,000 entries, and the bytes that they take."""
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    denied = Denied()
-    denied.apply(((number.to_bytes(16, "little"), Standing(NOW + number, NOW)) for number in range(1, 200_001)), NOW)
+    denied = Denylist()
+    denied.apply(((number.to_bytes(16, "little"), ViewerRestriction(NOW + number, NOW)) for number in range(1, 200_001)), NOW)
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     return denied, taken
 
 
 @pytest.mark.slow
-def test_two_hundred_thousand_entries_take_less_than_a_hundred_megabytes(full: tuple[Denied, int]) -> None:
+def test_two_hundred_thousand_entries_take_less_than_a_hundred_megabytes(full: tuple[Denylist, int]) -> None:
     denied, taken = full
     assert len(denied) == 200_000
     assert taken < 100e6
@@ -146,14 +146,14 @@ def cpu_seconds(act: object, times: int) -> float:
     return least
 
 
-def test_neither_a_slice_nor_a_sweep_keeps_anyone_waiting(full: tuple[Denied, int]) -> None:
+def test_neither_a_slice_nor_a_sweep_keeps_anyone_waiting(full: tuple[Denylist, int]) -> None:
     """Each is to end within 5 ms."""
     denied, _ = full
-    rows = [(digest(CHANNEL, str(number)), Standing(NOW + 60, NOW)) for number in range(SLICE_ROWS)]
+    rows = [(viewer_digest(CHANNEL, str(number)), ViewerRestriction(NOW + 60, NOW)) for number in range(SLICE_ROWS)]
     assert cpu_seconds(lambda: denied.apply(rows, NOW), 5) < 0.005
     assert cpu_seconds(lambda: denied.sweep(NOW + 100_000), 20) < 0.005
 
 
-def test_no_digest_shows_in_a_repr(full: tuple[Denied, int]) -> None:
+def test_no_digest_shows_in_a_repr(full: tuple[Denylist, int]) -> None:
     assert repr(full[0]).startswith("Denied(")
     assert len(repr(full[0])) < 20

@@ -24,25 +24,25 @@ from tokensvc.jose.keypair import public_pem
 from tokensvc.jose.signing.aws_lc import AwsLcKey
 from tokensvc.jose.signing.openssl import OpenSslKey
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.authorization import Grant
-from tokensvc.tokens.issuer import Draft, draft
-from tokensvc.tokens.keyring import EMPTY_RING, Ring, SigningKey
-from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.authorization import TokenLimits
+from tokensvc.tokens.issuer import UnsignedToken, prepare
+from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, SigningKey
+from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
-from tokensvc.tokens.validation import NOTHING_REVOKED, Attempt, Outcome, judge
+from tokensvc.tokens.validation import NOTHING_REVOKED, PlaybackAttempt, Outcome, validate
 from tokensvc.tokens.viewer_ids import viewer_id
 
 KEY = keypair.generate()
 SNAPSHOT = snapshot_of(KEY)
-GRANT = Grant(max_ttl_seconds=86_400, namespace="default")
+GRANT = TokenLimits(max_ttl_seconds=86_400, namespace="default")
 UUID = uuid.UUID("123e4567-e89b-12d3-a456-426614174000")
 
 
-def minted(grant: Grant = GRANT, snapshot: Snapshot = SNAPSHOT, now: int = NOW, **fields: Any) -> Draft:
-    return draft(read_ask({"channelArn": str(CHANNEL)} | fields), grant, snapshot, now, lambda: UUID)
+def minted(grant: TokenLimits = GRANT, snapshot: Snapshot = SNAPSHOT, now: int = NOW, **fields: Any) -> UnsignedToken:
+    return prepare(parse_token_request({"channelArn": str(CHANNEL)} | fields), grant, snapshot, now, lambda: UUID)
 
 
-def claims_of(made: Draft) -> dict[str, Any]:
+def claims_of(made: UnsignedToken) -> dict[str, Any]:
     """Read by PyJWT, which knows nothing of ours."""
     key, options = public_pem(KEY.public_key()), {"verify_exp": False}
     claims: dict[str, Any] = jwt.decode(made.signed(), key, algorithms=["ES384"], options=options)  # type: ignore[arg-type]
@@ -61,12 +61,12 @@ def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
         too_large = refused
     else:
         keys, origin = [KEY.public_key()], origin_for(fields)
-        attempt = Attempt(made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED)
-        verdict = judge(attempt)
+        attempt = PlaybackAttempt(made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED)
+        verdict = validate(attempt)
         assert (verdict.outcome, verdict.message) == (Outcome.ADMITTED, "the player is let in")
-        assert judge(attempt._replace(now=made.exp - 1)).outcome is Outcome.ADMITTED
-        assert judge(attempt._replace(now=made.exp)).refused_by == "expiry"
-        assert judge(attempt._replace(channel=OTHER_CHANNEL)).refused_by == "channel"
+        assert validate(attempt._replace(now=made.exp - 1)).outcome is Outcome.ADMITTED
+        assert validate(attempt._replace(now=made.exp)).refused_by == "expiry"
+        assert validate(attempt._replace(channel=OTHER_CHANNEL)).refused_by == "channel"
         return
     assert "makes a token of" in too_large.message
 
@@ -135,8 +135,8 @@ def test_where_ten_minutes_bind_exp_is_at_most_590_seconds_ahead(
 
 def test_the_exp_allowance_survives_a_clock_that_runs_ten_seconds_ahead() -> None:
     made = minted(viewerId="v", ttlSeconds=600, now=NOW + 10)
-    attempt = Attempt(made.signed(), NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
-    assert judge(attempt).outcome is Outcome.ADMITTED
+    attempt = PlaybackAttempt(made.signed(), NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
+    assert validate(attempt).outcome is Outcome.ADMITTED
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_default_life_is_the_smaller_of_300_and_what_is_allowed(
 ) -> None:
     fields = {} if asked is None else {"ttlSeconds": asked}
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
-    assert minted(Grant(ceiling, "default"), snapshot, **fields).exp == NOW + life
+    assert minted(TokenLimits(ceiling, "default"), snapshot, **fields).exp == NOW + life
 
 
 @pytest.mark.parametrize(("ceiling", "longest"), [(120, 86_400), (86_400, 120)])
@@ -159,11 +159,11 @@ def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
 ) -> None:
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
     with pytest.raises(InvalidRequest) as refused:
-        minted(Grant(ceiling, "default"), snapshot, ttlSeconds=121, **tie)
+        minted(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=121, **tie)
     [error] = refused.value.errors
     assert error.field == "ttlSeconds"
     assert "at most 120" in error.message
-    assert minted(Grant(ceiling, "default"), snapshot, ttlSeconds=120, **tie).exp == NOW + 120
+    assert minted(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=120, **tie).exp == NOW + 120
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_subject_never_leaves() -> None:
 
 
 def test_subjects_of_two_namespaces_are_two_viewers() -> None:
-    ids = {minted(Grant(600, namespace), subject="s").viewer_id for namespace in ("one", "two")}
+    ids = {minted(TokenLimits(600, namespace), subject="s").viewer_id for namespace in ("one", "two")}
     assert len(ids) == 2
 
 
@@ -221,21 +221,21 @@ def test_a_client_is_told_to_come_back_before_its_token_ends() -> None:
 
 
 def test_two_single_uses_never_share_a_uuid() -> None:
-    ask = read_ask({"channelArn": str(CHANNEL), "singleUse": True})
-    used = {claims_of(draft(ask, GRANT, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
+    ask = parse_token_request({"channelArn": str(CHANNEL), "singleUse": True})
+    used = {claims_of(prepare(ask, GRANT, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
     assert len(used) == 50
 
 
 def test_without_a_key_nothing_is_minted() -> None:
     with pytest.raises(NoSigningKey):
-        minted(snapshot=SNAPSHOT._replace(ring=EMPTY_RING))
+        minted(snapshot=SNAPSHOT._replace(ring=EMPTY_KEYRING))
 
 
 def test_a_key_that_may_sign_for_a_while_signs_no_longer() -> None:
     """A retiring one, in the stead of an active one that this worker cannot open."""
     [(place, slot)] = SNAPSHOT.ring.slots.items()
     assert slot.active is not None
-    snapshot = SNAPSHOT._replace(ring=Ring({place: slot._replace(active=slot.active._replace(until=float(NOW)))}))
+    snapshot = SNAPSHOT._replace(ring=Keyring({place: slot._replace(active=slot.active._replace(until=float(NOW)))}))
     assert minted(snapshot=snapshot).signed()
     with pytest.raises(NoSigningKey):
         minted(snapshot=snapshot, now=NOW + 1)

@@ -12,7 +12,7 @@ from tests.support.tokens import CHANNEL, NOW, Prepared, ring_of
 from tokensvc.aws.arn import Place
 from tokensvc.errors import Action, InvalidRequest, NoSigningKey, Remedy
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.tokens.keyring import EMPTY_RING, Ring, SigningKey, Slot, retiring_signs_until
+from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, SigningKey, RegionKeys, retiring_signs_until
 
 ELSEWHERE = (Place("123456789012", "eu-west-1"), Place("999999999999", "us-east-1"))
 
@@ -32,30 +32,30 @@ def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey,
 
 def test_without_any_key_it_is_our_fault_and_the_remedy_is_named() -> None:
     with pytest.raises(NoSigningKey) as refused:
-        EMPTY_RING.signing_key(CHANNEL.place, NOW)
+        EMPTY_KEYRING.signing_key(CHANNEL.place, NOW)
     assert refused.value.remedy == Remedy(Action.GENERATE_KEY)
 
 
 def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> None:
-    ring = Ring({CHANNEL.place: Slot(None, {"k1": private_key.public_key()})})
+    ring = Keyring({CHANNEL.place: RegionKeys(None, {"k1": private_key.public_key()})})
     with pytest.raises(NoSigningKey, match="no key is active in account 123456789012, region us-east-1"):
         ring.signing_key(CHANNEL.place, NOW)
 
 
 def test_the_trouble_of_a_slot_is_told() -> None:
-    ring = Ring({CHANNEL.place: Slot(None, {}, problems="the active key k1 cannot be opened by this worker")})
+    ring = Keyring({CHANNEL.place: RegionKeys(None, {}, problems="the active key k1 cannot be opened by this worker")})
     with pytest.raises(NoSigningKey, match="k1 cannot be opened"):
         ring.signing_key(CHANNEL.place, NOW)
 
 
 def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
-    ring = Ring({**ring_of(private_key).slots, ELSEWHERE[0]: Slot(None, {}, problems="x")})
+    ring = Keyring({**ring_of(private_key).slots, ELSEWHERE[0]: RegionKeys(None, {}, problems="x")})
     assert ring.signing_key(CHANNEL.place, NOW).key_id == "k1"
 
 
 def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
     key = SigningKey("k1", Prepared(lambda data: data), 600, until=float(NOW))
-    ring = Ring({CHANNEL.place: Slot(key, {}, problems="the active key k2 cannot be opened by this worker")})
+    ring = Keyring({CHANNEL.place: RegionKeys(key, {}, problems="the active key k2 cannot be opened by this worker")})
     assert ring.signing_key(CHANNEL.place, NOW) is key
     with pytest.raises(NoSigningKey, match="k2 cannot be opened"):
         ring.signing_key(CHANNEL.place, NOW + 0.001)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tokensvc.errors import InvalidRequest
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.request import Ask, read_ask
+from tokensvc.tokens.request import TokenRequest, parse_token_request
 
 ARN = "arn:aws:ivs:us-east-1:123456789012:channel/abc"
 PASTED = "-----BEGIN EC PRIVATE KEY----- MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY"
@@ -19,7 +19,7 @@ PASTED = "-----BEGIN EC PRIVATE KEY----- MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04
 def refusals(**fields: Any) -> dict[str, str]:
     """What is said about an ask with these fields, by field; a good channel is added."""
     with pytest.raises(InvalidRequest) as refused:
-        read_ask({"channelArn": ARN} | fields)
+        parse_token_request({"channelArn": ARN} | fields)
     said = [e.field for e in refused.value.errors]
     assert len(said) == len(set(said)), "a field is named once"
     return {e.field: e.message for e in refused.value.errors}
@@ -27,14 +27,14 @@ def refusals(**fields: Any) -> dict[str, str]:
 
 def refusal_of(fields: object) -> InvalidRequest | None:
     try:
-        read_ask(fields)
+        parse_token_request(fields)
     except InvalidRequest as refused:
         return refused
     return None
 
 
 def test_the_least_ask_is_a_channel() -> None:
-    ask = read_ask({"channelArn": ARN})
+    ask = parse_token_request({"channelArn": ARN})
     assert ask.channel_arn == ARN
     assert (ask.viewer_id, ask.subject, ask.ttl_seconds, ask.allowed_origins, ask.ads) == (None,) * 5
     assert not ask.strict_origin_enforcement
@@ -42,7 +42,7 @@ def test_the_least_ask_is_a_channel() -> None:
 
 
 def test_every_field_is_taken() -> None:
-    ask = read_ask(
+    ask = parse_token_request(
         {
             "channelArn": ARN,
             "viewerId": "v",
@@ -116,14 +116,14 @@ def test_a_bad_field_is_named_with_its_rule(fields: dict[str, Any], field: str, 
 
 def test_a_missing_channel_is_named() -> None:
     with pytest.raises(InvalidRequest) as refused:
-        read_ask({})
+        parse_token_request({})
     assert [(e.field, e.message) for e in refused.value.errors] == [("channelArn", "is required")]
 
 
 @pytest.mark.parametrize("fields", [[], "ask", 5, None, True])
 def test_what_is_no_object_is_refused(fields: object) -> None:
     with pytest.raises(InvalidRequest, match="must be an object"):
-        read_ask(fields)
+        parse_token_request(fields)
 
 
 def test_every_bad_field_is_named_at_once() -> None:
@@ -162,8 +162,8 @@ def test_values_of_the_wrong_type_break_no_rule_that_needs_two_fields() -> None:
 
 
 def test_without_a_viewer_and_many_uses_ten_minutes_do_not_bind() -> None:
-    assert read_ask({"channelArn": ARN, "ttlSeconds": 86_400}).ttl_seconds == 86_400
-    assert read_ask({"channelArn": ARN, "ttlSeconds": 600, "singleUse": True}).ttl_seconds == 600
+    assert parse_token_request({"channelArn": ARN, "ttlSeconds": 86_400}).ttl_seconds == 86_400
+    assert parse_token_request({"channelArn": ARN, "ttlSeconds": 600, "singleUse": True}).ttl_seconds == 600
 
 
 FIELDS = ("channelArn", "viewerId", "subject", "ttlSeconds", "allowedOrigins", "strictOriginEnforcement", "singleUse",
@@ -198,7 +198,7 @@ def test_anything_is_read_or_refused_in_our_words(fields: Any) -> None:
 
 
 def test_the_schema_says_where_a_life_is_shortened() -> None:
-    described = Ask.model_json_schema()["properties"]["ttlSeconds"]["description"]
+    described = TokenRequest.model_json_schema()["properties"]["ttlSeconds"]["description"]
     shortened = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
     assert f"at most {c.TEN_MINUTES_SECONDS}" in described
     assert f"{shortened + 1} to {c.TEN_MINUTES_SECONDS} become {shortened}" in described

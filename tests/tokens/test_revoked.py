@@ -16,45 +16,45 @@ from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import ViewerDenied
 from tokensvc.revocations.model import denied_until, standing_after, version_filter
-from tokensvc.tokens.authorization import Grant
-from tokensvc.tokens.denylist import Denied, Standing, digest
-from tokensvc.tokens.issuer import Draft, draft
-from tokensvc.tokens.keyring import Ring, SigningKey, Slot
-from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.authorization import TokenLimits
+from tokensvc.tokens.denylist import Denylist, ViewerRestriction, viewer_digest
+from tokensvc.tokens.issuer import UnsignedToken, prepare
+from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id
 
 LEASE, TIMEOUT = 60.0, 5.0
 REACH = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS
 KEY = SigningKey("k1", Prepared(lambda _data: bytes(96)), 600)
-SNAPSHOT = Snapshot(Ring({CHANNEL.place: Slot(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600)
-GRANT = Grant(600, "default")
+SNAPSHOT = Snapshot(Keyring({CHANNEL.place: RegionKeys(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600)
+GRANT = TokenLimits(600, "default")
 NOW = int(START)
 
 
-def minted(denied: Denied, now: int = NOW, **who: str) -> Draft:
-    ask = read_ask({"channelArn": str(CHANNEL)} | (who or {"viewerId": "v"}))
-    return draft(ask, GRANT, SNAPSHOT._replace(denied=denied), now, uuid.uuid4)
+def minted(denied: Denylist, now: int = NOW, **who: str) -> UnsignedToken:
+    ask = parse_token_request({"channelArn": str(CHANNEL)} | (who or {"viewerId": "v"}))
+    return prepare(ask, GRANT, SNAPSHOT._replace(denied=denied), now, uuid.uuid4)
 
 
-def knowing(viewer: str, standing: Standing, channel: str = str(CHANNEL)) -> Denied:
-    denied = Denied()
-    denied.apply([(digest(channel, viewer), standing)], NOW)
+def knowing(viewer: str, standing: ViewerRestriction, channel: str = str(CHANNEL)) -> Denylist:
+    denied = Denylist()
+    denied.apply([(viewer_digest(channel, viewer), standing)], NOW)
     return denied
 
 
 @pytest.mark.parametrize("channel", [str(CHANNEL), ALL_CHANNELS])
 def test_a_denied_viewer_gets_no_token_and_is_told_until_when(channel: str) -> None:
     with pytest.raises(ViewerDenied, match="until 2027-01-15T08:01:00Z"):
-        minted(knowing("v", Standing(NOW + 60), channel))
-    assert minted(knowing("v", Standing(NOW + 60), channel), NOW + 60).signed()
-    assert minted(knowing("w", Standing(NOW + 60), channel)).signed()
-    assert minted(knowing("v", Standing(NOW + 60), str(OTHER_CHANNEL))).signed()
+        minted(knowing("v", ViewerRestriction(NOW + 60), channel))
+    assert minted(knowing("v", ViewerRestriction(NOW + 60), channel), NOW + 60).signed()
+    assert minted(knowing("w", ViewerRestriction(NOW + 60), channel)).signed()
+    assert minted(knowing("v", ViewerRestriction(NOW + 60), str(OTHER_CHANNEL))).signed()
 
 
 def test_a_subject_is_denied_by_the_viewer_id_that_it_becomes() -> None:
     viewer = viewer_id(SUBJECT_KEY, GRANT.namespace, "jane")
-    denied = knowing(viewer, Standing(NOW + 60))
+    denied = knowing(viewer, ViewerRestriction(NOW + 60))
     with pytest.raises(ViewerDenied):
         minted(denied, subject="jane")
     with pytest.raises(ViewerDenied):
@@ -65,30 +65,30 @@ def test_a_subject_is_denied_by_the_viewer_id_that_it_becomes() -> None:
 def test_a_subject_is_out_whichever_version_of_the_subject_key_a_worker_goes_by() -> None:
     """As a revocation by subject writes it: under every version that is kept."""
     older = bytes(reversed(SUBJECT_KEY))
-    denied = Denied()
+    denied = Denylist()
     for key in (SUBJECT_KEY, older):
-        who = digest(str(CHANNEL), viewer_id(key, GRANT.namespace, "jane"))
-        denied.apply([(who, Standing(NOW + 60, NOW + 911))], NOW)
-    ask = read_ask({"channelArn": str(CHANNEL), "subject": "jane"})
+        who = viewer_digest(str(CHANNEL), viewer_id(key, GRANT.namespace, "jane"))
+        denied.apply([(who, ViewerRestriction(NOW + 60, NOW + 911))], NOW)
+    ask = parse_token_request({"channelArn": str(CHANNEL), "subject": "jane"})
     for key in (SUBJECT_KEY, older):
         snapshot = SNAPSHOT._replace(denied=denied, subject_key=key)
         with pytest.raises(ViewerDenied):
-            draft(ask, GRANT, snapshot, NOW, uuid.uuid4)
-        assert draft(ask, GRANT, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
+            prepare(ask, GRANT, snapshot, NOW, uuid.uuid4)
+        assert prepare(ask, GRANT, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
 
 
 def test_who_is_nobody_cannot_be_denied() -> None:
     """Not even by a denial of nobody."""
-    ask = read_ask({"channelArn": str(CHANNEL)})
+    ask = parse_token_request({"channelArn": str(CHANNEL)})
     for name in ("", "None"):
-        snapshot = SNAPSHOT._replace(denied=knowing(name, Standing(NOW + 60), ALL_CHANNELS))
-        assert draft(ask, GRANT, snapshot, NOW, uuid.uuid4).viewer_session_version is None
+        snapshot = SNAPSHOT._replace(denied=knowing(name, ViewerRestriction(NOW + 60), ALL_CHANNELS))
+        assert prepare(ask, GRANT, snapshot, NOW, uuid.uuid4).viewer_session_version is None
 
 
 def test_a_token_carries_the_second_of_issue_or_the_viewers_minimum_version() -> None:
-    assert minted(Denied()).viewer_session_version == NOW
-    assert minted(knowing("v", Standing(0, NOW + 911))).viewer_session_version == NOW + 911
-    assert minted(knowing("v", Standing(0, NOW + 911)), NOW + 912).viewer_session_version == NOW + 912
+    assert minted(Denylist()).viewer_session_version == NOW
+    assert minted(knowing("v", ViewerRestriction(0, NOW + 911))).viewer_session_version == NOW + 911
+    assert minted(knowing("v", ViewerRestriction(0, NOW + 911)), NOW + 912).viewer_session_version == NOW + 912
 
 
 class Revoked(NamedTuple):
@@ -97,13 +97,13 @@ class Revoked(NamedTuple):
     at: float
     committed_at: float
     version: int
-    standing: Standing
+    standing: ViewerRestriction
 
 
 def history(times: list[tuple[float, float, int | None]]) -> list[Revoked]:
     """Revocations of one viewer, each a gap after the other, by how long it took to commit and how long it denies."""
     done: list[Revoked] = []
-    now, standing = START, Standing()
+    now, standing = START, ViewerRestriction()
     for gap, commit, deny in times:
         now += gap
         version = version_filter(now, REACH, standing)
@@ -134,9 +134,9 @@ def test_whatever_a_worker_mints_after_a_revocation_dies_by_it_or_is_a_readmissi
         at = START + offset
         now = math.floor(at + skew)
         heard = [revoked for revoked in done if revoked.committed_at <= at - age]
-        denied = Denied()
+        denied = Denylist()
         for revoked in heard:
-            denied.apply([(digest(str(CHANNEL), "v"), revoked.standing)], at - age - CLOCK_SKEW_SECONDS)
+            denied.apply([(viewer_digest(str(CHANNEL), "v"), revoked.standing)], at - age - CLOCK_SKEW_SECONDS)
         try:
             version = minted(denied, now).viewer_session_version
         except ViewerDenied:

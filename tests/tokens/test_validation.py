@@ -12,7 +12,7 @@ from tests.support.tokens import CHANNEL, HEADER, NOW, OTHER_CHANNEL, seal, with
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.validation import NOTHING_REVOKED, RULES, Attempt, Outcome, Reason, Result, Verdict, judge
+from tokensvc.tokens.validation import NOTHING_REVOKED, RULES, PlaybackAttempt, Outcome, Reason, RuleStatus, ValidationResult, validate
 
 UUID = "123e4567-e89b-12d3-a456-426614174000"
 VIEWER: dict[str, Any] = {c.VIEWER_ID: "v"}
@@ -20,7 +20,7 @@ ORIGIN = "https://a.example"
 STRICT: dict[str, Any] = {c.ALLOW_ORIGIN: "https://a.example,https://*.b.example", c.STRICT_ORIGIN: True}
 
 
-def judged(key: PrivateKey, token: str, **known: Any) -> Verdict:
+def judged(key: PrivateKey, token: str, **known: Any) -> ValidationResult:
     """The verdict of an edge that knows everything, unless told otherwise."""
     everything: dict[str, Any] = {
         "now": NOW,
@@ -30,10 +30,10 @@ def judged(key: PrivateKey, token: str, **known: Any) -> Verdict:
         "spent": False,
         "revoked_version": NOTHING_REVOKED,
     }
-    return judge(Attempt(token, **(everything | known)))
+    return validate(PlaybackAttempt(token, **(everything | known)))
 
 
-def found(verdict: Verdict, rule: str) -> Result:
+def found(verdict: ValidationResult, rule: str) -> RuleStatus:
     return next(f.result for f in verdict.findings if f.rule == rule)
 
 
@@ -70,7 +70,7 @@ def test_the_order_of_judgement_is_this_one() -> None:
 def test_what_is_documented_is_let_in(private_key: PrivateKey, claims: dict[str, Any]) -> None:
     verdict = judged(private_key, with_claims(private_key, claims))
     assert (verdict.outcome, verdict.refused_by, verdict.message) == (Outcome.ADMITTED, None, "the player is let in")
-    assert {f.result for f in verdict.findings} <= {Result.PASS, Result.NOT_APPLICABLE}
+    assert {f.result for f in verdict.findings} <= {RuleStatus.PASS, RuleStatus.NOT_APPLICABLE}
     assert verdict.claims.items() >= claims.items()
 
 
@@ -129,7 +129,7 @@ def test_a_well_signed_bad_claim_is_refused_by_its_rule(
 ) -> None:
     verdict = judged(private_key, with_claims(private_key, claims))
     assert (verdict.outcome, verdict.refused_by) == (Outcome.REFUSED, rule)
-    assert found(verdict, "signature") is Result.PASS
+    assert found(verdict, "signature") is RuleStatus.PASS
 
 
 @pytest.mark.parametrize("name", [n for n in c.CHECKS if n not in ("exp", c.CHANNEL_ARN)])
@@ -205,7 +205,7 @@ def test_2000_bytes_are_let_in_and_not_one_more(private_key: PrivateKey) -> None
 
 
 def test_the_size_counts_bytes_and_not_characters(private_key: PrivateKey) -> None:
-    assert found(judged(private_key, "é" * 1001), "size") is Result.FAIL
+    assert found(judged(private_key, "é" * 1001), "size") is RuleStatus.FAIL
 
 
 def test_a_short_or_der_signature_is_refused_with_its_length(private_key: PrivateKey) -> None:
@@ -237,7 +237,7 @@ def test_what_the_caller_can_still_supply_leaves_the_verdict_open(
 ) -> None:
     verdict = judged(private_key, with_claims(private_key, claims), **{unknown: None}, revoked_version=None)
     assert (verdict.outcome, verdict.refused_by) == (Outcome.UNDECIDED, None)
-    assert found(verdict, rule) is Result.UNKNOWN
+    assert found(verdict, rule) is RuleStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -336,24 +336,24 @@ def test_strict_enforcement_wants_an_allowed_origin(private_key: PrivateKey, ori
 @pytest.mark.parametrize(
     ("claims", "revoked", "result"),
     [
-        ({}, 5, Result.NOT_APPLICABLE),
-        ({c.VIEWER_SESSION_VERSION: 1}, 5, Result.NOT_APPLICABLE),
-        (VIEWER, NOTHING_REVOKED, Result.PASS),
-        (VIEWER, 0, Result.FAIL),
-        (VIEWER | {c.VIEWER_SESSION_VERSION: 1}, 0, Result.PASS),
-        (VIEWER | {c.VIEWER_SESSION_VERSION: 5}, 5, Result.FAIL),
-        (VIEWER | {c.VIEWER_SESSION_VERSION: 6}, 5, Result.PASS),
-        (VIEWER | {c.VIEWER_SESSION_VERSION: -(2**63)}, NOTHING_REVOKED, Result.PASS),
-        (VIEWER | {c.VIEWER_SESSION_VERSION: -1}, 0, Result.FAIL),
+        ({}, 5, RuleStatus.NOT_APPLICABLE),
+        ({c.VIEWER_SESSION_VERSION: 1}, 5, RuleStatus.NOT_APPLICABLE),
+        (VIEWER, NOTHING_REVOKED, RuleStatus.PASS),
+        (VIEWER, 0, RuleStatus.FAIL),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 1}, 0, RuleStatus.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 5}, 5, RuleStatus.FAIL),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: 6}, 5, RuleStatus.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: -(2**63)}, NOTHING_REVOKED, RuleStatus.PASS),
+        (VIEWER | {c.VIEWER_SESSION_VERSION: -1}, 0, RuleStatus.FAIL),
     ],
 )
 def test_versions_up_to_the_revoked_one_are_refused(
-    private_key: PrivateKey, claims: dict[str, Any], revoked: int, result: Result
+    private_key: PrivateKey, claims: dict[str, Any], revoked: int, result: RuleStatus
 ) -> None:
     """IVS user guide, "Start a Viewer Session Revocation"; a token without a version has version 0."""
     verdict = judged(private_key, with_claims(private_key, claims), revoked_version=revoked)
     assert found(verdict, "revoked") is result
-    assert verdict.refused_by == ("revoked" if result is Result.FAIL else None)
+    assert verdict.refused_by == ("revoked" if result is RuleStatus.FAIL else None)
 
 
 def test_a_revoked_session_is_refused_before_its_single_use_is_looked_at(private_key: PrivateKey) -> None:
@@ -383,4 +383,4 @@ def test_the_first_rule_that_fails_names_the_refusal_and_all_findings_are_told(p
     verdict = judged(private_key, token)
     assert verdict.refused_by == "expiry"
     assert [f.rule for f in verdict.findings] == [name for name, _ in RULES]
-    assert [f.rule for f in verdict.findings if f.result is Result.FAIL] == ["expiry", "viewer", "resolution"]
+    assert [f.rule for f in verdict.findings if f.result is RuleStatus.FAIL] == ["expiry", "viewer", "resolution"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.tokens import CHANNEL, HEADER, NOW, seal, with_claims
 from tokensvc.jose import keypair
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.validation import NOTHING_REVOKED, RULES, Attempt, Outcome, Result, Verdict, judge
+from tokensvc.tokens.validation import NOTHING_REVOKED, RULES, PlaybackAttempt, Outcome, RuleStatus, ValidationResult, validate
 
 KEY = keypair.generate()
 KEYS = [KEY.public_key()]
@@ -32,8 +32,8 @@ SIGNED_CHARS = TOKEN.rindex(".")
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
-def judged(token: str) -> Verdict:
-    return judge(Attempt(token, NOW, CHANNEL, KEYS, "https://a.example", spent=False, revoked_version=NOTHING_REVOKED))
+def judged(token: str) -> ValidationResult:
+    return validate(PlaybackAttempt(token, NOW, CHANNEL, KEYS, "https://a.example", spent=False, revoked_version=NOTHING_REVOKED))
 
 
 def expected_rule(token: str) -> str:
@@ -157,13 +157,13 @@ def test_numbers_at_the_edge_are_judged_and_never_raise(name: str, value: str) -
 @given(st.floats(), st.integers(-(2**63), 2**63 - 1))
 def test_any_clock_and_any_expiry_are_judged(now: float, exp: int) -> None:
     token = with_claims(KEY, {c.EXP: exp})
-    assert len(judge(Attempt(token, now, CHANNEL, KEYS)).findings) == len(RULES)
+    assert len(validate(PlaybackAttempt(token, now, CHANNEL, KEYS)).findings) == len(RULES)
 
 
 def test_no_message_repeats_what_the_token_says() -> None:
     marks = {c.VIEWER_ID: "hunter2" * 7, c.ALLOW_ORIGIN: "hunter2", c.MAXIMUM_RESOLUTION: "hunter2", "nbf": "hunter2",
              c.CHANNEL_ARN: "hunter2", c.SINGLE_USE_UUID: "hunter2", c.ADS_REPORTING_MODE: "hunter2"}  # fmt: skip
     verdict = judged(with_claims(KEY, marks))
-    assert sum(f.result is Result.FAIL for f in verdict.findings) >= 6
+    assert sum(f.result is RuleStatus.FAIL for f in verdict.findings) >= 6
     assert not any("hunter2" in f.message for f in verdict.findings)
     assert "hunter2" not in verdict.message

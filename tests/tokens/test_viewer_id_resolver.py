@@ -1,4 +1,4 @@
-"""Subjects: one viewer, whichever version of the subject key named it."""
+"""ViewerIdResolver: one viewer, whichever version of the subject key named it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tokensvc.errors import SubjectKeyLost
 from tokensvc.storage import schema
 from tokensvc.storage.engine import writing
 from tokensvc.storage.store import Store
-from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE, Subjects, first_subject_key, viewer_id
+from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE, ViewerIdResolver, create_subject_key, viewer_id
 from tokensvc.vault.cipher import Wrapper
 
 FIRST, SECOND = b"1" * 32, b"2" * 32
@@ -23,12 +23,12 @@ def keep(store: Store, *keys: bytes) -> None:
 
 def test_a_subject_is_every_viewer_that_a_kept_version_made_of_it_the_newest_first(store: Store) -> None:
     keep(store, FIRST, SECOND)
-    viewer_ids = Subjects(store.deployment, lambda: WRAPPER).within("apps")
+    viewer_ids = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")
     assert viewer_ids(None, "ada") == (viewer_id(SECOND, "apps", "ada"), viewer_id(FIRST, "apps", "ada"))
 
 
 def test_who_is_named_by_viewer_id_is_that_viewer_and_no_key_is_read(store: Store) -> None:
-    viewer_ids = Subjects(store.deployment, lambda: WRAPPER).within("apps")
+    viewer_ids = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")
     assert (viewer_ids("ada", None), viewer_ids(None, None)) == (("ada",), ())
     assert store.deployment.subject_keys() == []
 
@@ -36,7 +36,7 @@ def test_who_is_named_by_viewer_id_is_that_viewer_and_no_key_is_read(store: Stor
 def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store) -> None:
     keys = DataKeys()
     wrapper = Wrapper(keys, passphrase(OLD))
-    subjects = Subjects(store.deployment, lambda: wrapper)
+    subjects = ViewerIdResolver(store.deployment, lambda: wrapper)
     [first] = subjects.within("apps")(None, "ada")
     store.deployment.add_subject_key(2, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, SECOND))
     later = subjects.within("apps")
@@ -48,7 +48,7 @@ def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store
 def test_new_tokens_are_issued_with_the_newest_version_and_share_what_was_opened(store: Store) -> None:
     keys = DataKeys()
     wrapper = Wrapper(keys, passphrase(OLD))
-    subjects = Subjects(store.deployment, lambda: wrapper)
+    subjects = ViewerIdResolver(store.deployment, lambda: wrapper)
     for version, key in enumerate((FIRST, SECOND), 1):
         store.deployment.add_subject_key(version, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, key))
     assert subjects.newest_key() == SECOND
@@ -58,7 +58,7 @@ def test_new_tokens_are_issued_with_the_newest_version_and_share_what_was_opened
 
 
 def test_a_new_store_gets_its_subject_key_from_whoever_needs_it_first(store: Store) -> None:
-    [named] = Subjects(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
+    [named] = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
     [kept] = store.deployment.subject_keys()
     assert named == viewer_id(WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped), "apps", "ada")
 
@@ -66,7 +66,7 @@ def test_a_new_store_gets_its_subject_key_from_whoever_needs_it_first(store: Sto
 def test_the_loser_of_the_race_takes_the_winners_subject_key(store: Store) -> None:
     """Two who both saw none: the second to write must use what the first one wrote."""
     keep(store, FIRST)
-    made = first_subject_key(store.deployment, WRAPPER)
+    made = create_subject_key(store.deployment, WRAPPER)
     assert WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, made.wrapped) == FIRST
 
 
@@ -77,14 +77,14 @@ def lose(store: Store) -> None:
 
 def test_a_subject_key_that_was_lost_is_never_replaced(store: Store) -> None:
     """Another would give every subject another viewer id, and viewers that are denied by subject would be let in."""
-    [before] = Subjects(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
+    [before] = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
     [kept] = store.deployment.subject_keys()
     lose(store)
-    again = Subjects(store.deployment, lambda: WRAPPER).within("apps")
+    again = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")
     with pytest.raises(SubjectKeyLost, match="back from a backup"):
         again(None, "ada")
     with pytest.raises(SubjectKeyLost):
-        first_subject_key(store.deployment, WRAPPER)
+        create_subject_key(store.deployment, WRAPPER)
     assert again("ada", None) == ("ada",), "who is named by viewer id needs none"
     with writing(store.engine) as connection:
         connection.execute(sa.insert(schema.subject_keys).values(kept._asdict()))

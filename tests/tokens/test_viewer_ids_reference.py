@@ -20,12 +20,12 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.errors import InvalidRequest
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.storage.store import Store
-from tokensvc.tokens.authorization import Grant
-from tokensvc.tokens.issuer import draft
-from tokensvc.tokens.keyring import Ring, SigningKey, Slot
-from tokensvc.tokens.request import read_ask
+from tokensvc.tokens.authorization import TokenLimits
+from tokensvc.tokens.issuer import prepare
+from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.validation import Attempt, Outcome, judge
+from tokensvc.tokens.validation import PlaybackAttempt, Outcome, validate
 from tokensvc.tokens.viewer_ids import check_viewer_id
 
 ODD = st.text(st.sampled_from("a\0\t\x1b\x7f\x9f\u202e\u200d\u2028\U0001f680\ufdd0é"), max_size=42)
@@ -49,15 +49,15 @@ class Deployment(NamedTuple):
     def token(self, viewer: str, now: int) -> str:
         """A token for this viewer. Raises InvalidRequest."""
         key = SigningKey("k1", Prepared(lambda digest: raw_sign(self.key, digest)), 600)
-        snapshot = Snapshot(Ring({PLACE: Slot(key, {})}), max_ttl_seconds=600)
-        ask = read_ask({"channelArn": self.channel, "viewerId": viewer})
-        return draft(ask, Grant(600, "default"), snapshot, now, uuid.uuid4).signed()
+        snapshot = Snapshot(Keyring({PLACE: RegionKeys(key, {})}), max_ttl_seconds=600)
+        ask = parse_token_request({"channelArn": self.channel, "viewerId": viewer})
+        return prepare(ask, TokenLimits(600, "default"), snapshot, now, uuid.uuid4).signed()
 
     def plays(self, token: str, viewer: str, now: int) -> bool:
         """What the edge decides, given what the local IVS has recorded."""
         revoked = self.dispatch.ivs.revoked(self.channel, viewer)
         where = parse_arn(self.channel, "channel")
-        verdict = judge(Attempt(token, now, where, [self.key.public_key()], revoked_version=revoked))
+        verdict = validate(PlaybackAttempt(token, now, where, [self.key.public_key()], revoked_version=revoked))
         return verdict.outcome is Outcome.ADMITTED
 
     def answers(self, viewer: str) -> tuple[Any, Any]:
@@ -111,7 +111,7 @@ def test_one_rule_in_the_same_words_for_tokens_and_in_the_definition(viewer: str
     except ValueError as broken:
         rule = str(broken)
     try:
-        read_ask(fields)
+        parse_token_request(fields)
         said = ""
     except InvalidRequest as refused:
         [error] = refused.errors

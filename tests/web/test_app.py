@@ -19,30 +19,30 @@ from tokensvc.errors import NotAllowed, RequestTimeout
 from tokensvc.http.body import ClientGone, read_json
 from tokensvc.http.problem_details import JSON, Answer
 from tokensvc.web.access_log import AccessLog
-from tokensvc.web.app import Front
-from tokensvc.web.context import Exchange, Route
+from tokensvc.web.app import Application
+from tokensvc.web.context import RequestContext, Route
 
 SECRET = "tsk_pasted_secret"
 
 
-async def good(_scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+async def good(_scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
     exchange.caller = "shop"
     return Answer(200, b'{"ok":true}', (JSON,), "ok")
 
 
-async def refusing(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+async def refusing(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
     raise NotAllowed("you may not", detail="why, for the log")
 
 
-async def failing(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+async def failing(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
     raise ValueError(SECRET)
 
 
-async def leaving(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+async def leaving(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
     raise ClientGone
 
 
-async def reading(scope: Scope, receive: Receive, _exchange: Exchange) -> Answer:
+async def reading(scope: Scope, receive: Receive, _exchange: RequestContext) -> Answer:
     await read_json(scope, receive, 10)
     return Answer(200, b"{}", (JSON,), "ok")
 
@@ -56,7 +56,7 @@ async def behind(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("from behind", 404)(scope, receive, send)
 
 
-async def naming(scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+async def naming(scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
     return Answer(200, orjson.dumps(scope["path_params"]), (JSON,), "ok")
 
 
@@ -83,7 +83,7 @@ class Door:
         self.writer = WrittenLog()
         clock = ManualClock()
         self.log = AccessLog(self.writer, clock, as_json=True)
-        self.app = Front(ROUTES, behind, clock, self.log)
+        self.app = Application(ROUTES, behind, clock, self.log)
 
     def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
         return asyncio.run(ask(self.app, scope_of(method, path), body))
@@ -256,7 +256,7 @@ def test_lifespan_goes_straight_behind() -> None:
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
         seen.append(scope["type"])
 
-    asyncio.run(Front({}, app, ManualClock(), None)({"type": "lifespan"}, receiving(b""), None))  # type: ignore[arg-type]
+    asyncio.run(Application({}, app, ManualClock(), None)({"type": "lifespan"}, receiving(b""), None))  # type: ignore[arg-type]
     assert seen == ["lifespan"]
 
 

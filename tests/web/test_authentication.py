@@ -17,8 +17,8 @@ from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import InsufficientScope, SnapshotStale, Unauthenticated
 from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
-from tokensvc.web.authentication import STORE_CALLS_AT_ONCE, Authorized
-from tokensvc.web.context import Exchange
+from tokensvc.web.authentication import MAX_CONCURRENT_STORE_CALLS, RequestAuthenticator
+from tokensvc.web.context import RequestContext
 
 KEY = "tsk_abc_secret"
 LEASE_SECONDS = 900
@@ -32,34 +32,34 @@ SNAPSHOT = Snapshot(
 
 
 @pytest.fixture
-def authorized(clock: ManualClock) -> Authorized:
-    return Authorized(lambda: SNAPSHOT, clock, lease_seconds=LEASE_SECONDS)
+def authorized(clock: ManualClock) -> RequestAuthenticator:
+    return RequestAuthenticator(lambda: SNAPSHOT, clock, lease_seconds=LEASE_SECONDS)
 
 
-def test_a_caller_with_the_scope_gets_in_and_is_named_in_the_log(authorized: Authorized) -> None:
-    exchange = Exchange("request-1", 1000.0)
+def test_a_caller_with_the_scope_gets_in_and_is_named_in_the_log(authorized: RequestAuthenticator) -> None:
+    exchange = RequestContext("request-1", 1000.0)
     assert authorized.caller(scope_of(authorization=f"Bearer {KEY}"), exchange, "keys:read").name == "dashboard"
     assert exchange.caller == "dashboard"
 
 
-def test_a_caller_without_the_scope_does_not(authorized: Authorized) -> None:
+def test_a_caller_without_the_scope_does_not(authorized: RequestAuthenticator) -> None:
     with pytest.raises(InsufficientScope, match="keys:admin"):
-        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:admin")
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:admin")
 
 
 @pytest.mark.parametrize("header", ["", "Bearer tsk_abc_wrong", f"Basic {KEY}"])
-def test_nobody_gets_in_without_a_good_key(authorized: Authorized, header: str) -> None:
+def test_nobody_gets_in_without_a_good_key(authorized: RequestAuthenticator, header: str) -> None:
     with pytest.raises(Unauthenticated):
-        authorized.caller(scope_of(authorization=header), Exchange("request-1", 1000.0), "keys:read")
+        authorized.caller(scope_of(authorization=header), RequestContext("request-1", 1000.0), "keys:read")
 
 
-def test_a_worker_that_is_cut_off_lets_nobody_in(authorized: Authorized, clock: ManualClock) -> None:
+def test_a_worker_that_is_cut_off_lets_nobody_in(authorized: RequestAuthenticator, clock: ManualClock) -> None:
     clock.advance(LEASE_SECONDS + 1)
     with pytest.raises(SnapshotStale):
-        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:read")
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")
 
 
-def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authorized: Authorized) -> None:
+def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authorized: RequestAuthenticator) -> None:
     go_on, begun = threading.Event(), threading.Semaphore(0)
 
     def hang() -> int:
@@ -68,14 +68,14 @@ def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authoriz
         return 1
 
     async def ask() -> list[int]:
-        asked = [asyncio.create_task(authorized.in_thread(hang)) for _ in range(STORE_CALLS_AT_ONCE + 1)]
-        for _ in range(STORE_CALLS_AT_ONCE):
+        asked = [asyncio.create_task(authorized.in_thread(hang)) for _ in range(MAX_CONCURRENT_STORE_CALLS + 1)]
+        for _ in range(MAX_CONCURRENT_STORE_CALLS):
             assert await asyncio.to_thread(begun.acquire, timeout=5)
         assert not begun.acquire(blocking=False), "one more than there are threads waits"
         go_on.set()
         return await asyncio.gather(*asked)
 
-    assert asyncio.run(ask()) == [1] * (STORE_CALLS_AT_ONCE + 1)
+    assert asyncio.run(ask()) == [1] * (MAX_CONCURRENT_STORE_CALLS + 1)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_a_caller_is_judged_again_when_the_body_is_complete(
         clock.advance(seconds)
         snapshot = snapshot if secrets is None else snapshot._replace(secrets=secrets)
 
-    judging = Authorized(lambda: snapshot, clock, lease_seconds=LEASE_SECONDS)
-    scope, exchange = scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", clock.monotonic())
+    judging = RequestAuthenticator(lambda: snapshot, clock, lease_seconds=LEASE_SECONDS)
+    scope, exchange = scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", clock.monotonic())
     receive = receiving([b"{", b"}"], meanwhile)
     with pytest.raises(failure):
         asyncio.run(judging.caller_and_body(scope, receive, exchange, "keys:read", 100))
@@ -116,8 +116,8 @@ def test_no_route_reads_a_body_without_judging_the_caller_again() -> None:
     assert callers == {"authentication.py"}
 
 
-def test_a_worker_whose_clock_jumps_judges_no_caller(authorized: Authorized, clock: ManualClock) -> None:
+def test_a_worker_whose_clock_jumps_judges_no_caller(authorized: RequestAuthenticator, clock: ManualClock) -> None:
     """Keys end by that clock, and what is written is dated by it."""
     clock.jump(-3600)
     with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):
-        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), Exchange("request-1", 1000.0), "keys:read")
+        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")

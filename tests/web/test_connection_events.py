@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.support.connections import Connection, protocol_of, settle
 from tokensvc.http.problem_details import JSON, Answer
-from tokensvc.web.context import Reply
+from tokensvc.web.context import Respond
 from tokensvc.web.protocol import MAX_QUEUED_BYTES, Protocol
 
 PATHS = ("/quick", "/slow", "/held", "/early", "/fail", "/stream")
@@ -26,7 +26,7 @@ class Numbered:
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
-        self._taken: list[tuple[Reply, bytes]] = []
+        self._taken: list[tuple[Respond, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, _, number = scope["path"].rpartition("/")
@@ -48,7 +48,7 @@ class Numbered:
             body = b"-"
         await send({"type": "http.response.body", "body": body})
 
-    def at_once(self, scope: Scope, _body: bytes, reply: Reply) -> bool:
+    def at_once(self, scope: Scope, _body: bytes, reply: Respond) -> bool:
         path, _, number = scope["path"].rpartition("/")
         if path != "/quick":
             return False

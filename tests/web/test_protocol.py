@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.support.processes import until
 from tokensvc.http.problem_details import JSON, Answer
 from tokensvc.web import protocol
-from tokensvc.web.context import Reply
+from tokensvc.web.context import Respond
 from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
 from tokensvc.web.server import make_server
 
@@ -43,12 +43,12 @@ class AtOnce:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
-        self._taken: list[Reply] = []
+        self._taken: list[Respond] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 
-    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         self.bodies.append(body)
         if scope["path"] != "/quick":
             return False

@@ -15,9 +15,9 @@ from tests.support.tokens import Prepared
 from tokensvc.errors import NotAllowed
 from tokensvc.http.problem_details import JSON, Answer
 from tokensvc.web.access_log import AccessLog
-from tokensvc.web.app import Front
-from tokensvc.web.context import Exchange, Route
-from tokensvc.web.signing_batch import MOST
+from tokensvc.web.app import Application
+from tokensvc.web.context import RequestContext, Route
+from tokensvc.web.signing_batch import MAX_BATCH
 
 SECRET = "tsk_pasted_secret"
 
@@ -29,7 +29,7 @@ class Counter:
         self.events: list[str] = []
         self.writer = WrittenLog()
         self.log = AccessLog(self.writer, ManualClock(), as_json=True)
-        self.front = Front({"/quick": Route("POST", self._never, self._begin)}, self._never, ManualClock(), self.log)
+        self.front = Application({"/quick": Route("POST", self._never, self._begin)}, self._never, ManualClock(), self.log)
 
     def ask(self, body: str) -> bool:
         """Hand in one request."""
@@ -40,7 +40,7 @@ class Counter:
         if body == "gone":
             raise ConnectionError(SECRET)
 
-    def _begin(self, _scope: object, body: bytes, exchange: Exchange) -> _Begun | None:
+    def _begin(self, _scope: object, body: bytes, exchange: RequestContext) -> _Begun | None:
         exchange.caller = "shop"
         if body == b"refused":
             raise NotAllowed("you may not")
@@ -95,14 +95,14 @@ def test_all_are_signed_before_any_is_answered_and_in_order(counter: Counter) ->
 
 def test_no_more_than_so_many_wait_for_each_other(counter: Counter) -> None:
     async def turn() -> None:
-        for number in range(MOST + 1):
+        for number in range(MAX_BATCH + 1):
             assert counter.events == [], "not before there are enough"
             counter.ask(f"{number}")
-            if number == MOST - 1:
-                assert len(counter.events) == 2 * MOST, "without waiting for the turn to end"
+            if number == MAX_BATCH - 1:
+                assert len(counter.events) == 2 * MAX_BATCH, "without waiting for the turn to end"
                 counter.events.clear()
         await asyncio.sleep(0)
-        assert counter.events == [f"{MOST} signed", f"{MOST} got 201"]
+        assert counter.events == [f"{MAX_BATCH} signed", f"{MAX_BATCH} got 201"]
 
     asyncio.run(turn())
 

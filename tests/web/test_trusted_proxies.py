@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from tests.support.asgi_client import scope_of
-from tokensvc.web.context import Reply
-from tokensvc.web.trusted_proxies import BehindProxies
+from tokensvc.web.context import Respond
+from tokensvc.web.trusted_proxies import TrustedProxies
 
 PROXY = "192.0.2.7"
 """Where the requests of `scope_of` come from."""
@@ -29,7 +29,7 @@ class Application:
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         self.clients.append(scope["client"][0])
 
-    def at_once(self, scope: Scope, body: bytes, _reply: Reply) -> bool:
+    def at_once(self, scope: Scope, body: bytes, _reply: Respond) -> bool:
         self.clients.append(scope["client"][0])
         return body == b"quick"
 
@@ -40,7 +40,7 @@ class Application:
 def clients_of(trusted: list[str], *bodies: bytes, **headers: str) -> list[str]:
     """Who the client was to the application, each time that it was asked about one request."""
     application = Application()
-    proxied: Any = BehindProxies(application, trusted)
+    proxied: Any = TrustedProxies(application, trusted)
     scope = scope_of(**headers)
 
     async def ask() -> None:
@@ -77,7 +77,7 @@ def test_a_network_of_proxies_may_be_trusted() -> None:
 
 def test_a_turn_that_is_ended_is_ended_behind_it_too() -> None:
     application = Application()
-    BehindProxies(application, [PROXY]).end_turn()
+    TrustedProxies(application, [PROXY]).end_turn()
     assert application.turns_ended == 1
 
 
@@ -114,7 +114,7 @@ def test_the_client_is_whom_uvicorn_takes_for_it(
         pass
 
     async def rename() -> None:
-        await BehindProxies(nothing, trusted)(ours, None, None)  # type: ignore[arg-type] # nobody receives or sends
+        await TrustedProxies(nothing, trusted)(ours, None, None)  # type: ignore[arg-type] # nobody receives or sends
         middleware: Any = ProxyHeadersMiddleware(nothing, trusted)
         await middleware(uvicorns, None, None)
 

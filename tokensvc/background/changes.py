@@ -15,7 +15,7 @@ from tokensvc.deployment.versions import NEVER_READ, StoreVersions, Versions
 from tokensvc.errors import StoreReplaced
 from tokensvc.log import structlog
 
-NOTHING_HEARD = StoreVersions(0, NEVER_READ, NEVER_READ, NEVER_READ, NEVER_READ, NEVER_READ)
+NO_VERSIONS_READ = StoreVersions(0, NEVER_READ, NEVER_READ, NEVER_READ, NEVER_READ, NEVER_READ)
 
 _log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ class KnownVersions:
     """The versions of the store that this process acts on. The notifier writes them; heartbeats report them."""
 
     def __init__(self) -> None:
-        self.current = NOTHING_HEARD
+        self.current = NO_VERSIONS_READ
 
 
 class ChangeNotifier:
@@ -57,7 +57,7 @@ class ChangeNotifier:
 
     def store_was_replaced(self) -> None:
         """Let everything be done again that the present store may know nothing of."""
-        self._known.current = NOTHING_HEARD
+        self._known.current = NO_VERSIONS_READ
         for callback in self._on_replacement:
             callback()
 

@@ -21,7 +21,7 @@ from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import ChangePage, Position, StoreVersions
 from tokensvc.log import structlog
 from tokensvc.revocations.denial_store import Denials, StandingRow
-from tokensvc.tokens.denylist import Denied
+from tokensvc.tokens.denylist import Denylist
 
 SLICE_ROWS = 100
 """Read and applied at once: about a millisecond's work."""
@@ -32,11 +32,11 @@ DAMAGED_AGAIN_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 
 
-class DenialNews:
-    """The one writer of a worker's `Denied`."""
+class DenylistSync:
+    """The one writer of a worker's `Denylist`."""
 
     def __init__(self, denials: Denials, pause: Callable[[float], None] = time.sleep) -> None:
-        self.denied = Denied()
+        self.denied = Denylist()
         self._denials = denials
         self._pause = pause
         self._loading = self.denied
@@ -52,7 +52,7 @@ class DenialNews:
 
     def start_over(self) -> None:
         """Let the next `catch_up` load everything anew."""
-        self._loading, self.position, self._latest_now = Denied(), Position(), -math.inf
+        self._loading, self.position, self._latest_now = Denylist(), Position(), -math.inf
         self.damaged = {}
 
     def catch_up(self, versions: StoreVersions) -> None:

@@ -5,7 +5,7 @@ Rules of the file
 - Any process may do it at any time, several at once too: each deletion says by itself what is old.
 - What may be many is deleted in slices with a pause after each, so that nobody waits long for what a deletion holds.
 - A channel that is gone is deleted when every worker could read that it is: when the change number under which that was
-  written had been reached ABSENCE_KEPT_SECONDS ago, by this process's monotonic clock, whatever the other clocks say.
+  written had been reached ABSENCE_RETENTION_SECONDS ago, by this process's monotonic clock, whatever the other clocks say.
 - Age is reckoned by the store's clock, which dated what is deleted: a process whose own clock is ahead would delete
   denials that are in force.
 """
@@ -24,7 +24,7 @@ from tokensvc.keys.journal import Journal
 from tokensvc.keys.rotation_requests import Rotations
 from tokensvc.revocations.denial_store import Denials
 from tokensvc.revocations.store import Revocations
-from tokensvc.tokens.channels import ABSENCE_KEPT_SECONDS, ChannelStore
+from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS, ChannelStore
 
 EVERY_SECONDS = 3600.0
 JOURNAL_KEPT_DAYS = 90
@@ -92,10 +92,10 @@ class Prune:
         monotonic, version = self._clock.monotonic(), self._versions.read().channels
         if self._seen is None or self._is_of_another_history(self._seen[1]):
             self._seen = monotonic, version
-            return ABSENCE_KEPT_SECONDS
+            return ABSENCE_RETENTION_SECONDS
         noted_at, seen = self._seen
-        if monotonic - noted_at < ABSENCE_KEPT_SECONDS:
-            return noted_at + ABSENCE_KEPT_SECONDS - monotonic
+        if monotonic - noted_at < ABSENCE_RETENTION_SECONDS:
+            return noted_at + ABSENCE_RETENTION_SECONDS - monotonic
         self._seen = monotonic, version
         checked_before = now - timedelta(seconds=CHANNEL_CHECKED_SECONDS)
         self._all(lambda before, limit: self._channels.prune(seen.number, before, limit), checked_before)

@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tokensvc.aws.arn import Place
-from tokensvc.background.changes import NOTHING_HEARD, log_replacement
-from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.changes import NO_VERSIONS_READ, log_replacement
+from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.callers.store import CallerRecord, CallerStore
 from tokensvc.clock import CLOCK_SKEW_SECONDS, Clock
@@ -38,10 +38,10 @@ from tokensvc.keys.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.store import KeyStore
 from tokensvc.log import structlog
-from tokensvc.tokens.channels import REREAD_AFTER_SECONDS, ChannelStore
-from tokensvc.tokens.keyring import Ring, SigningKey, Slot, retiring_signs_until
+from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS, ChannelStore
+from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys, retiring_signs_until
 from tokensvc.tokens.snapshot import KnownChannel, KnownSecret, Snapshot
-from tokensvc.tokens.viewer_ids import Subjects
+from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.vault.store import Vault
 
 EVERY_SECONDS = 0.8
@@ -79,16 +79,16 @@ class Refresh:
     keys: KeyStore
     callers: CallerStore
     channels: ChannelStore
-    denials: DenialNews
+    denials: DenylistSync
     vault: Vault
-    subjects: Subjects
+    subjects: ViewerIdResolver
     signer: Signer[Any]
     clock: Clock
     max_staleness_seconds: float
     """R: the longest that any worker can act on old news."""
     snapshots: SnapshotHolder = field(default_factory=SnapshotHolder)
     """Where the snapshot is put."""
-    heard: StoreVersions = NOTHING_HEARD
+    heard: StoreVersions = NO_VERSIONS_READ
     """The versions that `current` is made of."""
     on_replacement: Callable[[], None] = lambda: None
     """Called in the refresh's thread when the store was replaced, before anything is read from it."""
@@ -123,7 +123,7 @@ class Refresh:
 
     def _start_over(self) -> None:
         """Take nothing for known, so that everything is read anew. `current` stays until its successor is complete."""
-        self.heard, self._channels_position = NOTHING_HEARD, Position()
+        self.heard, self._channels_position = NO_VERSIONS_READ, Position()
         self.denials.start_over()
         self.on_replacement()
 
@@ -154,7 +154,7 @@ class Refresh:
             snapshot = snapshot._replace(secrets=_secrets(callers))
             self._damage["callers"] = tuple(problem for record in callers for problem in record.problems())
         position = self._channels_position
-        if began_at - self._channels_read_at > REREAD_AFTER_SECONDS:
+        if began_at - self._channels_read_at > FULL_RELOAD_AFTER_SECONDS:
             position = Position()
         if versions.channels != position.history or position.number < versions.channels.number:
             channels, position = self._channels(snapshot, position)
@@ -180,7 +180,7 @@ class Refresh:
         except SubjectKeyLost as lost:
             return b"", lost.message
 
-    def _ring(self, records: list[KeyRecord]) -> Ring:
+    def _ring(self, records: list[KeyRecord]) -> Keyring:
         here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}
         damaged: dict[Place, list[str]] = {}
         for record in records:
@@ -194,28 +194,28 @@ class Refresh:
         signing = {slot.active.key_id for slot in slots.values() if slot.active}
         self._prepared = {key: prepared for key, prepared in self._prepared.items() if key[0] in signing}
         self._tell(undecryptable)
-        return Ring(slots, frozenset(undecryptable))
+        return Keyring(slots, frozenset(undecryptable))
 
     def _slot(
         self, keys: list[tuple[KeyRecord, KeyInPlace]], undecryptable: dict[str, str], damaged: Sequence[str]
-    ) -> Slot:
+    ) -> RegionKeys:
         """The keys of a place; which of them could not be opened goes into `undecryptable`, with the reason. Where no
         key is known to be active, it may be one of the `damaged`."""
         accepted = _accepted([record for record, there in keys if there.state in MAY_SIGN])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
         if active is None and not damaged:
-            return Slot(None, accepted)
+            return RegionKeys(None, accepted)
         if active is None:
             trouble = f"no key is known to be active, and the store's record of {', '.join(damaged)} cannot be read"
         elif key := self._signing_key(*active, undecryptable):
-            return Slot(key, accepted)
+            return RegionKeys(key, accepted)
         else:
             trouble = f"the active key {active[0].id} cannot be opened by this worker"
         for record, there in self._in_its_stead(keys):
             if key := self._signing_key(record, there, undecryptable):
                 until = datetime.fromtimestamp(key.until, UTC).isoformat(timespec="seconds")
-                return Slot(key, accepted, problems=f"{trouble}; the retiring key {record.id} signs until {until}")
-        return Slot(None, accepted, problems=trouble)
+                return RegionKeys(key, accepted, problems=f"{trouble}; the retiring key {record.id} signs until {until}")
+        return RegionKeys(None, accepted, problems=trouble)
 
     def _in_its_stead(self, keys: list[tuple[KeyRecord, KeyInPlace]]) -> list[tuple[KeyRecord, KeyInPlace]]:
         """The retiring keys that may still sign, the newest first."""

@@ -16,9 +16,9 @@ from typing import NamedTuple
 from tokensvc.errors import ChannelNotAllowed, InsufficientScope
 
 DEFAULT_TTL_SECONDS = 300
-LONGEST_TTL_SECONDS = 31_536_000
+MAX_STORABLE_TTL_SECONDS = 31_536_000
 """A year: the highest ceiling that a store may hold."""
-HIGHEST_CEILING_SECONDS = 604_800
+MAX_CONFIGURABLE_TTL_SECONDS = 604_800
 """A week: the highest ceiling that may be set. A key pair stays in IVS until the longest token that it signed has
 ended, and IVS holds three: with a ceiling of weeks no key could be replaced for as long."""
 SCOPES = (
@@ -44,7 +44,7 @@ class CallerPolicy:
     """None: the deployment's ceiling alone."""
     allow_anonymous_viewers: bool = False
     namespace: str = "default"
-    """Subjects of two namespaces never share a viewer id."""
+    """ViewerIdResolver of two namespaces never share a viewer id."""
 
     @cached_property
     def _matches(self) -> re.Pattern[str]:
@@ -55,7 +55,7 @@ class CallerPolicy:
         return self._matches.fullmatch(channel_arn) is not None
 
 
-NOTHING_ALLOWED = CallerPolicy(channels=(), scopes=frozenset())
+DENY_ALL = CallerPolicy(channels=(), scopes=frozenset())
 """The policy of a caller whose own cannot be read."""
 
 

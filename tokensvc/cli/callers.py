@@ -14,7 +14,7 @@ import typer
 from tokensvc.callers.policy import (
     ALL_CHANNELS,
     DEFAULT_SCOPES,
-    HIGHEST_CEILING_SECONDS,
+    MAX_CONFIGURABLE_TTL_SECONDS,
     CallerPolicy,
     check_pattern,
     check_scope,
@@ -38,7 +38,7 @@ def add(
     all_channels: Annotated[bool, typer.Option("--all-channels", help="Any channel that we hold a key for.")] = False,
     scope: Annotated[list[str] | None, typer.Option(help="What it may do; tokens:issue unless told.")] = None,
     max_ttl: Annotated[
-        int | None, typer.Option(min=1, max=HIGHEST_CEILING_SECONDS, help="The longest life of its tokens, in seconds.")
+        int | None, typer.Option(min=1, max=MAX_CONFIGURABLE_TTL_SECONDS, help="The longest life of its tokens, in seconds.")
     ] = None,
     allow_anonymous_viewers: Annotated[
         bool,

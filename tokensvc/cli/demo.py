@@ -30,7 +30,7 @@ from tokensvc.cli.demo_seed import Furniture, furnish
 from tokensvc.cli.local import Running, local_ivs
 from tokensvc.cli.output import progress
 from tokensvc.container import service
-from tokensvc.container.application import Application, build
+from tokensvc.container.application import ServiceApplication, build
 from tokensvc.container.logs import configure
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
 from tokensvc.local_ivs.errors import IvsError
@@ -108,7 +108,7 @@ def _demo(port: int, *, rates: bool) -> None:
 
 
 def _serve(
-    application: Application,
+    application: ServiceApplication,
     parts: service.Service,
     listener: socket.socket,
     url: str,

@@ -74,7 +74,7 @@ def instant(at: datetime | None) -> str | None:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask before something that cannot be undone; leave with 2 where nobody can be asked and `--yes` is missing."""
+    """TokenRequest before something that cannot be undone; leave with 2 where nobody can be asked and `--yes` is missing."""
     if yes:
         return
     if not sys.stdin.isatty():

@@ -20,7 +20,7 @@ from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PublicKey, read_public_der
 from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord
 from tokensvc.settings import read_settings
-from tokensvc.tokens.validation import Attempt, Result, judge
+from tokensvc.tokens.validation import PlaybackAttempt, RuleStatus, validate
 
 
 class OwnSigner(NamedTuple):
@@ -45,12 +45,12 @@ def read_records() -> list[KeyRecord] | None:
         return None
 
 
-def find_signer(attempt: Attempt, place: Place, records: Iterable[KeyRecord]) -> OwnSigner | None:
+def find_signer(attempt: PlaybackAttempt, place: Place, records: Iterable[KeyRecord]) -> OwnSigner | None:
     """The key among these that made the token's signature."""
     for record in records:
         key = read_public_der(record.public_der)
-        findings = judge(attempt._replace(keys=[key])).findings
-        if any(f.rule == "signature" and f.result is Result.PASS for f in findings):
+        findings = validate(attempt._replace(keys=[key])).findings
+        if any(f.rule == "signature" and f.result is RuleStatus.PASS for f in findings):
             placement = next((p for p in record.placements if p.place == place), None)
             return OwnSigner(record.id, key, placement)
     return None

@@ -17,7 +17,7 @@ from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.jose import keypair
 from tokensvc.local_ivs.edge.errors import tokens_of
 from tokensvc.tokens.claims import CHANNEL_ARN
-from tokensvc.tokens.validation import Attempt, Outcome, Result, Verdict, judge
+from tokensvc.tokens.validation import PlaybackAttempt, Outcome, RuleStatus, ValidationResult, validate
 
 app = typer.Typer(help="Playback tokens.", no_args_is_help=True, add_completion=False)
 
@@ -54,8 +54,8 @@ def explain(
     """
     text, played = _token_in(sys.stdin.read() if token == "-" else token)  # noqa: S105 - a dash is no password
     keys = [keypair.read_public_pem(path.read_bytes()) for path in public_key] if public_key else None
-    attempt = Attempt(text, time.time(), _channel(channel) or played, keys, origin)
-    verdict, signed_by = judge(attempt), None
+    attempt = PlaybackAttempt(text, time.time(), _channel(channel) or played, keys, origin)
+    verdict, signed_by = validate(attempt), None
     if _is_open(verdict):
         verdict, signed_by = _judge_with_own_keys(attempt, verdict)
     data = {
@@ -90,12 +90,12 @@ def _token_in(pasted: str) -> tuple[str, Arn | None]:
     return (tokens[0] if tokens else ""), channel_of_path(urlsplit(path).path)
 
 
-def _is_open(verdict: Verdict) -> bool:
+def _is_open(verdict: ValidationResult) -> bool:
     """Whether the signature could not be verified for want of a public key."""
-    return any(f.rule == "signature" and f.result is Result.UNKNOWN for f in verdict.findings)
+    return any(f.rule == "signature" and f.result is RuleStatus.UNKNOWN for f in verdict.findings)
 
 
-def _judge_with_own_keys(attempt: Attempt, verdict: Verdict) -> tuple[Verdict, str | None]:
+def _judge_with_own_keys(attempt: PlaybackAttempt, verdict: ValidationResult) -> tuple[ValidationResult, str | None]:
     """The verdict with the keys of the store that the settings name, and the id of the key that signed the token."""
     place = _place(attempt, verdict)
     if place is None or not {"TOKENSVC_DATABASE_URL", "TOKENSVC_DATABASE_URL_FILE"} & os.environ.keys():
@@ -114,16 +114,16 @@ def _judge_with_own_keys(attempt: Attempt, verdict: Verdict) -> tuple[Verdict, s
         return _with_signature_message(verdict, message), signer.key_id
     if not signer.placement.is_held:
         message = f"{made_by}, which IVS no longer holds in {place.region}"
-        return _with_signature_message(judge(attempt._replace(keys=[])), message), signer.key_id
+        return _with_signature_message(validate(attempt._replace(keys=[])), message), signer.key_id
     message = f"{made_by}, {signer.placement.state} in {place.region}"
-    return _with_signature_message(judge(attempt._replace(keys=[signer.key])), message), signer.key_id
+    return _with_signature_message(validate(attempt._replace(keys=[signer.key])), message), signer.key_id
 
 
 _NO_KEYS = "the public halves that IVS holds there are not known here; give --public-key, or the deployment's settings"
 _NOT_OURS = "no key of this deployment made this signature; give --public-key for key pairs that others imported"
 
 
-def _place(attempt: Attempt, verdict: Verdict) -> Place | None:
+def _place(attempt: PlaybackAttempt, verdict: ValidationResult) -> Place | None:
     """The account and region whose keys count: those of the channel that is played, else of the one that is claimed."""
     if attempt.channel is not None:
         return attempt.channel.place
@@ -133,7 +133,7 @@ def _place(attempt: Attempt, verdict: Verdict) -> Place | None:
         return None
 
 
-def _with_signature_message(verdict: Verdict, message: str) -> Verdict:
+def _with_signature_message(verdict: ValidationResult, message: str) -> ValidationResult:
     """The same verdict, saying more of the signature."""
     (before,) = (f.message for f in verdict.findings if f.rule == "signature")
     findings = tuple(f._replace(message=message) if f.rule == "signature" else f for f in verdict.findings)

@@ -31,9 +31,9 @@ from tokensvc.http.problem_details import plain_refusal
 from tokensvc.revocations.denials import DenialService
 from tokensvc.runner import Lifecycle
 from tokensvc.web.access_log import AccessLog
-from tokensvc.web.app import Front
-from tokensvc.web.authentication import Authorized
-from tokensvc.web.context import Reply
+from tokensvc.web.app import Application
+from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.context import Respond
 from tokensvc.web.endpoints.denials import DenialRoutes
 from tokensvc.web.endpoints.health import Readiness
 from tokensvc.web.endpoints.keys import KeyRoutes
@@ -44,18 +44,18 @@ from tokensvc.web.routes import admin_operations, admin_routes, public_routes, w
 
 
 @dataclass(frozen=True)
-class Application:
+class ServiceApplication:
     """The service as one ASGI application, and the switch that a stopping worker throws."""
 
     asgi: ASGIApp
     readiness: Readiness
 
 
-def build(service: Service, *, admin_port: int | None = None, beside: Sequence[BaseRoute] = ()) -> Application:
+def build(service: Service, *, admin_port: int | None = None, beside: Sequence[BaseRoute] = ()) -> ServiceApplication:
     """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
     settings, snapshot = service.settings, service.snapshots.read
     lease, sign_many = settings.snapshot_lease_seconds, service.chosen.signer.sign_many
-    authorized = Authorized(snapshot, service.clock, lease_seconds=lease)
+    authorized = RequestAuthenticator(snapshot, service.clock, lease_seconds=lease)
     tokens = TokenRoutes(
         authorized=authorized,
         directory=service.directory,
@@ -91,11 +91,11 @@ def build(service: Service, *, admin_port: int | None = None, beside: Sequence[B
         lifespan=lambda _app: _run(service.lifecycle),
     )
     public = public_routes(tokens, revocations, denials, readiness, snapshot, [] if admin_port else admin)
-    front = Front(routes=public, behind=behind, clock=service.clock, access_log=access_log, sign_many=sign_many)
+    front = Application(routes=public, behind=behind, clock=service.clock, access_log=access_log, sign_many=sign_many)
     if admin_port is None:
-        return Application(front, readiness)
-    at_admin = Front(routes=admin_routes(admin, readiness), behind=behind, clock=service.clock, access_log=access_log)
-    return Application(_ByPort(front, admin_port, at_admin), readiness)
+        return ServiceApplication(front, readiness)
+    at_admin = Application(routes=admin_routes(admin, readiness), behind=behind, clock=service.clock, access_log=access_log)
+    return ServiceApplication(_ByPort(front, admin_port, at_admin), readiness)
 
 
 def build_work(service: WorkerService) -> ASGIApp:
@@ -103,13 +103,13 @@ def build_work(service: WorkerService) -> ASGIApp:
     behind = Starlette(
         exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _run(service.lifecycle)
     )
-    return Front(routes=worker_routes(service.metrics), behind=behind, clock=service.clock, access_log=None)
+    return Application(routes=worker_routes(service.metrics), behind=behind, clock=service.clock, access_log=None)
 
 
 class _ByPort:
     """Two listeners in one server: what comes in at the admin port gets the admin routes, all else the public ones."""
 
-    def __init__(self, public: Front, admin_port: int, admin: Front) -> None:
+    def __init__(self, public: Application, admin_port: int, admin: Application) -> None:
         self._public = public
         self._admin_port = admin_port
         self._admin = admin
@@ -117,14 +117,14 @@ class _ByPort:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._front(scope)(scope, receive, send)
 
-    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         return self._front(scope).at_once(scope, body, reply)
 
     def end_turn(self) -> None:
         self._public.end_turn()
         self._admin.end_turn()
 
-    def _front(self, scope: Scope) -> Front:
+    def _front(self, scope: Scope) -> Application:
         at_admin = scope["type"] == "http" and scope["server"][1] == self._admin_port
         return self._admin if at_admin else self._public
 

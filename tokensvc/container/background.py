@@ -27,7 +27,7 @@ from tokensvc.background.prune import EVERY_SECONDS as PRUNE_EVERY_SECONDS
 from tokensvc.background.prune import Prune
 from tokensvc.clock import Clock
 from tokensvc.container.reconciler import Performer
-from tokensvc.deployment.workers import Heartbeat, RegionNews
+from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import Action, Remedy
 from tokensvc.jose.signing.choice import Chosen
 from tokensvc.keys.leader import EVERY_SECONDS as ROTATION_EVERY_SECONDS
@@ -173,7 +173,7 @@ def _heartbeat(
     known: KnownVersions,
     *,
     problems: Sequence[Problem] = (),
-    regions: Sequence[RegionNews] = (),
+    regions: Sequence[RegionStatus] = (),
 ) -> Heartbeat:
     """What this process reports of itself now; `trouble` and `regions` are those of its tasks."""
     versions, chosen = known.current, identity.chosen

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tokensvc.aws.ivs import AwsControlPlane, Observe, default_region, ivs_regions, unobserved
-from tokensvc.background.denylist_sync import DenialNews
+from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.background.refresh import Refresh, SnapshotHolder
 from tokensvc.callers.store import StoredSecret
@@ -39,7 +39,7 @@ from tokensvc.container.reconciler import (
     reach_of,
 )
 from tokensvc.container.vault import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
-from tokensvc.deployment.record import Deployment, Policy
+from tokensvc.deployment.record import Deployment, RotationPolicy
 from tokensvc.diagnostics.status import StatusFacts
 from tokensvc.errors import FieldError, InvalidRotationPolicy, RowUnreadable, SettingsError
 from tokensvc.jose.signing.choice import Chosen
@@ -56,9 +56,9 @@ from tokensvc.settings import Settings, require
 from tokensvc.storage.store import Store, open_store
 from tokensvc.tokens.authorization import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.tokens.channel_cache import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
-from tokensvc.tokens.channel_cache import Directory
+from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.viewer_ids import Subjects
+from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.vault.cipher import Wrapper
 
 METRICS_EVERY_SECONDS = 0.25
@@ -75,7 +75,7 @@ class Service:
     snapshots: SnapshotHolder
     """Where this worker's snapshot is read."""
     refresh: Refresh
-    directory: Directory
+    directory: ChannelCache
     tasks: BackgroundTasks
     lifecycle: Lifecycle
     """Every background loop of the process, those of `tasks` among them. Its first is the refresh of the snapshot."""
@@ -172,7 +172,7 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     max_age = now_set.key_max_age_seconds
     if settings.key_max_age_days is not None:
         max_age = settings.key_max_age_days * 86_400 or None
-    policy = Policy(
+    policy = RotationPolicy(
         propagation_seconds=lead,
         max_staleness_seconds=reach_of(settings, store),
         max_age_seconds=max_age,
@@ -227,7 +227,7 @@ def means_of(
     *,
     settings: Settings,
     store: Store,
-    subjects: Subjects,
+    subjects: ViewerIdResolver,
     clock: Clock,
     accepted: Callable[[], None] = lambda: None,
 ) -> RevocationService:
@@ -245,7 +245,7 @@ def means_of(
 
 def means_to_revoke(settings: Settings, store: Store) -> RevocationService:
     """The same for a command. What wraps is asked for when there is a subject."""
-    subjects = Subjects(store.deployment, lambda: wrapper_of(settings, store))
+    subjects = ViewerIdResolver(store.deployment, lambda: wrapper_of(settings, store))
     clock = StoreClock(store.versions.read().now)
     return means_of(settings=settings, store=store, subjects=subjects, clock=clock)
 
@@ -295,8 +295,8 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     regions = regions_of(settings) if settings.background_tasks else _regions_known(settings)
     failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
     confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
-    subjects = Subjects(store.deployment, lambda: wrapper)
-    directory = Directory(
+    subjects = ViewerIdResolver(store.deployment, lambda: wrapper)
+    directory = ChannelCache(
         store=store.channels,
         leases=store.leases,
         control_plane=control_plane,
@@ -339,7 +339,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         keys=store.keys,
         callers=store.callers,
         channels=store.channels,
-        denials=DenialNews(store.denials),
+        denials=DenylistSync(store.denials),
         vault=vault,
         subjects=subjects,
         signer=chosen.signer,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 
-class Held(NamedTuple):
+class HeldLease(NamedTuple):
     """A lease that runs."""
 
     holder: str
@@ -26,10 +26,10 @@ class Leases(Protocol):
         """Give the lease up; nothing happens when `holder` does not have it."""
         ...
 
-    def held(self, name: str) -> Held | None:
+    def held(self, name: str) -> HeldLease | None:
         """Who holds the lease now, if anyone."""
         ...
 
-    def all_held(self, prefix: str) -> dict[str, Held]:
+    def all_held(self, prefix: str) -> dict[str, HeldLease]:
         """Who holds which lease now, of those whose names begin so."""
         ...

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 
 
-class Policy(NamedTuple):
+class RotationPolicy(NamedTuple):
     """How long a key may sign and what must pass before and after. The deployment's; all in seconds."""
 
     propagation_seconds: float
@@ -50,9 +50,9 @@ class Deployment(NamedTuple):
     damage: str = ""
     """Why `max_ttl_seconds` cannot be what the store holds; it is 0 then, and no token is issued."""
 
-    def rotation_policy(self, max_staleness_seconds: float) -> Policy:
+    def rotation_policy(self, max_staleness_seconds: float) -> RotationPolicy:
         """What keys are rotated by. `max_staleness_seconds`: the longest that any worker acts on old news."""
-        return Policy(
+        return RotationPolicy(
             propagation_seconds=self.key_propagation_seconds,
             max_staleness_seconds=max_staleness_seconds,
             max_age_seconds=self.key_max_age_seconds,

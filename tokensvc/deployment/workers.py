@@ -12,7 +12,7 @@ from tokensvc.deployment.versions import Version
 from tokensvc.problems import Problem
 
 
-class RegionNews(NamedTuple):
+class RegionStatus(NamedTuple):
     """How whoever performs the lifecycle of keys left a region when it last looked at it."""
 
     region: str
@@ -46,7 +46,7 @@ class Heartbeat(NamedTuple):
     """Keys whose private half it could not open."""
     problems: tuple[Problem, ...] = ()
     """What its background duties report."""
-    regions: tuple[RegionNews, ...] = ()
+    regions: tuple[RegionStatus, ...] = ()
     """What it last saw of each region, when it performs the lifecycle of keys."""
     keys_tag: str = ""
     """The tag of the `keys` version that its snapshot holds: the number alone repeats after a restore."""

@@ -16,10 +16,10 @@ from pydantic import Field
 
 from tokensvc.aws.arn import Place
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
-from tokensvc.deployment.leases import Held
+from tokensvc.deployment.leases import HeldLease
 from tokensvc.deployment.record import Deployment
 from tokensvc.deployment.versions import StoreVersions
-from tokensvc.deployment.workers import RegionNews, Worker
+from tokensvc.deployment.workers import RegionStatus, Worker
 from tokensvc.diagnostics.problems import problem_sentence
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, active_of
@@ -118,10 +118,10 @@ class StatusFacts(NamedTuple):
     deployment: Deployment
     keys: Sequence[KeyRecord]
     workers: Sequence[Worker]
-    leader: Held | None
+    leader: HeldLease | None
     waiting: Mapping[Place, Waiting]
     """Viewers whose revocation has not reached IVS yet."""
-    dispatchers: Mapping[Place, Held]
+    dispatchers: Mapping[Place, HeldLease]
     """Which worker sends revocations to IVS there."""
 
 
@@ -151,13 +151,13 @@ def status_view(facts: StatusFacts) -> StatusView:
     )
 
 
-def _leader(leader: Held | None) -> LeaderView | None:
+def _leader(leader: HeldLease | None) -> LeaderView | None:
     if leader is None:
         return None
     return LeaderView(worker_id=leader.holder, lease_seconds_left=round(leader.seconds_left, 1))
 
 
-def _dispatch(place: Place, waiting: Waiting | None, leader: Held | None) -> DispatchView:
+def _dispatch(place: Place, waiting: Waiting | None, leader: HeldLease | None) -> DispatchView:
     queued, oldest_seconds, _ = waiting or Waiting(0, 0.0)
     return DispatchView(
         account=place.account,
@@ -168,7 +168,7 @@ def _dispatch(place: Place, waiting: Waiting | None, leader: Held | None) -> Dis
     )
 
 
-def _worker(worker: Worker, versions: StoreVersions, leader: Held | None) -> WorkerView:
+def _worker(worker: Worker, versions: StoreVersions, leader: HeldLease | None) -> WorkerView:
     reported = worker.heartbeat
     return WorkerView(
         worker_id=reported.worker_id,
@@ -188,7 +188,7 @@ def _worker(worker: Worker, versions: StoreVersions, leader: Held | None) -> Wor
     )
 
 
-def _region(region: str, imported: Sequence[KeyInPlace], news: RegionNews | None, now: float) -> RegionView:
+def _region(region: str, imported: Sequence[KeyInPlace], news: RegionStatus | None, now: float) -> RegionView:
     active = active_of(imported)
     since = active.activated_at if active is not None else None
     return RegionView(

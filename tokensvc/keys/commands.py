@@ -60,7 +60,7 @@ def fulfilled(records: Sequence[KeyRecord], wish: Rotation) -> dict[str, str | N
 
 
 def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> Rotation:
-    """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
+    """TokenRequest for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
     wish = request_rotation(world, regions, by)
     see_through(world, regions, patient=patient)
     return wish

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock
-from tokensvc.deployment.record import DeploymentStore, Policy
+from tokensvc.deployment.record import DeploymentStore, RotationPolicy
 from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.keys.absences import Absences
@@ -60,6 +60,6 @@ class KeysContext:
         """What is wrong with the private key that the vault has for this key; "" where nothing is known to be."""
         return self.private_keys.damage(self.vault, record, self.clock.monotonic())
 
-    def policy(self) -> Policy:
+    def policy(self) -> RotationPolicy:
         """The deployment's policy, as it is now."""
         return self.deployment.read().rotation_policy(self.max_staleness_seconds())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tokensvc.aws.arn import Place
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.keys.lifecycle import (
     KeyInPlace,
     KeyState,
@@ -30,7 +30,7 @@ STEPS_MAX = 16
 _SOMEWHERE = Place("", "")
 
 
-def forecast(standing: Standing, now: datetime, policy: Policy) -> list[Step | Wait]:
+def forecast(standing: Standing, now: datetime, policy: RotationPolicy) -> list[Step | Wait]:
     """The steps and waits to come, in order, until nothing is due or only somebody can help."""
     coming: list[Step | Wait] = []
     made = 0

@@ -22,8 +22,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tokensvc.clock import Clock
-from tokensvc.deployment.record import Policy
-from tokensvc.deployment.workers import RegionNews
+from tokensvc.deployment.record import RotationPolicy
+from tokensvc.deployment.workers import RegionStatus
 from tokensvc.errors import InvalidRotationPolicy, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyState, Standing, active_of, drains_at
@@ -79,7 +79,7 @@ class Rotation:
         self._regional: dict[str, tuple[Problem, ...]] = dict.fromkeys(regions, ())
         self._alarms: dict[str, tuple[Problem, ...]] = {}
         """By region, as of the last look that IVS answered."""
-        self._news: dict[str, RegionNews] = {}
+        self._news: dict[str, RegionStatus] = {}
         self._outages = Outages(clock.monotonic)
 
     @property
@@ -88,7 +88,7 @@ class Rotation:
         return tuple(dict.fromkeys((*self._general, *(one for told in self._regional.values() for one in told))))
 
     @property
-    def news(self) -> tuple[RegionNews, ...]:
+    def news(self) -> tuple[RegionStatus, ...]:
         """What was last seen of each region; nothing where another process performs."""
         return tuple(self._news.values())
 
@@ -202,14 +202,14 @@ def _refused(code: ProblemCode, region: str, check: Callable[[], None]) -> Itera
         yield Problem(code, region, {"reason": refusal.message})
 
 
-def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:
+def _news_of(outlook: Outlook, policy: RotationPolicy, now: float) -> RegionStatus:
     assert outlook.seen is not None  # noqa: S101 - its one caller has just seen to it
     standing = outlook.seen.standing
     until, why = min(_ahead(standing, policy), default=(None, ""))
     if outlook.wait is not None:
         until, why = outlook.wait.until, outlook.wait.reason
     at = until.timestamp() if until is not None else None
-    return RegionNews(
+    return RegionStatus(
         region=outlook.region,
         slots_used=len(outlook.seen.pairs),
         foreign=standing.foreign,
@@ -219,7 +219,7 @@ def _news_of(outlook: Outlook, policy: Policy, now: float) -> RegionNews:
     )
 
 
-def _ahead(standing: Standing, policy: Policy) -> Iterator[tuple[datetime, str]]:
+def _ahead(standing: Standing, policy: RotationPolicy) -> Iterator[tuple[datetime, str]]:
     """What becomes due by time alone."""
     active = active_of(standing.pairs)
     if active is not None and active.activated_at is not None and policy.max_age_seconds is not None:

@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from tokensvc.aws.arn import Place
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import Action, Conflict, KeyNotFound, Remedy
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 
@@ -183,19 +183,19 @@ class Standing(NamedTuple):
     """Whether we are to hold keys there; where not, what is there only ends."""
 
 
-def decide(standing: Standing, now: datetime, policy: Policy) -> Step | None:
+def decide(standing: Standing, now: datetime, policy: RotationPolicy) -> Step | None:
     """The step that is due, or None."""
     found = _next(standing, now, policy)
     return found if isinstance(found, Step) else None
 
 
-def waiting(standing: Standing, now: datetime, policy: Policy) -> Wait | None:
+def waiting(standing: Standing, now: datetime, policy: RotationPolicy) -> Wait | None:
     """What a rotation that is due waits for; None when a step is due, or nothing is."""
     found = _next(standing, now, policy)
     return found if isinstance(found, Wait) else None
 
 
-def is_due(standing: Standing, now: datetime, policy: Policy) -> bool:
+def is_due(standing: Standing, now: datetime, policy: RotationPolicy) -> bool:
     """Whether another key should sign there: none does, it is too old, gone, only stood in, or somebody asked."""
     active = active_of(standing.pairs)
     if active is None or active.activated_at is None or active.key_id in unusable(standing):
@@ -212,7 +212,7 @@ def active_of(pairs: Sequence[KeyInPlace]) -> KeyInPlace | None:
     return next((pair for pair in pairs if pair.state is KeyState.ACTIVE), None)
 
 
-def drains_at(pair: KeyInPlace, policy: Policy) -> datetime:
+def drains_at(pair: KeyInPlace, policy: RotationPolicy) -> datetime:
     """When the last token that it may have signed there has ended."""
     began = pair.retiring_at or pair.imported_at
     return began + timedelta(seconds=policy.drain_seconds(pair.longest_ttl_seconds))
@@ -257,7 +257,7 @@ def is_in_doubt(standing: Standing) -> bool:
     return standing.wanted and active is not None and active.key_id in standing.missing
 
 
-def _next(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
+def _next(standing: Standing, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
     ending = _to_record_absence(standing) or _to_delete(standing, now, policy)
     if ending is not None or not standing.wanted:
         return ending
@@ -284,7 +284,7 @@ def _may_be_recalled(pair: KeyInPlace, standing: Standing) -> bool:
     return pair.key_id not in unfit and pair.deleting_at is None and not pair.fingerprint_differs
 
 
-def _to_delete(standing: Standing, now: datetime, policy: Policy) -> Step | None:
+def _to_delete(standing: Standing, now: datetime, policy: RotationPolicy) -> Step | None:
     """What must go, worst first."""
     for reason, applies in _MUST_GO:
         for pair in standing.pairs:
@@ -293,7 +293,7 @@ def _to_delete(standing: Standing, now: datetime, policy: Policy) -> Step | None
     return None
 
 
-_Applies = Callable[[KeyInPlace, Standing, datetime, Policy], bool]
+_Applies = Callable[[KeyInPlace, Standing, datetime, RotationPolicy], bool]
 _MUST_GO: tuple[tuple[str, _Applies], ...] = (
     ("it is compromised", lambda pair, *_: pair.state is KeyState.COMPROMISED),
     ("its deletion was begun", lambda pair, *_: pair.deleting_at is not None),
@@ -318,7 +318,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
 )
 
 
-def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | Wait | None:
+def _to_take_over(standing: Standing, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
     active, unfit = active_of(standing.pairs), unusable(standing)
     if active is None or active.key_id in standing.lost:  # where it is missing, that is proven first
         best = successor([p for p in standing.pairs if p.key_id not in unfit], now, policy.propagation_seconds)
@@ -342,7 +342,7 @@ def _to_take_over(standing: Standing, now: datetime, policy: Policy) -> Step | W
     return Wait(drained, "all slots are filled; one of ours goes when its last token has ended", for_drain=True)
 
 
-def _to_stand_by(standing: Standing, policy: Policy) -> Step | None:
+def _to_stand_by(standing: Standing, policy: RotationPolicy) -> Step | None:
     """A standby never takes the last slot that a rotation needs: it is what the rotation would bring anyway."""
     if not policy.standby or _prepared(standing) or _free(standing) <= 0:
         return None

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import ConcurrentModification, ControlPlaneError, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey, survey_and_update
@@ -99,7 +99,7 @@ def look(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
     return outlooks
 
 
-def _advance_region(world: KeysContext, region: str, policy: Policy, *, wanted: bool, is_sure: bool) -> Outlook:
+def _advance_region(world: KeysContext, region: str, policy: RotationPolicy, *, wanted: bool, is_sure: bool) -> Outlook:
     seen: Survey | None = None
     failure: TokensvcError | None = None
     try:

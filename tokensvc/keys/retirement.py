@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tokensvc.aws.arn import parse_arn
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import KeyPairNotOwned
 from tokensvc.keys.commands import advance_once, delete, request_rotation
 from tokensvc.keys.context import KeysContext
@@ -95,7 +95,7 @@ def see_gone(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
         advance_once(world, regions)
 
 
-def aftermath(record: KeyRecord, policy: Policy) -> list[Aftermath]:
+def aftermath(record: KeyRecord, policy: RotationPolicy) -> list[Aftermath]:
     """What is left of a compromised key where it was held when it was compromised."""
     return [
         Aftermath(

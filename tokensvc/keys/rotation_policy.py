@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import InvalidRotationPolicy
 
 KEY_PAIRS_MAX = 3
@@ -29,7 +29,7 @@ def max_staleness_seconds(lease_seconds: float, store_timeout_seconds: float) ->
     return lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS
 
 
-def check_policy(policy: Policy, max_ttl_seconds: int) -> None:
+def check_policy(policy: RotationPolicy, max_ttl_seconds: int) -> None:
     """Raise InvalidRotationPolicy, with the arithmetic, unless keys can be rotated by this policy."""
     faults = "; ".join(_faults(policy, max_ttl_seconds))
     if faults:
@@ -47,7 +47,7 @@ def check_slots(region: str, foreign: int) -> None:
         )
 
 
-def _faults(policy: Policy, max_ttl_seconds: int) -> Iterator[str]:
+def _faults(policy: RotationPolicy, max_ttl_seconds: int) -> Iterator[str]:
     if 0 < policy.propagation_seconds < PROPAGATION_SECONDS:
         yield (
             f"the propagation delay of {policy.propagation_seconds:g} s is shorter than the {PROPAGATION_SECONDS:g} s in "

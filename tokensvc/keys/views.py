@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from tokensvc.deployment.record import Policy
+from tokensvc.deployment.record import RotationPolicy
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.keys.commands import Prospect
 from tokensvc.keys.journal import Entry
@@ -135,7 +135,7 @@ class ReferenceTime(NamedTuple):
     """What ages and deadlines are computed from: the store's clock, and the rotation policy."""
 
     now: datetime
-    policy: Policy
+    policy: RotationPolicy
 
 
 def key_view(record: KeyRecord, at: ReferenceTime) -> KeyView:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from tokensvc.deployment.versions import ChangePage, Position
 from tokensvc.revocations.store import Patterns
-from tokensvc.tokens.denylist import Standing
+from tokensvc.tokens.denylist import ViewerRestriction
 
 
 class NewDenial(NamedTuple):
@@ -46,7 +46,7 @@ class StandingRow(NamedTuple):
     """What workers know of a viewer of a channel."""
 
     digest: bytes
-    standing: Standing
+    standing: ViewerRestriction
     number: int
 
 

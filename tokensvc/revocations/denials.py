@@ -18,8 +18,8 @@ from tokensvc.revocations.denial_store import Denial, Denials, NewDenial
 from tokensvc.revocations.dispatcher import ServedRegions, unserved_channels
 from tokensvc.revocations.requests import DenialQuery, DenialRequest
 from tokensvc.revocations.views import DenialPage, DenialView
-from tokensvc.tokens.denylist import LAST_SECOND, digest
-from tokensvc.tokens.viewer_ids import Subjects
+from tokensvc.tokens.denylist import MAX_SESSION_VERSION, viewer_digest
+from tokensvc.tokens.viewer_ids import ViewerIdResolver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class DenialService:
     VaultError's leaves."""
 
     store: Denials
-    subjects: Subjects
+    subjects: ViewerIdResolver
     clock: Clock
     regions: ServedRegions
 
@@ -36,7 +36,7 @@ class DenialService:
         """Deny a viewer. Raises InvalidRequest or ChannelNotAllowed."""
         now = self.clock.now()
         until = request.until if request.until is not None else math.ceil(now) + (request.deny_seconds or 0)
-        if not now < until <= LAST_SECOND:
+        if not now < until <= MAX_SESSION_VERSION:
             name = "until" if request.until is not None else "denySeconds"
             raise InvalidRequest([FieldError(name, "must end in the future, and before 2038")])
         caller.require_channels(request.channels)
@@ -44,7 +44,7 @@ class DenialService:
         if errors := unserved_channels(channels, self.regions.checker()):
             raise InvalidRequest(errors)
         viewers = self.subjects.within(caller.policy.namespace)(request.viewer_id, request.subject)
-        names = {digest(channel, viewer): channel for channel in request.channels for viewer in viewers}
+        names = {viewer_digest(channel, viewer): channel for channel in request.channels for viewer in viewers}
         new = [NewDenial(channel, name, until, request.reason) for name, channel in names.items()]
         return self.store.add(caller.name, new)
 
@@ -58,7 +58,7 @@ class DenialService:
             caller.require_channel(query.channel_arn)
         viewers = self.subjects.within(caller.policy.namespace)(query.viewer_id, query.subject)
         if viewers and query.channel_arn is not None:
-            only = [digest(query.channel_arn, viewer) for viewer in viewers]
+            only = [viewer_digest(query.channel_arn, viewer) for viewer in viewers]
         found = self.store.in_force(
             caller.policy.channels, limit=query.max_results, before=before, channel=query.channel_arn, only=only
         )

@@ -46,7 +46,7 @@ from tokensvc.revocations.rate_limit import (
 )
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocations
 from tokensvc.tokens import claims
-from tokensvc.tokens.denylist import LAST_SECOND
+from tokensvc.tokens.denylist import MAX_SESSION_VERSION
 from tokensvc.tokens.viewer_ids import check_viewer_id
 
 CLAIM_SECONDS = 60.0
@@ -343,6 +343,6 @@ def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
                 errors.append(FieldError(f"{path}{name}", str(rule)))
     if new.issued_before is not None and not 0 <= new.issued_before <= now:
         errors.append(FieldError(f"{path}issuedBefore", "must not lie in the future, nor before 1970"))
-    if new.deny_seconds is not None and not 0 <= new.deny_seconds <= LAST_SECOND - now:
+    if new.deny_seconds is not None and not 0 <= new.deny_seconds <= MAX_SESSION_VERSION - now:
         errors.append(FieldError(f"{path}denySeconds", "must be 0 or more, and end before 2038"))
     return errors

@@ -21,7 +21,7 @@ from typing import Any
 from tokensvc.aws.arn import Place
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock
-from tokensvc.deployment.leases import Held, Leases
+from tokensvc.deployment.leases import HeldLease, Leases
 from tokensvc.errors import Unavailable
 from tokensvc.log import structlog
 from tokensvc.metrics import Metrics
@@ -48,7 +48,7 @@ def lease_of(place: Place) -> str:
     return f"{_LEASES}{place.account}:{place.region}"
 
 
-def leaders(leases: Leases) -> dict[Place, Held]:
+def leaders(leases: Leases) -> dict[Place, HeldLease]:
     """Who leads where now; each holder is a worker's id. Raises StoreError."""
     found = {}
     for name, held in leases.all_held(_LEASES).items():
@@ -113,7 +113,7 @@ class Leading:
         return max(0.0, min(done.wait_seconds, self._ask_again_at - now))
 
     def ask_again(self) -> None:
-        """Ask for the lease in the next run: the store was replaced, and the present one may have given it to another.
+        """TokenRequest for the lease in the next run: the store was replaced, and the present one may have given it to another.
         Returns at once, in any thread."""
         self._ask_again_at = -math.inf
 

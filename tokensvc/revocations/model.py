@@ -4,7 +4,7 @@ Rules of the file
 - A token's session version is max(second of issue, M), M being the viewer's stored minimum. A revocation of everything
   with filter F ends every version up to F and makes M = F + 1 in the same transaction; so whatever a worker signs after
   it has read M lives, and whatever one signs that has not is ended with the rest.
-- While M is ahead of the clock, versions rise slowly above it (`Standing.lowest_version`), so that they always rise
+- While M is ahead of the clock, versions rise slowly above it (`ViewerRestriction.lowest_version`), so that they always rise
   with the time of issue, which is a matter of the clock of the worker that issues.
 - A revocation of what was issued before an instant ends the versions below the one that a token issued at that instant
   carries, and no other: never what was issued later. What a revocation of everything before it has to end, that one's
@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
-from tokensvc.tokens.denylist import Standing, session_version
+from tokensvc.tokens.denylist import ViewerRestriction, session_version
 
 
 class State(StrEnum):
@@ -52,7 +52,7 @@ versions stay within what IVS takes."""
 
 
 def version_filter(
-    now: float, max_staleness_seconds: float, standing: Standing, issued_before: int | None = None
+    now: float, max_staleness_seconds: float, standing: ViewerRestriction, issued_before: int | None = None
 ) -> int:
     """F: the highest session version to end.
 
@@ -65,7 +65,7 @@ def version_filter(
     return max(0, _version_at(issued_before, standing) - 1)
 
 
-def standing_after(now: float, standing: Standing, version: int, issued_before: int | None = None) -> Standing:
+def standing_after(now: float, standing: ViewerRestriction, version: int, issued_before: int | None = None) -> ViewerRestriction:
     """The standing with the minimum that a revocation with the filter `version` leaves: F + 1 after one of everything.
 
     One with an instant raises it only where the clock alone makes versions; elsewhere they are above F by themselves.
@@ -73,16 +73,16 @@ def standing_after(now: float, standing: Standing, version: int, issued_before: 
     minimum = version + 1
     if issued_before is None:
         lead = minimum - math.floor(now)
-        return standing._replace(minimum_version=minimum, minimum_lead=lead if lead <= LEAD_MAX_SECONDS else 0)
+        return standing._replace(minimum_version=minimum, minimum_ahead_seconds=lead if lead <= LEAD_MAX_SECONDS else 0)
     if minimum == issued_before and minimum > standing.minimum_version:
-        return standing._replace(minimum_version=minimum, minimum_lead=0)
+        return standing._replace(minimum_version=minimum, minimum_ahead_seconds=0)
     return standing
 
 
-def _version_at(second: int, standing: Standing) -> int:
+def _version_at(second: int, standing: ViewerRestriction) -> int:
     """The session version of a token issued at that second. One that was issued before the minimum was set has no more
     than its second, or a revocation of everything ends it."""
-    if second <= standing.minimum_set_at or not standing.minimum_lead:
+    if second <= standing.minimum_set_at or not standing.minimum_ahead_seconds:
         return second
     return session_version(second, standing.lowest_version(second))
 
@@ -98,7 +98,7 @@ def denied_until(now: float, max_staleness_seconds: float, issued_before: int | 
     return math.ceil(now + max_staleness_seconds) if issued_before is None else 0
 
 
-def readmit_after(now: float, max_staleness_seconds: float, version: int, standing: Standing) -> int:
+def readmit_after(now: float, max_staleness_seconds: float, version: int, standing: ViewerRestriction) -> int:
     """From when on every worker gives tokens that the filter `version`, and those of earlier revocations, spare: all
     have read the standing, or even one that has not, and whose clock is behind, gives a higher version by then; and the
     denial is over. `standing` is the one after the revocation."""

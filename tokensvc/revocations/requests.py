@@ -22,7 +22,7 @@ from tokensvc.printable import NO_CONTROLS_PATTERN, check_no_controls
 from tokensvc.revocations.model import State
 from tokensvc.timestamps import unix_seconds
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.denylist import LAST_SECOND
+from tokensvc.tokens.denylist import MAX_SESSION_VERSION
 from tokensvc.tokens.request import ChannelArn
 from tokensvc.tokens.viewer_ids import Subject, ViewerId
 from tokensvc.validation_errors import field_errors
@@ -48,7 +48,7 @@ _Reason = Annotated[
 _Second = Annotated[
     int, BeforeValidator(unix_seconds), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
 ]
-_DenySeconds = Annotated[int, Field(ge=0, le=LAST_SECOND)]
+_DenySeconds = Annotated[int, Field(ge=0, le=MAX_SESSION_VERSION)]
 
 
 class _ViewerRequest(RequestModel):
@@ -88,7 +88,7 @@ class DenialRequest(_ViewerRequest):
         None, description="The channel, or * for all, which needs the caller's pattern *. Not with channelArns"
     )
     until: _Second | None = Field(None, description="When it ends. Not with denySeconds")
-    deny_seconds: Annotated[int | None, Field(ge=1, le=LAST_SECOND)] = Field(
+    deny_seconds: Annotated[int | None, Field(ge=1, le=MAX_SESSION_VERSION)] = Field(
         None, description="How long it lasts. Not with until"
     )
     reason: _Reason = Field("", description="For whoever reads the list; no personal data")

@@ -21,7 +21,7 @@ from tokensvc.revocations.dispatcher import ServedRegions, accept, check
 from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation, Revocations
 from tokensvc.revocations.views import RevocationPage, RevocationView
-from tokensvc.tokens.viewer_ids import Subjects, ViewerIds
+from tokensvc.tokens.viewer_ids import ViewerIdResolver, ResolveViewerIds
 
 MAX_SCANNED = 5000
 """Revocations that one page scans for matches: a caller that owns few of many gets pages that contain few or none, and
@@ -39,7 +39,7 @@ class RevocationService:
     VaultError's leaves."""
 
     store: Revocations
-    subjects: Subjects
+    subjects: ViewerIdResolver
     clock: Clock
     max_staleness: Callable[[], float]
     """In seconds, as the store has it. Raises StoreError."""
@@ -111,6 +111,6 @@ class RevocationService:
         return self.store.cancel(revocation_id, caller.policy.channels)
 
 
-def _new(viewer_ids: ViewerIds, request: RevocationRequest, id_: str) -> NewRevocation:
+def _new(viewer_ids: ResolveViewerIds, request: RevocationRequest, id_: str) -> NewRevocation:
     viewers = viewer_ids(request.viewer_id, request.subject)
     return NewRevocation(id_, request.channels, viewers, request.issued_before, request.deny_seconds, request.reason)

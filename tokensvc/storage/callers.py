@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.callers.policy import NOTHING_ALLOWED, CallerPolicy
+from tokensvc.callers.policy import DENY_ALL, CallerPolicy
 from tokensvc.callers.store import CallerRecord, StoredSecret
 from tokensvc.errors import CallerExists, CallerNotFound, ConcurrentModification
 from tokensvc.storage import changes
@@ -139,7 +139,7 @@ def _record(row: sa.Row[Any], secrets: tuple[StoredSecret, ...], damaged: dict[s
         )
     except Unreadable as problem:
         disabled_at = _readable_or_none(row, "disabled_at")
-        return CallerRecord(str(row.name), NOTHING_ALLOWED, secrets, disabled_at, _UNKNOWN, str(problem), damaged)
+        return CallerRecord(str(row.name), DENY_ALL, secrets, disabled_at, _UNKNOWN, str(problem), damaged)
 
 
 def _readable_or_none(row: sa.Row[Any], column: str) -> datetime | None:

@@ -4,7 +4,7 @@ Rules of the file
 - Whoever writes rows holds `denials` first, so rows may be read, decided upon and written back in three steps.
 - A denial's id is random and its own: one that is written after another was removed or has ended has another id, so a
   removal that is repeated cannot end it.
-- A row is read by every worker for as long as it matters to any: `over_at` only rises, and a removal keeps the row.
+- A row is read by every worker for as long as it matters to any: `expires_at` only rises, and a removal keeps the row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tokensvc.storage.dialect import StoreNow, insert, matches_any
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.revocation_tables import denials
 from tokensvc.storage.rows import Unreadable, integer, octets, raw
-from tokensvc.tokens.denylist import DIGEST_BYTES, LAST_SECOND, Standing
+from tokensvc.tokens.denylist import DIGEST_BYTES, MAX_SESSION_VERSION, ViewerRestriction
 
 _T = TypeVar("_T")
 _AT_ONCE = 500
@@ -44,8 +44,8 @@ class Row(NamedTuple):
     id: str | None = None
     denied_until: int = 0
     minimum_version: int = 0
-    minimum_lead: int = 0
-    over_at: int = 0
+    minimum_ahead_seconds: int = 0
+    expires_at: int = 0
     caller: str = ""
     reason: str = ""
     created_at: float = 0.0
@@ -55,20 +55,20 @@ class Row(NamedTuple):
         """With a denial until then, unless there is one that ends later."""
         if until <= self.denied_until:
             return self
-        over_at = max(self.over_at, until)
+        expires_at = max(self.expires_at, until)
         id_ = self.id if self.denied_until > now else secrets.token_hex(_ID_BYTES)
-        return self._replace(id=id_, denied_until=until, over_at=over_at, caller=caller, reason=reason, created_at=now)
+        return self._replace(id=id_, denied_until=until, expires_at=expires_at, caller=caller, reason=reason, created_at=now)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> ViewerRestriction:
         """What workers know of it."""
-        return Standing(self.denied_until, self.minimum_version, self.minimum_lead)
+        return ViewerRestriction(self.denied_until, self.minimum_version, self.minimum_ahead_seconds)
 
-    def raised(self, standing: Standing) -> Row:
+    def raised(self, standing: ViewerRestriction) -> Row:
         """With the minimum version of that standing."""
-        over_at = max(self.over_at, standing.over_at)
-        minimum, lead = standing.minimum_version, standing.minimum_lead
-        return self._replace(minimum_version=minimum, minimum_lead=lead, over_at=over_at)
+        expires_at = max(self.expires_at, standing.expires_at)
+        minimum, lead = standing.minimum_version, standing.minimum_ahead_seconds
+        return self._replace(minimum_version=minimum, minimum_ahead_seconds=lead, expires_at=expires_at)
 
 
 _COLUMNS = tuple(denials.c[field] for field in Row._fields)
@@ -127,7 +127,7 @@ class SqlDenials:
         # The number that the page ends in is given whole, or the rest of it would never be seen.
         last = sa.select(denials.c.number).where(newer).order_by(denials.c.number).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(denials.c.number)).scalar_subquery())
-        columns = (denials.c.digest, denials.c.number, *(denials.c[field] for field in Standing._fields))
+        columns = (denials.c.digest, denials.c.number, *(denials.c[field] for field in ViewerRestriction._fields))
         page = sa.select(*raw(*columns)).where(newer, denials.c.number <= until)
         with reading(self._engine) as connection:
             found = connection.execute(page.order_by(denials.c.number, denials.c.digest)).all()
@@ -141,18 +141,18 @@ class SqlDenials:
                 name = row.digest.hex() if isinstance(row.digest, bytes) else "without a readable name"
                 damaged[name] = str(problem)
                 if _is_named(row):
-                    rows.append(StandingRow(row.digest, Standing(denied_until=LAST_SECOND), after.number))
+                    rows.append(StandingRow(row.digest, ViewerRestriction(denied_until=MAX_SESSION_VERSION), after.number))
         return ChangePage(rows, after, damaged)
 
     def prune(self, over_before: datetime, limit: int) -> int:
-        over = denials.c.over_at < math.floor(over_before.timestamp())
+        over = denials.c.expires_at < math.floor(over_before.timestamp())
         some = sa.select(denials.c.digest).where(over).limit(limit)
         with writing(self._engine) as connection:
             return connection.execute(sa.delete(denials).where(denials.c.digest.in_(some), over)).rowcount
 
 
 def _standing(row: sa.Row[Any]) -> StandingRow:
-    standing = Standing(*(integer(row, name, 0, _MOST) for name in Standing._fields))
+    standing = ViewerRestriction(*(integer(row, name, 0, _MOST) for name in ViewerRestriction._fields))
     number = integer(row, "number", 0, (1 << 63) - 1)
     return StandingRow(octets(row, "digest", DIGEST_BYTES), standing, number)
 

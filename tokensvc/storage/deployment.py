@@ -7,7 +7,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from tokensvc.callers.policy import LONGEST_TTL_SECONDS
+from tokensvc.callers.policy import MAX_STORABLE_TTL_SECONDS
 from tokensvc.deployment.record import Deployment, WrappedSubjectKey
 from tokensvc.errors import ForeignDeployment, SchemaMismatch, SubjectKeyLost
 from tokensvc.keys.lifecycle import KeyState
@@ -16,7 +16,7 @@ from tokensvc.storage.dialect import StoreNow, insert
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.errors import UPGRADE
 from tokensvc.storage.rows import Unreadable, instant, integer, octets, raw
-from tokensvc.storage.schema import deployment, key_places, subject_keys
+from tokensvc.storage.schema import deployment, key_placements, subject_keys
 
 _MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
 """A retiring key is one that a worker which has not heard may still sign with."""
@@ -83,10 +83,10 @@ class SqlDeployment:
                 .returning(deployment.c.id)
             )
             longer = (
-                sa.update(key_places)
-                .where(key_places.c.state.in_(_MAY_SIGN), key_places.c.longest_ttl_seconds < seconds)
+                sa.update(key_placements)
+                .where(key_placements.c.state.in_(_MAY_SIGN), key_placements.c.longest_ttl_seconds < seconds)
                 .values(longest_ttl_seconds=seconds)
-                .returning(key_places.c.key_id)
+                .returning(key_placements.c.key_id)
             )
             if connection.execute(moved).first():
                 changes.advance(connection, "deployment")
@@ -152,6 +152,6 @@ def _read(connection: sa.Connection) -> Deployment:
         raise SchemaMismatch("the store has no deployment", remedy=UPGRADE)
     fields = {field: getattr(row, field) for field in kept}
     try:
-        return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, LONGEST_TTL_SECONDS))
+        return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, MAX_STORABLE_TTL_SECONDS))
     except Unreadable as problem:
         return Deployment(**fields, max_ttl_seconds=0, damage=f"the deployment's {problem}")

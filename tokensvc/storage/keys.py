@@ -23,7 +23,7 @@ from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.rows import Unreadable, flag, instant, instant_or_none, integer, octets, raw, text
-from tokensvc.storage.schema import deployment, key_pairs, key_places
+from tokensvc.storage.schema import deployment, key_pairs, key_placements
 
 _STATES = tuple(KeyState)
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
@@ -74,11 +74,11 @@ class SqlKeys:
                 longest = max(longest, _ceiling(connection))
             state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
             prepared = (
-                insert(connection, key_places)
+                insert(connection, key_placements)
                 .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=longest)
                 .values(state=state, compromised_at=compromised_at, fingerprint_differs=fingerprint_differs)
                 .on_conflict_do_nothing()
-                .returning(key_places.c.key_id)
+                .returning(key_placements.c.key_id)
             )
             if connection.execute(prepared).first():
                 changes.advance(connection, "keys")
@@ -113,7 +113,7 @@ class SqlKeys:
                 _move(connection, key_id, place, now_in.state, KeyState.ACTIVE, **began)
             elif longest == now_in.longest_ttl_seconds:
                 return _get(connection, key_id)
-            connection.execute(sa.update(key_places).where(*_at(key_id, place)).values(longest_ttl_seconds=longest))
+            connection.execute(sa.update(key_placements).where(*_at(key_id, place)).values(longest_ttl_seconds=longest))
             changes.advance(connection, "keys")
             return _get(connection, key_id)
 
@@ -128,7 +128,7 @@ class SqlKeys:
                     f"the key has signed in {seen.place.region} in the meantime, so its pair stays for now"
                 )
             if now_in.deleting_at is None:
-                begun = sa.update(key_places).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
+                begun = sa.update(key_placements).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
                 connection.execute(begun)
                 changes.advance(connection, "keys")
             return _get(connection, seen.key_id)
@@ -195,7 +195,7 @@ class SqlKeys:
     def discard(self, key_id: str) -> None:
         with writing(self._engine) as connection:
             changes.hold(connection, "keys")
-            if connection.execute(sa.select(key_places.c.key_id).where(key_places.c.key_id == key_id)).first():
+            if connection.execute(sa.select(key_placements.c.key_id).where(key_placements.c.key_id == key_id)).first():
                 raise ConcurrentModification("IVS holds, or held, this key: its record stays")
             gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
             if connection.execute(gone).first():
@@ -205,7 +205,7 @@ class SqlKeys:
 def _mark_damaged(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
     """Compromise what of this key cannot be read: no state is lost, and the pair is deleted if that repairs the row."""
     if record.damage:
-        unknown = sa.update(key_places).where(key_places.c.key_id == record.id, key_places.c.state.not_in(_STATES))
+        unknown = sa.update(key_placements).where(key_placements.c.key_id == record.id, key_placements.c.state.not_in(_STATES))
         connection.execute(unknown.values(state=KeyState.COMPROMISED, compromised_at=at))
         itself = sa.update(key_pairs).where(key_pairs.c.id == record.id)
         connection.execute(itself.values(compromised_at=None))  # marked next, whatever it held
@@ -218,7 +218,7 @@ def _raise_longest(connection: sa.Connection, key_id: str, public_der: bytes, se
     if connection.execute(known).first() is None:
         raise Conflict("the store knows a key with this id or this public half already")
     told = False
-    for table, column in ((key_pairs, key_pairs.c.id), (key_places, key_places.c.key_id)):
+    for table, column in ((key_pairs, key_pairs.c.id), (key_placements, key_placements.c.key_id)):
         shorter = sa.update(table).where(column == key_id, table.c.longest_ttl_seconds < seconds)
         told |= bool(connection.execute(shorter.values(longest_ttl_seconds=seconds).returning(column)).all())
     return told
@@ -226,18 +226,18 @@ def _raise_longest(connection: sa.Connection, key_id: str, public_der: bytes, se
 
 def _never_signed(connection: sa.Connection) -> set[str]:
     """Keys that stand ready, or were only made."""
-    signed = sa.select(key_places.c.key_id).where(key_places.c.activated_at.is_not(None))
+    signed = sa.select(key_placements.c.key_id).where(key_placements.c.activated_at.is_not(None))
     return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
 
 
 def _take_back(connection: sa.Connection, key_id: str, place: Place, arn: str, at: datetime) -> None:
     """A retired key's pair turned up once more: it is to be deleted."""
-    taken = sa.select(key_places.c.key_id).where(key_places.c.arn == arn)
+    taken = sa.select(key_placements.c.key_id).where(key_placements.c.arn == arn)
     if connection.execute(taken).first() is not None:
         raise ConcurrentModification(f"another key is recorded under this ARN in {place.region}")
-    back = sa.update(key_places).where(*_at(key_id, place), key_places.c.retired_at.is_not(None))
+    back = sa.update(key_placements).where(*_at(key_id, place), key_placements.c.retired_at.is_not(None))
     back = back.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
-    if connection.execute(back.returning(key_places.c.key_id)).first() is None:
+    if connection.execute(back.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"another import of this key is recorded in {place.region}")
 
 
@@ -262,7 +262,7 @@ def _replace(
 def _end(connection: sa.Connection, there: KeyInPlace, at: datetime) -> None:
     """IVS holds the pair no more: the key is retired there, or stays compromised."""
     if there.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
-        ended = sa.update(key_places).where(*_at(there.key_id, there.place)).values(retired_at=at)
+        ended = sa.update(key_placements).where(*_at(there.key_id, there.place)).values(retired_at=at)
         connection.execute(ended)
     else:
         _move(connection, there.key_id, there.place, there.state, KeyState.RETIRED, retired_at=at)
@@ -282,9 +282,9 @@ def _succeed(
 
 def _begin_drains(connection: sa.Connection, place: Place, at: datetime, ceiling: int) -> None:
     """Each key there that does not sign may have signed up to now, without the store's knowledge, for the ceiling."""
-    idle = (*_of(place), key_places.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
-    connection.execute(sa.update(key_places).where(*idle).values(retiring_at=at))
-    shorter = sa.update(key_places).where(*idle, key_places.c.longest_ttl_seconds < ceiling)
+    idle = (*_of(place), key_placements.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
+    connection.execute(sa.update(key_placements).where(*idle).values(retiring_at=at))
+    shorter = sa.update(key_placements).where(*idle, key_placements.c.longest_ttl_seconds < ceiling)
     connection.execute(shorter.values(longest_ttl_seconds=ceiling))
 
 
@@ -305,26 +305,26 @@ def _promote(connection: sa.Connection, best: KeyInPlace, at: datetime, ceiling:
 
 
 def _move(connection: sa.Connection, key_id: str, place: Place, was: KeyState, to: KeyState, **values: Any) -> None:
-    moved = sa.update(key_places).where(*_at(key_id, place), key_places.c.state == was).values(state=to, **values)
-    if to not in MOVES[was] or connection.execute(moved.returning(key_places.c.key_id)).first() is None:
+    moved = sa.update(key_placements).where(*_at(key_id, place), key_placements.c.state == was).values(state=to, **values)
+    if to not in MOVES[was] or connection.execute(moved.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"the key is {was} in {place.region}, so it cannot become {to} there")
 
 
 def _at(key_id: str, place: Place) -> tuple[sa.ColumnElement[bool], ...]:
-    return key_places.c.key_id == key_id, *_of(place)
+    return key_placements.c.key_id == key_id, *_of(place)
 
 
 def _of(place: Place) -> tuple[sa.ColumnElement[bool], ...]:
-    return key_places.c.account == place.account, key_places.c.region == place.region
+    return key_placements.c.account == place.account, key_placements.c.region == place.region
 
 
 def _active_in(connection: sa.Connection, place: Place) -> str | None:
-    active = sa.select(key_places.c.key_id).where(*_of(place), key_places.c.state == KeyState.ACTIVE)
+    active = sa.select(key_placements.c.key_id).where(*_of(place), key_placements.c.state == KeyState.ACTIVE)
     return connection.execute(active).scalar()
 
 
 def _in_place(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace | None:
-    row = connection.execute(sa.select(*raw(*key_places.c)).where(*_at(key_id, place))).first()
+    row = connection.execute(sa.select(*raw(*key_placements.c)).where(*_at(key_id, place))).first()
     try:
         return None if row is None else _key_in_place(row)
     except Unreadable as problem:
@@ -355,9 +355,9 @@ def _get(connection: sa.Connection, key_id: str) -> KeyRecord:
 def _records(connection: sa.Connection, key_id: str | None = None) -> list[KeyRecord]:
     """All records, or the one of that id: two queries however many there are."""
     pairs = sa.select(*raw(*key_pairs.c)).order_by(key_pairs.c.created_at, key_pairs.c.id)
-    inside = sa.select(*raw(*key_places.c)).order_by(key_places.c.account, key_places.c.region)
+    inside = sa.select(*raw(*key_placements.c)).order_by(key_placements.c.account, key_placements.c.region)
     if key_id is not None:
-        pairs, inside = pairs.where(key_pairs.c.id == key_id), inside.where(key_places.c.key_id == key_id)
+        pairs, inside = pairs.where(key_pairs.c.id == key_id), inside.where(key_placements.c.key_id == key_id)
     rows, places = connection.execute(pairs).all(), dict[str, list[sa.Row[Any]]]()
     for row in connection.execute(inside):
         places.setdefault(row.key_id, []).append(row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from tokensvc.deployment.leases import Held
+from tokensvc.deployment.leases import HeldLease
 from tokensvc.storage.dialect import StoreNow, insert
 from tokensvc.storage.engine import reading, writing
 from tokensvc.storage.schema import leases
@@ -35,15 +35,15 @@ class SqlLeases:
         with writing(self._engine) as connection:
             connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.holder == holder))
 
-    def held(self, name: str) -> Held | None:
+    def held(self, name: str) -> HeldLease | None:
         left = (leases.c.expires_at - StoreNow()).label("left")
         with reading(self._engine) as connection:
             row = connection.execute(sa.select(leases.c.holder, left).where(leases.c.name == name)).first()
-        return Held(row.holder, row.left) if row is not None and row.left > 0 else None
+        return HeldLease(row.holder, row.left) if row is not None and row.left > 0 else None
 
-    def all_held(self, prefix: str) -> dict[str, Held]:
+    def all_held(self, prefix: str) -> dict[str, HeldLease]:
         c, left = leases.c, (leases.c.expires_at - StoreNow()).label("left")
         wanted = sa.select(c.name, c.holder, left).where(c.name.startswith(prefix, autoescape=True))
         with reading(self._engine) as connection:
             rows = connection.execute(wanted).all()
-        return {row.name: Held(row.holder, row.left) for row in rows if row.left > 0}
+        return {row.name: HeldLease(row.holder, row.left) for row in rows if row.left > 0}

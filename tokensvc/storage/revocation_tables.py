@@ -22,9 +22,9 @@ denials = sa.Table(
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("denied_until", sa.BigInteger, nullable=False),
     sa.Column("minimum_version", sa.BigInteger, nullable=False),
-    sa.Column("minimum_lead", sa.BigInteger, nullable=False),
+    sa.Column("minimum_ahead_seconds", sa.BigInteger, nullable=False),
     # The second from which on no worker needs the row, whatever it has heard: never lowered, not even by a removal.
-    sa.Column("over_at", sa.BigInteger, nullable=False, index=True),
+    sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),

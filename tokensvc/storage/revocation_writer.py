@@ -23,7 +23,7 @@ from tokensvc.revocations.store import Accepted, NewRevocation
 from tokensvc.storage import changes, denials
 from tokensvc.storage.denials import Row, parts
 from tokensvc.storage.revocation_tables import NOT_ENDED, QUEUED, revocation_entries, revocation_targets, revocations
-from tokensvc.tokens.denylist import digest
+from tokensvc.tokens.denylist import viewer_digest
 
 _entries = revocation_entries.c
 
@@ -39,7 +39,7 @@ def accept(
     """Write everything that these revocations mean, at that instant of the store's clock."""
     before = changes.hold(connection, "revocations")
     changes.hold(connection, "denials")
-    names = {digest(*who): who for new in wanted for who in product(new.channel_arns, new.viewer_ids)}
+    names = {viewer_digest(*who): who for new in wanted for who in product(new.channel_arns, new.viewer_ids)}
     places = {parse_arn(channel, "channel").place for channel, _ in names.values()}
     draft = _Draft(
         caller,
@@ -80,7 +80,7 @@ class _Draft:
         until = denied_until(self.now, self.max_staleness_seconds, new.issued_before, new.deny_seconds)
         highest = readmit = 0
         for channel, viewer in dict.fromkeys(product(new.channel_arns, new.viewer_ids)):
-            name = digest(channel, viewer)
+            name = viewer_digest(channel, viewer)
             row = self.standings[name].denied(until, self.caller, new.reason, self.now)
             version = version_filter(self.now, self.max_staleness_seconds, row.standing, new.issued_before)
             row = row.raised(standing_after(self.now, row.standing, version, new.issued_before))

@@ -122,8 +122,8 @@ key_pairs = sa.Table(
     sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
 )
 
-key_places = sa.Table(
-    "key_places",
+key_placements = sa.Table(
+    "key_placements",
     metadata,
     sa.Column("key_id", sa.ForeignKey(key_pairs.c.id), primary_key=True),
     sa.Column("account", sa.Text, primary_key=True),
@@ -139,11 +139,11 @@ key_places = sa.Table(
     sa.Column("deleting_at", Utc),
     sa.Column("fingerprint_differs", sa.Boolean, nullable=False),
 )
-_is_active = key_places.c.state == KeyState.ACTIVE.value
+_is_active = key_placements.c.state == KeyState.ACTIVE.value
 sa.Index(
-    "one_active_key_per_place",
-    key_places.c.account,
-    key_places.c.region,
+    "one_active_key_per_account_region",
+    key_placements.c.account,
+    key_placements.c.region,
     unique=True,
     sqlite_where=_is_active,
     postgresql_where=_is_active,

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.deployment.workers import Heartbeat, RegionNews, Worker
+from tokensvc.deployment.workers import Heartbeat, RegionStatus, Worker
 from tokensvc.errors import Action, Remedy
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.storage.dialect import StoreNow, insert
@@ -59,7 +59,7 @@ def _worker(row: sa.Row[Any]) -> Worker:
     try:
         undecryptable = tuple(map(str, _list(row, "undecryptable")))
         trouble = tuple(_problem(stored) for stored in _list(row, "problems"))
-        regions = tuple(RegionNews(**news) for news in _list(row, "regions"))
+        regions = tuple(RegionStatus(**news) for news in _list(row, "regions"))
     except (Unreadable, TypeError):  # its lease, which the length of a drain depends on, counts all the same
         undecryptable, trouble, regions = (), (Problem(ProblemCode.HEARTBEAT_UNREADABLE),), ()
     heartbeat = Heartbeat(**said | {"undecryptable": undecryptable, "problems": trouble, "regions": regions})

@@ -17,21 +17,21 @@ from typing import NamedTuple
 
 from tokensvc.callers.policy import Caller
 from tokensvc.errors import AnonymousViewerNotAllowed, MaxTtlUnavailable, Unauthenticated
-from tokensvc.tokens.request import Ask
+from tokensvc.tokens.request import TokenRequest
 from tokensvc.tokens.snapshot import Snapshot
 
 KEY_PREFIX = "tsk_"
-_NOBODY = hashlib.sha256(b"").digest()
+_NO_DIGEST = hashlib.sha256(b"").digest()
 
 
-class Grant(NamedTuple):
+class TokenLimits(NamedTuple):
     """What policy allows one caller for one ask."""
 
     max_ttl_seconds: int
     namespace: str
 
 
-_grant = lru_cache(maxsize=1024)(Grant)
+_token_limits = lru_cache(maxsize=1024)(TokenLimits)
 """There are few different ones, and one is wanted for each token."""
 
 
@@ -50,7 +50,7 @@ def authenticate(authorization: str, snapshot: Snapshot, now: float) -> Caller:
     """The caller behind an `Authorization: Bearer tsk_…` header. Raises Unauthenticated."""
     scheme, _, key = authorization.partition(" ")
     known = snapshot.secrets.get(key_id_of(key))
-    same = hmac.compare_digest(key_digest(key), known.digest if known else _NOBODY)
+    same = hmac.compare_digest(key_digest(key), known.digest if known else _NO_DIGEST)
     if scheme.lower() != "bearer" or known is None or not same:
         raise Unauthenticated("an API key is needed: Authorization: Bearer tsk_…")
     if known.expires_at is not None and known.expires_at <= datetime.fromtimestamp(now, UTC):
@@ -58,7 +58,7 @@ def authenticate(authorization: str, snapshot: Snapshot, now: float) -> Caller:
     return known.caller
 
 
-def admit(caller: Caller, ask: Ask, snapshot: Snapshot) -> Grant:
+def authorize(caller: Caller, ask: TokenRequest, snapshot: Snapshot) -> TokenLimits:
     """What this caller is granted for this ask. Raises NotAllowed with the rule that forbids it."""
     policy = caller.policy
     caller.require_channel(ask.channel_arn)
@@ -72,4 +72,4 @@ def admit(caller: Caller, ask: Ask, snapshot: Snapshot) -> Grant:
         raise MaxTtlUnavailable("the store's limit for the life of tokens cannot be read; see /readyz")
     if policy.max_ttl_seconds is not None:
         ceiling = min(ceiling, policy.max_ttl_seconds)
-    return _grant(ceiling, policy.namespace)
+    return _token_limits(ceiling, policy.namespace)

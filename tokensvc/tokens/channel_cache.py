@@ -71,7 +71,7 @@ IVS makes a channel's asks wait once in this time and not each."""
 _log = structlog.get_logger(__name__)
 
 
-class _Question(Future["KnownChannel | None"]):
+class _Lookup(Future["KnownChannel | None"]):
     """One unknown channel, and everyone who waits for it; None: IVS could not be asked in time."""
 
     def __init__(self, wait_until: float) -> None:
@@ -128,7 +128,7 @@ def _answered(known: KnownChannel | None) -> Future[KnownChannel | None]:
     return answered
 
 
-class Directory:
+class ChannelCache:
     """Answers what is known of a channel, and finds out what is not."""
 
     def __init__(
@@ -159,7 +159,7 @@ class Directory:
         self._undescribed = Outages(clock.monotonic)
         """By region: IVS answers, and describes not every channel."""
         self._lock = threading.Lock()
-        self._pending: dict[str, _Question] = {}
+        self._pending: dict[str, _Lookup] = {}
         self._queues: dict[str, _Queues] = {}
         """By region."""
         self._recent: TLRUCache[str, KnownChannel | None] = TLRUCache(
@@ -204,7 +204,7 @@ class Directory:
         looked_up = self._look_up()
         return None if (new or read_due or looked_up) and not self._failing else IDLE
 
-    def _enqueue(self, arn: str, caller: str) -> _Question | None:
+    def _enqueue(self, arn: str, caller: str) -> _Lookup | None:
         """Put a channel into this caller's queue, if it has room; a question that had to be given up for it."""
         queues, dropped = self._queues.setdefault(_region(arn), _Queues()), None
         if arn in self._pending and caller in self._pending[arn].callers:
@@ -221,12 +221,12 @@ class Directory:
                 return None
             dropped = self._drop_newest(longest, whose)
         if arn not in self._pending:
-            self._pending[arn] = _Question(self._clock.monotonic() + self._wait_seconds)
+            self._pending[arn] = _Lookup(self._clock.monotonic() + self._wait_seconds)
         self._pending[arn].callers.add(caller)
         queues.add(caller, arn)
         return dropped
 
-    def _drop_newest(self, queues: _Queues, caller: str) -> _Question | None:
+    def _drop_newest(self, queues: _Queues, caller: str) -> _Lookup | None:
         """Take the newest channel out of a queue; the question, if it is in no other caller's queue."""
         newest = next(reversed(queues.by_caller[caller]))
         queues.remove(caller, newest)
@@ -338,7 +338,7 @@ class Directory:
             if question is not None:
                 question.set_result(None)
 
-    def _take_out(self, arn: str) -> _Question | None:
+    def _take_out(self, arn: str) -> _Lookup | None:
         """The question, which is pending no more."""
         question = self._pending.pop(arn, None)
         if question is not None:

@@ -11,11 +11,11 @@ from typing import NamedTuple, Protocol
 
 from tokensvc.deployment.versions import ChangePage, Position
 
-ABSENCE_KEPT_SECONDS = 1800.0
+ABSENCE_RETENTION_SECONDS = 1800.0
 """How long the row of a channel that is gone stays at least after it can be read. Workers read by number what changed
 and see no deletions, so one that did not read for long may have missed the row and reads everything again."""
 
-REREAD_AFTER_SECONDS = ABSENCE_KEPT_SECONDS / 2
+FULL_RELOAD_AFTER_SECONDS = ABSENCE_RETENTION_SECONDS / 2
 """A worker whose last complete reading began longer ago reads everything again; the other half is for slow readings."""
 
 

@@ -36,58 +36,58 @@ steps would tell no more; each revocation in such a time takes a version for eac
 _PURPOSE = b"tokensvc denial"
 _BITS = 32
 _LOW = (1 << _BITS) - 1
-LAST_SECOND = (1 << 31) - 1
+MAX_SESSION_VERSION = (1 << 31) - 1
 """January 2038: the highest session version that a revocation can name, for the API's model calls it an integer of
 32 bits; no denial lasts longer either."""
 
 
-class Standing(NamedTuple):
+class ViewerRestriction(NamedTuple):
     """How a viewer stands in a channel, in Unix seconds; 0 where there is nothing."""
 
     denied_until: int = 0
     minimum_version: int = 0
-    minimum_lead: int = 0
+    minimum_ahead_seconds: int = 0
     """How far `minimum_version` was ahead of the clock when it was set; 0: versions rise with the clock alone."""
 
     @property
-    def over_at(self) -> int:
+    def expires_at(self) -> int:
         """The second from which on nothing of it matters."""
-        return over_at(pack(self))
+        return expires_at(pack(self))
 
     @property
     def minimum_set_at(self) -> int:
         """The second at which `minimum_version` was set, where it has a lead."""
-        return self.minimum_version - self.minimum_lead
+        return self.minimum_version - self.minimum_ahead_seconds
 
     def lowest_version(self, second: int) -> int:
         """The lowest session version of a token that is issued at that second."""
-        if not self.minimum_lead or second <= self.minimum_set_at:
+        if not self.minimum_ahead_seconds or second <= self.minimum_set_at:
             return self.minimum_version
         return self.minimum_version + (second - self.minimum_set_at) // STEP_SECONDS
 
 
-def digest(channel: str, viewer_id: str) -> bytes:
+def viewer_digest(channel: str, viewer_id: str) -> bytes:
     """The name of a viewer in a channel, or in all of them (`policy.ALL_CHANNELS`): 16 bytes."""
     where = channel.encode()
     message = len(where).to_bytes(4, "big") + where + viewer_id.encode(errors="surrogatepass")
     return hashlib.blake2b(message, digest_size=DIGEST_BYTES, person=_PURPOSE).digest()
 
 
-def pack(standing: Standing) -> int:
+def pack(standing: ViewerRestriction) -> int:
     """A standing as one integer."""
-    return (standing.denied_until << _BITS | standing.minimum_version) << _BITS | standing.minimum_lead
+    return (standing.denied_until << _BITS | standing.minimum_version) << _BITS | standing.minimum_ahead_seconds
 
 
-def over_at(packed: int) -> int:
-    """`Standing.over_at` of a packed one, for sweeps over thousands. The clock gains STEP_SECONDS - 1 on the lowest
+def expires_at(packed: int) -> int:
+    """`ViewerRestriction.expires_at` of a packed one, for sweeps over thousands. The clock gains STEP_SECONDS - 1 on the lowest
     version in each step."""
     minimum = (packed >> _BITS & _LOW) - -(packed & _LOW) // (STEP_SECONDS - 1)
     return max(packed >> 2 * _BITS, minimum)
 
 
-def unpack(packed: int) -> Standing:
+def unpack(packed: int) -> ViewerRestriction:
     """What `pack` was given."""
-    return Standing(packed >> 2 * _BITS, packed >> _BITS & _LOW, packed & _LOW)
+    return ViewerRestriction(packed >> 2 * _BITS, packed >> _BITS & _LOW, packed & _LOW)
 
 
 SLICE_ROWS = 1000
@@ -96,7 +96,7 @@ _SHARDS = 256
 """By the digest's first byte; a sweep goes through one of them, which of a million entries is 4,000."""
 
 
-class Denied:
+class Denylist:
     """Standings by digest."""
 
     def __init__(self) -> None:
@@ -111,11 +111,11 @@ class Denied:
     def __repr__(self) -> str:
         return f"Denied({len(self)})"
 
-    def apply(self, changes: Iterable[tuple[bytes, Standing]], now: float) -> None:
+    def apply(self, changes: Iterable[tuple[bytes, ViewerRestriction]], now: float) -> None:
         """Take these standings for true; at most SLICE_ROWS of them at once."""
         for name, standing in changes:
             shard = self._shards[name[0]]
-            if standing.over_at > now:
+            if standing.expires_at > now:
                 self._is_empty = False
                 shard[name] = pack(standing)
             else:
@@ -124,7 +124,7 @@ class Denied:
     def sweep(self, now: float) -> None:
         """Forget what is over in the next shard; after as many steps as there are shards, everywhere."""
         shard = self._shards[self._next]
-        over = [name for name, packed in shard.items() if over_at(packed) <= now]
+        over = [name for name, packed in shard.items() if expires_at(packed) <= now]
         if over:  # a new dictionary, since one that shrinks keeps its room
             self._shards[self._next] = {name: shard[name] for name in shard.keys() - set(over)}
         self._next = (self._next + 1) % _SHARDS
@@ -135,18 +135,18 @@ class Denied:
         """The lowest session version that a token for this viewer may carry. Raises ViewerDenied."""
         if self._is_empty:
             return 0
-        here = self._standing(digest(channel_arn, viewer_id))
-        until = max(here.denied_until, self._standing(digest(ALL_CHANNELS, viewer_id)).denied_until)
+        here = self._standing(viewer_digest(channel_arn, viewer_id))
+        until = max(here.denied_until, self._standing(viewer_digest(ALL_CHANNELS, viewer_id)).denied_until)
         if until > now:
             raise ViewerDenied(f"this viewer gets no token for this channel until {rfc3339(until)}")
-        return here.lowest_version(now) if here.minimum_lead else here.minimum_version
+        return here.lowest_version(now) if here.minimum_ahead_seconds else here.minimum_version
 
-    def _standing(self, name: bytes) -> Standing:
+    def _standing(self, name: bytes) -> ViewerRestriction:
         packed = self._shards[name[0]].get(name)
         return unpack(packed) if packed is not None else _NOTHING
 
 
-_NOTHING = Standing()
+_NOTHING = ViewerRestriction()
 
 
 def session_version(now: int, minimum: int) -> int:

@@ -21,21 +21,21 @@ from tokensvc.callers.policy import DEFAULT_TTL_SECONDS
 from tokensvc.errors import FieldError, InvalidRequest, SubjectKeyLost
 from tokensvc.jose.es384 import SIGNATURE_CHARS, PreparedKey, compact, digest, signing_input
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.authorization import Grant
+from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.denylist import session_version
 from tokensvc.tokens.keyring import SigningKey
 from tokensvc.tokens.origins import join_origins
-from tokensvc.tokens.request import Ads, Ask
+from tokensvc.tokens.request import Ads, TokenRequest
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id
 
 REFRESH_AT_PERCENT = 80
 """A client should fetch its next token after this share of the present one's life."""
-_LONGEST_TIED_SECONDS = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
+MAX_VIEWER_BOUND_TTL_SECONDS = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
 """Of a token with a viewer id or for a single use."""
 
 
-class Draft(NamedTuple):
+class UnsignedToken(NamedTuple):
     """A token that wants nothing but its signature, and what its receiver must know about it. What is signed is left
     out of the repr: with a signature it would be the token."""
 
@@ -61,8 +61,8 @@ class Draft(NamedTuple):
         return compact(self.signing_input, signature)
 
 
-def draft(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> Draft:
-    """Draft one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
+def prepare(ask: TokenRequest, grant: TokenLimits, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> UnsignedToken:
+    """UnsignedToken one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
     channel_arn, viewer = ask.channel_arn, ask.viewer_id
     key = snapshot.ring.signing_key(parse_arn(channel_arn, "channel").place, now)
     if ask.subject is not None:
@@ -72,7 +72,7 @@ def draft(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callab
     version = None
     if viewer is not None:
         version = session_version(now, snapshot.denied.admit(channel_arn, viewer, now))
-    life_seconds = _life(ask, grant, key, viewer is not None or ask.single_use)
+    life_seconds = _ttl(ask, grant, key, viewer is not None or ask.single_use)
     exp = now + life_seconds
 
     claims: dict[str, Any] = {c.CHANNEL_ARN: channel_arn, c.EXP: exp}
@@ -94,12 +94,12 @@ def draft(ask: Ask, grant: Grant, snapshot: Snapshot, now: int, new_uuid: Callab
     if len(signed) + 1 + SIGNATURE_CHARS > c.TOKEN_MAX_BYTES:
         raise _too_large(ask, len(signed) + 1 + SIGNATURE_CHARS)
     refresh_after = now + life_seconds * REFRESH_AT_PERCENT // 100
-    return Draft(
+    return UnsignedToken(
         signed, digest(signed), key.prepared, exp, refresh_after, viewer, version, ask.strict_origin_enforcement
     )
 
 
-def _life(ask: Ask, grant: Grant, key: SigningKey, ties_viewer: bool) -> int:
+def _ttl(ask: TokenRequest, grant: TokenLimits, key: SigningKey, ties_viewer: bool) -> int:
     """How many seconds the token may start playback: what was asked for, or the default, within every limit."""
     seconds, ceiling, longest = ask.ttl_seconds, grant.max_ttl_seconds, key.longest_ttl_seconds
     if longest < ceiling:
@@ -108,7 +108,7 @@ def _life(ask: Ask, grant: Grant, key: SigningKey, ties_viewer: bool) -> int:
         seconds = DEFAULT_TTL_SECONDS if ceiling > DEFAULT_TTL_SECONDS else ceiling
     elif seconds > ceiling:
         raise InvalidRequest([FieldError("ttlSeconds", f"must be at most {ceiling}, which policy allows this caller")])
-    return _LONGEST_TIED_SECONDS if ties_viewer and seconds > _LONGEST_TIED_SECONDS else seconds
+    return MAX_VIEWER_BOUND_TTL_SECONDS if ties_viewer and seconds > MAX_VIEWER_BOUND_TTL_SECONDS else seconds
 
 
 def _ads_claims(ads: Ads) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _ads_claims(ads: Ads) -> dict[str, Any]:
     return {name: value for name, value in claims.items() if value is not None}
 
 
-def _too_large(ask: Ask, size: int) -> InvalidRequest:
+def _too_large(ask: TokenRequest, size: int) -> InvalidRequest:
     """Name the fields that may be long, the only ones that can have caused it."""
     rule = f"makes a token of {size} bytes; IVS takes at most {c.TOKEN_MAX_BYTES}"
     errors = []

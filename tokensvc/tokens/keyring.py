@@ -30,7 +30,7 @@ class SigningKey(NamedTuple):
     """The last moment at which it may sign, in Unix seconds on the worker's clock: a retiring key's is near."""
 
 
-class Slot(NamedTuple):
+class RegionKeys(NamedTuple):
     """The keys of one place."""
 
     active: SigningKey | None
@@ -41,10 +41,10 @@ class Slot(NamedTuple):
     """Why this worker cannot sign with the key that is active."""
 
 
-class Ring(NamedTuple):
+class Keyring(NamedTuple):
     """All slots of one deployment."""
 
-    slots: Mapping[Place, Slot]
+    slots: Mapping[Place, RegionKeys]
     undecryptable: frozenset[str] = frozenset()
     """The ids of the keys that should sign and that this worker could not open."""
 
@@ -63,7 +63,7 @@ class Ring(NamedTuple):
         raise NoSigningKey(slot.problems or f"no key is active in {where}", subject=subject)
 
 
-EMPTY_RING = Ring({})
+EMPTY_KEYRING = Keyring({})
 
 
 def retiring_signs_until(retiring_at: datetime, max_staleness_seconds: float, skew_seconds: float) -> float:

@@ -44,7 +44,7 @@ ChannelArn = Annotated[str, AfterValidator(lru_cache(maxsize=8192)(c.check_chann
 channel that was asked for before."""
 
 
-class Ask(RequestModel):
+class TokenRequest(RequestModel):
     """One token, for one viewer of one channel."""
 
     channel_arn: Annotated[ChannelArn, Field(description="The private channel to be played")]
@@ -84,14 +84,14 @@ class Ask(RequestModel):
     )
 
 
-_validate = Ask.__pydantic_validator__.validate_python
-"""`Ask.model_validate` without its detour; asks are read on the hot path."""
+_validate = TokenRequest.__pydantic_validator__.validate_python
+"""`TokenRequest.model_validate` without its detour; asks are read on the hot path."""
 
 
-def read_ask(fields: object) -> Ask:
+def parse_token_request(fields: object) -> TokenRequest:
     """Read an ask from decoded JSON. Raises InvalidRequest naming every bad field."""
     try:
-        ask: Ask = _validate(fields)
+        ask: TokenRequest = _validate(fields)
     except ValidationError as invalid:
         raise InvalidRequest(field_errors(invalid) + _together_unread(fields)) from None
     if ask.subject is None and ask.ttl_seconds is None and ask.allowed_origins is None:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from tokensvc.callers.policy import Caller
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale
-from tokensvc.tokens.denylist import Denied
-from tokensvc.tokens.keyring import EMPTY_RING, Ring
+from tokensvc.tokens.denylist import Denylist
+from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring
 
 
 class KnownSecret(NamedTuple):
@@ -44,11 +44,11 @@ class KnownChannel(NamedTuple):
 class Snapshot(NamedTuple):
     """Everything that issuing needs, as it was at one instant."""
 
-    ring: Ring = EMPTY_RING
+    ring: Keyring = EMPTY_KEYRING
     secrets: Mapping[str, KnownSecret] = {}
     """By the key's public id. Disabled callers are not in it."""
     channels: Mapping[str, KnownChannel] = {}
-    denied: Denied = Denied()
+    denied: Denylist = Denylist()
     """Who gets no token, or only from a session version on."""
     subject_key: bytes = b""
     """Empty: the store has lost it, and no token is issued by subject."""

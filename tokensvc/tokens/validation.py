@@ -34,7 +34,7 @@ NOTHING_REVOKED = -(2**63) - 1
 """Below every session version (a signed integer of 64 bits), so that no comparison needs another case."""
 
 
-class Result(StrEnum):
+class RuleStatus(StrEnum):
     """What one rule says."""
 
     PASS = "pass"  # noqa: S105
@@ -62,12 +62,12 @@ class Outcome(StrEnum):
     ADMITTED = "admitted"
     REFUSED = "refused"
     CONDITIONAL = "conditional"
-    """Admitted unless `Verdict.unless`, which only IVS knows."""
+    """Admitted unless `ValidationResult.unless`, which only IVS knows."""
     UNDECIDED = "undecided"
     """A rule needs a fact that was not supplied: a public key, or the player's Origin header."""
 
 
-class Attempt(NamedTuple):
+class PlaybackAttempt(NamedTuple):
     """One try to start playback. None stands for what the judge cannot know."""
 
     token: str
@@ -84,42 +84,42 @@ class Attempt(NamedTuple):
     """The highest session version of the token's viewer that was revoked on the channel, or NOTHING_REVOKED."""
 
 
-class Finding(NamedTuple):
+class RuleResult(NamedTuple):
     """What one rule found."""
 
     rule: str
-    result: Result
+    result: RuleStatus
     message: str
     reason: Reason = Reason.USUAL
 
 
-class Verdict(NamedTuple):
+class ValidationResult(NamedTuple):
     """The outcome, the rule that refused, and every finding in the table's order."""
 
     outcome: Outcome
     refused_by: str | None
     message: str
-    findings: tuple[Finding, ...]
+    findings: tuple[RuleResult, ...]
     claims: dict[str, Any]
     """The payload, as far as it could be read; trust it only when the outcome is ADMITTED."""
     unless: tuple[str, ...] = ()
     """With CONDITIONAL: the conditions, as a sentence has them after "unless"."""
 
     @property
-    def refusal(self) -> Finding | None:
+    def refusal(self) -> RuleResult | None:
         """The finding that refused: the first failed one."""
-        return next((finding for finding in self.findings if finding.result is Result.FAIL), None)
+        return next((finding for finding in self.findings if finding.result is RuleStatus.FAIL), None)
 
 
-MILLISECONDS_FROM = 10**11
+MILLISECONDS_THRESHOLD = 10**11
 """As seconds this is in the year 5138, as milliseconds in 1973, so it is never meant as seconds. IVS documents seconds,
 while AWS's own sample writes milliseconds. INFERRED: such an `exp` is refused; IVS may take it for a date far ahead."""
 
 
-class _Case:
+class _Validation:
     """One attempt while it is judged: each rule may read what the rules before it took apart."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: PlaybackAttempt) -> None:
         self.attempt = attempt
         self.segments: list[bytes] = []
         self.parts: list[bytes] = []
@@ -148,18 +148,18 @@ class _Unknown(Exception):
     """A rule needs a fact that was not supplied."""
 
 
-_Rule = Callable[[_Case], str | None]
+_Rule = Callable[[_Validation], str | None]
 """Returns what it found, or None when it does not apply. Raises _Failed or _Unknown."""
 
 
-def _size(case: _Case) -> str:
+def _size(case: _Validation) -> str:
     size = len(case.attempt.token.encode(errors="surrogatepass"))
     if size > c.TOKEN_MAX_BYTES:
         raise _Failed(f"the token has {size} bytes; at most {c.TOKEN_MAX_BYTES} are safe")
     return f"{size} bytes"
 
 
-def _segments(case: _Case) -> str:
+def _segments(case: _Validation) -> str:
     """An empty signature is left to the rules of algorithm and signature: it is what an unsigned token has."""
     if not case.attempt.token:
         raise _Failed("there is no token")
@@ -173,7 +173,7 @@ def _segments(case: _Case) -> str:
     return "header, payload and signature"
 
 
-def _encoding(case: _Case) -> str | None:
+def _encoding(case: _Validation) -> str | None:
     if not case.segments:
         return None
     parts = []
@@ -186,7 +186,7 @@ def _encoding(case: _Case) -> str | None:
     return "base64url without padding"
 
 
-def _header(case: _Case) -> str | None:
+def _header(case: _Validation) -> str | None:
     if not case.parts:
         return None
     header = _object(case.parts[0], "header")
@@ -200,7 +200,7 @@ def _header(case: _Case) -> str | None:
     return "a JSON object"
 
 
-def _algorithm(case: _Case) -> str | None:
+def _algorithm(case: _Validation) -> str | None:
     if case.header is None:
         return None
     if case.header["alg"].lower() == "none":
@@ -210,7 +210,7 @@ def _algorithm(case: _Case) -> str | None:
     return es384.ALGORITHM
 
 
-def _signature(case: _Case) -> str | None:
+def _signature(case: _Validation) -> str | None:
     if case.header is None or case.header["alg"] != es384.ALGORITHM:
         return None  # the rule before refused it
     if len(case.parts[2]) != es384.SIGNATURE_BYTES:
@@ -224,14 +224,14 @@ def _signature(case: _Case) -> str | None:
     return "made by a playback key pair of the channel's account and region"
 
 
-def _payload(case: _Case) -> str | None:
+def _payload(case: _Validation) -> str | None:
     if not case.parts:
         return None
     case.claims = _object(case.parts[1], "payload")
     return "a JSON object"
 
 
-def _channel(case: _Case) -> str | None:
+def _channel(case: _Validation) -> str | None:
     if case.claims is None:
         return None
     arn = case.claim(c.CHANNEL_ARN)
@@ -244,20 +244,20 @@ def _channel(case: _Case) -> str | None:
     return "the channel that is played"
 
 
-def _expiry(case: _Case) -> str | None:
+def _expiry(case: _Validation) -> str | None:
     if case.claims is None:
         return None
     exp = case.claim(c.EXP)
     if exp is None:  # INFERRED: listed without "optional", so required
         raise _Failed("exp is missing", Reason.MISSING)
-    if exp >= MILLISECONDS_FROM:
+    if exp >= MILLISECONDS_THRESHOLD:
         raise _in_milliseconds(c.EXP)
     if exp <= case.attempt.now:  # INFERRED: no leeway
         raise _Failed(f"exp passed {case.attempt.now - exp:.0f} seconds ago")
     return f"{exp - case.attempt.now:.0f} seconds left"
 
 
-def _not_yet(case: _Case) -> str | None:
+def _not_yet(case: _Validation) -> str | None:
     """INFERRED from the parser whose error text the edge shows: a start or issue time ahead of now is refused."""
     if not case.claims or not (present := [n for n in ("nbf", "iat") if n in case.claims]):
         return None
@@ -265,7 +265,7 @@ def _not_yet(case: _Case) -> str | None:
         value = case.claims[name]
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise _Failed(f"{name} must be a number of seconds; better leave it out", Reason.MALFORMED)
-        if value >= MILLISECONDS_FROM:
+        if value >= MILLISECONDS_THRESHOLD:
             raise _in_milliseconds(name)
         if value > case.attempt.now:
             raise _Failed(f"{name} must not be ahead of now; better leave it out")
@@ -279,7 +279,7 @@ def _in_milliseconds(name: str) -> _Failed:
     return _Failed(text, Reason.MILLISECONDS)
 
 
-def _ten_minutes(case: _Case) -> str | None:
+def _ten_minutes(case: _Validation) -> str | None:
     if not case.claims or not {c.VIEWER_ID, c.SINGLE_USE_UUID} & case.claims.keys():
         return None
     exp = case.claim(c.EXP)
@@ -288,14 +288,14 @@ def _ten_minutes(case: _Case) -> str | None:
     return "at most ten minutes ahead"
 
 
-def _viewer(case: _Case) -> str | None:
+def _viewer(case: _Validation) -> str | None:
     viewer_id, version = case.claim(c.VIEWER_ID), case.claim(c.VIEWER_SESSION_VERSION)
     if viewer_id is None:
         return None if version is None else f"{c.VIEWER_SESSION_VERSION} means nothing without {c.VIEWER_ID}"
     return "can be revoked"
 
 
-def _revoked(case: _Case) -> str | None:
+def _revoked(case: _Validation) -> str | None:
     """IVS user guide, "Start a Viewer Session Revocation": versions up to and including the revoked one.
 
     INFERRED: it refuses new tokens too, for what is revoked is a version and not a token.
@@ -313,7 +313,7 @@ def _revoked(case: _Case) -> str | None:
     return "not revoked"
 
 
-def _single_use(case: _Case) -> str | None:
+def _single_use(case: _Validation) -> str | None:
     if case.claim(c.SINGLE_USE_UUID) is None:
         return None
     if case.attempt.spent is None:
@@ -323,7 +323,7 @@ def _single_use(case: _Case) -> str | None:
     return "not spent yet"
 
 
-def _origins(case: _Case) -> str | None:
+def _origins(case: _Validation) -> str | None:
     allowed, strict = case.claim(c.ALLOW_ORIGIN), case.claim(c.STRICT_ORIGIN)
     if allowed is None:
         return None
@@ -335,7 +335,7 @@ def _origins(case: _Case) -> str | None:
     return f"{len(entries)} entries"
 
 
-def _strict_origin(case: _Case) -> str | None:
+def _strict_origin(case: _Validation) -> str | None:
     if not case.claim(c.STRICT_ORIGIN):
         return None
     if case.attempt.origin is None:
@@ -350,11 +350,11 @@ def _strict_origin(case: _Case) -> str | None:
     return "the Origin header is allowed"
 
 
-def _resolution(case: _Case) -> str | None:
+def _resolution(case: _Validation) -> str | None:
     return case.claim(c.MAXIMUM_RESOLUTION) and f"at most {case.claim(c.MAXIMUM_RESOLUTION)}"
 
 
-def _ads(case: _Case) -> str | None:
+def _ads(case: _Validation) -> str | None:
     names = (c.ADS_OPT_OUT, c.ADS_PLAYER_PARAMS, c.ADS_PLAYBACK_CONFIG_NAME, c.ADS_REPORTING_MODE)
     present = [name for name in names if case.claim(name) is not None]
     return ", ".join(present) or None
@@ -386,33 +386,33 @@ _CONDITIONS = {"revoked": "revoked", "single-use": "already used"}
 """The rules that only IVS can decide, and what a token that passes all others is then admitted unless."""
 
 
-def judge(attempt: Attempt) -> Verdict:
+def validate(attempt: PlaybackAttempt) -> ValidationResult:
     """Apply the table and return the verdict. Never raises, whatever the token is."""
-    case = _Case(attempt)
+    case = _Validation(attempt)
     findings = tuple(_apply(name, rule, case) for name, rule in RULES)
     claims = case.claims or {}
-    refused = next((f for f in findings if f.result is Result.FAIL), None)
+    refused = next((f for f in findings if f.result is RuleStatus.FAIL), None)
     if refused is not None:
-        return Verdict(Outcome.REFUSED, refused.rule, refused.message, findings, claims)
-    unknown = [f for f in findings if f.result is Result.UNKNOWN]
+        return ValidationResult(Outcome.REFUSED, refused.rule, refused.message, findings, claims)
+    unknown = [f for f in findings if f.result is RuleStatus.UNKNOWN]
     if not unknown:
-        return Verdict(Outcome.ADMITTED, None, "the player is let in", findings, claims)
+        return ValidationResult(Outcome.ADMITTED, None, "the player is let in", findings, claims)
     undecided = next((f for f in unknown if f.rule not in _CONDITIONS), None)
     if undecided is not None:
-        return Verdict(Outcome.UNDECIDED, None, undecided.message, findings, claims)
+        return ValidationResult(Outcome.UNDECIDED, None, undecided.message, findings, claims)
     unless = tuple(_CONDITIONS[f.rule] for f in unknown)
     message = f"allowed unless {' or '.join(unless)}: {unknown[0].message}"
-    return Verdict(Outcome.CONDITIONAL, None, message, findings, claims, unless)
+    return ValidationResult(Outcome.CONDITIONAL, None, message, findings, claims, unless)
 
 
-def _apply(name: str, rule: _Rule, case: _Case) -> Finding:
+def _apply(name: str, rule: _Rule, case: _Validation) -> RuleResult:
     try:
         found = rule(case)
     except _Failed as failure:
-        return Finding(name, Result.FAIL, str(failure), failure.reason)
+        return RuleResult(name, RuleStatus.FAIL, str(failure), failure.reason)
     except _Unknown as missing_fact:
-        return Finding(name, Result.UNKNOWN, str(missing_fact))
-    return Finding(name, Result.PASS if found is not None else Result.NOT_APPLICABLE, found or "")
+        return RuleResult(name, RuleStatus.UNKNOWN, str(missing_fact))
+    return RuleResult(name, RuleStatus.PASS if found is not None else RuleStatus.NOT_APPLICABLE, found or "")
 
 
 def _object(data: bytes, name: str) -> dict[str, Any]:

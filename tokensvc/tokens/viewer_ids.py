@@ -12,7 +12,7 @@ Every viewer id that a subject was ever given: revocations and denials reach all
 
 Rules of the file
 - The subject key is versioned: a token of yesterday may carry the id of an older version.
-- A key is opened once and kept; which versions there are is asked each time. A worker has one `Subjects`, which its
+- A key is opened once and kept; which versions there are is asked each time. A worker has one `ViewerIdResolver`, which its
   snapshot and its revocations share, so this holds for the whole process. Threads may share it.
 - The first to want a subject key makes it, by compare-and-set.
 """
@@ -69,11 +69,11 @@ def viewer_id(subject_key: bytes, namespace: str, subject: str) -> str:
     return encode(hmac.digest(subject_key, message, hashlib.sha256)[:_DIGEST_BYTES]).decode("ascii")
 
 
-ViewerIds = Callable[[str | None, str | None], tuple[str, ...]]
+ResolveViewerIds = Callable[[str | None, str | None], tuple[str, ...]]
 """All ids of a viewer that is named by its id or by a subject. Raises StoreError, or VaultError's leaves."""
 
 
-class Subjects:
+class ViewerIdResolver:
     """Turns subjects into viewer ids."""
 
     def __init__(self, deployment: DeploymentStore, wrapper: Callable[[], Wrapper]) -> None:
@@ -92,14 +92,14 @@ class Subjects:
 
     def _stored(self) -> list[WrappedSubjectKey]:
         """Every version as the store has it, newest first; never empty."""
-        return self._deployment.subject_keys() or [first_subject_key(self._deployment, self._wrapper())]
+        return self._deployment.subject_keys() or [create_subject_key(self._deployment, self._wrapper())]
 
     def _decrypted(self, key: WrappedSubjectKey) -> bytes:
         if (secret := self._opened.get(key.identity)) is None:
             secret = self._opened[key.identity] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
         return secret
 
-    def within(self, namespace: str) -> ViewerIds:
+    def within(self, namespace: str) -> ResolveViewerIds:
         """Names viewers of one namespace; the keys are read when the first subject comes, and then no more."""
         keys: list[bytes] = []
 
@@ -112,7 +112,7 @@ class Subjects:
         return viewer_ids
 
 
-def first_subject_key(deployment: DeploymentStore, wrapper: Wrapper) -> WrappedSubjectKey:
+def create_subject_key(deployment: DeploymentStore, wrapper: Wrapper) -> WrappedSubjectKey:
     """Make the subject key of a new store; the one that is kept, which may be another's who was first."""
     fresh = secrets.token_bytes(SUBJECT_KEY_BYTES)
     return deployment.add_subject_key(1, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, fresh))

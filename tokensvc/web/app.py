@@ -27,8 +27,8 @@ from tokensvc.http.problem_details import Answer, plain_refusal, refusal, unknow
 from tokensvc.jose.signing.signer import sign_each
 from tokensvc.log import exception_fields, structlog
 from tokensvc.web.access_log import AccessLog
-from tokensvc.web.context import Begun, Exchange, Reply, Route, SignMany
-from tokensvc.web.signing_batch import Turn
+from tokensvc.web.context import PendingResponse, RequestContext, Respond, Route, SignMany
+from tokensvc.web.signing_batch import SigningBatch
 
 Routes = Mapping[str, Route]
 """By path. What stands for a part in braces is given to the route as `scope["path_params"]`."""
@@ -40,7 +40,7 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _log = structlog.get_logger(__name__)
 
 
-class Front:
+class Application:
     """The ASGI application that faces the network."""
 
     def __init__(
@@ -58,13 +58,13 @@ class Front:
         self._access_log = access_log
         self._prefix = secrets.token_hex(6)
         self._count = count(1)
-        self._turn = Turn(self._finish, sign_many)
+        self._turn = SigningBatch(self._finish, sign_many)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._behind(scope, receive, send)
             return
-        exchange = Exchange(f"{self._prefix}-{next(self._count):x}", self._monotonic())
+        exchange = RequestContext(f"{self._prefix}-{next(self._count):x}", self._monotonic())
         path, route = scope["path"], self._routes.get(scope["path"])
         if route is None:
             path, route = self._shaped(scope)
@@ -85,12 +85,12 @@ class Front:
         if self._access_log is not None and (route.logs_success or answer.status >= 400):
             self._note(scope, path, answer.status, answer.code, exchange, self._access_log)
 
-    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         """Take a request that came in whole, if its route can answer without waiting (`exchange.AnswersAtOnce`)."""
         route = self._routes.get(scope["path"])
         if route is None or route.at_once is None or scope["method"] != route.method:
             return False
-        exchange = Exchange(f"{self._prefix}-{next(self._count):x}", self._monotonic())
+        exchange = RequestContext(f"{self._prefix}-{next(self._count):x}", self._monotonic())
         try:
             begun = route.at_once(scope, body, exchange)
         except Exception as problem:  # noqa: BLE001 - as above
@@ -106,10 +106,10 @@ class Front:
 
     def _finish(
         self,
-        begun: Begun,
+        begun: PendingResponse,
         scope: Scope,
-        exchange: Exchange,
-        reply: Reply,
+        exchange: RequestContext,
+        reply: Respond,
         signature: bytes | Exception,
         seconds: float,
     ) -> None:
@@ -126,7 +126,7 @@ class Front:
         except Exception as problem:  # noqa: BLE001 - the others of the turn are waiting
             _log_unknown(problem, exchange.request_id)
 
-    def _reply(self, answer: Answer, scope: Scope, exchange: Exchange, reply: Reply) -> None:
+    def _reply(self, answer: Answer, scope: Scope, exchange: RequestContext, reply: Respond) -> None:
         if self._access_log is not None:
             self._note(scope, scope["path"], answer.status, answer.code, exchange, self._access_log)
         reply(answer, exchange.request_id)
@@ -141,12 +141,12 @@ class Front:
                 return path, route
         return "-", None
 
-    def _note(self, scope: Scope, path: str, status: int, code: str, exchange: Exchange, log: AccessLog) -> None:
+    def _note(self, scope: Scope, path: str, status: int, code: str, exchange: RequestContext, log: AccessLog) -> None:
         now, client = self._monotonic(), (scope.get("client") or _NO_CLIENT)[0]
         seconds = now - exchange.began_at
         log.add((now, scope["method"], path, status, code, exchange.caller, client, exchange.request_id, seconds))
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: RequestContext) -> None:
         """Let the app behind answer, under our id."""
         status = 0
 
@@ -176,7 +176,7 @@ def _wrong_method(methods: str) -> Answer:
     return plain_refusal(405, "method_not_allowed", f"This route takes {methods}.", ((b"allow", methods.encode()),))
 
 
-def _failed(problem: Exception, exchange: Exchange) -> Answer:
+def _failed(problem: Exception, exchange: RequestContext) -> Answer:
     """The answer to what a use case refused; to what nobody foresaw, one fixed text."""
     if not isinstance(problem, TokensvcError):
         _log_unknown(problem, exchange.request_id)

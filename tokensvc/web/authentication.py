@@ -24,24 +24,24 @@ from tokensvc.clock import Clock
 from tokensvc.http.body import header, read_json
 from tokensvc.tokens.authorization import authenticate
 from tokensvc.tokens.snapshot import Snapshot, require_fresh
-from tokensvc.web.context import Exchange
+from tokensvc.web.context import RequestContext
 
-STORE_CALLS_AT_ONCE = 8
+MAX_CONCURRENT_STORE_CALLS = 8
 _T = TypeVar("_T")
 Authenticated = tuple[Caller, Snapshot, float]
 """Who asks, what this worker knows, and the time. A plain tuple: it is made for each token."""
 
 
-class Authorized:
+class RequestAuthenticator:
     """Authenticates callers, and asks the store for them."""
 
     def __init__(self, snapshot: Callable[[], Snapshot], clock: Clock, *, lease_seconds: float) -> None:
         self._snapshot = snapshot
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._threads = anyio.CapacityLimiter(STORE_CALLS_AT_ONCE)
+        self._threads = anyio.CapacityLimiter(MAX_CONCURRENT_STORE_CALLS)
 
-    def authenticate(self, scope: Scope, exchange: Exchange, needs: str) -> Authenticated:
+    def authenticate(self, scope: Scope, exchange: RequestContext, needs: str) -> Authenticated:
         """Who asks, given that they have this scope. Raises SnapshotStale, Unauthenticated or InsufficientScope."""
         snapshot, now = self._snapshot(), self._clock.now()
         require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
@@ -51,7 +51,7 @@ class Authorized:
         return caller, snapshot, now
 
     async def authenticated_body(
-        self, scope: Scope, receive: Receive, exchange: Exchange, needs: str, limit_bytes: int
+        self, scope: Scope, receive: Receive, exchange: RequestContext, needs: str, limit_bytes: int
     ) -> tuple[Authenticated, dict[str, Any]]:
         """As `authenticate`, after the body is complete, and the body as a JSON object. It is called before the body is
         read too, so that no body of an unauthenticated client is read."""
@@ -59,12 +59,12 @@ class Authorized:
         body = await read_json(scope, receive, limit_bytes)
         return self.authenticate(scope, exchange, needs), body
 
-    def caller(self, scope: Scope, exchange: Exchange, needs: str) -> Caller:
+    def caller(self, scope: Scope, exchange: RequestContext, needs: str) -> Caller:
         """The caller alone."""
         return self.authenticate(scope, exchange, needs)[0]
 
     async def caller_and_body(
-        self, scope: Scope, receive: Receive, exchange: Exchange, needs: str, limit_bytes: int
+        self, scope: Scope, receive: Receive, exchange: RequestContext, needs: str, limit_bytes: int
     ) -> tuple[Caller, dict[str, Any]]:
         """The caller alone, after the body is complete, and the body as a JSON object."""
         (caller, _, _), body = await self.authenticated_body(scope, receive, exchange, needs, limit_bytes)

@@ -11,7 +11,7 @@ from tokensvc.http.problem_details import Answer
 from tokensvc.jose.es384 import PreparedKey
 
 
-class Exchange:
+class RequestContext:
     """What is known of a request beside the request itself."""
 
     __slots__ = ("began_at", "caller", "request_id")
@@ -24,7 +24,7 @@ class Exchange:
         """The authenticated caller's name, once known."""
 
 
-Endpoint = Callable[[Scope, Receive, Exchange], Awaitable[Answer]]
+Endpoint = Callable[[Scope, Receive, RequestContext], Awaitable[Answer]]
 """Answers one route. Raises TokensvcError for the front door to render."""
 
 
@@ -32,7 +32,7 @@ SignMany = Callable[[list[tuple[PreparedKey, bytes]]], list[bytes]]
 """As `jose.signing.signer.Signer.sign_many`."""
 
 
-class Begun(Protocol):
+class PendingResponse(Protocol):
     """A request that was judged, and wants nothing but a signature to be answered."""
 
     @property
@@ -46,11 +46,11 @@ class Begun(Protocol):
         ...
 
 
-QuickEndpoint = Callable[[Scope, bytes, Exchange], Begun | None]
+NowaitEndpoint = Callable[[Scope, bytes, RequestContext], PendingResponse | None]
 """Judges a request whose body came in whole and without a content coding, without waiting for anything; None when it
 would have to. Raises as above."""
 
-Reply = Callable[[Answer, str], None]
+Respond = Callable[[Answer, str], None]
 """Sends an answer, with the request's id."""
 
 
@@ -59,7 +59,7 @@ class Route(NamedTuple):
 
     method: str
     endpoint: Endpoint
-    at_once: QuickEndpoint | None = None
+    at_once: NowaitEndpoint | None = None
     """Asked first, where the server can, and `endpoint` only when it declines."""
     also: Route | None = None
     """The same path with another method."""
@@ -78,10 +78,10 @@ class Route(NamedTuple):
         return self.method if self.also is None else f"{self.method}, {self.also.methods}"
 
 
-class AnswersAtOnce(Protocol):
+class NowaitApplication(Protocol):
     """An application that can answer whole requests without waiting, and all that came in together as a group."""
 
-    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         """Whether the request is taken: then it is replied to before this turn of the loop is over."""
         ...
 

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from tokensvc.http.problem_details import Answer, Headers
-from tokensvc.web.context import AnswersAtOnce
+from tokensvc.web.context import NowaitApplication
 
 
 class FastPath:
@@ -31,7 +31,7 @@ class FastPath:
 
     def __init__(
         self,
-        app: AnswersAtOnce,
+        app: NowaitApplication,
         state: ServerState,
         flow: FlowControl,
         write: Callable[[bytes], object],

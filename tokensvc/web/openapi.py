@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope
 
 from tokensvc import __version__
 from tokensvc.http.problem_details import JSON, Answer
-from tokensvc.web.context import Exchange
+from tokensvc.web.context import RequestContext
 from tokensvc.web.operations import Operation
 from tokensvc.web.schemas import Problem
 
@@ -44,7 +44,7 @@ class OpenApi:
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:
         self._body = orjson.dumps(document(operations))
 
-    async def openapi(self, _scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    async def openapi(self, _scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
         return Answer(200, self._body, (JSON,), "ok")
 
 

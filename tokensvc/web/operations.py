@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope
 
 from tokensvc.http.problem_details import Answer
-from tokensvc.web.context import Begun, Exchange, Route
+from tokensvc.web.context import PendingResponse, RequestContext, Route
 
 _Owner = TypeVar("_Owner")
 
@@ -27,7 +27,7 @@ class Operation(Generic[_Owner]):
 
     method: str
     path: str
-    endpoint: Callable[[_Owner, Scope, Receive, Exchange], Awaitable[Answer]]
+    endpoint: Callable[[_Owner, Scope, Receive, RequestContext], Awaitable[Answer]]
     summary: str
     _: KW_ONLY
     scope: str = ""
@@ -39,7 +39,7 @@ class Operation(Generic[_Owner]):
     status: int = 200
     response: type[BaseModel] | None = None
     errors: tuple[int, ...] = ()
-    handle_nowait: Callable[[_Owner, Scope, bytes, Exchange], Begun | None] | None = None
+    handle_nowait: Callable[[_Owner, Scope, bytes, RequestContext], PendingResponse | None] | None = None
     """As `exchange.QuickEndpoint`."""
     logs_success: bool = True
     """As in `exchange.Route`."""

@@ -25,10 +25,10 @@ from tokensvc.revocations.requests import (
     RevocationRequest,
 )
 from tokensvc.revocations.views import AcceptedRevocation, DenialPage, DenialsWritten, RevocationPage, RevocationView
-from tokensvc.tokens.request import Ask
+from tokensvc.tokens.request import TokenRequest
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.app import Routes
-from tokensvc.web.context import Exchange
+from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints import keys, revocations, status, tokens
 from tokensvc.web.endpoints.denials import DenialRoutes
 from tokensvc.web.endpoints.health import Readiness, livez
@@ -39,18 +39,18 @@ from tokensvc.web.endpoints.status import Status
 from tokensvc.web.endpoints.tokens import TokenRoutes
 from tokensvc.web.openapi import OpenApi
 from tokensvc.web.operations import BoundOperation, Operation, bind_all, routes_of
-from tokensvc.web.schemas import Alive, BatchAnswer, BatchAsk, JwkSet, Ready, RevocationBatchAnswer, TokenAnswer
+from tokensvc.web.schemas import LivenessResponse, TokenBatchResponse, TokenBatchRequest, JwkSet, ReadinessResponse, RevocationBatchResponse, TokenResponse
 
 _WITH_BODY = (400, 401, 403, 408, 413, 415, 422, 503)
 _WITH_QUERY = (401, 403, 422, 503)
 _OF_ONE = (401, 403, 404, 503)
 
 
-async def _livez(_owner: None, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+async def _livez(_owner: None, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
     return await livez(scope, receive, exchange)
 
 
-async def _metrics(metrics: Metrics, _scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+async def _metrics(metrics: Metrics, _scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
     return Answer(200, metrics.render(), ((b"content-type", b"text/plain; version=1.0.0; charset=utf-8"),), "ok")
 
 
@@ -61,9 +61,9 @@ TOKENS: tuple[Operation[TokenRoutes], ...] = (
         TokenRoutes.single,
         "Ask for a token",
         scope=tokens.SCOPE,
-        request=Ask,
+        request=TokenRequest,
         status=201,
-        response=TokenAnswer,
+        response=TokenResponse,
         errors=(*_WITH_BODY, 404),
         handle_nowait=TokenRoutes.single_at_once,
     ),
@@ -73,8 +73,8 @@ TOKENS: tuple[Operation[TokenRoutes], ...] = (
         TokenRoutes.batch,
         "Ask for up to 500 tokens",
         scope=tokens.SCOPE,
-        request=BatchAsk,
-        response=BatchAnswer,
+        request=TokenBatchRequest,
+        response=TokenBatchResponse,
         errors=_WITH_BODY,
     ),
 )
@@ -110,7 +110,7 @@ REVOCATIONS: tuple[Operation[RevocationRoutes], ...] = (
         request=RevocationBatchRequest,
         request_headers=("Idempotency-Key",),
         status=202,
-        response=RevocationBatchAnswer,
+        response=RevocationBatchResponse,
         errors=_WITH_BODY,
     ),
     Operation(
@@ -235,10 +235,10 @@ KEYS: tuple[Operation[KeyRoutes], ...] = (
     ),
 )
 LIVEZ: Operation[None] = Operation(
-    "GET", "/livez", _livez, "Does the process answer", response=Alive, logs_success=False
+    "GET", "/livez", _livez, "Does the process answer", response=LivenessResponse, logs_success=False
 )
 READYZ: Operation[Readiness] = Operation(
-    "GET", "/readyz", Readiness.readyz, "Can this worker sign now", response=Ready, errors=(503,), logs_success=False
+    "GET", "/readyz", Readiness.readyz, "Can this worker sign now", response=ReadinessResponse, errors=(503,), logs_success=False
 )
 JWKS: Operation[Jwks] = Operation(
     "GET", "/.well-known/jwks.json", Jwks.jwks, "The public halves that tokens verify with", response=JwkSet

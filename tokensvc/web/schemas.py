@@ -13,10 +13,10 @@ from pydantic import Field
 
 from tokensvc.json_models import JsonModel, Timestamp
 from tokensvc.revocations.views import AcceptedRevocation
-from tokensvc.tokens.request import Ask
+from tokensvc.tokens.request import TokenRequest
 
 
-class TokenAnswer(JsonModel):
+class TokenResponse(JsonModel):
     """A playback token and what its receiver must know about it."""
 
     token: str = Field(description="The signed token (JWT, ES384)")
@@ -40,7 +40,7 @@ class TokenAnswer(JsonModel):
     requires_origin_header: bool = Field(description="Every player must send an Origin header, also outside browsers")
 
 
-class BadField(JsonModel):
+class InvalidField(JsonModel):
     """One bad field of a request."""
 
     field: str
@@ -55,47 +55,47 @@ class Problem(JsonModel):
     status: int
     detail: str
     code: str = Field(description="Stable; act on this one")
-    errors: list[BadField] | None = None
+    errors: list[InvalidField] | None = None
     retry_after_seconds: int | None = Field(None, description="As Retry-After, also in an item of a batch")
 
 
-class RefusedAsk(JsonModel):
+class TokenRequestFailure(JsonModel):
     """An ask of a batch that got no token."""
 
     problem: Problem
 
 
-class BatchAsk(JsonModel):
+class TokenBatchRequest(JsonModel):
     """Several asks at once."""
 
-    requests: list[Ask] = Field(min_length=1, max_length=500)
+    requests: list[TokenRequest] = Field(min_length=1, max_length=500)
 
 
-class BatchAnswer(JsonModel):
+class TokenBatchResponse(JsonModel):
     """One result for each ask, in order."""
 
-    results: list[TokenAnswer | RefusedAsk]
+    results: list[TokenResponse | TokenRequestFailure]
 
 
-class RefusedRevocation(JsonModel):
+class RevocationRequestFailure(JsonModel):
     """A revocation of a batch that was not accepted."""
 
     problem: Problem
 
 
-class RevocationBatchAnswer(JsonModel):
+class RevocationBatchResponse(JsonModel):
     """One result for each, in order."""
 
-    results: list[AcceptedRevocation | RefusedRevocation]
+    results: list[AcceptedRevocation | RevocationRequestFailure]
 
 
-class Alive(JsonModel):
+class LivenessResponse(JsonModel):
     """The process answers."""
 
     status: str
 
 
-class Ready(JsonModel):
+class ReadinessResponse(JsonModel):
     """This worker can sign."""
 
     status: str

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from tokensvc.http.abort_connection import EXTENSION as ABORT_EXTENSION
 from tokensvc.web.acceptor import Acceptor
 from tokensvc.web.protocol import KEEP_ALIVE_SECONDS, Protocol
-from tokensvc.web.trusted_proxies import BehindProxies
+from tokensvc.web.trusted_proxies import TrustedProxies
 
 IN_FLIGHT_SECONDS = 15
 
@@ -75,7 +75,7 @@ def make_server(
 ) -> Server:
     """A server for this application; give it bound sockets."""
     config = uvicorn.Config(
-        BehindProxies(asgi, trusted_proxies) if trusted_proxies else asgi,
+        TrustedProxies(asgi, trusted_proxies) if trusted_proxies else asgi,
         http=Protocol,
         ws="none",
         loop="uvloop",

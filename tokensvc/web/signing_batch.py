@@ -18,30 +18,30 @@ from time import perf_counter
 from starlette.types import Scope
 
 from tokensvc.jose.es384 import PreparedKey
-from tokensvc.web.context import Begun, Exchange, Reply, SignMany
+from tokensvc.web.context import PendingResponse, RequestContext, Respond, SignMany
 
-MOST = 16
+MAX_BATCH = 16
 """As many signatures may a request wait for beside its own: a little over a millisecond."""
 
-Finish = Callable[[Begun, Scope, Exchange, Reply, bytes | Exception, float], None]
+OnSigned = Callable[[PendingResponse, Scope, RequestContext, Respond, bytes | Exception, float], None]
 """Called for each member with its signature, or with what went wrong, and its share of the seconds that signing took.
 Raises nothing."""
 
 
-class Turn:
+class SigningBatch:
     """The group of the present turn."""
 
-    def __init__(self, finish: Finish, sign_many: SignMany) -> None:
+    def __init__(self, finish: OnSigned, sign_many: SignMany) -> None:
         self._finish = finish
         self._sign_many = sign_many
-        self._members: list[tuple[Begun, Scope, Exchange, Reply]] = []
+        self._members: list[tuple[PendingResponse, Scope, RequestContext, Respond]] = []
 
-    def add(self, begun: Begun, scope: Scope, exchange: Exchange, reply: Reply) -> None:
+    def add(self, begun: PendingResponse, scope: Scope, exchange: RequestContext, reply: Respond) -> None:
         """Have this one signed and finished, no later than at the end of the turn."""
         if not self._members:
             asyncio.get_running_loop().call_soon(self.end)
         self._members.append((begun, scope, exchange, reply))
-        if len(self._members) == MOST:
+        if len(self._members) == MAX_BATCH:
             self.end()
 
     def end(self) -> None:

@@ -16,17 +16,17 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from tokensvc.web.context import AnswersAtOnce, Reply
+from tokensvc.web.context import NowaitApplication, Respond
 
 _SCHEMES = frozenset({"http", "https", "ws", "wss"})
 
 
-class BehindProxies:
+class TrustedProxies:
     """An application that sees its clients where their proxies were."""
 
     def __init__(self, app: Any, trusted: Sequence[str]) -> None:
         self._app = app
-        self._front: AnswersAtOnce = app
+        self._front: NowaitApplication = app
         self._trusted = ProxyHeadersMiddleware(app, list(trusted)).trusted_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,7 +34,7 @@ class BehindProxies:
             self._rename(scope)
         await self._app(scope, receive, send)
 
-    def at_once(self, scope: Scope, body: bytes, reply: Reply) -> bool:
+    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         """As the application's own."""
         self._rename(scope)
         return self._front.at_once(scope, body, reply)

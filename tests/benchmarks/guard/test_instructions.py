@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.guard.counted import PARTS
+from benchmarks.guard.callgrind_target import PARTS
 from benchmarks.guard.instructions import per_token
 
 

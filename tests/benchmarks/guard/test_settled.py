@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.guard import limits
 from benchmarks.guard.__main__ import Figures, Measure, Ratios, said, settled
 from benchmarks.guard.limits import Limit
-from benchmarks.turns import spread
+from benchmarks.rounds import spread
 
 BOUNDS = {"a": Limit(1.0, 0.1, "why"), "b": Limit(1.0, 0.1, "why")}
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.benchmarks.load.recorded import keys_line
+from tests.benchmarks.load.sample_records import keys_line
 from tests.support.servers import serving
 from tests.support.tokens import CHANNEL, HEADER, seal
 from tokensvc.jose.keypair import PrivateKey

@@ -14,9 +14,9 @@ from benchmarks.load.actions import Actions
 from benchmarks.load.generator import Progress
 from benchmarks.load.plan import ActionRow
 from benchmarks.load.progress import Screen
-from benchmarks.load.published import PublishedKeys
+from benchmarks.load.published_keys import PublishedKeys
+from benchmarks.load.server_stats import find
 from benchmarks.load.tally import Second
-from benchmarks.load.watched import find
 from benchmarks.load.wire import Target
 from tests.support.servers import serving
 

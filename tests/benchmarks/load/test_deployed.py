@@ -16,7 +16,7 @@ import pytest
 import benchmarks
 from benchmarks import servers
 from benchmarks.load.deployment import Standing, deployed
-from benchmarks.load.watched import find
+from benchmarks.load.server_stats import find
 from tests.support.processes import Process, Said, environment, run, started, until
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")

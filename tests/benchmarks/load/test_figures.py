@@ -7,10 +7,10 @@ import json
 import pytest
 
 from benchmarks.load.figures import figures_of, over_time
-from benchmarks.load.paper import text_of
 from benchmarks.load.records import Acted, Errors, Line
+from benchmarks.load.text_report import text_of
 from benchmarks.load.totals import add_up
-from tests.benchmarks.load.recorded import (
+from tests.benchmarks.load.sample_records import (
     generator_line,
     keys_line,
     run_line,

@@ -15,11 +15,11 @@ from benchmarks.load import __main__ as load
 from benchmarks.load import limits, merge, plan, records
 from benchmarks.load.figures import exit_code, figures_of
 from benchmarks.load.limits import Limits, strictest
-from benchmarks.load.paper import text_of
 from benchmarks.load.records import KindOf, Line
+from benchmarks.load.text_report import text_of
 from benchmarks.load.totals import add_up
 from tests.benchmarks.load.conftest import Signing, against
-from tests.benchmarks.load.recorded import generator_line, run_line, second_line, whole_run
+from tests.benchmarks.load.sample_records import generator_line, run_line, second_line, whole_run
 from tokensvc.jose.keypair import PrivateKey
 
 pytestmark = pytest.mark.slow

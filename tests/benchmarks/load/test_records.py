@@ -10,7 +10,7 @@ import pytest
 from benchmarks.load import records
 from benchmarks.load.records import Acted, BadRecords, Errors
 from benchmarks.load.totals import add_up
-from tests.benchmarks.load.recorded import reading_line, run_line, second_line, whole_run
+from tests.benchmarks.load.sample_records import reading_line, run_line, second_line, whole_run
 from tokensvc.jose.keypair import PrivateKey
 
 

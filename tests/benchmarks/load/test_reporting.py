@@ -229,11 +229,11 @@ def test_a_closed_standard_output_costs_no_file(signing: Signing, tmp_path: Path
 
 
 def test_two_runs_of_one_second_overwrite_nothing(signing: Signing, tmp_path: Path) -> None:
-    from benchmarks.load import records, shelf
-    from tests.benchmarks.load.recorded import run_line
+    from benchmarks.load import records, result_store
+    from tests.benchmarks.load.sample_records import run_line
 
-    report = shelf.report_of([run_line(plan="a.b")])
-    first, second = (shelf.store(tmp_path, report) for _ in range(2))
+    report = result_store.report_of([run_line(plan="a.b")])
+    first, second = (result_store.store(tmp_path, report) for _ in range(2))
     assert first.is_whole
     assert second.is_whole
     assert not set(first.files) & set(second.files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.load.kinds import Ask
+from benchmarks.load.request_kinds import Ask
 from benchmarks.load.reservoir import Reservoir
 from benchmarks.load.tally import Tally
 from benchmarks.load.wire import Request

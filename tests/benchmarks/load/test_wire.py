@@ -8,10 +8,10 @@ from itertools import islice
 
 import pytest
 
-from benchmarks.load.kinds import KINDS, PREPARED_ASKS, prepare, refused_in, tokens_in
 from benchmarks.load.plan import RequestRow
+from benchmarks.load.request_kinds import KINDS, PREPARED_ASKS, prepare, refused_in, tokens_in
 from benchmarks.load.wire import TURNS, Target, requests
-from tokensvc.tokens.request import Ask, read_ask
+from tokensvc.tokens.request import TokenRequest, parse_token_request
 
 TARGET = Target("https://tokens.example.com/base/", "tsk_secret", ("arn:a", "arn:b"))
 CHANNEL_ARN = "arn:aws:ivs:us-east-1:123456789012:channel/AbCdEf123456"
@@ -59,7 +59,7 @@ def test_those_who_are_revoked_ask_for_no_tokens() -> None:
 def test_the_service_takes_what_is_asked() -> None:
     for made in prepare("batch", 500, [CHANNEL_ARN]):
         for ask in json.loads(made.body)["requests"]:
-            assert isinstance(read_ask(ask), Ask)
+            assert isinstance(parse_token_request(ask), TokenRequest)
 
 
 def test_a_batch_tells_how_many_of_its_asks_were_refused() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import absent, in_process, over_http
-from benchmarks.peers.children import Signed, read
-from benchmarks.peers.stranger import judge
+from benchmarks.peers import in_process, over_http, unavailable
+from benchmarks.peers.processes import Signed, read
+from benchmarks.peers.verification import judge
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
 from tokensvc.jose import keypair
 
@@ -35,9 +35,11 @@ def test_a_child_that_says_something_else_ends_the_run_with_what_it_said(line: s
 def test_who_is_not_installed_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     go = in_process.go_program(tmp_path)
-    assert in_process.left_out(go) == dict.fromkeys(in_process.LIBRARIES, str(absent.node())) | {in_process.GO: go}
-    assert over_http.left_out() == {"everything over HTTP": absent.wrk()}
-    assert all("is not installed" in str(why) for why in (go, absent.node(), absent.wrk(), absent.moto()))
+    assert in_process.left_out(go) == dict.fromkeys(in_process.LIBRARIES, str(unavailable.node())) | {in_process.GO: go}
+    assert over_http.left_out() == {"everything over HTTP": unavailable.wrk()}
+    assert all(
+        "is not installed" in str(why) for why in (go, unavailable.node(), unavailable.wrk(), unavailable.moto())
+    )
 
 
 def test_node_without_its_packages_is_left_out_with_the_command_that_installs_them(
@@ -45,10 +47,10 @@ def test_node_without_its_packages_is_left_out_with_the_command_that_installs_th
 ) -> None:
     (tmp_path / "node").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(absent, "NODE_FOLDER", tmp_path)
-    assert absent.INSTALL in str(absent.node())
+    monkeypatch.setattr(unavailable, "NODE_FOLDER", tmp_path)
+    assert unavailable.INSTALL in str(unavailable.node())
     (tmp_path / "node_modules").mkdir()
-    assert absent.node() is None
+    assert unavailable.node() is None
 
 
 def test_a_go_that_cannot_build_the_program_is_left_out_with_what_it_said(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tokensvc.storage.engine import make_engine, writing
+from tokensvc.storage.engine import make_engine, write_transaction
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 _MADE_AT = REVISIONS[-1]
@@ -20,7 +20,7 @@ def restore(url: str, revision: str = _MADE_AT) -> None:
     engine = make_engine(url)
     try:
         dump = (Path(__file__).parent / f"{engine.dialect.name}_{_MADE_AT}.sql").read_text()
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             for statement in dump.split(";\n"):
                 if statement.strip() not in ("", "BEGIN TRANSACTION", "COMMIT"):
                     connection.exec_driver_sql(statement.replace(f"('{_MADE_AT}')", f"('{revision}')"))

@@ -12,7 +12,7 @@ from tests.support.keks import WRAPPER
 from tests.support.multi_tenant_app import OTHER, READER, TENANT_A, TENANT_B, WRITER, Counter
 from tokensvc.storage.store import Store
 from tokensvc.timestamps import rfc3339, unix_seconds
-from tokensvc.tokens.denylist import digest
+from tokensvc.tokens.denylist import viewer_digest
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 
 LEAST = {"channelArn": CHANNEL, "viewerId": "ada", "denySeconds": 60}
@@ -45,7 +45,7 @@ def test_nothing_that_is_shown_is_made_of_the_viewer(counter: Counter) -> None:
     page = counter.ask("GET", "/v1/denials?maxResults=1")
     assert page.json["nextToken"]
     for where in (CHANNEL, "*"):
-        assert digest(where, "ada").hex().encode() not in page.body
+        assert viewer_digest(where, "ada").hex().encode() not in page.body
 
 
 def test_an_end_can_be_named(counter: Counter) -> None:

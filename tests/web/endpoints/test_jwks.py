@@ -13,12 +13,12 @@ from tests.support.tokens import CHANNEL, HEADER, ring_of, seal
 from tokensvc.aws.arn import Place
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.tokens.keyring import EMPTY_RING, Ring, Slot
+from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.endpoints.jwks import Jwks
 
 
-def answered(ring: Ring) -> dict[str, list[dict[str, str]]]:
+def answered(ring: Keyring) -> dict[str, list[dict[str, str]]]:
     answer = answer_of(Jwks(lambda: Snapshot(ring=ring)).jwks, scope_of("GET"), b"")
     assert answer.status == 200
     assert (b"cache-control", b"max-age=60") in answer.headers
@@ -35,7 +35,7 @@ def test_pyjwt_verifies_a_token_with_a_key_of_the_set(private_key: PrivateKey) -
 def test_every_key_that_ivs_holds_is_in_it_once(private_key: PrivateKey) -> None:
     other = keypair.generate()
     keys = {"k1": private_key.public_key(), "k2": other.public_key()}
-    ring = Ring({CHANNEL.place: Slot(None, keys), Place("1", "eu-west-1"): Slot(None, {"k1": keys["k1"]})})
+    ring = Keyring({CHANNEL.place: RegionKeys(None, keys), Place("1", "eu-west-1"): RegionKeys(None, {"k1": keys["k1"]})})
     found = answered(ring)["keys"]
     assert [key["kid"] for key in found] == ["k1", "k2"]
     assert all(set(key) == {"kty", "crv", "use", "alg", "kid", "x", "y"} for key in found), "public members alone"
@@ -44,9 +44,9 @@ def test_every_key_that_ivs_holds_is_in_it_once(private_key: PrivateKey) -> None
 def test_coordinates_keep_their_leading_zeros() -> None:
     for number in range(1, 600):
         key = ec.derive_private_key(number, ec.SECP384R1())
-        [jwk] = answered(Ring({CHANNEL.place: Slot(None, {"k": key.public_key()})}))["keys"]
+        [jwk] = answered(Keyring({CHANNEL.place: RegionKeys(None, {"k": key.public_key()})}))["keys"]
         assert len(jwk["x"]) == len(jwk["y"]) == 64
 
 
 def test_without_keys_the_set_is_empty() -> None:
-    assert answered(EMPTY_RING) == {"keys": []}
+    assert answered(EMPTY_KEYRING) == {"keys": []}

@@ -18,8 +18,8 @@ from tokensvc.keys import commands
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
-from tokensvc.web.app import Front
-from tokensvc.web.authentication import Authorized
+from tokensvc.web.app import Application
+from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.endpoints.keys import KeyRoutes
 from tokensvc.web.operations import bind_all, routes_of
 from tokensvc.web.routes import KEYS
@@ -44,7 +44,7 @@ class Service:
             now, monotonic = stage.clock.now(), stage.clock.monotonic()
             return self.snapshot._replace(began_at=monotonic, wall_offset_seconds=now - monotonic)
 
-        authorized = Authorized(snapshot, stage.clock, lease_seconds=1e9)
+        authorized = RequestAuthenticator(snapshot, stage.clock, lease_seconds=1e9)
         keys = KeyRoutes(
             authorized=authorized,
             make_world=stage.world,
@@ -52,7 +52,7 @@ class Service:
             versions=stage.store.versions,
             regions=(EAST, WEST),
         )
-        self._front = Front(routes_of(bind_all(KEYS, keys)), self._behind, stage.clock, None)
+        self._front = Application(routes_of(bind_all(KEYS, keys)), self._behind, stage.clock, None)
 
     async def _behind(self, *_: object) -> None:
         raise AssertionError("no such route")

@@ -19,7 +19,7 @@ from tests.support.simulated_ivs import IvsSimulator
 from tokensvc.aws.arn import Place, parse_arn
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.callers.policy import Caller, CallerPolicy
-from tokensvc.deployment.workers import Heartbeat, RegionNews
+from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.diagnostics.status import StatusFacts, StatusView
 from tokensvc.errors import InsufficientScope, StoreUnavailable, Unauthenticated
 from tokensvc.keys import commands
@@ -30,8 +30,8 @@ from tokensvc.storage.engine import writing
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
-from tokensvc.web.authentication import Authorized
-from tokensvc.web.context import Exchange
+from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.status import Status
 
 DASHBOARD, SHOP = "tsk_a_secret", "tsk_b_secret"
@@ -47,7 +47,7 @@ class Deployment:
     def __init__(self, stage: Stage) -> None:
         self.stage, self.store = stage, stage.store
         stage.clock.wall = self.store.versions.read().now
-        self.route = Status(Authorized(self.snapshot, stage.clock, lease_seconds=10**9), self.facts)
+        self.route = Status(RequestAuthenticator(self.snapshot, stage.clock, lease_seconds=10**9), self.facts)
 
     def snapshot(self) -> Snapshot:
         now, monotonic = self.stage.clock.now(), self.stage.clock.monotonic()
@@ -126,8 +126,8 @@ def test_each_region_shows_its_keys_its_slots_and_what_comes_next(deployment: De
     former = deployment.stage.generate().id
     active = deployment.stage.rotate()
     deployment.stage.clock.wall = deployment.store.versions.read().now
-    news = RegionNews(EAST, 3, 1, "the next one takes over", 1_900_000_000.9, 1_800_000_000.0)
-    waiting = RegionNews(WEST, 3, 3, "all slots are filled", None, 1_800_000_000.0)
+    news = RegionStatus(EAST, 3, 1, "the next one takes over", 1_900_000_000.9, 1_800_000_000.0)
+    waiting = RegionStatus(WEST, 3, 3, "all slots are filled", None, 1_800_000_000.0)
     deployment.beat("a", regions=(news, waiting))
     east, west = deployment.answer()["regions"]
     assert (east["region"], east["activeKey"]) == (EAST, active)
@@ -209,7 +209,7 @@ def test_a_store_that_hangs_holds_up_no_other_request(deployment: Deployment) ->
     scope = scope_of("GET", "/v1/status", authorization=f"Bearer {DASHBOARD}")
 
     async def ask() -> int:
-        asked = asyncio.create_task(deployment.route.status(scope, receiving(b""), Exchange("request-1", 1000.0)))
+        asked = asyncio.create_task(deployment.route.status(scope, receiving(b""), RequestContext("request-1", 1000.0)))
         for _ in range(3):
             await asyncio.sleep(0)
         assert not asked.done(), "the loop goes on meanwhile"

@@ -33,13 +33,13 @@ from tokensvc.jose import keypair
 from tokensvc.jose.signing.signer import sign_each
 from tokensvc.storage.store import Store
 from tokensvc.tokens.authorization import key_digest
-from tokensvc.tokens.channel_cache import CHANNELS_PER_CALL, Directory
+from tokensvc.tokens.channel_cache import CHANNELS_PER_CALL, ChannelCache
 from tokensvc.tokens.snapshot import KnownChannel, KnownSecret, Snapshot
-from tokensvc.tokens.validation import NOTHING_REVOKED, Attempt, Outcome, judge
-from tokensvc.web.authentication import Authorized
-from tokensvc.web.context import Exchange
-from tokensvc.web.endpoints.tokens import SLICE_ASKS, TokenRoutes
-from tokensvc.web.schemas import BatchAnswer, TokenAnswer
+from tokensvc.tokens.validation import NOTHING_REVOKED, PlaybackAttempt, Outcome, validate
+from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.context import RequestContext
+from tokensvc.web.endpoints.tokens import SLICE_SIZE, TokenRoutes
+from tokensvc.web.schemas import TokenBatchResponse, TokenResponse
 
 KEY = keypair.generate()
 API_KEY = "tsk_abc_secret"
@@ -61,7 +61,7 @@ class Worker:
         self.leases = ManualLeases(self.clock)
         self.wake: Callable[[], object] = lambda: None
         """What runs when a request asks for a channel that is not known."""
-        self.directory = Directory(
+        self.directory = ChannelCache(
             store=store.channels,
             leases=self.leases,
             control_plane=self.ivs,
@@ -73,7 +73,7 @@ class Worker:
         channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
         self.metrics = PrometheusMetrics()
-        authorized = Authorized(lambda: self.snapshot, self.clock, lease_seconds=900)
+        authorized = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
         self.routes = TokenRoutes(
             authorized=authorized,
             directory=self.directory,
@@ -92,7 +92,7 @@ class Worker:
     def answer(self, endpoint: Any, body: Any, **kwargs: Any) -> Any:
         scope = kwargs.pop("scope", None) or scope_of(**AUTHORIZED)
         if endpoint == self.routes.single and not self._awaited and "receive" not in kwargs:
-            exchange = Exchange("request-1", self.clock.monotonic())
+            exchange = RequestContext("request-1", self.clock.monotonic())
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             begun = self.routes.single_at_once(scope, content, exchange)
             if begun is not None:
@@ -119,12 +119,12 @@ def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Wor
     assert (answer.status, answer.code) == (201, "issued")
     assert (b"cache-control", b"no-store") in answer.headers
     body = json.loads(answer.body)
-    TokenAnswer.model_validate(body)
+    TokenResponse.model_validate(body)
     assert body["playbackUrl"] == f"{URL}?token={body['token']}"
     assert (body["expiresAt"], body["refreshAfter"]) == ("2027-01-15T08:05:00Z", "2027-01-15T08:04:00Z")
     assert (body["viewerId"], body["viewerSessionVersion"]) == ("v", int(START))
     assert body["requiresOriginHeader"] is False
-    verdict = judge(Attempt(body["token"], START, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED))
+    verdict = validate(PlaybackAttempt(body["token"], START, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED))
     assert verdict.outcome is Outcome.ADMITTED
 
 
@@ -223,7 +223,7 @@ def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
 
     token = worker.single(receive=slowly(worker, ASK, rotate))["token"]
     assert (
-        judge(Attempt(token, START, CHANNEL, [new.public_key()], revoked_version=NOTHING_REVOKED)).outcome
+        validate(PlaybackAttempt(token, START, CHANNEL, [new.public_key()], revoked_version=NOTHING_REVOKED)).outcome
         is Outcome.ADMITTED
     )
 
@@ -298,7 +298,7 @@ def test_a_token_without_its_url_says_when_to_ask_again(worker: Worker) -> None:
         assert answer["token"]
         assert answer["playbackUrlRetryAfterSeconds"] == 2
         assert "playbackUrl" not in answer
-        TokenAnswer.model_validate(answer)
+        TokenResponse.model_validate(answer)
     assert there["playbackUrl"]
     assert "playbackUrlRetryAfterSeconds" not in there
 
@@ -312,7 +312,7 @@ def test_a_caller_may_require_the_url(worker: Worker) -> None:
     assert (answer.status, answer.code) == (503, "playback_url_unavailable")
     assert (b"retry-after", b"2") in answer.headers
     results = worker.batch(required, ASK, required | {"channelArn": str(OTHER_CHANNEL)})
-    BatchAnswer.model_validate({"results": results})
+    TokenBatchResponse.model_validate({"results": results})
     assert results[0]["problem"]["code"] == "playback_url_unavailable"
     assert results[0]["problem"]["retryAfterSeconds"] == 2
     assert results[1]["token"]
@@ -363,7 +363,7 @@ def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker
     asks = [ASK | {"viewerId": f"v{n}"} for n in range(60)]
     bad = {3: {"nothing": 1}, 26: 5, 27: ASK | {"ttlSeconds": 601}, 30: ASK | {"channelArn": elsewhere}, 59: []}
     results = worker.batch(*[bad.get(n, ask) for n, ask in enumerate(asks)])
-    BatchAnswer.model_validate({"results": results})
+    TokenBatchResponse.model_validate({"results": results})
     assert [n for n, result in enumerate(results) if "problem" in result] == sorted(bad)
     assert all(result["viewerId"] == f"v{n}" for n, result in enumerate(results) if n not in bad)
     assert results[30]["problem"]["code"] == "channel_not_allowed"
@@ -399,12 +399,12 @@ def test_a_single_ask_is_not_stuck_behind_batches(worker: Worker) -> None:
     async def run() -> tuple[int, int]:
         began = worker.clock.monotonic()
         batches = [
-            asyncio.ensure_future(worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), Exchange("b", began)))
+            asyncio.ensure_future(worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), RequestContext("b", began)))
             for _ in range(4)
         ]
         await asyncio.sleep(0)
         single = asyncio.ensure_future(
-            worker.routes.single(scope_of(**AUTHORIZED), receiving(json.dumps(ASK).encode()), Exchange("s", began))
+            worker.routes.single(scope_of(**AUTHORIZED), receiving(json.dumps(ASK).encode()), RequestContext("s", began))
         )
         await single
         done = sum(batch.done() for batch in batches)
@@ -475,7 +475,7 @@ def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
     """One reading is what everything is judged and signed by: a second one may be of a clock that has jumped."""
     readings = iter([worker.clock.now()])
     monkeypatch.setattr(worker.clock, "now", lambda: next(readings, START + 3600))
-    exchange = Exchange("request-1", worker.clock.monotonic())
+    exchange = RequestContext("request-1", worker.clock.monotonic())
     begun = worker.routes.single_at_once(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
     assert begun is not None
     assert json.loads(begun.answer(begun.key.sign(begun.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
@@ -504,6 +504,6 @@ def test_a_clock_that_jumps_within_a_batch_ends_it_at_that_slice(worker: Worker)
         return START + (3600 if slices > 3 else 0)  # before and after the body, then for each slice
 
     worker.clock.now = now  # type: ignore[method-assign]
-    results = worker.batch(*[ASK] * (2 * SLICE_ASKS))
-    assert all("token" in result for result in results[:SLICE_ASKS])
-    assert {result["problem"]["code"] for result in results[SLICE_ASKS:]} == {"snapshot_stale"}
+    results = worker.batch(*[ASK] * (2 * SLICE_SIZE))
+    assert all("token" in result for result in results[:SLICE_SIZE])
+    assert {result["problem"]["code"] for result in results[SLICE_SIZE:]} == {"snapshot_stale"}

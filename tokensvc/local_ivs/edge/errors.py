@@ -17,7 +17,7 @@ import json
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from tokensvc.tokens.validation import Finding, Reason, Result
+from tokensvc.tokens.validation import RuleResult, Reason, RuleStatus
 
 TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a parameter
 INVALID_TOKEN = "invalid_playback_auth_token"  # noqa: S105 - an error code
@@ -79,7 +79,7 @@ NO_MEDIA = EdgeError("the local IVS serves no variant playlists and no segments"
 """Ours alone: the real edge has them."""
 
 
-def error_of(refusal: Finding | None) -> EdgeError:
+def error_of(refusal: RuleResult | None) -> EdgeError:
     """The error for the finding that refused a token; None stands for a verdict that was left open."""
     if refusal is None:
         return UNDECIDED
@@ -89,7 +89,7 @@ def error_of(refusal: Finding | None) -> EdgeError:
 def missing_origin(origin: str) -> EdgeError:
     """The error of strict enforcement on a public channel, whose rule is not of the table."""
     reason = Reason.USUAL if origin else Reason.MISSING
-    return error_of(Finding("strict-origin", Result.FAIL, "", reason))
+    return error_of(RuleResult("strict-origin", RuleStatus.FAIL, "", reason))
 
 
 def error_body(path: str, query: str, error: EdgeError) -> bytes:

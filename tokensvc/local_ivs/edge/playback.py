@@ -30,7 +30,7 @@ from tokensvc.local_ivs.streams.live_streams import stream_of
 from tokensvc.local_ivs.viewers import Viewers
 from tokensvc.tokens import claims
 from tokensvc.tokens.origins import matches, parse_origin, split_origins
-from tokensvc.tokens.validation import NOTHING_REVOKED, Attempt, Outcome, Verdict, judge
+from tokensvc.tokens.validation import NOTHING_REVOKED, PlaybackAttempt, Outcome, ValidationResult, validate
 
 SESSION_ID_CHARS = 32
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
@@ -100,9 +100,9 @@ class Gate:
             return _error(403, visit, errors.missing_origin(visit.origin))
         return self._playlist(visit, stream, now, None, *_cors(visit.origin, ",".join(origins) or None))
 
-    def _judge(self, visit: Visit, attempt: Attempt, now: float, *, may_spend: bool) -> Verdict:
+    def _judge(self, visit: Visit, attempt: PlaybackAttempt, now: float, *, may_spend: bool) -> ValidationResult:
         """The verdict; where it admits a single use and there is something to watch, that is spent by the same step."""
-        verdict = judge(attempt)
+        verdict = validate(attempt)
         uuid = verdict.claims.get(claims.SINGLE_USE_UUID)
         if verdict.outcome is not Outcome.ADMITTED or uuid is None:
             return verdict
@@ -110,7 +110,7 @@ class Gate:
             spent = not self._single_uses.spend(visit.channel, uuid, now)
         else:
             spent = self._single_uses.is_spent(visit.channel, uuid)
-        return judge(attempt._replace(spent=True)) if spent else verdict
+        return validate(attempt._replace(spent=True)) if spent else verdict
 
     def _playlist(
         self, visit: Visit, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
@@ -124,11 +124,11 @@ class Gate:
         return Answer(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())
 
 
-def _known(transaction: ResourceTransaction, visit: Visit, token: str, now: float) -> Attempt:
+def _known(transaction: ResourceTransaction, visit: Visit, token: str, now: float) -> PlaybackAttempt:
     """The attempt with all that IVS knows. The viewer is read before the signature is judged; that is harmless, since
     a forged one is refused by its signature all the same."""
-    blind = Attempt(token, now, visit.channel, None, visit.origin)
-    viewer_id = judge(blind).claims.get(claims.VIEWER_ID)
+    blind = PlaybackAttempt(token, now, visit.channel, None, visit.origin)
+    viewer_id = validate(blind).claims.get(claims.VIEWER_ID)
     revoked = NOTHING_REVOKED
     if isinstance(viewer_id, str):
         revoked = revoked_version(transaction, str(visit.channel), viewer_id)

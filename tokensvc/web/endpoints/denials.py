@@ -9,33 +9,33 @@ from tokensvc.http.problem_details import Answer
 from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.requests import DenialQuery, read_denial
 from tokensvc.revocations.views import DenialsWritten, DenialView
-from tokensvc.web.authentication import Authorized
-from tokensvc.web.context import Exchange
-from tokensvc.web.endpoints.revocations import ASK_MAX_BYTES, READ, WRITE
+from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.context import RequestContext
+from tokensvc.web.endpoints.revocations import REQUEST_MAX_BYTES, READ, WRITE
 from tokensvc.web.query_parameters import read_model
 
 
 class DenialRoutes:
     """The three routes. What they ask of the store, they ask in threads."""
 
-    def __init__(self, authorized: Authorized, service: DenialService) -> None:
+    def __init__(self, authorized: RequestAuthenticator, service: DenialService) -> None:
         self._authorized = authorized
         self._service = service
 
-    async def list(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def list(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/denials`."""
         caller = self._authorized.caller(scope, exchange, READ)
         query = read_model(scope, DenialQuery)
         return encoded(await self._authorized.in_thread(lambda: self._service.page(caller, query)))
 
-    async def add(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+    async def add(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/denials`."""
-        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, ASK_MAX_BYTES)
+        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, REQUEST_MAX_BYTES)
         request = read_denial(body)
         written = await self._authorized.in_thread(lambda: self._service.add(caller, request))
         return encoded(DenialsWritten(denials=[DenialView.of(denial) for denial in written]), 201, "denied")
 
-    async def remove(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def remove(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`DELETE /v1/denials/{id}`."""
         caller = self._authorized.caller(scope, exchange, WRITE)
         denial_id = scope["path_params"]["id"]

@@ -23,10 +23,10 @@ from tokensvc.http.problem_details import JSON, PROBLEM_JSON, Answer, problem_of
 from tokensvc.jose.es384 import compact, digest, signing_input
 from tokensvc.problems import Problem
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.keyring import Slot
+from tokensvc.tokens.keyring import RegionKeys
 from tokensvc.tokens.snapshot import Snapshot, require_fresh
-from tokensvc.tokens.validation import Attempt, Outcome, judge
-from tokensvc.web.context import Exchange
+from tokensvc.tokens.validation import PlaybackAttempt, Outcome, validate
+from tokensvc.web.context import RequestContext
 
 _KEPT_SECONDS = 1.0
 _STORE_AWAY_SECONDS = 5.0
@@ -35,7 +35,7 @@ _STORE_AWAY_SECONDS = 5.0
 _PROBE_CHANNEL = "readiness-probe"
 
 
-async def livez(_scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+async def livez(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
     """`GET /livez`: the process answers."""
     return Answer(200, b'{"status":"alive"}', (JSON,), "ok")
 
@@ -63,7 +63,7 @@ class Readiness:
         """Answer unready from now on: the worker was told to stop and still serves what comes."""
         self._draining = True
 
-    async def readyz(self, _scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    async def readyz(self, _scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
         """200 when this worker can sign, else 503 and why."""
         if self._draining:
             return _unready("draining", "this worker is stopping")
@@ -103,14 +103,14 @@ class Readiness:
         return [words] if away > _STORE_AWAY_SECONDS else []
 
 
-def _probe(place: Place, slot: Slot, now: int) -> str | None:
+def _probe(place: Place, slot: RegionKeys, now: int) -> str | None:
     """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
     if slot.active is None or now > slot.active.until:
         return slot.problems or "no active key"
     channel = Arn(place, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
     token = compact(signed, slot.active.prepared.sign(digest(signed)))
-    verdict = judge(Attempt(token, now, channel, keys=list(slot.accepted.values())))
+    verdict = validate(PlaybackAttempt(token, now, channel, keys=list(slot.accepted.values())))
     return None if verdict.outcome is Outcome.ADMITTED else f"the probe was refused by {verdict.refused_by}"
 
 

@@ -16,7 +16,7 @@ from tokensvc.http.problem_details import JSON, Answer
 from tokensvc.jose.es384 import ALGORITHM, COORDINATE_BYTES, encode
 from tokensvc.jose.keypair import PublicKey
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.web.context import Exchange
+from tokensvc.web.context import RequestContext
 
 
 class Jwks:
@@ -25,7 +25,7 @@ class Jwks:
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot
 
-    async def jwks(self, _scope: Scope, _receive: Receive, _exchange: Exchange) -> Answer:
+    async def jwks(self, _scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
         accepted = {
             key_id: key for slot in self._snapshot().ring.slots.values() for key_id, key in slot.accepted.items()
         }

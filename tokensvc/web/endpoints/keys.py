@@ -39,12 +39,12 @@ from tokensvc.keys.views import (
 from tokensvc.pagination import page_of
 from tokensvc.timestamps import rfc3339_of
 from tokensvc.validation_errors import field_errors
-from tokensvc.web.authentication import Authorized
-from tokensvc.web.context import Exchange
+from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.context import RequestContext
 from tokensvc.web.query_parameters import read_model, reject_parameters
 
 READ, ADMIN = "keys:read", "keys:admin"
-ASK_MAX_BYTES = 16 * 1024
+REQUEST_MAX_BYTES = 16 * 1024
 HISTORY = 50
 _Asked = TypeVar("_Asked", bound=BaseModel)
 
@@ -55,7 +55,7 @@ class KeyRoutes:
     def __init__(
         self,
         *,
-        authorized: Authorized,
+        authorized: RequestAuthenticator,
         make_world: Callable[[], KeysContext],
         workers: Workers,
         versions: Versions,
@@ -69,7 +69,7 @@ class KeyRoutes:
         self._regions = regions
         """Those that keys are to be held in."""
 
-    async def page(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def page(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/keys`."""
         self._authorized.caller(scope, exchange, READ)
         query = read_model(scope, KeyQuery)
@@ -82,7 +82,7 @@ class KeyRoutes:
 
         return encoded(await self._authorized.in_thread(read))
 
-    async def show(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def show(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/keys/{id}`."""
         self._authorized.caller(scope, exchange, READ)
         reject_parameters(scope)
@@ -98,9 +98,9 @@ class KeyRoutes:
 
         return encoded(await self._authorized.in_thread(read))
 
-    async def rotate(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+    async def rotate(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
-        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, ASK_MAX_BYTES)
+        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, REQUEST_MAX_BYTES)
         ask = _read(RotateKeysRequest, body)
 
         def request() -> RotationView:
@@ -111,7 +111,7 @@ class KeyRoutes:
         kept = await self._authorized.in_thread(request)
         return encoded(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
 
-    async def rotation(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def rotation(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/keys/rotations/{id}`."""
         self._authorized.caller(scope, exchange, READ)
         reject_parameters(scope)
@@ -123,9 +123,9 @@ class KeyRoutes:
 
         return encoded(await self._authorized.in_thread(read))
 
-    async def compromise(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+    async def compromise(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
-        _, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, ASK_MAX_BYTES)
+        _, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, REQUEST_MAX_BYTES)
         ask = _read(CompromiseRequest, body)
 
         def act() -> BaseModel:

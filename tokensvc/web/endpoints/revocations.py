@@ -24,12 +24,12 @@ from tokensvc.revocations.requests import BATCH_MAX, RevocationQuery, read_revoc
 from tokensvc.revocations.service import RevocationService
 from tokensvc.revocations.store import Accepted, IdempotencyKey, Revocation
 from tokensvc.revocations.views import AcceptedRevocation, RevocationView
-from tokensvc.web.authentication import Authorized
-from tokensvc.web.context import Exchange
+from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.context import RequestContext
 from tokensvc.web.query_parameters import read_model
 
 READ, WRITE = "revocations:read", "revocations:write"
-ASK_MAX_BYTES = 16 * 1024
+REQUEST_MAX_BYTES = 16 * 1024
 BATCH_MAX_BYTES = 1024 * 1024
 _KEY = re.compile(r"[!-~]{1,255}")
 
@@ -37,19 +37,19 @@ _KEY = re.compile(r"[!-~]{1,255}")
 class RevocationRoutes:
     """The six routes. What they ask of the store, they ask in threads of their own."""
 
-    def __init__(self, authorized: Authorized, service: RevocationService) -> None:
+    def __init__(self, authorized: RequestAuthenticator, service: RevocationService) -> None:
         self._authorized = authorized
         self._service = service
 
-    async def add(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+    async def add(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/revocations`."""
-        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, ASK_MAX_BYTES)
+        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, REQUEST_MAX_BYTES)
         key = _idempotency_key(scope, body)
         request = read_revocation(body)
         accepted = await self._authorized.in_thread(lambda: self._service.add(caller, request, key))
         return encoded(AcceptedRevocation.of(accepted), 202, "accepted")
 
-    async def add_batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+    async def add_batch(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/revocations/batch`: up to 1,000, each with its answer or its own problem, in order."""
         caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, BATCH_MAX_BYTES)
         key = _idempotency_key(scope, body)
@@ -58,26 +58,26 @@ class RevocationRoutes:
         results = [_result(one) for one in found]
         return Answer(202, orjson.dumps({"results": results}), (JSON,), "batch")
 
-    async def list(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def list(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/revocations`."""
         caller = self._authorized.caller(scope, exchange, READ)
         query = read_model(scope, RevocationQuery)
         return encoded(await self._authorized.in_thread(lambda: self._service.page(caller, query)))
 
-    async def show(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def show(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/revocations/{id}`."""
         return await self._one(self._service.get, READ, scope, exchange)
 
-    async def retry(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def retry(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/revocations/{id}/retry`."""
         return await self._one(self._service.retry, WRITE, scope, exchange)
 
-    async def cancel(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def cancel(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/revocations/{id}/cancel`."""
         return await self._one(self._service.cancel, WRITE, scope, exchange)
 
     async def _one(
-        self, use_case: Callable[[Caller, str], Revocation], needs: str, scope: Scope, exchange: Exchange
+        self, use_case: Callable[[Caller, str], Revocation], needs: str, scope: Scope, exchange: RequestContext
     ) -> Answer:
         caller = self._authorized.caller(scope, exchange, needs)
         revocation_id = scope["path_params"]["id"]

@@ -9,8 +9,8 @@ from starlette.types import Receive, Scope
 from tokensvc.diagnostics.status import StatusFacts, status_view
 from tokensvc.http.json_response import encoded
 from tokensvc.http.problem_details import Answer
-from tokensvc.web.authentication import Authorized
-from tokensvc.web.context import Exchange
+from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.context import RequestContext
 
 SCOPE = "keys:read"
 
@@ -18,10 +18,10 @@ SCOPE = "keys:read"
 class Status:
     """The route, and where it reads: from the store at each request."""
 
-    def __init__(self, authorized: Authorized, read: Callable[[], StatusFacts]) -> None:
+    def __init__(self, authorized: RequestAuthenticator, read: Callable[[], StatusFacts]) -> None:
         self._authorized = authorized
         self._read = read
 
-    async def status(self, scope: Scope, _receive: Receive, exchange: Exchange) -> Answer:
+    async def status(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         self._authorized.caller(scope, exchange, SCOPE)
         return encoded(status_view(await self._authorized.in_thread(self._read)))

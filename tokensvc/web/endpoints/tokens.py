@@ -27,20 +27,20 @@ from tokensvc.http.problem_details import Answer, problem
 from tokensvc.json_objects import batch_item, batch_items
 from tokensvc.metrics import Metrics
 from tokensvc.timestamps import rfc3339
-from tokensvc.tokens.authorization import Grant, admit
-from tokensvc.tokens.channel_cache import Directory
-from tokensvc.tokens.issuer import Draft, draft
-from tokensvc.tokens.request import Ask, read_ask
+from tokensvc.tokens.authorization import TokenLimits, authorize
+from tokensvc.tokens.channel_cache import ChannelCache
+from tokensvc.tokens.issuer import UnsignedToken, prepare
+from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
-from tokensvc.web.authentication import Authenticated, Authorized
-from tokensvc.web.context import Exchange, SignMany
+from tokensvc.web.authentication import Authenticated, RequestAuthenticator
+from tokensvc.web.context import RequestContext, SignMany
 
-ASK_MAX_BYTES = 16 * 1024
+REQUEST_MAX_BYTES = 16 * 1024
 BATCH_MAX_BYTES = 1024 * 1024
-BATCH_MAX_ASKS = 500
-SLICE_ASKS = 24
+BATCH_MAX_REQUESTS = 500
+SLICE_SIZE = 24
 SCOPE = "tokens:issue"
-_Drafted = tuple[Draft, KnownChannel | None]
+_Drafted = tuple[UnsignedToken, KnownChannel | None]
 _Judge = Callable[[], Authenticated]
 
 
@@ -49,8 +49,8 @@ class TokenRoutes:
 
     def __init__(
         self,
-        authorized: Authorized,
-        directory: Directory,
+        authorized: RequestAuthenticator,
+        directory: ChannelCache,
         metrics: Metrics,
         sign_many: SignMany,
         new_uuid: Callable[[], object],
@@ -62,12 +62,12 @@ class TokenRoutes:
         self._new_uuid = new_uuid
         self._lane = asyncio.Lock()
 
-    def single_at_once(self, scope: Scope, body: bytes, exchange: Exchange) -> _Begun | None:
+    def single_at_once(self, scope: Scope, body: bytes, exchange: RequestContext) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
             caller, snapshot, now = self._authorized.authenticate(scope, exchange, SCOPE)
-            ask = read_ask(decoded(scope, body, ASK_MAX_BYTES))
-            grant = admit(caller, ask, snapshot)
+            ask = parse_token_request(decoded(scope, body, REQUEST_MAX_BYTES))
+            grant = authorize(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
                 return None
@@ -76,18 +76,18 @@ class TokenRoutes:
             self._metrics.refused(failure.code)
             raise
 
-    async def single(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+    async def single(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/tokens` whose body, or channel, has to be waited for."""
         try:
             (caller, snapshot, _), body = await self._authorized.authenticated_body(
-                scope, receive, exchange, SCOPE, ASK_MAX_BYTES
+                scope, receive, exchange, SCOPE, REQUEST_MAX_BYTES
             )
-            ask = read_ask(body)
-            admit(caller, ask, snapshot)
+            ask = parse_token_request(body)
+            authorize(caller, ask, snapshot)
             channels = await self._channels({ask.channel_arn}, snapshot, caller)
             # All three as they are after the wait.
             caller, snapshot, now = self._authorized.authenticate(scope, exchange, SCOPE)
-            grant = admit(caller, ask, snapshot)
+            grant = authorize(caller, ask, snapshot)
             begun = self._begin(ask, grant, _channel_of(ask, channels), snapshot, now)
             began = perf_counter()
             signature = begun.key.sign(begun.digest)
@@ -96,37 +96,37 @@ class TokenRoutes:
             self._metrics.refused(failure.code)
             raise
 
-    async def batch(self, scope: Scope, receive: Receive, exchange: Exchange) -> Answer:
+    async def batch(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
             (caller, snapshot, _), body = await self._authorized.authenticated_body(
                 scope, receive, exchange, SCOPE, BATCH_MAX_BYTES
             )
-            asks = batch_items(body, "requests", BATCH_MAX_ASKS)
+            asks = batch_items(body, "requests", BATCH_MAX_REQUESTS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
         judge = partial(self._authorized.authenticate, scope, exchange, SCOPE)
         results: list[dict[str, Any]] = [{}] * len(asks)
-        waiting: dict[int, Ask] = {}
+        waiting: dict[int, TokenRequest] = {}
 
         def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
-            ask = read_ask(batch_item(asks, position, "requests"))
-            grant = admit(caller, ask, snapshot)
+            ask = parse_token_request(batch_item(asks, position, "requests"))
+            grant = authorize(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
             if channel is None or channel.playback_url is None:
                 waiting[position] = ask
                 return None
-            return draft(ask, grant, snapshot, now, self._new_uuid), channel
+            return prepare(ask, grant, snapshot, now, self._new_uuid), channel
 
         await self._in_slices(range(len(asks)), judge, read_and_draft, results)
         channels = await self._channels({ask.channel_arn for ask in waiting.values()}, snapshot, caller)
 
         def draft_waiting(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted:
             ask = waiting[position]
-            grant = admit(caller, ask, snapshot)
+            grant = authorize(caller, ask, snapshot)
             channel = _channel_of(ask, channels)
-            return draft(ask, grant, snapshot, now, self._new_uuid), channel
+            return prepare(ask, grant, snapshot, now, self._new_uuid), channel
 
         await self._in_slices(list(waiting), judge, draft_waiting, results)
         return Answer(200, orjson.dumps({"results": results}), NOT_KEPT, "batch")
@@ -138,13 +138,13 @@ class TokenRoutes:
         drafted: Callable[[int, Caller, Snapshot, int], _Drafted | None],
         results: list[dict[str, Any]],
     ) -> None:
-        """Draft and sign each ask's token, giving way to everyone else after each slice; a refusal is that ask's
+        """UnsignedToken and sign each ask's token, giving way to everyone else after each slice; a refusal is that ask's
         result. Each slice goes by what the worker knows by then, of the caller too."""
-        for start in range(0, len(positions), SLICE_ASKS):
+        for start in range(0, len(positions), SLICE_SIZE):
             async with self._lane:
                 began, drafts = perf_counter(), dict[int, _Drafted]()
                 judged = _outcome(judge)
-                slice_ = positions[start : start + SLICE_ASKS]
+                slice_ = positions[start : start + SLICE_SIZE]
                 for position in slice_:
                     try:
                         if isinstance(judged, TokensvcError):
@@ -162,9 +162,9 @@ class TokenRoutes:
                 self._metrics.issued([share] * len(drafts))
                 await asyncio.sleep(0)
 
-    def _begin(self, ask: Ask, grant: Grant, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _Begun:
+    def _begin(self, ask: TokenRequest, grant: TokenLimits, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _Begun:
         began = perf_counter()
-        made = draft(ask, grant, snapshot, int(now), self._new_uuid)
+        made = prepare(ask, grant, snapshot, int(now), self._new_uuid)
         return _Begun(made, channel, self._metrics, perf_counter() - began)
 
     async def _channels(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
@@ -176,7 +176,7 @@ class TokenRoutes:
         return known | await self._find(arns - known.keys(), snapshot, caller)
 
     async def _find(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
-        """Ask the directory about unknown channels, of places that we hold a key in, and wait as long as it allows."""
+        """TokenRequest the directory about unknown channels, of places that we hold a key in, and wait as long as it allows."""
         questions = {
             arn: self._directory.ask(arn, caller.name)
             for arn in arns
@@ -195,7 +195,7 @@ def _outcome(judge: _Judge) -> Authenticated | TokensvcError:
         return failure
 
 
-def _channel_of(ask: Ask, channels: Mapping[str, KnownChannel | None]) -> KnownChannel | None:
+def _channel_of(ask: TokenRequest, channels: Mapping[str, KnownChannel | None]) -> KnownChannel | None:
     """The channel that a token is wanted for; None while IVS has not described it. Raises ChannelNotFound when there is
     none, and PlaybackUrlUnavailable when the request may not be answered without its URL."""
     channel = channels.get(ask.channel_arn)
@@ -211,7 +211,7 @@ class _Begun:
 
     __slots__ = ("_channel", "_draft", "_metrics", "_seconds", "digest", "key")
 
-    def __init__(self, made: Draft, channel: KnownChannel | None, metrics: Metrics, seconds: float) -> None:
+    def __init__(self, made: UnsignedToken, channel: KnownChannel | None, metrics: Metrics, seconds: float) -> None:
         self._draft = made
         self.key = made.key
         self.digest = made.digest
@@ -226,7 +226,7 @@ class _Begun:
         return Answer(201, orjson.dumps(answer), NOT_KEPT, "issued")
 
 
-def _answer(made: Draft, channel: KnownChannel | None, token: str) -> dict[str, Any]:
+def _answer(made: UnsignedToken, channel: KnownChannel | None, token: str) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "token": token,
         "expiresAt": rfc3339(made.exp),

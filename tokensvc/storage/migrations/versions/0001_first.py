@@ -122,7 +122,7 @@ def _create_keys() -> None:
         sa.Column("longest_ttl_seconds", sa.Integer, nullable=False),
     )
     op.create_table(
-        "key_places",
+        "key_placements",
         sa.Column("key_id", sa.Text, sa.ForeignKey("key_pairs.id"), primary_key=True),
         sa.Column("account", sa.Text, primary_key=True),
         sa.Column("region", sa.Text, primary_key=True),
@@ -138,7 +138,7 @@ def _create_keys() -> None:
         sa.Column("fingerprint_differs", sa.Boolean, nullable=False),
     )
     _create_partial_index(
-        "one_active_key_per_place", "key_places", ["account", "region"], "state = 'active'", unique=True
+        "one_active_key_per_account_region", "key_placements", ["account", "region"], "state = 'active'", unique=True
     )
 
 
@@ -240,8 +240,8 @@ def _create_denials() -> None:
         sa.Column("channel", sa.Text, nullable=False),
         sa.Column("denied_until", sa.BigInteger, nullable=False),
         sa.Column("minimum_version", sa.BigInteger, nullable=False),
-        sa.Column("minimum_lead", sa.BigInteger, nullable=False),
-        sa.Column("over_at", sa.BigInteger, nullable=False, index=True),
+        sa.Column("minimum_ahead_seconds", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
         sa.Column("caller", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),

@@ -15,12 +15,12 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.load import interrupts
+from benchmarks.load import signals
 from benchmarks.load.generator import Job, Progress, Ready, main
-from benchmarks.load.interrupts import Interrupts
 from benchmarks.load.plan import Plan
 from benchmarks.load.progress import say
 from benchmarks.load.records import Line
+from benchmarks.load.signals import Interrupts
 from benchmarks.load.wire import Target
 
 STARTS_WITHIN_SECONDS = 60
@@ -53,7 +53,7 @@ class Crew:
 
     def __enter__(self) -> Self:
         try:
-            with interrupts.blocked():  # a generator must not die of one before it can ignore it
+            with signals.blocked():  # a generator must not die of one before it can ignore it
                 self._start_processes()
         except BaseException:
             self._end()
@@ -94,18 +94,18 @@ class Crew:
         self._order(at)
 
     def lines(
-        self, interrupts: Interrupts, on_progress: Callable[[Progress], None], on_loss: Callable[[], None]
+        self, signals: Interrupts, on_progress: Callable[[Progress], None], on_loss: Callable[[], None]
     ) -> list[Line]:
         """Wait for the end and give what all have counted, reporting progress meanwhile. The first interrupt ends the
         sending, the second the waiting for what is in flight."""
         collected: list[Line] = []
         while self._pipes:
-            for ready in wait([*self._pipes, interrupts.fileno()]):
-                if ready == interrupts.fileno():
-                    interrupts.clear()
-                    say(_STOPPING if interrupts.count == 1 else _ABANDONING)
+            for ready in wait([*self._pipes, signals.fileno()]):
+                if ready == signals.fileno():
+                    signals.clear()
+                    say(_STOPPING if signals.count == 1 else _ABANDONING)
                     self._order(None)
-                    if interrupts.count > 1:
+                    if signals.count > 1:
                         self._order(None)  # in case both came at once; a third None is not read
                     continue
                 try:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.load.latency import Counts
 from benchmarks.load.records import Acted, Errors, Line, StageOf
-from tests.benchmarks.load.recorded import run_line, second_line, whole_run
+from tests.benchmarks.load.sample_records import run_line, second_line, whole_run
 from tokensvc.jose.keypair import PrivateKey
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")
@@ -17,8 +17,8 @@ pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from benchmarks.load import shelf
-from benchmarks.load.picture import Picture
+from benchmarks.load import result_store
+from benchmarks.load.chart import Picture
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ STAGES = (
 
 def drawn(lines: list[Line]) -> tuple[Picture, list[Text]]:
     """The picture, laid out, and its visible texts."""
-    report = shelf.report_of(lines)
+    report = result_store.report_of(lines)
     picture = Picture(report.result, report.totals)
     FigureCanvasAgg(picture._figure).draw()
     found: list[Text] = picture._figure.findobj(Text)  # type: ignore[assignment,unused-ignore]
@@ -130,7 +130,7 @@ def test_what_makes_a_run_worthless_is_on_its_picture() -> None:
 
 def test_the_same_picture_is_the_same_file(tmp_path: Path, private_key: PrivateKey) -> None:
     def saved(name: str) -> Any:
-        report = shelf.report_of(whole_run(private_key))
+        report = result_store.report_of(whole_run(private_key))
         Picture(report.result, report.totals).save(tmp_path / name)
         return (tmp_path / name).read_bytes()
 

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from benchmarks.peers.stranger import Wrong, judge, judge_signature
+from benchmarks.peers.verification import Wrong, judge, judge_signature
 from tokensvc.jose import keypair
 
 KEY = keypair.generate()

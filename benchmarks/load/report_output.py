@@ -14,15 +14,15 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.load import figures, paper, shelf
+from benchmarks.load import figures, result_store, text_report
 from benchmarks.load.progress import say
-from benchmarks.load.shelf import Report
+from benchmarks.load.result_store import Report
 
 
 def present(report: Report, folder: Path, *, is_json: bool, plan_suffix: str = "") -> int:
     """Print the result, write its files, and give the exit code."""
     show(report, is_json=is_json)
-    stored = shelf.store(folder, report, plan_suffix)
+    stored = result_store.store(folder, report, plan_suffix)
     for path in stored.files:
         say(f"wrote {path}")
     for missing in stored.missing:
@@ -32,7 +32,7 @@ def present(report: Report, folder: Path, *, is_json: bool, plan_suffix: str = "
 
 def show(report: Report, *, is_json: bool) -> None:
     """Print the result."""
-    text = json.dumps(report.result, indent=2) if is_json else paper.text_of(report.result)
+    text = json.dumps(report.result, indent=2) if is_json else text_report.text_of(report.result)
     try:
         print(text, flush=True)
     except OSError as failure:

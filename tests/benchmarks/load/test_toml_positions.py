@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.load.lines import line_of
+from benchmarks.load.toml_positions import line_of
 
 TEXT = """\
 title = "a"

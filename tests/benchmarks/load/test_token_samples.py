@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.load.records import Sample
-from benchmarks.load.samples import judge
-from tests.benchmarks.load.recorded import keys_line, sample_line
+from benchmarks.load.token_samples import judge
+from tests.benchmarks.load.sample_records import keys_line, sample_line
 from tests.support.tokens import NOW
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import turns
-from benchmarks.turns import Spread
+from benchmarks import rounds as turns
+from benchmarks.rounds import Spread
 
 RATES = st.floats(min_value=1e-3, max_value=1e6)
 

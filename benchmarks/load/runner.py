@@ -19,15 +19,15 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from benchmarks.load.actions import Actions
-from benchmarks.load.crew import Crew
-from benchmarks.load.interrupts import Interrupts
 from benchmarks.load.limits import Limits
 from benchmarks.load.plan import Plan
 from benchmarks.load.progress import Screen, say
-from benchmarks.load.published import PublishedKeys
+from benchmarks.load.published_keys import PublishedKeys
 from benchmarks.load.records import Line, Reading, Run, StageOf
-from benchmarks.load.watched import Watched, find
+from benchmarks.load.server_stats import Watched, find
+from benchmarks.load.signals import Interrupts
 from benchmarks.load.wire import Target
+from benchmarks.load.worker_pool import Crew
 from benchmarks.report import machine
 
 STARTS_IN_SECONDS = 0.5

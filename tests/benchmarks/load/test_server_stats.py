@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.load.watched import Watched, find
+from benchmarks.load.server_stats import Watched, find
 from benchmarks.load.wire import Target
 from tests.support.processes import until
 

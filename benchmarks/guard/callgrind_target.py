@@ -1,4 +1,4 @@
-"""What callgrind counts: `python -m benchmarks.guard.counted`, run under it by `instructions.py`.
+"""What callgrind counts: `python -m benchmarks.guard.callgrind_target`, run under it by `instructions.py`.
 
 Rules of the file
 - The service is the real one, put together as `serve` does it, on the store that the environment names; what stands in

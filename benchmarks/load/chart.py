@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from benchmarks.load.figures import errors_over_time, over_time
 from benchmarks.load.latency import FINE, Counts, percentile
-from benchmarks.load.paper import rates_of, verdicts_of
+from benchmarks.load.text_report import rates_of, verdicts_of
 from benchmarks.load.totals import Totals
 
 mpl.rcParams["svg.hashsalt"] = "tokensvc"  # the same picture is the same file

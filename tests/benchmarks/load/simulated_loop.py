@@ -13,10 +13,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, cast
 
 from benchmarks.load import wire
-from benchmarks.load.attack import Attack
 from benchmarks.load.pacer import Stage, instants
 from benchmarks.load.plan import RequestRow
 from benchmarks.load.reservoir import Reservoir
+from benchmarks.load.sender import Attack
 from benchmarks.load.tally import Tally
 from benchmarks.load.wire import Request, Target
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from benchmarks.load.attack import Attack
 from benchmarks.load.latency import FINE, longest, percentile
-from tests.benchmarks.load.simulated import SimulatedLoop, SimulatedServer, attack
+from benchmarks.load.sender import Attack
+from tests.benchmarks.load.simulated_loop import SimulatedLoop, SimulatedServer, attack
 
 
 def test_a_quick_server_is_measured_as_quick() -> None:

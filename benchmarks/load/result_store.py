@@ -24,7 +24,7 @@ from benchmarks.load.records import Line
 from benchmarks.load.totals import Totals, add_up
 
 if TYPE_CHECKING:
-    from benchmarks.load.picture import Picture
+    from benchmarks.load.chart import Picture
 
 RESULTS = Path(__file__).parent.parent / "results"
 _PICTURES = (".svg", ".png")
@@ -123,6 +123,6 @@ def _write_distribution(path: Path, totals: Totals) -> None:
 
 
 def _picture(report: Report) -> Picture:
-    from benchmarks.load.picture import Picture
+    from benchmarks.load.chart import Picture
 
     return Picture(report.result, report.totals)
