@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import psutil
 
-from tokensvc.aws.arn import Arn, Place
+from tokensvc.aws.arn import Arn, AccountRegion
 from tokensvc.callers.policy import CallerPolicy
 from tokensvc.container import reconciler, service, vault
 from tokensvc.jose import keypair
@@ -34,7 +34,7 @@ from tokensvc.settings import read_settings
 from tokensvc.storage import migrate
 from tokensvc.tokens.channels import ChannelRecord
 
-PLACE = Place("000000000000", "us-east-1")
+PLACE = AccountRegion("000000000000", "us-east-1")
 CHANNEL = Arn(PLACE, "channel", "abcdefghijkl")
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]

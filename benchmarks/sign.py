@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from benchmarks import rounds
 from benchmarks.report import report
-from tokensvc.aws.arn import Arn, Place
+from tokensvc.aws.arn import Arn, AccountRegion
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.jose import keypair
 from tokensvc.jose.signing.aws_lc import AwsLcKey
@@ -38,7 +38,7 @@ from tokensvc.tokens.snapshot import Snapshot
 
 ROUNDS = 31
 ROUND_SECONDS = 0.15
-PLACE = Place("000000000000", "us-east-1")
+PLACE = AccountRegion("000000000000", "us-east-1")
 CHANNEL = str(Arn(PLACE, "channel", "abcdefghijkl"))
 VIEWER = "viewer-0001"
 TTL_SECONDS = 300

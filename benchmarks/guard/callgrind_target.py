@@ -74,7 +74,7 @@ def main() -> None:
 
     def answer_single(request: bytes) -> None:
         connection.data_received(request)
-        application.end_turn()  # as if there were no other request in this iteration of the loop
+        application.flush()  # as if there were no other request in this iteration of the loop
 
     def answer_batch() -> None:
         connection.data_received(batch)

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.aws.arn import Arn, Place, channel_of_path, parse_arn
+from tokensvc.aws.arn import Arn, AccountRegion, channel_of_path, parse_arn
 
 REGIONS = st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True)
 ACCOUNTS = st.from_regex(r"[0-9]{12}", fullmatch=True)
 IDS = st.from_regex(r"[a-zA-Z0-9-]{1,40}", fullmatch=True)
-ARNS = st.builds(Arn, st.builds(Place, ACCOUNTS, REGIONS), st.sampled_from(["channel", "playback-key"]), IDS)
+ARNS = st.builds(Arn, st.builds(AccountRegion, ACCOUNTS, REGIONS), st.sampled_from(["channel", "playback-key"]), IDS)
 
 
 @given(ARNS)

@@ -14,7 +14,7 @@ from tests.support.clocks import MONOTONIC_START, START, AtTime, ManualClock, re
 from tests.support.in_memory_deployment import EAST, WEST, Stage
 from tests.support.keks import NEW, WRAPPER, DataKeys, passphrase
 from tests.support.refresh_worker import POLICY, Worker, channel, stored
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.jose import keypair
 from tokensvc.jose.es384 import digest, verify
@@ -59,7 +59,7 @@ def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
 def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worker: Worker) -> None:
     former, latter = stage.generate(), stage.rotate()
     worker.refresh.once()
-    slot = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    slot = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
     assert slot.active is not None
     assert slot.active.key_id == latter
     assert slot.active.longest_ttl_seconds == 3600
@@ -68,7 +68,7 @@ def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worke
     stage.drain()
     stage.rotate()
     worker.refresh.once()
-    assert former.id not in worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)].accepted
+    assert former.id not in worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)].accepted
 
 
 def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None:
@@ -89,15 +89,15 @@ def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, 
     stage.vault.remove(bad.id)
     worker.refresh.once()
     slots = worker.refresh.current.ring.slots
-    assert slots[Place(stage.ivs.account, EAST)].active is None
-    assert bad.id in slots[Place(stage.ivs.account, EAST)].problems
-    assert bad.id in slots[Place(stage.ivs.account, EAST)].accepted, "its tokens still live"
-    west = slots[Place(stage.ivs.account, WEST)]
+    assert slots[AccountRegion(stage.ivs.account, EAST)].active is None
+    assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].problems
+    assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].accepted, "its tokens still live"
+    west = slots[AccountRegion(stage.ivs.account, WEST)]
     assert west.active is not None
     assert west.active.key_id == good.id
     stage.vault.put(bad.id, private_key)
     worker.refresh.once()
-    healed = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    healed = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
     assert healed.active is not None, "it is tried again although no version rose"
     assert not healed.problems
 
@@ -108,7 +108,7 @@ def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worke
     stage.vault.remove(record.id)
     stage.vault.put(record.id, keypair.generate())
     worker.refresh.once()
-    slot = worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    slot = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
     assert slot.active is None
     assert record.id in slot.problems
 
@@ -119,9 +119,9 @@ def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
     worker.refresh.once()
     slots = worker.refresh.current.ring.slots
-    assert slots[Place(stage.ivs.account, EAST)].active is None
-    assert bad.id in slots[Place(stage.ivs.account, EAST)].problems
-    west = slots[Place(stage.ivs.account, WEST)].active
+    assert slots[AccountRegion(stage.ivs.account, EAST)].active is None
+    assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].problems
+    west = slots[AccountRegion(stage.ivs.account, WEST)].active
     assert west is not None
     assert west.key_id == good.id
 

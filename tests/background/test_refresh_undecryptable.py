@@ -12,7 +12,7 @@ from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.keks import NEW, WRAPPER, passphrase
 from tests.support.refresh_worker import Worker
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import NoSigningKey
 from tokensvc.jose.es384 import digest, verify
@@ -46,7 +46,7 @@ def rotated(stage: Stage, clock: ManualClock) -> Stage:
 def east(stage: Stage, worker: Worker) -> RegionKeys:
     """What the worker has for the region after a refresh."""
     worker.refresh.once()
-    return worker.refresh.current.ring.slots[Place(stage.ivs.account, EAST)]
+    return worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
 
 
 def retiring(stage: Stage) -> str:

@@ -25,9 +25,9 @@ from tokensvc.background.changes import ChangeNotifier, KnownVersions
 from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_SECONDS
 from tokensvc.errors import Denied
 from tokensvc.keys import commands
-from tokensvc.keys.absences import Absences
+from tokensvc.keys.absences import AbsenceTracker
 from tokensvc.keys.inventory import KEY_TAG
-from tokensvc.keys.leader import EVERY_SECONDS
+from tokensvc.keys.leader import INTERVAL_SECONDS
 from tokensvc.keys.lifecycle import KeyState
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ class Service:
     """A process that serves and performs: its refresh tells its rotation of changes, as `duties` puts them together."""
 
     def __init__(self, stage: Stage, name: str) -> None:
-        stage.absences = Absences()  # a process that starts was told nothing yet
+        stage.absences = AbsenceTracker()  # a process that starts was told nothing yet
         self._stage = stage
         self._process = Process(stage, EAST, WEST, name=name)
         self._worker = Worker(stage, stage.clock)
@@ -50,7 +50,7 @@ class Service:
 
     def tick(self) -> None:
         """What happens within half a second."""
-        self._since_refresh += EVERY_SECONDS
+        self._since_refresh += INTERVAL_SECONDS
         if self._since_refresh >= REFRESH_SECONDS:
             self._since_refresh = 0.0
             self._worker.refresh.once()
@@ -58,7 +58,7 @@ class Service:
         try:
             self._process.rotation.once()
         finally:
-            self._stage.clock.advance(EVERY_SECONDS)
+            self._stage.clock.advance(INTERVAL_SECONDS)
 
     def signing(self) -> dict[str, str]:
         """By region, the key that tokens are signed with now."""
@@ -81,14 +81,14 @@ class Watch:
         self._stage = stage
 
     def run(self, service: Service, seconds: float) -> None:
-        for _ in range(round(seconds / EVERY_SECONDS)):
+        for _ in range(round(seconds / INTERVAL_SECONDS)):
             service.tick()
             held = {pair["tags"].get(KEY_TAG) for arn, pair in self._stage.ivs.pairs.items() if f":{EAST}:" in arn}
             signing = service.signing().get(EAST)
             if signing is None:
-                self.none_seconds += EVERY_SECONDS
+                self.none_seconds += INTERVAL_SECONDS
             elif signing not in held:
-                self.refused_seconds += EVERY_SECONDS
+                self.refused_seconds += INTERVAL_SECONDS
             if signing not in held:
                 self.problems.add(service.problems)
                 self.bad_at.append(self._stage.clock.wall)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import Terminal
-from tokensvc.cli.lazy_group import NOUNS, load_command
+from tokensvc.cli.lazy_group import COMMANDS, load_command
 
 pytestmark = pytest.mark.e2e
 
@@ -27,7 +27,7 @@ def options_of(command: object) -> set[str]:
     return own.union(*(options_of(below) for below in getattr(command, "commands", {}).values()))
 
 
-@pytest.mark.parametrize("noun", NOUNS)
+@pytest.mark.parametrize("noun", COMMANDS)
 def test_no_noun_offers_to_install_completion(noun: str) -> None:
     """What one of them installed would be called for every command line."""
     assert not options_of(load_command(noun)) & OPTIONS

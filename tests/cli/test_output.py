@@ -128,7 +128,7 @@ def test_control_characters_are_refused_in_options_and_files(terminal: Terminal)
 
 
 def test_lines_keep_their_layout() -> None:
-    assert output.table(("A", "B"), [("x", "\x1b"), ("\u202e", "y\nz")]) == [
+    assert output.format_table(("A", "B"), [("x", "\x1b"), ("\u202e", "y\nz")]) == [
         "A       B",
         "x       \\x1b",
         "\\u202e  y\\nz",

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from tests.cli.terminal import Terminal
 from tests.storage.samples import CHANNEL, EVERYONE, channel, make_due
 from tokensvc.aws.arn import parse_arn
-from tokensvc.cli.context import in_options
+from tokensvc.cli.context import to_option_error
 from tokensvc.errors import FieldError
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.queue import Outcome
@@ -140,7 +140,7 @@ def test_a_file_that_is_not_there_is_wrong_use(terminal: Terminal, tmp_path: Pat
     ],
 )
 def test_a_field_is_named_as_the_option_that_gave_it(field: str, option: str) -> None:
-    assert in_options(FieldError(field, "is required")) == FieldError(option, "is required")
+    assert to_option_error(FieldError(field, "is required")) == FieldError(option, "is required")
 
 
 def test_a_line_that_is_no_object_is_refused_by_what_it_is(terminal: Terminal, opened: Store) -> None:

@@ -1,4 +1,4 @@
-"""Rotations in processes that kill themselves, and processes that see them through: `python -m tests.e2e.killed`.
+"""RotationRequestStore in processes that kill themselves, and processes that see them through: `python -m tests.e2e.killed`.
 
 Rules of the file
 - Each rotation and each resumption is a process of its own, which opens store, vault and connections itself. It is
@@ -30,7 +30,7 @@ from tokensvc.container.service import control_plane_of, regions_of, store_of
 from tokensvc.container.vault import vault_of, wrapper_of
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import SETTLED_SECONDS, survey_and_update, tags_of
+from tokensvc.keys.inventory import GRACE_SECONDS, sync_inventory, owner_tags
 from tokensvc.settings import read_settings
 
 ROUND_SECONDS = 200_000.0
@@ -91,11 +91,11 @@ def reconcile(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
     begun = [entry.kind for entry in world.journal.open()]
     commands.reconcile(world, regions)
     held = {there.arn: there for record in world.keys.list() for there in record.placements if there.is_held}
-    seen = survey_and_update(world, regions[0])
+    seen = sync_inventory(world, regions[0])
     return {
         "begun": begun,
         "states": {there.key_id: there.state for there in held.values()},
-        "agrees": {str(pair["arn"]): tags_of(pair) for pair in seen.pairs}
+        "agrees": {str(pair["arn"]): owner_tags(pair) for pair in seen.pairs}
         == {arn: (seen.deployment_id, there.key_id) for arn, there in held.items()},
         "vault": sorted(world.vault.key_ids()),
         "unplaced": [record.id for record in world.keys.list() if not record.placements],
@@ -128,7 +128,7 @@ def main(stride: int) -> None:
     for number in itertools.count():
         now, at = number * ROUND_SECONDS, stride * (number - 2) if number >= 2 else None
         code, rotated = in_a_process(partial(rotate, partial(opened, now, ivs), at))
-        resumed, state = in_a_process(partial(reconcile, partial(opened, now + SETTLED_SECONDS + 1, ivs)))
+        resumed, state = in_a_process(partial(reconcile, partial(opened, now + GRACE_SECONDS + 1, ivs)))
         print(json.dumps({"at": at, "code": code, "resumed": resumed, **rotated, **state}), flush=True)
         if resumed != 0 or code not in (0, -signal.SIGKILL) or (code == 0 and at is not None):
             return

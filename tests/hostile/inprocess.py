@@ -85,7 +85,7 @@ class Echo:
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": seen.shown})
 
-    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         if scope["path"] != "/quick":
             return False
         seen = _seen(scope, body)
@@ -94,11 +94,11 @@ class Echo:
             reply(Answer(200, seen.shown, (JSON,), "ok"), "id")
         else:
             if not self._waiting:
-                asyncio.get_running_loop().call_soon(self.end_turn)
+                asyncio.get_running_loop().call_soon(self.flush)
             self._waiting.append((reply, seen))
         return True
 
-    def end_turn(self) -> None:
+    def flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for reply, seen in waiting:
             reply(Answer(200, seen.shown, (JSON,), "ok"), "id")

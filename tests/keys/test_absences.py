@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tests.support.clocks import ManualClock
-from tokensvc.keys.absences import CONFIRM_SECONDS, Absences
+from tokensvc.keys.absences import CONFIRM_SECONDS, AbsenceTracker
 
 ARN = "arn:aws:ivs:us-east-1:123456789012:playback-key/one"
 OTHER = ARN + "more"
 
 
 def test_two_answers_far_enough_apart_are_a_proof() -> None:
-    absences = Absences()
+    absences = AbsenceTracker()
     absences.denied(ARN, 100.0, is_sure=True)
     absences.denied(ARN, 100.0 + CONFIRM_SECONDS - 0.01, is_sure=True)
     assert not absences.is_proven(ARN)
@@ -22,14 +22,14 @@ def test_two_answers_far_enough_apart_are_a_proof() -> None:
 
 
 def test_time_alone_is_no_second_answer() -> None:
-    absences = Absences()
+    absences = AbsenceTracker()
     absences.denied(ARN, 100.0, is_sure=True)
     assert absences.is_due(ARN, 1000.0, is_sure=True)
     assert not absences.is_proven(ARN)
 
 
 def test_an_answer_of_an_account_that_was_not_verified_does_not_count() -> None:
-    absences = Absences()
+    absences = AbsenceTracker()
     absences.denied(ARN, 100.0, is_sure=False)
     absences.denied(ARN, 200.0, is_sure=True)
     absences.denied(ARN, 300.0, is_sure=False)
@@ -40,7 +40,7 @@ def test_an_answer_of_an_account_that_was_not_verified_does_not_count() -> None:
 
 
 def test_what_ivs_shows_is_begun_anew() -> None:
-    absences = Absences()
+    absences = AbsenceTracker()
     for at in (100.0, 200.0):
         absences.denied(ARN, at, is_sure=True)
     absences.shown(ARN)
@@ -50,7 +50,7 @@ def test_what_ivs_shows_is_begun_anew() -> None:
 
 
 def test_ivs_is_asked_again_when_the_answer_may_be_the_proof_and_no_sooner() -> None:
-    absences, now = Absences(), ManualClock().at()
+    absences, now = AbsenceTracker(), ManualClock().at()
     assert absences.is_due(ARN, 100.0, is_sure=True)
     absences.denied(ARN, 100.0, is_sure=True)
     assert not absences.is_due(ARN, 100.0 + CONFIRM_SECONDS - 0.01, is_sure=True)

@@ -23,8 +23,8 @@ from tokensvc.errors import (
 from tokensvc.jose.keypair import PrivateKey, fingerprint, generate
 from tokensvc.keys import commands
 from tokensvc.keys.importing import adopt_pairs, import_key
-from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, survey, survey_and_update
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, find
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, take_inventory, sync_inventory
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, require_key
 
 MINE = generate()
 NOT_MINE = generate()
@@ -35,7 +35,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
     return Stage(migrated, tmp_path / "keys")
 
 
-def only(record: KeyRecord) -> KeyInPlace:
+def only(record: KeyRecord) -> KeyPlacement:
     """What a key is in the one region that it is in."""
     (there,) = record.placements
     return there
@@ -180,9 +180,9 @@ def test_a_retired_key_does_not_come_back(stage: Stage) -> None:
 def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) -> None:
     other = stage.store.keys.add("k77", "f", b"another", stage.clock.at())
     stage.ivs.add_pair(EAST, NOT_MINE.public_key(), tags(stage, other.id))
-    seen = survey(stage.world(), EAST)
+    seen = take_inventory(stage.world(), EAST)
     assert any("not recorded yet" in finding for finding in texts(seen.findings))
-    assert find(stage.store.keys.list(), other.id).placements == ()
+    assert require_key(stage.store.keys.list(), other.id).placements == ()
 
 
 @pytest.mark.parametrize("operation", ["GetPlaybackKeyPair", "TagResource"])
@@ -214,7 +214,7 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_state(migrated: Path, 
             break
         for _, there in stage.placements(EAST, KeyState.PREPARED):
             assert there.longest_ttl_seconds == 9000
-        survey_and_update(stage.world(), EAST)
+        sync_inventory(stage.world(), EAST)
         record = bring(stage, arn, longest=9000)
         assert only(record)[:4] == (record.id, only(record).place, KeyState.PREPARED, arn)
         assert (only(record).longest_ttl_seconds, only(record).fingerprint_differs) == (9000, not same)

@@ -17,7 +17,7 @@ from tokensvc.jose import keypair
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.importing import import_key
-from tokensvc.keys.inventory import COMPROMISED_TAG, KEY_TAG, SETTLED_SECONDS
+from tokensvc.keys.inventory import COMPROMISED_TAG, KEY_TAG, GRACE_SECONDS
 from tokensvc.keys.lifecycle import KeyState
 
 pytestmark = pytest.mark.slow
@@ -153,7 +153,7 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         stage.check_always()
         stage.ivs.lose.clear()
         compromised = {record.id for record in stage.store.keys.list() if record.compromised_at is not None}
-        stage.clock.advance(SETTLED_SECONDS + 1)
+        stage.clock.advance(GRACE_SECONDS + 1)
         if case.is_run_again:
             case.run(stage.world())
         commands.reconcile(stage.world(), case.regions)

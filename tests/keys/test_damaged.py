@@ -20,7 +20,7 @@ from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.keys import commands
 from tokensvc.keys.importing import import_key
-from tokensvc.keys.lifecycle import KeyRecord, KeyState, find
+from tokensvc.keys.lifecycle import KeyRecord, KeyState, require_key
 from tokensvc.keys.private_keys import UNAVAILABLE_SECONDS, PrivateKeyChecks
 from tokensvc.vault.cipher import Wrapper
 from tokensvc.vault.envelope import Envelope, read, write
@@ -99,7 +99,7 @@ def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: 
     damage(stage, latter)
     stage.advance()
     assert stage.active() == former
-    assert find(stage.store.keys.list(), latter).placements[0].state is KeyState.RETIRING
+    assert require_key(stage.store.keys.list(), latter).placements[0].state is KeyState.RETIRING
 
 
 def test_a_damaged_standby_is_replaced(stage: Stage) -> None:
@@ -142,7 +142,7 @@ def test_the_right_key_can_be_brought_again(stage: Stage) -> None:
     private_key = stage.vault.open(former)
     damage(stage, former)
     assert import_key(stage.world(), private_key, [EAST]).id == former
-    assert keypair.public_der(stage.vault.open(former).public_key()) == find(stage.store.keys.list(), former).public_der
+    assert keypair.public_der(stage.vault.open(former).public_key()) == require_key(stage.store.keys.list(), former).public_der
     stage.advance()
     assert stage.active() == former
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.in_memory_deployment import EAST, POLICY, Stage
 from tokensvc.keys import commands
-from tokensvc.keys.forecast import STEPS_MAX, forecast
-from tokensvc.keys.inventory import survey
-from tokensvc.keys.lifecycle import KeyState, Step, StepKind, Wait, active_of
+from tokensvc.keys.forecast import STEPS_MAX, plan
+from tokensvc.keys.inventory import take_inventory
+from tokensvc.keys.lifecycle import KeyState, Step, StepKind, Wait, active_placement
 
 STANDBY = POLICY._replace(standby=True)
 
@@ -22,11 +22,11 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def foretold(stage: Stage, *, replace: bool = False) -> list[Step | Wait]:
-    standing = survey(stage.world(), EAST).standing
-    active = active_of(standing.pairs)
+    standing = take_inventory(stage.world(), EAST).standing
+    active = active_placement(standing.pairs)
     if replace and active is not None:
         standing = standing._replace(to_replace=frozenset({active.key_id}))
-    return forecast(standing, stage.clock.at(), stage.world().policy())
+    return plan(standing, stage.clock.at(), stage.world().policy())
 
 
 def kinds(coming: list[Step | Wait]) -> list[str]:
@@ -114,7 +114,7 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
     stage.advance()
     stage.clock.advance(60)
     known = {entry.id for entry in stage.store.journal.history(None, 100)}
-    survey(stage.world(), EAST)
+    take_inventory(stage.world(), EAST)
     coming = foretold(stage)
     for step in coming:
         if isinstance(step, Wait):
@@ -127,6 +127,6 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
 
 def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:
     stage.generate()
-    standing = survey(stage.world(), EAST).standing
+    standing = take_inventory(stage.world(), EAST).standing
     restless = POLICY._replace(max_age_seconds=0.0)
-    assert len(forecast(standing, stage.clock.at(), restless)) == STEPS_MAX
+    assert len(plan(standing, stage.clock.at(), restless)) == STEPS_MAX

@@ -21,9 +21,9 @@ from tests.support.simulated_ivs import IvsSimulator
 from tokensvc.errors import TokensvcError
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import DEPLOYMENT_TAG, SETTLED_SECONDS
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, GRACE_SECONDS
 from tokensvc.keys.lifecycle import KeyState
-from tokensvc.keys.reconciler import advance
+from tokensvc.keys.reconciler import reconcile
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 
@@ -39,7 +39,7 @@ _moves = st.lists(
         st.tuples(st.just("acts"), _who, st.sampled_from(DEEDS)),
         st.tuples(st.just("is killed"), _who, st.sampled_from(DEEDS), st.integers(0, 30)),
         st.tuples(st.just("is frozen"), _who, st.sampled_from(DEEDS), st.integers(0, 30), st.sampled_from(DEEDS)),
-        st.tuples(st.just("waits"), st.sampled_from([31.0, SETTLED_SECONDS + 1.0, 5000.0])),
+        st.tuples(st.just("waits"), st.sampled_from([31.0, GRACE_SECONDS + 1.0, 5000.0])),
     ),
     min_size=6,
     max_size=16,
@@ -82,7 +82,7 @@ class Neighbour(Stage):
         newest = [record.id for record in world.keys.list()][-1:]
         match deed:
             case "advance":
-                advance(world, REGIONS)
+                reconcile(world, REGIONS)
             case "rotate":
                 commands.rotate(world, REGIONS, "a test")
             case "generate":

@@ -26,7 +26,7 @@ from tokensvc.errors import StoreUnavailable, TokensvcError
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyState
-from tokensvc.keys.reconciler import advance
+from tokensvc.keys.reconciler import reconcile
 
 pytestmark = pytest.mark.slow
 
@@ -182,7 +182,7 @@ class Histories(RuleBasedStateMachine):
         does: Callable[[], None] | None = None,
         ivs_too: bool = True,
     ) -> None:
-        """A process of its own does this; `advance` itself never fails but by the store."""
+        """A process of its own does this; `reconcile` itself never fails but by the store."""
         history = self.history
         world = history.world(history.wire(at, after=after, **({"does": does} if does else {})))
         if not ivs_too:
@@ -193,7 +193,7 @@ class Histories(RuleBasedStateMachine):
         history.hear()
 
     def _do_advance(self, world: KeysContext) -> None:
-        advance(world, self.wanted)
+        reconcile(world, self.wanted)
 
     def _do_rotate(self, world: KeysContext) -> None:
         commands.rotate(world, self.wanted, "a test")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support.key_formats import certificate, der, jwk, pkcs8, public, request, same, sec1, shows_nothing
 from tokensvc.errors import InvalidKey, WrongPassphrase
 from tokensvc.jose import keypair, pem
-from tokensvc.keys.key_import import MAX_BYTES, read_pasted
+from tokensvc.keys.key_import import MAX_BYTES, parse_private_key
 
 KEYS = [keypair.generate(), keypair.generate(), ec.derive_private_key(1, ec.SECP384R1())]
 SECRET = b"a passphrase"
@@ -92,7 +92,7 @@ def mangled(draw: st.DrawFn) -> tuple[keypair.PrivateKey, str, bytes]:
 @given(mangled())
 def test_a_key_reads_back_through_any_chain_of_habits(case: tuple[keypair.PrivateKey, str, bytes]) -> None:
     key, form, data = case
-    pasted = read_pasted(data, SECRET)
+    pasted = parse_private_key(data, SECRET)
     assert same(pasted.private_key, key)
     assert pasted.found.startswith(form)
     assert says_nothing_of(data, pasted.found)
@@ -108,9 +108,9 @@ def test_each_form_reads_back_through_each_single_habit(form: str, habit: str) -
         data = HABITS[habit](data.decode()).encode()
     elif form.endswith("PEM"):
         data = AROUND[habit](data.decode()).encode()
-    assert same(read_pasted(data, SECRET).private_key, KEYS[0])
+    assert same(parse_private_key(data, SECRET).private_key, KEYS[0])
     for wrap in WRAPPINGS.values():
-        pasted = read_pasted(wrap(data), SECRET)
+        pasted = parse_private_key(wrap(data), SECRET)
         assert same(pasted.private_key, KEYS[0])
         assert pasted.found.endswith("base64-wrapped")
 
@@ -138,7 +138,7 @@ def test_each_form_reads_back_through_each_single_habit(form: str, habit: str) -
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_it_says_what_was_found(data: bytes, found: str) -> None:
-    assert read_pasted(data).found == found
+    assert parse_private_key(data).found == found
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if "encrypted" in form])
@@ -146,7 +146,7 @@ def test_an_encrypted_key_needs_its_passphrase(form: str) -> None:
     data = FORMS[form](KEYS[0])
     for given_, words in ((None, "no passphrase"), (b"", "no passphrase"), (b"a passphrasE", "does not open")):
         with pytest.raises(WrongPassphrase, match=words) as refused:
-            read_pasted(data, given_)
+            parse_private_key(data, given_)
         assert shows_nothing(refused.value, data)
 
 
@@ -154,14 +154,14 @@ def test_a_passphrase_that_is_not_needed_is_not_used() -> None:
     for form, write in FORMS.items():
         if "encrypted" not in form:
             text = b"ENCRYPTED it is not:\n" + write(KEYS[0]) if form.endswith("PEM") else write(KEYS[0])
-            assert same(read_pasted(text, b"another").private_key, KEYS[0])
+            assert same(parse_private_key(text, b"another").private_key, KEYS[0])
 
 
 def test_what_is_too_long_is_not_looked_at() -> None:
     data = sec1(KEYS[0]).ljust(MAX_BYTES)
-    assert same(read_pasted(data).private_key, KEYS[0])
+    assert same(parse_private_key(data).private_key, KEYS[0])
     with pytest.raises(InvalidKey, match="longer than 65536 bytes"):
-        read_pasted(data + b" ")
+        parse_private_key(data + b" ")
 
 
 @pytest.mark.parametrize("length", [1, 40, MAX_BYTES])
@@ -171,7 +171,7 @@ def test_what_is_too_long_is_not_looked_at() -> None:
 def test_what_is_built_to_cost_much_is_refused_soon(piece: str, length: int) -> None:
     began = time.process_time()
     with pytest.raises(InvalidKey):
-        read_pasted((piece * length).encode()[:MAX_BYTES])
+        parse_private_key((piece * length).encode()[:MAX_BYTES])
     assert time.process_time() - began < 1
 
 
@@ -201,7 +201,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 def test_no_input_breaks_it_or_is_repeated(data: bytes) -> None:
     """What still reads is the key that it was; all else is one of two failures."""
     try:
-        pasted = read_pasted(data, SECRET)
+        pasted = parse_private_key(data, SECRET)
     except (InvalidKey, WrongPassphrase) as refused:
         said = f"{refused.message} {refused.detail} {refused!r}"
     else:
@@ -214,4 +214,4 @@ def test_no_input_breaks_it_or_is_repeated(data: bytes) -> None:
 @given(st.sampled_from([pem.SEC1, pem.PKCS8]), st.binary(max_size=200))
 def test_random_bytes_under_a_label_are_refused(label: str, body: bytes) -> None:
     with pytest.raises(InvalidKey):
-        read_pasted(pem.write(label, body))
+        parse_private_key(pem.write(label, body))

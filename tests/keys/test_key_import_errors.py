@@ -30,7 +30,7 @@ from tests.support.key_formats import (
 )
 from tokensvc.errors import InvalidKey
 from tokensvc.jose import keypair, pem
-from tokensvc.keys.key_import import read_pasted
+from tokensvc.keys.key_import import parse_private_key
 
 KEY = keypair.generate()
 OTHER = keypair.generate()
@@ -51,7 +51,7 @@ def refusal(data: bytes, password: bytes | None = None) -> str:
     said = set()
     for form in (data, base64.b64encode(data), base64.encodebytes(data)):
         with pytest.raises(InvalidKey) as refused:
-            read_pasted(form, password)
+            parse_private_key(form, password)
         assert shows_nothing(refused.value, form)
         said.add(refused.value.message)
     assert len(said) == 1
@@ -151,7 +151,7 @@ def test_it_says_what_it_is_instead(name: str) -> None:
         assert words in refusal(data)
         return
     with pytest.raises(InvalidKey, match=words):
-        read_pasted(data)
+        parse_private_key(data)
 
 
 def test_a_word_of_the_input_is_never_a_word_of_the_refusal() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.key_formats import same, sec1
 from tokensvc.errors import InvalidKey
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.keys.key_import import read_pasted
+from tokensvc.keys.key_import import parse_private_key
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 SECRET = b"secret"
@@ -44,7 +44,7 @@ def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_each_form_that_openssl_writes_is_read(private_key: PrivateKey, arguments: list[str], found: str) -> None:
-    pasted = read_pasted(openssl(*arguments, stdin=sec1(private_key)), SECRET)
+    pasted = parse_private_key(openssl(*arguments, stdin=sec1(private_key)), SECRET)
     assert same(pasted.private_key, private_key)
     assert pasted.found == found
 
@@ -52,7 +52,7 @@ def test_each_form_that_openssl_writes_is_read(private_key: PrivateKey, argument
 def test_a_key_made_as_the_user_guide_says_is_read_with_its_parameters() -> None:
     pem = openssl("ecparam", "-name", "secp384r1", "-genkey")
     assert b"EC PARAMETERS" in pem
-    assert read_pasted(pem).found == "a SEC1 private key in PEM, with other text around it"
+    assert parse_private_key(pem).found == "a SEC1 private key in PEM, with other text around it"
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_a_key_made_as_the_user_guide_says_is_read_with_its_parameters() -> None
 )
 def test_what_openssl_makes_of_other_kinds_is_refused_by_its_name(arguments: list[str], words: str) -> None:
     with pytest.raises(InvalidKey, match=f"this .*{words}"):
-        read_pasted(openssl(*arguments), SECRET)
+        parse_private_key(openssl(*arguments), SECRET)
 
 
 def test_a_cipher_that_cannot_be_read_is_not_called_a_wrong_passphrase(private_key: PrivateKey) -> None:
     for arguments in (["ec", "-camellia256"], ["pkcs8", "-topk8", "-v2", "camellia256"]):
         pem = openssl(*arguments, *ENCRYPTS, stdin=sec1(private_key))
         with pytest.raises(InvalidKey, match="cipher that is not supported"):
-            read_pasted(pem, SECRET)
+            parse_private_key(pem, SECRET)
         with_the_way_out = openssl("pkcs8", "-topk8", "-v2", "aes256", "-passin", "pass:secret", *ENCRYPTS, stdin=pem)
-        assert same(read_pasted(with_the_way_out, SECRET).private_key, private_key)
+        assert same(parse_private_key(with_the_way_out, SECRET).private_key, private_key)
 
 
 def test_an_encryption_that_openssl_balks_at_is_refused(private_key: PrivateKey) -> None:
@@ -92,7 +92,7 @@ def test_an_encryption_that_openssl_balks_at_is_refused(private_key: PrivateKey)
     cost = bytes.fromhex("02024000")
     assert cost in data
     with pytest.raises(InvalidKey, match="damaged or asks for too much"):
-        read_pasted(data.replace(cost, bytes.fromhex("02025000")), SECRET)
+        parse_private_key(data.replace(cost, bytes.fromhex("02025000")), SECRET)
 
 
 def test_the_way_out_of_pkcs12_leads_to_a_key_that_is_read(private_key: PrivateKey, tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_the_way_out_of_pkcs12_leads_to_a_key_that_is_read(private_key: PrivateK
     key.write_bytes(sec1(private_key))
     openssl("pkcs12", "-export", "-nocerts", "-inkey", str(key), "-out", str(bundle), "-name", "ivs", *ENCRYPTS)
     with pytest.raises(InvalidKey, match="openssl pkcs12 -in FILE -nocerts"):
-        read_pasted(bundle.read_bytes(), SECRET)
+        parse_private_key(bundle.read_bytes(), SECRET)
     pem = openssl("pkcs12", "-in", str(bundle), "-nocerts", "-passin", "pass:secret", *ENCRYPTS)
-    pasted = read_pasted(pem, SECRET)
+    pasted = parse_private_key(pem, SECRET)
     assert same(pasted.private_key, private_key)
     assert pasted.found == "an encrypted PKCS#8 private key in PEM, with other text around it"
 
@@ -113,10 +113,10 @@ def test_the_way_out_of_opensshs_own_form_leads_to_a_key_that_is_read(tmp_path: 
     run = ["ssh-keygen", "-q", "-f", str(file)]
     subprocess.run([*run, "-t", "ecdsa", "-b", "384", "-N", ""], check=True)
     with pytest.raises(InvalidKey, match="ssh-keygen -p -m PKCS8 -f FILE"):
-        read_pasted(file.read_bytes())
+        parse_private_key(file.read_bytes())
     with pytest.raises(InvalidKey, match="an OpenSSH public key"):
-        read_pasted(file.with_suffix(".pub").read_bytes())
+        parse_private_key(file.with_suffix(".pub").read_bytes())
     subprocess.run([*run, "-p", "-m", "PKCS8", "-P", "", "-N", ""], check=True)
-    assert read_pasted(file.read_bytes()).found == "a PKCS#8 private key in PEM"
+    assert parse_private_key(file.read_bytes()).found == "a PKCS#8 private key in PEM"
     subprocess.run([*run, "-p", "-m", "PKCS8", "-P", "", "-N", "secret"], check=True)
-    assert read_pasted(file.read_bytes(), SECRET).found == "an encrypted PKCS#8 private key in PEM"
+    assert parse_private_key(file.read_bytes(), SECRET).found == "an encrypted PKCS#8 private key in PEM"

@@ -21,12 +21,12 @@ from tokensvc.errors import StoreUnavailable
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.leader import (
-    BEATS_A_LEASE,
-    EVERY_SECONDS,
-    LOOK_EVERY_SECONDS,
-    LOOKS_APART_SECONDS,
+    RENEWALS_PER_LEASE,
+    INTERVAL_SECONDS,
+    INSPECTION_INTERVAL_SECONDS,
+    MIN_INSPECTION_INTERVAL_SECONDS,
     RETRY_SECONDS,
-    Rotation,
+    RotationLeader,
 )
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.outages import REMIND_SECONDS
@@ -44,7 +44,7 @@ class Process:
         self.stage = stage
         self.name = name
         self.metrics = PrometheusMetrics()
-        self.rotation = Rotation(
+        self.rotation = RotationLeader(
             make_world=self.world,
             regions=regions or (EAST,),
             clock=stage.clock,
@@ -65,8 +65,8 @@ class Process:
 
     def run(self, seconds: float = 0.0) -> None:
         self.rotation.once()
-        for _ in range(round(seconds / EVERY_SECONDS)):
-            self.stage.clock.advance(EVERY_SECONDS)
+        for _ in range(round(seconds / INTERVAL_SECONDS)):
+            self.stage.clock.advance(INTERVAL_SECONDS)
             self.rotation.once()
 
     def looks(self) -> int:
@@ -92,9 +92,9 @@ def process(stage: Stage) -> Process:
 def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(stage: Stage, process: Process) -> None:
     process.run()
     [(_, there)] = stage.placements(EAST, KeyState.PREPARED)
-    process.run(LEAD_SECONDS - EVERY_SECONDS)
+    process.run(LEAD_SECONDS - INTERVAL_SECONDS)
     assert not stage.placements(EAST, KeyState.ACTIVE)
-    process.run(EVERY_SECONDS)
+    process.run(INTERVAL_SECONDS)
     assert stage.active() == there.key_id
     stage.check_settled(EAST)
     assert not stage.slept, "it never sleeps"
@@ -105,12 +105,12 @@ def test_a_key_at_its_maximum_age_is_followed_by_the_next_and_goes_when_it_has_d
 ) -> None:
     process.run(LEAD_SECONDS)
     former = stage.active()
-    stage.clock.advance(86_400 - LOOK_EVERY_SECONDS)
-    process.run(LOOK_EVERY_SECONDS + LEAD_SECONDS)
+    stage.clock.advance(86_400 - INSPECTION_INTERVAL_SECONDS)
+    process.run(INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
     assert stage.active() != former
     [(_, there)] = stage.placements(EAST, KeyState.RETIRING)
     stage.clock.advance(POLICY.drain_seconds(there.longest_ttl_seconds))
-    process.run(LOOK_EVERY_SECONDS)
+    process.run(INSPECTION_INTERVAL_SECONDS)
     assert there.arn not in stage.ivs.pairs
     stage.check_settled(EAST)
 
@@ -119,16 +119,16 @@ def test_ivs_is_looked_at_once_a_minute_when_nothing_is_due(stage: Stage, proces
     stage.generate()
     process.run()
     process.looks()
-    process.run(10 * LOOK_EVERY_SECONDS)
+    process.run(10 * INSPECTION_INTERVAL_SECONDS)
     assert process.looks() == 10
 
 
 def test_a_wait_costs_no_look_until_it_ends(stage: Stage, process: Process) -> None:
     process.run()
     process.looks()
-    process.run(LEAD_SECONDS - EVERY_SECONDS)
+    process.run(LEAD_SECONDS - INTERVAL_SECONDS)
     assert process.looks() == 0
-    process.run(EVERY_SECONDS)
+    process.run(INTERVAL_SECONDS)
     assert process.looks() == 1
     assert stage.active()
 
@@ -137,7 +137,7 @@ def test_what_was_asked_for_is_begun_at_the_next_run(stage: Stage, process: Proc
     former = stage.generate().id
     process.run(5)
     commands.request_rotation(stage.world(), [EAST], "a test")
-    process.run(EVERY_SECONDS)
+    process.run(INTERVAL_SECONDS)
     assert not stage.placements(EAST, KeyState.PREPARED), "nobody told it"
     process.rotation.ask()
     process.run()
@@ -163,8 +163,8 @@ def test_being_asked_again_and_again_does_not_flood_ivs(stage: Stage, process: P
     process.looks()
     for _ in range(20):
         process.rotation.ask()
-        process.run(EVERY_SECONDS)
-    assert process.looks() == 20 * EVERY_SECONDS / LOOKS_APART_SECONDS
+        process.run(INTERVAL_SECONDS)
+    assert process.looks() == 20 * INTERVAL_SECONDS / MIN_INSPECTION_INTERVAL_SECONDS
 
 
 def test_one_performs_and_another_takes_over_within_the_lease(stage: Stage) -> None:
@@ -178,8 +178,8 @@ def test_one_performs_and_another_takes_over_within_the_lease(stage: Stage) -> N
     assert not second.rotation.news
     killed_at = stage.clock.wall
     while not second.rotation.news:
-        second.run(EVERY_SECONDS)
-        assert stage.clock.wall - killed_at <= LEASE_SECONDS * (1 + 1 / BEATS_A_LEASE)
+        second.run(INTERVAL_SECONDS)
+        assert stage.clock.wall - killed_at <= LEASE_SECONDS * (1 + 1 / RENEWALS_PER_LEASE)
     first.run()
     assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (0, 1)
 
@@ -189,7 +189,7 @@ def test_who_stops_lets_another_take_over_at_once(stage: Stage) -> None:
     first.run()
     second.run()
     first.rotation.stop()
-    second.run(LEASE_SECONDS / BEATS_A_LEASE)
+    second.run(LEASE_SECONDS / RENEWALS_PER_LEASE)
     assert second.rotation.news
 
 
@@ -213,11 +213,11 @@ def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stag
         before = stage.clock.wall
         process.looks()
         while not process.looks():
-            process.run(EVERY_SECONDS)
+            process.run(INTERVAL_SECONDS)
         tries.append(stage.clock.wall - before)
-    assert tries == [RETRY_SECONDS, 10, 20, *[LOOK_EVERY_SECONDS] * 3]
+    assert tries == [RETRY_SECONDS, 10, 20, *[INSPECTION_INTERVAL_SECONDS] * 3]
     del stage.ivs.refuse[EAST]
-    process.run(LOOK_EVERY_SECONDS + LEAD_SECONDS)
+    process.run(INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
     assert not process.rotation.problems
     assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 0
     assert stage.active()
@@ -319,13 +319,13 @@ def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(stage:
         stage.ivs.refuse[EAST] = outage()
         process.run(600 + LEAD_SECONDS)
         del stage.ivs.refuse[EAST]
-        process.run(2 * LOOK_EVERY_SECONDS)
+        process.run(2 * INSPECTION_INTERVAL_SECONDS)
     failed = _lines(lines, "rotation fails in a region")
     assert failed[0]["seconds"] == 0
     assert failed[0]["problem"] == "IVS did not answer"
     assert 8 <= len(failed) <= 600 / REMIND_SECONDS + 1
     [again] = _lines(lines, "rotation works again in a region")
-    assert again["seconds"] == pytest.approx(600, abs=2 * LOOK_EVERY_SECONDS)
+    assert again["seconds"] == pytest.approx(600, abs=2 * INSPECTION_INTERVAL_SECONDS)
     assert not [line for line in lines if "left as it is" in str(line)], "each look had a line of its own"
 
 
@@ -340,7 +340,7 @@ def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_m
         process.run(600)
         for arn in others:
             del stage.ivs.pairs[arn]
-        process.run(2 * LOOK_EVERY_SECONDS + LEAD_SECONDS)
+        process.run(2 * INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
     errors = [line for line in lines if line["log_level"] == "error"]
     assert 8 <= len(errors) <= 600 / REMIND_SECONDS + 2
     assert len(_lines(lines, "tokens are issued again that IVS admits")) == 1
@@ -351,6 +351,6 @@ def test_a_run_that_had_nothing_to_do_is_idle(stage: Stage, process: Process) ->
     assert process.rotation.once() is IDLE
     process.away = True
     process.rotation.ask()
-    stage.clock.advance(LOOKS_APART_SECONDS)
+    stage.clock.advance(MIN_INSPECTION_INTERVAL_SECONDS)
     with pytest.raises(StoreUnavailable):
         process.rotation.once()

@@ -12,12 +12,12 @@ from tokensvc.errors import KeyNotFound
 from tokensvc.keys.lifecycle import (
     MAY_SIGN,
     MOVES,
-    KeyInPlace,
+    KeyPlacement,
     KeyRecord,
     KeyState,
     diagram,
     drains_at,
-    find,
+    require_key,
     usable_from,
 )
 from tokensvc.keys.lifecycle import successor as best
@@ -61,7 +61,7 @@ def test_the_diagram_shows_the_table_and_nothing_else() -> None:
     assert len(moves) == len(ALLOWED)
 
 
-def successor(*pairs: KeyInPlace) -> str | None:
+def successor(*pairs: KeyPlacement) -> str | None:
     """Which of these would take over at once."""
     found = best(pairs, NOW, LEAD)
     return found and found.key_id
@@ -98,7 +98,7 @@ def test_of_two_that_retire_the_one_that_signed_last_takes_over() -> None:
     ],
     ids=str,
 )
-def test_what_is_on_its_way_out_or_in_doubt_never_takes_over(unfit: KeyInPlace) -> None:
+def test_what_is_on_its_way_out_or_in_doubt_never_takes_over(unfit: KeyPlacement) -> None:
     assert successor(unfit) is None
     assert successor(unfit, retiring("k2", since=100)) == "k2"
 
@@ -120,6 +120,6 @@ def test_a_key_fills_a_slot_until_ivs_holds_it_no_more_whatever_its_state_is() -
 
 def test_a_key_is_found_by_its_id_or_refused_by_name() -> None:
     records = [KeyRecord(key_id, "", b"", ago(0), ()) for key_id in ("k1", "k2")]
-    assert find(records, "k2") is records[1]
+    assert require_key(records, "k2") is records[1]
     with pytest.raises(KeyNotFound, match="k3"):
-        find(records, "k3")
+        require_key(records, "k3")

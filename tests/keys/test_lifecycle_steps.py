@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.placements import DRAIN, LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
 from tokensvc.deployment.record import RotationPolicy
-from tokensvc.keys.lifecycle import KeyInPlace, Standing, Step, StepKind, Wait, decide, is_due, waiting
+from tokensvc.keys.lifecycle import KeyPlacement, RegionState, Step, StepKind, Wait, next_step, is_rotation_due, blocked_on
 
 MAKE, IMPORT, ACTIVATE, DELETE, RECALL, RECORD_ABSENCE = StepKind
 WITH_STANDBY = POLICY._replace(standby=True)
@@ -16,23 +16,23 @@ BY_AGE = POLICY._replace(max_age_seconds=10_000)
 Due = tuple[StepKind, str | None]
 
 
-def standing(*pairs: KeyInPlace, **fields: Any) -> Standing:
-    return Standing(pairs, **fields)
+def standing(*pairs: KeyPlacement, **fields: Any) -> RegionState:
+    return RegionState(pairs, **fields)
 
 
-def due(seen: Standing, policy: RotationPolicy = POLICY) -> Due | None:
+def due(seen: RegionState, policy: RotationPolicy = POLICY) -> Due | None:
     """The step that is due; there is never a wait at the same time."""
-    step = decide(seen, NOW, policy)
+    step = next_step(seen, NOW, policy)
     if step is not None:
         assert step.reason
-        assert waiting(seen, NOW, policy) is None
+        assert blocked_on(seen, NOW, policy) is None
     return step and (step.kind, step.key_id)
 
 
-def waits(seen: Standing, policy: RotationPolicy = POLICY) -> Wait:
+def waits(seen: RegionState, policy: RotationPolicy = POLICY) -> Wait:
     """What is waited for; no step is due at the same time."""
     assert due(seen, policy) is None
-    wait = waiting(seen, NOW, policy)
+    wait = blocked_on(seen, NOW, policy)
     assert wait is not None
     return wait
 
@@ -50,7 +50,7 @@ def test_where_nothing_signs_a_key_is_made_then_imported_then_led_then_put_to_wo
     assert waits(standing(prepared("k1", since=LEAD - 1))).until == ago(-1)
     assert due(standing(prepared("k1", since=LEAD))) == (ACTIVATE, "k1")
     assert due(standing(active("k1"))) is None
-    assert waiting(standing(active("k1")), NOW, POLICY) is None
+    assert blocked_on(standing(active("k1")), NOW, POLICY) is None
 
 
 def test_without_a_lead_a_key_signs_as_soon_as_ivs_holds_it() -> None:
@@ -76,8 +76,8 @@ def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
     ],
     ids=["none", "age", "wish", "missing, perhaps", "lost", "recalled"],
 )
-def test_another_key_is_due(seen: Standing, policy: RotationPolicy) -> None:
-    assert is_due(seen, NOW, policy)
+def test_another_key_is_due(seen: RegionState, policy: RotationPolicy) -> None:
+    assert is_rotation_due(seen, NOW, policy)
     assert due(seen, policy) == (MAKE, None)
 
 
@@ -91,8 +91,8 @@ def test_another_key_is_due(seen: Standing, policy: RotationPolicy) -> None:
     ],
     ids=["young", "no age", "replaced already", "another's trouble"],
 )
-def test_no_other_key_is_due(seen: Standing, policy: RotationPolicy) -> None:
-    assert not is_due(seen, NOW, policy)
+def test_no_other_key_is_due(seen: RegionState, policy: RotationPolicy) -> None:
+    assert not is_rotation_due(seen, NOW, policy)
     assert due(seen, policy) is None
 
 
@@ -153,7 +153,7 @@ def test_a_longer_life_prolongs_the_drain() -> None:
     [compromised("k1"), prepared("k1", deleting_at=NOW), retiring("k1", since=1, deleting_at=NOW)],
     ids=["compromised", "begun", "begun while draining"],
 )
-def test_what_is_compromised_or_begun_to_be_deleted_goes_at_once(pair: KeyInPlace) -> None:
+def test_what_is_compromised_or_begun_to_be_deleted_goes_at_once(pair: KeyPlacement) -> None:
     assert due(standing(active("k2"), pair)) == (DELETE, "k1")
     assert due(standing(pair), POLICY) == (DELETE, "k1"), "even where no other key signs"
 
@@ -165,7 +165,7 @@ def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
 
 
 @pytest.mark.parametrize("other", [retiring("k2", since=DRAIN), prepared("k2")], ids=["drained", "unused"])
-def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_missing(other: KeyInPlace) -> None:
+def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_missing(other: KeyPlacement) -> None:
     """The store may be a restored one, and that key may have signed in the time it has forgotten."""
     assert due(standing(active("k1"), other, lost=keys("k2"))) == (DELETE, "k2")
     seen = standing(active("k1"), other, lost=keys("k2"), missing=keys("k1"), recheck_at=ago(-5))
@@ -189,12 +189,12 @@ def test_an_active_key_is_never_deleted_whatever_is_wrong_with_it() -> None:
 # --- pairs that IVS does not hold
 
 
-def doubted(*pairs: KeyInPlace, missing: str, **fields: Any) -> Standing:
+def doubted(*pairs: KeyPlacement, missing: str, **fields: Any) -> RegionState:
     """IVS has said once that it does not hold this key."""
     return standing(*pairs, missing=keys(missing), recheck_at=ago(-5), **fields)
 
 
-def gone(*pairs: KeyInPlace, missing: str, **fields: Any) -> Standing:
+def gone(*pairs: KeyPlacement, missing: str, **fields: Any) -> RegionState:
     """IVS is proven not to hold this key."""
     return standing(*pairs, missing=keys(missing), gone=keys(missing), **fields)
 
@@ -204,7 +204,7 @@ def gone(*pairs: KeyInPlace, missing: str, **fields: Any) -> Standing:
     [(), (prepared("k2"),), (retiring("k2", since=1),), (retiring("k2", since=DRAIN),)],
     ids=["no other", "a standby", "one retires", "one has drained"],
 )
-def test_while_the_active_key_is_only_missing_nothing_is_done_but_to_ask_again(others: tuple[KeyInPlace, ...]) -> None:
+def test_while_the_active_key_is_only_missing_nothing_is_done_but_to_ask_again(others: tuple[KeyPlacement, ...]) -> None:
     wait = waits(doubted(active("k1"), *others, missing="k1"), WITH_STANDBY)
     assert wait.until == ago(-5)
     assert "k1" in wait.reason
@@ -222,7 +222,7 @@ def test_what_is_compromised_goes_whether_it_is_missing_or_not() -> None:
     "pair", [active("k1"), prepared("k1"), retiring("k1", since=1), compromised("k1")], ids=lambda pair: pair.state
 )
 @pytest.mark.parametrize("wanted", [True, False])
-def test_a_key_that_is_gone_is_recorded_as_such(pair: KeyInPlace, wanted: bool) -> None:
+def test_a_key_that_is_gone_is_recorded_as_such(pair: KeyPlacement, wanted: bool) -> None:
     seen = gone(pair, retiring("k2", since=DRAIN), missing="k1", wanted=wanted)
     assert due(seen) == (RECORD_ABSENCE, "k1")
 
@@ -277,7 +277,7 @@ def test_the_worst_goes_first() -> None:
     gone = []
     while True:
         seen = standing(*reversed(left), signing, lost=keys("k5"), to_replace=keys("k0"))
-        step = decide(seen, NOW, POLICY)
+        step = next_step(seen, NOW, POLICY)
         assert step is not None
         if step.kind is not DELETE:
             break
@@ -323,7 +323,7 @@ def test_a_standby_is_brought_wherever_a_slot_is_free() -> None:
     ],
     ids=["there is one", "others fill it", "one drains", "one is in doubt"],
 )
-def test_no_standby_is_brought_where_one_stands_or_no_slot_is_free(seen: Standing) -> None:
+def test_no_standby_is_brought_where_one_stands_or_no_slot_is_free(seen: RegionState) -> None:
     assert due(seen, WITH_STANDBY) is None
 
 
@@ -358,15 +358,15 @@ def test_in_a_region_that_is_not_wanted_things_only_end() -> None:
     assert due(standing(prepared("k1"), wanted=False)) is None
     assert due(standing(active("k2"), retiring("k1", since=DRAIN), wanted=False)) == (DELETE, "k1")
     assert due(standing(compromised("k1"), wanted=False)) == (DELETE, "k1")
-    assert waiting(standing(retiring("k1", since=1), wanted=False), NOW, POLICY) is None
+    assert blocked_on(standing(retiring("k1", since=1), wanted=False), NOW, POLICY) is None
 
 
 def test_a_step_says_why() -> None:
-    step = decide(standing(compromised("k1")), NOW, POLICY)
+    step = next_step(standing(compromised("k1")), NOW, POLICY)
     assert step == Step(DELETE, "k1", "it is compromised")
 
 
 def test_the_same_standing_is_looked_at_anew_at_each_instant() -> None:
     seen = standing(prepared("k1", since=0))
-    assert decide(seen, NOW, POLICY) is None
-    assert decide(seen, ago(-LEAD), POLICY) == Step(ACTIVATE, "k1", "IVS has held it for the lead")
+    assert next_step(seen, NOW, POLICY) is None
+    assert next_step(seen, ago(-LEAD), POLICY) == Step(ACTIVATE, "k1", "IVS has held it for the lead")

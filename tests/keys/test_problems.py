@@ -18,9 +18,9 @@ from tokensvc.errors import ConcurrentModification, Conflict, StoreUnavailable
 from tokensvc.jose.keypair import public_pem, read_public_der
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, SETTLED_SECONDS
-from tokensvc.keys.lifecycle import KeyState, StepKind, find
-from tokensvc.keys.reconciler import advance
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, GRACE_SECONDS
+from tokensvc.keys.lifecycle import KeyState, StepKind, require_key
+from tokensvc.keys.reconciler import reconcile
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def with_standby(migrated: Path) -> Stage:
 
 
 def state(stage: Stage, key_id: str) -> KeyState:
-    return find(stage.store.keys.list(), key_id).placements[0].state
+    return require_key(stage.store.keys.list(), key_id).placements[0].state
 
 
 def before(stage: Stage, method: str, does: Callable[[], None]) -> KeysContext:
@@ -48,7 +48,7 @@ def before(stage: Stage, method: str, does: Callable[[], None]) -> KeysContext:
 def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(stage: Stage) -> None:
     former = stage.generate().id
     stage.ivs.pairs.clear()
-    stage.clock.advance(SETTLED_SECONDS + 1)
+    stage.clock.advance(GRACE_SECONDS + 1)
     stage.advance()
     assert stage.active() == former, "IVS must hold the next one for the lead, whatever happened"
     stage.clock.advance(POLICY.propagation_seconds)
@@ -79,9 +79,9 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> N
     """Lists may lag behind, and a pair that is deleted for it would take living tokens with it."""
     former = stage.generate().id
     stage.rotate()
-    stage.clock.advance(SETTLED_SECONDS + 1)
+    stage.clock.advance(GRACE_SECONDS + 1)
     listed = stage.ivs._ListPlaybackKeyPairs
-    left_out = find(stage.store.keys.list(), former).placements[0].arn
+    left_out = require_key(stage.store.keys.list(), former).placements[0].arn
 
     def lag(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
         answer = listed(region, request)
@@ -113,7 +113,7 @@ def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(stage: Stage) -> 
     stage.generate()
     ready = stage.generate()
     del stage.ivs.pairs[ready.placements[0].arn]
-    stage.clock.advance(SETTLED_SECONDS + 1)
+    stage.clock.advance(GRACE_SECONDS + 1)
     with pytest.raises(Conflict, match="does not hold"):
         commands.activate(stage.world(), ready.id, [EAST])
 
@@ -143,7 +143,7 @@ def test_an_import_that_cannot_be_noted_any_more_is_taken_back(stage: Stage) -> 
         stage.vault.remove(record.id)
         stage.store.keys.discard(record.id)
 
-    [outlook] = advance(before(stage, "record_import", give_up), [EAST])
+    [outlook] = reconcile(before(stage, "record_import", give_up), [EAST])
     assert any("there is no key" in words for words in texts(outlook.problems))
     assert not stage.ivs.pairs
 
@@ -164,7 +164,7 @@ def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_w
     def fail() -> None:
         raise StoreUnavailable("the store does not answer")
 
-    advance(before(stage, "record_import", fail), [EAST, WEST])
+    reconcile(before(stage, "record_import", fail), [EAST, WEST])
     assert len(stage.ivs.pairs) == 2, "imported in both"
     assert not stage.placements(WEST, KeyState.PREPARED)
     stage.advance(EAST)
@@ -178,7 +178,7 @@ def test_a_record_stays_while_its_import_may_come_about(stage: Stage) -> None:
     [record] = stage.store.keys.list()
     stage.vault.remove(record.id)
     stage.ivs.refuse[EAST] = outage()
-    stage.clock.advance(SETTLED_SECONDS + 1)
+    stage.clock.advance(GRACE_SECONDS + 1)
     stage.advance()
     assert [known.id for known in stage.store.keys.list()] == [record.id]
     del stage.ivs.refuse[EAST]
@@ -212,7 +212,7 @@ def test_a_lease_that_is_lost_on_the_way_is_waited_for(stage: Stage) -> None:
 def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_without_asking_ivs(stage: Stage) -> None:
     stage.generate(EAST, WEST)
     stage.store.journal.begin(StepKind.DELETE, "k9", "eu-west-1", "because", stage.clock.at())
-    stage.clock.advance(SETTLED_SECONDS + 1)
+    stage.clock.advance(GRACE_SECONDS + 1)
     stage.advance(EAST, WEST)
     assert not stage.store.journal.open()
     assert "eu-west-1" not in {region for region, *_ in stage.ivs.calls}
@@ -257,7 +257,7 @@ def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(w
         stage.rotate()
         assert state(stage, former) is KeyState.RETIRING
 
-    [outlook] = advance(before(stage, "begin_delete", meanwhile), [EAST])
+    [outlook] = reconcile(before(stage, "begin_delete", meanwhile), [EAST])
     assert isinstance(outlook.failure, ConcurrentModification)
     stage.check_always()
     assert state(stage, former) is KeyState.RETIRING

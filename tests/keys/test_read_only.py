@@ -11,8 +11,8 @@ from tests.support.in_memory_deployment import EAST, WEST, Stage
 from tests.support.stores import dump
 from tokensvc.jose import keypair
 from tokensvc.keys import commands
-from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, survey, survey_and_update
-from tokensvc.keys.reconciler import look
+from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, take_inventory, sync_inventory
+from tokensvc.keys.reconciler import inspect
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def stray(stage: Stage) -> None:
 
 STATES = [sound, unrecorded_import, unrecorded_compromise, missing_pair, stray]
 LOOKS: dict[str, Callable[[Stage], object]] = {
-    "survey": lambda stage: [survey(stage.world(), region) for region in (EAST, WEST)],
-    "look": lambda stage: look(stage.world(), (EAST, WEST)),
+    "survey": lambda stage: [take_inventory(stage.world(), region) for region in (EAST, WEST)],
+    "look": lambda stage: inspect(stage.world(), (EAST, WEST)),
     "foresee": lambda stage: commands.foresee(stage.world(), str(stage.active(EAST)), include_standby=False),
 }
 
@@ -76,11 +76,11 @@ def test_looking_changes_nothing(stage: Stage, state: Callable[[Stage], None], n
 @pytest.mark.parametrize("state", [unrecorded_import, unrecorded_compromise])
 def test_an_update_records_what_a_look_only_finds(stage: Stage, state: Callable[[Stage], None]) -> None:
     state(stage)
-    found, rows = survey(stage.world(), EAST).findings, dump(stage.store)
-    seen = survey_and_update(stage.world(), EAST)
+    found, rows = take_inventory(stage.world(), EAST).findings, dump(stage.store)
+    seen = sync_inventory(stage.world(), EAST)
     assert len(set(found) - set(seen.findings)) == 1
     assert dump(stage.store) != rows
-    assert seen.standing == survey(stage.world(), EAST).standing
+    assert seen.standing == take_inventory(stage.world(), EAST).standing
 
 
 def _tags(stage: Stage, key_id: str) -> dict[str, str]:

@@ -18,9 +18,9 @@ from tokensvc.errors import Conflict, ControlPlaneError, ForeignDeployment
 from tokensvc.keys import commands
 from tokensvc.keys.absences import CONFIRM_SECONDS
 from tokensvc.keys.importing import adopt_pairs, import_key
-from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, survey
-from tokensvc.keys.lifecycle import KeyState, StepKind, find
-from tokensvc.keys.steps import make
+from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, take_inventory
+from tokensvc.keys.lifecycle import KeyState, StepKind, require_key
+from tokensvc.keys.steps import generate_key
 
 pytestmark = pytest.mark.slow
 
@@ -222,7 +222,7 @@ def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
     """A key signed in the forgotten time; of it the restored store knows only that it was made."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
-    made = make(deployment.world(), "a test")
+    made = generate_key(deployment.world(), "a test")
     deployment.save()
     assert deployment.rotate() == made.id
     deployment.restore()
@@ -334,7 +334,7 @@ def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Pat
     commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
     deployment.advance()
     assert before.key_id == retiring
-    assert find(deployment.store.keys.list(), retiring).placements[0].retiring_at == before.retiring_at
+    assert require_key(deployment.store.keys.list(), retiring).placements[0].retiring_at == before.retiring_at
 
 
 def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(with_standby: Deployment) -> None:
@@ -504,7 +504,7 @@ def test_a_restored_store_does_not_revive_a_key_whose_pair_is_tagged(tagged: Dep
     bad = tagged.active()
     assert bad in tagged.held()
     tagged.advance(EAST, WEST)
-    assert find(tagged.store.keys.list(), bad).compromised_at is not None
+    assert require_key(tagged.store.keys.list(), bad).compromised_at is not None
     assert tagged.active(EAST) != bad
     assert tagged.active(WEST) != bad
     tagged.ivs.refuse.clear()
@@ -524,7 +524,7 @@ def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None
 
 def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Deployment) -> None:
     bad = tagged.active()
-    record = find(tagged.store.keys.list(), bad)
+    record = require_key(tagged.store.keys.list(), bad)
     private_key = tagged.vault.open(bad)
     arn = next(there.arn for there in record.placements if there.place.region == EAST)
     acts: tuple[Callable[[], object], ...] = (
@@ -561,7 +561,7 @@ def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with
 
 def test_looking_changes_nothing(tagged: Deployment) -> None:
     before = tagged.store.keys.list()
-    seen = survey(tagged.world(), EAST)
+    seen = take_inventory(tagged.world(), EAST)
     assert tagged.store.keys.list() == before
     assert any("compromised" in finding for finding in texts(seen.findings))
 

@@ -14,7 +14,7 @@ from tokensvc.jose.keypair import generate
 from tokensvc.keys import commands
 from tokensvc.keys.importing import import_key
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
-from tokensvc.keys.lifecycle import KeyState, find
+from tokensvc.keys.lifecycle import KeyState, require_key
 from tokensvc.keys.retirement import PAUSES_SECONDS, aftermath, delete_pair, retire, see_gone
 
 
@@ -38,7 +38,7 @@ def test_retiring_a_key_that_stands_ready_deletes_its_pair(stage: Stage) -> None
     stage.generate()
     ready = stage.generate()
     assert retire(stage.world(), ready.id, (EAST,), "ada") is None
-    assert [there.state for there in find(stage.store.keys.list(), ready.id).placements] == [KeyState.RETIRED]
+    assert [there.state for there in require_key(stage.store.keys.list(), ready.id).placements] == [KeyState.RETIRED]
     stage.check_settled(EAST)
 
 
@@ -109,7 +109,7 @@ def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: S
     stage.ivs.refuse["DeletePlaybackKeyPair"] = outage()
     began_at = stage.clock.at()
     commands.compromise(stage.world(), key_id, (EAST,), include_standby=False)
-    record = find(stage.store.keys.list(), key_id)
+    record = require_key(stage.store.keys.list(), key_id)
     (left,) = aftermath(record, POLICY)
     longest = record.placements[0].longest_ttl_seconds
     assert left == (EAST, None, began_at + timedelta(seconds=POLICY.drain_seconds(longest)))
@@ -118,7 +118,7 @@ def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: S
     assert stage.slept == list(PAUSES_SECONDS), "then it is left to whoever performs next"
     stage.ivs.refuse.clear()
     see_gone(stage.world(), key_id, (EAST,))
-    (gone,) = aftermath(find(stage.store.keys.list(), key_id), POLICY)
+    (gone,) = aftermath(require_key(stage.store.keys.list(), key_id), POLICY)
     assert gone.deleted_at == gone.valid_until == stage.clock.at()
     before = len(stage.slept)
     see_gone(stage.world(), key_id, (EAST,))
@@ -130,4 +130,4 @@ def test_what_was_gone_before_a_compromise_is_no_part_of_what_it_left(stage: Sta
     commands.delete(stage.world(), record.id, (EAST,))
     stage.clock.advance(1)
     commands.compromise(stage.world(), record.id, (EAST,), include_standby=False)
-    assert aftermath(find(stage.store.keys.list(), record.id), POLICY) == []
+    assert aftermath(require_key(stage.store.keys.list(), record.id), POLICY) == []

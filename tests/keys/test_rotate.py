@@ -13,7 +13,7 @@ from tests.support.simulated_ivs import Lost, outage
 from tokensvc.errors import Action, ForeignDeployment, KeyPairQuotaReached, Remedy, Unavailable
 from tokensvc.jose import keypair
 from tokensvc.keys import commands
-from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, SETTLED_SECONDS
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, GRACE_SECONDS
 from tokensvc.keys.lifecycle import MAY_SIGN, KeyState, drains_at
 
 
@@ -273,7 +273,7 @@ def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(
 
 def test_a_record_whose_private_half_never_was_is_forgotten(stage: Stage) -> None:
     stage.store.keys.add("lost", "fp", b"public half", stage.clock.at())
-    stage.clock.advance(SETTLED_SECONDS + 1)
+    stage.clock.advance(GRACE_SECONDS + 1)
     stage.generate()
     assert "lost" not in {record.id for record in stage.store.keys.list()}
     stage.check_settled(EAST)

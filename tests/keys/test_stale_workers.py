@@ -9,7 +9,7 @@ import pytest
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat, Worker
-from tokensvc.keys.stale_workers import unheard
+from tokensvc.keys.stale_workers import find_stale_workers
 
 BEAT_AT = datetime(2026, 1, 1, tzinfo=UTC)
 NEWEST = Version(7, "tag of 7")
@@ -27,14 +27,14 @@ def test_a_worker_that_told_of_older_keys_may_sign_with_them_for_its_own_reach(
 ) -> None:
     behind = worker(OLDER, lease_seconds, store_timeout_seconds)
     until = BEAT_AT + timedelta(seconds=lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS)
-    assert [told.until for told in unheard([behind], NEWEST, until - timedelta(seconds=1))] == [until]
-    assert unheard([behind], NEWEST, until) == []
+    assert [told.until for told in find_stale_workers([behind], NEWEST, until - timedelta(seconds=1))] == [until]
+    assert find_stale_workers([behind], NEWEST, until) == []
 
 
 def test_one_that_has_heard_and_one_that_never_signs_are_left_out() -> None:
-    assert unheard([worker(NEWEST, 900.0), worker(OLDER, 0.0)], NEWEST, BEAT_AT) == []
+    assert find_stale_workers([worker(NEWEST, 900.0), worker(OLDER, 0.0)], NEWEST, BEAT_AT) == []
 
 
 @pytest.mark.parametrize("keys", [Version(7, "another"), Version(8, "of a lost history")])
 def test_one_that_holds_keys_of_a_history_that_a_restore_undid_may_sign_with_them(keys: Version) -> None:
-    assert [late.worker.heartbeat.keys_version for late in unheard([worker(keys, 900.0)], NEWEST, BEAT_AT)] == [keys[0]]
+    assert [late.worker.heartbeat.keys_version for late in find_stale_workers([worker(keys, 900.0)], NEWEST, BEAT_AT)] == [keys[0]]

@@ -14,11 +14,11 @@ from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.problems import texts
 from tests.support.refresh_worker import Worker
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Conflict, RowUnreadable
 from tokensvc.keys import commands
-from tokensvc.keys.inventory import SETTLED_SECONDS, survey_and_update
-from tokensvc.keys.lifecycle import KeyRecord, KeyState, find
+from tokensvc.keys.inventory import GRACE_SECONDS, sync_inventory
+from tokensvc.keys.lifecycle import KeyRecord, KeyState, require_key
 from tokensvc.keys.retirement import delete_pair, retire
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 from tokensvc.storage.engine import write_transaction
@@ -56,7 +56,7 @@ def pairs(stage: Stage) -> set[str]:
 
 
 def record_of(stage: Stage, key_id: str) -> KeyRecord:
-    return find(stage.store.keys.list(), key_id)
+    return require_key(stage.store.keys.list(), key_id)
 
 
 def damages() -> list[Any]:
@@ -99,14 +99,14 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
 
 def test_it_fills_its_slot(stage: Stage) -> None:
     key = stage.generate()
-    before = survey_and_update(stage.world(), EAST).standing
+    before = sync_inventory(stage.world(), EAST).standing
     damage(stage, key.id, "state", "reticent", EAST)
-    after = survey_and_update(stage.world(), EAST).standing
+    after = sync_inventory(stage.world(), EAST).standing
     assert (before.foreign, after.foreign) == (0, 0), "it is no pair of others"
     assert after.unreadable == {key.placements[0].arn}
     stage.ivs.pairs.clear()
-    stage.clock.advance(SETTLED_SECONDS + 1)
-    assert survey_and_update(stage.world(), EAST).standing.unreadable == {key.placements[0].arn}, "lists may lag"
+    stage.clock.advance(GRACE_SECONDS + 1)
+    assert sync_inventory(stage.world(), EAST).standing.unreadable == {key.placements[0].arn}, "lists may lag"
 
 
 def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
@@ -180,7 +180,7 @@ def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: Stage) -> No
 
 def slot(stage: Stage, worker: Worker, region: str = EAST) -> RegionKeys:
     worker.refresh.once()
-    return worker.refresh.current.ring.slots[Place(stage.ivs.account, region)]
+    return worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, region)]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.local_ivs.environment import HERE, StandingClock, counting_token
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.model import Model
 from tokensvc.local_ivs.service import LocalIvs
@@ -18,7 +18,7 @@ from tokensvc.local_ivs.storage import LocalIvsResources
 class CallIvs(Protocol):
     """Perform an operation in a place."""
 
-    def __call__(self, operation: str, place: Place = HERE, /, **request: Any) -> dict[str, Any]: ...
+    def __call__(self, operation: str, place: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]: ...
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def local(model: Model, resources: LocalIvsResources, clock: StandingClock) -> L
 
 @pytest.fixture
 def call(local: LocalIvs) -> CallIvs:
-    def perform(operation: str, place: Place = HERE, /, **request: Any) -> dict[str, Any]:
+    def perform(operation: str, place: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]:
         return local.call(place, operation, request, "http://edge.test")
 
     return perform

@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.jose.keypair import public_pem
 from tokensvc.local_ivs import api_model, revocations
@@ -21,9 +21,9 @@ from tokensvc.local_ivs.streams import events
 from tokensvc.local_ivs.streams.live_streams import STREAM
 from tokensvc.local_ivs.streams.sessions import SESSION
 
-HERE = Place("000000000000", "us-west-2")
-OTHER_REGION = Place("000000000000", "eu-west-1")
-OTHER_ACCOUNT = Place("111122223333", "us-west-2")
+HERE = AccountRegion("000000000000", "us-west-2")
+OTHER_REGION = AccountRegion("000000000000", "eu-west-1")
+OTHER_ACCOUNT = AccountRegion("111122223333", "us-west-2")
 START = 1_800_000_000.0
 
 
@@ -73,7 +73,7 @@ def start_stream(resources: LocalIvsResources, channel: object, clock: Clock | N
     return Simulator(resources, clock or StandingClock(), random_token).start(str(channel))
 
 
-def everything(resources: LocalIvsResources, *places: Place) -> list[Any]:
+def everything(resources: LocalIvsResources, *places: AccountRegion) -> list[Any]:
     """All that is kept, to see that nothing changed."""
     with resources.begin(write=False) as transaction:
         return [

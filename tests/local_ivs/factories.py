@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, pem
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 
-Make = Callable[[CallIvs, Place], str]
+Make = Callable[[CallIvs, AccountRegion], str]
 """(call, place) -> the new one's ARN."""
 
 
-def _mediatailor(place: Place) -> list[dict[str, str]]:
+def _mediatailor(place: AccountRegion) -> list[dict[str, str]]:
     name = f"arn:aws:mediatailor:{place.region}:{place.account}:playbackConfiguration/ads"
     return [{"playbackConfigurationArn": name}]
 
@@ -42,6 +42,6 @@ MAKERS: dict[str, Make] = {
 }
 
 
-def make(call: CallIvs, kind: str, place: Place = HERE) -> str:
+def make(call: CallIvs, kind: str, place: AccountRegion = HERE) -> str:
     """Make one and return its ARN."""
     return MAKERS[kind](call, place)

@@ -17,7 +17,7 @@ from tests.local_ivs.environment import HERE, OPERATIONS, StandingClock, countin
 from tests.local_ivs.factories import MAKERS, make
 from tests.local_ivs.test_model_against_botocore import SERVICE_MODEL, values
 from tests.local_ivs.test_service import outcome
-from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.local_ivs.api_model import status_of
 from tokensvc.local_ivs.model import Model
 from tokensvc.local_ivs.service import LocalIvs
@@ -41,7 +41,7 @@ class Furnished:
         start_stream(self.resources, live)
         self.arns["channel"].append(live)
 
-    def _call(self, operation: str, place: Place = HERE, /, **request: Any) -> dict[str, Any]:
+    def _call(self, operation: str, place: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]:
         return self.local.call(place, operation, request, "")
 
     def requests(self, shape: Shape) -> st.SearchStrategy[dict[str, Any]]:

@@ -16,7 +16,7 @@ from tests.local_ivs.environment import (
     counting_token,
     everything,
 )
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.model import Model
 from tokensvc.local_ivs.rate_limits import BUCKETS_BEFORE_CLEARING, RATES, WITHOUT_PUBLISHED_RATE, Rates
@@ -31,7 +31,7 @@ def limited(model: Model, resources: LocalIvsResources, clock: StandingClock) ->
     return LocalIvs(model, resources, clock, counting_token(), b"secret", rates=Rates())
 
 
-def refusal(local: LocalIvs, operation: str, place: Place = HERE, /, **request: Any) -> str:
+def refusal(local: LocalIvs, operation: str, place: AccountRegion = HERE, /, **request: Any) -> str:
     """The code of the refusal; "" where there is none."""
     try:
         local.call(place, operation, request, "")

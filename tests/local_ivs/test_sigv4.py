@@ -13,7 +13,7 @@ from botocore.credentials import Credentials as BotoCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.raw_query import decoded_pairs
 from tokensvc.local_ivs.sigv4 import Secret, SignedRequest, Verifier, canonical_path, read_access_key
@@ -73,9 +73,9 @@ def refusal(request: SignedRequest, *, at: float | None = None) -> IvsError:
 
 
 def test_account_and_region_follow_from_key_and_scope() -> None:
-    assert VERIFIER.verify(signed(), now()) == Place("111122223333", "us-west-2")
+    assert VERIFIER.verify(signed(), now()) == AccountRegion("111122223333", "us-west-2")
     other = signed(access_key="other", secret="other", region="eu-west-1")
-    assert VERIFIER.verify(other, now()) == Place("444455556666", "eu-west-1")
+    assert VERIFIER.verify(other, now()) == AccountRegion("444455556666", "eu-west-1")
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import StoreUnavailable
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
 from tokensvc.local_ivs.storage import LocalIvsResources
 
-HERE = Place("000000000000", "us-west-2")
-THERE = Place("000000000000", "eu-west-1")
+HERE = AccountRegion("000000000000", "us-west-2")
+THERE = AccountRegion("000000000000", "eu-west-1")
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -26,7 +26,7 @@ def resources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalI
     kept.close()
 
 
-def thing(name: str, /, *, place: Place = HERE, kind: str = "channel", parent: str = "", **body: object) -> Resource:
+def thing(name: str, /, *, place: AccountRegion = HERE, kind: str = "channel", parent: str = "", **body: object) -> Resource:
     return Resource(f"arn:{place.region}:{kind}:{name}", place, kind, parent, "", body, 5.5)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.rate_limits import RATES, Rates
 from tokensvc.revocations.rate_limit import (
     GUARD_SECONDS,
@@ -77,7 +77,7 @@ def test_ivs_throttles_nothing_however_unlike_the_ways_of_its_calls_are(
             now = end
     rates = Rates()
     for at in sorted(counted):
-        rates.take(operation, Place("1" * 12, "us-east-1"), {}, at)  # raises IvsError when it comes too soon
+        rates.take(operation, AccountRegion("1" * 12, "us-east-1"), {}, at)  # raises IvsError when it comes too soon
 
 
 @given(rate=rates, moves=st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=60))

@@ -14,7 +14,7 @@ from tests.support.leases import ManualLeases
 from tests.support.local_control_plane import PLACE
 from tests.support.problems import problem_of, texts
 from tests.support.processes import until
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.remedies import problem_sentence
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.revocations.dispatcher import ServedRegions
@@ -32,21 +32,21 @@ from tokensvc.revocations.scheduler import (
 )
 from tokensvc.storage.store import Store
 
-ELSEWHERE = Place("123456789012", "eu-west-1")
+ELSEWHERE = AccountRegion("123456789012", "eu-west-1")
 
 
 class Queue:
     """A queue of which a test says what waits; nothing in it is ever due."""
 
     def __init__(self) -> None:
-        self.there: dict[Place, Waiting] = {}
+        self.there: dict[AccountRegion, Waiting] = {}
         self.looks = 0
 
-    def waiting(self) -> dict[Place, Waiting]:
+    def waiting(self) -> dict[AccountRegion, Waiting]:
         self.looks += 1
         return dict(self.there)
 
-    def claim(self, place: Place, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, place: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
         return []
 
     def settle(self, outcomes: object) -> None:
@@ -70,7 +70,7 @@ class Process:
         )
         self.dispatch = Dispatch(queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics)
 
-    def _lead(self, place: Place) -> Leading:
+    def _lead(self, place: AccountRegion) -> Leading:
         world = replace(self._plane.world(), queue=self.queue, clock=self.clock)
         made = Leading(
             place=place,
@@ -86,7 +86,7 @@ class Process:
 
     def serve(self, **waiting: Waiting) -> None:
         """Let this wait, and look until somebody leads there."""
-        self.queue.there = {Place("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
+        self.queue.there = {AccountRegion("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
         self.dispatch.poke()
         self.dispatch.once()
         until(lambda: all(leading.leads for leading in self.led), "somebody leads", 5)
@@ -108,7 +108,7 @@ def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[
     made.close()
 
 
-def lease(place: Place) -> str:
+def lease(place: AccountRegion) -> str:
     return lease_of(place)
 
 
@@ -186,8 +186,8 @@ def test_however_many_places_are_named_so_many_are_served_at_a_time_the_longest_
 ) -> None:
     process.serve(**{f"r{number}": Waiting(1, float(number)) for number in range(PLACES_MAX + 5)})
     assert len(process.led) == PLACES_MAX
-    assert leases.held(lease(Place("123456789012", "r4"))) is None
-    assert leases.held(lease(Place("123456789012", f"r{PLACES_MAX + 4}"))) is not None
+    assert leases.held(lease(AccountRegion("123456789012", "r4"))) is None
+    assert leases.held(lease(AccountRegion("123456789012", f"r{PLACES_MAX + 4}"))) is not None
 
 
 def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Process, leases: ManualLeases) -> None:
@@ -208,11 +208,11 @@ def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases:
     idle = {f"r{number}": Waiting(1, 1.0) for number in range(PLACES_MAX)}
     process.serve(**idle)
     del idle["r3"]
-    process.queue.there = {Place("123456789012", region): w for region, w in idle.items()} | {PLACE: Waiting(1, 0.0)}
+    process.queue.there = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {PLACE: Waiting(1, 0.0)}
     process.dispatch.poke()
     process.dispatch.once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
-    until(lambda: leases.held(lease(Place("123456789012", "r3"))) is None, "it gave way", 5)
+    until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "it gave way", 5)
 
 
 def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_reported(

@@ -24,7 +24,7 @@ from tests.storage.samples import (
 from tests.support.keks import WRAPPER
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.jose import keypair
-from tokensvc.keys.lifecycle import StepKind, find
+from tokensvc.keys.lifecycle import StepKind, require_key
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.queue import Outcome
 from tokensvc.revocations.store import Accepted, IdempotencyKey
@@ -138,7 +138,7 @@ def compromise_or_begin_delete(store: Store, who: int, race_round: int) -> str:
     """The retiring key is called back while its deletion begins."""
     if who == 0:
         return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=True).id
-    drained = find(store.keys.list(), f"retiring {race_round}").placements[0]
+    drained = require_key(store.keys.list(), f"retiring {race_round}").placements[0]
     return store.keys.begin_delete(drained, LATER).id
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.callers.policy import CallerPolicy
 from tokensvc.callers.store import StoredSecret
 from tokensvc.revocations.denial_store import NewDenial
@@ -22,17 +22,17 @@ from tokensvc.tokens.denylist import viewer_digest
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 LATER = AT + timedelta(hours=1)
-HERE = Place(account="123456789012", region="us-east-1")
-THERE = Place(account="123456789012", region="eu-west-1")
+HERE = AccountRegion(account="123456789012", region="us-east-1")
+THERE = AccountRegion(account="123456789012", region="eu-west-1")
 POLICY = CallerPolicy(channels=("*",))
 
 
-def key_arn(key_id: str, place: Place = HERE) -> str:
+def key_arn(key_id: str, place: AccountRegion = HERE) -> str:
     """The ARN that IVS could have given to this key."""
     return f"arn:aws:ivs:{place.region}:{place.account}:playback-key/{key_id}"
 
 
-def add_key(store: Store, key_id: str, *prepared_in: Place) -> None:
+def add_key(store: Store, key_id: str, *prepared_in: AccountRegion) -> None:
     """A key pair that IVS holds in these places."""
     store.keys.add(key_id, f"fingerprint of {key_id}", f"public half of {key_id}".encode(), AT)
     for place in prepared_in:

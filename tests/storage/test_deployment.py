@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, LATER, THERE
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import ForeignDeployment, SchemaMismatch
-from tokensvc.keys.lifecycle import find
+from tokensvc.keys.lifecycle import require_key
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
-from tokensvc.vault.kek_registry import KnownWrapping
+from tokensvc.vault.kek_registry import RegisteredKek
 
 
 def test_a_new_deployment_is_bound_to_nothing(store: Store) -> None:
@@ -28,7 +28,7 @@ def test_a_new_deployment_is_bound_to_nothing(store: Store) -> None:
 
 
 def test_a_store_without_its_row_is_unfit(store: Store) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.deployment))
     with pytest.raises(SchemaMismatch) as failed:
         store.deployment.read()
@@ -101,13 +101,13 @@ def test_a_lowered_ceiling_leaves_what_was_signed(store: Store) -> None:
     store.keys.activate("k1", HERE, AT, 3600)
     before = store.versions.read()
     store.deployment.set_max_ttl_seconds(60)
-    assert find(store.keys.list(), "k1").placements[0].longest_ttl_seconds == 3600
+    assert require_key(store.keys.list(), "k1").placements[0].longest_ttl_seconds == 3600
     after = store.versions.read()
     assert (after.deployment.number, after.keys) == (before.deployment.number + 1, before.keys)
 
 
 @pytest.mark.parametrize("place", [HERE, THERE])
-def test_a_key_that_becomes_active_has_the_ceiling_at_least(store: Store, place: Place) -> None:
+def test_a_key_that_becomes_active_has_the_ceiling_at_least(store: Store, place: AccountRegion) -> None:
     """Whoever activates may have read the ceiling before it rose."""
     store.deployment.set_max_ttl_seconds(7200)
     samples.add_key(store, "k1", place)
@@ -115,7 +115,7 @@ def test_a_key_that_becomes_active_has_the_ceiling_at_least(store: Store, place:
 
 
 def test_nothing_wrapped_shows_in_a_repr(store: Store) -> None:
-    store.wrappings.add(KnownWrapping("passphrase:0", b"the check value"), None)
+    store.wrappings.add(RegisteredKek("passphrase:0", b"the check value"), None)
     shown = repr(store.deployment.add_subject_key(1, b"the wrapped key")) + repr(store.deployment.read())
     shown += repr(store.wrappings.list())
     assert "wrapped key" not in shown

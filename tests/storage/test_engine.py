@@ -14,16 +14,16 @@ import sqlalchemy as sa
 from tests.storage.samples import channel
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import SchemaMismatch, StoreUnavailable
-from tokensvc.storage.engine import make_engine, reading, writing
+from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.schema import leases, metadata, versions
-from tokensvc.storage.store import Store, open_store, store_on
+from tokensvc.storage.store import Store, open_store, store_for_engine
 
 NO_SUCH_PLACE = "postgresql://user:hunter2@127.0.0.1:1/nowhere"
 
 
 def count(engine: sa.Engine) -> int:
     """How many leases there are."""
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(leases)).scalar_one()
 
 
@@ -32,14 +32,14 @@ def add_lease(connection: sa.Connection, name: str) -> None:
 
 
 def test_a_block_that_ends_well_is_kept(store: Store) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         add_lease(connection, "a")
     assert count(store.engine) == 1
 
 
 def test_a_block_that_raises_is_undone(store: Store) -> None:
     def fail() -> None:
-        with writing(store.engine) as connection:
+        with write_transaction(store.engine) as connection:
             add_lease(connection, "a")
             raise RuntimeError
 
@@ -51,7 +51,7 @@ def test_a_block_that_raises_is_undone(store: Store) -> None:
 def test_a_reading_block_sees_one_state(store: Store) -> None:
     """However many queries it makes, and whatever is written meanwhile."""
     query = sa.select(sa.func.count()).select_from(leases)
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         assert connection.execute(query).scalar() == 0
         store.leases.acquire("a", "b", 60)
         assert connection.execute(query).scalar() == 0
@@ -59,14 +59,14 @@ def test_a_reading_block_sees_one_state(store: Store) -> None:
 
 
 def test_reading_is_not_kept_waiting_by_writing(store: Store) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         add_lease(connection, "a")
         assert count(store.engine) == 0
 
 
 def test_reading_on_postgresql_cannot_write(postgres_url: str) -> None:
     store = open_store(postgres_url)
-    with pytest.raises(StoreUnavailable, match="written to"), reading(store.engine) as connection:
+    with pytest.raises(StoreUnavailable, match="written to"), read_transaction(store.engine) as connection:
         add_lease(connection, "a")
     store.leases.acquire("a", "b", 60)
     store.close()
@@ -75,7 +75,7 @@ def test_reading_on_postgresql_cannot_write(postgres_url: str) -> None:
 def test_a_sqlite_writer_is_alone_from_its_first_moment(sqlite_url: str) -> None:
     """BEGIN IMMEDIATE: nobody finds out at the end that another was faster."""
     first, second = open_store(sqlite_url), open_store(sqlite_url, timeout_seconds=0.05)
-    with writing(first.engine), pytest.raises(StoreUnavailable, match="locked"), writing(second.engine):
+    with write_transaction(first.engine), pytest.raises(StoreUnavailable, match="locked"), write_transaction(second.engine):
         pytest.fail("two were writing")
     assert second.leases.acquire("a", "b", 60)
     first.close()
@@ -85,14 +85,14 @@ def test_a_sqlite_writer_is_alone_from_its_first_moment(sqlite_url: str) -> None
 @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
 def test_sqlite_is_set_to_lose_nothing(sqlite_url: str, pragma: str, value: object) -> None:
     engine = make_engine(sqlite_url)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
     engine.dispose()
 
 
 def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
     engine = make_engine(f"sqlite:///{tmp_path}/new.db")
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.exec_driver_sql("CREATE TABLE t (x)")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes == {"new.db": 0o600, "new.db-wal": 0o600, "new.db-shm": 0o600}
@@ -101,7 +101,7 @@ def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
 
 def test_a_sqlite_path_may_hold_what_a_uri_may_not(tmp_path: Path) -> None:
     engine = make_engine(sa.URL.create("sqlite", database=f"{tmp_path}/a b%20c#d?e.db").render_as_string())
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.exec_driver_sql("CREATE TABLE t (x)")
     assert (tmp_path / "a b%20c#d?e.db").exists()
     engine.dispose()
@@ -122,10 +122,10 @@ def test_a_store_is_never_made_by_opening_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_threads_take_turns_in_memory(url: str) -> None:
     engine = make_engine(url)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         metadata.create_all(connection)
         connection.execute(sa.insert(versions).values(name="channels", n=0, tag=""))
-    channels = store_on(engine).channels
+    channels = store_for_engine(engine).channels
     with ThreadPoolExecutor(4) as threads:
         numbers = threads.map(lambda number: channels.record([channel(f"c{number}")]), range(100))
     assert sorted(numbers) == list(range(1, 101))
@@ -134,7 +134,7 @@ def test_threads_take_turns_in_memory(url: str) -> None:
 
 def test_a_turn_in_memory_is_not_waited_for_for_ever() -> None:
     engine = make_engine("sqlite://", timeout_seconds=0.05)
-    with writing(engine), pytest.raises(StoreUnavailable, match="locked"), reading(engine):
+    with write_transaction(engine), pytest.raises(StoreUnavailable, match="locked"), read_transaction(engine):
         pytest.fail("two had their turn")
     engine.dispose()
 
@@ -155,7 +155,7 @@ def test_another_database_is_refused(url: str) -> None:
 
 def test_no_password_shows() -> None:
     engine = make_engine(NO_SUCH_PLACE)
-    with pytest.raises(StoreUnavailable) as failed, reading(engine):
+    with pytest.raises(StoreUnavailable) as failed, read_transaction(engine):
         pytest.fail("there is nobody there")
     assert "hunter2" not in repr(engine) + str(failed.value) + failed.value.detail
 

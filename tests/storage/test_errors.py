@@ -24,8 +24,8 @@ from tokensvc.deployment.versions import Position
 from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable
 from tokensvc.storage import errors as failures
 from tokensvc.storage import migrate, schema
-from tokensvc.storage.engine import make_engine, reading, writing
-from tokensvc.storage.store import Store, open_store, store_on
+from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
+from tokensvc.storage.store import Store, open_store, store_for_engine
 
 TIMEOUT_SECONDS = 0.5
 BOUND_SECONDS = 4
@@ -82,7 +82,7 @@ def test_a_server_that_was_restarted_unnoticed_fails_no_call(own_postgres: Postg
 
 
 def test_a_server_that_stops_within_a_transaction_fails_it(own_postgres: PostgresServer, on_server: Store) -> None:
-    with fails_in_time("cannot be reached"), writing(on_server.engine) as connection:
+    with fails_in_time("cannot be reached"), write_transaction(on_server.engine) as connection:
         connection.execute(sa.update(schema.versions).values(n=99))
         own_postgres.stop()
         own_postgres.start()
@@ -99,13 +99,13 @@ def test_a_server_that_stands_still_fails_in_time(own_postgres: PostgresServer, 
 
 
 def test_a_slow_query_fails_in_time(on_server: Store) -> None:
-    with fails_in_time("in time"), reading(on_server.engine) as connection:
+    with fails_in_time("in time"), read_transaction(on_server.engine) as connection:
         connection.execute(sa.select(sa.func.pg_sleep(10)))
     assert on_server.versions.read().keys.number == 0
 
 
 def test_a_row_that_another_holds_fails_in_time(own_postgres: PostgresServer, on_server: Store) -> None:
-    with writing(on_server.engine) as connection:
+    with write_transaction(on_server.engine) as connection:
         connection.execute(sa.update(schema.versions).values(n=schema.versions.c.n))
         with fails_in_time("in time"):
             on_server.channels.record([channel("a")])
@@ -113,7 +113,7 @@ def test_a_row_that_another_holds_fails_in_time(own_postgres: PostgresServer, on
 
 
 def test_a_server_that_takes_no_more_connections_is_away(own_postgres: PostgresServer, on_server: Store) -> None:
-    with writing(on_server.engine) as connection:
+    with write_transaction(on_server.engine) as connection:
         connection.execute(sa.text(f"ALTER DATABASE {on_server.engine.url.database} CONNECTION LIMIT 0"))
         connection.execute(sa.text("CREATE ROLE plain LOGIN"))
     plain = on_server.engine.url.set(username="plain").render_as_string()
@@ -205,7 +205,7 @@ def test_a_driver_that_repeats_a_connection_string_repeats_no_password() -> None
     words = (
         "cannot use postgresql://user:hunter2@h/store or host=h password='hun ter4' passwd=hunter5, hunter2, hunter3"
     )
-    detail = failures.ours(psycopg.OperationalError(words), engine).detail
+    detail = failures.map_driver_error(psycopg.OperationalError(words), engine).detail
     assert "host h" in detail
     assert not re.search(r"hunter\d|ter4", detail)
 
@@ -215,7 +215,7 @@ def test_values_that_a_server_quotes_do_not_leave(on_server: Store) -> None:
         "SELECT 'hunter2'::integer",
         "DO $$ BEGIN RAISE EXCEPTION 'row %', 'hunter2'; END $$",
     ):
-        with pytest.raises(StoreError) as failed, reading(on_server.engine) as connection:
+        with pytest.raises(StoreError) as failed, read_transaction(on_server.engine) as connection:
             connection.exec_driver_sql(statement)
         assert "hunter2" not in failed.value.for_operators
 
@@ -231,7 +231,7 @@ def test_the_file_and_the_words_of_sqlite_are_in_the_detail(sqlite_url: str) -> 
 
 
 def test_a_store_that_was_not_made_says_how_to_make_it(empty_url: str) -> None:
-    store = store_on(make_engine(empty_url))
+    store = store_for_engine(make_engine(empty_url))
     for act in (store.versions.read, lambda: samples.add_key(store, "k1")):
         with pytest.raises(SchemaMismatch) as failed:
             act()
@@ -270,7 +270,7 @@ def test_a_file_that_another_process_locks_fails_in_time(sqlite_url: str) -> Non
 
 def test_a_full_disk_acknowledges_nothing(sqlite_url: str) -> None:
     store = open_store(sqlite_url)
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 3}")
     with fails_in_time("disk is full"):
@@ -316,8 +316,8 @@ def test_a_directory_that_cannot_be_written_to_is_away(sqlite_template: Path) ->
         Path(room).chmod(0o555)
         program = (
             "import os\nfrom tokensvc.storage.engine import make_engine\n"
-            "from tokensvc.storage.store import store_on\nfrom tokensvc.errors import StoreUnavailable\n"
-            f"store = store_on(make_engine('sqlite:///{copy}', create=False))\n"
+            "from tokensvc.storage.store import store_for_engine\nfrom tokensvc.errors import StoreUnavailable\n"
+            f"store = store_for_engine(make_engine('sqlite:///{copy}', create=False))\n"
             "if os.geteuid() == 0:\n    os.setuid(65534)\n"
             "try:\n    store.leases.acquire('a', 'b', 60)\n"
             "except StoreUnavailable as failure:\n    print(failure.message)"
@@ -334,7 +334,7 @@ def test_a_file_that_is_no_database_is_unfit(tmp_path: Path) -> None:
 
 
 def test_what_no_table_of_failures_knows_is_a_store_error(store: Store) -> None:
-    with pytest.raises(StoreError, match="the store failed") as failed, reading(store.engine) as connection:
+    with pytest.raises(StoreError, match="the store failed") as failed, read_transaction(store.engine) as connection:
         connection.exec_driver_sql("SELEC")
     assert type(failed.value) is StoreError
 
@@ -351,7 +351,7 @@ def test_no_value_of_a_row_leaves_with_a_failure(store: Store) -> None:
     """Drivers quote rows in their texts; neither message, detail nor traceback repeats them."""
     store.callers.add("backend", samples.POLICY, secret("s1"))
     row = {"key_id": "s1", "caller": "backend", "ordinal": 1, "digest": b"the-digest", "created_at": AT}
-    with pytest.raises(Conflict) as failed, writing(store.engine) as connection:
+    with pytest.raises(Conflict) as failed, write_transaction(store.engine) as connection:
         connection.execute(sa.insert(schema.caller_secrets).values(**row))
     shown = "".join(traceback.format_exception(failed.value)) + failed.value.detail
     for value in ("the-digest", b"the-digest".hex(), "s1", "backend"):

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.storage.samples import AT, LATER
-from tokensvc.keys.journal import Entry
+from tokensvc.keys.journal import JournalEntry
 from tokensvc.keys.lifecycle import StepKind
 from tokensvc.storage.store import Store
 
@@ -16,7 +16,7 @@ EAST, WEST = "us-east-1", "us-west-2"
 
 def test_a_step_is_open_until_it_is_noted_how_it_ended(store: Store) -> None:
     begun = store.journal.begin(StepKind.IMPORT, "k1", EAST, "a standby is to be ready", AT)
-    assert begun == Entry(begun.id, StepKind.IMPORT, "k1", EAST, "a standby is to be ready", AT, None, None)
+    assert begun == JournalEntry(begun.id, StepKind.IMPORT, "k1", EAST, "a standby is to be ready", AT, None, None)
     assert store.journal.open() == [begun]
     store.journal.end(begun.id, "done", LATER)
     assert store.journal.open() == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tokensvc.storage.store import Store
-from tokensvc.vault.kek_registry import KnownWrapping
+from tokensvc.vault.kek_registry import RegisteredKek
 
-ONE = KnownWrapping("passphrase:1", b"check")
-TWO = KnownWrapping("kms:2", None)
+ONE = RegisteredKek("passphrase:1", b"check")
+TWO = RegisteredKek("kms:2", None)
 
 
 def test_the_first_key_joins_an_empty_list_only(store: Store) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, LATER, THERE, key_arn
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import ConcurrentModification, KeyNotFound
-from tokensvc.keys.lifecycle import KeyInPlace, KeyState, find
+from tokensvc.keys.lifecycle import KeyPlacement, KeyState, require_key
 from tokensvc.storage.store import Store
 
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
@@ -18,12 +18,12 @@ LEAD = 30.0
 MUCH_LATER = LATER + timedelta(hours=1)
 
 
-def place_of(store: Store, key_id: str, place: Place = HERE) -> KeyInPlace:
+def place_of(store: Store, key_id: str, place: AccountRegion = HERE) -> KeyPlacement:
     """What the store knows of a key in a place."""
-    return next(there for there in find(store.keys.list(), key_id).placements if there.place == place)
+    return next(there for there in require_key(store.keys.list(), key_id).placements if there.place == place)
 
 
-def state(store: Store, key_id: str, place: Place = HERE) -> KeyState:
+def state(store: Store, key_id: str, place: AccountRegion = HERE) -> KeyState:
     return place_of(store, key_id, place).state
 
 
@@ -31,7 +31,7 @@ def compromise(store: Store, key_id: str, *, distrust: bool = False, unable: fro
     store.keys.compromise(key_id, LATER, LEAD, include_standby=distrust, unable=unable)
 
 
-def three(store: Store, place: Place = HERE) -> None:
+def three(store: Store, place: AccountRegion = HERE) -> None:
     """k1 retiring, k2 active, k3 standing ready."""
     for key_id in ("k1", "k2", "k3"):
         samples.add_key(store, key_id, place)
@@ -112,7 +112,7 @@ def test_the_standby_takes_over_in_the_same_moment(store: Store) -> None:
     before = store.versions.read().keys.number
     compromise(store, "k2")
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [RETIRING, COMPROMISED, ACTIVE]
-    assert place_of(store, "k2").compromised_at == find(store.keys.list(), "k2").compromised_at == LATER
+    assert place_of(store, "k2").compromised_at == require_key(store.keys.list(), "k2").compromised_at == LATER
     assert place_of(store, "k3").activated_at == LATER
     assert store.versions.read().keys.number == before + 1, "no worker ever sees half of it"
 

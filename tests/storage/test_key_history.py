@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, THERE, key_arn
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import ConcurrentModification
 from tokensvc.keys.lifecycle import MOVES, KeyState
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 
 KEYS = ("k1", "k2", "k3")
-States = dict[tuple[str, Place], KeyState]
+States = dict[tuple[str, AccountRegion], KeyState]
 steps = st.tuples(
     st.sampled_from(["import", "activate", "retire", "discard"]), st.sampled_from(KEYS), st.sampled_from([HERE, THERE])
 )
 
 
 def empty(store: Store) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.key_placements))
         connection.execute(sa.delete(schema.key_pairs))
 
@@ -34,7 +34,7 @@ def states(store: Store) -> States:
     return {(key.id, there.place): there.state for key in store.keys.list() for there in key.placements}
 
 
-def take(store: Store, step: str, key_id: str, place: Place) -> None:
+def take(store: Store, step: str, key_id: str, place: AccountRegion) -> None:
     match step:
         case "import":
             store.keys.record_import(key_id, place, key_arn(key_id, place), AT)
@@ -49,7 +49,7 @@ def take(store: Store, step: str, key_id: str, place: Place) -> None:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(steps, min_size=8, max_size=20))
-def test_any_history_makes_only_moves_of_the_table(store: Store, history: list[tuple[str, str, Place]]) -> None:
+def test_any_history_makes_only_moves_of_the_table(store: Store, history: list[tuple[str, str, AccountRegion]]) -> None:
     """At most one key is active in a place; a refused step changes nothing; each change raises the number by one."""
     empty(store)
     for key_id in KEYS:

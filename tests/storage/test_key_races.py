@@ -7,7 +7,7 @@ import pytest
 from tests.storage import samples
 from tests.storage.racers import Ring
 from tests.storage.samples import AT, HERE, LATER
-from tokensvc.keys.lifecycle import KeyInPlace, KeyState, find
+from tokensvc.keys.lifecycle import KeyPlacement, KeyState, require_key
 from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 ROUNDS = 8
 
 
-def there(store: Store, key_id: str) -> KeyInPlace:
-    return find(store.keys.list(), key_id).placements[0]
+def there(store: Store, key_id: str) -> KeyPlacement:
+    return require_key(store.keys.list(), key_id).placements[0]
 
 
 def one_retires(store: Store, number: int) -> None:

@@ -9,21 +9,21 @@ import pytest
 from tests.storage import samples
 from tests.storage.query_counts import counted
 from tests.storage.samples import AT, HERE, LATER, THERE, key_arn
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import ConcurrentModification, Conflict, KeyNotFound
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, find
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, require_key
 from tokensvc.storage.store import Store
 
 
-def state(store: Store, key_id: str, place: Place = HERE) -> KeyState:
+def state(store: Store, key_id: str, place: AccountRegion = HERE) -> KeyState:
     """What the key is in a place."""
-    return next(there.state for there in find(store.keys.list(), key_id).placements if there.place == place)
+    return next(there.state for there in require_key(store.keys.list(), key_id).placements if there.place == place)
 
 
 def test_a_new_key_is_in_no_place(store: Store) -> None:
     added = store.keys.add("k1", "fi:ng:er", b"public", AT)
     assert added == KeyRecord("k1", "fi:ng:er", b"public", AT, ())
-    assert find(store.keys.list(), "k1") == added
+    assert require_key(store.keys.list(), "k1") == added
     assert store.keys.list() == [added]
 
 
@@ -43,7 +43,7 @@ def test_tokens_that_others_minted_count_in_every_place_and_are_only_ever_raised
     assert store.versions.read().keys.number == before, "a shorter life is no news"
     store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=10_000)
     store.keys.record_import("k1", THERE, key_arn("k1", THERE), AT)
-    again = find(store.keys.list(), "k1")
+    again = require_key(store.keys.list(), "k1")
     assert again.created_at == AT
     assert [there.longest_ttl_seconds for there in again.placements] == [10_000, 10_000]
     assert store.keys.activate("k1", HERE, LATER, 3600).placements[1].longest_ttl_seconds == 10_000
@@ -65,7 +65,7 @@ def test_listing_takes_two_queries_however_many_there_are(store: Store) -> None:
 
 def test_an_unknown_key_is_not_found(store: Store) -> None:
     with pytest.raises(KeyNotFound):
-        find(store.keys.list(), "k1")
+        require_key(store.keys.list(), "k1")
     with pytest.raises(KeyNotFound):
         store.keys.record_import("k1", HERE, key_arn("k1"), AT)
     with pytest.raises(KeyNotFound):
@@ -78,14 +78,14 @@ def test_an_imported_key_is_prepared_there(store: Store) -> None:
     samples.add_key(store, "k1")
     imported = store.keys.record_import("k1", HERE, key_arn("k1"), LATER)
     assert imported.placements == (
-        KeyInPlace("k1", HERE, KeyState.PREPARED, key_arn("k1"), LATER, None, None, None, longest_ttl_seconds=0),
+        KeyPlacement("k1", HERE, KeyState.PREPARED, key_arn("k1"), LATER, None, None, None, longest_ttl_seconds=0),
     )
 
 
 def test_recording_an_import_again_changes_nothing(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
-    before = find(store.keys.list(), "k1")
+    before = require_key(store.keys.list(), "k1")
     assert store.keys.record_import("k1", HERE, key_arn("k1"), LATER) == before
 
 
@@ -113,7 +113,7 @@ def test_activation_makes_the_former_key_retiring(store: Store) -> None:
     samples.add_key(store, "k2", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     store.keys.activate("k2", HERE, LATER, 3600)
-    former = find(store.keys.list(), "k1").placements[0]
+    former = require_key(store.keys.list(), "k1").placements[0]
     assert (former.state, former.activated_at, former.retiring_at) == (KeyState.RETIRING, AT, LATER)
     assert state(store, "k2") is KeyState.ACTIVE
 

@@ -6,13 +6,13 @@ import pytest
 import sqlalchemy as sa
 
 from tokensvc.storage import schema
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.store import Store
 
 
 def expire(store: Store) -> None:
     """Let every lease end now."""
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.update(schema.leases).values(expires_at=store.versions.read().now))
 
 
@@ -38,7 +38,7 @@ def test_a_lease_runs_on_the_stores_clock(store: Store, seconds: float) -> None:
     before = store.versions.read().now
     store.leases.acquire("rotation", "a", seconds)
     after = store.versions.read().now
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         expires_at = connection.execute(sa.select(schema.leases.c.expires_at)).scalar_one()
     assert before + seconds - 0.01 <= expires_at <= after + seconds + 0.01
 

@@ -22,13 +22,13 @@ from tests.storage.schemas import described
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreError
 from tokensvc.storage import changes, migrate, schema
-from tokensvc.storage.engine import make_engine, reading, writing
+from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.store import Store, open_store
 
 
 def set_revision(url: str, revision: str) -> None:
     engine = make_engine(url)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
     engine.dispose()
 
@@ -69,11 +69,11 @@ def test_of_two_who_upgrade_at_once_one_makes_the_store(empty_url: str, racers: 
 
 def test_an_upgrade_that_fails_leaves_nothing(empty_url: str) -> None:
     engine = make_engine(empty_url)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         connection.execute(sa.text("CREATE TABLE leases (x INTEGER)"))
     with pytest.raises(StoreError):
         migrate.upgrade(empty_url)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         assert sa.inspect(connection).get_table_names() == ["leases"]
     engine.dispose()
 
@@ -81,7 +81,7 @@ def test_an_upgrade_that_fails_leaves_nothing(empty_url: str) -> None:
 def test_the_migrated_schema_is_the_one_in_tables(store: Store) -> None:
     """As alembic sees it, which is what writes the next revision."""
     options = {"compare_type": True, "compare_server_default": True}
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
 
@@ -90,7 +90,7 @@ def schema_of(url: str, *statements: str, create: bool = False) -> list[str]:
     """How the database describes its schema, after the tables were created from the metadata, where asked to, and after
     these statements."""
     engine = make_engine(url)
-    with writing(engine) as connection:
+    with write_transaction(engine) as connection:
         if create:
             schema.metadata.create_all(connection)
         for statement in statements:
@@ -139,9 +139,9 @@ def test_the_initial_rows_are_those_that_the_code_expects(store: Store) -> None:
     versions = store.versions.read().by_name()
     assert len({version.tag for version in versions.values()}) == len(versions) == 5
     store.versions.check_history(versions)
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         counted = set(connection.execute(sa.select(schema.versions.c.name)).scalars())
-    assert counted == {*versions, "revocations"} == set(get_args(changes.Thing))
+    assert counted == {*versions, "revocations"} == set(get_args(changes.VersionName))
 
 
 def test_the_revisions_are_those_of_the_folder() -> None:
@@ -207,7 +207,7 @@ def test_a_store_of_a_development_version_is_refused_and_left_alone(empty_url: s
 def contents(url: str) -> tuple[list[str], dict[str, list[Any]]]:
     """The schema and every row of every table."""
     engine = make_engine(url)
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         names = sorted(sa.inspect(connection).get_table_names())
         rows = {name: sorted(map(repr, connection.execute(sa.text(f'SELECT * FROM "{name}"')))) for name in names}
         found = described(connection), rows

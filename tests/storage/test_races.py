@@ -11,9 +11,9 @@ from tests.storage import races, samples
 from tests.storage.racers import Ring
 from tests.storage.samples import AT, HERE, POLICY, secret
 from tokensvc.deployment.versions import Position
-from tokensvc.keys.lifecycle import KeyState, find
+from tokensvc.keys.lifecycle import KeyState, require_key
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def test_a_store_takes_one_first_wrapping_key(ring: Ring) -> None:
         first, second = ring.both("add_first_wrapping_key", number)
         assert first == second == [key.name for key in ring.store.wrappings.list()]
         assert len(first) == 1
-        with writing(ring.store.engine) as connection:
+        with write_transaction(ring.store.engine) as connection:
             connection.execute(sa.delete(schema.wrapping_keys))
 
 
@@ -50,7 +50,7 @@ def test_of_two_private_keys_of_one_id_one_is_kept(ring: Ring) -> None:
 
 
 def test_a_private_key_is_wrapped_anew_by_one(ring: Ring) -> None:
-    with writing(ring.store.engine) as connection:
+    with write_transaction(ring.store.engine) as connection:
         connection.execute(sa.insert(schema.private_keys).values(key_id="k1", wrapped="0"))
     for number in range(ROUNDS):
         assert sorted(ring.both("replace_private_key", number)) == [False, True]
@@ -96,7 +96,7 @@ def test_a_key_is_imported_once_in_a_place(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}")
         arn = ring.one_wins("record_import", number, "LostRace")
-        assert [there.arn for there in find(ring.store.keys.list(), f"key {number}").placements] == [arn]
+        assert [there.arn for there in require_key(ring.store.keys.list(), f"key {number}").placements] == [arn]
 
 
 def test_a_record_is_discarded_or_imported(ring: Ring) -> None:
@@ -130,7 +130,7 @@ def test_a_prepared_key_is_activated_or_retired(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
         state = ring.one_wins("activate_or_retire", number, "LostRace")
-        assert find(ring.store.keys.list(), f"key {number}").placements[0].state == state
+        assert require_key(ring.store.keys.list(), f"key {number}").placements[0].state == state
 
 
 def test_no_active_key_misses_a_raised_ceiling(ring: Ring) -> None:
@@ -138,7 +138,7 @@ def test_no_active_key_misses_a_raised_ceiling(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
         ring.both("activate_or_raise_ceiling", number)
-        assert find(ring.store.keys.list(), f"key {number}").placements[0].longest_ttl_seconds == 7200 + number
+        assert require_key(ring.store.keys.list(), f"key {number}").placements[0].longest_ttl_seconds == 7200 + number
 
 
 def test_change_numbers_are_neither_lost_nor_given_twice(ring: Ring) -> None:
@@ -170,6 +170,6 @@ def test_the_same_channels_in_opposite_orders_do_not_deadlock(ring: Ring) -> Non
 
 
 def _rename(store: Store, key_id: str, to: str) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         secrets = schema.caller_secrets
         connection.execute(sa.update(secrets).where(secrets.c.key_id == key_id).values(key_id=to, created_at=AT))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, THERE, make_due, revocation
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.queue import Entry, Outcome
-from tokensvc.storage.engine import reading
+from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store
 
@@ -34,7 +34,7 @@ def settle(store: Store, entry: Entry, state: State, **fields: Any) -> None:
 
 
 def row(store: Store, entry: Entry) -> Any:
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         return connection.execute(sa.select(revocation_entries).where(revocation_entries.c.id == entry.id)).one()
 
 

@@ -10,7 +10,7 @@ from tests.storage.races import CHANGES_A_ROUND
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, denial, make_due, revocation
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.queue import Entry, Outcome
-from tokensvc.storage.engine import reading
+from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store
 from tokensvc.tokens.denylist import viewer_digest
@@ -125,6 +125,6 @@ def test_two_who_prune_forget_each_entry_once(ring: Ring) -> None:
         queue(ring.store, number, 15)
         settle_all(ring.store)
         assert sum(ring.both("prune_same", number)) == 15
-        with reading(ring.store.engine) as connection:
+        with read_transaction(ring.store.engine) as connection:
             assert connection.execute(sa.select(sa.func.count()).select_from(revocation_entries)).scalar_one() == 0
         assert ring.store.revocations.list(EVERYONE, limit=9) == []

@@ -15,7 +15,7 @@ from tokensvc.errors import IdempotencyKeyReused, RevocationNotFound
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.queue import ALONE_MAX, Entry, Outcome
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import idempotency_keys, revocation_entries, revocation_targets
 from tokensvc.storage.store import Store
 from tokensvc.tokens.denylist import ViewerRestriction, viewer_digest
@@ -190,7 +190,7 @@ def test_keys_of_two_callers_are_apart(store: Store) -> None:
 
 
 def age_keys(store: Store, hours: float) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         c = idempotency_keys.c
         connection.execute(sa.update(idempotency_keys).values(used_at=c.used_at - hours * 3600))
 
@@ -370,14 +370,14 @@ def test_whichever_of_two_that_failed_is_tried_again_first_the_higher_version_is
 def test_what_is_tried_again_waits_since_then_and_not_since_it_was_asked_for(store: Store) -> None:
     accept(store, revocation("r"))
     settle(store, State.FAILED)
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 86_400))
     store.revocations.retry("r", EVERYONE)
     assert store.revocation_queue.waiting()[HERE].oldest_seconds < 60
 
 
 def count(store: Store, table: sa.Table) -> int:
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 

@@ -1,4 +1,4 @@
-"""Contract of `Rotations`."""
+"""Contract of `RotationRequestStore`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tests.storage.samples import AT
 from tokensvc.errors import RotationNotFound, RowUnreadable
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 
 
@@ -49,7 +49,7 @@ def test_every_worker_hears_of_a_wish_by_the_version_of_the_keys(store: Store) -
 def test_a_rotation_that_cannot_be_read_holds_up_no_other(store: Store, kept: str) -> None:
     store.rotations.request("bad", {"us-east-1": None}, AT, "somebody")
     store.rotations.request("good", {"us-east-1": "k1"}, AT, "somebody")
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         of_json = "CAST(:kept AS json)" if store.engine.dialect.name == "postgresql" else ":kept"
         connection.execute(
             sa.text(f"UPDATE key_rotations SET previous_key_ids = {of_json} WHERE id = 'bad'"), {"kept": kept}

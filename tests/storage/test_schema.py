@@ -14,7 +14,7 @@ from tests.storage import samples
 from tests.storage.samples import AT, HERE, THERE
 from tokensvc.errors import Conflict, StoreError
 from tokensvc.revocations.model import Lane
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.schema import callers, key_pairs, key_placements
 from tokensvc.storage.store import Store
@@ -29,7 +29,7 @@ def test_instants_come_back_and_order_as_they_are(store: Store, some: list[datet
     """To the microsecond, in UTC, whatever offset they were written with."""
     rows = [{"name": f"c{number}", "policy": {}, "created_at": at} for number, at in enumerate(some)]
     created_at = callers.c.created_at
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(callers))
         connection.execute(sa.insert(callers), rows)
         ordered = list(connection.execute(sa.select(created_at).order_by(created_at)).scalars())
@@ -63,16 +63,16 @@ def places(key_id: str, **values: Any) -> dict[str, Any]:
 def test_no_code_could_store(store: Store, row: dict[str, Any]) -> None:
     samples.add_key(store, "k1")
     samples.add_key(store, "k2")
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.insert(key_placements).values(**places("k1")))
-    with pytest.raises(Conflict), writing(store.engine) as connection:
+    with pytest.raises(Conflict), write_transaction(store.engine) as connection:
         connection.execute(sa.insert(key_placements).values(**row))
 
 
 def test_each_place_has_an_active_key_and_many_others(store: Store) -> None:
     for key_id in ("k1", "k2", "k3"):
         samples.add_key(store, key_id)
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         for row in (
             places("k1"),
             places("k1", region=THERE.region, arn="k1 there"),
@@ -83,7 +83,7 @@ def test_each_place_has_an_active_key_and_many_others(store: Store) -> None:
 
 
 def test_the_deployment_is_one_row(store: Store) -> None:
-    with pytest.raises(Conflict), writing(store.engine) as connection:
+    with pytest.raises(Conflict), write_transaction(store.engine) as connection:
         connection.execute(
             sa.text(
                 "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt, key_propagation_seconds,"
@@ -95,10 +95,10 @@ def test_the_deployment_is_one_row(store: Store) -> None:
 
 def test_a_public_half_has_one_owner(store: Store) -> None:
     samples.add_key(store, "k1")
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         public = connection.execute(sa.select(key_pairs.c.public_der)).scalar_one()
     row = {"id": "k2", "fingerprint": "", "public_der": public, "created_at": AT, "longest_ttl_seconds": 0}
-    with pytest.raises(Conflict), writing(store.engine) as connection:
+    with pytest.raises(Conflict), write_transaction(store.engine) as connection:
         connection.execute(sa.insert(key_pairs).values(row))
 
 
@@ -107,11 +107,11 @@ def test_what_is_queued_has_not_ended_and_a_viewer_is_queued_once(store: Store) 
     wanted = [samples.revocation("r1", "v")]
     store.revocations.accept("backend", wanted, Lane.ALONE, samples.REACH)
     for values in ({"state": "sent"}, {"finished_at": 1.0}):
-        with pytest.raises(Conflict), writing(store.engine) as connection:
+        with pytest.raises(Conflict), write_transaction(store.engine) as connection:
             connection.execute(sa.update(revocation_entries).values(values))
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         row = connection.execute(sa.select(revocation_entries)).one()._asdict()
-    with pytest.raises(Conflict), writing(store.engine) as connection:
+    with pytest.raises(Conflict), write_transaction(store.engine) as connection:
         connection.execute(sa.insert(revocation_entries).values(row | {"id": 99}))
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.insert(revocation_entries).values(row | {"id": 99, "state": "sent", "finished_at": 1.0}))

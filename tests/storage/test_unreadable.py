@@ -19,7 +19,7 @@ from tokensvc.deployment.versions import Position
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import MaxTtlUnavailable, RowUnreadable, ViewerDenied
 from tokensvc.settings import read_settings
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.tokens.authorization import authorize
 from tokensvc.tokens.denylist import Denylist
 from tokensvc.tokens.request import parse_token_request
@@ -41,7 +41,7 @@ def damage(deployment: Deployment, table: str, column: str, value: Any, where: s
         statement = f"UPDATE {table} SET {column} = CAST(:value AS json) WHERE {where} = :which"
     else:
         statement = f"UPDATE {table} SET {column} = :value WHERE {where} = :which"
-    with writing(deployment.store.engine) as connection:
+    with write_transaction(deployment.store.engine) as connection:
         assert connection.execute(sa.text(statement), {"value": value, "which": which}).rowcount == 1
 
 

@@ -12,7 +12,7 @@ from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests becom
 from tests.vault.vault_contract import VaultUnder
 from tokensvc.errors import StoreUnavailable
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.storage.engine import reading
+from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.schema import private_keys
 from tokensvc.storage.store import Store, open_store
 from tokensvc.storage.vault import SqlVault
@@ -26,7 +26,7 @@ def vault_under(store: Store) -> VaultUnder:
 
 def test_a_row_holds_text_that_openssl_could_read(vault: Vault, store: Store, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    with reading(store.engine) as connection:
+    with read_transaction(store.engine) as connection:
         text = connection.execute(sa.select(private_keys.c.wrapped)).scalar_one()
     assert text.splitlines()[:3] == [f"Wrapped-By: {WRAPPER.current}", "", "-----BEGIN ENCRYPTED PRIVATE KEY-----"]
 

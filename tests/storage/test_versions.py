@@ -13,7 +13,7 @@ from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import SchemaMismatch
 from tokensvc.revocations.model import Lane
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 
 
@@ -72,7 +72,7 @@ def test_what_changes_nothing_raises_nothing(store: Store) -> None:
 
 
 def change_and_fail(store: Store) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.update(schema.versions).values(n=99))
         raise RuntimeError
 
@@ -84,7 +84,7 @@ def test_a_change_that_failed_raises_nothing(store: Store) -> None:
 
 
 def test_a_store_that_does_not_count_is_unfit(store: Store) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.versions).where(schema.versions.c.name == "keys"))
     with pytest.raises(SchemaMismatch) as failed:
         store.versions.read()

@@ -9,7 +9,7 @@ from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import Action, Remedy
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 
 FIRST = Heartbeat(
@@ -35,7 +35,7 @@ SECOND = Heartbeat("b:2:f00d", "b", 2, 60.0, 8, 3)
 
 def silence(store: Store, worker_id: str, seconds: float) -> None:
     """Let a worker have been silent for so long."""
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         silent = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
         connection.execute(silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - seconds))
 

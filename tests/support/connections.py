@@ -60,7 +60,7 @@ class Application:
             await asyncio.sleep(0)
             raise RuntimeError
 
-    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         if scope["path"] != "/quick" or body == b"slow":
             return False
         self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
@@ -68,11 +68,11 @@ class Application:
         if body == b"evil":
             reply(Answer(403, body, (JSON,), "refused"), "id-1")
             return True
-        asyncio.get_running_loop().call_soon(self.end_turn)
+        asyncio.get_running_loop().call_soon(self.flush)
         self._taken.append((reply, body))
         return True
 
-    def end_turn(self) -> None:
+    def flush(self) -> None:
         taken, self._taken = self._taken, []
         for reply, body in taken:
             reply(Answer(201, body, (JSON,), "ok"), "id-1")

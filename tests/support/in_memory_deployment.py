@@ -15,13 +15,13 @@ from tests.support.stores import store_in_memory
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.jose.keypair import PrivateKey, generate, public_der
 from tokensvc.keys import commands
-from tokensvc.keys.absences import Absences
+from tokensvc.keys.absences import AbsenceTracker
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.importing import import_key
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState
 from tokensvc.keys.private_keys import PrivateKeyChecks
-from tokensvc.keys.reconciler import Outlook, advance
+from tokensvc.keys.reconciler import RegionResult, reconcile
 from tokensvc.problems import Problem
 from tokensvc.storage.vault import SqlVault
 from tokensvc.vault.key_files import KeyFiles
@@ -68,7 +68,7 @@ class Stage:
         """Keys whose private half is damaged."""
         self.lost_arns: frozenset[str] = frozenset()
         """Pairs that IVS does not hold although the store says so, and not by our doing."""
-        self.absences, self.private_keys = Absences(), PrivateKeyChecks()
+        self.absences, self.private_keys = AbsenceTracker(), PrivateKeyChecks()
         """What one process that goes on remembers; its worlds share it."""
         self._numbers = itertools.count(1)
         self._key_numbers = itertools.count()
@@ -110,8 +110,8 @@ class Stage:
             _MADE.append(generate())
         return _MADE[number]
 
-    def advance(self, *regions: str) -> list[Outlook]:
-        return advance(self.world(), regions or (EAST,))
+    def reconcile(self, *regions: str) -> list[RegionResult]:
+        return reconcile(self.world(), regions or (EAST,))
 
     def generate(self, *regions: str) -> KeyRecord:
         return commands.generate(self.world(), regions or (EAST,))
@@ -145,7 +145,7 @@ class Stage:
         """Let so much time pass that every retiring key has drained."""
         self.clock.advance(self.policy.max_staleness_seconds + 86_400)
 
-    def placements(self, region: str, *states: KeyState) -> list[tuple[KeyRecord, KeyInPlace]]:
+    def placements(self, region: str, *states: KeyState) -> list[tuple[KeyRecord, KeyPlacement]]:
         """Our keys in a region in one of these states."""
         return [
             (record, there)
@@ -192,7 +192,7 @@ class Stage:
         assert self.vault.key_ids() == set(held.values()), "the vault holds what may sign, and nothing that is over"
         assert all(r.placements for r in self.store.keys.list()), "no record of a key that never was"
 
-    def _still_needed(self, region: str) -> list[tuple[KeyRecord, KeyInPlace]]:
+    def _still_needed(self, region: str) -> list[tuple[KeyRecord, KeyPlacement]]:
         """Our keys in a region that sign, or whose tokens may still start playback."""
         draining = [
             (record, there)

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.local_ivs.environment import counting_token
 from tests.support.clocks import ManualClock
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.ivs import FAILURES
 from tokensvc.errors import ControlPlaneError, Throttled, Unavailable
 from tokensvc.local_ivs import api_model
@@ -27,7 +27,7 @@ from tokensvc.local_ivs.revocations import revoked_version
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import LocalIvsResources
 
-PLACE = Place("123456789012", "us-west-2")
+PLACE = AccountRegion("123456789012", "us-west-2")
 
 
 class LocalPlane:
@@ -107,7 +107,7 @@ class LocalPlane:
         if reached:
             asked = request if entries is None else {"viewerSessions": reached}
             try:
-                answer = self._ivs.call(Place(PLACE.account, region), operation, asked, "")
+                answer = self._ivs.call(AccountRegion(PLACE.account, region), operation, asked, "")
             except IvsError as refusal:
                 raise _failure(FAILURES[refusal.code], operation, refusal.code) from None
             self.told.update(entry["viewerId"] for entry in reached)

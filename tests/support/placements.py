@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.deployment.record import RotationPolicy
-from tokensvc.keys.lifecycle import KeyInPlace, KeyState
+from tokensvc.keys.lifecycle import KeyPlacement, KeyState
 
 NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
-HERE = Place("123456789012", "us-east-1")
+HERE = AccountRegion("123456789012", "us-east-1")
 LEAD = 30.0
 POLICY = RotationPolicy(propagation_seconds=LEAD, max_staleness_seconds=910, standby=False)
 LONGEST = 3600
@@ -22,30 +22,30 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def prepared(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyInPlace:
+def prepared(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyPlacement:
     """HeldLease by IVS for so many seconds."""
     return _pair(key_id, KeyState.PREPARED, imported_at=ago(since), **fields)
 
 
-def active(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyInPlace:
+def active(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyPlacement:
     """Signing for so many seconds."""
     return _pair(key_id, KeyState.ACTIVE, activated_at=ago(since), longest_ttl_seconds=LONGEST, **fields)
 
 
-def retiring(key_id: str, since: float, **fields: Any) -> KeyInPlace:
+def retiring(key_id: str, since: float, **fields: Any) -> KeyPlacement:
     """Draining for so many seconds."""
     signed = {"activated_at": ago(since + 100), "longest_ttl_seconds": LONGEST} | fields
     return _pair(key_id, KeyState.RETIRING, retiring_at=ago(since), **signed)
 
 
-def retired(key_id: str, **fields: Any) -> KeyInPlace:
+def retired(key_id: str, **fields: Any) -> KeyPlacement:
     return _pair(key_id, KeyState.RETIRED, **{"retired_at": NOW} | fields)
 
 
-def compromised(key_id: str, **fields: Any) -> KeyInPlace:
+def compromised(key_id: str, **fields: Any) -> KeyPlacement:
     return _pair(key_id, KeyState.COMPROMISED, compromised_at=NOW, **fields)
 
 
-def _pair(key_id: str, state: KeyState, **fields: Any) -> KeyInPlace:
+def _pair(key_id: str, state: KeyState, **fields: Any) -> KeyPlacement:
     arn = f"arn:aws:ivs:{HERE.region}:{HERE.account}:playback-key/{key_id}"
-    return KeyInPlace(key_id, HERE, state, arn, **{"imported_at": ago(LONG_AGO)} | fields)
+    return KeyPlacement(key_id, HERE, state, arn, **{"imported_at": ago(LONG_AGO)} | fields)

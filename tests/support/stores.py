@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tokensvc.storage.engine import make_engine
-from tokensvc.storage.store import Store, store_on
+from tokensvc.storage.store import Store, store_for_engine
 
 
 def store_in_memory(migrated: Path) -> Store:
@@ -22,7 +22,7 @@ def store_in_memory(migrated: Path) -> Store:
     source.close()
     weakref.finalize(engine, connection.driver_connection.close)  # nobody closes a store in memory
     connection.close()
-    return store_on(engine)
+    return store_for_engine(engine)
 
 
 def save(store: Store, path: Path) -> None:

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.tokens import CHANNEL, NOW, Prepared, ring_of
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Action, InvalidRequest, NoSigningKey, Remedy
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, SigningKey, RegionKeys, retiring_signs_until
 
-ELSEWHERE = (Place("123456789012", "eu-west-1"), Place("999999999999", "us-east-1"))
+ELSEWHERE = (AccountRegion("123456789012", "eu-west-1"), AccountRegion("999999999999", "us-east-1"))
 
 
 def test_the_active_key_of_the_place_signs(private_key: PrivateKey) -> None:
@@ -22,7 +22,7 @@ def test_the_active_key_of_the_place_signs(private_key: PrivateKey) -> None:
 
 
 @pytest.mark.parametrize("place", ELSEWHERE)
-def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey, place: Place) -> None:
+def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey, place: AccountRegion) -> None:
     with pytest.raises(InvalidRequest) as refused:
         ring_of(private_key).signing_key(place, NOW)
     assert [e.field for e in refused.value.errors] == ["channelArn"]

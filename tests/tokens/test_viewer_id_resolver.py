@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from tests.support.keks import OLD, WRAPPER, DataKeys, passphrase
 from tokensvc.errors import SubjectKeyLost
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE, ViewerIdResolver, create_subject_key, viewer_id
 from tokensvc.vault.cipher import Wrapper
@@ -71,7 +71,7 @@ def test_the_loser_of_the_race_takes_the_winners_subject_key(store: Store) -> No
 
 
 def lose(store: Store) -> None:
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys))
 
 
@@ -86,7 +86,7 @@ def test_a_subject_key_that_was_lost_is_never_replaced(store: Store) -> None:
     with pytest.raises(SubjectKeyLost):
         create_subject_key(store.deployment, WRAPPER)
     assert again("ada", None) == ("ada",), "who is named by viewer id needs none"
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.insert(schema.subject_keys).values(kept._asdict()))
     assert again(None, "ada") == (before,)
 
@@ -94,7 +94,7 @@ def test_a_subject_key_that_was_lost_is_never_replaced(store: Store) -> None:
 def test_an_older_version_that_was_lost_is_missed_too(store: Store) -> None:
     """Tokens of yesterday carry its ids, and a revocation by subject would pass them over."""
     keep(store, FIRST, SECOND)
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys).where(schema.subject_keys.c.version == 1))
     with pytest.raises(SubjectKeyLost, match="version 1"):
         store.deployment.subject_keys()
@@ -102,7 +102,7 @@ def test_an_older_version_that_was_lost_is_missed_too(store: Store) -> None:
 
 def test_a_subject_key_whose_row_cannot_be_read_is_lost(store: Store) -> None:
     keep(store, FIRST)
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.text("UPDATE subject_keys SET created_at = 'junk'"))
     with pytest.raises(SubjectKeyLost, match="created_at is no instant"):
         store.deployment.subject_keys()

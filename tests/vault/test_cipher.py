@@ -20,7 +20,7 @@ from tokensvc.vault import envelope
 from tokensvc.vault.cipher import UNNAMED, Wrapper, establish, wrapped_by
 from tokensvc.vault.envelope import Envelope
 from tokensvc.vault.kek import Wrapping
-from tokensvc.vault.kek_registry import KnownWrapping
+from tokensvc.vault.kek_registry import RegisteredKek
 
 PURPOSE = "subject key"
 
@@ -114,7 +114,7 @@ def test_a_change_of_key_starts_when_the_one_before_is_right(store: Store) -> No
 
 def test_a_passphrase_that_has_another_ones_name_is_not_it(store: Store) -> None:
     """Names are 32 bits; the check value behind them is 256."""
-    store.wrappings.add(KnownWrapping(passphrase(OLD).name, b"another check value"), None)
+    store.wrappings.add(RegisteredKek(passphrase(OLD).name, b"another check value"), None)
     with pytest.raises(WrongPassphrase):
         establish(store.wrappings, passphrase(OLD))
 
@@ -140,7 +140,7 @@ def test_of_two_first_keys_the_later_is_refused(store: Store) -> None:
         def __init__(self) -> None:
             self.add, self.keep_only = store.wrappings.add, store.wrappings.keep_only
 
-        def list(self) -> list[KnownWrapping]:
+        def list(self) -> list[RegisteredKek]:
             listed = store.wrappings.list()
             establish(store.wrappings, passphrase(OLD))
             return listed

@@ -68,7 +68,7 @@ def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authoriz
         return 1
 
     async def ask() -> list[int]:
-        asked = [asyncio.create_task(authorized.in_thread(hang)) for _ in range(MAX_CONCURRENT_STORE_CALLS + 1)]
+        asked = [asyncio.create_task(authorized.run_in_thread(hang)) for _ in range(MAX_CONCURRENT_STORE_CALLS + 1)]
         for _ in range(MAX_CONCURRENT_STORE_CALLS):
             assert await asyncio.to_thread(begun.acquire, timeout=5)
         assert not begun.acquire(blocking=False), "one more than there are threads waits"

@@ -48,16 +48,16 @@ class Numbered:
             body = b"-"
         await send({"type": "http.response.body", "body": body})
 
-    def at_once(self, scope: Scope, _body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, _body: bytes, reply: Respond) -> bool:
         path, _, number = scope["path"].rpartition("/")
         if path != "/quick":
             return False
         if not self._taken:
-            asyncio.get_running_loop().call_soon(self.end_turn)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._taken.append((reply, f"<{number}>".encode()))
         return True
 
-    def end_turn(self) -> None:
+    def flush(self) -> None:
         taken, self._taken = self._taken, []
         for reply, body in taken:
             reply(Answer(201, body, (JSON,), "ok"), "id-1")

@@ -48,15 +48,15 @@ class AtOnce:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 
-    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         self.bodies.append(body)
         if scope["path"] != "/quick":
             return False
-        asyncio.get_running_loop().call_soon(self.end_turn)
+        asyncio.get_running_loop().call_soon(self.flush)
         self._taken.append(reply)
         return True
 
-    def end_turn(self) -> None:
+    def flush(self) -> None:
         taken, self._taken = self._taken, []
         for reply in taken:
             reply(Answer(201, b"{}", (JSON,), "ok"), "id-1")

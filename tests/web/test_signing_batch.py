@@ -33,7 +33,7 @@ class Counter:
 
     def ask(self, body: str) -> bool:
         """Hand in one request."""
-        return self.front.at_once(scope_of(path="/quick"), body.encode(), lambda answer, _: self._told(body, answer))
+        return self.front.handle_nowait(scope_of(path="/quick"), body.encode(), lambda answer, _: self._told(body, answer))
 
     def _told(self, body: str, answer: Answer) -> None:
         self.events.append(f"{body} got {answer.status}")
@@ -110,9 +110,9 @@ def test_no_more_than_so_many_wait_for_each_other(counter: Counter) -> None:
 def test_a_turn_can_be_ended_and_then_there_is_nothing_left_to_end(counter: Counter) -> None:
     async def turn() -> None:
         counter.ask("a")
-        counter.front.end_turn()
+        counter.front.flush()
         assert counter.events == ["a signed", "a got 201"]
-        counter.front.end_turn()
+        counter.front.flush()
         await asyncio.sleep(0)
         assert len(counter.events) == 2
 

@@ -29,11 +29,11 @@ class Application:
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         self.clients.append(scope["client"][0])
 
-    def at_once(self, scope: Scope, body: bytes, _reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, _reply: Respond) -> bool:
         self.clients.append(scope["client"][0])
         return body == b"quick"
 
-    def end_turn(self) -> None:
+    def flush(self) -> None:
         self.turns_ended += 1
 
 
@@ -45,7 +45,7 @@ def clients_of(trusted: list[str], *bodies: bytes, **headers: str) -> list[str]:
 
     async def ask() -> None:
         for body in bodies:
-            if not proxied.at_once(scope, body, lambda *_: None):
+            if not proxied.handle_nowait(scope, body, lambda *_: None):
                 await proxied(scope, None, None)
 
     asyncio.run(ask())
@@ -77,7 +77,7 @@ def test_a_network_of_proxies_may_be_trusted() -> None:
 
 def test_a_turn_that_is_ended_is_ended_behind_it_too() -> None:
     application = Application()
-    TrustedProxies(application, [PROXY]).end_turn()
+    TrustedProxies(application, [PROXY]).flush()
     assert application.turns_ended == 1
 
 

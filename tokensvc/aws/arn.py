@@ -18,7 +18,7 @@ _ARN = re.compile(r"arn:aws:ivs:([a-z0-9-]+):([0-9]{12}):([a-z-]+)/([a-zA-Z0-9-]
 _PLAYBACK_PATH = re.compile(r"/api/video/v1/([a-z0-9-]+)\.([0-9]{12})\.channel\.([a-zA-Z0-9-]+)\.m3u8")
 
 
-class Place(NamedTuple):
+class AccountRegion(NamedTuple):
     """Where IVS keeps things apart: one account in one region. Quotas, keys and channels belong to a place."""
 
     account: str
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 class Arn(NamedTuple):
     """An IVS resource's name, taken apart. `str()` puts it together again."""
 
-    place: Place
+    place: AccountRegion
     kind: str
     id: str
 
@@ -47,10 +47,10 @@ def parse_arn(text: str, kind: str | None = None) -> Arn:
     found = _ARN.fullmatch(text) if len(text) <= ARN_MAX_CHARS else None
     if found is None or (kind is not None and found[3] != kind):
         raise ValueError(f"must have the form arn:aws:ivs:<region>:<12-digit account>:{kind or '<kind>'}/<id>")
-    return Arn(Place(account=found[2], region=found[1]), found[3], found[4])
+    return Arn(AccountRegion(account=found[2], region=found[1]), found[3], found[4])
 
 
 def channel_of_path(path: str) -> Arn | None:
     """The channel that a playback path names, or None when it is not such a path."""
     found = _PLAYBACK_PATH.fullmatch(path)
-    return Arn(Place(account=found[2], region=found[1]), "channel", found[3]) if found else None
+    return Arn(AccountRegion(account=found[2], region=found[1]), "channel", found[3]) if found else None

@@ -21,7 +21,7 @@ from tokensvc.deployment.versions import Version, Versions
 from tokensvc.deployment.workers import Workers
 from tokensvc.errors import StoreReplaced
 from tokensvc.keys.journal import Journal
-from tokensvc.keys.rotation_requests import Rotations
+from tokensvc.keys.rotation_requests import RotationRequestStore
 from tokensvc.revocations.denial_store import Denials
 from tokensvc.revocations.store import Revocations
 from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS, ChannelStore
@@ -56,7 +56,7 @@ class Prune:
         self,
         *,
         journal: Journal,
-        rotations: Rotations,
+        rotations: RotationRequestStore,
         workers: Workers,
         revocations: Revocations,
         denials: Denials,

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.background.changes import NO_VERSIONS_READ, log_replacement
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.callers.policy import Caller, CallerPolicy
@@ -34,7 +34,7 @@ from tokensvc.jose import keypair
 from tokensvc.jose.es384 import PreparedKey
 from tokensvc.jose.keypair import PublicKey
 from tokensvc.jose.signing.signer import Signer
-from tokensvc.keys.lifecycle import MAY_SIGN, KeyInPlace, KeyRecord, KeyState
+from tokensvc.keys.lifecycle import MAY_SIGN, KeyPlacement, KeyRecord, KeyState
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.store import KeyStore
 from tokensvc.log import structlog
@@ -181,8 +181,8 @@ class Refresh:
             return b"", lost.message
 
     def _ring(self, records: list[KeyRecord]) -> Keyring:
-        here: dict[Place, list[tuple[KeyRecord, KeyInPlace]]] = {}
-        damaged: dict[Place, list[str]] = {}
+        here: dict[AccountRegion, list[tuple[KeyRecord, KeyPlacement]]] = {}
+        damaged: dict[AccountRegion, list[str]] = {}
         for record in records:
             for there in record.placements:
                 here.setdefault(there.place, []).append((record, there))
@@ -197,7 +197,7 @@ class Refresh:
         return Keyring(slots, frozenset(undecryptable))
 
     def _slot(
-        self, keys: list[tuple[KeyRecord, KeyInPlace]], undecryptable: dict[str, str], damaged: Sequence[str]
+        self, keys: list[tuple[KeyRecord, KeyPlacement]], undecryptable: dict[str, str], damaged: Sequence[str]
     ) -> RegionKeys:
         """The keys of a place; which of them could not be opened goes into `undecryptable`, with the reason. Where no
         key is known to be active, it may be one of the `damaged`."""
@@ -217,19 +217,19 @@ class Refresh:
                 return RegionKeys(key, accepted, problems=f"{trouble}; the retiring key {record.id} signs until {until}")
         return RegionKeys(None, accepted, problems=trouble)
 
-    def _in_its_stead(self, keys: list[tuple[KeyRecord, KeyInPlace]]) -> list[tuple[KeyRecord, KeyInPlace]]:
+    def _in_its_stead(self, keys: list[tuple[KeyRecord, KeyPlacement]]) -> list[tuple[KeyRecord, KeyPlacement]]:
         """The retiring keys that may still sign, the newest first."""
         now = self.clock.now()
         retiring = [(r, t) for r, t in keys if t.state is KeyState.RETIRING and t.activated_at and not t.deleting_at]
         retiring = [(r, t) for r, t in retiring if self._until(t) >= now]
         return sorted(retiring, key=lambda pair: pair[1].activated_at or pair[1].imported_at, reverse=True)
 
-    def _until(self, there: KeyInPlace) -> float:
+    def _until(self, there: KeyPlacement) -> float:
         if there.state is KeyState.ACTIVE or there.retiring_at is None:
             return math.inf
         return retiring_signs_until(there.retiring_at, self.max_staleness_seconds, CLOCK_SKEW_SECONDS)
 
-    def _signing_key(self, record: KeyRecord, there: KeyInPlace, undecryptable: dict[str, str]) -> SigningKey | None:
+    def _signing_key(self, record: KeyRecord, there: KeyPlacement, undecryptable: dict[str, str]) -> SigningKey | None:
         if record.id in undecryptable:  # in another place of this ring
             return None
         identity = (record.id, record.public_der)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.ivs import AwsControlPlane
 from tokensvc.callers.policy import ALL_CHANNELS, CallerPolicy
 from tokensvc.callers.store import CallerStore
@@ -25,7 +25,7 @@ from tokensvc.errors import CallerNotFound, Conflict, InvalidKey, PrivateKeyMiss
 from tokensvc.keys.commands import rotate
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import list_pairs
-from tokensvc.keys.lifecycle import KeyState, find
+from tokensvc.keys.lifecycle import KeyState, require_key
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.secret_files import InsecureFile, read_private_file
 from tokensvc.settings import read_settings
@@ -92,7 +92,7 @@ def _stored_key(file: Path) -> str:
         return ""
 
 
-def _has_key(world: KeysContext, place: Place) -> bool:
+def _has_key(world: KeysContext, place: AccountRegion) -> bool:
     """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
     places = ((r.id, t) for r in world.keys.list() for t in r.placements)
     active = next(((key_id, t.arn) for key_id, t in places if t.place == place and t.state is KeyState.ACTIVE), None)
@@ -100,7 +100,7 @@ def _has_key(world: KeysContext, place: Place) -> bool:
         return False
     key_id, arn = active
     try:
-        open_private_key(world.vault, find(world.keys.list(), key_id))
+        open_private_key(world.vault, require_key(world.keys.list(), key_id))
         _unthrottled(world, lambda: world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn}))
     except (PrivateKeyMissing, InvalidKey, ResourceMissing) as gone:
         world.report(f"key {key_id} is of no use any more: {gone.message}")
@@ -108,7 +108,7 @@ def _has_key(world: KeysContext, place: Place) -> bool:
     return True
 
 
-def _forget_what_is_gone(world: KeysContext, place: Place) -> None:
+def _forget_what_is_gone(world: KeysContext, place: AccountRegion) -> None:
     """Record which keys the local IVS lost with its database. No proof is needed as elsewhere: it is this demo's own
     IVS, whose list is complete."""
     pairs = _unthrottled(world, lambda: list_pairs(world.control_plane, place.region, place.account))

@@ -12,13 +12,13 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.output import progress
 from tokensvc.cli.remedies import failure_text
 from tokensvc.container.service import store_of
 from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PublicKey, read_public_der
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord
 from tokensvc.settings import read_settings
 from tokensvc.tokens.validation import PlaybackAttempt, RuleStatus, validate
 
@@ -28,7 +28,7 @@ class OwnSigner(NamedTuple):
 
     key_id: str
     key: PublicKey
-    placement: KeyInPlace | None
+    placement: KeyPlacement | None
     """The key in the channel's account and region; None when it was never imported there."""
 
 
@@ -45,7 +45,7 @@ def read_records() -> list[KeyRecord] | None:
         return None
 
 
-def find_signer(attempt: PlaybackAttempt, place: Place, records: Iterable[KeyRecord]) -> OwnSigner | None:
+def find_signer(attempt: PlaybackAttempt, place: AccountRegion, records: Iterable[KeyRecord]) -> OwnSigner | None:
     """The key among these that made the token's signature."""
     for record in records:
         key = read_public_der(record.public_der)

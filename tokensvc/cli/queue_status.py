@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.output import table
 from tokensvc.revocations.leader import leaders
 from tokensvc.revocations.model import State
@@ -28,7 +28,7 @@ UNSENT_SECONDS = 15.0
 class PlaceWaiting(NamedTuple):
     """What waits in one account and region."""
 
-    place: Place
+    place: AccountRegion
     queued: int
     oldest_seconds: float
     left_seconds: float | None

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from tokensvc.aws.arn import Arn, Place, channel_of_path, parse_arn
+from tokensvc.aws.arn import Arn, AccountRegion, channel_of_path, parse_arn
 from tokensvc.cli.output import AsJson, result, table
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.jose import keypair
@@ -123,7 +123,7 @@ _NO_KEYS = "the public halves that IVS holds there are not known here; give --pu
 _NOT_OURS = "no key of this deployment made this signature; give --public-key for key pairs that others imported"
 
 
-def _place(attempt: PlaybackAttempt, verdict: ValidationResult) -> Place | None:
+def _place(attempt: PlaybackAttempt, verdict: ValidationResult) -> AccountRegion | None:
     """The account and region whose keys count: those of the channel that is played, else of the one that is claimed."""
     if attempt.channel is not None:
         return attempt.channel.place

@@ -117,12 +117,12 @@ class _ByPort:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._front(scope)(scope, receive, send)
 
-    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
-        return self._front(scope).at_once(scope, body, reply)
+    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+        return self._front(scope).handle_nowait(scope, body, reply)
 
-    def end_turn(self) -> None:
-        self._public.end_turn()
-        self._admin.end_turn()
+    def flush(self) -> None:
+        self._public.flush()
+        self._admin.flush()
 
     def _front(self, scope: Scope) -> Application:
         at_admin = scope["type"] == "http" and scope["server"][1] == self._admin_port

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.background.changes import ChangeNotifier, KnownVersions
 from tokensvc.background.heartbeat import EVERY_SECONDS as BEAT_EVERY_SECONDS
@@ -30,8 +30,8 @@ from tokensvc.container.reconciler import Performer
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import Action, Remedy
 from tokensvc.jose.signing.choice import Chosen
-from tokensvc.keys.leader import EVERY_SECONDS as ROTATION_EVERY_SECONDS
-from tokensvc.keys.leader import Rotation
+from tokensvc.keys.leader import INTERVAL_SECONDS as ROTATION_EVERY_SECONDS
+from tokensvc.keys.leader import RotationLeader
 from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
 from tokensvc.problems import Problem, ProblemCode
@@ -124,7 +124,7 @@ def background_tasks(
         notifier = ChangeNotifier(known, on_keys_or_limits=[beating.poke], on_replacement=[heartbeats.introduce_again])
         return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=(beating,), accepted=_nothing)
     performer = background_tasks.performer
-    rotation = Rotation(
+    rotation = RotationLeader(
         make_world=performer.make_world,
         regions=performer.regions,
         clock=clock,
@@ -214,7 +214,7 @@ def _dispatch(
     )
     numbers = itertools.count(1)
 
-    def lead(place: Place) -> Leading:
+    def lead(place: AccountRegion) -> Leading:
         return Leading(
             place=place,
             world=context,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock, StoreClock
 from tokensvc.jose import keypair
-from tokensvc.keys.absences import Absences
+from tokensvc.keys.absences import AbsenceTracker
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.private_keys import PrivateKeyChecks
 from tokensvc.keys.rotation_policy import max_staleness_seconds
@@ -58,7 +58,7 @@ def keys_context(
     performer: str,
     report: Callable[[str], None],
     lease_seconds: float = ROTATION_LEASE_SECONDS,
-    absences: Absences | None = None,
+    absences: AbsenceTracker | None = None,
     private_keys: PrivateKeyChecks | None = None,
 ) -> KeysContext:
     """What the key lifecycle works with; `performer` is the name that the rotation lease is acquired under.
@@ -81,7 +81,7 @@ def keys_context(
         lead=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
         step_down=lambda: store.leases.release(ROTATION_LEASE, performer),
         performer_says=lambda: _performer_says(store),
-        absences=absences or Absences(),
+        absences=absences or AbsenceTracker(),
         private_keys=private_keys or PrivateKeyChecks(),
         report=report,
     )
@@ -99,7 +99,7 @@ def performer_of(
 ) -> Performer:
     """What this process rotates with, on the store's clock as each run finds it."""
 
-    absences, private_keys = Absences(), PrivateKeyChecks()
+    absences, private_keys = AbsenceTracker(), PrivateKeyChecks()
 
     def make_world() -> KeysContext:
         return keys_context(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.deployment.leases import HeldLease
 from tokensvc.deployment.record import Deployment
@@ -22,7 +22,7 @@ from tokensvc.deployment.versions import StoreVersions
 from tokensvc.deployment.workers import RegionStatus, Worker
 from tokensvc.diagnostics.problems import problem_sentence
 from tokensvc.json_models import Timestamp, ViewModel
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, active_of
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, active_placement
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 from tokensvc.revocations.queue import Waiting
 from tokensvc.timestamps import rfc3339, rfc3339_of
@@ -119,9 +119,9 @@ class StatusFacts(NamedTuple):
     keys: Sequence[KeyRecord]
     workers: Sequence[Worker]
     leader: HeldLease | None
-    waiting: Mapping[Place, Waiting]
+    waiting: Mapping[AccountRegion, Waiting]
     """Viewers whose revocation has not reached IVS yet."""
-    dispatchers: Mapping[Place, HeldLease]
+    dispatchers: Mapping[AccountRegion, HeldLease]
     """Which worker sends revocations to IVS there."""
 
 
@@ -157,7 +157,7 @@ def _leader(leader: HeldLease | None) -> LeaderView | None:
     return LeaderView(worker_id=leader.holder, lease_seconds_left=round(leader.seconds_left, 1))
 
 
-def _dispatch(place: Place, waiting: Waiting | None, leader: HeldLease | None) -> DispatchView:
+def _dispatch(place: AccountRegion, waiting: Waiting | None, leader: HeldLease | None) -> DispatchView:
     queued, oldest_seconds, _ = waiting or Waiting(0, 0.0)
     return DispatchView(
         account=place.account,
@@ -188,8 +188,8 @@ def _worker(worker: Worker, versions: StoreVersions, leader: HeldLease | None) -
     )
 
 
-def _region(region: str, imported: Sequence[KeyInPlace], news: RegionStatus | None, now: float) -> RegionView:
-    active = active_of(imported)
+def _region(region: str, imported: Sequence[KeyPlacement], news: RegionStatus | None, now: float) -> RegionView:
+    active = active_placement(imported)
     since = active.activated_at if active is not None else None
     return RegionView(
         region=region,

@@ -20,7 +20,7 @@ CONFIRM_SECONDS = 5.0
 """INFERRED: longer than replicas of IVS disagree about a pair that has long been imported; not documented."""
 
 
-class Absences:
+class AbsenceTracker:
     """By ARN, the answers of IVS that it does not hold the pair. Times are of the monotonic clock."""
 
     def __init__(self) -> None:

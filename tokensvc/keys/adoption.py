@@ -18,19 +18,19 @@ from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import (
     DEPLOYMENT_TAG,
     KEY_TAG,
-    Pair,
-    Survey,
+    PlaybackKeyPair,
+    RegionInventory,
     get_pair,
     is_compromised,
-    record_held,
-    tags_of,
+    record_imported_pair,
+    owner_tags,
 )
-from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, find
+from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, require_key
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.steps import journaled
 
 
-def adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
+def adopt(world: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> None:
     """Take over this pair as that key's in the region. Doing it again changes nothing.
 
     One whose fingerprint differs is recorded as such, and never signs by itself. Raises KeyPairNotOwned, Conflict,
@@ -40,13 +40,13 @@ def adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
     journaled(world, seen.region, step, lambda: _adopt(world, seen, key_id, arn))
 
 
-def find_held(world: KeysContext, seen: Survey, record: KeyRecord) -> str | None:
+def find_held(world: KeysContext, seen: RegionInventory, record: KeyRecord) -> str | None:
     """The ARN of the pair in the region, not yet ours, that shows this key's fingerprint.
 
     Raises KeyPairNotOwned when another deployment has it.
     """
     for pair in seen.pairs:
-        if tags_of(pair)[0] != seen.deployment_id:
+        if owner_tags(pair)[0] != seen.deployment_id:
             shown = get_pair(world, seen.region, str(pair["arn"]))
             if shown.get("fingerprint") == record.fingerprint:
                 _require_free(shown, record.id, seen.deployment_id)
@@ -54,9 +54,9 @@ def find_held(world: KeysContext, seen: Survey, record: KeyRecord) -> str | None
     return None
 
 
-def _adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
+def _adopt(world: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> None:
     records = world.keys.list()
-    record = find(records, key_id)
+    record = require_key(records, key_id)
     _require_unrecorded(records, record, seen.region, arn)
     open_private_key(world.vault, record)  # as for an import: nobody takes over what they cannot sign with
     world.deployment.bind_account(parse_arn(arn, "playback-key").place.account)
@@ -66,7 +66,7 @@ def _adopt(world: KeysContext, seen: Survey, key_id: str, arn: str) -> None:
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     tags = {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: key_id}
     world.control_plane.call(seen.region, "TagResource", {"resourceArn": arn, "tags": tags})
-    record_held(world, record, arn, pair)
+    record_imported_pair(world, record, arn, pair)
     world.report(f"{arn} in {seen.region} is adopted as key {key_id}")
 
 
@@ -84,8 +84,8 @@ def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region:
             )
 
 
-def _require_free(pair: Pair, key_id: str, deployment_id: str) -> None:
-    owner, tagged = tags_of(pair)
+def _require_free(pair: PlaybackKeyPair, key_id: str, deployment_id: str) -> None:
+    owner, tagged = owner_tags(pair)
     subject = {"key_id": key_id, "arn": str(pair["arn"])}
     if owner not in (None, deployment_id):
         raise KeyPairNotOwned(

@@ -14,24 +14,24 @@ from typing import NamedTuple
 from tokensvc.errors import Action, Conflict, KeyPairQuotaReached, Remedy, VaultError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.importing import everywhere, import_new
-from tokensvc.keys.inventory import survey_and_update
+from tokensvc.keys.inventory import sync_inventory
 from tokensvc.keys.lifecycle import (
-    KeyInPlace,
+    KeyPlacement,
     KeyRecord,
     KeyState,
     Step,
     StepKind,
-    active_of,
+    active_placement,
     drains_at,
-    find,
-    is_in_doubt,
+    require_key,
+    is_active_key_absent,
     successor,
     usable_from,
 )
-from tokensvc.keys.reconciler import Outlook, advance
+from tokensvc.keys.reconciler import RegionResult, reconcile
 from tokensvc.keys.rotation_policy import check_policy
-from tokensvc.keys.rotation_requests import Rotation
-from tokensvc.keys.steps import in_region, make, perform
+from tokensvc.keys.rotation_requests import RotationRequest
+from tokensvc.keys.steps import placement_in, generate_key, execute_step
 from tokensvc.keys.waiting import settle, sleep_until
 
 
@@ -46,20 +46,20 @@ class Prospect(NamedTuple):
     """How long no token can be signed there."""
 
 
-def request_rotation(world: KeysContext, regions: Sequence[str], by: str) -> Rotation:
+def request_rotation(world: KeysContext, regions: Sequence[str], by: str) -> RotationRequest:
     """Wish for the next key to sign in these regions. Raises InvalidRotationPolicy when it could never come true."""
     check_policy(world.policy(), world.deployment.read().max_ttl_seconds)
     replaces = {region: _active(world.keys.list(), region) for region in regions}
     return world.rotations.request(world.new_id(), replaces, world.now(), by)
 
 
-def fulfilled(records: Sequence[KeyRecord], wish: Rotation) -> dict[str, str | None]:
+def fulfilled(records: Sequence[KeyRecord], wish: RotationRequest) -> dict[str, str | None]:
     """By region, the key that took over there; None where the wish has not come true yet."""
     signing = {region: _active(records, region) for region in wish.previous_key_ids}
     return {region: key_id if key_id != wish.previous_key_ids[region] else None for region, key_id in signing.items()}
 
 
-def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> Rotation:
+def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> RotationRequest:
     """TokenRequest for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
     wish = request_rotation(world, regions, by)
     see_through(world, regions, patient=patient)
@@ -96,30 +96,30 @@ def generate(world: KeysContext, regions: Sequence[str]) -> KeyRecord:
     """
     if not _all_sign(world, regions):
         settle(world, regions, lambda region: _active(world.keys.list(), region) is not None)
-        return find(world.keys.list(), str(_active(world.keys.list(), regions[0])))
+        return require_key(world.keys.list(), str(_active(world.keys.list(), regions[0])))
     kept = world.vault.key_ids()
     unused = (
         r for r in world.keys.list() if r.id in kept and not r.placements and r.compromised_at is None and not r.damage
     )
-    record = next((r for r in unused if not world.damage(r)), None) or make(world, "somebody asked for another key")
+    record = next((r for r in unused if not world.damage(r)), None) or generate_key(world, "somebody asked for another key")
     everywhere(world, regions, lambda region: import_new(world, record.id, region))
-    return find(world.keys.list(), record.id)
+    return require_key(world.keys.list(), record.id)
 
 
 def activate(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Sign with this prepared or retiring key in each of these regions, once IVS has held it for the lead."""
     policy = world.policy()
     for region in regions:
-        there = in_region(find(world.keys.list(), key_id), region)
+        there = placement_in(require_key(world.keys.list(), key_id), region)
         sleep_until(world, usable_from(there, policy.propagation_seconds), f"key {key_id} signs in {region}")
-        perform(world, survey_and_update(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
-    return find(world.keys.list(), key_id)
+        execute_step(world, sync_inventory(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
+    return require_key(world.keys.list(), key_id)
 
 
 def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
     is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
-    policy, record, subject = world.policy(), find(world.keys.list(), key_id), {"key_id": key_id}
+    policy, record, subject = world.policy(), require_key(world.keys.list(), key_id), {"key_id": key_id}
     if not record.placements or any(p.place.region in regions for p in record.unreadable):
         record.require_sound()
     if not record.placements:
@@ -133,7 +133,7 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
         world.vault.remove(key_id)
         return record
     surveys = [
-        survey_and_update(world, p.place.region) for p in record.placements if p.place.region in regions and p.is_held
+        sync_inventory(world, p.place.region) for p in record.placements if p.place.region in regions and p.is_held
     ]
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drains_at(there, policy)
@@ -147,7 +147,7 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
                 subject=subject | {"region": there.place.region},
                 remedy=Remedy(Action.COMPROMISE_KEY, subject),
             )
-        in_doubt = any(is_in_doubt(seen.standing) for seen in surveys if seen.region == there.place.region)
+        in_doubt = any(is_active_key_absent(seen.standing) for seen in surveys if seen.region == there.place.region)
         if in_doubt and there.state is not KeyState.COMPROMISED:
             raise Conflict(
                 f"IVS does not hold the key that signs in {there.place.region}, so the store may have been restored, "
@@ -156,15 +156,15 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
                 remedy=Remedy(Action.RESUME_ROTATION, subject),
             )
     for seen in surveys:
-        perform(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
+        execute_step(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
     advance_once(world, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
-    return find(world.keys.list(), key_id)
+    return require_key(world.keys.list(), key_id)
 
 
 def foresee(world: KeysContext, key_id: str, *, include_standby: bool) -> list[Prospect]:
     """What `compromise` would bring about, without doing it."""
     policy, records = world.policy(), world.keys.list()
-    key = find(records, key_id)
+    key = require_key(records, key_id)
     bad = {
         r.id for r in records if r.id == key_id or (include_standby and not any(p.activated_at for p in r.placements))
     }
@@ -180,7 +180,7 @@ def foresee(world: KeysContext, key_id: str, *, include_standby: bool) -> list[P
     return prospects
 
 
-def compromise(world: KeysContext, key_id: str, regions: Sequence[str], *, include_standby: bool) -> list[Outlook]:
+def compromise(world: KeysContext, key_id: str, regions: Sequence[str], *, include_standby: bool) -> list[RegionResult]:
     """Never sign with this key again; then delete its pairs everywhere and bring in what is needed.
 
     The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
@@ -200,10 +200,10 @@ def denounce(world: KeysContext, key_id: str, *, include_standby: bool) -> KeyRe
     return record
 
 
-def advance_once(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
+def advance_once(world: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     """Take every step that is due now, and give the lease up."""
     try:
-        return advance(world, regions)
+        return reconcile(world, regions)
     finally:
         world.step_down()
 
@@ -231,7 +231,7 @@ def _fulfills_newest(world: KeysContext, records: Sequence[KeyRecord], region: s
 
 def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
     here = [there for record in records for there in record.placements if there.place.region == region]
-    active = active_of(here)
+    active = active_placement(here)
     return active is not None and active.retiring_at is not None
 
 
@@ -240,7 +240,7 @@ def _all_sign(world: KeysContext, regions: Sequence[str]) -> bool:
     return all(_active(records, region) for region in regions)
 
 
-def _until_led(pairs: Sequence[KeyInPlace], now: datetime, propagation_seconds: float) -> float:
+def _until_led(pairs: Sequence[KeyPlacement], now: datetime, propagation_seconds: float) -> float:
     """How long until a key that stands there may sign, or one that is imported now."""
     leads = [usable_from(p, propagation_seconds) for p in pairs if p.state is KeyState.PREPARED and p.is_held]
     return max(0.0, (min(leads) - now).total_seconds()) if leads else propagation_seconds

@@ -11,11 +11,11 @@ from tokensvc.clock import Clock
 from tokensvc.deployment.record import DeploymentStore, RotationPolicy
 from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.keys.absences import Absences
+from tokensvc.keys.absences import AbsenceTracker
 from tokensvc.keys.journal import Journal
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.keys.private_keys import PrivateKeyChecks
-from tokensvc.keys.rotation_requests import Rotations
+from tokensvc.keys.rotation_requests import RotationRequestStore
 from tokensvc.keys.store import KeyStore
 from tokensvc.problems import Problem
 from tokensvc.vault.store import Vault
@@ -28,7 +28,7 @@ class KeysContext:
     keys: KeyStore
     deployment: DeploymentStore
     journal: Journal
-    rotations: Rotations
+    rotations: RotationRequestStore
     vault: Vault
     control_plane: ControlPlane
     clock: Clock
@@ -43,7 +43,7 @@ class KeysContext:
     """Give that lease up."""
     performer_says: Callable[[], Sequence[Problem]]
     """What the one who has that lease reports."""
-    absences: Absences
+    absences: AbsenceTracker
     """What IVS answered to this process about pairs that it does not hold."""
     private_keys: PrivateKeyChecks
     """What this process knows of the private keys in the vault."""

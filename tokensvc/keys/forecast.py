@@ -10,33 +10,33 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.keys.lifecycle import (
-    KeyInPlace,
+    KeyPlacement,
     KeyState,
-    Standing,
+    RegionState,
     Step,
     StepKind,
     Wait,
-    active_of,
-    decide,
+    active_placement,
+    next_step,
     successor,
-    unusable,
-    waiting,
+    unusable_keys,
+    blocked_on,
 )
 
 STEPS_MAX = 16
-_SOMEWHERE = Place("", "")
+_SOMEWHERE = AccountRegion("", "")
 
 
-def forecast(standing: Standing, now: datetime, policy: RotationPolicy) -> list[Step | Wait]:
+def plan(standing: RegionState, now: datetime, policy: RotationPolicy) -> list[Step | Wait]:
     """The steps and waits to come, in order, until nothing is due or only somebody can help."""
     coming: list[Step | Wait] = []
     made = 0
     while len(coming) < STEPS_MAX:
-        step = decide(standing, now, policy)
-        wait = waiting(standing, now, policy) if step is None else None
+        step = next_step(standing, now, policy)
+        wait = blocked_on(standing, now, policy) if step is None else None
         if step is not None:
             if step.kind is StepKind.MAKE:
                 made += 1
@@ -53,7 +53,7 @@ def forecast(standing: Standing, now: datetime, policy: RotationPolicy) -> list[
     return coming
 
 
-def _after(standing: Standing, step: Step, now: datetime, propagation_seconds: float) -> Standing:
+def _after(standing: RegionState, step: Step, now: datetime, propagation_seconds: float) -> RegionState:
     """How things stand once a step was taken, whose key has a name."""
     key_id = str(step.key_id)
     pairs = list(standing.pairs)
@@ -61,17 +61,17 @@ def _after(standing: Standing, step: Step, now: datetime, propagation_seconds: f
         case StepKind.MAKE:
             return standing._replace(spare=[key_id, *standing.spare])
         case StepKind.IMPORT:
-            brought = KeyInPlace(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
+            brought = KeyPlacement(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
             return standing._replace(pairs=[*pairs, brought], spare=[k for k in standing.spare if k != key_id])
         case StepKind.ACTIVATE | StepKind.RECALL:
-            former = active_of(pairs)
+            former = active_placement(pairs)
             moved = [_activated(pair, key_id, former, now) for pair in pairs]
             return standing._replace(pairs=moved)
         case StepKind.RECORD_ABSENCE:
             absent = standing._replace(missing=standing.missing - {key_id}, gone=standing.gone - {key_id})
             signed = any(pair.key_id == key_id and pair.state is KeyState.ACTIVE for pair in pairs)
             pairs = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
-            fit = [pair for pair in pairs if pair.key_id not in unusable(standing)]
+            fit = [pair for pair in pairs if pair.key_id not in unusable_keys(standing)]
             if not signed:
                 return absent._replace(pairs=pairs)
             best = successor(fit, now, propagation_seconds)
@@ -84,7 +84,7 @@ def _after(standing: Standing, step: Step, now: datetime, propagation_seconds: f
             return standing._replace(pairs=gone)
 
 
-def _draining(pair: KeyInPlace, longest_ttl_seconds: int, now: datetime) -> KeyInPlace:
+def _draining(pair: KeyPlacement, longest_ttl_seconds: int, now: datetime) -> KeyPlacement:
     """A key that may have signed at a time that the store has forgotten. The deployment's limit is not known here: the
     key that signed last has it, unless the limit was lowered."""
     if pair.state not in {KeyState.PREPARED, KeyState.RETIRING}:
@@ -93,7 +93,7 @@ def _draining(pair: KeyInPlace, longest_ttl_seconds: int, now: datetime) -> KeyI
     return pair._replace(retiring_at=now, longest_ttl_seconds=longest)
 
 
-def _activated(pair: KeyInPlace, key_id: str, former: KeyInPlace | None, now: datetime) -> KeyInPlace:
+def _activated(pair: KeyPlacement, key_id: str, former: KeyPlacement | None, now: datetime) -> KeyPlacement:
     if pair.key_id == key_id:
         stands_in_since = pair.retiring_at if pair.state is KeyState.RETIRING else None
         return pair._replace(state=KeyState.ACTIVE, activated_at=now, retiring_at=stands_in_since)
@@ -102,5 +102,5 @@ def _activated(pair: KeyInPlace, key_id: str, former: KeyInPlace | None, now: da
     return pair
 
 
-def _ended(pair: KeyInPlace) -> KeyState:
+def _ended(pair: KeyPlacement) -> KeyState:
     return pair.state if pair.state is KeyState.COMPROMISED else KeyState.RETIRED

@@ -15,9 +15,9 @@ from tokensvc.errors import Conflict, ControlPlaneError, TokensvcError
 from tokensvc.jose import keypair
 from tokensvc.keys.adoption import adopt, find_held
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import Survey, survey_and_update
-from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, find
-from tokensvc.keys.steps import keep, perform
+from tokensvc.keys.inventory import RegionInventory, sync_inventory
+from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, require_key
+from tokensvc.keys.steps import store_key, execute_step
 
 
 def import_key(
@@ -35,7 +35,7 @@ def import_key(
     der = keypair.public_der(private_key.public_key())
     known = next((record for record in world.keys.list() if record.public_der == der), None)
     if known is None:
-        known = keep(world, private_key, "somebody brought it", longest_ttl_seconds)
+        known = store_key(world, private_key, "somebody brought it", longest_ttl_seconds)
         stored = f"stored the given key as {known.id}, fingerprint {known.fingerprint}"
         world.report(f"{stored}; its private half is in the vault")
     elif known.compromised_at is not None:
@@ -51,22 +51,22 @@ def import_key(
             world.vault.put(known.id, private_key)
     chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
     everywhere(world, regions, lambda region: _bring(world, known.id, region, chosen.get(region)))
-    return find(world.keys.list(), known.id)
+    return require_key(world.keys.list(), known.id)
 
 
 def adopt_pairs(world: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRecord:
     """Take over these pairs, which IVS holds already, as this key's, each in its region."""
-    find(world.keys.list(), key_id)
+    require_key(world.keys.list(), key_id)
     chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
     everywhere(
-        world, list(chosen), lambda region: adopt(world, survey_and_update(world, region), key_id, chosen[region])
+        world, list(chosen), lambda region: adopt(world, sync_inventory(world, region), key_id, chosen[region])
     )
-    return find(world.keys.list(), key_id)
+    return require_key(world.keys.list(), key_id)
 
 
 def import_new(world: KeysContext, key_id: str, region: str) -> None:
     """Import a key that was just made, unless it is there already."""
-    seen = survey_and_update(world, region)
+    seen = sync_inventory(world, region)
     if not any(p.key_id == key_id for p in seen.standing.pairs):
         _import(world, seen, key_id)
 
@@ -86,8 +86,8 @@ def everywhere(world: KeysContext, regions: Sequence[str], act: Callable[[str], 
 
 def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> None:
     """Adopt a key's pair in a region, or import it there, unless it is there already."""
-    seen = survey_and_update(world, region)
-    record = find(world.keys.list(), key_id)
+    seen = sync_inventory(world, region)
+    record = require_key(world.keys.list(), key_id)
     if record.compromised_at is not None:  # as a pair's tag may have shown just now
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     there = next((p for p in seen.standing.pairs if p.key_id == key_id), None)
@@ -104,5 +104,5 @@ def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> Non
             _import(world, seen, key_id)
 
 
-def _import(world: KeysContext, seen: Survey, key_id: str) -> None:
-    perform(world, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))
+def _import(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
+    execute_step(world, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))

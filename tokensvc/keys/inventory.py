@@ -1,9 +1,9 @@
 """How things stand in a region: what IVS holds there, set beside what the store knows.
 
 Invariants
-- `survey` reads: it writes nothing to the store or the vault, and calls only List and Get operations of IVS. It
+- `take_inventory` reads: it writes nothing to the store or the vault, and calls only List and Get operations of IVS. It
   remembers, in this process's memory, what IVS answered about missing pairs, so that IVS is not asked too often.
-- `update_records` writes to the store what IVS shows and the store does not know. `survey_and_update` does that first,
+- `record_discoveries` writes to the store what IVS shows and the store does not know. `sync_inventory` does that first,
   and then surveys.
 - What IVS holds is known again by our two tags, deployment and key. A pair without our deployment's tag is foreign:
   counted, never touched. Our tag with a key that the store does not know is a finding, never touched either.
@@ -24,12 +24,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.deployment.record import Deployment
 from tokensvc.errors import Action, ForeignDeployment, Remedy, ResourceMissing
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, Standing, active_of
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, RegionState, active_placement
 from tokensvc.problems import Problem, ProblemCode
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
@@ -37,22 +37,22 @@ KEY_TAG = "tokensvc:key"
 COMPROMISED_TAG = "tokensvc:compromised"
 """When the pair's key was compromised; set where the pair could not be deleted at once."""
 
-SETTLED_SECONDS = 60
+GRACE_SECONDS = 60
 """How long a pair that was just imported may be absent from lists, and a private half that was just made from the
 vault: IVS's lists may lag (not documented), and another process may be between two steps."""
 
 _USED = frozenset({KeyState.RETIRING, KeyState.RETIRED, KeyState.COMPROMISED})
 _WISHES = 20
-Pair = Mapping[str, Any]
+PlaybackKeyPair = Mapping[str, Any]
 
 
-class Survey(NamedTuple):
+class RegionInventory(NamedTuple):
     """One look at a region."""
 
     region: str
-    pairs: Sequence[Pair]
+    pairs: Sequence[PlaybackKeyPair]
     """Everything that IVS holds there, as ListPlaybackKeyPairs shows it."""
-    standing: Standing
+    standing: RegionState
     findings: tuple[Problem, ...]
     """What an operator should look at."""
     deployment_id: str
@@ -60,14 +60,14 @@ class Survey(NamedTuple):
     """Pairs of ours that are compromised and not recorded as held: the key's id and the ARN. They are to be deleted."""
 
 
-def survey(
+def take_inventory(
     world: KeysContext,
     region: str,
-    pairs: Sequence[Pair] | None = None,
+    pairs: Sequence[PlaybackKeyPair] | None = None,
     *,
     wanted: bool = True,
     is_sure: bool = False,
-) -> Survey:
+) -> RegionInventory:
     """Look at a region and change nothing: an import that is not recorded is a finding, and so is a compromise.
 
     `pairs` when they were listed a moment ago, `is_sure` when another region showed our account. Raises
@@ -92,7 +92,7 @@ def survey(
     missing, gone, recheck_at = _missing(world, [p for p in ours if p.is_held], arns, is_sure=is_sure)
     damaged = _damaged(world, records, region)
     unreadable = {p.arn: p for r in records for p in r.unreadable if p.place.region == region}
-    standing = Standing(
+    standing = RegionState(
         pairs=ours,
         spare=_spare(records, kept - damaged.keys(), region),
         foreign=len(arns - held - unreadable.keys()),
@@ -112,7 +112,7 @@ def survey(
     )
     findings += tuple(_strange(standing, region, damaged))
     strays = _strays(records, pairs, deployment.id)
-    return Survey(
+    return RegionInventory(
         region=region,
         pairs=pairs,
         standing=standing,
@@ -122,25 +122,25 @@ def survey(
     )
 
 
-def survey_and_update(
+def sync_inventory(
     world: KeysContext,
     region: str,
-    pairs: Sequence[Pair] | None = None,
+    pairs: Sequence[PlaybackKeyPair] | None = None,
     *,
     wanted: bool = True,
     is_sure: bool = False,
-) -> Survey:
-    """Record what IVS shows in a region and the store does not know, then survey it. Parameters as in `survey`.
+) -> RegionInventory:
+    """Record what IVS shows in a region and the store does not know, then survey it. Parameters as in `take_inventory`.
 
     Raises ControlPlaneError, ForeignDeployment, ConcurrentModification, KeyNotFound.
     """
     if pairs is None:
         pairs = list_pairs(world.control_plane, region, world.deployment.read().account)
-    update_records(world, region, pairs)
-    return survey(world, region, pairs, wanted=wanted, is_sure=is_sure)
+    record_discoveries(world, region, pairs)
+    return take_inventory(world, region, pairs, wanted=wanted, is_sure=is_sure)
 
 
-def update_records(world: KeysContext, region: str, pairs: Sequence[Pair]) -> None:
+def record_discoveries(world: KeysContext, region: str, pairs: Sequence[PlaybackKeyPair]) -> None:
     """Record imports and compromises that these pairs show and the store does not know.
 
     Raises ControlPlaneError, ForeignDeployment, ConcurrentModification, KeyNotFound.
@@ -151,12 +151,12 @@ def update_records(world: KeysContext, region: str, pairs: Sequence[Pair]) -> No
     unrecorded, _ = _tagged(world, records, region, pairs, deployment_id)
     for key, pair in unrecorded:
         shown = get_pair(world, region, str(pair["arn"]))
-        record_held(world, key, str(pair["arn"]), shown, may_have_signed=True)
+        record_imported_pair(world, key, str(pair["arn"]), shown, may_have_signed=True)
 
 
-def list_pairs(control_plane: ControlPlane, region: str, account: str | None) -> list[Pair]:
+def list_pairs(control_plane: ControlPlane, region: str, account: str | None) -> list[PlaybackKeyPair]:
     """All key pairs that IVS holds there. Raises ForeignDeployment when they are of another account than this one."""
-    pairs: list[Pair] = []
+    pairs: list[PlaybackKeyPair] = []
     request: dict[str, Any] = {}
     while True:
         answer = control_plane.call(region, "ListPlaybackKeyPairs", request)
@@ -171,13 +171,13 @@ def list_pairs(control_plane: ControlPlane, region: str, account: str | None) ->
     return pairs
 
 
-def get_pair(world: KeysContext, region: str, arn: str) -> Pair:
+def get_pair(world: KeysContext, region: str, arn: str) -> PlaybackKeyPair:
     """One key pair as GetPlaybackKeyPair shows it: with its fingerprint, which lists do not show."""
-    pair: Pair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
+    pair: PlaybackKeyPair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
     return pair
 
 
-def record_held(world: KeysContext, record: KeyRecord, arn: str, pair: Pair, *, may_have_signed: bool = False) -> None:
+def record_imported_pair(world: KeysContext, record: KeyRecord, arn: str, pair: PlaybackKeyPair, *, may_have_signed: bool = False) -> None:
     """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
     `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, ConcurrentModification,
@@ -198,30 +198,30 @@ def record_held(world: KeysContext, record: KeyRecord, arn: str, pair: Pair, *, 
         )
 
 
-def tags_of(pair: Pair) -> tuple[str | None, str | None]:
+def owner_tags(pair: PlaybackKeyPair) -> tuple[str | None, str | None]:
     """Whose a pair is: deployment and key, as its tags say."""
     tags = pair.get("tags", {})
     return tags.get(DEPLOYMENT_TAG), tags.get(KEY_TAG)
 
 
-def is_compromised(pair: Pair) -> bool:
+def is_compromised(pair: PlaybackKeyPair) -> bool:
     """Whether a pair is tagged as compromised."""
     return COMPROMISED_TAG in pair.get("tags", {})
 
 
-def whose(pair: Pair, deployment_id: str) -> str:
+def ownership(pair: PlaybackKeyPair, deployment_id: str) -> str:
     """Whose a pair is, in one word for a list."""
-    return "ours" if tags_of(pair)[0] == deployment_id else "foreign"
+    return "ours" if owner_tags(pair)[0] == deployment_id else "foreign"
 
 
-def _compromised_in_ivs(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> list[KeyRecord]:
+def _compromised_in_ivs(records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str) -> list[KeyRecord]:
     """Keys that a tag says are compromised, and the store does not: it was restored from before that."""
-    tagged = {tags_of(p)[1] for p in pairs if is_compromised(p) and tags_of(p)[0] == deployment_id}
+    tagged = {owner_tags(p)[1] for p in pairs if is_compromised(p) and owner_tags(p)[0] == deployment_id}
     return [record for record in records if record.id in tagged and record.compromised_at is None]
 
 
 def _record_compromises(
-    world: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[Pair]
+    world: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair]
 ) -> list[KeyRecord]:
     arns = {str(pair["arn"]) for pair in pairs}
     unlisted = {
@@ -243,11 +243,11 @@ def _record_compromises(
     return world.keys.list()
 
 
-def _strays(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: str) -> tuple[tuple[str, str], ...]:
+def _strays(records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str) -> tuple[tuple[str, str], ...]:
     known = {record.id: record for record in records}
     held = {there.arn for record in records for there in record.placements if there.is_held}
     held |= {there.arn for record in records for there in record.unreadable}
-    ours = [(str(tags_of(p)[1]), p) for p in pairs if tags_of(p)[0] == deployment_id and str(p["arn"]) not in held]
+    ours = [(str(owner_tags(p)[1]), p) for p in pairs if owner_tags(p)[0] == deployment_id and str(p["arn"]) not in held]
     bad = [
         (key_id, str(p["arn"]))
         for key_id, p in ours
@@ -257,38 +257,38 @@ def _strays(records: Sequence[KeyRecord], pairs: Sequence[Pair], deployment_id: 
 
 
 def _shows_our_account(
-    records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment: Deployment
+    records: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair], deployment: Deployment
 ) -> bool:
     """Whether a list proves that IVS answers for the account that our keys live in, in this region.
 
     An account of AWS is proven by any pair in it. Each local IVS has the same account, so that only a pair of ours
     proves that it is the right one.
     """
-    place = Place(str(deployment.account), region)
+    place = AccountRegion(str(deployment.account), region)
     if all(parse_arn(str(pair["arn"]), "playback-key").place != place for pair in pairs):
         return False
     if deployment.control_plane != "local":
         return True
     known = {there.arn for record in records for there in record.placements}
-    return any(tags_of(pair)[0] == deployment.id or str(pair["arn"]) in known for pair in pairs)
+    return any(owner_tags(pair)[0] == deployment.id or str(pair["arn"]) in known for pair in pairs)
 
 
 def _tagged(
-    world: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[Pair], deployment_id: str
-) -> tuple[list[tuple[KeyRecord, Pair]], tuple[Problem, ...]]:
+    world: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair], deployment_id: str
+) -> tuple[list[tuple[KeyRecord, PlaybackKeyPair]], tuple[Problem, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
     noted = {there.arn: there for record in records for there in record.everywhere}
-    unrecorded: list[tuple[KeyRecord, Pair]] = []
+    unrecorded: list[tuple[KeyRecord, PlaybackKeyPair]] = []
     findings: list[Problem] = []
     for pair in pairs:
-        (owner, key_id), arn = tags_of(pair), str(pair["arn"])
+        (owner, key_id), arn = owner_tags(pair), str(pair["arn"])
         if owner != deployment_id:
             continue
         if arn in noted:
             there = noted[arn]
-            retired_at = there.retired_at if isinstance(there, KeyInPlace) else None
-            if retired_at is not None and world.now() - retired_at > timedelta(seconds=SETTLED_SECONDS):
+            retired_at = there.retired_at if isinstance(there, KeyPlacement) else None
+            if retired_at is not None and world.now() - retired_at > timedelta(seconds=GRACE_SECONDS):
                 subject = {"key_id": there.key_id, "arn": arn}
                 remedy = Remedy(Action.DELETE_KEY_PAIR, subject)
                 findings.append(Problem(ProblemCode.DELETED_KEY_PAIR_IN_IVS, region, subject, remedy))
@@ -316,7 +316,7 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
     """Keys that may be imported there, oldest first: in no place yet, or in use elsewhere and newer than the one that
     signs here. (That a key is new is never told by its date alone: clocks differ, and it would be made again.)"""
     here = [there for record in records for there in record.placements if there.place.region == region]
-    signing = active_of(here)
+    signing = active_placement(here)
     since = next((r.created_at for r in records if signing is not None and r.id == signing.key_id), None)
     return [
         record.id
@@ -339,7 +339,7 @@ def _to_replace(world: KeysContext, region: str) -> frozenset[str]:
 
 
 def _missing(
-    world: KeysContext, held: Sequence[KeyInPlace], arns: Collection[str], *, is_sure: bool
+    world: KeysContext, held: Sequence[KeyPlacement], arns: Collection[str], *, is_sure: bool
 ) -> tuple[frozenset[str], frozenset[str], datetime | None]:
     """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
     when the next answer may be a proof."""
@@ -357,7 +357,7 @@ def _missing(
     return frozenset(missing), frozenset(gone), min(again, default=None)
 
 
-def _is_shown(world: KeysContext, there: KeyInPlace, *, is_sure: bool) -> bool:
+def _is_shown(world: KeysContext, there: KeyPlacement, *, is_sure: bool) -> bool:
     """Whether IVS shows a pair that no list does, as of now or a moment ago."""
     if not world.absences.is_due(there.arn, world.clock.monotonic(), is_sure=is_sure):
         return False
@@ -387,7 +387,7 @@ def _may_be_imported(record: KeyRecord, region: str) -> bool:
     return not any(there.place.region == region or there.state in _USED for there in record.placements)
 
 
-def _strange(standing: Standing, region: str, damaged: Mapping[str, str]) -> list[Problem]:
+def _strange(standing: RegionState, region: str, damaged: Mapping[str, str]) -> list[Problem]:
     lost = [
         Problem(ProblemCode.PRIVATE_KEY_DAMAGED, region, {"key_id": key_id, "reason": damaged[key_id]})
         if key_id in damaged

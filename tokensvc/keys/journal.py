@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from tokensvc.keys.lifecycle import StepKind
 
 
-class Entry(NamedTuple):
+class JournalEntry(NamedTuple):
     """One step. Without `finished_at` it was begun and may or may not have had its effect."""
 
     id: int
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 class Journal(Protocol):
     """The steps of the lifecycle, in order."""
 
-    def begin(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> Entry:
+    def begin(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
         """Note a step before it is taken; the entry that is still open, when the same step was begun before."""
         ...
 
@@ -37,11 +37,11 @@ class Journal(Protocol):
         """Note how a step ended; nothing happens when that was noted already."""
         ...
 
-    def open(self) -> list[Entry]:
+    def open(self) -> list[JournalEntry]:
         """All entries that have not ended, oldest first."""
         ...
 
-    def history(self, key_id: str | None, limit: int) -> list[Entry]:
+    def history(self, key_id: str | None, limit: int) -> list[JournalEntry]:
         """The newest entries, of one key or of all, newest first."""
         ...
 

@@ -58,7 +58,7 @@ _PUBLIC_ONLY = "; the private half is needed, and this holds none"
 _UNKNOWN = "this is not a private key in any known form: PEM, DER, base64 of either, or a JWK"
 
 
-class Pasted(NamedTuple):
+class ParsedKey(NamedTuple):
     """A private key and the form it came in."""
 
     private_key: PrivateKey
@@ -66,7 +66,7 @@ class Pasted(NamedTuple):
     """Fits after "found": `a SEC1 private key in PEM, with CRLF line ends, base64-wrapped`."""
 
 
-def read_pasted(data: bytes, password: bytes | None = None) -> Pasted:
+def parse_private_key(data: bytes, password: bytes | None = None) -> ParsedKey:
     """The one P-384 private key in what somebody pasted; a passphrase that is not needed is not used.
 
     Raises InvalidKey saying what it is instead, or WrongPassphrase when it is encrypted and this does not open it.
@@ -84,7 +84,7 @@ def read_pasted(data: bytes, password: bytes | None = None) -> Pasted:
         if not text:
             raise InvalidKey("this is empty")
         if text.startswith("{") and (members := _object(text)) is not None:
-            return Pasted(jwk.read_private_jwk(members), _words("a private key as a JWK", habits))
+            return ParsedKey(jwk.read_private_jwk(members), _words("a private key as a JWK", habits))
         data = _unwrapped(text, habits)
     raise InvalidKey(_UNKNOWN)
 
@@ -142,17 +142,17 @@ def _unquoted(text: str) -> str:
     return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES else text
 
 
-def _from_der(data: bytes, password: bytes | None, habits: list[str]) -> Pasted:
+def _from_der(data: bytes, password: bytes | None, habits: list[str]) -> ParsedKey:
     label = key_import.label_of(data)
     if label is None:
         raise InvalidKey(_UNKNOWN)
     block = Block(label, "")
     _refuse_strangers(block)
     key = keypair.read_private_pem(armour.write(label, data), password)
-    return Pasted(key, _words(f"{block.kind} in DER", habits))
+    return ParsedKey(key, _words(f"{block.kind} in DER", habits))
 
 
-def _from_pem(text: str, password: bytes | None, habits: list[str]) -> Pasted:
+def _from_pem(text: str, password: bytes | None, habits: list[str]) -> ParsedKey:
     if _ESCAPE.search(text):
         text = _unescaped(text, habits)
     blocks, around = armour.blocks(text)
@@ -168,7 +168,7 @@ def _from_pem(text: str, password: bytes | None, habits: list[str]) -> Pasted:
         raise InvalidKey(f"this is {block.kind} in PEM that is damaged: a part is missing, or is not base64")
     key = keypair.read_private_pem(pem, password)
     habits += reversed(_layout(text, block, around, len(blocks) > 1))
-    return Pasted(key, _words(f"{block.kind} in PEM", habits))
+    return ParsedKey(key, _words(f"{block.kind} in PEM", habits))
 
 
 def _layout(text: str, block: Block, around: str, has_more: bool) -> list[str]:

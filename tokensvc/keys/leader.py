@@ -26,8 +26,8 @@ from tokensvc.deployment.record import RotationPolicy
 from tokensvc.deployment.workers import RegionStatus
 from tokensvc.errors import InvalidRotationPolicy, TokensvcError
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.lifecycle import KeyState, Standing, active_of, drains_at
-from tokensvc.keys.reconciler import Outlook, advance
+from tokensvc.keys.lifecycle import KeyState, RegionState, active_placement, drains_at
+from tokensvc.keys.reconciler import RegionResult, reconcile
 from tokensvc.keys.rotation_policy import check_policy, check_slots
 from tokensvc.log import structlog
 from tokensvc.metrics import Metrics
@@ -35,25 +35,25 @@ from tokensvc.outages import Outages
 from tokensvc.problems import Problem, ProblemCode, problem_text
 from tokensvc.runner import IDLE, Run
 
-EVERY_SECONDS = 0.5
+INTERVAL_SECONDS = 0.5
 """How exactly the end of a wait is met."""
 
-LOOKS_APART_SECONDS = 1.0
+MIN_INSPECTION_INTERVAL_SECONDS = 1.0
 """The least between two looks at IVS: our own steps change the keys too, and are heard of like anybody's."""
 
-LOOK_EVERY_SECONDS = 30.0
+INSPECTION_INTERVAL_SECONDS = 30.0
 """How often IVS is looked at when nothing is known to be due."""
 
 RETRY_SECONDS = 5.0
-"""The pause after a first failure; it doubles up to LOOK_EVERY_SECONDS."""
+"""The pause after a first failure; it doubles up to INSPECTION_INTERVAL_SECONDS."""
 
-BEATS_A_LEASE = 6
+RENEWALS_PER_LEASE = 6
 """How often within its length the lease is asked for, by who has it and by who would have it."""
 
 _log = structlog.get_logger(__name__)
 
 
-class Rotation:
+class RotationLeader:
     """One process's share in the lifecycle of keys."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Rotation:
         self._regions = regions
         self._clock = clock
         self._metrics = metrics
-        self._beat_seconds = lease_seconds / BEATS_A_LEASE
+        self._beat_seconds = lease_seconds / RENEWALS_PER_LEASE
         self._lead_again_at = self._look_again_at = self._looked_at = -math.inf
         self._was_asked = False
         self._failures = 0
@@ -99,7 +99,7 @@ class Rotation:
     def once(self) -> Literal[Run.IDLE] | None:
         """Lead if nobody else does, and take every step that is due. Raises TokensvcError."""
         now = self._clock.monotonic()
-        if self._was_asked and now >= self._looked_at + LOOKS_APART_SECONDS:
+        if self._was_asked and now >= self._looked_at + MIN_INSPECTION_INTERVAL_SECONDS:
             self._was_asked, self._look_again_at = False, -math.inf
         if now < self._lead_again_at and not (self._leads and now >= self._look_again_at):
             return IDLE
@@ -130,7 +130,7 @@ class Rotation:
             self._look_again_at = -math.inf
         if self._leads and now < self._look_again_at:
             return
-        outlooks = advance(world, self._regions) if self._leads else []
+        outlooks = reconcile(world, self._regions) if self._leads else []
         self._leads = bool(outlooks)
         if self._leads:
             self._take_in(world, outlooks)
@@ -139,22 +139,22 @@ class Rotation:
             self._alarms = {}
             self._outages = Outages(self._clock.monotonic)  # what lasts is logged by the process that performs now
 
-    def _take_in(self, world: KeysContext, outlooks: Sequence[Outlook]) -> None:
+    def _take_in(self, world: KeysContext, outlooks: Sequence[RegionResult]) -> None:
         """Keep what there is to tell, and choose when to look again."""
         policy, ceiling, now = world.policy(), world.deployment.read().max_ttl_seconds, world.now().timestamp()
         self._failures = self._failures + 1 if any(o.failure for o in outlooks) else 0
-        pause = min(RETRY_SECONDS * 2.0 ** (self._failures - 1), LOOK_EVERY_SECONDS) if self._failures else math.inf
+        pause = min(RETRY_SECONDS * 2.0 ** (self._failures - 1), INSPECTION_INTERVAL_SECONDS) if self._failures else math.inf
         waits = [o.wait.until.timestamp() - now for o in outlooks if o.wait is not None and o.wait.until is not None]
         soonest = min((seconds for seconds in waits if seconds > 0), default=math.inf)
         self._looked_at = self._clock.monotonic()
-        self._look_again_at = self._looked_at + min(pause, soonest, LOOK_EVERY_SECONDS)
+        self._look_again_at = self._looked_at + min(pause, soonest, INSPECTION_INTERVAL_SECONDS)
         self._alarm(outlooks)
         self._log_failures(outlooks)
         self._general = tuple(_refused(ProblemCode.INVALID_ROTATION_POLICY, "", lambda: check_policy(policy, ceiling)))
         self._regional = dict.fromkeys(self._regional, ()) | {o.region: self._told(o) for o in outlooks}
         self._news |= {o.region: _news_of(o, policy, now) for o in outlooks if o.seen is not None}
 
-    def _alarm(self, outlooks: Sequence[Outlook]) -> None:
+    def _alarm(self, outlooks: Sequence[RegionResult]) -> None:
         """Log what keeps viewers from playing; where IVS did not answer, what was so before."""
         for outlook in outlooks:
             region, before = outlook.region, self._alarms.get(outlook.region, ())
@@ -169,7 +169,7 @@ class Rotation:
                 _log.info("tokens are issued again that IVS admits", region=region, seconds=seconds)
             self._alarms[region] = alarms
 
-    def _log_failures(self, outlooks: Sequence[Outlook]) -> None:
+    def _log_failures(self, outlooks: Sequence[RegionResult]) -> None:
         """Log which regions could not be gone through to their end, and which can be again."""
         for region, failure in ((outlook.region, outlook.failure) for outlook in outlooks):
             if failure is not None:
@@ -185,7 +185,7 @@ class Rotation:
             else:
                 _log.info(event, **fields)
 
-    def _told(self, outlook: Outlook) -> tuple[Problem, ...]:
+    def _told(self, outlook: RegionResult) -> tuple[Problem, ...]:
         if outlook.seen is None or outlook.region not in self._regions:
             return (
                 (*self._alarms.get(outlook.region, ()), *outlook.problems) if outlook.seen is None else outlook.problems
@@ -202,7 +202,7 @@ def _refused(code: ProblemCode, region: str, check: Callable[[], None]) -> Itera
         yield Problem(code, region, {"reason": refusal.message})
 
 
-def _news_of(outlook: Outlook, policy: RotationPolicy, now: float) -> RegionStatus:
+def _news_of(outlook: RegionResult, policy: RotationPolicy, now: float) -> RegionStatus:
     assert outlook.seen is not None  # noqa: S101 - its one caller has just seen to it
     standing = outlook.seen.standing
     until, why = min(_ahead(standing, policy), default=(None, ""))
@@ -219,9 +219,9 @@ def _news_of(outlook: Outlook, policy: RotationPolicy, now: float) -> RegionStat
     )
 
 
-def _ahead(standing: Standing, policy: RotationPolicy) -> Iterator[tuple[datetime, str]]:
+def _ahead(standing: RegionState, policy: RotationPolicy) -> Iterator[tuple[datetime, str]]:
     """What becomes due by time alone."""
-    active = active_of(standing.pairs)
+    active = active_placement(standing.pairs)
     if active is not None and active.activated_at is not None and policy.max_age_seconds is not None:
         until = active.activated_at + timedelta(seconds=policy.max_age_seconds)
         yield until, f"key {active.key_id} has signed for as long as it may, and the next one takes over"

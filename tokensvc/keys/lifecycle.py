@@ -11,7 +11,7 @@ Rules of the file
   private key is lost, or because an operator says so. While one may be needed for that, it is not deleted.
 - A pair that a list does not show is missing; it is gone once that is proven (`keys/absences.py`). Only the second
   changes what is recorded.
-- `decide` is pure and looks at one region; whoever stores states checks each move against MOVES.
+- `next_step` is pure and looks at one region; whoever stores states checks each move against MOVES.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import Action, Conflict, KeyNotFound, Remedy
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
@@ -50,11 +50,11 @@ MAY_SIGN = frozenset({KeyState.PREPARED, KeyState.ACTIVE, KeyState.RETIRING})
 """States in which IVS admits the key's tokens, and wants to."""
 
 
-class KeyInPlace(NamedTuple):
+class KeyPlacement(NamedTuple):
     """One of our key pairs in one account and region."""
 
     key_id: str
-    place: Place
+    place: AccountRegion
     state: KeyState
     arn: str
     imported_at: datetime
@@ -79,7 +79,7 @@ class KeyInPlace(NamedTuple):
         return self.retired_at is None
 
 
-class UnreadablePlace(NamedTuple):
+class UnreadablePlacement(NamedTuple):
     """A key pair in one account and region whose row in the store cannot be read.
 
     IVS may hold the pair, and its tokens may live. So it fills a slot, it is ours, and nothing is done with it: it
@@ -87,7 +87,7 @@ class UnreadablePlace(NamedTuple):
     """
 
     key_id: str
-    place: Place
+    place: AccountRegion
     arn: str
     is_held: bool
     """False when the row says at least that IVS holds it no more."""
@@ -101,15 +101,15 @@ class KeyRecord(NamedTuple):
     fingerprint: str
     public_der: bytes
     created_at: datetime
-    placements: tuple[KeyInPlace, ...]
+    placements: tuple[KeyPlacement, ...]
     """Where it is, as far as that can be read."""
     compromised_at: datetime | None = None
     damage: str = ""
     """Why its own row, or that of one of its places, cannot be read."""
-    unreadable: tuple[UnreadablePlace, ...] = ()
+    unreadable: tuple[UnreadablePlacement, ...] = ()
 
     @property
-    def everywhere(self) -> list[KeyInPlace | UnreadablePlace]:
+    def everywhere(self) -> list[KeyPlacement | UnreadablePlacement]:
         """Where it is, readable or not."""
         return [*self.placements, *self.unreadable]
 
@@ -153,10 +153,10 @@ class Wait(NamedTuple):
     """Whether it is the end of a drain, which takes hours rather than seconds."""
 
 
-class Standing(NamedTuple):
-    """How things stand in one region: all that `decide` looks at."""
+class RegionState(NamedTuple):
+    """How things stand in one region: all that `next_step` looks at."""
 
-    pairs: Sequence[KeyInPlace]
+    pairs: Sequence[KeyPlacement]
     """Ours there, whatever they are by now."""
     spare: Sequence[str] = ()
     """Keys of ours that may be imported there: made, kept in the vault, never there before; the next one first."""
@@ -183,22 +183,22 @@ class Standing(NamedTuple):
     """Whether we are to hold keys there; where not, what is there only ends."""
 
 
-def decide(standing: Standing, now: datetime, policy: RotationPolicy) -> Step | None:
+def next_step(standing: RegionState, now: datetime, policy: RotationPolicy) -> Step | None:
     """The step that is due, or None."""
     found = _next(standing, now, policy)
     return found if isinstance(found, Step) else None
 
 
-def waiting(standing: Standing, now: datetime, policy: RotationPolicy) -> Wait | None:
+def blocked_on(standing: RegionState, now: datetime, policy: RotationPolicy) -> Wait | None:
     """What a rotation that is due waits for; None when a step is due, or nothing is."""
     found = _next(standing, now, policy)
     return found if isinstance(found, Wait) else None
 
 
-def is_due(standing: Standing, now: datetime, policy: RotationPolicy) -> bool:
+def is_rotation_due(standing: RegionState, now: datetime, policy: RotationPolicy) -> bool:
     """Whether another key should sign there: none does, it is too old, gone, only stood in, or somebody asked."""
-    active = active_of(standing.pairs)
-    if active is None or active.activated_at is None or active.key_id in unusable(standing):
+    active = active_placement(standing.pairs)
+    if active is None or active.activated_at is None or active.key_id in unusable_keys(standing):
         return True
     if active.retiring_at is not None:  # it was retiring when it was recalled
         return True
@@ -207,23 +207,23 @@ def is_due(standing: Standing, now: datetime, policy: RotationPolicy) -> bool:
     return policy.max_age_seconds is not None and now >= active.activated_at + timedelta(seconds=policy.max_age_seconds)
 
 
-def active_of(pairs: Sequence[KeyInPlace]) -> KeyInPlace | None:
+def active_placement(pairs: Sequence[KeyPlacement]) -> KeyPlacement | None:
     """The one that signs."""
     return next((pair for pair in pairs if pair.state is KeyState.ACTIVE), None)
 
 
-def drains_at(pair: KeyInPlace, policy: RotationPolicy) -> datetime:
+def drains_at(pair: KeyPlacement, policy: RotationPolicy) -> datetime:
     """When the last token that it may have signed there has ended."""
     began = pair.retiring_at or pair.imported_at
     return began + timedelta(seconds=policy.drain_seconds(pair.longest_ttl_seconds))
 
 
-def usable_from(pair: KeyInPlace, propagation_seconds: float) -> datetime:
+def usable_from(pair: KeyPlacement, propagation_seconds: float) -> datetime:
     """When IVS has held it for the lead."""
     return pair.imported_at + timedelta(seconds=propagation_seconds)
 
 
-def successor(pairs: Sequence[KeyInPlace], now: datetime, propagation_seconds: float) -> KeyInPlace | None:
+def successor(pairs: Sequence[KeyPlacement], now: datetime, propagation_seconds: float) -> KeyPlacement | None:
     """The best key that IVS already holds there to take over at once: one that stands ready, else the last retired."""
     usable = [p for p in pairs if p.is_held and p.deleting_at is None and not p.fingerprint_differs]
     ready = [p for p in usable if p.state is KeyState.PREPARED and usable_from(p, propagation_seconds) <= now]
@@ -231,7 +231,7 @@ def successor(pairs: Sequence[KeyInPlace], now: datetime, propagation_seconds: f
     return min(ready, key=_imported, default=None) or max(retiring, key=_retiring, default=None)
 
 
-def find(records: Sequence[KeyRecord], key_id: str) -> KeyRecord:
+def require_key(records: Sequence[KeyRecord], key_id: str) -> KeyRecord:
     """One of these records. Raises KeyNotFound."""
     found = next((record for record in records if record.id == key_id), None)
     if found is None:
@@ -245,46 +245,46 @@ def diagram() -> str:
     return "\n".join(["stateDiagram-v2", f"    [*] --> {KeyState.PREPARED}", *moves])
 
 
-def unusable(standing: Standing) -> frozenset[str]:
+def unusable_keys(standing: RegionState) -> frozenset[str]:
     """Keys of which no token can start playback, or that nobody can sign with."""
     return standing.missing | standing.lost
 
 
-def is_in_doubt(standing: Standing) -> bool:
+def is_active_key_absent(standing: RegionState) -> bool:
     """Whether IVS has answered that it does not hold the key that signs, so that the store may be a restored one. Where
     no key is wanted, what is left only ends."""
-    active = active_of(standing.pairs)
+    active = active_placement(standing.pairs)
     return standing.wanted and active is not None and active.key_id in standing.missing
 
 
-def _next(standing: Standing, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
+def _next(standing: RegionState, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
     ending = _to_record_absence(standing) or _to_delete(standing, now, policy)
     if ending is not None or not standing.wanted:
         return ending
-    active = active_of(standing.pairs)
+    active = active_placement(standing.pairs)
     if standing.recheck_at is not None and (active is None or active.key_id not in standing.lost):
         missing = ", ".join(sorted(standing.missing - standing.gone))
         return Wait(standing.recheck_at, f"IVS says that it does not hold key {missing}; it is asked a second time")
-    following = _to_take_over(standing, now, policy) if is_due(standing, now, policy) else None
+    following = _to_take_over(standing, now, policy) if is_rotation_due(standing, now, policy) else None
     return following or _to_stand_by(standing, policy)
 
 
-def _to_record_absence(standing: Standing) -> Step | None:
+def _to_record_absence(standing: RegionState) -> Step | None:
     """The key that signs goes first."""
     absent = [pair for pair in standing.pairs if pair.is_held and pair.key_id in standing.gone]
-    first = active_of(absent) or next(iter(absent), None)
+    first = active_placement(absent) or next(iter(absent), None)
     return Step(StepKind.RECORD_ABSENCE, first.key_id, "IVS does not hold it any more") if first is not None else None
 
 
-def _may_be_recalled(pair: KeyInPlace, standing: Standing) -> bool:
+def _may_be_recalled(pair: KeyPlacement, standing: RegionState) -> bool:
     """Whether no key signs there whose tokens start playback, and this retiring one can."""
-    active, unfit = active_of(standing.pairs), unusable(standing)
+    active, unfit = active_placement(standing.pairs), unusable_keys(standing)
     if not standing.wanted or (active is not None and active.key_id not in unfit):
         return False
     return pair.key_id not in unfit and pair.deleting_at is None and not pair.fingerprint_differs
 
 
-def _to_delete(standing: Standing, now: datetime, policy: RotationPolicy) -> Step | None:
+def _to_delete(standing: RegionState, now: datetime, policy: RotationPolicy) -> Step | None:
     """What must go, worst first."""
     for reason, applies in _MUST_GO:
         for pair in standing.pairs:
@@ -293,7 +293,7 @@ def _to_delete(standing: Standing, now: datetime, policy: RotationPolicy) -> Ste
     return None
 
 
-_Applies = Callable[[KeyInPlace, Standing, datetime, RotationPolicy], bool]
+_Applies = Callable[[KeyPlacement, RegionState, datetime, RotationPolicy], bool]
 _MUST_GO: tuple[tuple[str, _Applies], ...] = (
     ("it is compromised", lambda pair, *_: pair.state is KeyState.COMPROMISED),
     ("its deletion was begun", lambda pair, *_: pair.deleting_at is not None),
@@ -302,7 +302,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
         lambda pair, standing, now, policy: (
             pair.state is KeyState.RETIRING
             and drains_at(pair, policy) <= now
-            and not is_in_doubt(standing)
+            and not is_active_key_absent(standing)
             and not _may_be_recalled(pair, standing)
         ),
     ),
@@ -312,14 +312,14 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
             pair.key_id in standing.lost
             and pair.state is KeyState.PREPARED
             and (not pair.longest_ttl_seconds or drains_at(pair, policy) <= now)
-            and not is_in_doubt(standing)
+            and not is_active_key_absent(standing)
         ),
     ),
 )
 
 
-def _to_take_over(standing: Standing, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
-    active, unfit = active_of(standing.pairs), unusable(standing)
+def _to_take_over(standing: RegionState, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
+    active, unfit = active_placement(standing.pairs), unusable_keys(standing)
     if active is None or active.key_id in standing.lost:  # where it is missing, that is proven first
         best = successor([p for p in standing.pairs if p.key_id not in unfit], now, policy.propagation_seconds)
         if best is not None and best.state is KeyState.RETIRING:
@@ -342,33 +342,33 @@ def _to_take_over(standing: Standing, now: datetime, policy: RotationPolicy) -> 
     return Wait(drained, "all slots are filled; one of ours goes when its last token has ended", for_drain=True)
 
 
-def _to_stand_by(standing: Standing, policy: RotationPolicy) -> Step | None:
+def _to_stand_by(standing: RegionState, policy: RotationPolicy) -> Step | None:
     """A standby never takes the last slot that a rotation needs: it is what the rotation would bring anyway."""
     if not policy.standby or _prepared(standing) or _free(standing) <= 0:
         return None
     return _to_bring(standing, "a standby is to be ready")
 
 
-def _to_bring(standing: Standing, reason: str) -> Step:
+def _to_bring(standing: RegionState, reason: str) -> Step:
     if standing.spare:
         return Step(StepKind.IMPORT, standing.spare[0], reason)
     return Step(StepKind.MAKE, None, reason)
 
 
-def _prepared(standing: Standing) -> list[KeyInPlace]:
-    unfit = unusable(standing)
+def _prepared(standing: RegionState) -> list[KeyPlacement]:
+    unfit = unusable_keys(standing)
     ready = [p for p in standing.pairs if p.state is KeyState.PREPARED and p.is_held and p.deleting_at is None]
     return [p for p in ready if p.key_id not in unfit]
 
 
-def _free(standing: Standing) -> int:
+def _free(standing: RegionState) -> int:
     held = sum(pair.is_held and pair.key_id not in standing.missing for pair in standing.pairs)
     return KEY_PAIRS_MAX - standing.foreign - held - len(standing.unreadable)
 
 
-def _imported(pair: KeyInPlace) -> datetime:
+def _imported(pair: KeyPlacement) -> datetime:
     return pair.imported_at
 
 
-def _retiring(pair: KeyInPlace) -> datetime:
+def _retiring(pair: KeyPlacement) -> datetime:
     return pair.retiring_at or pair.imported_at

@@ -18,10 +18,10 @@ from typing import NamedTuple
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import ConcurrentModification, ControlPlaneError, TokensvcError
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import COMPROMISED_TAG, SETTLED_SECONDS, Survey, is_compromised, survey, survey_and_update
-from tokensvc.keys.journal import Entry
-from tokensvc.keys.lifecycle import KeyRecord, StepKind, Wait, active_of, decide, waiting
-from tokensvc.keys.steps import delete_stray, perform
+from tokensvc.keys.inventory import COMPROMISED_TAG, GRACE_SECONDS, RegionInventory, is_compromised, take_inventory, sync_inventory
+from tokensvc.keys.journal import JournalEntry
+from tokensvc.keys.lifecycle import KeyRecord, StepKind, Wait, active_placement, next_step, blocked_on
+from tokensvc.keys.steps import delete_stray, execute_step
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.timestamps import rfc3339
 
@@ -29,11 +29,11 @@ _STEPS_MAX = 12
 """More than a region ever needs in one go; a bound, should two decisions ever chase each other."""
 
 
-class Outlook(NamedTuple):
+class RegionResult(NamedTuple):
     """How a region was left."""
 
     region: str
-    seen: Survey | None
+    seen: RegionInventory | None
     """The last look at it; None when there was none."""
     wait: Wait | None
     """What a change that is due waits for."""
@@ -46,7 +46,7 @@ class Outlook(NamedTuple):
         if self.seen is None or not self.seen.standing.wanted:
             return ()
         standing = self.seen.standing
-        active = active_of(standing.pairs)
+        active = active_placement(standing.pairs)
         if active is None:
             has_signed = any(pair.activated_at is not None for pair in standing.pairs)
             return (Problem(ProblemCode.NO_ACTIVE_KEY, self.region),) if has_signed else ()
@@ -70,14 +70,14 @@ class Outlook(NamedTuple):
         return (*problems, *(self.seen.findings if self.seen is not None else ()))
 
 
-def advance(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
+def reconcile(world: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     """Take every step that is due, in these regions and wherever else we hold a pair or began to import one.
 
     Returns nothing when another process performs. Raises StoreError.
     """
     if not world.lead():
         return []
-    policy, outlooks = world.policy(), list[Outlook]()
+    policy, outlooks = world.policy(), list[RegionResult]()
     for region in _all_regions(world, regions):
         is_sure = any(outlook.seen is not None and outlook.seen.standing.is_sure for outlook in outlooks)
         outlooks.append(_advance_region(world, region, policy, wanted=region in regions, is_sure=is_sure))
@@ -86,50 +86,50 @@ def advance(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
     return outlooks
 
 
-def look(world: KeysContext, regions: Sequence[str]) -> list[Outlook]:
+def inspect(world: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     """How these regions stand while another process performs: nothing is changed. Raises StoreError."""
     policy, outlooks = world.policy(), []
     for region in regions:
         try:
-            seen = survey(world, region)
-            wait = waiting(seen.standing, world.now(), policy)
-            outlooks.append(Outlook(region=region, seen=seen, wait=wait, failure=None))
+            seen = take_inventory(world, region)
+            wait = blocked_on(seen.standing, world.now(), policy)
+            outlooks.append(RegionResult(region=region, seen=seen, wait=wait, failure=None))
         except ControlPlaneError as failure:
-            outlooks.append(Outlook(region=region, seen=None, wait=None, failure=failure))
+            outlooks.append(RegionResult(region=region, seen=None, wait=None, failure=failure))
     return outlooks
 
 
-def _advance_region(world: KeysContext, region: str, policy: RotationPolicy, *, wanted: bool, is_sure: bool) -> Outlook:
-    seen: Survey | None = None
+def _advance_region(world: KeysContext, region: str, policy: RotationPolicy, *, wanted: bool, is_sure: bool) -> RegionResult:
+    seen: RegionInventory | None = None
     failure: TokensvcError | None = None
     try:
-        seen = survey_and_update(world, region, wanted=wanted, is_sure=is_sure)
+        seen = sync_inventory(world, region, wanted=wanted, is_sure=is_sure)
         deferred: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
-            step = decide(seen.standing._replace(deferred=deferred), world.now(), policy)
+            step = next_step(seen.standing._replace(deferred=deferred), world.now(), policy)
             if step is None or not world.lead():
                 break
             try:
-                perform(world, seen, step)
+                execute_step(world, seen, step)
             except ControlPlaneError as refused:
                 if step.kind is not StepKind.DELETE:
                     raise
                 failure = _told(world, region, refused)  # what cannot be deleted yet keeps no other key from signing
                 deferred |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            seen = survey_and_update(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
+            seen = sync_inventory(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
         for key_id, arn in seen.strays:
             try:
                 delete_stray(world, region, key_id, arn)
             except ControlPlaneError as refused:
                 failure = _told(world, region, refused)
         left = seen.standing._replace(deferred=deferred)
-        return Outlook(region=region, seen=seen, wait=waiting(left, world.now(), policy), failure=failure)
+        return RegionResult(region=region, seen=seen, wait=blocked_on(left, world.now(), policy), failure=failure)
     except TokensvcError as refused:
-        return Outlook(region=region, seen=seen, wait=None, failure=_told(world, region, refused))
+        return RegionResult(region=region, seen=seen, wait=None, failure=_told(world, region, refused))
 
 
-def _tag_compromised(world: KeysContext, outlooks: Sequence[Outlook]) -> None:
+def _tag_compromised(world: KeysContext, outlooks: Sequence[RegionResult]) -> None:
     """Tag compromised pairs that IVS still holds."""
     shown = {o.region: {str(pair["arn"]): pair for pair in o.seen.pairs} for o in outlooks if o.seen is not None}
     for record in world.keys.list():
@@ -193,7 +193,7 @@ def _close_journal(
     return frozenset(still_open)
 
 
-def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
+def _came_about(entry: JournalEntry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
     """Whether a step had its effect, as far as the store and the vault know by now."""
     there = next((p for p in record.placements if p.place.region == entry.region), None) if record is not None else None
     if entry.kind is StepKind.MAKE:
@@ -207,7 +207,7 @@ def _came_about(entry: Entry, record: KeyRecord | None, kept: frozenset[str]) ->
 
 def _is_settled(at: datetime, world: KeysContext) -> bool:
     """Whether what was begun then has had its effect by now, or never will."""
-    return world.now() - at > timedelta(seconds=SETTLED_SECONDS)
+    return world.now() - at > timedelta(seconds=GRACE_SECONDS)
 
 
 def _is_over(record: KeyRecord) -> bool:

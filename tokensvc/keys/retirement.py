@@ -16,9 +16,9 @@ from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import KeyPairNotOwned
 from tokensvc.keys.commands import advance_once, delete, request_rotation
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import get_pair, survey_and_update, tags_of
-from tokensvc.keys.lifecycle import KeyRecord, KeyState, Step, StepKind, find
-from tokensvc.keys.rotation_requests import Rotation
+from tokensvc.keys.inventory import get_pair, sync_inventory, owner_tags
+from tokensvc.keys.lifecycle import KeyRecord, KeyState, Step, StepKind, require_key
+from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.steps import journaled
 
 PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
@@ -36,12 +36,12 @@ class Aftermath(NamedTuple):
     a worker which has not heard may sign."""
 
 
-def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> Rotation | None:
+def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> RotationRequest | None:
     """Stop signing with a key: a wish where it signs; where it only stands ready its pair is deleted.
 
     Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
     """
-    record = find(world.keys.list(), key_id)
+    record = require_key(world.keys.list(), key_id)
     there = {p.place.region: p.state for p in record.placements if p.place.region in regions and p.is_held}
     signing = [region for region, state in there.items() if state is KeyState.ACTIVE]
     ready = [region for region, state in there.items() if state is KeyState.PREPARED]
@@ -56,12 +56,12 @@ def delete_pair(world: KeysContext, arn: str) -> None:
     does."""
     region = parse_arn(arn, "playback-key").place.region
     deployment_id = world.deployment.read().id
-    owner, key_id = tags_of(get_pair(world, region, arn))
+    owner, key_id = owner_tags(get_pair(world, region, arn))
     if owner != deployment_id and key_of(world, arn) is None:
         raise KeyPairNotOwned(
             f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone", subject={"arn": arn}
         )
-    survey_and_update(world, region)  # which records the pair, should an earlier run have ended before it did
+    sync_inventory(world, region)  # which records the pair, should an earlier run have ended before it did
     known = key_of(world, arn)
     if known is not None and _is_held(world, arn):
         delete(world, known, [region])
@@ -87,7 +87,7 @@ def _is_held(world: KeysContext, arn: str) -> bool:
 def see_gone(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
     """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
     for pause_seconds in PAUSES_SECONDS:
-        left = [p.place.region for p in find(world.keys.list(), key_id).placements if p.is_held]
+        left = [p.place.region for p in require_key(world.keys.list(), key_id).placements if p.is_held]
         if not left:
             return
         world.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")

@@ -23,7 +23,7 @@ from tokensvc.jose.keypair import public_der
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 from tokensvc.vault.cipher import Wrapper, wrapped_by
-from tokensvc.vault.kek_registry import KnownWrappings
+from tokensvc.vault.kek_registry import KekRegistry
 from tokensvc.vault.store import Vault
 
 
@@ -33,7 +33,7 @@ class RewrapContext:
 
     vault: Vault
     deployment: DeploymentStore
-    known: KnownWrappings
+    known: KekRegistry
     wrapper: Wrapper
     report: Callable[[str], None]
     """Told each move in words, for progress."""

@@ -1,4 +1,4 @@
-"""Rotations that somebody asked for. What became of one is seen in the keys, so nothing else is stored.
+"""RotationRequestStore that somebody asked for. What became of one is seen in the keys, so nothing else is stored.
 
 Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 
-class Rotation(NamedTuple):
+class RotationRequest(NamedTuple):
     """A wish: in each of these regions, another key than the one that signed there."""
 
     id: str
@@ -20,18 +20,18 @@ class Rotation(NamedTuple):
     requested_by: str
 
 
-class Rotations(Protocol):
+class RotationRequestStore(Protocol):
     """All wishes."""
 
-    def request(self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
+    def request(self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str) -> RotationRequest:
         """Keep a wish. It raises the `keys` version in its transaction, so that whoever performs hears of it."""
         ...
 
-    def get(self, rotation_id: str) -> Rotation:
+    def get(self, rotation_id: str) -> RotationRequest:
         """One wish. Raises RotationNotFound."""
         ...
 
-    def newest(self, limit: int) -> list[Rotation]:
+    def newest(self, limit: int) -> list[RotationRequest]:
         """The last wishes, newest first."""
         ...
 

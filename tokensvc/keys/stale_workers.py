@@ -11,7 +11,7 @@ from tokensvc.deployment.workers import Worker
 from tokensvc.keys.rotation_policy import max_staleness_seconds
 
 
-class Unheard(NamedTuple):
+class StaleWorker(NamedTuple):
     """A worker whose last heartbeat told of older keys."""
 
     worker: Worker
@@ -19,12 +19,12 @@ class Unheard(NamedTuple):
     """By then it has heard, or its snapshot's lease has ended and it signs nothing."""
 
 
-def unheard(workers: Sequence[Worker], keys: Version, now: datetime) -> list[Unheard]:
+def find_stale_workers(workers: Sequence[Worker], keys: Version, now: datetime) -> list[StaleWorker]:
     """Those whose last heartbeat names another version of the keys than this, and that may still sign with it: an older
     one, or one of a history that a restore of the store undid. One that was silent for all its lease does no longer,
     and one without a lease never did. Read the workers before the version."""
     behind = [w for w in workers if not w.heartbeat.holds_keys(keys) and w.heartbeat.lease_seconds > 0]
-    return [u for u in (Unheard(worker, _until(worker)) for worker in behind) if u.until > now]
+    return [u for u in (StaleWorker(worker, _until(worker)) for worker in behind) if u.until > now]
 
 
 def _until(worker: Worker) -> datetime:

@@ -40,25 +40,25 @@ from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import (
     DEPLOYMENT_TAG,
     KEY_TAG,
-    Pair,
-    Survey,
+    PlaybackKeyPair,
+    RegionInventory,
     get_pair,
     is_compromised,
     list_pairs,
-    record_held,
-    tags_of,
-    whose,
+    record_imported_pair,
+    owner_tags,
+    ownership,
 )
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, Step, StepKind, drains_at, find, unusable
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, Step, StepKind, drains_at, require_key, unusable_keys
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 
 
-def perform(world: KeysContext, seen: Survey, step: Step) -> None:
+def execute_step(world: KeysContext, seen: RegionInventory, step: Step) -> None:
     """Take one step in a region. Raises ControlPlaneError, KeyPairQuotaReached, KeyPairAlreadyImported,
     ConcurrentModification, VaultError, StoreError."""
     if step.key_id is None:
-        make(world, step.reason)
+        generate_key(world, step.reason)
         return
     act, key_id = _ACTS[step.kind], step.key_id
     journaled(world, seen.region, step, lambda: act(world, seen, key_id))
@@ -76,15 +76,15 @@ def journaled(world: KeysContext, region: str, step: Step, act: Callable[[], Non
     world.journal.end(entry.id, "done", world.now())
 
 
-def make(world: KeysContext, reason: str) -> KeyRecord:
+def generate_key(world: KeysContext, reason: str) -> KeyRecord:
     """Make a key pair: recorded, and its private half in the vault."""
-    record = keep(world, world.new_key(), reason)
+    record = store_key(world, world.new_key(), reason)
     fingerprint = f"fingerprint {record.fingerprint}"
     world.report(f"made key {record.id}, since {reason}; {fingerprint}, its private half is in the vault")
     return record
 
 
-def keep(world: KeysContext, private_key: keypair.PrivateKey, reason: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+def store_key(world: KeysContext, private_key: keypair.PrivateKey, reason: str, longest_ttl_seconds: int = 0) -> KeyRecord:
     """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
     key_id, public_key = world.new_id(), private_key.public_key()
     entry = world.journal.begin(StepKind.MAKE, key_id, "", reason, world.now())
@@ -95,9 +95,9 @@ def keep(world: KeysContext, private_key: keypair.PrivateKey, reason: str, longe
     return record
 
 
-def import_pair(world: KeysContext, seen: Survey, key_id: str) -> None:
+def import_pair(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
-    record = find(world.keys.list(), key_id)
+    record = require_key(world.keys.list(), key_id)
     record.require_sound()
     if record.compromised_at is not None:
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
@@ -105,23 +105,23 @@ def import_pair(world: KeysContext, seen: Survey, key_id: str) -> None:
     try:
         answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
     except QuotaExceeded:
-        raise full(world, seen) from None
+        raise quota_reached(world, seen) from None
     except ResourceConflict:
         pair = _held_already(world, seen, record)
-        record_held(world, record, str(pair["arn"]), pair, may_have_signed=True)
+        record_imported_pair(world, record, str(pair["arn"]), pair, may_have_signed=True)
         return
     pair = answer["keyPair"]
     try:
-        record_held(world, record, str(pair["arn"]), pair)
+        record_imported_pair(world, record, str(pair["arn"]), pair)
     except (ForeignDeployment, ConcurrentModification, KeyNotFound):  # nobody would ever delete what cannot be noted
         world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
 
 
-def activate(world: KeysContext, seen: Survey, key_id: str, *, temporary: bool = False) -> None:
+def activate(world: KeysContext, seen: RegionInventory, key_id: str, *, temporary: bool = False) -> None:
     """Sign with this key in that region from now on; the one that signed so far drains."""
-    record = find(world.keys.list(), key_id)
-    there = in_region(record, seen.region)
+    record = require_key(world.keys.list(), key_id)
+    there = placement_in(record, seen.region)
     subject = {"key_id": key_id, "region": seen.region}
     if not there.is_held or there.state is KeyState.COMPROMISED:
         raise ConcurrentModification(
@@ -136,22 +136,22 @@ def activate(world: KeysContext, seen: Survey, key_id: str, *, temporary: bool =
     world.report(f"key {key_id} signs in {seen.region}")
 
 
-def recall(world: KeysContext, seen: Survey, key_id: str) -> None:
+def recall(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Sign with this retiring key again, until a better one is ready."""
     activate(world, seen, key_id, temporary=True)
 
 
-def record_absence(world: KeysContext, seen: Survey, key_id: str) -> None:
+def record_absence(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
         raise ConcurrentModification(f"key {key_id} is not known to be in {seen.region}")
     propagation_seconds = world.deployment.read().key_propagation_seconds
-    record = world.keys.record_absence(there, world.now(), propagation_seconds, unable=unusable(seen.standing))
-    world.report(f"IVS does not hold {there.arn}: key {key_id} is {in_region(record, seen.region).state} there")
+    record = world.keys.record_absence(there, world.now(), propagation_seconds, unable=unusable_keys(seen.standing))
+    world.report(f"IVS does not hold {there.arn}: key {key_id} is {placement_in(record, seen.region).state} there")
 
 
-def delete(world: KeysContext, seen: Survey, key_id: str) -> None:
+def delete(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Delete the pair from IVS in that region."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
@@ -184,7 +184,7 @@ def delete_stray(world: KeysContext, region: str, key_id: str, arn: str) -> None
     journaled(world, region, Step(StepKind.DELETE, key_id, f"{arn} is compromised"), act)
 
 
-def in_region(record: KeyRecord, region: str) -> KeyInPlace:
+def placement_in(record: KeyRecord, region: str) -> KeyPlacement:
     """What a key is in a region. Raises ConcurrentModification when it was never there."""
     found = next((there for there in record.placements if there.place.region == region), None)
     if found is None:
@@ -192,11 +192,11 @@ def in_region(record: KeyRecord, region: str) -> KeyInPlace:
     return found
 
 
-def full(world: KeysContext, seen: Survey, reason: str = "", remedy: Remedy | None = None) -> KeyPairQuotaReached:
+def quota_reached(world: KeysContext, seen: RegionInventory, reason: str = "", remedy: Remedy | None = None) -> KeyPairQuotaReached:
     """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
-    held = ", ".join(f"{pair['arn']} ({whose(pair, seen.deployment_id)})" for pair in seen.pairs)
+    held = ", ".join(f"{pair['arn']} ({ownership(pair, seen.deployment_id)})" for pair in seen.pairs)
     if not reason:
-        reason, remedy = what_makes_room(world, seen)
+        reason, remedy = how_to_free_slot(world, seen)
     return KeyPairQuotaReached(
         f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. {reason}",
         subject={"region": seen.region},
@@ -204,7 +204,7 @@ def full(world: KeysContext, seen: Survey, reason: str = "", remedy: Remedy | No
     )
 
 
-def what_makes_room(world: KeysContext, seen: Survey) -> tuple[str, Remedy | None]:
+def how_to_free_slot(world: KeysContext, seen: RegionInventory) -> tuple[str, Remedy | None]:
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
     policy, now = world.policy(), world.now()
     ours = [pair for pair in seen.standing.pairs if pair.is_held]
@@ -214,7 +214,7 @@ def what_makes_room(world: KeysContext, seen: Survey) -> tuple[str, Remedy | Non
         text = f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
         return text, None
     parameters = {"key_ids": ",".join(p.key_id for p in ours if p.state is KeyState.PREPARED)}
-    if any(whose(pair, seen.deployment_id) == "foreign" for pair in seen.pairs):
+    if any(ownership(pair, seen.deployment_id) == "foreign" for pair in seen.pairs):
         parameters["foreign"] = "true"
     return "No pair of ours is on its way out", Remedy(Action.FREE_KEY_SLOT, parameters)
 
@@ -227,7 +227,7 @@ def _in_words(left: timedelta) -> str:
     return f"in {seconds / 60:.0f} minutes" if seconds < 7200 else f"in {seconds / 3600:.0f} hours"
 
 
-def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
+def _import_request(record: KeyRecord, seen: RegionInventory) -> dict[str, Any]:
     return {
         "publicKeyMaterial": keypair.public_pem(keypair.read_public_der(record.public_der)),
         "name": f"tokensvc-{record.id}",
@@ -235,15 +235,15 @@ def _import_request(record: KeyRecord, seen: Survey) -> dict[str, Any]:
     }
 
 
-def _held_already(world: KeysContext, seen: Survey, record: KeyRecord) -> Pair:
+def _held_already(world: KeysContext, seen: RegionInventory, record: KeyRecord) -> PlaybackKeyPair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
     pairs = list_pairs(world.control_plane, seen.region, world.deployment.read().account)
     for pair in pairs:
-        if tags_of(pair) == (seen.deployment_id, record.id):
+        if owner_tags(pair) == (seen.deployment_id, record.id):
             if is_compromised(pair):
                 raise Conflict(f"key {record.id} is compromised: it never signs again", subject={"key_id": record.id})
             return get_pair(world, seen.region, str(pair["arn"]))
-    strange = [str(pair["arn"]) for pair in pairs if tags_of(pair)[0] is None]
+    strange = [str(pair["arn"]) for pair in pairs if owner_tags(pair)[0] is None]
     parameters = {"key_id": record.id}
     if len(strange) == 1:
         parameters["arn"] = strange[0]
@@ -256,7 +256,7 @@ def _held_already(world: KeysContext, seen: Survey, record: KeyRecord) -> Pair:
     )
 
 
-_ACTS: dict[StepKind, Callable[[KeysContext, Survey, str], None]] = {
+_ACTS: dict[StepKind, Callable[[KeysContext, RegionInventory, str], None]] = {
     StepKind.IMPORT: import_pair,
     StepKind.ACTIVATE: activate,
     StepKind.RECALL: recall,

@@ -9,8 +9,8 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Protocol
 
-from tokensvc.aws.arn import Place
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord
+from tokensvc.aws.arn import AccountRegion
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord
 
 
 class KeyStore(Protocol):
@@ -33,7 +33,7 @@ class KeyStore(Protocol):
     def record_import(
         self,
         key_id: str,
-        place: Place,
+        place: AccountRegion,
         arn: str,
         at: datetime,
         *,
@@ -53,7 +53,7 @@ class KeyStore(Protocol):
     def activate(
         self,
         key_id: str,
-        place: Place,
+        place: AccountRegion,
         at: datetime,
         longest_ttl_seconds: int,
         *,
@@ -71,7 +71,7 @@ class KeyStore(Protocol):
         """
         ...
 
-    def begin_delete(self, seen: KeyInPlace, at: datetime) -> KeyRecord:
+    def begin_delete(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
         """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
 
         `seen` is what the decision was made on. Raises ConcurrentModification when the key is active there by now, or
@@ -80,7 +80,7 @@ class KeyStore(Protocol):
         """
         ...
 
-    def retire(self, key_id: str, place: Place, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+    def retire(self, key_id: str, place: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
         With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises
@@ -89,7 +89,7 @@ class KeyStore(Protocol):
         ...
 
     def record_absence(
-        self, seen: KeyInPlace, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
+        self, seen: KeyPlacement, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
     ) -> KeyRecord:
         """Note that IVS is proven not to hold this pair: it is retired, or stays compromised, and never signs again.
 

@@ -16,10 +16,10 @@ from pydantic import Field
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.keys.commands import Prospect
-from tokensvc.keys.journal import Entry
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, StepKind, drains_at
-from tokensvc.keys.rotation_requests import Rotation
-from tokensvc.keys.stale_workers import Unheard
+from tokensvc.keys.journal import JournalEntry
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, StepKind, drains_at
+from tokensvc.keys.rotation_requests import RotationRequest
+from tokensvc.keys.stale_workers import StaleWorker
 from tokensvc.timestamps import rfc3339_of
 
 
@@ -153,8 +153,8 @@ def key_view(record: KeyRecord, at: ReferenceTime) -> KeyView:
 def key_detail_view(
     record: KeyRecord,
     at: ReferenceTime,
-    history: Sequence[Entry],
-    behind: Sequence[Unheard],
+    history: Sequence[JournalEntry],
+    behind: Sequence[StaleWorker],
     workers_unable_to_decrypt: Sequence[str],
 ) -> KeyDetailView:
     """A key with its history, and the workers that may not have loaded it."""
@@ -166,7 +166,7 @@ def key_detail_view(
     )
 
 
-def rotation_view(request: Rotation, signing: Mapping[str, str | None]) -> RotationView:
+def rotation_view(request: RotationRequest, signing: Mapping[str, str | None]) -> RotationView:
     """A rotation request, and by region the key that became active."""
     return RotationView(
         id=request.id,
@@ -192,7 +192,7 @@ def compromise_impact_view(record: KeyRecord, foreseen: Prospect) -> CompromiseI
     )
 
 
-def stale_worker_view(stale: Unheard) -> StaleWorkerView:
+def stale_worker_view(stale: StaleWorker) -> StaleWorkerView:
     """A worker that may not have loaded the newest keys yet."""
     said = stale.worker.heartbeat
     return StaleWorkerView(
@@ -204,7 +204,7 @@ def stale_worker_view(stale: Unheard) -> StaleWorkerView:
     )
 
 
-def _place(there: KeyInPlace, at: ReferenceTime) -> KeyPlacementView:
+def _place(there: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
     since = since_when(there)
     return KeyPlacementView(
         account=there.place.account,
@@ -224,7 +224,7 @@ def _place(there: KeyInPlace, at: ReferenceTime) -> KeyPlacementView:
     )
 
 
-def since_when(there: KeyInPlace) -> datetime:
+def since_when(there: KeyPlacement) -> datetime:
     """When a key came into the state that it is in."""
     match there.state:
         case KeyState.COMPROMISED:
@@ -240,7 +240,7 @@ def since_when(there: KeyInPlace) -> datetime:
     return since or there.imported_at
 
 
-def _step(entry: Entry) -> StepView:
+def _step(entry: JournalEntry) -> StepView:
     return StepView(
         step=entry.kind,
         region=entry.region or None,

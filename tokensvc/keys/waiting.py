@@ -13,9 +13,9 @@ from datetime import datetime
 
 from tokensvc.errors import Conflict, InvalidRotationPolicy, RotationBlocked, TokensvcError
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.reconciler import Outlook, advance, look
+from tokensvc.keys.reconciler import RegionResult, reconcile, inspect
 from tokensvc.keys.rotation_policy import check_slots
-from tokensvc.keys.steps import full, what_makes_room
+from tokensvc.keys.steps import quota_reached, how_to_free_slot
 from tokensvc.problems import STOPS_ROTATION, problem_text
 
 POLL_SECONDS = 1.0
@@ -50,7 +50,7 @@ def _settle(
     given_up: dict[str, TokensvcError] = {}
     others = _Others(world, patient=patient)
     while True:
-        outlooks = advance(world, regions)
+        outlooks = reconcile(world, regions)
         doubted = {o.region for o in outlooks if o.seen is not None and o.seen.standing.recheck_at is not None}
         pending = [region for region in regions if region in doubted or not is_done(region)]
         if not outlooks and pending:
@@ -104,7 +104,7 @@ class _Others:
 
     def _look(self, pending: Sequence[str], said: Sequence[str]) -> None:
         """Look for what holds up whoever performs; that IVS does not answer us says nothing about that."""
-        outlooks = [outlook for outlook in look(self._world, pending) if outlook.failure is None]
+        outlooks = [outlook for outlook in inspect(self._world, pending) if outlook.failure is None]
         rotation_blocked = {o.region: _kept_back(self._world, o, patient=self._patient) for o in outlooks}
         self._given_up = {region: failure for region, failure in rotation_blocked.items() if failure is not None}
         ahead = {o.region: o.wait for o in outlooks if o.region not in self._given_up and o.wait is not None}
@@ -125,7 +125,7 @@ class _Others:
             self._world.report(words)
 
 
-def _kept_back(world: KeysContext, outlook: Outlook, *, patient: bool) -> TokensvcError | None:
+def _kept_back(world: KeysContext, outlook: RegionResult, *, patient: bool) -> TokensvcError | None:
     """Why a region cannot go on for now; None when it only waits for a lead, or for a drain when `patient`."""
     if outlook.failure is not None and outlook.wait is None:
         return outlook.failure
@@ -135,15 +135,15 @@ def _kept_back(world: KeysContext, outlook: Outlook, *, patient: bool) -> Tokens
     if wait.until is not None:
         if not wait.for_drain or patient:
             return None
-        reason, remedy = what_makes_room(world, seen)
-        return full(world, seen, f"{reason}, and the rotation continues", remedy)
+        reason, remedy = how_to_free_slot(world, seen)
+        return quota_reached(world, seen, f"{reason}, and the rotation continues", remedy)
     if any(p.fingerprint_differs for p in seen.standing.pairs):
         return Conflict(wait.reason)
     try:
         check_slots(outlook.region, seen.standing.foreign)
     except InvalidRotationPolicy as failure:
-        return full(world, seen, failure.message)
-    return full(world, seen)
+        return quota_reached(world, seen, failure.message)
+    return quota_reached(world, seen)
 
 
 def sleep_until(world: KeysContext, until: datetime, what: str) -> None:

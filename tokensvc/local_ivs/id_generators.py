@@ -12,7 +12,7 @@ import string
 from collections.abc import Callable
 from functools import lru_cache
 
-from tokensvc.aws.arn import Arn, Place
+from tokensvc.aws.arn import Arn, AccountRegion
 
 Token = Callable[[str, int], str]
 """(alphabet, length) -> that many characters of it, drawn at random."""
@@ -24,7 +24,7 @@ SRT_PASSPHRASE_CHARS = 69
 HOST_PREFIX_CHARS = 12
 
 
-def new_arn(place: Place, kind: str, token: Token) -> Arn:
+def new_arn(place: AccountRegion, kind: str, token: Token) -> Arn:
     """A name for a new resource."""
     return Arn(place, kind, token(ALPHANUMERIC, ID_CHARS))
 
@@ -39,16 +39,16 @@ def srt_passphrase(token: Token) -> str:
 
 
 @lru_cache(maxsize=1024)
-def host_prefix(place: Place) -> str:
+def host_prefix(place: AccountRegion) -> str:
     """The first label of all hosts of an account in a region: one and the same for ingest, SRT and playback."""
     return hashlib.sha256(f"{place.account}/{place.region}".encode()).hexdigest()[:HOST_PREFIX_CHARS]
 
 
-def ingest_endpoint(place: Place) -> str:
+def ingest_endpoint(place: AccountRegion) -> str:
     return f"{host_prefix(place)}.global-contribute.live-video.net"
 
 
-def srt_endpoint(place: Place) -> str:
+def srt_endpoint(place: AccountRegion) -> str:
     return f"{host_prefix(place)}.srt.live-video.net"
 
 

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import throttled
 
 
@@ -75,14 +75,14 @@ class Rates:
     """Counts calls. Safe to share among threads."""
 
     def __init__(self) -> None:
-        self._buckets: dict[tuple[str, Place, str], _Bucket] = {}
+        self._buckets: dict[tuple[str, AccountRegion, str], _Bucket] = {}
         self._lock = threading.Lock()
 
-    def take(self, operation: str, place: Place, request: Mapping[str, Any], now: float) -> None:
+    def take(self, operation: str, place: AccountRegion, request: Mapping[str, Any], now: float) -> None:
         """Count one call. Raises IvsError when it comes too soon."""
         rates = RATES.get(operation, ())
         with self._lock:
-            taken: dict[tuple[str, Place, str], _Bucket] = {}
+            taken: dict[tuple[str, AccountRegion, str], _Bucket] = {}
             for rate in rates:
                 whose = str(request[rate.member]) if rate.member else ""
                 key = (operation, place, whose)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 
 
 class Resource(NamedTuple):
     """One resource of the local IVS. `body` holds its modelled members and what the kind keeps beside them."""
 
     arn: str
-    place: Place
+    place: AccountRegion
     kind: str
     parent_arn: str
     """The channel of a stream key; "" where a kind has no parent."""
@@ -29,14 +29,14 @@ class ResourceTransaction(Protocol):
     def get(self, arn: str) -> Resource | None: ...
 
     def find(
-        self, place: Place, kind: str, *, parent_arn: str | None = None, unique: str | None = None
+        self, place: AccountRegion, kind: str, *, parent_arn: str | None = None, unique: str | None = None
     ) -> list[Resource]:
         """All of a kind in a place that fit, in order of creation."""
         ...
 
     def page(
         self,
-        place: Place,
+        place: AccountRegion,
         kind: str,
         *,
         after: int,
@@ -50,7 +50,7 @@ class ResourceTransaction(Protocol):
         Numbers are never given twice."""
         ...
 
-    def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int: ...
+    def count(self, place: AccountRegion, kind: str, *, parent_arn: str | None = None) -> int: ...
 
     def put(self, resource: Resource) -> None:
         """Insert, or replace the one with this ARN; it keeps its number then."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.local_ivs import crud, revocations
 from tokensvc.local_ivs.errors import not_offered, unknown_operation
@@ -65,7 +65,7 @@ class LocalIvs:
         self._rates = rates
         self._faults = faults or Faults()
 
-    def call(self, place: Place, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
+    def call(self, place: AccountRegion, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
         """Perform an operation for an account in a region. Raises IvsError, or StoreUnavailable."""
         described = self._model.operations.get(operation)
         if described is None:

@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.raw_query import decoded_pairs
 
@@ -82,7 +82,7 @@ class Verifier:
         self._credentials = credentials
         self._signing_key = lru_cache(maxsize=256)(_signing_key)
 
-    def verify(self, request: SignedRequest, now: float) -> Place:
+    def verify(self, request: SignedRequest, now: float) -> AccountRegion:
         """The account and region that the request acts in. Raises IvsError."""
         headers = _headers(request.headers)
         given = headers.get("authorization")
@@ -117,7 +117,7 @@ class Verifier:
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your AWS Secret Access Key and signing method."
             )
-        return Place(secret.account, region)
+        return AccountRegion(secret.account, region)
 
     def _check_date(self, date: str, day: str, now: float) -> None:
         if not _DATE.fullmatch(date):

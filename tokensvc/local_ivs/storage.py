@@ -21,10 +21,10 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.storage.engine import make_engine, writing
-from tokensvc.storage.errors import ours, translated
+from tokensvc.storage.engine import make_engine, write_transaction
+from tokensvc.storage.errors import map_driver_error, map_db_errors
 
 _METADATA = sa.MetaData()
 _RESOURCES = sa.Table(
@@ -70,7 +70,7 @@ class LocalIvsResources:
 
     def __init__(self, path: str) -> None:
         self._engine = make_engine("sqlite://" if path == ":memory:" else f"sqlite:///{path}")
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             _METADATA.create_all(connection)
         self._turn = self._engine.get_execution_options()["turn"]
 
@@ -114,12 +114,12 @@ class LocalIvsResources:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        with translated(self._engine), self._turn():
+        with map_db_errors(self._engine), self._turn():
             pooled = self._engine.raw_connection()
             try:
                 yield pooled.driver_connection  # type: ignore[misc]  # SQLite's driver has no other
             except sqlite3.Error as error:
-                raise ours(error, self._engine) from None
+                raise map_driver_error(error, self._engine) from None
             finally:
                 pooled.close()
 
@@ -132,10 +132,10 @@ class _Transaction:
 
     def get(self, arn: str) -> Resource | None:
         row = self._connection.execute(_GET, (arn,)).fetchone()
-        return _resource(Place(row[0], row[1]), *row[2:]) if row else None
+        return _resource(AccountRegion(row[0], row[1]), *row[2:]) if row else None
 
     def find(
-        self, place: Place, kind: str, *, parent_arn: str | None = None, unique: str | None = None
+        self, place: AccountRegion, kind: str, *, parent_arn: str | None = None, unique: str | None = None
     ) -> list[Resource]:
         where, values = _fitting(place, kind, parent_arn)
         if unique is not None:
@@ -146,7 +146,7 @@ class _Transaction:
 
     def page(
         self,
-        place: Place,
+        place: AccountRegion,
         kind: str,
         *,
         after: int,
@@ -168,7 +168,7 @@ class _Transaction:
             for number, arn, parent, unique, body, created_at in rows
         ]
 
-    def count(self, place: Place, kind: str, *, parent_arn: str | None = None) -> int:
+    def count(self, place: AccountRegion, kind: str, *, parent_arn: str | None = None) -> int:
         where, values = _fitting(place, kind, parent_arn)
         query = f"SELECT count(*) FROM local_ivs_resources WHERE {where}"  # noqa: S608 - no value in it
         return int(self._connection.execute(query, values).fetchone()[0])
@@ -202,7 +202,7 @@ _PUT = (
 )
 
 
-def _fitting(place: Place, kind: str, parent_arn: str | None) -> tuple[str, list[Any]]:
+def _fitting(place: AccountRegion, kind: str, parent_arn: str | None) -> tuple[str, list[Any]]:
     if parent_arn:  # it implies the place; naming that too would lead SQLite to the longer index
         return "parent_arn = ? AND kind = ?", [parent_arn, kind]
     return "account = ? AND region = ? AND kind = ?", [*place, kind]
@@ -210,6 +210,6 @@ def _fitting(place: Place, kind: str, parent_arn: str | None) -> tuple[str, list
 
 @lru_cache(maxsize=_REMEMBERED)
 def _resource(
-    place: Place, kind: str, arn: str, parent_arn: str, unique: str, body: str, created_at: float
+    place: AccountRegion, kind: str, arn: str, parent_arn: str, unique: str, body: str, created_at: float
 ) -> Resource:
     return Resource(arn, place, kind, parent_arn, unique, orjson.loads(body), created_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import not_found
 from tokensvc.local_ivs.id_generators import Token
 from tokensvc.local_ivs.pagination import PageTokens
@@ -29,7 +29,7 @@ class Call(NamedTuple):
     """Who calls what, when, and the transaction that all of it happens in."""
 
     operation: str
-    place: Place
+    place: AccountRegion
     transaction: ResourceTransaction
     now: float
     token: Token

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.callers.policy import Caller
 from tokensvc.clock import Clock
@@ -97,7 +97,7 @@ def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served
         raise InvalidRequest(errors)
 
 
-IsServed = Callable[[Place], bool]
+IsServed = Callable[[AccountRegion], bool]
 """Whether this deployment works in an account and region. Raises StoreError."""
 
 
@@ -110,7 +110,7 @@ class ServedRegions:
         self._keys = keys
         self._deployment = deployment
         self._configured = configured
-        self._known: frozenset[Place] = frozenset()
+        self._known: frozenset[AccountRegion] = frozenset()
 
     def checker(self) -> IsServed:
         """For one request or one pass of a loop: reads the store once at most, and only for what was not known before.
@@ -119,7 +119,7 @@ class ServedRegions:
         """
         unbound: Sequence[str] | None = None
 
-        def is_served(place: Place) -> bool:
+        def is_served(place: AccountRegion) -> bool:
             nonlocal unbound
             if place in self._known:
                 return True
@@ -136,7 +136,7 @@ class ServedRegions:
         if account is None:
             self._known |= held
             return configured
-        self._known |= held | {Place(account, region) for region in configured}
+        self._known |= held | {AccountRegion(account, region) for region in configured}
         return ()
 
 
@@ -206,7 +206,7 @@ class Dispatcher:
     """The one that tells IVS of an account and region; made anew whenever it begins to lead, and then it waits a second
     before its first call, for whoever led before may have used up that second's."""
 
-    def __init__(self, world: DispatchContext, place: Place, share: float) -> None:
+    def __init__(self, world: DispatchContext, place: AccountRegion, share: float) -> None:
         """`share` is how much of IVS's documented rates is ours: above 0, at most 1."""
         now = world.clock.monotonic()
         self._world = world

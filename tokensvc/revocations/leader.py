@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock
 from tokensvc.deployment.leases import HeldLease, Leases
@@ -43,17 +43,17 @@ _LEASES = "dispatch:"
 _log = structlog.get_logger(__name__)
 
 
-def lease_of(place: Place) -> str:
+def lease_of(place: AccountRegion) -> str:
     """What the lease is called that whoever leads there has."""
     return f"{_LEASES}{place.account}:{place.region}"
 
 
-def leaders(leases: Leases) -> dict[Place, HeldLease]:
+def leaders(leases: Leases) -> dict[AccountRegion, HeldLease]:
     """Who leads where now; each holder is a worker's id. Raises StoreError."""
     found = {}
     for name, held in leases.all_held(_LEASES).items():
         account, _, region = name.removeprefix(_LEASES).partition(":")
-        found[Place(account, region)] = held._replace(holder=held.holder.rpartition(":")[0])
+        found[AccountRegion(account, region)] = held._replace(holder=held.holder.rpartition(":")[0])
     return found
 
 
@@ -63,7 +63,7 @@ class Leading:
     def __init__(
         self,
         *,
-        place: Place,
+        place: AccountRegion,
         world: DispatchContext,
         leases: Leases,
         holder: str,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.revocations.model import Lane, State
 
 ALONE_MAX = 100
@@ -76,7 +76,7 @@ class Waiting(NamedTuple):
 class RevocationQueue(Protocol):
     """Entries, oldest first within a lane of a place."""
 
-    def claim(self, place: Place, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, place: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
         """Take the oldest entries that are due and that nobody has, for that long, counting an attempt for each."""
         ...
 
@@ -88,6 +88,6 @@ class RevocationQueue(Protocol):
         """
         ...
 
-    def waiting(self) -> dict[Place, Waiting]:
+    def waiting(self) -> dict[AccountRegion, Waiting]:
         """What is queued, claimed or resting entries included, in each place that has any."""
         ...

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.errors import Action, Remedy
 from tokensvc.metrics import Metrics
@@ -60,7 +60,7 @@ class Dispatch:
         self,
         *,
         queue: RevocationQueue,
-        lead: Callable[[Place], Leading],
+        lead: Callable[[AccountRegion], Leading],
         regions: ServedRegions,
         clock: Clock,
         metrics: Metrics,
@@ -69,15 +69,15 @@ class Dispatch:
         self._queue = queue
         self._lead = lead
         self._regions = regions
-        self._unserved: Mapping[Place, Waiting] = {}
+        self._unserved: Mapping[AccountRegion, Waiting] = {}
         """Where something waits and this deployment does not work."""
         self._clock = clock
         self._metrics = metrics
         self._failure_log = failure_log or FailureLog(clock.monotonic)
-        self._served: dict[Place, _Served] = {}
-        self._waited_at: dict[Place, float] = {}
+        self._served: dict[AccountRegion, _Served] = {}
+        self._waited_at: dict[AccountRegion, float] = {}
         """When something was last seen waiting in a place that is served."""
-        self._waiting: Mapping[Place, Waiting] = {}
+        self._waiting: Mapping[AccountRegion, Waiting] = {}
         self._look_again_at = -math.inf
 
     def poke(self) -> None:
@@ -134,7 +134,7 @@ class Dispatch:
         """Stop telling, settle, and give every lease up."""
         stop_all([served.loop for served in self._served.values()])
 
-    def _trouble(self, place: Place, there: Waiting) -> tuple[Problem, ...]:
+    def _trouble(self, place: AccountRegion, there: Waiting) -> tuple[Problem, ...]:
         served = self._served.get(place)
         if served is None or not served.leading.leads:
             return ()
@@ -142,7 +142,7 @@ class Dispatch:
         late = Problem(ProblemCode.REVOCATIONS_LATE, place.region, figures)
         return (*served.leading.problems, *([late] if there.oldest_seconds > LATE_SECONDS else ()))
 
-    def _has_room(self, waiting: Mapping[Place, Waiting]) -> bool:
+    def _has_room(self, waiting: Mapping[AccountRegion, Waiting]) -> bool:
         """Whether one more may be served, now that whoever has least use of its turn gave way."""
         if len(self._served) < PLACES_MAX:
             return True
@@ -152,7 +152,7 @@ class Dispatch:
         self._end(place)
         return True
 
-    def _begin(self, place: Place) -> None:
+    def _begin(self, place: AccountRegion) -> None:
         leading = self._lead(place)
         loop = Loop(
             "dispatch",
@@ -167,6 +167,6 @@ class Dispatch:
         self._served[place] = _Served(leading, loop)
         loop.start()
 
-    def _end(self, place: Place) -> None:
+    def _end(self, place: AccountRegion) -> None:
         del self._waited_at[place]
         self._served.pop(place).loop.tell_to_stop()

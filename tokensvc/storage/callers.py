@@ -20,23 +20,23 @@ from tokensvc.callers.store import CallerRecord, StoredSecret
 from tokensvc.errors import CallerExists, CallerNotFound, ConcurrentModification
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
-from tokensvc.storage.engine import reading, writing
-from tokensvc.storage.rows import Unreadable, document, instant, instant_or_none, octets, raw, text
+from tokensvc.storage.engine import read_transaction, write_transaction
+from tokensvc.storage.rows import UnreadableValue, document, instant, instant_or_none, octets, raw, text
 from tokensvc.storage.schema import caller_secrets, callers
 
 DIGEST_BYTES = 32
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
-class SqlCallers:
+class SqlCallerStore:
     """See `tokensvc.callers.store`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
     def add(self, name: str, policy: CallerPolicy, secret: StoredSecret) -> CallerRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "callers")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "callers")
             added = (
                 insert(connection, callers)
                 .values(name=name, policy=_document(policy), created_at=secret.created_at)
@@ -46,20 +46,20 @@ class SqlCallers:
             if connection.execute(added).first() is None:
                 raise CallerExists(f"there is, or was, a caller {name}", subject={"caller": name})
             _add_secret(connection, name, 1, secret)
-            changes.advance(connection, "callers")
+            changes.bump_version(connection, "callers")
             return _get(connection, name)
 
     def list(self) -> list[CallerRecord]:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return _records(connection)
 
     def get(self, name: str) -> CallerRecord:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return _get(connection, name)
 
     def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "callers")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "callers")
             damaged = _get(connection, name).damaged_secrets
             of_caller = caller_secrets.c.caller == name
             newest = sa.select(sa.func.max(caller_secrets.c.ordinal)).where(of_caller).scalar_subquery()
@@ -76,7 +76,7 @@ class SqlCallers:
             useless = sa.or_(caller_secrets.c.ordinal < ordinal, caller_secrets.c.key_id.in_(list(damaged)))
             connection.execute(sa.delete(caller_secrets).where(of_caller, useless))
             _add_secret(connection, name, ordinal + 1, secret)
-            changes.advance(connection, "callers")
+            changes.bump_version(connection, "callers")
             return _get(connection, name)
 
     def enable(self, name: str) -> CallerRecord:
@@ -88,11 +88,11 @@ class SqlCallers:
     def _set_disabled(self, name: str, at: datetime | None) -> CallerRecord:
         """Disable at that instant, or enable with None; one that is so already stays as it is."""
         was = callers.c.disabled_at.is_not(None) if at is None else callers.c.disabled_at.is_(None)
-        with writing(self._engine) as connection:
-            changes.hold(connection, "callers")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "callers")
             changed = sa.update(callers).where(callers.c.name == name, was).values(disabled_at=at)
             if connection.execute(changed.returning(callers.c.name)).first():
-                changes.advance(connection, "callers")
+                changes.bump_version(connection, "callers")
             return _get(connection, name)
 
 
@@ -121,7 +121,7 @@ def _records(connection: sa.Connection, name: str | None = None) -> list[CallerR
         newest.setdefault(row.caller, str(row.key_id))
         try:
             secrets.setdefault(row.caller, []).append(_secret(row))
-        except Unreadable as problem:
+        except UnreadableValue as problem:
             damaged.setdefault(row.caller, {})[str(row.key_id)] = str(problem)
     return [
         _record(row, tuple(secrets.get(row.name, ())), damaged.get(row.name, {}))._replace(
@@ -137,7 +137,7 @@ def _record(row: sa.Row[Any], secrets: tuple[StoredSecret, ...], damaged: dict[s
         return CallerRecord(
             text(row, "name"), _policy(document(row, "policy")), secrets, disabled_at, created_at, "", damaged
         )
-    except Unreadable as problem:
+    except UnreadableValue as problem:
         disabled_at = _readable_or_none(row, "disabled_at")
         return CallerRecord(str(row.name), DENY_ALL, secrets, disabled_at, _UNKNOWN, str(problem), damaged)
 
@@ -146,7 +146,7 @@ def _readable_or_none(row: sa.Row[Any], column: str) -> datetime | None:
     """An instant of a row that is damaged in another column, perhaps."""
     try:
         return instant_or_none(row, column)
-    except Unreadable:
+    except UnreadableValue:
         return None
 
 
@@ -167,12 +167,12 @@ def _document(policy: CallerPolicy) -> dict[str, Any]:
 
 def _policy(kept: Any) -> CallerPolicy:
     if not isinstance(kept, dict):
-        raise Unreadable("policy is no JSON object")
+        raise UnreadableValue("policy is no JSON object")
     if not kept.keys() <= _LEGAL.keys():
-        raise Unreadable("policy was written by a newer version of tokensvc")
+        raise UnreadableValue("policy was written by a newer version of tokensvc")
     wrong = [name for name, is_legal in _LEGAL.items() if not is_legal(kept.get(name, _MISSING))]
     if wrong:
-        raise Unreadable(f"policy has a {wrong[0]} that no caller can be given")
+        raise UnreadableValue(f"policy has a {wrong[0]} that no caller can be given")
     known = {**kept, "channels": tuple(kept["channels"])}
     if "scopes" in known:
         known["scopes"] = frozenset(known["scopes"])

@@ -24,20 +24,20 @@ from tokensvc.storage.dialect import insert
 from tokensvc.storage.errors import UPGRADE
 from tokensvc.storage.schema import version_history, versions
 
-Thing = Literal["deployment", "keys", "callers", "channels", "revocations", "denials"]
+VersionName = Literal["deployment", "keys", "callers", "channels", "revocations", "denials"]
 
 HISTORY_LENGTH = 16_384
 """How many changes a reader may fall behind and still read on from where it was."""
 _WITH_HISTORY = frozenset(get_args(Versioned))
 
 
-def hold(connection: sa.Connection, thing: Thing) -> int:
+def lock_version(connection: sa.Connection, thing: VersionName) -> int:
     """Wait until no other transaction is changing this thing, keep others out until ours ends; the number so far."""
     found = connection.execute(sa.select(versions.c.n).where(versions.c.name == thing).with_for_update()).scalar()
     return _there(thing, found)
 
 
-def advance(connection: sa.Connection, thing: Thing, by: int = 1) -> int:
+def bump_version(connection: sa.Connection, thing: VersionName, by: int = 1) -> int:
     """Raise the number and renew the tag in the transaction that changes the thing, and return the number."""
     tag = secrets.token_hex(8)
     raised = sa.update(versions).where(versions.c.name == thing).values(n=versions.c.n + by, tag=tag)
@@ -69,7 +69,7 @@ def check_history(connection: sa.Connection, seen: Mapping[Versioned, Version]) 
             raise StoreReplaced("the store was replaced or restored from a backup")
 
 
-def current(connection: sa.Connection, thing: Versioned) -> Version:
+def current_version(connection: sa.Connection, thing: Versioned) -> Version:
     """The version of this thing in the state of the store that the transaction sees."""
     row = connection.execute(sa.select(versions.c.n, versions.c.tag).where(versions.c.name == thing)).first()
     _there(thing, row.n if row is not None else None)
@@ -83,7 +83,7 @@ def position_after(connection: sa.Connection, thing: Versioned, before: Position
     Raises StoreReplaced when `before` is not part of the store's history: then the page continues another store's.
     """
     check_history(connection, {thing: before.history})
-    now = current(connection, thing)
+    now = current_version(connection, thing)
     return Position(now.number if last_number is None else last_number, now)
 
 
@@ -91,7 +91,7 @@ def _slot(number: int) -> int:
     return number % HISTORY_LENGTH
 
 
-def _there(thing: Thing, number: int | None) -> int:
+def _there(thing: VersionName, number: int | None) -> int:
     if number is None:
         raise SchemaMismatch(f"the store counts no changes of {thing}", remedy=UPGRADE)
     return number

@@ -12,17 +12,17 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.deployment.versions import ChangePage, Position
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
-from tokensvc.storage.engine import reading, writing
-from tokensvc.storage.rows import Unreadable, flag, instant, integer, raw, text
+from tokensvc.storage.engine import read_transaction, write_transaction
+from tokensvc.storage.rows import UnreadableValue, flag, instant, integer, raw, text
 from tokensvc.storage.schema import channels
 from tokensvc.tokens.channels import ChannelRecord
 
 _COLUMNS = tuple(channels.c[field] for field in ChannelRecord._fields)
-_AT_ONCE = 500
+QUERY_BATCH_SIZE = 500
 """ARNs in one query; SQLite takes 32,766 parameters at most, PostgreSQL 65,535."""
 
 
-class SqlChannels:
+class SqlChannelStore:
     """See `tokensvc.tokens.channels`."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -30,13 +30,13 @@ class SqlChannels:
 
     def record(self, rows: list[ChannelRecord]) -> int:
         said = {row.arn: row for row in sorted(rows, key=lambda row: row.checked_at)}
-        with writing(self._engine) as connection:
-            number = changes.hold(connection, "channels")
+        with write_transaction(self._engine) as connection:
+            number = changes.lock_version(connection, "channels")
             known = {row.arn: row for row in _get(connection, list(said))}
             news = [row for row in said.values() if _is_news(row, known.get(row.arn))]
             seen = [row for row in said.values() if row.arn in known and not _is_news(row, known[row.arn])]
             if news:
-                number = changes.advance(connection, "channels")
+                number = changes.bump_version(connection, "channels")
                 written = insert(connection, channels)
                 connection.execute(
                     written.on_conflict_do_update(
@@ -59,7 +59,7 @@ class SqlChannels:
         last = sa.select(channels.c.version).where(newer).order_by(channels.c.version).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(channels.c.version)).scalar_subquery())
         page = sa.select(*raw(*_COLUMNS)).where(newer, channels.c.version <= until)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             found = connection.execute(page.order_by(channels.c.version, channels.c.arn)).all()
             numbers = [row.version for row in found if type(row.version) is int]
             after = changes.position_after(connection, "channels", position, max(numbers, default=None))
@@ -67,7 +67,7 @@ class SqlChannels:
         return ChangePage(rows, after, damaged)
 
     def get(self, arns: list[str]) -> list[ChannelRecord]:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return _get(connection, arns)
 
     def due(self, checked_before: datetime, limit: int, not_in: Sequence[str] = ()) -> list[str]:
@@ -78,14 +78,14 @@ class SqlChannels:
             .order_by(channels.c.checked_at, channels.c.arn)
             .limit(limit)
         )
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return list(connection.execute(waiting).scalars())
 
     def prune(self, version: int, checked_before: datetime, limit: int) -> int:
         c = channels.c
         gone = sa.and_(c.playback_url.is_(None), c.version <= version, c.checked_at < checked_before)
         some = sa.select(c.arn).where(gone).limit(limit)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return connection.execute(sa.delete(channels).where(c.arn.in_(some), gone)).rowcount
 
 
@@ -100,8 +100,8 @@ def _is_news(said: ChannelRecord, known: ChannelRecord | None) -> bool:
 
 def _get(connection: sa.Connection, arns: list[str]) -> list[ChannelRecord]:
     found: list[ChannelRecord] = []
-    for start in range(0, len(arns), _AT_ONCE):
-        some = channels.c.arn.in_(arns[start : start + _AT_ONCE])
+    for start in range(0, len(arns), QUERY_BATCH_SIZE):
+        some = channels.c.arn.in_(arns[start : start + QUERY_BATCH_SIZE])
         rows, _ = _read(connection.execute(sa.select(*raw(*_COLUMNS)).where(some)).all())
         found += rows
     return found
@@ -117,5 +117,5 @@ def _read(rows: Sequence[sa.Row[Any]]) -> tuple[list[ChannelRecord], dict[str, s
             version = integer(row, "version", 0, (1 << 63) - 1)
             found.append(ChannelRecord(arn, url, flag(row, "authorized"), instant(row, "checked_at"), version))
         except ValueError as problem:
-            damaged[str(row.arn)] = str(problem) if isinstance(problem, Unreadable) else "arn is no channel's"
+            damaged[str(row.arn)] = str(problem) if isinstance(problem, UnreadableValue) else "arn is no channel's"
     return found, damaged

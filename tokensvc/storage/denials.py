@@ -23,20 +23,20 @@ from tokensvc.revocations.denial_store import Denial, NewDenial, StandingRow
 from tokensvc.revocations.store import Patterns
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import StoreNow, insert, matches_any
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import denials
-from tokensvc.storage.rows import Unreadable, integer, octets, raw
+from tokensvc.storage.rows import UnreadableValue, integer, octets, raw
 from tokensvc.tokens.denylist import DIGEST_BYTES, MAX_SESSION_VERSION, ViewerRestriction
 
 _T = TypeVar("_T")
-_AT_ONCE = 500
+QUERY_BATCH_SIZE = 500
 _ID_BYTES = 16
-_NOT_YET = 0
-_MOST = (1 << 32) - 1
+_UNNUMBERED = 0
+_MAX_SECOND = (1 << 32) - 1
 """More than any second that a denial or a minimum version may name, and the most that `tokens/denylist.pack` takes."""
 
 
-class Row(NamedTuple):
+class DenialRow(NamedTuple):
     """One row of the table."""
 
     digest: bytes
@@ -49,9 +49,9 @@ class Row(NamedTuple):
     caller: str = ""
     reason: str = ""
     created_at: float = 0.0
-    number: int = _NOT_YET
+    number: int = _UNNUMBERED
 
-    def denied(self, until: int, caller: str, reason: str, now: float) -> Row:
+    def denied(self, until: int, caller: str, reason: str, now: float) -> DenialRow:
         """With a denial until then, unless there is one that ends later."""
         if until <= self.denied_until:
             return self
@@ -64,14 +64,14 @@ class Row(NamedTuple):
         """What workers know of it."""
         return ViewerRestriction(self.denied_until, self.minimum_version, self.minimum_ahead_seconds)
 
-    def raised(self, standing: ViewerRestriction) -> Row:
+    def raised(self, standing: ViewerRestriction) -> DenialRow:
         """With the minimum version of that standing."""
         expires_at = max(self.expires_at, standing.expires_at)
         minimum, lead = standing.minimum_version, standing.minimum_ahead_seconds
         return self._replace(minimum_version=minimum, minimum_ahead_seconds=lead, expires_at=expires_at)
 
 
-_COLUMNS = tuple(denials.c[field] for field in Row._fields)
+_COLUMNS = tuple(denials.c[field] for field in DenialRow._fields)
 
 
 class SqlDenials:
@@ -81,16 +81,16 @@ class SqlDenials:
         self._engine = engine
 
     def add(self, caller: str, wanted: Sequence[NewDenial]) -> list[Denial]:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "denials")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "denials")
             now = connection.execute(sa.select(StoreNow())).scalar_one()
-            before = read(connection, [new.digest for new in wanted])
+            before = read_rows(connection, [new.digest for new in wanted])
             rows = dict(before)
             for new in wanted:
-                row = rows.get(new.digest, Row(new.digest, new.channel))
+                row = rows.get(new.digest, DenialRow(new.digest, new.channel))
                 rows[new.digest] = row.denied(new.until, caller, new.reason, now)
-            write(connection, [row for name, row in rows.items() if row != before.get(name)])
-            written = read(connection, list(rows))
+            write_rows(connection, [row for name, row in rows.items() if row != before.get(name)])
+            written = read_rows(connection, list(rows))
             return [_denial(written[new.digest]) for new in wanted]
 
     def in_force(
@@ -110,17 +110,17 @@ class SqlDenials:
         if only is not None:
             shown = shown.where(denials.c.digest.in_(only))
         shown = shown.order_by(denials.c.number.desc(), denials.c.id.desc()).limit(limit)
-        with reading(self._engine) as connection:
-            return [_denial(Row(*row)) for row in connection.execute(shown)]
+        with read_transaction(self._engine) as connection:
+            return [_denial(DenialRow(*row)) for row in connection.execute(shown)]
 
     def remove(self, denial_id: str, patterns: Patterns) -> None:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "denials")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "denials")
             meant = _in_force().where(denials.c.id == denial_id, matches_any(denials.c.channel, patterns))
             found = connection.execute(meant).first()
             if found is None:
                 raise DenialNotFound("there is no such denial in force")
-            write(connection, [Row(*found)._replace(denied_until=0)])
+            write_rows(connection, [DenialRow(*found)._replace(denied_until=0)])
 
     def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
         newer = denials.c.number > position.number
@@ -129,7 +129,7 @@ class SqlDenials:
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(denials.c.number)).scalar_subquery())
         columns = (denials.c.digest, denials.c.number, *(denials.c[field] for field in ViewerRestriction._fields))
         page = sa.select(*raw(*columns)).where(newer, denials.c.number <= until)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             found = connection.execute(page.order_by(denials.c.number, denials.c.digest)).all()
             numbers = [row.number for row in found if type(row.number) is int]
             after = changes.position_after(connection, "denials", position, max(numbers, default=None))
@@ -137,7 +137,7 @@ class SqlDenials:
         for row in found:
             try:
                 rows.append(_standing(row))
-            except Unreadable as problem:
+            except UnreadableValue as problem:
                 name = row.digest.hex() if isinstance(row.digest, bytes) else "without a readable name"
                 damaged[name] = str(problem)
                 if _is_named(row):
@@ -147,12 +147,12 @@ class SqlDenials:
     def prune(self, over_before: datetime, limit: int) -> int:
         over = denials.c.expires_at < math.floor(over_before.timestamp())
         some = sa.select(denials.c.digest).where(over).limit(limit)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return connection.execute(sa.delete(denials).where(denials.c.digest.in_(some), over)).rowcount
 
 
 def _standing(row: sa.Row[Any]) -> StandingRow:
-    standing = ViewerRestriction(*(integer(row, name, 0, _MOST) for name in ViewerRestriction._fields))
+    standing = ViewerRestriction(*(integer(row, name, 0, _MAX_SECOND) for name in ViewerRestriction._fields))
     number = integer(row, "number", 0, (1 << 63) - 1)
     return StandingRow(octets(row, "digest", DIGEST_BYTES), standing, number)
 
@@ -161,19 +161,19 @@ def _is_named(row: sa.Row[Any]) -> bool:
     return isinstance(row.digest, bytes) and len(row.digest) == DIGEST_BYTES
 
 
-def read(connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, Row]:
+def read_rows(connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, DenialRow]:
     """The rows of those of these digests that have one."""
-    found: dict[bytes, Row] = {}
-    for part in parts(digests):
+    found: dict[bytes, DenialRow] = {}
+    for part in chunked(digests):
         rows = connection.execute(sa.select(*_COLUMNS).where(denials.c.digest.in_(part)))
-        found |= {row.digest: Row(*row) for row in rows}
+        found |= {row.digest: DenialRow(*row) for row in rows}
     return found
 
 
-def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
+def write_rows(connection: sa.Connection, rows: Sequence[DenialRow]) -> None:
     """Write these rows, one for each digest, under the next change number."""
     if rows:
-        number = changes.advance(connection, "denials")
+        number = changes.bump_version(connection, "denials")
         written = insert(connection, denials)
         written = written.on_conflict_do_update(
             index_elements=[denials.c.digest],
@@ -182,16 +182,16 @@ def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
         connection.execute(written, [row._replace(number=number)._asdict() for row in rows])
 
 
-def parts(values: Iterable[_T]) -> Iterator[list[_T]]:
+def chunked(values: Iterable[_T]) -> Iterator[list[_T]]:
     """In parts for one query each; SQLite takes 32,766 parameters at most, PostgreSQL 65,535."""
     every = list(values)
-    return (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))
+    return (every[start : start + QUERY_BATCH_SIZE] for start in range(0, len(every), QUERY_BATCH_SIZE))
 
 
 def _in_force() -> sa.Select[Any]:
     return sa.select(*_COLUMNS).where(denials.c.denied_until > StoreNow())
 
 
-def _denial(row: Row) -> Denial:
+def _denial(row: DenialRow) -> Denial:
     until, created_at = (datetime.fromtimestamp(at, UTC) for at in (row.denied_until, row.created_at))
     return Denial(str(row.id), row.channel, row.digest, until, row.reason, row.caller, created_at, row.number)

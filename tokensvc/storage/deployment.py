@@ -13,9 +13,9 @@ from tokensvc.errors import ForeignDeployment, SchemaMismatch, SubjectKeyLost
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import StoreNow, insert
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.errors import UPGRADE
-from tokensvc.storage.rows import Unreadable, instant, integer, octets, raw
+from tokensvc.storage.rows import UnreadableValue, instant, integer, octets, raw
 from tokensvc.storage.schema import deployment, key_placements, subject_keys
 
 _MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
@@ -24,14 +24,14 @@ _MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
 _REMEDY = "put its row of subject_keys back from a backup"
 
 
-class SqlDeployment:
+class SqlDeploymentStore:
     """See `tokensvc.deployment.record`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
     def read(self) -> Deployment:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return _read(connection)
 
     def bind(self, control_plane: str) -> Deployment:
@@ -41,12 +41,12 @@ class SqlDeployment:
         return self._bind("account", account)
 
     def subject_keys(self) -> list[WrappedSubjectKey]:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return _subject_keys(connection)
 
     def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "deployment")
             _subject_keys(connection)  # none of those that were made is missing
             created_at = datetime.fromtimestamp(connection.execute(sa.select(StoreNow())).scalar_one(), UTC)
             added = (
@@ -58,7 +58,7 @@ class SqlDeployment:
             if connection.execute(added).first():
                 fewer = deployment.c.subject_keys_made < version
                 connection.execute(sa.update(deployment).where(fewer).values(subject_keys_made=version))
-                changes.advance(connection, "deployment")
+                changes.bump_version(connection, "deployment")
             kept = connection.execute(sa.select(subject_keys).where(subject_keys.c.version == version)).one()
         return WrappedSubjectKey(*kept)
 
@@ -69,13 +69,13 @@ class SqlDeployment:
             .values(wrapped=wrapped)
             .returning(subject_keys.c.version)
         )
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return connection.execute(replaced).first() is not None
 
     def set_max_ttl_seconds(self, seconds: int) -> Deployment:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
-            changes.hold(connection, "keys")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "deployment")
+            changes.lock_version(connection, "keys")
             moved = (
                 sa.update(deployment)
                 .where(deployment.c.max_ttl_seconds != seconds)
@@ -89,9 +89,9 @@ class SqlDeployment:
                 .returning(key_placements.c.key_id)
             )
             if connection.execute(moved).first():
-                changes.advance(connection, "deployment")
+                changes.bump_version(connection, "deployment")
             if connection.execute(longer).all():
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
             return _read(connection)
 
     def set_rotation(self, *, propagation_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
@@ -100,19 +100,19 @@ class SqlDeployment:
             "key_max_age_seconds": max_age_seconds,
             "key_standby": standby,
         }
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "deployment")
             now_set = _read(connection)
             if any(getattr(now_set, name) != value for name, value in policy.items()):
                 connection.execute(sa.update(deployment).values(policy))
-                changes.advance(connection, "deployment")
+                changes.bump_version(connection, "deployment")
             return _read(connection)
 
     def _bind(self, column: Literal["control_plane", "account"], value: str) -> Deployment:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "deployment")
             if _fill(connection, column, value):
-                changes.advance(connection, "deployment")
+                changes.bump_version(connection, "deployment")
             bound = _read(connection)
         kept = getattr(bound, column)
         if kept != value:
@@ -130,7 +130,7 @@ def _subject_keys(connection: sa.Connection) -> list[WrappedSubjectKey]:
         try:
             version = integer(row, "version", 1, (1 << 31) - 1)
             kept.append(WrappedSubjectKey(version, octets(row, "wrapped"), instant(row, "created_at")))
-        except Unreadable as problem:
+        except UnreadableValue as problem:
             raise SubjectKeyLost(f"the store's subject key cannot be read: {problem}; {_REMEDY}") from None
     missing = set(range(1, made + 1)) - {key.version for key in kept}
     if missing:
@@ -153,5 +153,5 @@ def _read(connection: sa.Connection) -> Deployment:
     fields = {field: getattr(row, field) for field in kept}
     try:
         return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, MAX_STORABLE_TTL_SECONDS))
-    except Unreadable as problem:
+    except UnreadableValue as problem:
         return Deployment(**fields, max_ttl_seconds=0, damage=f"the deployment's {problem}")

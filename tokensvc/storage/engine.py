@@ -2,7 +2,7 @@
 
 Rules of the file
 - The URL alone chooses the database; the driver of the other one is never imported.
-- Every use of the store is one transaction, in a `reading` or a `writing` block: committed when the block ends well,
+- Every use of the store is one transaction, in a `read_transaction` or a `write_transaction` block: committed when the block ends well,
   undone when it raises. No statement runs outside of one.
 - What drivers raise never leaves a block: `failures.py` says what it becomes.
 - A call that cannot get an answer fails within `timeout_seconds`, whatever it waits for: a lock, a socket,
@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from tokensvc.errors import SchemaMismatch
 from tokensvc.storage.database_urls import is_ambiguous, parsed
-from tokensvc.storage.errors import CORRECT_URL, translated
+from tokensvc.storage.errors import CORRECT_URL, map_db_errors
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
@@ -53,14 +53,14 @@ def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) ->
 
 
 @contextlib.contextmanager
-def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+def read_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One transaction that only reads, and sees one state of the store however many queries it makes."""
     with _transaction(engine, write=False) as connection:
         yield connection
 
 
 @contextlib.contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One transaction that writes. On SQLite it is the only one from its first moment (BEGIN IMMEDIATE)."""
     with _transaction(engine, write=True) as connection:
         yield connection
@@ -69,7 +69,7 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextlib.contextmanager
 def _transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
     options = engine.get_execution_options()
-    with translated(engine), options["turn"](), engine.connect() as connection:
+    with map_db_errors(engine), options["turn"](), engine.connect() as connection:
         connection = connection.execution_options(**options["writing" if write else "reading"])
         with connection.begin():
             yield connection

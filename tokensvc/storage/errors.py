@@ -35,60 +35,60 @@ class _Meaning(NamedTuple):
 UPGRADE = Remedy(Action.UPGRADE_SCHEMA)
 CORRECT_URL = Remedy(Action.CORRECT_DATABASE_URL)
 
-AWAY = _Meaning(StoreUnavailable, "the store cannot be reached", Action.REACH_STORE)
-SLOW = _Meaning(StoreUnavailable, "the store did not answer in time", Action.RAISE_STORE_TIMEOUT)
+UNREACHABLE = _Meaning(StoreUnavailable, "the store cannot be reached", Action.REACH_STORE)
+TIMED_OUT = _Meaning(StoreUnavailable, "the store did not answer in time", Action.RAISE_STORE_TIMEOUT)
 LOCKED = _Meaning(StoreUnavailable, "the store is locked by another process", Action.WAIT_FOR_LOCK)
-FULL = _Meaning(StoreUnavailable, "the store's disk is full", Action.FREE_DISK_SPACE)
+DISK_FULL = _Meaning(StoreUnavailable, "the store's disk is full", Action.FREE_DISK_SPACE)
 READ_ONLY = _Meaning(StoreUnavailable, "the store cannot be written to", Action.USE_WRITABLE_STORE)
-BROKEN = _Meaning(StoreUnavailable, "the store's disk or file is at fault", Action.RESTORE_STORE)
-REFUSED = _Meaning(StoreUnavailable, "the store refused the login", Action.CORRECT_LOGIN)
-NO_DATABASE = _Meaning(StoreUnavailable, "the database does not exist on its server", Action.CREATE_DATABASE)
-NOT_MADE = _Meaning(SchemaMismatch, "the store has no tables of this version", Action.UPGRADE_SCHEMA)
-NO_STORE = _Meaning(SchemaMismatch, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
-CLASH = _Meaning(Conflict, "it clashes with what the store holds")
-NO_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
+DAMAGED = _Meaning(StoreUnavailable, "the store's disk or file is at fault", Action.RESTORE_STORE)
+LOGIN_REFUSED = _Meaning(StoreUnavailable, "the store refused the login", Action.CORRECT_LOGIN)
+DATABASE_MISSING = _Meaning(StoreUnavailable, "the database does not exist on its server", Action.CREATE_DATABASE)
+SCHEMA_MISSING = _Meaning(SchemaMismatch, "the store has no tables of this version", Action.UPGRADE_SCHEMA)
+NOT_A_DATABASE = _Meaning(SchemaMismatch, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
+CONSTRAINT_VIOLATED = _Meaning(Conflict, "it clashes with what the store holds")
+INVALID_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
 UNKNOWN = _Meaning(StoreError, "the store failed")
 
 SQLITE: dict[str, _Meaning] = {
     "SQLITE_BUSY": LOCKED,
     "SQLITE_LOCKED": LOCKED,
-    "SQLITE_FULL": FULL,
+    "SQLITE_FULL": DISK_FULL,
     "SQLITE_READONLY": READ_ONLY,
     "SQLITE_PERM": READ_ONLY,
     "SQLITE_AUTH": READ_ONLY,
-    "SQLITE_CANTOPEN": AWAY,
-    "SQLITE_IOERR": BROKEN,
-    "SQLITE_CORRUPT": BROKEN,
+    "SQLITE_CANTOPEN": UNREACHABLE,
+    "SQLITE_IOERR": DAMAGED,
+    "SQLITE_CORRUPT": DAMAGED,
     "SQLITE_PROTOCOL": LOCKED,
-    "SQLITE_NOTADB": NO_STORE,
-    "SQLITE_CONSTRAINT": CLASH,
+    "SQLITE_NOTADB": NOT_A_DATABASE,
+    "SQLITE_CONSTRAINT": CONSTRAINT_VIOLATED,
 }
 """By the primary part of `sqlite_errorname` (SQLITE_IOERR_WRITE is SQLITE_IOERR)."""
 
 POSTGRES: dict[str, _Meaning] = {
-    "42P01": NOT_MADE,  # undefined_table
-    "42703": NOT_MADE,  # undefined_column
-    "3D000": NO_DATABASE,
-    "3F000": NOT_MADE,  # invalid_schema_name
+    "42P01": SCHEMA_MISSING,  # undefined_table
+    "42703": SCHEMA_MISSING,  # undefined_column
+    "3D000": DATABASE_MISSING,
+    "3F000": SCHEMA_MISSING,  # invalid_schema_name
     "25006": READ_ONLY,  # read_only_sql_transaction: a replica, or a primary that became one
-    "42501": REFUSED,  # insufficient_privilege
-    "53100": FULL,
-    "57014": SLOW,  # query_canceled: statement_timeout
+    "42501": LOGIN_REFUSED,  # insufficient_privilege
+    "53100": DISK_FULL,
+    "57014": TIMED_OUT,  # query_canceled: statement_timeout
     "55P03": LOCKED,
-    "08": AWAY,
-    "23": CLASH,
-    "28": REFUSED,
+    "08": UNREACHABLE,
+    "23": CONSTRAINT_VIOLATED,
+    "28": LOGIN_REFUSED,
     "40": LOCKED,  # deadlock, serialization
-    "53": AWAY,
-    "57": AWAY,  # shut down, starting up
-    "58": BROKEN,
-    "XX": BROKEN,
+    "53": UNREACHABLE,
+    "57": UNREACHABLE,  # shut down, starting up
+    "58": DAMAGED,
+    "XX": DAMAGED,
 }
 """By SQLSTATE, or by its class where the state has no row of its own."""
 
 CONNECTING = (
-    (r'database ".*" does not exist', NO_DATABASE),
-    (r'authentication failed|role ".*" does not exist|no pg_hba.conf entry|no password supplied', REFUSED),
+    (r'database ".*" does not exist', DATABASE_MISSING),
+    (r'authentication failed|role ".*" does not exist|no pg_hba.conf entry|no password supplied', LOGIN_REFUSED),
 )
 """libpq keeps no SQLSTATE of a connection that failed, so the server's text is read, if it is English."""
 
@@ -106,21 +106,21 @@ _SECRET = re.compile(r"(?<=://)[^\s/]*(?=@)|passw(or)?d\s*=\s*('[^']*'|\S+)", re
 
 
 @contextlib.contextmanager
-def translated(engine: sa.Engine) -> Iterator[None]:
+def map_db_errors(engine: sa.Engine) -> Iterator[None]:
     """Let SQLAlchemy's failures, and through it the drivers', leave the block only as ours."""
     try:
         yield
     except PoolTimeout:
-        raise _failure(SLOW, engine, "no connection came free in time") from None
+        raise _failure(TIMED_OUT, engine, "no connection came free in time") from None
     except DBAPIError as error:
-        raise ours(error.orig, engine) from None
+        raise map_driver_error(error.orig, engine) from None
     except UnicodeEncodeError:  # a command's argument, in whatever bytes the shell gave it
-        raise NO_TEXT.failure(NO_TEXT.message) from None
+        raise INVALID_TEXT.failure(INVALID_TEXT.message) from None
     except SQLAlchemyError as error:
         raise UNKNOWN.failure(UNKNOWN.message, detail=_detail(engine, type(error).__name__)) from None
 
 
-def ours(error: BaseException | None, engine: sa.Engine) -> TokensvcError:
+def map_driver_error(error: BaseException | None, engine: sa.Engine) -> TokensvcError:
     """What a driver's failure becomes."""
     meaning, words = _of_sqlite(error) if hasattr(error, "sqlite_errorname") else _of_postgres(error)
     return _failure(meaning, engine, words or type(error).__name__)
@@ -147,7 +147,7 @@ def _detail(engine: sa.Engine, words: str) -> str:
 def _of_sqlite(error: BaseException | None) -> tuple[_Meaning, str]:
     name, text = str(getattr(error, "sqlite_errorname", "")), str(error)
     if name == "SQLITE_ERROR" and any(sign in text for sign in _UNDEFINED):
-        return NOT_MADE, f"{name}: {text}"
+        return SCHEMA_MISSING, f"{name}: {text}"
     return SQLITE.get("_".join(name.split("_")[:2]), UNKNOWN), f"{name}: {text}"
 
 
@@ -158,14 +158,14 @@ def _of_postgres(error: BaseException | None) -> tuple[_Meaning, str]:
         if type(error).__name__ not in _LOST:
             return _of_misuse(str(error))
         text = _lines(str(error))
-        return next((meaning for sign, meaning in CONNECTING if re.search(sign, text)), AWAY), text
+        return next((meaning for sign, meaning in CONNECTING if re.search(sign, text)), UNREACHABLE), text
     meaning = POSTGRES.get(state) or POSTGRES.get(state[:2], UNKNOWN)
     return meaning, state if state.startswith(_VALUES_QUOTED) else f"{state}: {primary or error}"
 
 
 def _of_misuse(text: str) -> tuple[_Meaning, str]:
     if _NUL_REFUSED in text:
-        return NO_TEXT, ""
+        return INVALID_TEXT, ""
     option = _UNKNOWN_OPTION.search(text)
     return UNKNOWN, option[0] if option else ""
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.keys.journal import Entry
+from tokensvc.keys.journal import JournalEntry
 from tokensvc.keys.lifecycle import StepKind
 from tokensvc.storage.dialect import insert
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import key_journal
 
 _is_open = key_journal.c.finished_at.is_(None)
-_entries = sa.select(*(key_journal.c[field] for field in Entry._fields))
+_entries = sa.select(*(key_journal.c[field] for field in JournalEntry._fields))
 
 
 class SqlJournal:
@@ -23,9 +23,9 @@ class SqlJournal:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def begin(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> Entry:
+    def begin(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
         step = {"kind": kind, "key_id": key_id, "region": region}
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             begun = (
                 insert(connection, key_journal).values(**step, reason=reason, started_at=at).on_conflict_do_nothing()
             )
@@ -34,27 +34,27 @@ class SqlJournal:
             return _entry(connection.execute(_entries.where(*same, _is_open)).one())
 
     def end(self, entry_id: int, outcome: str, at: datetime) -> None:
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             ended = sa.update(key_journal).where(key_journal.c.id == entry_id, _is_open)
             connection.execute(ended.values(finished_at=at, outcome=outcome))
 
-    def open(self) -> list[Entry]:
-        with reading(self._engine) as connection:
+    def open(self) -> list[JournalEntry]:
+        with read_transaction(self._engine) as connection:
             return [_entry(row) for row in connection.execute(_entries.where(_is_open).order_by(key_journal.c.id))]
 
-    def history(self, key_id: str | None, limit: int) -> list[Entry]:
+    def history(self, key_id: str | None, limit: int) -> list[JournalEntry]:
         newest = _entries.order_by(key_journal.c.id.desc()).limit(limit)
         if key_id is not None:
             newest = newest.where(key_journal.c.key_id == key_id)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return [_entry(row) for row in connection.execute(newest)]
 
     def prune(self, before: datetime) -> int:
         old = sa.delete(key_journal).where(key_journal.c.finished_at < before).returning(key_journal.c.id)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return len(connection.execute(old).all())
 
 
-def _entry(row: sa.Row[Any]) -> Entry:
+def _entry(row: sa.Row[Any]) -> JournalEntry:
     said = row._asdict()
-    return Entry(**said | {"kind": StepKind(said["kind"])})
+    return JournalEntry(**said | {"kind": StepKind(said["kind"])})

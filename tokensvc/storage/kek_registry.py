@@ -8,24 +8,24 @@ import sqlalchemy as sa
 
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import wrapping_keys
-from tokensvc.vault.kek_registry import KnownWrapping
+from tokensvc.vault.kek_registry import RegisteredKek
 
 
-class SqlKnownWrappings:
+class SqlKekRegistry:
     """See `tokensvc.vault.kek_registry`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def list(self) -> list[KnownWrapping]:
-        with reading(self._engine) as connection:
+    def list(self) -> list[RegisteredKek]:
+        with read_transaction(self._engine) as connection:
             return _listed(connection)
 
-    def add(self, key: KnownWrapping, beside: str | None) -> builtins.list[KnownWrapping]:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
+    def add(self, key: RegisteredKek, beside: str | None) -> builtins.list[RegisteredKek]:
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "deployment")
             listed = _listed(connection)
             if not listed if beside is None else any(k.name == beside for k in listed):
                 row = insert(connection, wrapping_keys).values(name=key.name, check_value=key.check)
@@ -33,12 +33,12 @@ class SqlKnownWrappings:
             return _listed(connection)
 
     def keep_only(self, name: str) -> None:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "deployment")
             if any(k.name == name for k in _listed(connection)):
                 connection.execute(sa.delete(wrapping_keys).where(wrapping_keys.c.name != name))
 
 
-def _listed(connection: sa.Connection) -> list[KnownWrapping]:
+def _listed(connection: sa.Connection) -> list[RegisteredKek]:
     rows = connection.execute(sa.select(wrapping_keys).order_by(wrapping_keys.c.name)).all()
-    return [KnownWrapping(*row) for row in rows]
+    return [RegisteredKek(*row) for row in rows]

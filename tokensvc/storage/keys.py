@@ -16,20 +16,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Action, ConcurrentModification, Conflict, KeyNotFound, Remedy, RowUnreadable
-from tokensvc.keys.lifecycle import MOVES, KeyInPlace, KeyRecord, KeyState, UnreadablePlace, successor
+from tokensvc.keys.lifecycle import MOVES, KeyPlacement, KeyRecord, KeyState, UnreadablePlacement, successor
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
-from tokensvc.storage.engine import reading, writing
-from tokensvc.storage.rows import Unreadable, flag, instant, instant_or_none, integer, octets, raw, text
+from tokensvc.storage.engine import read_transaction, write_transaction
+from tokensvc.storage.rows import UnreadableValue, flag, instant, instant_or_none, integer, octets, raw, text
 from tokensvc.storage.schema import deployment, key_pairs, key_placements
 
 _STATES = tuple(KeyState)
 _UNKNOWN = datetime.fromtimestamp(0, UTC)
 
 
-class SqlKeys:
+class SqlKeyStore:
     """See `tokensvc.keys.store`."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -38,8 +38,8 @@ class SqlKeys:
     def add(
         self, key_id: str, fingerprint: str, public_der: bytes, created_at: datetime, longest_ttl_seconds: int = 0
     ) -> KeyRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "keys")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "keys")
             added = (
                 insert(connection, key_pairs)
                 .values(id=key_id, fingerprint=fingerprint, public_der=public_der, created_at=created_at)
@@ -48,25 +48,25 @@ class SqlKeys:
                 .returning(key_pairs.c.id)
             )
             if connection.execute(added).first() or _raise_longest(connection, key_id, public_der, longest_ttl_seconds):
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def list(self) -> list[KeyRecord]:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return _records(connection)
 
     def record_import(
         self,
         key_id: str,
-        place: Place,
+        place: AccountRegion,
         arn: str,
         at: datetime,
         *,
         fingerprint_differs: bool = False,
         may_have_signed: bool = False,
     ) -> KeyRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "keys")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "keys")
             compromised_at = _get(connection, key_id).compromised_at
             elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id)
             longest = connection.execute(elsewhere).scalar_one()
@@ -81,24 +81,24 @@ class SqlKeys:
                 .returning(key_placements.c.key_id)
             )
             if connection.execute(prepared).first():
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
             elif getattr(_in_place(connection, key_id, place), "arn", None) != arn:
                 _take_back(connection, key_id, place, arn, at)
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def activate(
         self,
         key_id: str,
-        place: Place,
+        place: AccountRegion,
         at: datetime,
         longest_ttl_seconds: int,
         *,
         retiring_since: datetime | None = None,
         temporary: bool = False,
     ) -> KeyRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "keys")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "keys")
             now_in = _demand(connection, key_id, place)
             longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, _ceiling(connection))
             retires = now_in.state is KeyState.RETIRING
@@ -114,12 +114,12 @@ class SqlKeys:
             elif longest == now_in.longest_ttl_seconds:
                 return _get(connection, key_id)
             connection.execute(sa.update(key_placements).where(*_at(key_id, place)).values(longest_ttl_seconds=longest))
-            changes.advance(connection, "keys")
+            changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
-    def begin_delete(self, seen: KeyInPlace, at: datetime) -> KeyRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "keys")
+    def begin_delete(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "keys")
             now_in = _demand(connection, seen.key_id, seen.place)
             signs = now_in.state is KeyState.ACTIVE
             drains = now_in.state in {KeyState.RETIRING, KeyState.PREPARED}
@@ -130,12 +130,12 @@ class SqlKeys:
             if now_in.deleting_at is None:
                 begun = sa.update(key_placements).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
                 connection.execute(begun)
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
             return _get(connection, seen.key_id)
 
-    def retire(self, key_id: str, place: Place, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "keys")
+    def retire(self, key_id: str, place: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "keys")
             now_in = _demand(connection, key_id, place)
             if now_in.state is KeyState.ACTIVE:
                 raise ConcurrentModification(f"the key is active in {place.region}, so its pair is not deleted there")
@@ -143,15 +143,15 @@ class SqlKeys:
                 _end(connection, now_in, at)
                 if others_may_have_signed:
                     _begin_drains(connection, place, at, _ceiling(connection))
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def record_absence(
-        self, seen: KeyInPlace, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
+        self, seen: KeyPlacement, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
     ) -> KeyRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
-            changes.hold(connection, "keys")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "deployment")
+            changes.lock_version(connection, "keys")
             key_id, place = seen.key_id, seen.place
             now_in = _demand(connection, key_id, place)
             if now_in.arn != seen.arn:
@@ -160,7 +160,7 @@ class SqlKeys:
                 _end(connection, now_in, at)
                 if now_in.state is KeyState.ACTIVE:
                     _succeed(connection, place, unable, at, propagation_seconds)
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def compromise(
@@ -173,9 +173,9 @@ class SqlKeys:
         unable: Collection[str] = frozenset(),
         others_may_have_signed: bool = False,
     ) -> KeyRecord:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "deployment")
-            changes.hold(connection, "keys")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "deployment")
+            changes.lock_version(connection, "keys")
             _mark_damaged(connection, _get(connection, key_id), at)
             bad = {key_id} | (_never_signed(connection) if include_standby else set())
             marked = (
@@ -189,17 +189,17 @@ class SqlKeys:
                 if others_may_have_signed:
                     for there in _get(connection, key_id).placements:
                         _begin_drains(connection, there.place, at, _ceiling(connection))
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def discard(self, key_id: str) -> None:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "keys")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "keys")
             if connection.execute(sa.select(key_placements.c.key_id).where(key_placements.c.key_id == key_id)).first():
                 raise ConcurrentModification("IVS holds, or held, this key: its record stays")
             gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
             if connection.execute(gone).first():
-                changes.advance(connection, "keys")
+                changes.bump_version(connection, "keys")
 
 
 def _mark_damaged(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
@@ -209,7 +209,7 @@ def _mark_damaged(connection: sa.Connection, record: KeyRecord, at: datetime) ->
         connection.execute(unknown.values(state=KeyState.COMPROMISED, compromised_at=at))
         itself = sa.update(key_pairs).where(key_pairs.c.id == record.id)
         connection.execute(itself.values(compromised_at=None))  # marked next, whatever it held
-        changes.advance(connection, "keys")
+        changes.bump_version(connection, "keys")
 
 
 def _raise_longest(connection: sa.Connection, key_id: str, public_der: bytes, seconds: int) -> bool:
@@ -230,7 +230,7 @@ def _never_signed(connection: sa.Connection) -> set[str]:
     return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
 
 
-def _take_back(connection: sa.Connection, key_id: str, place: Place, arn: str, at: datetime) -> None:
+def _take_back(connection: sa.Connection, key_id: str, place: AccountRegion, arn: str, at: datetime) -> None:
     """A retired key's pair turned up once more: it is to be deleted."""
     taken = sa.select(key_placements.c.key_id).where(key_placements.c.arn == arn)
     if connection.execute(taken).first() is not None:
@@ -247,7 +247,7 @@ def _replace(
     """Compromise the bad keys everywhere; where one of them signed, the best that is fit signs from now on."""
     ceiling = _ceiling(connection)
     pairs = [there for record in _records(connection) for there in record.placements]
-    left: dict[Place, KeyInPlace | None] = {}
+    left: dict[AccountRegion, KeyPlacement | None] = {}
     for pair in pairs:
         if pair.key_id in bad and pair.state is not KeyState.COMPROMISED:
             _move(connection, pair.key_id, pair.place, pair.state, KeyState.COMPROMISED, compromised_at=at)
@@ -259,7 +259,7 @@ def _replace(
             _promote(connection, best, at, ceiling)
 
 
-def _end(connection: sa.Connection, there: KeyInPlace, at: datetime) -> None:
+def _end(connection: sa.Connection, there: KeyPlacement, at: datetime) -> None:
     """IVS holds the pair no more: the key is retired there, or stays compromised."""
     if there.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
         ended = sa.update(key_placements).where(*_at(there.key_id, there.place)).values(retired_at=at)
@@ -269,7 +269,7 @@ def _end(connection: sa.Connection, there: KeyInPlace, at: datetime) -> None:
 
 
 def _succeed(
-    connection: sa.Connection, place: Place, unfit: Collection[str], at: datetime, propagation_seconds: float
+    connection: sa.Connection, place: AccountRegion, unfit: Collection[str], at: datetime, propagation_seconds: float
 ) -> None:
     """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
     ceiling = _ceiling(connection)
@@ -280,7 +280,7 @@ def _succeed(
     _begin_drains(connection, place, at, ceiling)
 
 
-def _begin_drains(connection: sa.Connection, place: Place, at: datetime, ceiling: int) -> None:
+def _begin_drains(connection: sa.Connection, place: AccountRegion, at: datetime, ceiling: int) -> None:
     """Each key there that does not sign may have signed up to now, without the store's knowledge, for the ceiling."""
     idle = (*_of(place), key_placements.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
     connection.execute(sa.update(key_placements).where(*idle).values(retiring_at=at))
@@ -293,7 +293,7 @@ def _ceiling(connection: sa.Connection) -> int:
     return seconds
 
 
-def _promote(connection: sa.Connection, best: KeyInPlace, at: datetime, ceiling: int) -> None:
+def _promote(connection: sa.Connection, best: KeyPlacement, at: datetime, ceiling: int) -> None:
     longest = max(best.longest_ttl_seconds, ceiling)
     stands_in_since = best.retiring_at if best.state is KeyState.RETIRING else None
     began = {
@@ -304,30 +304,30 @@ def _promote(connection: sa.Connection, best: KeyInPlace, at: datetime, ceiling:
     _move(connection, best.key_id, best.place, best.state, KeyState.ACTIVE, **began)
 
 
-def _move(connection: sa.Connection, key_id: str, place: Place, was: KeyState, to: KeyState, **values: Any) -> None:
+def _move(connection: sa.Connection, key_id: str, place: AccountRegion, was: KeyState, to: KeyState, **values: Any) -> None:
     moved = sa.update(key_placements).where(*_at(key_id, place), key_placements.c.state == was).values(state=to, **values)
     if to not in MOVES[was] or connection.execute(moved.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"the key is {was} in {place.region}, so it cannot become {to} there")
 
 
-def _at(key_id: str, place: Place) -> tuple[sa.ColumnElement[bool], ...]:
+def _at(key_id: str, place: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
     return key_placements.c.key_id == key_id, *_of(place)
 
 
-def _of(place: Place) -> tuple[sa.ColumnElement[bool], ...]:
+def _of(place: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
     return key_placements.c.account == place.account, key_placements.c.region == place.region
 
 
-def _active_in(connection: sa.Connection, place: Place) -> str | None:
+def _active_in(connection: sa.Connection, place: AccountRegion) -> str | None:
     active = sa.select(key_placements.c.key_id).where(*_of(place), key_placements.c.state == KeyState.ACTIVE)
     return connection.execute(active).scalar()
 
 
-def _in_place(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace | None:
+def _in_place(connection: sa.Connection, key_id: str, place: AccountRegion) -> KeyPlacement | None:
     row = connection.execute(sa.select(*raw(*key_placements.c)).where(*_at(key_id, place))).first()
     try:
         return None if row is None else _key_in_place(row)
-    except Unreadable as problem:
+    except UnreadableValue as problem:
         raise RowUnreadable(
             f"key {key_id} cannot be read in {place.region}: {problem}",
             subject={"key_id": key_id, "region": place.region},
@@ -335,7 +335,7 @@ def _in_place(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlac
         ) from None
 
 
-def _demand(connection: sa.Connection, key_id: str, place: Place) -> KeyInPlace:
+def _demand(connection: sa.Connection, key_id: str, place: AccountRegion) -> KeyPlacement:
     found = _in_place(connection, key_id, place)
     if found is None:
         _get(connection, key_id)
@@ -366,12 +366,12 @@ def _records(connection: sa.Connection, key_id: str | None = None) -> list[KeyRe
 
 def _record(row: sa.Row[Any], placements: Sequence[sa.Row[Any]]) -> KeyRecord:
     damage: list[str] = []
-    there: list[KeyInPlace] = []
-    unreadable: list[UnreadablePlace] = []
+    there: list[KeyPlacement] = []
+    unreadable: list[UnreadablePlacement] = []
     try:
         fingerprint, public_der = text(row, "fingerprint"), octets(row, "public_der")
         created_at, compromised_at = instant(row, "created_at"), instant_or_none(row, "compromised_at")
-    except Unreadable as problem:  # it may be compromised, so it signs nowhere
+    except UnreadableValue as problem:  # it may be compromised, so it signs nowhere
         damage.append(str(problem))
         fingerprint, public_der, created_at, compromised_at = "", b"", _UNKNOWN, None
     is_sound = not damage
@@ -381,7 +381,7 @@ def _record(row: sa.Row[Any], placements: Sequence[sa.Row[Any]]) -> KeyRecord:
                 there.append(_key_in_place(place))
             else:
                 unreadable.append(_unreadable(place))
-        except Unreadable as problem:
+        except UnreadableValue as problem:
             damage.append(f"in {place.region} {problem}")
             unreadable.append(_unreadable(place))
     why = "; ".join(damage)
@@ -390,18 +390,18 @@ def _record(row: sa.Row[Any], placements: Sequence[sa.Row[Any]]) -> KeyRecord:
     )
 
 
-def _unreadable(row: sa.Row[Any]) -> UnreadablePlace:
-    place = Place(account=str(row.account), region=str(row.region))
-    return UnreadablePlace(str(row.key_id), place, str(row.arn), row.retired_at is None)
+def _unreadable(row: sa.Row[Any]) -> UnreadablePlacement:
+    place = AccountRegion(account=str(row.account), region=str(row.region))
+    return UnreadablePlacement(str(row.key_id), place, str(row.arn), row.retired_at is None)
 
 
-def _key_in_place(row: sa.Row[Any]) -> KeyInPlace:
+def _key_in_place(row: sa.Row[Any]) -> KeyPlacement:
     """Raises Unreadable."""
     if row.state not in _STATES:
-        raise Unreadable("state is none that a key can be in")
-    return KeyInPlace(
+        raise UnreadableValue("state is none that a key can be in")
+    return KeyPlacement(
         key_id=text(row, "key_id"),
-        place=Place(account=text(row, "account"), region=text(row, "region")),
+        place=AccountRegion(account=text(row, "account"), region=text(row, "region")),
         state=KeyState(row.state),
         arn=text(row, "arn"),
         imported_at=instant(row, "imported_at"),

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from tokensvc.deployment.leases import HeldLease
 from tokensvc.storage.dialect import StoreNow, insert
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import leases
 
 
@@ -18,7 +18,7 @@ class SqlLeases:
 
     def acquire(self, name: str, holder: str, seconds: float) -> bool:
         until = StoreNow() + sa.literal(seconds, sa.Double)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             granted = (
                 insert(connection, leases)
                 .values(name=name, holder=holder, expires_at=until)
@@ -32,18 +32,18 @@ class SqlLeases:
             return connection.execute(granted).first() is not None
 
     def release(self, name: str, holder: str) -> None:
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.holder == holder))
 
     def held(self, name: str) -> HeldLease | None:
         left = (leases.c.expires_at - StoreNow()).label("left")
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             row = connection.execute(sa.select(leases.c.holder, left).where(leases.c.name == name)).first()
         return HeldLease(row.holder, row.left) if row is not None and row.left > 0 else None
 
     def all_held(self, prefix: str) -> dict[str, HeldLease]:
         c, left = leases.c, (leases.c.expires_at - StoreNow()).label("left")
         wanted = sa.select(c.name, c.holder, left).where(c.name.startswith(prefix, autoescape=True))
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             rows = connection.execute(wanted).all()
         return {row.name: HeldLease(row.holder, row.left) for row in rows if row.left > 0}

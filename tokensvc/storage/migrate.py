@@ -15,7 +15,7 @@ import io
 import sqlalchemy as sa
 
 from tokensvc.errors import Action, Remedy, SchemaMismatch
-from tokensvc.storage.engine import make_engine, reading, writing
+from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.errors import UPGRADE, target_of
 
 MIGRATIONS = "tokensvc.storage:migrations"
@@ -42,7 +42,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
     engine = make_engine(url, timeout_seconds=UPGRADE_TIMEOUT_SECONDS)
     try:
-        with writing(engine) as connection:
+        with write_transaction(engine) as connection:
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             old = _require_known(_current(connection), engine)
@@ -60,7 +60,7 @@ def current(url: str) -> str | None:
     """The revision that a store is at, None for an empty one. Raises SchemaMismatch when there is no such file."""
     engine = make_engine(url, create=False)
     try:
-        with reading(engine) as connection:
+        with read_transaction(engine) as connection:
             return _current(connection)
     finally:
         engine.dispose()
@@ -68,7 +68,7 @@ def current(url: str) -> str | None:
 
 def check(engine: sa.Engine) -> None:
     """Raise SchemaMismatch, naming what to do, unless the store's schema is the one this version reads and writes."""
-    with reading(engine) as connection:
+    with read_transaction(engine) as connection:
         found = _require_known(_current(connection), engine)
     if found != HEAD:
         state = "is empty" if found is None else f"has the schema {found} of an older version"

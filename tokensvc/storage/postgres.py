@@ -36,7 +36,7 @@ _OPTIONS: dict[str, Any] = {
 _WAIT_SECONDS = 0.1
 
 
-class StoreTooSlow(psycopg.OperationalError):
+class DeadlineExceeded(psycopg.OperationalError):
     """The server did not answer before the call's deadline."""
 
     sqlstate = "57014"  # what its statement_timeout would have said
@@ -59,7 +59,7 @@ class _Connection(psycopg.Connection[Any]):
                 ready = yield wanted
                 if not ready and time.monotonic() >= ends_at:
                     self.pgconn.finish()
-                    raise StoreTooSlow("no answer before the deadline")
+                    raise DeadlineExceeded("no answer before the deadline")
                 wanted = gen.send(ready)
         except StopIteration as end:
             answer: _T = end.value

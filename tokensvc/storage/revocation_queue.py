@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.revocations.model import Lane
 from tokensvc.revocations.queue import Entry, Outcome, Waiting
 from tokensvc.storage.dialect import StoreNow
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import QUEUED, revocation_entries
 
 _c = revocation_entries.c
@@ -28,7 +28,7 @@ class SqlRevocationQueue:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def claim(self, place: Place, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, place: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
         due = (QUEUED, _c.due_at <= StoreNow())
         oldest = (
             sa.select(_c.id)
@@ -44,7 +44,7 @@ class SqlRevocationQueue:
             .values(due_at=StoreNow() + sa.literal(seconds, sa.Double), attempts=_c.attempts + 1)
             .returning(_c.id, _c.channel_arn, _c.viewer_id, _c.version, _c.attempts)
         )
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return sorted(Entry(*row) for row in connection.execute(claimed))
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
@@ -71,10 +71,10 @@ class SqlRevocationQueue:
             for o in sorted(outcomes, key=lambda outcome: outcome.id)
         ]
         if rows:
-            with writing(self._engine) as connection:
+            with write_transaction(self._engine) as connection:
                 connection.execute(settled, rows)
 
-    def waiting(self) -> dict[Place, Waiting]:
+    def waiting(self) -> dict[AccountRegion, Waiting]:
         code = sa.func.max(sa.case((_c.attempts > 0, _c.code), else_=sa.literal(""))).label("code")
         places = (
             sa.select(_c.account, _c.region, sa.func.count().label("n"), sa.func.min(_c.id).label("oldest"), code)
@@ -86,8 +86,8 @@ class SqlRevocationQueue:
         found = sa.select(places.c.account, places.c.region, places.c.n, age, places.c.code).join(
             revocation_entries, _c.id == places.c.oldest
         )
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return {
-                Place(account, region): Waiting(queued, max(0.0, oldest_seconds), code)
+                AccountRegion(account, region): Waiting(queued, max(0.0, oldest_seconds), code)
                 for account, region, queued, oldest_seconds, code in connection.execute(found)
             }

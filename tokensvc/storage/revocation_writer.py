@@ -16,19 +16,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.revocations.model import Lane, State, denied_until, readmit_after, standing_after, version_filter
 from tokensvc.revocations.queue import ALONE_MAX
 from tokensvc.revocations.store import Accepted, NewRevocation
 from tokensvc.storage import changes, denials
-from tokensvc.storage.denials import Row, parts
+from tokensvc.storage.denials import DenialRow, chunked
 from tokensvc.storage.revocation_tables import NOT_ENDED, QUEUED, revocation_entries, revocation_targets, revocations
 from tokensvc.tokens.denylist import viewer_digest
 
 _entries = revocation_entries.c
 
 
-def accept(
+def write_revocations(
     connection: sa.Connection,
     caller: str,
     wanted: Sequence[NewRevocation],
@@ -37,34 +37,34 @@ def accept(
     now: float,
 ) -> list[Accepted]:
     """Write everything that these revocations mean, at that instant of the store's clock."""
-    before = changes.hold(connection, "revocations")
-    changes.hold(connection, "denials")
+    before = changes.lock_version(connection, "revocations")
+    changes.lock_version(connection, "denials")
     names = {viewer_digest(*who): who for new in wanted for who in product(new.channel_arns, new.viewer_ids)}
     places = {parse_arn(channel, "channel").place for channel, _ in names.values()}
-    draft = _Draft(
+    draft = _PendingWrites(
         caller,
         max_staleness_seconds,
         now,
         lanes={place: _lane(connection, caller, place, lane) for place in places},
-        standings={name: Row(name, who[0]) for name, who in names.items()} | denials.read(connection, list(names)),
+        standings={name: DenialRow(name, who[0]) for name, who in names.items()} | denials.read_rows(connection, list(names)),
         queued=_queued(connection, names),
         number=before,
     )
     answers = [draft.add(new) for new in wanted]
     draft.write(connection)
-    changes.advance(connection, "revocations", by=draft.number - before)
+    changes.bump_version(connection, "revocations", by=draft.number - before)
     return answers
 
 
 @dataclass
-class _Draft:
+class _PendingWrites:
     """What one request changes, before it is written."""
 
     caller: str
     max_staleness_seconds: float
     now: float
-    lanes: dict[Place, Lane]
-    standings: dict[bytes, Row]
+    lanes: dict[AccountRegion, Lane]
+    standings: dict[bytes, DenialRow]
     queued: dict[bytes, dict[str, Any]]
     """By digest, the queued entry: one of the store, or a new one."""
     number: int
@@ -97,7 +97,7 @@ class _Draft:
 
     def write(self, connection: sa.Connection) -> None:
         """Write all of it."""
-        denials.write(connection, list(self.standings.values()))
+        denials.write_rows(connection, list(self.standings.values()))
         if self.raised:
             again = sa.update(revocation_entries).where(_entries.id == sa.bindparam("which"))
             connection.execute(
@@ -130,7 +130,7 @@ class _Draft:
         return self.number
 
 
-def _lane(connection: sa.Connection, caller: str, place: Place, lane: Lane) -> Lane:
+def _lane(connection: sa.Connection, caller: str, place: AccountRegion, lane: Lane) -> Lane:
     """The lane that was asked for, unless this caller's share of it is full."""
     if lane is not Lane.ALONE:
         return lane
@@ -148,16 +148,16 @@ def _queued(connection: sa.Connection, names: Iterable[bytes]) -> dict[bytes, di
     """The queued entries of these viewers, locked: one that is settled at this moment is either seen as settled, or its
     settling sees what we raise it to."""
     ids: list[int] = []
-    for part in parts(names):
+    for part in chunked(names):
         ids += connection.execute(sa.select(_entries.id).where(NOT_ENDED, _entries.digest.in_(part))).scalars()
     found: dict[bytes, dict[str, Any]] = {}
-    for some in parts(sorted(ids)):  # in the order of ids, as whoever settles: or each might wait for the other
-        rows = lock(connection, some)
+    for some in chunked(sorted(ids)):  # in the order of ids, as whoever settles: or each might wait for the other
+        rows = lock_entries(connection, some)
         found |= {row["digest"]: row for row in rows if row["state"] == State.QUEUED}
     return found
 
 
-def lock(connection: sa.Connection, ids: Sequence[int]) -> list[dict[str, Any]]:
+def lock_entries(connection: sa.Connection, ids: Sequence[int]) -> list[dict[str, Any]]:
     """These entries, in the order of their ids, which nobody else changes until the transaction ends."""
     columns = (_entries.id, _entries.digest, _entries.version, _entries.lane, _entries.state)
     wanted = sa.select(*columns).where(_entries.id.in_(ids)).order_by(_entries.id).with_for_update()

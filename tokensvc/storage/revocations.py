@@ -18,9 +18,9 @@ from tokensvc.errors import FieldError, IdempotencyKeyReused, RevocationNotFound
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Patterns, Revocation, Target
 from tokensvc.storage import changes, revocation_writer
-from tokensvc.storage.denials import parts
+from tokensvc.storage.denials import chunked
 from tokensvc.storage.dialect import StoreNow, insert, matches_any
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import (
     ENDED,
     NOT_ENDED,
@@ -52,19 +52,19 @@ class SqlRevocations:
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
     ) -> list[Accepted]:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "revocations")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "revocations")
             now = connection.execute(sa.select(StoreNow())).scalar_one()
             first = _first_answer(connection, caller, idempotency, now)
             if first is not None:
                 return first
-            answer = revocation_writer.accept(connection, caller, wanted, lane, max_staleness_seconds, now)
+            answer = revocation_writer.write_revocations(connection, caller, wanted, lane, max_staleness_seconds, now)
             if idempotency is not None:
                 _keep_answer(connection, caller, idempotency, answer, now)
             return answer
 
     def get(self, revocation_id: str, patterns: Patterns) -> Revocation:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return _get(connection, revocation_id, patterns)
 
     def list(
@@ -85,7 +85,7 @@ class SqlRevocations:
             shown = shown.where(revocations.c.number >= not_below)
         if such := _parts_such(state, channel_arn, viewer_ids):
             shown = shown.where(_of_it(*such))
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return _records(connection, connection.execute(shown).all())
 
     def so_far_down(self, before: int | None, many: int) -> int | None:
@@ -93,13 +93,13 @@ class SqlRevocations:
         last = sa.select(number).order_by(number.desc()).offset(many - 1).limit(2)
         if before is not None:
             last = last.where(number < before)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             found = connection.execute(last).scalars().all()
         return found[0] if len(found) > 1 else None
 
     def cancel(self, revocation_id: str, patterns: Patterns) -> Revocation:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "revocations")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "revocations")
             number = _get(connection, revocation_id, patterns).number
             given_up = _entries_of(connection, number, State.QUEUED)
             mine = (_targets.revocation == number, _targets.entry.in_(given_up))
@@ -112,8 +112,8 @@ class SqlRevocations:
             return _get(connection, revocation_id, patterns)
 
     def retry(self, revocation_id: str, patterns: Patterns) -> Revocation:
-        with writing(self._engine) as connection:
-            changes.hold(connection, "revocations")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "revocations")
             number = _get(connection, revocation_id, patterns).number
             for failed in _entries_of(connection, number, State.FAILED):
                 _queue_again(connection, failed)
@@ -121,17 +121,17 @@ class SqlRevocations:
 
     def prune(self, ended_before: datetime, limit: int) -> int:
         until = ended_before.timestamp()
-        with writing(self._engine) as connection:
-            changes.hold(connection, "revocations")
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "revocations")
             old = sa.select(_entries.id).where(ENDED, _entries.finished_at < until).order_by(_entries.finished_at)
             forgotten = list(connection.execute(old.limit(limit)).scalars())
-            for some in parts(forgotten):
+            for some in chunked(forgotten):
                 whose = sa.select(_targets.revocation).where(_targets.entry.in_(some)).distinct()
                 numbers = list(connection.execute(whose).scalars())
                 connection.execute(sa.delete(revocation_targets).where(_targets.entry.in_(some)))
                 connection.execute(sa.delete(revocation_entries).where(_entries.id.in_(some)))
                 left = sa.exists().where(_targets.revocation == revocations.c.number)
-                for those in parts(numbers):
+                for those in chunked(numbers):
                     connection.execute(sa.delete(revocations).where(revocations.c.number.in_(those), ~left))
             day = idempotency_keys.c.used_at < StoreNow() - sa.literal(float(IDEMPOTENCY_SECONDS), sa.Double)
             connection.execute(sa.delete(idempotency_keys).where(day))
@@ -202,7 +202,7 @@ def _get(connection: sa.Connection, revocation_id: str, patterns: Patterns) -> R
 
 def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Revocation]:
     targets: dict[int, list[Target]] = {row.number: [] for row in rows}
-    for some in parts(targets):
+    for some in chunked(targets):
         of_them = sa.select(_targets.revocation, _state.label("shown"), revocation_entries).select_from(_theirs)
         of_them = of_them.where(_targets.revocation.in_(some)).order_by(_targets.revocation, _entries.id)
         for row in connection.execute(of_them):
@@ -231,7 +231,7 @@ def _entries_of(connection: sa.Connection, number: int, state: State) -> list[in
     """The entries in this state that the revocation waits, or waited, for; locked."""
     mine = sa.select(_targets.entry).where(_targets.revocation == number, _targets.cancelled == sa.false())
     ids = sorted(connection.execute(mine).scalars())
-    return [row["id"] for row in revocation_writer.lock(connection, ids) if row["state"] == state]
+    return [row["id"] for row in revocation_writer.lock_entries(connection, ids) if row["state"] == state]
 
 
 def _lower(connection: sa.Connection, entries: Sequence[int]) -> None:

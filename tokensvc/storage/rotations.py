@@ -1,4 +1,4 @@
-"""`Rotations`: one row a wish."""
+"""`RotationRequestStore`: one row a wish."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from tokensvc.errors import RotationNotFound, RowUnreadable
-from tokensvc.keys.rotation_requests import Rotation
+from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.storage import changes
-from tokensvc.storage.engine import reading, writing
-from tokensvc.storage.rows import Unreadable, document, instant, raw, text
+from tokensvc.storage.engine import read_transaction, write_transaction
+from tokensvc.storage.rows import UnreadableValue, document, instant, raw, text
 from tokensvc.storage.schema import key_rotations
 
 _ROTATIONS = sa.select(*raw(*key_rotations.c))
@@ -25,41 +25,41 @@ class SqlRotations:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def request(self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str) -> Rotation:
-        wish = Rotation(rotation_id, at, dict(previous_key_ids), by)
-        with writing(self._engine) as connection:
-            changes.hold(connection, "keys")
+    def request(self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str) -> RotationRequest:
+        wish = RotationRequest(rotation_id, at, dict(previous_key_ids), by)
+        with write_transaction(self._engine) as connection:
+            changes.lock_version(connection, "keys")
             connection.execute(sa.insert(key_rotations).values(wish._asdict()))
-            changes.advance(connection, "keys")
+            changes.bump_version(connection, "keys")
         return wish
 
-    def get(self, rotation_id: str) -> Rotation:
-        with reading(self._engine) as connection:
+    def get(self, rotation_id: str) -> RotationRequest:
+        with read_transaction(self._engine) as connection:
             row = connection.execute(_ROTATIONS.where(key_rotations.c.id == rotation_id)).first()
         if row is None:
             raise RotationNotFound("there is no such rotation")
         try:
             return _rotation(row)
-        except Unreadable as problem:
+        except UnreadableValue as problem:
             raise RowUnreadable(f"this rotation cannot be read: {problem}") from None
 
-    def newest(self, limit: int) -> list[Rotation]:
+    def newest(self, limit: int) -> list[RotationRequest]:
         newest = _ROTATIONS.order_by(key_rotations.c.requested_at.desc(), key_rotations.c.id).limit(limit)
-        found: list[Rotation] = []
-        with reading(self._engine) as connection:
+        found: list[RotationRequest] = []
+        with read_transaction(self._engine) as connection:
             for row in connection.execute(newest):
-                with contextlib.suppress(Unreadable):  # it can be requested again; the others go on
+                with contextlib.suppress(UnreadableValue):  # it can be requested again; the others go on
                     found.append(_rotation(row))
         return found
 
     def prune(self, before: datetime) -> int:
         old = sa.delete(key_rotations).where(key_rotations.c.requested_at < before).returning(key_rotations.c.id)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return len(connection.execute(old).all())
 
 
-def _rotation(row: sa.Row[Any]) -> Rotation:
+def _rotation(row: sa.Row[Any]) -> RotationRequest:
     replaces = document(row, "previous_key_ids")
     if not isinstance(replaces, dict) or not all(isinstance(key_id, (str, type(None))) for key_id in replaces.values()):
-        raise Unreadable("replaces does not say which key by region")
-    return Rotation(text(row, "id"), instant(row, "requested_at"), replaces, text(row, "requested_by"))
+        raise UnreadableValue("replaces does not say which key by region")
+    return RotationRequest(text(row, "id"), instant(row, "requested_at"), replaces, text(row, "requested_by"))

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 
-class Unreadable(ValueError):
+class UnreadableValue(ValueError):
     """A value that no version of this service wrote."""
 
 
@@ -27,28 +27,28 @@ def raw(*columns: sa.Column[Any]) -> list[sa.ColumnElement[Any]]:
 def text(row: sa.Row[Any], name: str) -> str:
     value = getattr(row, name)
     if not isinstance(value, str):
-        raise Unreadable(f"{name} is no text")
+        raise UnreadableValue(f"{name} is no text")
     return value
 
 
 def octets(row: sa.Row[Any], name: str, length: int | None = None) -> bytes:
     value = getattr(row, name)
     if not isinstance(value, (bytes, memoryview)) or length not in (None, len(value)):
-        raise Unreadable(f"{name} is not {'bytes' if length is None else f'{length} bytes'}")
+        raise UnreadableValue(f"{name} is not {'bytes' if length is None else f'{length} bytes'}")
     return bytes(value)
 
 
 def integer(row: sa.Row[Any], name: str, least: int, most: int) -> int:
     value = getattr(row, name)
     if type(value) is not int or not least <= value <= most:
-        raise Unreadable(f"{name} is no number from {least} to {most}")
+        raise UnreadableValue(f"{name} is no number from {least} to {most}")
     return value
 
 
 def flag(row: sa.Row[Any], name: str) -> bool:
     value = getattr(row, name)
     if value not in (0, 1) or not isinstance(value, int):
-        raise Unreadable(f"{name} is neither true nor false")
+        raise UnreadableValue(f"{name} is neither true nor false")
     return bool(value)
 
 
@@ -61,7 +61,7 @@ def instant(row: sa.Row[Any], name: str) -> datetime:
             return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise Unreadable(f"{name} is no instant")
+    raise UnreadableValue(f"{name} is no instant")
 
 
 def instant_or_none(row: sa.Row[Any], name: str) -> datetime | None:
@@ -76,4 +76,4 @@ def document(row: sa.Row[Any], name: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise Unreadable(f"{name} is no JSON") from None
+        raise UnreadableValue(f"{name} is no JSON") from None

@@ -12,20 +12,20 @@ from tokensvc.deployment.record import DeploymentStore
 from tokensvc.deployment.versions import Versions
 from tokensvc.deployment.workers import Workers
 from tokensvc.keys.journal import Journal
-from tokensvc.keys.rotation_requests import Rotations
+from tokensvc.keys.rotation_requests import RotationRequestStore
 from tokensvc.keys.store import KeyStore
 from tokensvc.revocations.denial_store import Denials
 from tokensvc.revocations.queue import RevocationQueue
 from tokensvc.revocations.store import Revocations
 from tokensvc.storage import migrate
-from tokensvc.storage.callers import SqlCallers
-from tokensvc.storage.channels import SqlChannels
+from tokensvc.storage.callers import SqlCallerStore
+from tokensvc.storage.channels import SqlChannelStore
 from tokensvc.storage.denials import SqlDenials
-from tokensvc.storage.deployment import SqlDeployment
+from tokensvc.storage.deployment import SqlDeploymentStore
 from tokensvc.storage.engine import make_engine
 from tokensvc.storage.journal import SqlJournal
-from tokensvc.storage.kek_registry import SqlKnownWrappings
-from tokensvc.storage.keys import SqlKeys
+from tokensvc.storage.kek_registry import SqlKekRegistry
+from tokensvc.storage.keys import SqlKeyStore
 from tokensvc.storage.leases import SqlLeases
 from tokensvc.storage.revocation_queue import SqlRevocationQueue
 from tokensvc.storage.revocations import SqlRevocations
@@ -33,7 +33,7 @@ from tokensvc.storage.rotations import SqlRotations
 from tokensvc.storage.versions import SqlVersions
 from tokensvc.storage.workers import SqlWorkers
 from tokensvc.tokens.channels import ChannelStore
-from tokensvc.vault.kek_registry import KnownWrappings
+from tokensvc.vault.kek_registry import KekRegistry
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Store:
     deployment: DeploymentStore
     keys: KeyStore
     journal: Journal
-    rotations: Rotations
+    rotations: RotationRequestStore
     workers: Workers
     callers: CallerStore
     channels: ChannelStore
@@ -51,7 +51,7 @@ class Store:
     revocation_queue: RevocationQueue
     denials: Denials
     leases: Leases
-    wrappings: KnownWrappings
+    wrappings: KekRegistry
     versions: Versions
     engine: sa.Engine
 
@@ -72,24 +72,24 @@ def open_store(url: str, *, timeout_seconds: float = 5) -> Store:
     except BaseException:
         engine.dispose()
         raise
-    return store_on(engine)
+    return store_for_engine(engine)
 
 
-def store_on(engine: sa.Engine) -> Store:
+def store_for_engine(engine: sa.Engine) -> Store:
     """The ports over an engine, whatever it is connected to."""
     return Store(
-        deployment=SqlDeployment(engine),
-        keys=SqlKeys(engine),
+        deployment=SqlDeploymentStore(engine),
+        keys=SqlKeyStore(engine),
         journal=SqlJournal(engine),
         rotations=SqlRotations(engine),
         workers=SqlWorkers(engine),
-        callers=SqlCallers(engine),
-        channels=SqlChannels(engine),
+        callers=SqlCallerStore(engine),
+        channels=SqlChannelStore(engine),
         revocations=SqlRevocations(engine),
         revocation_queue=SqlRevocationQueue(engine),
         denials=SqlDenials(engine),
         leases=SqlLeases(engine),
-        wrappings=SqlKnownWrappings(engine),
+        wrappings=SqlKekRegistry(engine),
         versions=SqlVersions(engine),
         engine=engine,
     )

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from tokensvc.errors import PrivateKeyMissing, VaultError
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.storage.dialect import insert
-from tokensvc.storage.engine import reading, writing
+from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import private_keys
 from tokensvc.vault.cipher import Wrapper
 from tokensvc.vault.store import require_key_id
@@ -23,7 +23,7 @@ class SqlVault:
     def put(self, key_id: str, private_key: PrivateKey) -> None:
         require_key_id(key_id)
         wrapped = self._wrapper.wrap_key(private_key)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             added = (
                 insert(connection, private_keys)
                 .values(key_id=key_id, wrapped=wrapped.decode("ascii"))
@@ -38,17 +38,17 @@ class SqlVault:
 
     def remove(self, key_id: str) -> None:
         require_key_id(key_id)
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(sa.delete(private_keys).where(private_keys.c.key_id == key_id))
 
     def key_ids(self) -> frozenset[str]:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             return frozenset(connection.execute(sa.select(private_keys.c.key_id)).scalars())
 
     def wrapped(self, key_id: str) -> bytes:
         require_key_id(key_id)
         kept = sa.select(private_keys.c.wrapped).where(private_keys.c.key_id == key_id)
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             text: str | None = connection.execute(kept).scalar()
         if text is None:
             raise PrivateKeyMissing(f"the store has no private key {key_id}", subject={"key_id": key_id})
@@ -62,5 +62,5 @@ class SqlVault:
             .values(wrapped=wrapped.decode("ascii"))
             .returning(private_keys.c.key_id)
         )
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return connection.execute(replaced).first() is not None

@@ -11,7 +11,7 @@ from tokensvc.deployment.versions import StoreVersions, Version, Versioned
 from tokensvc.errors import SchemaMismatch
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import StoreNow
-from tokensvc.storage.engine import reading
+from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.errors import UPGRADE
 from tokensvc.storage.schema import versions
 
@@ -26,7 +26,7 @@ class SqlVersions:
 
     def read(self) -> StoreVersions:
         columns = (versions.c.name, versions.c.n, versions.c.tag, StoreNow().label("now"))
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             rows = connection.execute(sa.select(*columns)).all()
         found = {row.name: Version(row.n, row.tag) for row in rows if row.name in _THINGS}
         if found.keys() != _THINGS:
@@ -34,5 +34,5 @@ class SqlVersions:
         return StoreVersions(now=rows[0].now, **found)
 
     def check_history(self, seen: Mapping[Versioned, Version]) -> None:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             changes.check_history(connection, seen)

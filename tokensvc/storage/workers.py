@@ -12,8 +12,8 @@ from tokensvc.deployment.workers import Heartbeat, RegionStatus, Worker
 from tokensvc.errors import Action, Remedy
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.storage.dialect import StoreNow, insert
-from tokensvc.storage.engine import reading, writing
-from tokensvc.storage.rows import Unreadable, document, raw
+from tokensvc.storage.engine import read_transaction, write_transaction
+from tokensvc.storage.rows import UnreadableValue, document, raw
 from tokensvc.storage.schema import workers
 
 _LISTS = ("undecryptable", "problems", "regions")
@@ -30,7 +30,7 @@ class SqlWorkers:
         trouble = [_stored(problem) for problem in heartbeat.problems]
         lists = {"undecryptable": list(heartbeat.undecryptable), "problems": trouble, "regions": regions}
         said = heartbeat._asdict() | lists
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             kept = insert(connection, workers).values(**said, started_at=StoreNow(), last_heartbeat_at=StoreNow())
             connection.execute(
                 kept.on_conflict_do_update(
@@ -39,18 +39,18 @@ class SqlWorkers:
             )
 
     def leave(self, worker_id: str) -> None:
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(sa.delete(workers).where(workers.c.worker_id == worker_id))
 
     def list(self) -> list[Worker]:
-        with reading(self._engine) as connection:
+        with read_transaction(self._engine) as connection:
             wanted = sa.select(*(c for c in workers.c if c.name not in _LISTS), *raw(*(workers.c[n] for n in _LISTS)))
             rows = connection.execute(wanted.order_by(workers.c.started_at, workers.c.worker_id)).all()
         return [_worker(row) for row in rows]
 
     def forget(self, seconds: float) -> int:
         silent = sa.delete(workers).where(workers.c.last_heartbeat_at < StoreNow() - sa.literal(seconds, sa.Double))
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return len(connection.execute(silent.returning(workers.c.worker_id)).all())
 
 
@@ -60,7 +60,7 @@ def _worker(row: sa.Row[Any]) -> Worker:
         undecryptable = tuple(map(str, _list(row, "undecryptable")))
         trouble = tuple(_problem(stored) for stored in _list(row, "problems"))
         regions = tuple(RegionStatus(**news) for news in _list(row, "regions"))
-    except (Unreadable, TypeError):  # its lease, which the length of a drain depends on, counts all the same
+    except (UnreadableValue, TypeError):  # its lease, which the length of a drain depends on, counts all the same
         undecryptable, trouble, regions = (), (Problem(ProblemCode.HEARTBEAT_UNREADABLE),), ()
     heartbeat = Heartbeat(**said | {"undecryptable": undecryptable, "problems": trouble, "regions": regions})
     return Worker(
@@ -71,7 +71,7 @@ def _worker(row: sa.Row[Any]) -> Worker:
 def _list(row: sa.Row[Any], name: str) -> list[Any]:
     found = document(row, name)
     if not isinstance(found, list):
-        raise Unreadable(f"{name} is no list")
+        raise UnreadableValue(f"{name} is no list")
     return found
 
 
@@ -95,4 +95,4 @@ def _problem(stored: Any) -> Problem:
             return replace(problem, remedy=Remedy(Action(remedy["action"]), about))
         return problem
     except (KeyError, TypeError, AttributeError):
-        raise Unreadable("trouble holds what is no problem") from None
+        raise UnreadableValue("trouble holds what is no problem") from None

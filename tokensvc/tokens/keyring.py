@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Action, FieldError, InvalidRequest, NoSigningKey, Remedy
 from tokensvc.jose.es384 import PreparedKey
 from tokensvc.jose.keypair import PublicKey
@@ -44,11 +44,11 @@ class RegionKeys(NamedTuple):
 class Keyring(NamedTuple):
     """All slots of one deployment."""
 
-    slots: Mapping[Place, RegionKeys]
+    slots: Mapping[AccountRegion, RegionKeys]
     undecryptable: frozenset[str] = frozenset()
     """The ids of the keys that should sign and that this worker could not open."""
 
-    def signing_key(self, place: Place, now: float) -> SigningKey:
+    def signing_key(self, place: AccountRegion, now: float) -> SigningKey:
         """The key that signs there. Raises InvalidRequest or NoSigningKey saying what to do about it."""
         slot = self.slots.get(place)
         active = slot.active if slot is not None else None

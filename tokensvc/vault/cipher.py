@@ -19,7 +19,7 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.vault import envelope
 from tokensvc.vault.envelope import Envelope
 from tokensvc.vault.kek import NONCE_BYTES, Wrapping, WrappingKey
-from tokensvc.vault.kek_registry import KnownWrapping, KnownWrappings
+from tokensvc.vault.kek_registry import RegisteredKek, KekRegistry
 
 UNNAMED = "a passphrase, unnamed (of an earlier release)"
 _PROOF = b"proof"
@@ -114,7 +114,7 @@ def wrapped_by(kept: bytes) -> str:
     return envelope.read(kept).wrapped_by or UNNAMED
 
 
-def require_known(listed: Sequence[KnownWrapping], *keys: WrappingKey) -> None:
+def require_known(listed: Sequence[RegisteredKek], *keys: WrappingKey) -> None:
     """See that the store's secrets are under one of these keys, the current one first, or that there are none yet.
 
     Raises WrongPassphrase or WrappingKeyUnknown.
@@ -123,7 +123,7 @@ def require_known(listed: Sequence[KnownWrapping], *keys: WrappingKey) -> None:
         raise _stranger(keys[0], listed)
 
 
-def establish(known: KnownWrappings, current: WrappingKey, *previous: WrappingKey) -> Wrapper:
+def establish(known: KekRegistry, current: WrappingKey, *previous: WrappingKey) -> Wrapper:
     """The wrapper of these keys, once the store's list has one of them and, from now on, the current one.
 
     A store without any takes the current key as its first. Raises WrongPassphrase or WrappingKeyUnknown, and nothing
@@ -134,12 +134,12 @@ def establish(known: KnownWrappings, current: WrappingKey, *previous: WrappingKe
     if not _among(listed, current):
         _prove(current)
         beside = next((key.name for key in previous if _among(listed, key)), None)
-        listed = known.add(KnownWrapping(current.name, current.check), beside)
+        listed = known.add(RegisteredKek(current.name, current.check), beside)
         require_known(listed, current)  # somebody else may have been first
     return Wrapper(current, *previous)
 
 
-def _among(listed: Sequence[KnownWrapping], key: WrappingKey) -> bool:
+def _among(listed: Sequence[RegisteredKek], key: WrappingKey) -> bool:
     return any(k.name == key.name and hmac.compare_digest(k.check or b"", key.check or b"") for k in listed)
 
 
@@ -151,7 +151,7 @@ def _prove(key: WrappingKey) -> None:
         raise VaultError(f"{key.name} does not open what it wrapped")
 
 
-def _stranger(current: WrappingKey, listed: Sequence[KnownWrapping]) -> VaultError:
+def _stranger(current: WrappingKey, listed: Sequence[RegisteredKek]) -> VaultError:
     if current.check is not None:
         return WrongPassphrase(
             "the passphrase is not the passphrase that this store's secrets are wrapped with; nothing was changed",

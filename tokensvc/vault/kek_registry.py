@@ -9,7 +9,7 @@ import builtins
 from typing import NamedTuple, Protocol
 
 
-class KnownWrapping(NamedTuple):
+class RegisteredKek(NamedTuple):
     """A wrapping key that secrets of this store may be under."""
 
     name: str
@@ -20,14 +20,14 @@ class KnownWrapping(NamedTuple):
         return f"KnownWrapping(name={self.name!r})"
 
 
-class KnownWrappings(Protocol):
+class KekRegistry(Protocol):
     """The list of them: one as a rule, two while secrets move from one to another."""
 
-    def list(self) -> list[KnownWrapping]:
+    def list(self) -> list[RegisteredKek]:
         """All, by name."""
         ...
 
-    def add(self, key: KnownWrapping, beside: str | None) -> builtins.list[KnownWrapping]:
+    def add(self, key: RegisteredKek, beside: str | None) -> builtins.list[RegisteredKek]:
         """Add a key while `beside` is in the list, or with None while nothing is; return the list as it is then.
 
         Of two who add a first one at once, one succeeds. A key that is in the list already stays as it is.

@@ -85,14 +85,14 @@ class Application:
         if self._access_log is not None and (route.logs_success or answer.status >= 400):
             self._note(scope, path, answer.status, answer.code, exchange, self._access_log)
 
-    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         """Take a request that came in whole, if its route can answer without waiting (`exchange.AnswersAtOnce`)."""
         route = self._routes.get(scope["path"])
-        if route is None or route.at_once is None or scope["method"] != route.method:
+        if route is None or route.handle_nowait is None or scope["method"] != route.method:
             return False
         exchange = RequestContext(f"{self._prefix}-{next(self._count):x}", self._monotonic())
         try:
-            begun = route.at_once(scope, body, exchange)
+            begun = route.handle_nowait(scope, body, exchange)
         except Exception as problem:  # noqa: BLE001 - as above
             self._reply(_failed(problem, exchange), scope, exchange, reply)
             return True
@@ -101,7 +101,7 @@ class Application:
         self._turn.add(begun, scope, exchange, reply)
         return True
 
-    def end_turn(self) -> None:
+    def flush(self) -> None:
         self._turn.end()
 
     def _finish(

@@ -70,6 +70,6 @@ class RequestAuthenticator:
         (caller, _, _), body = await self.authenticated_body(scope, receive, exchange, needs, limit_bytes)
         return caller, body
 
-    async def in_thread(self, act: Callable[[], _T]) -> _T:
+    async def run_in_thread(self, act: Callable[[], _T]) -> _T:
         """What comes of a call that may block; it is waited for even when the client goes away."""
         return await anyio.to_thread.run_sync(act, limiter=self._threads)

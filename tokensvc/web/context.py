@@ -59,7 +59,7 @@ class Route(NamedTuple):
 
     method: str
     endpoint: Endpoint
-    at_once: NowaitEndpoint | None = None
+    handle_nowait: NowaitEndpoint | None = None
     """Asked first, where the server can, and `endpoint` only when it declines."""
     also: Route | None = None
     """The same path with another method."""
@@ -81,10 +81,10 @@ class Route(NamedTuple):
 class NowaitApplication(Protocol):
     """An application that can answer whole requests without waiting, and all that came in together as a group."""
 
-    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         """Whether the request is taken: then it is replied to before this turn of the loop is over."""
         ...
 
-    def end_turn(self) -> None:
+    def flush(self) -> None:
         """Reply now to all that were taken."""
         ...

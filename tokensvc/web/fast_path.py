@@ -57,7 +57,7 @@ class FastPath:
             return False
         self.flush()
         self.pending, self._keep_alive = True, keep_alive
-        if not self._app.at_once(scope, body, self._reply):
+        if not self._app.handle_nowait(scope, body, self._reply):
             self.pending = False
             return False
         return True
@@ -80,7 +80,7 @@ class FastPath:
     def flush(self) -> None:
         """Have the request that was taken answered now, if there is one."""
         if self.pending:
-            self._app.end_turn()
+            self._app.flush()
 
     def _reply(self, answer: Answer, request_id: str) -> None:
         self.pending = False

@@ -34,13 +34,13 @@ class TrustedProxies:
             self._rename(scope)
         await self._app(scope, receive, send)
 
-    def at_once(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
         """As the application's own."""
         self._rename(scope)
-        return self._front.at_once(scope, body, reply)
+        return self._front.handle_nowait(scope, body, reply)
 
-    def end_turn(self) -> None:
-        self._front.end_turn()
+    def flush(self) -> None:
+        self._front.flush()
 
     def _rename(self, scope: Scope) -> None:
         """Put the client in the proxy's place. Done twice to one scope it changes no more."""

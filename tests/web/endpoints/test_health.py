@@ -11,7 +11,7 @@ from tests.support.asgi_client import answer_of, scope_of
 from tests.support.clocks import ManualClock
 from tests.support.problems import problem_of
 from tests.support.tokens import CHANNEL, Prepared, raw_sign, snapshot_of
-from tokensvc.aws.arn import Arn, Place
+from tokensvc.aws.arn import Arn, AccountRegion
 from tokensvc.http.problem_details import Answer
 from tokensvc.jose import keypair
 from tokensvc.jose.es384 import digest, signing_input
@@ -21,7 +21,7 @@ from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, SigningKey, RegionKe
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.endpoints.health import Readiness, livez
 
-ELSEWHERE = Place("123456789012", "eu-west-1")
+ELSEWHERE = AccountRegion("123456789012", "eu-west-1")
 
 
 class Worker:

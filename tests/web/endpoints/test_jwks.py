@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.asgi_client import answer_of, scope_of
 from tests.support.clocks import START
 from tests.support.tokens import CHANNEL, HEADER, ring_of, seal
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys
@@ -35,7 +35,7 @@ def test_pyjwt_verifies_a_token_with_a_key_of_the_set(private_key: PrivateKey) -
 def test_every_key_that_ivs_holds_is_in_it_once(private_key: PrivateKey) -> None:
     other = keypair.generate()
     keys = {"k1": private_key.public_key(), "k2": other.public_key()}
-    ring = Keyring({CHANNEL.place: RegionKeys(None, keys), Place("1", "eu-west-1"): RegionKeys(None, {"k1": keys["k1"]})})
+    ring = Keyring({CHANNEL.place: RegionKeys(None, keys), AccountRegion("1", "eu-west-1"): RegionKeys(None, {"k1": keys["k1"]})})
     found = answered(ring)["keys"]
     assert [key["kid"] for key in found] == ["k1", "k2"]
     assert all(set(key) == {"kty", "crv", "use", "alg", "kid", "x", "y"} for key in found), "public members alone"

@@ -14,7 +14,7 @@ from tests.support.keks import WRAPPER
 from tests.support.multi_tenant_app import EVERYTHING, OTHER, READER, TENANT_A, TENANT_B, WRITER, Counter
 from tokensvc.revocations.model import Lane, State
 from tokensvc.revocations.queue import Outcome
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import idempotency_keys
 from tokensvc.storage.store import Store
 from tokensvc.timestamps import rfc3339, unix_seconds
@@ -144,7 +144,7 @@ def test_a_key_that_stands_for_another_request_is_refused(counter: Counter) -> N
 
 def test_after_its_day_a_key_may_be_used_again(counter: Counter, store: Store) -> None:
     first = counter.ask("POST", "/v1/revocations", LEAST, idempotency_key="k-1").json
-    with writing(store.engine) as connection:
+    with write_transaction(store.engine) as connection:
         connection.execute(sa.update(idempotency_keys).values(used_at=idempotency_keys.c.used_at - 86_401))
     second = counter.ask("POST", "/v1/revocations", LEAST | {"viewerId": "eve"}, idempotency_key="k-1")
     assert (second.status, second.json["id"] != first["id"]) == (202, True)

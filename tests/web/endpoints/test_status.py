@@ -16,7 +16,7 @@ from tests.support.asgi_client import answer_of, receiving, scope_of
 from tests.support.in_memory_deployment import EAST, WEST, Stage
 from tests.support.problems import problem_of
 from tests.support.simulated_ivs import IvsSimulator
-from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
@@ -26,7 +26,7 @@ from tokensvc.keys import commands
 from tokensvc.revocations.leader import leaders, lease_of
 from tokensvc.revocations.model import Lane
 from tokensvc.storage import schema
-from tokensvc.storage.engine import writing
+from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.snapshot import KnownSecret, Snapshot
@@ -103,9 +103,9 @@ def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment)
 
 
 def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(deployment: Deployment) -> None:
-    place, idle = parse_arn(CHANNEL).place, Place("123456789012", "ap-south-1")
+    place, idle = parse_arn(CHANNEL).place, AccountRegion("123456789012", "ap-south-1")
     deployment.store.revocations.accept("backend", [revocation("r1")], Lane.ALONE, REACH)
-    with writing(deployment.store.engine) as connection:
+    with write_transaction(deployment.store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 90))
     for where, holder in ((place, "here:7:a:1"), (idle, "there:8:b:12")):
         deployment.store.leases.acquire(lease_of(where), holder, 15)
@@ -156,7 +156,7 @@ def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deploymen
 
 def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> None:
     deployment.beat("cut-off", problems=(problem_of("old news"),))
-    with writing(deployment.store.engine) as connection:
+    with write_transaction(deployment.store.engine) as connection:
         connection.execute(
             sa.update(schema.workers).values(
                 last_heartbeat_at=schema.workers.c.last_heartbeat_at - UNRESPONSIVE_AFTER_SECONDS - 1

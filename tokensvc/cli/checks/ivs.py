@@ -22,8 +22,8 @@ from tokensvc.errors import (
     TokensvcError,
     Unavailable,
 )
-from tokensvc.keys.inventory import SETTLED_SECONDS, Pair, is_compromised, list_pairs, tags_of
-from tokensvc.keys.lifecycle import KeyInPlace, KeyRecord, KeyState, active_of
+from tokensvc.keys.inventory import GRACE_SECONDS, PlaybackKeyPair, is_compromised, list_pairs, owner_tags
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, active_placement
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX, check_slots
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.settings import Settings
@@ -43,9 +43,9 @@ class Region(NamedTuple):
     """A region as IVS shows it and as the store knows it."""
 
     name: str
-    pairs: Mapping[str, Pair]
+    pairs: Mapping[str, PlaybackKeyPair]
     """What IVS holds, by ARN."""
-    placements: Mapping[str, KeyInPlace]
+    placements: Mapping[str, KeyPlacement]
     """What the store knows to be held there, by ARN."""
     records: Mapping[str, KeyRecord]
     """Every key, by its id."""
@@ -151,7 +151,7 @@ def _make_room(region: Region, foreign: Sequence[str]) -> str:
 
 
 def _signing(region: Region) -> Iterator[Finding]:
-    what, active = f"key in {region.name}", active_of(list(region.placements.values()))
+    what, active = f"key in {region.name}", active_placement(list(region.placements.values()))
     if active is None:
         found = "none is active, so no token can be signed"
         yield to_resume(what, found) if region.placements else Finding(False, what, found, "tokensvc keys generate")
@@ -181,13 +181,13 @@ def _can_sign(region: Region) -> bool:
 
 def _is_orphan(region: Region, arn: str) -> bool:
     """Whether a pair bears our tag for a key that the store does not know."""
-    owner, key_id = tags_of(region.pairs[arn])
+    owner, key_id = owner_tags(region.pairs[arn])
     return owner == region.deployment_id and str(key_id) not in region.records
 
 
 def _not_ours(region: Region, arn: str) -> Finding:
     """A pair that the store does not know there."""
-    owner, key_id = tags_of(region.pairs[arn])
+    owner, key_id = owner_tags(region.pairs[arn])
     what, delete = f"key pair {arn}", f"tokensvc keys delete {arn}"
     if owner != region.deployment_id:
         whose = "has no tag of ours" if owner is None else f"is deployment {owner}'s"
@@ -212,20 +212,20 @@ def _not_ours(region: Region, arn: str) -> Finding:
     return Finding(False, what, f"bears our tag for key {key_id}, which the store knows as {there.arn}", delete)
 
 
-def _ours(region: Region, there: KeyInPlace) -> Iterator[Finding]:
+def _ours(region: Region, there: KeyPlacement) -> Iterator[Finding]:
     """A pair that the store knows there."""
     what = f"key {there.key_id} in {region.name}"
     pair = region.pairs.get(there.arn)
     if pair is None:
         if there.state is not KeyState.ACTIVE and region.at.now - there.imported_at > timedelta(
-            seconds=SETTLED_SECONDS
+            seconds=GRACE_SECONDS
         ):
             yield to_resume(what, f"is {there.state}, and IVS does not hold it any more")
         return
     if there.state is KeyState.COMPROMISED:
         yield to_resume(what, "is compromised, and IVS holds it still")
         return
-    if tags_of(pair) != (region.deployment_id, there.key_id):
+    if owner_tags(pair) != (region.deployment_id, there.key_id):
         mend = f"tokensvc keys adopt {there.key_id} --arn {there.arn}"
         yield Finding(False, what, f"IVS shows {there.arn} without our tags", mend)
     shown, finding = _ask_ivs(what, lambda: region.fingerprint(there.arn) or "none")

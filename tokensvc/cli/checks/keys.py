@@ -14,7 +14,7 @@ from tokensvc.cli.output import instant
 from tokensvc.cli.remedies import problem_sentence
 from tokensvc.deployment.workers import Worker
 from tokensvc.keys.commands import fulfilled
-from tokensvc.keys.inventory import SETTLED_SECONDS
+from tokensvc.keys.inventory import GRACE_SECONDS
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
 from tokensvc.keys.rotation_policy import PROPAGATION_SECONDS, check_policy
 from tokensvc.keys.views import ReferenceTime
@@ -51,11 +51,11 @@ def _policy_that_holds(at: ReferenceTime, ceiling: int) -> str:
 
 def _unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
     for entry in store.journal.open():
-        if at.now - entry.started_at > timedelta(seconds=SETTLED_SECONDS):
+        if at.now - entry.started_at > timedelta(seconds=GRACE_SECONDS):
             where = f" in {entry.region}" if entry.region else ""
             found = f"was begun at {instant(entry.started_at)}{where}, and nobody noted how it ended"
             yield to_resume(f"step {entry.kind} of key {entry.key_id}", found)
-    patience = timedelta(seconds=at.policy.propagation_seconds + SETTLED_SECONDS)
+    patience = timedelta(seconds=at.policy.propagation_seconds + GRACE_SECONDS)
     for wish in store.rotations.newest(_WISHES):
         left = [region for region, signs in fulfilled(records, wish).items() if signs is None]
         if left and at.now - wish.requested_at > patience:

@@ -21,7 +21,7 @@ from tokensvc.container.service import control_plane_of, open_bound, regions_of,
 from tokensvc.container.vault import vault_of, wrapper_to_look, wrapping_wanted
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.stale_workers import Unheard, unheard
+from tokensvc.keys.stale_workers import StaleWorker, find_stale_workers
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.settings import Settings, read_settings, require
 from tokensvc.storage.store import Store
@@ -98,9 +98,9 @@ def moment(settings: Settings, store: Store) -> ReferenceTime:
     return ReferenceTime(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
 
-def behind(store: Store, at: ReferenceTime) -> list[Unheard]:
+def behind(store: Store, at: ReferenceTime) -> list[StaleWorker]:
     """The workers that may not have heard of the newest keys."""
-    return unheard(store.workers.list(), store.versions.read().keys, at.now)
+    return find_stale_workers(store.workers.list(), store.versions.read().keys, at.now)
 
 
 def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> Opened:

@@ -16,8 +16,8 @@ from tokensvc.cli.keys.context import KeyId, Opened, among, moment, to_act
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, progress, result
 from tokensvc.errors import FieldError, InvalidRequest, WrongPassphrase
 from tokensvc.keys import commands, importing
-from tokensvc.keys.key_import import MAX_BYTES, Pasted, read_pasted
-from tokensvc.keys.lifecycle import KeyRecord, KeyState, find
+from tokensvc.keys.key_import import MAX_BYTES, ParsedKey, parse_private_key
+from tokensvc.keys.lifecycle import KeyRecord, KeyState, require_key
 from tokensvc.keys.views import key_view
 from tokensvc.secret_files import InsecureFile, check_private, read_private_file
 
@@ -85,14 +85,14 @@ def adopt(
         raise InvalidRequest([FieldError("--arn", "must be given: the key pair to adopt")])
     with to_act() as opened:
         arns = _checked(arn, opened.regions)
-        before = find(opened.world.keys.list(), key_id)
+        before = require_key(opened.world.keys.list(), key_id)
         record = importing.adopt_pairs(opened.world, key_id, arns)
         _tell(opened, record, as_json, "")
     if detailed_exit_code and record == before:
         raise typer.Exit(NOTHING_TO_DO)
 
 
-def _read(file: Path, passphrase_file: Path | None) -> Pasted:
+def _read(file: Path, passphrase_file: Path | None) -> ParsedKey:
     """The key in the file; a terminal is asked for the passphrase that it needs.
 
     A key in the clear is refused when others may use its file; one that is encrypted may lie anywhere, its passphrase
@@ -104,9 +104,9 @@ def _read(file: Path, passphrase_file: Path | None) -> Pasted:
         with _named("FILE"), file.open("rb") as opened:
             data, status = opened.read(MAX_BYTES + 1), os.fstat(opened.fileno())
     try:
-        pasted = read_pasted(data)
+        pasted = parse_private_key(data)
     except WrongPassphrase as failure:
-        return read_pasted(data, _passphrase(passphrase_file, failure))
+        return parse_private_key(data, _passphrase(passphrase_file, failure))
     if status is not None:
         with _named("FILE"):
             check_private(file, status)

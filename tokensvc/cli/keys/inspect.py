@@ -12,8 +12,8 @@ from tokensvc.cli.remedies import failure_text, problem_sentence
 from tokensvc.errors import ControlPlaneError, ForeignDeployment
 from tokensvc.jose import keypair
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import survey, whose
-from tokensvc.keys.lifecycle import KeyRecord, find
+from tokensvc.keys.inventory import take_inventory, ownership
+from tokensvc.keys.lifecycle import KeyRecord, require_key
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 from tokensvc.keys.views import KeyDetailView, KeyView, key_detail_view, key_view
 
@@ -41,7 +41,7 @@ def list_(
 def show(key_id: KeyId, as_json: AsJson = False) -> None:
     """Show one key: its state in each region, what was done with it, and which workers have not heard of the newest."""
     with to_read() as (settings, store):
-        record = find(store.keys.list(), key_id)
+        record = require_key(store.keys.list(), key_id)
         at = moment(settings, store)
         workers = store.workers.list()
         workers_unable_to_decrypt = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.undecryptable]
@@ -55,7 +55,7 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
 def public(key_id: KeyId) -> None:
     """Print a key's public half as PEM."""
     with to_read() as (_, store):
-        record = find(store.keys.list(), key_id)
+        record = require_key(store.keys.list(), key_id)
     typer.echo(keypair.public_pem(keypair.read_public_der(record.public_der)), nl=False)
 
 
@@ -95,10 +95,10 @@ def _words(record: KeyRecord, detail: KeyDetailView) -> list[str]:
 def _seen(world: KeysContext, region: str) -> dict[str, Any]:
     """What IVS holds in a region that is not ours, and what is strange there."""
     try:
-        seen = survey(world, region)
+        seen = take_inventory(world, region)
     except (ControlPlaneError, ForeignDeployment) as failure:
         return {"region": region, "error": {"code": failure.code, "message": failure_text(failure)}}
-    foreign = [pair for pair in seen.pairs if whose(pair, seen.deployment_id) == "foreign"]
+    foreign = [pair for pair in seen.pairs if ownership(pair, seen.deployment_id) == "foreign"]
     return {
         "region": region,
         "slotsUsed": len(seen.pairs),

@@ -15,8 +15,8 @@ from tokensvc.cli.keys.context import KeyId, OnlyRegions, Opened, among, behind,
 from tokensvc.cli.keys.rotate import BY, Patient, tell
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, Yes, confirm, instant, progress, result
 from tokensvc.keys import commands, retirement
-from tokensvc.keys.lifecycle import KeyRecord, find
-from tokensvc.keys.stale_workers import Unheard
+from tokensvc.keys.lifecycle import KeyRecord, require_key
+from tokensvc.keys.stale_workers import StaleWorker
 from tokensvc.keys.views import CompromiseImpactView, compromise_impact_view, key_view, stale_worker_view
 
 HEARD_WITHIN_SECONDS = 10
@@ -34,7 +34,7 @@ def retire(
     """Stop signing with a key: another takes over where it signs; where it only stands ready its pair is deleted."""
     with to_act() as opened:
         regions = among(opened.regions, region)
-        before = find(opened.world.keys.list(), key_id)
+        before = require_key(opened.world.keys.list(), key_id)
         confirm(f"Stop signing with key {key_id} in {', '.join(regions)}?", yes)
         wish = retirement.retire(opened.world, key_id, regions, BY)
         if wish is None:
@@ -62,7 +62,7 @@ def delete(
             retirement.delete_pair(opened.world, what)
             result({"deleted": what}, as_json, f"{what} is deleted.")
             return
-        before = find(opened.world.keys.list(), what)
+        before = require_key(opened.world.keys.list(), what)
         held = [p.place.region for p in before.placements if p.is_held]
         regions = among(held, region) if held else ()
         confirm(f"Delete key {what} from IVS in {', '.join(regions) or 'no region, since it is in none'}?", yes)
@@ -86,7 +86,7 @@ def compromise(
     Leaves with 1 while a pair could not be deleted yet; workers that perform go on trying.
     """
     with to_look() if dry_run else to_act() as opened:
-        record = find(opened.world.keys.list(), key_id)
+        record = require_key(opened.world.keys.list(), key_id)
         foreseen = commands.foresee(opened.world, key_id, include_standby=include_standby)
         outlook = [compromise_impact_view(record, prospect) for prospect in foreseen]
         words = _outlook(record, outlook)
@@ -122,7 +122,7 @@ def _outlook(record: KeyRecord, outlook: Sequence[CompromiseImpactView]) -> list
     return lines or [f"IVS holds key {record.id} nowhere: no token of it is alive"]
 
 
-def _until_heard(opened: Opened) -> list[Unheard]:
+def _until_heard(opened: Opened) -> list[StaleWorker]:
     """The workers that have not said within some seconds that they heard."""
     for _ in range(HEARD_WITHIN_SECONDS):
         left = _behind(opened)
@@ -133,15 +133,15 @@ def _until_heard(opened: Opened) -> list[Unheard]:
     return _behind(opened)
 
 
-def _behind(opened: Opened) -> list[Unheard]:
+def _behind(opened: Opened) -> list[StaleWorker]:
     return behind(opened.store, moment(opened.settings, opened.store))
 
 
 def _report(
-    opened: Opened, key_id: str, outlook: Sequence[CompromiseImpactView], unheard: Sequence[Unheard], as_json: bool
+    opened: Opened, key_id: str, outlook: Sequence[CompromiseImpactView], unheard: Sequence[StaleWorker], as_json: bool
 ) -> bool:
     """Tell what is left of the key; whether nothing is."""
-    record = find(opened.world.keys.list(), key_id)
+    record = require_key(opened.world.keys.list(), key_id)
     left = retirement.aftermath(record, opened.world.policy())
     done = all(region.deleted_at for region in left)
     lines = []

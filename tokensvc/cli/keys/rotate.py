@@ -10,10 +10,10 @@ import typer
 from tokensvc.cli.keys.context import KeyId, OnlyRegions, Opened, among, moment, to_act, to_look
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, instant, result
 from tokensvc.keys import commands
-from tokensvc.keys.forecast import forecast
-from tokensvc.keys.inventory import survey
-from tokensvc.keys.lifecycle import KeyState, Step, Wait, active_of, find
-from tokensvc.keys.rotation_requests import Rotation
+from tokensvc.keys.forecast import plan
+from tokensvc.keys.inventory import take_inventory
+from tokensvc.keys.lifecycle import KeyState, Step, Wait, active_placement, require_key
+from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.views import key_view, rotation_view
 
 BY = "the command line"
@@ -62,7 +62,7 @@ def reconcile(
         records = opened.world.keys.list()
         keys = [key_view(record, moment(opened.settings, opened.store)) for record in records]
     changed = records != before
-    signing = {r: active_of([p for k in records for p in k.placements if p.place.region == r]) for r in regions}
+    signing = {r: active_placement([p for k in records for p in k.placements if p.place.region == r]) for r in regions}
     words = [
         f"Key {there.key_id} signs in {name}." if there else f"No key signs in {name}."
         for name, there in signing.items()
@@ -79,7 +79,7 @@ def activate(
     """Sign with this key, which stands ready or is retiring, as soon as IVS has held it for the lead; also where its
     fingerprint differs."""
     with to_act() as opened:
-        before = find(opened.world.keys.list(), key_id)
+        before = require_key(opened.world.keys.list(), key_id)
         ready = [p.place.region for p in before.placements if p.state in {KeyState.PREPARED, KeyState.RETIRING}]
         regions = among(opened.regions, region) if region else [r for r in opened.regions if r in ready]
         active = [p.place.region for p in before.placements if p.state is KeyState.ACTIVE]
@@ -92,7 +92,7 @@ def activate(
         raise typer.Exit(NOTHING_TO_DO)
 
 
-def tell(opened: Opened, wish: Rotation, as_json: bool) -> None:
+def tell(opened: Opened, wish: RotationRequest, as_json: bool) -> None:
     """Show how far a rotation is."""
     shown = rotation_view(wish, commands.fulfilled(opened.world.keys.list(), wish))
     words = [
@@ -119,11 +119,11 @@ def _foretell(region: Sequence[str] | None, *, replace: bool, as_json: bool, det
 
 
 def _coming(opened: Opened, region: str, replace: bool) -> dict[str, Any]:
-    standing = survey(opened.world, region).standing
-    active = active_of(standing.pairs)
+    standing = take_inventory(opened.world, region).standing
+    active = active_placement(standing.pairs)
     if replace and active is not None:
         standing = standing._replace(to_replace=standing.to_replace | {active.key_id})
-    steps = forecast(standing, opened.world.now(), opened.world.policy())
+    steps = plan(standing, opened.world.now(), opened.world.policy())
     return {"region": region, "steps": [_said(step) for step in steps]}
 
 

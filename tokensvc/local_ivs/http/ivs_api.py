@@ -20,7 +20,7 @@ import anyio.to_thread
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.errors import RequestTimeout, RequestTooLarge, StoreError
 from tokensvc.http.abort_connection import abort_connection
@@ -57,7 +57,7 @@ _PREFLIGHT = WireAnswer(204, PREFLIGHT_HEADERS, b"")
 class _Asked(NamedTuple):
     """A call that was understood."""
 
-    place: Place
+    place: AccountRegion
     operation: Operation
     request: Mapping[str, Any]
     url: str

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tokensvc.aws.arn import Place
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
 from tokensvc.local_ivs.transaction import Moment
 from tokensvc.timestamps import rfc3339
@@ -29,7 +29,7 @@ EVENTS_KEPT = 5000
 """Ours: enough for a long test; no reader is so far behind."""
 
 _SOURCE = "aws.ivs"
-_LOG = Place("", "")
+_LOG = AccountRegion("", "")
 """Where the log lies: in no account and no region, so that no operation ever finds it."""
 _KIND = "event"
 
@@ -43,7 +43,7 @@ class Numbered(NamedTuple):
 
 def append(
     moment: Moment,
-    place: Place,
+    place: AccountRegion,
     detail_type: str,
     channel_arn: str,
     detail: Mapping[str, Any],

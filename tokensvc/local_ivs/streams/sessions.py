@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tokensvc.aws.arn import Place, parse_arn
+from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
 from tokensvc.local_ivs.transaction import Moment
 
@@ -110,7 +110,7 @@ def _is_over(session: Resource, now: float) -> bool:
     return bool(session.body.get("endTime", now) <= now - KEPT_SECONDS)
 
 
-def _clear_old(moment: Moment, place: Place) -> None:
+def _clear_old(moment: Moment, place: AccountRegion) -> None:
     for _, old in moment.transaction.page(place, SESSION, after=0, limit=_CLEARED_AT_ONCE):
         if _is_over(old, moment.now):
             moment.transaction.delete(old.arn)

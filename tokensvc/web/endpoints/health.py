@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope
 
-from tokensvc.aws.arn import Arn, Place
+from tokensvc.aws.arn import Arn, AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.diagnostics.problems import problem_sentence, remedy_text
 from tokensvc.errors import Action, CannotSign, MaxTtlUnavailable, Remedy, SubjectKeyLost
@@ -103,7 +103,7 @@ class Readiness:
         return [words] if away > _STORE_AWAY_SECONDS else []
 
 
-def _probe(place: Place, slot: RegionKeys, now: int) -> str | None:
+def _probe(place: AccountRegion, slot: RegionKeys, now: int) -> str | None:
     """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
     if slot.active is None or now > slot.active.until:
         return slot.problems or "no active key"

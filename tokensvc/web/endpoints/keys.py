@@ -24,7 +24,7 @@ from tokensvc.keys.commands import denounce, foresee, fulfilled, request_rotatio
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.keys.requests import CompromiseRequest, KeyQuery, RotateKeysRequest
-from tokensvc.keys.stale_workers import Unheard, unheard
+from tokensvc.keys.stale_workers import StaleWorker, find_stale_workers
 from tokensvc.keys.views import (
     CompromiseView,
     KeyPage,
@@ -80,7 +80,7 @@ class KeyRoutes:
             at = _moment(world)
             return KeyPage(keys=[key_view(record, at) for record in records], next_token=following)
 
-        return encoded(await self._authorized.in_thread(read))
+        return encoded(await self._authorized.run_in_thread(read))
 
     async def show(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/keys/{id}`."""
@@ -96,7 +96,7 @@ class KeyRoutes:
             history = world.journal.history(record.id, HISTORY)
             return key_detail_view(record, at, history, self._unheard(at), workers_unable_to_decrypt)
 
-        return encoded(await self._authorized.in_thread(read))
+        return encoded(await self._authorized.run_in_thread(read))
 
     async def rotate(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
@@ -108,7 +108,7 @@ class KeyRoutes:
             wish = request_rotation(world, self._chosen(world, ask.regions), f"caller {caller.name}")
             return rotation_view(wish, fulfilled(world.keys.list(), wish))
 
-        kept = await self._authorized.in_thread(request)
+        kept = await self._authorized.run_in_thread(request)
         return encoded(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
 
     async def rotation(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
@@ -121,7 +121,7 @@ class KeyRoutes:
             wish = world.rotations.get(scope["path_params"]["id"])
             return rotation_view(wish, fulfilled(world.keys.list(), wish))
 
-        return encoded(await self._authorized.in_thread(read))
+        return encoded(await self._authorized.run_in_thread(read))
 
     async def compromise(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
@@ -141,7 +141,7 @@ class KeyRoutes:
                 stale_workers=[stale_worker_view(u) for u in self._unheard(at)],
             )
 
-        return encoded(await self._authorized.in_thread(act), 202)
+        return encoded(await self._authorized.run_in_thread(act), 202)
 
     def _chosen(self, world: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
         """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
@@ -156,8 +156,8 @@ class KeyRoutes:
             raise InvalidRequest(errors)
         return list(dict.fromkeys(regions or known))
 
-    def _unheard(self, at: ReferenceTime) -> list[Unheard]:
-        return unheard(self._workers.list(), self._versions.read().keys, at.now)
+    def _unheard(self, at: ReferenceTime) -> list[StaleWorker]:
+        return find_stale_workers(self._workers.list(), self._versions.read().keys, at.now)
 
 
 def _moment(world: KeysContext) -> ReferenceTime:

@@ -46,7 +46,7 @@ class RevocationRoutes:
         caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, REQUEST_MAX_BYTES)
         key = _idempotency_key(scope, body)
         request = read_revocation(body)
-        accepted = await self._authorized.in_thread(lambda: self._service.add(caller, request, key))
+        accepted = await self._authorized.run_in_thread(lambda: self._service.add(caller, request, key))
         return encoded(AcceptedRevocation.of(accepted), 202, "accepted")
 
     async def add_batch(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
@@ -54,7 +54,7 @@ class RevocationRoutes:
         caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, BATCH_MAX_BYTES)
         key = _idempotency_key(scope, body)
         items = batch_items(body, "revocations", BATCH_MAX)
-        found = await self._authorized.in_thread(lambda: self._service.add_many(caller, items, key))
+        found = await self._authorized.run_in_thread(lambda: self._service.add_many(caller, items, key))
         results = [_result(one) for one in found]
         return Answer(202, orjson.dumps({"results": results}), (JSON,), "batch")
 
@@ -62,7 +62,7 @@ class RevocationRoutes:
         """`GET /v1/revocations`."""
         caller = self._authorized.caller(scope, exchange, READ)
         query = read_model(scope, RevocationQuery)
-        return encoded(await self._authorized.in_thread(lambda: self._service.page(caller, query)))
+        return encoded(await self._authorized.run_in_thread(lambda: self._service.page(caller, query)))
 
     async def show(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/revocations/{id}`."""
@@ -81,7 +81,7 @@ class RevocationRoutes:
     ) -> Answer:
         caller = self._authorized.caller(scope, exchange, needs)
         revocation_id = scope["path_params"]["id"]
-        found = await self._authorized.in_thread(lambda: use_case(caller, revocation_id))
+        found = await self._authorized.run_in_thread(lambda: use_case(caller, revocation_id))
         return encoded(RevocationView.of(found))
 
 

@@ -24,4 +24,4 @@ class Status:
 
     async def status(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         self._authorized.caller(scope, exchange, SCOPE)
-        return encoded(status_view(await self._authorized.in_thread(self._read)))
+        return encoded(status_view(await self._authorized.run_in_thread(self._read)))
