@@ -36,8 +36,8 @@ from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import ControlPlaneError
 from tokensvc.revocations.denial_store import NewDenial
 from tokensvc.revocations.dispatcher import DispatchContext
-from tokensvc.revocations.leader import Leading
-from tokensvc.revocations.model import Lane
+from tokensvc.revocations.leader import RevocationLeader
+from tokensvc.revocations.model import Priority
 from tokensvc.revocations.rate_limit import VIEWERS_PER_SECOND
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage import migrate
@@ -134,19 +134,19 @@ def _drain(folder: Path) -> tuple[Told, int]:
         count = DRAIN_SECONDS * VIEWERS_PER_SECOND + 500
         for start in range(0, count, 1000):
             wanted = [NewRevocation(f"r{n}", (channel,), (f"v{n}",)) for n in range(start, min(start + 1000, count))]
-            store.revocations.accept("bench", wanted, Lane.STORM, REACH_SECONDS)
+            store.revocations.accept("bench", wanted, Priority.STORM, REACH_SECONDS)
         told, metrics = Told(AwsControlPlane("local")), Sent()
         world = DispatchContext(
             queue=store.revocation_queue, control_plane=told, clock=SystemClock(), chance=random.random
         )
-        leading = Leading(
-            place=servers.PLACE, world=world, leases=store.leases, holder="bench", metrics=metrics, share=1.0
+        leading = RevocationLeader(
+            account_region=servers.PLACE, world=world, leases=store.leases, holder="bench", metrics=metrics, share=1.0
         )
         while not told.codes:
-            time.sleep(leading.once())
+            time.sleep(leading.run_once())
         at_first, ends_at = metrics.sent, time.monotonic() + DRAIN_SECONDS
         while time.monotonic() < ends_at:
-            time.sleep(leading.once())
+            time.sleep(leading.run_once())
         leading.stop()
         store.close()
         return told, metrics.sent - at_first

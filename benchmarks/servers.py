@@ -161,12 +161,12 @@ def _furnish(environ: dict[str, str]) -> str:
     settings = read_settings({k: v for k, v in environ.items() if k.startswith("TOKENSVC_")})
     assert settings.database_url is not None
     migrate.upgrade(settings.database_url.get_secret_value())
-    store = service.store_of(settings)
+    store = service.open_configured_store(settings)
     now = datetime.now(UTC)
     private_key, key_id = keypair.generate(), reconciler.new_key_id()
     public_key = private_key.public_key()
     store.keys.add(key_id, keypair.fingerprint(public_key), keypair.public_der(public_key), now)
-    vault.vault_of(settings, store, vault.wrapper_of(settings, store)).put(key_id, private_key)
+    vault.open_vault(settings, store, vault.make_cipher(settings, store)).put(key_id, private_key)
     store.keys.record_import(key_id, PLACE, str(Arn(PLACE, "playback-key", "abcdefghijkl")), now)
     store.keys.activate(key_id, PLACE, now, 3600)
     playback_url = f"https://example.invalid{CHANNEL.playback_path}"

@@ -12,7 +12,7 @@ import pytest
 import tokensvc
 from tests.support.problems import problem_of
 from tokensvc import errors
-from tokensvc.cli.lazy_group import NOUNS
+from tokensvc.cli.lazy_group import COMMANDS
 from tokensvc.cli.remedies import command_of, failure_text, hint_of, problem_sentence
 from tokensvc.diagnostics import problems
 from tokensvc.errors import Action, FieldError, Remedy, SchemaMismatch, SettingsError
@@ -25,7 +25,7 @@ WORDING = {"cli", "settings", "supervisor", "container", "local_ivs", "__init__"
 FILES = sorted(
     path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0].removesuffix(".py") not in WORDING
 )
-OPERATED = re.compile(rf"\btokensvc ({'|'.join(NOUNS)})\b|\bTOKENSVC_[A-Z]")
+OPERATED = re.compile(rf"\btokensvc ({'|'.join(COMMANDS)})\b|\bTOKENSVC_[A-Z]")
 """A command, or a setting's variable."""
 
 ALLOWED = {

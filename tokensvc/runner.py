@@ -52,7 +52,7 @@ class Loop:
     def __init__(
         self,
         name: str,
-        once: Once,
+        run_once: Once,
         *,
         every_seconds: float,
         backoff_max_seconds: float,
@@ -67,7 +67,7 @@ class Loop:
         self.name = name
         self._failure_log = failure_log or FailureLog()
         self._log_name = log_name or name
-        self._once = once
+        self._once = run_once
         self._every = every_seconds
         self._backoff_max = backoff_max_seconds
         self._on_failure = on_failure

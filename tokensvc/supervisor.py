@@ -1,4 +1,4 @@
-"""Running the service: one worker, or several under a watch; or its background duties alone.
+"""RunningLocalIvs the service: one worker, or several under a watch; or its background duties alone.
 
 Rules of the file
 - The parent binds the listeners and checks everything once, so that a wrong setting fails in one place with one text;

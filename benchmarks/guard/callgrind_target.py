@@ -20,7 +20,7 @@ import uvloop
 from uvicorn.server import ServerState
 
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
-from tokensvc.container.application import build
+from tokensvc.container.application import build_application
 from tokensvc.container.service import assemble
 from tokensvc.settings import read_settings
 from tokensvc.web.protocol import Protocol
@@ -60,9 +60,9 @@ class Nowhere(asyncio.Transport):
 
 def main() -> None:
     service = assemble(read_settings({k: v for k, v in os.environ.items() if k.startswith("TOKENSVC_")}))
-    service.refresh.once()
+    service.refresh.run_once()
     loop = uvloop.new_event_loop()
-    application: Any = build(service).asgi
+    application: Any = build_application(service).asgi
     config = make_server(application, lambda: None, delay_seconds=0).config
     state, transport = ServerState(), Nowhere()
     state.default_headers = [(b"date", b"Sat, 21 Nov 2026 10:00:00 GMT")]

@@ -34,13 +34,13 @@ def is_denied(denied: Denylist, viewer: str, now: float) -> bool:
 def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     deny(stage, *(f"v{number}" for number in range(3 * SLICE_ROWS)))
     for _ in range(2):
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert len(worker.refresh.current.denied) == 3 * SLICE_ROWS
     worker.asked()
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.asked() == {"versions": ["read"]}
     deny(stage, "one more")
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.asked() == {"versions": ["read", "check_history"], "denials": ["changed_since"]}
     assert is_denied(worker.refresh.current.denied, "one more", clock.now())
     assert not is_denied(worker.refresh.current.denied, "another", clock.now())
@@ -48,10 +48,10 @@ def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Wo
 
 def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     deny(stage, "v")
-    worker.refresh.once()
+    worker.refresh.run_once()
     [added] = stage.store.denials.in_force(EVERYONE, limit=9, only=[viewer_digest(CHANNEL, "v")])
     stage.store.denials.remove(added.id, EVERYONE)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert not is_denied(worker.refresh.current.denied, "v", clock.now())
 
 
@@ -59,37 +59,37 @@ def test_a_worker_that_could_not_load_denials_signs_nothing(stage: Stage, worker
     deny(stage, "v")
     worker.ports["denials"].away_from = 0
     with pytest.raises(StoreUnavailable):
-        worker.refresh.once()
+        worker.refresh.run_once()
     with pytest.raises(SnapshotStale):
         require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
     worker.ports["denials"].away_from = None
-    worker.refresh.once()
+    worker.refresh.run_once()
     require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
 
 
 def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
     stage: Stage, worker: Worker, clock: ManualClock
 ) -> None:
-    worker.refresh.once()
+    worker.refresh.run_once()
     began = clock.monotonic()
     worker.ports["denials"].away_from = 0
     deny(stage, "v")
     for _ in range(10):
         clock.advance(LEASE / 10)
         with pytest.raises(StoreUnavailable):
-            worker.refresh.once()
+            worker.refresh.run_once()
     require_fresh_at(worker.refresh.current, began + LEASE, LEASE)
     with pytest.raises(SnapshotStale):
         require_fresh_at(worker.refresh.current, began + LEASE + 1, LEASE)
 
 
 def test_what_else_is_new_counts_although_denials_cannot_be_read(stage: Stage, worker: Worker) -> None:
-    worker.refresh.once()
+    worker.refresh.run_once()
     deny(stage, "v")
     stage.store.deployment.set_max_ttl_seconds(60)
     worker.ports["denials"].away_from = 0
     with pytest.raises(StoreUnavailable):
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert worker.refresh.current.max_ttl_seconds == 60
 
 
@@ -98,11 +98,11 @@ def test_after_a_failure_half_way_it_goes_on_where_it_was(stage: Stage, worker: 
         deny(stage, *(f"v{number}x{viewer}" for viewer in range(SLICE_ROWS)))
     worker.ports["denials"].away_from = 2
     with pytest.raises(StoreUnavailable):
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert len(worker.refresh.denials.denied) == 2 * SLICE_ROWS
     worker.ports["denials"].away_from = None
     worker.asked()
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.asked()["denials"] == ["changed_since"]
     assert len(worker.refresh.current.denied) == 3 * SLICE_ROWS
     assert all(is_denied(worker.refresh.current.denied, f"v2x{viewer}", clock.now()) for viewer in range(SLICE_ROWS))

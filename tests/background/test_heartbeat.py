@@ -58,24 +58,24 @@ def test_until_the_store_has_heard_it_introducing_fails(store: Store) -> None:
 
 def test_each_beat_says_what_is_true_then(store: Store) -> None:
     fellow = Fellow(store, "a")
-    fellow.heartbeats.once()
+    fellow.heartbeats.run_once()
     fellow.says = fellow.says._replace(keys_version=8, undecryptable=("k1",))
-    fellow.heartbeats.once()
+    fellow.heartbeats.run_once()
     assert [worker.heartbeat for worker in store.workers.list()] == [fellow.says]
 
 
 def test_who_leaves_is_forgotten(store: Store) -> None:
     fellow, other = Fellow(store, "a"), Fellow(store, "b")
-    fellow.heartbeats.once()
-    other.heartbeats.once()
+    fellow.heartbeats.run_once()
+    other.heartbeats.run_once()
     fellow.heartbeats.leave()
     assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
 
 
 def test_everybody_knows_the_trouble_that_anybody_tells(store: Store) -> None:
     leader, fellow = Fellow(store, "a", "IVS is down", "full"), Fellow(store, "b", "full")
-    leader.heartbeats.once()
-    fellow.heartbeats.once()
+    leader.heartbeats.run_once()
+    fellow.heartbeats.run_once()
     assert texts(fellow.heartbeats.problems()) == ["full", "IVS is down"]
     fellow.says = fellow.says._replace(problems=())
     assert texts(fellow.heartbeats.problems()) == ["IVS is down", "full"], "its own words are those of now"
@@ -83,12 +83,12 @@ def test_everybody_knows_the_trouble_that_anybody_tells(store: Store) -> None:
 
 def test_what_a_silent_fellow_said_is_no_news(store: Store) -> None:
     leader, fellow = Fellow(store, "a", "IVS is down"), Fellow(store, "b")
-    leader.heartbeats.once()
+    leader.heartbeats.run_once()
     silence(store, "a", UNRESPONSIVE_AFTER_SECONDS - 1)
-    fellow.heartbeats.once()
+    fellow.heartbeats.run_once()
     assert texts(fellow.heartbeats.problems()) == ["IVS is down"]
     silence(store, "a", 2)
-    fellow.heartbeats.once()
+    fellow.heartbeats.run_once()
     assert texts(fellow.heartbeats.problems()) == []
     assert fellow.heartbeats.count(KEYS) == (1, 0)
 
@@ -98,5 +98,5 @@ def test_workers_are_counted_and_so_are_those_that_have_not_heard(store: Store) 
     assert fellows[0].heartbeats.count(KEYS) == (0, 0)
     fellows[1].says = fellows[1].says._replace(keys_version=6)
     for fellow in fellows:
-        fellow.heartbeats.once()
+        fellow.heartbeats.run_once()
     assert fellows[2].heartbeats.count(KEYS) == (3, 1)

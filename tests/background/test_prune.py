@@ -24,7 +24,7 @@ from tokensvc.background.prune import (
 from tokensvc.deployment.versions import Position
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.keys.lifecycle import StepKind
-from tokensvc.revocations.model import Lane
+from tokensvc.revocations.model import Priority
 from tokensvc.settings import Settings
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
@@ -33,7 +33,7 @@ from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS
 
 
 def prune(store: Store, clock: ManualClock) -> None:
-    pruner(store, clock).once()
+    pruner(store, clock).run_once()
 
 
 def pruner(store: Store, clock: ManualClock) -> Prune:
@@ -102,7 +102,7 @@ def test_revocations_that_ended_long_ago_are_forgotten_however_many_and_what_is_
 ) -> None:
     clock.wall = store.versions.read().now
     many = revocation("many", *(f"v{number}" for number in range(AT_ONCE + 50)))
-    store.revocations.accept("b", [revocation("queued"), many], Lane.STORM, REACH)
+    store.revocations.accept("b", [revocation("queued"), many], Priority.STORM, REACH)
     store.revocations.cancel("many", EVERYONE)
     clock.advance(timedelta(days=REVOCATIONS_KEPT_DAYS).total_seconds() - 60)
     prune(store, clock)
@@ -138,25 +138,25 @@ def test_channels_that_are_gone_are_forgotten_once_every_worker_could_read_it(st
     pruning = pruner(store, clock)
     store.channels.record([channel("there")])
     gone(store, *(f"gone{number}" for number in range(AT_ONCE + 50)))
-    assert pruning.once() == ABSENCE_RETENTION_SECONDS, "it comes again as soon as it may"
+    assert pruning.run_once() == ABSENCE_RETENTION_SECONDS, "it comes again as soon as it may"
     gone(store, "lately")
     clock.advance(ABSENCE_RETENTION_SECONDS - 1)
-    assert pruning.once() == pytest.approx(1)
+    assert pruning.run_once() == pytest.approx(1)
     assert len(rows(store)) == AT_ONCE + 52
     clock.advance(1)
-    assert pruning.once() is None
+    assert pruning.run_once() is None
     assert rows(store) == {"there", "lately"}
     clock.advance(ABSENCE_RETENTION_SECONDS)
-    pruning.once()
+    pruning.run_once()
     assert rows(store) == {"there"}
 
 
 def test_no_wall_clock_decides_when_a_channel_that_is_gone_is_forgotten(store: Store, clock: ManualClock) -> None:
     pruning = pruner(store, clock)
     gone(store, "a")
-    pruning.once()
+    pruning.run_once()
     clock.wall += 10 * ABSENCE_RETENTION_SECONDS
-    pruning.once()
+    pruning.run_once()
     assert rows(store) == {"a"}
 
 
@@ -164,13 +164,13 @@ def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualCl
     """Numbers repeat after that: what they stood for before says nothing of the rows that have them now."""
     pruning = pruner(store, clock)
     gone(store, "a")
-    pruning.once()
+    pruning.run_once()
     with write_transaction(store.engine) as connection:
         restored = {"n": 1, "tag": "of the backup"}
         connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(restored))
         connection.execute(sa.delete(schema.version_history).where(schema.version_history.c.n > 1))
     clock.advance(ABSENCE_RETENTION_SECONDS)
-    assert pruning.once() == ABSENCE_RETENTION_SECONDS
+    assert pruning.run_once() == ABSENCE_RETENTION_SECONDS
     assert rows(store) == {"a"}
 
 
@@ -195,7 +195,7 @@ def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_wor
     store = stage.store
     fill(store, count)
     store.channels.record([channel("there")])
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert list(worker.refresh.current.channels) == [channel("there").arn]
     slices: list[int] = []
     pauses: list[float] = []
@@ -212,17 +212,17 @@ def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_wor
             return slices[-1]
 
     pruning = pruning_of(store, Slices(), store.versions, clock, pause=pauses.append)
-    pruning.once()
+    pruning.run_once()
     clock.advance(ABSENCE_RETENTION_SECONDS)
-    pruning.once()
+    pruning.run_once()
     assert sum(slices) == count
     assert max(slices) == AT_ONCE
     assert len(pauses) == count // AT_ONCE, "others have their turn after each slice"
     assert rows(store) == {"there"}
     worker.asked()
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert list(worker.refresh.current.channels) == [channel("there").arn]
     clock.advance(1)
     worker.asked()
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.asked() == {"versions": ["read"]}

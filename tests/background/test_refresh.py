@@ -27,38 +27,38 @@ CHANGED = ["read", "check_history"]
 
 
 def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: Stage, worker: Worker) -> None:
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert set(worker.asked()) >= {"versions", "deployment", "keys", "callers"}
-    worker.refresh.once()  # it made the subject key itself, so the deployment is read again
+    worker.refresh.run_once()  # it made the subject key itself, so the deployment is read again
     worker.asked()
     for _ in range(3):
-        worker.refresh.once()
+        worker.refresh.run_once()
         assert worker.asked() == {"versions": ["read"]}
 
 
 def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
     stage.generate()
     for _ in range(2):
-        worker.refresh.once()
+        worker.refresh.run_once()
     worker.asked()
     stage.store.callers.add("shop", POLICY, stored("one"))
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.asked() == {"versions": CHANGED, "callers": ["list"]}
     stage.store.channels.record([channel(1)])
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.asked() == {"versions": CHANGED, "channels": ["changed_since"]}
     stage.store.deployment.set_max_ttl_seconds(60)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.asked() == {"versions": CHANGED, "deployment": ["read", "subject_keys"]}
     assert worker.refresh.current.max_ttl_seconds == 60
     stage.rotate()
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.asked()["keys"] == ["list"]
 
 
 def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worker: Worker) -> None:
     former, latter = stage.generate(), stage.rotate()
-    worker.refresh.once()
+    worker.refresh.run_once()
     slot = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
     assert slot.active is not None
     assert slot.active.key_id == latter
@@ -67,7 +67,7 @@ def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worke
     assert verify(slot.accepted[latter], b"data", slot.active.prepared.sign(digest(b"data")))
     stage.drain()
     stage.rotate()
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert former.id not in worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)].accepted
 
 
@@ -75,10 +75,10 @@ def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None
     stage.generate(EAST, WEST)
     for seconds in range(3):
         stage.store.deployment.set_max_ttl_seconds(7200 + seconds)  # raises the version of keys too
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert worker.signers == 1, "one key, two regions, three readings"
     stage.rotate(EAST, WEST)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.signers == 2
     assert len(worker.refresh._prepared) == 1, "what signs no more is forgotten"
 
@@ -87,7 +87,7 @@ def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, 
     good, bad = stage.bring(WEST), stage.bring(EAST)
     private_key = stage.vault.open(bad.id)
     stage.vault.remove(bad.id)
-    worker.refresh.once()
+    worker.refresh.run_once()
     slots = worker.refresh.current.ring.slots
     assert slots[AccountRegion(stage.ivs.account, EAST)].active is None
     assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].problems
@@ -96,7 +96,7 @@ def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, 
     assert west.active is not None
     assert west.active.key_id == good.id
     stage.vault.put(bad.id, private_key)
-    worker.refresh.once()
+    worker.refresh.run_once()
     healed = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
     assert healed.active is not None, "it is tried again although no version rose"
     assert not healed.problems
@@ -107,7 +107,7 @@ def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worke
     record = stage.generate()
     stage.vault.remove(record.id)
     stage.vault.put(record.id, keypair.generate())
-    worker.refresh.once()
+    worker.refresh.run_once()
     slot = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
     assert slot.active is None
     assert record.id in slot.problems
@@ -117,7 +117,7 @@ def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker
     bad, good = stage.bring(EAST), stage.bring(WEST)
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
-    worker.refresh.once()
+    worker.refresh.run_once()
     slots = worker.refresh.current.ring.slots
     assert slots[AccountRegion(stage.ivs.account, EAST)].active is None
     assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].problems
@@ -129,18 +129,18 @@ def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker
 def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: Stage, worker: Worker) -> None:
     stage.store.callers.add("shop", POLICY, stored("one"))
     stage.store.callers.add("other", POLICY, stored("two"))
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert set(worker.refresh.current.secrets) == {"one", "two"}
     assert worker.refresh.current.secrets["one"].caller.name == "shop"
     stage.store.callers.disable("shop", ManualClock().at())
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert set(worker.refresh.current.secrets) == {"two"}
 
 
 def test_callers_with_equal_policies_share_one(stage: Stage, worker: Worker) -> None:
     for name, policy in {"one": POLICY, "two": POLICY, "three": replace(POLICY, max_ttl_seconds=60)}.items():
         stage.store.callers.add(name, policy, stored(name))
-    worker.refresh.once()
+    worker.refresh.run_once()
     policies = {key_id: secret.caller.policy for key_id, secret in worker.refresh.current.secrets.items()}
     assert policies["one"] is policies["two"]
     assert policies["one"] == POLICY
@@ -151,7 +151,7 @@ def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(stage: Stage, 
     until = ManualClock().at()
     stage.store.callers.add("shop", POLICY, stored("one"))
     stage.store.callers.rotate_secret("shop", "one", stored("two"), until)
-    worker.refresh.once()
+    worker.refresh.run_once()
     secrets = worker.refresh.current.secrets
     assert (secrets["one"].expires_at, secrets["two"].expires_at) == (until, None)
 
@@ -162,7 +162,7 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: Manua
 
     def race(worker: Worker) -> None:
         ready.wait()
-        worker.refresh.once()
+        worker.refresh.run_once()
 
     threads = [threading.Thread(target=race, args=(worker,)) for worker in workers]
     for thread in threads:
@@ -178,10 +178,10 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: Manua
 
 
 def test_another_passphrase_does_not_make_another_subject_key(stage: Stage, worker: Worker, clock: ManualClock) -> None:
-    worker.refresh.once()
+    worker.refresh.run_once()
     stranger = Worker(stage, clock, Wrapper(passphrase(NEW)))
     with pytest.raises(WrappingKeyUnknown):
-        stranger.refresh.once()
+        stranger.refresh.run_once()
     assert len(stage.store.deployment.subject_keys()) == 1
 
 
@@ -190,15 +190,15 @@ def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_w
 ) -> None:
     kms = DataKeys()
     worker = Worker(stage, clock, Wrapper(kms))
-    worker.refresh.once()
+    worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
     kms.away = True
     stage.store.deployment.set_max_ttl_seconds(60)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.refresh.current.max_ttl_seconds == 60
     assert worker.refresh.current.subject_key == subject_key
     with pytest.raises(WrappingKeyUnavailable):
-        Worker(stage, clock, Wrapper(kms)).refresh.once()
+        Worker(stage, clock, Wrapper(kms)).refresh.run_once()
 
 
 def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker: Worker, clock: ManualClock) -> None:
@@ -211,7 +211,7 @@ def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker
 
     check_history = stage.store.versions.check_history
     worker.ports["versions"].port = SimpleNamespace(read=slowly, check_history=check_history)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.refresh.current.began_at == began
     require_fresh_at(worker.refresh.current, began + 900, 900)
     with pytest.raises(SnapshotStale):
@@ -233,18 +233,18 @@ def test_a_clock_that_jumps_is_noticed_before_the_next_refresh_and_again_by_it(
     """The store's clock has not moved; when it has, as on a machine that keeps its own store, the time is confirmed."""
     worker.refresh.versions = AtTime(stage.store.versions, lambda: START + clock.monotonic() - MONOTONIC_START)
     clock.wall = START
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert fresh(worker, clock)
     clock.jump(jump)
     assert not fresh(worker, clock)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert not fresh(worker, clock)
     clock.jump(-jump)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert fresh(worker, clock)
     clock.jump(jump)
     worker.refresh.versions = AtTime(stage.store.versions, clock.now)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert fresh(worker, clock)
 
 
@@ -258,7 +258,7 @@ def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confi
         return before
 
     worker.refresh.versions = AtTime(stage.store.versions, now)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert not fresh(worker, clock)
     clock.jump(-jump)
     assert fresh(worker, clock)
@@ -267,7 +267,7 @@ def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confi
 def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_when_it_is_back(
     stage: Stage, worker: Worker
 ) -> None:
-    worker.refresh.once()
+    worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
     [kept] = stage.store.deployment.subject_keys()
     with stage.store.engine.begin() as connection:
@@ -275,7 +275,7 @@ def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_w
     stage.store.deployment.set_max_ttl_seconds(60)
     stage.store.callers.add("shop", POLICY, stored("one"))
     for _ in range(2):
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert worker.refresh.current.subject_key == b""
     assert worker.refresh.current.max_ttl_seconds == 60
     assert set(worker.refresh.current.secrets) == {"one"}
@@ -283,6 +283,6 @@ def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_w
     assert "has it no more" in warning
     with stage.store.engine.begin() as connection:
         connection.execute(sa.insert(schema.subject_keys).values(kept._asdict()))
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert worker.refresh.current.subject_key == subject_key
     assert worker.refresh.current.damage == ()

@@ -22,13 +22,13 @@ from tokensvc.tokens.snapshot import Snapshot
 
 def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     stage.generate()
-    worker.refresh.once()
+    worker.refresh.run_once()
     before = worker.refresh.current
     for port in worker.ports.values():
         port.away_from = 0
     clock.advance(60)
     with pytest.raises(StoreUnavailable):
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert worker.refresh.current is before
     require_fresh_at(before, before.began_at + 900, 900)
     with pytest.raises(SnapshotStale):
@@ -39,7 +39,7 @@ def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker
 def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
     stage: Stage, worker: Worker, away: str
 ) -> None:
-    worker.refresh.once()
+    worker.refresh.run_once()
     before = worker.refresh.current
     stage.generate()
     stage.store.callers.add("shop", POLICY, stored("one"))
@@ -47,10 +47,10 @@ def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
     stage.store.deployment.set_max_ttl_seconds(1234)
     worker.ports[away].away_from = 0
     with pytest.raises(StoreUnavailable):
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert worker.refresh.current is before
     worker.ports[away].away_from = None
-    worker.refresh.once()
+    worker.refresh.run_once()
     now = worker.refresh.current
     assert now.max_ttl_seconds == 1234
     assert set(now.secrets) == {"one"}
@@ -64,9 +64,9 @@ def test_channels_that_were_read_before_the_store_went_away_are_not_lost(stage: 
         stage.store.channels.record([channel(n) for n in range(start, start + 1000)])
     worker.ports["channels"].away_from = 1
     with pytest.raises(StoreUnavailable):
-        worker.refresh.once()
+        worker.refresh.run_once()
     worker.ports["channels"].away_from = None
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert len(worker.refresh.current.channels) == 3000
 
 
@@ -76,10 +76,10 @@ def test_channels_of_one_version_are_never_cut_apart(stage: Stage, worker: Worke
     stage.store.channels.record([channel(n) for n in range(700, 3200)])
     stage.store.channels.record([channel(3200)])
     assert module._CHANNELS_AT_ONCE < 2500
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert len(worker.refresh.current.channels) == 3201
     stage.store.channels.record([channel(5, url=None)._replace(checked_at=channel(9999).checked_at)])
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert channel(5).arn not in worker.refresh.current.channels
     assert len(worker.refresh.current.channels) == 3200
 
@@ -132,7 +132,7 @@ def test_the_clock_error_has_the_right_sign_and_never_blames_a_slow_answer(
 ) -> None:
     """Positive: our clock is ahead of the store's. What the answer's travel may explain is no error."""
     worker.refresh.versions = TravellingAnswer(stage.store.versions, clock, before, after, ahead)
-    worker.refresh.once()
+    worker.refresh.run_once()
     found = worker.refresh.current.clock_error_seconds
     certain = ahead - after if ahead > after else ahead + before if ahead < -before else 0.0
     assert found == pytest.approx(-certain, abs=1e-3)
@@ -142,12 +142,12 @@ def test_a_clock_that_is_far_off_signs_nothing(stage: Stage, worker: Worker, clo
     stage.generate(EAST)
     for wrong in (6.5, -6.5):
         clock.wall = stage.store.versions.read().now + wrong
-        worker.refresh.once()
+        worker.refresh.run_once()
         assert worker.refresh.current.clock_error_seconds == pytest.approx(wrong, abs=0.5)
         with pytest.raises(SnapshotStale, match="clock"):
             require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
     clock.wall = stage.store.versions.read().now
-    worker.refresh.once()
+    worker.refresh.run_once()
     require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
 
 
@@ -169,26 +169,26 @@ def test_a_worker_that_could_not_read_for_long_misses_no_channel_that_is_gone(
 ) -> None:
     """The row that said so was deleted meanwhile: nothing newer than what the worker knows says it any more."""
     stage.store.channels.record([channel(1), channel(2)])
-    worker.refresh.once()
+    worker.refresh.run_once()
     gone(stage, 1)
     clock.advance(FULL_RELOAD_AFTER_SECONDS + 1)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert set(worker.refresh.current.channels) == {channel(2).arn}
 
 
 def test_an_attempt_that_failed_is_no_reading(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     stage.store.channels.record([channel(1), channel(2)])
-    worker.refresh.once()
+    worker.refresh.run_once()
     stage.store.channels.record([channel(3)])
     clock.advance(FULL_RELOAD_AFTER_SECONDS / 2)
     worker.ports["channels"].away_from = 0
     worker.asked()
     with pytest.raises(StoreUnavailable):
-        worker.refresh.once()
+        worker.refresh.run_once()
     gone(stage, 1)
     clock.advance(FULL_RELOAD_AFTER_SECONDS / 2 + 1)
     worker.ports["channels"].away_from = None
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert set(worker.refresh.current.channels) == {channel(2).arn, channel(3).arn}
 
 
@@ -198,6 +198,6 @@ def test_deleted_rows_leave_nothing_to_ask_for(stage: Stage, worker: Worker) -> 
     gone(stage, 1)
     for _ in range(2):
         worker.asked()
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert "channels" not in worker.asked()
     assert not worker.refresh.current.channels

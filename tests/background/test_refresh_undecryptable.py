@@ -45,7 +45,7 @@ def rotated(stage: Stage, clock: ManualClock) -> Stage:
 
 def east(stage: Stage, worker: Worker) -> RegionKeys:
     """What the worker has for the region after a refresh."""
-    worker.refresh.once()
+    worker.refresh.run_once()
     return worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
 
 
@@ -74,9 +74,9 @@ def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: Sta
     slot, ring = east(rotated, worker), worker.refresh.current.ring
     assert slot.active is not None
     assert slot.active.until == last
-    assert ring.signing_key(there.place, last).key_id == retiring(rotated)
+    assert ring.signing_key(there.account_region, last).key_id == retiring(rotated)
     with pytest.raises(NoSigningKey, match="cannot be opened by this worker"):
-        ring.signing_key(there.place, last + 1)
+        ring.signing_key(there.account_region, last + 1)
     clock.advance(2)
     slot = east(rotated, worker)
     assert slot.active is None
@@ -101,7 +101,7 @@ def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: Stag
 
 def test_only_while_it_is_retiring(rotated: Stage, clock: ManualClock) -> None:
     [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
-    rotated.store.keys.retire(record.id, there.place, clock.at())
+    rotated.store.keys.retire(record.id, there.account_region, clock.at())
     slot = east(rotated, Worker(rotated, clock))
     assert slot.active is None
     assert "cannot be opened" in slot.problems
@@ -126,7 +126,7 @@ def test_of_two_retiring_keys_the_one_that_signed_last(stage: Stage, clock: Manu
 def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stage, clock: ManualClock) -> None:
     stage.clock = clock
     first, worker = stage.generate(), Worker(stage, clock)
-    worker.refresh.once()
+    worker.refresh.run_once()
     second = stage.rotate()
     for key_id in (first.id, second):
         stage.vault.remove(key_id)
@@ -150,17 +150,17 @@ def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: Stage, clock: M
 def test_it_is_logged_once_for_each_change(rotated: Stage, clock: ManualClock, logged: Any) -> None:
     worker = Worker(rotated, clock)
     for _ in range(3):
-        worker.refresh.once()
+        worker.refresh.run_once()
     [line] = [line for line in logged if line["log_level"] == "error"]
     assert line["key_id"] == rotated.active()
     assert passphrase(NEW).name in line["problem"]
     worker.refresh.vault = KeyFiles(_folder(rotated.vault) / "elsewhere", WRAPPER)
     for _ in range(2):
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert [line["log_level"] for line in logged] == ["error", "error"], "another reason is another line"
     worker.refresh.vault = KeyFiles(_folder(rotated.vault), Wrapper(passphrase(), passphrase(NEW)))
     for _ in range(2):
-        worker.refresh.once()
+        worker.refresh.run_once()
     assert [line["log_level"] for line in logged] == ["error", "error", "info"]
 
 
@@ -176,7 +176,7 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: Manua
     stage.vault.remove(record.id)
     worker = Worker(stage, clock)
     worker.refresh.vault = Counting(_folder(stage.vault), WRAPPER)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert opened == [record.id]
     assert all(slot.problems for slot in worker.refresh.current.ring.slots.values())
 
@@ -188,7 +188,7 @@ def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stag
     vault = KeyFiles(_folder(stage.vault), both)
     before, after = Worker(stage, clock, both), Worker(stage, clock, both)
     before.refresh.vault = after.refresh.vault = vault
-    before.refresh.once()
+    before.refresh.run_once()
     subject_key = before.refresh.current.subject_key
     establish(stage.store.wrappings, passphrase())
     establish(stage.store.wrappings, passphrase(NEW), passphrase())

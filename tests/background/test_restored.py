@@ -53,10 +53,10 @@ class Service:
         self._since_refresh += INTERVAL_SECONDS
         if self._since_refresh >= REFRESH_SECONDS:
             self._since_refresh = 0.0
-            self._worker.refresh.once()
+            self._worker.refresh.run_once()
             self._notifier.update(self._worker.refresh.heard)
         try:
-            self._process.rotation.once()
+            self._process.rotation.run_once()
         finally:
             self._stage.clock.advance(INTERVAL_SECONDS)
 

@@ -229,7 +229,7 @@ def test_the_policy_cannot_hold(healthy: Terminal, store: Store) -> None:
 
 
 def test_a_key_signs_for_longer_than_the_policy_allows(healthy: Terminal, store: Store) -> None:
-    store.keys.activate(_brought(healthy, store), store.keys.list()[0].placements[0].place, LONG_AGO, 600)
+    store.keys.activate(_brought(healthy, store), store.keys.list()[0].placements[0].account_region, LONG_AGO, 600)
     assert healthy("doctor", "--json").json["well"] is True
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
     found, mend = bad(healthy)["key in us-east-1"]

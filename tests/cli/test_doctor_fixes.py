@@ -332,7 +332,7 @@ def test_a_key_that_signs_for_too_long(healthy: Terminal, store: Store) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=30)
     healthy("keys", "generate")
     [_, second] = store.keys.list()
-    store.keys.activate(second.id, second.placements[0].place, long_ago, 600)
+    store.keys.activate(second.id, second.placements[0].account_region, long_ago, 600)
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
     assert fixes(healthy, "key in us-east-1") == "tokensvc keys rotate"
     assert is_well(healthy)

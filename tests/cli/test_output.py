@@ -15,8 +15,8 @@ from tests.storage.samples import AT, CHANNEL, HERE, REACH
 from tokensvc import cli
 from tokensvc.cli import output
 from tokensvc.revocations.denial_store import NewDenial
-from tokensvc.revocations.model import Lane, State
-from tokensvc.revocations.queue import Outcome
+from tokensvc.revocations.model import Priority, RevocationState
+from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import denials, revocation_entries, revocations
@@ -46,9 +46,9 @@ def odd(terminal: Terminal) -> Terminal:
 
 def _fill(store: Store) -> None:
     store.denials.add("shop", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
-    store.revocations.accept("shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Lane.ALONE, REACH)
-    [entry] = store.revocation_queue.claim(HERE, Lane.ALONE, 9, 60)
-    store.revocation_queue.settle([Outcome(entry.id, entry.version, State.FAILED, ODD, ODD)])
+    store.revocations.accept("shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.ALONE, REACH)
+    [entry] = store.revocation_queue.claim(HERE, Priority.ALONE, 9, 60)
+    store.revocation_queue.settle([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED, ODD, ODD)])
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(viewer_id=ODD))
         connection.execute(sa.update(revocations).values(caller=ODD))

@@ -16,8 +16,8 @@ from tests.storage.samples import CHANNEL, EVERYONE, channel, make_due
 from tokensvc.aws.arn import parse_arn
 from tokensvc.cli.context import to_option_error
 from tokensvc.errors import FieldError
-from tokensvc.revocations.model import Lane, State
-from tokensvc.revocations.queue import Outcome
+from tokensvc.revocations.model import Priority, RevocationState
+from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store, open_store
@@ -25,7 +25,7 @@ from tokensvc.timestamps import unix_seconds
 from tokensvc.tokens.viewer_ids import viewer_id
 
 OTHER = channel("b").arn
-HERE = parse_arn(CHANNEL, "channel").place
+HERE = parse_arn(CHANNEL, "channel").account_region
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def add(terminal: Terminal, viewer: str = "ada", *more: str) -> str:
     return str(terminal("revocations", "add", "--channel", CHANNEL, "--viewer", viewer, *more, "--json").json["id"])
 
 
-def settle(store: Store, state: State, code: str = "") -> None:
+def settle(store: Store, state: RevocationState, code: str = "") -> None:
     """What a dispatcher would do of all that waits."""
     make_due(store)
-    for lane in Lane:
+    for lane in Priority:
         claimed = store.revocation_queue.claim(HERE, lane, 1000, 60)
-        store.revocation_queue.settle([Outcome(e.id, e.version, state, code, "its words") for e in claimed])
+        store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
 
 
 def age(store: Store, seconds: float) -> None:
@@ -199,7 +199,7 @@ def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> N
 
 def test_list_and_show_say_what_became_of_each(terminal: Terminal, opened: Store) -> None:
     first = add(terminal)
-    settle(opened, State.FAILED, "AccessDeniedException")
+    settle(opened, RevocationState.FAILED, "AccessDeniedException")
     second = add(terminal, "eve")
     rows = [line.split()[:2] for line in terminal("revocations", "list").out.splitlines()[1:]]
     assert rows == [[second, "queued"], [first, "failed"]]
@@ -228,7 +228,7 @@ def test_watch_tells_how_much_waits_and_until_about_when(terminal: Terminal, ope
     halved = terminal("revocations", "watch", "--once", "--json", REVOCATION_RATE_FRACTION="0.4").json["places"]
     assert halved[0]["secondsLeft"] == 20.0
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[1:3] == ["us-east-1", "400"]
-    settle(opened, State.SENT)
+    settle(opened, RevocationState.SENT)
     assert terminal("revocations", "watch").out == "Nothing waits: IVS has been told of everything.\n"
 
 
@@ -236,13 +236,13 @@ def test_watch_gives_no_end_while_ivs_takes_nothing(terminal: Terminal, opened: 
     """IVS hangs: each call times out, and the entries are queued again."""
     add(terminal)
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[5:7] == ["1", "s"], "never 0 s"
-    settle(opened, State.QUEUED, "ReadTimeoutError")
+    settle(opened, RevocationState.QUEUED, "ReadTimeoutError")
     said = terminal("revocations", "watch", "--once").out.splitlines()
     assert said[0].split() == ["ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL", "ABOUT", "PROBLEM"]
     assert said[1].split()[5:] == ["unknown", "unknown", "IVS:", "ReadTimeoutError"]
     [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
     assert (place["secondsLeft"], place["endsAt"], place["problem"]) == (None, None, "IVS: ReadTimeoutError")
-    settle(opened, State.SENT)
+    settle(opened, RevocationState.SENT)
     add(terminal, "eve")
     [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
     assert (place["secondsLeft"], place["problem"]) == (0.0, None)
@@ -259,8 +259,8 @@ def test_watch_gives_no_end_while_no_worker_sends(terminal: Terminal, opened: St
     assert (place["secondsLeft"], place["problem"]) == (0.0, None)
 
 
-@pytest.mark.parametrize(("state", "code"), [(State.SENT, 0), (State.FAILED, 1)])
-def test_watch_goes_on_until_the_end(terminal: Terminal, opened: Store, state: State, code: int) -> None:
+@pytest.mark.parametrize(("state", "code"), [(RevocationState.SENT, 0), (RevocationState.FAILED, 1)])
+def test_watch_goes_on_until_the_end(terminal: Terminal, opened: Store, state: RevocationState, code: int) -> None:
     id_ = add(terminal)
     dispatcher = threading.Timer(0.1, settle, (opened, state))
     dispatcher.start()
@@ -275,7 +275,7 @@ def test_watch_goes_on_until_the_end(terminal: Terminal, opened: Store, state: S
 
 def test_what_failed_is_tried_again_one_by_one_or_all(terminal: Terminal, opened: Store) -> None:
     ids = [add(terminal, f"v{number}") for number in range(3)]
-    settle(opened, State.FAILED, "AccessDeniedException")
+    settle(opened, RevocationState.FAILED, "AccessDeniedException")
     assert terminal("revocations", "retry", ids[0]).out == f"{ids[0]}: 1 of 1 queued again\n"
     rest = terminal("revocations", "retry", "--all", "--json").json["revocations"]
     assert sorted(one["id"] for one in rest) == sorted(ids[1:])

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.terminal import Terminal
 from tests.support.signers import SIGNERS_HERE
 from tokensvc.cli.policy_values import NAMES
-from tokensvc.settings import Settings, variable
+from tokensvc.settings import Settings, variable_name
 
 
 def test_it_shows_every_setting_and_where_it_is_from(bare: Terminal) -> None:
@@ -23,7 +23,7 @@ def test_it_shows_every_setting_and_where_it_is_from(bare: Terminal) -> None:
         PASSPHRASE_FILE=str(bare.folder / "passphrase"),
         WORKERS="3",
     ).json
-    assert list(said) == [variable(name) for name in Settings.model_fields]
+    assert list(said) == [variable_name(name) for name in Settings.model_fields]
     assert said["TOKENSVC_WORKERS"] == {"value": 3, "source": "TOKENSVC_WORKERS"}
     assert said["TOKENSVC_PORT"] == {"value": 8080, "source": "default"}
     assert said["TOKENSVC_PASSPHRASE"] == {"value": "**********", "source": "TOKENSVC_PASSPHRASE_FILE"}
@@ -92,7 +92,7 @@ def test_limits_are_shown_as_the_store_holds_them(terminal: Terminal) -> None:
     assert said["TOKENSVC_KEY_PROPAGATION_SECONDS"]["value"] == 0
     assert said["TOKENSVC_KEY_MAX_AGE_DAYS"]["value"] == 30
     assert said["TOKENSVC_KEY_STANDBY"]["value"] is False
-    assert {said[variable(name)]["source"] for name in NAMES} == {"store"}
+    assert {said[variable_name(name)]["source"] for name in NAMES} == {"store"}
     assert not [value for value in said.values() if "problem" in value]
 
 

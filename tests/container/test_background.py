@@ -22,18 +22,18 @@ from tokensvc.container.background import (
     BackgroundTasks,
     DispatchConfig,
     WorkerIdentity,
-    background_tasks,
+    make_background_tasks,
 )
 from tokensvc.container.prometheus import PrometheusMetrics
-from tokensvc.container.reconciler import Performer
+from tokensvc.container.reconciler import ReconcilerConfig
 from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.errors import StoreUnavailable
 from tokensvc.keys import commands
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.revocations.dispatcher import ServedRegions
-from tokensvc.revocations.model import Lane
-from tokensvc.revocations.scheduler import Dispatch
+from tokensvc.revocations.model import Priority
+from tokensvc.revocations.scheduler import RevocationScheduler
 from tokensvc.runner import stop_all
 from tokensvc.storage.store import Store
 from tokensvc.tokens.keyring import Keyring
@@ -51,13 +51,13 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 def duties(stage: Stage, *, performs: bool, undecryptable: frozenset[str] = frozenset()) -> BackgroundTasks:
     regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
     background = BackgroundConfig(
-        performer=Performer(make_world=stage.world, regions=[EAST], lease_seconds=20.0),
+        performer=ReconcilerConfig(make_world=stage.world, regions=[EAST], lease_seconds=20.0),
         dispatch=DispatchConfig(control_plane=stage.ivs, share=1.0, regions=regions),
     )
     identity = WorkerIdentity(
         worker_id="a", lease_seconds=900.0, store_timeout_seconds=5.0, undecryptable=lambda: undecryptable
     )
-    return background_tasks(
+    return make_background_tasks(
         store=stage.store,
         identity=identity,
         background_tasks=background if performs else None,
@@ -90,7 +90,7 @@ def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_giv
         dispatching = process.loops[-1]
         dispatching.start()
         assert dispatching.first_run.wait(SOON)
-        stage.store.revocations.accept("b", [revocation(f"r{number}")], Lane.ALONE, REACH)
+        stage.store.revocations.accept("b", [revocation(f"r{number}")], Priority.ALONE, REACH)
         tell(process)()
         until(lambda: stage.store.leases.held(LEASE) is not None)
         stop_all(process.loops[-1:])
@@ -114,7 +114,7 @@ def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened
     process = duties(stage, performs=False, undecryptable=frozenset({"k2", "k1"}))
     versions = stage.store.versions.read()
     process.notifier.update(versions)
-    process.heartbeats.once()
+    process.heartbeats.run_once()
     said = the_heartbeat(stage.store)
     assert (said.worker_id, said.lease_seconds, said.store_timeout_seconds) == ("a", 900.0, 5.0)
     assert (said.keys_version, said.keys_tag) == versions.keys
@@ -140,7 +140,7 @@ def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: S
 
 
 def _has_looked(stage: Stage, process: BackgroundTasks) -> bool:
-    process.heartbeats.once()
+    process.heartbeats.run_once()
     return bool(the_heartbeat(stage.store).regions)
 
 
@@ -191,7 +191,7 @@ def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(sta
 def test_who_dispatches_asks_for_its_leases_again_when_the_store_was_replaced(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Dispatch] = []
-    monkeypatch.setattr(Dispatch, "ask_again", lambda duty: asked.append(duty))
+    asked: list[RevocationScheduler] = []
+    monkeypatch.setattr(RevocationScheduler, "ask_again", lambda duty: asked.append(duty))
     duties(stage, performs=True).notifier.store_was_replaced()
     assert len(asked) == 1

@@ -20,7 +20,7 @@ import pytest
 from tests.support.captured_log import WrittenLog
 from tests.support.clocks import ManualClock
 from tests.support.processes import until
-from tokensvc.container.log_writer import LINES_AT_ONCE, PAUSE_SECONDS, DescriptorSink, LogWriter, StreamSink, no_sink
+from tokensvc.container.log_writer import LINES_PER_WRITE, PAUSE_SECONDS, DescriptorSink, LogWriter, StreamSink, no_sink
 
 FULL_DISK = OSError(errno.ENOSPC, "no space left on device")
 
@@ -54,9 +54,9 @@ def test_the_thread_that_signs_gets_its_turn_while_many_lines_are_rendered() -> 
     pauses = list[float]()
     writer = WrittenLog(pause=pauses.append)
     add = writer.accept(numbers)
-    for number in range(10 * LINES_AT_ONCE):
+    for number in range(10 * LINES_PER_WRITE):
         add(number)
-    assert writer.text.count("\n") == 10 * LINES_AT_ONCE
+    assert writer.text.count("\n") == 10 * LINES_PER_WRITE
     assert pauses == [PAUSE_SECONDS] * 9
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.support.clocks import ManualClock
 from tests.support.tokens import with_claims
 from tokensvc.container import logs
-from tokensvc.container.logs import EXIT_SECONDS, configure, process_log, star
+from tokensvc.container.logs import EXIT_SECONDS, configure, process_log, mask_secrets
 from tokensvc.jose.keypair import PrivateKey
 
 API_KEY = "tsk_abc123_S3cr3t-of_this-key"
@@ -117,19 +117,19 @@ def test_no_secret_gets_through_in_the_event_an_object_or_a_traceback(
 
 
 def test_a_secret_that_was_cut_off_is_starred_too() -> None:
-    assert star("?token=eyJhbGciOiJFUzM4NCJ9.eyJh") == "?token=***"
-    assert star(PEM[:60]) == "***"
-    assert star(f"url {API_KEY[:9]}") == "url ***"
+    assert mask_secrets("?token=eyJhbGciOiJFUzM4NCJ9.eyJh") == "?token=***"
+    assert mask_secrets(PEM[:60]) == "***"
+    assert mask_secrets(f"url {API_KEY[:9]}") == "url ***"
 
 
 @given(st.text(alphabet="abc xyz.-_/:=?&\n"))
 def test_what_is_no_secret_is_left_alone(text: str) -> None:
-    assert star(text) == text
+    assert mask_secrets(text) == text
 
 
 @given(st.text(), st.text())
 def test_a_key_is_starred_wherever_it_stands(before: str, after: str) -> None:
-    assert API_KEY not in star(f"{before}{API_KEY}{after}")
+    assert API_KEY not in mask_secrets(f"{before}{API_KEY}{after}")
 
 
 def test_numbers_and_flags_stay_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
-from tokensvc.container.reconciler import reach_of
+from tokensvc.container.reconciler import deployment_max_staleness
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.settings import read_settings
 from tokensvc.storage.store import Store
@@ -27,4 +27,4 @@ def test_the_reach_is_that_of_the_worker_that_reaches_furthest(
 ) -> None:
     store.workers.beat(Heartbeat("short:1:a", "here", 1, 1.0, 1, 1, 1.0))
     store.workers.beat(Heartbeat("other:1:b", "there", 1, lease_seconds, 1, 1, store_timeout_seconds))
-    assert reach_of(read_settings(OURS), store) == longest + CLOCK_SKEW_SECONDS
+    assert deployment_max_staleness(read_settings(OURS), store) == longest + CLOCK_SKEW_SECONDS

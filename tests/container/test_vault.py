@@ -45,14 +45,14 @@ def settings(**environ: str) -> Settings:
 def test_where_private_keys_rest(url: str | None, vault: str | None, expected: str, store: Store) -> None:
     given = {"DATABASE_URL": url, "VAULT": vault}
     chosen = settings(**{name: value for name, value in given.items() if value})
-    assert vaulting.vault_in(chosen) == expected
-    made = vaulting.vault_of(chosen, store, Wrapper(PassphraseKey(OLD, b"salt")))
+    assert vaulting.vault_location(chosen) == expected
+    made = vaulting.open_vault(chosen, store, Wrapper(PassphraseKey(OLD, b"salt")))
     assert isinstance(made, SqlVault if expected == "store" else KeyFiles)
 
 
 def test_a_directory_of_one_machine_is_refused_where_there_may_be_several() -> None:
     with pytest.raises(SettingsError) as refused:
-        vaulting.vault_in(settings(DATABASE_URL=POSTGRES, VAULT="file:/srv/keys"))
+        vaulting.vault_location(settings(DATABASE_URL=POSTGRES, VAULT="file:/srv/keys"))
     [error] = refused.value.errors
     assert error.field == "TOKENSVC_VAULT"
     assert "`store`, or `shared-file:/srv/keys` if all machines share" in error.message
@@ -64,7 +64,7 @@ def kept(migrated: Path, tmp_path: Path) -> Iterator[Store]:
     path = tmp_path / "store.db"
     path.write_bytes(migrated.read_bytes())
     opened = open_store(f"sqlite:///{path}")
-    vaulting.wrapper_of(settings(PASSPHRASE=OLD), opened)
+    vaulting.make_cipher(settings(PASSPHRASE=OLD), opened)
     yield opened
     opened.close()
 
@@ -91,7 +91,7 @@ def kept(migrated: Path, tmp_path: Path) -> Iterator[Store]:
 def test_the_kms_key_wraps_when_there_is_one_else_the_passphrase(
     kept: Store, environ: dict[str, str], kinds: list[str]
 ) -> None:
-    keys = vaulting._wrapping_keys(settings(**environ), kept)
+    keys = vaulting._keks(settings(**environ), kept)
     assert [key.name.partition(":")[0] for key in keys] == kinds
     salt = kept.deployment.read().passphrase_salt
     if environ.get("PASSPHRASE") == NEW:
@@ -102,15 +102,15 @@ def test_the_kms_key_wraps_when_there_is_one_else_the_passphrase(
 def test_what_only_opens_wraps_nothing(kept: Store, only: str) -> None:
     value = OLD if only == "PREVIOUS_PASSPHRASE" else KMS_KEY_ARN
     with pytest.raises(SettingsError, match="TOKENSVC_PASSPHRASE: must be set"):
-        vaulting.wrapper_of(settings(**{only: value}), kept)
+        vaulting.make_cipher(settings(**{only: value}), kept)
 
 
 def test_a_start_with_a_wrong_passphrase_fails_by_name_and_a_change_of_it_starts(kept: Store) -> None:
     for wrong in ({"PASSPHRASE": NEW}, {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": "0c" * 32}):
         with pytest.raises(WrongPassphrase, match="the passphrase is not the passphrase"):
-            vaulting.wrapper_of(settings(**wrong), kept)
+            vaulting.make_cipher(settings(**wrong), kept)
     assert len(kept.wrappings.list()) == 1
-    vaulting.wrapper_of(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
+    vaulting.make_cipher(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
     assert len(kept.wrappings.list()) == 2
 
 
@@ -118,18 +118,18 @@ def test_a_wrapping_key_that_cannot_open_the_subject_key_stops_the_start(kept: S
     """Every worker must open it: better said once, before any is started."""
     kms = DataKeys()
     wrapper = Wrapper(kms)
-    vaulting.see_that_it_opens(kept, wrapper)  # there is none yet
+    vaulting.check_subject_key(kept, wrapper)  # there is none yet
     kept.deployment.add_subject_key(1, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, b"secret"))
-    vaulting.see_that_it_opens(kept, wrapper)
+    vaulting.check_subject_key(kept, wrapper)
     kms.away = True
     with pytest.raises(WrappingKeyUnavailable, match="does not answer"):
-        vaulting.see_that_it_opens(kept, wrapper)
+        vaulting.check_subject_key(kept, wrapper)
 
 
 def test_whoever_only_looks_changes_nothing(kept: Store) -> None:
     listed = kept.wrappings.list()
-    looking = vaulting.wrapper_to_look(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
+    looking = vaulting.make_read_only_cipher(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
     assert len(looking.names) == 2
     assert kept.wrappings.list() == listed
     with pytest.raises(WrongPassphrase):
-        vaulting.wrapper_to_look(settings(PASSPHRASE=NEW), kept)
+        vaulting.make_read_only_cipher(settings(PASSPHRASE=NEW), kept)

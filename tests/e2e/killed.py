@@ -25,9 +25,9 @@ from tests.support.crashes import Tripwire
 from tests.support.in_memory_deployment import READS
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock, StoreClock
-from tokensvc.container.reconciler import keys_context, new_worker_id
-from tokensvc.container.service import control_plane_of, regions_of, store_of
-from tokensvc.container.vault import vault_of, wrapper_of
+from tokensvc.container.reconciler import make_keys_context, new_worker_id
+from tokensvc.container.service import make_control_plane, configured_regions, open_configured_store
+from tokensvc.container.vault import open_vault, make_cipher
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import GRACE_SECONDS, sync_inventory, owner_tags
@@ -57,10 +57,10 @@ class Ahead:
 def opened(ahead_seconds: float, ivs: ControlPlane) -> KeysContext:
     """What this process works with. The lease of one that was killed has ended by then."""
     settings = read_settings(os.environ)
-    store = store_of(settings)
-    vault = vault_of(settings, store, wrapper_of(settings, store))
+    store = open_configured_store(settings)
+    vault = open_vault(settings, store, make_cipher(settings, store))
     clock = Ahead(StoreClock(store.versions.read().now), ahead_seconds)
-    world = keys_context(
+    world = make_keys_context(
         settings=settings,
         store=store,
         vault=vault,
@@ -80,16 +80,16 @@ def rotate(open_world: Callable[[], KeysContext], at: int | None) -> dict[str, A
         name: wire.around(getattr(world, name), reads=READS)
         for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
     }
-    commands.rotate(replace(world, **watched), regions_of(read_settings(os.environ)), "a test")
+    commands.rotate(replace(world, **watched), configured_regions(read_settings(os.environ)), "a test")
     return {"steps": wire.count}
 
 
 def reconcile(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
     """See through what a killed process left, and tell how everything stands."""
     world = open_world()
-    regions = regions_of(read_settings(os.environ))
+    regions = configured_regions(read_settings(os.environ))
     begun = [entry.kind for entry in world.journal.open()]
-    commands.reconcile(world, regions)
+    commands.reconcile_and_wait(world, regions)
     held = {there.arn: there for record in world.keys.list() for there in record.placements if there.is_held}
     seen = sync_inventory(world, regions[0])
     return {
@@ -124,7 +124,7 @@ def in_a_process(act: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]
 
 def main(stride: int) -> None:
     """Rotate undisturbed twice, then be killed before every `stride`th step in turn."""
-    ivs = control_plane_of(read_settings(os.environ))
+    ivs = make_control_plane(read_settings(os.environ))
     for number in itertools.count():
         now, at = number * ROUND_SECONDS, stride * (number - 2) if number >= 2 else None
         code, rotated = in_a_process(partial(rotate, partial(opened, now, ivs), at))

@@ -25,7 +25,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.processes import Process, environment, started, until
 from tests.support.recorded_ivs import BATCH, SINGLE, RecordedIvs, recorded_ivs
 from tokensvc.errors import StoreUnavailable
-from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.rate_limit import BATCH_CALLS_PER_SECOND, SINGLE_CALLS_PER_SECOND, VIEWERS_PER_SECOND
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage import migrate
@@ -72,7 +72,7 @@ class Deployment:
     def accept(self, count: int) -> None:
         """That many revocations, answered 202."""
         wanted = [NewRevocation(f"r{n}", (self.channel,), (f"v{n}",)) for n in range(count)]
-        for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Lane.STORM, REACH), strict=True):
+        for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Priority.STORM, REACH), strict=True):
             self.asked[new.viewer_ids[0]] = accepted.version
 
     def work(self, name: str) -> AbstractContextManager[Process]:
@@ -82,7 +82,7 @@ class Deployment:
     def accept_alone(self, viewer: str) -> None:
         """One by itself, answered 202."""
         [accepted] = self.store.revocations.accept(
-            "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Lane.ALONE, REACH
+            "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Priority.ALONE, REACH
         )
         self.asked[viewer] = accepted.version
 
@@ -231,4 +231,4 @@ def test_with_every_fault_of_ivs_and_processes_killed_at_any_moment_nothing_is_l
     assert sum(map(bool, drawn.values())) >= 4, drawn
     deployment.check_nothing_lost()
     states = {revocation.state for revocation in deployment.store.revocations.list(("*",), limit=1000)}
-    assert states == {State.SENT}
+    assert states == {RevocationState.SENT}

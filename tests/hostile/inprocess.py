@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from tests.hostile.wire import Address, Response, parse_responses
+from tests.hostile.wire import Address, parse_responses
+from tests.hostile.wire import Response as ParsedResponse
 from tests.support.processes import until
-from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import Respond
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
@@ -91,7 +92,7 @@ class Echo:
         seen = _seen(scope, body)
         self.seen.append(seen)
         if self._delays() == 0:
-            reply(Answer(200, seen.shown, (JSON,), "ok"), "id")
+            reply(Response(200, seen.shown, (JSON,), "ok"), "id")
         else:
             if not self._waiting:
                 asyncio.get_running_loop().call_soon(self.flush)
@@ -101,7 +102,7 @@ class Echo:
     def flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for reply, seen in waiting:
-            reply(Answer(200, seen.shown, (JSON,), "ok"), "id")
+            reply(Response(200, seen.shown, (JSON,), "ok"), "id")
 
 
 def _seen(scope: Scope, body: bytes) -> Seen:
@@ -213,7 +214,7 @@ class Connected:
         self.transport.close()
         await self.settle()
 
-    def responses(self) -> tuple[list[Response], bytes]:
+    def responses(self) -> tuple[list[ParsedResponse], bytes]:
         return parse_responses(self.transport.written)
 
     def _state(self) -> tuple[object, ...]:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.asgi_client import receiving, scope_of
 from tokensvc.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
-from tokensvc.http.body import decoded, read_json
-from tokensvc.http.problem_details import refusal
+from tokensvc.http.body import decode_json, read_json
+from tokensvc.http.problem_details import error_response
 
 
 def read(body: bytes, **headers: str) -> Any:
@@ -27,7 +27,7 @@ def test_a_body_with_a_content_coding_is_refused_before_it_is_read(coding: str, 
 
     with pytest.raises(UnsupportedMediaType, match="Content-Encoding"):
         asyncio.run(read_json(scope_of(content_encoding=coding), receive, 10_000))
-    assert coding not in refusal(UnsupportedMediaType("x")).body.decode()
+    assert coding not in error_response(UnsupportedMediaType("x")).body.decode()
 
 
 @pytest.mark.parametrize("coding", ["identity", "Identity", " identity ", ""])
@@ -69,7 +69,7 @@ def test_what_was_meant_as_json_is_unreadable_by_what_is_wrong_in_it(media_type:
 
 
 def test_an_unsupported_media_type_is_answered_with_what_is_supported() -> None:
-    answer = refusal(UnsupportedMediaType("x"))
+    answer = error_response(UnsupportedMediaType("x"))
     assert (answer.status, answer.code) == (415, "unsupported_media_type")
     assert {(b"accept", b"application/json"), (b"accept-encoding", b"identity")} <= set(answer.headers)
 
@@ -85,13 +85,13 @@ def test_an_unsupported_media_type_is_answered_with_what_is_supported() -> None:
     ],
 )
 def test_a_name_that_is_given_twice_is_refused_by_name(body: str, fields: list[str]) -> None:
-    for refused_by in (lambda: read(body.encode()), lambda: decoded(scope_of(), body.encode(), 10_000)):
+    for refused_by in (lambda: read(body.encode()), lambda: decode_json(scope_of(), body.encode(), 10_000)):
         with pytest.raises(InvalidRequest) as refused:
             refused_by()
         assert [(e.field, e.message) for e in refused.value.errors] == [
             (field, "must be given once") for field in fields
         ]
-        assert refusal(refused.value).status == 422
+        assert error_response(refused.value).status == 422
 
 
 def test_a_name_that_is_given_twice_deep_inside_is_refused_without_its_place() -> None:

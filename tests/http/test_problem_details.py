@@ -9,7 +9,7 @@ import pytest
 from tests.test_errors import CLASSES
 from tokensvc import errors
 from tokensvc.errors import FieldError, InvalidRequest, SnapshotStale, TokensvcError, Unauthenticated
-from tokensvc.http.problem_details import problem, refusal, status_of, unknown
+from tokensvc.http.problem_details import problem_details, error_response, status_of, internal_error
 from tokensvc.storage.store import open_store
 
 
@@ -29,7 +29,7 @@ KINDS = [kind for kind in CLASSES if kind is not TokensvcError]
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
 def test_every_failure_is_rendered_as_problem_details(kind: type[TokensvcError]) -> None:
     failure = example(kind)
-    answer = refusal(failure)
+    answer = error_response(failure)
     body = json.loads(answer.body)
     assert answer.status == status_of(failure) == body["status"]
     assert 400 <= answer.status <= 503
@@ -43,30 +43,30 @@ def test_every_failure_is_rendered_as_problem_details(kind: type[TokensvcError])
 
 def test_bad_fields_are_named_one_by_one() -> None:
     failure = InvalidRequest([FieldError("a", "is required"), FieldError("b[0]", "must be x")])
-    assert problem(failure)["errors"] == [
+    assert problem_details(failure)["errors"] == [
         {"field": "a", "message": "is required"},
         {"field": "b[0]", "message": "must be x"},
     ]
 
 
 def test_unreadable_json_is_400_and_a_broken_rule_422() -> None:
-    assert refusal(errors.MalformedRequest("x")).status == 400
-    assert "errors" not in problem(errors.MalformedRequest("x"))
-    assert refusal(InvalidRequest([FieldError("a", "x")])).status == 422
+    assert error_response(errors.MalformedRequest("x")).status == 400
+    assert "errors" not in problem_details(errors.MalformedRequest("x"))
+    assert error_response(InvalidRequest([FieldError("a", "x")])).status == 422
 
 
 def test_who_is_not_known_is_told_how_to_be() -> None:
-    assert (b"www-authenticate", b'Bearer realm="tokensvc"') in refusal(Unauthenticated("x")).headers
+    assert (b"www-authenticate", b'Bearer realm="tokensvc"') in error_response(Unauthenticated("x")).headers
 
 
 def test_what_will_pass_says_when_to_come_back() -> None:
-    assert (b"retry-after", b"1") in refusal(SnapshotStale("x")).headers
-    assert not [name for name, _ in refusal(Unauthenticated("x")).headers if name == b"retry-after"]
+    assert (b"retry-after", b"1") in error_response(SnapshotStale("x")).headers
+    assert not [name for name, _ in error_response(Unauthenticated("x")).headers if name == b"retry-after"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
 def test_every_429_and_503_carries_retry_after_and_nothing_else_does(kind: type[TokensvcError]) -> None:
-    response = refusal(example(kind))
+    response = error_response(example(kind))
     retry_after = [value.decode() for name, value in response.headers if name == b"retry-after"]
     if response.status in (429, 503):
         (seconds,) = retry_after
@@ -77,7 +77,7 @@ def test_every_429_and_503_carries_retry_after_and_nothing_else_does(kind: type[
 
 
 def test_the_unknown_is_one_fixed_text_with_an_id() -> None:
-    answer = unknown("abc-1")
+    answer = internal_error("abc-1")
     assert answer.status == 500
     assert json.loads(answer.body)["code"] == "internal_error"
     assert "abc-1" in json.loads(answer.body)["detail"]
@@ -86,7 +86,7 @@ def test_the_unknown_is_one_fixed_text_with_an_id() -> None:
 def test_callers_do_not_see_where_the_store_is_or_what_its_driver_says() -> None:
     with pytest.raises(errors.StoreUnavailable) as failed:
         open_store("postgresql://app:hunter2@127.0.0.1:1/tokens", timeout_seconds=0.5)
-    answer = refusal(failed.value)
+    answer = error_response(failed.value)
     assert json.loads(answer.body)["detail"] == "the store cannot be reached"
     shown = answer.body.decode() + str(answer.headers)
     assert not [

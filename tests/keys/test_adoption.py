@@ -73,7 +73,7 @@ def test_a_key_that_ivs_holds_is_found_by_its_fingerprint_and_adopted(stage: Sta
 def test_each_region_adopts_or_imports_for_itself(stage: Stage) -> None:
     held = stage.ivs.add_pair(WEST, MINE.public_key())
     record = import_key(stage.world(), MINE, (EAST, WEST))
-    east, west = sorted(record.placements, key=lambda there: there.place.region)
+    east, west = sorted(record.placements, key=lambda there: there.account_region.region)
     assert west.arn == held
     assert stage.ivs.pairs[east.arn]["name"] == f"tokensvc-{record.id}"
 
@@ -81,7 +81,7 @@ def test_each_region_adopts_or_imports_for_itself(stage: Stage) -> None:
 def test_an_adopted_key_signs_like_any_other_once_it_has_led(stage: Stage) -> None:
     stage.ivs.add_pair(EAST, MINE.public_key())
     record = bring(stage)
-    commands.reconcile(stage.world(), (EAST,))
+    commands.reconcile_and_wait(stage.world(), (EAST,))
     assert stage.active() == record.id
     stage.check_settled(EAST)
 
@@ -118,7 +118,7 @@ def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_its
     assert (only(record).arn, only(record).fingerprint_differs) == (arn, True)
     assert any("fingerprint" in said and "activate key" in said for said in stage.reports)
     with pytest.raises(Conflict, match="another fingerprint"):
-        commands.reconcile(stage.world(), (EAST,))
+        commands.reconcile_and_wait(stage.world(), (EAST,))
     assert not stage.placements(EAST, KeyState.ACTIVE)
     commands.activate(stage.world(), record.id, (EAST,))
     assert stage.active() == record.id, "somebody looked"
@@ -155,10 +155,10 @@ def test_a_clash_that_no_tag_explains_asks_for_the_pair_which_is_then_adopted(st
     (record,) = stage.store.keys.list()
     arn = stage.ivs.add_pair(EAST, stage.vault.open(record.id).public_key())
     with pytest.raises(KeyPairAlreadyImported) as taken:
-        commands.reconcile(stage.world(), (EAST,))
+        commands.reconcile_and_wait(stage.world(), (EAST,))
     assert taken.value.remedy == Remedy(Action.ADOPT_KEY_PAIR, {"key_id": record.id, "arn": arn})
     adopt_pairs(stage.world(), record.id, (arn,))
-    commands.reconcile(stage.world(), (EAST,))
+    commands.reconcile_and_wait(stage.world(), (EAST,))
     assert stage.active() == record.id
     stage.check_settled(EAST)
 
@@ -216,7 +216,7 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_state(migrated: Path, 
             assert there.longest_ttl_seconds == 9000
         sync_inventory(stage.world(), EAST)
         record = bring(stage, arn, longest=9000)
-        assert only(record)[:4] == (record.id, only(record).place, KeyState.PREPARED, arn)
+        assert only(record)[:4] == (record.id, only(record).account_region, KeyState.PREPARED, arn)
         assert (only(record).longest_ttl_seconds, only(record).fingerprint_differs) == (9000, not same)
         assert stage.ivs.pairs[arn]["tags"] == tags(stage, record.id)
         assert stage.vault.key_ids() == {record.id}

@@ -81,7 +81,7 @@ def not_deleted(stage: Stage) -> None:
 
 
 def reconcile(world: KeysContext) -> None:
-    commands.reconcile(world, (EAST, WEST))
+    commands.reconcile_and_wait(world, (EAST, WEST))
 
 
 def generate(*regions: str) -> Callable[[KeysContext], object]:
@@ -156,7 +156,7 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         stage.clock.advance(GRACE_SECONDS + 1)
         if case.is_run_again:
             case.run(stage.world())
-        commands.reconcile(stage.world(), case.regions)
+        commands.reconcile_and_wait(stage.world(), case.regions)
         stage.check_settled(*case.regions)
         assert set(foreign) <= stage.ivs.pairs.keys()
         assert not compromised & stage.vault.key_ids()

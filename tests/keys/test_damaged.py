@@ -70,12 +70,12 @@ def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: Stage, how: st
     former, [(standby, _)] = stage.active(), stage.placements(EAST, KeyState.PREPARED)
     damage(stage, former, DAMAGES[how])
     worker = Worker(stage, stage.clock)
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert [slot.active for slot in worker.refresh.current.ring.slots.values()] == [None]
     [outlook] = stage.advance()
     assert stage.active() == standby.id
     assert any(f"private half of key {former} cannot sign" in words for words in texts(outlook.problems))
-    worker.refresh.once()
+    worker.refresh.run_once()
     [slot] = worker.refresh.current.ring.slots.values()
     assert slot.active is not None
     assert slot.active.key_id == standby.id

@@ -64,10 +64,10 @@ class Process:
         )
 
     def run(self, seconds: float = 0.0) -> None:
-        self.rotation.once()
+        self.rotation.run_once()
         for _ in range(round(seconds / INTERVAL_SECONDS)):
             self.stage.clock.advance(INTERVAL_SECONDS)
-            self.rotation.once()
+            self.rotation.run_once()
 
     def looks(self) -> int:
         """How often IVS was looked at since last time."""
@@ -347,10 +347,10 @@ def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_m
 
 
 def test_a_run_that_had_nothing_to_do_is_idle(stage: Stage, process: Process) -> None:
-    assert process.rotation.once() is None
-    assert process.rotation.once() is IDLE
+    assert process.rotation.run_once() is None
+    assert process.rotation.run_once() is IDLE
     process.away = True
     process.rotation.ask()
     stage.clock.advance(MIN_INSPECTION_INTERVAL_SECONDS)
     with pytest.raises(StoreUnavailable):
-        process.rotation.once()
+        process.rotation.run_once()

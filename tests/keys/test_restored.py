@@ -42,7 +42,7 @@ class Deployment(Stage):
 
     def states(self, region: str = EAST) -> dict[str, KeyState]:
         return {
-            r.id: there.state for r in self.store.keys.list() for there in r.placements if there.place.region == region
+            r.id: there.state for r in self.store.keys.list() for there in r.placements if there.account_region.region == region
         }
 
     def held(self, region: str = EAST) -> set[str]:
@@ -172,7 +172,7 @@ def test_each_region_is_judged_for_itself(migrated: Path, tmp_path: Path) -> Non
 def test_commands_see_it_through(full: Deployment) -> None:
     """They wait for the second answer, and end well."""
     gone(full)
-    commands.reconcile(full.world(), [EAST])
+    commands.reconcile_and_wait(full.world(), [EAST])
     assert full.active() in full.held()
     assert CONFIRM_SECONDS in full.slept
 
@@ -289,7 +289,7 @@ def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(wi
         commands.delete(with_standby.world(), retiring.id, [EAST])
     assert with_standby.active() == lost
     assert {standby.id, retiring.id} <= with_standby.held()
-    commands.reconcile(with_standby.world(), [EAST])
+    commands.reconcile_and_wait(with_standby.world(), [EAST])
     with pytest.raises(Conflict, match="may live until"):
         commands.delete(with_standby.world(), retiring.id, [EAST])
     commands.compromise(with_standby.world(), retiring.id, [EAST], include_standby=False)
@@ -526,7 +526,7 @@ def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Depl
     bad = tagged.active()
     record = require_key(tagged.store.keys.list(), bad)
     private_key = tagged.vault.open(bad)
-    arn = next(there.arn for there in record.placements if there.place.region == EAST)
+    arn = next(there.arn for there in record.placements if there.account_region.region == EAST)
     acts: tuple[Callable[[], object], ...] = (
         lambda: commands.activate(tagged.world(), bad, [EAST]),
         lambda: adopt_pairs(tagged.world(), bad, [arn]),

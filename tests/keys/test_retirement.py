@@ -29,7 +29,7 @@ def test_retiring_the_key_that_signs_is_a_wish_for_another(stage: Stage) -> None
     assert wish is not None
     assert (dict(wish.previous_key_ids), wish.requested_by) == ({EAST: key_id}, "ada")
     assert stage.active() == key_id, "only a wish so far"
-    commands.reconcile(stage.world(), (EAST,))
+    commands.reconcile_and_wait(stage.world(), (EAST,))
     assert stage.active() != key_id
     assert stage.active(WEST) == key_id, "it was not asked for there"
 

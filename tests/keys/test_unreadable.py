@@ -152,7 +152,7 @@ def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
             delete()
     assert arn in pairs(stage)
     with pytest.raises(RowUnreadable):
-        stage.store.keys.retire(key.id, key.placements[0].place, stage.clock.at())
+        stage.store.keys.retire(key.id, key.placements[0].account_region, stage.clock.at())
 
 
 def test_a_compromise_gives_it_up(stage: Stage) -> None:
@@ -179,7 +179,7 @@ def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: Stage) -> No
 
 
 def slot(stage: Stage, worker: Worker, region: str = EAST) -> RegionKeys:
-    worker.refresh.once()
+    worker.refresh.run_once()
     return worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, region)]
 
 

@@ -18,7 +18,7 @@ from tokensvc.local_ivs.storage import LocalIvsResources
 class CallIvs(Protocol):
     """Perform an operation in a place."""
 
-    def __call__(self, operation: str, place: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]: ...
+    def __call__(self, operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]: ...
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def local(model: Model, resources: LocalIvsResources, clock: StandingClock) -> L
 
 @pytest.fixture
 def call(local: LocalIvs) -> CallIvs:
-    def perform(operation: str, place: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]:
-        return local.call(place, operation, request, "http://edge.test")
+    def perform(operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]:
+        return local.call(account_region, operation, request, "http://edge.test")
 
     return perform

@@ -12,36 +12,36 @@ Make = Callable[[CallIvs, AccountRegion], str]
 """(call, place) -> the new one's ARN."""
 
 
-def _mediatailor(place: AccountRegion) -> list[dict[str, str]]:
-    name = f"arn:aws:mediatailor:{place.region}:{place.account}:playbackConfiguration/ads"
+def _mediatailor(account_region: AccountRegion) -> list[dict[str, str]]:
+    name = f"arn:aws:mediatailor:{account_region.region}:{account_region.account}:playbackConfiguration/ads"
     return [{"playbackConfigurationArn": name}]
 
 
 _S3 = {"s3": {"bucketName": "my-bucket"}}
 
 MAKERS: dict[str, Make] = {
-    "channel": lambda call, place: str(call("CreateChannel", place)["channel"]["arn"]),
-    "stream-key": lambda call, place: str(call("CreateChannel", place)["streamKey"]["arn"]),
-    "playback-key": lambda call, place: str(
-        call("ImportPlaybackKeyPair", place, publicKeyMaterial=pem(1))["keyPair"]["arn"]
+    "channel": lambda call, account_region: str(call("CreateChannel", account_region)["channel"]["arn"]),
+    "stream-key": lambda call, account_region: str(call("CreateChannel", account_region)["streamKey"]["arn"]),
+    "playback-key": lambda call, account_region: str(
+        call("ImportPlaybackKeyPair", account_region, publicKeyMaterial=pem(1))["keyPair"]["arn"]
     ),
-    "playback-restriction-policy": lambda call, place: str(
-        call("CreatePlaybackRestrictionPolicy", place)["playbackRestrictionPolicy"]["arn"]
+    "playback-restriction-policy": lambda call, account_region: str(
+        call("CreatePlaybackRestrictionPolicy", account_region)["playbackRestrictionPolicy"]["arn"]
     ),
-    "recording-configuration": lambda call, place: str(
-        call("CreateRecordingConfiguration", place, destinationConfiguration=_S3)["recordingConfiguration"]["arn"]
+    "recording-configuration": lambda call, account_region: str(
+        call("CreateRecordingConfiguration", account_region, destinationConfiguration=_S3)["recordingConfiguration"]["arn"]
     ),
-    "ad-configuration": lambda call, place: str(
-        call("CreateAdConfiguration", place, mediaTailorPlaybackConfigurations=_mediatailor(place))["adConfiguration"][
+    "ad-configuration": lambda call, account_region: str(
+        call("CreateAdConfiguration", account_region, mediaTailorPlaybackConfigurations=_mediatailor(account_region))["adConfiguration"][
             "arn"
         ]
     ),
-    "failover-slate-configuration": lambda call, place: str(
-        call("CreateFailoverSlateConfiguration", place)["failoverSlateConfiguration"]["arn"]
+    "failover-slate-configuration": lambda call, account_region: str(
+        call("CreateFailoverSlateConfiguration", account_region)["failoverSlateConfiguration"]["arn"]
     ),
 }
 
 
-def make(call: CallIvs, kind: str, place: AccountRegion = HERE) -> str:
+def make(call: CallIvs, kind: str, account_region: AccountRegion = HERE) -> str:
     """Make one and return its ARN."""
-    return MAKERS[kind](call, place)
+    return MAKERS[kind](call, account_region)

@@ -41,8 +41,8 @@ class Furnished:
         start_stream(self.resources, live)
         self.arns["channel"].append(live)
 
-    def _call(self, operation: str, place: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]:
-        return self.local.call(place, operation, request, "")
+    def _call(self, operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]:
+        return self.local.call(account_region, operation, request, "")
 
     def requests(self, shape: Shape) -> st.SearchStrategy[dict[str, Any]]:
         """Requests that the shape allows, most of them about what is there."""

@@ -44,53 +44,53 @@ class Actor:
             except IvsError as refusal:
                 self.outcomes[refusal.code] += 1
 
-    def call(self, place: AccountRegion, operation: str, **request: Any) -> dict[str, Any]:
-        return self.local.call(place, operation, request, "")
+    def call(self, account_region: AccountRegion, operation: str, **request: Any) -> dict[str, Any]:
+        return self.local.call(account_region, operation, request, "")
 
-    def create(self, place: AccountRegion) -> None:
-        if len(self.own[place]) > 20:
-            return self.look(place)
+    def create(self, account_region: AccountRegion) -> None:
+        if len(self.own[account_region]) > 20:
+            return self.look(account_region)
         name = f"t{self.number}-{self.dice.random():.9f}".replace(".", "-")
-        self.own[place][self.call(place, "CreateChannel", name=name)["channel"]["arn"]] = name
+        self.own[account_region][self.call(account_region, "CreateChannel", name=name)["channel"]["arn"]] = name
         return None
 
-    def rename(self, place: AccountRegion) -> None:
-        if self.own[place]:
-            arn = self.dice.choice(sorted(self.own[place]))
-            self.own[place][arn] = name = f"t{self.number}-{self.dice.randrange(10**9)}"
-            assert self.call(place, "UpdateChannel", arn=arn, name=name)["channel"]["name"] == name
+    def rename(self, account_region: AccountRegion) -> None:
+        if self.own[account_region]:
+            arn = self.dice.choice(sorted(self.own[account_region]))
+            self.own[account_region][arn] = name = f"t{self.number}-{self.dice.randrange(10**9)}"
+            assert self.call(account_region, "UpdateChannel", arn=arn, name=name)["channel"]["name"] == name
 
-    def look(self, place: AccountRegion) -> None:
-        if self.own[place]:
-            arn = self.dice.choice(sorted(self.own[place]))
-            assert self.call(place, "GetChannel", arn=arn)["channel"]["name"] == self.own[place][arn]
-            elsewhere = self.dice.choice([other for other in PLACES if other != place])
+    def look(self, account_region: AccountRegion) -> None:
+        if self.own[account_region]:
+            arn = self.dice.choice(sorted(self.own[account_region]))
+            assert self.call(account_region, "GetChannel", arn=arn)["channel"]["name"] == self.own[account_region][arn]
+            elsewhere = self.dice.choice([other for other in PLACES if other != account_region])
             self.call(elsewhere, "GetChannel", arn=arn)  # refused
 
-    def list(self, place: AccountRegion) -> None:
-        listed = self.call(place, "ListChannels", maxResults=30)["channels"]
-        assert all(channel["arn"].split(":")[3:5] == [place.region, place.account] for channel in listed)
+    def list(self, account_region: AccountRegion) -> None:
+        listed = self.call(account_region, "ListChannels", maxResults=30)["channels"]
+        assert all(channel["arn"].split(":")[3:5] == [account_region.region, account_region.account] for channel in listed)
 
-    def tag(self, place: AccountRegion) -> None:
+    def tag(self, account_region: AccountRegion) -> None:
         """All threads tag one channel of each place: each its own key, counting."""
-        arn = self.shared[place]
-        count = int(self.call(place, "ListTagsForResource", resourceArn=arn)["tags"].get(f"t{self.number}", "0"))
-        self.call(place, "TagResource", resourceArn=arn, tags={f"t{self.number}": str(count + 1)})
-        self.outcomes[f"tagged {PLACES.index(place)}"] += 1
+        arn = self.shared[account_region]
+        count = int(self.call(account_region, "ListTagsForResource", resourceArn=arn)["tags"].get(f"t{self.number}", "0"))
+        self.call(account_region, "TagResource", resourceArn=arn, tags={f"t{self.number}": str(count + 1)})
+        self.outcomes[f"tagged {PLACES.index(account_region)}"] += 1
 
-    def delete(self, place: AccountRegion) -> None:
-        if len(self.own[place]) > 10:
-            arn, _ = self.own[place].popitem()
-            self.call(place, "DeleteChannel", arn=arn)
+    def delete(self, account_region: AccountRegion) -> None:
+        if len(self.own[account_region]) > 10:
+            arn, _ = self.own[account_region].popitem()
+            self.call(account_region, "DeleteChannel", arn=arn)
 
-    def import_key(self, place: AccountRegion) -> None:
-        pair = self.call(place, "ImportPlaybackKeyPair", publicKeyMaterial=pem(self.dice.randrange(6)))["keyPair"]
-        self.call(place, "DeletePlaybackKeyPair", arn=pair["arn"])
+    def import_key(self, account_region: AccountRegion) -> None:
+        pair = self.call(account_region, "ImportPlaybackKeyPair", publicKeyMaterial=pem(self.dice.randrange(6)))["keyPair"]
+        self.call(account_region, "DeletePlaybackKeyPair", arn=pair["arn"])
 
-    def slate(self, place: AccountRegion) -> None:
-        made = self.call(place, "CreateFailoverSlateConfiguration")["failoverSlateConfiguration"]["arn"]
-        self.call(place, "UpdateChannel", arn=self.shared[place], failoverSlateConfigurationArn=made)
-        self.call(place, "DeleteFailoverSlateConfiguration", arn=made)  # refused, unless another thread was faster
+    def slate(self, account_region: AccountRegion) -> None:
+        made = self.call(account_region, "CreateFailoverSlateConfiguration")["failoverSlateConfiguration"]["arn"]
+        self.call(account_region, "UpdateChannel", arn=self.shared[account_region], failoverSlateConfigurationArn=made)
+        self.call(account_region, "DeleteFailoverSlateConfiguration", arn=made)  # refused, unless another thread was faster
 
 
 @pytest.mark.slow

@@ -31,10 +31,10 @@ def limited(model: Model, resources: LocalIvsResources, clock: StandingClock) ->
     return LocalIvs(model, resources, clock, counting_token(), b"secret", rates=Rates())
 
 
-def refusal(local: LocalIvs, operation: str, place: AccountRegion = HERE, /, **request: Any) -> str:
+def refusal(local: LocalIvs, operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> str:
     """The code of the refusal; "" where there is none."""
     try:
-        local.call(place, operation, request, "")
+        local.call(account_region, operation, request, "")
     except IvsError as refused:
         return refused.code
     return ""

@@ -62,13 +62,13 @@ def test_ads_do_not_go_with_fragmented_mp4_whichever_comes_first(call: CallIvs) 
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind != "stream-key"])
-@pytest.mark.parametrize("place", [OTHER_ACCOUNT, OTHER_REGION], ids=["account", "region"])
+@pytest.mark.parametrize("account_region", [OTHER_ACCOUNT, OTHER_REGION], ids=["account", "region"])
 def test_no_kind_is_seen_from_elsewhere(
-    call: CallIvs, resources: LocalIvsResources, kind: str, place: tuple[str, str]
+    call: CallIvs, resources: LocalIvsResources, kind: str, account_region: tuple[str, str]
 ) -> None:
     arn, operations = make(call, kind), KINDS[kind].operations
     before = everything(resources)
-    elsewhere = type(HERE)(*place)
+    elsewhere = type(HERE)(*account_region)
     assert call(operations["list"], elsewhere) == {KINDS[kind].members: []}
     for verb in operations.keys() & {"get", "update", "delete"}:
         with pytest.raises(IvsError, match=f"ResourceNotFoundException: Resource: {arn} not found"):

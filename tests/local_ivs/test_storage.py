@@ -26,8 +26,8 @@ def resources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalI
     kept.close()
 
 
-def thing(name: str, /, *, place: AccountRegion = HERE, kind: str = "channel", parent: str = "", **body: object) -> Resource:
-    return Resource(f"arn:{place.region}:{kind}:{name}", place, kind, parent, "", body, 5.5)
+def thing(name: str, /, *, account_region: AccountRegion = HERE, kind: str = "channel", parent: str = "", **body: object) -> Resource:
+    return Resource(f"arn:{account_region.region}:{kind}:{name}", account_region, kind, parent, "", body, 5.5)
 
 
 def put(resources: LocalIvsResources, *things: Resource) -> None:
@@ -45,7 +45,7 @@ def test_what_is_put_comes_back_as_it_was(resources: LocalIvsResources) -> None:
 
 
 def test_kinds_and_places_are_apart(resources: LocalIvsResources) -> None:
-    here, there, other = thing("a"), thing("a", place=THERE), thing("a", kind="stream-key")
+    here, there, other = thing("a"), thing("a", account_region=THERE), thing("a", kind="stream-key")
     put(resources, here, there, other)
     with resources.begin(write=False) as transaction:
         assert transaction.find(HERE, "channel") == [here]

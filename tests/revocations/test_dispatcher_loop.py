@@ -118,7 +118,7 @@ def test_what_one_lane_leaves_idle_the_other_takes(dispatch: Dispatch) -> None:
 def test_an_empty_queue_is_looked_at_now_and_then(dispatch: Dispatch) -> None:
     dispatcher = dispatch.dispatcher()
     dispatch.clock.advance(5)
-    assert dispatcher.once() == (0, 0, 0, {}, IDLE_SECONDS)
+    assert dispatcher.run_once() == (0, 0, 0, {}, IDLE_SECONDS)
     assert not dispatch.ivs.calls
 
 
@@ -301,7 +301,7 @@ def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(disp
     dispatch.clock.advance(2)
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
-            dispatcher.once()
+            dispatcher.run_once()
     dispatch.drain(dispatcher)
     assert {dispatch.state(name) for name in names} == {State.SENT}
     assert set(dispatch.ivs.told.values()) == {1}

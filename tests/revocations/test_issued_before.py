@@ -143,7 +143,7 @@ class History:
         revoked = self.dispatch.ivs.revoked(self.dispatch.channel, self.viewer)
         where = parse_arn(self.dispatch.channel, "channel")
         attempt = PlaybackAttempt(issued.token, issued.second, where, [self._key.public_key()], revoked_version=revoked)
-        return validate(attempt).outcome is Outcome.ADMITTED
+        return validate(attempt).outcome is Outcome.ALLOW
 
     def is_cut(self, issued: Issued, asked: Asked) -> bool:
         """Whether a revocation may end this token: it was issued before the instant, or by a worker that did not know

@@ -47,7 +47,7 @@ class Stage:
         if queue is not None:
             world = replace(world, queue=queue)
         made = Leading(
-            place=PLACE,
+            account_region=PLACE,
             world=world,
             leases=self.leases,
             holder=name,
@@ -65,7 +65,7 @@ class Stage:
         while (soonest := min(again_at.values())) <= ends_at:
             self.clock.advance(max(0.0, soonest - self.clock.monotonic()))
             process = min(again_at, key=lambda one: again_at[one])
-            again_at[process] = self.clock.monotonic() + max(process.once(), 0.001)
+            again_at[process] = self.clock.monotonic() + max(process.run_once(), 0.001)
         self.clock.advance(max(0.0, ends_at - self.clock.monotonic()))
 
     def busiest_second(self, operation: str) -> int:
@@ -157,7 +157,7 @@ def test_one_that_was_held_up_beyond_its_lease_calls_no_more(stage: Stage) -> No
     stage.run(0.1, frozen)  # it has the lease now
     stage.clock.advance(1.1)
     before = len(stage.ivs.calls)
-    frozen.once()
+    frozen.run_once()
     assert len(stage.ivs.calls) > before, "the other went on"
     assert two.leads
     make_due(stage.dispatch.store)
@@ -196,14 +196,14 @@ def test_what_was_told_before_the_store_went_away_is_settled_although_the_lease_
     away = Away(stage.dispatch.store)
     one = stage.process("one", away)
     stage.dispatch.accept(viewers(40))
-    one.once()
+    one.run_once()
     stage.clock.advance(1.1)
     away.is_away = True
     with pytest.raises(StoreUnavailable):
-        one.once()
+        one.run_once()
     stage.clock.advance(LEASE + 1)
     with pytest.raises(StoreUnavailable):
-        one.once()
+        one.run_once()
     away.is_away = False
     stage.run(5, one)
     assert stage.dispatch.queued() == 0
@@ -255,13 +255,13 @@ def test_what_is_refused_for_good_is_counted_and_told_once_and_is_no_lasting_tro
 
 def test_a_leader_whose_lease_a_restored_store_gave_to_another_steps_down_when_it_asks_again(stage: Stage) -> None:
     first, second = stage.process("a"), stage.process("b")
-    first.once()
+    first.run_once()
     assert first.leads
     stage.leases.release(NAME, "a")  # as in a backup from before it led
-    second.once()
+    second.run_once()
     assert second.leads
-    first.once()
+    first.run_once()
     assert first.leads, "it asks again after a while only"
     first.ask_again()
-    first.once()
+    first.run_once()
     assert (first.leads, second.leads) == (False, True)

@@ -46,7 +46,7 @@ class Queue:
         self.looks += 1
         return dict(self.there)
 
-    def claim(self, place: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, account_region: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
         return []
 
     def settle(self, outcomes: object) -> None:
@@ -70,10 +70,10 @@ class Process:
         )
         self.dispatch = Dispatch(queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics)
 
-    def _lead(self, place: AccountRegion) -> Leading:
+    def _lead(self, account_region: AccountRegion) -> Leading:
         world = replace(self._plane.world(), queue=self.queue, clock=self.clock)
         made = Leading(
-            place=place,
+            account_region=account_region,
             world=world,
             leases=self._leases,
             holder=f"p{len(self.led)}",
@@ -88,7 +88,7 @@ class Process:
         """Let this wait, and look until somebody leads there."""
         self.queue.there = {AccountRegion("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
         self.dispatch.poke()
-        self.dispatch.once()
+        self.dispatch.run_once()
         until(lambda: all(leading.leads for leading in self.led), "somebody leads", 5)
 
     def close(self) -> None:
@@ -108,12 +108,12 @@ def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[
     made.close()
 
 
-def lease(place: AccountRegion) -> str:
-    return lease_of(place)
+def lease(account_region: AccountRegion) -> str:
+    return lease_of(account_region)
 
 
 def test_each_place_in_which_anything_waits_is_led(process: Process, leases: ManualLeases) -> None:
-    process.dispatch.once()
+    process.dispatch.run_once()
     assert not process.led
     process.serve(us_west_2=Waiting(3, 1.0), eu_west_1=Waiting(1, 0.0))
     assert leases.held(lease(PLACE)) is not None
@@ -131,20 +131,20 @@ def test_the_queue_is_counted_each_second_by_who_leads_and_seldom_by_who_does_no
 ) -> None:
     for seconds, looks in ((0, 1), (LOOK_SELDOM_SECONDS - 0.1, 1), (0.2, 2)):
         clock.advance(seconds)
-        process.dispatch.once()
+        process.dispatch.run_once()
         assert process.queue.looks == looks
     process.serve(us_west_2=Waiting(3, 1.0))
     clock.advance(LOOK_SELDOM_SECONDS)
     for _ in range(5):
-        process.dispatch.once()
+        process.dispatch.run_once()
         clock.advance(LOOK_EVERY_SECONDS)
     assert process.queue.looks == 3 + 5
 
 
 def test_who_is_told_that_something_was_accepted_looks_at_once(process: Process) -> None:
-    process.dispatch.once()
+    process.dispatch.run_once()
     process.dispatch.poke()
-    process.dispatch.once()
+    process.dispatch.run_once()
     assert process.queue.looks == 2
 
 
@@ -164,10 +164,10 @@ def test_a_place_where_nothing_waited_for_a_while_is_given_up_and_taken_again(
     process.serve()
     [first] = process.led
     process.clock.advance(RESTS_AFTER_SECONDS)
-    process.dispatch.once()
+    process.dispatch.run_once()
     assert first.leads, "the next revocation need not wait for an election"
     process.clock.advance(LOOK_SELDOM_SECONDS)
-    process.dispatch.once()
+    process.dispatch.run_once()
     until(lambda: not first.leads, "it was given up", 5)
     process.led.clear()
     process.serve(us_west_2=Waiting(1, 0.0))
@@ -198,7 +198,7 @@ def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Pr
     assert len(process.led) == PLACES_MAX, "as long as each has its use nobody gives way"
     process.led[7].problems = (problem_of("IVS takes no revocations"),)
     process.dispatch.poke()
-    process.dispatch.once()
+    process.dispatch.run_once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
     until(lambda: not process.led[7].leads, "it gave way", 5)
     until(lambda: sum(leading.leads for leading in process.led) == PLACES_MAX, "all others lead", 5)
@@ -210,7 +210,7 @@ def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases:
     del idle["r3"]
     process.queue.there = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {PLACE: Waiting(1, 0.0)}
     process.dispatch.poke()
-    process.dispatch.once()
+    process.dispatch.run_once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
     until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "it gave way", 5)
 
@@ -232,5 +232,5 @@ def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_re
     )
     process.nowhere.remove("invented-7")
     process.dispatch.poke()
-    process.dispatch.once()
+    process.dispatch.run_once()
     until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured", 5)

@@ -27,9 +27,9 @@ THERE = AccountRegion(account="123456789012", region="eu-west-1")
 POLICY = CallerPolicy(channels=("*",))
 
 
-def key_arn(key_id: str, place: AccountRegion = HERE) -> str:
+def key_arn(key_id: str, account_region: AccountRegion = HERE) -> str:
     """The ARN that IVS could have given to this key."""
-    return f"arn:aws:ivs:{place.region}:{place.account}:playback-key/{key_id}"
+    return f"arn:aws:ivs:{account_region.region}:{account_region.account}:playback-key/{key_id}"
 
 
 def add_key(store: Store, key_id: str, *prepared_in: AccountRegion) -> None:

@@ -106,12 +106,12 @@ def test_a_lowered_ceiling_leaves_what_was_signed(store: Store) -> None:
     assert (after.deployment.number, after.keys) == (before.deployment.number + 1, before.keys)
 
 
-@pytest.mark.parametrize("place", [HERE, THERE])
-def test_a_key_that_becomes_active_has_the_ceiling_at_least(store: Store, place: AccountRegion) -> None:
+@pytest.mark.parametrize("account_region", [HERE, THERE])
+def test_a_key_that_becomes_active_has_the_ceiling_at_least(store: Store, account_region: AccountRegion) -> None:
     """Whoever activates may have read the ceiling before it rose."""
     store.deployment.set_max_ttl_seconds(7200)
-    samples.add_key(store, "k1", place)
-    assert store.keys.activate("k1", place, AT, 3600).placements[0].longest_ttl_seconds == 7200
+    samples.add_key(store, "k1", account_region)
+    assert store.keys.activate("k1", account_region, AT, 3600).placements[0].longest_ttl_seconds == 7200
 
 
 def test_nothing_wrapped_shows_in_a_repr(store: Store) -> None:

@@ -18,25 +18,25 @@ LEAD = 30.0
 MUCH_LATER = LATER + timedelta(hours=1)
 
 
-def place_of(store: Store, key_id: str, place: AccountRegion = HERE) -> KeyPlacement:
+def place_of(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyPlacement:
     """What the store knows of a key in a place."""
-    return next(there for there in require_key(store.keys.list(), key_id).placements if there.place == place)
+    return next(there for there in require_key(store.keys.list(), key_id).placements if there.account_region == account_region)
 
 
-def state(store: Store, key_id: str, place: AccountRegion = HERE) -> KeyState:
-    return place_of(store, key_id, place).state
+def state(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyState:
+    return place_of(store, key_id, account_region).state
 
 
 def compromise(store: Store, key_id: str, *, distrust: bool = False, unable: frozenset[str] = frozenset()) -> None:
     store.keys.compromise(key_id, LATER, LEAD, include_standby=distrust, unable=unable)
 
 
-def three(store: Store, place: AccountRegion = HERE) -> None:
+def three(store: Store, account_region: AccountRegion = HERE) -> None:
     """k1 retiring, k2 active, k3 standing ready."""
     for key_id in ("k1", "k2", "k3"):
-        samples.add_key(store, key_id, place)
-    store.keys.activate("k1", place, AT, 3600)
-    store.keys.activate("k2", place, AT + timedelta(minutes=1), 3600)
+        samples.add_key(store, key_id, account_region)
+    store.keys.activate("k1", account_region, AT, 3600)
+    store.keys.activate("k2", account_region, AT + timedelta(minutes=1), 3600)
 
 
 # --- begin_delete
@@ -99,7 +99,7 @@ def test_a_deletion_decided_before_a_compromise_is_begun_all_the_same(store: Sto
 def test_what_is_nowhere_is_not_deleted(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
-        store.keys.begin_delete(place_of(store, "k1")._replace(place=THERE), AT)
+        store.keys.begin_delete(place_of(store, "k1")._replace(account_region=THERE), AT)
     with pytest.raises(KeyNotFound):
         store.keys.begin_delete(place_of(store, "k1")._replace(key_id="k9"), AT)
 

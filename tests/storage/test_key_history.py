@@ -31,17 +31,17 @@ def empty(store: Store) -> None:
 
 
 def states(store: Store) -> States:
-    return {(key.id, there.place): there.state for key in store.keys.list() for there in key.placements}
+    return {(key.id, there.account_region): there.state for key in store.keys.list() for there in key.placements}
 
 
-def take(store: Store, step: str, key_id: str, place: AccountRegion) -> None:
+def take(store: Store, step: str, key_id: str, account_region: AccountRegion) -> None:
     match step:
         case "import":
-            store.keys.record_import(key_id, place, key_arn(key_id, place), AT)
+            store.keys.record_import(key_id, account_region, key_arn(key_id, account_region), AT)
         case "activate":
-            store.keys.activate(key_id, place, AT, 3600)
+            store.keys.activate(key_id, account_region, AT, 3600)
         case "retire":
-            store.keys.retire(key_id, place, AT)
+            store.keys.retire(key_id, account_region, AT)
         case "discard":
             store.keys.discard(key_id)
             samples.add_key(store, key_id)

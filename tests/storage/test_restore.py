@@ -81,21 +81,21 @@ def held(worker: Refresh) -> dict[str, Any]:
 
 
 def refreshed(worker: Refresh) -> dict[str, Any]:
-    worker.once()
+    worker.run_once()
     return held(worker)
 
 
 @pytest.mark.parametrize("since", SINCE)
 def test_a_running_worker_holds_what_the_restored_store_says(deployment: Restorable, since: int) -> None:
     store, worker = deployment.store, deployment.worker()
-    worker.once()
-    worker.once()  # it made the subject key itself
+    worker.run_once()
+    worker.run_once()  # it made the subject key itself
     backup = deployment.backups.save()
     deployment.change("lost", LOST)
     store.denials.remove(denial_id(store, "undone"), EVERYONE)
     store.deployment.set_max_ttl_seconds(60)
     deployment.sign_with("klost")
-    worker.once()
+    worker.run_once()
     deployment.backups.restore(backup)
     deployment.change("since", since)
     store.callers.disable("shop", LATER)
@@ -126,12 +126,12 @@ def test_each_thing_is_noticed_by_itself(deployment: Restorable, thing: str, sin
         "keys": lambda name: deployment.store.keys.add(name, f"fingerprint of {name}", name.encode(), AT),
     }
     worker = deployment.worker()
-    worker.once()
-    worker.once()
+    worker.run_once()
+    worker.run_once()
     backup = deployment.backups.save()
     for number in range(LOST):
         change[thing](f"lost{number}")
-    worker.once()
+    worker.run_once()
     deployment.backups.restore(backup)
     for number in range(since):
         change[thing](f"since{number}")
@@ -141,8 +141,8 @@ def test_each_thing_is_noticed_by_itself(deployment: Restorable, thing: str, sin
 
 def test_a_restored_store_in_which_nothing_was_lost_is_read_on_from(deployment: Restorable) -> None:
     worker = deployment.worker()
-    worker.once()
-    worker.once()
+    worker.run_once()
+    worker.run_once()
     deployment.backups.restore(deployment.backups.save())
     deployment.change("since", 3)
     assert refreshed(worker) == refreshed(deployment.worker())
@@ -165,8 +165,8 @@ def test_a_subject_key_that_a_restore_undid_is_not_taken_for_the_one_that_was_ma
 def test_pruned_denials_are_no_restore(deployment: Restorable) -> None:
     store, worker = deployment.store, deployment.worker()
     store.denials.add("shop", [denial("short", until=1)])
-    worker.once()
-    worker.once()
+    worker.run_once()
+    worker.run_once()
     assert store.denials.prune(AT, 100) == 1
     store.denials.add("shop", [denial("next")])
     assert refreshed(worker) == refreshed(deployment.worker())
@@ -178,8 +178,8 @@ def test_a_worker_that_fell_behind_further_than_the_history_reaches_reads_everyt
 ) -> None:
     monkeypatch.setattr(changes, "HISTORY_LENGTH", 4)
     worker = deployment.worker()
-    worker.once()
-    worker.once()
+    worker.run_once()
+    worker.run_once()
     deployment.change("since", 4)
     with capture_logs() as lines:
         assert refreshed(worker) == refreshed(deployment.worker())
@@ -208,7 +208,7 @@ def test_a_restore_between_two_pages_of_denials_is_noticed(deployment: Restorabl
     for number in range(3):
         store.denials.add("shop", [denial(f"lost{number}x{viewer}") for viewer in range(SLICE_ROWS)])
     with pytest.raises(StoreUnavailable):
-        worker.once()
+        worker.run_once()
     assert worker.denials.position.number > 0
     deployment.backups.restore(backup)
     deployment.change("since", 8)
@@ -221,7 +221,7 @@ def test_until_everything_is_loaded_anew_the_former_denials_are_in_force(deploym
     store, port = deployment.store, _TwoPages(deployment.store)
     port.pages_left = 100
     worker = deployment.worker(port)
-    worker.once()
+    worker.run_once()
     backup = deployment.backups.save()
     store.denials.add("shop", [denial("lost")])
     former = refreshed(worker)["denied"]
@@ -229,11 +229,11 @@ def test_until_everything_is_loaded_anew_the_former_denials_are_in_force(deploym
     store.callers.disable("shop", LATER)
     port.pages_left = 0
     with pytest.raises(StoreUnavailable):
-        worker.once()
+        worker.run_once()
     assert worker.current.denied._shards == former
     assert set(worker.current.secrets) == {"kept"}, "what else is new counts at once"
     port.pages_left = 100
-    worker.once()
+    worker.run_once()
     assert worker.current.denied._shards != former
     assert worker.current.denied._shards == refreshed(deployment.worker())["denied"]
 

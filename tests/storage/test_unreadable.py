@@ -78,18 +78,18 @@ def test_a_caller_whose_policy_cannot_be_read_is_refused_and_the_others_are_not(
     deployment: Deployment, policy: str
 ) -> None:
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     damage(deployment, "callers", "policy", policy, "name", "shop")
     deployment.store.callers.add("next", POLICY, secret("next"))
     with capture_logs() as lines:
         for _ in range(2):
-            worker.once()
+            worker.run_once()
     assert set(worker.current.secrets) == {"kept", "next"}
     [warning] = worker.current.damage
     assert warning.startswith("caller shop cannot be read: policy ")
     assert [line["row"] for line in lines if line["log_level"] == "error"] == [warning]
     damage(deployment, "callers", "policy", '{"channels": ["*"]}', "name", "shop")
-    worker.once()
+    worker.run_once()
     assert set(worker.current.secrets) == {"shop", "kept", "next"}, "it is read again although no version rose"
     assert worker.current.damage == ()
 
@@ -99,7 +99,7 @@ def test_a_policy_that_is_no_json_is_the_callers_own_trouble(deployment: Deploym
     sqlite_only(deployment)
     damage(deployment, "callers", "policy", value, "name", "shop")
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     assert set(worker.current.secrets) == {"kept"}
 
 
@@ -110,7 +110,7 @@ def test_a_caller_of_whom_it_cannot_be_told_whether_it_is_disabled_is_refused(
     sqlite_only(deployment)
     damage(deployment, "callers", column, JUNK, "name", "shop")
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     assert set(worker.current.secrets) == {"kept"}
     assert worker.current.damage == (f"caller shop cannot be read: {column} is no instant",)
     deployment.store.callers.disable("shop", LATER)
@@ -120,7 +120,7 @@ def test_a_key_of_a_caller_that_cannot_be_read_is_refused_and_its_other_key_is_n
     deployment.store.callers.rotate_secret("shop", "shop", secret("shop2"), LATER)
     damage(deployment, "caller_secrets", "digest", b"short", "key_id", "shop")
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     assert set(worker.current.secrets) == {"kept", "shop2"}
     assert worker.current.damage == ("key shop of caller shop cannot be read: digest is not 32 bytes",)
 
@@ -130,11 +130,11 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
     deployment: Deployment, value: int
 ) -> None:
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     damage(deployment, "deployment", "max_ttl_seconds", value, "singleton", 1)
     deployment.store.deployment.bind("local")
     deployment.store.callers.disable("kept", LATER)
-    worker.once()
+    worker.run_once()
     ask = parse_token_request({"channelArn": channel("a").arn, "viewerId": "v"})
     with pytest.raises(MaxTtlUnavailable):
         authorize(Caller("shop", POLICY), ask, worker.current)
@@ -143,7 +143,7 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
     with pytest.raises(RowUnreadable, match="TOKENSVC_MAX_TTL_SECONDS"):
         keep_policy(read_settings({}), deployment.store)
     keep_policy(read_settings({"TOKENSVC_MAX_TTL_SECONDS": "600"}), deployment.store)
-    worker.once()
+    worker.run_once()
     assert authorize(Caller("shop", POLICY), ask, worker.current).max_ttl_seconds == 600
 
 
@@ -158,7 +158,7 @@ def test_a_denial_of_which_only_the_viewer_can_be_read_denies_for_good(
     deployment.store.denials.add("shop", [denial("v", until=1), denial("sound"), denial("free", until=1)])
     damage(deployment, "denials", column, value, "digest", denial("v").digest)
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     denied = worker.current.denied
     assert (is_denied(denied, "v"), is_denied(denied, "sound"), is_denied(denied, "free")) == (True, True, False)
     [warning] = worker.current.damage
@@ -169,7 +169,7 @@ def test_a_denial_that_is_repaired_by_hand_is_read_again(deployment: Deployment)
     deployment.store.denials.add("shop", [denial("v", until=1)])
     damage(deployment, "denials", "denied_until", -1, "digest", denial("v").digest)
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     damage(deployment, "denials", "denied_until", 1, "digest", denial("v").digest)
     worker.denials.catch_up(worker.heard)
     assert is_denied(worker.denials.denied, "v")
@@ -181,9 +181,9 @@ def test_a_denial_that_is_repaired_by_hand_is_read_again(deployment: Deployment)
 def test_a_denial_that_cannot_be_read_can_be_removed(deployment: Deployment) -> None:
     damage(deployment, "denials", "denied_until", 1 << 40, "digest", denial("kept").digest)
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     deployment.store.denials.remove(denial_id(deployment.store, "kept"), EVERYONE)
-    worker.once()
+    worker.run_once()
     assert not is_denied(worker.current.denied, "kept")
     assert worker.current.damage == ()
 
@@ -191,7 +191,7 @@ def test_a_denial_that_cannot_be_read_can_be_removed(deployment: Deployment) -> 
 def test_a_denial_of_nobody_hides_no_other(deployment: Deployment) -> None:
     damage(deployment, "denials", "digest", b"", "digest", denial("undone").digest)
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     assert is_denied(worker.current.denied, "kept")
     assert worker.current.damage == ("denial  cannot be read: digest is not 16 bytes",)
 
@@ -219,12 +219,12 @@ def test_a_channel_that_cannot_be_read_is_unknown_and_ivs_is_asked_again(
     store.channels.record([bad])
     damage(deployment, "channels", column, b"\xff" if value == 5 else value, "arn", bad.arn)
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     assert set(worker.current.channels) == {channel("kept").arn}
     assert worker.current.damage[0].startswith(f"channel {bad.arn} cannot be read: {column}")
     assert store.channels.get([bad.arn, channel("kept").arn])[0].arn == channel("kept").arn
     store.channels.record([bad])
-    worker.once()
+    worker.run_once()
     assert set(worker.current.channels) == {channel("kept").arn, bad.arn}
     assert worker.current.damage == ()
 
@@ -233,7 +233,7 @@ def test_a_channel_of_another_form_is_left_out(deployment: Deployment) -> None:
     deployment.store.channels.record([channel("bad")])
     damage(deployment, "channels", "arn", "no arn", "arn", channel("bad").arn)
     worker = deployment.worker()
-    worker.once()
+    worker.run_once()
     assert worker.current.damage == ("channel no arn cannot be read: arn is no channel's",)
 
 

@@ -60,7 +60,7 @@ class Dispatch:
         """Let it work for so long, as its loop would: a pass whenever it says that one can do something."""
         ends_at = self.clock.monotonic() + seconds
         while True:
-            self.passes.append(dispatcher.once())
+            self.passes.append(dispatcher.run_once())
             wait = max(self.passes[-1].wait_seconds, 0.001)
             if self.clock.monotonic() + wait > ends_at:
                 self.clock.advance(ends_at - self.clock.monotonic())

@@ -151,7 +151,7 @@ class Stage:
             (record, there)
             for record in self.store.keys.list()
             for there in record.placements
-            if there.place.region == region and there.state in states
+            if there.account_region.region == region and there.state in states
         ]
 
     def active(self, region: str = EAST) -> str:

@@ -93,7 +93,7 @@ class Workers:
 
     def hear(self) -> None:
         """Read the store; a worker that is frozen just before goes on with what it knew."""
-        self._refresh.once()
+        self._refresh.run_once()
         signing = _signing(self._refresh.current)
         if signing != self.current:
             self.elders.append((self.current, self._clock.now() + self._reach))
@@ -211,7 +211,7 @@ class History(Stage):
         than the restored store allows.
         """
         places = [there for record in self.store.keys.list() if record.id == key_id for there in record.placements]
-        return all(there.state is KeyState.ACTIVE for there in places if there.place.region == region)
+        return all(there.state is KeyState.ACTIVE for there in places if there.account_region.region == region)
 
     def left_to_operators(self, wanted: tuple[str, ...]) -> set[str]:
         """Pairs that no performer deletes: those of keys that the store does not know, and those that a restore has
@@ -231,12 +231,12 @@ class History(Stage):
     def check_end(self, wanted: tuple[str, ...], *, standby: bool) -> None:
         """What must hold once nothing is in the way any more and enough time has passed."""
         pairs = [there for record in self.store.keys.list() for there in record.placements if there.is_held]
-        pairs = [p for p in pairs if p.place.region in wanted or (p.key_id, p.place.region) not in self.taken]
+        pairs = [p for p in pairs if p.account_region.region in wanted or (p.key_id, p.account_region.region) not in self.taken]
         assert {there.arn for there in pairs} == {pair["arn"] for pair in self.ours()}, "store and IVS agree"
         assert not self.store.journal.open(), self.store.journal.open()
         assert not [p for p in pairs if p.state is KeyState.COMPROMISED or p.deleting_at is not None]
         for region in wanted:
-            held = [there for there in pairs if there.place.region == region]
+            held = [there for there in pairs if there.account_region.region == region]
             [active] = [there for there in held if there.state is KeyState.ACTIVE]
             assert self.groups[0].current[region].key_id == active.key_id, "and a worker signs with it"
             ready = any(there.state is KeyState.PREPARED for there in held)
@@ -247,7 +247,7 @@ class History(Stage):
         kept, records = self.vault.key_ids(), self.store.keys.list()
         self.compromised = {record.id for record in records if record.compromised_at is not None}
         for region in REGIONS:
-            here = [there for record in records for there in record.placements if there.place.region == region]
+            here = [there for record in records for there in record.placements if there.account_region.region == region]
             active = [there.key_id for there in here if there.state is KeyState.ACTIVE]
             assert len(active) <= 1
             assert kept.issuperset(active), "the private half of an active key is lost"

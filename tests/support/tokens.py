@@ -54,7 +54,7 @@ def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:
 def ring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Keyring:
     """A ring in which this key signs for CHANNEL's place."""
     signing = SigningKey("k1", Prepared(lambda digest: raw_sign(key, digest)), longest_ttl_seconds)
-    return Keyring({CHANNEL.place: RegionKeys(signing, {"k1": key.public_key()})})
+    return Keyring({CHANNEL.account_region: RegionKeys(signing, {"k1": key.public_key()})})
 
 
 def snapshot_of(key: PrivateKey, *, max_ttl_seconds: int = 86_400, longest_ttl_seconds: int = 86_400) -> Snapshot:

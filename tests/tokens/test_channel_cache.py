@@ -20,7 +20,7 @@ def test_an_unknown_channel_is_found(directory: ChannelCache, ivs: IvsSimulator,
     question, seconds = directory.ask(arn(1), "shop")
     assert not question.done()
     assert seconds == pytest.approx(WAIT)
-    directory.once()
+    directory.run_once()
     known = question.result(0)
     assert known is not None
     assert (known.playback_url, known.authorized) == (ivs.channels[arn(1)]["playbackUrl"], True)
@@ -47,7 +47,7 @@ def test_all_who_ask_share_one_question_and_one_call(directory: ChannelCache, iv
         thread.start()
     for thread in threads:
         thread.join()
-    directory.once()
+    directory.run_once()
     assert len({id(question) for question in questions}) == 1
     assert ivs.asked("BatchGetChannel") == [{"arns": [arn(1)]}]
 
@@ -67,9 +67,9 @@ def test_what_another_worker_found_is_taken_from_the_store(make: Make, ivs: IvsS
     ivs.add_channels([arn(1)])
     one, other = make(), make()
     one.ask(arn(1), "shop")
-    one.once()
+    one.run_once()
     question, _ = other.ask(arn(1), "shop")
-    other.once()
+    other.run_once()
     assert question.result(0) is not None
     assert len(ivs.asked("BatchGetChannel")) == 1
 
@@ -79,7 +79,7 @@ def test_an_answer_is_remembered_until_every_refresh_has_it(
 ) -> None:
     ivs.add_channels([arn(1)])
     directory.ask(arn(1), "shop")
-    directory.once()
+    directory.run_once()
     clock.advance(4)
     again, seconds = directory.ask(arn(1), "shop")
     assert (again.result(0) is not None, seconds) == (True, 0)
@@ -93,7 +93,7 @@ def test_a_call_asks_about_50_channels_at_most_and_all_are_answered(
     ivs.add_channels(everyone)
     questions = [directory.ask(a, "shop")[0] for a in everyone]
     for _ in range(3):
-        directory.once()
+        directory.run_once()
         clock.advance(1)
     assert [len(request["arns"]) for request in ivs.asked("BatchGetChannel")] == [50, 50, 20]
     assert all(question.result(0) for question in questions)
@@ -111,7 +111,7 @@ def test_the_whole_deployment_makes_one_call_a_second_in_a_region(
             number += 1
             directory.ask(arn(number), "shop")
             before = len(ivs.calls)
-            directory.once()
+            directory.run_once()
             called_at += [clock.now()] * (len(ivs.calls) - before)
         clock.advance(0.1)
     assert 9 <= len(called_at) <= 10
@@ -121,7 +121,7 @@ def test_the_whole_deployment_makes_one_call_a_second_in_a_region(
 def test_regions_have_a_pace_of_their_own(directory: ChannelCache, ivs: IvsSimulator) -> None:
     for region in ("us-east-1", "eu-west-1"):
         directory.ask(arn(1, region), "shop")
-    directory.once()
+    directory.run_once()
     assert [region for region, _, _ in ivs.calls] == ["us-east-1", "eu-west-1"]
 
 
@@ -130,7 +130,7 @@ def test_the_pace_is_kept_through_the_store(make: Make, ivs: IvsSimulator, store
     one, other = make(store.leases), make(store.leases)
     for number, directory in enumerate((one, other, one, other)):
         directory.ask(arn(number), "shop")
-        directory.once()
+        directory.run_once()
     assert len(ivs.asked("BatchGetChannel")) == 1
 
 
@@ -140,14 +140,14 @@ def test_what_is_known_is_looked_at_again_in_the_background(
     ivs.add_channels([arn(1), arn(2)])
     for number in (1, 2):
         directory.ask(arn(number), "shop")
-    directory.once()
+    directory.run_once()
     clock.advance(RECHECK_SECONDS - 1)
-    directory.once()
+    directory.run_once()
     assert len(ivs.calls) == 1
     clock.advance(DUE_EVERY_SECONDS + 1)
     ivs.channels[arn(1)]["playbackUrl"] = "https://moved.test/a.m3u8"
     del ivs.channels[arn(2)]
-    directory.once()
+    directory.run_once()
     assert {row.arn: row.playback_url for row in store.channels.get([arn(1), arn(2)])} == {
         arn(1): "https://moved.test/a.m3u8",
         arn(2): None,

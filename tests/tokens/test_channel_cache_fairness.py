@@ -45,7 +45,7 @@ NEW = arn(900_000)
 
 def turn(directory: ChannelCache, clock: ManualClock) -> None:
     """One BatchGetChannel call's time."""
-    directory.once()
+    directory.run_once()
     clock.advance(1)
 
 
@@ -79,7 +79,7 @@ def test_it_is_found_within_a_few_calls_when_every_worker_is_flooded(
     question, _ = workers[-1].ask(NEW, "shop")
     for number in range(2 * len(workers)):
         for worker in workers[number % 4 :] + workers[: number % 4]:  # the first of them has the turn
-            worker.once()
+            worker.run_once()
         clock.advance(1)
     assert has_url(question)
 
@@ -238,7 +238,7 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
         turn(directory, clock)
         assert len(directory._recent) <= CHANNELS_PER_CALL * (NOT_FOUND_SECONDS + 1) <= REMEMBERED_MAX
         assert len(directory._pending) <= PENDING_PER_CALLER_MAX
-    worker.refresh.once()
+    worker.refresh.run_once()
     assert list(worker.refresh.current.channels) == [NEW]
     assert [row.arn for row in store.channels.changed_since(Position(), 10).rows] == [NEW]
     assert store.versions.read().channels.number == 1, "and no worker read anything because of it"
@@ -257,7 +257,7 @@ def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, cl
     for number in range(REMEMBERED_MAX + 500):
         directory.ask(arn(number), "flood")
         if number % CHANNELS_PER_CALL == 0:
-            directory.once()
+            directory.run_once()
             clock.advance(0.001)
     assert len(directory._recent) <= REMEMBERED_MAX
 

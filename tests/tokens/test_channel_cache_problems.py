@@ -29,7 +29,7 @@ def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
     ivs.refuse["BatchGetChannel"] = failure
     question, _ = directory.ask(arn(1), "shop")
     with pytest.raises((Throttled, Unavailable)):
-        directory.once()
+        directory.run_once()
     assert question.result(0) is None
     for _ in range(4):
         again, seconds = directory.ask(arn(1), "shop")
@@ -39,7 +39,7 @@ def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
     ivs.refuse.clear()
     later, seconds = directory.ask(arn(1), "shop")
     assert seconds == pytest.approx(WAIT)
-    directory.once()
+    directory.run_once()
     assert later.result(0) is not None
 
 
@@ -48,7 +48,7 @@ def test_trouble_in_one_region_keeps_no_other_waiting(directory: ChannelCache, i
     ivs.refuse["us-east-1"] = outage()
     down, fine, too = (directory.ask(a, "shop")[0] for a in (arn(1), arn(2, "eu-west-1"), arn(3, "us-west-2")))
     with pytest.raises(Unavailable):
-        directory.once()
+        directory.run_once()
     assert down.result(0) is None
     assert fine.result(0) is not None
     assert too.result(0) is not None
@@ -58,7 +58,7 @@ def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
     directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
 ) -> None:
     question, _ = directory.ask(arn(1), "shop")
-    directory.once()
+    directory.run_once()
     absent = question.result(0)
     assert absent is not None
     assert absent.playback_url is None
@@ -70,7 +70,7 @@ def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
     ivs.add_channels([arn(1)])
     again, seconds = directory.ask(arn(1), "shop")
     assert seconds == pytest.approx(WAIT)
-    directory.once()
+    directory.run_once()
     found = again.result(0)
     assert found is not None
     assert found.playback_url is not None
@@ -81,7 +81,7 @@ def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
 def test_both_spellings_of_absence_are_understood(directory: ChannelCache, ivs: IvsSimulator, code: str) -> None:
     ivs.absent_code = code
     question, _ = directory.ask(arn(1), "shop")
-    directory.once()
+    directory.run_once()
     assert question.result(0) is not None
 
 
@@ -90,7 +90,7 @@ def test_any_other_error_of_a_channel_is_no_absence(directory: ChannelCache, ivs
     ivs.absent_code = "AccessDeniedException"
     question, _ = directory.ask(arn(1), "shop")
     with capture_logs() as lines:
-        directory.once()
+        directory.run_once()
     assert question.result(0) is None
     assert not store.channels.get([arn(1)])
     assert [line["code"] for line in lines] == ["AccessDeniedException"]
@@ -100,14 +100,14 @@ def test_an_old_absence_in_the_store_answers_nobody(make: Make, ivs: IvsSimulato
     one, other = make(), make()
     ivs.add_channels([arn(1)])
     one.ask(arn(1), "shop")
-    one.once()
+    one.run_once()
     del ivs.channels[arn(1)]
     clock.advance(RECHECK_SECONDS + 1)
-    one.once()
+    one.run_once()
     clock.advance(NOT_FOUND_SECONDS)
     ivs.add_channels([arn(1)])
     question, _ = other.ask(arn(1), "shop")
-    other.once()
+    other.run_once()
     known = question.result(0)
     assert known is not None
     assert known.playback_url is not None
@@ -136,11 +136,11 @@ def test_without_a_store_nobody_waits_twice_and_it_is_found_when_it_is_back(
     question, _ = directory.ask(arn(1), "shop")
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
-            directory.once()
+            directory.run_once()
         clock.advance(1)
         assert directory.ask(arn(1), "shop") == (question, 0)
     channels.away = False
-    directory.once()
+    directory.run_once()
     assert question.result(0) is not None
 
 
@@ -162,7 +162,7 @@ def test_no_question_is_ever_left_open(directory: ChannelCache, ivs: IvsSimulato
         assert turn < 100_000
         ivs.lose = {"BatchGetChannel": "after"} if turn % 5 == 0 else {}
         with contextlib.suppress(Unavailable):
-            directory.once()
+            directory.run_once()
         clock.advance(1)
     thread.join()
     assert len(questions) == 300
@@ -177,13 +177,13 @@ def test_an_outage_of_ivs_is_over_when_a_call_succeeds_and_not_by_a_run_without_
     ivs.refuse["BatchGetChannel"] = outage()
     directory.ask(arn(1), "shop")
     with pytest.raises(Unavailable):
-        directory.once()
+        directory.run_once()
     clock.advance(DUE_EVERY_SECONDS + 1)
-    assert directory.once() is IDLE, "the store was read, and IVS was not asked"
+    assert directory.run_once() is IDLE, "the store was read, and IVS was not asked"
     ivs.refuse.clear()
     directory.ask(arn(2), "shop")
-    assert directory.once() is None
-    assert directory.once() is IDLE
+    assert directory.run_once() is None
+    assert directory.run_once() is IDLE
 
 
 def test_a_channel_that_ivs_does_not_describe_is_logged_once_a_minute(
@@ -193,6 +193,6 @@ def test_a_channel_that_ivs_does_not_describe_is_logged_once_a_minute(
     with capture_logs() as lines:
         for number in range(120):
             directory.ask(arn(number), "shop")
-            directory.once()
+            directory.run_once()
             clock.advance(1)
     assert len(lines) == 2

@@ -63,10 +63,10 @@ def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
         keys, origin = [KEY.public_key()], origin_for(fields)
         attempt = PlaybackAttempt(made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED)
         verdict = validate(attempt)
-        assert (verdict.outcome, verdict.message) == (Outcome.ADMITTED, "the player is let in")
-        assert validate(attempt._replace(now=made.exp - 1)).outcome is Outcome.ADMITTED
-        assert validate(attempt._replace(now=made.exp)).refused_by == "expiry"
-        assert validate(attempt._replace(channel=OTHER_CHANNEL)).refused_by == "channel"
+        assert (verdict.outcome, verdict.message) == (Outcome.ALLOW, "the player is let in")
+        assert validate(attempt._replace(now=made.exp - 1)).outcome is Outcome.ALLOW
+        assert validate(attempt._replace(now=made.exp)).denied_by == "expiry"
+        assert validate(attempt._replace(channel=OTHER_CHANNEL)).denied_by == "channel"
         return
     assert "makes a token of" in too_large.message
 
@@ -101,8 +101,8 @@ def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> No
 def test_strangers_verify_the_signatures_of_both_signers(make: type[AwsLcKey] | type[OpenSslKey]) -> None:
     """Often enough that numbers with leading zeros occur."""
     prepared = make(KEY)
-    slot = SNAPSHOT.ring.slots[CHANNEL.place]._replace(active=SigningKey("k1", prepared, 600))
-    snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.place: slot}))
+    slot = SNAPSHOT.ring.slots[CHANNEL.account_region]._replace(active=SigningKey("k1", prepared, 600))
+    snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.account_region: slot}))
     for _ in range(300):
         made = minted(snapshot=snapshot)
         assert claims_of(made)[c.CHANNEL_ARN] == str(CHANNEL)
@@ -136,7 +136,7 @@ def test_where_ten_minutes_bind_exp_is_at_most_590_seconds_ahead(
 def test_the_exp_allowance_survives_a_clock_that_runs_ten_seconds_ahead() -> None:
     made = minted(viewerId="v", ttlSeconds=600, now=NOW + 10)
     attempt = PlaybackAttempt(made.signed(), NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
-    assert validate(attempt).outcome is Outcome.ADMITTED
+    assert validate(attempt).outcome is Outcome.ALLOW
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
 )  # fmt: skip
 def test_a_token_that_ivs_may_find_too_large_is_never_signed(fields: dict[str, Any], named: list[str]) -> None:
     unsignable = SigningKey("k1", Prepared(lambda _: pytest.fail("it was signed")), 600)
-    slot = SNAPSHOT.ring.slots[CHANNEL.place]._replace(active=unsignable)
-    snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.place: slot}))
+    slot = SNAPSHOT.ring.slots[CHANNEL.account_region]._replace(active=unsignable)
+    snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.account_region: slot}))
     with pytest.raises(InvalidRequest, match="at most 2000") as refused:
         minted(snapshot=snapshot, **fields)
     assert [e.field for e in refused.value.errors] == named

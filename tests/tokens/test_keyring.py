@@ -18,47 +18,47 @@ ELSEWHERE = (AccountRegion("123456789012", "eu-west-1"), AccountRegion("99999999
 
 
 def test_the_active_key_of_the_place_signs(private_key: PrivateKey) -> None:
-    assert ring_of(private_key).signing_key(CHANNEL.place, NOW).key_id == "k1"
+    assert ring_of(private_key).signing_key(CHANNEL.account_region, NOW).key_id == "k1"
 
 
-@pytest.mark.parametrize("place", ELSEWHERE)
-def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey, place: AccountRegion) -> None:
+@pytest.mark.parametrize("account_region", ELSEWHERE)
+def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey, account_region: AccountRegion) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        ring_of(private_key).signing_key(place, NOW)
+        ring_of(private_key).signing_key(account_region, NOW)
     assert [e.field for e in refused.value.errors] == ["channelArn"]
-    assert place.account in refused.value.message
-    assert place.region in refused.value.message
+    assert account_region.account in refused.value.message
+    assert account_region.region in refused.value.message
 
 
 def test_without_any_key_it_is_our_fault_and_the_remedy_is_named() -> None:
     with pytest.raises(NoSigningKey) as refused:
-        EMPTY_KEYRING.signing_key(CHANNEL.place, NOW)
+        EMPTY_KEYRING.signing_key(CHANNEL.account_region, NOW)
     assert refused.value.remedy == Remedy(Action.GENERATE_KEY)
 
 
 def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> None:
-    ring = Keyring({CHANNEL.place: RegionKeys(None, {"k1": private_key.public_key()})})
+    ring = Keyring({CHANNEL.account_region: RegionKeys(None, {"k1": private_key.public_key()})})
     with pytest.raises(NoSigningKey, match="no key is active in account 123456789012, region us-east-1"):
-        ring.signing_key(CHANNEL.place, NOW)
+        ring.signing_key(CHANNEL.account_region, NOW)
 
 
 def test_the_trouble_of_a_slot_is_told() -> None:
-    ring = Keyring({CHANNEL.place: RegionKeys(None, {}, problems="the active key k1 cannot be opened by this worker")})
+    ring = Keyring({CHANNEL.account_region: RegionKeys(None, {}, problems="the active key k1 cannot be opened by this worker")})
     with pytest.raises(NoSigningKey, match="k1 cannot be opened"):
-        ring.signing_key(CHANNEL.place, NOW)
+        ring.signing_key(CHANNEL.account_region, NOW)
 
 
 def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
     ring = Keyring({**ring_of(private_key).slots, ELSEWHERE[0]: RegionKeys(None, {}, problems="x")})
-    assert ring.signing_key(CHANNEL.place, NOW).key_id == "k1"
+    assert ring.signing_key(CHANNEL.account_region, NOW).key_id == "k1"
 
 
 def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
     key = SigningKey("k1", Prepared(lambda data: data), 600, until=float(NOW))
-    ring = Keyring({CHANNEL.place: RegionKeys(key, {}, problems="the active key k2 cannot be opened by this worker")})
-    assert ring.signing_key(CHANNEL.place, NOW) is key
+    ring = Keyring({CHANNEL.account_region: RegionKeys(key, {}, problems="the active key k2 cannot be opened by this worker")})
+    assert ring.signing_key(CHANNEL.account_region, NOW) is key
     with pytest.raises(NoSigningKey, match="k2 cannot be opened"):
-        ring.signing_key(CHANNEL.place, NOW + 0.001)
+        ring.signing_key(CHANNEL.account_region, NOW + 0.001)
 
 
 SECONDS = st.integers(0, 86_400)

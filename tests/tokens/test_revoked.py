@@ -27,7 +27,7 @@ from tokensvc.tokens.viewer_ids import viewer_id
 LEASE, TIMEOUT = 60.0, 5.0
 REACH = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS
 KEY = SigningKey("k1", Prepared(lambda _data: bytes(96)), 600)
-SNAPSHOT = Snapshot(Keyring({CHANNEL.place: RegionKeys(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600)
+SNAPSHOT = Snapshot(Keyring({CHANNEL.account_region: RegionKeys(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600)
 GRANT = TokenLimits(600, "default")
 NOW = int(START)
 

@@ -69,7 +69,7 @@ def test_the_order_of_judgement_is_this_one() -> None:
 )  # fmt: skip
 def test_what_is_documented_is_let_in(private_key: PrivateKey, claims: dict[str, Any]) -> None:
     verdict = judged(private_key, with_claims(private_key, claims))
-    assert (verdict.outcome, verdict.refused_by, verdict.message) == (Outcome.ADMITTED, None, "the player is let in")
+    assert (verdict.outcome, verdict.denied_by, verdict.message) == (Outcome.ALLOW, None, "the player is let in")
     assert {f.result for f in verdict.findings} <= {RuleStatus.PASS, RuleStatus.NOT_APPLICABLE}
     assert verdict.claims.items() >= claims.items()
 
@@ -128,7 +128,7 @@ def test_a_well_signed_bad_claim_is_refused_by_its_rule(
     private_key: PrivateKey, rule: str, claims: dict[str, Any]
 ) -> None:
     verdict = judged(private_key, with_claims(private_key, claims))
-    assert (verdict.outcome, verdict.refused_by) == (Outcome.REFUSED, rule)
+    assert (verdict.outcome, verdict.denied_by) == (Outcome.REFUSED, rule)
     assert found(verdict, "signature") is RuleStatus.PASS
 
 
@@ -161,47 +161,47 @@ def test_a_claim_that_is_null_is_refused(private_key: PrivateKey, name: str) -> 
 )
 def test_a_well_signed_bad_header_is_refused_by_its_rule(private_key: PrivateKey, rule: str, header: bytes) -> None:
     payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
-    assert judged(private_key, seal(private_key, header, payload)).refused_by == rule
+    assert judged(private_key, seal(private_key, header, payload)).denied_by == rule
 
 
 def test_header_fields_beyond_the_documented_ones_are_tolerated(private_key: PrivateKey) -> None:
     payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
     for header in ({"typ": "JWT", "alg": "ES384"}, {"alg": "ES384"}, {"alg": "ES384", "kid": "x", "jwk": {}}):
-        assert judged(private_key, seal(private_key, header, payload)).outcome is Outcome.ADMITTED
+        assert judged(private_key, seal(private_key, header, payload)).outcome is Outcome.ALLOW
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"{", b'{"exp":1,"exp":1}', b'{"exp":NaN}', b"\xff"])
 def test_a_well_signed_bad_payload_is_refused_by_its_rule(private_key: PrivateKey, payload: bytes) -> None:
     verdict = judged(private_key, seal(private_key, HEADER, payload))
-    assert verdict.refused_by == "payload"
+    assert verdict.denied_by == "payload"
     assert verdict.claims == {}
 
 
 def test_a_member_twice_is_refused_even_when_both_say_the_same(private_key: PrivateKey) -> None:
     payload = f'{{"aws:channel-arn":"{CHANNEL}","exp":{NOW + 300},"exp":{NOW + 300}}}'.encode()
-    assert judged(private_key, seal(private_key, HEADER, payload)).refused_by == "payload"
+    assert judged(private_key, seal(private_key, HEADER, payload)).denied_by == "payload"
     nested = f'{{"aws:channel-arn":"{CHANNEL}","exp":{NOW + 300},"x":{{"a":1,"a":1}}}}'.encode()
-    assert judged(private_key, seal(private_key, HEADER, nested)).refused_by == "payload"
+    assert judged(private_key, seal(private_key, HEADER, nested)).denied_by == "payload"
 
 
 def test_missing_and_oversized_tokens_are_refused_by_form(private_key: PrivateKey) -> None:
     whole = with_claims(private_key, {})
     header, payload, signature = whole.split(".")
     for token in ("", ".", "..", "a.b", f"{header}..{signature}", f".{payload}.{signature}", f"{whole}.", whole + ".x"):
-        assert judged(private_key, token).refused_by == "segments"
+        assert judged(private_key, token).denied_by == "segments"
     assert judged(private_key, "").message == "there is no token"
     assert judged(private_key, "a.b").message == "the token has 2 segments; 3 are needed"
     assert judged(private_key, f"{header}..{signature}").message == "the token's payload is empty"
-    assert judged(private_key, f"{header}.{payload}.").refused_by == "signature"
+    assert judged(private_key, f"{header}.{payload}.").denied_by == "signature"
     for token in (f"{whole}=", f"{whole} ", f" {whole}", whole + "\n", f"{header}=.{payload}.{signature}"):
-        assert judged(private_key, token).refused_by == "encoding"
+        assert judged(private_key, token).denied_by == "encoding"
 
 
 def test_2000_bytes_are_let_in_and_not_one_more(private_key: PrivateKey) -> None:
     sizes = {len(t): t for n in range(1240, 1320) for t in [with_claims(private_key, {"x": "y" * n})]}
-    assert judged(private_key, sizes[2000]).outcome is Outcome.ADMITTED
+    assert judged(private_key, sizes[2000]).outcome is Outcome.ALLOW
     longer = min(size for size in sizes if size > 2000)
-    assert judged(private_key, sizes[longer]).refused_by == "size"
+    assert judged(private_key, sizes[longer]).denied_by == "size"
 
 
 def test_the_size_counts_bytes_and_not_characters(private_key: PrivateKey) -> None:
@@ -211,7 +211,7 @@ def test_the_size_counts_bytes_and_not_characters(private_key: PrivateKey) -> No
 def test_a_short_or_der_signature_is_refused_with_its_length(private_key: PrivateKey) -> None:
     header, payload, signature = with_claims(private_key, {}).split(".")
     verdict = judged(private_key, f"{header}.{payload}.{signature[:-4]}")
-    assert (verdict.refused_by, verdict.message) == (
+    assert (verdict.denied_by, verdict.message) == (
         "signature",
         "the signature has 93 bytes; raw r||s of P-384 has 96",
     )
@@ -219,9 +219,9 @@ def test_a_short_or_der_signature_is_refused_with_its_length(private_key: Privat
 
 def test_each_key_of_the_place_is_tried_and_no_other(private_key: PrivateKey) -> None:
     token, stranger = with_claims(private_key, {}), keypair.generate().public_key()
-    assert judged(private_key, token, keys=[stranger, private_key.public_key()]).outcome is Outcome.ADMITTED
-    assert judged(private_key, token, keys=[stranger]).refused_by == "signature"
-    assert judged(private_key, token, keys=[]).refused_by == "signature"
+    assert judged(private_key, token, keys=[stranger, private_key.public_key()]).outcome is Outcome.ALLOW
+    assert judged(private_key, token, keys=[stranger]).denied_by == "signature"
+    assert judged(private_key, token, keys=[]).denied_by == "signature"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_what_the_caller_can_still_supply_leaves_the_verdict_open(
     private_key: PrivateKey, claims: dict[str, Any], unknown: str, rule: str
 ) -> None:
     verdict = judged(private_key, with_claims(private_key, claims), **{unknown: None}, revoked_version=None)
-    assert (verdict.outcome, verdict.refused_by) == (Outcome.UNDECIDED, None)
+    assert (verdict.outcome, verdict.denied_by) == (Outcome.INDETERMINATE, None)
     assert found(verdict, rule) is RuleStatus.UNKNOWN
 
 
@@ -257,11 +257,11 @@ def test_what_only_ivs_knows_is_a_condition(
     private_key: PrivateKey, claims: dict[str, Any], unknown: dict[str, None], unless: tuple[str, ...], message: str
 ) -> None:
     verdict = judged(private_key, with_claims(private_key, claims), **unknown)
-    assert (verdict.outcome, verdict.refused_by) == (Outcome.CONDITIONAL, None)
+    assert (verdict.outcome, verdict.denied_by) == (Outcome.CONDITIONAL, None)
     assert verdict.unless == unless
     assert verdict.message.startswith(message + ": only IVS knows")
     refused = judged(private_key, with_claims(private_key, claims | {c.EXP: NOW}), **unknown)
-    assert (refused.outcome, refused.refused_by) == (Outcome.REFUSED, "expiry"), "what is known to be bad is refused"
+    assert (refused.outcome, refused.denied_by) == (Outcome.REFUSED, "expiry"), "what is known to be bad is refused"
     assert refused.unless == ()
 
 
@@ -270,15 +270,15 @@ def test_what_only_ivs_knows_is_a_condition(
     [
         ("channel", {c.CHANNEL_ARN: None}, Reason.MISSING),
         ("channel", {c.CHANNEL_ARN: "*"}, Reason.MALFORMED),
-        ("channel", {c.CHANNEL_ARN: str(OTHER_CHANNEL)}, Reason.USUAL),
+        ("channel", {c.CHANNEL_ARN: str(OTHER_CHANNEL)}, Reason.UNSPECIFIED),
         ("expiry", {c.EXP: None}, Reason.MISSING),
         ("expiry", {c.EXP: str(NOW + 300)}, Reason.MALFORMED),
         ("expiry", {c.EXP: NOW + 0.5}, Reason.MALFORMED),
         ("expiry", {c.EXP: NOW * 1000}, Reason.MILLISECONDS),
-        ("expiry", {c.EXP: NOW}, Reason.USUAL),
+        ("expiry", {c.EXP: NOW}, Reason.UNSPECIFIED),
         ("not-yet", {"iat": str(NOW)}, Reason.MALFORMED),
         ("not-yet", {"nbf": NOW * 1000}, Reason.MILLISECONDS),
-        ("not-yet", {"nbf": NOW + 1}, Reason.USUAL),
+        ("not-yet", {"nbf": NOW + 1}, Reason.UNSPECIFIED),
         ("single-use", {c.SINGLE_USE_UUID: "abc"}, Reason.MALFORMED),
     ],
 )
@@ -293,7 +293,7 @@ def test_a_rule_that_fails_in_several_ways_says_in_which(
 
 def test_a_missing_origin_is_distinguished_from_a_wrong_one(private_key: PrivateKey) -> None:
     token = with_claims(private_key, STRICT)
-    for origin, reason in (("", Reason.MISSING), ("https://c.example", Reason.USUAL)):
+    for origin, reason in (("", Reason.MISSING), ("https://c.example", Reason.UNSPECIFIED)):
         refusal = judged(private_key, token, origin=origin).refusal
         assert refusal is not None
         assert (refusal.rule, refusal.reason) == ("strict-origin", reason)
@@ -313,24 +313,24 @@ def test_an_unsigned_token_is_named_as_such(private_key: PrivateKey) -> None:
 
 def test_a_signature_of_the_wrong_length_is_refused_without_a_key(private_key: PrivateKey) -> None:
     header, payload, signature = with_claims(private_key, {}).split(".")
-    assert judged(private_key, f"{header}.{payload}.{signature[:-4]}", keys=None).refused_by == "signature"
+    assert judged(private_key, f"{header}.{payload}.{signature[:-4]}", keys=None).denied_by == "signature"
 
 
 def test_without_a_channel_to_compare_with_the_arn_alone_is_judged(private_key: PrivateKey) -> None:
-    assert judged(private_key, with_claims(private_key, {}), channel=None).outcome is Outcome.ADMITTED
+    assert judged(private_key, with_claims(private_key, {}), channel=None).outcome is Outcome.ALLOW
 
 
 def test_a_spent_single_use_is_refused(private_key: PrivateKey) -> None:
     token = with_claims(private_key, {c.SINGLE_USE_UUID: UUID})
-    assert judged(private_key, token, spent=True).refused_by == "single-use"
-    assert judged(private_key, with_claims(private_key, {}), spent=True).outcome is Outcome.ADMITTED
+    assert judged(private_key, token, spent=True).denied_by == "single-use"
+    assert judged(private_key, with_claims(private_key, {}), spent=True).outcome is Outcome.ALLOW
 
 
 @pytest.mark.parametrize("origin", ["", "null", "https://b.example", "https://a.example:8443", "http://a.example"])
 def test_strict_enforcement_wants_an_allowed_origin(private_key: PrivateKey, origin: str) -> None:
-    assert judged(private_key, with_claims(private_key, STRICT), origin=origin).refused_by == "strict-origin"
+    assert judged(private_key, with_claims(private_key, STRICT), origin=origin).denied_by == "strict-origin"
     loose = STRICT | {c.STRICT_ORIGIN: False}
-    assert judged(private_key, with_claims(private_key, loose), origin=origin).outcome is Outcome.ADMITTED
+    assert judged(private_key, with_claims(private_key, loose), origin=origin).outcome is Outcome.ALLOW
 
 
 @pytest.mark.parametrize(
@@ -353,19 +353,19 @@ def test_versions_up_to_the_revoked_one_are_refused(
     """IVS user guide, "Start a Viewer Session Revocation"; a token without a version has version 0."""
     verdict = judged(private_key, with_claims(private_key, claims), revoked_version=revoked)
     assert found(verdict, "revoked") is result
-    assert verdict.refused_by == ("revoked" if result is RuleStatus.FAIL else None)
+    assert verdict.denied_by == ("revoked" if result is RuleStatus.FAIL else None)
 
 
 def test_a_revoked_session_is_refused_before_its_single_use_is_looked_at(private_key: PrivateKey) -> None:
     token = with_claims(private_key, VIEWER | {c.SINGLE_USE_UUID: UUID})
-    assert judged(private_key, token, revoked_version=0, spent=True).refused_by == "revoked"
+    assert judged(private_key, token, revoked_version=0, spent=True).denied_by == "revoked"
 
 
 def test_strict_enforcement_without_a_list_wants_any_origin(private_key: PrivateKey) -> None:
     token = with_claims(private_key, {c.STRICT_ORIGIN: True})
-    assert judged(private_key, token, origin="").refused_by == "strict-origin"
-    assert judged(private_key, token, origin="https://any.example").outcome is Outcome.ADMITTED
-    assert judged(private_key, token, origin="https://any.example/path").refused_by == "strict-origin"
+    assert judged(private_key, token, origin="").denied_by == "strict-origin"
+    assert judged(private_key, token, origin="https://any.example").outcome is Outcome.ALLOW
+    assert judged(private_key, token, origin="https://any.example/path").denied_by == "strict-origin"
 
 
 @pytest.mark.parametrize("origin", ["https://evil.com/.a.com", "https://evil.com@x.a.com", "https://evil.com#.a.com"])
@@ -374,13 +374,13 @@ def test_strict_enforcement_refuses_an_origin_header_that_is_no_origin(
     private_key: PrivateKey, allowed: str, origin: str
 ) -> None:
     token = with_claims(private_key, {c.ALLOW_ORIGIN: allowed, c.STRICT_ORIGIN: True})
-    assert judged(private_key, token, origin="https://x.a.com").outcome is Outcome.ADMITTED
-    assert judged(private_key, token, origin=origin).refused_by == "strict-origin"
+    assert judged(private_key, token, origin="https://x.a.com").outcome is Outcome.ALLOW
+    assert judged(private_key, token, origin=origin).denied_by == "strict-origin"
 
 
 def test_the_first_rule_that_fails_names_the_refusal_and_all_findings_are_told(private_key: PrivateKey) -> None:
     token = with_claims(private_key, {c.EXP: NOW, c.VIEWER_ID: 5, c.MAXIMUM_RESOLUTION: "4K"})
     verdict = judged(private_key, token)
-    assert verdict.refused_by == "expiry"
+    assert verdict.denied_by == "expiry"
     assert [f.rule for f in verdict.findings] == [name for name, _ in RULES]
     assert [f.rule for f in verdict.findings if f.result is RuleStatus.FAIL] == ["expiry", "viewer", "resolution"]

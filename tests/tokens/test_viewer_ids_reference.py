@@ -58,7 +58,7 @@ class Deployment(NamedTuple):
         revoked = self.dispatch.ivs.revoked(self.channel, viewer)
         where = parse_arn(self.channel, "channel")
         verdict = validate(PlaybackAttempt(token, now, where, [self.key.public_key()], revoked_version=revoked))
-        return verdict.outcome is Outcome.ADMITTED
+        return verdict.outcome is Outcome.ALLOW
 
     def answers(self, viewer: str) -> tuple[Any, Any]:
         """The answers to a revocation and to a denial of this viewer."""
@@ -71,7 +71,7 @@ class Deployment(NamedTuple):
 def deployment(store: Store, private_key: PrivateKey) -> Iterator[Deployment]:
     dispatch = Dispatch(store)
     counter = Counter(store)
-    counter.configured = [parse_arn(dispatch.channel, "channel").place.region]
+    counter.configured = [parse_arn(dispatch.channel, "channel").account_region.region]
     yield Deployment(counter, dispatch, private_key, set())
     dispatch.close()
 

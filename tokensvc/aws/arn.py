@@ -28,17 +28,17 @@ class AccountRegion(NamedTuple):
 class Arn(NamedTuple):
     """An IVS resource's name, taken apart. `str()` puts it together again."""
 
-    place: AccountRegion
+    account_region: AccountRegion
     kind: str
     id: str
 
     def __str__(self) -> str:
-        return f"arn:aws:ivs:{self.place.region}:{self.place.account}:{self.kind}/{self.id}"
+        return f"arn:aws:ivs:{self.account_region.region}:{self.account_region.account}:{self.kind}/{self.id}"
 
     @property
     def playback_path(self) -> str:
         """The path of a channel's multivariant playlist."""
-        return f"/api/video/v1/{self.place.region}.{self.place.account}.channel.{self.id}.m3u8"
+        return f"/api/video/v1/{self.account_region.region}.{self.account_region.account}.channel.{self.id}.m3u8"
 
 
 @lru_cache(maxsize=8192)

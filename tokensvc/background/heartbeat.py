@@ -33,7 +33,7 @@ class Heartbeats:
     def introduce(self) -> None:
         """Beat, unless it was done before. Raises StoreError, and then this process must not sign."""
         if not self._is_introduced:
-            self.once()
+            self.run_once()
 
     def introduce_again(self) -> None:
         """Beat although it was done before: the store was replaced, and the present one may not know this process,
@@ -41,7 +41,7 @@ class Heartbeats:
         self._is_introduced = False
         self.introduce()
 
-    def once(self) -> None:
+    def run_once(self) -> None:
         """Beat, and read what the others say. Raises StoreError."""
         self._workers.beat(self._say())
         self._is_introduced = True

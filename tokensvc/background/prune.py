@@ -77,7 +77,7 @@ class Prune:
         self._seen: tuple[float, Version] | None = None
         """When the `channels` version was looked at, on the monotonic clock, and what it was."""
 
-    def once(self) -> float | None:
+    def run_once(self) -> float | None:
         """Forget; in how many seconds to come again, None being the usual. Raises StoreError."""
         now = datetime.fromtimestamp(self._versions.read().now, UTC)
         self._journal.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))

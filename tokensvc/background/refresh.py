@@ -8,7 +8,7 @@ Rules of the file
   are deleted some time after every worker could read them; one that did not read for long reads all of them anew.
 - A private key is opened once and prepared once, when its key becomes active. What cannot be opened is told as trouble
   in that slot and spoils no other; meanwhile the retiring key signs there, as long as it safely may.
-- The subject key is opened once too. So a worker that runs needs neither vault nor KMS until there is a new key.
+- The subject key is opened once too. So a worker that runs needs neither vault nor DESCRIBE_KMS_KEY until there is a new key.
 - Before anything is read on from where it was, the store says that what was read is part of its history. If it is not,
   the store was replaced, and everything is read anew.
 """
@@ -112,7 +112,7 @@ class Refresh:
     def current(self, snapshot: Snapshot) -> None:
         self.snapshots.current = snapshot
 
-    def once(self) -> None:
+    def run_once(self) -> None:
         """Bring `current` up to date. Raises StoreError, and then `current` is as old as it was."""
         try:
             self._advance()
@@ -185,10 +185,10 @@ class Refresh:
         damaged: dict[AccountRegion, list[str]] = {}
         for record in records:
             for there in record.placements:
-                here.setdefault(there.place, []).append((record, there))
+                here.setdefault(there.account_region, []).append((record, there))
             for unreadable in record.unreadable:
-                here.setdefault(unreadable.place, [])
-                damaged.setdefault(unreadable.place, []).extend([record.id] if unreadable.is_held else [])
+                here.setdefault(unreadable.account_region, [])
+                damaged.setdefault(unreadable.account_region, []).extend([record.id] if unreadable.is_held else [])
         undecryptable: dict[str, str] = {}
         slots = {place: self._slot(keys, undecryptable, damaged.get(place, ())) for place, keys in here.items()}
         signing = {slot.active.key_id for slot in slots.values() if slot.active}

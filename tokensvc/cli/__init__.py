@@ -52,7 +52,7 @@ def _refuse(failure: TokensvcError) -> int:
 
     message = star(failure_text(failure))
     keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
-    output.failure(failure.code, message, "--json" in sys.argv, keep=keep)
+    output.print_error(failure.code, message, "--json" in sys.argv, keep=keep)
     if isinstance(failure, SettingsError | InvalidRequest):
         return 2
     return 4 if isinstance(failure, Conflict | NotAllowed) else 1

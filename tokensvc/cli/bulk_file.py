@@ -10,26 +10,26 @@ from typing import Any
 
 import typer
 
-from tokensvc.cli.context import Desk
-from tokensvc.cli.output import progress, result
+from tokensvc.cli.context import AdminContext
+from tokensvc.cli.output import print_progress, print_result
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_objects import json_object
 from tokensvc.revocations.store import Accepted
 from tokensvc.revocations.views import AcceptedRevocation
 
-AT_ONCE = 100
+BATCH_SIZE = 100
 """In one transaction: with 50 channels each they are as many viewers of channels as one may hold."""
 
 
-def add_lines(desk: Desk, file: Path, fields: Mapping[str, Any], as_json: bool) -> None:
+def submit_file(desk: AdminContext, file: Path, fields: Mapping[str, Any], as_json: bool) -> None:
     """Accept what a file asks for, `-` being standard input; a line goes before `fields`. One that is refused is told
     with its number and spoils no other; the command then leaves with 1."""
     results: list[dict[str, Any]] = []
     refused = 0
-    lines = _lines(file)
-    while some := list(islice(lines, AT_ONCE)):
-        asks = [_ask(text, fields) for _, text in some]
+    lines = _numbered_lines(file)
+    while some := list(islice(lines, BATCH_SIZE)):
+        asks = [_parse_line(text, fields) for _, text in some]
         readable = [ask for ask in asks if isinstance(ask, dict)]
         outcomes = iter(desk.revocations.add_many(desk.caller, readable) if readable else ())
         for (number, _), ask in zip(some, asks, strict=True):
@@ -38,15 +38,15 @@ def add_lines(desk: Desk, file: Path, fields: Mapping[str, Any], as_json: bool) 
                 results.append({"line": number, **AcceptedRevocation.of(one).model_dump()})
             else:
                 refused += 1
-                progress(f"line {number}: {one.message}")
+                print_progress(f"line {number}: {one.message}")
                 results.append({"line": number, "error": {"code": one.code, "message": failure_text(one)}})
     words = f"{len(results) - refused} accepted, {refused} refused. See: tokensvc revocations watch"
-    result({"revocations": results}, as_json, words)
+    print_result({"revocations": results}, as_json, words)
     if refused:
         raise typer.Exit(1)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
+def _numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
     """Numbered from 1, without blank ones."""
     if str(file) == "-":
         yield from ((number, text) for number, text in enumerate(sys.stdin, 1) if text.strip())
@@ -57,7 +57,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         yield from ((number, text) for number, text in enumerate(opened, 1) if text.strip())
 
 
-def _ask(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | InvalidRequest:
+def _parse_line(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | InvalidRequest:
     """A line's ask, an object over what the options say; or why the line is none."""
     try:
         ask = json_object(text.encode(), "the line")

@@ -20,7 +20,7 @@ from tokensvc.callers.policy import (
     check_scope,
 )
 from tokensvc.callers.store import CallerRecord, CallerStore
-from tokensvc.cli.output import AsJson, Yes, confirm, instant, progress, result, table
+from tokensvc.cli.output import AsJson, Yes, confirm, instant_or_none, print_progress, print_result, format_table
 from tokensvc.container.service import new_api_key, store_of
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.settings import read_settings
@@ -51,10 +51,10 @@ def add(
     patterns = [*(channels or ()), *((ALL_CHANNELS,) if all_channels else ())]
     policy = _policy(name, patterns, scope, max_ttl, allow_anonymous_viewers, namespace)
     key, secret = new_api_key()
-    with _callers() as store:
+    with _open_callers() as store:
         record = store.add(name, policy, secret)
-    result(
-        {**_shown(record), "apiKey": key},
+    print_result(
+        {**_caller_view(record), "apiKey": key},
         as_json,
         key,
         "",
@@ -65,7 +65,7 @@ def add(
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List all callers."""
-    with _callers() as store:
+    with _open_callers() as store:
         records = store.list()
     rows = [
         (
@@ -76,7 +76,7 @@ def list_(as_json: AsJson = False) -> None:
         )
         for r in records
     ]
-    result({"callers": [_shown(r) for r in records]}, as_json, *table(("NAME", "STATE", "SCOPES", "CHANNELS"), rows))
+    print_result({"callers": [_caller_view(r) for r in records]}, as_json, *format_table(("NAME", "STATE", "SCOPES", "CHANNELS"), rows))
 
 
 @app.command("rotate-secret")
@@ -90,19 +90,19 @@ def rotate_secret(
     """Print a new API key; the present one goes on for the overlap, any older one ends now."""
     key, secret = new_api_key()
     until = datetime.now(UTC) + timedelta(seconds=overlap_seconds)
-    with _callers() as store:
+    with _open_callers() as store:
         record = store.rotate_secret(name, store.get(name).newest_key_id, secret, until)
     warnings = []
     if record.disabled_at is not None:
-        since = f"{name} is disabled since {instant(record.disabled_at)}"
+        since = f"{name} is disabled since {instant_or_none(record.disabled_at)}"
         warnings.append(f"{since}: this key is refused with 401 until `tokensvc callers enable {name}`.")
     elif record.damage:
         warnings.append(f"{name} cannot be read, so this key is refused with 401: {record.damage}; see tokensvc doctor")
     for warning in warnings:
-        progress(f"Warning: {warning}")
-    before = f" The one before it ends at {instant(until)}." if len(record.secrets) > 1 else ""
-    result(
-        {**_shown(record), "apiKey": key, "warnings": warnings},
+        print_progress(f"Warning: {warning}")
+    before = f" The one before it ends at {instant_or_none(until)}." if len(record.secrets) > 1 else ""
+    print_result(
+        {**_caller_view(record), "apiKey": key, "warnings": warnings},
         as_json,
         key,
         "",
@@ -113,18 +113,18 @@ def rotate_secret(
 @app.command()
 def enable(name: Name, as_json: AsJson = False) -> None:
     """Accept a disabled caller again, with the keys that it has; every worker does within two seconds."""
-    with _callers() as store:
+    with _open_callers() as store:
         record = store.enable(name)
-    result(_shown(record), as_json, f"{name} is enabled.")
+    print_result(_caller_view(record), as_json, f"{name} is enabled.")
 
 
 @app.command()
 def disable(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Refuse a caller from now on; every worker does within two seconds. Tokens it has got stay valid."""
     confirm(f"Refuse {name} from now on?", yes)
-    with _callers() as store:
+    with _open_callers() as store:
         record = store.disable(name, datetime.now(UTC))
-    result(_shown(record), as_json, f"{name} is disabled.")
+    print_result(_caller_view(record), as_json, f"{name} is disabled.")
 
 
 def _policy(
@@ -154,25 +154,25 @@ def _policy(
     )
 
 
-def _shown(record: CallerRecord) -> dict[str, Any]:
+def _caller_view(record: CallerRecord) -> dict[str, Any]:
     return {
         "name": record.name,
-        "disabledAt": instant(record.disabled_at),
-        "createdAt": instant(record.created_at),
+        "disabledAt": instant_or_none(record.disabled_at),
+        "createdAt": instant_or_none(record.created_at),
         "channels": list(record.policy.channels),
         "scopes": sorted(record.policy.scopes),
         "maxTtlSeconds": record.policy.max_ttl_seconds,
         "allowAnonymousViewers": record.policy.allow_anonymous_viewers,
         "namespace": record.policy.namespace,
         "keys": [
-            {"id": s.key_id, "createdAt": instant(s.created_at), "expiresAt": instant(s.expires_at)}
+            {"id": s.key_id, "createdAt": instant_or_none(s.created_at), "expiresAt": instant_or_none(s.expires_at)}
             for s in record.secrets
         ],
     }
 
 
 @contextmanager
-def _callers() -> Iterator[CallerStore]:
+def _open_callers() -> Iterator[CallerStore]:
     store = store_of(read_settings(os.environ))
     try:
         yield store.callers

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def write_facts(path: Path, facts: Mapping[str, str]) -> None:
+def write_connection_info(path: Path, facts: Mapping[str, str]) -> None:
     """Write facts as JSON, in one step."""
-    write_private(path, json.dumps(facts, indent=2).encode() + b"\n")
+    write_private_file(path, json.dumps(facts, indent=2).encode() + b"\n")
 
 
-def write_private(path: Path, content: bytes) -> None:
+def write_private_file(path: Path, content: bytes) -> None:
     """Write a file of mode 0600 in one step: a reader sees the old one or the new one, never half."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)

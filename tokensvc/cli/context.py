@@ -29,7 +29,7 @@ Subject = Annotated[str | None, typer.Option(help="The viewer, in your own words
 Namespace = Annotated[str, typer.Option(help="Of the subject: that of the caller who asks for its tokens.")]
 Reason = Annotated[str, typer.Option(help="For whoever reads the list; no personal data.")]
 
-_OPTIONS = {
+_OPTIONS_BY_FIELD = {
     "channelArn": "--channel",
     "channelArns": "--channel",
     "viewerId": "--viewer",
@@ -45,7 +45,7 @@ _OPTIONS = {
 """By the field of the request. What is not here names an option, an argument or a variable already."""
 
 
-class Desk(NamedTuple):
+class AdminContext(NamedTuple):
     """A store to act on, and as whom."""
 
     settings: Settings
@@ -56,7 +56,7 @@ class Desk(NamedTuple):
 
 
 @contextmanager
-def at_desk(namespace: str = "default", **options: str) -> Iterator[Desk]:
+def admin_context(namespace: str = "default", **options: str) -> Iterator[AdminContext]:
     """The store that the settings name; refusals name options, `options` those that differ here by field."""
     settings = read_settings(os.environ)
     store = store_of(settings)
@@ -69,17 +69,17 @@ def at_desk(namespace: str = "default", **options: str) -> Iterator[Desk]:
             clock=revocations.clock,
             regions=revocations.regions,
         )
-        yield Desk(settings, store, revocations, denials, caller)
+        yield AdminContext(settings, store, revocations, denials, caller)
     except InvalidRequest as refused:
         if not refused.errors:
             raise
-        names = _OPTIONS | options
-        raise InvalidRequest([in_options(error, names) for error in refused.errors]) from None
+        names = _OPTIONS_BY_FIELD | options
+        raise InvalidRequest([to_option_error(error, names) for error in refused.errors]) from None
     finally:
         store.close()
 
 
-def in_options(error: FieldError, names: Mapping[str, str] = _OPTIONS) -> FieldError:
+def to_option_error(error: FieldError, names: Mapping[str, str] = _OPTIONS_BY_FIELD) -> FieldError:
     """A bad field as the option that gave it; where one option is two fields, neither is the other's alternative."""
     plain = error.field.partition("[")[0]
     option, alternative = names.get(plain, plain), names.get(error.alternative, error.alternative)

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from tokensvc.cli.output import AsJson, result
+from tokensvc.cli.output import AsJson, print_result
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.container.service import keep_policy, store_of
 from tokensvc.settings import read_settings, require, variable
@@ -47,13 +47,13 @@ def upgrade(as_json: AsJson = False) -> None:
         state = f"The store went from {before or 'nothing'} to {after}"
     else:
         state = "The store's tables are up to date" if changes else "The store is up to date"
-    result(
+    print_result(
         data,
         as_json,
         f"{state}: deployment {deployment.id}, tokens live at most {deployment.max_ttl_seconds} seconds.",
-        *(f"{name} changed from {_shown(then)} to {_shown(now)}." for name, then, now in changes),
+        *(f"{name} changed from {_format_value(then)} to {_format_value(now)}." for name, then, now in changes),
     )
 
 
-def _shown(value: float) -> str:
+def _format_value(value: float) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if value else "0"

@@ -25,10 +25,10 @@ from typing import Annotated
 
 import typer
 
-from tokensvc.cli.connection_info import write_facts, write_private
-from tokensvc.cli.demo_seed import Furniture, furnish
-from tokensvc.cli.local import Running, local_ivs
-from tokensvc.cli.output import progress
+from tokensvc.cli.connection_info import write_connection_info, write_private_file
+from tokensvc.cli.demo_seed import DemoResources, seed
+from tokensvc.cli.local import RunningLocalIvs, run_local_ivs
+from tokensvc.cli.output import print_progress
 from tokensvc.container import service
 from tokensvc.container.application import ServiceApplication, build
 from tokensvc.container.logs import configure
@@ -63,12 +63,12 @@ def demo(
     configure("console")
     ignore_signals(closed_terminal_ends=True)
     FOLDER.mkdir(mode=0o700, exist_ok=True)
-    with _alone():
-        _demo(port, rates=not no_rates)
+    with _single_demo_lock():
+        _run_demo(port, rates=not no_rates)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _single_demo_lock() -> Iterator[None]:
     """One demo in a folder: two would take each other's caller and facts away. The lock ends with the process."""
     handle = os.open(FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -81,17 +81,17 @@ def _alone() -> Iterator[None]:
         os.close(handle)
 
 
-def _demo(port: int, *, rates: bool) -> None:
+def _run_demo(port: int, *, rates: bool) -> None:
     listener = listen("--port", "127.0.0.1", port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environ = _environ(url)
-    _take_over(environ)
-    settings = read_settings(_settings_in(environ))
+    _set_aws_environment(environ)
+    settings = read_settings(_settings_of(environ))
     migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
     store = service.store_of(settings)
     service.keep_policy(settings, store)
     store.close()
-    with local_ivs(
+    with run_local_ivs(
         FOLDER / "local-ivs.db",
         DEFAULT_CREDENTIALS,
         prefix=IVS_PREFIX,
@@ -113,13 +113,13 @@ def _serve(
     listener: socket.socket,
     url: str,
     environ: Mapping[str, str],
-    running: Running,
+    running: RunningLocalIvs,
 ) -> None:
     server = make_server(application.asgi, application.readiness.drain, delay_seconds=0)
     allow_abort(server.config)
     failures: list[TokensvcError] = []
     guide = threading.Thread(
-        target=_guide, args=(server, parts, url, environ, running, failures), name="guide", daemon=True
+        target=_seed_and_print, args=(server, parts, url, environ, running, failures), name="guide", daemon=True
     )
     guide.start()
     try:
@@ -130,12 +130,12 @@ def _serve(
         raise failures[0]
 
 
-def _guide(
+def _seed_and_print(
     server: Server,
     parts: service.Service,
     url: str,
     environ: Mapping[str, str],
-    running: Running,
+    running: RunningLocalIvs,
     failures: list[TokensvcError],
 ) -> None:
     """Once the server answers: furnish, wait until it knows, write down how to reach it, print what to try."""
@@ -144,7 +144,7 @@ def _guide(
             return
         threading.Event().wait(0.02)
     try:
-        furniture = furnish(_settings_in(environ), REGION, progress, FOLDER / "api-key")
+        furniture = seed(_settings_of(environ), REGION, print_progress, FOLDER / "api-key")
         with contextlib.suppress(IvsError):  # it is live already: the demo was killed, not ended
             running.parts.streams.start(furniture.channel_arn)
     except TokensvcError as failure:
@@ -158,8 +158,8 @@ def _guide(
             return
         parts.refresh_soon()
         threading.Event().wait(0.02)
-    write_private(FOLDER / "env", _shell(environ).encode())
-    write_facts(
+    write_private_file(FOLDER / "env", _shell_script(environ).encode())
+    write_connection_info(
         FOLDER / "demo.json",
         {
             "url": url,
@@ -185,7 +185,7 @@ def _environ(url: str) -> dict[str, str]:
         if store.exists():
             rule = f"is {passphrase}, which is gone, and {store} is wrapped with it; put it back, or `rm -r {FOLDER}`"
             raise SettingsError([FieldError("TOKENSVC_PASSPHRASE_FILE", rule)])
-        write_private(passphrase, secrets.token_hex(32).encode())
+        write_private_file(passphrase, secrets.token_hex(32).encode())
     (here / "keys").mkdir(mode=0o700, exist_ok=True)
     (here / "keys").chmod(0o700)  # git made it as the umask says
     key_id, secret = next(iter(DEFAULT_CREDENTIALS.items()))
@@ -213,18 +213,18 @@ def _environ(url: str) -> dict[str, str]:
     }
 
 
-def _settings_in(environ: Mapping[str, str]) -> dict[str, str]:
+def _settings_of(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name.startswith("TOKENSVC_")}
 
 
-def _take_over(environ: Mapping[str, str]) -> None:
+def _set_aws_environment(environ: Mapping[str, str]) -> None:
     """Make boto3, in this process, see the local IVS and nothing else."""
     for name in _UNSET:
         os.environ.pop(name, None)
     os.environ.update({name: value for name, value in environ.items() if not name.startswith("TOKENSVC_")})
 
 
-def _shell(environ: Mapping[str, str]) -> str:
+def _shell_script(environ: Mapping[str, str]) -> str:
     lines = ["# Read by a shell: `. .demo/env`. Every tokensvc and aws command in it then acts on the demo."]
     lines += [f"unset {name}" for name in _UNSET]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in environ.items()]
@@ -232,7 +232,7 @@ def _shell(environ: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands(url: str, furniture: Furniture) -> str:
+def _commands(url: str, furniture: DemoResources) -> str:
     ask = (
         f"curl -s {url}/v1/tokens -H 'authorization: Bearer {furniture.api_key}' "
         f"""-d '{{"channelArn":"{furniture.channel_arn}","viewerId":"ada"}}'"""

@@ -19,7 +19,7 @@ from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.ivs import AwsControlPlane
 from tokensvc.callers.policy import ALL_CHANNELS, CallerPolicy
 from tokensvc.callers.store import CallerStore
-from tokensvc.cli.connection_info import write_private
+from tokensvc.cli.connection_info import write_private_file
 from tokensvc.container import service
 from tokensvc.errors import CallerNotFound, Conflict, InvalidKey, PrivateKeyMissing, ResourceMissing, Throttled
 from tokensvc.keys.commands import rotate
@@ -34,10 +34,10 @@ from tokensvc.tokens.authorization import key_digest
 CHANNEL_NAME = "demo"
 CALLER_NAME = "demo"
 THROTTLES_MAX = 5
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Answer")
 
 
-class Furniture(NamedTuple):
+class DemoResources(NamedTuple):
     """What is there now."""
 
     channel_arn: str
@@ -45,21 +45,21 @@ class Furniture(NamedTuple):
     api_key: str
 
 
-def furnish(environ: Mapping[str, str], region: str, report: Callable[[str], None], api_key_file: Path) -> Furniture:
+def seed(environ: Mapping[str, str], region: str, report: Callable[[str], None], api_key_file: Path) -> DemoResources:
     """Make or find everything. Raises TokensvcError."""
     settings = read_settings(environ)
     channel = _channel(region)
     world = service.keys_context_of(settings, report)
-    place = parse_arn(channel["arn"], "channel").place
-    if not _has_key(world, place):
-        _forget_what_is_gone(world, place)
+    place = parse_arn(channel["arn"], "channel").account_region
+    if not _has_usable_key(world, place):
+        _record_absent_pairs(world, place)
         rotate(world, [region], "the demo")
     store = service.store_of(settings)
     try:
         api_key = _api_key(store.callers, api_key_file)
     finally:
         store.close()
-    return Furniture(channel["arn"], channel["playbackUrl"], api_key)
+    return DemoResources(channel["arn"], channel["playbackUrl"], api_key)
 
 
 def _api_key(callers: CallerStore, file: Path) -> str:
@@ -80,7 +80,7 @@ def _api_key(callers: CallerStore, file: Path) -> str:
         callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), allow_anonymous_viewers=True), secret)
     else:
         callers.rotate_secret(CALLER_NAME, present.secrets[0].key_id, secret, datetime.now(UTC))
-    write_private(file, api_key.encode())
+    write_private_file(file, api_key.encode())
     return api_key
 
 
@@ -92,35 +92,35 @@ def _stored_key(file: Path) -> str:
         return ""
 
 
-def _has_key(world: KeysContext, place: AccountRegion) -> bool:
+def _has_usable_key(world: KeysContext, account_region: AccountRegion) -> bool:
     """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
     places = ((r.id, t) for r in world.keys.list() for t in r.placements)
-    active = next(((key_id, t.arn) for key_id, t in places if t.place == place and t.state is KeyState.ACTIVE), None)
+    active = next(((key_id, t.arn) for key_id, t in places if t.account_region == account_region and t.state is KeyState.ACTIVE), None)
     if active is None:
         return False
     key_id, arn = active
     try:
         open_private_key(world.vault, require_key(world.keys.list(), key_id))
-        _unthrottled(world, lambda: world.control_plane.call(place.region, "GetPlaybackKeyPair", {"arn": arn}))
+        _retry_throttled(world, lambda: world.control_plane.call(account_region.region, "GetPlaybackKeyPair", {"arn": arn}))
     except (PrivateKeyMissing, InvalidKey, ResourceMissing) as gone:
         world.report(f"key {key_id} is of no use any more: {gone.message}")
         return False
     return True
 
 
-def _forget_what_is_gone(world: KeysContext, place: AccountRegion) -> None:
+def _record_absent_pairs(world: KeysContext, account_region: AccountRegion) -> None:
     """Record which keys the local IVS lost with its database. No proof is needed as elsewhere: it is this demo's own
     IVS, whose list is complete."""
-    pairs = _unthrottled(world, lambda: list_pairs(world.control_plane, place.region, place.account))
+    pairs = _retry_throttled(world, lambda: list_pairs(world.control_plane, account_region.region, account_region.account))
     arns = {str(pair["arn"]) for pair in pairs}
     records = world.keys.list()
-    gone = [t for r in records for t in r.placements if t.place == place and t.is_held and t.arn not in arns]
+    gone = [t for r in records for t in r.placements if t.account_region == account_region and t.is_held and t.arn not in arns]
     unable = {there.key_id for there in gone} | ({record.id for record in records} - world.vault.key_ids())
     for there in gone:
         world.keys.record_absence(there, world.now(), world.policy().propagation_seconds, unable=unable)
 
 
-def _unthrottled(world: KeysContext, ask: Callable[[], _Answer]) -> _Answer:
+def _retry_throttled(world: KeysContext, ask: Callable[[], _Response]) -> _Response:
     """The answer of IVS, whose rates the service that starts beside us may use up for a second."""
     for _ in range(THROTTLES_MAX):
         try:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from tokensvc.callers.policy import ALL_CHANNELS
-from tokensvc.cli.context import Desk, Namespace, Reason, Subject, Viewer, at_desk
-from tokensvc.cli.output import AsJson, Yes, confirm, result, table
+from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
+from tokensvc.cli.output import AsJson, Yes, confirm, print_result, format_table
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, report_rest
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
@@ -41,9 +41,9 @@ def add(
     }
     given |= {"viewerId": viewer, "subject": subject, "denySeconds": seconds, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
-    with at_desk(namespace, denySeconds="--seconds", channelArn="--all-channels") as desk:
+    with admin_context(namespace, denySeconds="--seconds", channelArn="--all-channels") as desk:
         kept = desk.denials.add(desk.caller, read_denial(fields))
-    _say([DenialView.of(denial) for denial in kept], as_json)
+    _print_denials([DenialView.of(denial) for denial in kept], as_json)
 
 
 @app.command("list")
@@ -58,10 +58,10 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List denials in force, last written first; of a viewer, by its channel."""
-    with at_desk(namespace) as desk:
-        pages = _pages(desk, _wanted(channel, all_channels, viewer, subject))
+    with admin_context(namespace) as desk:
+        pages = _pages(desk, _filters(channel, all_channels, viewer, subject))
         found, rest = read_list(pages, max_results, next_token)
-    _say(found, as_json, nextToken=rest)
+    _print_denials(found, as_json, nextToken=rest)
     report_rest(rest)
 
 
@@ -77,26 +77,26 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Let a viewer have tokens again, named by its denials or by itself. What was revoked stays revoked."""
-    wanted = _wanted(channel, all_channels, viewer, subject)
+    wanted = _filters(channel, all_channels, viewer, subject)
     if bool(denial_ids) == bool(wanted) or (wanted and not (viewer or subject)):
         raise InvalidRequest([FieldError("ID", "is required", alternative="--channel with --viewer or --subject")])
-    with at_desk(namespace) as desk:
+    with admin_context(namespace) as desk:
         names = denial_ids or [denial.id for denial in read_all(_pages(desk, wanted))]
         if names:
             confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
         for name in names:
             desk.denials.remove(desk.caller, name)
-    result({"removed": names}, as_json, *([f"{name} is over." for name in names] or ["There is none in force."]))
+    print_result({"removed": names}, as_json, *([f"{name} is over." for name in names] or ["There is none in force."]))
 
 
-def _wanted(channel: str | None, all_channels: bool, viewer: str | None, subject: str | None) -> dict[str, Any]:
+def _filters(channel: str | None, all_channels: bool, viewer: str | None, subject: str | None) -> dict[str, Any]:
     if channel is not None and all_channels:
         raise InvalidRequest([FieldError("--all-channels", "must be left out", excluded_by="--channel")])
     given = {"channelArn": ALL_CHANNELS if all_channels else channel, "viewerId": viewer, "subject": subject}
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[DenialView]:
+def _pages(desk: AdminContext, wanted: dict[str, Any]) -> Fetch[DenialView]:
     """The pages of the denials that are wanted."""
 
     def fetch(size: int, token: str | None) -> tuple[Sequence[DenialView], str | None]:
@@ -107,7 +107,7 @@ def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[DenialView]:
     return fetch
 
 
-def _say(found: list[DenialView], as_json: bool, **more: str | None) -> None:
+def _print_denials(found: list[DenialView], as_json: bool, **more: str | None) -> None:
     rows = [(d.id, d.channel_arn, d.until, d.caller, d.reason) for d in found]
-    lines = table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
-    result({"denials": [d.model_dump() for d in found], **more}, as_json, *lines)
+    lines = format_table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
+    print_result({"denials": [d.model_dump() for d in found], **more}, as_json, *lines)

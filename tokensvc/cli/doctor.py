@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import typer
 
-from tokensvc.cli.checks.finding import Finding, attempt
-from tokensvc.cli.checks.ivs import examine_ivs
-from tokensvc.cli.checks.keys import examine_keys
-from tokensvc.cli.checks.rows import examine_rows
-from tokensvc.cli.checks.vault import examine_vault
-from tokensvc.cli.output import AsJson, result
+from tokensvc.cli.checks.finding import Finding, try_check
+from tokensvc.cli.checks.ivs import check_ivs
+from tokensvc.cli.checks.keys import check_keys
+from tokensvc.cli.checks.rows import check_rows
+from tokensvc.cli.checks.vault import check_vault
+from tokensvc.cli.output import AsJson, print_result
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.container import service
 from tokensvc.container.vault import wrapping_wanted
@@ -22,13 +22,13 @@ from tokensvc.jose.signing.choice import choose_signer
 from tokensvc.settings import Settings, read_settings, variable
 from tokensvc.storage.store import Store
 
-CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
-AGAIN = "tokensvc doctor   (again, when what the message says has ended)"
+SET_CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
+RUN_AGAIN = "tokensvc doctor   (again, when what the message says has ended)"
 
 
 def doctor(as_json: AsJson = False) -> None:
     """Look at settings, store, vault, IVS and callers; say what is missing and what mends it. Changes nothing."""
-    findings = list(_examine())
+    findings = list(_run_checks())
     data = {
         "well": all(f.well for f in findings),
         "findings": [
@@ -41,41 +41,41 @@ def doctor(as_json: AsJson = False) -> None:
         lines.append(f"{'ok  ' if f.well else 'BAD '} {f.what}: {f.found}")
         if f.mend and not f.well:
             lines.append(f"       mend it with: {f.mend}")
-    result(data, as_json, *lines)
+    print_result(data, as_json, *lines)
     if not data["well"]:
         raise typer.Exit(1)
 
 
-def _examine() -> Iterator[Finding]:
+def _run_checks() -> Iterator[Finding]:
     try:
         settings = read_settings(os.environ)
     except SettingsError as failure:
-        yield from (Finding(False, e.field, e.message, _of_setting(e)) for e in failure.errors)
+        yield from (Finding(False, e.field, e.message, _fix_setting(e)) for e in failure.errors)
         return
-    chosen, finding = attempt("signer", lambda: choose_signer(settings.signer), "unset TOKENSVC_SIGNER")
+    chosen, finding = try_check("signer", lambda: choose_signer(settings.signer), "unset TOKENSVC_SIGNER")
     yield finding if chosen is None else Finding(True, "signer", chosen.in_words())
     if settings.database_url is None or settings.control_plane is not None:
-        yield _setting(settings, "control_plane", CONTROL_PLANE)
-    yield _setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
+        yield _check_setting(settings, "control_plane", SET_CONTROL_PLANE)
+    yield _check_setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
     if settings.database_url is None:
-        yield from _passphrase(settings, None)
+        yield from _check_kek_settings(settings, None)
         return
-    store, finding = attempt("store", lambda: service.store_of(settings), AGAIN)
+    store, finding = try_check("store", lambda: service.store_of(settings), RUN_AGAIN)
     if store is None:
         if settings.control_plane is None:
-            yield _setting(settings, "control_plane", CONTROL_PLANE)
+            yield _check_setting(settings, "control_plane", SET_CONTROL_PLANE)
         yield finding
-        yield from _passphrase(settings, None)
+        yield from _check_kek_settings(settings, None)
         return
     try:
-        yield from _passphrase(settings, store)
-        yield from _examine_store(settings, store)
+        yield from _check_kek_settings(settings, store)
+        yield from _check_store(settings, store)
     finally:
         store.close()
 
 
-def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
-    deployment, finding = attempt("store", store.deployment.read, AGAIN)
+def _check_store(settings: Settings, store: Store) -> Iterator[Finding]:
+    deployment, finding = try_check("store", store.deployment.read, RUN_AGAIN)
     if deployment is None:
         yield finding
         return
@@ -88,20 +88,20 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
     fits = deployment.control_plane is None or settings.control_plane in (None, deployment.control_plane)
     if settings.control_plane is None:
         bound = deployment.control_plane
-        remedy = f"export TOKENSVC_CONTROL_PLANE={bound}   (where this store's keys live)" if bound else CONTROL_PLANE
-        yield _setting(settings, "control_plane", remedy)
+        remedy = f"export TOKENSVC_CONTROL_PLANE={bound}   (where this store's keys live)" if bound else SET_CONTROL_PLANE
+        yield _check_setting(settings, "control_plane", remedy)
     if not fits:
         remedy = f"export TOKENSVC_CONTROL_PLANE={deployment.control_plane}   (or use another store)"
         found = f"is {settings.control_plane}, and the keys of this store live in {deployment.control_plane}"
         yield Finding(False, "TOKENSVC_CONTROL_PLANE", found, remedy)
-    yield from _policy(settings, deployment)
-    findings = [*examine_vault(settings, store), *examine_keys(settings, store)]
+    yield from _check_policy_settings(settings, deployment)
+    findings = [*check_vault(settings, store), *check_keys(settings, store)]
     yield from (finding for finding in findings if not finding.needs_ivs)
     # What IVS says must be fixed first may be what keeps the rest from going on.
     if fits and settings.control_plane is not None:  # else another IVS would be asked, or none
-        yield from examine_ivs(settings, store)
+        yield from check_ivs(settings, store)
     yield from (finding for finding in findings if finding.needs_ivs)
-    yield from examine_rows(store)
+    yield from check_rows(store)
     callers = [r for r in store.callers.list() if r.disabled_at is None and not r.damage]
     disabled = [r.name for r in store.callers.list() if r.disabled_at is not None and not r.damage]
     remedy = "tokensvc callers add NAME --all-channels"
@@ -110,7 +110,7 @@ def _examine_store(settings: Settings, store: Store) -> Iterator[Finding]:
     yield Finding(bool(callers), "callers", f"{len(callers)} may ask for tokens", remedy)
 
 
-def _policy(settings: Settings, deployment: Deployment) -> Iterator[Finding]:
+def _check_policy_settings(settings: Settings, deployment: Deployment) -> Iterator[Finding]:
     """Settings of the whole deployment that the store holds otherwise."""
     for name, set_here, stored in policy_values(settings, deployment):
         if set_here is not None and set_here != stored and not (name == "max_ttl_seconds" and deployment.damage):
@@ -119,9 +119,9 @@ def _policy(settings: Settings, deployment: Deployment) -> Iterator[Finding]:
             yield Finding(False, variable(name), found, remedy)
 
 
-def _passphrase(settings: Settings, store: Store | None) -> Iterator[Finding]:
+def _check_kek_settings(settings: Settings, store: Store | None) -> Iterator[Finding]:
     """Whether anything wraps. A new passphrase opens nothing that is wrapped already."""
-    known, _ = attempt("store", store.wrappings.list, AGAIN) if store is not None else ([], None)
+    known, _ = try_check("store", store.wrappings.list, RUN_AGAIN) if store is not None else ([], None)
     for name in wrapping_wanted(settings):
         remedy = "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE"
         if store is None:
@@ -130,13 +130,13 @@ def _passphrase(settings: Settings, store: Store | None) -> Iterator[Finding]:
             remedy = "export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase that this store's secrets are under)"
             if all(wrapping.check is None for wrapping in known):
                 remedy = f"export TOKENSVC_KMS_KEY_ARN={known[-1].name.removeprefix('kms:')}"
-        yield _setting(settings, name, remedy)
+        yield _check_setting(settings, name, remedy)
 
 
-def _of_setting(error: FieldError) -> str:
+def _fix_setting(error: FieldError) -> str:
     """What ends a fault of the settings, beside what its message says."""
     examples = {
-        "TOKENSVC_CONTROL_PLANE": CONTROL_PLANE,
+        "TOKENSVC_CONTROL_PLANE": SET_CONTROL_PLANE,
         "TOKENSVC_DATABASE_URL": "export TOKENSVC_DATABASE_URL=URL   (postgresql://… or sqlite:////path.db)",
         "TOKENSVC_PASSPHRASE": "(umask 077; openssl rand -hex 32 > FILE); unset TOKENSVC_PASSPHRASE; "
         "export TOKENSVC_PASSPHRASE_FILE=FILE   (for a new deployment; else the file with the deployment's passphrase)",
@@ -149,6 +149,6 @@ def _of_setting(error: FieldError) -> str:
     return examples.get(error.field, f"unset {error.field}   (or give it a value that fits)")
 
 
-def _setting(settings: Settings, name: str, mend: str) -> Finding:
+def _check_setting(settings: Settings, name: str, mend: str) -> Finding:
     value = getattr(settings, name)
     return Finding(value is not None, f"TOKENSVC_{name.upper()}", "is missing" if value is None else "is set", mend)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from tokensvc.cli.connection_info import write_facts
-from tokensvc.cli.local import local_ivs
-from tokensvc.cli.output import progress
+from tokensvc.cli.connection_info import write_connection_info
+from tokensvc.cli.local import run_local_ivs
+from tokensvc.cli.output import print_progress
 from tokensvc.container.logs import configure
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.http.garbage_collection import calm_the_collector
@@ -56,7 +56,7 @@ def serve(
     credentials = {**DEFAULT_CREDENTIALS, **dict(map(_credential, access_key or ()))}
     listener = listen("--port", host, port)
     bound_host, bound_port = listener.getsockname()[:2]
-    with local_ivs(
+    with run_local_ivs(
         None if memory else database,
         credentials,
         prefix="",
@@ -67,11 +67,11 @@ def serve(
     ) as running:
         server = make_server(running.parts.site, lambda: None, delay_seconds=0)
         allow_abort(server.config)
-        url = f"http://{_spelled(bound_host)}:{bound_port}"
-        progress(f"Endpoint {url}, region {REGION}, access key test, secret test. Managed at {running.management_url}")
+        url = f"http://{_url_host(bound_host)}:{bound_port}"
+        print_progress(f"Endpoint {url}, region {REGION}, access key test, secret test. Managed at {running.management_url}")
         if info_file is not None:
             key_id, secret = next(iter(credentials.items()))
-            write_facts(
+            write_connection_info(
                 info_file,
                 {
                     "ivsEndpoint": url,
@@ -96,7 +96,7 @@ def _credential(text: str) -> tuple[str, Secret]:
         raise SettingsError([FieldError("--access-key", str(rule))]) from None
 
 
-def _spelled(host: str) -> str:
+def _url_host(host: str) -> str:
     address = ipaddress.ip_address(host)
     if address.is_unspecified:
         return "127.0.0.1"

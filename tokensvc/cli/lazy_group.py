@@ -13,9 +13,9 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from tokensvc.cli.output import WrongUse, make_printable
+from tokensvc.cli.output import UsageError, make_printable
 
-NOUNS = (
+COMMANDS = (
     "demo",
     "serve",
     "worker",
@@ -44,23 +44,23 @@ def load_command(noun: str) -> TyperCommand | TyperGroup:
     return command  # type: ignore[no-any-return] # typer makes one of the two
 
 
-class Nouns(TyperGroup):
+class LazyGroup(TyperGroup):
     """The group of all nouns. It knows their names from the start, for `--help` and for what a wrong name resembles,
     and loads a command when it is looked up, as click documents it for lazy groups."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        for noun in NOUNS:
+        for noun in COMMANDS:
             self.add_command(TyperCommand(noun))  # its name alone: `get_command` gives the command itself
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as click calls it
         """The command of a noun; None for another name."""
-        return load_command(cmd_name) if cmd_name in NOUNS else None
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
 
     def invoke(self, ctx: Any) -> Any:
         """As typer does it; the arguments that a wrong use repeats are made printable."""
         try:
             return super().invoke(ctx)
-        except WrongUse as wrong_use:
+        except UsageError as wrong_use:
             make_printable(wrong_use)
             raise

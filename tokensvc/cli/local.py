@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tokensvc.cli.output import progress
+from tokensvc.cli.output import print_progress
 from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.http import NOT_AWS, LocalIvsParts, LocalIvsSettings, build, stored_clock
 from tokensvc.local_ivs.sigv4 import Credentials
@@ -22,7 +22,7 @@ from tokensvc.supervisor import listen
 from tokensvc.web.server import make_server
 
 
-class Running(NamedTuple):
+class RunningLocalIvs(NamedTuple):
     """A local IVS that is ready to be mounted, and where it is managed."""
 
     parts: LocalIvsParts
@@ -30,7 +30,7 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def local_ivs(
+def run_local_ivs(
     database: Path | None,
     credentials: Credentials,
     *,
@@ -39,15 +39,15 @@ def local_ivs(
     management_port: int,
     rates: bool,
     any_region: bool = False,
-) -> Iterator[Running]:
+) -> Iterator[RunningLocalIvs]:
     """Open the local IVS, in memory when there is no database file, and serve its management listener meanwhile."""
-    progress(NOT_AWS)
-    progress("IVS's call rates are off." if not rates else "IVS's call rates hold; --no-rate-limits turns them off.")
+    print_progress(NOT_AWS)
+    print_progress("IVS's call rates are off." if not rates else "IVS's call rates hold; --no-rate-limits turns them off.")
     resources = LocalIvsResources(str(database) if database else ":memory:")
     settings = LocalIvsSettings(credentials, prefix, public_url, rates, any_region)
     clock = stored_clock(resources, SystemClock())
     if clock.offset_seconds:
-        progress(
+        print_progress(
             f"Its clock is {clock.offset_seconds:.0f} seconds ahead, as it was advanced before: {database} has it."
         )
     parts = build(resources, settings, clock)
@@ -56,7 +56,7 @@ def local_ivs(
     thread = threading.Thread(target=server.run, args=([listener],), name="management", daemon=True)
     thread.start()
     try:
-        yield Running(parts, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield RunningLocalIvs(parts, f"http://127.0.0.1:{listener.getsockname()[1]}")
     finally:
         parts.closing.set()
         server.should_exit = True

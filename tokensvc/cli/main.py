@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from tokensvc import __version__
-from tokensvc.cli.lazy_group import Nouns
+from tokensvc.cli.lazy_group import LazyGroup
 
 app = typer.Typer(
-    cls=Nouns,
+    cls=LazyGroup,
     name="tokensvc",
     help="Playback-authorization tokens for Amazon IVS private channels.",
     no_args_is_help=True,

@@ -28,17 +28,17 @@ DetailedExitCode = Annotated[
     bool, typer.Option("--detailed-exit-code", help="Leave with 3 when there is nothing to do.")
 ]
 NOTHING_TO_DO = 3
-WrongUse: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """What typer raises for wrong arguments: of click, or from 0.29 on of the copy of click that typer has."""
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-def progress(text: str) -> None:
+def print_progress(text: str) -> None:
     """Tell a step, on standard error."""
     typer.echo(printable(text), err=True)
 
 
-def result(data: dict[str, Any], as_json: bool, *lines: str) -> None:
+def print_result(data: dict[str, Any], as_json: bool, *lines: str) -> None:
     """Print what came out: as JSON, or as these lines."""
     if as_json:
         typer.echo(printable_json(json.dumps(data, ensure_ascii=False, indent=2)))
@@ -46,7 +46,7 @@ def result(data: dict[str, Any], as_json: bool, *lines: str) -> None:
         typer.echo("\n".join(map(printable, lines)))
 
 
-def failure(code: str, message: str, as_json: bool, *, keep: str = "") -> None:
+def print_error(code: str, message: str, as_json: bool, *, keep: str = "") -> None:
     """Print why a command failed; `keep` are characters that lay out the message."""
     if as_json:
         error = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False, separators=(",", ":"))
@@ -56,19 +56,19 @@ def failure(code: str, message: str, as_json: bool, *, keep: str = "") -> None:
 
 
 def make_printable(wrong_use: Any) -> None:
-    """Make what typer will print of a WrongUse printable: it repeats arguments."""
+    """Make what typer will print of a UsageError printable: it repeats arguments."""
     words = printable(wrong_use.format_message(), keep="\n\t")  # lists of choices are laid out with both
     wrong_use.format_message = lambda: words
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows in columns, for people, as lines; without borders, so that they can be cut and searched."""
     lines = [heads, *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def instant(at: datetime | None) -> str | None:
+def instant_or_none(at: datetime | None) -> str | None:
     """An instant as JSON shows it."""
     return rfc3339(int(at.timestamp())) if at else None
 
@@ -78,6 +78,6 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        progress(f"{question} Nobody can be asked here: say --yes.")
+        print_progress(f"{question} Nobody can be asked here: say --yes.")
         raise typer.Exit(2)
     typer.confirm(printable(question), abort=True, err=True)

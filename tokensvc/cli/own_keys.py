@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tokensvc.aws.arn import AccountRegion
-from tokensvc.cli.output import progress
+from tokensvc.cli.output import print_progress
 from tokensvc.cli.remedies import failure_text
 from tokensvc.container.service import store_of
 from tokensvc.errors import TokensvcError
@@ -23,7 +23,7 @@ from tokensvc.settings import read_settings
 from tokensvc.tokens.validation import PlaybackAttempt, RuleStatus, validate
 
 
-class OwnSigner(NamedTuple):
+class SigningKeyMatch(NamedTuple):
     """The key that signed a token."""
 
     key_id: str
@@ -32,7 +32,7 @@ class OwnSigner(NamedTuple):
     """The key in the channel's account and region; None when it was never imported there."""
 
 
-def read_records() -> list[KeyRecord] | None:
+def read_key_records() -> list[KeyRecord] | None:
     """The deployment's keys; None, with a line on standard error, when the store cannot be used."""
     try:
         store = store_of(read_settings(os.environ))
@@ -41,16 +41,16 @@ def read_records() -> list[KeyRecord] | None:
         finally:
             store.close()
     except TokensvcError as problem:
-        progress(f"the store's keys are not used: {failure_text(problem)}")
+        print_progress(f"the store's keys are not used: {failure_text(problem)}")
         return None
 
 
-def find_signer(attempt: PlaybackAttempt, place: AccountRegion, records: Iterable[KeyRecord]) -> OwnSigner | None:
+def find_signing_key(attempt: PlaybackAttempt, account_region: AccountRegion, records: Iterable[KeyRecord]) -> SigningKeyMatch | None:
     """The key among these that made the token's signature."""
     for record in records:
         key = read_public_der(record.public_der)
         findings = validate(attempt._replace(keys=[key])).findings
         if any(f.rule == "signature" and f.result is RuleStatus.PASS for f in findings):
-            placement = next((p for p in record.placements if p.place == place), None)
-            return OwnSigner(record.id, key, placement)
+            placement = next((p for p in record.placements if p.account_region == account_region), None)
+            return SigningKeyMatch(record.id, key, placement)
     return None

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from tokensvc.cli.output import progress
+from tokensvc.cli.output import print_progress
 from tokensvc.pagination import MAX_PAGE_SIZE
 
 MaxResults = Annotated[int, typer.Option("--max-results", "--max", min=1, max=100_000, help="How many at most.")]
@@ -48,4 +48,4 @@ def read_all(fetch: Fetch[_Entry], token: str | None = None, *, page_size: int =
 def report_rest(token: str | None) -> None:
     """Report that a list goes on, if it does."""
     if token is not None:
-        progress(f"There are more: continue with --next-token {token}, or use a larger --max-results.")
+        print_progress(f"There are more: continue with --next-token {token}, or use a larger --max-results.")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tokensvc.aws.arn import AccountRegion
-from tokensvc.cli.output import table
+from tokensvc.cli.output import format_table
 from tokensvc.revocations.leader import leaders
 from tokensvc.revocations.model import State
 from tokensvc.revocations.queue import Waiting
@@ -21,14 +21,14 @@ from tokensvc.revocations.store import Revocation
 from tokensvc.storage.store import Store
 from tokensvc.timestamps import rfc3339
 
-UNSENT_SECONDS = 15.0
+NO_DISPATCHER_AFTER_SECONDS = 15.0
 """Longer than it takes a worker to notice what waits in a place that nobody serves yet."""
 
 
-class PlaceWaiting(NamedTuple):
+class QueueStatus(NamedTuple):
     """What waits in one account and region."""
 
-    place: AccountRegion
+    account_region: AccountRegion
     queued: int
     oldest_seconds: float
     left_seconds: float | None
@@ -39,8 +39,8 @@ class PlaceWaiting(NamedTuple):
 
     def shown(self) -> dict[str, Any]:
         return {
-            "account": self.place.account,
-            "region": self.place.region,
+            "account": self.account_region.account,
+            "region": self.account_region.region,
             "queued": self.queued,
             "oldestSeconds": int(self.oldest_seconds),
             "secondsLeft": None if self.left_seconds is None else round(self.left_seconds, 1),
@@ -49,7 +49,7 @@ class PlaceWaiting(NamedTuple):
         }
 
 
-def figures(store: Store, share: float) -> list[PlaceWaiting]:
+def queue_statuses(store: Store, share: float) -> list[QueueStatus]:
     """What waits, by place; `share` is how much of IVS's rates is ours. Raises StoreError."""
     now, senders = store.versions.read().now, leaders(store.leases)
     found = []
@@ -57,22 +57,22 @@ def figures(store: Store, share: float) -> list[PlaceWaiting]:
         problem = _problem(waiting, has_sender=place in senders)
         left = None if problem else drain_seconds(waiting.queued, share)
         ends_at = None if left is None else rfc3339(int(now + left) + 1)
-        found.append(PlaceWaiting(place, waiting.queued, waiting.oldest_seconds, left, ends_at, problem))
+        found.append(QueueStatus(place, waiting.queued, waiting.oldest_seconds, left, ends_at, problem))
     return found
 
 
 def _problem(waiting: Waiting, *, has_sender: bool) -> str:
     if waiting.code:
         return f"IVS: {waiting.code}"
-    if not has_sender and waiting.oldest_seconds > UNSENT_SECONDS:
+    if not has_sender and waiting.oldest_seconds > NO_DISPATCHER_AFTER_SECONDS:
         return "no worker sends them: run tokensvc serve, or tokensvc worker"
     return ""
 
 
-def progress_line(there: Sequence[PlaceWaiting], one: Revocation | None) -> str:
+def progress_line(there: Sequence[QueueStatus], one: Revocation | None) -> str:
     """How it stands, in one line."""
     queue = "; ".join(
-        f"{p.queued:,} queued in {p.place.region}, " + (p.problem or f"until about {p.ends_at}") for p in there
+        f"{p.queued:,} queued in {p.account_region.region}, " + (p.problem or f"until about {p.ends_at}") for p in there
     )
     if one is None:
         return queue
@@ -80,14 +80,14 @@ def progress_line(there: Sequence[PlaceWaiting], one: Revocation | None) -> str:
     return f"{done:,} of {len(one.targets):,} done; {queue}"
 
 
-def shown_queue(there: Sequence[PlaceWaiting]) -> list[str]:
+def queue_table(there: Sequence[QueueStatus]) -> list[str]:
     """The figures as a table."""
     if not there:
         return ["Nothing waits: IVS has been told of everything."]
     rows = [
         (
-            p.place.account,
-            p.place.region,
+            p.account_region.account,
+            p.account_region.region,
             f"{p.queued:,}",
             f"{p.oldest_seconds:.0f} s",
             "unknown" if p.left_seconds is None else f"{max(1, math.ceil(p.left_seconds))} s",
@@ -96,4 +96,4 @@ def shown_queue(there: Sequence[PlaceWaiting]) -> list[str]:
         )
         for p in there
     ]
-    return table(("ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL ABOUT", "PROBLEM"), rows)
+    return format_table(("ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL ABOUT", "PROBLEM"), rows)

@@ -17,7 +17,7 @@ from tokensvc.errors import Action, Remedy, SettingsError, TokensvcError
 from tokensvc.problems import Problem, problem_text
 from tokensvc.settings import Settings, variable
 
-RESUME = Remedy(Action.RESUME_ROTATION)
+RECONCILE = Remedy(Action.RESUME_ROTATION)
 _URL = "export TOKENSVC_DATABASE_URL=URL"
 
 
@@ -132,7 +132,7 @@ def hint_of(remedy: Remedy | None) -> str:
     if remedy is None:
         return ""
     if remedy.action is Action.FREE_KEY_SLOT:
-        return _to_make_room(remedy)
+        return _free_slot_hint(remedy)
     hint = _WORDINGS[remedy.action].hint.format_map(_parameters(remedy))
     candidates = remedy.parameters.get("candidates")
     return f"{hint}, one of {', '.join(candidates.split(','))}" if candidates else hint
@@ -161,7 +161,7 @@ def _parameters(remedy: Remedy) -> dict[str, str]:
     return {"arn": "ARN", "key_id": "KEY", **remedy.parameters}
 
 
-def _to_make_room(remedy: Remedy) -> str:
+def _free_slot_hint(remedy: Remedy) -> str:
     ways = [f"tokensvc keys delete {key_id}" for key_id in remedy.parameters["key_ids"].split(",") if key_id]
     if "foreign" in remedy.parameters:
         ways.append("delete one that is not ours")

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.bulk_file import add_lines
-from tokensvc.cli.context import Desk, Namespace, Reason, Subject, Viewer, at_desk
-from tokensvc.cli.output import AsJson, Yes, confirm, progress, result, table
+from tokensvc.cli.bulk_file import submit_file
+from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
+from tokensvc.cli.output import AsJson, Yes, confirm, print_progress, print_result, format_table
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, report_rest
-from tokensvc.cli.queue_status import figures, progress_line, shown_queue
+from tokensvc.cli.queue_status import queue_statuses, progress_line, queue_table
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
 from tokensvc.revocations.model import State
@@ -58,14 +58,14 @@ def add(
     }
     given |= {"denySeconds": deny, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
-    with at_desk(namespace) as desk:
+    with admin_context(namespace) as desk:
         if file is not None:
-            add_lines(desk, file, fields, as_json)
+            submit_file(desk, file, fields, as_json)
             return
         accepted = desk.revocations.add(desk.caller, read_revocation(fields))
     shown = AcceptedRevocation.of(accepted)
     words = f"Revocation {shown.id} is on its way to IVS; the viewer may come back after {shown.readmit_after}."
-    result(shown.model_dump(), as_json, words)
+    print_result(shown.model_dump(), as_json, words)
 
 
 @app.command("list")
@@ -81,27 +81,27 @@ def list_(
 ) -> None:
     """List revocations, newest first."""
     wanted = {"state": state, "channelArn": channel, "viewerId": viewer, "subject": subject}
-    with at_desk(namespace) as desk:
+    with admin_context(namespace) as desk:
         found, rest = read_list(_pages(desk, wanted), max_results, next_token)
     rows = [(r.id, r.state, r.accepted_at, r.readmit_after, str(len(r.targets)), r.caller, r.reason) for r in found]
     heads = ("REVOCATION", "STATE", "ACCEPTED", "READMIT AFTER", "VIEWERS", "CALLER", "REASON")
     data = {"revocations": [r.model_dump() for r in found], "nextToken": rest}
-    result(data, as_json, *table(heads, rows))
+    print_result(data, as_json, *format_table(heads, rows))
     report_rest(rest)
 
 
 @app.command()
 def show(revocation_id: Id, as_json: AsJson = False) -> None:
     """Show how far each part of a revocation has come."""
-    with at_desk() as desk:
+    with admin_context() as desk:
         found = RevocationView.of(desk.revocations.get(desk.caller, revocation_id))
-    result(found.model_dump(), as_json, *_words(found))
+    print_result(found.model_dump(), as_json, *_describe(found))
 
 
 @app.command()
 def watch(
     revocation_id: Annotated[str | None, typer.Argument(help="One revocation; without it all that waits.")] = None,
-    once: Annotated[bool, typer.Option("--once", help="Say how it stands and leave.")] = False,
+    run_once: Annotated[bool, typer.Option("--once", help="Say how it stands and leave.")] = False,
     every: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between two looks.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
@@ -109,25 +109,25 @@ def watch(
 
     Leaves with 1 when the one revocation that was asked about failed.
     """
-    with at_desk() as desk:
+    with admin_context() as desk:
         last = ""
         while True:
             found = None
             if revocation_id is not None:
                 found = desk.revocations.get(desk.caller, revocation_id)
-            there = figures(desk.store, desk.settings.revocation_rate_fraction)
+            there = queue_statuses(desk.store, desk.settings.revocation_rate_fraction)
             waits = bool(there) if found is None else found.state is State.QUEUED
-            if once or not waits:
+            if run_once or not waits:
                 break
             if (line := progress_line(there, found)) != last:
-                progress(line)
+                print_progress(line)
             last = line
             time.sleep(every)
     if found is None:
-        result({"places": [place.shown() for place in there]}, as_json, *shown_queue(there))
+        print_result({"places": [place.shown() for place in there]}, as_json, *queue_table(there))
         return
     shown = RevocationView.of(found)
-    result(shown.model_dump(), as_json, *_words(shown))
+    print_result(shown.model_dump(), as_json, *_describe(shown))
     if found.state is State.FAILED:
         raise typer.Exit(1)
 
@@ -141,22 +141,22 @@ def retry(
     """Queue again what failed."""
     if bool(revocation_ids) == all_failed:
         raise InvalidRequest([FieldError("ID", "is required", alternative="--all")])
-    with at_desk() as desk:
+    with admin_context() as desk:
         failed = [r.id for r in read_all(_pages(desk, {"state": State.FAILED}))] if all_failed else revocation_ids or []
         done = [desk.revocations.retry(desk.caller, id_) for id_ in failed]
-    _say(done, as_json, "queued again", State.QUEUED)
+    _print_counts(done, as_json, "queued again", State.QUEUED)
 
 
 @app.command()
 def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> None:
     """Give up what is still queued; viewers that are denied stay so, and what was sent stays sent."""
     confirm(f"Give up {', '.join(revocation_ids)}?", yes)
-    with at_desk() as desk:
+    with admin_context() as desk:
         done = [desk.revocations.cancel(desk.caller, id_) for id_ in revocation_ids]
-    _say(done, as_json, "given up", State.CANCELLED)
+    _print_counts(done, as_json, "given up", State.CANCELLED)
 
 
-def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[RevocationView]:
+def _pages(desk: AdminContext, wanted: dict[str, Any]) -> Fetch[RevocationView]:
     """The pages of the revocations that are wanted."""
     query = {name: value for name, value in wanted.items() if value is not None}
 
@@ -168,7 +168,7 @@ def _pages(desk: Desk, wanted: dict[str, Any]) -> Fetch[RevocationView]:
     return fetch
 
 
-def _words(r: RevocationView) -> list[str]:
+def _describe(r: RevocationView) -> list[str]:
     heads = ("CHANNEL", "VIEWER", "VERSIONS UP TO", "STATE", "ATTEMPTS", "ENDED", "CODE")
     rows = [
         (
@@ -183,11 +183,11 @@ def _words(r: RevocationView) -> list[str]:
         for t in r.targets
     ]
     said = f"{r.id}: {r.state}, asked for by {r.caller} at {r.accepted_at}; the viewer may come back after"
-    return [f"{said} {r.readmit_after}", "", *table(heads, rows)]
+    return [f"{said} {r.readmit_after}", "", *format_table(heads, rows)]
 
 
-def _say(done: list[Revocation], as_json: bool, what: str, state: State) -> None:
+def _print_counts(done: list[Revocation], as_json: bool, what: str, state: State) -> None:
     """What became of each, and of how many parts."""
     shown = [RevocationView.of(revocation) for revocation in done]
     lines = [f"{r.id}: {sum(t.state == state for t in r.targets)} of {len(r.targets)} {what}" for r in shown]
-    result({"revocations": [r.model_dump() for r in shown]}, as_json, *(lines or ["There are none."]))
+    print_result({"revocations": [r.model_dump() for r in shown]}, as_json, *(lines or ["There are none."]))

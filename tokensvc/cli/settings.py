@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tokensvc.cli.output import AsJson, result, table
+from tokensvc.cli.output import AsJson, print_result, format_table
 from tokensvc.cli.policy_values import NAMES as POLICY
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.cli.remedies import failure_text
@@ -16,8 +16,8 @@ from tokensvc.jose.signing.choice import choose_signer
 from tokensvc.settings import Settings, read_settings, sources, variable
 from tokensvc.storage.database_urls import masked
 
-STORE = "store"
-UNREAD = "store (not read)"
+FROM_STORE = "store"
+STORE_NOT_READ = "store (not read)"
 
 
 def settings(as_json: AsJson = False) -> None:
@@ -33,11 +33,11 @@ def settings(as_json: AsJson = False) -> None:
     if values.database_url is not None:
         effective["database_url"] = masked(values.database_url.get_secret_value())
         try:
-            deployment = _deployment(values)
+            deployment = _read_deployment(values)
         except TokensvcError as failure:
             problems = dict.fromkeys(POLICY, failure_text(failure))
             notes.append(f"The store could not be read, and its limits are what counts: {failure_text(failure)}")
-            origins |= dict.fromkeys(POLICY, UNREAD)
+            origins |= dict.fromkeys(POLICY, STORE_NOT_READ)
             effective |= dict.fromkeys(POLICY)
         else:
             for policy in policy_values(values, deployment):
@@ -45,12 +45,12 @@ def settings(as_json: AsJson = False) -> None:
                     here = f"{origins[policy.name]} is {policy.set_here:g} here"
                     problems[policy.name] = f"{here}, and the store's value counts; `tokensvc db upgrade` changes that"
                     notes.append(f"{problems[policy.name]}.")
-                effective[policy.name], origins[policy.name] = policy.stored, STORE
+                effective[policy.name], origins[policy.name] = policy.stored, FROM_STORE
             if deployment.damage:
                 effective["max_ttl_seconds"] = None
                 problems["max_ttl_seconds"] = deployment.damage
                 notes.append(f"{deployment.damage}; see tokensvc doctor.")
-    shown = {name: _typed(value) for name, value in effective.items()}
+    shown = {name: _json_value(value) for name, value in effective.items()}
     data = {
         variable(name): {"value": shown[name], "source": origins[name]}
         | ({"problem": problems[name]} if name in problems else {})
@@ -60,10 +60,10 @@ def settings(as_json: AsJson = False) -> None:
     data["TOKENSVC_SIGNER"] |= {"signsWith": signer}
     notes.append(f"Tokens are signed with {signer}.")
     rows = [(variable(name), _text(shown[name]), origins[name]) for name in origins]
-    result(data, as_json, *table(("SETTING", "VALUE", "SOURCE"), rows), "", *notes, *_wrapping(values))
+    print_result(data, as_json, *format_table(("SETTING", "VALUE", "SOURCE"), rows), "", *notes, *_vault_lines(values))
 
 
-def _deployment(values: Settings) -> Deployment:
+def _read_deployment(values: Settings) -> Deployment:
     """What the store holds, soon: it is not waited for as long as by what needs it. Raises StoreError."""
     store = store_of(values.model_copy(update={"store_timeout_seconds": min(values.store_timeout_seconds, 1.0)}))
     try:
@@ -88,7 +88,7 @@ def _vault(values: Settings) -> str:
         return str(values.vault)
 
 
-def _wrapping(values: Settings) -> list[str]:
+def _vault_lines(values: Settings) -> list[str]:
     """Where private keys rest, which setting wraps them, and which only open."""
     current, others = wraps(values), [variable(name) for name in only_open(values)]
     lines = [f"Private keys rest in {_vault(values)}, wrapped by {variable(current) if current else 'nothing yet'}."]
@@ -99,7 +99,7 @@ def _wrapping(values: Settings) -> list[str]:
     return lines
 
 
-def _typed(value: object) -> bool | int | float | str | list[str] | None:
+def _json_value(value: object) -> bool | int | float | str | list[str] | None:
     """A value as JSON has it."""
     if isinstance(value, tuple):
         return list(value)

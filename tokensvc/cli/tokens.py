@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from tokensvc.aws.arn import Arn, AccountRegion, channel_of_path, parse_arn
-from tokensvc.cli.output import AsJson, result, table
+from tokensvc.cli.output import AsJson, print_result, format_table
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.jose import keypair
 from tokensvc.local_ivs.edge.errors import tokens_of
@@ -52,15 +52,15 @@ def explain(
     Exits with 0 when it would be admitted, also when that depends on what only IVS knows or on what was not supplied;
     with 4 when a rule refuses it.
     """
-    text, played = _token_in(sys.stdin.read() if token == "-" else token)  # noqa: S105 - a dash is no password
+    text, played = _extract_token(sys.stdin.read() if token == "-" else token)  # noqa: S105 - a dash is no password
     keys = [keypair.read_public_pem(path.read_bytes()) for path in public_key] if public_key else None
-    attempt = PlaybackAttempt(text, time.time(), _channel(channel) or played, keys, origin)
+    attempt = PlaybackAttempt(text, time.time(), _parse_channel(channel) or played, keys, origin)
     verdict, signed_by = validate(attempt), None
-    if _is_open(verdict):
-        verdict, signed_by = _judge_with_own_keys(attempt, verdict)
+    if _signature_is_unknown(verdict):
+        verdict, signed_by = _validate_with_own_keys(attempt, verdict)
     data = {
         "outcome": verdict.outcome.value,
-        "refusedBy": verdict.refused_by,
+        "refusedBy": verdict.denied_by,
         "reason": verdict.refusal.reason.value if verdict.refusal else "",
         "unless": verdict.unless,
         "message": verdict.message,
@@ -73,12 +73,12 @@ def explain(
     rows = [(f.rule, f.result.value.replace("_", " "), f.message) for f in verdict.findings]
     is_conditional = verdict.outcome is Outcome.CONDITIONAL
     words = verdict.message if is_conditional else f"{verdict.outcome.value}: {verdict.message}"
-    result(data, as_json, *table(("RULE", "RESULT", "FOUND"), rows), "", words)
+    print_result(data, as_json, *format_table(("RULE", "RESULT", "FOUND"), rows), "", words)
     if verdict.outcome is Outcome.REFUSED:
         raise typer.Exit(4)
 
 
-def _token_in(pasted: str) -> tuple[str, Arn | None]:
+def _extract_token(pasted: str) -> tuple[str, Arn | None]:
     """The token, and the channel that is played when a playback URL was given. Raises InvalidRequest."""
     url, _, _ = pasted.strip().partition("#")
     path, mark, query = url.partition("?")
@@ -90,22 +90,22 @@ def _token_in(pasted: str) -> tuple[str, Arn | None]:
     return (tokens[0] if tokens else ""), channel_of_path(urlsplit(path).path)
 
 
-def _is_open(verdict: ValidationResult) -> bool:
+def _signature_is_unknown(verdict: ValidationResult) -> bool:
     """Whether the signature could not be verified for want of a public key."""
     return any(f.rule == "signature" and f.result is RuleStatus.UNKNOWN for f in verdict.findings)
 
 
-def _judge_with_own_keys(attempt: PlaybackAttempt, verdict: ValidationResult) -> tuple[ValidationResult, str | None]:
+def _validate_with_own_keys(attempt: PlaybackAttempt, verdict: ValidationResult) -> tuple[ValidationResult, str | None]:
     """The verdict with the keys of the store that the settings name, and the id of the key that signed the token."""
-    place = _place(attempt, verdict)
+    place = _account_region(attempt, verdict)
     if place is None or not {"TOKENSVC_DATABASE_URL", "TOKENSVC_DATABASE_URL_FILE"} & os.environ.keys():
         return _with_signature_message(verdict, _NO_KEYS), None
-    from tokensvc.cli.own_keys import find_signer, read_records  # loads the store's libraries
+    from tokensvc.cli.own_keys import find_signing_key, read_key_records  # loads the store's libraries
 
-    records = read_records()
+    records = read_key_records()
     if records is None:
         return _with_signature_message(verdict, _NO_KEYS), None
-    signer = find_signer(attempt, place, records)
+    signer = find_signing_key(attempt, place, records)
     if signer is None:
         return _with_signature_message(verdict, _NOT_OURS), None
     made_by = f"made by key {signer.key_id} of this deployment"
@@ -123,12 +123,12 @@ _NO_KEYS = "the public halves that IVS holds there are not known here; give --pu
 _NOT_OURS = "no key of this deployment made this signature; give --public-key for key pairs that others imported"
 
 
-def _place(attempt: PlaybackAttempt, verdict: ValidationResult) -> AccountRegion | None:
+def _account_region(attempt: PlaybackAttempt, verdict: ValidationResult) -> AccountRegion | None:
     """The account and region whose keys count: those of the channel that is played, else of the one that is claimed."""
     if attempt.channel is not None:
-        return attempt.channel.place
+        return attempt.channel.account_region
     try:
-        return parse_arn(str(verdict.claims.get(CHANNEL_ARN)), "channel").place
+        return parse_arn(str(verdict.claims.get(CHANNEL_ARN)), "channel").account_region
     except ValueError:
         return None
 
@@ -140,7 +140,7 @@ def _with_signature_message(verdict: ValidationResult, message: str) -> Validati
     return verdict._replace(findings=findings, message=message if verdict.message == before else verdict.message)
 
 
-def _channel(text: str | None) -> Arn | None:
+def _parse_channel(text: str | None) -> Arn | None:
     try:
         return parse_arn(text, "channel") if text else None
     except ValueError as rule:

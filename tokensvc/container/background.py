@@ -155,9 +155,9 @@ def background_tasks(
         every_seconds=BEAT_EVERY_SECONDS,
         at_end=heartbeats.leave,
     )
-    rotating = loop("rotation", rotation.once, every_seconds=ROTATION_EVERY_SECONDS, at_end=rotation.stop)
-    pruning = loop("prune", prune.once, every_seconds=PRUNE_EVERY_SECONDS)
-    dispatching = loop("dispatch", dispatch.once, every_seconds=DISPATCH_EVERY_SECONDS, at_end=dispatch.stop)
+    rotating = loop("rotation", rotation.run_once, every_seconds=ROTATION_EVERY_SECONDS, at_end=rotation.stop)
+    pruning = loop("prune", prune.run_once, every_seconds=PRUNE_EVERY_SECONDS)
+    dispatching = loop("dispatch", dispatch.run_once, every_seconds=DISPATCH_EVERY_SECONDS, at_end=dispatch.stop)
     notifier = ChangeNotifier(
         known,
         on_keys_or_limits=[beating.poke, rotation.ask, rotating.poke],
@@ -196,7 +196,7 @@ def _heartbeat(
 
 
 def _beat(store: Store, heartbeats: Heartbeats, metrics: Metrics) -> None:
-    heartbeats.once()
+    heartbeats.run_once()
     metrics.workers(*heartbeats.count(store.versions.read().keys))
 
 
@@ -214,9 +214,9 @@ def _dispatch(
     )
     numbers = itertools.count(1)
 
-    def lead(place: AccountRegion) -> Leading:
+    def lead(account_region: AccountRegion) -> Leading:
         return Leading(
-            place=place,
+            account_region=account_region,
             world=context,
             leases=store.leases,
             holder=f"{identity.worker_id}:{next(numbers)}",  # one that ends never gives up its successor's lease
@@ -241,7 +241,7 @@ def _nothing() -> None:
 
 def _loop(
     name: str,
-    once: Once,
+    run_once: Once,
     *,
     every_seconds: float,
     metrics: Metrics,
@@ -250,7 +250,7 @@ def _loop(
 ) -> Loop:
     return Loop(
         name,
-        once,
+        run_once,
         every_seconds=every_seconds,
         backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every_seconds),
         on_failure=metrics.background_failure,

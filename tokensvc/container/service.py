@@ -358,7 +358,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     )
     finding = Loop(
         "channels",
-        directory.once,
+        directory.run_once,
         every_seconds=CHANNELS_EVERY_SECONDS,
         backoff_max_seconds=30,
         on_failure=metrics.background_failure,
@@ -454,7 +454,7 @@ def _refresh_and_notify(*, refresh: Refresh, tasks: BackgroundTasks, metrics: Me
     """One refresh of the snapshot, and what follows from it. A worker that the store does not know of signs nothing."""
     tasks.heartbeats.introduce()
     try:
-        refresh.once()
+        refresh.run_once()
     finally:
         metrics.snapshot_age(clock.monotonic() - refresh.current.began_at)
     tasks.notifier.update(refresh.heard)

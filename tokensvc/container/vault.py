@@ -1,7 +1,7 @@
 """Assembly of what keeps secrets: settings and store -> wrapping keys, vault.
 
 Rules of the file
-- What wraps: the KMS key when one is set, else the passphrase. Whatever else is set only opens.
+- What wraps: the DESCRIBE_KMS_KEY key when one is set, else the passphrase. Whatever else is set only opens.
 - Several machines means one vault: with PostgreSQL it is the store, or a directory that is said to be shared.
 """
 
@@ -108,7 +108,7 @@ def rewrapping_of(
 
 
 def see_that_it_opens(store: Store, wrapper: Wrapper) -> None:
-    """Open the newest subject key, which every worker must: a KMS that refuses is told at the start, by name."""
+    """Open the newest subject key, which every worker must: a DESCRIBE_KMS_KEY that refuses is told at the start, by name."""
     try:
         kept = store.deployment.subject_keys()
     except SubjectKeyLost:  # readiness says it; what needs no subject is served all the same

@@ -145,8 +145,8 @@ def status_view(facts: StatusFacts) -> StatusView:
             for place in sorted(facts.waiting.keys() | facts.dispatchers.keys())
         ],
         regions=[
-            _region(region, [there for there in imported if there.place.region == region], news.get(region), now)
-            for region in sorted({there.place.region for there in imported} | news.keys())
+            _region(region, [there for there in imported if there.account_region.region == region], news.get(region), now)
+            for region in sorted({there.account_region.region for there in imported} | news.keys())
         ],
     )
 
@@ -157,11 +157,11 @@ def _leader(leader: HeldLease | None) -> LeaderView | None:
     return LeaderView(worker_id=leader.holder, lease_seconds_left=round(leader.seconds_left, 1))
 
 
-def _dispatch(place: AccountRegion, waiting: Waiting | None, leader: HeldLease | None) -> DispatchView:
+def _dispatch(account_region: AccountRegion, waiting: Waiting | None, leader: HeldLease | None) -> DispatchView:
     queued, oldest_seconds, _ = waiting or Waiting(0, 0.0)
     return DispatchView(
-        account=place.account,
-        region=place.region,
+        account=account_region.account,
+        region=account_region.region,
         queued=queued,
         oldest_seconds=int(oldest_seconds),
         leader=_leader(leader),

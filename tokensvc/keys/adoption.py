@@ -59,7 +59,7 @@ def _adopt(world: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> 
     record = require_key(records, key_id)
     _require_unrecorded(records, record, seen.region, arn)
     open_private_key(world.vault, record)  # as for an import: nobody takes over what they cannot sign with
-    world.deployment.bind_account(parse_arn(arn, "playback-key").place.account)
+    world.deployment.bind_account(parse_arn(arn, "playback-key").account_region.account)
     pair = get_pair(world, seen.region, arn)
     _require_free(pair, key_id, seen.deployment_id)
     if record.compromised_at is not None or is_compromised(pair):
@@ -77,7 +77,7 @@ def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region:
     if owner != record.id:
         raise Conflict(f"{arn} is key {owner}", subject={"key_id": owner, "arn": arn})
     for there in record.placements:
-        if there.place.region == region and there.arn != arn:
+        if there.account_region.region == region and there.arn != arn:
             raise Conflict(
                 f"IVS holds key {record.id} in {region} already, as {there.arn}",
                 subject={"key_id": record.id, "region": region, "arn": there.arn},

@@ -62,17 +62,17 @@ def fulfilled(records: Sequence[KeyRecord], wish: RotationRequest) -> dict[str, 
 def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> RotationRequest:
     """TokenRequest for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
     wish = request_rotation(world, regions, by)
-    see_through(world, regions, patient=patient)
+    complete_rotations(world, regions, patient=patient)
     return wish
 
 
-def reconcile(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+def reconcile_and_wait(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
     """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
 
     A recalled key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
     """
     try:
-        see_through(world, regions, patient=patient)
+        complete_rotations(world, regions, patient=patient)
     except KeyPairQuotaReached as full:
         records = world.keys.list()
         if not all(_is_recalled(records, region) or _fulfills_newest(world, records, region) for region in regions):
@@ -80,8 +80,8 @@ def reconcile(world: KeysContext, regions: Sequence[str], *, patient: bool = Fal
         world.report(f"a recalled key signs until another can take over: {full.message}")
 
 
-def see_through(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
-    """As `reconcile`, and raises what keeps a recalled key from being replaced."""
+def complete_rotations(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+    """As `reconcile_and_wait`, and raises what keeps a recalled key from being replaced."""
 
     def is_done(region: str) -> bool:
         return _fulfills_newest(world, world.keys.list(), region)
@@ -120,7 +120,7 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
     is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
     policy, record, subject = world.policy(), require_key(world.keys.list(), key_id), {"key_id": key_id}
-    if not record.placements or any(p.place.region in regions for p in record.unreadable):
+    if not record.placements or any(p.account_region.region in regions for p in record.unreadable):
         record.require_sound()
     if not record.placements:
         if any(entry.key_id == key_id for entry in world.journal.open()):
@@ -133,26 +133,26 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
         world.vault.remove(key_id)
         return record
     surveys = [
-        sync_inventory(world, p.place.region) for p in record.placements if p.place.region in regions and p.is_held
+        sync_inventory(world, p.account_region.region) for p in record.placements if p.account_region.region in regions and p.is_held
     ]
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drains_at(there, policy)
         if there.state is KeyState.ACTIVE:
-            message = f"key {key_id} signs in {there.place.region}"
-            raise Conflict(message, subject=subject | {"region": there.place.region}, remedy=Remedy(Action.ROTATE_KEYS))
+            message = f"key {key_id} signs in {there.account_region.region}"
+            raise Conflict(message, subject=subject | {"region": there.account_region.region}, remedy=Remedy(Action.ROTATE_KEYS))
         if there.longest_ttl_seconds and there.state is not KeyState.COMPROMISED and ends_at > world.now():
             raise Conflict(
-                f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.place.region}; it goes "
+                f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.account_region.region}; it goes "
                 "by itself then",
-                subject=subject | {"region": there.place.region},
+                subject=subject | {"region": there.account_region.region},
                 remedy=Remedy(Action.COMPROMISE_KEY, subject),
             )
-        in_doubt = any(is_active_key_absent(seen.standing) for seen in surveys if seen.region == there.place.region)
+        in_doubt = any(is_active_key_absent(seen.standing) for seen in surveys if seen.region == there.account_region.region)
         if in_doubt and there.state is not KeyState.COMPROMISED:
             raise Conflict(
-                f"IVS does not hold the key that signs in {there.place.region}, so the store may have been restored, "
+                f"IVS does not hold the key that signs in {there.account_region.region}, so the store may have been restored, "
                 f"and tokens of key {key_id} may live",
-                subject=subject | {"region": there.place.region},
+                subject=subject | {"region": there.account_region.region},
                 remedy=Remedy(Action.RESUME_ROTATION, subject),
             )
     for seen in surveys:
@@ -172,11 +172,11 @@ def foresee(world: KeysContext, key_id: str, *, include_standby: bool) -> list[P
     for there in key.placements:
         if not there.is_held:
             continue
-        others = [p for r in records if r.id not in bad | unable for p in r.placements if p.place == there.place]
+        others = [p for r in records if r.id not in bad | unable for p in r.placements if p.account_region == there.account_region]
         best = successor(others, world.now(), policy.propagation_seconds)
         active = there.state is KeyState.ACTIVE
         without = 0.0 if best is not None or not active else _until_led(others, world.now(), policy.propagation_seconds)
-        prospects.append(Prospect(there.place.region, active, best.key_id if active and best else None, without))
+        prospects.append(Prospect(there.account_region.region, active, best.key_id if active and best else None, without))
     return prospects
 
 
@@ -220,7 +220,7 @@ def _without_private_half(world: KeysContext) -> frozenset[str]:
 
 def _active(records: Sequence[KeyRecord], region: str) -> str | None:
     places = (there for record in records for there in record.placements)
-    return next((p.key_id for p in places if p.place.region == region and p.state is KeyState.ACTIVE), None)
+    return next((p.key_id for p in places if p.account_region.region == region and p.state is KeyState.ACTIVE), None)
 
 
 def _fulfills_newest(world: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
@@ -230,7 +230,7 @@ def _fulfills_newest(world: KeysContext, records: Sequence[KeyRecord], region: s
 
 
 def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
-    here = [there for record in records for there in record.placements if there.place.region == region]
+    here = [there for record in records for there in record.placements if there.account_region.region == region]
     active = active_placement(here)
     return active is not None and active.retiring_at is not None
 

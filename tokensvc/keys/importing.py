@@ -49,7 +49,7 @@ def import_key(
             world.vault.remove(known.id)
         if known.id not in world.vault.key_ids():
             world.vault.put(known.id, private_key)
-    chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
+    chosen = {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}
     everywhere(world, regions, lambda region: _bring(world, known.id, region, chosen.get(region)))
     return require_key(world.keys.list(), known.id)
 
@@ -57,7 +57,7 @@ def import_key(
 def adopt_pairs(world: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRecord:
     """Take over these pairs, which IVS holds already, as this key's, each in its region."""
     require_key(world.keys.list(), key_id)
-    chosen = {parse_arn(arn, "playback-key").place.region: arn for arn in arns}
+    chosen = {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}
     everywhere(
         world, list(chosen), lambda region: adopt(world, sync_inventory(world, region), key_id, chosen[region])
     )

@@ -86,12 +86,12 @@ def take_inventory(
         Problem(ProblemCode.IMPORT_UNRECORDED, region, {"key_id": key.id, "arn": str(pair["arn"])})
         for key, pair in unrecorded
     )
-    ours = [there for record in records for there in record.placements if there.place.region == region]
+    ours = [there for record in records for there in record.placements if there.account_region.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
     is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
     missing, gone, recheck_at = _missing(world, [p for p in ours if p.is_held], arns, is_sure=is_sure)
     damaged = _damaged(world, records, region)
-    unreadable = {p.arn: p for r in records for p in r.unreadable if p.place.region == region}
+    unreadable = {p.arn: p for r in records for p in r.unreadable if p.account_region.region == region}
     standing = RegionState(
         pairs=ours,
         spare=_spare(records, kept - damaged.keys(), region),
@@ -164,7 +164,7 @@ def list_pairs(control_plane: ControlPlane, region: str, account: str | None) ->
         if not answer.get("nextToken"):
             break
         request = {"nextToken": answer["nextToken"]}
-    if pairs and account and parse_arn(str(pairs[0]["arn"]), "playback-key").place.account != account:
+    if pairs and account and parse_arn(str(pairs[0]["arn"]), "playback-key").account_region.account != account:
         raise ForeignDeployment(
             f"this deployment's keys live in account {account}, and these credentials are of another"
         )
@@ -185,7 +185,7 @@ def record_imported_pair(world: KeysContext, record: KeyRecord, arn: str, pair: 
     """
     shown = str(pair.get("fingerprint", record.fingerprint))
     differs = shown != record.fingerprint
-    place = parse_arn(arn, "playback-key").place
+    place = parse_arn(arn, "playback-key").account_region
     world.deployment.bind_account(place.account)
     world.keys.record_import(
         record.id, place, arn, world.now(), fingerprint_differs=differs, may_have_signed=may_have_signed
@@ -225,7 +225,7 @@ def _record_compromises(
 ) -> list[KeyRecord]:
     arns = {str(pair["arn"]) for pair in pairs}
     unlisted = {
-        p.key_id for record in records for p in record.placements if p.place.region == region and p.arn not in arns
+        p.key_id for record in records for p in record.placements if p.account_region.region == region and p.arn not in arns
     }
     unable = unlisted | {r.id for r in records if world.private_keys.is_known_damaged(r.id)}
     unable |= {r.id for r in records} - world.vault.key_ids()
@@ -265,7 +265,7 @@ def _shows_our_account(
     proves that it is the right one.
     """
     place = AccountRegion(str(deployment.account), region)
-    if all(parse_arn(str(pair["arn"]), "playback-key").place != place for pair in pairs):
+    if all(parse_arn(str(pair["arn"]), "playback-key").account_region != place for pair in pairs):
         return False
     if deployment.control_plane != "local":
         return True
@@ -300,7 +300,7 @@ def _tagged(
             subject = {"key_id": str(key_id), "arn": arn}
             findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNKNOWN_KEY, region, subject))
             continue
-        here = next((p for p in record.placements if p.place.region == region), None)
+        here = next((p for p in record.placements if p.account_region.region == region), None)
         if record.damage:
             subject = {"key_id": record.id, "arn": arn, "reason": record.damage}
             findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNREADABLE_KEY, region, subject))
@@ -315,7 +315,7 @@ def _tagged(
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
     """Keys that may be imported there, oldest first: in no place yet, or in use elsewhere and newer than the one that
     signs here. (That a key is new is never told by its date alone: clocks differ, and it would be made again.)"""
-    here = [there for record in records for there in record.placements if there.place.region == region]
+    here = [there for record in records for there in record.placements if there.account_region.region == region]
     signing = active_placement(here)
     since = next((r.created_at for r in records if signing is not None and r.id == signing.key_id), None)
     return [
@@ -331,7 +331,7 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
 
 def _is_here(record: KeyRecord, region: str) -> bool:
     """Whether something of a key that cannot be read is in that region, or it is not known where it is."""
-    return any(p.place.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
+    return any(p.account_region.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
 
 
 def _to_replace(world: KeysContext, region: str) -> frozenset[str]:
@@ -362,7 +362,7 @@ def _is_shown(world: KeysContext, there: KeyPlacement, *, is_sure: bool) -> bool
     if not world.absences.is_due(there.arn, world.clock.monotonic(), is_sure=is_sure):
         return False
     try:
-        get_pair(world, there.place.region, there.arn)
+        get_pair(world, there.account_region.region, there.arn)
     except ResourceMissing:
         world.absences.denied(there.arn, world.clock.monotonic(), is_sure=is_sure)
         return False
@@ -377,14 +377,14 @@ def _damaged(world: KeysContext, records: Sequence[KeyRecord], region: str) -> d
         for record in records
         if record.compromised_at is None
         and not record.damage  # what its row says of the public half may be wrong
-        and (any(p.is_held and p.place.region == region for p in record.placements) or _may_be_imported(record, region))
+        and (any(p.is_held and p.account_region.region == region for p in record.placements) or _may_be_imported(record, region))
     ]
     return {record.id: damage for record in here if (damage := world.damage(record))}
 
 
 def _may_be_imported(record: KeyRecord, region: str) -> bool:
     """Whether a key was never there, and is not on its way out anywhere."""
-    return not any(there.place.region == region or there.state in _USED for there in record.placements)
+    return not any(there.account_region.region == region or there.state in _USED for there in record.placements)
 
 
 def _strange(standing: RegionState, region: str, damaged: Mapping[str, str]) -> list[Problem]:

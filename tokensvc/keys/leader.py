@@ -96,7 +96,7 @@ class RotationLeader:
         """Look in the next run, whatever the time: something changed."""
         self._was_asked = True
 
-    def once(self) -> Literal[Run.IDLE] | None:
+    def run_once(self) -> Literal[Run.IDLE] | None:
         """Lead if nobody else does, and take every step that is due. Raises TokensvcError."""
         now = self._clock.monotonic()
         if self._was_asked and now >= self._looked_at + MIN_INSPECTION_INTERVAL_SECONDS:

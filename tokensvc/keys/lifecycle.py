@@ -54,7 +54,7 @@ class KeyPlacement(NamedTuple):
     """One of our key pairs in one account and region."""
 
     key_id: str
-    place: AccountRegion
+    account_region: AccountRegion
     state: KeyState
     arn: str
     imported_at: datetime
@@ -87,7 +87,7 @@ class UnreadablePlacement(NamedTuple):
     """
 
     key_id: str
-    place: AccountRegion
+    account_region: AccountRegion
     arn: str
     is_held: bool
     """False when the row says at least that IVS holds it no more."""

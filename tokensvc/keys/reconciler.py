@@ -134,7 +134,7 @@ def _tag_compromised(world: KeysContext, outlooks: Sequence[RegionResult]) -> No
     shown = {o.region: {str(pair["arn"]): pair for pair in o.seen.pairs} for o in outlooks if o.seen is not None}
     for record in world.keys.list():
         for there in record.placements:
-            region = there.place.region
+            region = there.account_region.region
             if record.compromised_at is None or not there.is_held or region not in {o.region for o in outlooks}:
                 continue
             pair = shown.get(region, {there.arn: {}}).get(there.arn)
@@ -158,7 +158,7 @@ def _told(world: KeysContext, region: str, failure: TokensvcError) -> TokensvcEr
 
 def _all_regions(world: KeysContext, regions: Sequence[str]) -> list[str]:
     records = world.keys.list()
-    held = {there.place.region for r in records for there in r.everywhere if there.is_held}
+    held = {there.account_region.region for r in records for there in r.everywhere if there.is_held}
     begun = {entry.region for entry in world.journal.open() if entry.kind is StepKind.IMPORT}
     return [*regions, *sorted((held | begun) - set(regions))]
 
@@ -195,7 +195,7 @@ def _close_journal(
 
 def _came_about(entry: JournalEntry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
     """Whether a step had its effect, as far as the store and the vault know by now."""
-    there = next((p for p in record.placements if p.place.region == entry.region), None) if record is not None else None
+    there = next((p for p in record.placements if p.account_region.region == entry.region), None) if record is not None else None
     if entry.kind is StepKind.MAKE:
         return record is not None and (record.id in kept or bool(record.placements))
     if there is None:

@@ -42,7 +42,7 @@ def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> 
     Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
     """
     record = require_key(world.keys.list(), key_id)
-    there = {p.place.region: p.state for p in record.placements if p.place.region in regions and p.is_held}
+    there = {p.account_region.region: p.state for p in record.placements if p.account_region.region in regions and p.is_held}
     signing = [region for region, state in there.items() if state is KeyState.ACTIVE]
     ready = [region for region, state in there.items() if state is KeyState.PREPARED]
     wish = request_rotation(world, signing, by) if signing else None
@@ -54,7 +54,7 @@ def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> 
 def delete_pair(world: KeysContext, arn: str) -> None:
     """Delete the pair that IVS holds under this ARN. Raises KeyPairNotOwned when it is not ours, and as `delete`
     does."""
-    region = parse_arn(arn, "playback-key").place.region
+    region = parse_arn(arn, "playback-key").account_region.region
     deployment_id = world.deployment.read().id
     owner, key_id = owner_tags(get_pair(world, region, arn))
     if owner != deployment_id and key_of(world, arn) is None:
@@ -87,7 +87,7 @@ def _is_held(world: KeysContext, arn: str) -> bool:
 def see_gone(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
     """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
     for pause_seconds in PAUSES_SECONDS:
-        left = [p.place.region for p in require_key(world.keys.list(), key_id).placements if p.is_held]
+        left = [p.account_region.region for p in require_key(world.keys.list(), key_id).placements if p.is_held]
         if not left:
             return
         world.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")
@@ -99,7 +99,7 @@ def aftermath(record: KeyRecord, policy: RotationPolicy) -> list[Aftermath]:
     """What is left of a compromised key where it was held when it was compromised."""
     return [
         Aftermath(
-            there.place.region,
+            there.account_region.region,
             there.retired_at,
             there.retired_at
             or there.compromised_at + timedelta(seconds=policy.drain_seconds(there.longest_ttl_seconds)),

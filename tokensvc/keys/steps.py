@@ -132,7 +132,7 @@ def activate(world: KeysContext, seen: RegionInventory, key_id: str, *, temporar
     open_private_key(world.vault, record)
     ceiling = world.deployment.read().max_ttl_seconds
     since = next((pair.retiring_at for pair in seen.standing.pairs if pair.key_id == key_id), None)
-    world.keys.activate(key_id, there.place, world.now(), ceiling, retiring_since=since, temporary=temporary)
+    world.keys.activate(key_id, there.account_region, world.now(), ceiling, retiring_since=since, temporary=temporary)
     world.report(f"key {key_id} signs in {seen.region}")
 
 
@@ -167,7 +167,7 @@ def delete(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
     except ResourceMissing:
         world.report(f"IVS no longer held {there.arn}")
         was_forgotten = there.state is KeyState.COMPROMISED and there.deleting_at is None
-    world.keys.retire(key_id, there.place, world.now(), others_may_have_signed=was_forgotten)
+    world.keys.retire(key_id, there.account_region, world.now(), others_may_have_signed=was_forgotten)
     world.report(f"key {key_id} is deleted in {seen.region}")
 
 
@@ -186,7 +186,7 @@ def delete_stray(world: KeysContext, region: str, key_id: str, arn: str) -> None
 
 def placement_in(record: KeyRecord, region: str) -> KeyPlacement:
     """What a key is in a region. Raises ConcurrentModification when it was never there."""
-    found = next((there for there in record.placements if there.place.region == region), None)
+    found = next((there for there in record.placements if there.account_region.region == region), None)
     if found is None:
         raise ConcurrentModification(f"key {record.id} is not known to be in {region}")
     return found

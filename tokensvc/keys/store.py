@@ -33,7 +33,7 @@ class KeyStore(Protocol):
     def record_import(
         self,
         key_id: str,
-        place: AccountRegion,
+        account_region: AccountRegion,
         arn: str,
         at: datetime,
         *,
@@ -53,7 +53,7 @@ class KeyStore(Protocol):
     def activate(
         self,
         key_id: str,
-        place: AccountRegion,
+        account_region: AccountRegion,
         at: datetime,
         longest_ttl_seconds: int,
         *,
@@ -80,7 +80,7 @@ class KeyStore(Protocol):
         """
         ...
 
-    def retire(self, key_id: str, place: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+    def retire(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
         With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises

@@ -182,7 +182,7 @@ def rotation_view(request: RotationRequest, signing: Mapping[str, str | None]) -
 
 def compromise_impact_view(record: KeyRecord, foreseen: Prospect) -> CompromiseImpactView:
     """What a compromise of this key means for a region."""
-    longest = max(p.longest_ttl_seconds for p in record.placements if p.place.region == foreseen.region)
+    longest = max(p.longest_ttl_seconds for p in record.placements if p.account_region.region == foreseen.region)
     return CompromiseImpactView(
         region=foreseen.region,
         was_active=foreseen.was_active,
@@ -207,8 +207,8 @@ def stale_worker_view(stale: StaleWorker) -> StaleWorkerView:
 def _place(there: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
     since = since_when(there)
     return KeyPlacementView(
-        account=there.place.account,
-        region=there.place.region,
+        account=there.account_region.account,
+        region=there.account_region.region,
         state=there.state,
         since=rfc3339_of(since),
         age_seconds=max(0, int((at.now - since).total_seconds())),

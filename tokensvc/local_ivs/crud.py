@@ -57,7 +57,7 @@ def delete(kind: Kind, call: Call, request: Request) -> Body:
     kind.guard(call, resource)
     _refuse_in_use(kind, call, resource)
     for belonging in (*(child.name for child in KINDS.values() if child.parent == kind.name), *kind.beside):
-        for child in call.transaction.find(call.place, belonging, parent_arn=resource.arn):
+        for child in call.transaction.find(call.account_region, belonging, parent_arn=resource.arn):
             call.transaction.delete(child.arn)
     call.transaction.delete(resource.arn)
     return {}
@@ -67,11 +67,11 @@ def list_page(kind: Kind, call: Call, request: Request) -> Body:
     """One page, in order of creation; `nextToken` is absent on the last."""
     parent_arn = call.existing(request[PARENT_MEMBER], kind.parent).arn if kind.parent else None
     equal = _filter(kind, request)
-    scope = json.dumps([call.operation, *call.place, parent_arn, equal])
+    scope = json.dumps([call.operation, *call.account_region, parent_arn, equal])
     after = call.pages.read(scope, request.get("nextToken", ""))
     limit = request.get("maxResults", kind.page_size)
     found = call.transaction.page(
-        call.place, kind.name, after=after, limit=limit + 1, parent_arn=parent_arn, equal=equal
+        call.account_region, kind.name, after=after, limit=limit + 1, parent_arn=parent_arn, equal=equal
     )
     show = kind.summarise or kind.show
     answer: Body = {kind.members: [show(call, resource) for _, resource in found[:limit]]}
@@ -114,13 +114,13 @@ def handlers() -> dict[str, Handler]:
 
 def _insert(kind: Kind, call: Call, request: Request, parent_arn: str) -> Resource:
     body = _settled(kind, call, request, kind.defaults)
-    arn = id_generators.new_arn(call.place, kind.name, call.token)
+    arn = id_generators.new_arn(call.account_region, kind.name, call.token)
     unique = kind.finish(call, arn, parent_arn, body)
-    if unique and call.transaction.find(call.place, kind.name, unique=unique):
+    if unique and call.transaction.find(call.account_region, kind.name, unique=unique):
         raise conflict(f"The same {kind.name} exists already in this account and region")
-    if call.transaction.count(call.place, kind.name, parent_arn=parent_arn or None) >= kind.quota:
+    if call.transaction.count(call.account_region, kind.name, parent_arn=parent_arn or None) >= kind.quota:
         raise quota_exceeded(f"The quota is reached: {kind.quota_text}")
-    made = Resource(str(arn), call.place, kind.name, parent_arn, unique, body, call.now)
+    made = Resource(str(arn), call.account_region, kind.name, parent_arn, unique, body, call.now)
     call.transaction.put(made)
     return made
 
@@ -145,7 +145,7 @@ def _refuse_in_use(kind: Kind, call: Call, resource: Resource) -> None:
     for other in KINDS.values():
         for member, referred in other.references.items():
             if referred == kind.name:
-                user = call.transaction.page(call.place, other.name, after=0, limit=1, equal={member: resource.arn})
+                user = call.transaction.page(call.account_region, other.name, after=0, limit=1, equal={member: resource.arn})
                 if user:
                     raise conflict(f"The {kind.name} is in use by a {other.name}; take it away there first")
 

@@ -24,14 +24,14 @@ SRT_PASSPHRASE_CHARS = 69
 HOST_PREFIX_CHARS = 12
 
 
-def new_arn(place: AccountRegion, kind: str, token: Token) -> Arn:
+def new_arn(account_region: AccountRegion, kind: str, token: Token) -> Arn:
     """A name for a new resource."""
-    return Arn(place, kind, token(ALPHANUMERIC, ID_CHARS))
+    return Arn(account_region, kind, token(ALPHANUMERIC, ID_CHARS))
 
 
 def stream_key_value(channel: Arn, token: Token) -> str:
     """`sk_<region>_<channel's id>_<12 more>`. INFERRED: that the middle is always the channel's id, as in examples."""
-    return f"sk_{channel.place.region}_{channel.id}_{token(LOWER_ALPHANUMERIC, ID_CHARS)}"
+    return f"sk_{channel.account_region.region}_{channel.id}_{token(LOWER_ALPHANUMERIC, ID_CHARS)}"
 
 
 def srt_passphrase(token: Token) -> str:
@@ -39,17 +39,17 @@ def srt_passphrase(token: Token) -> str:
 
 
 @lru_cache(maxsize=1024)
-def host_prefix(place: AccountRegion) -> str:
+def host_prefix(account_region: AccountRegion) -> str:
     """The first label of all hosts of an account in a region: one and the same for ingest, SRT and playback."""
-    return hashlib.sha256(f"{place.account}/{place.region}".encode()).hexdigest()[:HOST_PREFIX_CHARS]
+    return hashlib.sha256(f"{account_region.account}/{account_region.region}".encode()).hexdigest()[:HOST_PREFIX_CHARS]
 
 
-def ingest_endpoint(place: AccountRegion) -> str:
-    return f"{host_prefix(place)}.global-contribute.live-video.net"
+def ingest_endpoint(account_region: AccountRegion) -> str:
+    return f"{host_prefix(account_region)}.global-contribute.live-video.net"
 
 
-def srt_endpoint(place: AccountRegion) -> str:
-    return f"{host_prefix(place)}.srt.live-video.net"
+def srt_endpoint(account_region: AccountRegion) -> str:
+    return f"{host_prefix(account_region)}.srt.live-video.net"
 
 
 def playback_url(channel: Arn, base_url: str) -> str:

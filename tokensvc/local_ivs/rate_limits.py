@@ -78,17 +78,17 @@ class Rates:
         self._buckets: dict[tuple[str, AccountRegion, str], _Bucket] = {}
         self._lock = threading.Lock()
 
-    def take(self, operation: str, place: AccountRegion, request: Mapping[str, Any], now: float) -> None:
+    def take(self, operation: str, account_region: AccountRegion, request: Mapping[str, Any], now: float) -> None:
         """Count one call. Raises IvsError when it comes too soon."""
         rates = RATES.get(operation, ())
         with self._lock:
             taken: dict[tuple[str, AccountRegion, str], _Bucket] = {}
             for rate in rates:
                 whose = str(request[rate.member]) if rate.member else ""
-                key = (operation, place, whose)
+                key = (operation, account_region, whose)
                 calls = self._buckets.get(key, _Bucket(rate.per_second, now)).filled(rate, now)
                 if calls < 1:
-                    raise throttled(operation, rate.per_second, whose or f"account {place.account}")
+                    raise throttled(operation, rate.per_second, whose or f"account {account_region.account}")
                 taken[key] = _Bucket(calls - 1, now)
             self._buckets |= taken
             if len(self._buckets) > BUCKETS_BEFORE_CLEARING:

@@ -13,7 +13,7 @@ class Resource(NamedTuple):
     """One resource of the local IVS. `body` holds its modelled members and what the kind keeps beside them."""
 
     arn: str
-    place: AccountRegion
+    account_region: AccountRegion
     kind: str
     parent_arn: str
     """The channel of a stream key; "" where a kind has no parent."""
@@ -29,14 +29,14 @@ class ResourceTransaction(Protocol):
     def get(self, arn: str) -> Resource | None: ...
 
     def find(
-        self, place: AccountRegion, kind: str, *, parent_arn: str | None = None, unique: str | None = None
+        self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None, unique: str | None = None
     ) -> list[Resource]:
         """All of a kind in a place that fit, in order of creation."""
         ...
 
     def page(
         self,
-        place: AccountRegion,
+        account_region: AccountRegion,
         kind: str,
         *,
         after: int,
@@ -50,7 +50,7 @@ class ResourceTransaction(Protocol):
         Numbers are never given twice."""
         ...
 
-    def count(self, place: AccountRegion, kind: str, *, parent_arn: str | None = None) -> int: ...
+    def count(self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None) -> int: ...
 
     def put(self, resource: Resource) -> None:
         """Insert, or replace the one with this ARN; it keeps its number then."""

@@ -36,7 +36,7 @@ def start(call: Call, request: Mapping[str, Any]) -> Body:
     before = call.transaction.get(name)
     if before is None or before.body["version"] < version:
         body = {"version": version, "revokedAt": call.now}
-        call.transaction.put(Resource(name, call.place, KIND, channel.arn, "", body, call.now))
+        call.transaction.put(Resource(name, call.account_region, KIND, channel.arn, "", body, call.now))
     return {}
 
 

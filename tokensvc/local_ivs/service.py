@@ -65,7 +65,7 @@ class LocalIvs:
         self._rates = rates
         self._faults = faults or Faults()
 
-    def call(self, place: AccountRegion, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
+    def call(self, account_region: AccountRegion, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
         """Perform an operation for an account in a region. Raises IvsError, or StoreUnavailable."""
         described = self._model.operations.get(operation)
         if described is None:
@@ -75,9 +75,9 @@ class LocalIvs:
         if handler is None:
             raise not_offered(operation)
         if self._rates is not None:
-            self._rates.take(operation, place, checked, self._clock.monotonic())
+            self._rates.take(operation, account_region, checked, self._clock.monotonic())
         with self._resources.begin(write=handler.writes) as transaction:
             now = self._clock.now()
-            call = Call(operation, place, transaction, now, self._token, self._pages, base_url, self._viewers)
+            call = Call(operation, account_region, transaction, now, self._token, self._pages, base_url, self._viewers)
             call = call._replace(entry_fails=lambda: self._faults.draw_entry(operation))
             return described.dump(handler.handle(call, checked))

@@ -135,18 +135,18 @@ class _Transaction:
         return _resource(AccountRegion(row[0], row[1]), *row[2:]) if row else None
 
     def find(
-        self, place: AccountRegion, kind: str, *, parent_arn: str | None = None, unique: str | None = None
+        self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None, unique: str | None = None
     ) -> list[Resource]:
-        where, values = _fitting(place, kind, parent_arn)
+        where, values = _fitting(account_region, kind, parent_arn)
         if unique is not None:
             # The partial index serves only a query that repeats its condition.
             where, values = f"{where} AND unique_key = ? AND unique_key != ''", [*values, unique]
         query = f"SELECT {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY number"  # noqa: S608 - names alone
-        return [_resource(place, kind, *row) for row in self._connection.execute(query, values)]
+        return [_resource(account_region, kind, *row) for row in self._connection.execute(query, values)]
 
     def page(
         self,
-        place: AccountRegion,
+        account_region: AccountRegion,
         kind: str,
         *,
         after: int,
@@ -155,7 +155,7 @@ class _Transaction:
         equal: Mapping[str, str] | None = None,
         newest_first: bool = False,
     ) -> list[tuple[int, Resource]]:
-        where, values = _fitting(place, kind, parent_arn)
+        where, values = _fitting(account_region, kind, parent_arn)
         if after or not newest_first:
             where, values = f"{where} AND number {'<' if newest_first else '>'} ?", [*values, after]
         for member, value in (equal or {}).items():
@@ -164,12 +164,12 @@ class _Transaction:
         query = f"SELECT number, {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
         rows = self._connection.execute(query, [*values, limit])
         return [
-            (number, _resource(place, kind, arn, parent, unique, body, created_at))
+            (number, _resource(account_region, kind, arn, parent, unique, body, created_at))
             for number, arn, parent, unique, body, created_at in rows
         ]
 
-    def count(self, place: AccountRegion, kind: str, *, parent_arn: str | None = None) -> int:
-        where, values = _fitting(place, kind, parent_arn)
+    def count(self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None) -> int:
+        where, values = _fitting(account_region, kind, parent_arn)
         query = f"SELECT count(*) FROM local_ivs_resources WHERE {where}"  # noqa: S608 - no value in it
         return int(self._connection.execute(query, values).fetchone()[0])
 
@@ -177,7 +177,7 @@ class _Transaction:
         self._connection.execute(
             _PUT,
             (
-                *resource.place,
+                *resource.account_region,
                 resource.kind,
                 resource.arn,
                 resource.parent_arn,
@@ -202,14 +202,14 @@ _PUT = (
 )
 
 
-def _fitting(place: AccountRegion, kind: str, parent_arn: str | None) -> tuple[str, list[Any]]:
+def _fitting(account_region: AccountRegion, kind: str, parent_arn: str | None) -> tuple[str, list[Any]]:
     if parent_arn:  # it implies the place; naming that too would lead SQLite to the longer index
         return "parent_arn = ? AND kind = ?", [parent_arn, kind]
-    return "account = ? AND region = ? AND kind = ?", [*place, kind]
+    return "account = ? AND region = ? AND kind = ?", [*account_region, kind]
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _resource(
-    place: AccountRegion, kind: str, arn: str, parent_arn: str, unique: str, body: str, created_at: float
+    account_region: AccountRegion, kind: str, arn: str, parent_arn: str, unique: str, body: str, created_at: float
 ) -> Resource:
-    return Resource(arn, place, kind, parent_arn, unique, orjson.loads(body), created_at)
+    return Resource(arn, account_region, kind, parent_arn, unique, orjson.loads(body), created_at)

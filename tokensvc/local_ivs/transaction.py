@@ -29,7 +29,7 @@ class Call(NamedTuple):
     """Who calls what, when, and the transaction that all of it happens in."""
 
     operation: str
-    place: AccountRegion
+    account_region: AccountRegion
     transaction: ResourceTransaction
     now: float
     token: Token
@@ -51,7 +51,7 @@ class Call(NamedTuple):
         INFERRED: what belongs to another account or region is not found, rather than denied.
         """
         resource = self.transaction.get(arn)
-        if resource is None or resource.place != self.place or (kind is not None and resource.kind != kind):
+        if resource is None or resource.account_region != self.account_region or (kind is not None and resource.kind != kind):
             raise not_found(arn)
         return resource
 

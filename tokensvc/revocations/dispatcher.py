@@ -119,20 +119,20 @@ class ServedRegions:
         """
         unbound: Sequence[str] | None = None
 
-        def is_served(place: AccountRegion) -> bool:
+        def is_served(account_region: AccountRegion) -> bool:
             nonlocal unbound
-            if place in self._known:
+            if account_region in self._known:
                 return True
             if unbound is None:
                 unbound = self._read()
-            return place in self._known or place.region in unbound
+            return account_region in self._known or account_region.region in unbound
 
         return is_served
 
     def _read(self) -> Sequence[str]:
         """Read what is known, and return the regions that count for every account: none once the account is known."""
         account, configured = self._deployment.read().account, self._configured()
-        held = {there.place for record in self._keys.list() for there in record.placements}
+        held = {there.account_region for record in self._keys.list() for there in record.placements}
         if account is None:
             self._known |= held
             return configured
@@ -142,7 +142,7 @@ class ServedRegions:
 
 def unserved_channels(channel_arns: Sequence[str], is_served: IsServed) -> list[FieldError]:
     """An error for each of these channels that lies where this deployment does not work."""
-    found = dict.fromkeys(parse_arn(arn, "channel").place for arn in channel_arns)
+    found = dict.fromkeys(parse_arn(arn, "channel").account_region for arn in channel_arns)
     return [
         FieldError(
             "channelArns", f"is in account {place.account}, region {place.region}, where this service holds no key"
@@ -206,11 +206,11 @@ class Dispatcher:
     """The one that tells IVS of an account and region; made anew whenever it begins to lead, and then it waits a second
     before its first call, for whoever led before may have used up that second's."""
 
-    def __init__(self, world: DispatchContext, place: AccountRegion, share: float) -> None:
+    def __init__(self, world: DispatchContext, account_region: AccountRegion, share: float) -> None:
         """`share` is how much of IVS's documented rates is ours: above 0, at most 1."""
         now = world.clock.monotonic()
         self._world = world
-        self._place = place
+        self._place = account_region
         self._single = Way("StartViewerSessionRevocation", Allowance(SINGLE_CALLS_PER_SECOND * share, now))
         self._batch = Way("BatchStartViewerSessionRevocation", Allowance(BATCH_CALLS_PER_SECOND * share, now))
         self._unsettled: list[Outcome] = []
@@ -218,7 +218,7 @@ class Dispatcher:
         self._silent_passes = 0
         self._rests_until = -math.inf
 
-    def once(self) -> Pass:
+    def run_once(self) -> Pass:
         """Tell what may be told now. Raises StoreError, and then the next pass settles what was told."""
         self.settle()
         now = self._world.clock.monotonic()

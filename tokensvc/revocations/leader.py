@@ -43,9 +43,9 @@ _LEASES = "dispatch:"
 _log = structlog.get_logger(__name__)
 
 
-def lease_of(place: AccountRegion) -> str:
+def lease_of(account_region: AccountRegion) -> str:
     """What the lease is called that whoever leads there has."""
-    return f"{_LEASES}{place.account}:{place.region}"
+    return f"{_LEASES}{account_region.account}:{account_region.region}"
 
 
 def leaders(leases: Leases) -> dict[AccountRegion, HeldLease]:
@@ -63,7 +63,7 @@ class Leading:
     def __init__(
         self,
         *,
-        place: AccountRegion,
+        account_region: AccountRegion,
         world: DispatchContext,
         leases: Leases,
         holder: str,
@@ -72,13 +72,13 @@ class Leading:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         """`holder` is the worker's id, a colon, and a number that no other `Leading` of the worker has."""
-        self._place = place
+        self._place = account_region
         self._clock = world.clock
-        self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, f"revocations-{place.region}")
+        self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, f"revocations-{account_region.region}")
         plane = _WhileItLasts(world.control_plane, self._clock, self)
         self._world = replace(world, control_plane=plane, at_once=self._threads.map)
         self._leases = leases
-        self._lease = lease_of(place)
+        self._lease = lease_of(account_region)
         self._holder = holder
         self._metrics = metrics
         self._share = share
@@ -97,7 +97,7 @@ class Leading:
         """Whether this process has the lease."""
         return self._dispatcher is not None
 
-    def once(self) -> float:
+    def run_once(self) -> float:
         """Tell IVS what may be told now, if this process leads; how many seconds until there may be more to do.
 
         Raises StoreError, and then the next run settles what was told.
@@ -107,7 +107,7 @@ class Leading:
             self._ask(now)
         if self._dispatcher is None:
             return max(0.0, self._ask_again_at - now)
-        done = self._dispatcher.once()
+        done = self._dispatcher.run_once()
         now = self._clock.monotonic()
         self._report(done)
         return max(0.0, min(done.wait_seconds, self._ask_again_at - now))

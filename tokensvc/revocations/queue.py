@@ -76,7 +76,7 @@ class Waiting(NamedTuple):
 class RevocationQueue(Protocol):
     """Entries, oldest first within a lane of a place."""
 
-    def claim(self, place: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, account_region: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
         """Take the oldest entries that are due and that nobody has, for that long, counting an attempt for each."""
         ...
 

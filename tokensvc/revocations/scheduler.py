@@ -92,7 +92,7 @@ class Dispatch:
             served.leading.ask_again()
         self.poke()
 
-    def once(self) -> Literal[Run.IDLE] | None:
+    def run_once(self) -> Literal[Run.IDLE] | None:
         """Count what waits, and serve every place where anything does. Raises StoreError."""
         now = self._clock.monotonic()
         if now < self._look_again_at:
@@ -107,7 +107,7 @@ class Dispatch:
         is_served = self._regions.checker()
         self._unserved = {place: there for place, there in waiting.items() if not is_served(place)}
         places = [place for place in waiting if place not in self._unserved]
-        for place in sorted(places, key=lambda place: -waiting[place].oldest_seconds):
+        for place in sorted(places, key=lambda account_region: -waiting[account_region].oldest_seconds):
             if place not in self._served and self._has_room(waiting):
                 self._begin(place)
             if place in self._served:
@@ -134,12 +134,12 @@ class Dispatch:
         """Stop telling, settle, and give every lease up."""
         stop_all([served.loop for served in self._served.values()])
 
-    def _trouble(self, place: AccountRegion, there: Waiting) -> tuple[Problem, ...]:
-        served = self._served.get(place)
+    def _trouble(self, account_region: AccountRegion, there: Waiting) -> tuple[Problem, ...]:
+        served = self._served.get(account_region)
         if served is None or not served.leading.leads:
             return ()
         figures = {"queued": str(there.queued), "oldest_seconds": f"{there.oldest_seconds:.0f}"}
-        late = Problem(ProblemCode.REVOCATIONS_LATE, place.region, figures)
+        late = Problem(ProblemCode.REVOCATIONS_LATE, account_region.region, figures)
         return (*served.leading.problems, *([late] if there.oldest_seconds > LATE_SECONDS else ()))
 
     def _has_room(self, waiting: Mapping[AccountRegion, Waiting]) -> bool:
@@ -152,21 +152,21 @@ class Dispatch:
         self._end(place)
         return True
 
-    def _begin(self, place: AccountRegion) -> None:
-        leading = self._lead(place)
+    def _begin(self, account_region: AccountRegion) -> None:
+        leading = self._lead(account_region)
         loop = Loop(
             "dispatch",
-            leading.once,
+            leading.run_once,
             every_seconds=EVERY_SECONDS,
             backoff_max_seconds=LOOK_SELDOM_SECONDS,
             on_failure=self._metrics.background_failure,
             at_end=leading.stop,
             failure_log=self._failure_log,
-            log_name=f"dispatch {place.account} {place.region}",
+            log_name=f"dispatch {account_region.account} {account_region.region}",
         )
-        self._served[place] = _Served(leading, loop)
+        self._served[account_region] = _Served(leading, loop)
         loop.start()
 
-    def _end(self, place: AccountRegion) -> None:
-        del self._waited_at[place]
-        self._served.pop(place).loop.tell_to_stop()
+    def _end(self, account_region: AccountRegion) -> None:
+        del self._waited_at[account_region]
+        self._served.pop(account_region).loop.tell_to_stop()

@@ -58,7 +58,7 @@ class SqlKeyStore:
     def record_import(
         self,
         key_id: str,
-        place: AccountRegion,
+        account_region: AccountRegion,
         arn: str,
         at: datetime,
         *,
@@ -75,22 +75,22 @@ class SqlKeyStore:
             state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
             prepared = (
                 insert(connection, key_placements)
-                .values(key_id=key_id, **place._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=longest)
+                .values(key_id=key_id, **account_region._asdict(), arn=arn, imported_at=at, longest_ttl_seconds=longest)
                 .values(state=state, compromised_at=compromised_at, fingerprint_differs=fingerprint_differs)
                 .on_conflict_do_nothing()
                 .returning(key_placements.c.key_id)
             )
             if connection.execute(prepared).first():
                 changes.bump_version(connection, "keys")
-            elif getattr(_in_place(connection, key_id, place), "arn", None) != arn:
-                _take_back(connection, key_id, place, arn, at)
+            elif getattr(_in_place(connection, key_id, account_region), "arn", None) != arn:
+                _take_back(connection, key_id, account_region, arn, at)
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def activate(
         self,
         key_id: str,
-        place: AccountRegion,
+        account_region: AccountRegion,
         at: datetime,
         longest_ttl_seconds: int,
         *,
@@ -99,50 +99,50 @@ class SqlKeyStore:
     ) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _demand(connection, key_id, place)
+            now_in = _demand(connection, key_id, account_region)
             longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, _ceiling(connection))
             retires = now_in.state is KeyState.RETIRING
             if now_in.deleting_at is not None or (retires and now_in.retiring_at != retiring_since):
-                raise ConcurrentModification(f"the key is {now_in.state} in {place.region} and on its way out")
+                raise ConcurrentModification(f"the key is {now_in.state} in {account_region.region} and on its way out")
             if now_in.state is not KeyState.ACTIVE:
-                former = _active_in(connection, place)
+                former = _active_in(connection, account_region)
                 if former is not None:
-                    _move(connection, former, place, KeyState.ACTIVE, KeyState.RETIRING, retiring_at=at)
+                    _move(connection, former, account_region, KeyState.ACTIVE, KeyState.RETIRING, retiring_at=at)
                 was_retiring_at = now_in.retiring_at if temporary else None
                 began = {"activated_at": at, "retiring_at": was_retiring_at}
-                _move(connection, key_id, place, now_in.state, KeyState.ACTIVE, **began)
+                _move(connection, key_id, account_region, now_in.state, KeyState.ACTIVE, **began)
             elif longest == now_in.longest_ttl_seconds:
                 return _get(connection, key_id)
-            connection.execute(sa.update(key_placements).where(*_at(key_id, place)).values(longest_ttl_seconds=longest))
+            connection.execute(sa.update(key_placements).where(*_at(key_id, account_region)).values(longest_ttl_seconds=longest))
             changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def begin_delete(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _demand(connection, seen.key_id, seen.place)
+            now_in = _demand(connection, seen.key_id, seen.account_region)
             signs = now_in.state is KeyState.ACTIVE
             drains = now_in.state in {KeyState.RETIRING, KeyState.PREPARED}
             if signs or (drains and now_in.retiring_at != seen.retiring_at):
                 raise ConcurrentModification(
-                    f"the key has signed in {seen.place.region} in the meantime, so its pair stays for now"
+                    f"the key has signed in {seen.account_region.region} in the meantime, so its pair stays for now"
                 )
             if now_in.deleting_at is None:
-                begun = sa.update(key_placements).where(*_at(seen.key_id, seen.place)).values(deleting_at=at)
+                begun = sa.update(key_placements).where(*_at(seen.key_id, seen.account_region)).values(deleting_at=at)
                 connection.execute(begun)
                 changes.bump_version(connection, "keys")
             return _get(connection, seen.key_id)
 
-    def retire(self, key_id: str, place: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+    def retire(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _demand(connection, key_id, place)
+            now_in = _demand(connection, key_id, account_region)
             if now_in.state is KeyState.ACTIVE:
-                raise ConcurrentModification(f"the key is active in {place.region}, so its pair is not deleted there")
+                raise ConcurrentModification(f"the key is active in {account_region.region}, so its pair is not deleted there")
             if now_in.retired_at is None:
                 _end(connection, now_in, at)
                 if others_may_have_signed:
-                    _begin_drains(connection, place, at, _ceiling(connection))
+                    _begin_drains(connection, account_region, at, _ceiling(connection))
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -152,7 +152,7 @@ class SqlKeyStore:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
             changes.lock_version(connection, "keys")
-            key_id, place = seen.key_id, seen.place
+            key_id, place = seen.key_id, seen.account_region
             now_in = _demand(connection, key_id, place)
             if now_in.arn != seen.arn:
                 raise ConcurrentModification(f"the key is known as another pair in {place.region} by now")
@@ -188,7 +188,7 @@ class SqlKeyStore:
                 _replace(connection, bad, bad.union(unable), at, propagation_seconds)
                 if others_may_have_signed:
                     for there in _get(connection, key_id).placements:
-                        _begin_drains(connection, there.place, at, _ceiling(connection))
+                        _begin_drains(connection, there.account_region, at, _ceiling(connection))
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -230,15 +230,15 @@ def _never_signed(connection: sa.Connection) -> set[str]:
     return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
 
 
-def _take_back(connection: sa.Connection, key_id: str, place: AccountRegion, arn: str, at: datetime) -> None:
+def _take_back(connection: sa.Connection, key_id: str, account_region: AccountRegion, arn: str, at: datetime) -> None:
     """A retired key's pair turned up once more: it is to be deleted."""
     taken = sa.select(key_placements.c.key_id).where(key_placements.c.arn == arn)
     if connection.execute(taken).first() is not None:
-        raise ConcurrentModification(f"another key is recorded under this ARN in {place.region}")
-    back = sa.update(key_placements).where(*_at(key_id, place), key_placements.c.retired_at.is_not(None))
+        raise ConcurrentModification(f"another key is recorded under this ARN in {account_region.region}")
+    back = sa.update(key_placements).where(*_at(key_id, account_region), key_placements.c.retired_at.is_not(None))
     back = back.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
     if connection.execute(back.returning(key_placements.c.key_id)).first() is None:
-        raise ConcurrentModification(f"another import of this key is recorded in {place.region}")
+        raise ConcurrentModification(f"another import of this key is recorded in {account_region.region}")
 
 
 def _replace(
@@ -250,10 +250,10 @@ def _replace(
     left: dict[AccountRegion, KeyPlacement | None] = {}
     for pair in pairs:
         if pair.key_id in bad and pair.state is not KeyState.COMPROMISED:
-            _move(connection, pair.key_id, pair.place, pair.state, KeyState.COMPROMISED, compromised_at=at)
+            _move(connection, pair.key_id, pair.account_region, pair.state, KeyState.COMPROMISED, compromised_at=at)
             if pair.state is KeyState.ACTIVE:
-                others = [p for p in pairs if p.place == pair.place and p.key_id not in unfit]
-                left[pair.place] = successor(others, at, propagation_seconds)
+                others = [p for p in pairs if p.account_region == pair.account_region and p.key_id not in unfit]
+                left[pair.account_region] = successor(others, at, propagation_seconds)
     for best in left.values():
         if best is not None:
             _promote(connection, best, at, ceiling)
@@ -262,27 +262,27 @@ def _replace(
 def _end(connection: sa.Connection, there: KeyPlacement, at: datetime) -> None:
     """IVS holds the pair no more: the key is retired there, or stays compromised."""
     if there.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
-        ended = sa.update(key_placements).where(*_at(there.key_id, there.place)).values(retired_at=at)
+        ended = sa.update(key_placements).where(*_at(there.key_id, there.account_region)).values(retired_at=at)
         connection.execute(ended)
     else:
-        _move(connection, there.key_id, there.place, there.state, KeyState.RETIRED, retired_at=at)
+        _move(connection, there.key_id, there.account_region, there.state, KeyState.RETIRED, retired_at=at)
 
 
 def _succeed(
-    connection: sa.Connection, place: AccountRegion, unfit: Collection[str], at: datetime, propagation_seconds: float
+    connection: sa.Connection, account_region: AccountRegion, unfit: Collection[str], at: datetime, propagation_seconds: float
 ) -> None:
     """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
     ceiling = _ceiling(connection)
-    here = [there for record in _records(connection) for there in record.placements if there.place == place]
+    here = [there for record in _records(connection) for there in record.placements if there.account_region == account_region]
     best = successor([there for there in here if there.key_id not in unfit], at, propagation_seconds)
     if best is not None:
         _promote(connection, best, at, ceiling)
-    _begin_drains(connection, place, at, ceiling)
+    _begin_drains(connection, account_region, at, ceiling)
 
 
-def _begin_drains(connection: sa.Connection, place: AccountRegion, at: datetime, ceiling: int) -> None:
+def _begin_drains(connection: sa.Connection, account_region: AccountRegion, at: datetime, ceiling: int) -> None:
     """Each key there that does not sign may have signed up to now, without the store's knowledge, for the ceiling."""
-    idle = (*_of(place), key_placements.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
+    idle = (*_of(account_region), key_placements.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
     connection.execute(sa.update(key_placements).where(*idle).values(retiring_at=at))
     shorter = sa.update(key_placements).where(*idle, key_placements.c.longest_ttl_seconds < ceiling)
     connection.execute(shorter.values(longest_ttl_seconds=ceiling))
@@ -301,46 +301,46 @@ def _promote(connection: sa.Connection, best: KeyPlacement, at: datetime, ceilin
         "retiring_at": stands_in_since,
         "longest_ttl_seconds": longest,
     }
-    _move(connection, best.key_id, best.place, best.state, KeyState.ACTIVE, **began)
+    _move(connection, best.key_id, best.account_region, best.state, KeyState.ACTIVE, **began)
 
 
-def _move(connection: sa.Connection, key_id: str, place: AccountRegion, was: KeyState, to: KeyState, **values: Any) -> None:
-    moved = sa.update(key_placements).where(*_at(key_id, place), key_placements.c.state == was).values(state=to, **values)
+def _move(connection: sa.Connection, key_id: str, account_region: AccountRegion, was: KeyState, to: KeyState, **values: Any) -> None:
+    moved = sa.update(key_placements).where(*_at(key_id, account_region), key_placements.c.state == was).values(state=to, **values)
     if to not in MOVES[was] or connection.execute(moved.returning(key_placements.c.key_id)).first() is None:
-        raise ConcurrentModification(f"the key is {was} in {place.region}, so it cannot become {to} there")
+        raise ConcurrentModification(f"the key is {was} in {account_region.region}, so it cannot become {to} there")
 
 
-def _at(key_id: str, place: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
-    return key_placements.c.key_id == key_id, *_of(place)
+def _at(key_id: str, account_region: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
+    return key_placements.c.key_id == key_id, *_of(account_region)
 
 
-def _of(place: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
-    return key_placements.c.account == place.account, key_placements.c.region == place.region
+def _of(account_region: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
+    return key_placements.c.account == account_region.account, key_placements.c.region == account_region.region
 
 
-def _active_in(connection: sa.Connection, place: AccountRegion) -> str | None:
-    active = sa.select(key_placements.c.key_id).where(*_of(place), key_placements.c.state == KeyState.ACTIVE)
+def _active_in(connection: sa.Connection, account_region: AccountRegion) -> str | None:
+    active = sa.select(key_placements.c.key_id).where(*_of(account_region), key_placements.c.state == KeyState.ACTIVE)
     return connection.execute(active).scalar()
 
 
-def _in_place(connection: sa.Connection, key_id: str, place: AccountRegion) -> KeyPlacement | None:
-    row = connection.execute(sa.select(*raw(*key_placements.c)).where(*_at(key_id, place))).first()
+def _in_place(connection: sa.Connection, key_id: str, account_region: AccountRegion) -> KeyPlacement | None:
+    row = connection.execute(sa.select(*raw(*key_placements.c)).where(*_at(key_id, account_region))).first()
     try:
         return None if row is None else _key_in_place(row)
     except UnreadableValue as problem:
         raise RowUnreadable(
-            f"key {key_id} cannot be read in {place.region}: {problem}",
-            subject={"key_id": key_id, "region": place.region},
+            f"key {key_id} cannot be read in {account_region.region}: {problem}",
+            subject={"key_id": key_id, "region": account_region.region},
             remedy=Remedy(Action.DIAGNOSE),
         ) from None
 
 
-def _demand(connection: sa.Connection, key_id: str, place: AccountRegion) -> KeyPlacement:
-    found = _in_place(connection, key_id, place)
+def _demand(connection: sa.Connection, key_id: str, account_region: AccountRegion) -> KeyPlacement:
+    found = _in_place(connection, key_id, account_region)
     if found is None:
         _get(connection, key_id)
         raise ConcurrentModification(
-            f"the key is not known to be in {place.region}", subject={"key_id": key_id, "region": place.region}
+            f"the key is not known to be in {account_region.region}", subject={"key_id": key_id, "region": account_region.region}
         )
     return found
 
@@ -401,7 +401,7 @@ def _key_in_place(row: sa.Row[Any]) -> KeyPlacement:
         raise UnreadableValue("state is none that a key can be in")
     return KeyPlacement(
         key_id=text(row, "key_id"),
-        place=AccountRegion(account=text(row, "account"), region=text(row, "region")),
+        account_region=AccountRegion(account=text(row, "account"), region=text(row, "region")),
         state=KeyState(row.state),
         arn=text(row, "arn"),
         imported_at=instant(row, "imported_at"),

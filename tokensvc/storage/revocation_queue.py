@@ -28,11 +28,11 @@ class SqlRevocationQueue:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def claim(self, place: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, account_region: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
         due = (QUEUED, _c.due_at <= StoreNow())
         oldest = (
             sa.select(_c.id)
-            .where(*due, _c.account == place.account, _c.region == place.region, _c.lane == lane)
+            .where(*due, _c.account == account_region.account, _c.region == account_region.region, _c.lane == lane)
             .order_by(_c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)

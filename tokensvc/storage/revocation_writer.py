@@ -40,7 +40,7 @@ def write_revocations(
     before = changes.lock_version(connection, "revocations")
     changes.lock_version(connection, "denials")
     names = {viewer_digest(*who): who for new in wanted for who in product(new.channel_arns, new.viewer_ids)}
-    places = {parse_arn(channel, "channel").place for channel, _ in names.values()}
+    places = {parse_arn(channel, "channel").account_region for channel, _ in names.values()}
     draft = _PendingWrites(
         caller,
         max_staleness_seconds,
@@ -111,7 +111,7 @@ class _PendingWrites:
 
     def _aim(self, name: bytes, channel: str, viewer: str, version: int) -> int:
         """Let the queue hold this viewer of this channel up to that version; the entry's id."""
-        place = parse_arn(channel, "channel").place
+        place = parse_arn(channel, "channel").account_region
         entry = self.queued.get(name)
         if entry is None:
             entry = {"id": self._next_number(), "digest": name, "channel_arn": channel, "viewer_id": viewer}
@@ -130,13 +130,13 @@ class _PendingWrites:
         return self.number
 
 
-def _lane(connection: sa.Connection, caller: str, place: AccountRegion, lane: Lane) -> Lane:
+def _lane(connection: sa.Connection, caller: str, account_region: AccountRegion, lane: Lane) -> Lane:
     """The lane that was asked for, unless this caller's share of it is full."""
     if lane is not Lane.ALONE:
         return lane
     theirs = (
         sa.select(_entries.id)
-        .where(QUEUED, _entries.account == place.account, _entries.region == place.region)
+        .where(QUEUED, _entries.account == account_region.account, _entries.region == account_region.region)
         .where(_entries.lane == Lane.ALONE, _entries.caller == caller)
         .limit(ALONE_MAX)
     )

@@ -186,7 +186,7 @@ class ChannelCache:
         self._wake()
         return question, max(0.0, question.wait_until - self._clock.monotonic())
 
-    def once(self) -> Literal[Run.IDLE] | None:
+    def run_once(self) -> Literal[Run.IDLE] | None:
         """Answer what is pending from the store or IVS, and look again at what was last looked at long ago.
 
         IDLE where nothing was asked, or a region is still to be asked again that did not answer. Raises StoreError and
@@ -365,7 +365,7 @@ a bare status are the two forms that AWS shows for other batch operations of IVS
 
 
 def _region(arn: str) -> str:
-    return parse_arn(arn, "channel").place.region
+    return parse_arn(arn, "channel").account_region.region
 
 
 def _known_of(row: ChannelRecord) -> tuple[str, KnownChannel]:

@@ -64,7 +64,7 @@ class UnsignedToken(NamedTuple):
 def prepare(ask: TokenRequest, grant: TokenLimits, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> UnsignedToken:
     """UnsignedToken one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
     channel_arn, viewer = ask.channel_arn, ask.viewer_id
-    key = snapshot.ring.signing_key(parse_arn(channel_arn, "channel").place, now)
+    key = snapshot.ring.signing_key(parse_arn(channel_arn, "channel").account_region, now)
     if ask.subject is not None:
         if not snapshot.subject_key:
             raise SubjectKeyLost("the store has lost the key that turns subjects into viewer ids; see /readyz")

@@ -48,18 +48,18 @@ class Keyring(NamedTuple):
     undecryptable: frozenset[str] = frozenset()
     """The ids of the keys that should sign and that this worker could not open."""
 
-    def signing_key(self, place: AccountRegion, now: float) -> SigningKey:
+    def signing_key(self, account_region: AccountRegion, now: float) -> SigningKey:
         """The key that signs there. Raises InvalidRequest or NoSigningKey saying what to do about it."""
-        slot = self.slots.get(place)
+        slot = self.slots.get(account_region)
         active = slot.active if slot is not None else None
         if active is not None and now <= active.until:
             return active
-        where = f"account {place.account}, region {place.region}"
+        where = f"account {account_region.account}, region {account_region.region}"
         if slot is None and self.slots:
             raise InvalidRequest([FieldError("channelArn", f"is in {where}, where this service holds no key")])
         if slot is None:
             raise NoSigningKey("this service holds no key yet", remedy=Remedy(Action.GENERATE_KEY))
-        subject = {"account": place.account, "region": place.region}
+        subject = {"account": account_region.account, "region": account_region.region}
         raise NoSigningKey(slot.problems or f"no key is active in {where}", subject=subject)
 
 

@@ -46,7 +46,7 @@ class RuleStatus(StrEnum):
 class Reason(StrEnum):
     """Which of several ways a rule failed in. Error texts and programs depend on these, never on the message."""
 
-    USUAL = ""
+    UNSPECIFIED = ""
     """What the rule's name says, as for a rule that fails in one way only."""
     EMPTY = "empty"
     MISSING = "missing"
@@ -59,11 +59,11 @@ class Reason(StrEnum):
 class Outcome(StrEnum):
     """What all rules say together."""
 
-    ADMITTED = "admitted"
+    ALLOW = "admitted"
     REFUSED = "refused"
     CONDITIONAL = "conditional"
     """Admitted unless `ValidationResult.unless`, which only IVS knows."""
-    UNDECIDED = "undecided"
+    INDETERMINATE = "undecided"
     """A rule needs a fact that was not supplied: a public key, or the player's Origin header."""
 
 
@@ -90,14 +90,14 @@ class RuleResult(NamedTuple):
     rule: str
     result: RuleStatus
     message: str
-    reason: Reason = Reason.USUAL
+    reason: Reason = Reason.UNSPECIFIED
 
 
 class ValidationResult(NamedTuple):
     """The outcome, the rule that refused, and every finding in the table's order."""
 
     outcome: Outcome
-    refused_by: str | None
+    denied_by: str | None
     message: str
     findings: tuple[RuleResult, ...]
     claims: dict[str, Any]
@@ -139,7 +139,7 @@ class _Validation:
 class _Failed(Exception):
     """A rule fails; the message says why, without the token's content."""
 
-    def __init__(self, message: str, reason: Reason = Reason.USUAL) -> None:
+    def __init__(self, message: str, reason: Reason = Reason.UNSPECIFIED) -> None:
         super().__init__(message)
         self.reason = reason
 
@@ -396,10 +396,10 @@ def validate(attempt: PlaybackAttempt) -> ValidationResult:
         return ValidationResult(Outcome.REFUSED, refused.rule, refused.message, findings, claims)
     unknown = [f for f in findings if f.result is RuleStatus.UNKNOWN]
     if not unknown:
-        return ValidationResult(Outcome.ADMITTED, None, "the player is let in", findings, claims)
+        return ValidationResult(Outcome.ALLOW, None, "the player is let in", findings, claims)
     undecided = next((f for f in unknown if f.rule not in _CONDITIONS), None)
     if undecided is not None:
-        return ValidationResult(Outcome.UNDECIDED, None, undecided.message, findings, claims)
+        return ValidationResult(Outcome.INDETERMINATE, None, undecided.message, findings, claims)
     unless = tuple(_CONDITIONS[f.rule] for f in unknown)
     message = f"allowed unless {' or '.join(unless)}: {unknown[0].message}"
     return ValidationResult(Outcome.CONDITIONAL, None, message, findings, claims, unless)

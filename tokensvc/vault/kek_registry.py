@@ -14,7 +14,7 @@ class RegisteredKek(NamedTuple):
 
     name: str
     check: bytes | None
-    """Proves a passphrase right without keeping it; None for a key of AWS KMS."""
+    """Proves a passphrase right without keeping it; None for a key of AWS DESCRIBE_KMS_KEY."""
 
     def __repr__(self) -> str:
         return f"KnownWrapping(name={self.name!r})"

@@ -224,7 +224,7 @@ class Protocol(asyncio.Protocol):
         self._server = get_local_addr(transport)
         self._client = get_remote_addr(transport)
         self._scheme = "https" if is_ssl(transport) else "http"
-        if hasattr(self._app, "at_once"):
+        if hasattr(self._app, "handle_nowait"):
             self._fast = FastPath(self._app, self._state, self._flow, self._write, self._end_output)
         self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look)
 

@@ -79,7 +79,7 @@ def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_
     stranger = keypair.generate()
     wrong = SigningKey("k1", Prepared(lambda digest: raw_sign(stranger, digest)), 600)
     worker.snapshot = worker.snapshot._replace(
-        ring=Keyring({CHANNEL.place: RegionKeys(wrong, {"k1": private_key.public_key()})})
+        ring=Keyring({CHANNEL.account_region: RegionKeys(wrong, {"k1": private_key.public_key()})})
     )
     assert worker.code() == "no_signing_key"
     assert "refused by signature" in worker.ask().body.decode()
@@ -94,10 +94,10 @@ def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
 
 
 def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(worker: Worker) -> None:
-    slot = worker.snapshot.ring.slots[CHANNEL.place]
+    slot = worker.snapshot.ring.slots[CHANNEL.account_region]
     assert slot.active is not None
     stead = slot._replace(active=slot.active._replace(until=worker.clock.now() + 10), problems="k2 cannot be opened")
-    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.place: stead}))
+    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.account_region: stead}))
     answer = worker.ask()
     assert answer.status == 200
     assert json.loads(answer.body)["warnings"] == ["us-east-1: k2 cannot be opened"]
@@ -144,7 +144,7 @@ def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: 
         return raw_sign(private_key, digest)
 
     slot = RegionKeys(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
-    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.place: slot}))
+    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.account_region: slot}))
     for _ in range(10):
         worker.ask()
         worker.clock.advance(0.1)
@@ -162,9 +162,9 @@ def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Wo
         return raw_sign(private_key, digest)
 
     slot = RegionKeys(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
-    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.place: slot}))
+    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.account_region: slot}))
     answer = worker.ask()
-    arn = Arn(CHANNEL.place, "channel", "readiness-probe")
+    arn = Arn(CHANNEL.account_region, "channel", "readiness-probe")
     probe = signing_input(orjson.dumps({"aws:channel-arn": str(arn), "exp": int(worker.clock.now()) + 1}))
     assert signed == [digest(probe)]
     assert probe.split(b".")[1] not in answer.body

@@ -103,7 +103,7 @@ def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment)
 
 
 def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(deployment: Deployment) -> None:
-    place, idle = parse_arn(CHANNEL).place, AccountRegion("123456789012", "ap-south-1")
+    place, idle = parse_arn(CHANNEL).account_region, AccountRegion("123456789012", "ap-south-1")
     deployment.store.revocations.accept("backend", [revocation("r1")], Lane.ALONE, REACH)
     with write_transaction(deployment.store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 90))

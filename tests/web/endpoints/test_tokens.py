@@ -125,7 +125,7 @@ def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Wor
     assert (body["viewerId"], body["viewerSessionVersion"]) == ("v", int(START))
     assert body["requiresOriginHeader"] is False
     verdict = validate(PlaybackAttempt(body["token"], START, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED))
-    assert verdict.outcome is Outcome.ADMITTED
+    assert verdict.outcome is Outcome.ALLOW
 
 
 def test_without_a_viewer_the_answer_names_none(worker: Worker) -> None:
@@ -192,7 +192,7 @@ def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(w
 
     def disable() -> None:
         worker.snapshot = worker.snapshot._replace(secrets={})
-        worker.directory.once()
+        worker.directory.run_once()
 
     worker.wake = disable
     worker.snapshot = worker.snapshot._replace(channels={})
@@ -206,7 +206,7 @@ def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Wor
 
     def disable() -> None:
         worker.snapshot = worker.snapshot._replace(secrets={})
-        worker.directory.once()
+        worker.directory.run_once()
 
     worker.wake = disable
     known, looked_up = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
@@ -224,7 +224,7 @@ def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
     token = worker.single(receive=slowly(worker, ASK, rotate))["token"]
     assert (
         validate(PlaybackAttempt(token, START, CHANNEL, [new.public_key()], revoked_version=NOTHING_REVOKED)).outcome
-        is Outcome.ADMITTED
+        is Outcome.ALLOW
     )
 
 
@@ -253,14 +253,14 @@ def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) ->
         worker.single()
     worker.clock.advance(61)
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.wake = worker.directory.once
+    worker.wake = worker.directory.run_once
     assert worker.single()["playbackUrl"].startswith(worker.ivs.channels[str(CHANNEL)]["playbackUrl"])
 
 
 def test_an_unknown_channel_is_found_while_the_ask_waits(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.wake = worker.directory.once
+    worker.wake = worker.directory.run_once
     assert "playbackUrl" in worker.single()
 
 
@@ -270,7 +270,7 @@ def test_when_ivs_is_away_the_token_goes_out_without_its_url(worker: Worker) -> 
 
     def find() -> None:
         with pytest.raises(TokensvcError):
-            worker.directory.once()
+            worker.directory.run_once()
 
     worker.wake = find
     answer = worker.single()
@@ -285,7 +285,7 @@ def without_playback_url(worker: Worker) -> None:
 
     def find() -> None:
         with contextlib.suppress(TokensvcError):
-            worker.directory.once()
+            worker.directory.run_once()
 
     worker.wake = find
 
@@ -325,7 +325,7 @@ def test_a_required_url_that_is_there_or_found_in_time_changes_nothing(worker: W
     assert worker.single(required).keys() == worker.single(ASK).keys()
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.wake = worker.directory.once
+    worker.wake = worker.directory.run_once
     assert "playbackUrl" in worker.single(required)
 
 
@@ -351,7 +351,7 @@ def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker
 def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",))
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
-    worker.wake = worker.directory.once
+    worker.wake = worker.directory.run_once
     elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
     with pytest.raises(InvalidRequest, match="holds no key"):
         worker.single(ASK | {"channelArn": elsewhere})
@@ -432,7 +432,7 @@ def test_a_channel_in_an_invented_region_costs_no_question_no_lease_and_no_call(
             worker.single(ASK | {"channelArn": arn})
     answers = worker.batch(*(ASK | {"channelArn": arn} for arn in invented))
     assert {answer["problem"]["code"] for answer in answers} == {"invalid_request"}
-    worker.directory.once()
+    worker.directory.run_once()
     assert not worker.ivs.calls
     assert not worker.leases.all_held("")
     assert not store.channels.get(invented)
@@ -447,7 +447,7 @@ def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> N
         "playbackUrl" in answer
         for answer in worker.batch(*asks, scope=scope_of(authorization="Bearer tsk_flood_secret"))
     )
-    worker.wake = worker.directory.once
+    worker.wake = worker.directory.run_once
     assert "playbackUrl" in worker.single()
     assert len(worker.ivs.asked("BatchGetChannel")) == 1
 

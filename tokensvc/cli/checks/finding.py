@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from tokensvc.cli.remedies import RESUME, command_of, setting_name
+from tokensvc.cli.remedies import RECONCILE, command_of, setting_name
 from tokensvc.errors import SettingsError, TokensvcError
 
 _T = TypeVar("_T")
@@ -28,15 +28,15 @@ class Finding(NamedTuple):
     """Whether the fix calls IVS, so that what IVS says must be fixed first."""
 
 
-def attempt(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Finding]:
+def try_check(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Finding]:
     """What came of it, or None and its failure as a finding; `mend` is for a failure that has no remedy of its own."""
     try:
         return act(), Finding(True, what, "")
     except TokensvcError as failure:
-        return None, failed(what, failure, mend)
+        return None, failure_finding(what, failure, mend)
 
 
-def failed(what: str, failure: TokensvcError, mend: str) -> Finding:
+def failure_finding(what: str, failure: TokensvcError, mend: str) -> Finding:
     """A failure as a finding, with its own remedy, or with `mend`."""
     words = (
         [f"{setting_name(e.field)}: {e.message}" for e in failure.errors] if isinstance(failure, SettingsError) else []
@@ -45,6 +45,6 @@ def failed(what: str, failure: TokensvcError, mend: str) -> Finding:
     return Finding(False, what, found, command_of(failure.remedy) if failure.remedy else mend)
 
 
-def to_resume(what: str, found: str, note: str = "", *, well: bool = False) -> Finding:
+def needs_reconcile(what: str, found: str, note: str = "", *, well: bool = False) -> Finding:
     """What the rotation ends when it goes on."""
-    return Finding(well, what, found, command_of(RESUME) + (f"   ({note})" if note else ""), needs_ivs=True)
+    return Finding(well, what, found, command_of(RECONCILE) + (f"   ({note})" if note else ""), needs_ivs=True)

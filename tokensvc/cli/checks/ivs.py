@@ -8,9 +8,9 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from tokensvc.aws.ivs import AwsControlPlane
-from tokensvc.cli.checks.finding import Finding, attempt, failed, to_resume
+from tokensvc.cli.checks.finding import Finding, try_check, failure_finding, needs_reconcile
 from tokensvc.cli.checks.rows import FROM_BACKUP
-from tokensvc.cli.keys.context import moment
+from tokensvc.cli.keys.context import reference_time
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.container import service
 from tokensvc.errors import (
@@ -30,12 +30,12 @@ from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
 
 ROTATE = "tokensvc keys rotate"
-ENDPOINT = "unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS   (and correct what the message names)"
-AGAIN = "tokensvc doctor"
-PROFILE = "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN; export AWS_PROFILE=PROFILE"
+UNSET_ENDPOINT = "unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS   (and correct what the message names)"
+RUN_AGAIN = "tokensvc doctor"
+SET_PROFILE = "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN; export AWS_PROFILE=PROFILE"
 """boto3 looks at the first three before any profile."""
 _T = TypeVar("_T")
-DATE_SECONDS = 1
+DATE_RESOLUTION_SECONDS = 1
 """A `Date` header has whole seconds."""
 
 
@@ -57,57 +57,57 @@ class Region(NamedTuple):
     """As IVS shows it for an ARN. Raises ControlPlaneError."""
 
 
-def examine_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
+def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, neither there nor in the store."""
     records = store.keys.list()
-    held = {there.place.region for record in records for there in record.everywhere if there.is_held}
+    held = {there.account_region.region for record in records for there in record.everywhere if there.is_held}
     named = f"export TOKENSVC_REGIONS={','.join(sorted(held)) or 'us-east-1'}   (or boto3's AWS_REGION)"
-    regions, finding = attempt("regions", lambda: service.regions_of(settings), named)
+    regions, finding = try_check("regions", lambda: service.regions_of(settings), named)
     if regions is None:
         yield finding
         return
-    control_plane, finding = attempt("IVS", lambda: service.control_plane_of(settings), ENDPOINT)
+    control_plane, finding = try_check("IVS", lambda: service.control_plane_of(settings), UNSET_ENDPOINT)
     if control_plane is None:
         yield finding
         return
     for name in [*regions, *sorted(held - set(regions))]:
-        region, finding = _ask_ivs(f"IVS in {name}", partial(_look, settings, store, control_plane, name, records))
+        region, finding = _try_ivs(f"IVS in {name}", partial(_read_region, settings, store, control_plane, name, records))
         if region is None:
             yield finding
             continue
-        yield from _examine(region, wanted=name in regions)
-        yield from _clock(control_plane, name)
+        yield from _check_region(region, wanted=name in regions)
+        yield from _check_clock(control_plane, name)
 
 
-def _ask_ivs(what: str, ask: Callable[[], _T]) -> tuple[_T | None, Finding]:
+def _try_ivs(what: str, ask: Callable[[], _T]) -> tuple[_T | None, Finding]:
     """What IVS answers, or None and why it did not, with what ends that."""
     try:
         return ask(), Finding(True, what, "")
     except (ControlPlaneError, ForeignDeployment, SettingsError) as failure:
-        return None, failed(what, failure, _fix(failure))
+        return None, failure_finding(what, failure, _fix_of(failure))
 
 
-def _fix(failure: TokensvcError) -> str:
+def _fix_of(failure: TokensvcError) -> str:
     """What ends a failure that has no remedy of its own."""
     if isinstance(failure, ForeignDeployment):
-        return f"{PROFILE}   (of the account that the message names; or use another store)"
+        return f"{SET_PROFILE}   (of the account that the message names; or use another store)"
     if isinstance(failure, Denied):
-        return f"{PROFILE}   (or export the first two: the credentials of a role that may do this)"
+        return f"{SET_PROFILE}   (or export the first two: the credentials of a role that may do this)"
     if isinstance(failure, Throttled):
-        return f"{AGAIN}   (in a moment; others use the account's call rate too)"
+        return f"{RUN_AGAIN}   (in a moment; others use the account's call rate too)"
     if isinstance(failure, Unavailable):
         return (
             "export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS, or unset it for AWS; see that its host is reachable)"
         )
-    return f"{AGAIN}   (when what the message says has ended)"
+    return f"{RUN_AGAIN}   (when what the message says has ended)"
 
 
-def _look(
+def _read_region(
     settings: Settings, store: Store, control_plane: AwsControlPlane, name: str, records: Sequence[KeyRecord]
 ) -> Region:
     deployment = store.deployment.read()
     pairs = {str(pair["arn"]): pair for pair in list_pairs(control_plane, name, deployment.account)}
-    places = {p.arn: p for record in records for p in record.placements if p.place.region == name and p.is_held}
+    places = {p.arn: p for record in records for p in record.placements if p.account_region.region == name and p.is_held}
 
     def fingerprint(arn: str) -> str | None:
         pair = control_plane.call(name, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
@@ -115,33 +115,33 @@ def _look(
 
     known = {record.id: record for record in records}
     unreadable = frozenset(there.arn for record in records for there in record.unreadable)
-    return Region(name, pairs, places, known, unreadable, deployment.id, moment(settings, store), fingerprint)
+    return Region(name, pairs, places, known, unreadable, deployment.id, reference_time(settings, store), fingerprint)
 
 
-def _examine(region: Region, *, wanted: bool) -> Iterator[Finding]:
+def _check_region(region: Region, *, wanted: bool) -> Iterator[Finding]:
     foreign = [arn for arn in region.pairs if arn not in region.placements and arn not in region.unreadable]
     found = f"answers; {len(region.pairs)} of {KEY_PAIRS_MAX} key slots used, {len(foreign)} of them not by us"
     yield Finding(True, f"IVS in {region.name}", found)
     orphans = [arn for arn in foreign if _is_orphan(region, arn)]
     first = orphans if wanted and not _can_sign(region) else []  # whatever signs next needs one of their slots
     for arn in first:
-        yield _not_ours(region, arn)
+        yield _check_unrecorded_pair(region, arn)
     if wanted:
         slots = partial(check_slots, region.name, len(foreign) - len(orphans))
-        _, finding = attempt(
-            f"slots in {region.name}", slots, _make_room(region, [a for a in foreign if a not in orphans])
+        _, finding = try_check(
+            f"slots in {region.name}", slots, _free_slot_command(region, [a for a in foreign if a not in orphans])
         )
         if not finding.well:
             yield finding
-        yield from _signing(region)
+        yield from _check_active_key(region)
     for arn in foreign:
         if arn not in first:
-            yield _not_ours(region, arn)
+            yield _check_unrecorded_pair(region, arn)
     for there in region.placements.values():
-        yield from _ours(region, there)
+        yield from _check_recorded_pair(region, there)
 
 
-def _make_room(region: Region, foreign: Sequence[str]) -> str:
+def _free_slot_command(region: Region, foreign: Sequence[str]) -> str:
     """The command that deletes a pair that is not ours: whose it is, tokensvc cannot know, and never deletes it."""
     if not foreign:
         return ROTATE
@@ -150,19 +150,19 @@ def _make_room(region: Region, foreign: Sequence[str]) -> str:
     return f"{command}   (if nobody needs its tokens{others}; or use another account)"
 
 
-def _signing(region: Region) -> Iterator[Finding]:
+def _check_active_key(region: Region) -> Iterator[Finding]:
     what, active = f"key in {region.name}", active_placement(list(region.placements.values()))
     if active is None:
         found = "none is active, so no token can be signed"
-        yield to_resume(what, found) if region.placements else Finding(False, what, found, "tokensvc keys generate")
+        yield needs_reconcile(what, found) if region.placements else Finding(False, what, found, "tokensvc keys generate")
         return
     if active.arn not in region.pairs:
         found = f"{active.key_id} signs and IVS does not hold it: every token is refused"
-        yield to_resume(what, found)
+        yield needs_reconcile(what, found)
         return
     if is_compromised(region.pairs[active.arn]):
         found = f"{active.key_id} signs and its pair is tagged as compromised: the store was restored from before that"
-        yield to_resume(what, found)
+        yield needs_reconcile(what, found)
         return
     most, since = region.at.policy.max_age_seconds, active.activated_at or active.imported_at
     days = (region.at.now - since) / timedelta(days=1)
@@ -185,7 +185,7 @@ def _is_orphan(region: Region, arn: str) -> bool:
     return owner == region.deployment_id and str(key_id) not in region.records
 
 
-def _not_ours(region: Region, arn: str) -> Finding:
+def _check_unrecorded_pair(region: Region, arn: str) -> Finding:
     """A pair that the store does not know there."""
     owner, key_id = owner_tags(region.pairs[arn])
     what, delete = f"key pair {arn}", f"tokensvc keys delete {arn}"
@@ -194,12 +194,12 @@ def _not_ours(region: Region, arn: str) -> Finding:
         return Finding(True, what, f"{whose}; it is left alone")
     record = region.records.get(str(key_id))
     if is_compromised(region.pairs[arn]):
-        return to_resume(what, f"is key {key_id}, which is compromised, and IVS holds it still")
+        return needs_reconcile(what, f"is key {key_id}, which is compromised, and IVS holds it still")
     if record is None:
         return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
     if record.damage:
         return Finding(False, what, f"is key {key_id}, which cannot be read", FROM_BACKUP)
-    there = next((p for p in record.placements if p.place.region == region.name), None)
+    there = next((p for p in record.placements if p.account_region.region == region.name), None)
     if there is not None and there.arn == arn:
         return Finding(
             False,
@@ -208,11 +208,11 @@ def _not_ours(region: Region, arn: str) -> Finding:
             f"{delete}   (when none of its tokens is needed)",
         )
     if there is None or not there.is_held:
-        return to_resume(what, f"is key {key_id}, and nobody noted that it was imported")
+        return needs_reconcile(what, f"is key {key_id}, and nobody noted that it was imported")
     return Finding(False, what, f"bears our tag for key {key_id}, which the store knows as {there.arn}", delete)
 
 
-def _ours(region: Region, there: KeyPlacement) -> Iterator[Finding]:
+def _check_recorded_pair(region: Region, there: KeyPlacement) -> Iterator[Finding]:
     """A pair that the store knows there."""
     what = f"key {there.key_id} in {region.name}"
     pair = region.pairs.get(there.arn)
@@ -220,15 +220,15 @@ def _ours(region: Region, there: KeyPlacement) -> Iterator[Finding]:
         if there.state is not KeyState.ACTIVE and region.at.now - there.imported_at > timedelta(
             seconds=GRACE_SECONDS
         ):
-            yield to_resume(what, f"is {there.state}, and IVS does not hold it any more")
+            yield needs_reconcile(what, f"is {there.state}, and IVS does not hold it any more")
         return
     if there.state is KeyState.COMPROMISED:
-        yield to_resume(what, "is compromised, and IVS holds it still")
+        yield needs_reconcile(what, "is compromised, and IVS holds it still")
         return
     if owner_tags(pair) != (region.deployment_id, there.key_id):
         mend = f"tokensvc keys adopt {there.key_id} --arn {there.arn}"
         yield Finding(False, what, f"IVS shows {there.arn} without our tags", mend)
-    shown, finding = _ask_ivs(what, lambda: region.fingerprint(there.arn) or "none")
+    shown, finding = _try_ivs(what, lambda: region.fingerprint(there.arn) or "none")
     ours = region.records[there.key_id].fingerprint
     if shown is None:
         yield finding
@@ -238,9 +238,9 @@ def _ours(region: Region, there: KeyPlacement) -> Iterator[Finding]:
         yield Finding(False, what, f"IVS shows the fingerprint {shown}, and ours is {ours}", mend)
 
 
-def _clock(control_plane: AwsControlPlane, region: str) -> Iterator[Finding]:
+def _check_clock(control_plane: AwsControlPlane, region: str) -> Iterator[Finding]:
     ahead = control_plane.ahead_seconds(region)
     if ahead is not None:
         found = f"{ahead:+.0f} seconds from IVS's in {region}; a token's exp is judged by IVS's"
-        well = abs(ahead) <= CLOCK_SKEW_SECONDS + DATE_SECONDS
+        well = abs(ahead) <= CLOCK_SKEW_SECONDS + DATE_RESOLUTION_SECONDS
         yield Finding(well, "this machine's clock", found, "chronyc makestep   (or whatever keeps this machine's time)")

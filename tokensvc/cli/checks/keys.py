@@ -8,9 +8,9 @@ from datetime import timedelta
 from functools import partial
 
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
-from tokensvc.cli.checks.finding import Finding, attempt, to_resume
-from tokensvc.cli.keys.context import behind, moment
-from tokensvc.cli.output import instant
+from tokensvc.cli.checks.finding import Finding, try_check, needs_reconcile
+from tokensvc.cli.keys.context import list_stale_workers, reference_time
+from tokensvc.cli.output import instant_or_none
 from tokensvc.cli.remedies import problem_sentence
 from tokensvc.deployment.workers import Worker
 from tokensvc.keys.commands import fulfilled
@@ -21,23 +21,23 @@ from tokensvc.keys.views import ReferenceTime
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
 
-_WISHES = 20
+_MAX_ROTATIONS = 20
 
 
-def examine_keys(settings: Settings, store: Store) -> Iterator[Finding]:
+def check_keys(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed."""
-    at, records = moment(settings, store), store.keys.list()
+    at, records = reference_time(settings, store), store.keys.list()
     ceiling = store.deployment.read().max_ttl_seconds
-    _, finding = attempt("rotation policy", partial(check_policy, at.policy, ceiling), _policy_that_holds(at, ceiling))
+    _, finding = try_check("rotation policy", partial(check_policy, at.policy, ceiling), _fix_policy(at, ceiling))
     age = (
         "only when asked" if at.policy.max_age_seconds is None else f"every {at.policy.max_age_seconds / 86_400:g} days"
     )
     yield finding._replace(found=f"holds; keys are replaced {age}") if finding.well else finding
-    yield from _unfinished(store, records, at)
-    yield from _workers(store, records, at)
+    yield from _check_unfinished(store, records, at)
+    yield from _check_workers(store, records, at)
 
 
-def _policy_that_holds(at: ReferenceTime, ceiling: int) -> str:
+def _fix_policy(at: ReferenceTime, ceiling: int) -> str:
     """The command that sets the nearest policy that holds."""
     policy, changes = at.policy, []
     if 0 < policy.propagation_seconds < PROPAGATION_SECONDS:
@@ -49,30 +49,30 @@ def _policy_that_holds(at: ReferenceTime, ceiling: int) -> str:
     return f"{' '.join(changes)} tokensvc db upgrade   (or a greater value; 0 days: only when asked)"
 
 
-def _unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
+def _check_unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
     for entry in store.journal.open():
         if at.now - entry.started_at > timedelta(seconds=GRACE_SECONDS):
             where = f" in {entry.region}" if entry.region else ""
-            found = f"was begun at {instant(entry.started_at)}{where}, and nobody noted how it ended"
-            yield to_resume(f"step {entry.kind} of key {entry.key_id}", found)
+            found = f"was begun at {instant_or_none(entry.started_at)}{where}, and nobody noted how it ended"
+            yield needs_reconcile(f"step {entry.kind} of key {entry.key_id}", found)
     patience = timedelta(seconds=at.policy.propagation_seconds + GRACE_SECONDS)
-    for wish in store.rotations.newest(_WISHES):
+    for wish in store.rotations.newest(_MAX_ROTATIONS):
         left = [region for region, signs in fulfilled(records, wish).items() if signs is None]
         if left and at.now - wish.requested_at > patience:
-            asked = f"was asked for at {instant(wish.requested_at)} by {wish.requested_by}"
-            yield to_resume(f"rotation {wish.id}", f"{asked}, and is not done in {', '.join(left)}")
+            asked = f"was asked for at {instant_or_none(wish.requested_at)} by {wish.requested_by}"
+            yield needs_reconcile(f"rotation {wish.id}", f"{asked}, and is not done in {', '.join(left)}")
 
 
-def _workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
-    workers, unheard = store.workers.list(), behind(store, at)
+def _check_workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
+    workers, unheard = store.workers.list(), list_stale_workers(store, at)
     lately = [w for w in workers if (at.now - w.last_heartbeat_at).total_seconds() <= UNRESPONSIVE_AFTER_SECONDS]
     signing = {r.id for r in records for there in r.placements if there.state is KeyState.ACTIVE}
     yield Finding(
         True, "workers", f"{len(lately)} were heard of lately, {len(unheard)} have not heard of the newest keys"
     )
     for told in unheard:
-        heartbeat, until = told.worker.heartbeat, instant(told.until)
-        found = f"was last heard of at {instant(told.worker.last_heartbeat_at)}; it may go by older keys until {until}"
+        heartbeat, until = told.worker.heartbeat, instant_or_none(told.until)
+        found = f"was last heard of at {instant_or_none(told.worker.last_heartbeat_at)}; it may go by older keys until {until}"
         yield Finding(
             False,
             f"worker {heartbeat.worker_id}",
@@ -80,13 +80,13 @@ def _workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> I
             f"kill {heartbeat.pid}   (on {heartbeat.host}, or let it reach the store again: its log names the cause)",
         )
     for worker in lately:
-        yield from _unopened(worker, signing)
+        yield from _check_undecryptable(worker, signing)
     for problem in dict.fromkeys(problem for worker in lately for problem in worker.heartbeat.problems):
         note = "once what it names has ended; a worker tries it again by itself too"
-        yield to_resume("background", problem_sentence(problem), note)
+        yield needs_reconcile("background", problem_sentence(problem), note)
 
 
-def _unopened(worker: Worker, signing: set[str]) -> Iterator[Finding]:
+def _check_undecryptable(worker: Worker, signing: set[str]) -> Iterator[Finding]:
     for key_id in worker.heartbeat.undecryptable:
         if key_id in signing:
             found = f"cannot open key {key_id}, which is active"

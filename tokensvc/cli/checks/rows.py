@@ -11,14 +11,14 @@ from tokensvc.cli.checks.finding import Finding
 from tokensvc.deployment.versions import ChangePage, Position
 from tokensvc.storage.store import Store
 
-NAMED = 20
+MAX_NAMED = 20
 """So many channels, and denials, are named."""
-_AT_ONCE = 1000
+_PAGE_SIZE = 1000
 FROM_BACKUP = "export TOKENSVC_DATABASE_URL=URL   (of the store, with the row put back as it was, from a backup)"
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
-def examine_rows(store: Store) -> Iterator[Finding]:
+def check_rows(store: Store) -> Iterator[Finding]:
     """Read them all; nothing is changed."""
     for key in store.keys.list():
         if key.damage:
@@ -32,14 +32,14 @@ def examine_rows(store: Store) -> Iterator[Finding]:
         for key_id, why in record.damaged_secrets.items():
             found = f"key {key_id} cannot be read, and is refused: {why}"
             yield Finding(False, f"caller {record.name}", found, f"tokensvc callers rotate-secret {record.name}")
-    for name, why in islice(_damaged(store.channels.changed_since), NAMED):
-        yield Finding(False, f"channel {name}", f"cannot be read, and is unknown to workers: {why}", _forget(name))
-    for name, why in islice(_damaged(store.denials.changed_since), NAMED):
+    for name, why in islice(_damaged(store.channels.changed_since), MAX_NAMED):
+        yield Finding(False, f"channel {name}", f"cannot be read, and is unknown to workers: {why}", _delete_channel(name))
+    for name, why in islice(_damaged(store.denials.changed_since), MAX_NAMED):
         found = f"cannot be read, and its viewer, where it is readable, is denied for good: {why}"
-        yield Finding(False, f"denial {name}", found, _let_in(store, name))
+        yield Finding(False, f"denial {name}", found, _delete_denial(store, name))
 
 
-def _let_in(store: Store, name: str) -> str:
+def _delete_denial(store: Store, name: str) -> str:
     """`denials remove` names denials otherwise, and finds only those that can be read."""
     if not _DIGEST.fullmatch(name):
         return FROM_BACKUP
@@ -50,7 +50,7 @@ def _let_in(store: Store, name: str) -> str:
     )
 
 
-def _forget(arn: str) -> str:
+def _delete_channel(arn: str) -> str:
     """A channel's row is only what IVS said of it; IVS is asked again at the next request for it."""
     quoted = arn.replace("'", "''")
     return f"SQL: DELETE FROM channels WHERE arn = '{quoted}'   (IVS is asked for it again)"  # noqa: S608 - shown, not run
@@ -59,6 +59,6 @@ def _forget(arn: str) -> str:
 def _damaged(changed_since: Callable[[Position, int], ChangePage[Any]]) -> Iterator[tuple[str, str]]:
     position, is_last = Position(), False
     while not is_last:
-        page = changed_since(position, _AT_ONCE)
+        page = changed_since(position, _PAGE_SIZE)
         yield from page.damaged.items()
         position, is_last = page.position, page.is_last

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tokensvc.cli.checks.finding import Finding, attempt, failed, to_resume
+from tokensvc.cli.checks.finding import Finding, try_check, failure_finding, needs_reconcile
 from tokensvc.container.vault import vault_in, vault_of, wrapper_to_look, wrapping_wanted
 from tokensvc.errors import InvalidKey, PrivateKeyMissing, VaultError
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
@@ -16,34 +16,34 @@ from tokensvc.vault.cipher import wrapped_by
 from tokensvc.vault.store import Vault
 
 REWRAP = "tokensvc keys rewrap"
-LOST = (
+RESET_SUBJECT_KEYS = (
     "SQL: DELETE FROM subject_keys; UPDATE deployment SET subject_keys_made = 0   (only without a backup to put the "
     "row back from: every denial by subject is void then; restart the workers, and deny anew)"
 )
-IN_STORE = "export TOKENSVC_VAULT=store   (or shared-file:DIR; tokensvc keys rewrap --from VAULT moves keys into it)"
-READABLE = 'chown -R "$(id -un)" DIR && chmod -R u+rwX,go= DIR   (as root; the directory of the vault)'
-KMS = "aws kms describe-key --key-id ARN   (until it answers: credentials, permissions and the key are the account's)"
+USE_STORE_VAULT = "export TOKENSVC_VAULT=store   (or shared-file:DIR; tokensvc keys rewrap --from VAULT moves keys into it)"
+FIX_PERMISSIONS = 'chown -R "$(id -un)" DIR && chmod -R u+rwX,go= DIR   (as root; the directory of the vault)'
+DESCRIBE_KMS_KEY = "aws kms describe-key --key-id ARN   (until it answers: credentials, permissions and the key are the account's)"
 
 
-def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
+def check_vault(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, so a wrapping key that is new to the store does not join its list."""
     if any(getattr(settings, name) is None for name in wrapping_wanted(settings)):
         return  # said among the settings
-    wrapper, finding = attempt("wrapping keys", lambda: wrapper_to_look(settings, store), KMS)
+    wrapper, finding = try_check("wrapping keys", lambda: wrapper_to_look(settings, store), DESCRIBE_KMS_KEY)
     if wrapper is None:
         yield finding
         return
     opens = f"; {' and '.join(wrapper.names[1:])} only open" if wrapper.names[1:] else ""
     yield Finding(True, "wrapping keys", f"{wrapper.current} wraps{opens}")
-    vault, finding = attempt("vault", lambda: vault_of(settings, store, wrapper), IN_STORE)
-    kept, finding = attempt("vault", vault.key_ids, READABLE) if vault else (None, finding)
+    vault, finding = try_check("vault", lambda: vault_of(settings, store, wrapper), USE_STORE_VAULT)
+    kept, finding = try_check("vault", vault.key_ids, FIX_PERMISSIONS) if vault else (None, finding)
     if vault is None or kept is None:
         yield finding
         return
     yield Finding(True, "vault", f"{vault_in(settings)}; it keeps {len(kept)} private keys")
     private_keys: Counter[str] = Counter()
-    yield from _private_keys(store.keys.list(), vault, kept, private_keys)
-    of_subjects, finding = attempt("subject key", store.deployment.subject_keys, LOST)
+    yield from _check_private_keys(store.keys.list(), vault, kept, private_keys)
+    of_subjects, finding = try_check("subject key", store.deployment.subject_keys, RESET_SUBJECT_KEYS)
     if of_subjects is None:
         yield finding
     subject_keys = Counter(wrapped_by(key.wrapped) for key in of_subjects or ())
@@ -56,7 +56,7 @@ def examine_vault(settings: Settings, store: Store) -> Iterator[Finding]:
             yield Finding(True, name, "nothing is under it: it may be taken out of the settings")
 
 
-def _private_keys(
+def _check_private_keys(
     records: Sequence[KeyRecord], vault: Vault, kept: frozenset[str], under: Counter[str]
 ) -> Iterator[Finding]:
     """Those that sign, and those that cannot be read or opened; counts in `under` what each is wrapped by."""
@@ -67,30 +67,30 @@ def _private_keys(
         try:
             envelope = vault.wrapped(key_id)
         except PrivateKeyMissing as missing:
-            yield to_resume(what, missing.message)
+            yield needs_reconcile(what, missing.message)
             continue
         except VaultError as failure:
-            yield failed(what, failure, READABLE)
+            yield failure_finding(what, failure, FIX_PERMISSIONS)
             continue
         if record is not None:
             try:
                 open_private_key(vault, record)
             except InvalidKey as damaged:
-                yield _damaged(record, damaged)
+                yield _damaged_key(record, damaged)
                 continue
             except VaultError as failure:
                 if key_id in signing:
-                    yield failed(what, failure, KMS)
+                    yield failure_finding(what, failure, DESCRIBE_KMS_KEY)
             else:
                 if key_id in signing:
                     yield Finding(True, what, "signs, and can be opened")
         under[wrapped_by(envelope)] += 1
 
 
-def _damaged(record: KeyRecord, damage: InvalidKey) -> Finding:
+def _damaged_key(record: KeyRecord, damage: InvalidKey) -> Finding:
     """A key that only drains, or has ended, needs no private half any more."""
     what, found = f"private key {record.id}", f"cannot sign: {damage.message}"
     if not record.placements:
         return Finding(False, what, found, f"tokensvc keys delete {record.id}")
     is_needed = any(there.state in {KeyState.PREPARED, KeyState.ACTIVE} for there in record.placements)
-    return to_resume(what, found, well=not is_needed)
+    return needs_reconcile(what, found, well=not is_needed)

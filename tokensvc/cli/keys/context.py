@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from tokensvc.aws.control_plane import ControlPlane
-from tokensvc.cli.output import progress
+from tokensvc.cli.output import print_progress
 from tokensvc.cli.remedies import failure_text
 from tokensvc.clock import StoreClock
 from tokensvc.container.reconciler import keys_context, new_worker_id, reach_of
@@ -27,7 +27,7 @@ from tokensvc.settings import Settings, read_settings, require
 from tokensvc.storage.store import Store
 from tokensvc.vault.cipher import Wrapper
 
-TELL_EVERY_SECONDS = 10.0
+PROGRESS_INTERVAL_SECONDS = 10.0
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key, as `tokensvc keys list` shows it.")]
 OnlyRegions = Annotated[
@@ -35,7 +35,7 @@ OnlyRegions = Annotated[
 ]
 
 
-class Opened(NamedTuple):
+class OpenDeployment(NamedTuple):
     """A deployment at hand."""
 
     settings: Settings
@@ -46,7 +46,7 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def to_read() -> Iterator[tuple[Settings, Store]]:
+def open_store() -> Iterator[tuple[Settings, Store]]:
     """The store: for what needs neither IVS nor the vault."""
     settings = read_settings(os.environ)
     store = store_of(settings)
@@ -57,18 +57,18 @@ def to_read() -> Iterator[tuple[Settings, Store]]:
 
 
 @contextmanager
-def to_act() -> Iterator[Opened]:
+def open_for_write() -> Iterator[OpenDeployment]:
     """Everything, the store bound to the control plane."""
     settings = read_settings(os.environ)
     control_plane, store, wrapper = open_bound(settings)
     try:
-        yield _opened(settings, store, control_plane, wrapper)
+        yield _open_deployment(settings, store, control_plane, wrapper)
     finally:
         store.close()
 
 
 @contextmanager
-def to_look() -> Iterator[Opened]:
+def open_read_only() -> Iterator[OpenDeployment]:
     """Everything, but nothing is bound or noted by the opening itself."""
     settings = read_settings(os.environ)
     require(settings, "control_plane", "database_url", *wrapping_wanted(settings))
@@ -78,12 +78,12 @@ def to_look() -> Iterator[Opened]:
         bound = store.deployment.read().control_plane
         if bound not in (None, settings.control_plane):
             raise ForeignDeployment(f"this store's keys live in {bound}, not in {settings.control_plane}")
-        yield _opened(settings, store, control_plane, wrapper_to_look(settings, store))
+        yield _open_deployment(settings, store, control_plane, wrapper_to_look(settings, store))
     finally:
         store.close()
 
 
-def among(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
+def select_regions(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
     """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
     strange = [region for region in given or () if region not in regions]
     if strange:
@@ -92,18 +92,18 @@ def among(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...
     return tuple(dict.fromkeys(given)) if given else tuple(regions)
 
 
-def moment(settings: Settings, store: Store) -> ReferenceTime:
+def reference_time(settings: Settings, store: Store) -> ReferenceTime:
     """Now, by the store's clock, and the policy that ends are reckoned by."""
     policy = store.deployment.read().rotation_policy(reach_of(settings, store))
     return ReferenceTime(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
 
-def behind(store: Store, at: ReferenceTime) -> list[StaleWorker]:
+def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
     """The workers that may not have heard of the newest keys."""
     return find_stale_workers(store.workers.list(), store.versions.read().keys, at.now)
 
 
-def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> Opened:
+def _open_deployment(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> OpenDeployment:
     clock = StoreClock(store.versions.read().now)
     vault = vault_of(settings, store, wrapper)
     world = keys_context(
@@ -113,13 +113,13 @@ def _opened(settings: Settings, store: Store, control_plane: ControlPlane, wrapp
         control_plane=control_plane,
         clock=clock,
         performer=new_worker_id(),
-        report=progress,
+        report=print_progress,
     )
-    return Opened(settings, store, replace(world, sleep=_sleep, report_failure=_report_failure), regions_of(settings))
+    return OpenDeployment(settings, store, replace(world, sleep=_sleep, report_failure=_report_failure), regions_of(settings))
 
 
 def _report_failure(region: str, failure: TokensvcError) -> None:
-    progress(f"{region} is left as it is for now: {failure_text(failure)}")
+    print_progress(f"{region} is left as it is for now: {failure_text(failure)}")
 
 
 def _sleep(seconds: float) -> None:
@@ -127,5 +127,5 @@ def _sleep(seconds: float) -> None:
     ends_at = time.monotonic() + seconds
     while (left := ends_at - time.monotonic()) > 0:
         if left < seconds - 1:
-            progress(f"  {left:.0f} seconds more")
-        time.sleep(min(left, TELL_EVERY_SECONDS))
+            print_progress(f"  {left:.0f} seconds more")
+        time.sleep(min(left, PROGRESS_INTERVAL_SECONDS))

@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from tokensvc.aws.arn import parse_arn
-from tokensvc.cli.keys.context import KeyId, Opened, among, moment, to_act
-from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, progress, result
+from tokensvc.cli.keys.context import KeyId, OpenDeployment, select_regions, reference_time, open_for_write
+from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, print_progress, print_result
 from tokensvc.errors import FieldError, InvalidRequest, WrongPassphrase
 from tokensvc.keys import commands, importing
 from tokensvc.keys.key_import import MAX_BYTES, ParsedKey, parse_private_key
@@ -35,11 +35,11 @@ def generate(as_json: AsJson = False) -> None:
     Where no key signs it does, and a standby for the next rotation is made too, unless the policy says otherwise;
     elsewhere it stands ready.
     """
-    with to_act() as opened:
+    with open_for_write() as opened:
         before = {record.id for record in opened.world.keys.list()}
         record = commands.generate(opened.world, opened.regions)
         standbys = [k for k in opened.world.keys.list() if k.id not in before and k.id != record.id]
-        _tell(opened, record, as_json, "", *map(_standby, standbys))
+        _print_key(opened, record, as_json, "", *map(_describe_standby, standbys))
 
 
 def import_(
@@ -63,13 +63,13 @@ def import_(
     Where IVS holds its public half already, that pair is adopted; elsewhere it is imported. From then on it stands
     ready.
     """
-    pasted = _read(file, passphrase_file)
-    progress(f"found {pasted.found}")
-    with to_act() as opened:
-        arns = _checked(arn or [], opened.regions)
+    pasted = _read_key_file(file, passphrase_file)
+    print_progress(f"found {pasted.found}")
+    with open_for_write() as opened:
+        arns = _validated_arns(arn or [], opened.regions)
         before = opened.world.keys.list()
         record = importing.import_key(opened.world, pasted.private_key, opened.regions, arns, longest_ttl)
-        _tell(opened, record, as_json, pasted.found)
+        _print_key(opened, record, as_json, pasted.found)
     if detailed_exit_code and record in before:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -83,16 +83,16 @@ def adopt(
     """Take over key pairs that IVS holds already as this key's: they get our tags and are recorded."""
     if not arn:
         raise InvalidRequest([FieldError("--arn", "must be given: the key pair to adopt")])
-    with to_act() as opened:
-        arns = _checked(arn, opened.regions)
+    with open_for_write() as opened:
+        arns = _validated_arns(arn, opened.regions)
         before = require_key(opened.world.keys.list(), key_id)
         record = importing.adopt_pairs(opened.world, key_id, arns)
-        _tell(opened, record, as_json, "")
+        _print_key(opened, record, as_json, "")
     if detailed_exit_code and record == before:
         raise typer.Exit(NOTHING_TO_DO)
 
 
-def _read(file: Path, passphrase_file: Path | None) -> ParsedKey:
+def _read_key_file(file: Path, passphrase_file: Path | None) -> ParsedKey:
     """The key in the file; a terminal is asked for the passphrase that it needs.
 
     A key in the clear is refused when others may use its file; one that is encrypted may lie anywhere, its passphrase
@@ -101,21 +101,21 @@ def _read(file: Path, passphrase_file: Path | None) -> ParsedKey:
     if str(file) == "-":
         data, status = sys.stdin.buffer.read(MAX_BYTES + 1), None
     else:
-        with _named("FILE"), file.open("rb") as opened:
+        with _as_parameter_error("FILE"), file.open("rb") as opened:
             data, status = opened.read(MAX_BYTES + 1), os.fstat(opened.fileno())
     try:
         pasted = parse_private_key(data)
     except WrongPassphrase as failure:
-        return parse_private_key(data, _passphrase(passphrase_file, failure))
+        return parse_private_key(data, _read_passphrase(passphrase_file, failure))
     if status is not None:
-        with _named("FILE"):
+        with _as_parameter_error("FILE"):
             check_private(file, status)
     return pasted
 
 
-def _passphrase(file: Path | None, needed: WrongPassphrase) -> bytes:
+def _read_passphrase(file: Path | None, needed: WrongPassphrase) -> bytes:
     if file is not None:
-        with _named("--passphrase-file"):
+        with _as_parameter_error("--passphrase-file"):
             return read_private_file(file).rstrip(b"\r\n")
     if not sys.stdin.isatty():
         raise WrongPassphrase(f"{needed.message}; give --passphrase-file")
@@ -124,7 +124,7 @@ def _passphrase(file: Path | None, needed: WrongPassphrase) -> bytes:
 
 
 @contextmanager
-def _named(parameter: str) -> Iterator[None]:
+def _as_parameter_error(parameter: str) -> Iterator[None]:
     """A file that is insecure, or cannot be read, is a wrong value of this parameter."""
     try:
         yield
@@ -134,13 +134,13 @@ def _named(parameter: str) -> Iterator[None]:
         raise InvalidRequest([FieldError(parameter, f"names a file that cannot be read: {problem}")]) from None
 
 
-def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
+def _validated_arns(arns: list[str], regions: tuple[str, ...]) -> list[str]:
     """These ARNs of key pairs. Raises InvalidRequest naming each that is none, or of no region of ours."""
     errors, seen = [], set()
     for arn in arns:
         try:
-            region = parse_arn(arn, "playback-key").place.region
-            among(regions, [region])
+            region = parse_arn(arn, "playback-key").account_region.region
+            select_regions(regions, [region])
         except ValueError as rule:
             errors.append(FieldError("--arn", str(rule)))
         except InvalidRequest as strange:
@@ -154,20 +154,20 @@ def _checked(arns: list[str], regions: tuple[str, ...]) -> list[str]:
     return arns
 
 
-def _standby(record: KeyRecord) -> str:
+def _describe_standby(record: KeyRecord) -> str:
     """What became of a key that was made although nobody asked for it."""
-    places = ", ".join(f"{there.state} in {there.place.region}" for there in record.placements) or "not imported yet"
+    places = ", ".join(f"{there.state} in {there.account_region.region}" for there in record.placements) or "not imported yet"
     return f"Key {record.id} is {places}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
 
 
-def _tell(opened: Opened, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
-    shown = key_view(record, moment(opened.settings, opened.store))
+def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
+    shown = key_view(record, reference_time(opened.settings, opened.store))
     words = []
     for there in record.placements:
         stands = "signs" if there.state is KeyState.ACTIVE else f"is {there.state}"
-        words.append(f"Key {record.id} {stands} in {there.place.region} as {there.arn}.")
+        words.append(f"Key {record.id} {stands} in {there.account_region.region} as {there.arn}.")
     words.append(f"Fingerprint {record.fingerprint}.")
     if any(there.state is KeyState.PREPARED for there in record.placements):
         words.append(f"To sign with it: tokensvc keys activate {record.id}")
     data = shown.model_dump(mode="json") | ({"found": found} if found else {})
-    result(data, as_json, *words, *more)
+    print_result(data, as_json, *words, *more)

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from tokensvc.cli.keys.context import to_read
-from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, progress, result
+from tokensvc.cli.keys.context import open_store
+from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, print_progress, print_result
 from tokensvc.container.vault import FILES, IN_STORE, SHARED_FILES, rewrapping_of, vault_at, wrapper_of, wrapper_to_look
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.keys import rewrap as moving
 from tokensvc.storage.store import Store
 
-Other = Annotated[
+SourceVault = Annotated[
     str | None,
     typer.Option(
         "--from",
@@ -25,21 +25,21 @@ Other = Annotated[
 
 
 def rewrap(
-    other: Other = None,
+    other: SourceVault = None,
     dry_run: DryRun = False,
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move every private key and subject key to the current passphrase or KMS key, until none is under another one.
+    """Move every private key and subject key to the current passphrase or DESCRIBE_KMS_KEY key, until none is under another one.
 
     Workers go on meanwhile, if their settings give both the current key and the one before.
     """
     if other is not None and other != IN_STORE and not _is_directory(other):
         raise InvalidRequest([FieldError("--from", "must be `store`, or `keys:` and a directory that there is")])
-    with to_read() as (settings, store):
+    with open_store() as (settings, store):
         wrapper = (wrapper_to_look if dry_run else wrapper_of)(settings, store)
-        world = rewrapping_of(settings, store, wrapper, progress)
-        moved_in = _move_in(store, world, other, dry_run) if other else []
+        world = rewrapping_of(settings, store, wrapper, print_progress)
+        moved_in = _import_missing(store, world, other, dry_run) if other else []
         moved = moving.left(world) if dry_run else moving.rewrap(world)
     current = world.wrapper.current
     data = {
@@ -55,7 +55,7 @@ def rewrap(
     else:
         was = f"{len(moved)} moved" if moved else "Nothing to do"
         lines.append(f"{was}: everything is under {current}. The previous one may be taken out of the settings.")
-    result(data, as_json, *lines)
+    print_result(data, as_json, *lines)
     if detailed_exit_code and not moved and not moved_in:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -64,6 +64,6 @@ def _is_directory(vault: str) -> bool:
     return vault.startswith((FILES, SHARED_FILES)) and Path(vault.partition(":")[2]).is_dir()
 
 
-def _move_in(store: Store, world: moving.RewrapContext, other: str, dry_run: bool) -> list[str]:
+def _import_missing(store: Store, world: moving.RewrapContext, other: str, dry_run: bool) -> list[str]:
     move = moving.lacking if dry_run else moving.move_in
     return move(world, vault_at(other, store, world.wrapper), store.keys.list())

@@ -88,7 +88,7 @@ def error_of(refusal: RuleResult | None) -> EdgeError:
 
 def missing_origin(origin: str) -> EdgeError:
     """The error of strict enforcement on a public channel, whose rule is not of the table."""
-    reason = Reason.USUAL if origin else Reason.MISSING
+    reason = Reason.UNSPECIFIED if origin else Reason.MISSING
     return error_of(RuleResult("strict-origin", RuleStatus.FAIL, "", reason))
 
 

@@ -85,7 +85,7 @@ class Gate:
                 return _error(403, visit, errors.SEVERAL_TOKENS)
             attempt = _known(transaction, visit, tokens[0] if tokens else "", now)
         verdict = self._judge(visit, attempt, now, may_spend=visit.is_get and stream is not None)
-        if verdict.outcome is not Outcome.ADMITTED:
+        if verdict.outcome is not Outcome.ALLOW:
             return _error(403, visit, errors.error_of(verdict.refusal))
         resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
         cors = _cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN))
@@ -104,7 +104,7 @@ class Gate:
         """The verdict; where it admits a single use and there is something to watch, that is spent by the same step."""
         verdict = validate(attempt)
         uuid = verdict.claims.get(claims.SINGLE_USE_UUID)
-        if verdict.outcome is not Outcome.ADMITTED or uuid is None:
+        if verdict.outcome is not Outcome.ALLOW or uuid is None:
             return verdict
         if may_spend:
             spent = not self._single_uses.spend(visit.channel, uuid, now)
@@ -132,7 +132,7 @@ def _known(transaction: ResourceTransaction, visit: Visit, token: str, now: floa
     revoked = NOTHING_REVOKED
     if isinstance(viewer_id, str):
         revoked = revoked_version(transaction, str(visit.channel), viewer_id)
-    keys = [public_key(pair) for pair in transaction.find(visit.channel.place, "playback-key")]
+    keys = [public_key(pair) for pair in transaction.find(visit.channel.account_region, "playback-key")]
     return blind._replace(keys=keys, revoked_version=revoked, spent=False)
 
 

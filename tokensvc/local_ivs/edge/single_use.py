@@ -32,12 +32,12 @@ class SingleUses:
         """Spend it; False when another did so before. Of several at once exactly one is told True."""
         name = _name(channel, uuid)
         with self._resources.begin(write=True) as transaction:
-            for _, old in transaction.page(channel.place, _KIND, after=0, limit=_CLEARED_AT_ONCE):
+            for _, old in transaction.page(channel.account_region, _KIND, after=0, limit=_CLEARED_AT_ONCE):
                 if old.created_at < now - REMEMBERED_SECONDS:
                     transaction.delete(old.arn)
             if transaction.get(name) is not None:
                 return False
-            transaction.put(Resource(name, channel.place, _KIND, str(channel), "", {}, now))
+            transaction.put(Resource(name, channel.account_region, _KIND, str(channel), "", {}, now))
             return True
 
 

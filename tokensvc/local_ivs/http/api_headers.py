@@ -3,7 +3,7 @@
 Invariants
 - Every response to a request with an Origin has them, errors included: the model gives them to all errors and to the
   Batch answers, and an SDK in a browser can read no response that lacks Access-Control-Allow-Origin.
-- Other clients get none of them: the AWS CLI would print those of Batch answers, and its published examples have none.
+- SourceVault clients get none of them: the AWS CLI would print those of Batch answers, and its published examples have none.
 - Which headers are exposed is read from the model: all that an SDK reads from a response, and the request id.
 - INFERRED: every value, and that the answers for which the model names no headers have them too. AWS documents none.
 """

@@ -57,7 +57,7 @@ _PREFLIGHT = WireAnswer(204, PREFLIGHT_HEADERS, b"")
 class _Asked(NamedTuple):
     """A call that was understood."""
 
-    place: AccountRegion
+    account_region: AccountRegion
     operation: Operation
     request: Mapping[str, Any]
     url: str
@@ -156,7 +156,7 @@ class IvsApi:
                 raise IvsError("InternalServerException", f"Internal failure{_ASKED_FOR}")
             case FaultKind.DROP_BEFORE:
                 return _NOTHING
-        answer = self._local.call(asked.place, asked.operation.name, asked.request, asked.url)
+        answer = self._local.call(asked.account_region, asked.operation.name, asked.request, asked.url)
         if asked.operation.status == 204:
             return _NOTHING
         return _json(asked.operation.status, answer)

@@ -29,5 +29,5 @@ def know_playback_configurations(call: Call, request: Mapping[str, Any], _: Body
         arn = entry.get("playbackConfigurationArn")
         if not arn:
             yield Violation(path, "Member must not be null")
-        elif arn.split(":")[3:5] != [call.place.region, call.place.account]:
+        elif arn.split(":")[3:5] != [call.account_region.region, call.account_region.account]:
             yield Violation(path, "Member must be of the same account and region")

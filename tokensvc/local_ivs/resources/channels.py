@@ -98,7 +98,7 @@ def show(call: Call, resource: Resource) -> Body:
     return {
         **resource.body,
         "arn": resource.arn,
-        "ingestEndpoint": id_generators.ingest_endpoint(arn.place),
+        "ingestEndpoint": id_generators.ingest_endpoint(arn.account_region),
         "playbackUrl": id_generators.playback_url(arn, call.base_url),
-        "srt": {"endpoint": id_generators.srt_endpoint(arn.place), "passphrase": resource.body["srtPassphrase"]},
+        "srt": {"endpoint": id_generators.srt_endpoint(arn.account_region), "passphrase": resource.body["srtPassphrase"]},
     }

@@ -43,7 +43,7 @@ class Numbered(NamedTuple):
 
 def append(
     moment: Moment,
-    place: AccountRegion,
+    account_region: AccountRegion,
     detail_type: str,
     channel_arn: str,
     detail: Mapping[str, Any],
@@ -56,9 +56,9 @@ def append(
         "id": _uuid(moment),
         "detail-type": detail_type,
         "source": _SOURCE,
-        "account": place.account,
+        "account": account_region.account,
         "time": rfc3339(int(moment.now)),
-        "region": place.region,
+        "region": account_region.region,
         "resources": [channel_arn] if channel_arn else [],
         "detail": dict(detail),
     }

@@ -32,11 +32,11 @@ def start(moment: Moment, channel: Resource, ingest: Ingest) -> Resource | None:
     """Go live; None when too many streams are live, which is told. Raises IvsError on a channel that is live."""
     if stream_of(moment.transaction, channel.arn):
         raise conflict(f"Channel: {channel.arn} is live already")
-    streaming = moment.transaction.count(channel.place, STREAM)
+    streaming = moment.transaction.count(channel.account_region, STREAM)
     if streaming >= CONCURRENT_STREAMS:
         breach = {"limit_name": "Concurrent Broadcasts", "limit_value": CONCURRENT_STREAMS}
         breach |= {"exceeded_by": streaming + 1 - CONCURRENT_STREAMS, "limit_unit": "active streams"}
-        events.append(moment, channel.place, events.LIMIT_BREACH, "", breach)
+        events.append(moment, channel.account_region, events.LIMIT_BREACH, "", breach)
         return None
     stream_id = f"st-{moment.token(ALPHANUMERIC, STREAM_ID_CHARS)}"
     recording = recording_of(moment, channel)
@@ -49,7 +49,7 @@ def start(moment: Moment, channel: Resource, ingest: Ingest) -> Resource | None:
         "adBreaks": [],
         "recording": recording,
     }
-    stream = Resource(stream_name(channel.arn), channel.place, STREAM, channel.arn, "", body, moment.now)
+    stream = Resource(stream_name(channel.arn), channel.account_region, STREAM, channel.arn, "", body, moment.now)
     moment.transaction.put(stream)
     sessions.open_session(moment, channel, stream_id, ingest)
     tell(moment, stream, events.STREAM_STATE, "Session Created")
@@ -99,13 +99,13 @@ def change(moment: Moment, stream: Resource, **members: Any) -> Resource:
 def tell(moment: Moment, stream: Resource, detail_type: str, name: str, **more: Any) -> None:
     """Tell of it in the log, and remember it with the session."""
     detail = {"event_name": name, **_who(stream), **more}
-    events.append(moment, stream.place, detail_type, stream.parent_arn, detail)
+    events.append(moment, stream.account_region, detail_type, stream.parent_arn, detail)
     sessions.note_event(moment, stream, detail_type, name)
 
 
 def _tell_recording(moment: Moment, stream: Resource, status: str) -> None:
     detail = detail_of(stream.body["recording"], status, stream.body["streamId"], moment.now)
-    events.append(moment, stream.place, events.RECORDING_STATE, stream.parent_arn, {**_who(stream), **detail})
+    events.append(moment, stream.account_region, events.RECORDING_STATE, stream.parent_arn, {**_who(stream), **detail})
     sessions.note_event(moment, stream, events.RECORDING_STATE, status, is_error=status.endswith("Failure"))
 
 
@@ -113,7 +113,7 @@ def _tell_breaches(moment: Moment, stream: Resource, channel: Resource, ingest: 
     """Limit breaches have no event name; INFERRED: a session calls them by their limit's."""
     for breach in breaches(channel.body, ingest):
         detail = {**breach._asdict(), **_who(stream)}
-        events.append(moment, stream.place, events.LIMIT_BREACH, stream.parent_arn, detail)
+        events.append(moment, stream.account_region, events.LIMIT_BREACH, stream.parent_arn, detail)
         sessions.note_event(moment, stream, events.LIMIT_BREACH, breach.limit_name, is_error=True)
 
 

@@ -34,11 +34,11 @@ def get_stream(call: Call, request: Mapping[str, Any]) -> Body:
 def list_streams(call: Call, request: Mapping[str, Any]) -> Body:
     """One page of the live streams, in the order in which they started."""
     health = request.get("filterBy", {}).get("health", "")
-    scope = json.dumps([call.operation, *call.place, health])
+    scope = json.dumps([call.operation, *call.account_region, health])
     after = call.pages.read(scope, request.get("nextToken", ""))
     limit = request.get("maxResults", PAGE_SIZE)
     equal = {"health": health} if health else {}
-    found = call.transaction.page(call.place, STREAM, after=after, limit=limit + 1, equal=equal)
+    found = call.transaction.page(call.account_region, STREAM, after=after, limit=limit + 1, equal=equal)
     answer: Body = {"streams": [_show(call, stream) for _, stream in found[:limit]]}
     if len(found) > limit:
         answer["nextToken"] = call.pages.write(scope, found[limit - 1][0])

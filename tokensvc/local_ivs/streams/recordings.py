@@ -33,7 +33,7 @@ def recording_of(moment: Moment, channel: Resource) -> dict[str, Any] | None:
     when = f"{at.year}/{at.month}/{at.day}/{at.hour}/{at.minute}"
     return {
         "bucket": configuration.body["destinationConfiguration"]["s3"]["bucketName"],
-        "prefix": f"ivs/v1/{name.place.account}/{name.id}/{when}/{moment.token(ALPHANUMERIC, ID_CHARS)}",
+        "prefix": f"ivs/v1/{name.account_region.account}/{name.id}/{when}/{moment.token(ALPHANUMERIC, ID_CHARS)}",
         "sessionId": moment.token(ALPHANUMERIC, SESSION_ID_CHARS),
         "startedAt": moment.now,
         "fails": moment.now < configuration.created_at + CREATING_SECONDS,

@@ -28,18 +28,18 @@ PAGE_SIZE = 100
 def get_stream_session(call: Call, request: Mapping[str, Any]) -> Body:
     channel_arn, stream_id = request["channelArn"], request.get("streamId", "")
     session = session_of(call.transaction, channel_arn, stream_id, call.now)
-    if session is None or session.place != call.place:
+    if session is None or session.account_region != call.account_region:
         raise not_found(f"{channel_arn}/{stream_id}" if stream_id else channel_arn)
     return {"streamSession": _show(call, session)}
 
 
 def list_stream_sessions(call: Call, request: Mapping[str, Any]) -> Body:
     channel_arn = request["channelArn"]
-    scope = json.dumps([call.operation, *call.place, channel_arn])
+    scope = json.dumps([call.operation, *call.account_region, channel_arn])
     after = call.pages.read(scope, request.get("nextToken", ""))
     limit = request.get("maxResults", PAGE_SIZE)
     found = sessions_of(call.transaction, channel_arn, after=after, limit=limit + 1, now=call.now)
-    if not found or found[0][1].place != call.place:
+    if not found or found[0][1].account_region != call.account_region:
         call.existing(channel_arn, "channel")
     answer: Body = {"streamSessions": [session.body for _, session in found[:limit]]}
     if len(found) > limit:
@@ -54,7 +54,7 @@ def _show(call: Call, session: Resource) -> Body:
         "channel": {
             **body["channel"],
             "arn": session.parent_arn,
-            "ingestEndpoint": id_generators.ingest_endpoint(arn.place),
+            "ingestEndpoint": id_generators.ingest_endpoint(arn.account_region),
             "playbackUrl": id_generators.playback_url(arn, call.base_url),
         },
         "ingestConfiguration": ingest.first_track(body["ingest"]),
@@ -64,7 +64,7 @@ def _show(call: Call, session: Resource) -> Body:
     for member in SNAPSHOTS:
         if kept := body.get(member):
             kind = parse_arn(kept["arn"]).kind
-            then = Resource(kept["arn"], session.place, kind, "", "", kept["body"], kept["createdAt"])
+            then = Resource(kept["arn"], session.account_region, kind, "", "", kept["body"], kept["createdAt"])
             shown[member] = KINDS[kind].show(call._replace(now=body["startTime"]), then)
     return shown
 

@@ -33,7 +33,7 @@ _CLEARED_AT_ONCE = 10
 
 def open_session(moment: Moment, channel: Resource, stream_id: str, ingest: Mapping[str, Any]) -> None:
     """A channel goes live: note how it is now."""
-    _clear_old(moment, channel.place)
+    _clear_old(moment, channel.account_region)
     body: dict[str, Any] = {
         "streamId": stream_id,
         "startTime": int(moment.now),
@@ -46,7 +46,7 @@ def open_session(moment: Moment, channel: Resource, stream_id: str, ingest: Mapp
         if (arn := channel.body[reference]) and (kept := moment.transaction.get(arn)):
             body[member] = {"arn": arn, "body": dict(kept.body), "createdAt": kept.created_at}
     name = _session_name(channel.arn, stream_id)
-    moment.transaction.put(Resource(name, channel.place, SESSION, channel.arn, "", body, moment.now))
+    moment.transaction.put(Resource(name, channel.account_region, SESSION, channel.arn, "", body, moment.now))
 
 
 def note_event(moment: Moment, stream: Resource, detail_type: str, name: str, *, is_error: bool = False) -> None:
@@ -83,7 +83,7 @@ def sessions_of(
 ) -> list[tuple[int, Resource]]:
     """A channel's sessions with their numbers, newest first."""
     try:
-        place = parse_arn(channel_arn).place
+        place = parse_arn(channel_arn).account_region
     except ValueError:
         return []  # the model's pattern allows names that no channel can have
     found = transaction.page(place, SESSION, after=after, limit=limit, parent_arn=channel_arn, newest_first=True)
@@ -110,7 +110,7 @@ def _is_over(session: Resource, now: float) -> bool:
     return bool(session.body.get("endTime", now) <= now - KEPT_SECONDS)
 
 
-def _clear_old(moment: Moment, place: AccountRegion) -> None:
-    for _, old in moment.transaction.page(place, SESSION, after=0, limit=_CLEARED_AT_ONCE):
+def _clear_old(moment: Moment, account_region: AccountRegion) -> None:
+    for _, old in moment.transaction.page(account_region, SESSION, after=0, limit=_CLEARED_AT_ONCE):
         if _is_over(old, moment.now):
             moment.transaction.delete(old.arn)

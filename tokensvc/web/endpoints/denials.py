@@ -19,25 +19,25 @@ class DenialRoutes:
     """The three routes. What they ask of the store, they ask in threads."""
 
     def __init__(self, authorized: RequestAuthenticator, service: DenialService) -> None:
-        self._authorized = authorized
+        self._authenticator = authorized
         self._service = service
 
     async def list(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/denials`."""
-        caller = self._authorized.caller(scope, exchange, READ)
+        caller = self._authenticator.caller(scope, exchange, READ)
         query = read_model(scope, DenialQuery)
-        return encoded(await self._authorized.run_in_thread(lambda: self._service.page(caller, query)))
+        return encoded(await self._authenticator.run_in_thread(lambda: self._service.page(caller, query)))
 
     async def add(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/denials`."""
-        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, REQUEST_MAX_BYTES)
+        caller, body = await self._authenticator.caller_and_body(scope, receive, exchange, WRITE, REQUEST_MAX_BYTES)
         request = read_denial(body)
-        written = await self._authorized.run_in_thread(lambda: self._service.add(caller, request))
+        written = await self._authenticator.run_in_thread(lambda: self._service.add(caller, request))
         return encoded(DenialsWritten(denials=[DenialView.of(denial) for denial in written]), 201, "denied")
 
     async def remove(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`DELETE /v1/denials/{id}`."""
-        caller = self._authorized.caller(scope, exchange, WRITE)
+        caller = self._authenticator.caller(scope, exchange, WRITE)
         denial_id = scope["path_params"]["id"]
-        await self._authorized.run_in_thread(lambda: self._service.remove(caller, denial_id))
+        await self._authenticator.run_in_thread(lambda: self._service.remove(caller, denial_id))
         return Answer(204, b"", (), "ok")

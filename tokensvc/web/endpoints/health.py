@@ -103,15 +103,15 @@ class Readiness:
         return [words] if away > _STORE_AWAY_SECONDS else []
 
 
-def _probe(place: AccountRegion, slot: RegionKeys, now: int) -> str | None:
+def _probe(account_region: AccountRegion, slot: RegionKeys, now: int) -> str | None:
     """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
     if slot.active is None or now > slot.active.until:
         return slot.problems or "no active key"
-    channel = Arn(place, "channel", _PROBE_CHANNEL)
+    channel = Arn(account_region, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
     token = compact(signed, slot.active.prepared.sign(digest(signed)))
     verdict = validate(PlaybackAttempt(token, now, channel, keys=list(slot.accepted.values())))
-    return None if verdict.outcome is Outcome.ADMITTED else f"the probe was refused by {verdict.refused_by}"
+    return None if verdict.outcome is Outcome.ALLOW else f"the probe was refused by {verdict.denied_by}"
 
 
 def _unready(code: str, detail: str) -> Answer:

@@ -61,7 +61,7 @@ class KeyRoutes:
         versions: Versions,
         regions: Sequence[str],
     ) -> None:
-        self._authorized = authorized
+        self._authenticator = authorized
         self._make_world = make_world
         """The world with the store's clock as it is now; it is asked in a thread."""
         self._workers = workers
@@ -71,7 +71,7 @@ class KeyRoutes:
 
     async def page(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/keys`."""
-        self._authorized.caller(scope, exchange, READ)
+        self._authenticator.caller(scope, exchange, READ)
         query = read_model(scope, KeyQuery)
 
         def read() -> KeyPage:
@@ -80,11 +80,11 @@ class KeyRoutes:
             at = _moment(world)
             return KeyPage(keys=[key_view(record, at) for record in records], next_token=following)
 
-        return encoded(await self._authorized.run_in_thread(read))
+        return encoded(await self._authenticator.run_in_thread(read))
 
     async def show(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/keys/{id}`."""
-        self._authorized.caller(scope, exchange, READ)
+        self._authenticator.caller(scope, exchange, READ)
         reject_parameters(scope)
 
         def read() -> BaseModel:
@@ -96,11 +96,11 @@ class KeyRoutes:
             history = world.journal.history(record.id, HISTORY)
             return key_detail_view(record, at, history, self._unheard(at), workers_unable_to_decrypt)
 
-        return encoded(await self._authorized.run_in_thread(read))
+        return encoded(await self._authenticator.run_in_thread(read))
 
     async def rotate(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
-        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, REQUEST_MAX_BYTES)
+        caller, body = await self._authenticator.caller_and_body(scope, receive, exchange, ADMIN, REQUEST_MAX_BYTES)
         ask = _read(RotateKeysRequest, body)
 
         def request() -> RotationView:
@@ -108,12 +108,12 @@ class KeyRoutes:
             wish = request_rotation(world, self._chosen(world, ask.regions), f"caller {caller.name}")
             return rotation_view(wish, fulfilled(world.keys.list(), wish))
 
-        kept = await self._authorized.run_in_thread(request)
+        kept = await self._authenticator.run_in_thread(request)
         return encoded(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
 
     async def rotation(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/keys/rotations/{id}`."""
-        self._authorized.caller(scope, exchange, READ)
+        self._authenticator.caller(scope, exchange, READ)
         reject_parameters(scope)
 
         def read() -> BaseModel:
@@ -121,11 +121,11 @@ class KeyRoutes:
             wish = world.rotations.get(scope["path_params"]["id"])
             return rotation_view(wish, fulfilled(world.keys.list(), wish))
 
-        return encoded(await self._authorized.run_in_thread(read))
+        return encoded(await self._authenticator.run_in_thread(read))
 
     async def compromise(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
-        _, body = await self._authorized.caller_and_body(scope, receive, exchange, ADMIN, REQUEST_MAX_BYTES)
+        _, body = await self._authenticator.caller_and_body(scope, receive, exchange, ADMIN, REQUEST_MAX_BYTES)
         ask = _read(CompromiseRequest, body)
 
         def act() -> BaseModel:
@@ -141,11 +141,11 @@ class KeyRoutes:
                 stale_workers=[stale_worker_view(u) for u in self._unheard(at)],
             )
 
-        return encoded(await self._authorized.run_in_thread(act), 202)
+        return encoded(await self._authenticator.run_in_thread(act), 202)
 
     def _chosen(self, world: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
         """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
-        held = {there.place.region for record in world.keys.list() for there in record.placements}
+        held = {there.account_region.region for record in world.keys.list() for there in record.placements}
         known = self._regions or sorted(held)
         errors = [
             FieldError(f"regions[{position}]", f"must be one of {', '.join(known)}")

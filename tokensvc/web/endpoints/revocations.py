@@ -38,31 +38,31 @@ class RevocationRoutes:
     """The six routes. What they ask of the store, they ask in threads of their own."""
 
     def __init__(self, authorized: RequestAuthenticator, service: RevocationService) -> None:
-        self._authorized = authorized
+        self._authenticator = authorized
         self._service = service
 
     async def add(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/revocations`."""
-        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, REQUEST_MAX_BYTES)
+        caller, body = await self._authenticator.caller_and_body(scope, receive, exchange, WRITE, REQUEST_MAX_BYTES)
         key = _idempotency_key(scope, body)
         request = read_revocation(body)
-        accepted = await self._authorized.run_in_thread(lambda: self._service.add(caller, request, key))
+        accepted = await self._authenticator.run_in_thread(lambda: self._service.add(caller, request, key))
         return encoded(AcceptedRevocation.of(accepted), 202, "accepted")
 
     async def add_batch(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/revocations/batch`: up to 1,000, each with its answer or its own problem, in order."""
-        caller, body = await self._authorized.caller_and_body(scope, receive, exchange, WRITE, BATCH_MAX_BYTES)
+        caller, body = await self._authenticator.caller_and_body(scope, receive, exchange, WRITE, BATCH_MAX_BYTES)
         key = _idempotency_key(scope, body)
         items = batch_items(body, "revocations", BATCH_MAX)
-        found = await self._authorized.run_in_thread(lambda: self._service.add_many(caller, items, key))
+        found = await self._authenticator.run_in_thread(lambda: self._service.add_many(caller, items, key))
         results = [_result(one) for one in found]
         return Answer(202, orjson.dumps({"results": results}), (JSON,), "batch")
 
     async def list(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/revocations`."""
-        caller = self._authorized.caller(scope, exchange, READ)
+        caller = self._authenticator.caller(scope, exchange, READ)
         query = read_model(scope, RevocationQuery)
-        return encoded(await self._authorized.run_in_thread(lambda: self._service.page(caller, query)))
+        return encoded(await self._authenticator.run_in_thread(lambda: self._service.page(caller, query)))
 
     async def show(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
         """`GET /v1/revocations/{id}`."""
@@ -79,9 +79,9 @@ class RevocationRoutes:
     async def _one(
         self, use_case: Callable[[Caller, str], Revocation], needs: str, scope: Scope, exchange: RequestContext
     ) -> Answer:
-        caller = self._authorized.caller(scope, exchange, needs)
+        caller = self._authenticator.caller(scope, exchange, needs)
         revocation_id = scope["path_params"]["id"]
-        found = await self._authorized.run_in_thread(lambda: use_case(caller, revocation_id))
+        found = await self._authenticator.run_in_thread(lambda: use_case(caller, revocation_id))
         return encoded(RevocationView.of(found))
 
 

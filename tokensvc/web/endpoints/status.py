@@ -19,9 +19,9 @@ class Status:
     """The route, and where it reads: from the store at each request."""
 
     def __init__(self, authorized: RequestAuthenticator, read: Callable[[], StatusFacts]) -> None:
-        self._authorized = authorized
+        self._authenticator = authorized
         self._read = read
 
     async def status(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
-        self._authorized.caller(scope, exchange, SCOPE)
-        return encoded(status_view(await self._authorized.run_in_thread(self._read)))
+        self._authenticator.caller(scope, exchange, SCOPE)
+        return encoded(status_view(await self._authenticator.run_in_thread(self._read)))

@@ -55,7 +55,7 @@ class TokenRoutes:
         sign_many: SignMany,
         new_uuid: Callable[[], object],
     ) -> None:
-        self._authorized = authorized
+        self._authenticator = authorized
         self._directory = directory
         self._metrics = metrics
         self._sign_many = sign_many
@@ -65,7 +65,7 @@ class TokenRoutes:
     def single_at_once(self, scope: Scope, body: bytes, exchange: RequestContext) -> _Begun | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
-            caller, snapshot, now = self._authorized.authenticate(scope, exchange, SCOPE)
+            caller, snapshot, now = self._authenticator.authenticate(scope, exchange, SCOPE)
             ask = parse_token_request(decoded(scope, body, REQUEST_MAX_BYTES))
             grant = authorize(caller, ask, snapshot)
             channel = snapshot.channels.get(ask.channel_arn)
@@ -79,14 +79,14 @@ class TokenRoutes:
     async def single(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/tokens` whose body, or channel, has to be waited for."""
         try:
-            (caller, snapshot, _), body = await self._authorized.authenticated_body(
+            (caller, snapshot, _), body = await self._authenticator.authenticated_body(
                 scope, receive, exchange, SCOPE, REQUEST_MAX_BYTES
             )
             ask = parse_token_request(body)
             authorize(caller, ask, snapshot)
             channels = await self._channels({ask.channel_arn}, snapshot, caller)
             # All three as they are after the wait.
-            caller, snapshot, now = self._authorized.authenticate(scope, exchange, SCOPE)
+            caller, snapshot, now = self._authenticator.authenticate(scope, exchange, SCOPE)
             grant = authorize(caller, ask, snapshot)
             begun = self._begin(ask, grant, _channel_of(ask, channels), snapshot, now)
             began = perf_counter()
@@ -99,14 +99,14 @@ class TokenRoutes:
     async def batch(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
-            (caller, snapshot, _), body = await self._authorized.authenticated_body(
+            (caller, snapshot, _), body = await self._authenticator.authenticated_body(
                 scope, receive, exchange, SCOPE, BATCH_MAX_BYTES
             )
             asks = batch_items(body, "requests", BATCH_MAX_REQUESTS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
-        judge = partial(self._authorized.authenticate, scope, exchange, SCOPE)
+        judge = partial(self._authenticator.authenticate, scope, exchange, SCOPE)
         results: list[dict[str, Any]] = [{}] * len(asks)
         waiting: dict[int, TokenRequest] = {}
 
@@ -180,7 +180,7 @@ class TokenRoutes:
         questions = {
             arn: self._directory.ask(arn, caller.name)
             for arn in arns
-            if parse_arn(arn, "channel").place in snapshot.ring.slots
+            if parse_arn(arn, "channel").account_region in snapshot.ring.slots
         }
         waits = {asyncio.wrap_future(q): seconds for q, seconds in questions.values() if not q.done() and seconds > 0}
         if waits:
