@@ -4,7 +4,7 @@
     limits.toml      what each ratio usually is, how far a run may be off, and why it matters
     limits.py        reads those, and judges a ratio
     instructions.py  instructions by callgrind: the same on a busy machine as on a quiet one
-    counted.py       what callgrind counts: a signature, a token, a request answered, a batch
+    callgrind_target.py  what callgrind counts: a signature, a token, a request answered, a batch
     signing.py       CPU time in this process
     serving.py       CPU time of the server for a token that was asked for over HTTP
 
