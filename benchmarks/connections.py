@@ -100,7 +100,7 @@ class _Client:
         self.socket.setblocking(False)
 
     def answered(self) -> float:
-        """Reader the answer that is there; its latency in milliseconds. Ends the benchmark when it is no success."""
+        """Read the answer that is there; its latency in milliseconds. Ends the benchmark when it is no success."""
         answer = self.socket.recv(65_536)
         took = (time.perf_counter() - self.began) * 1000
         if not answer.startswith(b"HTTP/1.1 20"):
@@ -159,7 +159,7 @@ class Clients:
         self._epoll.register(client.socket, select.EPOLLIN)
 
     def _answer(self, *, renew: bool) -> set[int]:
-        """Reader the answers that are there, and ask again; the descriptors that were read."""
+        """Read the answers that are there, and ask again; the descriptors that were read."""
         ready = [number for number, _ in self._epoll.poll(GIVE_UP_SECONDS)]
         if not ready:
             raise SystemExit(f"no connection was answered for {GIVE_UP_SECONDS:.0f} seconds")

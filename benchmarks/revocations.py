@@ -134,7 +134,7 @@ def _drain(folder: Path) -> tuple[Told, int]:
         count = DRAIN_SECONDS * VIEWERS_PER_SECOND + 500
         for start in range(0, count, 1000):
             wanted = [NewRevocation(f"r{n}", (channel,), (f"v{n}",)) for n in range(start, min(start + 1000, count))]
-            store.revocations.accept("bench", wanted, Priority.STORM, REACH_SECONDS)
+            store.revocations.accept("bench", wanted, Priority.BULK, REACH_SECONDS)
         told, metrics = Told(AwsControlPlane("local")), Sent()
         world = DispatchContext(
             queue=store.revocation_queue, control_plane=told, clock=SystemClock(), chance=random.random
@@ -206,8 +206,8 @@ def _load_seconds(folder: Path) -> float:
     news, began = DenylistSync(store.denials), time.perf_counter()
     news.catch_up(store.versions.read())
     took = time.perf_counter() - began
-    if len(news.denied) != LOADED:
-        raise SystemExit(f"{len(news.denied)} were loaded")
+    if len(news.denylist) != LOADED:
+        raise SystemExit(f"{len(news.denylist)} were loaded")
     store.close()
     return took
 

@@ -55,7 +55,7 @@ def contenders(private_key: ec.EllipticCurvePrivateKey | None = None) -> dict[st
     awslc = EC.new_key_from_der_data(der)
     digest = sha384(b"x" * 300).digest()
     ring = Keyring({PLACE: RegionKeys(SigningKey("k1", AwsLcKey(private_key), 3600), {})})
-    snapshot = Snapshot(ring=ring, max_ttl_seconds=3600, subject_key=bytes(32))
+    snapshot = Snapshot(keyring=ring, max_ttl_seconds=3600, subject_key=bytes(32))
     caller = Caller("bench", CallerPolicy(("arn:aws:ivs:us-east-1:000000000000:channel/*",)))
     fields = orjson.loads(orjson.dumps({"channelArn": CHANNEL, "viewerId": VIEWER}))
 

@@ -26,7 +26,7 @@ from tokensvc.http import problem_details
 from tokensvc.keys.lifecycle import KeyState, diagram
 from tokensvc.revocations.dispatcher import TARGETS_MAX
 from tokensvc.revocations.requests import RevocationRequest
-from tokensvc.settings import Settings, variable
+from tokensvc.settings import Settings, variable_name
 from tokensvc.tokens.request import Ads, TokenRequest
 from tokensvc.web.routes import OPERATIONS
 
@@ -97,12 +97,12 @@ def test_every_setting_is_there_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         value = field.default
         text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value
-        expected[variable(name)] = f"`{text}`" if value not in (None, ()) else NOTHING
+        expected[variable_name(name)] = f"`{text}`" if value not in (None, ()) else NOTHING
     assert rows == expected
 
 
 def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
-    known = {variable(name) for name in Settings.model_fields} | {"TOKENSVC_X"}
+    known = {variable_name(name) for name in Settings.model_fields} | {"TOKENSVC_X"}
     named = set(re.findall(r"TOKENSVC_[A-Z_]*[A-Z]", README + (ROOT / "CHANGELOG.md").read_text("utf-8")))
     assert {name.removesuffix("_FILE") for name in named} <= known
 

@@ -74,7 +74,7 @@ def test_a_parameter_is_quoted_in_the_command_and_plain_in_the_note() -> None:
 def test_a_failure_is_a_sentence_with_its_remedy_before_the_detail() -> None:
     failure = SchemaMismatch("the store is empty", detail="SQLite: x", remedy=Remedy(Action.UPGRADE_SCHEMA))
     assert failure_text(failure) == "the store is empty; run `tokensvc db upgrade`: SQLite: x"
-    assert problem_details.problem(failure)["detail"] == "the store is empty; its schema has to be upgraded"
+    assert problem_details.problem_details(failure)["detail"] == "the store is empty; its schema has to be upgraded"
     assert failure_text(SettingsError([FieldError("signer", "is bad"), FieldError("--port", "is bad")])) == (
         "TOKENSVC_SIGNER: is bad\n--port: is bad"
     )

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from tests.support.clocks import ManualClock
 from tokensvc.errors import StoreUnavailable
 from tokensvc.outages import AT_ONCE_MAX, FailureLog
-from tokensvc.runner import IDLE, Lifecycle, Loop, Run, stop_all
+from tokensvc.runner import IDLE, Lifecycle, BackgroundTask, RunResult, stop_all
 
 SOON = 5.0
 """More than anything here takes; it is reached only by a failing test."""
@@ -54,8 +54,8 @@ def _plain_logs() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def loop_of(duty: Duty, failures: list[str], every: float = 0.001, most: float = 0.001) -> Loop:
-    return Loop("duty", duty, every_seconds=every, backoff_max_seconds=most, on_failure=failures.append)
+def loop_of(duty: Duty, failures: list[str], every: float = 0.001, most: float = 0.001) -> BackgroundTask:
+    return BackgroundTask("duty", duty, every_seconds=every, backoff_max_seconds=most, on_failure=failures.append)
 
 
 def fail(problem: BaseException) -> Callable[[], NoReturn]:
@@ -114,14 +114,14 @@ def test_a_poke_runs_the_duty_without_waiting(duty: Duty, failures: list[str]) -
     loop.start()
     duty.wait()
     for _ in range(3):
-        loop.poke()
+        loop.wake()
         duty.wait()
     loop.stop()
 
 
 def test_an_event_that_was_made_before_the_loop_wakes_it(duty: Duty, failures: list[str]) -> None:
     wake = threading.Event()
-    loop = Loop("duty", duty, every_seconds=60, backoff_max_seconds=60, on_failure=failures.append, wake=wake)
+    loop = BackgroundTask("duty", duty, every_seconds=60, backoff_max_seconds=60, on_failure=failures.append, wake_event=wake)
     loop.start()
     duty.wait()
     wake.set()
@@ -140,7 +140,7 @@ def test_a_poke_during_a_run_is_not_lost(duty: Duty, failures: list[str]) -> Non
     duty.does = linger
     loop.start()
     assert inside.wait(SOON)
-    loop.poke()
+    loop.wake()
     duty.does = lambda: None
     go_on.set()
     duty.wait()
@@ -180,9 +180,9 @@ def test_a_cap_below_the_pace_does_not_quicken_it(duty: Duty, failures: list[str
 def test_the_first_run_is_announced_even_when_it_failed(duty: Duty, failures: list[str]) -> None:
     duty.does = fail(ValueError())
     loop = loop_of(duty, failures, every=3600, most=3600)
-    assert not loop.first_run.is_set()
+    assert not loop.first_run_finished.is_set()
     loop.start()
-    assert loop.first_run.wait(SOON)
+    assert loop.first_run_finished.wait(SOON)
     loop.stop()
 
 
@@ -205,23 +205,23 @@ def test_stopping_at_any_moment_never_waits_for_a_pause(duty: Duty, failures: li
         loop = loop_of(duty, failures, every=3600, most=3600)
         loop.start()
         duty.wait()
-        loop.poke()
+        loop.wake()
         loop.stop()
         assert not loop._thread.is_alive()
 
 
 def test_what_a_duty_holds_it_gives_back_after_its_last_run(failures: list[str]) -> None:
     done: list[str] = []
-    loop = Loop(
+    loop = BackgroundTask(
         "duty",
         lambda: done.append("run"),
         every_seconds=3600,
         backoff_max_seconds=3600,
         on_failure=failures.append,
-        at_end=lambda: done.append("end"),
+        on_stop=lambda: done.append("end"),
     )
     loop.start()
-    assert loop.first_run.wait(SOON)
+    assert loop.first_run_finished.wait(SOON)
     loop.stop()
     assert done == ["run", "end"]
 
@@ -234,13 +234,13 @@ def test_all_stop_side_by_side(failures: list[str]) -> None:
         together.wait()
 
     loops = [
-        Loop(
+        BackgroundTask(
             str(number),
             lambda: None,
             every_seconds=3600,
             backoff_max_seconds=3600,
             on_failure=failures.append,
-            at_end=arrive,
+            on_stop=arrive,
         )
         for number in range(3)
     ]
@@ -254,22 +254,22 @@ def test_all_stop_side_by_side(failures: list[str]) -> None:
 def test_a_process_starts_in_order_waits_for_the_first_and_stops_all(failures: list[str]) -> None:
     started, ended, go = queue.Queue[str](), queue.Queue[str](), threading.Event()
 
-    def loop(name: str) -> Loop:
+    def loop(name: str) -> BackgroundTask:
         def once() -> None:
             started.put(name)
             assert name != "first" or go.wait(SOON)
 
-        return Loop(
+        return BackgroundTask(
             name,
             once,
             every_seconds=60,
             backoff_max_seconds=60,
             on_failure=failures.append,
-            at_end=lambda: ended.put(name),
+            on_stop=lambda: ended.put(name),
         )
 
     lifecycle = Lifecycle(first=loop("first"), others=(loop("second"), loop("third")))
-    assert [one.name for one in lifecycle.loops] == ["first", "second", "third"]
+    assert [one.name for one in lifecycle.tasks] == ["first", "second", "third"]
     lifecycle.start()
     assert {started.get(timeout=SOON) for _ in range(3)} == {"first", "second", "third"}
     waiting = threading.Thread(target=lifecycle.wait_until_started)
@@ -296,7 +296,7 @@ def test_a_duty_may_say_when_it_wants_to_run_again(failures: list[str]) -> None:
         ran.put(time.monotonic())
         return 0.001
 
-    loop = Loop("duty", duty, every_seconds=60, backoff_max_seconds=60, on_failure=failures.append)
+    loop = BackgroundTask("duty", duty, every_seconds=60, backoff_max_seconds=60, on_failure=failures.append)
     loop.start()
     for _ in range(5):
         ran.get(timeout=SOON)
@@ -311,16 +311,16 @@ class Outage:
         self._clock = clock
         self._log = FailureLog(clock.monotonic)
         self._failures = failures
-        self._does: dict[str, Callable[[], float | Literal[Run.IDLE] | None]] = {}
-        self._loops: dict[str, Loop] = {}
+        self._does: dict[str, Callable[[], float | Literal[RunResult.IDLE] | None]] = {}
+        self._loops: dict[str, BackgroundTask] = {}
 
     def run(
-        self, does: Callable[[], float | Literal[Run.IDLE] | None], seconds: int = 1, name: str = "duty"
+        self, does: Callable[[], float | Literal[RunResult.IDLE] | None], seconds: int = 1, name: str = "duty"
     ) -> list[tuple[str, float]]:
         """Run the duty for so long; each line of the log, and the `seconds` that it names."""
         self._does[name] = does
         if name not in self._loops:
-            self._loops[name] = Loop(
+            self._loops[name] = BackgroundTask(
                 name,
                 lambda: self._does[name](),
                 every_seconds=1,
@@ -401,9 +401,9 @@ def test_other_failures_of_two_tasks_are_two_outages(outage: Outage) -> None:
 
 
 def test_what_a_duty_gives_back_at_its_end_ends_no_outage(failures: list[str]) -> None:
-    loop = Loop("duty", AWAY, every_seconds=3600, backoff_max_seconds=3600, on_failure=failures.append)
+    loop = BackgroundTask("duty", AWAY, every_seconds=3600, backoff_max_seconds=3600, on_failure=failures.append)
     with capture_logs() as lines:
         loop.start()
-        assert loop.first_run.wait(SOON)
+        assert loop.first_run_finished.wait(SOON)
         loop.stop()
     assert [line["event"] for line in lines] == ["the store is unavailable"]

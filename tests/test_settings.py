@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from tokensvc.errors import SettingsError
-from tokensvc.settings import Settings, read_settings, require, sources, variable
+from tokensvc.settings import Settings, read_settings, require, sources, variable_name
 
 SECRET = "hunter2-hunter2-hunter2"
 KMS_KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
@@ -74,7 +74,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "LOG_FORMAT": "console",
     }
     environ = {f"TOKENSVC_{name}": value for name, value in given.items()}
-    assert set(environ) == {variable(name) for name in Settings.model_fields}, "a setting is missing in this test"
+    assert set(environ) == {variable_name(name) for name in Settings.model_fields}, "a setting is missing in this test"
     settings = read_settings(environ)
     assert settings.regions == ("us-east-1", "eu-west-1")
     assert settings.trusted_proxies == ("10.0.0.1", "10.0.0.2")
@@ -83,7 +83,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
     assert settings.passphrase is not None
     assert settings.passphrase.get_secret_value() == SECRET
     assert all(getattr(settings, n) != f.default for n, f in Settings.model_fields.items())
-    assert sources(environ) == {name: variable(name) for name in Settings.model_fields}
+    assert sources(environ) == {name: variable_name(name) for name in Settings.model_fields}
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
@@ -115,7 +115,7 @@ def test_an_unknown_variable_that_resembles_no_setting_gets_no_suggestion(unknow
 
 @given(st.text(min_size=1, max_size=20).filter(lambda t: "\0" not in t))
 def test_any_unknown_variable_is_refused(name: str) -> None:
-    if f"TOKENSVC_{name}".removesuffix("_FILE") not in {variable(n) for n in Settings.model_fields}:
+    if f"TOKENSVC_{name}".removesuffix("_FILE") not in {variable_name(n) for n in Settings.model_fields}:
         assert set(faults(**{f"TOKENSVC_{name}": "x"})) == {f"TOKENSVC_{name}"}
 
 
@@ -267,7 +267,7 @@ def test_no_secret_shows(tmp_path: Path) -> None:
 def test_no_value_is_said_back_whatever_variable_it_was_put_into(name: str) -> None:
     value: Any = "hunter2\ud800"
     try:
-        read_settings({variable(name): value})
+        read_settings({variable_name(name): value})
     except SettingsError as failure:
         refused = failure
     else:

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from tokensvc.container.service import check
+from tokensvc.container.service import check_startup
 from tokensvc.errors import SettingsError
 from tokensvc.jose import signing
 from tokensvc.settings import read_settings
-from tokensvc.supervisor import listen, pause_before_restart
+from tokensvc.supervisor import bind_listener, pause_before_restart
 
 LOADED = (
     "import sys, tokensvc.cli, tokensvc.supervisor, tokensvc.container.application, tokensvc.container.service; "
@@ -23,9 +23,9 @@ LOADED = (
 @pytest.mark.parametrize("host", ["256.1.1.1", "::zz", "a..b", "ä" * 70, "192.0.2.1"])
 def test_a_host_that_cannot_be_listened_on_is_refused_by_name(host: str) -> None:
     with pytest.raises(SettingsError, match="TOKENSVC_HOST: cannot listen on"):
-        listen("TOKENSVC_PORT", host, 0)
+        bind_listener("TOKENSVC_PORT", host, 0)
     with pytest.raises(SettingsError, match="--host: cannot listen on"):
-        listen("--port", host, 0)
+        bind_listener("--port", host, 0)
 
 
 def test_a_signer_that_cannot_work_here_stops_the_start_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +33,7 @@ def test_a_signer_that_cannot_work_here_stops_the_start_with_the_reason(monkeypa
     monkeypatch.delattr(signing, "_multibuffer", raising=False)
     settings = read_settings({"TOKENSVC_SIGNER": "multibuffer"})
     with pytest.raises(SettingsError, match=r"no signer can be used \(multibuffer: "):
-        check(settings)
+        check_startup(settings)
 
 
 def test_workers_that_die_young_are_replaced_more_and_more_slowly() -> None:

@@ -25,7 +25,7 @@ holds this).
     pagination.py lists in pages: their parameters and their page tokens
     outages.py    one log line when something fails, and one when it works again
     runner.py     background tasks: jitter, back-off, waking
-    aws/          ARNs, the control plane and its implementation by boto3, DESCRIBE_KMS_KEY
+    aws/          ARNs, the control plane and its implementation by boto3, KMS
     jose/         keys, PEM, JWK, JWS with ES384, strict JSON
     jose/signing/ the signers, and the choice of one
     json_objects.py  JSON objects from outside: request bodies, batches, lines of files

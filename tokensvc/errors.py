@@ -87,7 +87,7 @@ class Action(StrEnum):
     ADD_PREVIOUS_PASSPHRASE = "add_previous_passphrase"  # noqa: S105 - likewise
     """Accept the former passphrase for decryption, beside the present key."""
     ADD_PREVIOUS_KMS_KEY = "add_previous_kms_key"
-    """Likewise of a key of AWS DESCRIBE_KMS_KEY (arn)."""
+    """Likewise of a key of AWS KMS (arn)."""
 
     CORRECT_AWS_SETTINGS = "correct_aws_settings"
     UNSET_IVS_ENDPOINT = "unset_ivs_endpoint"
@@ -504,7 +504,7 @@ class WrappingKeyUnknown(VaultError):
 
 
 class WrappingKeyUnavailable(VaultError):
-    """AWS DESCRIBE_KMS_KEY did not answer, or refused: what its key wraps can neither be opened nor made."""
+    """AWS KMS did not answer, or refused: what its key wraps can neither be opened nor made."""
 
     code = "wrapping_key_unavailable"
     retry_after_seconds = 5

@@ -34,33 +34,33 @@ START_SECONDS = 10.0
 _JITTER = 0.1
 
 
-class Run(enum.Enum):
+class RunResult(enum.Enum):
     """What a run of a duty was, where it is not simply done."""
 
     IDLE = "idle"
 
 
-IDLE: Final = Run.IDLE
-Once = Callable[[], float | Literal[Run.IDLE] | None]
+IDLE: Final = RunResult.IDLE
+RunFunction = Callable[[], float | Literal[RunResult.IDLE] | None]
 """A run of a duty. It returns in how many seconds it wants to run again, None for the loop's own pause, or IDLE for the
 same when it attempted nothing."""
 
 
-class Loop:
+class BackgroundTask:
     """One duty, its thread and its pace in seconds."""
 
     def __init__(
         self,
         name: str,
-        run_once: Once,
+        run_once: RunFunction,
         *,
         every_seconds: float,
         backoff_max_seconds: float,
         on_failure: Callable[[str], None],
-        at_end: Callable[[], None] = lambda: None,
+        on_stop: Callable[[], None] = lambda: None,
         failure_log: FailureLog | None = None,
         log_name: str | None = None,
-        wake: threading.Event | None = None,
+        wake_event: threading.Event | None = None,
     ) -> None:
         """`failure_log` is the one of the process; `log_name` names the loop there, where several have one name. `wake`
         is for what is made before the loop and makes it run at once: setting it is the same as `poke`."""
@@ -71,9 +71,9 @@ class Loop:
         self._every = every_seconds
         self._backoff_max = backoff_max_seconds
         self._on_failure = on_failure
-        self._at_end = at_end
-        self._wake = wake or threading.Event()
-        self.first_run = threading.Event()
+        self._at_end = on_stop
+        self._wake = wake_event or threading.Event()
+        self.first_run_finished = threading.Event()
         """Set once the duty ran for the first time, well or not."""
         self._stopping = False
         self._failures = 0
@@ -83,18 +83,18 @@ class Loop:
         """Begin; the first run is at once."""
         self._thread.start()
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Run again without waiting for the pause to end."""
         self._wake.set()
 
-    def tell_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """End after the run under way."""
         self._stopping = True
         self._wake.set()
 
     def stop(self, within_seconds: float = STOP_SECONDS) -> None:
         """End after the run under way, and wait for that."""
-        self.tell_to_stop()
+        self.request_stop()
         if self._thread.is_alive():
             self._thread.join(within_seconds)
 
@@ -104,7 +104,7 @@ class Loop:
             if self._stopping:  # asked after the clearing, so that a stop just before it is not wiped away
                 break
             wanted = self._attempt()
-            self.first_run.set()
+            self.first_run_finished.set()
             self._wake.wait(self._pause() if wanted is None else wanted)
         try:
             self._at_end()
@@ -118,7 +118,7 @@ class Loop:
             self._failed(problem)
             return None
         self._failures = 0
-        if isinstance(wanted, Run):
+        if isinstance(wanted, RunResult):
             return None
         self._failure_log.succeeded(self._log_name)
         return wanted
@@ -133,12 +133,12 @@ class Loop:
         return pause * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter, no secret
 
 
-def stop_all(loops: Sequence[Loop]) -> None:
+def stop_all(tasks: Sequence[BackgroundTask]) -> None:
     """End all of them, and wait for that once."""
     ends_at = time.monotonic() + STOP_SECONDS
-    for loop in loops:
-        loop.tell_to_stop()
-    for loop in loops:
+    for loop in tasks:
+        loop.request_stop()
+    for loop in tasks:
         loop.stop(max(0.0, ends_at - time.monotonic()))
 
 
@@ -146,25 +146,25 @@ def stop_all(loops: Sequence[Loop]) -> None:
 class Lifecycle:
     """The background loops of one process, from its start to its stop."""
 
-    first: Loop
+    first: BackgroundTask
     """Starts first, and brings what the process cannot serve without: its snapshot, or the store's versions."""
-    others: tuple[Loop, ...]
+    others: tuple[BackgroundTask, ...]
     """Start after it, in this order."""
 
     @property
-    def loops(self) -> tuple[Loop, ...]:
+    def tasks(self) -> tuple[BackgroundTask, ...]:
         """All of them, in the order in which they start."""
         return (self.first, *self.others)
 
     def start(self) -> None:
         """Start every loop, each in a thread of its own. Returns at once."""
-        for loop in self.loops:
+        for loop in self.tasks:
             loop.start()
 
     def wait_until_started(self) -> None:
         """Wait until the first loop ran once, whether it failed or not, or for START_SECONDS."""
-        self.first.first_run.wait(START_SECONDS)
+        self.first.first_run_finished.wait(START_SECONDS)
 
     def stop(self) -> None:
         """Stop all loops side by side, and wait for that for STOP_SECONDS at most."""
-        stop_all(self.loops)
+        stop_all(self.tasks)

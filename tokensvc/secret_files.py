@@ -5,7 +5,7 @@ Invariants
 - What is checked is the opened file (`fstat`), never its name: between a check by name and the opening another file may
   take that name. Links in the path are followed to what they lead to, and that is what is checked.
 - Its owner is this process's effective user or root. Any other owner can change the content and the mode at any time.
-- SourceVault users never write to it. What only its owner may know, other users do not read, unless root made it readable:
+- Other users never write to it. What only its owner may know, other users do not read, unless root made it readable:
   Docker and Kubernetes mount secrets as root's with mode 0444 or 0644, into containers that have one user. A file that
   an option names is no such mount: it is its owner's alone, also when that is root.
 - The command in a message can be pasted into a shell.

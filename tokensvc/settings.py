@@ -245,7 +245,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     try:
         settings = Settings(**values)
     except ValidationError as invalid:
-        errors += [FieldError(variable(e.field.partition("[")[0]), e.rule) for e in field_errors(invalid)]
+        errors += [FieldError(variable_name(e.field.partition("[")[0]), e.rule) for e in field_errors(invalid)]
     if errors:
         raise SettingsError(errors)
     return settings
@@ -254,12 +254,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 def sources(environ: Mapping[str, str]) -> dict[str, str]:
     """For each setting, where its value is from: the variable's name, or `default`."""
     return {
-        name: next((v for v in (variable(name), variable(name) + "_FILE") if v in environ), "default")
+        name: next((v for v in (variable_name(name), variable_name(name) + "_FILE") if v in environ), "default")
         for name in Settings.model_fields
     }
 
 
-def variable(field: str) -> str:
+def variable_name(field: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + field.upper()
 
@@ -269,12 +269,12 @@ def require(settings: Settings, *fields: str) -> None:
     missing = [f for f in fields if getattr(settings, f) is None]
     if missing:
         raise SettingsError(
-            [FieldError(variable(f), f"must be set. {Settings.model_fields[f].description}") for f in missing]
+            [FieldError(variable_name(f), f"must be set. {Settings.model_fields[f].description}") for f in missing]
         )
 
 
 def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
-    known = {variable(name): name for name in Settings.model_fields}
+    known = {variable_name(name): name for name in Settings.model_fields}
     values: dict[str, Any] = {}
     errors: list[FieldError] = []
     for given in sorted(v for v in environ if v.startswith(PREFIX)):

@@ -1,4 +1,4 @@
-"""RunningLocalIvs the service: one worker, or several under a watch; or its background duties alone.
+"""Running the service: one worker, or several under a watch; or its background duties alone.
 
 Rules of the file
 - The parent binds the listeners and checks everything once, so that a wrong setting fails in one place with one text;
@@ -37,7 +37,7 @@ STOP_SECONDS = 24
 """How long workers may take to stop before they are killed; with the rest it stays within 25."""
 
 _RESTART_MIN_SECONDS, _RESTART_MAX_SECONDS = 0.5, 10.0
-_STEADY_SECONDS = 60.0
+_STABLE_SECONDS = 60.0
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Set before anything imports prometheus_client, which reads it once; so it is not taken from our adapter either."""
 _IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -45,7 +45,7 @@ _IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _log = structlog.get_logger(__name__)
 
 
-def serve_as_told(environ: Mapping[str, str]) -> int:
+def serve_from_env(environ: Mapping[str, str]) -> int:
     """Serve as the TOKENSVC_… variables say, until told to stop. Returns the exit code."""
     from tokensvc.container.logs import configure
 
@@ -59,16 +59,16 @@ def serve(settings: Settings) -> int:
     ignore_signals()
     metrics_directory.remove_unused()
     if settings.workers == 1:
-        listeners = bind(settings)
+        listeners = bind_listeners(settings)
         try:
             run_worker(settings, listeners)
         finally:
             _close(listeners)
         return 0
-    from tokensvc.container.service import check
+    from tokensvc.container.service import check_startup
 
-    check(settings)
-    sockets = bind(settings)
+    check_startup(settings)
+    sockets = bind_listeners(settings)
     directory, lock = metrics_directory.create()
     os.environ[_METRICS_DIRECTORY] = str(directory)
     try:
@@ -93,9 +93,9 @@ def _log_once(number: int, _frame: FrameType | None) -> None:
     _log.info("signal ignored", signal=signal.Signals(number).name)
 
 
-def bind(settings: Settings) -> list[socket.socket]:
+def bind_listeners(settings: Settings) -> list[socket.socket]:
     """The listeners: the public one and, when set, the admin one on loopback. Raises SettingsError."""
-    public = listen("TOKENSVC_PORT", settings.host, settings.port)
+    public = bind_listener("TOKENSVC_PORT", settings.host, settings.port)
     try:
         return [public, *_bind_admin(settings)]
     except SettingsError:
@@ -111,28 +111,28 @@ def _close(listeners: Sequence[socket.socket]) -> None:
 def _bind_admin(settings: Settings) -> list[socket.socket]:
     if settings.admin_port is None:
         return []
-    return [listen("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port)]
+    return [bind_listener("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port)]
 
 
-def work(
+def run_background(
     settings: Settings, *, rotation_lease_seconds: float | None = None, dispatch_lease_seconds: float | None = None
 ) -> int:
     """Do the background duties until told to stop, with a listener only where an admin port is set. The exit code."""
-    from tokensvc.container.application import build_work
+    from tokensvc.container.application import build_worker_application
     from tokensvc.container.reconciler import ROTATION_LEASE_SECONDS
-    from tokensvc.container.service import assemble_work
+    from tokensvc.container.service import assemble_worker
     from tokensvc.revocations.leader import LEASE_SECONDS
     from tokensvc.web.server import make_server
 
     ignore_signals()
-    parts = assemble_work(
+    parts = assemble_worker(
         settings,
         rotation_lease_seconds=rotation_lease_seconds or ROTATION_LEASE_SECONDS,
         dispatch_lease_seconds=dispatch_lease_seconds or LEASE_SECONDS,
     )
     try:
         sockets = _bind_admin(settings)
-        server = make_server(build_work(parts), lambda: None, delay_seconds=0)
+        server = make_server(build_worker_application(parts), lambda: None, delay_seconds=0)
         _log.info("working", admin_port=sockets[0].getsockname()[1] if sockets else None)
         server.run(sockets)
     finally:
@@ -142,7 +142,7 @@ def work(
 
 def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked: bool = False) -> None:
     """One worker, in this process, until it is told to stop. `checked`: the parent has seen that it can start."""
-    from tokensvc.container.application import build
+    from tokensvc.container.application import build_application
     from tokensvc.container.logs import configure
     from tokensvc.container.service import assemble
     from tokensvc.web.server import make_server
@@ -151,7 +151,7 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
     ignore_signals()
     parts = assemble(settings, checked=checked)
     admin_port = sockets[1].getsockname()[1] if len(sockets) > 1 else None
-    application = build(parts, admin_port=admin_port)
+    application = build_application(parts, admin_port=admin_port)
     server = make_server(
         application.asgi,
         application.readiness.drain,
@@ -177,7 +177,7 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
 _WRONG_HOST = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
 
 
-def listen(what: str, host: str, port: int) -> socket.socket:
+def bind_listener(what: str, host: str, port: int) -> socket.socket:
     """A bound listener. Raises SettingsError naming the variable or option of the port, or of the host if the host
     cannot be listened on whatever the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -200,7 +200,7 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
-    workers = [_start(settings, sockets) for _ in range(settings.workers)]
+    workers = [_start_worker(settings, sockets) for _ in range(settings.workers)]
     started_at = [time.monotonic()] * len(workers)
     pause = 0.0
     while not stopping.is_set():
@@ -212,19 +212,19 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
             _forget_metrics(worker)
             pause = pause_before_restart(pause, time.monotonic() - started_at[position])
             stopping.wait(pause)
-            workers[position], started_at[position] = _start(settings, sockets), time.monotonic()
-    return _stop(workers)
+            workers[position], started_at[position] = _start_worker(settings, sockets), time.monotonic()
+    return _stop_workers(workers)
 
 
 def pause_before_restart(last_seconds: float, lived_seconds: float) -> float:
     """How long a dead worker's place stays empty: ever longer while they die young, short after one that lived."""
-    if lived_seconds > _STEADY_SECONDS:
+    if lived_seconds > _STABLE_SECONDS:
         return _RESTART_MIN_SECONDS
     return min(max(last_seconds * 2, _RESTART_MIN_SECONDS), _RESTART_MAX_SECONDS)
 
 
-def _start(settings: Settings, sockets: Sequence[socket.socket]) -> BaseProcess:
-    worker = multiprocessing.get_context("spawn").Process(target=_work, args=(settings, list(sockets)))
+def _start_worker(settings: Settings, sockets: Sequence[socket.socket]) -> BaseProcess:
+    worker = multiprocessing.get_context("spawn").Process(target=_worker_main, args=(settings, list(sockets)))
     with _signals_ignored():
         worker.start()
     return worker
@@ -242,7 +242,7 @@ def _signals_ignored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _work(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+def _worker_main(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """What a worker process runs."""
     directory = Path(os.environ[_METRICS_DIRECTORY])
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
@@ -270,7 +270,7 @@ def _stop_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _stop(workers: Sequence[BaseProcess]) -> int:
+def _stop_workers(workers: Sequence[BaseProcess]) -> int:
     for worker in workers:
         worker.terminate()
     until = time.monotonic() + STOP_SECONDS

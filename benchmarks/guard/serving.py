@@ -3,7 +3,7 @@
 Rules of the file
 - The service runs with everything on, once with each signer. What its process used, user and system, is read before
   and after a turn.
-- OperationRateLimiter are not judged: they tell how much of a core the machine's owner had to give at the time.
+- Rates are not judged: they tell how much of a core the machine's owner had to give at the time.
 """
 
 from __future__ import annotations

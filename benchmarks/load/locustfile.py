@@ -51,7 +51,7 @@ class Caller(FastHttpUser):
 
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
-    """Reader the plan and the key, once a process; a master sends nothing and needs neither."""
+    """Read the plan and the key, once a process; a master sends nothing and needs neither."""
     if isinstance(environment.runner, MasterRunner):
         return
     chosen = plan.read(plan.find(os.environ.get("LOAD_PLAN", "steady")))

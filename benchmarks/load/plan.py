@@ -1,8 +1,8 @@
-"""A load plan: what is asked, how often, for how long. Reader from TOML, and checked before anything is sent.
+"""A load plan: what is asked, how often, for how long. Read from TOML, and checked before anything is sent.
 
 Rules of the file
 - A plan that breaks a rule is refused whole, with each broken rule and the line it stands on.
-- OperationRateLimiter are in requests a second, for the whole run and not for each process; durations are in seconds.
+- Rates are in requests a second, for the whole run and not for each process; durations are in seconds.
 """
 
 from __future__ import annotations

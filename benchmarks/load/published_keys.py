@@ -30,12 +30,12 @@ class PublishedKeys:
         self._thread = threading.Thread(target=self._keep_reading, daemon=True)
 
     def start(self) -> None:
-        """Reader it once, and from then on by itself. Raises OSError or ValueError where that cannot be read."""
+        """Read it once, and from then on by itself. Raises OSError or ValueError where that cannot be read."""
         self._read()
         self._thread.start()
 
     def line(self) -> Keys:
-        """Reader it a last time; all keys that were seen."""
+        """Read it a last time; all keys that were seen."""
         self._over.set()
         self._thread.join()
         return Keys(keys=list(self._keys.values()))

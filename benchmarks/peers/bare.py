@@ -22,7 +22,7 @@ _HEADERS = [(b"content-type", b"application/json")]
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Reader the body, sign, answer."""
+    """Read the body, sign, answer."""
     if scope["type"] != "http":
         return
     await receive()

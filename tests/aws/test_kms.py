@@ -1,4 +1,4 @@
-"""A key of AWS DESCRIBE_KMS_KEY wraps: moto's DESCRIBE_KMS_KEY over the wire, boto3 unmodified, and every way in which it may fail."""
+"""A key of AWS KMS wraps: moto's KMS over the wire, boto3 unmodified, and every way in which it may fail."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_service_that_says_nothing_is_given_up() -> None:
 
 @pytest.fixture
 def answering() -> Iterator[Told]:
-    """A server that answers as it is told, where DESCRIBE_KMS_KEY should be."""
+    """A server that answers as it is told, where KMS should be."""
     with told() as (what, _):
         os.environ["AWS_ENDPOINT_URL_KMS"] = os.environ["AWS_ENDPOINT_URL_IVS"]
         yield what

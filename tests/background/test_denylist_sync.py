@@ -23,9 +23,9 @@ def deny(stage: Stage, *viewers: str, seconds: int = HOUR) -> None:
     stage.store.denials.add("b", [denial(viewer, until) for viewer in viewers])
 
 
-def is_denied(denied: Denylist, viewer: str, now: float) -> bool:
+def is_denied(denylist: Denylist, viewer: str, now: float) -> bool:
     try:
-        denied.admit(CHANNEL, viewer, int(now))
+        denylist.min_session_version(CHANNEL, viewer, int(now))
     except ViewerDenied:
         return True
     return False
@@ -35,15 +35,15 @@ def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Wo
     deny(stage, *(f"v{number}" for number in range(3 * SLICE_ROWS)))
     for _ in range(2):
         worker.refresh.run_once()
-    assert len(worker.refresh.current.denied) == 3 * SLICE_ROWS
+    assert len(worker.refresh.current.denylist) == 3 * SLICE_ROWS
     worker.asked()
     worker.refresh.run_once()
     assert worker.asked() == {"versions": ["read"]}
     deny(stage, "one more")
     worker.refresh.run_once()
     assert worker.asked() == {"versions": ["read", "check_history"], "denials": ["changed_since"]}
-    assert is_denied(worker.refresh.current.denied, "one more", clock.now())
-    assert not is_denied(worker.refresh.current.denied, "another", clock.now())
+    assert is_denied(worker.refresh.current.denylist, "one more", clock.now())
+    assert not is_denied(worker.refresh.current.denylist, "another", clock.now())
 
 
 def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker, clock: ManualClock) -> None:
@@ -52,7 +52,7 @@ def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker,
     [added] = stage.store.denials.in_force(EVERYONE, limit=9, only=[viewer_digest(CHANNEL, "v")])
     stage.store.denials.remove(added.id, EVERYONE)
     worker.refresh.run_once()
-    assert not is_denied(worker.refresh.current.denied, "v", clock.now())
+    assert not is_denied(worker.refresh.current.denylist, "v", clock.now())
 
 
 def test_a_worker_that_could_not_load_denials_signs_nothing(stage: Stage, worker: Worker, clock: ManualClock) -> None:
@@ -99,13 +99,13 @@ def test_after_a_failure_half_way_it_goes_on_where_it_was(stage: Stage, worker: 
     worker.ports["denials"].away_from = 2
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
-    assert len(worker.refresh.denials.denied) == 2 * SLICE_ROWS
+    assert len(worker.refresh.denials.denylist) == 2 * SLICE_ROWS
     worker.ports["denials"].away_from = None
     worker.asked()
     worker.refresh.run_once()
     assert worker.asked()["denials"] == ["changed_since"]
-    assert len(worker.refresh.current.denied) == 3 * SLICE_ROWS
-    assert all(is_denied(worker.refresh.current.denied, f"v2x{viewer}", clock.now()) for viewer in range(SLICE_ROWS))
+    assert len(worker.refresh.current.denylist) == 3 * SLICE_ROWS
+    assert all(is_denied(worker.refresh.current.denylist, f"v2x{viewer}", clock.now()) for viewer in range(SLICE_ROWS))
 
 
 def test_after_each_slice_there_is_a_pause_however_many_changed_at_once(stage: Stage) -> None:
@@ -126,7 +126,7 @@ def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(sta
     for seconds, left in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
         for _ in range(256):
             news.catch_up(reading._replace(now=now + seconds))
-        assert len(news.denied) == left
+        assert len(news.denylist) == left
 
 
 def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_again(stage: Stage) -> None:
@@ -136,9 +136,9 @@ def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_aga
     news.catch_up(reading)
     for _ in range(256):
         news.catch_up(reading._replace(now=reading.now + 2 * HOUR))
-    assert not is_denied(news.denied, "v", reading.now)
+    assert not is_denied(news.denylist, "v", reading.now)
     news.catch_up(reading)
-    assert is_denied(news.denied, "v", reading.now)
+    assert is_denied(news.denylist, "v", reading.now)
 
 
 def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(stage: Stage, worker: Worker) -> None:
@@ -152,4 +152,4 @@ def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(
     back = reading.now + 60
     news.catch_up(reading._replace(now=back))
     assert worker.asked() == {}
-    assert is_denied(news.denied, "v", back - CLOCK_SKEW_SECONDS), "for a worker whose clock is behind the store's"
+    assert is_denied(news.denylist, "v", back - CLOCK_SKEW_SECONDS), "for a worker whose clock is behind the store's"

@@ -102,7 +102,7 @@ def test_revocations_that_ended_long_ago_are_forgotten_however_many_and_what_is_
 ) -> None:
     clock.wall = store.versions.read().now
     many = revocation("many", *(f"v{number}" for number in range(AT_ONCE + 50)))
-    store.revocations.accept("b", [revocation("queued"), many], Priority.STORM, REACH)
+    store.revocations.accept("b", [revocation("queued"), many], Priority.BULK, REACH)
     store.revocations.cancel("many", EVERYONE)
     clock.advance(timedelta(days=REVOCATIONS_KEPT_DAYS).total_seconds() - 60)
     prune(store, clock)
@@ -168,7 +168,7 @@ def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualCl
     with write_transaction(store.engine) as connection:
         restored = {"n": 1, "tag": "of the backup"}
         connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(restored))
-        connection.execute(sa.delete(schema.version_history).where(schema.version_history.c.n > 1))
+        connection.execute(sa.delete(schema.version_history).where(schema.version_history.c.number > 1))
     clock.advance(ABSENCE_RETENTION_SECONDS)
     assert pruning.run_once() == ABSENCE_RETENTION_SECONDS
     assert rows(store) == {"a"}

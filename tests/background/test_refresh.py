@@ -59,16 +59,16 @@ def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
 def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worker: Worker) -> None:
     former, latter = stage.generate(), stage.rotate()
     worker.refresh.run_once()
-    slot = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
+    slot = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
     assert slot.active is not None
     assert slot.active.key_id == latter
     assert slot.active.longest_ttl_seconds == 3600
-    assert set(slot.accepted) == {former.id, latter}
-    assert verify(slot.accepted[latter], b"data", slot.active.prepared.sign(digest(b"data")))
+    assert set(slot.verification_keys) == {former.id, latter}
+    assert verify(slot.verification_keys[latter], b"data", slot.active.prepared.sign(digest(b"data")))
     stage.drain()
     stage.rotate()
     worker.refresh.run_once()
-    assert former.id not in worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)].accepted
+    assert former.id not in worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)].verification_keys
 
 
 def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None:
@@ -88,16 +88,16 @@ def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, 
     private_key = stage.vault.open(bad.id)
     stage.vault.remove(bad.id)
     worker.refresh.run_once()
-    slots = worker.refresh.current.ring.slots
+    slots = worker.refresh.current.keyring.region_keys
     assert slots[AccountRegion(stage.ivs.account, EAST)].active is None
     assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].problems
-    assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].accepted, "its tokens still live"
+    assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].verification_keys, "its tokens still live"
     west = slots[AccountRegion(stage.ivs.account, WEST)]
     assert west.active is not None
     assert west.active.key_id == good.id
     stage.vault.put(bad.id, private_key)
     worker.refresh.run_once()
-    healed = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
+    healed = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
     assert healed.active is not None, "it is tried again although no version rose"
     assert not healed.problems
 
@@ -108,7 +108,7 @@ def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worke
     stage.vault.remove(record.id)
     stage.vault.put(record.id, keypair.generate())
     worker.refresh.run_once()
-    slot = worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
+    slot = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
     assert slot.active is None
     assert record.id in slot.problems
 
@@ -118,7 +118,7 @@ def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
     worker.refresh.run_once()
-    slots = worker.refresh.current.ring.slots
+    slots = worker.refresh.current.keyring.region_keys
     assert slots[AccountRegion(stage.ivs.account, EAST)].active is None
     assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].problems
     west = slots[AccountRegion(stage.ivs.account, WEST)].active

@@ -55,7 +55,7 @@ def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
     assert now.max_ttl_seconds == 1234
     assert set(now.secrets) == {"one"}
     assert set(now.channels) == {channel(1).arn}
-    assert any(slot.active for slot in now.ring.slots.values())
+    assert any(slot.active for slot in now.keyring.region_keys.values())
 
 
 def test_channels_that_were_read_before_the_store_went_away_are_not_lost(stage: Stage, worker: Worker) -> None:

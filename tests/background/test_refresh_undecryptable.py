@@ -46,7 +46,7 @@ def rotated(stage: Stage, clock: ManualClock) -> Stage:
 def east(stage: Stage, worker: Worker) -> RegionKeys:
     """What the worker has for the region after a refresh."""
     worker.refresh.run_once()
-    return worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, EAST)]
+    return worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
 
 
 def retiring(stage: Stage) -> str:
@@ -58,10 +58,10 @@ def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: Stage, clock: M
     slot = east(rotated, worker := Worker(rotated, clock))
     assert slot.active is not None
     assert slot.active.key_id == retiring(rotated)
-    assert verify(slot.accepted[slot.active.key_id], b"data", slot.active.prepared.sign(digest(b"data")))
+    assert verify(slot.verification_keys[slot.active.key_id], b"data", slot.active.prepared.sign(digest(b"data")))
     assert f"the active key {rotated.active()} cannot be opened" in slot.problems
     assert f"the retiring key {retiring(rotated)} signs until 20" in slot.problems
-    assert worker.refresh.current.ring.undecryptable == {rotated.active()}
+    assert worker.refresh.current.keyring.undecryptable == {rotated.active()}
 
 
 def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: Stage, clock: ManualClock) -> None:
@@ -71,9 +71,9 @@ def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: Sta
     last = there.retiring_at.timestamp() + POLICY.max_staleness_seconds - CLOCK_SKEW_SECONDS
     worker = Worker(rotated, clock)
     clock.advance(last - clock.now() - 1)
-    slot, ring = east(rotated, worker), worker.refresh.current.ring
+    slot, ring = east(rotated, worker), worker.refresh.current.keyring
     assert slot.active is not None
-    assert slot.active.until == last
+    assert slot.active.not_after == last
     assert ring.signing_key(there.account_region, last).key_id == retiring(rotated)
     with pytest.raises(NoSigningKey, match="cannot be opened by this worker"):
         ring.signing_key(there.account_region, last + 1)
@@ -88,20 +88,20 @@ def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: Stag
     slot = east(rotated, Worker(rotated, clock))
     assert slot.active is not None
     assert slot.active.longest_ttl_seconds == there.longest_ttl_seconds
-    behind = slot.active.until + CLOCK_SKEW_SECONDS  # the store's clock, when this worker's shows the last moment
+    behind = slot.active.not_after + CLOCK_SKEW_SECONDS  # the store's clock, when this worker's shows the last moment
     last_token_ends_at = behind + slot.active.longest_ttl_seconds
     clock.advance(last_token_ends_at - clock.now() - 1)
-    rotated.advance()
+    rotated.reconcile()
     assert there.arn in rotated.ivs.pairs
     clock.advance(2 * CLOCK_SKEW_SECONDS + 2)
-    rotated.advance()
+    rotated.reconcile()
     assert there.arn not in rotated.ivs.pairs, "and it is deleted no later than it need be"
     assert record.id not in rotated.vault.key_ids()
 
 
 def test_only_while_it_is_retiring(rotated: Stage, clock: ManualClock) -> None:
     [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
-    rotated.store.keys.retire(record.id, there.account_region, clock.at())
+    rotated.store.keys.record_deletion(record.id, there.account_region, clock.at())
     slot = east(rotated, Worker(rotated, clock))
     assert slot.active is None
     assert "cannot be opened" in slot.problems
@@ -120,7 +120,7 @@ def test_of_two_retiring_keys_the_one_that_signed_last(stage: Stage, clock: Manu
     slot = east(stage, worker)
     assert slot.active is not None
     assert slot.active.key_id not in (second, third)
-    assert worker.refresh.current.ring.undecryptable == {second, third}
+    assert worker.refresh.current.keyring.undecryptable == {second, third}
 
 
 def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stage, clock: ManualClock) -> None:
@@ -144,7 +144,7 @@ def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: Stage, clock: M
     assert slot.active is not None
     assert slot.active.key_id == rotated.active()
     assert not slot.problems
-    assert not worker.refresh.current.ring.undecryptable
+    assert not worker.refresh.current.keyring.undecryptable
 
 
 def test_it_is_logged_once_for_each_change(rotated: Stage, clock: ManualClock, logged: Any) -> None:
@@ -178,7 +178,7 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: Manua
     worker.refresh.vault = Counting(_folder(stage.vault), WRAPPER)
     worker.refresh.run_once()
     assert opened == [record.id]
-    assert all(slot.problems for slot in worker.refresh.current.ring.slots.values())
+    assert all(slot.problems for slot in worker.refresh.current.keyring.region_keys.values())
 
 
 def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stage, clock: ManualClock) -> None:
@@ -190,13 +190,13 @@ def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stag
     before.refresh.vault = after.refresh.vault = vault
     before.refresh.run_once()
     subject_key = before.refresh.current.subject_key
-    establish(stage.store.wrappings, passphrase())
-    establish(stage.store.wrappings, passphrase(NEW), passphrase())
+    establish(stage.store.kek_registry, passphrase())
+    establish(stage.store.kek_registry, passphrase(NEW), passphrase())
     moved = rewrap(
         RewrapContext(
             vault=vault,
             deployment=stage.store.deployment,
-            known=stage.store.wrappings,
+            known=stage.store.kek_registry,
             wrapper=both,
             report=stage.reports.append,
         )

@@ -62,7 +62,7 @@ class Service:
 
     def signing(self) -> dict[str, str]:
         """By region, the key that tokens are signed with now."""
-        slots = self._worker.refresh.current.ring.slots
+        slots = self._worker.refresh.current.keyring.region_keys
         return {place.region: slot.active.key_id for place, slot in slots.items() if slot.active is not None}
 
     @property

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import wrk
 from benchmarks.wrk import Run
 
-SAID = """RunningLocalIvs 1s test @ http://127.0.0.1:8080/v1/tokens
+SAID = """Running 1s test @ http://127.0.0.1:8080/v1/tokens
   1 threads and 16 connections
   Thread Stats   Avg      Stdev     Max   +/- Stdev
     Latency     2.71ms    1.02ms  19.44ms   92.31%

@@ -13,8 +13,8 @@ from tests.support.servers import serving
 from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
-from tokensvc.local_ivs.sigv4 import Secret
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.sigv4 import AccessKeySecret
+from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.storage.store import Store, open_store
 
 ACCOUNTS = 400
@@ -24,8 +24,8 @@ ACCOUNTS = 400
 @pytest.fixture(scope="session")
 def accounts() -> Iterator[Accounts]:
     """A local IVS behind a socket, in this process; a test's commands follow faster than IVS's rates allow."""
-    resources = LocalIvsResources(":memory:")
-    credentials = {f"account{n}": Secret(f"account{n}", str(200_000_000_000 + n)) for n in range(1, ACCOUNTS)}
+    resources = SqliteResourceStore(":memory:")
+    credentials = {f"account{n}": AccessKeySecret(f"account{n}", str(200_000_000_000 + n)) for n in range(1, ACCOUNTS)}
     parts = build(resources, LocalIvsSettings(credentials, rates=False), AdvanceableClock(SystemClock()))
     with serving(parts.site) as url:
         yield Accounts(url)

@@ -199,7 +199,7 @@ def test_a_restored_store_whose_keys_are_all_gone_and_whose_region_is_full(healt
 def test_a_restored_store_from_before_a_compromise_whose_deletion_is_unfinished(
     healthy: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokensvc.keys.retirement.PAUSES_SECONDS", ())
+    monkeypatch.setattr("tokensvc.keys.retirement.RETRY_PAUSES_SECONDS", ())
     restore = backup(healthy)
     key = signing(healthy)
     with healthy.ivs() as ivs:
@@ -347,7 +347,7 @@ def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store
 
 
 def test_ivs_holds_a_compromised_key_still(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokensvc.keys.retirement.PAUSES_SECONDS", ())
+    monkeypatch.setattr("tokensvc.keys.retirement.RETRY_PAUSES_SECONDS", ())
     key_id = signing(healthy)["id"]
     healthy("keys", "compromise", key_id, "--yes", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
     assert bad(healthy)[f"key {key_id} in us-east-1"] == (

@@ -19,8 +19,8 @@ from tokensvc.jose import keypair
 from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
-from tokensvc.local_ivs.sigv4 import Secret
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.sigv4 import AccessKeySecret
+from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.storage.store import open_store
 
 READING = re.compile(r"/(List|Get|BatchGet)[A-Za-z]+|/tags/.*")
@@ -65,8 +65,8 @@ class Recorder:
 
 @pytest.fixture
 def ivs() -> Iterator[tuple[Recorder, str]]:
-    resources = LocalIvsResources(":memory:")
-    credentials = {"test": Secret("test", "200000000000")}
+    resources = SqliteResourceStore(":memory:")
+    credentials = {"test": AccessKeySecret("test", "200000000000")}
     parts = build(resources, LocalIvsSettings(credentials, rates=False), AdvanceableClock(SystemClock()))
     recorder = Recorder(parts.site)
     with serving(recorder) as url:

@@ -44,8 +44,8 @@ def add(terminal: Terminal, viewer: str = "ada", *more: str) -> str:
 def settle(store: Store, state: RevocationState, code: str = "") -> None:
     """What a dispatcher would do of all that waits."""
     make_due(store)
-    for lane in Priority:
-        claimed = store.revocation_queue.claim(HERE, lane, 1000, 60)
+    for priority in Priority:
+        claimed = store.revocation_queue.claim(HERE, priority, 1000, 60)
         store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
 
 

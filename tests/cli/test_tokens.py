@@ -36,7 +36,7 @@ def test_a_good_token_is_admitted(bare: Terminal, private_key: PrivateKey, publi
     token = minted(private_key)
     options = ("--channel", str(CHANNEL), "--public-key", public, "--json")
     said = bare("tokens", "explain", token, *options).json
-    assert (said["outcome"], said["refusedBy"]) == ("admitted", None)
+    assert (said["outcome"], said["deniedBy"]) == ("admitted", None)
     assert list(findings(said)) == [name for name, _ in RULES]
     assert set(findings(said).values()) == {"pass", "not_applicable"}
     words = bare("tokens", "explain", "-", *options[:-1], stdin=token + "\n").out
@@ -71,14 +71,14 @@ def test_a_bad_token_is_refused_by_the_rule_s_name(
 ) -> None:
     token = minted(private_key, **claims)
     said = bare("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public, "--json", code=4).json
-    assert (said["outcome"], said["refusedBy"]) == ("refused", rule)
+    assert (said["outcome"], said["deniedBy"]) == ("refused", rule)
 
 
 def test_a_stranger_s_token_is_told_all_that_is_wrong(bare: Terminal, private_key: PrivateKey) -> None:
     """HS256, an invented claim, milliseconds: three of what public signers do."""
     claims = {"channel": str(CHANNEL), "aws:viewer-id": "ada", "exp": int(time.time() * 1000) + 60_000}
     said = bare("tokens", "explain", jwt.encode(claims, "s" * 32, algorithm="HS256"), "--json", code=4).json
-    assert said["refusedBy"] == "algorithm"
+    assert said["deniedBy"] == "algorithm"
     failed = [rule for rule, result in findings(said).items() if result == "fail"]
     assert failed == ["algorithm", "channel", "expiry", "ten-minutes"]
 
@@ -87,10 +87,10 @@ def test_another_key_or_a_changed_byte_is_refused_by_the_signature(
     bare: Terminal, private_key: PrivateKey, public: str
 ) -> None:
     foreign = minted(generate())
-    assert bare("tokens", "explain", foreign, "--public-key", public, "--json", code=4).json["refusedBy"] == "signature"
+    assert bare("tokens", "explain", foreign, "--public-key", public, "--json", code=4).json["deniedBy"] == "signature"
     token = minted(private_key)
     changed = token[:-4] + ("AAAA" if token[-4:] != "AAAA" else "BBBB")
-    assert bare("tokens", "explain", changed, "--public-key", public, "--json", code=4).json["refusedBy"] == "signature"
+    assert bare("tokens", "explain", changed, "--public-key", public, "--json", code=4).json["deniedBy"] == "signature"
 
 
 def test_a_token_with_a_viewer_is_allowed_unless_revoked(bare: Terminal, private_key: PrivateKey, public: str) -> None:
@@ -110,13 +110,13 @@ def test_what_can_be_supplied_leaves_it_undecided(bare: Terminal, private_key: P
 def test_an_unsigned_token_is_named_as_such(bare: Terminal) -> None:
     token = jwt.encode({"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300}, "", algorithm="none")
     said = bare("tokens", "explain", token, "--json", code=4).json
-    assert (said["refusedBy"], "alg is none" in said["message"]) == ("algorithm", True)
+    assert (said["deniedBy"], "alg is none" in said["message"]) == ("algorithm", True)
 
 
 def test_milliseconds_are_named_with_their_reason(bare: Terminal, private_key: PrivateKey, public: str) -> None:
     token = minted(private_key, exp=int(time.time() * 1000) + 60_000)
     said = bare("tokens", "explain", token, "--public-key", public, "--json", code=4).json
-    assert (said["refusedBy"], said["reason"]) == ("expiry", "milliseconds")
+    assert (said["deniedBy"], said["reason"]) == ("expiry", "milliseconds")
     assert "milliseconds" in said["message"]
 
 
@@ -130,7 +130,7 @@ def test_a_pasted_playback_url_has_its_token_taken_out(
     assert (said["outcome"], findings(said)["channel"]) == ("admitted", "pass")
     other = "https://x.example" + OTHER_CHANNEL.playback_path + query.format(minted(private_key))
     assert bare("tokens", "explain", "-", "--public-key", public, "--json", stdin=f" {other}\n", code=4).json[
-        "refusedBy"
+        "deniedBy"
     ] == ("channel"), "the URL says which channel is played"
     assert bare("tokens", "explain", other, "--channel", str(CHANNEL), "--public-key", public)
 
@@ -138,7 +138,7 @@ def test_a_pasted_playback_url_has_its_token_taken_out(
 def test_a_url_without_a_token_or_with_two_is_refused(bare: Terminal, private_key: PrivateKey) -> None:
     url = f"https://x.example{CHANNEL.playback_path}"
     said = bare("tokens", "explain", url, "--json", code=4).json
-    assert (said["refusedBy"], said["message"]) == ("segments", "there is no token")
+    assert (said["deniedBy"], said["message"]) == ("segments", "there is no token")
     token = minted(private_key)
     refused = bare("tokens", "explain", f"{url}?token={token}&token={token}", code=2)
     assert "2 token parameters" in refused.err
@@ -176,7 +176,7 @@ def test_a_token_of_a_key_that_ivs_no_longer_holds_is_refused(terminal: Terminal
     assert "eu-west-1" in said["message"]
     terminal("keys", "retire", key_id, "--yes")
     said = terminal("tokens", "explain", token, "--json", code=4).json
-    assert (said["refusedBy"], said["signedBy"]) == ("signature", key_id)
+    assert (said["deniedBy"], said["signedBy"]) == ("signature", key_id)
     assert "no longer holds" in said["message"]
 
 
@@ -200,7 +200,7 @@ def test_the_player_s_origin_counts(bare: Terminal, private_key: PrivateKey, pub
     assert bare(*explain, "--origin", "https://app.example.com").json["outcome"] == "admitted"
     assert bare(*explain).json["outcome"] == "undecided"
     for origin in ("", "https://example.org"):
-        assert bare(*explain, "--origin", origin, code=4).json["refusedBy"] == "strict-origin"
+        assert bare(*explain, "--origin", origin, code=4).json["deniedBy"] == "strict-origin"
 
 
 @pytest.mark.parametrize("nonsense", ["x", "a.b.c", "....", "", "🙂", "x" * 3000])

@@ -79,21 +79,21 @@ def until(look: Callable[[], object]) -> None:
 
 
 def test_only_who_performs_rotates_prunes_and_tells_ivs(stage: Stage) -> None:
-    assert [loop.name for loop in duties(stage, performs=False).loops] == ["heartbeat"]
-    assert [loop.name for loop in duties(stage, performs=True).loops] == ["heartbeat", "rotation", "prune", "dispatch"]
+    assert [loop.name for loop in duties(stage, performs=False).tasks] == ["heartbeat"]
+    assert [loop.name for loop in duties(stage, performs=True).tasks] == ["heartbeat", "rotation", "prune", "dispatch"]
 
 
 def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_given_up(stage: Stage) -> None:
     """By who accepted it, and by who hears of it: in the loops' own threads, on a clock that stands still."""
     for number, tell in enumerate((_say_so, _hear_of_denials)):
         process = duties(stage, performs=True)
-        dispatching = process.loops[-1]
+        dispatching = process.tasks[-1]
         dispatching.start()
-        assert dispatching.first_run.wait(SOON)
-        stage.store.revocations.accept("b", [revocation(f"r{number}")], Priority.ALONE, REACH)
+        assert dispatching.first_run_finished.wait(SOON)
+        stage.store.revocations.accept("b", [revocation(f"r{number}")], Priority.INTERACTIVE, REACH)
         tell(process)()
         until(lambda: stage.store.leases.held(LEASE) is not None)
-        stop_all(process.loops[-1:])
+        stop_all(process.tasks[-1:])
         assert stage.store.leases.held(LEASE) is None
 
 
@@ -126,7 +126,7 @@ def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: S
     """In the loops' own threads, whose pauses are far longer than this test."""
     stage.generate()
     process = duties(stage, performs=True)
-    for loop in process.loops:
+    for loop in process.tasks:
         loop.start()
     until(lambda: _has_looked(stage, process))
     stage.clock.advance(30)
@@ -135,7 +135,7 @@ def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: S
     process.notifier.update(heard)
     until(lambda: stage.placements(EAST, KeyState.PREPARED))
     until(lambda: the_heartbeat(stage.store).keys_version == heard.keys.number)
-    stop_all(process.loops)
+    stop_all(process.tasks)
     assert stage.store.workers.list() == []
 
 
@@ -155,10 +155,10 @@ def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
     metrics = PrometheusMetrics()
     with pytest.raises(StoreUnavailable):
         service._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
-    assert worker.refresh.current.ring == Keyring({})
+    assert worker.refresh.current.keyring == Keyring({})
     away.away_from = None
     service._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
-    assert worker.refresh.current.ring.slots
+    assert worker.refresh.current.keyring.region_keys
     away.away_from = 0
     service._refresh_and_notify(refresh=worker.refresh, tasks=silent, metrics=metrics, clock=clock)
 
@@ -173,7 +173,7 @@ def test_a_process_whose_own_clock_is_ahead_prunes_no_denial_that_is_in_force(st
     now = stage.store.versions.read().now
     stage.store.denials.add("b", [denial("v", until=int(now) + 60)])
     stage.clock.wall = now + 86_400
-    [pruning] = [loop for loop in duties(stage, performs=True).loops if loop.name == "prune"]
+    [pruning] = [loop for loop in duties(stage, performs=True).tasks if loop.name == "prune"]
     pruning._once()
     assert len(stage.store.denials.in_force(("*",), limit=10)) == 1
 

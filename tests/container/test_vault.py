@@ -109,9 +109,9 @@ def test_a_start_with_a_wrong_passphrase_fails_by_name_and_a_change_of_it_starts
     for wrong in ({"PASSPHRASE": NEW}, {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": "0c" * 32}):
         with pytest.raises(WrongPassphrase, match="the passphrase is not the passphrase"):
             vaulting.make_cipher(settings(**wrong), kept)
-    assert len(kept.wrappings.list()) == 1
+    assert len(kept.kek_registry.list()) == 1
     vaulting.make_cipher(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
-    assert len(kept.wrappings.list()) == 2
+    assert len(kept.kek_registry.list()) == 2
 
 
 def test_a_wrapping_key_that_cannot_open_the_subject_key_stops_the_start(kept: Store) -> None:
@@ -127,9 +127,9 @@ def test_a_wrapping_key_that_cannot_open_the_subject_key_stops_the_start(kept: S
 
 
 def test_whoever_only_looks_changes_nothing(kept: Store) -> None:
-    listed = kept.wrappings.list()
+    listed = kept.kek_registry.list()
     looking = vaulting.make_read_only_cipher(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
     assert len(looking.names) == 2
-    assert kept.wrappings.list() == listed
+    assert kept.kek_registry.list() == listed
     with pytest.raises(WrongPassphrase):
         vaulting.make_read_only_cipher(settings(PASSPHRASE=NEW), kept)

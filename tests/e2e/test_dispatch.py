@@ -72,7 +72,7 @@ class Deployment:
     def accept(self, count: int) -> None:
         """That many revocations, answered 202."""
         wanted = [NewRevocation(f"r{n}", (self.channel,), (f"v{n}",)) for n in range(count)]
-        for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Priority.STORM, REACH), strict=True):
+        for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Priority.BULK, REACH), strict=True):
             self.asked[new.viewer_ids[0]] = accepted.version
 
     def work(self, name: str) -> AbstractContextManager[Process]:
@@ -82,7 +82,7 @@ class Deployment:
     def accept_alone(self, viewer: str) -> None:
         """One by itself, answered 202."""
         [accepted] = self.store.revocations.accept(
-            "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Priority.ALONE, REACH
+            "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Priority.INTERACTIVE, REACH
         )
         self.asked[viewer] = accepted.version
 

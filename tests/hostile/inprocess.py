@@ -86,17 +86,17 @@ class Echo:
             await asyncio.sleep(0)
         await send({"type": "http.response.body", "body": seen.shown})
 
-    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         if scope["path"] != "/quick":
             return False
         seen = _seen(scope, body)
         self.seen.append(seen)
         if self._delays() == 0:
-            reply(Response(200, seen.shown, (JSON,), "ok"), "id")
+            respond(Response(200, seen.shown, (JSON,), "ok"), "id")
         else:
             if not self._waiting:
                 asyncio.get_running_loop().call_soon(self.flush)
-            self._waiting.append((reply, seen))
+            self._waiting.append((respond, seen))
         return True
 
     def flush(self) -> None:

@@ -3,7 +3,7 @@
 Invariants
 - What a client has sent and not read costs a bounded amount of memory: at most 32 requests are queued, reading pauses
   until they are answered, and a connection with more than 256 KiB unparsed is closed.
-- SourceVault clients are served meanwhile.
+- Other clients are served meanwhile.
 - Answers come in the order of the requests, whichever way each is answered.
 """
 

@@ -21,7 +21,7 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.keys import commands
 from tokensvc.keys.importing import import_key
 from tokensvc.keys.lifecycle import KeyRecord, KeyState, require_key
-from tokensvc.keys.private_keys import UNAVAILABLE_SECONDS, PrivateKeyChecks
+from tokensvc.keys.private_keys import KMS_RETRY_SECONDS, PrivateKeyChecks
 from tokensvc.vault.cipher import Wrapper
 from tokensvc.vault.envelope import Envelope, read, write
 from tokensvc.vault.key_files import KeyFiles
@@ -71,12 +71,12 @@ def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: Stage, how: st
     damage(stage, former, DAMAGES[how])
     worker = Worker(stage, stage.clock)
     worker.refresh.run_once()
-    assert [slot.active for slot in worker.refresh.current.ring.slots.values()] == [None]
-    [outlook] = stage.advance()
+    assert [slot.active for slot in worker.refresh.current.keyring.region_keys.values()] == [None]
+    [outlook] = stage.reconcile()
     assert stage.active() == standby.id
     assert any(f"private half of key {former} cannot sign" in words for words in texts(outlook.problems))
     worker.refresh.run_once()
-    [slot] = worker.refresh.current.ring.slots.values()
+    [slot] = worker.refresh.current.keyring.region_keys.values()
     assert slot.active is not None
     assert slot.active.key_id == standby.id
 
@@ -84,11 +84,11 @@ def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: Stage, how: st
 def test_a_damaged_key_drains_and_goes_like_any_other(stage: Stage) -> None:
     former = stage.active()
     damage(stage, former)
-    stage.advance()
+    stage.reconcile()
     [(record, there)] = stage.placements(EAST, KeyState.RETIRING)
     assert (record.id, there.arn in stage.ivs.pairs) == (former, True)
     stage.drain()
-    stage.advance()
+    stage.reconcile()
     stage.check_settled(EAST)
 
 
@@ -97,7 +97,7 @@ def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: 
     former = stage.generate().id
     latter = stage.rotate()
     damage(stage, latter)
-    stage.advance()
+    stage.reconcile()
     assert stage.active() == former
     assert require_key(stage.store.keys.list(), latter).placements[0].state is KeyState.RETIRING
 
@@ -105,7 +105,7 @@ def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: 
 def test_a_damaged_standby_is_replaced(stage: Stage) -> None:
     [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     damage(stage, standby.id)
-    stage.advance()
+    stage.reconcile()
     [(latter, _)] = stage.placements(EAST, KeyState.PREPARED)
     assert latter.id != standby.id
     stage.check_settled(EAST)
@@ -114,7 +114,7 @@ def test_a_damaged_standby_is_replaced(stage: Stage) -> None:
 def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_path: Path) -> None:
     stage = Stage(migrated, tmp_path / "keys")
     stage.ivs.add_foreign(EAST, 3)
-    stage.advance()
+    stage.reconcile()
     stage.ivs.pairs.clear()
     unused = stage.store.keys.list()
     for record in unused:
@@ -128,12 +128,12 @@ def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(st
     former = stage.active()
     stage.rotate()
     stage.clock.advance(POLICY.propagation_seconds)
-    stage.advance()
+    stage.reconcile()
     [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     stage.leads = False
     damage(stage, standby.id)
     assert stage.world().damage(standby)
-    commands.denounce(stage.world(), stage.active(), include_standby=False)
+    commands.mark_compromised(stage.world(), stage.active(), include_standby=False)
     assert stage.active() == former
 
 
@@ -143,7 +143,7 @@ def test_the_right_key_can_be_brought_again(stage: Stage) -> None:
     damage(stage, former)
     assert import_key(stage.world(), private_key, [EAST]).id == former
     assert keypair.public_der(stage.vault.open(former).public_key()) == require_key(stage.store.keys.list(), former).public_der
-    stage.advance()
+    stage.reconcile()
     assert stage.active() == former
 
 
@@ -154,8 +154,8 @@ def stays(stage: Stage) -> None:
     """The active key goes on being the active one, however often it is looked at."""
     signing, before = stage.active(), stage.vault.key_ids()
     for _ in range(3):
-        stage.advance()
-        stage.clock.advance(UNAVAILABLE_SECONDS + 1)
+        stage.reconcile()
+        stage.clock.advance(KMS_RETRY_SECONDS + 1)
     assert stage.active() == signing
     assert before <= stage.vault.key_ids()
 
@@ -206,24 +206,24 @@ def test_an_outage_of_kms_is_no_damage_and_is_asked_once_in_a_while(kms: Kms) ->
     kms.kms.away = True
     stays(kms)
     calls = kms.kms.refused
-    kms.advance()
-    kms.advance()
+    kms.reconcile()
+    kms.reconcile()
     assert kms.kms.refused <= calls + 1, "a call may take seven seconds"
 
 
 def test_a_data_key_that_kms_does_not_know_is_damage(kms: Kms) -> None:
     former, path = kms.active(), file_of(kms, kms.active())
     path.write_bytes(write(read(path.read_bytes())._replace(data_key=os.urandom(40))))
-    kms.advance()
+    kms.reconcile()
     assert kms.active() != former
 
 
 def test_each_private_key_is_opened_once(kms: Kms) -> None:
-    kms.advance()
+    kms.reconcile()
     opened = kms.kms.opened
     for _ in range(5):
         kms.clock.advance(60)
-        kms.advance()
+        kms.reconcile()
     assert kms.kms.opened == opened
 
 

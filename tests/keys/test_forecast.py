@@ -105,13 +105,13 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
     """Where IVS does not hold the key that signs, any other may have signed in a time that the store has forgotten."""
     stage = Stage(migrated, tmp_path / "keys", STANDBY)
     two(stage)
-    stage.advance()
+    stage.reconcile()
     stage.clock.advance(POLICY.drain_seconds(3600) - 60)
     [standby] = [record.id for record, _ in stage.placements(EAST, KeyState.PREPARED)]
     if is_lost:
         stage.vault.remove(standby)
     stage.lose_pair(stage.active())
-    stage.advance()
+    stage.reconcile()
     stage.clock.advance(60)
     known = {entry.id for entry in stage.store.journal.history(None, 100)}
     take_inventory(stage.world(), EAST)
@@ -120,7 +120,7 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
         if isinstance(step, Wait):
             assert step.until is not None
             stage.clock.advance((step.until - stage.clock.at()).total_seconds())
-        stage.advance()
+        stage.reconcile()
     taken = [entry.kind for entry in stage.store.journal.history(None, 100)[::-1] if entry.id not in known]
     assert [step.kind for step in coming if isinstance(step, Step)] == taken
 

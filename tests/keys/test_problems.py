@@ -49,10 +49,10 @@ def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(stage: Stag
     former = stage.generate().id
     stage.ivs.pairs.clear()
     stage.clock.advance(GRACE_SECONDS + 1)
-    stage.advance()
+    stage.reconcile()
     assert stage.active() == former, "IVS must hold the next one for the lead, whatever happened"
     stage.clock.advance(POLICY.propagation_seconds)
-    stage.advance()
+    stage.reconcile()
     assert stage.active() != former
     stage.check_settled(EAST)
 
@@ -65,12 +65,12 @@ def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_g
     del stage.ivs.pairs[ready[0][1].arn]
     stage.drain()
     stage.ivs.refuse[WEST] = outage()
-    stage.advance(EAST)
+    stage.reconcile(EAST)
     del stage.ivs.refuse[WEST]
     stage.ivs.lose["DeletePlaybackKeyPair"] = "after"
-    stage.advance(EAST)
+    stage.reconcile(EAST)
     assert not [arn for arn in stage.ivs.pairs if WEST in arn]
-    stage.advance(EAST)
+    stage.reconcile(EAST)
     assert not stage.placements(WEST, KeyState.RETIRING)
     assert not stage.store.journal.open()
 
@@ -88,7 +88,7 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> N
         return {**answer, "keyPairs": [pair for pair in answer["keyPairs"] if pair["arn"] != left_out]}
 
     stage.ivs._ListPlaybackKeyPairs = lag  # type: ignore[method-assign]
-    [outlook] = stage.advance()
+    [outlook] = stage.reconcile()
     assert (state(stage, former), outlook.problems) == (KeyState.RETIRING, ())
     assert left_out in stage.ivs.pairs
 
@@ -104,7 +104,7 @@ def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(stage: Sta
 def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_stays(stage: Stage) -> None:
     key_id = stage.generate().id
     [arn] = stage.ivs.add_foreign(EAST, 1, {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: key_id})
-    [outlook] = stage.advance()
+    [outlook] = stage.reconcile()
     assert any(arn in finding for finding in texts(outlook.problems))
     assert arn in stage.ivs.pairs
 
@@ -126,12 +126,12 @@ def test_an_import_that_comes_about_after_its_key_was_deleted_there_is_deleted_t
     former = stage.generate()
     stage.rotate()
     stage.drain()
-    stage.advance()
+    stage.reconcile()
     assert state(stage, former.id) is KeyState.RETIRED
     tags = {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: former.id}
     material = public_pem(read_public_der(former.public_der))
     stage.ivs.call(EAST, "ImportPlaybackKeyPair", {"publicKeyMaterial": material, "tags": tags})
-    stage.advance()
+    stage.reconcile()
     stage.check_settled(EAST)
 
 
@@ -152,7 +152,7 @@ def test_a_fingerprint_that_differs_is_seen_although_the_import_was_not_heard(st
     stage.ivs.fingerprint_of = lambda _key: "00:11"
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
     for _ in range(3):
-        stage.advance()
+        stage.reconcile()
         stage.clock.advance(POLICY.propagation_seconds)
     [(_, there)] = stage.placements(EAST, KeyState.PREPARED)
     assert there.fingerprint_differs
@@ -167,27 +167,27 @@ def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_w
     reconcile(before(stage, "record_import", fail), [EAST, WEST])
     assert len(stage.ivs.pairs) == 2, "imported in both"
     assert not stage.placements(WEST, KeyState.PREPARED)
-    stage.advance(EAST)
+    stage.reconcile(EAST)
     assert stage.placements(WEST, KeyState.PREPARED)
 
 
 def test_a_record_stays_while_its_import_may_come_about(stage: Stage) -> None:
     """Its private half is lost, but without the record nobody would know the pair for ours."""
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
-    stage.advance()
+    stage.reconcile()
     [record] = stage.store.keys.list()
     stage.vault.remove(record.id)
     stage.ivs.refuse[EAST] = outage()
     stage.clock.advance(GRACE_SECONDS + 1)
-    stage.advance()
+    stage.reconcile()
     assert [known.id for known in stage.store.keys.list()] == [record.id]
     del stage.ivs.refuse[EAST]
-    stage.advance()
+    stage.reconcile()
     stage.clock.advance(POLICY.propagation_seconds)
-    stage.advance()
+    stage.reconcile()
     assert [there.key_id for _, there in stage.placements(EAST, KeyState.PREPARED)] == [record.id]
     stage.drain()  # a restored store may have forgotten that it signed
-    stage.advance()
+    stage.reconcile()
     stage.check_settled(EAST)
 
 
@@ -213,7 +213,7 @@ def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_with
     stage.generate(EAST, WEST)
     stage.store.journal.begin(StepKind.DELETE, "k9", "eu-west-1", "because", stage.clock.at())
     stage.clock.advance(GRACE_SECONDS + 1)
-    stage.advance(EAST, WEST)
+    stage.reconcile(EAST, WEST)
     assert not stage.store.journal.open()
     assert "eu-west-1" not in {region for region, *_ in stage.ivs.calls}
 
@@ -237,7 +237,7 @@ def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: S
     stage.clock.advance(POLICY.propagation_seconds)
     [(ready, _)] = stage.placements(EAST, KeyState.PREPARED)
     stage.vault.remove(ready.id)
-    [prospect] = commands.foresee(stage.world(), latter, include_standby=False)
+    [prospect] = commands.preview_compromise(stage.world(), latter, include_standby=False)
     assert prospect.successor == former
     commands.compromise(stage.world(), latter, [EAST], include_standby=False)
     assert stage.active() == former

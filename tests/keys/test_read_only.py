@@ -55,7 +55,7 @@ STATES = [sound, unrecorded_import, unrecorded_compromise, missing_pair, stray]
 LOOKS: dict[str, Callable[[Stage], object]] = {
     "survey": lambda stage: [take_inventory(stage.world(), region) for region in (EAST, WEST)],
     "look": lambda stage: inspect(stage.world(), (EAST, WEST)),
-    "foresee": lambda stage: commands.foresee(stage.world(), str(stage.active(EAST)), include_standby=False),
+    "foresee": lambda stage: commands.preview_compromise(stage.world(), str(stage.active(EAST)), include_standby=False),
 }
 
 

@@ -51,9 +51,9 @@ class Deployment(Stage):
 
     def confirm(self, *regions: str) -> None:
         """Look at IVS twice, as far apart as a proof takes."""
-        self.advance(*regions)
+        self.reconcile(*regions)
         self.clock.advance(CONFIRM_SECONDS)
-        self.advance(*regions)
+        self.reconcile(*regions)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def full(migrated: Path, tmp_path: Path) -> Deployment:
     deployment.save()
     commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
     deployment.clock.advance(POLICY.propagation_seconds)
-    deployment.advance()
+    deployment.reconcile()
     deployment.restore()
     return deployment
 
@@ -134,7 +134,7 @@ def test_without_any_usable_key_nobody_signs_until_a_new_one_has_led(migrated: P
     deployment.confirm()
     assert not deployment.placements(EAST, ACTIVE)
     deployment.clock.advance(POLICY.propagation_seconds)
-    deployment.advance()
+    deployment.reconcile()
     assert deployment.active() in deployment.held()
 
 
@@ -210,10 +210,10 @@ def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
 def check_drains(deployment: Deployment, key_id: str) -> None:
     """The pair is kept until each token has ended that the key may have signed up to now, and then deleted."""
     deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
-    deployment.advance()
+    deployment.reconcile()
     assert key_id in deployment.held()
     deployment.clock.advance(1)
-    deployment.advance()
+    deployment.reconcile()
     assert key_id not in deployment.held()
 
 
@@ -232,7 +232,7 @@ def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
 def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(forgotten: tuple[Deployment, str]) -> None:
     deployment, key_id = forgotten
     deployment.vault.remove(key_id)
-    deployment.advance()
+    deployment.reconcile()
     assert deployment.states()[key_id] is PREPARED
     check_drains(deployment, key_id)
 
@@ -241,7 +241,7 @@ def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_d
     forgotten: tuple[Deployment, str],
 ) -> None:
     deployment, key_id = forgotten
-    deployment.advance()
+    deployment.reconcile()
     with pytest.raises(Conflict, match="may live until"):
         commands.delete(deployment.world(), key_id, [EAST])
     assert key_id in deployment.held()
@@ -252,9 +252,9 @@ def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was
 ) -> None:
     """That it was taken up twice, or that the limit was lowered since, shortens nothing."""
     deployment, key_id = forgotten
-    deployment.advance()
+    deployment.reconcile()
     deployment.store.deployment.set_max_ttl_seconds(300)
-    deployment.advance()
+    deployment.reconcile()
     [(_, there)] = deployment.placements(EAST, PREPARED)
     assert (there.key_id, there.longest_ttl_seconds) == (key_id, 3600)
 
@@ -271,7 +271,7 @@ def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
 def test_a_lost_standby_is_kept_while_the_key_that_signs_is_missing(lost_standby: tuple[Deployment, str]) -> None:
     deployment, standby = lost_standby
     lost = gone(deployment)
-    deployment.advance()
+    deployment.reconcile()
     assert deployment.active() == lost
     assert standby in deployment.held()
 
@@ -332,7 +332,7 @@ def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Pat
     deployment.clock.advance(60)
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
     commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
-    deployment.advance()
+    deployment.reconcile()
     assert before.key_id == retiring
     assert require_key(deployment.store.keys.list(), retiring).placements[0].retiring_at == before.retiring_at
 
@@ -342,7 +342,7 @@ def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(wi
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.confirm()
     with_standby.clock.advance(POLICY.propagation_seconds)
-    with_standby.advance()
+    with_standby.reconcile()
     [(_, there)] = with_standby.placements(EAST, ACTIVE)
     assert (there.key_id, there.retiring_at) == (standby.id, None)
 
@@ -352,22 +352,22 @@ def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(wi
 
 def test_one_answer_proves_nothing(full: Deployment) -> None:
     lost = gone(full)
-    [outlook] = full.advance()
+    [outlook] = full.reconcile()
     assert full.active() == lost
     assert outlook.wait is not None
     assert outlook.wait.until == full.clock.at() + timedelta(seconds=CONFIRM_SECONDS)
     full.clock.advance(CONFIRM_SECONDS - 0.1)
-    full.advance()
+    full.reconcile()
     assert full.active() == lost
     full.clock.advance(0.1)
-    full.advance()
+    full.reconcile()
     assert full.active() != lost
 
 
 def test_a_pair_that_ivs_shows_in_between_is_asked_about_anew(full: Deployment) -> None:
     lost = gone(full)
     [(record, there)] = full.placements(EAST, ACTIVE)
-    full.advance()
+    full.reconcile()
     full.ivs.pairs[there.arn] = {
         "arn": there.arn,
         "name": "",
@@ -375,17 +375,17 @@ def test_a_pair_that_ivs_shows_in_between_is_asked_about_anew(full: Deployment) 
         "material": "",
         "tags": {},
     }
-    full.advance()
+    full.reconcile()
     del full.ivs.pairs[there.arn]
     full.clock.advance(CONFIRM_SECONDS)
-    full.advance()
+    full.reconcile()
     assert full.active() == lost
 
 
 def test_a_key_that_was_imported_within_the_propagation_delay_is_not_missed(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
-    deployment.advance()
+    deployment.reconcile()
     [(_, ready)] = deployment.placements(EAST, PREPARED)
     pair = deployment.ivs.pairs.pop(ready.arn)
     deployment.confirm()
@@ -438,7 +438,7 @@ def test_pairs_of_others_in_aws_prove_the_account(full: Deployment) -> None:
 @pytest.mark.parametrize("operation", ["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])
 def test_what_fails_proves_nothing(full: Deployment, operation: str, failure: ControlPlaneError) -> None:
     lost = gone(full)
-    full.advance()
+    full.reconcile()
     full.ivs.refuse[operation] = failure
     for _ in range(20):
         full.confirm()
@@ -503,12 +503,12 @@ def tagged(migrated: Path, tmp_path: Path) -> Deployment:
 def test_a_restored_store_does_not_revive_a_key_whose_pair_is_tagged(tagged: Deployment) -> None:
     bad = tagged.active()
     assert bad in tagged.held()
-    tagged.advance(EAST, WEST)
+    tagged.reconcile(EAST, WEST)
     assert require_key(tagged.store.keys.list(), bad).compromised_at is not None
     assert tagged.active(EAST) != bad
     assert tagged.active(WEST) != bad
     tagged.ivs.refuse.clear()
-    tagged.advance(EAST, WEST)
+    tagged.reconcile(EAST, WEST)
     assert bad not in tagged.held(EAST) | tagged.held(WEST)
 
 
@@ -518,7 +518,7 @@ def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None
     tagged.clock.advance(POLICY.drain_seconds(3600))
     tagged.vault.remove(standby.id)
     tagged.ivs.refuse.clear()
-    tagged.advance()
+    tagged.reconcile()
     check_drains(tagged, standby.id)
 
 
@@ -553,7 +553,7 @@ def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with
     [stray] = with_standby.ivs.add_foreign(WEST, tags=tags)
     others = {DEPLOYMENT_TAG: "another", KEY_TAG: "k99", COMPROMISED_TAG: "2027-01-15T08:00:00Z"}
     [foreign] = with_standby.ivs.add_foreign(WEST, tags=others)
-    with_standby.advance(EAST, WEST)
+    with_standby.reconcile(EAST, WEST)
     assert stray not in with_standby.ivs.pairs
     assert foreign in with_standby.ivs.pairs
     assert not with_standby.store.journal.open()
@@ -569,5 +569,5 @@ def test_looking_changes_nothing(tagged: Deployment) -> None:
 def test_another_account_is_still_refused(full: Deployment) -> None:
     full.ivs = IvsSimulator("210987654321")
     full.ivs.add_foreign(EAST)
-    [outlook] = full.advance()
+    [outlook] = full.reconcile()
     assert isinstance(outlook.failure, ForeignDeployment)

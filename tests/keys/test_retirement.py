@@ -15,7 +15,7 @@ from tokensvc.keys import commands
 from tokensvc.keys.importing import import_key
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.keys.lifecycle import KeyState, require_key
-from tokensvc.keys.retirement import PAUSES_SECONDS, aftermath, delete_pair, retire, see_gone
+from tokensvc.keys.retirement import RETRY_PAUSES_SECONDS, compromise_report, delete_pair, retire, wait_until_deleted
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_na
     stage.generate()
     ours = {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: "klost"}
     arn = stage.ivs.add_pair(EAST, generate().public_key(), ours)
-    stage.advance()
+    stage.reconcile()
     assert arn in stage.ivs.pairs, "never in the background"
     delete_pair(stage.world(), arn)
     assert arn not in stage.ivs.pairs
@@ -110,18 +110,18 @@ def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: S
     began_at = stage.clock.at()
     commands.compromise(stage.world(), key_id, (EAST,), include_standby=False)
     record = require_key(stage.store.keys.list(), key_id)
-    (left,) = aftermath(record, POLICY)
+    (left,) = compromise_report(record, POLICY)
     longest = record.placements[0].longest_ttl_seconds
     assert left == (EAST, None, began_at + timedelta(seconds=POLICY.drain_seconds(longest)))
     stage.slept.clear()
-    see_gone(stage.world(), key_id, (EAST,))
-    assert stage.slept == list(PAUSES_SECONDS), "then it is left to whoever performs next"
+    wait_until_deleted(stage.world(), key_id, (EAST,))
+    assert stage.slept == list(RETRY_PAUSES_SECONDS), "then it is left to whoever performs next"
     stage.ivs.refuse.clear()
-    see_gone(stage.world(), key_id, (EAST,))
-    (gone,) = aftermath(require_key(stage.store.keys.list(), key_id), POLICY)
+    wait_until_deleted(stage.world(), key_id, (EAST,))
+    (gone,) = compromise_report(require_key(stage.store.keys.list(), key_id), POLICY)
     assert gone.deleted_at == gone.valid_until == stage.clock.at()
     before = len(stage.slept)
-    see_gone(stage.world(), key_id, (EAST,))
+    wait_until_deleted(stage.world(), key_id, (EAST,))
     assert len(stage.slept) == before
 
 
@@ -130,4 +130,4 @@ def test_what_was_gone_before_a_compromise_is_no_part_of_what_it_left(stage: Sta
     commands.delete(stage.world(), record.id, (EAST,))
     stage.clock.advance(1)
     commands.compromise(stage.world(), record.id, (EAST,), include_standby=False)
-    assert aftermath(require_key(stage.store.keys.list(), record.id), POLICY) == []
+    assert compromise_report(require_key(stage.store.keys.list(), record.id), POLICY) == []

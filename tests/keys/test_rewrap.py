@@ -36,13 +36,13 @@ class Deployment:
         self.current, self.old = current or passphrase(NEW), passphrase(OLD)
         self._kind, self._folder = kind, folder
         self.reports: list[str] = []
-        was = establish(self.store.wrappings, self.old)
+        was = establish(self.store.kek_registry, self.old)
         for key_id, key in KEYS.items():
             self.vault(was).put(key_id, key)
         for version in (1, 2):
             secret = was.wrap_secret(SUBJECT_KEY_PURPOSE, b"%d" % version * 32)
             self.store.deployment.add_subject_key(version, secret)
-        self.wrapper = establish(self.store.wrappings, self.current, self.old)
+        self.wrapper = establish(self.store.kek_registry, self.current, self.old)
 
     def vault(self, wrapper: Wrapper) -> Vault:
         if self._kind == "store":
@@ -54,7 +54,7 @@ class Deployment:
         return rewrap.RewrapContext(
             vault=wire.around(self.vault(self.wrapper)),
             deployment=wire.around(self.store.deployment),
-            known=wire.around(self.store.wrappings),
+            known=wire.around(self.store.kek_registry),
             wrapper=self.wrapper,
             report=self.reports.append,
         )
@@ -70,8 +70,8 @@ class Deployment:
     def check_moved(self) -> None:
         """Nothing is left under the old one, on whose word nobody starts any more."""
         self.check_readable(Wrapper(self.current))
-        assert not rewrap.left(self.world())
-        assert [key.name for key in self.store.wrappings.list()] == [self.current.name]
+        assert not rewrap.pending_secrets(self.world())
+        assert [key.name for key in self.store.kek_registry.list()] == [self.current.name]
 
 
 @pytest.fixture(params=KINDS)
@@ -80,7 +80,7 @@ def deployment(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -
 
 
 def test_everything_moves_and_then_nothing_is_left_to_do(deployment: Deployment) -> None:
-    left = rewrap.left(deployment.world())
+    left = rewrap.pending_secrets(deployment.world())
     everything = [*(f"private key {key_id}" for key_id in KEYS), "subject key 2", "subject key 1"]
     assert [s.what for s in left] == everything
     assert {s.wrapped_by for s in left} == {deployment.old.name}
@@ -119,7 +119,7 @@ def test_a_move_to_kms_and_back(migrated: Path, tmp_path: Path) -> None:
     rewrap.rewrap(deployment.world())
     deployment.check_moved()
     deployment.current, deployment.old = passphrase(OLD), passphrase(OLD)
-    deployment.wrapper = establish(deployment.store.wrappings, deployment.current, kms)
+    deployment.wrapper = establish(deployment.store.kek_registry, deployment.current, kms)
     assert len(rewrap.rewrap(deployment.world())) == 5
     deployment.check_moved()
 
@@ -130,7 +130,7 @@ def test_what_the_release_before_wrote_gets_the_name_of_its_passphrase(migrated:
     [kept, _] = deployment.store.deployment.subject_keys()
     unnamed = Wrapping(OLD, SALT).wrap(SUBJECT_KEY_PURPOSE, b"2" * 32, bytes(12))
     deployment.store.deployment.replace_subject_key(2, kept.wrapped, unnamed)
-    assert {(s.what, s.wrapped_by) for s in rewrap.left(deployment.world())} == {
+    assert {(s.what, s.wrapped_by) for s in rewrap.pending_secrets(deployment.world())} == {
         ("private key k0", UNNAMED),
         ("subject key 2", UNNAMED),
     }
@@ -145,8 +145,8 @@ def test_one_that_cannot_be_opened_delays_no_other_and_the_old_key_stays_known(d
     with pytest.raises(WrappingKeyUnknown, match=stranger.name):
         rewrap.rewrap(deployment.world())
     assert any("private key k00 is passed over" in line for line in deployment.reports)
-    assert [s.what for s in rewrap.left(deployment.world())] == ["private key k00"]
-    assert len(deployment.store.wrappings.list()) == 2
+    assert [s.what for s in rewrap.pending_secrets(deployment.world())] == ["private key k00"]
+    assert len(deployment.store.kek_registry.list()) == 2
     deployment.check_readable(Wrapper(deployment.current))
 
 
@@ -157,7 +157,7 @@ def test_a_key_service_that_does_not_answer_changes_nothing(migrated: Path, tmp_
     with pytest.raises(WrappingKeyUnavailable):
         rewrap.rewrap(deployment.world())
     deployment.check_readable(Wrapper(deployment.old))
-    assert len(deployment.store.wrappings.list()) == 2
+    assert len(deployment.store.kek_registry.list()) == 2
 
 
 class Meanwhile:
@@ -183,19 +183,19 @@ def test_a_key_that_another_moved_or_removed_first_is_left_to_them(deployment: D
     moved = rewrap.rewrap(replace(world, vault=Meanwhile(deployment.vault(deployment.wrapper), act)))
     assert {s.what for s in moved} == {"subject key 1", "subject key 2"}
     assert deployment.vault(deployment.wrapper).key_ids() == (frozenset() if act == "remove" else KEYS.keys())
-    assert not rewrap.left(world)
+    assert not rewrap.pending_secrets(world)
 
 
 def test_a_key_that_is_made_under_the_old_one_meanwhile_moves_too(deployment: Deployment) -> None:
     """By a worker that has not been told: between the last look and the end."""
     late = iter([True])
-    keep_only = deployment.store.wrappings.keep_only
+    keep_only = deployment.store.kek_registry.retain_only
 
     class Known:
         def __getattr__(self, name: str) -> Any:
-            return getattr(deployment.store.wrappings, name)
+            return getattr(deployment.store.kek_registry, name)
 
-        def keep_only(self, name: str) -> None:
+        def retain_only(self, name: str) -> None:
             if next(late, False):
                 deployment.vault(Wrapper(deployment.old)).put("late", KEYS["k0"])
             keep_only(name)

@@ -70,11 +70,11 @@ def test_a_key_is_deleted_only_when_its_last_token_has_ended(stage: Stage) -> No
     stage.rotate()
     [(_, there)] = stage.placements(EAST, KeyState.RETIRING)
     stage.clock.advance(POLICY.drain_seconds(there.longest_ttl_seconds) - 1)
-    stage.advance(EAST)
+    stage.reconcile(EAST)
     assert len(stage.ivs.pairs) == 2
     assert former in stage.vault.key_ids()
     stage.clock.advance(1)
-    stage.advance(EAST)
+    stage.reconcile(EAST)
     assert there.arn not in stage.ivs.pairs
     assert former not in stage.vault.key_ids()
     stage.check_settled(EAST)
@@ -85,7 +85,7 @@ def test_a_looser_ceiling_prolongs_the_drain_of_a_key_that_still_may_sign(stage:
     stage.rotate()
     stage.store.deployment.set_max_ttl_seconds(86_400)
     stage.clock.advance(POLICY.drain_seconds(3600))
-    stage.advance(EAST)
+    stage.reconcile(EAST)
     assert len(stage.ivs.pairs) == 2
 
 
@@ -94,10 +94,10 @@ def test_the_private_half_stays_until_the_key_is_gone_everywhere(stage: Stage) -
     stage.rotate(EAST, WEST)
     stage.drain()
     stage.ivs.refuse[WEST] = outage()
-    stage.advance(EAST, WEST)
+    stage.reconcile(EAST, WEST)
     assert former in stage.vault.key_ids()
     del stage.ivs.refuse[WEST]
-    stage.advance(EAST, WEST)
+    stage.reconcile(EAST, WEST)
     assert former not in stage.vault.key_ids()
     stage.check_settled(EAST, WEST)
 
@@ -232,12 +232,12 @@ def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
     stage.drain()
     held, pairs, account = stage.placements(EAST, *MAY_SIGN), dict(stage.ivs.pairs), stage.ivs.account
     stage.ivs.account = "999999999999"
-    [outlook] = stage.advance(EAST)
+    [outlook] = stage.reconcile(EAST)
     assert "999999999999" in "; ".join(texts(outlook.problems))
     assert stage.placements(EAST, *MAY_SIGN) == held
     assert stage.ivs.pairs == pairs, "what was imported there, to see whose account it is, is gone again"
     stage.ivs.account = account
-    stage.advance(EAST)
+    stage.reconcile(EAST)
     assert not stage.placements(EAST, KeyState.RETIRING)
     stage.check_always()
 
@@ -265,9 +265,9 @@ def test_a_prepared_key_whose_private_half_is_lost_is_never_put_to_work(stage: S
 def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(stage: Stage) -> None:
     former = stage.generate().id
     stage.vault.remove(former)
-    stage.advance()
+    stage.reconcile()
     stage.clock.advance(POLICY.propagation_seconds)
-    stage.advance()
+    stage.reconcile()
     assert stage.active() != former
 
 
@@ -287,14 +287,14 @@ def test_a_record_that_another_run_is_about_to_keep_is_left_alone(stage: Stage) 
 
 def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_operator_alone(stage: Stage) -> None:
     stage.ivs.fingerprint_of = lambda _key: "00:11"
-    [outlook] = stage.advance()
+    [outlook] = stage.reconcile()
     [(record, there)] = stage.placements(EAST, KeyState.PREPARED)
     assert there.fingerprint_differs
     [told] = [line for line in stage.reports if "fingerprint 00:11" in line]
     assert record.fingerprint in told
     assert any(record.id in finding for finding in texts(outlook.problems))
     stage.clock.advance(POLICY.propagation_seconds)
-    stage.advance()
+    stage.reconcile()
     assert not stage.placements(EAST, KeyState.ACTIVE)
     commands.activate(stage.world(), record.id, [EAST])
     assert stage.active() == record.id

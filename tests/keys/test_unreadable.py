@@ -82,13 +82,13 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
 ) -> None:
     stage = Stage(migrated, None, POLICY._replace(standby=True))
     stage.generate()
-    stage.advance()
+    stage.reconcile()
     stage.rotate()
     [(record, there)] = stage.placements(EAST, of)
     spoil(stage, record.id)
     for _ in range(4):
         stage.drain()
-        stage.advance()
+        stage.reconcile()
     assert there.arn in pairs(stage)
     assert record.id in stage.vault.key_ids()
     assert record_of(stage, record.id).damage
@@ -112,10 +112,10 @@ def test_it_fills_its_slot(stage: Stage) -> None:
 def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
     for _ in range(KEY_PAIRS_MAX):
         commands.generate(stage.world(), [EAST])
-        stage.advance()
+        stage.reconcile()
     for record in stage.store.keys.list():
         damage(stage, record.id, "state", "reticent", EAST)
-    [outlook] = stage.advance()
+    [outlook] = stage.reconcile()
     assert "somebody must make room" in (outlook.wait.reason if outlook.wait else "")
     assert len(pairs(stage)) == KEY_PAIRS_MAX
 
@@ -123,7 +123,7 @@ def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
 def test_what_is_wrong_is_told(stage: Stage) -> None:
     key = stage.generate()
     damage(stage, key.id, "state", "reticent", EAST)
-    [outlook] = stage.advance()
+    [outlook] = stage.reconcile()
     assert any(f"key {key.id} cannot be read" in words for words in texts(outlook.problems))
 
 
@@ -134,7 +134,7 @@ def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: Stage
     damage(stage, "k99", "created_at", "junk")
     stage.drain()
     commands.generate(stage.world(), [EAST])
-    stage.advance()
+    stage.reconcile()
     assert "k99" in stage.vault.key_ids()
     assert record_of(stage, "k99").placements == ()
 
@@ -152,7 +152,7 @@ def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
             delete()
     assert arn in pairs(stage)
     with pytest.raises(RowUnreadable):
-        stage.store.keys.retire(key.id, key.placements[0].account_region, stage.clock.at())
+        stage.store.keys.record_deletion(key.id, key.placements[0].account_region, stage.clock.at())
 
 
 def test_a_compromise_gives_it_up(stage: Stage) -> None:
@@ -162,7 +162,7 @@ def test_a_compromise_gives_it_up(stage: Stage) -> None:
     assert key.placements[0].arn not in pairs(stage)
     assert record_of(stage, key.id).placements[0].state is KeyState.COMPROMISED
     stage.clock.advance(POLICY.propagation_seconds)
-    stage.advance()
+    stage.reconcile()
     assert stage.active() != key.id
 
 
@@ -171,7 +171,7 @@ def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: Stage) -> No
     damage(stage, key.id, "state", "reticent", EAST)
     damage(stage, key.id, "state", "active", EAST)
     assert stage.active() == key.id
-    stage.advance()
+    stage.reconcile()
     stage.check_settled(EAST)
 
 
@@ -180,7 +180,7 @@ def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: Stage) -> No
 
 def slot(stage: Stage, worker: Worker, region: str = EAST) -> RegionKeys:
     worker.refresh.run_once()
-    return worker.refresh.current.ring.slots[AccountRegion(stage.ivs.account, region)]
+    return worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, region)]
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: Stage, w
     damage(stage, key.id, "state", "reticent", EAST)
     east, west = slot(stage, worker), slot(stage, worker, WEST)
     assert east.active is None
-    assert key.id not in east.accepted
+    assert key.id not in east.verification_keys
     assert key.id in east.problems
     assert west.active is not None
     [warning] = worker.refresh.current.damage
@@ -219,7 +219,7 @@ def test_a_standby_whose_row_is_damaged_is_a_warning_and_no_trouble_of_the_slot(
 ) -> None:
     stage = Stage(migrated, None, POLICY._replace(standby=True), clock=clock)
     stage.generate()
-    stage.advance()
+    stage.reconcile()
     [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     damage(stage, standby.id, "imported_at", "junk", EAST)
     worker = Worker(stage, clock)

@@ -15,7 +15,7 @@ from tokensvc.errors import KeyPairQuotaReached, RotationBlocked
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyState, drains_at
-from tokensvc.keys.waiting import PATIENCE_POLLS
+from tokensvc.keys.waiting import MAX_IDLE_POLLS
 from tokensvc.problems import Problem, ProblemCode
 
 PATIENCE = 100
@@ -45,9 +45,9 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 def test_a_rotation_is_over_when_another_process_has_performed_it(stage: Stage) -> None:
     former = stage.generate().id
-    command = Command(stage, stage.advance)
+    command = Command(stage, stage.reconcile)
     wish = commands.rotate(command.world, [EAST], "a test")
-    assert commands.fulfilled(stage.store.keys.list(), wish) == {EAST: stage.active()}
+    assert commands.replacement_keys(stage.store.keys.list(), wish) == {EAST: stage.active()}
     assert stage.active() != former
     assert stage.reports.count("another process performs; waiting for it") == 1
 
@@ -56,14 +56,14 @@ def test_a_full_region_is_refused_with_what_fills_it_although_another_process_pe
     stage.ivs.add_foreign(EAST)
     stage.generate()
     stage.rotate()
-    command = Command(stage, stage.advance)
+    command = Command(stage, stage.reconcile)
     with pytest.raises(KeyPairQuotaReached, match="foreign"):
         commands.rotate(command.world, [EAST], "a test")
 
 
 def test_a_full_region_keeps_no_other_from_its_key(stage: Stage) -> None:
     stage.ivs.add_foreign(EAST, 3)
-    command = Command(stage, lambda: stage.advance(EAST, WEST))
+    command = Command(stage, lambda: stage.reconcile(EAST, WEST))
     with pytest.raises(KeyPairQuotaReached, match=EAST):
         commands.generate(command.world, [EAST, WEST])
     assert stage.active(WEST)
@@ -74,7 +74,7 @@ def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: St
 
     def performs() -> None:
         stage.ivs.refuse.clear()
-        stage.advance()
+        stage.reconcile()
         stage.ivs.refuse[EAST] = throttle()
 
     command = Command(stage, performs)
@@ -95,7 +95,7 @@ def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(st
     with pytest.raises(RotationBlocked, match="AccessDeniedException"):
         commands.rotate(command.world, [EAST], "a test")
     assert stage.reports.count(f"another process performs; waiting for it; {EAST}: {refused['reason']}") == 1
-    assert PATIENCE_POLLS - 1 <= command.polls < PATIENCE_POLLS + 5
+    assert MAX_IDLE_POLLS - 1 <= command.polls < MAX_IDLE_POLLS + 5
     assert stage.store.rotations.newest(1), "what was asked for stands"
 
 
@@ -116,5 +116,5 @@ def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_l
 
 
 def _enough(command: Command) -> None:
-    if command.polls > PATIENCE_POLLS + 10:
+    if command.polls > MAX_IDLE_POLLS + 10:
         raise KeyboardInterrupt

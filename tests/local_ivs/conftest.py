@@ -10,9 +10,9 @@ import pytest
 from tests.local_ivs.environment import HERE, StandingClock, counting_token
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs import api_model
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.model import ServiceModel
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
 class CallIvs(Protocol):
@@ -22,7 +22,7 @@ class CallIvs(Protocol):
 
 
 @pytest.fixture(scope="session")
-def model() -> Model:
+def model() -> ServiceModel:
     return api_model.load()
 
 
@@ -32,14 +32,14 @@ def clock() -> StandingClock:
 
 
 @pytest.fixture
-def resources() -> Iterator[LocalIvsResources]:
-    kept = LocalIvsResources(":memory:")
+def resources() -> Iterator[SqliteResourceStore]:
+    kept = SqliteResourceStore(":memory:")
     yield kept
     kept.close()
 
 
 @pytest.fixture
-def local(model: Model, resources: LocalIvsResources, clock: StandingClock) -> LocalIvs:
+def local(model: ServiceModel, resources: SqliteResourceStore, clock: StandingClock) -> LocalIvs:
     return LocalIvs(model, resources, clock, counting_token(), b"a secret of pages")
 
 

@@ -12,11 +12,11 @@ from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.jose.keypair import public_pem
 from tokensvc.local_ivs import api_model, revocations
-from tokensvc.local_ivs.http import random_token
-from tokensvc.local_ivs.id_generators import Token
-from tokensvc.local_ivs.resources.types import KINDS
+from tokensvc.local_ivs.http import random_string
+from tokensvc.local_ivs.id_generators import RandomString
+from tokensvc.local_ivs.resources.types import RESOURCE_TYPES
 from tokensvc.local_ivs.simulator import Simulator
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams import events
 from tokensvc.local_ivs.streams.live_streams import STREAM
 from tokensvc.local_ivs.streams.sessions import SESSION
@@ -40,7 +40,7 @@ class StandingClock:
         return self.at
 
 
-def counting_token() -> Token:
+def counting_token() -> RandomString:
     """Never the same twice, always the same in each run."""
     numbers = itertools.count(1)
 
@@ -65,22 +65,22 @@ def pem(number: int) -> str:
     return public_pem(private_key(number).public_key())
 
 
-def start_stream(resources: LocalIvsResources, channel: object, clock: Clock | None = None) -> str:
+def start_stream(resources: SqliteResourceStore, channel: object, clock: Clock | None = None) -> str:
     """Let a channel go live; without that its playback URL answers 404.
 
     Over HTTP, `POST /streams/start` on the management listener does the same, and `parts.streams.start(arn)` where the
     local IVS is in the same process."""
-    return Simulator(resources, clock or StandingClock(), random_token).start(str(channel))
+    return Simulator(resources, clock or StandingClock(), random_string).start(str(channel))
 
 
-def everything(resources: LocalIvsResources, *places: AccountRegion) -> list[Any]:
+def everything(resources: SqliteResourceStore, *places: AccountRegion) -> list[Any]:
     """All that is kept, to see that nothing changed."""
     with resources.begin(write=False) as transaction:
         return [
             transaction.page(place, kind, after=0, limit=10_000)
             for place in places or (HERE,)
-            for kind in (*KINDS, "single-use", revocations.KIND, STREAM, SESSION)
-        ] + [events.after(transaction, 0, 10_000)]
+            for kind in (*RESOURCE_TYPES, "single-use", revocations.KIND, STREAM, SESSION)
+        ] + [events.events_after(transaction, 0, 10_000)]
 
 
 OPERATIONS = sorted(api_model.load().operations)

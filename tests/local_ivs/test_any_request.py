@@ -19,9 +19,9 @@ from tests.local_ivs.test_model_against_botocore import SERVICE_MODEL, values
 from tests.local_ivs.test_service import outcome
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.local_ivs.api_model import status_of
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.model import ServiceModel
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +32,8 @@ BENT = st.sampled_from([None, "", 0, -1, True, [], {}, "x" * 200, 2**40, [None],
 class Furnished:
     """A local IVS that holds one of each kind, one live channel, and one configuration in use."""
 
-    def __init__(self, model: Model) -> None:
-        self.resources = LocalIvsResources(":memory:")
+    def __init__(self, model: ServiceModel) -> None:
+        self.resources = SqliteResourceStore(":memory:")
         self.local = LocalIvs(model, self.resources, StandingClock(), counting_token(), b"secret")
         self.arns = {kind: [make(self._call, kind)] for kind in MAKERS}
         used = self.arns["recording-configuration"][0]
@@ -69,7 +69,7 @@ class Furnished:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_request_works_or_is_refused_and_then_changes_nothing(name: str, model: Model) -> None:
+def test_a_request_works_or_is_refused_and_then_changes_nothing(name: str, model: ServiceModel) -> None:
     furnished = Furnished(model)
     requests = furnished.requests(SERVICE_MODEL.operation_model(name).input_shape)
 

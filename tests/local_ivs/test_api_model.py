@@ -6,7 +6,7 @@ from botocore.loaders import Loader
 
 from tests.local_ivs.environment import OPERATIONS
 from tokensvc.local_ivs.api_model import COMMON_ERRORS, PATCHES, SERVED, SERVICE, status_of
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.model import ServiceModel
 from tokensvc.local_ivs.service import HANDLERS
 
 
@@ -26,7 +26,7 @@ def test_every_correction_is_still_needed() -> None:
         assert patch.reason
 
 
-def test_every_error_has_one_status(model: Model) -> None:
+def test_every_error_has_one_status(model: ServiceModel) -> None:
     assert set() == COMMON_ERRORS.keys() & model.error_status.keys()
     for operation in model.operations.values():
         for code in operation.errors:

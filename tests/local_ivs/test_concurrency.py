@@ -13,11 +13,11 @@ import pytest
 from tests.local_ivs.environment import StandingClock, pem
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.http import random_token
-from tokensvc.local_ivs.model import Model
-from tokensvc.local_ivs.resources.types import KINDS
+from tokensvc.local_ivs.http import random_string
+from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.resources.types import RESOURCE_TYPES
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 PLACES = [AccountRegion(*place) for place in product(("000000000000", "111122223333"), ("us-west-2", "eu-west-1"))]
 THREADS, CALLS_EACH = 8, 1250
@@ -94,9 +94,9 @@ class Actor:
 
 
 @pytest.mark.slow
-def test_ten_thousand_calls_at_once(model: Model) -> None:
-    resources = LocalIvsResources(":memory:")
-    local = LocalIvs(model, resources, StandingClock(), random_token, b"secret")
+def test_ten_thousand_calls_at_once(model: ServiceModel) -> None:
+    resources = SqliteResourceStore(":memory:")
+    local = LocalIvs(model, resources, StandingClock(), random_string, b"secret")
     shared = {place: local.call(place, "CreateChannel", {"name": "shared"}, "")["channel"]["arn"] for place in PLACES}
     actors = [Actor(local, shared, number) for number in range(THREADS)]
     with ThreadPoolExecutor(THREADS) as threads:
@@ -113,7 +113,7 @@ def test_ten_thousand_calls_at_once(model: Model) -> None:
             assert transaction.count(place, "stream-key") == len(expected)
             assert transaction.count(place, "playback-key") == 0
             assert (
-                transaction.count(place, "failover-slate-configuration") <= KINDS["failover-slate-configuration"].quota
+                transaction.count(place, "failover-slate-configuration") <= RESOURCE_TYPES["failover-slate-configuration"].quota
             )
         tags = local.call(place, "ListTagsForResource", {"resourceArn": shared[place]}, "")["tags"]
         assert tags == {

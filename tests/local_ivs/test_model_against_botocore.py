@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.local_ivs.environment import OPERATIONS
 from tokensvc.local_ivs.api_model import SERVICE, patched
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.model import ServiceModel
 from tokensvc.local_ivs.shapes import compile_pattern
 
 DESCRIPTION = patched(Loader().load_service_model(SERVICE, "service-2"))
@@ -65,7 +65,7 @@ def values(shape: Shape) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_what_botocore_writes_is_read_as_it_was_meant(name: str, model: Model) -> None:
+def test_what_botocore_writes_is_read_as_it_was_meant(name: str, model: ServiceModel) -> None:
     described = SERVICE_MODEL.operation_model(name)
 
     @MODEST
@@ -83,7 +83,7 @@ def test_what_botocore_writes_is_read_as_it_was_meant(name: str, model: Model) -
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_what_we_write_is_read_by_botocore_as_it_was_meant(name: str, model: Model) -> None:
+def test_what_we_write_is_read_by_botocore_as_it_was_meant(name: str, model: ServiceModel) -> None:
     described = SERVICE_MODEL.operation_model(name)
     if described.output_shape is None:
         assert model.operations[name].status == 204

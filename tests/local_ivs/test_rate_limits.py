@@ -18,17 +18,17 @@ from tests.local_ivs.environment import (
 )
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.model import Model
-from tokensvc.local_ivs.rate_limits import BUCKETS_BEFORE_CLEARING, RATES, WITHOUT_PUBLISHED_RATE, Rates
+from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.rate_limits import BUCKETS_BEFORE_CLEARING, RATES, WITHOUT_PUBLISHED_RATE, OperationRateLimiter
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 CHANNEL = "arn:aws:ivs:us-west-2:000000000000:channel/{}"
 
 
 @pytest.fixture
-def limited(model: Model, resources: LocalIvsResources, clock: StandingClock) -> LocalIvs:
-    return LocalIvs(model, resources, clock, counting_token(), b"secret", rates=Rates())
+def limited(model: ServiceModel, resources: SqliteResourceStore, clock: StandingClock) -> LocalIvs:
+    return LocalIvs(model, resources, clock, counting_token(), b"secret", rates=OperationRateLimiter())
 
 
 def refusal(local: LocalIvs, operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> str:
@@ -108,7 +108,7 @@ def test_metadata_has_a_rate_for_each_channel_and_one_for_the_account(limited: L
     assert put(99) == "ThrottlingException"
 
 
-def test_a_throttled_call_changes_nothing(limited: LocalIvs, resources: LocalIvsResources) -> None:
+def test_a_throttled_call_changes_nothing(limited: LocalIvs, resources: SqliteResourceStore) -> None:
     for _ in range(5):
         limited.call(HERE, "CreateChannel", {}, "")
     before = everything(resources)
@@ -133,7 +133,7 @@ def test_however_many_call_at_once_no_more_come_through(limited: LocalIvs) -> No
 
 
 def test_buckets_that_are_full_again_are_forgotten() -> None:
-    rates = Rates()
+    rates = OperationRateLimiter()
     for number in range(BUCKETS_BEFORE_CLEARING + 100):
         rates.take("PutMetadata", HERE, {"channelArn": f"c{number}"}, number / 2)
     assert len(rates._buckets) < 200

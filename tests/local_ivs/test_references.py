@@ -8,8 +8,8 @@ from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, OTHER_REGION, StandingClock, everything, start_stream
 from tests.local_ivs.factories import MAKERS, make
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.resources.types import CHANNEL, KINDS
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.resources.types import CHANNEL, RESOURCE_TYPES
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 REFERENCES = sorted(CHANNEL.references.items())
 FILTERS = {member: name for name, member in CHANNEL.filters.items() if member in CHANNEL.references}
@@ -32,9 +32,9 @@ def test_a_channel_refers_to_what_there_is_until_told_otherwise(call: CallIvs, m
 
 
 @pytest.mark.parametrize(("member", "kind"), REFERENCES)
-def test_what_is_in_use_is_not_deleted(call: CallIvs, resources: LocalIvsResources, member: str, kind: str) -> None:
+def test_what_is_in_use_is_not_deleted(call: CallIvs, resources: SqliteResourceStore, member: str, kind: str) -> None:
     """API reference, DeleteRecordingConfiguration: 409 while a channel refers to it. INFERRED for the other kinds."""
-    arn, delete = make(call, kind), KINDS[kind].operations["delete"]
+    arn, delete = make(call, kind), RESOURCE_TYPES[kind].operations["delete"]
     channel = call("CreateChannel", **{member: arn})["channel"]["arn"]
     before = everything(resources)
     with pytest.raises(IvsError, match=f"ConflictException: The {kind} is in use by a channel"):
@@ -64,12 +64,12 @@ def test_ads_do_not_go_with_fragmented_mp4_whichever_comes_first(call: CallIvs) 
 @pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind != "stream-key"])
 @pytest.mark.parametrize("account_region", [OTHER_ACCOUNT, OTHER_REGION], ids=["account", "region"])
 def test_no_kind_is_seen_from_elsewhere(
-    call: CallIvs, resources: LocalIvsResources, kind: str, account_region: tuple[str, str]
+    call: CallIvs, resources: SqliteResourceStore, kind: str, account_region: tuple[str, str]
 ) -> None:
-    arn, operations = make(call, kind), KINDS[kind].operations
+    arn, operations = make(call, kind), RESOURCE_TYPES[kind].operations
     before = everything(resources)
     elsewhere = type(HERE)(*account_region)
-    assert call(operations["list"], elsewhere) == {KINDS[kind].members: []}
+    assert call(operations["list"], elsewhere) == {RESOURCE_TYPES[kind].members: []}
     for verb in operations.keys() & {"get", "update", "delete"}:
         with pytest.raises(IvsError, match=f"ResourceNotFoundException: Resource: {arn} not found"):
             call(operations[verb], elsewhere, arn=arn)
@@ -77,7 +77,7 @@ def test_no_kind_is_seen_from_elsewhere(
 
 
 def test_a_live_channel_is_neither_changed_nor_deleted(
-    call: CallIvs, resources: LocalIvsResources, clock: StandingClock
+    call: CallIvs, resources: SqliteResourceStore, clock: StandingClock
 ) -> None:
     """API reference: DeleteChannel 409 while live, its stream to be stopped first; UpdateChannel: "can't update a live
     channel", 409 INFERRED."""

@@ -12,7 +12,7 @@ from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, StandingClock, ever
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.revocations import KIND, revoked_version
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.tokens.validation import NOTHING_REVOKED
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
@@ -23,7 +23,7 @@ def channel(call: CallIvs) -> str:
     return str(call("CreateChannel")["channel"]["arn"])
 
 
-def revoked(resources: LocalIvsResources, channel: str, viewer: str = "v") -> int:
+def revoked(resources: SqliteResourceStore, channel: str, viewer: str = "v") -> int:
     with resources.begin(write=False) as transaction:
         return revoked_version(transaction, channel, viewer)
 
@@ -33,20 +33,20 @@ def start(call: CallIvs, channel: str, version: int | None = None, viewer: str =
     assert call("StartViewerSessionRevocation", channelArn=channel, viewerId=viewer, **given) == {}
 
 
-def test_without_a_version_it_is_zero(call: CallIvs, resources: LocalIvsResources, channel: str) -> None:
+def test_without_a_version_it_is_zero(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
     """API reference: "Default: 0"."""
     assert revoked(resources, channel) == NOTHING_REVOKED
     start(call, channel)
     assert revoked(resources, channel) == 0
 
 
-def test_the_highest_version_stays(call: CallIvs, resources: LocalIvsResources, channel: str) -> None:
+def test_the_highest_version_stays(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
     for version, expected in ((5, 5), (3, 5), (None, 5), (9, 9), (2**31 - 1, 2**31 - 1)):
         start(call, channel, version)
         assert revoked(resources, channel) == expected
 
 
-def test_channels_and_viewers_are_apart(call: CallIvs, resources: LocalIvsResources, channel: str) -> None:
+def test_channels_and_viewers_are_apart(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
     other = str(call("CreateChannel")["channel"]["arn"])
     start(call, channel, 7, "größe/..%2f")
     assert revoked(resources, channel, "größe/..%2f") == 7
@@ -54,7 +54,7 @@ def test_channels_and_viewers_are_apart(call: CallIvs, resources: LocalIvsResour
 
 
 def test_it_keeps_its_instant_and_no_viewer_id(
-    call: CallIvs, resources: LocalIvsResources, channel: str, clock: StandingClock
+    call: CallIvs, resources: SqliteResourceStore, channel: str, clock: StandingClock
 ) -> None:
     start(call, channel, 4, "viewer-17")
     with resources.begin(write=False) as transaction:
@@ -75,7 +75,7 @@ def test_it_keeps_its_instant_and_no_viewer_id(
     ],
 )
 def test_a_wrong_request_revokes_nothing(
-    call: CallIvs, resources: LocalIvsResources, channel: str, request_: dict[str, Any], at: str
+    call: CallIvs, resources: SqliteResourceStore, channel: str, request_: dict[str, Any], at: str
 ) -> None:
     before = everything(resources)
     good = {"channelArn": channel, "viewerId": "v"}
@@ -93,7 +93,7 @@ def test_the_channel_must_be_there(call: CallIvs, channel: str) -> None:
         call("StartViewerSessionRevocation", OTHER_ACCOUNT, channelArn=channel, viewerId="v")
 
 
-def test_in_a_batch_each_stands_alone(call: CallIvs, resources: LocalIvsResources, channel: str) -> None:
+def test_in_a_batch_each_stands_alone(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
     """CLI's example: a batch ends well, with an entry of errors for each pair that failed."""
     answer = call(
         "BatchStartViewerSessionRevocation",
@@ -125,7 +125,7 @@ def test_a_batch_has_one_to_twenty(call: CallIvs, channel: str, count: int) -> N
     assert call("BatchStartViewerSessionRevocation", viewerSessions=[entry] * 20) == {}
 
 
-def test_of_many_at_once_the_highest_stays(local: LocalIvs, resources: LocalIvsResources, channel: str) -> None:
+def test_of_many_at_once_the_highest_stays(local: LocalIvs, resources: SqliteResourceStore, channel: str) -> None:
     def revoke(version: int) -> None:
         request = {"channelArn": channel, "viewerId": "v", "viewerSessionVersionsLessThanOrEqualTo": version * 7 % 101}
         local.call(HERE, "StartViewerSessionRevocation", request, "")
@@ -136,7 +136,7 @@ def test_of_many_at_once_the_highest_stays(local: LocalIvs, resources: LocalIvsR
 
 
 def test_a_deleted_channel_takes_its_revocations_along(
-    call: CallIvs, resources: LocalIvsResources, channel: str
+    call: CallIvs, resources: SqliteResourceStore, channel: str
 ) -> None:
     start(call, channel)
     call("DeleteChannel", arn=channel)

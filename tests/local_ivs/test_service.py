@@ -24,9 +24,9 @@ from tests.local_ivs.environment import (
 )
 from tokensvc.local_ivs.api_model import SERVICE, patched, status_of
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.model import ServiceModel
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 MODEST = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 SOME_ARNS = tuple(
@@ -61,7 +61,7 @@ def outcome(local: LocalIvs, name: str, request: dict[str, Any]) -> str | None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_whatever_is_sent_a_refusal_is_modelled_and_changes_nothing(
-    name: str, model: Model, local: LocalIvs, resources: LocalIvsResources
+    name: str, model: ServiceModel, local: LocalIvs, resources: SqliteResourceStore
 ) -> None:
     local.call(HERE, "CreateChannel", {"name": "there"}, "")
     members = sorted(model.operations[name].members)
@@ -79,11 +79,11 @@ def test_whatever_is_sent_a_refusal_is_modelled_and_changes_nothing(
 
 
 def test_an_operation_that_a_newer_model_brings_says_so_after_its_request_was_checked(
-    resources: LocalIvsResources,
+    resources: SqliteResourceStore,
 ) -> None:
     newer = patched(Loader().load_service_model(SERVICE, "service-2"))
     newer["operations"]["MakeCoffee"] = {**newer["operations"]["GetChannel"], "name": "MakeCoffee"}
-    local = LocalIvs(Model(newer), resources, StandingClock(), counting_token(), b"secret")
+    local = LocalIvs(ServiceModel(newer), resources, StandingClock(), counting_token(), b"secret")
     with pytest.raises(IvsError, match="ValidationException"):
         local.call(HERE, "MakeCoffee", {}, "")
     with pytest.raises(IvsError, match="NotImplementedException: MakeCoffee is not offered by the local IVS yet"):
@@ -95,7 +95,7 @@ def test_an_operation_that_ivs_does_not_have_is_unknown(local: LocalIvs) -> None
         local.call(HERE, "MakeCoffee", {}, "")
 
 
-def test_a_refusal_in_the_middle_of_a_call_undoes_it(call: CallIvs, resources: LocalIvsResources) -> None:
+def test_a_refusal_in_the_middle_of_a_call_undoes_it(call: CallIvs, resources: SqliteResourceStore) -> None:
     for number in range(3):
         call("ImportPlaybackKeyPair", publicKeyMaterial=pem(number))
     before = everything(resources)
@@ -130,8 +130,8 @@ def test_playback_urls_are_rendered_for_whoever_asks(local: LocalIvs) -> None:
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])
-def test_however_many_import_at_once_three_key_pairs_are_the_most(where: str, model: Model, tmp_path: Path) -> None:
-    kept = LocalIvsResources(":memory:" if where == "memory" else str(tmp_path / "ivs.db"))
+def test_however_many_import_at_once_three_key_pairs_are_the_most(where: str, model: ServiceModel, tmp_path: Path) -> None:
+    kept = SqliteResourceStore(":memory:" if where == "memory" else str(tmp_path / "ivs.db"))
     local = LocalIvs(model, kept, StandingClock(), counting_token(), b"secret")
 
     def attempt(number: int) -> str:

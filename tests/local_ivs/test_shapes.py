@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tokensvc.local_ivs.errors import Violation
-from tokensvc.local_ivs.shapes import Report, compile_pattern, compile_reader, compile_renderer
+from tokensvc.local_ivs.shapes import Violations, compile_pattern, compile_reader, compile_renderer
 
 SHAPES: dict[str, dict[str, Any]] = {
     "Name": {"type": "string", "min": 2, "max": 4, "pattern": "[a-z]*"},
@@ -34,8 +34,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def read(shape: str, value: Any) -> tuple[Any, Report]:
-    report: Report = []
+def read(shape: str, value: Any) -> tuple[Any, Violations]:
+    report: Violations = []
     return compile_reader(SHAPES, shape)(value, "x", report), report
 
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.raw_query import decoded_pairs
-from tokensvc.local_ivs.sigv4 import Secret, SignedRequest, Verifier, canonical_path, read_access_key
+from tokensvc.local_ivs.sigv4 import AccessKeySecret, SignedRequest, SignatureVerifier, canonical_path, parse_access_key
 
-SECRETS = {"AKIDTEST": Secret("the/secret+key", "111122223333"), "other": Secret("other", "444455556666")}
-VERIFIER = Verifier("ivs", SECRETS)
+SECRETS = {"AKIDTEST": AccessKeySecret("the/secret+key", "111122223333"), "other": AccessKeySecret("other", "444455556666")}
+VERIFIER = SignatureVerifier("ivs", SECRETS)
 MODEST = settings(max_examples=60, deadline=None, database=None)
 
 
@@ -53,7 +53,7 @@ def test_a_plus_in_a_query_is_a_space_for_signature_and_operation_alike() -> Non
 
 
 def test_a_region_without_the_service_is_refused_with_those_that_have_it() -> None:
-    strict = Verifier("ivs", SECRETS, {"us-west-2", "eu-west-1"})
+    strict = SignatureVerifier("ivs", SECRETS, {"us-west-2", "eu-west-1"})
     assert strict.verify(signed(), now()).region == "us-west-2"
     elsewhere = signed(region="mars-north-9")
     with pytest.raises(IvsError, match=r"ivs is in eu-west-1, us-west-2 .*--any-region") as refused:
@@ -219,7 +219,7 @@ def test_an_encoded_path_is_encoded_once_more() -> None:
 
 
 def test_an_access_key_is_read_as_a_command_line_gives_it() -> None:
-    assert read_access_key("id:se:cret:000000000001") == ("id", Secret("se:cret", "000000000001"))
+    assert parse_access_key("id:se:cret:000000000001") == ("id", AccessKeySecret("se:cret", "000000000001"))
     for text in ("", "id:secret", "id:secret:12", "i/d:secret:000000000001", ":x:000000000001"):
         with pytest.raises(ValueError, match="ID:SECRET:ACCOUNT"):
-            read_access_key(text)
+            parse_access_key(text)

@@ -13,15 +13,15 @@ import pytest
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import StoreUnavailable
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 HERE = AccountRegion("000000000000", "us-west-2")
 THERE = AccountRegion("000000000000", "eu-west-1")
 
 
 @pytest.fixture(params=["memory", "file"])
-def resources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalIvsResources]:
-    kept = LocalIvsResources(":memory:" if request.param == "memory" else str(tmp_path / "ivs.db"))
+def resources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteResourceStore]:
+    kept = SqliteResourceStore(":memory:" if request.param == "memory" else str(tmp_path / "ivs.db"))
     yield kept
     kept.close()
 
@@ -30,13 +30,13 @@ def thing(name: str, /, *, account_region: AccountRegion = HERE, kind: str = "ch
     return Resource(f"arn:{account_region.region}:{kind}:{name}", account_region, kind, parent, "", body, 5.5)
 
 
-def put(resources: LocalIvsResources, *things: Resource) -> None:
+def put(resources: SqliteResourceStore, *things: Resource) -> None:
     with resources.begin(write=True) as transaction:
         for one in things:
             transaction.put(one)
 
 
-def test_what_is_put_comes_back_as_it_was(resources: LocalIvsResources) -> None:
+def test_what_is_put_comes_back_as_it_was(resources: SqliteResourceStore) -> None:
     one = thing("a", name="größe \u0000 日本", deep={"x": [1, True, None]}, tags={})
     put(resources, one)
     with resources.begin(write=False) as transaction:
@@ -44,7 +44,7 @@ def test_what_is_put_comes_back_as_it_was(resources: LocalIvsResources) -> None:
         assert transaction.get("arn:none") is None
 
 
-def test_kinds_and_places_are_apart(resources: LocalIvsResources) -> None:
+def test_kinds_and_places_are_apart(resources: SqliteResourceStore) -> None:
     here, there, other = thing("a"), thing("a", account_region=THERE), thing("a", kind="stream-key")
     put(resources, here, there, other)
     with resources.begin(write=False) as transaction:
@@ -54,7 +54,7 @@ def test_kinds_and_places_are_apart(resources: LocalIvsResources) -> None:
         assert transaction.page(HERE, "stream-key", after=0, limit=9)[0][1] == other
 
 
-def test_a_replaced_resource_keeps_its_number(resources: LocalIvsResources) -> None:
+def test_a_replaced_resource_keeps_its_number(resources: SqliteResourceStore) -> None:
     put(resources, thing("a"), thing("b"))
     put(resources, thing("a", name="new"))
     with resources.begin(write=False) as transaction:
@@ -62,7 +62,7 @@ def test_a_replaced_resource_keeps_its_number(resources: LocalIvsResources) -> N
         assert transaction.find(HERE, "channel")[0].body == {"name": "new"}
 
 
-def test_a_number_is_never_given_twice(resources: LocalIvsResources) -> None:
+def test_a_number_is_never_given_twice(resources: SqliteResourceStore) -> None:
     put(resources, thing("a"), thing("b"))
     with resources.begin(write=True) as transaction:
         (_, _), (last, b) = transaction.page(HERE, "channel", after=0, limit=9)
@@ -74,7 +74,7 @@ def test_a_number_is_never_given_twice(resources: LocalIvsResources) -> None:
     assert c.arn.endswith("c")
 
 
-def test_pages_begin_after_a_number_and_end_at_the_limit(resources: LocalIvsResources) -> None:
+def test_pages_begin_after_a_number_and_end_at_the_limit(resources: SqliteResourceStore) -> None:
     put(resources, *(thing(f"{n}", name=f"n{n % 2}") for n in range(6)))
     with resources.begin(write=False) as transaction:
         first = transaction.page(HERE, "channel", after=0, limit=4)
@@ -85,7 +85,7 @@ def test_pages_begin_after_a_number_and_end_at_the_limit(resources: LocalIvsReso
         assert transaction.page(HERE, "channel", after=0, limit=2, equal={"missing": "n1"}) == []
 
 
-def test_children_are_found_by_their_parent(resources: LocalIvsResources) -> None:
+def test_children_are_found_by_their_parent(resources: SqliteResourceStore) -> None:
     mine, other = thing("a", kind="stream-key", parent="p"), thing("b", kind="stream-key", parent="q")
     put(resources, mine, other)
     with resources.begin(write=False) as transaction:
@@ -94,7 +94,7 @@ def test_children_are_found_by_their_parent(resources: LocalIvsResources) -> Non
         assert [r for _, r in transaction.page(HERE, "stream-key", after=0, limit=9, parent_arn="q")] == [other]
 
 
-def test_what_is_unique_is_found_by_it(resources: LocalIvsResources) -> None:
+def test_what_is_unique_is_found_by_it(resources: SqliteResourceStore) -> None:
     one = thing("a")._replace(unique="digest")
     put(resources, one, thing("b"))
     with resources.begin(write=False) as transaction:
@@ -103,7 +103,7 @@ def test_what_is_unique_is_found_by_it(resources: LocalIvsResources) -> None:
         assert transaction.find(THERE, "channel", unique="digest") == []
 
 
-def test_deleting_what_is_not_there_does_nothing(resources: LocalIvsResources) -> None:
+def test_deleting_what_is_not_there_does_nothing(resources: SqliteResourceStore) -> None:
     put(resources, thing("a"))
     with resources.begin(write=True) as transaction:
         transaction.delete("arn:none")
@@ -111,7 +111,7 @@ def test_deleting_what_is_not_there_does_nothing(resources: LocalIvsResources) -
         assert transaction.count(HERE, "channel") == 0
 
 
-def test_a_block_that_raises_changed_nothing(resources: LocalIvsResources) -> None:
+def test_a_block_that_raises_changed_nothing(resources: SqliteResourceStore) -> None:
     put(resources, thing("a", name="before"))
     with contextlib.suppress(KeyError), resources.begin(write=True) as transaction:
         transaction.put(thing("a", name="after"))
@@ -121,7 +121,7 @@ def test_a_block_that_raises_changed_nothing(resources: LocalIvsResources) -> No
         assert [r.body for r in transaction.find(HERE, "channel")] == [{"name": "before"}]
 
 
-def test_writers_take_turns(resources: LocalIvsResources) -> None:
+def test_writers_take_turns(resources: SqliteResourceStore) -> None:
     put(resources, thing("a", count=0))
 
     def raise_it(_: int) -> None:
@@ -138,10 +138,10 @@ def test_writers_take_turns(resources: LocalIvsResources) -> None:
 
 def test_a_file_is_found_again_after_a_restart(tmp_path: Path) -> None:
     path = str(tmp_path / "ivs.db")
-    first = LocalIvsResources(path)
+    first = SqliteResourceStore(path)
     put(first, thing("a"))
     first.close()
-    second = LocalIvsResources(path)
+    second = SqliteResourceStore(path)
     with second.begin(write=False) as transaction:
         assert transaction.find(HERE, "channel") == [thing("a")]
     second.close()
@@ -149,11 +149,11 @@ def test_a_file_is_found_again_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_store_that_cannot_be_opened_is_a_failure_of_ours(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
-        LocalIvsResources(str(tmp_path / "missing" / "ivs.db"))
+        SqliteResourceStore(str(tmp_path / "missing" / "ivs.db"))
 
 
 def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
-    kept = LocalIvsResources(str(tmp_path / "ivs.db"))
+    kept = SqliteResourceStore(str(tmp_path / "ivs.db"))
     put(kept, thing("a"))
     seen: list[int] = []
 
@@ -184,7 +184,7 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
 )
 def test_every_read_uses_an_index(read: Callable[[ResourceTransaction], object], index: str) -> None:
     """So that its cost does not grow with what else is kept."""
-    kept = LocalIvsResources(":memory:")
+    kept = SqliteResourceStore(":memory:")
     with kept.begin(write=False) as transaction:
         said: list[str] = []
         transaction._connection.set_trace_callback(said.append)
@@ -200,7 +200,7 @@ def test_a_secret_is_made_once_and_outlives_a_restart(tmp_path: Path) -> None:
     path = str(tmp_path / "ivs.db")
     made = iter([b"first", b"second", b"third", b"fourth"])
     for _ in range(2):
-        kept = LocalIvsResources(path)
+        kept = SqliteResourceStore(path)
         assert kept.secret("pages", lambda: next(made)) == b"first"
         assert kept.secret("others", lambda: next(made)) == b"second"
         kept.close()

@@ -11,15 +11,15 @@ from tests.local_ivs.environment import StandingClock, counting_token
 from tests.support.case_ids import spelled
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams.ingest import DEFAULT_INGEST
-from tokensvc.local_ivs.streams.sessions import KEPT_SECONDS, MAX_EVENTS
+from tokensvc.local_ivs.streams.sessions import RETENTION_SECONDS, MAX_EVENTS
 
 DAY = 24 * 3600
 
 
 @pytest.fixture
-def source(resources: LocalIvsResources, clock: StandingClock) -> Simulator:
+def source(resources: SqliteResourceStore, clock: StandingClock) -> Simulator:
     return Simulator(resources, clock, counting_token())
 
 
@@ -170,10 +170,10 @@ def test_a_stream_id_has_its_form(call: CallIvs, channel: str, stream_id: str) -
 
 
 def test_sessions_outlive_their_channel_and_are_kept_for_sixty_days(
-    call: CallIvs, source: Simulator, channel: str, clock: StandingClock, resources: LocalIvsResources
+    call: CallIvs, source: Simulator, channel: str, clock: StandingClock, resources: SqliteResourceStore
 ) -> None:
     """IVS user guide, troubleshooting FAQ."""
-    assert KEPT_SECONDS == 60 * DAY
+    assert RETENTION_SECONDS == 60 * DAY
     stream_id = source.start(channel)
     clock.at += DAY
     source.stop(channel)

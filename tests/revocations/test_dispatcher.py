@@ -10,8 +10,8 @@ from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, channel, revoc
 from tests.support.crashes import Crash, Tripwire
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import ChannelNotAllowed, InvalidRequest
-from tokensvc.revocations.dispatcher import TARGETS_MAX, accept
-from tokensvc.revocations.model import Lane
+from tokensvc.revocations.dispatcher import TARGETS_MAX, accept_revocations
+from tokensvc.revocations.model import Priority
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation
 from tokensvc.storage.store import Store
 
@@ -21,18 +21,18 @@ KEY = IdempotencyKey("once", b"digest of the body")
 
 
 def accepted(store: Store, *wanted: NewRevocation, caller: Caller = BACKEND) -> list[Accepted]:
-    return accept(store.revocations, caller, wanted, NOW, REACH, [HERE].__contains__)
+    return accept_revocations(store.revocations, caller, wanted, NOW, REACH, [HERE].__contains__)
 
 
-def claimed(store: Store, lane: Lane) -> list[str]:
-    return [entry.viewer_id for entry in store.revocation_queue.claim(HERE, lane, 100, 60)]
+def claimed(store: Store, priority: Priority) -> list[str]:
+    return [entry.viewer_id for entry in store.revocation_queue.claim(HERE, priority, 100, 60)]
 
 
 def test_one_that_is_asked_for_by_itself_goes_before_a_storm(store: Store) -> None:
     accepted(store, revocation("r1"), revocation("r2"))
     accepted(store, revocation("r3", "v", "w"))
-    assert claimed(store, Lane.ALONE) == ["v", "w"]
-    assert claimed(store, Lane.STORM) == ["r1", "r2"]
+    assert claimed(store, Priority.INTERACTIVE) == ["v", "w"]
+    assert claimed(store, Priority.BULK) == ["r1", "r2"]
 
 
 def test_the_callers_name_is_written_on_it(store: Store) -> None:
@@ -105,9 +105,9 @@ def test_more_than_a_transaction_should_hold_is_refused(store: Store) -> None:
 def test_whoever_hears_no_answer_asks_again_and_it_is_accepted_once(store: Store, after: bool) -> None:
     wire = Tripwire(0, after=after)
     with pytest.raises(Crash):
-        accept(wire.around(store.revocations), BACKEND, [revocation("r1", "v")], NOW, REACH, [HERE].__contains__, KEY)
+        accept_revocations(wire.around(store.revocations), BACKEND, [revocation("r1", "v")], NOW, REACH, [HERE].__contains__, KEY)
     assert len(store.revocations.list(EVERYONE, limit=9)) == int(after)
-    [answer] = accept(store.revocations, BACKEND, [revocation("r2", "v")], NOW, REACH, [HERE].__contains__, KEY)
+    [answer] = accept_revocations(store.revocations, BACKEND, [revocation("r2", "v")], NOW, REACH, [HERE].__contains__, KEY)
     assert answer.id == ("r1" if after else "r2")
     assert [found.id for found in store.revocations.list(EVERYONE, limit=9)] == [answer.id]
-    assert claimed(store, Lane.ALONE) == ["v"]
+    assert claimed(store, Priority.INTERACTIVE) == ["v"]

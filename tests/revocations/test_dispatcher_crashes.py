@@ -16,7 +16,7 @@ from tests.support.crashes import Crash, Tripwire
 from tests.support.dispatchers import Dispatch
 from tests.support.stores import store_in_memory
 from tokensvc.local_ivs.faults import Fault, FaultKind
-from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.model import Priority, RevocationState
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def test_killed_at_any_step_nothing_is_lost(after: bool, migrated: Path) -> None
         with dispatching(migrated) as dispatch:
             names = dispatch.accept([f"v{number}" for number in range(45)])
             for number in range(3):
-                names += dispatch.accept([f"a{number}"], Lane.ALONE)
+                names += dispatch.accept([f"a{number}"], Priority.INTERACTIVE)
             try:
                 dispatch.run(dispatch.dispatcher(wire=Tripwire(at, after=after)), 1.5)
             except Crash:
@@ -47,7 +47,7 @@ def test_killed_at_any_step_nothing_is_lost(after: bool, migrated: Path) -> None
             else:
                 break
             dispatch.drain(dispatch.dispatcher())
-            assert {dispatch.state(name) for name in names} == {State.SENT}
+            assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
             assert max(dispatch.ivs.told.values()) <= 2, "told again once, at most"
             dispatch.check_nothing_lost()
     assert crashes >= 10, "every step was tried"
@@ -78,7 +78,7 @@ def test_whatever_the_history_all_is_told_in_the_end(
             if step == "accept":
                 dispatch.accept([f"v{n}" for n in range(number)])
             elif step == "alone":
-                dispatch.accept([f"v{number}"], Lane.ALONE)
+                dispatch.accept([f"v{number}"], Priority.INTERACTIVE)
             elif step == "killed":
                 with suppress(Crash):
                     dispatch.run(dispatch.dispatcher(wire=Tripwire(number, after=after)), 2)

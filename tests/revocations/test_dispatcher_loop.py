@@ -13,9 +13,9 @@ from tests.support.dispatchers import Dispatch
 from tests.support.local_control_plane import PLACE
 from tokensvc.errors import Denied, StoreUnavailable
 from tokensvc.local_ivs.faults import Fault, FaultKind
-from tokensvc.revocations.dispatcher import IDLE_SECONDS, LONGEST_REST_SECONDS, Dispatcher
-from tokensvc.revocations.model import Lane, State
-from tokensvc.revocations.queue import ALONE_MAX, Outcome, RevocationQueue
+from tokensvc.revocations.dispatcher import IDLE_POLL_SECONDS, MAX_OUTAGE_BACKOFF_SECONDS, Dispatcher
+from tokensvc.revocations.model import Priority, RevocationState
+from tokensvc.revocations.queue import INTERACTIVE_MAX, DeliveryOutcome, RevocationQueue
 from tokensvc.revocations.rate_limit import BATCH_VIEWERS, VIEWERS_PER_SECOND
 from tokensvc.storage.store import Store
 
@@ -86,25 +86,25 @@ def test_a_fresh_one_is_not_stuck_behind_a_storm(dispatch: Dispatch) -> None:
     dispatch.accept(viewers(2_000))
     dispatcher = dispatch.dispatcher()
     dispatch.run(dispatcher, 5)
-    fresh = dispatch.accept(["fresh"], Lane.ALONE)
+    fresh = dispatch.accept(["fresh"], Priority.INTERACTIVE)
     dispatch.run(dispatcher, 1.1)
-    assert dispatch.state(fresh[0]) is State.SENT
+    assert dispatch.state(fresh[0]) is RevocationState.SENT
     assert dispatch.queued() > 1_000
 
 
 def test_many_who_ask_alone_do_not_hold_up_a_storm(dispatch: Dispatch) -> None:
     """Each keeps the allowance that is its own."""
     storm = dispatch.accept(viewers(80, "s"))
-    for name in viewers(ALONE_MAX, "a"):
-        dispatch.accept([name], Lane.ALONE)
+    for name in viewers(INTERACTIVE_MAX, "a"):
+        dispatch.accept([name], Priority.INTERACTIVE)
     dispatch.run(dispatch.dispatcher(), 2.2)
-    assert {dispatch.state(name) for name in storm} == {State.SENT}
+    assert {dispatch.state(name) for name in storm} == {RevocationState.SENT}
     assert len([v for v in dispatch.ivs.told if v.startswith("a")]) == 20
 
 
 def test_what_one_lane_leaves_idle_the_other_takes(dispatch: Dispatch) -> None:
     for name in viewers(50):
-        dispatch.accept([name], Lane.ALONE)
+        dispatch.accept([name], Priority.INTERACTIVE)
     dispatch.run(dispatch.dispatcher(), 1.1)
     assert dispatch.queued() == 0
     assert len(called(dispatch, SINGLE)) == 10
@@ -118,13 +118,13 @@ def test_what_one_lane_leaves_idle_the_other_takes(dispatch: Dispatch) -> None:
 def test_an_empty_queue_is_looked_at_now_and_then(dispatch: Dispatch) -> None:
     dispatcher = dispatch.dispatcher()
     dispatch.clock.advance(5)
-    assert dispatcher.run_once() == (0, 0, 0, {}, IDLE_SECONDS)
+    assert dispatcher.run_once() == (0, 0, 0, {}, IDLE_POLL_SECONDS)
     assert not dispatch.ivs.calls
 
 
 def test_ivs_is_always_told_the_version(dispatch: Dispatch) -> None:
     """A call without one revokes version 0 alone."""
-    dispatch.accept(["alone"], Lane.ALONE)
+    dispatch.accept(["alone"], Priority.INTERACTIVE)
     dispatch.accept(viewers(3))
     dispatch.drain(dispatch.dispatcher())
     for (channel, viewer), version in dispatch.asked.items():
@@ -133,20 +133,20 @@ def test_ivs_is_always_told_the_version(dispatch: Dispatch) -> None:
 
 def test_a_missing_channel_ends_as_failed_with_ivs_own_code(dispatch: Dispatch) -> None:
     missing = dispatch.channel[:-3] + "xyz"
-    [alone] = dispatch.accept(["alone"], Lane.ALONE, channel=missing)
+    [alone] = dispatch.accept(["alone"], Priority.INTERACTIVE, channel=missing)
     lost = dispatch.accept(viewers(3), channel=missing)
     good = dispatch.accept(viewers(3, "g"))
     dispatcher = dispatch.dispatcher()
     dispatch.drain(dispatcher)
     for name in [alone, *lost]:
         [target] = dispatch.store.revocations.get(name, EVERYONE).targets
-        assert (target.state, target.code, target.attempts) == (State.FAILED, "ResourceNotFoundException", 1)
-    assert {dispatch.state(name) for name in good} == {State.SENT}
+        assert (target.state, target.code, target.attempts) == (RevocationState.FAILED, "ResourceNotFoundException", 1)
+    assert {dispatch.state(name) for name in good} == {RevocationState.SENT}
     assert sum(done.failed for done in dispatch.passes) == 4
     assert sum(done.troubles.get("ResourceNotFoundException", 0) for done in dispatch.passes) == 4
     dispatch.store.revocations.retry(alone, EVERYONE)
     dispatch.drain(dispatcher)
-    assert dispatch.state(alone) is State.FAILED
+    assert dispatch.state(alone) is RevocationState.FAILED
 
 
 def denied(code: str) -> Denied:
@@ -158,7 +158,7 @@ def test_where_batches_are_forbidden_each_goes_by_itself(dispatch: Dispatch) -> 
     dispatch.ivs.refuse = {BATCH: denied("AccessDeniedException")}
     names = dispatch.accept(viewers(100))
     dispatch.drain(dispatch.dispatcher(), within_seconds=60)
-    assert {dispatch.state(name) for name in names} == {State.SENT}
+    assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
     dispatch.check_nothing_lost()
 
 
@@ -166,7 +166,7 @@ def test_access_denied_to_a_single_call_ends_as_failed(dispatch: Dispatch) -> No
     dispatch.ivs.refuse = dict.fromkeys((SINGLE, BATCH), denied("AccessDeniedException"))
     names = dispatch.accept(viewers(30))
     dispatch.drain(dispatch.dispatcher(), within_seconds=60)
-    assert {dispatch.state(name) for name in names} == {State.FAILED}
+    assert {dispatch.state(name) for name in names} == {RevocationState.FAILED}
 
 
 def test_credentials_that_do_not_hold_fail_nobody(dispatch: Dispatch) -> None:
@@ -174,7 +174,7 @@ def test_credentials_that_do_not_hold_fail_nobody(dispatch: Dispatch) -> None:
     dispatch.ivs.refuse = dict.fromkeys((SINGLE, BATCH), denied("ExpiredTokenException"))
     names, dispatcher = dispatch.accept(viewers(30)), dispatch.dispatcher()
     dispatch.run(dispatcher, 30)
-    assert {dispatch.state(name) for name in names} == {State.QUEUED}
+    assert {dispatch.state(name) for name in names} == {RevocationState.QUEUED}
     dispatch.ivs.refuse = {}
     dispatch.drain(dispatcher)
     dispatch.check_nothing_lost()
@@ -208,24 +208,24 @@ def test_while_nothing_answers_ivs_is_asked_less_and_less_but_at_least_every_few
         dispatch.run(dispatcher, 1)
     asked = sorted({at for at, _, _ in dispatch.ivs.calls})
     pauses = [later - sooner for sooner, later in itertools.pairwise(asked)]
-    assert max(pauses) <= LONGEST_REST_SECONDS + IDLE_SECONDS + 1
-    assert min(pauses[6:]) > LONGEST_REST_SECONDS / 2 - 1
+    assert max(pauses) <= MAX_OUTAGE_BACKOFF_SECONDS + IDLE_POLL_SECONDS + 1
+    assert min(pauses[6:]) > MAX_OUTAGE_BACKOFF_SECONDS / 2 - 1
     assert dispatch.queued() == 1_000
     dispatch.ivs.faults.clear()
-    assert dispatch.drain(dispatcher) < 1_000 / 50 + LONGEST_REST_SECONDS + 5
+    assert dispatch.drain(dispatcher) < 1_000 / 50 + MAX_OUTAGE_BACKOFF_SECONDS + 5
     dispatch.check_nothing_lost()
 
 
 def test_a_faulty_entry_rests_longer_each_time_and_holds_up_nobody(dispatch: Dispatch) -> None:
     dispatcher = dispatch.dispatcher()
     dispatch.ivs.faults.plan(Fault(FaultKind.ERROR, operation=SINGLE))
-    [poison] = dispatch.accept(["poison"], Lane.ALONE)
+    [poison] = dispatch.accept(["poison"], Priority.INTERACTIVE)
     for attempts in range(1, 5):
         make_due(dispatch.store)
         dispatch.accept(viewers(25, f"w{attempts}-"))
         dispatch.run(dispatcher, 2.1)
         [target] = dispatch.store.revocations.get(poison, EVERYONE).targets
-        assert (target.state, target.code) == (State.QUEUED, "InternalServerException")
+        assert (target.state, target.code) == (RevocationState.QUEUED, "InternalServerException")
         assert target.attempts >= attempts
     assert len([v for v in dispatch.ivs.told if v.startswith("w")]) >= 80
 
@@ -243,9 +243,9 @@ def test_with_a_third_of_the_calls_at_fault_nothing_is_lost(dispatch: Dispatch, 
     dispatch.ivs.faults.plan(FAULTS[fault])
     names = dispatch.accept(viewers(400))
     for name in viewers(20, "a"):
-        names += dispatch.accept([name], Lane.ALONE)
+        names += dispatch.accept([name], Priority.INTERACTIVE)
     dispatch.drain(dispatch.dispatcher())
-    assert {dispatch.state(name) for name in names} == {State.SENT}
+    assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
     assert sum(dispatch.ivs.outcomes.values()) > dispatch.ivs.outcomes["ok"] > 0
     dispatch.check_nothing_lost()
 
@@ -255,7 +255,7 @@ def test_entries_of_a_batch_that_are_refused_for_a_while_settle_by_themselves(di
     dispatch.ivs.entry_errors = (0.3, code)
     names = dispatch.accept(viewers(300))
     dispatch.drain(dispatch.dispatcher())
-    assert {dispatch.state(name) for name in names} == {State.SENT}
+    assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
     assert set(dispatch.ivs.told.values()) == {1}, "those that were not refused are not told again"
     dispatch.check_nothing_lost()
 
@@ -266,9 +266,9 @@ def test_entries_of_a_batch_that_are_refused_for_good_fail_by_themselves(dispatc
     names = dispatch.accept(viewers(200))
     dispatch.drain(dispatch.dispatcher())
     states = {name: dispatch.state(name) for name in names}
-    failed = [name for name, state in states.items() if state is State.FAILED]
+    failed = [name for name, state in states.items() if state is RevocationState.FAILED]
     assert 20 <= len(failed) <= 100
-    assert set(states.values()) == {State.SENT, State.FAILED}
+    assert set(states.values()) == {RevocationState.SENT, RevocationState.FAILED}
     assert {dispatch.store.revocations.get(name, EVERYONE).targets[0].code for name in failed} == {code}
     dispatch.ivs.entry_errors = (0.0, "")
     for name in failed:
@@ -286,7 +286,7 @@ class SettlingFails:
         self.claim = queue.claim
         self.waiting = queue.waiting
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         if outcomes and self._failures:
             self._failures -= 1
             raise StoreUnavailable("the store cannot be reached")
@@ -303,7 +303,7 @@ def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(disp
         with pytest.raises(StoreUnavailable):
             dispatcher.run_once()
     dispatch.drain(dispatcher)
-    assert {dispatch.state(name) for name in names} == {State.SENT}
+    assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
     assert set(dispatch.ivs.told.values()) == {1}
 
 

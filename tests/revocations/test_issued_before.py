@@ -23,7 +23,7 @@ from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import ControlPlaneError, ResourceMissing, Throttled, ViewerDenied
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage import revocation_writer
 from tokensvc.storage.engine import write_transaction
@@ -86,7 +86,7 @@ class History:
         before = None if age is None else math.floor(self.now) - age
         new = NewRevocation(name, (self.dispatch.channel,), (self.viewer,), before, deny_seconds)
         with write_transaction(self.store.engine) as connection:
-            [accepted] = revocation_writer.write_revocations(connection, "backend", [new], Lane.ALONE, REACH, self.now)
+            [accepted] = revocation_writer.write_revocations(connection, "backend", [new], Priority.INTERACTIVE, REACH, self.now)
         self.asked.append(Asked(name, self.now, before, accepted.version))
         who = viewer_digest(self.dispatch.channel, self.viewer)
         rows = {row.digest: row.standing for row in self.store.denials.changed_since(Position(), 10_000).rows}
@@ -101,7 +101,7 @@ class History:
         second = math.floor(self.now + skew)
         denied = Denylist()
         denied.apply([(viewer_digest(self.dispatch.channel, self.viewer), self.standings[known])], self.now - 2 * LEASE)
-        snapshot = Snapshot(self._ring, max_ttl_seconds=600, denied=denied)
+        snapshot = Snapshot(self._ring, max_ttl_seconds=600, denylist=denied)
         ask = parse_token_request({"channelArn": self.dispatch.channel, "viewerId": self.viewer})
         try:
             made = prepare(ask, TokenLimits(600, "default"), snapshot, second, uuid.uuid4)
@@ -136,7 +136,7 @@ class History:
     def live(self) -> list[Asked]:
         """The revocations that were not given up before they were sent."""
         found = self.store.revocations.get
-        return [asked for asked in self.asked if found(asked.id, EVERYONE).state is not State.CANCELLED]
+        return [asked for asked in self.asked if found(asked.id, EVERYONE).state is not RevocationState.CANCELLED]
 
     def plays(self, issued: Issued) -> bool:
         """What the edge says to the token, by what the local IVS has recorded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tokensvc.errors import ControlPlaneError, Denied, Rejected, ResourceMissing, Throttled, Unavailable
-from tokensvc.revocations.ivs_results import UNCLEAR, Refusal, is_final, refusals
+from tokensvc.revocations.ivs_results import AMBIGUOUS_RESPONSE, ViewerError, is_permanent, viewer_errors
 
 ANN, BOB, EVE = ("channel", "ann"), ("channel", "bob"), ("channel", "eve")
 
@@ -15,34 +15,34 @@ def error(channel: str, viewer: str, code: str) -> dict[str, str]:
 
 
 def test_each_is_told_its_own_refusal() -> None:
-    assert refusals({}, [ANN, BOB]) == [None, None]
-    assert refusals({"errors": None}, [ANN]) == [None]
-    assert refusals({"errors": [error(*BOB, "403")]}, [ANN, BOB]) == [None, Refusal("403", "words")]
+    assert viewer_errors({}, [ANN, BOB]) == [None, None]
+    assert viewer_errors({"errors": None}, [ANN]) == [None]
+    assert viewer_errors({"errors": [error(*BOB, "403")]}, [ANN, BOB]) == [None, ViewerError("403", "words")]
 
 
 def test_what_is_said_is_printable_whatever_it_holds() -> None:
     """It is stored: PostgreSQL would refuse NUL and half of a surrogate pair each time that the entry is settled."""
     odd = error(*ANN, "4\0") | {"message": "\0\x1b[2J\ud800"}
-    assert refusals({"errors": [odd]}, [ANN]) == [Refusal(r"4\x00", r"\x00\x1b[2J\ud800")]
+    assert viewer_errors({"errors": [odd]}, [ANN]) == [ViewerError(r"4\x00", r"\x00\x1b[2J\ud800")]
 
 
 @pytest.mark.parametrize("stranger", [error(*EVE, "403"), {"code": "403"}, {}])
 def test_an_error_of_nobody_that_was_told_leaves_it_open_who_was_taken(stranger: dict[str, str]) -> None:
     """Taking them for sent could lose the one that it means."""
-    ann, bob = refusals({"errors": [stranger, error(*BOB, "403")]}, [ANN, BOB])
+    ann, bob = viewer_errors({"errors": [stranger, error(*BOB, "403")]}, [ANN, BOB])
     assert ann is not None
-    assert (ann.code, ann.is_final) == (UNCLEAR, False)
-    assert bob == Refusal("403", "words")
+    assert (ann.code, ann.is_final) == (AMBIGUOUS_RESPONSE, False)
+    assert bob == ViewerError("403", "words")
 
 
 @pytest.mark.parametrize("code", ["403", "404", "400", "AccessDeniedException", "ResourceNotFoundException"])
 def test_an_entry_is_refused_for_good_by_name_or_number(code: str) -> None:
-    assert Refusal(code, "").is_final
+    assert ViewerError(code, "").is_final
 
 
 @pytest.mark.parametrize("code", ["500", "429", "ThrottlingException", "InternalServerException", "never seen", ""])
 def test_an_entry_with_any_other_code_is_tried_again(code: str) -> None:
-    assert not Refusal(code, "").is_final
+    assert not ViewerError(code, "").is_final
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_an_entry_with_any_other_code_is_tried_again(code: str) -> None:
 )
 def test_a_call_is_refused_for_good_by_name_alone(kind: type[ControlPlaneError], code: str, final: bool) -> None:
     """A bare number is a proxy's page: IVS may never have heard of the call."""
-    assert is_final(kind("no", operation="Start", ivs_code=code)) is final
+    assert is_permanent(kind("no", operation="Start", ivs_code=code)) is final

@@ -19,14 +19,14 @@ from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import Denied, StoreUnavailable
 from tokensvc.local_ivs.faults import Fault, FaultKind
 from tokensvc.outages import REMIND_SECONDS
-from tokensvc.revocations.leader import BEATS_A_LEASE, Leading
-from tokensvc.revocations.queue import Outcome
+from tokensvc.revocations.leader import RENEWALS_PER_LEASE, RevocationLeader
+from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
 LEASE = 12.0
-BEAT = LEASE / BEATS_A_LEASE
+BEAT = LEASE / RENEWALS_PER_LEASE
 NAME = f"dispatch:{PLACE.account}:{PLACE.region}"
 SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"
 
@@ -40,13 +40,13 @@ class Stage:
         self.ivs = self.dispatch.ivs
         self.leases = ManualLeases(self.clock)
         self.metrics = PrometheusMetrics()
-        self.started: list[Leading] = []
+        self.started: list[RevocationLeader] = []
 
-    def process(self, name: str, queue: Any = None) -> Leading:
+    def process(self, name: str, queue: Any = None) -> RevocationLeader:
         world = self.dispatch.world()
         if queue is not None:
             world = replace(world, queue=queue)
-        made = Leading(
+        made = RevocationLeader(
             account_region=PLACE,
             world=world,
             leases=self.leases,
@@ -58,7 +58,7 @@ class Stage:
         self.started.append(made)
         return made
 
-    def run(self, seconds: float, *processes: Leading) -> None:
+    def run(self, seconds: float, *processes: RevocationLeader) -> None:
         """Let these processes work side by side, each as often as it wants to."""
         now = self.clock.monotonic()
         ends_at, again_at = now + seconds, dict.fromkeys(processes, now)
@@ -186,7 +186,7 @@ class Away:
         self._queue = store.revocation_queue
         self.claim, self.waiting = self._queue.claim, self._queue.waiting
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         if self.is_away and outcomes:
             raise StoreUnavailable("the store cannot be reached")
         self._queue.settle(outcomes)

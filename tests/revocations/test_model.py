@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.revocations.model import (
-    LEAD_MAX_SECONDS,
-    State,
+    MINIMUM_AHEAD_MAX_SECONDS,
+    RevocationState,
     denied_until,
-    overall,
+    overall_state,
     readmit_after,
-    standing_after,
-    version_filter,
+    restriction_after,
+    versions_up_to,
 )
 from tokensvc.tokens.denylist import STEP_SECONDS, ViewerRestriction, session_version
 
@@ -52,8 +52,8 @@ def revoked_at(times: list[tuple[float, float, int | None]]) -> list[Revoked]:
     for gap, commit, age in times:
         now += gap
         issued_before = None if age is None else math.floor(now) - age
-        version = version_filter(now, REACH, standing, issued_before)
-        standing = standing_after(now, standing, version, issued_before)
+        version = versions_up_to(now, REACH, standing, issued_before)
+        standing = restriction_after(now, standing, version, issued_before)
         done.append(Revoked(now, now + commit, issued_before, version, standing))
         now += commit
     return done
@@ -161,52 +161,52 @@ def test_after_the_readmission_every_worker_gives_a_token_that_lives(
 
 def test_an_earlier_revocation_does_not_raise_the_filter_of_an_instant() -> None:
     """One of everything ten seconds ago, and the viewer is back: an instant of an hour ago does not end its token."""
-    everything = version_filter(NOW - 10, 910, ViewerRestriction())
-    standing = standing_after(NOW - 10, ViewerRestriction(), everything)
+    everything = versions_up_to(NOW - 10, 910, ViewerRestriction())
+    standing = restriction_after(NOW - 10, ViewerRestriction(), everything)
     token = session_version(math.floor(NOW), standing.lowest_version(math.floor(NOW)))
     an_hour_ago = math.floor(NOW) - 3600
-    assert version_filter(NOW, 910, standing, an_hour_ago) == an_hour_ago - 1 < token
+    assert versions_up_to(NOW, 910, standing, an_hour_ago) == an_hour_ago - 1 < token
 
 
 def test_an_instant_tells_tokens_apart_that_were_issued_after_a_revocation_of_everything() -> None:
     """The viewer was let in again at once, and its tokens have versions ahead of the clock."""
     now = math.floor(NOW)
-    standing = standing_after(now, ViewerRestriction(), version_filter(now, 910, ViewerRestriction()))
+    standing = restriction_after(now, ViewerRestriction(), versions_up_to(now, 910, ViewerRestriction()))
     old, new = (session_version(at, standing.lowest_version(at)) for at in (now + 60, now + 120))
-    assert old <= version_filter(now + 130, 910, standing, now + 120) < new
+    assert old <= versions_up_to(now + 130, 910, standing, now + 120) < new
 
 
 def test_hundreds_of_revocations_of_one_viewer_keep_its_versions_near_the_clock() -> None:
     standing = ViewerRestriction()
     for _ in range(10_000):
-        version = version_filter(NOW, 910, standing)
+        version = versions_up_to(NOW, 910, standing)
         assert version >= standing.minimum_version
-        standing = standing_after(NOW, standing, version)
-    assert standing.minimum_version < NOW + LEAD_MAX_SECONDS + 12_000
+        standing = restriction_after(NOW, standing, version)
+    assert standing.minimum_version < NOW + MINIMUM_AHEAD_MAX_SECONDS + 12_000
 
 
 def test_by_default_all_that_was_issued_until_now_ends() -> None:
     """With R on top, since a worker may go on for that long before it hears; so never 0, the default that IVS takes."""
-    assert version_filter(NOW, 910, ViewerRestriction()) == math.floor(NOW) + 910
-    assert version_filter(0.0, 0.0, ViewerRestriction()) == 0
+    assert versions_up_to(NOW, 910, ViewerRestriction()) == math.floor(NOW) + 910
+    assert versions_up_to(0.0, 0.0, ViewerRestriction()) == 0
 
 
 def test_a_second_revocation_in_the_same_second_ends_what_was_issued_between_them() -> None:
     now = math.floor(NOW)
-    first = version_filter(NOW, 910, ViewerRestriction())
-    standing = standing_after(NOW, ViewerRestriction(), first)
+    first = versions_up_to(NOW, 910, ViewerRestriction())
+    standing = restriction_after(NOW, ViewerRestriction(), first)
     between = session_version(now, standing.lowest_version(now))
-    second = version_filter(NOW, 910, standing)
-    after = standing_after(NOW, standing, second)
+    second = versions_up_to(NOW, 910, standing)
+    after = restriction_after(NOW, standing, second)
     assert first < between <= second < session_version(now, after.lowest_version(now))
 
 
 def test_an_instant_ends_what_is_older_and_spares_what_is_newer() -> None:
     """To the second, by the clocks that issued the tokens."""
     before = math.floor(NOW) - 3600
-    version = version_filter(NOW, 910, ViewerRestriction(), before)
+    version = versions_up_to(NOW, 910, ViewerRestriction(), before)
     assert version == before - 1
-    assert standing_after(NOW, ViewerRestriction(), version, before) == ViewerRestriction(0, before)
+    assert restriction_after(NOW, ViewerRestriction(), version, before) == ViewerRestriction(0, before)
 
 
 @pytest.mark.parametrize(
@@ -224,11 +224,11 @@ def test_how_long_a_viewer_is_denied(issued_before: int | None, deny_seconds: in
 
 
 def test_who_is_readmitted_waits_for_the_workers_and_for_the_denial() -> None:
-    version = version_filter(NOW, 910, ViewerRestriction())
-    standing = standing_after(NOW, ViewerRestriction(), version)
+    version = versions_up_to(NOW, 910, ViewerRestriction())
+    standing = restriction_after(NOW, ViewerRestriction(), version)
     assert readmit_after(NOW, 910, version, standing) == 1_800_000_911
     assert readmit_after(NOW, 910, version, standing._replace(denied_until=1_900_000_000)) == 1_900_000_000
-    old = version_filter(NOW, 910, ViewerRestriction(), 1_700_000_000)
+    old = versions_up_to(NOW, 910, ViewerRestriction(), 1_700_000_000)
     assert readmit_after(NOW, 910, old, ViewerRestriction(0, 1_700_000_000)) == math.ceil(NOW), "every clock is past it already"
     assert readmit_after(NOW, 910, old, standing) == 1_800_000_911, "one of everything is not known everywhere yet"
 
@@ -236,13 +236,13 @@ def test_who_is_readmitted_waits_for_the_workers_and_for_the_denial() -> None:
 @pytest.mark.parametrize(
     ("states", "whole"),
     [
-        ("QSFC", State.QUEUED),
-        ("SFC", State.FAILED),
-        ("SC", State.SENT),
-        ("CC", State.CANCELLED),
+        ("QSFC", RevocationState.QUEUED),
+        ("SFC", RevocationState.FAILED),
+        ("SC", RevocationState.SENT),
+        ("CC", RevocationState.CANCELLED),
     ],
 )
-def test_a_revocation_is_as_far_as_the_part_that_is_least_well_off(states: str, whole: State) -> None:
-    letters = {"Q": State.QUEUED, "S": State.SENT, "F": State.FAILED, "C": State.CANCELLED}
-    assert overall(letters[letter] for letter in states) is whole
-    assert overall(letters[letter] for letter in reversed(states)) is whole
+def test_a_revocation_is_as_far_as_the_part_that_is_least_well_off(states: str, whole: RevocationState) -> None:
+    letters = {"Q": RevocationState.QUEUED, "S": RevocationState.SENT, "F": RevocationState.FAILED, "C": RevocationState.CANCELLED}
+    assert overall_state(letters[letter] for letter in states) is whole
+    assert overall_state(letters[letter] for letter in reversed(states)) is whole

@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokensvc.aws.arn import AccountRegion
-from tokensvc.local_ivs.rate_limits import RATES, Rates
+from tokensvc.local_ivs.rate_limits import RATES, OperationRateLimiter
 from tokensvc.revocations.rate_limit import (
     GUARD_SECONDS,
-    LONGEST_WAIT_SECONDS,
-    SLOWEST,
+    MAX_BACKOFF_SECONDS,
+    MIN_PACE,
     VIEWERS_PER_SECOND,
-    Allowance,
-    Slowdown,
-    drain_seconds,
-    wait_seconds,
+    RateLimiter,
+    AimdThrottle,
+    delivery_seconds,
+    backoff,
 )
 
 rates = st.sampled_from([10 * 1.0, 2 * 1.0, 10 * 0.8, 2 * 0.8, 10 * 0.35, 2 * 0.1, 0.5])
@@ -30,14 +30,14 @@ def test_the_inferred_sum_is_of_the_documented_rates() -> None:
 
 
 def test_a_storm_takes_as_long_as_our_share_of_the_rates_allows() -> None:
-    assert [drain_seconds(queued, share) for queued, share in ((0, 0.8), (100, 1.0), (10_000, 0.8))] == [0, 2, 250]
+    assert [delivery_seconds(queued, share) for queued, share in ((0, 0.8), (100, 1.0), (10_000, 0.8))] == [0, 2, 250]
 
 
 @given(rate=rates, moves=steps)
 def test_no_span_holds_more_calls_than_the_rate_allows(rate: float, moves: list[tuple[float, int]]) -> None:
     """Of any n + 1 calls in a row the last comes at least n / rate after the first, n being a second's worth: as many
     as are free are made, however seldom or often somebody looks."""
-    allowance, now, made = Allowance(rate, START), START, list[float]()
+    allowance, now, made = RateLimiter(rate, START), START, list[float]()
     for pause, wish in moves:
         now += pause
         for _ in range(min(wish, allowance.free(now))):
@@ -67,7 +67,7 @@ def test_ivs_throttles_nothing_however_unlike_the_ways_of_its_calls_are(
 ) -> None:
     """At the whole of its rate, calls side by side, each held up on its way there and back for as long as it likes."""
     [documented] = RATES[operation]
-    allowance, now, counted = Allowance(documented.per_second, START), START, [START] * documented.per_second
+    allowance, now, counted = RateLimiter(documented.per_second, START), START, [START] * documented.per_second
     for pause, calls in moves:
         now += pause
         begun = calls[: allowance.free(now)]
@@ -75,14 +75,14 @@ def test_ivs_throttles_nothing_however_unlike_the_ways_of_its_calls_are(
         for end in sorted(now + seconds for seconds, _ in begun):
             allowance.took(end)
             now = end
-    rates = Rates()
+    rates = OperationRateLimiter()
     for at in sorted(counted):
         rates.take(operation, AccountRegion("1" * 12, "us-east-1"), {}, at)  # raises IvsError when it comes too soon
 
 
 @given(rate=rates, moves=st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=60))
 def test_at_a_slower_pace_there_are_still_fewer(rate: float, moves: list[tuple[float, bool]]) -> None:
-    allowance, slowdown, now = Allowance(rate, START), Slowdown(), START
+    allowance, slowdown, now = RateLimiter(rate, START), AimdThrottle(), START
     made: list[float] = []
     for pause, throttled in moves:
         now += pause
@@ -95,10 +95,10 @@ def test_at_a_slower_pace_there_are_still_fewer(rate: float, moves: list[tuple[f
     assert all(later - sooner >= second / rate for sooner, later in zip(made, made[second:], strict=False))
 
 
-@given(rate=rates, pace=st.floats(SLOWEST, 1.0), used=st.integers(0, 30))
+@given(rate=rates, pace=st.floats(MIN_PACE, 1.0), used=st.integers(0, 30))
 def test_nobody_starves(rate: float, pace: float, used: int) -> None:
     """Whatever was used, the next call is free at the instant that is foretold, and that is soon."""
-    allowance, now = Allowance(rate, START), START
+    allowance, now = RateLimiter(rate, START), START
     for _ in range(used):
         allowance.took(now)
     free_at = allowance.free_at(pace)
@@ -111,7 +111,7 @@ def test_nobody_starves(rate: float, pace: float, used: int) -> None:
 @given(rate=rates)
 def test_a_new_leader_begins_with_nothing(rate: float) -> None:
     """The one before may have spent a second's worth a moment ago."""
-    allowance = Allowance(rate, START)
+    allowance = RateLimiter(rate, START)
     assert allowance.free(START) == 0
     assert allowance.free(START + max(1, int(rate)) / rate - 0.001) == 0
     assert allowance.free(START + max(1, int(rate)) / rate + GUARD_SECONDS + 1e-6) == max(1, int(rate))
@@ -119,7 +119,7 @@ def test_a_new_leader_begins_with_nothing(rate: float) -> None:
 
 @given(rate=rates, seconds=st.integers(20, 200))
 def test_nearly_the_whole_rate_is_used(rate: float, seconds: int) -> None:
-    allowance, now, made = Allowance(rate, START), START, 0
+    allowance, now, made = RateLimiter(rate, START), START, 0
     while now < START + seconds:
         now = max(now, allowance.free_at())
         while allowance.free(now):
@@ -129,7 +129,7 @@ def test_nearly_the_whole_rate_is_used(rate: float, seconds: int) -> None:
 
 
 def test_a_throttle_halves_the_pace_and_a_second_one_at_once_does_not() -> None:
-    slowdown = Slowdown()
+    slowdown = AimdThrottle()
     assert slowdown.pace(START) == 1.0
     slowdown.throttled(START)
     slowdown.throttled(START + 0.5)
@@ -140,22 +140,22 @@ def test_a_throttle_halves_the_pace_and_a_second_one_at_once_does_not() -> None:
 
 @given(st.lists(st.floats(0, 30), max_size=40))
 def test_the_pace_stays_in_its_bounds_and_comes_back_to_the_full_one(pauses: list[float]) -> None:
-    slowdown, now = Slowdown(), START
+    slowdown, now = AimdThrottle(), START
     for pause in pauses:
         now += pause
         slowdown.throttled(now)
-        assert SLOWEST <= slowdown.pace(now) <= 1.0
+        assert MIN_PACE <= slowdown.pace(now) <= 1.0
     assert slowdown.pace(now + 20) == 1.0
 
 
 def test_waits_double_up_to_the_longest() -> None:
-    whole = [wait_seconds(failures, 1.0) for failures in range(1, 12)]
+    whole = [backoff(failures, 1.0) for failures in range(1, 12)]
     assert whole[:4] == [1, 2, 4, 8]
-    assert whole[-1] == LONGEST_WAIT_SECONDS == wait_seconds(10_000, 1.0)
-    assert wait_seconds(0, 1.0) == wait_seconds(1, 1.0)
+    assert whole[-1] == MAX_BACKOFF_SECONDS == backoff(10_000, 1.0)
+    assert backoff(0, 1.0) == backoff(1, 1.0)
 
 
 @given(failures=st.integers(1, 60), chance=st.floats(0, 1), longest=st.floats(1, 1000))
 def test_chance_takes_at_most_half_of_a_wait(failures: int, chance: float, longest: float) -> None:
-    whole = wait_seconds(failures, 1.0, longest)
-    assert whole / 2 <= wait_seconds(failures, chance, longest) <= whole <= longest
+    whole = backoff(failures, 1.0, longest)
+    assert whole / 2 <= backoff(failures, chance, longest) <= whole <= longest

@@ -18,17 +18,17 @@ from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.remedies import problem_sentence
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.revocations.dispatcher import ServedRegions
-from tokensvc.revocations.leader import Leading, lease_of
-from tokensvc.revocations.model import Lane
-from tokensvc.revocations.queue import Entry, Waiting
+from tokensvc.revocations.leader import RevocationLeader, lease_name
+from tokensvc.revocations.model import Priority
+from tokensvc.revocations.queue import QueueEntry, Backlog
 from tokensvc.revocations.scheduler import (
     LATE_SECONDS,
-    LOOK_EVERY_SECONDS,
-    LOOK_SELDOM_SECONDS,
-    PLACES_MAX,
-    RESTS_AFTER_SECONDS,
+    LEADER_COUNT_SECONDS,
+    FOLLOWER_COUNT_SECONDS,
+    REGIONS_MAX,
+    IDLE_REGION_SECONDS,
     UNSERVED_REPORTED_MAX,
-    Dispatch,
+    RevocationScheduler,
 )
 from tokensvc.storage.store import Store
 
@@ -39,14 +39,14 @@ class Queue:
     """A queue of which a test says what waits; nothing in it is ever due."""
 
     def __init__(self) -> None:
-        self.there: dict[AccountRegion, Waiting] = {}
+        self.there: dict[AccountRegion, Backlog] = {}
         self.looks = 0
 
-    def waiting(self) -> dict[AccountRegion, Waiting]:
+    def waiting(self) -> dict[AccountRegion, Backlog]:
         self.looks += 1
         return dict(self.there)
 
-    def claim(self, account_region: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, account_region: AccountRegion, priority: Priority, limit: int, seconds: float) -> list[QueueEntry]:
         return []
 
     def settle(self, outcomes: object) -> None:
@@ -60,7 +60,7 @@ class Process:
         self.queue = Queue()
         self.clock = clock
         self.metrics = PrometheusMetrics()
-        self.led: list[Leading] = []
+        self.led: list[RevocationLeader] = []
         self._plane = Plane(store)
         self._leases = leases
         self.nowhere: set[str] = set()
@@ -68,11 +68,11 @@ class Process:
         regions = ServedRegions(
             store.keys, store.deployment, lambda: [p.region for p in self.queue.there if p.region not in self.nowhere]
         )
-        self.dispatch = Dispatch(queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics)
+        self.dispatch = RevocationScheduler(queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics)
 
-    def _lead(self, account_region: AccountRegion) -> Leading:
+    def _lead(self, account_region: AccountRegion) -> RevocationLeader:
         world = replace(self._plane.world(), queue=self.queue, clock=self.clock)
-        made = Leading(
+        made = RevocationLeader(
             account_region=account_region,
             world=world,
             leases=self._leases,
@@ -84,10 +84,10 @@ class Process:
         self.led.append(made)
         return made
 
-    def serve(self, **waiting: Waiting) -> None:
+    def serve(self, **waiting: Backlog) -> None:
         """Let this wait, and look until somebody leads there."""
         self.queue.there = {AccountRegion("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
-        self.dispatch.poke()
+        self.dispatch.wake()
         self.dispatch.run_once()
         until(lambda: all(leading.leads for leading in self.led), "somebody leads", 5)
 
@@ -109,19 +109,19 @@ def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[
 
 
 def lease(account_region: AccountRegion) -> str:
-    return lease_of(account_region)
+    return lease_name(account_region)
 
 
 def test_each_place_in_which_anything_waits_is_led(process: Process, leases: ManualLeases) -> None:
     process.dispatch.run_once()
     assert not process.led
-    process.serve(us_west_2=Waiting(3, 1.0), eu_west_1=Waiting(1, 0.0))
+    process.serve(us_west_2=Backlog(3, 1.0), eu_west_1=Backlog(1, 0.0))
     assert leases.held(lease(PLACE)) is not None
     assert leases.held(lease(ELSEWHERE)) is not None
 
 
 def test_what_waits_is_shown(process: Process) -> None:
-    process.serve(us_west_2=Waiting(3, 7.0), eu_west_1=Waiting(1, 2.0))
+    process.serve(us_west_2=Backlog(3, 7.0), eu_west_1=Backlog(1, 2.0))
     assert "tokensvc_revocation_queue_depth 4.0" in process.metrics.render().decode()
     assert "tokensvc_revocation_queue_oldest_age_seconds 7.0" in process.metrics.render().decode()
 
@@ -129,29 +129,29 @@ def test_what_waits_is_shown(process: Process) -> None:
 def test_the_queue_is_counted_each_second_by_who_leads_and_seldom_by_who_does_not(
     process: Process, clock: ManualClock
 ) -> None:
-    for seconds, looks in ((0, 1), (LOOK_SELDOM_SECONDS - 0.1, 1), (0.2, 2)):
+    for seconds, looks in ((0, 1), (FOLLOWER_COUNT_SECONDS - 0.1, 1), (0.2, 2)):
         clock.advance(seconds)
         process.dispatch.run_once()
         assert process.queue.looks == looks
-    process.serve(us_west_2=Waiting(3, 1.0))
-    clock.advance(LOOK_SELDOM_SECONDS)
+    process.serve(us_west_2=Backlog(3, 1.0))
+    clock.advance(FOLLOWER_COUNT_SECONDS)
     for _ in range(5):
         process.dispatch.run_once()
-        clock.advance(LOOK_EVERY_SECONDS)
+        clock.advance(LEADER_COUNT_SECONDS)
     assert process.queue.looks == 3 + 5
 
 
 def test_who_is_told_that_something_was_accepted_looks_at_once(process: Process) -> None:
     process.dispatch.run_once()
-    process.dispatch.poke()
+    process.dispatch.wake()
     process.dispatch.run_once()
     assert process.queue.looks == 2
 
 
 def test_an_entry_that_waits_long_is_trouble_of_who_leads(process: Process, clock: ManualClock) -> None:
-    process.serve(us_west_2=Waiting(3, LATE_SECONDS))
+    process.serve(us_west_2=Backlog(3, LATE_SECONDS))
     assert not process.dispatch.problems
-    process.serve(us_west_2=Waiting(5000, LATE_SECONDS + 1))
+    process.serve(us_west_2=Backlog(5000, LATE_SECONDS + 1))
     assert texts(process.dispatch.problems) == ["us-west-2: 5000 revocations wait for IVS, the oldest for 61 s"]
     process.serve()
     assert not process.dispatch.problems
@@ -160,22 +160,22 @@ def test_an_entry_that_waits_long_is_trouble_of_who_leads(process: Process, cloc
 def test_a_place_where_nothing_waited_for_a_while_is_given_up_and_taken_again(
     process: Process, leases: ManualLeases, clock: ManualClock
 ) -> None:
-    process.serve(us_west_2=Waiting(3, 1.0))
+    process.serve(us_west_2=Backlog(3, 1.0))
     process.serve()
     [first] = process.led
-    process.clock.advance(RESTS_AFTER_SECONDS)
+    process.clock.advance(IDLE_REGION_SECONDS)
     process.dispatch.run_once()
     assert first.leads, "the next revocation need not wait for an election"
-    process.clock.advance(LOOK_SELDOM_SECONDS)
+    process.clock.advance(FOLLOWER_COUNT_SECONDS)
     process.dispatch.run_once()
     until(lambda: not first.leads, "it was given up", 5)
     process.led.clear()
-    process.serve(us_west_2=Waiting(1, 0.0))
+    process.serve(us_west_2=Backlog(1, 0.0))
     assert leases.held(lease(PLACE)) is not None
 
 
 def test_a_clean_stop_gives_every_lease_up(process: Process, leases: ManualLeases) -> None:
-    process.serve(us_west_2=Waiting(3, 1.0), eu_west_1=Waiting(1, 0.0))
+    process.serve(us_west_2=Backlog(3, 1.0), eu_west_1=Backlog(1, 0.0))
     process.dispatch.stop()
     assert leases.held(lease(PLACE)) is None
     assert leases.held(lease(ELSEWHERE)) is None
@@ -184,32 +184,32 @@ def test_a_clean_stop_gives_every_lease_up(process: Process, leases: ManualLease
 def test_however_many_places_are_named_so_many_are_served_at_a_time_the_longest_waiting_first(
     process: Process, leases: ManualLeases
 ) -> None:
-    process.serve(**{f"r{number}": Waiting(1, float(number)) for number in range(PLACES_MAX + 5)})
-    assert len(process.led) == PLACES_MAX
+    process.serve(**{f"r{number}": Backlog(1, float(number)) for number in range(REGIONS_MAX + 5)})
+    assert len(process.led) == REGIONS_MAX
     assert leases.held(lease(AccountRegion("123456789012", "r4"))) is None
-    assert leases.held(lease(AccountRegion("123456789012", f"r{PLACES_MAX + 4}"))) is not None
+    assert leases.held(lease(AccountRegion("123456789012", f"r{REGIONS_MAX + 4}"))) is not None
 
 
 def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Process, leases: ManualLeases) -> None:
     """A caller that misspells many regions stops nobody else's revocations."""
-    misspelt = {f"r{number}": Waiting(1, 1000.0 + number) for number in range(PLACES_MAX)}
+    misspelt = {f"r{number}": Backlog(1, 1000.0 + number) for number in range(REGIONS_MAX)}
     process.serve(**misspelt)
-    process.serve(**misspelt, us_west_2=Waiting(1, 0.0))
-    assert len(process.led) == PLACES_MAX, "as long as each has its use nobody gives way"
+    process.serve(**misspelt, us_west_2=Backlog(1, 0.0))
+    assert len(process.led) == REGIONS_MAX, "as long as each has its use nobody gives way"
     process.led[7].problems = (problem_of("IVS takes no revocations"),)
-    process.dispatch.poke()
+    process.dispatch.wake()
     process.dispatch.run_once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
     until(lambda: not process.led[7].leads, "it gave way", 5)
-    until(lambda: sum(leading.leads for leading in process.led) == PLACES_MAX, "all others lead", 5)
+    until(lambda: sum(leading.leads for leading in process.led) == REGIONS_MAX, "all others lead", 5)
 
 
 def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases: ManualLeases) -> None:
-    idle = {f"r{number}": Waiting(1, 1.0) for number in range(PLACES_MAX)}
+    idle = {f"r{number}": Backlog(1, 1.0) for number in range(REGIONS_MAX)}
     process.serve(**idle)
     del idle["r3"]
-    process.queue.there = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {PLACE: Waiting(1, 0.0)}
-    process.dispatch.poke()
+    process.queue.there = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {PLACE: Backlog(1, 0.0)}
+    process.dispatch.wake()
     process.dispatch.run_once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
     until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "it gave way", 5)
@@ -219,9 +219,9 @@ def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_re
     process: Process, leases: ManualLeases
 ) -> None:
     threads = {thread.name for thread in threading.enumerate()}
-    invented = {f"invented_{number}": Waiting(1, 90.0 + number) for number in range(200)}
+    invented = {f"invented_{number}": Backlog(1, 90.0 + number) for number in range(200)}
     process.nowhere = {name.replace("_", "-") for name in invented}
-    process.serve(us_west_2=Waiting(3, 1.0), **invented)
+    process.serve(us_west_2=Backlog(3, 1.0), **invented)
     assert [leading._place for leading in process.led] == [PLACE]
     assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
     assert {thread.name for thread in threading.enumerate()} - threads <= {"loop-dispatch"}
@@ -231,6 +231,6 @@ def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_re
         "add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
     )
     process.nowhere.remove("invented-7")
-    process.dispatch.poke()
+    process.dispatch.wake()
     process.dispatch.run_once()
     until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured", 5)

@@ -38,7 +38,7 @@ down_revision = "{migrate.HEAD}"
 def upgrade():
     op.add_column("leases", sa.Column("remark", sa.Text))
     op.create_table("extra", sa.Column("id", sa.Integer, primary_key=True))
-    op.execute("UPDATE versions SET n = n + 1")
+    op.execute("UPDATE versions SET number = number + 1")
     next_version.end_if_asked()
 '''
 

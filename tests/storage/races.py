@@ -25,8 +25,8 @@ from tests.support.keks import WRAPPER
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.jose import keypair
 from tokensvc.keys.lifecycle import StepKind, require_key
-from tokensvc.revocations.model import Lane, State
-from tokensvc.revocations.queue import Outcome
+from tokensvc.revocations.model import Priority, RevocationState
+from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.revocations.store import Accepted, IdempotencyKey
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store
@@ -61,7 +61,7 @@ def bind_account(store: Store, who: int, race_round: int) -> str | None:
 
 
 def add_first_wrapping_key(store: Store, who: int, race_round: int) -> list[str]:
-    return [key.name for key in store.wrappings.add(RegisteredKek(f"passphrase:{who}", b"check"), None)]
+    return [key.name for key in store.kek_registry.add(RegisteredKek(f"passphrase:{who}", b"check"), None)]
 
 
 def put_private_key(store: Store, who: int, race_round: int) -> int:
@@ -117,7 +117,7 @@ def activate_another(store: Store, who: int, race_round: int) -> str:
 def activate_or_retire(store: Store, who: int, race_round: int) -> str:
     if who == 0:
         return store.keys.activate(f"key {race_round}", HERE, AT, 3600).placements[0].state
-    return store.keys.retire(f"key {race_round}", HERE, AT).placements[0].state
+    return store.keys.record_deletion(f"key {race_round}", HERE, AT).placements[0].state
 
 
 def activate_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
@@ -191,38 +191,38 @@ def record_same_channels(store: Store, who: int, race_round: int) -> int:
 
 def claim_entries(store: Store, who: int, race_round: int) -> list[str]:
     """Ten at a time, from a queue of fifteen."""
-    return [entry.viewer_id for entry in store.revocation_queue.claim(HERE, Lane.STORM, 10, 60)]
+    return [entry.viewer_id for entry in store.revocation_queue.claim(HERE, Priority.BULK, 10, 60)]
 
 
 def accept_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
     """In opposite orders, which would deadlock if each took its rows one by one."""
     names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
     wanted = [revocation(f"{name} of {who}", name) for name in (names if who else reversed(names))]
-    accepted = store.revocations.accept(f"caller {who}", wanted, Lane.STORM, REACH)
+    accepted = store.revocations.accept(f"caller {who}", wanted, Priority.BULK, REACH)
     return [answer.version for answer in (accepted if who else reversed(accepted))]
 
 
 def accept_same_key(store: Store, who: int, race_round: int) -> list[Accepted]:
     key = IdempotencyKey(f"key {race_round}", b"digest")
     wanted = [revocation(f"{race_round} of {who}", f"v{race_round}")]
-    return store.revocations.accept("backend", wanted, Lane.ALONE, REACH, key)
+    return store.revocations.accept("backend", wanted, Priority.INTERACTIVE, REACH, key)
 
 
 def settle_or_raise(store: Store, who: int, race_round: int) -> int:
     """What is in flight ends as sent while all of it is raised. The version told, or asked for last."""
     if who == 0:
-        settled = [Outcome(entry, version, State.SENT) for entry, version in in_flight(store, race_round)]
+        settled = [DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)]
         store.revocation_queue.settle(settled)
         return len(settled)
     names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
     wanted = [revocation(f"{name} again", name) for name in reversed(names)]
-    return min(answer.version for answer in store.revocations.accept("backend", wanted, Lane.STORM, REACH))
+    return min(answer.version for answer in store.revocations.accept("backend", wanted, Priority.BULK, REACH))
 
 
 def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
     if who == 0:
         return store.revocations.cancel(f"r{race_round}", EVERYONE).state
-    settled = [Outcome(entry, version, State.SENT) for entry, version in in_flight(store, race_round)]
+    settled = [DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)]
     store.revocation_queue.settle(settled)
     return "settled"
 
@@ -230,7 +230,7 @@ def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
 def cancel_or_join(store: Store, who: int, race_round: int) -> str:
     if who == 0:
         return store.revocations.cancel(f"r{race_round}", EVERYONE).state
-    store.revocations.accept("backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Lane.STORM, REACH)
+    store.revocations.accept("backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Priority.BULK, REACH)
     return "joined"
 
 

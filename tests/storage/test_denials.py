@@ -15,8 +15,8 @@ from tests.storage.samples import CHANNEL, EVERYONE, FAR, REACH, channel, denial
 from tokensvc.callers.policy import ALL_CHANNELS, CallerPolicy
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import DenialNotFound
-from tokensvc.revocations.denial_store import Denial, StandingRow
-from tokensvc.revocations.model import Lane
+from tokensvc.revocations.denial_store import Denial, RestrictionRow
+from tokensvc.revocations.model import Priority
 from tokensvc.storage.store import Store
 from tokensvc.tokens.denylist import ViewerRestriction, viewer_digest
 
@@ -27,9 +27,9 @@ def in_force(store: Store, *patterns: str) -> list[Denial]:
     return store.denials.in_force(patterns or EVERYONE, limit=100)
 
 
-def everything(store: Store, limit: int = 1000) -> list[StandingRow]:
+def everything(store: Store, limit: int = 1000) -> list[RestrictionRow]:
     """All rows, page by page, as a worker reads them."""
-    rows: list[StandingRow] = []
+    rows: list[RestrictionRow] = []
     page = store.denials.changed_since(Position(), limit)
     while page.rows:
         rows += page.rows
@@ -95,7 +95,7 @@ def test_an_id_is_random_and_of_one_denial_alone(store: Store) -> None:
 
 
 def test_removing_a_denial_keeps_the_minimum_version(store: Store) -> None:
-    [accepted] = store.revocations.accept("backend", [revocation("r", "v")], Lane.ALONE, REACH)
+    [accepted] = store.revocations.accept("backend", [revocation("r", "v")], Priority.INTERACTIVE, REACH)
     [denied] = in_force(store)
     store.denials.remove(denied.id, EVERYONE)
     [row] = everything(store)
@@ -190,7 +190,7 @@ def test_only_what_matters_to_nobody_any_more_is_pruned(store: Store) -> None:
     store.denials.add("backend", [denial("over", now - 100), denial("removed", now + 100), denial("holds", now + 100)])
     [removed] = [d for d in in_force(store) if d.digest == viewer_digest(CHANNEL, "removed")]
     store.denials.remove(removed.id, EVERYONE)
-    store.revocations.accept("backend", [revocation("r", "over", deny_seconds=0)], Lane.ALONE, REACH)
+    store.revocations.accept("backend", [revocation("r", "over", deny_seconds=0)], Priority.INTERACTIVE, REACH)
     store.denials.add("backend", [denial("old", now - 100)])
     assert store.denials.prune(datetime.fromtimestamp(now, UTC), 10) == 1
     assert {row.digest for row in everything(store)} == {viewer_digest(CHANNEL, v) for v in ("over", "removed", "holds")}

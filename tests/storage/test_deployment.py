@@ -87,7 +87,7 @@ def test_a_raised_ceiling_raises_the_longest_life_under_every_key_that_may_still
         samples.add_key(store, key_id, HERE)
     for key_id in ("k1", "k2", "k3"):
         store.keys.activate(key_id, HERE, AT, 3600)
-    store.keys.retire("k1", HERE, LATER)
+    store.keys.record_deletion("k1", HERE, LATER)
     before = store.versions.read()
     store.deployment.set_max_ttl_seconds(7200)
     lives = {key.id: key.placements[0].longest_ttl_seconds for key in store.keys.list()}
@@ -115,9 +115,9 @@ def test_a_key_that_becomes_active_has_the_ceiling_at_least(store: Store, accoun
 
 
 def test_nothing_wrapped_shows_in_a_repr(store: Store) -> None:
-    store.wrappings.add(RegisteredKek("passphrase:0", b"the check value"), None)
+    store.kek_registry.add(RegisteredKek("passphrase:0", b"the check value"), None)
     shown = repr(store.deployment.add_subject_key(1, b"the wrapped key")) + repr(store.deployment.read())
-    shown += repr(store.wrappings.list())
+    shown += repr(store.kek_registry.list())
     assert "wrapped key" not in shown
     assert "check value" not in shown
     assert "salt" not in shown

@@ -16,7 +16,7 @@ from tests.support.crashes import Crash, Tripwire
 from tests.support.dispatchers import Dispatch
 from tokensvc.deployment.versions import Position
 from tokensvc.local_ivs.faults import Fault, FaultKind
-from tokensvc.revocations.model import Lane
+from tokensvc.revocations.model import Priority
 from tokensvc.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def test_with_every_fault_at_once_and_dispatchers_that_are_killed_nothing_is_los
     dice = random.Random(5)
     for batch in range(8):
         dispatch.accept([f"v{dice.randrange(200)}" for _ in range(50)])
-        dispatch.accept([f"a{batch}"], Lane.ALONE)
+        dispatch.accept([f"a{batch}"], Priority.INTERACTIVE)
         with suppress(Crash):
             dispatch.run(dispatch.dispatcher(wire=Tripwire(dice.randrange(40), after=batch % 2 == 0)), 5)
         if batch % 3 == 0:
@@ -49,12 +49,12 @@ ACCEPTS_FOR_EVER = """
 import itertools, sys
 from tests.storage.samples import REACH, revocation
 from tokensvc.storage.store import open_store
-from tokensvc.revocations.model import Lane
+from tokensvc.revocations.model import Priority
 
 store = open_store(sys.argv[1])
 for batch in itertools.count():
     wanted = [revocation(f"{sys.argv[2]}-{batch}-{n}") for n in range(20)]
-    for accepted in store.revocations.accept("backend", wanted, Lane.STORM, REACH):
+    for accepted in store.revocations.accept("backend", wanted, Priority.BULK, REACH):
         print(accepted.id, accepted.version, flush=True)
 """
 
@@ -75,7 +75,7 @@ def test_what_a_process_answered_before_it_was_killed_is_there(store: Store, sto
     kept = {found.id: found.targets[0] for found in store.revocations.list(EVERYONE, limit=100_000)}
     assert heard.keys() <= kept.keys()
     assert len(kept) % 20 == 0
-    waiting = {e.viewer_id: e.version for e in store.revocation_queue.claim(HERE, Lane.STORM, 100_000, 60)}
+    waiting = {e.viewer_id: e.version for e in store.revocation_queue.claim(HERE, Priority.BULK, 100_000, 60)}
     standings = {row.standing.minimum_version for row in store.denials.changed_since(Position(), 100_000).rows}
     assert len(waiting) == len(kept)
     for name, told in heard.items():

@@ -106,7 +106,7 @@ def test_a_slow_query_fails_in_time(on_server: Store) -> None:
 
 def test_a_row_that_another_holds_fails_in_time(own_postgres: PostgresServer, on_server: Store) -> None:
     with write_transaction(on_server.engine) as connection:
-        connection.execute(sa.update(schema.versions).values(n=schema.versions.c.n))
+        connection.execute(sa.update(schema.versions).values(number=schema.versions.c.number))
         with fails_in_time("in time"):
             on_server.channels.record([channel("a")])
     assert on_server.channels.record([channel("a")]) == 1

@@ -193,14 +193,14 @@ def test_a_compromised_key_never_signs_again_and_stays_compromised_when_its_pair
     compromise(store, "k2")
     with pytest.raises(ConcurrentModification, match="compromised"):
         store.keys.activate("k2", HERE, LATER, 3600)
-    gone = store.keys.retire("k2", HERE, MUCH_LATER)
+    gone = store.keys.record_deletion("k2", HERE, MUCH_LATER)
     assert (gone.placements[0].state, gone.placements[0].retired_at) == (COMPROMISED, MUCH_LATER)
-    assert store.keys.retire("k2", HERE, MUCH_LATER + timedelta(hours=1)) == gone
+    assert store.keys.record_deletion("k2", HERE, MUCH_LATER + timedelta(hours=1)) == gone
 
 
 def test_a_retired_key_may_turn_out_to_be_compromised(store: Store) -> None:
     three(store)
-    store.keys.retire("k1", HERE, LATER)
+    store.keys.record_deletion("k1", HERE, LATER)
     compromise(store, "k1")
     assert (state(store, "k1"), state(store, "k2")) == (COMPROMISED, ACTIVE)
 
@@ -240,20 +240,20 @@ def test_a_pair_that_turns_up_after_its_key_was_deleted_there_is_to_be_deleted_t
     three(store)
     if bad:
         compromise(store, "k1")
-    store.keys.retire("k1", HERE, LATER)
+    store.keys.record_deletion("k1", HERE, LATER)
     was = place_of(store, "k1")
     late = store.keys.record_import("k1", HERE, key_arn("late"), MUCH_LATER).placements[0]
     assert late == was._replace(arn=key_arn("late"), imported_at=MUCH_LATER, deleting_at=MUCH_LATER, retired_at=None)
     with pytest.raises(ConcurrentModification):
         store.keys.activate("k1", HERE, MUCH_LATER, 3600)
     store.keys.begin_delete(late, MUCH_LATER)
-    gone = store.keys.retire("k1", HERE, MUCH_LATER).placements[0]
+    gone = store.keys.record_deletion("k1", HERE, MUCH_LATER).placements[0]
     assert (gone.state, gone.retired_at) == (COMPROMISED if bad else RETIRED, MUCH_LATER)
 
 
 def test_a_late_pair_never_takes_another_keys_arn(store: Store) -> None:
     three(store)
-    store.keys.retire("k1", HERE, LATER)
+    store.keys.record_deletion("k1", HERE, LATER)
     with pytest.raises(ConcurrentModification, match="another key"):
         store.keys.record_import("k1", HERE, key_arn("k2"), LATER)
     assert not place_of(store, "k1").is_held

@@ -41,7 +41,7 @@ def take(store: Store, step: str, key_id: str, account_region: AccountRegion) ->
         case "activate":
             store.keys.activate(key_id, account_region, AT, 3600)
         case "retire":
-            store.keys.retire(key_id, account_region, AT)
+            store.keys.record_deletion(key_id, account_region, AT)
         case "discard":
             store.keys.discard(key_id)
             samples.add_key(store, key_id)

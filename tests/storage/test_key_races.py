@@ -93,7 +93,7 @@ def test_a_step_that_two_begin_is_one_entry(ring: Ring) -> None:
 def test_of_two_pairs_that_turn_up_late_one_is_noted(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
-        ring.store.keys.retire(f"key {number}", HERE, AT)
+        ring.store.keys.record_deletion(f"key {number}", HERE, AT)
         arn = ring.one_wins("record_late_import", number, "LostRace")
         assert there(ring.store, f"key {number}").arn == arn
 

@@ -71,7 +71,7 @@ def test_an_unknown_key_is_not_found(store: Store) -> None:
     with pytest.raises(KeyNotFound):
         store.keys.activate("k1", HERE, AT, 3600)
     with pytest.raises(KeyNotFound):
-        store.keys.retire("k1", HERE, AT)
+        store.keys.record_deletion("k1", HERE, AT)
 
 
 def test_an_imported_key_is_prepared_there(store: Store) -> None:
@@ -163,7 +163,7 @@ def test_only_a_prepared_key_becomes_active(store: Store) -> None:
     with pytest.raises(ConcurrentModification, match="retiring"):
         store.keys.activate("k1", HERE, LATER, 3600)
     assert state(store, "k2") is KeyState.ACTIVE, "a refused activation retires nobody"
-    store.keys.retire("k1", HERE, LATER)
+    store.keys.record_deletion("k1", HERE, LATER)
     with pytest.raises(ConcurrentModification, match="retired"):
         store.keys.activate("k1", HERE, LATER, 3600)
     with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
@@ -174,9 +174,9 @@ def test_an_active_key_is_not_retired(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     with pytest.raises(ConcurrentModification, match="active"):
-        store.keys.retire("k1", HERE, LATER)
+        store.keys.record_deletion("k1", HERE, LATER)
     with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
-        store.keys.retire("k1", THERE, LATER)
+        store.keys.record_deletion("k1", THERE, LATER)
 
 
 def test_a_key_that_drained_or_never_signed_is_retired_once(store: Store) -> None:
@@ -186,9 +186,9 @@ def test_a_key_that_drained_or_never_signed_is_retired_once(store: Store) -> Non
     store.keys.activate("k1", HERE, AT, 3600)
     store.keys.activate("k2", HERE, AT, 3600)
     for key_id in ("k1", "k3"):
-        retired = store.keys.retire(key_id, HERE, LATER)
+        retired = store.keys.record_deletion(key_id, HERE, LATER)
         assert (retired.placements[0].state, retired.placements[0].retired_at) == (KeyState.RETIRED, LATER)
-        assert store.keys.retire(key_id, HERE, LATER + timedelta(hours=1)) == retired
+        assert store.keys.record_deletion(key_id, HERE, LATER + timedelta(hours=1)) == retired
 
 
 def test_a_record_in_no_place_is_discarded(store: Store) -> None:
@@ -202,6 +202,6 @@ def test_a_record_in_a_place_is_not_discarded(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     with pytest.raises(ConcurrentModification):
         store.keys.discard("k1")
-    store.keys.retire("k1", HERE, AT)
+    store.keys.record_deletion("k1", HERE, AT)
     with pytest.raises(ConcurrentModification):
         store.keys.discard("k1")

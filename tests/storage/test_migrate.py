@@ -112,10 +112,10 @@ def test_the_migrated_database_is_the_one_that_the_metadata_describes(empty_url:
     "statements",
     [
         ("ALTER TABLE leases ADD COLUMN more TEXT",),
-        ("DROP INDEX one_denial_of_an_id", "CREATE INDEX one_denial_of_an_id ON denials (id)"),
+        ("DROP INDEX unique_denial_id", "CREATE INDEX unique_denial_id ON denials (id)"),
         (
-            "DROP INDEX one_open_step_of_a_kind",
-            "CREATE UNIQUE INDEX one_open_step_of_a_kind ON key_journal (kind, key_id, region)",
+            "DROP INDEX one_open_step_per_kind",
+            "CREATE UNIQUE INDEX one_open_step_per_kind ON key_journal (kind, key_id, region)",
         ),
         ("ALTER TABLE leases DROP COLUMN expires_at", "ALTER TABLE leases ADD COLUMN expires_at TEXT"),
         (

@@ -38,7 +38,7 @@ def test_a_store_is_bound_to_one_control_plane_and_account(ring: Ring) -> None:
 def test_a_store_takes_one_first_wrapping_key(ring: Ring) -> None:
     for number in range(ROUNDS):
         first, second = ring.both("add_first_wrapping_key", number)
-        assert first == second == [key.name for key in ring.store.wrappings.list()]
+        assert first == second == [key.name for key in ring.store.kek_registry.list()]
         assert len(first) == 1
         with write_transaction(ring.store.engine) as connection:
             connection.execute(sa.delete(schema.wrapping_keys))

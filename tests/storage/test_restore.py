@@ -68,14 +68,14 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Resto
 def held(worker: Refresh) -> dict[str, Any]:
     """Everything that a worker's snapshot says, in a form that compares."""
     snapshot = worker.current
-    slot = snapshot.ring.slots[HERE]
+    slot = snapshot.keyring.region_keys[HERE]
     return {
         "secrets": {key_id: known.caller.name for key_id, known in snapshot.secrets.items()},
         "channels": dict(snapshot.channels),
-        "denied": snapshot.denied._shards,
+        "denied": snapshot.denylist._shards,
         "max_ttl_seconds": snapshot.max_ttl_seconds,
         "subject_key": snapshot.subject_key,
-        "key": (slot.active and slot.active.key_id, set(slot.accepted)),
+        "key": (slot.active and slot.active.key_id, set(slot.verification_keys)),
         "versions": worker.heard[1:],
     }
 
@@ -230,12 +230,12 @@ def test_until_everything_is_loaded_anew_the_former_denials_are_in_force(deploym
     port.pages_left = 0
     with pytest.raises(StoreUnavailable):
         worker.run_once()
-    assert worker.current.denied._shards == former
+    assert worker.current.denylist._shards == former
     assert set(worker.current.secrets) == {"kept"}, "what else is new counts at once"
     port.pages_left = 100
     worker.run_once()
-    assert worker.current.denied._shards != former
-    assert worker.current.denied._shards == refreshed(deployment.worker())["denied"]
+    assert worker.current.denylist._shards != former
+    assert worker.current.denylist._shards == refreshed(deployment.worker())["denied"]
 
 
 @pytest.mark.parametrize("since", SINCE)

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from tests.storage.racers import Ring
 from tests.storage.races import CHANGES_A_ROUND
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, denial, make_due, revocation
-from tokensvc.revocations.model import Lane, State
-from tokensvc.revocations.queue import Entry, Outcome
+from tokensvc.revocations.model import Priority, RevocationState
+from tokensvc.revocations.queue import QueueEntry, DeliveryOutcome
 from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store
@@ -23,19 +23,19 @@ ROUNDS = 6
 def queue(store: Store, race_round: int, count: int = 1) -> None:
     """A revocation r<round> of viewers v<round>x0 and so on."""
     viewers = [f"v{race_round}x{number}" for number in range(count)]
-    store.revocations.accept("backend", [revocation(f"r{race_round}", *viewers)], Lane.STORM, REACH)
+    store.revocations.accept("backend", [revocation(f"r{race_round}", *viewers)], Priority.BULK, REACH)
 
 
-def claim(store: Store) -> list[Entry]:
+def claim(store: Store) -> list[QueueEntry]:
     make_due(store)
-    return store.revocation_queue.claim(HERE, Lane.STORM, 1000, 60)
+    return store.revocation_queue.claim(HERE, Priority.BULK, 1000, 60)
 
 
-def settle_all(store: Store, state: State = State.SENT) -> None:
-    store.revocation_queue.settle([Outcome(entry.id, entry.version, state) for entry in claim(store)])
+def settle_all(store: Store, state: RevocationState = RevocationState.SENT) -> None:
+    store.revocation_queue.settle([DeliveryOutcome(entry.id, entry.version, state) for entry in claim(store)])
 
 
-def state_of(store: Store, revocation_id: str) -> State:
+def state_of(store: Store, revocation_id: str) -> RevocationState:
     return store.revocations.get(revocation_id, EVERYONE).state
 
 
@@ -44,7 +44,7 @@ def test_an_entry_is_claimed_by_one(ring: Ring) -> None:
         queue(ring.store, number, 15)
         first, second = ring.both("claim_entries", number)
         assert not set(first) & set(second)
-        rest = [e.viewer_id for e in ring.store.revocation_queue.claim(HERE, Lane.STORM, 99, 60)]
+        rest = [e.viewer_id for e in ring.store.revocation_queue.claim(HERE, Priority.BULK, 99, 60)]
         assert sorted(first + second + rest) == sorted(f"v{number}x{n}" for n in range(15))
         settle_all(ring.store)
 
@@ -90,17 +90,17 @@ def test_what_is_given_up_while_it_is_settled_is_one_of_the_two(ring: Ring) -> N
 def test_who_joins_what_is_being_given_up_is_not_given_up(ring: Ring) -> None:
     for number in range(ROUNDS):
         queue(ring.store, number)
-        assert ring.both("cancel_or_join", number) == (State.CANCELLED, "joined")
+        assert ring.both("cancel_or_join", number) == (RevocationState.CANCELLED, "joined")
         assert [e.viewer_id for e in claim(ring.store)] == [f"v{number}x0"]
-        assert state_of(ring.store, f"joins r{number}") is State.QUEUED
+        assert state_of(ring.store, f"joins r{number}") is RevocationState.QUEUED
         settle_all(ring.store)
 
 
 def test_two_who_try_again_queue_it_once(ring: Ring) -> None:
     for number in range(ROUNDS):
         queue(ring.store, number, 3)
-        settle_all(ring.store, State.FAILED)
-        assert ring.both("retry_same", number) == (State.QUEUED, State.QUEUED)
+        settle_all(ring.store, RevocationState.FAILED)
+        assert ring.both("retry_same", number) == (RevocationState.QUEUED, RevocationState.QUEUED)
         assert len(claim(ring.store)) == 3
         settle_all(ring.store)
 

@@ -12,8 +12,8 @@ from tests.storage.query_counts import counted
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, THERE, channel, make_due, revocation
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import IdempotencyKeyReused, RevocationNotFound
-from tokensvc.revocations.model import Lane, State
-from tokensvc.revocations.queue import ALONE_MAX, Entry, Outcome
+from tokensvc.revocations.model import Priority, RevocationState
+from tokensvc.revocations.queue import INTERACTIVE_MAX, QueueEntry, DeliveryOutcome
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import idempotency_keys, revocation_entries, revocation_targets
@@ -24,19 +24,19 @@ OTHER = channel("b").arn
 KEY = IdempotencyKey("once", b"digest of the body")
 
 
-def accept(store: Store, *wanted: NewRevocation, lane: Lane = Lane.ALONE, caller: str = "backend") -> list[Accepted]:
-    return store.revocations.accept(caller, wanted, lane, REACH)
+def accept(store: Store, *wanted: NewRevocation, priority: Priority = Priority.INTERACTIVE, caller: str = "backend") -> list[Accepted]:
+    return store.revocations.accept(caller, wanted, priority, REACH)
 
 
-def claim(store: Store, lane: Lane = Lane.ALONE, limit: int = 100) -> list[Entry]:
-    return store.revocation_queue.claim(HERE, lane, limit, 60)
+def claim(store: Store, priority: Priority = Priority.INTERACTIVE, limit: int = 100) -> list[QueueEntry]:
+    return store.revocation_queue.claim(HERE, priority, limit, 60)
 
 
-def settle(store: Store, state: State, code: str = "") -> None:
+def settle(store: Store, state: RevocationState, code: str = "") -> None:
     """All that is queued comes to the same end."""
     make_due(store)
-    for lane in Lane:
-        store.revocation_queue.settle([Outcome(e.id, e.version, state, code) for e in claim(store, lane)])
+    for priority in Priority:
+        store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, state, code) for e in claim(store, priority)])
 
 
 def get(store: Store, revocation_id: str) -> Revocation:
@@ -58,21 +58,21 @@ def test_what_is_accepted_is_all_written_at_once(store: Store) -> None:
     assert accepted.readmit_after == standing(store).denied_until == accepted.version + 1
     assert standing(store).minimum_version == accepted.version + 1
     found = get(store, "r")
-    assert (found.caller, found.reason, found.state) == ("backend", "abuse", State.QUEUED)
+    assert (found.caller, found.reason, found.state) == ("backend", "abuse", RevocationState.QUEUED)
     assert found.readmit_after.timestamp() == accepted.readmit_after
     assert before - 1 <= found.accepted_at.timestamp() <= after + 1
     [target] = found.targets
-    assert target == (CHANNEL, "v", accepted.version, State.QUEUED, 0, None, "", "")
+    assert target == (CHANNEL, "v", accepted.version, RevocationState.QUEUED, 0, None, "", "")
     assert [(e.channel_arn, e.viewer_id, e.version, e.attempts) for e in claim(store)] == [
         (CHANNEL, "v", accepted.version, 1)
     ]
 
 
 def test_a_batch_is_one_answer_each_in_order(store: Store) -> None:
-    accepted = accept(store, *(revocation(f"r{number}") for number in range(5)), lane=Lane.STORM)
+    accepted = accept(store, *(revocation(f"r{number}") for number in range(5)), priority=Priority.BULK)
     assert [a.id for a in accepted] == [f"r{number}" for number in range(5)]
     assert [found.number for found in store.revocations.list(EVERYONE, limit=9)] == [9, 7, 5, 3, 1]
-    assert [e.viewer_id for e in claim(store, Lane.STORM)] == [f"r{number}" for number in range(5)]
+    assert [e.viewer_id for e in claim(store, Priority.BULK)] == [f"r{number}" for number in range(5)]
 
 
 def test_a_revocation_may_be_of_several_viewers_and_channels(store: Store) -> None:
@@ -81,7 +81,7 @@ def test_a_revocation_may_be_of_several_viewers_and_channels(store: Store) -> No
     assert sorted((t.channel_arn, t.viewer_id) for t in get(store, "r").targets) == sorted(
         (where, viewer) for where in (CHANNEL, elsewhere) for viewer in "vw"
     )
-    assert len(claim(store)) == len(store.revocation_queue.claim(THERE, Lane.ALONE, 9, 60)) == 2
+    assert len(claim(store)) == len(store.revocation_queue.claim(THERE, Priority.INTERACTIVE, 9, 60)) == 2
 
 
 def test_an_instant_spares_what_is_newer_and_denies_nobody(store: Store) -> None:
@@ -113,43 +113,43 @@ def test_a_queued_entry_absorbs_another_and_each_keeps_its_id(store: Store) -> N
     for name, caller in (("r1", "one"), ("r2", "two")):
         assert get(store, name).caller == caller
         assert [t.version for t in get(store, name).targets] == [second.version]
-    settle(store, State.SENT)
-    assert get(store, "r1").state is get(store, "r2").state is State.SENT
+    settle(store, RevocationState.SENT)
+    assert get(store, "r1").state is get(store, "r2").state is RevocationState.SENT
 
 
 def test_two_of_one_viewer_in_one_request_are_one_entry(store: Store) -> None:
-    first, second = accept(store, revocation("r1", "v"), revocation("r2", "v"), lane=Lane.STORM)
-    assert [e.version for e in claim(store, Lane.STORM)] == [second.version]
+    first, second = accept(store, revocation("r1", "v"), revocation("r2", "v"), priority=Priority.BULK)
+    assert [e.version for e in claim(store, Priority.BULK)] == [second.version]
     assert first.version < second.version
     assert standing(store).minimum_version == second.version + 1
 
 
 def test_what_was_sent_absorbs_nothing(store: Store) -> None:
     accept(store, revocation("r1", "v"))
-    settle(store, State.SENT)
+    settle(store, RevocationState.SENT)
     [second] = accept(store, revocation("r2", "v"))
     assert [e.version for e in claim(store)] == [second.version]
-    assert get(store, "r1").state is State.SENT
-    assert get(store, "r2").state is State.QUEUED
+    assert get(store, "r1").state is RevocationState.SENT
+    assert get(store, "r2").state is RevocationState.QUEUED
 
 
 def test_one_that_is_asked_for_alone_takes_its_entry_out_of_the_storm(store: Store) -> None:
-    accept(store, *(revocation(f"r{n}", f"v{n}") for n in range(3)), lane=Lane.STORM)
+    accept(store, *(revocation(f"r{n}", f"v{n}") for n in range(3)), priority=Priority.BULK)
     accept(store, revocation("mine", "v2"))
     assert [e.viewer_id for e in claim(store)] == ["v2"]
-    assert [e.viewer_id for e in claim(store, Lane.STORM)] == ["v0", "v1"]
+    assert [e.viewer_id for e in claim(store, Priority.BULK)] == ["v0", "v1"]
     make_due(store)
-    accept(store, revocation("s1", "v2"), revocation("s2", "v0"), lane=Lane.STORM)
+    accept(store, revocation("s1", "v2"), revocation("s2", "v0"), priority=Priority.BULK)
     assert [e.viewer_id for e in claim(store)] == ["v2"], "a storm takes nobody along"
 
 
 def test_who_floods_the_lane_waits_behind_itself(store: Store) -> None:
-    everyone = [f"v{number}" for number in range(ALONE_MAX)]
+    everyone = [f"v{number}" for number in range(INTERACTIVE_MAX)]
     accept(store, revocation("flood", *everyone))
     accept(store, revocation("one more"))
     accept(store, revocation("another's"), caller="another")
     assert [e.viewer_id for e in claim(store, limit=1000)] == [*everyone, "another's"]
-    assert [e.viewer_id for e in claim(store, Lane.STORM)] == ["one more"]
+    assert [e.viewer_id for e in claim(store, Priority.BULK)] == ["one more"]
 
 
 @pytest.mark.parametrize("count", [1, 1000])
@@ -157,18 +157,18 @@ def test_however_many_are_accepted_it_takes_few_statements(store: Store, count: 
     """Not a round trip for each: a thousand well under a second."""
     wanted = [revocation(f"r{number}") for number in range(count)]
     with counted(store.engine) as statements:
-        store.revocations.accept("backend", wanted, Lane.STORM, REACH, KEY)
+        store.revocations.accept("backend", wanted, Priority.BULK, REACH, KEY)
     assert len(statements) <= 22
     with counted(store.engine) as statements:
-        store.revocations.accept("backend", [w._replace(id=f"again {w.id}") for w in wanted], Lane.STORM, REACH)
+        store.revocations.accept("backend", [w._replace(id=f"again {w.id}") for w in wanted], Priority.BULK, REACH)
     assert len(statements) <= 24
     assert store.revocation_queue.waiting()[HERE].queued == count
 
 
 def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: Store) -> None:
-    first = store.revocations.accept("backend", [revocation("r1", "v")], Lane.ALONE, REACH, KEY)
+    first = store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, REACH, KEY)
     before = store.versions.read().denials.number
-    again = store.revocations.accept("backend", [revocation("r2", "v")], Lane.ALONE, 2 * REACH, KEY)
+    again = store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, 2 * REACH, KEY)
     assert again == first
     assert store.versions.read().denials.number == before
     with pytest.raises(RevocationNotFound):
@@ -176,16 +176,16 @@ def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: Sto
 
 
 def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1", "v")], Lane.ALONE, REACH, KEY)
+    store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, REACH, KEY)
     with pytest.raises(IdempotencyKeyReused) as refused:
-        store.revocations.accept("backend", [revocation("r2", "w")], Lane.ALONE, REACH, KEY._replace(body_digest=b"x"))
+        store.revocations.accept("backend", [revocation("r2", "w")], Priority.INTERACTIVE, REACH, KEY._replace(body_digest=b"x"))
     assert [error.field for error in refused.value.errors] == ["Idempotency-Key"]
     assert len(claim(store)) == 1
 
 
 def test_keys_of_two_callers_are_apart(store: Store) -> None:
     for caller in ("one", "two"):
-        store.revocations.accept(caller, [revocation(f"of {caller}", "v")], Lane.ALONE, REACH, KEY)
+        store.revocations.accept(caller, [revocation(f"of {caller}", "v")], Priority.INTERACTIVE, REACH, KEY)
     assert len(store.revocations.list(EVERYONE, limit=9)) == 2
 
 
@@ -196,19 +196,19 @@ def age_keys(store: Store, hours: float) -> None:
 
 
 def test_a_key_is_free_again_after_a_day(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1", "v")], Lane.ALONE, REACH, KEY)
+    store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, REACH, KEY)
     age_keys(store, 23.9)
-    assert store.revocations.accept("backend", [revocation("r2", "v")], Lane.ALONE, REACH, KEY)[0].id == "r1"
+    assert store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, REACH, KEY)[0].id == "r1"
     age_keys(store, 0.2)
     other = KEY._replace(body_digest=b"another")
-    assert store.revocations.accept("backend", [revocation("r3", "v")], Lane.ALONE, REACH, other)[0].id == "r3"
-    assert store.revocations.accept("backend", [revocation("r4", "v")], Lane.ALONE, REACH, other)[0].id == "r3"
+    assert store.revocations.accept("backend", [revocation("r3", "v")], Priority.INTERACTIVE, REACH, other)[0].id == "r3"
+    assert store.revocations.accept("backend", [revocation("r4", "v")], Priority.INTERACTIVE, REACH, other)[0].id == "r3"
 
 
 def test_the_first_answer_is_of_a_whole_batch(store: Store) -> None:
     wanted = [revocation("r1"), revocation("r2")]
-    first = store.revocations.accept("backend", wanted, Lane.STORM, REACH, KEY)
-    assert store.revocations.accept("backend", wanted, Lane.STORM, REACH, KEY) == first
+    first = store.revocations.accept("backend", wanted, Priority.BULK, REACH, KEY)
+    assert store.revocations.accept("backend", wanted, Priority.BULK, REACH, KEY) == first
     assert len(first) == 2
 
 
@@ -223,7 +223,7 @@ def test_another_tenants_revocations_are_not_shown(store: Store) -> None:
         for act in (store.revocations.get, store.revocations.cancel, store.revocations.retry):
             with pytest.raises(RevocationNotFound):
                 act(name, (CHANNEL,))
-    assert get(store, "theirs").state is State.QUEUED
+    assert get(store, "theirs").state is RevocationState.QUEUED
 
 
 def test_pages_show_every_revocation_once_newest_first(store: Store) -> None:
@@ -240,26 +240,26 @@ def test_a_listing_can_be_bounded_by_how_many_it_reads(store: Store) -> None:
         accept(store, revocation(f"r{number}"))
     bounded, before, pages = store.revocations, None, list[list[str]]()
     while True:
-        lowest = bounded.so_far_down(before, 3)
+        lowest = bounded.scan_floor(before, 3)
         found = bounded.list((CHANNEL,), limit=9, before=before, not_below=lowest)
         pages.append([r.id for r in found])
         if lowest is None:
             break
         before = lowest
     assert pages == [["r6", "r5", "r4"], ["r3", "r2", "r1"], ["r0"]]
-    assert bounded.so_far_down(None, 7) is None, "no more than so many"
-    assert bounded.so_far_down(None, 6) is not None
+    assert bounded.scan_floor(None, 7) is None, "no more than so many"
+    assert bounded.scan_floor(None, 6) is not None
 
 
 def test_revocations_are_listed_by_the_state_of_any_part(store: Store) -> None:
     accept(store, revocation("r1", "v", "w"))
     first, second = claim(store)
-    store.revocation_queue.settle([Outcome(first.id, first.version, State.SENT)])
-    store.revocation_queue.settle([Outcome(second.id, second.version, State.FAILED, "ResourceNotFoundException")])
+    store.revocation_queue.settle([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
+    store.revocation_queue.settle([DeliveryOutcome(second.id, second.version, RevocationState.FAILED, "ResourceNotFoundException")])
     accept(store, revocation("r2"))
-    listed = {state: [r.id for r in store.revocations.list(EVERYONE, limit=9, state=state)] for state in State}
+    listed = {state: [r.id for r in store.revocations.list(EVERYONE, limit=9, state=state)] for state in RevocationState}
     assert listed == {"queued": ["r2"], "sent": ["r1"], "failed": ["r1"], "cancelled": []}
-    assert get(store, "r1").state is State.FAILED
+    assert get(store, "r1").state is RevocationState.FAILED
 
 
 def test_revocations_are_listed_by_channel_and_viewer_of_the_same_part(store: Store) -> None:
@@ -271,14 +271,14 @@ def test_revocations_are_listed_by_channel_and_viewer_of_the_same_part(store: St
     assert [r.id for r in revoked(EVERYONE, limit=9, channel_arn=OTHER, viewer_ids=["w"])] == []
     assert [r.id for r in revoked((CHANNEL,), limit=9, viewer_ids=["v"])] == ["r1"]
     [first] = [entry for entry in claim(store) if (entry.channel_arn, entry.viewer_id) == (CHANNEL, "v")]
-    store.revocation_queue.settle([Outcome(first.id, first.version, State.SENT)])
-    assert [r.id for r in revoked(EVERYONE, limit=9, state=State.SENT, viewer_ids=["v"])] == ["r1"]
-    assert revoked(EVERYONE, limit=9, state=State.SENT, viewer_ids=["w"]) == []
+    store.revocation_queue.settle([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
+    assert [r.id for r in revoked(EVERYONE, limit=9, state=RevocationState.SENT, viewer_ids=["v"])] == ["r1"]
+    assert revoked(EVERYONE, limit=9, state=RevocationState.SENT, viewer_ids=["w"]) == []
 
 
 def test_what_is_queued_can_be_given_up(store: Store) -> None:
     accept(store, revocation("r1", "v"))
-    assert store.revocations.cancel("r1", EVERYONE).state is State.CANCELLED
+    assert store.revocations.cancel("r1", EVERYONE).state is RevocationState.CANCELLED
     assert claim(store) == []
     assert get(store, "r1").targets[0].finished_at is not None
     assert standing(store).minimum_version > time.time(), "which tokens carry it cannot be taken back"
@@ -289,7 +289,7 @@ def test_what_is_queued_can_be_given_up(store: Store) -> None:
 def test_an_instant_is_not_raised_by_a_revocation_of_everything_before_it(store: Store) -> None:
     """That one's filter is its own: it was sent, and tokens were issued since."""
     [everything] = accept(store, revocation("r1", "v", deny_seconds=0))
-    settle(store, State.SENT)
+    settle(store, RevocationState.SENT)
     before = int(time.time()) - 3600
     [instant] = accept(store, revocation("r2", "v", issued_before=before))
     assert instant.version == before - 1
@@ -303,73 +303,73 @@ def test_a_queued_entry_ends_what_either_of_two_asks_for_and_no_more_when_one_is
     [entry] = claim(store)
     assert entry.version == everything.version > instant.version
     store.revocations.cancel("r1", EVERYONE)
-    store.revocation_queue.settle([Outcome(entry.id, entry.version, State.FAILED)])
+    store.revocation_queue.settle([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED)])
     [lowered] = claim(store)
     assert lowered.version == instant.version, "a call that was under way for both settles neither"
-    settle(store, State.SENT)
+    settle(store, RevocationState.SENT)
     assert get(store, "r2").targets[0].version == instant.version
 
 
 def test_giving_up_takes_nothing_from_who_waits_for_the_same(store: Store) -> None:
     accept(store, revocation("r1", "v"))
     accept(store, revocation("r2", "v"))
-    assert store.revocations.cancel("r1", EVERYONE).state is State.CANCELLED
-    assert get(store, "r2").state is State.QUEUED
+    assert store.revocations.cancel("r1", EVERYONE).state is RevocationState.CANCELLED
+    assert get(store, "r2").state is RevocationState.QUEUED
     assert len(claim(store)) == 1
-    settle(store, State.SENT)
-    assert (get(store, "r1").state, get(store, "r2").state) == (State.CANCELLED, State.SENT)
+    settle(store, RevocationState.SENT)
+    assert (get(store, "r1").state, get(store, "r2").state) == (RevocationState.CANCELLED, RevocationState.SENT)
 
 
 def test_what_was_sent_or_failed_cannot_be_given_up(store: Store) -> None:
     accept(store, revocation("r1", "v", "w"))
     [first, _] = claim(store)
-    store.revocation_queue.settle([Outcome(first.id, first.version, State.SENT)])
+    store.revocation_queue.settle([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
     found = store.revocations.cancel("r1", EVERYONE)
-    assert sorted(t.state for t in found.targets) == [State.CANCELLED, State.SENT]
-    assert found.state is State.SENT
+    assert sorted(t.state for t in found.targets) == [RevocationState.CANCELLED, RevocationState.SENT]
+    assert found.state is RevocationState.SENT
     assert store.revocations.cancel("r1", EVERYONE) == found
 
 
 def test_what_failed_is_tried_again(store: Store) -> None:
     [accepted] = accept(store, revocation("r1", "v"))
-    settle(store, State.FAILED, "AccessDeniedException")
+    settle(store, RevocationState.FAILED, "AccessDeniedException")
     assert get(store, "r1").targets[0].code == "AccessDeniedException"
     tried = store.revocations.retry("r1", EVERYONE)
-    assert (tried.state, tried.targets[0].attempts, tried.targets[0].finished_at) == (State.QUEUED, 0, None)
+    assert (tried.state, tried.targets[0].attempts, tried.targets[0].finished_at) == (RevocationState.QUEUED, 0, None)
     assert [e.version for e in claim(store)] == [accepted.version]
-    settle(store, State.SENT)
-    assert store.revocations.retry("r1", EVERYONE).state is State.SENT
+    settle(store, RevocationState.SENT)
+    assert store.revocations.retry("r1", EVERYONE).state is RevocationState.SENT
 
 
 def test_what_failed_joins_a_later_one_that_is_queued(store: Store) -> None:
     accept(store, revocation("r1", "v"))
-    settle(store, State.FAILED)
+    settle(store, RevocationState.FAILED)
     [second] = accept(store, revocation("r2", "v"))
-    assert store.revocations.retry("r1", EVERYONE).state is State.QUEUED
+    assert store.revocations.retry("r1", EVERYONE).state is RevocationState.QUEUED
     assert [e.version for e in claim(store)] == [second.version]
-    settle(store, State.SENT)
-    assert get(store, "r1").state is get(store, "r2").state is State.SENT
+    settle(store, RevocationState.SENT)
+    assert get(store, "r1").state is get(store, "r2").state is RevocationState.SENT
 
 
 def test_whichever_of_two_that_failed_is_tried_again_first_the_higher_version_is_told(store: Store) -> None:
     for name in ("r1", "r2"):
         accept(store, revocation(name, "v"))
-        settle(store, State.FAILED)
+        settle(store, RevocationState.FAILED)
     higher = get(store, "r2").targets[0].version
     store.revocations.retry("r1", EVERYONE)
     [lower] = claim(store)
     assert lower.version < higher
     store.revocations.retry("r2", EVERYONE)
-    store.revocation_queue.settle([Outcome(lower.id, lower.version, State.SENT)])
-    assert get(store, "r2").state is get(store, "r1").state is State.QUEUED, "what was under way told the lower one"
+    store.revocation_queue.settle([DeliveryOutcome(lower.id, lower.version, RevocationState.SENT)])
+    assert get(store, "r2").state is get(store, "r1").state is RevocationState.QUEUED, "what was under way told the lower one"
     assert [e.version for e in claim(store)] == [higher]
-    settle(store, State.SENT)
+    settle(store, RevocationState.SENT)
     assert [t.version for name in ("r1", "r2") for t in get(store, name).targets] == [higher, higher]
 
 
 def test_what_is_tried_again_waits_since_then_and_not_since_it_was_asked_for(store: Store) -> None:
     accept(store, revocation("r"))
-    settle(store, State.FAILED)
+    settle(store, RevocationState.FAILED)
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 86_400))
     store.revocations.retry("r", EVERYONE)
@@ -390,7 +390,7 @@ def test_history_is_pruned_when_it_is_old_enough_and_what_is_queued_never(store:
     )
     make_due(store)
     ended = [e for e in claim(store) if e.viewer_id != "q"]
-    store.revocation_queue.settle([Outcome(e.id, e.version, State.SENT) for e in ended])
+    store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, RevocationState.SENT) for e in ended])
     now = datetime.now(UTC)
     assert store.revocations.prune(now - timedelta(hours=1), 100) == 0
     assert [store.revocations.prune(now + timedelta(hours=1), 2) for _ in range(3)] == [2, 1, 0]
@@ -401,7 +401,7 @@ def test_history_is_pruned_when_it_is_old_enough_and_what_is_queued_never(store:
 
 
 def test_idempotency_keys_are_pruned_after_a_day(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1")], Lane.ALONE, REACH, KEY)
+    store.revocations.accept("backend", [revocation("r1")], Priority.INTERACTIVE, REACH, KEY)
     store.revocations.prune(datetime.now(UTC), 100)
     assert count(store, idempotency_keys) == 1
     age_keys(store, 24.1)

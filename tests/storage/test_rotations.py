@@ -52,7 +52,7 @@ def test_a_rotation_that_cannot_be_read_holds_up_no_other(store: Store, kept: st
     with write_transaction(store.engine) as connection:
         of_json = "CAST(:kept AS json)" if store.engine.dialect.name == "postgresql" else ":kept"
         connection.execute(
-            sa.text(f"UPDATE key_rotations SET previous_key_ids = {of_json} WHERE id = 'bad'"), {"kept": kept}
+            sa.text(f"UPDATE key_rotation_requests SET previous_key_ids = {of_json} WHERE id = 'bad'"), {"kept": kept}
         )
     assert [wish.id for wish in store.rotations.newest(10)] == ["good"]
     with pytest.raises(RowUnreadable):

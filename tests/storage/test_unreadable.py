@@ -14,7 +14,7 @@ from tests.storage.workers import Deployment
 from tests.support.problems import texts
 from tokensvc.background.denylist_sync import DAMAGED_AGAIN_SECONDS
 from tokensvc.callers.policy import Caller
-from tokensvc.container.service import keep_policy
+from tokensvc.container.service import apply_deployment_settings
 from tokensvc.deployment.versions import Position
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import MaxTtlUnavailable, RowUnreadable, ViewerDenied
@@ -50,9 +50,9 @@ def sqlite_only(deployment: Deployment) -> None:
         pytest.skip("PostgreSQL keeps the types of columns, so this cannot be in a store of its")
 
 
-def is_denied(denied: Denylist, viewer: str) -> bool:
+def is_denied(denylist: Denylist, viewer: str) -> bool:
     try:
-        denied.admit(channel("a").arn, viewer, NOW)
+        denylist.min_session_version(channel("a").arn, viewer, NOW)
     except ViewerDenied:
         return True
     return False
@@ -141,8 +141,8 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
     assert "max_ttl_seconds is no number from 1 to" in worker.current.damage[0]
     assert set(worker.current.secrets) == {"shop"}, "what else is new counts"
     with pytest.raises(RowUnreadable, match="TOKENSVC_MAX_TTL_SECONDS"):
-        keep_policy(read_settings({}), deployment.store)
-    keep_policy(read_settings({"TOKENSVC_MAX_TTL_SECONDS": "600"}), deployment.store)
+        apply_deployment_settings(read_settings({}), deployment.store)
+    apply_deployment_settings(read_settings({"TOKENSVC_MAX_TTL_SECONDS": "600"}), deployment.store)
     worker.run_once()
     assert authorize(Caller("shop", POLICY), ask, worker.current).max_ttl_seconds == 600
 
@@ -159,7 +159,7 @@ def test_a_denial_of_which_only_the_viewer_can_be_read_denies_for_good(
     damage(deployment, "denials", column, value, "digest", denial("v").digest)
     worker = deployment.worker()
     worker.run_once()
-    denied = worker.current.denied
+    denied = worker.current.denylist
     assert (is_denied(denied, "v"), is_denied(denied, "sound"), is_denied(denied, "free")) == (True, True, False)
     [warning] = worker.current.damage
     assert warning.startswith(f"denial {denial('v').digest.hex()} cannot be read: {column}")
@@ -172,9 +172,9 @@ def test_a_denial_that_is_repaired_by_hand_is_read_again(deployment: Deployment)
     worker.run_once()
     damage(deployment, "denials", "denied_until", 1, "digest", denial("v").digest)
     worker.denials.catch_up(worker.heard)
-    assert is_denied(worker.denials.denied, "v")
+    assert is_denied(worker.denials.denylist, "v")
     worker.denials.catch_up(worker.heard._replace(now=worker.heard.now + DAMAGED_AGAIN_SECONDS))
-    assert not is_denied(worker.denials.denied, "v")
+    assert not is_denied(worker.denials.denylist, "v")
     assert worker.denials.damaged == {}
 
 
@@ -184,7 +184,7 @@ def test_a_denial_that_cannot_be_read_can_be_removed(deployment: Deployment) -> 
     worker.run_once()
     deployment.store.denials.remove(denial_id(deployment.store, "kept"), EVERYONE)
     worker.run_once()
-    assert not is_denied(worker.current.denied, "kept")
+    assert not is_denied(worker.current.denylist, "kept")
     assert worker.current.damage == ()
 
 
@@ -192,7 +192,7 @@ def test_a_denial_of_nobody_hides_no_other(deployment: Deployment) -> None:
     damage(deployment, "denials", "digest", b"", "digest", denial("undone").digest)
     worker = deployment.worker()
     worker.run_once()
-    assert is_denied(worker.current.denied, "kept")
+    assert is_denied(worker.current.denylist, "kept")
     assert worker.current.damage == ("denial  cannot be read: digest is not 16 bytes",)
 
 

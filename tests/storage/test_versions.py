@@ -11,7 +11,7 @@ from tests.storage import samples
 from tests.storage.samples import AT, HERE, LATER, POLICY, channel, secret
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import SchemaMismatch
-from tokensvc.revocations.model import Lane
+from tokensvc.revocations.model import Priority
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
@@ -42,7 +42,7 @@ def test_each_change_raises_its_own_number_by_one(store: Store) -> None:
     assert numbers(store) == (1, 2, 1, 1, 0)
     store.denials.add("backend", [samples.denial("v1"), samples.denial("v2")])
     assert numbers(store) == (1, 2, 1, 1, 1)
-    store.revocations.accept("backend", [samples.revocation("r1")], Lane.ALONE, 910)
+    store.revocations.accept("backend", [samples.revocation("r1")], Priority.INTERACTIVE, 910)
     assert numbers(store) == (1, 2, 1, 1, 2)
 
 

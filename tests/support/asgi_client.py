@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-from tokensvc.http.problem_details import Answer
+from tokensvc.http.problem_details import Response
 from tokensvc.web.context import RequestContext
 
 
@@ -75,16 +75,16 @@ async def ask(
     return Reply(sent)
 
 
-Endpoint = Callable[..., Awaitable[Answer]]
+Endpoint = Callable[..., Awaitable[Response]]
 
 
-def answer_of(endpoint: Endpoint, scope: dict[str, Any] | None = None, body: Any = None, **kwargs: Any) -> Answer:
+def answer_of(endpoint: Endpoint, scope: dict[str, Any] | None = None, body: Any = None, **kwargs: Any) -> Response:
     """An endpoint's answer, or what it raises."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     exchange = RequestContext("request-1", kwargs.pop("began_at", 1000.0))
     receive = kwargs.pop("receive", None) or receiving(content)
 
-    async def run() -> Answer:
+    async def run() -> Response:
         return await endpoint(scope or scope_of(), receive, exchange)
 
     return asyncio.run(run())

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import Respond
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
@@ -60,22 +60,22 @@ class Application:
             await asyncio.sleep(0)
             raise RuntimeError
 
-    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         if scope["path"] != "/quick" or body == b"slow":
             return False
         self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
         self.took += 1
         if body == b"evil":
-            reply(Answer(403, body, (JSON,), "refused"), "id-1")
+            respond(Response(403, body, (JSON,), "refused"), "id-1")
             return True
         asyncio.get_running_loop().call_soon(self.flush)
-        self._taken.append((reply, body))
+        self._taken.append((respond, body))
         return True
 
     def flush(self) -> None:
         taken, self._taken = self._taken, []
         for reply, body in taken:
-            reply(Answer(201, body, (JSON,), "ok"), "id-1")
+            reply(Response(201, body, (JSON,), "ok"), "id-1")
 
 
 class Connection(asyncio.Transport):

@@ -10,8 +10,8 @@ from tests.storage.samples import REACH, make_due
 from tests.support.clocks import ManualClock
 from tests.support.crashes import Tripwire
 from tests.support.local_control_plane import PLACE, LocalPlane
-from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, Pass
-from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, DispatchResult
+from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage.store import Store
 
@@ -29,19 +29,19 @@ class Dispatch:
         self.channel = self.ivs.channel()
         self.asked: dict[tuple[str, str], int] = {}
         """By channel and viewer, the highest version that was answered 202."""
-        self.passes: list[Pass] = []
+        self.passes: list[DispatchResult] = []
         self._dice = random.Random(11)
 
     def close(self) -> None:
         self.ivs.close()
 
-    def accept(self, viewers: Sequence[str], lane: Lane = Lane.STORM, channel: str = "") -> list[str]:
+    def accept(self, viewers: Sequence[str], priority: Priority = Priority.BULK, channel: str = "") -> list[str]:
         """Revocations of these viewers, one each; their ids."""
         where, ids = channel or self.channel, []
         for start in range(0, len(viewers), AT_ONCE):
             some = viewers[start : start + AT_ONCE]
             wanted = [NewRevocation(f"r{next(_numbers)}", (where,), (viewer,)) for viewer in some]
-            for viewer, accepted in zip(some, self.store.revocations.accept("b", wanted, lane, REACH), strict=True):
+            for viewer, accepted in zip(some, self.store.revocations.accept("b", wanted, priority, REACH), strict=True):
                 self.asked[where, viewer] = max(self.asked.get((where, viewer), 0), accepted.version)
                 ids.append(accepted.id)
         return ids
@@ -86,5 +86,5 @@ class Dispatch:
         for (channel, viewer), version in self.asked.items():
             assert self.ivs.revoked(channel, viewer) >= version, viewer
 
-    def state(self, revocation_id: str) -> State:
+    def state(self, revocation_id: str) -> RevocationState:
         return self.store.revocations.get(revocation_id, ("*",)).state

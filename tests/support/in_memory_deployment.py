@@ -139,7 +139,7 @@ class Stage:
         """Rotate, and the key that signs in the first region since."""
         regions = regions or (EAST,)
         wish = commands.rotate(self.world(), regions, "a test")
-        return str(commands.fulfilled(self.store.keys.list(), wish)[regions[0]])
+        return str(commands.replacement_keys(self.store.keys.list(), wish)[regions[0]])
 
     def drain(self) -> None:
         """Let so much time pass that every retiring key has drained."""

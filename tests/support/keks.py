@@ -18,7 +18,7 @@ def passphrase(text: str = OLD) -> PassphraseKey:
 
 
 class DataKeys:
-    """A wrapping key that makes a data key for each secret, as DESCRIBE_KMS_KEY does, and may be away."""
+    """A wrapping key that makes a data key for each secret, as KMS does, and may be away."""
 
     check: bytes | None = None
 

@@ -22,10 +22,10 @@ from tokensvc.errors import ControlPlaneError, Throttled, Unavailable
 from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.faults import FaultKind, Faults
-from tokensvc.local_ivs.rate_limits import Rates
+from tokensvc.local_ivs.rate_limits import OperationRateLimiter
 from tokensvc.local_ivs.revocations import revoked_version
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 PLACE = AccountRegion("123456789012", "us-west-2")
 
@@ -48,14 +48,14 @@ class LocalPlane:
         self.told: Counter[str] = Counter()
         """How often each viewer reached the local IVS."""
         self._clock = clock
-        self._resources = LocalIvsResources(":memory:")
+        self._resources = SqliteResourceStore(":memory:")
         self._ivs = LocalIvs(
             model=api_model.load(),
             resources=self._resources,
             clock=clock,
             token=counting_token(),
             page_secret=b"a secret of pages",
-            rates=Rates(),
+            rates=OperationRateLimiter(),
         )
         self._dice = random.Random(7)
 

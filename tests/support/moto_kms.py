@@ -1,4 +1,4 @@
-"""moto's DESCRIBE_KMS_KEY behind a socket: a stranger's implementation, for boto3 to speak to as to AWS."""
+"""moto's KMS behind a socket: a stranger's implementation, for boto3 to speak to as to AWS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 
 class MotoKms:
-    """A running DESCRIBE_KMS_KEY and what a process needs to reach it."""
+    """A running KMS and what a process needs to reach it."""
 
     def __init__(self, url: str) -> None:
         self.environ = {

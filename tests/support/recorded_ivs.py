@@ -17,7 +17,7 @@ from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.revocations import revoked_version
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"
 
@@ -35,7 +35,7 @@ class Call(NamedTuple):
 class RecordedIvs:
     """Where it is, and what it saw."""
 
-    def __init__(self, resources: LocalIvsResources) -> None:
+    def __init__(self, resources: SqliteResourceStore) -> None:
         self.url = ""
         self.management_url = ""
         self.calls: list[Call] = []
@@ -105,7 +105,7 @@ def _viewers(request: Any) -> tuple[str, ...]:
 @contextlib.contextmanager
 def recorded_ivs() -> Iterator[RecordedIvs]:
     """One that runs while the block does."""
-    resources = LocalIvsResources(":memory:")
+    resources = SqliteResourceStore(":memory:")
     ivs = RecordedIvs(resources)
     parts = build(resources, LocalIvsSettings(), AdvanceableClock(SystemClock()))
     with serving(ivs.record(parts.site)) as ivs.url, serving(parts.management) as ivs.management_url:

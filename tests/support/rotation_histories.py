@@ -151,7 +151,7 @@ class History(Stage):
         for group in self.groups:
             for signing, last in group.all():
                 for region, key in signing.items():
-                    at = min(self.clock.now(), last, key.until)
+                    at = min(self.clock.now(), last, key.not_after)
                     where = (key.key_id, region)
                     if at < since:
                         continue
@@ -275,7 +275,7 @@ def region_of(arn: str) -> str:
 
 def _signing(snapshot: Snapshot) -> dict[str, Signing]:
     return {
-        place.region: Signing(key.key_id, min(snapshot.max_ttl_seconds, key.longest_ttl_seconds), key.until)
-        for place, slot in snapshot.ring.slots.items()
+        place.region: Signing(key.key_id, min(snapshot.max_ttl_seconds, key.longest_ttl_seconds), key.not_after)
+        for place, slot in snapshot.keyring.region_keys.items()
         if (key := slot.active) is not None
     }

@@ -60,7 +60,7 @@ def ring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Keyring:
 def snapshot_of(key: PrivateKey, *, max_ttl_seconds: int = 86_400, longest_ttl_seconds: int = 86_400) -> Snapshot:
     """A fresh snapshot in which this key signs for CHANNEL's place."""
     return Snapshot(
-        ring=ring_of(key, longest_ttl_seconds),
+        keyring=ring_of(key, longest_ttl_seconds),
         subject_key=SUBJECT_KEY,
         max_ttl_seconds=max_ttl_seconds,
         began_at=1000.0,

@@ -25,9 +25,9 @@ def holding(standing: ViewerRestriction, channel: str = CHANNEL) -> Denylist:
     return denied
 
 
-def is_denied(denied: Denylist, channel: str, viewer: str, now: int) -> bool:
+def is_denied(denylist: Denylist, channel: str, viewer: str, now: int) -> bool:
     try:
-        denied.admit(channel, viewer, now)
+        denylist.min_session_version(channel, viewer, now)
     except ViewerDenied:
         return True
     return False
@@ -36,21 +36,21 @@ def is_denied(denied: Denylist, channel: str, viewer: str, now: int) -> bool:
 def test_a_denied_viewer_gets_nothing_until_the_second_named() -> None:
     denied = holding(ViewerRestriction(NOW + 60))
     with pytest.raises(ViewerDenied, match="until 2027-01-15T08:01:00Z"):
-        denied.admit(CHANNEL, "v", NOW)
+        denied.min_session_version(CHANNEL, "v", NOW)
     assert is_denied(denied, CHANNEL, "v", NOW + 59)
     assert not is_denied(denied, CHANNEL, "v", NOW + 60)
 
 
 def test_a_denial_is_a_refusal_by_policy_and_names_no_viewer() -> None:
     with pytest.raises(NotAllowed) as refused:
-        holding(ViewerRestriction(NOW + 60), ALL_CHANNELS).admit(CHANNEL, "v", NOW)
+        holding(ViewerRestriction(NOW + 60), ALL_CHANNELS).min_session_version(CHANNEL, "v", NOW)
     assert refused.value.code == "viewer_denied"
     assert "'v'" not in refused.value.message
 
 
 def test_other_viewers_and_channels_are_admitted() -> None:
     denied = holding(ViewerRestriction(NOW + 60))
-    assert denied.admit(OTHER, "v", NOW) == denied.admit(CHANNEL, "w", NOW) == 0
+    assert denied.min_session_version(OTHER, "v", NOW) == denied.min_session_version(CHANNEL, "w", NOW) == 0
 
 
 def test_a_denial_in_all_channels_holds_in_each() -> None:
@@ -64,18 +64,18 @@ def test_the_later_end_is_told_where_two_denials_hold() -> None:
     denied = holding(ViewerRestriction(NOW + 60))
     denied.apply([(viewer_digest(ALL_CHANNELS, "v"), ViewerRestriction(NOW + 3600))], NOW)
     with pytest.raises(ViewerDenied, match="until 2027-01-15T09:00:00Z"):
-        denied.admit(CHANNEL, "v", NOW)
+        denied.min_session_version(CHANNEL, "v", NOW)
 
 
 def test_a_minimum_version_is_given_to_who_is_admitted() -> None:
-    assert holding(ViewerRestriction(0, NOW + 911)).admit(CHANNEL, "v", NOW) == NOW + 911
-    assert holding(ViewerRestriction(NOW, NOW + 911)).admit(CHANNEL, "v", NOW) == NOW + 911
+    assert holding(ViewerRestriction(0, NOW + 911)).min_session_version(CHANNEL, "v", NOW) == NOW + 911
+    assert holding(ViewerRestriction(NOW, NOW + 911)).min_session_version(CHANNEL, "v", NOW) == NOW + 911
 
 
 def test_a_later_change_replaces_an_earlier_one() -> None:
     denied = holding(ViewerRestriction(NOW + 60))
     denied.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction(0, NOW + 911))], NOW)
-    assert denied.admit(CHANNEL, "v", NOW) == NOW + 911
+    assert denied.min_session_version(CHANNEL, "v", NOW) == NOW + 911
     denied.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction())], NOW)
     assert len(denied) == 0
 
@@ -103,7 +103,7 @@ def test_whatever_changes_the_last_word_counts_and_sweeping_changes_nothing(
             standing = model.get(name, ViewerRestriction())
             assert is_denied(denied, CHANNEL, name, now) is (standing.denied_until > now)
             if standing.denied_until <= now:
-                assert max(now, denied.admit(CHANNEL, name, now)) == max(now, standing.minimum_version)
+                assert max(now, denied.min_session_version(CHANNEL, name, now)) == max(now, standing.minimum_version)
 
 
 def test_what_is_over_is_forgotten_by_itself() -> None:

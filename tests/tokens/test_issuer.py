@@ -101,8 +101,8 @@ def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> No
 def test_strangers_verify_the_signatures_of_both_signers(make: type[AwsLcKey] | type[OpenSslKey]) -> None:
     """Often enough that numbers with leading zeros occur."""
     prepared = make(KEY)
-    slot = SNAPSHOT.ring.slots[CHANNEL.account_region]._replace(active=SigningKey("k1", prepared, 600))
-    snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.account_region: slot}))
+    slot = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=SigningKey("k1", prepared, 600))
+    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(slots={CHANNEL.account_region: slot}))
     for _ in range(300):
         made = minted(snapshot=snapshot)
         assert claims_of(made)[c.CHANNEL_ARN] == str(CHANNEL)
@@ -177,8 +177,8 @@ def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
 )  # fmt: skip
 def test_a_token_that_ivs_may_find_too_large_is_never_signed(fields: dict[str, Any], named: list[str]) -> None:
     unsignable = SigningKey("k1", Prepared(lambda _: pytest.fail("it was signed")), 600)
-    slot = SNAPSHOT.ring.slots[CHANNEL.account_region]._replace(active=unsignable)
-    snapshot = SNAPSHOT._replace(ring=SNAPSHOT.ring._replace(slots={CHANNEL.account_region: slot}))
+    slot = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=unsignable)
+    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(slots={CHANNEL.account_region: slot}))
     with pytest.raises(InvalidRequest, match="at most 2000") as refused:
         minted(snapshot=snapshot, **fields)
     assert [e.field for e in refused.value.errors] == named
@@ -228,14 +228,14 @@ def test_two_single_uses_never_share_a_uuid() -> None:
 
 def test_without_a_key_nothing_is_minted() -> None:
     with pytest.raises(NoSigningKey):
-        minted(snapshot=SNAPSHOT._replace(ring=EMPTY_KEYRING))
+        minted(snapshot=SNAPSHOT._replace(keyring=EMPTY_KEYRING))
 
 
 def test_a_key_that_may_sign_for_a_while_signs_no_longer() -> None:
     """A retiring one, in the stead of an active one that this worker cannot open."""
-    [(place, slot)] = SNAPSHOT.ring.slots.items()
+    [(place, slot)] = SNAPSHOT.keyring.region_keys.items()
     assert slot.active is not None
-    snapshot = SNAPSHOT._replace(ring=Keyring({place: slot._replace(active=slot.active._replace(until=float(NOW)))}))
+    snapshot = SNAPSHOT._replace(keyring=Keyring({place: slot._replace(active=slot.active._replace(not_after=float(NOW)))}))
     assert minted(snapshot=snapshot).signed()
     with pytest.raises(NoSigningKey):
         minted(snapshot=snapshot, now=NOW + 1)

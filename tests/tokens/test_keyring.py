@@ -49,12 +49,12 @@ def test_the_trouble_of_a_slot_is_told() -> None:
 
 
 def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
-    ring = Keyring({**ring_of(private_key).slots, ELSEWHERE[0]: RegionKeys(None, {}, problems="x")})
+    ring = Keyring({**ring_of(private_key).region_keys, ELSEWHERE[0]: RegionKeys(None, {}, problems="x")})
     assert ring.signing_key(CHANNEL.account_region, NOW).key_id == "k1"
 
 
 def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
-    key = SigningKey("k1", Prepared(lambda data: data), 600, until=float(NOW))
+    key = SigningKey("k1", Prepared(lambda data: data), 600, not_after=float(NOW))
     ring = Keyring({CHANNEL.account_region: RegionKeys(key, {}, problems="the active key k2 cannot be opened by this worker")})
     assert ring.signing_key(CHANNEL.account_region, NOW) is key
     with pytest.raises(NoSigningKey, match="k2 cannot be opened"):

@@ -15,7 +15,7 @@ from tests.support.tokens import CHANNEL, OTHER_CHANNEL, SUBJECT_KEY, Prepared
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import ViewerDenied
-from tokensvc.revocations.model import denied_until, standing_after, version_filter
+from tokensvc.revocations.model import denied_until, restriction_after, versions_up_to
 from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.denylist import Denylist, ViewerRestriction, viewer_digest
 from tokensvc.tokens.issuer import UnsignedToken, prepare
@@ -32,9 +32,9 @@ GRANT = TokenLimits(600, "default")
 NOW = int(START)
 
 
-def minted(denied: Denylist, now: int = NOW, **who: str) -> UnsignedToken:
+def minted(denylist: Denylist, now: int = NOW, **who: str) -> UnsignedToken:
     ask = parse_token_request({"channelArn": str(CHANNEL)} | (who or {"viewerId": "v"}))
-    return prepare(ask, GRANT, SNAPSHOT._replace(denied=denied), now, uuid.uuid4)
+    return prepare(ask, GRANT, SNAPSHOT._replace(denylist=denylist), now, uuid.uuid4)
 
 
 def knowing(viewer: str, standing: ViewerRestriction, channel: str = str(CHANNEL)) -> Denylist:
@@ -71,7 +71,7 @@ def test_a_subject_is_out_whichever_version_of_the_subject_key_a_worker_goes_by(
         denied.apply([(who, ViewerRestriction(NOW + 60, NOW + 911))], NOW)
     ask = parse_token_request({"channelArn": str(CHANNEL), "subject": "jane"})
     for key in (SUBJECT_KEY, older):
-        snapshot = SNAPSHOT._replace(denied=denied, subject_key=key)
+        snapshot = SNAPSHOT._replace(denylist=denied, subject_key=key)
         with pytest.raises(ViewerDenied):
             prepare(ask, GRANT, snapshot, NOW, uuid.uuid4)
         assert prepare(ask, GRANT, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
@@ -81,7 +81,7 @@ def test_who_is_nobody_cannot_be_denied() -> None:
     """Not even by a denial of nobody."""
     ask = parse_token_request({"channelArn": str(CHANNEL)})
     for name in ("", "None"):
-        snapshot = SNAPSHOT._replace(denied=knowing(name, ViewerRestriction(NOW + 60), ALL_CHANNELS))
+        snapshot = SNAPSHOT._replace(denylist=knowing(name, ViewerRestriction(NOW + 60), ALL_CHANNELS))
         assert prepare(ask, GRANT, snapshot, NOW, uuid.uuid4).viewer_session_version is None
 
 
@@ -106,9 +106,9 @@ def history(times: list[tuple[float, float, int | None]]) -> list[Revoked]:
     now, standing = START, ViewerRestriction()
     for gap, commit, deny in times:
         now += gap
-        version = version_filter(now, REACH, standing)
+        version = versions_up_to(now, REACH, standing)
         until = max(standing.denied_until, denied_until(now, REACH, None, deny))
-        standing = standing_after(now, standing, version)._replace(denied_until=until)
+        standing = restriction_after(now, standing, version)._replace(denied_until=until)
         done.append(Revoked(now, now + commit, version, standing))
         now += commit
     return done

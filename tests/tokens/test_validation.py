@@ -34,7 +34,7 @@ def judged(key: PrivateKey, token: str, **known: Any) -> ValidationResult:
 
 
 def found(verdict: ValidationResult, rule: str) -> RuleStatus:
-    return next(f.result for f in verdict.findings if f.rule == rule)
+    return next(f.result for f in verdict.rule_results if f.rule == rule)
 
 
 def test_the_order_of_judgement_is_this_one() -> None:
@@ -70,7 +70,7 @@ def test_the_order_of_judgement_is_this_one() -> None:
 def test_what_is_documented_is_let_in(private_key: PrivateKey, claims: dict[str, Any]) -> None:
     verdict = judged(private_key, with_claims(private_key, claims))
     assert (verdict.outcome, verdict.denied_by, verdict.message) == (Outcome.ALLOW, None, "the player is let in")
-    assert {f.result for f in verdict.findings} <= {RuleStatus.PASS, RuleStatus.NOT_APPLICABLE}
+    assert {f.result for f in verdict.rule_results} <= {RuleStatus.PASS, RuleStatus.NOT_APPLICABLE}
     assert verdict.claims.items() >= claims.items()
 
 
@@ -128,7 +128,7 @@ def test_a_well_signed_bad_claim_is_refused_by_its_rule(
     private_key: PrivateKey, rule: str, claims: dict[str, Any]
 ) -> None:
     verdict = judged(private_key, with_claims(private_key, claims))
-    assert (verdict.outcome, verdict.denied_by) == (Outcome.REFUSED, rule)
+    assert (verdict.outcome, verdict.denied_by) == (Outcome.DENY, rule)
     assert found(verdict, "signature") is RuleStatus.PASS
 
 
@@ -136,7 +136,7 @@ def test_a_well_signed_bad_claim_is_refused_by_its_rule(
 def test_a_claim_that_is_null_is_refused(private_key: PrivateKey, name: str) -> None:
     """IVS documents types, and null is none of them; `explain` must not take it for absent."""
     payload = json.dumps({c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300, name: None}).encode()
-    assert judged(private_key, seal(private_key, HEADER, payload)).outcome is Outcome.REFUSED
+    assert judged(private_key, seal(private_key, HEADER, payload)).outcome is Outcome.DENY
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_what_only_ivs_knows_is_a_condition(
     assert verdict.unless == unless
     assert verdict.message.startswith(message + ": only IVS knows")
     refused = judged(private_key, with_claims(private_key, claims | {c.EXP: NOW}), **unknown)
-    assert (refused.outcome, refused.denied_by) == (Outcome.REFUSED, "expiry"), "what is known to be bad is refused"
+    assert (refused.outcome, refused.denied_by) == (Outcome.DENY, "expiry"), "what is known to be bad is refused"
     assert refused.unless == ()
 
 
@@ -285,7 +285,7 @@ def test_what_only_ivs_knows_is_a_condition(
 def test_a_rule_that_fails_in_several_ways_says_in_which(
     private_key: PrivateKey, rule: str, claims: dict[str, Any], reason: Reason
 ) -> None:
-    refusal = judged(private_key, with_claims(private_key, claims)).refusal
+    refusal = judged(private_key, with_claims(private_key, claims)).failed_rule
     assert refusal is not None
     assert (refusal.rule, refusal.reason) == (rule, reason)
     assert ("milliseconds" in refusal.message) is (reason is Reason.MILLISECONDS)
@@ -294,7 +294,7 @@ def test_a_rule_that_fails_in_several_ways_says_in_which(
 def test_a_missing_origin_is_distinguished_from_a_wrong_one(private_key: PrivateKey) -> None:
     token = with_claims(private_key, STRICT)
     for origin, reason in (("", Reason.MISSING), ("https://c.example", Reason.UNSPECIFIED)):
-        refusal = judged(private_key, token, origin=origin).refusal
+        refusal = judged(private_key, token, origin=origin).failed_rule
         assert refusal is not None
         assert (refusal.rule, refusal.reason) == ("strict-origin", reason)
 
@@ -305,7 +305,7 @@ def test_an_unsigned_token_is_named_as_such(private_key: PrivateKey) -> None:
     unsigned = jwt.encode(payload, "", algorithm="none")
     assert unsigned.endswith(".")
     for keys in ([private_key.public_key()], None):
-        refusal = judged(private_key, unsigned, keys=keys).refusal
+        refusal = judged(private_key, unsigned, keys=keys).failed_rule
         assert refusal is not None
         assert (refusal.rule, refusal.reason) == ("algorithm", Reason.UNSIGNED)
         assert "alg is none" in refusal.message
@@ -382,5 +382,5 @@ def test_the_first_rule_that_fails_names_the_refusal_and_all_findings_are_told(p
     token = with_claims(private_key, {c.EXP: NOW, c.VIEWER_ID: 5, c.MAXIMUM_RESOLUTION: "4K"})
     verdict = judged(private_key, token)
     assert verdict.denied_by == "expiry"
-    assert [f.rule for f in verdict.findings] == [name for name, _ in RULES]
-    assert [f.rule for f in verdict.findings if f.result is RuleStatus.FAIL] == ["expiry", "viewer", "resolution"]
+    assert [f.rule for f in verdict.rule_results] == [name for name, _ in RULES]
+    assert [f.rule for f in verdict.rule_results if f.result is RuleStatus.FAIL] == ["expiry", "viewer", "resolution"]

@@ -23,12 +23,12 @@ def keep(store: Store, *keys: bytes) -> None:
 
 def test_a_subject_is_every_viewer_that_a_kept_version_made_of_it_the_newest_first(store: Store) -> None:
     keep(store, FIRST, SECOND)
-    viewer_ids = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")
+    viewer_ids = ViewerIdResolver(store.deployment, lambda: WRAPPER).for_namespace("apps")
     assert viewer_ids(None, "ada") == (viewer_id(SECOND, "apps", "ada"), viewer_id(FIRST, "apps", "ada"))
 
 
 def test_who_is_named_by_viewer_id_is_that_viewer_and_no_key_is_read(store: Store) -> None:
-    viewer_ids = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")
+    viewer_ids = ViewerIdResolver(store.deployment, lambda: WRAPPER).for_namespace("apps")
     assert (viewer_ids("ada", None), viewer_ids(None, None)) == (("ada",), ())
     assert store.deployment.subject_keys() == []
 
@@ -37,9 +37,9 @@ def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store
     keys = DataKeys()
     wrapper = Wrapper(keys, passphrase(OLD))
     subjects = ViewerIdResolver(store.deployment, lambda: wrapper)
-    [first] = subjects.within("apps")(None, "ada")
+    [first] = subjects.for_namespace("apps")(None, "ada")
     store.deployment.add_subject_key(2, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, SECOND))
-    later = subjects.within("apps")
+    later = subjects.for_namespace("apps")
     assert later(None, "ada") == (viewer_id(SECOND, "apps", "ada"), first)
     later(None, "eve")
     assert keys.opened == 2
@@ -58,7 +58,7 @@ def test_new_tokens_are_issued_with_the_newest_version_and_share_what_was_opened
 
 
 def test_a_new_store_gets_its_subject_key_from_whoever_needs_it_first(store: Store) -> None:
-    [named] = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
+    [named] = ViewerIdResolver(store.deployment, lambda: WRAPPER).for_namespace("apps")(None, "ada")
     [kept] = store.deployment.subject_keys()
     assert named == viewer_id(WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped), "apps", "ada")
 
@@ -77,10 +77,10 @@ def lose(store: Store) -> None:
 
 def test_a_subject_key_that_was_lost_is_never_replaced(store: Store) -> None:
     """Another would give every subject another viewer id, and viewers that are denied by subject would be let in."""
-    [before] = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")(None, "ada")
+    [before] = ViewerIdResolver(store.deployment, lambda: WRAPPER).for_namespace("apps")(None, "ada")
     [kept] = store.deployment.subject_keys()
     lose(store)
-    again = ViewerIdResolver(store.deployment, lambda: WRAPPER).within("apps")
+    again = ViewerIdResolver(store.deployment, lambda: WRAPPER).for_namespace("apps")
     with pytest.raises(SubjectKeyLost, match="back from a backup"):
         again(None, "ada")
     with pytest.raises(SubjectKeyLost):

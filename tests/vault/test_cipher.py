@@ -26,7 +26,7 @@ PURPOSE = "subject key"
 
 
 def names(store: Store) -> set[str]:
-    return {key.name for key in store.wrappings.list()}
+    return {key.name for key in store.kek_registry.list()}
 
 
 def test_the_current_key_wraps_and_all_open(private_key: PrivateKey) -> None:
@@ -88,47 +88,47 @@ def test_nothing_secret_shows(private_key: PrivateKey) -> None:
 
 
 def test_a_new_store_takes_its_first_key_and_then_no_other(store: Store) -> None:
-    establish(store.wrappings, passphrase(OLD))
+    establish(store.kek_registry, passphrase(OLD))
     assert names(store) == {passphrase(OLD).name}
     with pytest.raises(WrongPassphrase, match="the passphrase is not the passphrase"):
-        establish(store.wrappings, passphrase(NEW))
+        establish(store.kek_registry, passphrase(NEW))
     with pytest.raises(WrappingKeyUnknown, match=rf"wrapped by {passphrase(OLD).name}, not by kms:one"):
-        establish(store.wrappings, DataKeys())
+        establish(store.kek_registry, DataKeys())
     with pytest.raises(WrongPassphrase):
-        establish(store.wrappings, passphrase(NEW), passphrase("0c" * 32), DataKeys())
+        establish(store.kek_registry, passphrase(NEW), passphrase("0c" * 32), DataKeys())
     assert names(store) == {passphrase(OLD).name}, "nothing was changed"
 
 
 def test_a_change_of_key_starts_when_the_one_before_is_right(store: Store) -> None:
-    establish(store.wrappings, passphrase(OLD))
-    assert establish(store.wrappings, passphrase(NEW), passphrase(OLD)).current == passphrase(NEW).name
+    establish(store.kek_registry, passphrase(OLD))
+    assert establish(store.kek_registry, passphrase(NEW), passphrase(OLD)).current == passphrase(NEW).name
     assert names(store) == {passphrase(OLD).name, passphrase(NEW).name}
-    establish(store.wrappings, DataKeys(), passphrase(NEW))
+    establish(store.kek_registry, DataKeys(), passphrase(NEW))
     assert len(names(store)) == 3
     for keys in ([passphrase(OLD)], [passphrase(NEW)], [passphrase(NEW), passphrase("0c" * 32)]):
-        establish(store.wrappings, *keys)  # a worker that has not been told yet goes on
-    store.wrappings.keep_only("kms:one")
+        establish(store.kek_registry, *keys)  # a worker that has not been told yet goes on
+    store.kek_registry.retain_only("kms:one")
     with pytest.raises(WrongPassphrase):
-        establish(store.wrappings, passphrase(NEW))
+        establish(store.kek_registry, passphrase(NEW))
 
 
 def test_a_passphrase_that_has_another_ones_name_is_not_it(store: Store) -> None:
     """Names are 32 bits; the check value behind them is 256."""
-    store.wrappings.add(RegisteredKek(passphrase(OLD).name, b"another check value"), None)
+    store.kek_registry.add(RegisteredKek(passphrase(OLD).name, b"another check value"), None)
     with pytest.raises(WrongPassphrase):
-        establish(store.wrappings, passphrase(OLD))
+        establish(store.kek_registry, passphrase(OLD))
 
 
 def test_a_key_that_does_not_answer_joins_no_list(store: Store) -> None:
     kms = DataKeys()
     kms.away = True
     with pytest.raises(WrappingKeyUnavailable):
-        establish(store.wrappings, kms)
+        establish(store.kek_registry, kms)
     assert names(store) == set()
     kms.away = False
-    establish(store.wrappings, kms)
+    establish(store.kek_registry, kms)
     kms.away = True
-    assert establish(store.wrappings, kms).current == kms.name, "once it is known, a start does not ask it here"
+    assert establish(store.kek_registry, kms).current == kms.name, "once it is known, a start does not ask it here"
 
 
 def test_of_two_first_keys_the_later_is_refused(store: Store) -> None:
@@ -138,11 +138,11 @@ def test_of_two_first_keys_the_later_is_refused(store: Store) -> None:
         """A list that somebody else writes to between our look and our word."""
 
         def __init__(self) -> None:
-            self.add, self.keep_only = store.wrappings.add, store.wrappings.keep_only
+            self.add, self.retain_only = store.kek_registry.add, store.kek_registry.retain_only
 
         def list(self) -> list[RegisteredKek]:
-            listed = store.wrappings.list()
-            establish(store.wrappings, passphrase(OLD))
+            listed = store.kek_registry.list()
+            establish(store.kek_registry, passphrase(OLD))
             return listed
 
     with pytest.raises(WrongPassphrase):

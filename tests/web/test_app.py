@@ -16,8 +16,8 @@ from tests.support.asgi_client import Reply, ask, receiving, scope_of
 from tests.support.captured_log import WrittenLog
 from tests.support.clocks import ManualClock
 from tokensvc.errors import NotAllowed, RequestTimeout
-from tokensvc.http.body import ClientGone, read_json
-from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.http.body import ClientDisconnected, read_json
+from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.app import Application
 from tokensvc.web.context import RequestContext, Route
@@ -25,26 +25,26 @@ from tokensvc.web.context import RequestContext, Route
 SECRET = "tsk_pasted_secret"
 
 
-async def good(_scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
+async def good(_scope: Scope, _receive: Receive, exchange: RequestContext) -> Response:
     exchange.caller = "shop"
-    return Answer(200, b'{"ok":true}', (JSON,), "ok")
+    return Response(200, b'{"ok":true}', (JSON,), "ok")
 
 
-async def refusing(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
+async def refusing(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Response:
     raise NotAllowed("you may not", detail="why, for the log")
 
 
-async def failing(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
+async def failing(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Response:
     raise ValueError(SECRET)
 
 
-async def leaving(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
-    raise ClientGone
+async def leaving(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Response:
+    raise ClientDisconnected
 
 
-async def reading(scope: Scope, receive: Receive, _exchange: RequestContext) -> Answer:
+async def reading(scope: Scope, receive: Receive, _exchange: RequestContext) -> Response:
     await read_json(scope, receive, 10)
-    return Answer(200, b"{}", (JSON,), "ok")
+    return Response(200, b"{}", (JSON,), "ok")
 
 
 async def behind(scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,8 +56,8 @@ async def behind(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("from behind", 404)(scope, receive, send)
 
 
-async def naming(scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
-    return Answer(200, orjson.dumps(scope["path_params"]), (JSON,), "ok")
+async def naming(scope: Scope, _receive: Receive, _exchange: RequestContext) -> Response:
+    return Response(200, orjson.dumps(scope["path_params"]), (JSON,), "ok")
 
 
 ROUTES = {
@@ -246,7 +246,7 @@ def test_a_client_that_leaves_in_its_body_is_gone() -> None:
     async def receive() -> Any:
         return {"type": "http.disconnect"}
 
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         asyncio.run(read_json(scope_of(), receive, 10))
 
 

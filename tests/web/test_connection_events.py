@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
 from tests.support.connections import Connection, protocol_of, settle
-from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import Respond
 from tokensvc.web.protocol import MAX_QUEUED_BYTES, Protocol
 
@@ -48,19 +48,19 @@ class Numbered:
             body = b"-"
         await send({"type": "http.response.body", "body": body})
 
-    def handle_nowait(self, scope: Scope, _body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, _body: bytes, respond: Respond) -> bool:
         path, _, number = scope["path"].rpartition("/")
         if path != "/quick":
             return False
         if not self._taken:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._taken.append((reply, f"<{number}>".encode()))
+        self._taken.append((respond, f"<{number}>".encode()))
         return True
 
     def flush(self) -> None:
         taken, self._taken = self._taken, []
         for reply, body in taken:
-            reply(Answer(201, body, (JSON,), "ok"), "id-1")
+            reply(Response(201, body, (JSON,), "ok"), "id-1")
 
 
 def request(path: str, number: int, framing: str) -> bytes:

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support.processes import until
-from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web import protocol
 from tokensvc.web.context import Respond
 from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
@@ -48,18 +48,18 @@ class AtOnce:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 
-    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         self.bodies.append(body)
         if scope["path"] != "/quick":
             return False
         asyncio.get_running_loop().call_soon(self.flush)
-        self._taken.append(reply)
+        self._taken.append(respond)
         return True
 
     def flush(self) -> None:
         taken, self._taken = self._taken, []
         for reply in taken:
-            reply(Answer(201, b"{}", (JSON,), "ok"), "id-1")
+            reply(Response(201, b"{}", (JSON,), "ok"), "id-1")
 
 
 @pytest.fixture

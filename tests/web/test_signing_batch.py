@@ -13,7 +13,7 @@ from tests.support.captured_log import WrittenLog
 from tests.support.clocks import ManualClock
 from tests.support.tokens import Prepared
 from tokensvc.errors import NotAllowed
-from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.app import Application
 from tokensvc.web.context import RequestContext, Route
@@ -35,7 +35,7 @@ class Counter:
         """Hand in one request."""
         return self.front.handle_nowait(scope_of(path="/quick"), body.encode(), lambda answer, _: self._told(body, answer))
 
-    def _told(self, body: str, answer: Answer) -> None:
+    def _told(self, body: str, answer: Response) -> None:
         self.events.append(f"{body} got {answer.status}")
         if body == "gone":
             raise ConnectionError(SECRET)
@@ -64,12 +64,12 @@ class _Begun:
             raise RuntimeError(SECRET)
         return b"signature"
 
-    def answer(self, signature: bytes, seconds: float) -> Answer:
+    def answer(self, signature: bytes, seconds: float) -> Response:
         assert signature == b"signature"
         assert seconds >= 0
         if self._body == "unanswered":
             raise RuntimeError(SECRET)
-        return Answer(201, b"{}", (JSON,), "issued")
+        return Response(201, b"{}", (JSON,), "issued")
 
 
 @pytest.fixture

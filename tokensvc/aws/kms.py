@@ -1,8 +1,8 @@
-"""A key of AWS DESCRIBE_KMS_KEY as the wrapping key: envelope encryption, a data key for each secret.
+"""A key of AWS KMS as the wrapping key: envelope encryption, a data key for each secret.
 
 Rules of the file
-- The DESCRIBE_KMS_KEY key never leaves DESCRIBE_KMS_KEY. A data key is made once per secret, and lies beside it as DESCRIBE_KMS_KEY encrypted it.
-- Every call carries the deployment's id as encryption context: DESCRIBE_KMS_KEY opens a data key for no other deployment, and
+- The KMS key never leaves KMS. A data key is made once per secret, and lies beside it as KMS encrypted it.
+- Every call carries the deployment's id as encryption context: KMS opens a data key for no other deployment, and
   CloudTrail shows whose it was.
 - One attempt, the same time-outs as for IVS; region from the ARN, credentials and endpoint are boto3's own
   (AWS_ENDPOINT_URL_KMS). What goes wrong becomes one of our failures; no key material is in its words.
@@ -22,14 +22,14 @@ from tokensvc.vault.kek import Wrapping
 CONTEXT = "tokensvc:deployment"
 DATA_KEY_BYTES = 32
 NOT_ITS_OWN = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
-"""What DESCRIBE_KMS_KEY answers when a data key is damaged, another DESCRIBE_KMS_KEY key's or another deployment's."""
+"""What KMS answers when a data key is damaged, another KMS key's or another deployment's."""
 
 
 class KmsKey:
-    """One symmetric DESCRIBE_KMS_KEY key, for one deployment."""
+    """One symmetric KMS key, for one deployment."""
 
     check: bytes | None = None
-    """DESCRIBE_KMS_KEY itself refuses what it did not wrap."""
+    """KMS itself refuses what it did not wrap."""
 
     def __init__(self, arn: str, deployment_id: str) -> None:
         self.name = f"kms:{arn}"
@@ -39,12 +39,12 @@ class KmsKey:
         self._lock = threading.Lock()
 
     def fresh(self) -> tuple[Wrapping, bytes]:
-        """The wrapping for one new secret under a new data key, and that data key as DESCRIBE_KMS_KEY encrypted it."""
+        """The wrapping for one new secret under a new data key, and that data key as KMS encrypted it."""
         answer = self._call("generate_data_key", KeySpec="AES_256")
         return self._wrapping(answer), bytes(answer["CiphertextBlob"])
 
     def again(self, data_key: bytes) -> Wrapping:
-        """The wrapping of a secret, from its data key as DESCRIBE_KMS_KEY encrypted it."""
+        """The wrapping of a secret, from its data key as KMS encrypted it."""
         return self._wrapping(self._call("decrypt", CiphertextBlob=data_key))
 
     def _wrapping(self, answer: dict[str, Any]) -> Wrapping:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import ChangePage, Position, StoreVersions
 from tokensvc.log import structlog
-from tokensvc.revocations.denial_store import Denials, StandingRow
+from tokensvc.revocations.denial_store import DenialStore, RestrictionRow
 from tokensvc.tokens.denylist import Denylist
 
 SLICE_ROWS = 100
@@ -35,11 +35,11 @@ _log = structlog.get_logger(__name__)
 class DenylistSync:
     """The one writer of a worker's `Denylist`."""
 
-    def __init__(self, denials: Denials, pause: Callable[[float], None] = time.sleep) -> None:
-        self.denied = Denylist()
+    def __init__(self, denials: DenialStore, pause: Callable[[float], None] = time.sleep) -> None:
+        self.denylist = Denylist()
         self._denials = denials
         self._pause = pause
-        self._loading = self.denied
+        self._loading = self.denylist
         """What changes are applied to: what is in use, or its successor while everything is loaded anew."""
         self.position = Position()
         """How far `_loading` has come."""
@@ -72,10 +72,10 @@ class DenylistSync:
             page = self._next_page(now)
             if page.is_last or page.position.number >= versions.denials.number:  # the store may be ahead of the reading
                 break
-        self.denied = self._loading
-        self.denied.sweep(now)
+        self.denylist = self._loading
+        self.denylist.sweep(now)
 
-    def _next_page(self, now: float) -> ChangePage[StandingRow]:
+    def _next_page(self, now: float) -> ChangePage[RestrictionRow]:
         page = self._denials.changed_since(self.position, SLICE_ROWS)
         for start in range(0, len(page.rows), SLICE_ROWS):
             self._loading.apply([(r.digest, r.standing) for r in page.rows[start : start + SLICE_ROWS]], now)

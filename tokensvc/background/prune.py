@@ -22,8 +22,8 @@ from tokensvc.deployment.workers import Workers
 from tokensvc.errors import StoreReplaced
 from tokensvc.keys.journal import Journal
 from tokensvc.keys.rotation_requests import RotationRequestStore
-from tokensvc.revocations.denial_store import Denials
-from tokensvc.revocations.store import Revocations
+from tokensvc.revocations.denial_store import DenialStore
+from tokensvc.revocations.store import RevocationStore
 from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS, ChannelStore
 
 EVERY_SECONDS = 3600.0
@@ -58,8 +58,8 @@ class Prune:
         journal: Journal,
         rotations: RotationRequestStore,
         workers: Workers,
-        revocations: Revocations,
-        denials: Denials,
+        revocations: RevocationStore,
+        denials: DenialStore,
         channels: ChannelStore,
         versions: Versions,
         clock: Clock,

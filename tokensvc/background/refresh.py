@@ -8,7 +8,7 @@ Rules of the file
   are deleted some time after every worker could read them; one that did not read for long reads all of them anew.
 - A private key is opened once and prepared once, when its key becomes active. What cannot be opened is told as trouble
   in that slot and spoils no other; meanwhile the retiring key signs there, as long as it safely may.
-- The subject key is opened once too. So a worker that runs needs neither vault nor DESCRIBE_KMS_KEY until there is a new key.
+- The subject key is opened once too. So a worker that runs needs neither vault nor KMS until there is a new key.
 - Before anything is read on from where it was, the store says that what was read is part of its history. If it is not,
   the store was replaced, and everything is read anew.
 """
@@ -88,7 +88,7 @@ class Refresh:
     """R: the longest that any worker can act on old news."""
     snapshots: SnapshotHolder = field(default_factory=SnapshotHolder)
     """Where the snapshot is put."""
-    heard: StoreVersions = NO_VERSIONS_READ
+    loaded_versions: StoreVersions = NO_VERSIONS_READ
     """The versions that `current` is made of."""
     on_replacement: Callable[[], None] = lambda: None
     """Called in the refresh's thread when the store was replaced, before anything is read from it."""
@@ -100,7 +100,7 @@ class Refresh:
     _damage: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By part, the rows that cannot be read, in words."""
     _damaged_channels: dict[str, str] = field(default_factory=dict)
-    _unopened: dict[str, str] = field(default_factory=dict)
+    _undecryptable: dict[str, str] = field(default_factory=dict)
     """By key id, why it could not be opened when it was last tried."""
 
     @property
@@ -123,7 +123,7 @@ class Refresh:
 
     def _start_over(self) -> None:
         """Take nothing for known, so that everything is read anew. `current` stays until its successor is complete."""
-        self.heard, self._channels_position = NO_VERSIONS_READ, Position()
+        self.loaded_versions, self._channels_position = NO_VERSIONS_READ, Position()
         self.denials.start_over()
         self.on_replacement()
 
@@ -132,24 +132,24 @@ class Refresh:
         versions = self.versions.read()
         # By the monotonic clock: if the wall clock jumps meanwhile, that is no part of what the store has confirmed.
         after = before + self.clock.monotonic() - began_at
-        if versions[1:] != self.heard[1:]:
+        if versions[1:] != self.loaded_versions[1:]:
             self.versions.check_history(
-                self.heard.by_name()
+                self.loaded_versions.by_name()
                 | {"channels": self._channels_position.history, "denials": self.denials.position.history}
             )
         snapshot = self.current
         # What is damaged is read again each time, since a row that is repaired by hand raises no version.
-        if versions.deployment != self.heard.deployment or self._damage.get("deployment"):
+        if versions.deployment != self.loaded_versions.deployment or self._damage.get("deployment"):
             deployment = self.deployment.read()
             subject_key, lost = self._subject_key()
             snapshot = snapshot._replace(max_ttl_seconds=deployment.max_ttl_seconds, subject_key=subject_key)
             self._damage["deployment"] = tuple(words for words in (deployment.damage, lost) if words)
-        is_troubled = self._damage.get("keys") or any(slot.problems for slot in snapshot.ring.slots.values())
-        if versions.keys != self.heard.keys or is_troubled:
+        is_troubled = self._damage.get("keys") or any(slot.problems for slot in snapshot.keyring.region_keys.values())
+        if versions.keys != self.loaded_versions.keys or is_troubled:
             records = self.keys.list()
-            snapshot = snapshot._replace(ring=self._ring(records))
+            snapshot = snapshot._replace(keyring=self._ring(records))
             self._damage["keys"] = tuple(f"key {r.id} cannot be read: {r.damage}" for r in records if r.damage)
-        if versions.callers != self.heard.callers or self._damage.get("callers"):
+        if versions.callers != self.loaded_versions.callers or self._damage.get("callers"):
             callers = self.callers.list()
             snapshot = snapshot._replace(secrets=_secrets(callers))
             self._damage["callers"] = tuple(problem for record in callers for problem in record.problems())
@@ -160,12 +160,12 @@ class Refresh:
             channels, position = self._channels(snapshot, position)
             snapshot = snapshot._replace(channels=channels)
         self.current, self._channels_position, self._channels_read_at = snapshot, position, began_at
-        self.heard = versions
+        self.loaded_versions = versions
         self.denials.catch_up(versions)
         self._damage["channels"] = _in_words("channel", self._damaged_channels)
         self._damage["denials"] = _in_words("denial", self.denials.damaged)
         self.current = snapshot._replace(
-            denied=self.denials.denied,
+            denylist=self.denials.denylist,
             damage=self._log_damage(snapshot.damage),
             began_at=began_at,
             clock_error_seconds=_outside(versions.now, before, after),
@@ -213,7 +213,7 @@ class Refresh:
             trouble = f"the active key {active[0].id} cannot be opened by this worker"
         for record, there in self._in_its_stead(keys):
             if key := self._signing_key(record, there, undecryptable):
-                until = datetime.fromtimestamp(key.until, UTC).isoformat(timespec="seconds")
+                until = datetime.fromtimestamp(key.not_after, UTC).isoformat(timespec="seconds")
                 return RegionKeys(key, accepted, problems=f"{trouble}; the retiring key {record.id} signs until {until}")
         return RegionKeys(None, accepted, problems=trouble)
 
@@ -221,10 +221,10 @@ class Refresh:
         """The retiring keys that may still sign, the newest first."""
         now = self.clock.now()
         retiring = [(r, t) for r, t in keys if t.state is KeyState.RETIRING and t.activated_at and not t.deleting_at]
-        retiring = [(r, t) for r, t in retiring if self._until(t) >= now]
+        retiring = [(r, t) for r, t in retiring if self._not_after(t) >= now]
         return sorted(retiring, key=lambda pair: pair[1].activated_at or pair[1].imported_at, reverse=True)
 
-    def _until(self, there: KeyPlacement) -> float:
+    def _not_after(self, there: KeyPlacement) -> float:
         if there.state is KeyState.ACTIVE or there.retiring_at is None:
             return math.inf
         return retiring_signs_until(there.retiring_at, self.max_staleness_seconds, CLOCK_SKEW_SECONDS)
@@ -240,16 +240,16 @@ class Refresh:
             undecryptable[record.id] = problem.message
             return None
         prepared, longest = self._prepared[identity], there.longest_ttl_seconds
-        return SigningKey(record.id, prepared, longest, there.activated_at, self._until(there))
+        return SigningKey(record.id, prepared, longest, there.activated_at, self._not_after(there))
 
     def _tell(self, undecryptable: dict[str, str]) -> None:
         """Once for each change, not each second."""
         for key_id, problem in undecryptable.items():
-            if self._unopened.get(key_id) != problem:
+            if self._undecryptable.get(key_id) != problem:
                 _log.error("a key that should sign cannot be opened", key_id=key_id, problem=problem)
-        for key_id in self._unopened.keys() - undecryptable.keys():
+        for key_id in self._undecryptable.keys() - undecryptable.keys():
             _log.info("a key that could not be opened is no longer in the way", key_id=key_id)
-        self._unopened = undecryptable
+        self._undecryptable = undecryptable
 
     def _prepare(self, record: KeyRecord) -> PreparedKey:
         prepared: PreparedKey = self.signer.prepare(open_private_key(self.vault, record))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tokensvc.container.logs import star
+from tokensvc.container.logs import mask_secrets
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
 INTERRUPTED = 130
@@ -24,9 +24,9 @@ def main() -> None:
     _open_standard_descriptors()
     try:
         if sys.argv[1:] == ["serve"]:  # what serves starts at once, and holds nothing of the command line
-            from tokensvc.supervisor import serve_as_told
+            from tokensvc.supervisor import serve_from_env
 
-            sys.exit(serve_as_told(os.environ))
+            sys.exit(serve_from_env(os.environ))
         from tokensvc.cli.main import app
 
         app()
@@ -50,7 +50,7 @@ def _refuse(failure: TokensvcError) -> int:
     from tokensvc.cli import output
     from tokensvc.cli.remedies import failure_text
 
-    message = star(failure_text(failure))
+    message = mask_secrets(failure_text(failure))
     keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
     output.print_error(failure.code, message, "--json" in sys.argv, keep=keep)
     if isinstance(failure, SettingsError | InvalidRequest):

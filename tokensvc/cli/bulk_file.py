@@ -16,7 +16,7 @@ from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_objects import json_object
 from tokensvc.revocations.store import Accepted
-from tokensvc.revocations.views import AcceptedRevocation
+from tokensvc.revocations.views import AcceptedRevocationView
 
 BATCH_SIZE = 100
 """In one transaction: with 50 channels each they are as many viewers of channels as one may hold."""
@@ -35,7 +35,7 @@ def submit_file(desk: AdminContext, file: Path, fields: Mapping[str, Any], as_js
         for (number, _), ask in zip(some, asks, strict=True):
             one = ask if isinstance(ask, InvalidRequest) else next(outcomes)
             if isinstance(one, Accepted):
-                results.append({"line": number, **AcceptedRevocation.of(one).model_dump()})
+                results.append({"line": number, **AcceptedRevocationView.of(one).model_dump()})
             else:
                 refused += 1
                 print_progress(f"line {number}: {one.message}")

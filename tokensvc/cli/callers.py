@@ -21,7 +21,7 @@ from tokensvc.callers.policy import (
 )
 from tokensvc.callers.store import CallerRecord, CallerStore
 from tokensvc.cli.output import AsJson, Yes, confirm, instant_or_none, print_progress, print_result, format_table
-from tokensvc.container.service import new_api_key, store_of
+from tokensvc.container.service import new_api_key, open_configured_store
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.settings import read_settings
 
@@ -173,7 +173,7 @@ def _caller_view(record: CallerRecord) -> dict[str, Any]:
 
 @contextmanager
 def _open_callers() -> Iterator[CallerStore]:
-    store = store_of(read_settings(os.environ))
+    store = open_configured_store(read_settings(os.environ))
     try:
         yield store.callers
     finally:

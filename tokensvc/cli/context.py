@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from tokensvc.callers.policy import ALL_CHANNELS, Caller, CallerPolicy
-from tokensvc.container.service import means_to_revoke, store_of
+from tokensvc.container.service import open_revocation_service, open_configured_store
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.service import RevocationService
@@ -59,10 +59,10 @@ class AdminContext(NamedTuple):
 def admin_context(namespace: str = "default", **options: str) -> Iterator[AdminContext]:
     """The store that the settings name; refusals name options, `options` those that differ here by field."""
     settings = read_settings(os.environ)
-    store = store_of(settings)
+    store = open_configured_store(settings)
     try:
         caller = Caller(COMMAND_LINE, CallerPolicy((ALL_CHANNELS,), namespace=namespace))
-        revocations = means_to_revoke(settings, store)
+        revocations = open_revocation_service(settings, store)
         denials = DenialService(
             store=store.denials,
             subjects=revocations.subjects,

@@ -8,8 +8,8 @@ import typer
 
 from tokensvc.cli.output import AsJson, print_result
 from tokensvc.cli.policy_values import policy_values
-from tokensvc.container.service import keep_policy, store_of
-from tokensvc.settings import read_settings, require, variable
+from tokensvc.container.service import apply_deployment_settings, open_configured_store
+from tokensvc.settings import read_settings, require, variable_name
 
 app = typer.Typer(help="The store.", no_args_is_help=True, add_completion=False)
 
@@ -28,14 +28,14 @@ def upgrade(as_json: AsJson = False) -> None:
     require(settings, "database_url")
     assert settings.database_url is not None  # noqa: S101 - `require` has just seen to it
     before, after = migrate.upgrade(settings.database_url.get_secret_value())
-    store = store_of(settings)
+    store = open_configured_store(settings)
     try:
         was = store.deployment.read()
-        deployment = keep_policy(settings, store)
+        deployment = apply_deployment_settings(settings, store)
     finally:
         store.close()
     pairs = zip(policy_values(settings, was), policy_values(settings, deployment), strict=True)
-    changes = [(variable(now.name), then.stored, now.stored) for then, now in pairs if then.stored != now.stored]
+    changes = [(variable_name(now.name), then.stored, now.stored) for then, now in pairs if then.stored != now.stored]
     data = {
         "before": before,
         "after": after,

@@ -30,14 +30,14 @@ from tokensvc.cli.demo_seed import DemoResources, seed
 from tokensvc.cli.local import RunningLocalIvs, run_local_ivs
 from tokensvc.cli.output import print_progress
 from tokensvc.container import service
-from tokensvc.container.application import ServiceApplication, build
+from tokensvc.container.application import ServiceApplication, build_application
 from tokensvc.container.logs import configure
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS, routes
 from tokensvc.settings import read_settings
 from tokensvc.storage import migrate
-from tokensvc.supervisor import ignore_signals, listen
+from tokensvc.supervisor import ignore_signals, bind_listener
 from tokensvc.tokens.authorization import key_id_of
 from tokensvc.web.server import Server, allow_abort, make_server
 
@@ -82,14 +82,14 @@ def _single_demo_lock() -> Iterator[None]:
 
 
 def _run_demo(port: int, *, rates: bool) -> None:
-    listener = listen("--port", "127.0.0.1", port)
+    listener = bind_listener("--port", "127.0.0.1", port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environ = _environ(url)
     _set_aws_environment(environ)
     settings = read_settings(_settings_of(environ))
     migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
-    store = service.store_of(settings)
-    service.keep_policy(settings, store)
+    store = service.open_configured_store(settings)
+    service.apply_deployment_settings(settings, store)
     store.close()
     with run_local_ivs(
         FOLDER / "local-ivs.db",
@@ -100,7 +100,7 @@ def _run_demo(port: int, *, rates: bool) -> None:
         rates=rates,
     ) as running:
         parts = service.assemble(settings)
-        application = build(parts, beside=routes(running.parts, IVS_PREFIX))
+        application = build_application(parts, extra_routes=routes(running.parts, IVS_PREFIX))
         try:
             _serve(application, parts, listener, url, environ, running)
         finally:

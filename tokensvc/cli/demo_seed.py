@@ -34,7 +34,7 @@ from tokensvc.tokens.authorization import key_digest
 CHANNEL_NAME = "demo"
 CALLER_NAME = "demo"
 THROTTLES_MAX = 5
-_Response = TypeVar("_Answer")
+_Response = TypeVar("_Response")
 
 
 class DemoResources(NamedTuple):
@@ -49,12 +49,12 @@ def seed(environ: Mapping[str, str], region: str, report: Callable[[str], None],
     """Make or find everything. Raises TokensvcError."""
     settings = read_settings(environ)
     channel = _channel(region)
-    world = service.keys_context_of(settings, report)
+    world = service.open_keys_context(settings, report)
     place = parse_arn(channel["arn"], "channel").account_region
     if not _has_usable_key(world, place):
         _record_absent_pairs(world, place)
         rotate(world, [region], "the demo")
-    store = service.store_of(settings)
+    store = service.open_configured_store(settings)
     try:
         api_key = _api_key(store.callers, api_key_file)
     finally:

@@ -15,11 +15,11 @@ from tokensvc.cli.checks.vault import check_vault
 from tokensvc.cli.output import AsJson, print_result
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.container import service
-from tokensvc.container.vault import wrapping_wanted
+from tokensvc.container.vault import required_kek_settings
 from tokensvc.deployment.record import Deployment
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.jose.signing.choice import choose_signer
-from tokensvc.settings import Settings, read_settings, variable
+from tokensvc.settings import Settings, read_settings, variable_name
 from tokensvc.storage.store import Store
 
 SET_CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
@@ -60,7 +60,7 @@ def _run_checks() -> Iterator[Finding]:
     if settings.database_url is None:
         yield from _check_kek_settings(settings, None)
         return
-    store, finding = try_check("store", lambda: service.store_of(settings), RUN_AGAIN)
+    store, finding = try_check("store", lambda: service.open_configured_store(settings), RUN_AGAIN)
     if store is None:
         if settings.control_plane is None:
             yield _check_setting(settings, "control_plane", SET_CONTROL_PLANE)
@@ -115,14 +115,14 @@ def _check_policy_settings(settings: Settings, deployment: Deployment) -> Iterat
     for name, set_here, stored in policy_values(settings, deployment):
         if set_here is not None and set_here != stored and not (name == "max_ttl_seconds" and deployment.damage):
             found = f"is {set_here:g}, and the store holds {stored:g}, which is what counts"
-            remedy = f"tokensvc db upgrade   (or unset {variable(name)})"
-            yield Finding(False, variable(name), found, remedy)
+            remedy = f"tokensvc db upgrade   (or unset {variable_name(name)})"
+            yield Finding(False, variable_name(name), found, remedy)
 
 
 def _check_kek_settings(settings: Settings, store: Store | None) -> Iterator[Finding]:
     """Whether anything wraps. A new passphrase opens nothing that is wrapped already."""
-    known, _ = try_check("store", store.wrappings.list, RUN_AGAIN) if store is not None else ([], None)
-    for name in wrapping_wanted(settings):
+    known, _ = try_check("store", store.kek_registry.list, RUN_AGAIN) if store is not None else ([], None)
+    for name in required_kek_settings(settings):
         remedy = "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE"
         if store is None:
             remedy = f"{remedy}   (for a new deployment; else the file with the deployment's passphrase)"
@@ -141,7 +141,7 @@ def _fix_setting(error: FieldError) -> str:
         "TOKENSVC_PASSPHRASE": "(umask 077; openssl rand -hex 32 > FILE); unset TOKENSVC_PASSPHRASE; "
         "export TOKENSVC_PASSPHRASE_FILE=FILE   (for a new deployment; else the file with the deployment's passphrase)",
     }
-    is_file = error.field.removesuffix("_FILE") in map(variable, Settings.model_fields) and error.field.endswith(
+    is_file = error.field.removesuffix("_FILE") in map(variable_name, Settings.model_fields) and error.field.endswith(
         "_FILE"
     )
     if is_file and not error.excluded_by:

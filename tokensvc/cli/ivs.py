@@ -13,10 +13,10 @@ from tokensvc.cli.local import run_local_ivs
 from tokensvc.cli.output import print_progress
 from tokensvc.container.logs import configure
 from tokensvc.errors import FieldError, SettingsError
-from tokensvc.http.garbage_collection import calm_the_collector
+from tokensvc.http.garbage_collection import freeze_gc
 from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS
-from tokensvc.local_ivs.sigv4 import Secret, read_access_key
-from tokensvc.supervisor import ignore_signals, listen
+from tokensvc.local_ivs.sigv4 import AccessKeySecret, parse_access_key
+from tokensvc.supervisor import ignore_signals, bind_listener
 from tokensvc.web.server import allow_abort, make_server
 
 app = typer.Typer(help="The local IVS.", no_args_is_help=True, add_completion=False)
@@ -54,7 +54,7 @@ def serve(
     configure("console")
     ignore_signals()
     credentials = {**DEFAULT_CREDENTIALS, **dict(map(_credential, access_key or ()))}
-    listener = listen("--port", host, port)
+    listener = bind_listener("--port", host, port)
     bound_host, bound_port = listener.getsockname()[:2]
     with run_local_ivs(
         None if memory else database,
@@ -81,7 +81,7 @@ def serve(
                     "secretAccessKey": secret.secret_access_key,
                 },
             )
-        calm_the_collector()
+        freeze_gc()
         try:
             server.run([listener])
         finally:
@@ -89,9 +89,9 @@ def serve(
                 info_file.unlink(missing_ok=True)
 
 
-def _credential(text: str) -> tuple[str, Secret]:
+def _credential(text: str) -> tuple[str, AccessKeySecret]:
     try:
-        return read_access_key(text)
+        return parse_access_key(text)
     except ValueError as rule:
         raise SettingsError([FieldError("--access-key", str(rule))]) from None
 

@@ -15,17 +15,17 @@ from typing import NamedTuple
 
 from tokensvc.cli.output import print_progress
 from tokensvc.clock import SystemClock
-from tokensvc.local_ivs.http import NOT_AWS, LocalIvsParts, LocalIvsSettings, build, stored_clock
+from tokensvc.local_ivs.http import NOT_AWS, LocalIvsComponents, LocalIvsSettings, build, stored_clock
 from tokensvc.local_ivs.sigv4 import Credentials
-from tokensvc.local_ivs.storage import LocalIvsResources
-from tokensvc.supervisor import listen
+from tokensvc.local_ivs.storage import SqliteResourceStore
+from tokensvc.supervisor import bind_listener
 from tokensvc.web.server import make_server
 
 
 class RunningLocalIvs(NamedTuple):
     """A local IVS that is ready to be mounted, and where it is managed."""
 
-    parts: LocalIvsParts
+    parts: LocalIvsComponents
     management_url: str
 
 
@@ -43,7 +43,7 @@ def run_local_ivs(
     """Open the local IVS, in memory when there is no database file, and serve its management listener meanwhile."""
     print_progress(NOT_AWS)
     print_progress("IVS's call rates are off." if not rates else "IVS's call rates hold; --no-rate-limits turns them off.")
-    resources = LocalIvsResources(str(database) if database else ":memory:")
+    resources = SqliteResourceStore(str(database) if database else ":memory:")
     settings = LocalIvsSettings(credentials, prefix, public_url, rates, any_region)
     clock = stored_clock(resources, SystemClock())
     if clock.offset_seconds:
@@ -51,7 +51,7 @@ def run_local_ivs(
             f"Its clock is {clock.offset_seconds:.0f} seconds ahead, as it was advanced before: {database} has it."
         )
     parts = build(resources, settings, clock)
-    listener = listen("--management-port", "127.0.0.1", management_port)
+    listener = bind_listener("--management-port", "127.0.0.1", management_port)
     server = make_server(parts.management, lambda: None, delay_seconds=0)
     thread = threading.Thread(target=server.run, args=([listener],), name="management", daemon=True)
     thread.start()

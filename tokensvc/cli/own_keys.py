@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.output import print_progress
 from tokensvc.cli.remedies import failure_text
-from tokensvc.container.service import store_of
+from tokensvc.container.service import open_configured_store
 from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PublicKey, read_public_der
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord
@@ -35,7 +35,7 @@ class SigningKeyMatch(NamedTuple):
 def read_key_records() -> list[KeyRecord] | None:
     """The deployment's keys; None, with a line on standard error, when the store cannot be used."""
     try:
-        store = store_of(read_settings(os.environ))
+        store = open_configured_store(read_settings(os.environ))
         try:
             return store.keys.list()
         finally:
@@ -49,7 +49,7 @@ def find_signing_key(attempt: PlaybackAttempt, account_region: AccountRegion, re
     """The key among these that made the token's signature."""
     for record in records:
         key = read_public_der(record.public_der)
-        findings = validate(attempt._replace(keys=[key])).findings
+        findings = validate(attempt._replace(keys=[key])).rule_results
         if any(f.rule == "signature" and f.result is RuleStatus.PASS for f in findings):
             placement = next((p for p in record.placements if p.account_region == account_region), None)
             return SigningKeyMatch(record.id, key, placement)

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.output import format_table
-from tokensvc.revocations.leader import leaders
-from tokensvc.revocations.model import State
-from tokensvc.revocations.queue import Waiting
-from tokensvc.revocations.rate_limit import drain_seconds
+from tokensvc.revocations.leader import read_leaders
+from tokensvc.revocations.model import RevocationState
+from tokensvc.revocations.queue import Backlog
+from tokensvc.revocations.rate_limit import delivery_seconds
 from tokensvc.revocations.store import Revocation
 from tokensvc.storage.store import Store
 from tokensvc.timestamps import rfc3339
@@ -51,17 +51,17 @@ class QueueStatus(NamedTuple):
 
 def queue_statuses(store: Store, share: float) -> list[QueueStatus]:
     """What waits, by place; `share` is how much of IVS's rates is ours. Raises StoreError."""
-    now, senders = store.versions.read().now, leaders(store.leases)
+    now, senders = store.versions.read().now, read_leaders(store.leases)
     found = []
     for place, waiting in sorted(store.revocation_queue.waiting().items()):
         problem = _problem(waiting, has_sender=place in senders)
-        left = None if problem else drain_seconds(waiting.queued, share)
+        left = None if problem else delivery_seconds(waiting.queued, share)
         ends_at = None if left is None else rfc3339(int(now + left) + 1)
         found.append(QueueStatus(place, waiting.queued, waiting.oldest_seconds, left, ends_at, problem))
     return found
 
 
-def _problem(waiting: Waiting, *, has_sender: bool) -> str:
+def _problem(waiting: Backlog, *, has_sender: bool) -> str:
     if waiting.code:
         return f"IVS: {waiting.code}"
     if not has_sender and waiting.oldest_seconds > NO_DISPATCHER_AFTER_SECONDS:
@@ -76,7 +76,7 @@ def progress_line(there: Sequence[QueueStatus], one: Revocation | None) -> str:
     )
     if one is None:
         return queue
-    done = sum(target.state is not State.QUEUED for target in one.targets)
+    done = sum(target.state is not RevocationState.QUEUED for target in one.targets)
     return f"{done:,} of {len(one.targets):,} done; {queue}"
 
 

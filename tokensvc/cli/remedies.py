@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tokensvc.errors import Action, Remedy, SettingsError, TokensvcError
 from tokensvc.problems import Problem, problem_text
-from tokensvc.settings import Settings, variable
+from tokensvc.settings import Settings, variable_name
 
 RECONCILE = Remedy(Action.RESUME_ROTATION)
 _URL = "export TOKENSVC_DATABASE_URL=URL"
@@ -154,7 +154,7 @@ def problem_sentence(problem: Problem) -> str:
 
 def setting_name(field: str) -> str:
     """A setting's variable; what is an option or a variable already stays as it is."""
-    return variable(field) if field in Settings.model_fields else field
+    return variable_name(field) if field in Settings.model_fields else field
 
 
 def _parameters(remedy: Remedy) -> dict[str, str]:

@@ -16,10 +16,10 @@ from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_lis
 from tokensvc.cli.queue_status import queue_statuses, progress_line, queue_table
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
-from tokensvc.revocations.model import State
+from tokensvc.revocations.model import RevocationState
 from tokensvc.revocations.requests import RevocationQuery, read_revocation
 from tokensvc.revocations.store import Revocation
-from tokensvc.revocations.views import AcceptedRevocation, RevocationView
+from tokensvc.revocations.views import AcceptedRevocationView, RevocationView
 
 app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True, add_completion=False)
 Id = Annotated[str, typer.Argument(help="The revocation, as `add` or `list` shows it.")]
@@ -63,14 +63,14 @@ def add(
             submit_file(desk, file, fields, as_json)
             return
         accepted = desk.revocations.add(desk.caller, read_revocation(fields))
-    shown = AcceptedRevocation.of(accepted)
+    shown = AcceptedRevocationView.of(accepted)
     words = f"Revocation {shown.id} is on its way to IVS; the viewer may come back after {shown.readmit_after}."
     print_result(shown.model_dump(), as_json, words)
 
 
 @app.command("list")
 def list_(
-    state: Annotated[State | None, typer.Option(help="Those of which any part is in it.")] = None,
+    state: Annotated[RevocationState | None, typer.Option(help="Those of which any part is in it.")] = None,
     channel: Annotated[str | None, typer.Option(help="Those of this channel.")] = None,
     viewer: Viewer = None,
     subject: Subject = None,
@@ -116,7 +116,7 @@ def watch(
             if revocation_id is not None:
                 found = desk.revocations.get(desk.caller, revocation_id)
             there = queue_statuses(desk.store, desk.settings.revocation_rate_fraction)
-            waits = bool(there) if found is None else found.state is State.QUEUED
+            waits = bool(there) if found is None else found.state is RevocationState.QUEUED
             if run_once or not waits:
                 break
             if (line := progress_line(there, found)) != last:
@@ -128,7 +128,7 @@ def watch(
         return
     shown = RevocationView.of(found)
     print_result(shown.model_dump(), as_json, *_describe(shown))
-    if found.state is State.FAILED:
+    if found.state is RevocationState.FAILED:
         raise typer.Exit(1)
 
 
@@ -142,9 +142,9 @@ def retry(
     if bool(revocation_ids) == all_failed:
         raise InvalidRequest([FieldError("ID", "is required", alternative="--all")])
     with admin_context() as desk:
-        failed = [r.id for r in read_all(_pages(desk, {"state": State.FAILED}))] if all_failed else revocation_ids or []
+        failed = [r.id for r in read_all(_pages(desk, {"state": RevocationState.FAILED}))] if all_failed else revocation_ids or []
         done = [desk.revocations.retry(desk.caller, id_) for id_ in failed]
-    _print_counts(done, as_json, "queued again", State.QUEUED)
+    _print_counts(done, as_json, "queued again", RevocationState.QUEUED)
 
 
 @app.command()
@@ -153,7 +153,7 @@ def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> No
     confirm(f"Give up {', '.join(revocation_ids)}?", yes)
     with admin_context() as desk:
         done = [desk.revocations.cancel(desk.caller, id_) for id_ in revocation_ids]
-    _print_counts(done, as_json, "given up", State.CANCELLED)
+    _print_counts(done, as_json, "given up", RevocationState.CANCELLED)
 
 
 def _pages(desk: AdminContext, wanted: dict[str, Any]) -> Fetch[RevocationView]:
@@ -186,7 +186,7 @@ def _describe(r: RevocationView) -> list[str]:
     return [f"{said} {r.readmit_after}", "", *format_table(heads, rows)]
 
 
-def _print_counts(done: list[Revocation], as_json: bool, what: str, state: State) -> None:
+def _print_counts(done: list[Revocation], as_json: bool, what: str, state: RevocationState) -> None:
     """What became of each, and of how many parts."""
     shown = [RevocationView.of(revocation) for revocation in done]
     lines = [f"{r.id}: {sum(t.state == state for t in r.targets)} of {len(r.targets)} {what}" for r in shown]

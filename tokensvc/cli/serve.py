@@ -9,6 +9,6 @@ import typer
 
 def serve() -> None:
     """Serve tokens over HTTP, as the TOKENSVC_… settings say."""
-    from tokensvc.supervisor import serve_as_told
+    from tokensvc.supervisor import serve_from_env
 
-    raise typer.Exit(serve_as_told(os.environ))
+    raise typer.Exit(serve_from_env(os.environ))

@@ -8,12 +8,12 @@ from tokensvc.cli.output import AsJson, print_result, format_table
 from tokensvc.cli.policy_values import NAMES as POLICY
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.cli.remedies import failure_text
-from tokensvc.container.service import store_of
-from tokensvc.container.vault import only_open, vault_in, wraps
+from tokensvc.container.service import open_configured_store
+from tokensvc.container.vault import decrypt_only_settings, vault_location, active_kek_setting
 from tokensvc.deployment.record import Deployment
 from tokensvc.errors import SettingsError, TokensvcError
 from tokensvc.jose.signing.choice import choose_signer
-from tokensvc.settings import Settings, read_settings, sources, variable
+from tokensvc.settings import Settings, read_settings, sources, variable_name
 from tokensvc.storage.database_urls import masked
 
 FROM_STORE = "store"
@@ -52,20 +52,20 @@ def settings(as_json: AsJson = False) -> None:
                 notes.append(f"{deployment.damage}; see tokensvc doctor.")
     shown = {name: _json_value(value) for name, value in effective.items()}
     data = {
-        variable(name): {"value": shown[name], "source": origins[name]}
+        variable_name(name): {"value": shown[name], "source": origins[name]}
         | ({"problem": problems[name]} if name in problems else {})
         for name in origins
     }
     signer = _signer(values)
     data["TOKENSVC_SIGNER"] |= {"signsWith": signer}
     notes.append(f"Tokens are signed with {signer}.")
-    rows = [(variable(name), _text(shown[name]), origins[name]) for name in origins]
+    rows = [(variable_name(name), _text(shown[name]), origins[name]) for name in origins]
     print_result(data, as_json, *format_table(("SETTING", "VALUE", "SOURCE"), rows), "", *notes, *_vault_lines(values))
 
 
 def _read_deployment(values: Settings) -> Deployment:
     """What the store holds, soon: it is not waited for as long as by what needs it. Raises StoreError."""
-    store = store_of(values.model_copy(update={"store_timeout_seconds": min(values.store_timeout_seconds, 1.0)}))
+    store = open_configured_store(values.model_copy(update={"store_timeout_seconds": min(values.store_timeout_seconds, 1.0)}))
     try:
         return store.deployment.read()
     finally:
@@ -83,15 +83,15 @@ def _signer(values: Settings) -> str:
 def _vault(values: Settings) -> str:
     """Where private keys rest by default, or as it was set, fit or not: it is shown, not judged."""
     try:
-        return vault_in(values)
+        return vault_location(values)
     except SettingsError:
         return str(values.vault)
 
 
 def _vault_lines(values: Settings) -> list[str]:
     """Where private keys rest, which setting wraps them, and which only open."""
-    current, others = wraps(values), [variable(name) for name in only_open(values)]
-    lines = [f"Private keys rest in {_vault(values)}, wrapped by {variable(current) if current else 'nothing yet'}."]
+    current, others = active_kek_setting(values), [variable_name(name) for name in decrypt_only_settings(values)]
+    lines = [f"Private keys rest in {_vault(values)}, wrapped by {variable_name(current) if current else 'nothing yet'}."]
     if others:
         lines.append(
             f"{' and '.join(others)} only open what was wrapped before; `tokensvc doctor` counts what is left."

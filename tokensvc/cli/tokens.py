@@ -15,7 +15,7 @@ from tokensvc.aws.arn import Arn, AccountRegion, channel_of_path, parse_arn
 from tokensvc.cli.output import AsJson, print_result, format_table
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.jose import keypair
-from tokensvc.local_ivs.edge.errors import tokens_of
+from tokensvc.local_ivs.edge.errors import token_parameters
 from tokensvc.tokens.claims import CHANNEL_ARN
 from tokensvc.tokens.validation import PlaybackAttempt, Outcome, RuleStatus, ValidationResult, validate
 
@@ -60,21 +60,21 @@ def explain(
         verdict, signed_by = _validate_with_own_keys(attempt, verdict)
     data = {
         "outcome": verdict.outcome.value,
-        "refusedBy": verdict.denied_by,
-        "reason": verdict.refusal.reason.value if verdict.refusal else "",
+        "deniedBy": verdict.denied_by,
+        "reason": verdict.failed_rule.reason.value if verdict.failed_rule else "",
         "unless": verdict.unless,
         "message": verdict.message,
         "signedBy": signed_by,
         "rules": [
             {"rule": f.rule, "result": f.result.value, "reason": f.reason.value, "message": f.message}
-            for f in verdict.findings
+            for f in verdict.rule_results
         ],
     }
-    rows = [(f.rule, f.result.value.replace("_", " "), f.message) for f in verdict.findings]
+    rows = [(f.rule, f.result.value.replace("_", " "), f.message) for f in verdict.rule_results]
     is_conditional = verdict.outcome is Outcome.CONDITIONAL
     words = verdict.message if is_conditional else f"{verdict.outcome.value}: {verdict.message}"
     print_result(data, as_json, *format_table(("RULE", "RESULT", "FOUND"), rows), "", words)
-    if verdict.outcome is Outcome.REFUSED:
+    if verdict.outcome is Outcome.DENY:
         raise typer.Exit(4)
 
 
@@ -84,7 +84,7 @@ def _extract_token(pasted: str) -> tuple[str, Arn | None]:
     path, mark, query = url.partition("?")
     if not mark and "://" not in path:
         return pasted.strip(), None
-    tokens = tokens_of(query)
+    tokens = token_parameters(query)
     if len(tokens) > 1:
         raise InvalidRequest([FieldError("TOKEN", f"is a URL with {len(tokens)} token parameters; IVS takes one")])
     return (tokens[0] if tokens else ""), channel_of_path(urlsplit(path).path)
@@ -92,7 +92,7 @@ def _extract_token(pasted: str) -> tuple[str, Arn | None]:
 
 def _signature_is_unknown(verdict: ValidationResult) -> bool:
     """Whether the signature could not be verified for want of a public key."""
-    return any(f.rule == "signature" and f.result is RuleStatus.UNKNOWN for f in verdict.findings)
+    return any(f.rule == "signature" and f.result is RuleStatus.UNKNOWN for f in verdict.rule_results)
 
 
 def _validate_with_own_keys(attempt: PlaybackAttempt, verdict: ValidationResult) -> tuple[ValidationResult, str | None]:
@@ -135,9 +135,9 @@ def _account_region(attempt: PlaybackAttempt, verdict: ValidationResult) -> Acco
 
 def _with_signature_message(verdict: ValidationResult, message: str) -> ValidationResult:
     """The same verdict, saying more of the signature."""
-    (before,) = (f.message for f in verdict.findings if f.rule == "signature")
-    findings = tuple(f._replace(message=message) if f.rule == "signature" else f for f in verdict.findings)
-    return verdict._replace(findings=findings, message=message if verdict.message == before else verdict.message)
+    (before,) = (f.message for f in verdict.rule_results if f.rule == "signature")
+    findings = tuple(f._replace(message=message) if f.rule == "signature" else f for f in verdict.rule_results)
+    return verdict._replace(rule_results=findings, message=message if verdict.message == before else verdict.message)
 
 
 def _parse_channel(text: str | None) -> Arn | None:

@@ -16,4 +16,4 @@ def worker() -> None:
 
     settings = read_settings(os.environ)
     configure(settings.log_format)
-    raise typer.Exit(supervisor.work(settings))
+    raise typer.Exit(supervisor.run_background(settings))

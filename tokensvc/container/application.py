@@ -1,6 +1,6 @@
 """Service -> the ASGI application, top to bottom.
 
-`build` is the whole service as `serve` runs it. `demo` gives it the local IVS to stand beside it. `build_work` is the
+`build_application` is the whole service as `serve` runs it. `demo` gives it the local IVS to stand beside it. `build_worker_application` is the
 background alone.
 
 Invariants
@@ -26,8 +26,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokensvc.container.logs import process_log
 from tokensvc.container.service import Service, WorkerService
-from tokensvc.http.garbage_collection import calm_the_collector
-from tokensvc.http.problem_details import plain_refusal
+from tokensvc.http.garbage_collection import freeze_gc
+from tokensvc.http.problem_details import problem_response
 from tokensvc.revocations.denials import DenialService
 from tokensvc.runner import Lifecycle
 from tokensvc.web.access_log import AccessLog
@@ -44,20 +44,20 @@ from tokensvc.web.routes import admin_operations, admin_routes, public_routes, w
 
 
 @dataclass(frozen=True)
-class ServiceApplication:
+class AsgiService:
     """The service as one ASGI application, and the switch that a stopping worker throws."""
 
     asgi: ASGIApp
     readiness: Readiness
 
 
-def build(service: Service, *, admin_port: int | None = None, beside: Sequence[BaseRoute] = ()) -> ServiceApplication:
+def build_application(service: Service, *, admin_port: int | None = None, extra_routes: Sequence[BaseRoute] = ()) -> AsgiService:
     """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
     settings, snapshot = service.settings, service.snapshots.read
     lease, sign_many = settings.snapshot_lease_seconds, service.chosen.signer.sign_many
     authorized = RequestAuthenticator(snapshot, service.clock, lease_seconds=lease)
     tokens = TokenRoutes(
-        authorized=authorized,
+        authenticator=authorized,
         directory=service.directory,
         metrics=service.metrics,
         sign_many=sign_many,
@@ -67,7 +67,7 @@ def build(service: Service, *, admin_port: int | None = None, beside: Sequence[B
         snapshot=snapshot, clock=service.clock, problems=service.tasks.heartbeats.problems, lease_seconds=lease
     )
     keys = KeyRoutes(
-        authorized=authorized,
+        authenticator=authorized,
         make_world=service.make_world,
         workers=service.store.workers,
         versions=service.store.versions,
@@ -85,25 +85,25 @@ def build(service: Service, *, admin_port: int | None = None, beside: Sequence[B
         if settings.access_log
         else None
     )
-    behind = Starlette(
-        routes=list(beside),
-        exception_handlers={HTTPException: _no_such_route},
+    fallback = Starlette(
+        routes=list(extra_routes),
+        exception_handlers={HTTPException: _route_not_found},
         lifespan=lambda _app: _run(service.lifecycle),
     )
     public = public_routes(tokens, revocations, denials, readiness, snapshot, [] if admin_port else admin)
-    front = Application(routes=public, behind=behind, clock=service.clock, access_log=access_log, sign_many=sign_many)
+    front = Application(routes=public, fallback=fallback, clock=service.clock, access_log=access_log, sign_many=sign_many)
     if admin_port is None:
-        return ServiceApplication(front, readiness)
-    at_admin = Application(routes=admin_routes(admin, readiness), behind=behind, clock=service.clock, access_log=access_log)
-    return ServiceApplication(_ByPort(front, admin_port, at_admin), readiness)
+        return AsgiService(front, readiness)
+    at_admin = Application(routes=admin_routes(admin, readiness), fallback=fallback, clock=service.clock, access_log=access_log)
+    return AsgiService(_ByPort(front, admin_port, at_admin), readiness)
 
 
-def build_work(service: WorkerService) -> ASGIApp:
+def build_worker_application(service: WorkerService) -> ASGIApp:
     """The background tasks alone, with the few routes that belong to them."""
-    behind = Starlette(
-        exception_handlers={HTTPException: _no_such_route}, lifespan=lambda _app: _run(service.lifecycle)
+    fallback = Starlette(
+        exception_handlers={HTTPException: _route_not_found}, lifespan=lambda _app: _run(service.lifecycle)
     )
-    return Application(routes=worker_routes(service.metrics), behind=behind, clock=service.clock, access_log=None)
+    return Application(routes=worker_routes(service.metrics), fallback=fallback, clock=service.clock, access_log=None)
 
 
 class _ByPort:
@@ -117,8 +117,8 @@ class _ByPort:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._front(scope)(scope, receive, send)
 
-    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
-        return self._front(scope).handle_nowait(scope, body, reply)
+    def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
+        return self._front(scope).handle_nowait(scope, body, respond)
 
     def flush(self) -> None:
         self._public.flush()
@@ -134,13 +134,13 @@ async def _run(lifecycle: Lifecycle) -> AsyncIterator[None]:
     """From the start of the background loops to their stop; the server serves while this is suspended."""
     lifecycle.start()
     await anyio.to_thread.run_sync(lifecycle.wait_until_started)
-    calm_the_collector()
+    freeze_gc()
     yield
     await anyio.to_thread.run_sync(lifecycle.stop)
 
 
-def _no_such_route(_request: Request, problem: Exception) -> Response:
+def _route_not_found(_request: Request, problem: Exception) -> Response:
     status = problem.status_code if isinstance(problem, HTTPException) else 500
     code = {404: "route_not_found", 405: "method_not_allowed"}.get(status, "refused")
-    answer = plain_refusal(status, code, "There is no such route; /openapi.json lists those there are.")
+    answer = problem_response(status, code, "There is no such route; /openapi.json lists those there are.")
     return Response(answer.body, answer.status, media_type="application/problem+json")

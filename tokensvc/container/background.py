@@ -26,7 +26,7 @@ from tokensvc.background.heartbeat import Heartbeats
 from tokensvc.background.prune import EVERY_SECONDS as PRUNE_EVERY_SECONDS
 from tokensvc.background.prune import Prune
 from tokensvc.clock import Clock
-from tokensvc.container.reconciler import Performer
+from tokensvc.container.reconciler import ReconcilerConfig
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import Action, Remedy
 from tokensvc.jose.signing.choice import Chosen
@@ -37,10 +37,10 @@ from tokensvc.outages import FailureLog
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.revocations.dispatcher import DispatchContext, ServedRegions
 from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
-from tokensvc.revocations.leader import Leading
+from tokensvc.revocations.leader import RevocationLeader
 from tokensvc.revocations.scheduler import EVERY_SECONDS as DISPATCH_EVERY_SECONDS
-from tokensvc.revocations.scheduler import Dispatch
-from tokensvc.runner import Loop, Once
+from tokensvc.revocations.scheduler import RevocationScheduler
+from tokensvc.runner import BackgroundTask, RunFunction
 from tokensvc.storage.store import Store
 
 BACKOFF_MAX_SECONDS = 30.0
@@ -53,7 +53,7 @@ class BackgroundTasks:
     notifier: ChangeNotifier
     """To be given the store's versions whenever they were read."""
     heartbeats: Heartbeats
-    loops: tuple[Loop, ...]
+    tasks: tuple[BackgroundTask, ...]
     """What runs the tasks, in the order in which they are to be started."""
     accepted: Callable[[], None]
     """To be called when a revocation was accepted, so that it is dispatched at once. Returns at once."""
@@ -96,15 +96,15 @@ class DispatchConfig:
 class BackgroundConfig:
     """What the tasks need that not every process runs: rotation, dispatch and pruning."""
 
-    performer: Performer
+    performer: ReconcilerConfig
     dispatch: DispatchConfig
 
 
-def background_tasks(
+def make_background_tasks(
     *,
     store: Store,
     identity: WorkerIdentity,
-    background_tasks: BackgroundConfig | None,
+    config: BackgroundConfig | None,
     clock: Clock,
     metrics: Metrics,
     failure_log: FailureLog | None = None,
@@ -112,18 +112,18 @@ def background_tasks(
     """The background tasks of a process; without `background` other processes rotate, dispatch and prune.
     `failure_log` is the one that the process's other loops have."""
     known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
-    loop = partial(_loop, metrics=metrics, failure_log=log)
-    if background_tasks is None:
+    loop = partial(_make_loop, metrics=metrics, failure_log=log)
+    if make_background_tasks is None:
         heartbeats = Heartbeats(store.workers, lambda: _heartbeat(identity, known))
         beating = loop(
             "heartbeat",
             partial(_beat, store, heartbeats, metrics),
             every_seconds=BEAT_EVERY_SECONDS,
-            at_end=heartbeats.leave,
+            on_stop=heartbeats.leave,
         )
-        notifier = ChangeNotifier(known, on_keys_or_limits=[beating.poke], on_replacement=[heartbeats.introduce_again])
-        return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=(beating,), accepted=_nothing)
-    performer = background_tasks.performer
+        notifier = ChangeNotifier(known, on_keys_or_limits=[beating.wake], on_replacement=[heartbeats.introduce_again])
+        return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=(beating,), accepted=_nothing)
+    performer = make_background_tasks.performer
     rotation = RotationLeader(
         make_world=performer.make_world,
         regions=performer.regions,
@@ -131,8 +131,8 @@ def background_tasks(
         metrics=metrics,
         lease_seconds=performer.lease_seconds,
     )
-    dispatch = _dispatch(
-        store=store, identity=identity, config=background_tasks.dispatch, clock=clock, metrics=metrics, failure_log=log
+    dispatch = _make_revocation_scheduler(
+        store=store, identity=identity, config=make_background_tasks.dispatch, clock=clock, metrics=metrics, failure_log=log
     )
     prune = Prune(
         journal=store.journal,
@@ -153,19 +153,19 @@ def background_tasks(
         "heartbeat",
         partial(_beat, store, heartbeats, metrics),
         every_seconds=BEAT_EVERY_SECONDS,
-        at_end=heartbeats.leave,
+        on_stop=heartbeats.leave,
     )
-    rotating = loop("rotation", rotation.run_once, every_seconds=ROTATION_EVERY_SECONDS, at_end=rotation.stop)
+    rotating = loop("rotation", rotation.run_once, every_seconds=ROTATION_EVERY_SECONDS, on_stop=rotation.stop)
     pruning = loop("prune", prune.run_once, every_seconds=PRUNE_EVERY_SECONDS)
-    dispatching = loop("dispatch", dispatch.run_once, every_seconds=DISPATCH_EVERY_SECONDS, at_end=dispatch.stop)
+    dispatching = loop("dispatch", dispatch.run_once, every_seconds=DISPATCH_EVERY_SECONDS, on_stop=dispatch.stop)
     notifier = ChangeNotifier(
         known,
-        on_keys_or_limits=[beating.poke, rotation.ask, rotating.poke],
-        on_denials=[dispatch.poke],
+        on_keys_or_limits=[beating.wake, rotation.ask, rotating.wake],
+        on_denials=[dispatch.wake],
         on_replacement=[heartbeats.introduce_again, dispatch.ask_again],
     )
     loops = (beating, rotating, pruning, dispatching)
-    return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, loops=loops, accepted=dispatch.poke)
+    return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=loops, accepted=dispatch.wake)
 
 
 def _heartbeat(
@@ -200,7 +200,7 @@ def _beat(store: Store, heartbeats: Heartbeats, metrics: Metrics) -> None:
     metrics.workers(*heartbeats.count(store.versions.read().keys))
 
 
-def _dispatch(
+def _make_revocation_scheduler(
     *,
     store: Store,
     identity: WorkerIdentity,
@@ -208,14 +208,14 @@ def _dispatch(
     clock: Clock,
     metrics: Metrics,
     failure_log: FailureLog,
-) -> Dispatch:
+) -> RevocationScheduler:
     context = DispatchContext(
         queue=store.revocation_queue, control_plane=config.control_plane, clock=clock, chance=random.random
     )
     numbers = itertools.count(1)
 
-    def lead(account_region: AccountRegion) -> Leading:
-        return Leading(
+    def lead(account_region: AccountRegion) -> RevocationLeader:
+        return RevocationLeader(
             account_region=account_region,
             world=context,
             leases=store.leases,
@@ -225,7 +225,7 @@ def _dispatch(
             lease_seconds=config.lease_seconds,
         )
 
-    return Dispatch(
+    return RevocationScheduler(
         queue=store.revocation_queue,
         lead=lead,
         regions=config.regions,
@@ -239,21 +239,21 @@ def _nothing() -> None:
     """Others are told by the store."""
 
 
-def _loop(
+def _make_loop(
     name: str,
-    run_once: Once,
+    run_once: RunFunction,
     *,
     every_seconds: float,
     metrics: Metrics,
     failure_log: FailureLog,
-    at_end: Callable[[], None] = lambda: None,
-) -> Loop:
-    return Loop(
+    on_stop: Callable[[], None] = lambda: None,
+) -> BackgroundTask:
+    return BackgroundTask(
         name,
         run_once,
         every_seconds=every_seconds,
         backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every_seconds),
         on_failure=metrics.background_failure,
-        at_end=at_end,
+        on_stop=on_stop,
         failure_log=failure_log,
     )

@@ -27,7 +27,7 @@ from typing import Any, TextIO
 
 EVERY_SECONDS = 0.25
 """How often routine lines are written. Any other line wakes the thread."""
-LINES_AT_ONCE = 100
+LINES_PER_WRITE = 100
 """Rendering so many takes a fifth of a millisecond, during which no token is signed."""
 PAUSE_SECONDS = 0.001
 ROUTINE_LINES_MAX = 50_000
@@ -144,7 +144,7 @@ class LogWriter:
         """Write what is queued at this moment. The thread calls it; a test may do so in its place."""
         left, flushed = len(self._queue), list[threading.Event]()
         while left > 0:
-            size = min(left, LINES_AT_ONCE)
+            size = min(left, LINES_PER_WRITE)
             left -= size
             text = self._take(size, flushed)
             if text:

@@ -53,7 +53,7 @@ _RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.MULTILINE)
 _log = structlog.get_logger(__name__)
 
 
-def star(text: str) -> str:
+def mask_secrets(text: str) -> str:
     """The text with everything secret-looking starred out."""
     return _SECRET.sub("***", text)
 
@@ -85,7 +85,7 @@ def configure(log_format: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _exceptions_as_frames,
-                _star_values,
+                _mask_values,
                 *([] if log_format == "json" else [_printable_values]),
                 render,
             ],
@@ -269,8 +269,8 @@ def _log_warning(
     _log.warning("python warning", category=category.__name__, where=f"{filename}:{lineno}")
 
 
-def _star_values(_logger: Any, _method: str, event: Any) -> Any:
-    return {key: _starred(value) for key, value in event.items()}
+def _mask_values(_logger: Any, _method: str, event: Any) -> Any:
+    return {key: _masked(value) for key, value in event.items()}
 
 
 def _printable_values(_logger: Any, _method: str, event: Any) -> Any:
@@ -280,15 +280,15 @@ def _printable_values(_logger: Any, _method: str, event: Any) -> Any:
     }
 
 
-def _starred(value: Any) -> Any:
+def _masked(value: Any) -> Any:
     """A value as it may be written: what is neither text nor number is written as its repr, so that is starred."""
     match value:
         case None | bool() | int() | float():
             return value
         case str():
-            return star(value)
+            return mask_secrets(value)
         case dict():
-            return {star(str(key)): _starred(inner) for key, inner in value.items()}
+            return {mask_secrets(str(key)): _masked(inner) for key, inner in value.items()}
         case list() | tuple():
-            return [_starred(inner) for inner in value]
-    return star(repr(value))
+            return [_masked(inner) for inner in value]
+    return mask_secrets(repr(value))

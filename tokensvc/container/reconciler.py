@@ -32,7 +32,7 @@ ROTATION_LEASE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Performer:
+class ReconcilerConfig:
     """What a process that goes on performing works with."""
 
     make_world: Callable[[], KeysContext]
@@ -41,14 +41,14 @@ class Performer:
     lease_seconds: float
 
 
-def reach_of(settings: Settings, store: Store) -> float:
+def deployment_max_staleness(settings: Settings, store: Store) -> float:
     """R: as far as our own settings reach, or further if those of any worker of the last day do."""
     ours = max_staleness_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds)
     told = (worker.heartbeat for worker in store.workers.list())
     return max([ours, *(max_staleness_seconds(said.lease_seconds, said.store_timeout_seconds) for said in told)])
 
 
-def keys_context(
+def make_keys_context(
     *,
     settings: Settings,
     store: Store,
@@ -77,17 +77,17 @@ def keys_context(
         sleep=time.sleep,
         new_id=new_key_id,
         new_key=keypair.generate,
-        max_staleness_seconds=lambda: reach_of(settings, store),
+        max_staleness_seconds=lambda: deployment_max_staleness(settings, store),
         lead=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
         step_down=lambda: store.leases.release(ROTATION_LEASE, performer),
-        performer_says=lambda: _performer_says(store),
+        performer_says=lambda: _leader_problems(store),
         absences=absences or AbsenceTracker(),
         private_keys=private_keys or PrivateKeyChecks(),
         report=report,
     )
 
 
-def performer_of(
+def make_reconciler_config(
     *,
     settings: Settings,
     store: Store,
@@ -96,13 +96,13 @@ def performer_of(
     worker_id: str,
     regions: Sequence[str],
     lease_seconds: float = ROTATION_LEASE_SECONDS,
-) -> Performer:
+) -> ReconcilerConfig:
     """What this process rotates with, on the store's clock as each run finds it."""
 
     absences, private_keys = AbsenceTracker(), PrivateKeyChecks()
 
     def make_world() -> KeysContext:
-        return keys_context(
+        return make_keys_context(
             settings=settings,
             store=store,
             vault=vault,
@@ -115,10 +115,10 @@ def performer_of(
             private_keys=private_keys,
         )
 
-    return Performer(make_world=make_world, regions=regions, lease_seconds=lease_seconds)
+    return ReconcilerConfig(make_world=make_world, regions=regions, lease_seconds=lease_seconds)
 
 
-def _performer_says(store: Store) -> Sequence[Problem]:
+def _leader_problems(store: Store) -> Sequence[Problem]:
     """A command that performs says nothing: it has no heartbeat."""
     held = store.leases.held(ROTATION_LEASE)
     told = (worker.heartbeat for worker in store.workers.list())

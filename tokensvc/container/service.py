@@ -27,20 +27,20 @@ from tokensvc.container.background import (
     BackgroundTasks,
     DispatchConfig,
     WorkerIdentity,
-    background_tasks,
+    make_background_tasks,
 )
 from tokensvc.container.logs import process_log
 from tokensvc.container.reconciler import (
     ROTATION_LEASE,
     ROTATION_LEASE_SECONDS,
-    keys_context,
+    make_keys_context,
     new_worker_id,
-    performer_of,
-    reach_of,
+    make_reconciler_config,
+    deployment_max_staleness,
 )
-from tokensvc.container.vault import see_that_it_opens, vault_in, vault_of, wrapper_of, wrapping_wanted
+from tokensvc.container.vault import check_subject_key, vault_location, open_vault, make_cipher, required_kek_settings
 from tokensvc.deployment.record import Deployment, RotationPolicy
-from tokensvc.diagnostics.status import StatusFacts
+from tokensvc.diagnostics.status import StatusData
 from tokensvc.errors import FieldError, InvalidRotationPolicy, RowUnreadable, SettingsError
 from tokensvc.jose.signing.choice import Chosen
 from tokensvc.keys.context import KeysContext
@@ -49,9 +49,9 @@ from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
 from tokensvc.revocations.dispatcher import ServedRegions
 from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
-from tokensvc.revocations.leader import leaders
+from tokensvc.revocations.leader import read_leaders
 from tokensvc.revocations.service import RevocationService
-from tokensvc.runner import Lifecycle, Loop
+from tokensvc.runner import Lifecycle, BackgroundTask
 from tokensvc.settings import Settings, require
 from tokensvc.storage.store import Store, open_store
 from tokensvc.tokens.authorization import KEY_PREFIX, key_digest, key_id_of
@@ -93,16 +93,16 @@ class Service:
 
     def refresh_soon(self) -> None:
         """Let the snapshot be refreshed without waiting for its next turn. Returns at once."""
-        self.lifecycle.first.poke()
+        self.lifecycle.first.wake()
 
-    def facts(self) -> StatusFacts:
+    def facts(self) -> StatusData:
         """What the store says of the deployment. Raises StoreError."""
         store = self.store
         workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
         versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
-        waiting, telling = store.revocation_queue.waiting(), leaders(store.leases)
-        return StatusFacts(
+        waiting, telling = store.revocation_queue.waiting(), read_leaders(store.leases)
+        return StatusData(
             versions=versions,
             deployment=store.deployment.read(),
             keys=store.keys.list(),
@@ -123,24 +123,24 @@ class WorkerService:
     lifecycle: Lifecycle
 
 
-def store_of(settings: Settings) -> Store:
+def open_configured_store(settings: Settings) -> Store:
     """Open the store that the settings name; its schema must be the one that this version reads and writes."""
     require(settings, "database_url")
     assert settings.database_url is not None  # noqa: S101 - `require` has just seen to it
     return open_store(settings.database_url.get_secret_value(), timeout_seconds=settings.store_timeout_seconds)
 
 
-def control_plane_of(settings: Settings, observe: Observe = unobserved) -> AwsControlPlane:
+def make_control_plane(settings: Settings, observe: Observe = unobserved) -> AwsControlPlane:
     """IVS, as the settings name it. Raises SettingsError when boto3's endpoint is of the other kind."""
     control_plane = AwsControlPlane(str(settings.control_plane), observe)
     control_plane.check(next(iter(settings.regions), None) or default_region() or "us-east-1")
     return control_plane
 
 
-def regions_of(settings: Settings) -> tuple[str, ...]:
+def configured_regions(settings: Settings) -> tuple[str, ...]:
     """The regions to hold keys in: the setting, else boto3's own region. Raises SettingsError when there is neither, or
     the latter has no IVS (the setting was checked when it was read)."""
-    regions = _regions_known(settings)
+    regions = _known_regions(settings)
     if not regions:
         raise SettingsError([FieldError("TOKENSVC_REGIONS", "must name a region, or boto3's AWS_REGION must")])
     if not settings.regions and regions[0] not in ivs_regions():
@@ -150,11 +150,11 @@ def regions_of(settings: Settings) -> tuple[str, ...]:
     return regions
 
 
-def _regions_known(settings: Settings) -> tuple[str, ...]:
+def _known_regions(settings: Settings) -> tuple[str, ...]:
     return settings.regions or tuple(filter(None, [default_region()]))
 
 
-def keep_policy(settings: Settings, store: Store) -> Deployment:
+def apply_deployment_settings(settings: Settings, store: Store) -> Deployment:
     """Write what the settings say of the whole deployment into the store; what they leave out stays as it is.
 
     Raises InvalidRotationPolicy, and then nothing was changed.
@@ -174,7 +174,7 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
         max_age = settings.key_max_age_days * 86_400 or None
     policy = RotationPolicy(
         propagation_seconds=lead,
-        max_staleness_seconds=reach_of(settings, store),
+        max_staleness_seconds=deployment_max_staleness(settings, store),
         max_age_seconds=max_age,
         standby=standby,
     )
@@ -188,29 +188,29 @@ def keep_policy(settings: Settings, store: Store) -> Deployment:
     return store.deployment.set_rotation(propagation_seconds=lead, max_age_seconds=max_age, standby=standby)
 
 
-def open_bound(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapper]:
+def open_deployment(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapper]:
     """IVS, the store bound to it, and the wrapping keys: the way in for whoever signs or keeps keys. Endpoint and vault
     are looked at first, so that a store is never bound to a control plane that boto3 would not call."""
-    require(settings, "control_plane", "database_url", *wrapping_wanted(settings))
-    vault_in(settings)
-    control_plane = control_plane_of(settings, observe)
-    store = store_of(settings)
+    require(settings, "control_plane", "database_url", *required_kek_settings(settings))
+    vault_location(settings)
+    control_plane = make_control_plane(settings, observe)
+    store = open_configured_store(settings)
     try:
         store.deployment.bind(str(settings.control_plane))
-        return control_plane, store, wrapper_of(settings, store)
+        return control_plane, store, make_cipher(settings, store)
     except BaseException:
         store.close()
         raise
 
 
-def keys_context_of(settings: Settings, report: Callable[[str], None]) -> KeysContext:
+def open_keys_context(settings: Settings, report: Callable[[str], None]) -> KeysContext:
     """What a command works on keys with."""
-    control_plane, store, wrapper = open_bound(settings)
+    control_plane, store, wrapper = open_deployment(settings)
     clock = StoreClock(store.versions.read().now)
-    return keys_context(
+    return make_keys_context(
         settings=settings,
         store=store,
-        vault=vault_of(settings, store, wrapper),
+        vault=open_vault(settings, store, wrapper),
         control_plane=control_plane,
         clock=clock,
         performer=new_worker_id(),
@@ -218,12 +218,12 @@ def keys_context_of(settings: Settings, report: Callable[[str], None]) -> KeysCo
     )
 
 
-def served_regions_of(settings: Settings, store: Store) -> ServedRegions:
+def make_served_regions(settings: Settings, store: Store) -> ServedRegions:
     """Where this deployment works. boto3's own region is looked up when there is no other way to answer."""
-    return ServedRegions(store.keys, store.deployment, lambda: _regions_known(settings))
+    return ServedRegions(store.keys, store.deployment, lambda: _known_regions(settings))
 
 
-def means_of(
+def make_revocation_service(
     *,
     settings: Settings,
     store: Store,
@@ -236,18 +236,18 @@ def means_of(
         store=store.revocations,
         subjects=subjects,
         clock=clock,
-        max_staleness=lambda: reach_of(settings, store),
+        max_staleness=lambda: deployment_max_staleness(settings, store),
         new_id=new_revocation_id,
-        regions=served_regions_of(settings, store),
+        regions=make_served_regions(settings, store),
         on_accepted=accepted,
     )
 
 
-def means_to_revoke(settings: Settings, store: Store) -> RevocationService:
+def open_revocation_service(settings: Settings, store: Store) -> RevocationService:
     """The same for a command. What wraps is asked for when there is a subject."""
-    subjects = ViewerIdResolver(store.deployment, lambda: wrapper_of(settings, store))
+    subjects = ViewerIdResolver(store.deployment, lambda: make_cipher(settings, store))
     clock = StoreClock(store.versions.read().now)
-    return means_of(settings=settings, store=store, subjects=subjects, clock=clock)
+    return make_revocation_service(settings=settings, store=store, subjects=subjects, clock=clock)
 
 
 def new_revocation_id() -> str:
@@ -263,22 +263,22 @@ def new_api_key() -> tuple[str, StoredSecret]:
     )
 
 
-def check(settings: Settings) -> None:
+def check_startup(settings: Settings) -> None:
     """See that a worker could start: once, in the parent, so that what is wrong is said once."""
     from tokensvc.jose.signing.choice import choose_signer
 
     choose_signer(settings.signer)
-    _, store, wrapper = open_bound(settings)
+    _, store, wrapper = open_deployment(settings)
     try:
         if settings.background_tasks:
-            regions_of(settings)
-        see_that_it_opens(store, wrapper)
+            configured_regions(settings)
+        check_subject_key(store, wrapper)
     finally:
         store.close()
 
 
 def assemble(settings: Settings, *, checked: bool = False) -> Service:
-    """Everything that serving needs. `checked`: this deployment has passed `check` a moment ago.
+    """Everything that serving needs. `checked`: this deployment has passed `check_startup` a moment ago.
 
     Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment.
     """
@@ -288,11 +288,11 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
     chosen = choose_signer(settings.signer, metrics)
     metrics.signer_chosen(chosen.signer.name, chosen.fallback_reason)
-    control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
+    control_plane, store, wrapper = open_deployment(settings, metrics.control_plane)
     if not checked:
-        see_that_it_opens(store, wrapper)
-    vault, worker_id = vault_of(settings, store, wrapper), new_worker_id()
-    regions = regions_of(settings) if settings.background_tasks else _regions_known(settings)
+        check_subject_key(store, wrapper)
+    vault, worker_id = open_vault(settings, store, wrapper), new_worker_id()
+    regions = configured_regions(settings) if settings.background_tasks else _known_regions(settings)
     failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
     confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
     subjects = ViewerIdResolver(store.deployment, lambda: wrapper)
@@ -309,10 +309,10 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         worker_id=worker_id,
         lease_seconds=settings.snapshot_lease_seconds,
         store_timeout_seconds=settings.store_timeout_seconds,
-        undecryptable=lambda: snapshots.current.ring.undecryptable,
+        undecryptable=lambda: snapshots.current.keyring.undecryptable,
         chosen=chosen,
     )
-    performer = performer_of(
+    performer = make_reconciler_config(
         settings=settings,
         store=store,
         vault=vault,
@@ -321,9 +321,9 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         regions=regions,
     )
     dispatch = DispatchConfig(
-        control_plane=control_plane, share=settings.revocation_rate_fraction, regions=served_regions_of(settings, store)
+        control_plane=control_plane, share=settings.revocation_rate_fraction, regions=make_served_regions(settings, store)
     )
-    tasks = background_tasks(
+    tasks = make_background_tasks(
         store=store,
         identity=identity,
         background_tasks=BackgroundConfig(performer=performer, dispatch=dispatch)
@@ -348,7 +348,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         snapshots=snapshots,
         on_replacement=tasks.notifier.store_was_replaced,
     )
-    refreshing = Loop(
+    refreshing = BackgroundTask(
         "refresh",
         lambda: _refresh_and_notify(refresh=refresh, tasks=tasks, metrics=metrics, clock=clock),
         every_seconds=REFRESH_EVERY_SECONDS,
@@ -356,16 +356,16 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         on_failure=metrics.background_failure,
         failure_log=failure_log,
     )
-    finding = Loop(
+    finding = BackgroundTask(
         "channels",
         directory.run_once,
         every_seconds=CHANNELS_EVERY_SECONDS,
         backoff_max_seconds=30,
         on_failure=metrics.background_failure,
         failure_log=failure_log,
-        wake=channels_wanted,
+        wake_event=channels_wanted,
     )
-    counting = Loop(
+    counting = BackgroundTask(
         "metrics",
         metrics.settle,
         every_seconds=METRICS_EVERY_SECONDS,
@@ -382,9 +382,9 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         refresh=refresh,
         directory=directory,
         tasks=tasks,
-        lifecycle=Lifecycle(first=refreshing, others=(finding, counting, *tasks.loops)),
+        lifecycle=Lifecycle(first=refreshing, others=(finding, counting, *tasks.tasks)),
         chosen=chosen,
-        means=means_of(
+        means=make_revocation_service(
             settings=settings,
             store=store,
             subjects=subjects,
@@ -396,7 +396,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     )
 
 
-def assemble_work(
+def assemble_worker(
     settings: Settings,
     *,
     rotation_lease_seconds: float = ROTATION_LEASE_SECONDS,
@@ -406,21 +406,21 @@ def assemble_work(
     from tokensvc.container.prometheus import PrometheusMetrics
 
     clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
-    control_plane, store, wrapper = open_bound(settings, metrics.control_plane)
+    control_plane, store, wrapper = open_deployment(settings, metrics.control_plane)
     failure_log = FailureLog(clock.monotonic)
-    performer = performer_of(
+    performer = make_reconciler_config(
         settings=settings,
         store=store,
-        vault=vault_of(settings, store, wrapper),
+        vault=open_vault(settings, store, wrapper),
         control_plane=control_plane,
         worker_id=worker_id,
-        regions=regions_of(settings),
+        regions=configured_regions(settings),
         lease_seconds=rotation_lease_seconds,
     )
     dispatch = DispatchConfig(
         control_plane=control_plane,
         share=settings.revocation_rate_fraction,
-        regions=served_regions_of(settings, store),
+        regions=make_served_regions(settings, store),
         lease_seconds=dispatch_lease_seconds,
     )
     identity = WorkerIdentity(
@@ -429,7 +429,7 @@ def assemble_work(
         store_timeout_seconds=settings.store_timeout_seconds,
         undecryptable=frozenset,
     )
-    tasks = background_tasks(
+    tasks = make_background_tasks(
         store=store,
         identity=identity,
         background_tasks=BackgroundConfig(performer=performer, dispatch=dispatch),
@@ -437,7 +437,7 @@ def assemble_work(
         metrics=metrics,
         failure_log=failure_log,
     )
-    polling = Loop(
+    polling = BackgroundTask(
         "versions",
         lambda: tasks.notifier.poll(store.versions),
         every_seconds=REFRESH_EVERY_SECONDS,
@@ -446,7 +446,7 @@ def assemble_work(
         failure_log=failure_log,
     )
     return WorkerService(
-        clock=clock, metrics=metrics, store=store, lifecycle=Lifecycle(first=polling, others=tasks.loops)
+        clock=clock, metrics=metrics, store=store, lifecycle=Lifecycle(first=polling, others=tasks.tasks)
     )
 
 
@@ -458,6 +458,6 @@ def _refresh_and_notify(*, refresh: Refresh, tasks: BackgroundTasks, metrics: Me
     finally:
         metrics.snapshot_age(clock.monotonic() - refresh.current.began_at)
     tasks.notifier.update(refresh.heard)
-    for place, slot in refresh.current.ring.slots.items():
+    for place, slot in refresh.current.keyring.region_keys.items():
         age = clock.now() - slot.active.activated_at.timestamp() if slot.active and slot.active.activated_at else None
-        metrics.keys(place.region, age, len(slot.accepted))
+        metrics.keys(place.region, age, len(slot.verification_keys))

@@ -1,7 +1,7 @@
 """Assembly of what keeps secrets: settings and store -> wrapping keys, vault.
 
 Rules of the file
-- What wraps: the DESCRIBE_KMS_KEY key when one is set, else the passphrase. Whatever else is set only opens.
+- What wraps: the KMS key when one is set, else the passphrase. Whatever else is set only opens.
 - Several machines means one vault: with PostgreSQL it is the store, or a directory that is said to be shared.
 """
 
@@ -28,27 +28,27 @@ from tokensvc.vault.store import Vault
 IN_STORE, FILES, SHARED_FILES = "store", "file:", "shared-file:"
 DEFAULT_FILES = f"{FILES}keys"
 
-WRAP = ("kms_key_arn", "passphrase")
+ACTIVE_KEK_SETTINGS = ("kms_key_arn", "passphrase")
 """The first of these that is set wraps."""
-ONLY_OPEN = ("previous_kms_key_arn", "previous_passphrase")
+PREVIOUS_KEK_SETTINGS = ("previous_kms_key_arn", "previous_passphrase")
 
 
-def wraps(settings: Settings) -> str | None:
+def active_kek_setting(settings: Settings) -> str | None:
     """The setting whose key wraps."""
-    return next((name for name in WRAP if getattr(settings, name) is not None), None)
+    return next((name for name in ACTIVE_KEK_SETTINGS if getattr(settings, name) is not None), None)
 
 
-def only_open(settings: Settings) -> list[str]:
+def decrypt_only_settings(settings: Settings) -> list[str]:
     """The settings whose keys open what they wrapped before."""
-    return [n for n in (*WRAP, *ONLY_OPEN) if n != wraps(settings) and getattr(settings, n) is not None]
+    return [n for n in (*ACTIVE_KEK_SETTINGS, *PREVIOUS_KEK_SETTINGS) if n != active_kek_setting(settings) and getattr(settings, n) is not None]
 
 
-def wrapping_wanted(settings: Settings) -> tuple[str, ...]:
+def required_kek_settings(settings: Settings) -> tuple[str, ...]:
     """What `require` must find so that something wraps: nothing more where something does."""
-    return () if wraps(settings) else ("passphrase",)
+    return () if active_kek_setting(settings) else ("passphrase",)
 
 
-def vault_in(settings: Settings) -> str:
+def vault_location(settings: Settings) -> str:
     """Where private keys rest, as the setting would say it.
 
     Raises SettingsError for a directory of one machine where the store may have several.
@@ -66,49 +66,49 @@ def vault_in(settings: Settings) -> str:
     return chosen
 
 
-def vault_of(settings: Settings, store: Store, wrapper: Wrapper) -> Vault:
+def open_vault(settings: Settings, store: Store, wrapper: Wrapper) -> Vault:
     """The vault that the settings name. Raises SettingsError."""
-    return vault_at(vault_in(settings), store, wrapper)
+    return open_vault_at(vault_location(settings), store, wrapper)
 
 
-def vault_at(chosen: str, store: Store, wrapper: Wrapper) -> Vault:
+def open_vault_at(chosen: str, store: Store, wrapper: Wrapper) -> Vault:
     """The vault that is named as the setting names it."""
     if chosen == IN_STORE:
         return SqlVault(store.engine, wrapper)
     return KeyFiles(Path(chosen.partition(":")[2]), wrapper)
 
 
-def wrapper_of(settings: Settings, store: Store) -> Wrapper:
+def make_cipher(settings: Settings, store: Store) -> Wrapper:
     """The wrapping keys in force, proven against the store's list.
 
     Raises SettingsError when nothing is set to wrap with, WrongPassphrase, WrappingKeyUnknown or
     WrappingKeyUnavailable.
     """
-    return establish(store.wrappings, *_wrapping_keys(settings, store))
+    return establish(store.kek_registry, *_keks(settings, store))
 
 
-def wrapper_to_look(settings: Settings, store: Store) -> Wrapper:
+def make_read_only_cipher(settings: Settings, store: Store) -> Wrapper:
     """The same for whoever only looks: a current key that is new to the store does not join its list."""
-    keys = _wrapping_keys(settings, store)
-    require_known(store.wrappings.list(), *keys)
+    keys = _keks(settings, store)
+    require_known(store.kek_registry.list(), *keys)
     return Wrapper(*keys)
 
 
-def rewrapping_of(
+def make_rewrap_context(
     settings: Settings, store: Store, wrapper: Wrapper, report: Callable[[str], None]
 ) -> rewrap.RewrapContext:
     """What secrets are moved to the current wrapping key with."""
     return rewrap.RewrapContext(
-        vault=vault_of(settings, store, wrapper),
+        vault=open_vault(settings, store, wrapper),
         deployment=store.deployment,
-        known=store.wrappings,
+        known=store.kek_registry,
         wrapper=wrapper,
         report=report,
     )
 
 
-def see_that_it_opens(store: Store, wrapper: Wrapper) -> None:
-    """Open the newest subject key, which every worker must: a DESCRIBE_KMS_KEY that refuses is told at the start, by name."""
+def check_subject_key(store: Store, wrapper: Wrapper) -> None:
+    """Open the newest subject key, which every worker must: a KMS that refuses is told at the start, by name."""
     try:
         kept = store.deployment.subject_keys()
     except SubjectKeyLost:  # readiness says it; what needs no subject is served all the same
@@ -120,14 +120,14 @@ def see_that_it_opens(store: Store, wrapper: Wrapper) -> None:
             raise type(failure)(f"the store's {SUBJECT_KEY_PURPOSE}: {failure.message}") from None
 
 
-def _wrapping_keys(settings: Settings, store: Store) -> list[WrappingKey]:
-    require(settings, *wrapping_wanted(settings))
+def _keks(settings: Settings, store: Store) -> list[WrappingKey]:
+    require(settings, *required_kek_settings(settings))
     deployment = store.deployment.read()
-    names = (str(wraps(settings)), *only_open(settings))
-    return [_wrapping_key(getattr(settings, name), deployment) for name in names]
+    names = (str(active_kek_setting(settings)), *decrypt_only_settings(settings))
+    return [_kek(getattr(settings, name), deployment) for name in names]
 
 
-def _wrapping_key(given: str | SecretStr, deployment: Deployment) -> WrappingKey:
+def _kek(given: str | SecretStr, deployment: Deployment) -> WrappingKey:
     if isinstance(given, str):
         return KmsKey(given, deployment.id)
     return PassphraseKey(given.get_secret_value(), deployment.passphrase_salt)

@@ -24,7 +24,7 @@ from tokensvc.diagnostics.problems import problem_sentence
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, active_placement
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
-from tokensvc.revocations.queue import Waiting
+from tokensvc.revocations.queue import Backlog
 from tokensvc.timestamps import rfc3339, rfc3339_of
 
 
@@ -111,7 +111,7 @@ class StatusView(ViewModel):
     regions: list[RegionView]
 
 
-class StatusFacts(NamedTuple):
+class StatusData(NamedTuple):
     """What the store says at one moment."""
 
     versions: StoreVersions
@@ -119,16 +119,16 @@ class StatusFacts(NamedTuple):
     keys: Sequence[KeyRecord]
     workers: Sequence[Worker]
     leader: HeldLease | None
-    waiting: Mapping[AccountRegion, Waiting]
+    waiting: Mapping[AccountRegion, Backlog]
     """Viewers whose revocation has not reached IVS yet."""
     dispatchers: Mapping[AccountRegion, HeldLease]
     """Which worker sends revocations to IVS there."""
 
 
-def status_view(facts: StatusFacts) -> StatusView:
+def status_view(facts: StatusData) -> StatusView:
     """The facts as they are presented."""
     now, leader = facts.versions.now, facts.leader
-    present = [w for w in facts.workers if not _is_silent(w, now)]
+    present = [w for w in facts.workers if not _is_unresponsive(w, now)]
     imported = [there for record in facts.keys for there in record.placements if there.is_held]
     news = {reported.region: reported for worker in present for reported in worker.heartbeat.regions}
     return StatusView(
@@ -157,8 +157,8 @@ def _leader(leader: HeldLease | None) -> LeaderView | None:
     return LeaderView(worker_id=leader.holder, lease_seconds_left=round(leader.seconds_left, 1))
 
 
-def _dispatch(account_region: AccountRegion, waiting: Waiting | None, leader: HeldLease | None) -> DispatchView:
-    queued, oldest_seconds, _ = waiting or Waiting(0, 0.0)
+def _dispatch(account_region: AccountRegion, waiting: Backlog | None, leader: HeldLease | None) -> DispatchView:
+    queued, oldest_seconds, _ = waiting or Backlog(0, 0.0)
     return DispatchView(
         account=account_region.account,
         region=account_region.region,
@@ -176,7 +176,7 @@ def _worker(worker: Worker, versions: StoreVersions, leader: HeldLease | None) -
         pid=reported.pid,
         started_at=rfc3339_of(worker.started_at),
         last_heartbeat_at=rfc3339_of(worker.last_heartbeat_at),
-        unresponsive=_is_silent(worker, versions.now),
+        unresponsive=_is_unresponsive(worker, versions.now),
         is_leader=leader is not None and leader.holder == reported.worker_id,
         lease_seconds=reported.lease_seconds,
         keys_version=reported.keys_version,
@@ -203,7 +203,7 @@ def _region(region: str, imported: Sequence[KeyPlacement], news: RegionStatus | 
     )
 
 
-def _is_silent(worker: Worker, now: float) -> bool:
+def _is_unresponsive(worker: Worker, now: float) -> bool:
     return (datetime.fromtimestamp(now, UTC) - worker.last_heartbeat_at).total_seconds() > UNRESPONSIVE_AFTER_SECONDS
 
 

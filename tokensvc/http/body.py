@@ -19,13 +19,13 @@ from starlette.types import Receive, Scope
 from tokensvc.errors import MalformedRequest, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 from tokensvc.json_objects import json_object
 
-BODY_SECONDS = 10
+BODY_TIMEOUT_SECONDS = 10
 """How long a body may take to come in; ours are small, and a connection that drips is somebody's trick or trouble."""
 _READ_AS_JSON = re.compile(r"|[^/]+/json|[^/]+/[^/]+\+json|application/x-www-form-urlencoded", re.IGNORECASE)
 """Media types of bodies that were meant as JSON, so that what is wrong is their syntax; curl declares the last one."""
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client went away before its request was whole; nobody is there to answer."""
 
 
@@ -45,10 +45,10 @@ async def read_json(
     InvalidRequest."""
     if has_content_coding(scope["headers"]):
         raise UnsupportedMediaType("the body has a content coding; send it as it is, without Content-Encoding")
-    return decoded(scope, await read_whole(scope, receive, limit_bytes, within_seconds=within_seconds), limit_bytes)
+    return decode_json(scope, await read_body(scope, receive, limit_bytes, within_seconds=within_seconds), limit_bytes)
 
 
-async def read_whole(scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None) -> bytes:
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None) -> bytes:
     """The whole body, waited for BODY_SECONDS unless another time is given.
 
     A body that is too long is refused before it is read, if its head says so. Raises RequestTooLarge, RequestTimeout,
@@ -57,7 +57,7 @@ async def read_whole(scope: Scope, receive: Receive, limit_bytes: int, *, within
     declared = header(scope, b"content-length")
     if declared.isdecimal() and int(declared) > limit_bytes:
         raise RequestTooLarge(f"the body has {declared} bytes; this route takes at most {limit_bytes}")
-    seconds = BODY_SECONDS if within_seconds is None else within_seconds
+    seconds = BODY_TIMEOUT_SECONDS if within_seconds is None else within_seconds
     try:
         async with asyncio.timeout(seconds):
             return await _received(receive, limit_bytes)
@@ -78,7 +78,7 @@ async def _received(receive: Receive, limit_bytes: int) -> bytes:
             return bytes(whole)
         message = await receive()
         whole += message.get("body", b"")
-    raise ClientGone
+    raise ClientDisconnected
 
 
 def has_content_coding(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -89,7 +89,7 @@ def has_content_coding(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return False
 
 
-def decoded(scope: Scope, body: bytes, limit_bytes: int) -> dict[str, Any]:
+def decode_json(scope: Scope, body: bytes, limit_bytes: int) -> dict[str, Any]:
     """A whole body as a JSON object. Raises RequestTooLarge, UnsupportedMediaType, MalformedRequest or InvalidRequest
     naming each field that is given twice."""
     if len(body) > limit_bytes:

@@ -7,7 +7,7 @@ import gc
 _YOUNG_OBJECTS = 20_000
 
 
-def calm_the_collector() -> None:
+def freeze_gc() -> None:
     """What is loaded by now stays for good, and a request leaves no cycles: the garbage collector may look at fewer
     objects and less often."""
     gc.collect()

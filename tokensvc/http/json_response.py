@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from tokensvc.http.problem_details import JSON, Answer, Headers
+from tokensvc.http.problem_details import JSON, Response, Headers
 
-NOT_KEPT: Headers = (JSON, (b"cache-control", b"no-store"))
+NO_STORE: Headers = (JSON, (b"cache-control", b"no-store"))
 
 
-def encoded(shown: BaseModel, status: int = 200, code: str = "ok", more: Headers = ()) -> Answer:
+def json_response(shown: BaseModel, status: int = 200, code: str = "ok", more: Headers = ()) -> Response:
     """The answer; `more` are headers of its own."""
-    return Answer(status, shown.model_dump_json().encode(), (*NOT_KEPT, *more), code)
+    return Response(status, shown.model_dump_json().encode(), (*NO_STORE, *more), code)

@@ -60,7 +60,7 @@ STATUS: dict[type[TokensvcError], int] = {
 }
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What goes back: status, body, the headers that belong to this answer alone, and the code for log and metrics."""
 
     status: int
@@ -74,9 +74,9 @@ def status_of(failure: TokensvcError) -> int:
     return next(STATUS[kind] for kind in type(failure).__mro__ if kind in STATUS)
 
 
-def problem(failure: TokensvcError) -> dict[str, Any]:
+def problem_details(failure: TokensvcError) -> dict[str, Any]:
     """The failure as problem details."""
-    fields = problem_of(status_of(failure), failure.code, failure.message + remedy_text(failure.remedy))
+    fields = make_problem(status_of(failure), failure.code, failure.message + remedy_text(failure.remedy))
     if isinstance(failure, InvalidRequest) and failure.errors:
         fields["errors"] = [{"field": e.field, "message": e.message} for e in failure.errors]
     if failure.retry_after_seconds is not None:
@@ -84,7 +84,7 @@ def problem(failure: TokensvcError) -> dict[str, Any]:
     return fields
 
 
-def problem_of(status: int, code: str, detail: str) -> dict[str, Any]:
+def make_problem(status: int, code: str, detail: str) -> dict[str, Any]:
     """Problem details from their parts."""
     return {
         "type": f"urn:tokensvc:problem:{code}",
@@ -95,7 +95,7 @@ def problem_of(status: int, code: str, detail: str) -> dict[str, Any]:
     }
 
 
-def refusal(failure: TokensvcError) -> Answer:
+def error_response(failure: TokensvcError) -> Response:
     """The whole answer to a request that failed."""
     headers: Headers = (PROBLEM_JSON,)
     if isinstance(failure, Unauthenticated):
@@ -104,14 +104,14 @@ def refusal(failure: TokensvcError) -> Answer:
         headers += ((b"accept", b"application/json"), (b"accept-encoding", b"identity"))
     if failure.retry_after_seconds is not None:
         headers += ((b"retry-after", str(failure.retry_after_seconds).encode()),)
-    return Answer(status_of(failure), orjson.dumps(problem(failure)), headers, failure.code)
+    return Response(status_of(failure), orjson.dumps(problem_details(failure)), headers, failure.code)
 
 
-def plain_refusal(status: int, code: str, detail: str, headers: Headers = ()) -> Answer:
+def problem_response(status: int, code: str, detail: str, headers: Headers = ()) -> Response:
     """An answer to what never reached a use case: no such route, wrong method, headers too large."""
-    return Answer(status, orjson.dumps(problem_of(status, code, detail)), (PROBLEM_JSON, *headers), code)
+    return Response(status, orjson.dumps(make_problem(status, code, detail)), (PROBLEM_JSON, *headers), code)
 
 
-def unknown(request_id: str) -> Answer:
+def internal_error(request_id: str) -> Response:
     """The one answer to everything that is not ours to explain."""
-    return plain_refusal(500, "internal_error", f"Something failed on our side; its id in our log is {request_id}.")
+    return problem_response(500, "internal_error", f"Something failed on our side; its id in our log is {request_id}.")

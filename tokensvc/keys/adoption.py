@@ -40,7 +40,7 @@ def adopt(world: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> N
     journaled(world, seen.region, step, lambda: _adopt(world, seen, key_id, arn))
 
 
-def find_held(world: KeysContext, seen: RegionInventory, record: KeyRecord) -> str | None:
+def find_adoptable(world: KeysContext, seen: RegionInventory, record: KeyRecord) -> str | None:
     """The ARN of the pair in the region, not yet ours, that shows this key's fingerprint.
 
     Raises KeyPairNotOwned when another deployment has it.

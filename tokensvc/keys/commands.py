@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tokensvc.errors import Action, Conflict, KeyPairQuotaReached, Remedy, VaultError
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.importing import everywhere, import_new
+from tokensvc.keys.importing import for_each_region, import_new
 from tokensvc.keys.inventory import sync_inventory
 from tokensvc.keys.lifecycle import (
     KeyPlacement,
@@ -32,10 +32,10 @@ from tokensvc.keys.reconciler import RegionResult, reconcile
 from tokensvc.keys.rotation_policy import check_policy
 from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.steps import placement_in, generate_key, execute_step
-from tokensvc.keys.waiting import settle, sleep_until
+from tokensvc.keys.waiting import reconcile_until, sleep_until
 
 
-class Prospect(NamedTuple):
+class CompromiseImpact(NamedTuple):
     """What a compromise would bring about in one region."""
 
     region: str
@@ -53,7 +53,7 @@ def request_rotation(world: KeysContext, regions: Sequence[str], by: str) -> Rot
     return world.rotations.request(world.new_id(), replaces, world.now(), by)
 
 
-def fulfilled(records: Sequence[KeyRecord], wish: RotationRequest) -> dict[str, str | None]:
+def replacement_keys(records: Sequence[KeyRecord], wish: RotationRequest) -> dict[str, str | None]:
     """By region, the key that took over there; None where the wish has not come true yet."""
     signing = {region: _active(records, region) for region in wish.previous_key_ids}
     return {region: key_id if key_id != wish.previous_key_ids[region] else None for region, key_id in signing.items()}
@@ -86,7 +86,7 @@ def complete_rotations(world: KeysContext, regions: Sequence[str], *, patient: b
     def is_done(region: str) -> bool:
         return _fulfills_newest(world, world.keys.list(), region)
 
-    settle(world, regions, is_done, patient=patient)
+    reconcile_until(world, regions, is_done, patient=patient)
 
 
 def generate(world: KeysContext, regions: Sequence[str]) -> KeyRecord:
@@ -95,14 +95,14 @@ def generate(world: KeysContext, regions: Sequence[str]) -> KeyRecord:
     One that was made before and never came into use, since no region had room, is taken first.
     """
     if not _all_sign(world, regions):
-        settle(world, regions, lambda region: _active(world.keys.list(), region) is not None)
+        reconcile_until(world, regions, lambda region: _active(world.keys.list(), region) is not None)
         return require_key(world.keys.list(), str(_active(world.keys.list(), regions[0])))
     kept = world.vault.key_ids()
     unused = (
         r for r in world.keys.list() if r.id in kept and not r.placements and r.compromised_at is None and not r.damage
     )
     record = next((r for r in unused if not world.damage(r)), None) or generate_key(world, "somebody asked for another key")
-    everywhere(world, regions, lambda region: import_new(world, record.id, region))
+    for_each_region(world, regions, lambda region: import_new(world, record.id, region))
     return require_key(world.keys.list(), record.id)
 
 
@@ -157,11 +157,11 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
             )
     for seen in surveys:
         execute_step(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
-    advance_once(world, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
+    reconcile_once(world, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
     return require_key(world.keys.list(), key_id)
 
 
-def foresee(world: KeysContext, key_id: str, *, include_standby: bool) -> list[Prospect]:
+def preview_compromise(world: KeysContext, key_id: str, *, include_standby: bool) -> list[CompromiseImpact]:
     """What `compromise` would bring about, without doing it."""
     policy, records = world.policy(), world.keys.list()
     key = require_key(records, key_id)
@@ -176,7 +176,7 @@ def foresee(world: KeysContext, key_id: str, *, include_standby: bool) -> list[P
         best = successor(others, world.now(), policy.propagation_seconds)
         active = there.state is KeyState.ACTIVE
         without = 0.0 if best is not None or not active else _until_led(others, world.now(), policy.propagation_seconds)
-        prospects.append(Prospect(there.account_region.region, active, best.key_id if active and best else None, without))
+        prospects.append(CompromiseImpact(there.account_region.region, active, best.key_id if active and best else None, without))
     return prospects
 
 
@@ -186,11 +186,11 @@ def compromise(world: KeysContext, key_id: str, regions: Sequence[str], *, inclu
     The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
     finished now.
     """
-    denounce(world, key_id, include_standby=include_standby)
-    return advance_once(world, regions)
+    mark_compromised(world, key_id, include_standby=include_standby)
+    return reconcile_once(world, regions)
 
 
-def denounce(world: KeysContext, key_id: str, *, include_standby: bool) -> KeyRecord:
+def mark_compromised(world: KeysContext, key_id: str, *, include_standby: bool) -> KeyRecord:
     """Never sign with this key again: the one transaction of a compromise. Whoever performs does the rest."""
     propagation_seconds = world.deployment.read().key_propagation_seconds
     record = world.keys.compromise(
@@ -200,7 +200,7 @@ def denounce(world: KeysContext, key_id: str, *, include_standby: bool) -> KeyRe
     return record
 
 
-def advance_once(world: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
+def reconcile_once(world: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     """Take every step that is due now, and give the lease up."""
     try:
         return reconcile(world, regions)
@@ -226,7 +226,7 @@ def _active(records: Sequence[KeyRecord], region: str) -> str | None:
 def _fulfills_newest(world: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
     """Whether a key signs there, and not the one that the newest wish replaces."""
     newest = [wish for wish in world.rotations.newest(1) if region in wish.previous_key_ids]
-    return _active(records, region) is not None and all(fulfilled(records, wish)[region] for wish in newest)
+    return _active(records, region) is not None and all(replacement_keys(records, wish)[region] for wish in newest)
 
 
 def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:

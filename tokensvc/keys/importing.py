@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from tokensvc.aws.arn import parse_arn
 from tokensvc.errors import Conflict, ControlPlaneError, TokensvcError
 from tokensvc.jose import keypair
-from tokensvc.keys.adoption import adopt, find_held
+from tokensvc.keys.adoption import adopt, find_adoptable
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import RegionInventory, sync_inventory
 from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, require_key
@@ -50,7 +50,7 @@ def import_key(
         if known.id not in world.vault.key_ids():
             world.vault.put(known.id, private_key)
     chosen = {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}
-    everywhere(world, regions, lambda region: _bring(world, known.id, region, chosen.get(region)))
+    for_each_region(world, regions, lambda region: _bring(world, known.id, region, chosen.get(region)))
     return require_key(world.keys.list(), known.id)
 
 
@@ -58,7 +58,7 @@ def adopt_pairs(world: KeysContext, key_id: str, arns: Sequence[str]) -> KeyReco
     """Take over these pairs, which IVS holds already, as this key's, each in its region."""
     require_key(world.keys.list(), key_id)
     chosen = {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}
-    everywhere(
+    for_each_region(
         world, list(chosen), lambda region: adopt(world, sync_inventory(world, region), key_id, chosen[region])
     )
     return require_key(world.keys.list(), key_id)
@@ -71,7 +71,7 @@ def import_new(world: KeysContext, key_id: str, region: str) -> None:
         _import(world, seen, key_id)
 
 
-def everywhere(world: KeysContext, regions: Sequence[str], act: Callable[[str], None]) -> None:
+def for_each_region(world: KeysContext, regions: Sequence[str], act: Callable[[str], None]) -> None:
     """Do it in each region; one where it cannot be done delays no other, and is raised at the end."""
     failures: list[TokensvcError] = []
     for region in regions:
@@ -97,7 +97,7 @@ def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> Non
             subject={"key_id": key_id, "region": region},
         )
     if there is None or arn is not None:
-        arn = arn or find_held(world, seen, record)
+        arn = arn or find_adoptable(world, seen, record)
         if arn is not None:
             adopt(world, seen, key_id, arn)
         else:

@@ -33,7 +33,7 @@ from tokensvc.log import structlog
 from tokensvc.metrics import Metrics
 from tokensvc.outages import Outages
 from tokensvc.problems import Problem, ProblemCode, problem_text
-from tokensvc.runner import IDLE, Run
+from tokensvc.runner import IDLE, RunResult
 
 INTERVAL_SECONDS = 0.5
 """How exactly the end of a wait is met."""
@@ -96,7 +96,7 @@ class RotationLeader:
         """Look in the next run, whatever the time: something changed."""
         self._was_asked = True
 
-    def run_once(self) -> Literal[Run.IDLE] | None:
+    def run_once(self) -> Literal[RunResult.IDLE] | None:
         """Lead if nobody else does, and take every step that is due. Raises TokensvcError."""
         now = self._clock.monotonic()
         if self._was_asked and now >= self._looked_at + MIN_INSPECTION_INTERVAL_SECONDS:

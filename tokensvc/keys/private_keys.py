@@ -7,7 +7,7 @@ Invariants
 - No verdict comes of a wrapping key that is unknown or unavailable, of a passphrase that an unnamed envelope may need,
   of a file that may not be read, or of a store that does not answer: with other settings, or a moment later, it opens.
 - A verdict is remembered for exactly the bytes that it was made of, so that a private key is opened once a process and
-  AWS DESCRIBE_KMS_KEY is not called at each look.
+  AWS KMS is not called at each look.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.vault.store import Vault
 
-UNAVAILABLE_SECONDS = 30.0
-"""For so long after AWS DESCRIBE_KMS_KEY did not answer, it is not asked again: a call may take as long as a third of the lease."""
+KMS_RETRY_SECONDS = 30.0
+"""For so long after AWS KMS did not answer, it is not asked again: a call may take as long as a third of the lease."""
 
 
 def open_private_key(vault: Vault, record: KeyRecord) -> PrivateKey:
@@ -63,7 +63,7 @@ class PrivateKeyChecks:
         except InvalidKey as damaged:
             verdict = damaged.message
         except WrappingKeyUnavailable:
-            self._unavailable_until = monotonic + UNAVAILABLE_SECONDS
+            self._unavailable_until = monotonic + KMS_RETRY_SECONDS
             return ""
         except VaultError:
             return ""

@@ -14,18 +14,18 @@ from typing import NamedTuple
 from tokensvc.aws.arn import parse_arn
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import KeyPairNotOwned
-from tokensvc.keys.commands import advance_once, delete, request_rotation
+from tokensvc.keys.commands import reconcile_once, delete, request_rotation
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import get_pair, sync_inventory, owner_tags
 from tokensvc.keys.lifecycle import KeyRecord, KeyState, Step, StepKind, require_key
 from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.steps import journaled
 
-PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
+RETRY_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Between tries to delete a compromised pair, before it is left to whoever performs next."""
 
 
-class Aftermath(NamedTuple):
+class CompromiseReport(NamedTuple):
     """What a compromise left in one region."""
 
     region: str
@@ -57,12 +57,12 @@ def delete_pair(world: KeysContext, arn: str) -> None:
     region = parse_arn(arn, "playback-key").account_region.region
     deployment_id = world.deployment.read().id
     owner, key_id = owner_tags(get_pair(world, region, arn))
-    if owner != deployment_id and key_of(world, arn) is None:
+    if owner != deployment_id and key_id_of(world, arn) is None:
         raise KeyPairNotOwned(
             f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone", subject={"arn": arn}
         )
     sync_inventory(world, region)  # which records the pair, should an earlier run have ended before it did
-    known = key_of(world, arn)
+    known = key_id_of(world, arn)
     if known is not None and _is_held(world, arn):
         delete(world, known, [region])
         return
@@ -70,7 +70,7 @@ def delete_pair(world: KeysContext, arn: str) -> None:
     journaled(world, region, step, lambda: _call_delete(world, region, arn))
 
 
-def key_of(world: KeysContext, arn: str) -> str | None:
+def key_id_of(world: KeysContext, arn: str) -> str | None:
     """The key that the store knows this pair as."""
     return next((there.key_id for r in world.keys.list() for there in r.everywhere if there.arn == arn), None)
 
@@ -84,21 +84,21 @@ def _is_held(world: KeysContext, arn: str) -> bool:
     )
 
 
-def see_gone(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
+def wait_until_deleted(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
     """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
-    for pause_seconds in PAUSES_SECONDS:
+    for pause_seconds in RETRY_PAUSES_SECONDS:
         left = [p.account_region.region for p in require_key(world.keys.list(), key_id).placements if p.is_held]
         if not left:
             return
         world.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")
         world.sleep(pause_seconds)
-        advance_once(world, regions)
+        reconcile_once(world, regions)
 
 
-def aftermath(record: KeyRecord, policy: RotationPolicy) -> list[Aftermath]:
+def compromise_report(record: KeyRecord, policy: RotationPolicy) -> list[CompromiseReport]:
     """What is left of a compromised key where it was held when it was compromised."""
     return [
-        Aftermath(
+        CompromiseReport(
             there.account_region.region,
             there.retired_at,
             there.retired_at

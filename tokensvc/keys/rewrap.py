@@ -49,14 +49,14 @@ class Secret(NamedTuple):
     """Put it under the current key; False when somebody else moved or removed it first. Raises VaultError."""
 
 
-def lacking(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
+def missing_keys(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
     """The keys that the other vault has and ours lacks."""
     return sorted((other.key_ids() - world.vault.key_ids()) & {record.id for record in records})
 
 
-def move_in(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
+def import_missing(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
     """Keep in our vault too, under the current wrapping key, what it lacks; the keys. Raises VaultError."""
-    public, moved = {record.id: record.public_der for record in records}, lacking(world, other, records)
+    public, moved = {record.id: record.public_der for record in records}, missing_keys(world, other, records)
     for key_id in moved:
         private_key = other.open(key_id)
         if public_der(private_key.public_key()) != public[key_id]:
@@ -66,21 +66,21 @@ def move_in(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) ->
     return moved
 
 
-def at_rest(world: RewrapContext) -> list[Secret]:
+def all_secrets(world: RewrapContext) -> list[Secret]:
     """Every secret that is kept. Raises VaultError when one cannot be looked at, StoreError."""
     return [*_private_keys(world), *_subject_keys(world)]
 
 
-def left(world: RewrapContext) -> list[Secret]:
+def pending_secrets(world: RewrapContext) -> list[Secret]:
     """Those that are not under the current wrapping key."""
-    return [secret for secret in at_rest(world) if secret.wrapped_by != world.wrapper.current]
+    return [secret for secret in all_secrets(world) if secret.wrapped_by != world.wrapper.current]
 
 
 def rewrap(world: RewrapContext) -> list[Secret]:
     """Move everything; what was moved. One that cannot be opened delays no other; its failure is raised at the end."""
     moved = _move_all(world)
     while True:
-        world.known.keep_only(world.wrapper.current)
+        world.known.retain_only(world.wrapper.current)
         late = _move_all(world)  # made, under another key, by a process that has not been told
         if not late:
             return moved
@@ -90,7 +90,7 @@ def rewrap(world: RewrapContext) -> list[Secret]:
 def _move_all(world: RewrapContext) -> list[Secret]:
     moved: list[Secret] = []
     failures: dict[str, VaultError] = {}
-    while todo := [secret for secret in left(world) if secret.what not in failures]:
+    while todo := [secret for secret in pending_secrets(world) if secret.what not in failures]:
         for secret in todo:
             try:
                 if secret.move():

@@ -167,7 +167,7 @@ def delete(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
     except ResourceMissing:
         world.report(f"IVS no longer held {there.arn}")
         was_forgotten = there.state is KeyState.COMPROMISED and there.deleting_at is None
-    world.keys.retire(key_id, there.account_region, world.now(), others_may_have_signed=was_forgotten)
+    world.keys.record_deletion(key_id, there.account_region, world.now(), others_may_have_signed=was_forgotten)
     world.report(f"key {key_id} is deleted in {seen.region}")
 
 

@@ -80,7 +80,7 @@ class KeyStore(Protocol):
         """
         ...
 
-    def retire(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+    def record_deletion(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
         With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises

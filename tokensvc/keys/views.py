@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.json_models import Timestamp, ViewModel
-from tokensvc.keys.commands import Prospect
+from tokensvc.keys.commands import CompromiseImpact
 from tokensvc.keys.journal import JournalEntry
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, StepKind, drains_at
 from tokensvc.keys.rotation_requests import RotationRequest
@@ -180,7 +180,7 @@ def rotation_view(request: RotationRequest, signing: Mapping[str, str | None]) -
     )
 
 
-def compromise_impact_view(record: KeyRecord, foreseen: Prospect) -> CompromiseImpactView:
+def compromise_impact_view(record: KeyRecord, foreseen: CompromiseImpact) -> CompromiseImpactView:
     """What a compromise of this key means for a region."""
     longest = max(p.longest_ttl_seconds for p in record.placements if p.account_region.region == foreseen.region)
     return CompromiseImpactView(
@@ -205,7 +205,7 @@ def stale_worker_view(stale: StaleWorker) -> StaleWorkerView:
 
 
 def _place(there: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
-    since = since_when(there)
+    since = state_since(there)
     return KeyPlacementView(
         account=there.account_region.account,
         region=there.account_region.region,
@@ -224,7 +224,7 @@ def _place(there: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
     )
 
 
-def since_when(there: KeyPlacement) -> datetime:
+def state_since(there: KeyPlacement) -> datetime:
     """When a key came into the state that it is in."""
     match there.state:
         case KeyState.COMPROMISED:

@@ -21,14 +21,14 @@ from tokensvc.problems import STOPS_ROTATION, problem_text
 POLL_SECONDS = 1.0
 """How often a wish is looked at while another process performs it."""
 
-POLLS_A_LOOK = 4
+POLLS_PER_INSPECTION = 4
 """Each so many of these looks are at IVS too: at a region that is full nobody would ever perform it."""
 
-PATIENCE_POLLS = 60
+MAX_IDLE_POLLS = 60
 """After so many without anything to wait for, whoever performs has tried several times, and somebody must help."""
 
 
-def settle(
+def reconcile_until(
     world: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False
 ) -> None:
     """Go on until it is done in every region, waiting for leads, and for drains when `patient`.
@@ -95,7 +95,7 @@ class _Others:
             for problem in self._world.performer_says()
             if problem.region in pending and problem.code in STOPS_ROTATION
         ]
-        if self._polls % POLLS_A_LOOK == 0:
+        if self._polls % POLLS_PER_INSPECTION == 0:
             self._look(pending, said)
         self._tell("; ".join(["another process performs; waiting for it", *self._waits, *said]))
         if not self._given_up.keys() >= set(pending):
@@ -111,7 +111,7 @@ class _Others:
         self._waits = [f"{region}: {wait.reason}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]
         if ahead:
             self._idle = 0
-        elif self._idle >= PATIENCE_POLLS:
+        elif self._idle >= MAX_IDLE_POLLS:
             why = "; ".join(said) or "it does not say why"
             failure = RotationBlocked(
                 f"another process performs and does not get there: {why}. What was asked for stands, and is tried on",

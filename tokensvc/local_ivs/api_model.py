@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from botocore.loaders import Loader
 
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.model import ServiceModel
 
 SERVICE = "ivs"
 
@@ -79,10 +79,10 @@ COMMON_ERRORS: dict[str, int] = {
 
 
 @cache
-def load() -> Model:
+def load() -> ServiceModel:
     """Read the installed model, correct it and prepare it."""
     published = Loader().load_service_model(SERVICE, "service-2")
-    return Model(patched(published))
+    return ServiceModel(patched(published))
 
 
 @cache
@@ -104,6 +104,6 @@ def patched(published: dict[str, Any]) -> dict[str, Any]:
     return model
 
 
-def status_of(model: Model, code: str) -> int:
+def status_of(model: ServiceModel, code: str) -> int:
     """The HTTP status of an error."""
     return model.error_status.get(code) or COMMON_ERRORS[code]

@@ -19,28 +19,28 @@ from tokensvc.local_ivs import id_generators
 from tokensvc.local_ivs.errors import BATCH_NOT_FOUND_CODE, IvsError, conflict, invalid, quota_exceeded
 from tokensvc.local_ivs.resource_store import Resource
 from tokensvc.local_ivs.resources.tags import reserved_keys
-from tokensvc.local_ivs.resources.types import KINDS, PARENT_MEMBER, Kind
-from tokensvc.local_ivs.transaction import Body, Call, Handler
+from tokensvc.local_ivs.resources.types import RESOURCE_TYPES, PARENT_MEMBER, ResourceType
+from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
 
 Request = Mapping[str, Any]
 
 
-def create(kind: Kind, call: Call, request: Request) -> Body:
+def create(kind: ResourceType, call: OperationCall, request: Request) -> Body:
     """Make one, and the one that it brings along."""
     parent_arn = call.existing(request[PARENT_MEMBER], kind.parent).arn if kind.parent else ""
     made = _insert(kind, call, request, parent_arn)
     answer = {kind.member: kind.show(call, made)}
     if kind.brings:
-        other = KINDS[kind.brings]
+        other = RESOURCE_TYPES[kind.brings]
         answer[other.member] = other.show(call, _insert(other, call, {}, made.arn))
     return answer
 
 
-def get(kind: Kind, call: Call, request: Request) -> Body:
+def get(kind: ResourceType, call: OperationCall, request: Request) -> Body:
     return {kind.member: kind.show(call, call.existing(request["arn"], kind.name))}
 
 
-def update(kind: Kind, call: Call, request: Request) -> Body:
+def update(kind: ResourceType, call: OperationCall, request: Request) -> Body:
     """Change the members that are given; "" takes a reference away."""
     resource = call.existing(request["arn"], kind.name)
     body = _settled(kind, call, request, resource.body)
@@ -51,19 +51,19 @@ def update(kind: Kind, call: Call, request: Request) -> Body:
     return {kind.member: kind.show(call, changed)}
 
 
-def delete(kind: Kind, call: Call, request: Request) -> Body:
+def delete(kind: ResourceType, call: OperationCall, request: Request) -> Body:
     """Forget it, and what belongs to it."""
     resource = call.existing(request["arn"], kind.name)
     kind.guard(call, resource)
     _refuse_in_use(kind, call, resource)
-    for belonging in (*(child.name for child in KINDS.values() if child.parent == kind.name), *kind.beside):
+    for belonging in (*(child.name for child in RESOURCE_TYPES.values() if child.parent == kind.name), *kind.beside):
         for child in call.transaction.find(call.account_region, belonging, parent_arn=resource.arn):
             call.transaction.delete(child.arn)
     call.transaction.delete(resource.arn)
     return {}
 
 
-def list_page(kind: Kind, call: Call, request: Request) -> Body:
+def list_page(kind: ResourceType, call: OperationCall, request: Request) -> Body:
     """One page, in order of creation; `nextToken` is absent on the last."""
     parent_arn = call.existing(request[PARENT_MEMBER], kind.parent).arn if kind.parent else None
     equal = _filter(kind, request)
@@ -80,7 +80,7 @@ def list_page(kind: Kind, call: Call, request: Request) -> Body:
     return answer
 
 
-def batch_get(kind: Kind, call: Call, request: Request) -> Body:
+def batch_get(kind: ResourceType, call: OperationCall, request: Request) -> Body:
     """Each in the order asked for; what is not found becomes an entry of `errors`, which is absent when empty."""
     found: list[Body] = []
     errors: list[Body] = []
@@ -92,7 +92,7 @@ def batch_get(kind: Kind, call: Call, request: Request) -> Body:
     return {kind.members: found, "errors": errors or None}
 
 
-VERBS: Mapping[str, tuple[Callable[[Kind, Call, Request], Body], bool]] = {
+VERBS: Mapping[str, tuple[Callable[[ResourceType, OperationCall, Request], Body], bool]] = {
     "create": (create, True),
     "get": (get, False),
     "update": (update, True),
@@ -107,12 +107,12 @@ def handlers() -> dict[str, Handler]:
     """The handler of every operation that a row of `kinds.py` names."""
     return {
         operation: Handler(partial(VERBS[verb][0], kind), writes=VERBS[verb][1])
-        for kind in KINDS.values()
+        for kind in RESOURCE_TYPES.values()
         for verb, operation in kind.operations.items()
     }
 
 
-def _insert(kind: Kind, call: Call, request: Request, parent_arn: str) -> Resource:
+def _insert(kind: ResourceType, call: OperationCall, request: Request, parent_arn: str) -> Resource:
     body = _settled(kind, call, request, kind.defaults)
     arn = id_generators.new_arn(call.account_region, kind.name, call.token)
     unique = kind.finish(call, arn, parent_arn, body)
@@ -125,7 +125,7 @@ def _insert(kind: Kind, call: Call, request: Request, parent_arn: str) -> Resour
     return made
 
 
-def _settled(kind: Kind, call: Call, request: Request, before: Mapping[str, Any]) -> Body:
+def _settled(kind: ResourceType, call: OperationCall, request: Request, before: Mapping[str, Any]) -> Body:
     """The members as they will be. Raises IvsError where a rule or a reference does not hold."""
     given = {name: value for name, value in request.items() if name not in ("arn", PARENT_MEMBER)}
     body = {**before, **given}
@@ -139,10 +139,10 @@ def _settled(kind: Kind, call: Call, request: Request, before: Mapping[str, Any]
     return body
 
 
-def _refuse_in_use(kind: Kind, call: Call, resource: Resource) -> None:
+def _refuse_in_use(kind: ResourceType, call: OperationCall, resource: Resource) -> None:
     """What others refer to stays. API reference, DeleteRecordingConfiguration; INFERRED for the other configurations,
     whose deletes list the same error."""
-    for other in KINDS.values():
+    for other in RESOURCE_TYPES.values():
         for member, referred in other.references.items():
             if referred == kind.name:
                 user = call.transaction.page(call.account_region, other.name, after=0, limit=1, equal={member: resource.arn})
@@ -150,7 +150,7 @@ def _refuse_in_use(kind: Kind, call: Call, resource: Resource) -> None:
                     raise conflict(f"The {kind.name} is in use by a {other.name}; take it away there first")
 
 
-def _filter(kind: Kind, request: Request) -> dict[str, str]:
+def _filter(kind: ResourceType, request: Request) -> dict[str, str]:
     """What the list is narrowed to. INFERRED: an empty filter is none, and a name must match as a whole."""
     given = {member: request[name] for name, member in kind.filters.items() if request.get(name)}
     if len(given) > 1:

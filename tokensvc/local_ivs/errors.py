@@ -75,7 +75,7 @@ def not_broadcasting(channel_arn: str) -> IvsError:
     return IvsError("ChannelNotBroadcasting", f"Channel: {channel_arn} is not broadcasting")
 
 
-def not_offered(operation: str) -> IvsError:
+def not_implemented(operation: str) -> IvsError:
     """Not an error of IVS: the operation exists there and not here."""
     return IvsError("NotImplementedException", f"{operation} is not offered by the local IVS yet")
 

@@ -51,7 +51,7 @@ class Fault:
 
 
 @dataclass
-class Planned:
+class PlannedFault:
     """A fault, its dice, and how often it was drawn."""
 
     number: int
@@ -77,15 +77,15 @@ class Faults:
     """What is planned. Safe to share among threads."""
 
     def __init__(self) -> None:
-        self._planned: list[Planned] = []
+        self._planned: list[PlannedFault] = []
         self._numbers = 0
         self._lock = threading.Lock()
 
-    def plan(self, fault: Fault) -> Planned:
+    def plan(self, fault: Fault) -> PlannedFault:
         """Let this happen from now on."""
         with self._lock:
             self._numbers += 1
-            planned = Planned(self._numbers, fault)
+            planned = PlannedFault(self._numbers, fault)
             self._planned.append(planned)
             return planned
 
@@ -94,7 +94,7 @@ class Faults:
         with self._lock:
             self._planned.clear()
 
-    def planned(self) -> Iterable[Planned]:
+    def planned(self) -> Iterable[PlannedFault]:
         with self._lock:
             return tuple(self._planned)
 

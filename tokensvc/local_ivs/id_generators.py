@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from tokensvc.aws.arn import Arn, AccountRegion
 
-Token = Callable[[str, int], str]
+RandomString = Callable[[str, int], str]
 """(alphabet, length) -> that many characters of it, drawn at random."""
 
 ALPHANUMERIC = string.ascii_letters + string.digits
@@ -24,17 +24,17 @@ SRT_PASSPHRASE_CHARS = 69
 HOST_PREFIX_CHARS = 12
 
 
-def new_arn(account_region: AccountRegion, kind: str, token: Token) -> Arn:
+def new_arn(account_region: AccountRegion, kind: str, token: RandomString) -> Arn:
     """A name for a new resource."""
     return Arn(account_region, kind, token(ALPHANUMERIC, ID_CHARS))
 
 
-def stream_key_value(channel: Arn, token: Token) -> str:
+def stream_key_value(channel: Arn, token: RandomString) -> str:
     """`sk_<region>_<channel's id>_<12 more>`. INFERRED: that the middle is always the channel's id, as in examples."""
     return f"sk_{channel.account_region.region}_{channel.id}_{token(LOWER_ALPHANUMERIC, ID_CHARS)}"
 
 
-def srt_passphrase(token: Token) -> str:
+def srt_passphrase(token: RandomString) -> str:
     return token(ALPHANUMERIC, SRT_PASSPHRASE_CHARS)
 
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 from tokensvc.jose.strict_json import read_object
 from tokensvc.local_ivs.errors import IvsError, invalid, invalid_member
 from tokensvc.local_ivs.raw_query import decoded_pairs
-from tokensvc.local_ivs.shapes import Read, Render, Report, compile_reader, compile_renderer
+from tokensvc.local_ivs.shapes import Reader, Renderer, Violations, compile_reader, compile_renderer
 
 
 class QueryMember(NamedTuple):
@@ -40,12 +40,12 @@ class Operation(NamedTuple):
     members: frozenset[str]
     """What a request of it may hold."""
     query: Mapping[str, QueryMember]
-    read: Read
-    render: Render
+    read: Reader
+    render: Renderer
 
     def check(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The request as handlers see it. Raises IvsError naming every constraint that it breaks."""
-        report: Report = []
+        report: Violations = []
         checked = self.read(request, "", report)
         if report:
             raise invalid(report)
@@ -56,14 +56,14 @@ class Operation(NamedTuple):
         return dict(self.render(answer))
 
 
-class Match(NamedTuple):
+class RouteMatch(NamedTuple):
     """A route that was found: the operation, and the raw pieces of the path that are its members."""
 
     operation: Operation
     uri: Mapping[str, bytes]
 
 
-class Model:
+class ServiceModel:
     """All operations of a service, their routes and the statuses of their errors."""
 
     def __init__(self, description: Mapping[str, Any]) -> None:
@@ -79,24 +79,24 @@ class Model:
             member["locationName"].lower() for member in members if member.get("location") == "header"
         )
         """Every header that an answer or an error may have members in; `_operation` refuses them in requests."""
-        self._fixed = {(o.method, o.path.encode()): Match(o, {}) for o in self.operations.values() if "{" not in o.path}
+        self._fixed = {(o.method, o.path.encode()): RouteMatch(o, {}) for o in self.operations.values() if "{" not in o.path}
         self._templates = [(o.method, _template(o.path), o) for o in self.operations.values() if "{" in o.path]
 
-    def read_shape(self, shape: str, value: Any, path: str) -> tuple[Any, Report]:
+    def read_shape(self, shape: str, value: Any, path: str) -> tuple[Any, Violations]:
         """A value as a shape of the model has it, and every constraint that it breaks."""
-        report: Report = []
+        report: Violations = []
         return compile_reader(self._shapes, shape)(value, path, report), report
 
-    def route(self, method: str, raw_path: bytes) -> Match | None:
+    def route(self, method: str, raw_path: bytes) -> RouteMatch | None:
         """The operation that this request line asks for."""
         if match := self._fixed.get((method, raw_path)):
             return match
         for wanted, template, operation in self._templates:
             if wanted == method and (found := template.fullmatch(raw_path)):
-                return Match(operation, found.groupdict())
+                return RouteMatch(operation, found.groupdict())
         return None
 
-    def gather(self, match: Match, raw_query: bytes, body: bytes) -> dict[str, Any]:
+    def gather(self, match: RouteMatch, raw_query: bytes, body: bytes) -> dict[str, Any]:
         """Everything that was sent, as one request, unchecked. Raises IvsError when it cannot be read at all."""
         operation = match.operation
         request = _read_body(body)
@@ -109,16 +109,16 @@ class Model:
         return request
 
 
-class ErrorAnswer(NamedTuple):
+class ErrorResponse(NamedTuple):
     """An error as HTTP carries it, but for its status."""
 
     headers: dict[str, str]
     body: dict[str, str]
 
 
-def render_error(error: IvsError) -> ErrorAnswer:
+def render_error(error: IvsError) -> ErrorResponse:
     """What every SDK finds its part in."""
-    return ErrorAnswer({"x-amzn-errortype": error.code}, {"exceptionMessage": error.message, "message": error.message})
+    return ErrorResponse({"x-amzn-errortype": error.code}, {"exceptionMessage": error.message, "message": error.message})
 
 
 def _operation(name: str, described: Mapping[str, Any], shapes: Mapping[str, Any]) -> Operation:
@@ -166,7 +166,7 @@ def _text(value: bytes, name: str) -> str:
         raise invalid_member(name, "Member must be valid Unicode") from None
 
 
-def _read_nothing(_: Any, __: str, ___: Report) -> dict[str, Any]:
+def _read_nothing(_: Any, __: str, ___: Violations) -> dict[str, Any]:
     return {}
 
 

@@ -20,7 +20,7 @@ from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import throttled
 
 
-class Rate(NamedTuple):
+class RateLimit(NamedTuple):
     """Calls a second that are let through."""
 
     per_second: int
@@ -28,11 +28,11 @@ class Rate(NamedTuple):
     """The member of the request whose values are counted apart; "" where all calls of the account count together."""
 
 
-def _each(per_second: int, *operations: str) -> dict[str, tuple[Rate, ...]]:
-    return {operation: (Rate(per_second),) for operation in operations}
+def _each(per_second: int, *operations: str) -> dict[str, tuple[RateLimit, ...]]:
+    return {operation: (RateLimit(per_second),) for operation in operations}
 
 
-RATES: Mapping[str, tuple[Rate, ...]] = {
+RATES: Mapping[str, tuple[RateLimit, ...]] = {
     **_each(5, "CreateChannel", "GetChannel", "UpdateChannel", "DeleteChannel", "ListChannels", "BatchGetChannel"),
     **_each(5, "CreateStreamKey", "GetStreamKey", "DeleteStreamKey", "ListStreamKeys", "BatchGetStreamKey"),
     **_each(5, "GetStream", "ListStreams", "GetStreamSession", "ListStreamSessions", "StopStream"),
@@ -45,7 +45,7 @@ RATES: Mapping[str, tuple[Rate, ...]] = {
     **_each(10, "StartViewerSessionRevocation", "TagResource", "UntagResource", "ListTagsForResource"),
     **_each(2, "BatchStartViewerSessionRevocation"),
     **_each(1, "InsertAdBreak"),
-    "PutMetadata": (Rate(5, "channelArn"), Rate(155)),
+    "PutMetadata": (RateLimit(5, "channelArn"), RateLimit(155)),
 }
 """Operation -> its rates, all of which hold."""
 
@@ -67,11 +67,11 @@ class _Bucket(NamedTuple):
     calls: float
     at: float
 
-    def filled(self, rate: Rate, now: float) -> float:
+    def filled(self, rate: RateLimit, now: float) -> float:
         return min(float(rate.per_second), self.calls + max(0.0, now - self.at) * rate.per_second)
 
 
-class Rates:
+class OperationRateLimiter:
     """Counts calls. Safe to share among threads."""
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ class ResourceTransaction(Protocol):
         ...
 
 
-class Resources(Protocol):
+class ResourceStore(Protocol):
     """All resources of the local IVS."""
 
     def begin(self, *, write: bool) -> AbstractContextManager[ResourceTransaction]:

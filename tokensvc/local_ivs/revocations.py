@@ -19,7 +19,7 @@ from typing import Any
 
 from tokensvc.local_ivs.errors import BATCH_NOT_FOUND_CODE, IvsError
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
-from tokensvc.local_ivs.transaction import Body, Call, Handler
+from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
 from tokensvc.tokens.validation import NOTHING_REVOKED
 
 KIND = "viewer-session-revocation"
@@ -28,7 +28,7 @@ FAILED_CODE = "InternalServerException"
 """INFERRED, like BATCH_NOT_FOUND_CODE: an entry's `code` for a failure of IVS itself."""
 
 
-def start(call: Call, request: Mapping[str, Any]) -> Body:
+def start(call: OperationCall, request: Mapping[str, Any]) -> Body:
     """Revoke for one viewer of one channel."""
     channel = call.existing(request["channelArn"], "channel")
     version = request.get("viewerSessionVersionsLessThanOrEqualTo", DEFAULT_VERSION)
@@ -40,7 +40,7 @@ def start(call: Call, request: Mapping[str, Any]) -> Body:
     return {}
 
 
-def start_batch(call: Call, request: Mapping[str, Any]) -> Body:
+def start_batch(call: OperationCall, request: Mapping[str, Any]) -> Body:
     """Revoke for each of several; `errors` is absent when there is none."""
     errors: list[Body] = []
     for entry in request["viewerSessions"]:

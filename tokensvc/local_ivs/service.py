@@ -13,17 +13,17 @@ from typing import Any
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.local_ivs import crud, revocations
-from tokensvc.local_ivs.errors import not_offered, unknown_operation
+from tokensvc.local_ivs.errors import not_implemented, unknown_operation
 from tokensvc.local_ivs.faults import Faults
-from tokensvc.local_ivs.id_generators import Token
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.id_generators import RandomString
+from tokensvc.local_ivs.model import ServiceModel
 from tokensvc.local_ivs.pagination import PageTokens
-from tokensvc.local_ivs.rate_limits import Rates
-from tokensvc.local_ivs.resource_store import Resources
+from tokensvc.local_ivs.rate_limits import OperationRateLimiter
+from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.local_ivs.resources import tags
 from tokensvc.local_ivs.streams import ad_breaks, session_operations
 from tokensvc.local_ivs.streams import operations as stream_operations
-from tokensvc.local_ivs.transaction import Call
+from tokensvc.local_ivs.transaction import OperationCall
 from tokensvc.local_ivs.viewers import Viewers
 
 HANDLERS = {
@@ -44,14 +44,14 @@ class LocalIvs:
 
     def __init__(
         self,
-        model: Model,
-        resources: Resources,
+        model: ServiceModel,
+        resources: ResourceStore,
         clock: Clock,
-        token: Token,
+        token: RandomString,
         page_secret: bytes,
         *,
         viewers: Viewers | None = None,
-        rates: Rates | None = None,
+        rates: OperationRateLimiter | None = None,
         faults: Faults | None = None,
     ) -> None:
         """Without `rates` every call goes through, however many there are. Of `faults` only those of single entries
@@ -73,11 +73,11 @@ class LocalIvs:
         checked = described.check(request)
         handler = HANDLERS.get(operation)
         if handler is None:
-            raise not_offered(operation)
+            raise not_implemented(operation)
         if self._rates is not None:
             self._rates.take(operation, account_region, checked, self._clock.monotonic())
         with self._resources.begin(write=handler.writes) as transaction:
             now = self._clock.now()
-            call = Call(operation, account_region, transaction, now, self._token, self._pages, base_url, self._viewers)
+            call = OperationCall(operation, account_region, transaction, now, self._token, self._pages, base_url, self._viewers)
             call = call._replace(entry_fails=lambda: self._faults.draw_entry(operation))
             return described.dump(handler.handle(call, checked))

@@ -20,10 +20,10 @@ from typing import Any
 
 from tokensvc.local_ivs.errors import Violation
 
-Report = list[Violation]
-Read = Callable[[Any, str, Report], Any]
+Violations = list[Violation]
+Reader = Callable[[Any, str, Violations], Any]
 """(value, path, report) -> the value as handlers see it; what is wrong goes to the report."""
-Render = Callable[[Any], Any]
+Renderer = Callable[[Any], Any]
 Shapes = Mapping[str, Mapping[str, Any]]
 
 _INTEGER_BITS = {"integer": 32, "long": 64}
@@ -39,24 +39,24 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(translated)
 
 
-def compile_reader(shapes: Shapes, name: str) -> Read:
+def compile_reader(shapes: Shapes, name: str) -> Reader:
     """How a value of this shape is checked."""
     shape = shapes[name]
     return _READERS[shape["type"]](shapes, shape)
 
 
-def compile_renderer(shapes: Shapes, name: str) -> Render:
+def compile_renderer(shapes: Shapes, name: str) -> Renderer:
     """How a value of this shape is written to JSON."""
     shape = shapes[name]
     make = _RENDERERS.get(shape["type"])
     return make(shapes, shape) if make else _as_it_is
 
 
-def _read_structure(shapes: Shapes, shape: Mapping[str, Any]) -> Read:
+def _read_structure(shapes: Shapes, shape: Mapping[str, Any]) -> Reader:
     members = {name: compile_reader(shapes, ref["shape"]) for name, ref in shape["members"].items()}
     required = tuple(shape.get("required", ()))
 
-    def read(value: Any, path: str, report: Report) -> Any:
+    def read(value: Any, path: str, report: Violations) -> Any:
         if not isinstance(value, Mapping):
             report.append(Violation(path, "Member must be an object"))
             return value
@@ -73,11 +73,11 @@ def _read_structure(shapes: Shapes, shape: Mapping[str, Any]) -> Read:
     return read
 
 
-def _read_list(shapes: Shapes, shape: Mapping[str, Any]) -> Read:
+def _read_list(shapes: Shapes, shape: Mapping[str, Any]) -> Reader:
     member = compile_reader(shapes, shape["member"]["shape"])
     sized = _length_check(shape)
 
-    def read(value: Any, path: str, report: Report) -> Any:
+    def read(value: Any, path: str, report: Violations) -> Any:
         if not isinstance(value, list):
             report.append(Violation(path, "Member must be a list"))
             return value
@@ -88,12 +88,12 @@ def _read_list(shapes: Shapes, shape: Mapping[str, Any]) -> Read:
     return read
 
 
-def _read_map(shapes: Shapes, shape: Mapping[str, Any]) -> Read:
+def _read_map(shapes: Shapes, shape: Mapping[str, Any]) -> Reader:
     key = compile_reader(shapes, shape["key"]["shape"])
     member = compile_reader(shapes, shape["value"]["shape"])
     sized = _length_check(shape)
 
-    def read(value: Any, path: str, report: Report) -> Any:
+    def read(value: Any, path: str, report: Violations) -> Any:
         if not isinstance(value, Mapping):
             report.append(Violation(path, "Member must be an object"))
             return value
@@ -107,19 +107,19 @@ def _read_map(shapes: Shapes, shape: Mapping[str, Any]) -> Read:
     return read
 
 
-def _present(reader: Read, value: Any, path: str, report: Report) -> Any:
+def _present(reader: Reader, value: Any, path: str, report: Violations) -> Any:
     if value is None:
         report.append(Violation(path, "Member must not be null"))
         return None
     return reader(value, path, report)
 
 
-def _read_string(_: Shapes, shape: Mapping[str, Any]) -> Read:
+def _read_string(_: Shapes, shape: Mapping[str, Any]) -> Reader:
     sized = _length_check(shape)
     pattern = compile_pattern(shape["pattern"]) if "pattern" in shape else None
     enum = tuple(shape.get("enum", ()))
 
-    def read(value: Any, path: str, report: Report) -> Any:
+    def read(value: Any, path: str, report: Violations) -> Any:
         if not isinstance(value, str):
             report.append(Violation(path, "Member must be a string"))
         elif not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
@@ -133,11 +133,11 @@ def _read_string(_: Shapes, shape: Mapping[str, Any]) -> Read:
     return read
 
 
-def _length_check(shape: Mapping[str, Any]) -> Callable[[int, str, Report], bool]:
+def _length_check(shape: Mapping[str, Any]) -> Callable[[int, str, Violations], bool]:
     low: float = shape.get("min", 0)
     high: float = shape.get("max", math.inf)
 
-    def check(length: int, path: str, report: Report) -> bool:
+    def check(length: int, path: str, report: Violations) -> bool:
         if length < low:
             report.append(Violation(path, f"Member must have length greater than or equal to {low}"))
         elif length > high:
@@ -147,11 +147,11 @@ def _length_check(shape: Mapping[str, Any]) -> Callable[[int, str, Report], bool
     return check
 
 
-def _read_integer(_: Shapes, shape: Mapping[str, Any]) -> Read:
+def _read_integer(_: Shapes, shape: Mapping[str, Any]) -> Reader:
     bits = _INTEGER_BITS[shape["type"]]
     low, high = shape.get("min", -(1 << bits - 1)), shape.get("max", (1 << bits - 1) - 1)
 
-    def read(value: Any, path: str, report: Report) -> Any:
+    def read(value: Any, path: str, report: Violations) -> Any:
         if not isinstance(value, int) or isinstance(value, bool):
             report.append(Violation(path, "Member must be an integer"))
         elif value < low:
@@ -163,8 +163,8 @@ def _read_integer(_: Shapes, shape: Mapping[str, Any]) -> Read:
     return read
 
 
-def _read_boolean(_: Shapes, __: Mapping[str, Any]) -> Read:
-    def read(value: Any, path: str, report: Report) -> Any:
+def _read_boolean(_: Shapes, __: Mapping[str, Any]) -> Reader:
+    def read(value: Any, path: str, report: Violations) -> Any:
         if not isinstance(value, bool):
             report.append(Violation(path, "Member must be true or false"))
         return value
@@ -172,8 +172,8 @@ def _read_boolean(_: Shapes, __: Mapping[str, Any]) -> Read:
     return read
 
 
-def _read_timestamp(_: Shapes, __: Mapping[str, Any]) -> Read:
-    def read(value: Any, path: str, report: Report) -> Any:
+def _read_timestamp(_: Shapes, __: Mapping[str, Any]) -> Reader:
+    def read(value: Any, path: str, report: Violations) -> Any:
         try:
             return _instant(value)
         except (ValueError, OverflowError, OSError):
@@ -193,7 +193,7 @@ def _instant(value: Any) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _render_structure(shapes: Shapes, shape: Mapping[str, Any]) -> Render:
+def _render_structure(shapes: Shapes, shape: Mapping[str, Any]) -> Renderer:
     members = {
         name: compile_renderer(shapes, ref["shape"]) for name, ref in shape["members"].items() if "location" not in ref
     }
@@ -211,17 +211,17 @@ def _render_structure(shapes: Shapes, shape: Mapping[str, Any]) -> Render:
     return render
 
 
-def _render_list(shapes: Shapes, shape: Mapping[str, Any]) -> Render:
+def _render_list(shapes: Shapes, shape: Mapping[str, Any]) -> Renderer:
     member = compile_renderer(shapes, shape["member"]["shape"])
     return list if member is _as_it_is else lambda value: [member(item) for item in value]
 
 
-def _render_map(shapes: Shapes, shape: Mapping[str, Any]) -> Render:
+def _render_map(shapes: Shapes, shape: Mapping[str, Any]) -> Renderer:
     member = compile_renderer(shapes, shape["value"]["shape"])
     return dict if member is _as_it_is else lambda value: {key: member(item) for key, item in value.items()}
 
 
-def _render_timestamp(_: Shapes, __: Mapping[str, Any]) -> Render:
+def _render_timestamp(_: Shapes, __: Mapping[str, Any]) -> Renderer:
     return lambda value: _instant(value).isoformat().replace("+00:00", "Z")
 
 
@@ -229,7 +229,7 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-_READERS: dict[str, Callable[[Shapes, Mapping[str, Any]], Read]] = {
+_READERS: dict[str, Callable[[Shapes, Mapping[str, Any]], Reader]] = {
     "structure": _read_structure,
     "list": _read_list,
     "map": _read_map,
@@ -239,7 +239,7 @@ _READERS: dict[str, Callable[[Shapes, Mapping[str, Any]], Read]] = {
     "boolean": _read_boolean,
     "timestamp": _read_timestamp,
 }
-_RENDERERS: dict[str, Callable[[Shapes, Mapping[str, Any]], Render]] = {
+_RENDERERS: dict[str, Callable[[Shapes, Mapping[str, Any]], Renderer]] = {
     "structure": _render_structure,
     "list": _render_list,
     "map": _render_map,

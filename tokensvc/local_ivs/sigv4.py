@@ -39,7 +39,7 @@ _AUTHORIZATION = re.compile(
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
 
-class Secret(NamedTuple):
+class AccessKeySecret(NamedTuple):
     """What an access key stands for."""
 
     secret_access_key: str
@@ -49,17 +49,17 @@ class Secret(NamedTuple):
         return f"Secret(account={self.account!r})"
 
 
-Credentials = Mapping[str, Secret]
+Credentials = Mapping[str, AccessKeySecret]
 """Access key id -> its secret and account."""
 _ACCESS_KEY = re.compile(r"([^:/,\s]+):(\S+):([0-9]{12})")
 
 
-def read_access_key(text: str) -> tuple[str, Secret]:
+def parse_access_key(text: str) -> tuple[str, AccessKeySecret]:
     """`ID:SECRET:ACCOUNT`, as a command line gives it. Raises ValueError without repeating it."""
     found = _ACCESS_KEY.fullmatch(text)
     if found is None:
         raise ValueError("must have the form ID:SECRET:ACCOUNT, the account in 12 digits")
-    return found[1], Secret(found[2], found[3])
+    return found[1], AccessKeySecret(found[2], found[3])
 
 
 class SignedRequest(NamedTuple):
@@ -72,7 +72,7 @@ class SignedRequest(NamedTuple):
     body: bytes
 
 
-class Verifier:
+class SignatureVerifier:
     """Knows the access keys of one service."""
 
     def __init__(self, service: str, credentials: Credentials, regions: Collection[str] | None = None) -> None:

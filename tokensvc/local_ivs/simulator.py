@@ -12,18 +12,18 @@ from typing import Any
 
 from tokensvc.clock import Clock
 from tokensvc.local_ivs.errors import not_broadcasting, not_found, quota_exceeded
-from tokensvc.local_ivs.id_generators import Token
-from tokensvc.local_ivs.resource_store import Resource, Resources
+from tokensvc.local_ivs.id_generators import RandomString
+from tokensvc.local_ivs.resource_store import Resource, ResourceStore
 from tokensvc.local_ivs.streams import lifecycle
 from tokensvc.local_ivs.streams.ingest import DEFAULT_INGEST
 from tokensvc.local_ivs.streams.live_streams import stream_of
-from tokensvc.local_ivs.transaction import Moment
+from tokensvc.local_ivs.transaction import TxContext
 
 
 class Simulator:
     """`local_ivs.stream_store.StreamSource`, told by hand."""
 
-    def __init__(self, resources: Resources, clock: Clock, token: Token) -> None:
+    def __init__(self, resources: ResourceStore, clock: Clock, token: RandomString) -> None:
         self._resources = resources
         self._clock = clock
         self._token = token
@@ -50,22 +50,22 @@ class Simulator:
 
     def set_viewers(self, channel_arn: str, count: int) -> None:
         with self._moment() as moment:
-            lifecycle.change(moment, _stream(moment, channel_arn), viewers=count)
+            lifecycle.update(moment, _stream(moment, channel_arn), viewers=count)
 
     @contextmanager
-    def _moment(self) -> Iterator[Moment]:
+    def _moment(self) -> Iterator[TxContext]:
         with self._resources.begin(write=True) as transaction:
-            yield Moment(transaction, self._clock.now(), self._token)
+            yield TxContext(transaction, self._clock.now(), self._token)
 
 
-def _channel(moment: Moment, channel_arn: str) -> Resource:
+def _channel(moment: TxContext, channel_arn: str) -> Resource:
     found = moment.transaction.get(channel_arn)
     if found is None or found.kind != "channel":
         raise not_found(channel_arn)
     return found
 
 
-def _stream(moment: Moment, channel_arn: str) -> Resource:
+def _stream(moment: TxContext, channel_arn: str) -> Resource:
     stream = stream_of(moment.transaction, _channel(moment, channel_arn).arn)
     if stream is None:
         raise not_broadcasting(channel_arn)

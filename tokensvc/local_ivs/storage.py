@@ -65,7 +65,7 @@ _REMEMBERED = 8192
 """Resources whose text is read once, however often they are asked for."""
 
 
-class LocalIvsResources:
+class SqliteResourceStore:
     """`local_ivs.resource_store.Resources` on SQLite. `path` is a file, or `:memory:`."""
 
     def __init__(self, path: str) -> None:

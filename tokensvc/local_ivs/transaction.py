@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import not_found
-from tokensvc.local_ivs.id_generators import Token
+from tokensvc.local_ivs.id_generators import RandomString
 from tokensvc.local_ivs.pagination import PageTokens
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
 from tokensvc.local_ivs.streams.live_streams import stream_of
@@ -17,22 +17,22 @@ Body = dict[str, Any]
 """A resource's members, as the model names them."""
 
 
-class Moment(NamedTuple):
+class TxContext(NamedTuple):
     """One instant and one transaction, whoever acts in it: an operation or a source of streams."""
 
     transaction: ResourceTransaction
     now: float
-    token: Token
+    token: RandomString
 
 
-class Call(NamedTuple):
+class OperationCall(NamedTuple):
     """Who calls what, when, and the transaction that all of it happens in."""
 
     operation: str
     account_region: AccountRegion
     transaction: ResourceTransaction
     now: float
-    token: Token
+    token: RandomString
     pages: PageTokens
     base_url: str
     """Where the local edge is reached by whoever called; playback URLs are rendered from it and never stored."""
@@ -41,9 +41,9 @@ class Call(NamedTuple):
     """Whether the next entry of a batch goes wrong by itself, on request."""
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> TxContext:
         """What the call shares with whatever else happens at this instant."""
-        return Moment(self.transaction, self.now, self.token)
+        return TxContext(self.transaction, self.now, self.token)
 
     def existing(self, arn: str, kind: str | None = None) -> Resource:
         """The resource of that name. Raises IvsError where there is none.
@@ -63,5 +63,5 @@ class Call(NamedTuple):
 class Handler(NamedTuple):
     """The behaviour of one operation: from a checked request to an answer that the model then renders."""
 
-    handle: Callable[[Call, Mapping[str, Any]], Body]
+    handle: Callable[[OperationCall, Mapping[str, Any]], Body]
     writes: bool

@@ -42,7 +42,7 @@ class Denial(NamedTuple):
     """The change number under which it was last written."""
 
 
-class StandingRow(NamedTuple):
+class RestrictionRow(NamedTuple):
     """What workers know of a viewer of a channel."""
 
     digest: bytes
@@ -50,7 +50,7 @@ class StandingRow(NamedTuple):
     number: int
 
 
-class Denials(Protocol):
+class DenialStore(Protocol):
     """One row for each viewer of a channel that is, or was lately, denied or revoked."""
 
     def add(self, caller: str, wanted: Sequence[NewDenial]) -> list[Denial]:
@@ -76,7 +76,7 @@ class Denials(Protocol):
         these patterns do not show it."""
         ...
 
-    def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
+    def changed_since(self, position: Position, limit: int) -> ChangePage[RestrictionRow]:
         """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
 
         Of a row of which nothing but the viewer can be read, the viewer is denied for as long as can be. Continue with

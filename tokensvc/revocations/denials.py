@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from tokensvc.callers.policy import ALL_CHANNELS, Caller
 from tokensvc.clock import Clock
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.revocations.denial_store import Denial, Denials, NewDenial
-from tokensvc.revocations.dispatcher import ServedRegions, unserved_channels
+from tokensvc.revocations.denial_store import Denial, DenialStore, NewDenial
+from tokensvc.revocations.dispatcher import ServedRegions, unserved_channel_errors
 from tokensvc.revocations.requests import DenialQuery, DenialRequest
 from tokensvc.revocations.views import DenialPage, DenialView
 from tokensvc.tokens.denylist import MAX_SESSION_VERSION, viewer_digest
@@ -27,7 +27,7 @@ class DenialService:
     """Denies viewers, lists denials and removes them. Every method raises StoreError; those that take a subject also
     VaultError's leaves."""
 
-    store: Denials
+    store: DenialStore
     subjects: ViewerIdResolver
     clock: Clock
     regions: ServedRegions
@@ -41,9 +41,9 @@ class DenialService:
             raise InvalidRequest([FieldError(name, "must end in the future, and before 2038")])
         caller.require_channels(request.channels)
         channels = [channel for channel in request.channels if channel != ALL_CHANNELS]
-        if errors := unserved_channels(channels, self.regions.checker()):
+        if errors := unserved_channel_errors(channels, self.regions.checker()):
             raise InvalidRequest(errors)
-        viewers = self.subjects.within(caller.policy.namespace)(request.viewer_id, request.subject)
+        viewers = self.subjects.for_namespace(caller.policy.namespace)(request.viewer_id, request.subject)
         names = {viewer_digest(channel, viewer): channel for channel in request.channels for viewer in viewers}
         new = [NewDenial(channel, name, until, request.reason) for name, channel in names.items()]
         return self.store.add(caller.name, new)
@@ -56,7 +56,7 @@ class DenialService:
             before = int(number), denial_id
         if query.channel_arn is not None:
             caller.require_channel(query.channel_arn)
-        viewers = self.subjects.within(caller.policy.namespace)(query.viewer_id, query.subject)
+        viewers = self.subjects.for_namespace(caller.policy.namespace)(query.viewer_id, query.subject)
         if viewers and query.channel_arn is not None:
             only = [viewer_digest(query.channel_arn, viewer) for viewer in viewers]
         found = self.store.in_force(

@@ -1,7 +1,7 @@
 """Revocations: accepted durably, then told to IVS as fast as it allows, at least once.
 
 Rules of the file
-- Durable first: `accept` returns when the store has it; nothing else is needed for it to reach IVS some day.
+- Durable first: `accept_revocations` returns when the store has it; nothing else is needed for it to reach IVS some day.
 - A dispatcher serves one account and region, and leads there alone. It claims what its allowances let it tell, tells
   it, settles it. Killed between any two lines, its claims lapse and the next one tells them again, which is harmless.
 - Who asked for a single revocation has the first claim to IVS's single calls, a storm to its batches; what one of them
@@ -33,35 +33,35 @@ from tokensvc.errors import (
     Unavailable,
 )
 from tokensvc.keys.store import KeyStore
-from tokensvc.revocations.ivs_results import Refusal, is_final, refusals
-from tokensvc.revocations.model import Lane, State
-from tokensvc.revocations.queue import Entry, Outcome, RevocationQueue
+from tokensvc.revocations.ivs_results import ViewerError, is_permanent, viewer_errors
+from tokensvc.revocations.model import Priority, RevocationState
+from tokensvc.revocations.queue import QueueEntry, DeliveryOutcome, RevocationQueue
 from tokensvc.revocations.rate_limit import (
     BATCH_CALLS_PER_SECOND,
     BATCH_VIEWERS,
     SINGLE_CALLS_PER_SECOND,
-    Allowance,
-    Slowdown,
-    wait_seconds,
+    RateLimiter,
+    AimdThrottle,
+    backoff,
 )
-from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocations
+from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, RevocationStore
 from tokensvc.tokens import claims
 from tokensvc.tokens.denylist import MAX_SESSION_VERSION
 from tokensvc.tokens.viewer_ids import check_viewer_id
 
 CLAIM_SECONDS = 60.0
 """How long a dispatcher may take to tell and settle what it claimed; a call gives up after 7 seconds."""
-IDLE_SECONDS = 1.0
+IDLE_POLL_SECONDS = 1.0
 """How often an empty queue is looked at."""
-LONGEST_REST_SECONDS = 15.0
+MAX_OUTAGE_BACKOFF_SECONDS = 15.0
 """While IVS does not answer at all, it is asked so often at least."""
 TARGETS_MAX = 5000
 """Viewers times channels in one request: what the store takes in one transaction well within its time-out."""
 MESSAGE_MAX_CHARS = 300
 
 
-def accept(
-    store: Revocations,
+def accept_revocations(
+    store: RevocationStore,
     caller: Caller,
     wanted: Sequence[NewRevocation],
     now: float,
@@ -73,13 +73,13 @@ def accept(
 
     One alone goes before a storm. Raises InvalidRequest naming each bad field, ChannelNotAllowed, IdempotencyKeyReused.
     """
-    check(caller, wanted, now, is_served)
-    lane = Lane.ALONE if len(wanted) == 1 else Lane.STORM
-    return store.accept(caller.name, wanted, lane, max_staleness_seconds, idempotency)
+    check_revocations(caller, wanted, now, is_served)
+    priority = Priority.INTERACTIVE if len(wanted) == 1 else Priority.BULK
+    return store.accept(caller.name, wanted, priority, max_staleness_seconds, idempotency)
 
 
-def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served: IsServed) -> None:
-    """Raise what `accept` would refuse these for, before anything is written."""
+def check_revocations(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served: IsServed) -> None:
+    """Raise what `accept_revocations` would refuse these for, before anything is written."""
     if not wanted:
         raise InvalidRequest([FieldError("revocations", "must name one at least")])
     paths = [""] if len(wanted) == 1 else [f"revocations[{number}]." for number in range(len(wanted))]
@@ -91,7 +91,7 @@ def check(caller: Caller, wanted: Sequence[NewRevocation], now: float, is_served
     errors = [
         error._replace(field=f"{path}{error.field}")
         for new, path in zip(wanted, paths, strict=True)
-        for error in unserved_channels(new.channel_arns, is_served)
+        for error in unserved_channel_errors(new.channel_arns, is_served)
     ]
     if errors:
         raise InvalidRequest(errors)
@@ -140,7 +140,7 @@ class ServedRegions:
         return ()
 
 
-def unserved_channels(channel_arns: Sequence[str], is_served: IsServed) -> list[FieldError]:
+def unserved_channel_errors(channel_arns: Sequence[str], is_served: IsServed) -> list[FieldError]:
     """An error for each of these channels that lies where this deployment does not work."""
     found = dict.fromkeys(parse_arn(arn, "channel").account_region for arn in channel_arns)
     return [
@@ -161,11 +161,11 @@ class DispatchContext:
     clock: Clock
     chance: Callable[[], float]
     """A number from 0 to 1, another each time."""
-    at_once: Callable[[Callable[[Call], list[Outcome]], Iterable[Call]], Iterable[list[Outcome]]] = map
+    at_once: Callable[[Callable[[RevocationCall], list[DeliveryOutcome]], Iterable[RevocationCall]], Iterable[list[DeliveryOutcome]]] = map
     """`map`, or one that makes several calls at a time."""
 
 
-class Pass(NamedTuple):
+class DispatchResult(NamedTuple):
     """What one pass came to."""
 
     sent: int
@@ -174,32 +174,32 @@ class Pass(NamedTuple):
     """To be tried again."""
     troubles: Mapping[str, int]
     """How many entries met which failure, by IVS's own code or the transport's."""
-    wait_seconds: float
+    backoff: float
     """How long until the next pass can do anything."""
 
 
 @dataclass
-class Way:
+class RateLimitedOperation:
     """One of IVS's two operations, and how often it may be used now."""
 
     operation: str
-    allowance: Allowance
-    slowdown: Slowdown = field(default_factory=Slowdown)
+    allowance: RateLimiter
+    slowdown: AimdThrottle = field(default_factory=AimdThrottle)
 
     def free(self, now: float) -> int:
         """How many calls may be made."""
         return self.allowance.free(now, self.slowdown.pace(now))
 
-    def wait_seconds(self, now: float) -> float:
+    def backoff(self, now: float) -> float:
         """How long until one may."""
         return 0.0 if self.free(now) else self.allowance.free_at(self.slowdown.pace(now)) - now
 
 
-class Call(NamedTuple):
+class RevocationCall(NamedTuple):
     """What IVS is told at once."""
 
-    way: Way
-    entries: Sequence[Entry]
+    way: RateLimitedOperation
+    entries: Sequence[QueueEntry]
 
 
 class Dispatcher:
@@ -211,19 +211,19 @@ class Dispatcher:
         now = world.clock.monotonic()
         self._world = world
         self._place = account_region
-        self._single = Way("StartViewerSessionRevocation", Allowance(SINGLE_CALLS_PER_SECOND * share, now))
-        self._batch = Way("BatchStartViewerSessionRevocation", Allowance(BATCH_CALLS_PER_SECOND * share, now))
-        self._unsettled: list[Outcome] = []
+        self._single = RateLimitedOperation("StartViewerSessionRevocation", RateLimiter(SINGLE_CALLS_PER_SECOND * share, now))
+        self._batch = RateLimitedOperation("BatchStartViewerSessionRevocation", RateLimiter(BATCH_CALLS_PER_SECOND * share, now))
+        self._unsettled: list[DeliveryOutcome] = []
         self._answered = False
         self._silent_passes = 0
         self._rests_until = -math.inf
 
-    def run_once(self) -> Pass:
+    def run_once(self) -> DispatchResult:
         """Tell what may be told now. Raises StoreError, and then the next pass settles what was told."""
         self.settle()
         now = self._world.clock.monotonic()
         if now < self._rests_until:
-            return Pass(0, 0, 0, {}, self._rests_until - now)
+            return DispatchResult(0, 0, 0, {}, self._rests_until - now)
         singles, batches = self._single.free(now), self._batch.free(now)
         calls = self._claim(singles, batches)
         self._answered = False
@@ -236,29 +236,29 @@ class Dispatcher:
         idle = not calls and singles + batches > 0
         states = Counter(outcome.state for outcome in done)
         troubles = Counter(outcome.code for outcome in done if outcome.code)
-        return Pass(states[State.SENT], states[State.FAILED], states[State.QUEUED], troubles, self._wait(idle))
+        return DispatchResult(states[RevocationState.SENT], states[RevocationState.FAILED], states[RevocationState.QUEUED], troubles, self._wait(idle))
 
     def settle(self) -> None:
         """Record what was told and is not recorded yet. Raises StoreError, and then nothing is forgotten."""
         self._world.queue.settle(self._unsettled)
         self._unsettled = []
 
-    def _claim(self, singles: int, batches: int) -> list[Call]:
+    def _claim(self, singles: int, batches: int) -> list[RevocationCall]:
         """The calls to make, at most so many of each kind."""
         room = batches * BATCH_VIEWERS
-        storm = self._take(Lane.STORM, room)
-        alone = self._take(Lane.ALONE, singles + room - len(storm))
-        more = self._take(Lane.STORM, singles - len(alone)) if len(storm) == room else []
+        storm = self._take(Priority.BULK, room)
+        alone = self._take(Priority.INTERACTIVE, singles + room - len(storm))
+        more = self._take(Priority.BULK, singles - len(alone)) if len(storm) == room else []
         by_themselves, together = alone[:singles] + more, alone[singles:] + storm
         batched = (together[start : start + BATCH_VIEWERS] for start in range(0, len(together), BATCH_VIEWERS))
-        return [Call(self._single, [e]) for e in by_themselves] + [Call(self._batch, some) for some in batched]
+        return [RevocationCall(self._single, [e]) for e in by_themselves] + [RevocationCall(self._batch, some) for some in batched]
 
-    def _take(self, lane: Lane, limit: int) -> list[Entry]:
-        return self._world.queue.claim(self._place, lane, limit, CLAIM_SECONDS) if limit > 0 else []
+    def _take(self, priority: Priority, limit: int) -> list[QueueEntry]:
+        return self._world.queue.claim(self._place, priority, limit, CLAIM_SECONDS) if limit > 0 else []
 
-    def _make(self, call: Call) -> list[Outcome]:
+    def _make(self, call: RevocationCall) -> list[DeliveryOutcome]:
         """Make one call; what it came to for each of its entries."""
-        operation, told = call.way.operation, [_told(entry) for entry in call.entries]
+        operation, told = call.way.operation, [_request_entry(entry) for entry in call.entries]
         request = told[0] if call.way is self._single else {"viewerSessions": told}
         try:
             answer = self._world.control_plane.call(self._place.region, operation, request)
@@ -270,18 +270,18 @@ class Dispatcher:
         finally:
             call.way.allowance.took(self._world.clock.monotonic())
         self._answered = True
-        said = refusals(answer, [(entry.channel_arn, entry.viewer_id) for entry in call.entries])
+        said = viewer_errors(answer, [(entry.channel_arn, entry.viewer_id) for entry in call.entries])
         return [self._settled(entry, refusal) for entry, refusal in zip(call.entries, said, strict=True)]
 
-    def _settled(self, entry: Entry, refusal: Refusal | None) -> Outcome:
+    def _settled(self, entry: QueueEntry, refusal: ViewerError | None) -> DeliveryOutcome:
         if refusal is None:
-            return Outcome.of(entry, State.SENT)
+            return DeliveryOutcome.of(entry, RevocationState.SENT)
         return _failed(entry, *refusal) if refusal.is_final else self._put_off(entry, *refusal)
 
-    def _refused(self, call: Call, failure: ControlPlaneError) -> list[Outcome]:
+    def _refused(self, call: RevocationCall, failure: ControlPlaneError) -> list[DeliveryOutcome]:
         """The call failed as a whole."""
         code, message = failure.ivs_code, failure.message
-        permanent = is_final(failure)
+        permanent = is_permanent(failure)
         if permanent and call.way is self._single:
             self._answered = True
             return [_failed(entry, code, message) for entry in call.entries]
@@ -290,28 +290,28 @@ class Dispatcher:
             self._answered = True
             call.way.slowdown.throttled(self._world.clock.monotonic())
         if permanent:  # one entry is to blame, or batches are forbidden: each goes by itself, and batches get rarer
-            return [_queued(entry, code, message, 0.0, Lane.ALONE) for entry in call.entries]
+            return [_requeued(entry, code, message, 0.0, Priority.INTERACTIVE) for entry in call.entries]
         # What is throttled keeps its place: it waits a second, however often it was tried.
         tries = 1 if throttled else None
         return [self._put_off(entry, code, message, tries) for entry in call.entries]
 
-    def _put_off(self, entry: Entry, code: str, message: str, tries: int | None = None) -> Outcome:
-        return _queued(entry, code, message, wait_seconds(tries or entry.attempts, self._world.chance()))
+    def _put_off(self, entry: QueueEntry, code: str, message: str, tries: int | None = None) -> DeliveryOutcome:
+        return _requeued(entry, code, message, backoff(tries or entry.attempts, self._world.chance()))
 
     def _rest(self) -> None:
         """When nothing at all was answered, rest longer each time."""
         self._silent_passes = 0 if self._answered else self._silent_passes + 1
         if self._silent_passes:
-            seconds = wait_seconds(self._silent_passes, self._world.chance(), LONGEST_REST_SECONDS)
+            seconds = backoff(self._silent_passes, self._world.chance(), MAX_OUTAGE_BACKOFF_SECONDS)
             self._rests_until = self._world.clock.monotonic() + seconds
 
     def _wait(self, idle: bool) -> float:
         now = self._world.clock.monotonic()
-        soonest = IDLE_SECONDS if idle else min(self._single.wait_seconds(now), self._batch.wait_seconds(now))
+        soonest = IDLE_POLL_SECONDS if idle else min(self._single.wait_seconds(now), self._batch.wait_seconds(now))
         return max(soonest, self._rests_until - now)
 
 
-def _told(entry: Entry) -> dict[str, Any]:
+def _request_entry(entry: QueueEntry) -> dict[str, Any]:
     return {
         "channelArn": entry.channel_arn,
         "viewerId": entry.viewer_id,
@@ -319,18 +319,18 @@ def _told(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _failed(entry: Entry, code: str, message: str) -> Outcome:
-    return Outcome.of(entry, State.FAILED, code, message[:MESSAGE_MAX_CHARS])
+def _failed(entry: QueueEntry, code: str, message: str) -> DeliveryOutcome:
+    return DeliveryOutcome.of(entry, RevocationState.FAILED, code, message[:MESSAGE_MAX_CHARS])
 
 
-def _queued(entry: Entry, code: str, message: str, seconds: float, lane: Lane | None = None) -> Outcome:
-    return Outcome.of(entry, State.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, lane)
+def _requeued(entry: QueueEntry, code: str, message: str, seconds: float, priority: Priority | None = None) -> DeliveryOutcome:
+    return DeliveryOutcome.of(entry, RevocationState.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, priority)
 
 
 def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
     """What is wrong with one revocation, each field as JSON names it."""
     errors = []
-    for name, values, check in (
+    for name, values, check_revocations in (
         ("channelArns", new.channel_arns, claims.check_channel_arn),
         ("viewerIds", new.viewer_ids, check_viewer_id),
     ):
@@ -338,7 +338,7 @@ def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
             errors.append(FieldError(f"{path}{name}", "must name one at least"))
         for value in values:
             try:
-                check(value)
+                check_revocations(value)
             except ValueError as rule:
                 errors.append(FieldError(f"{path}{name}", str(rule)))
     if new.issued_before is not None and not 0 <= new.issued_before <= now:

@@ -16,41 +16,41 @@ from typing import Any, NamedTuple
 from tokensvc.errors import ControlPlaneError, Rejected, ResourceMissing
 from tokensvc.printable import printable
 
-REFUSED_BY_NAME = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
-REFUSED_IN_A_BATCH = REFUSED_BY_NAME | {"400", "403", "404"}
+PERMANENT_ERROR_NAMES = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
+PERMANENT_BATCH_CODES = PERMANENT_ERROR_NAMES | {"400", "403", "404"}
 """INFERRED: what an entry of a batch's `errors` may say that no second attempt would change. The only sample that AWS
 shows has the code "403"; the errors of the single call have names. Any other code is tried again."""
 
-UNCLEAR = "UnclearAnswer"
+AMBIGUOUS_RESPONSE = "UnclearAnswer"
 """The code of those whom an answer with errors of nobody that was told may have meant."""
 
 
-class Refusal(NamedTuple):
+class ViewerError(NamedTuple):
     """What IVS says of one viewer."""
 
     code: str
     message: str
 
     @property
-    def is_final(self) -> bool:
+    def is_permanent(self) -> bool:
         """Whether no second attempt would change it."""
-        return self.code in REFUSED_IN_A_BATCH
+        return self.code in PERMANENT_BATCH_CODES
 
 
-def is_final(failure: ControlPlaneError) -> bool:
+def is_permanent(failure: ControlPlaneError) -> bool:
     """Whether IVS refuses the call itself, and not the moment or the way to it."""
     named = isinstance(failure, Rejected | ResourceMissing) and not failure.ivs_code.isdigit()
-    return named or failure.ivs_code in REFUSED_BY_NAME
+    return named or failure.ivs_code in PERMANENT_ERROR_NAMES
 
 
-def refusals(answer: Mapping[str, Any], told: Sequence[tuple[str, str]]) -> list[Refusal | None]:
+def viewer_errors(answer: Mapping[str, Any], told: Sequence[tuple[str, str]]) -> list[ViewerError | None]:
     """For each (channel, viewer) that was told, what a batch's answer says against it; None where IVS took it."""
     said = {
-        (error.get("channelArn"), error.get("viewerId")): Refusal(
+        (error.get("channelArn"), error.get("viewerId")): ViewerError(
             printable(str(error.get("code", ""))), printable(str(error.get("message", "")))
         )
         for error in answer.get("errors") or ()
     }
     strangers = said.keys() - set(told)
-    otherwise = Refusal(UNCLEAR, "IVS refused a viewer that it was not told of") if strangers else None
+    otherwise = ViewerError(AMBIGUOUS_RESPONSE, "IVS refused a viewer that it was not told of") if strangers else None
     return [said.get(who, otherwise) for who in told]

@@ -27,37 +27,37 @@ from tokensvc.log import structlog
 from tokensvc.metrics import Metrics
 from tokensvc.outages import Outages
 from tokensvc.problems import Problem, ProblemCode
-from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, Pass
+from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, DispatchResult
 
 LEASE_SECONDS = 15.0
-BEATS_A_LEASE = 6
+RENEWALS_PER_LEASE = 6
 """How often within its length the lease is asked for, by who has it and by who would have it."""
 
-CALLS_AT_ONCE = 6
+MAX_CONCURRENT_CALLS = 6
 """Of the eight connections to a region; the others are for channels and keys."""
 
-LAST_CALL_SECONDS = 1.0
+LEASE_MARGIN_SECONDS = 1.0
 """No call begins so shortly before the lease ends, so that it reaches IVS before whoever leads next makes one."""
 
-_LEASES = "dispatch:"
+_LEASE_PREFIX = "dispatch:"
 _log = structlog.get_logger(__name__)
 
 
-def lease_of(account_region: AccountRegion) -> str:
+def lease_name(account_region: AccountRegion) -> str:
     """What the lease is called that whoever leads there has."""
-    return f"{_LEASES}{account_region.account}:{account_region.region}"
+    return f"{_LEASE_PREFIX}{account_region.account}:{account_region.region}"
 
 
-def leaders(leases: Leases) -> dict[AccountRegion, HeldLease]:
+def read_leaders(leases: Leases) -> dict[AccountRegion, HeldLease]:
     """Who leads where now; each holder is a worker's id. Raises StoreError."""
     found = {}
-    for name, held in leases.all_held(_LEASES).items():
-        account, _, region = name.removeprefix(_LEASES).partition(":")
+    for name, held in leases.all_held(_LEASE_PREFIX).items():
+        account, _, region = name.removeprefix(_LEASE_PREFIX).partition(":")
         found[AccountRegion(account, region)] = held._replace(holder=held.holder.rpartition(":")[0])
     return found
 
 
-class Leading:
+class RevocationLeader:
     """One process's share in the revocations of a place."""
 
     def __init__(
@@ -71,14 +71,14 @@ class Leading:
         share: float,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        """`holder` is the worker's id, a colon, and a number that no other `Leading` of the worker has."""
+        """`holder` is the worker's id, a colon, and a number that no other `RevocationLeader` of the worker has."""
         self._place = account_region
         self._clock = world.clock
-        self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, f"revocations-{account_region.region}")
-        plane = _WhileItLasts(world.control_plane, self._clock, self)
+        self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, f"revocations-{account_region.region}")
+        plane = _LeaseGuard(world.control_plane, self._clock, self)
         self._world = replace(world, control_plane=plane, at_once=self._threads.map)
         self._leases = leases
-        self._lease = lease_of(account_region)
+        self._lease = lease_name(account_region)
         self._holder = holder
         self._metrics = metrics
         self._share = share
@@ -128,7 +128,7 @@ class Leading:
         granted = self._leases.acquire(self._lease, self._holder, self._lease_seconds)
         if now >= self.until or not granted:  # another may have led meanwhile
             self._step_down()
-        self._ask_again_at = now + self._lease_seconds / BEATS_A_LEASE
+        self._ask_again_at = now + self._lease_seconds / RENEWALS_PER_LEASE
         if not granted:
             self.until = -math.inf
             return
@@ -142,7 +142,7 @@ class Leading:
             self._dispatcher.settle()
             self._dispatcher, self.problems = None, ()
 
-    def _report(self, done: Pass) -> None:
+    def _report(self, done: DispatchResult) -> None:
         self._metrics.dispatched(done.sent, done.failed, done.deferred, done.troubles)
         if done.sent:
             self.problems = ()
@@ -163,15 +163,15 @@ class Leading:
             self._untold.clear()
 
 
-class _WhileItLasts:
+class _LeaseGuard:
     """The control plane, as long as the lease lasts."""
 
-    def __init__(self, control_plane: ControlPlane, clock: Clock, leading: Leading) -> None:
+    def __init__(self, control_plane: ControlPlane, clock: Clock, leading: RevocationLeader) -> None:
         self._control_plane = control_plane
         self._clock = clock
         self._leading = leading
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        if self._clock.monotonic() >= self._leading.until - LAST_CALL_SECONDS:
+        if self._clock.monotonic() >= self._leading.until - LEASE_MARGIN_SECONDS:
             raise Unavailable("this worker leads no more", operation=operation, ivs_code="LeaseOver")
         return self._control_plane.call(region, operation, request)

@@ -26,7 +26,7 @@ from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.tokens.denylist import ViewerRestriction, session_version
 
 
-class State(StrEnum):
+class RevocationState(StrEnum):
     """How far a revocation has come on its way to IVS."""
 
     QUEUED = "queued"
@@ -36,22 +36,22 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Lane(IntEnum):
+class Priority(IntEnum):
     """Which of IVS's two allowances an entry has the first claim to."""
 
-    ALONE = 0
+    INTERACTIVE = 0
     """Asked for by itself: somebody waits for it."""
-    STORM = 1
+    BULK = 1
     """One of many."""
 
 
-LEAD_MAX_SECONDS = 86_400
+MINIMUM_AHEAD_MAX_SECONDS = 86_400
 """How far M may be ahead of the clock and versions still rise before the clock has caught up. Only who revokes a viewer
 hundreds of times within hours gets that far; from there on each revocation takes one version and not a hundred, so that
 versions stay within what IVS takes."""
 
 
-def version_filter(
+def versions_up_to(
     now: float, max_staleness_seconds: float, standing: ViewerRestriction, issued_before: int | None = None
 ) -> int:
     """F: the highest session version to end.
@@ -65,7 +65,7 @@ def version_filter(
     return max(0, _version_at(issued_before, standing) - 1)
 
 
-def standing_after(now: float, standing: ViewerRestriction, version: int, issued_before: int | None = None) -> ViewerRestriction:
+def restriction_after(now: float, standing: ViewerRestriction, version: int, issued_before: int | None = None) -> ViewerRestriction:
     """The standing with the minimum that a revocation with the filter `version` leaves: F + 1 after one of everything.
 
     One with an instant raises it only where the clock alone makes versions; elsewhere they are above F by themselves.
@@ -73,7 +73,7 @@ def standing_after(now: float, standing: ViewerRestriction, version: int, issued
     minimum = version + 1
     if issued_before is None:
         lead = minimum - math.floor(now)
-        return standing._replace(minimum_version=minimum, minimum_ahead_seconds=lead if lead <= LEAD_MAX_SECONDS else 0)
+        return standing._replace(minimum_version=minimum, minimum_ahead_seconds=lead if lead <= MINIMUM_AHEAD_MAX_SECONDS else 0)
     if minimum == issued_before and minimum > standing.minimum_version:
         return standing._replace(minimum_version=minimum, minimum_ahead_seconds=0)
     return standing
@@ -106,7 +106,7 @@ def readmit_after(now: float, max_staleness_seconds: float, version: int, standi
     return max(math.ceil(max(spared, now)), standing.denied_until)
 
 
-def overall(states: Iterable[State]) -> State:
+def overall_state(states: Iterable[RevocationState]) -> RevocationState:
     """The state of a revocation from those of its parts: one that waits keeps it queued, one that failed fails it."""
     found = frozenset(states)
-    return next(state for state in (State.QUEUED, State.FAILED, State.SENT, State.CANCELLED) if state in found)
+    return next(state for state in (RevocationState.QUEUED, RevocationState.FAILED, RevocationState.SENT, RevocationState.CANCELLED) if state in found)

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tokensvc.aws.arn import AccountRegion
-from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.model import Priority, RevocationState
 
-ALONE_MAX = 100
-"""Entries that one caller may have waiting in the lane ALONE of a place: ten seconds' worth at IVS's full rate, so that
+INTERACTIVE_MAX = 100
+"""Entries that one caller may have waiting in the priority ALONE of a place: ten seconds' worth at IVS's full rate, so that
 who floods it waits behind itself, and others are not kept waiting."""
 
 
-class Entry(NamedTuple):
+class QueueEntry(NamedTuple):
     """A claimed entry. The repr leaves the viewer out."""
 
     id: int
@@ -34,27 +34,27 @@ class Entry(NamedTuple):
         return f"Entry(id={self.id}, version={self.version}, attempts={self.attempts})"
 
 
-class Outcome(NamedTuple):
+class DeliveryOutcome(NamedTuple):
     """What became of a claimed entry."""
 
     id: int
     version: int
     """The version that IVS was told."""
-    state: State
+    state: RevocationState
     """SENT, FAILED, or QUEUED to be tried again."""
     code: str = ""
     """IVS's own code of the failure, or the transport's."""
     message: str = ""
     wait_seconds: float = 0.0
     """For QUEUED: how long it rests."""
-    lane: Lane | None = None
-    """For QUEUED: the lane that it waits in from now on, when not the one it came from."""
+    priority: Priority | None = None
+    """For QUEUED: the priority that it waits in from now on, when not the one it came from."""
     channel_arn: str | None = None
     viewer_id: str | None = None
     """The viewer that was sent to IVS; only its entry may be settled, since a restored store assigns ids again."""
 
     @classmethod
-    def of(cls, entry: Entry, state: State, *rest: Any) -> Outcome:
+    def of(cls, entry: QueueEntry, state: RevocationState, *rest: Any) -> DeliveryOutcome:
         """The outcome of a claimed entry."""
         return cls(entry.id, entry.version, state, *rest)._replace(
             channel_arn=entry.channel_arn, viewer_id=entry.viewer_id
@@ -64,7 +64,7 @@ class Outcome(NamedTuple):
         return f"Outcome(id={self.id}, version={self.version}, state={self.state}, code={self.code!r})"
 
 
-class Waiting(NamedTuple):
+class Backlog(NamedTuple):
     """What waits in one place."""
 
     queued: int
@@ -74,13 +74,13 @@ class Waiting(NamedTuple):
 
 
 class RevocationQueue(Protocol):
-    """Entries, oldest first within a lane of a place."""
+    """Entries, oldest first within a priority of a place."""
 
-    def claim(self, account_region: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, account_region: AccountRegion, priority: Priority, limit: int, seconds: float) -> list[QueueEntry]:
         """Take the oldest entries that are due and that nobody has, for that long, counting an attempt for each."""
         ...
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         """Record what became of claimed entries, by compare-and-set on id, version and, where given, viewer.
 
         One that was raised meanwhile is due again at once, whatever the outcome; one that is no longer queued stays as
@@ -88,6 +88,6 @@ class RevocationQueue(Protocol):
         """
         ...
 
-    def waiting(self) -> dict[AccountRegion, Waiting]:
+    def waiting(self) -> dict[AccountRegion, Backlog]:
         """What is queued, claimed or resting entries included, in each place that has any."""
         ...

@@ -22,25 +22,25 @@ BATCH_VIEWERS = 20
 
 VIEWERS_PER_SECOND = SINGLE_CALLS_PER_SECOND + BATCH_CALLS_PER_SECOND * BATCH_VIEWERS
 """INFERRED: that the two allowances add up to 50 viewers a second. The quota page has a row for each operation and does
-not say that they share anything; were they one, IVS would throttle and `Slowdown` would find the rate that holds."""
+not say that they share anything; were they one, IVS would throttle and `AimdThrottle` would find the rate that holds."""
 
 GUARD_SECONDS = 0.002
 """Two clocks do not tick alike: a call never comes at the very instant at which IVS would let it through."""
 
-SLOWEST = 0.05
-_RISE_PER_SECOND = 0.05
+MIN_PACE = 0.05
+_INCREASE_PER_SECOND = 0.05
 _ONE_SECOND = 1.0
 
-FIRST_WAIT_SECONDS = 1.0
-LONGEST_WAIT_SECONDS = 300.0
+MIN_BACKOFF_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 300.0
 
 
-class Allowance:
+class RateLimiter:
     """Calls of one operation to one account and region. It is asked only while none is under way."""
 
     def __init__(self, calls_per_second: float, now: float) -> None:
         self._rate = calls_per_second
-        self._ended = deque([now] * _second_of(calls_per_second), maxlen=_second_of(calls_per_second))
+        self._ended = deque([now] * _burst_size(calls_per_second), maxlen=_burst_size(calls_per_second))
 
     def free(self, now: float, pace: float = 1.0) -> int:
         """How many calls may be made now, at this share of the full pace."""
@@ -60,11 +60,11 @@ class Allowance:
     def _windows(self, pace: float) -> tuple[tuple[int, float], ...]:
         """So many calls in so many seconds, both of which hold: at the full pace, and at this one."""
         return tuple(
-            (_second_of(rate), _second_of(rate) / rate + GUARD_SECONDS) for rate in (self._rate, self._rate * pace)
+            (_burst_size(rate), _burst_size(rate) / rate + GUARD_SECONDS) for rate in (self._rate, self._rate * pace)
         )
 
 
-class Slowdown:
+class AimdThrottle:
     """Additive increase, multiplicative decrease: what IVS throttles although we kept the rate is halved at once, and
     comes back by a twentieth of the full pace a second."""
 
@@ -74,26 +74,26 @@ class Slowdown:
 
     def pace(self, now: float) -> float:
         """The share of the full pace to keep now: from SLOWEST to 1."""
-        return 1.0 if math.isinf(self._since) else min(1.0, self._pace + (now - self._since) * _RISE_PER_SECOND)
+        return 1.0 if math.isinf(self._since) else min(1.0, self._pace + (now - self._since) * _INCREASE_PER_SECOND)
 
     def throttled(self, now: float) -> None:
         """IVS let a call not through. Several within a second are one sign."""
         if now - self._since >= _ONE_SECOND:
-            self._pace, self._since = max(SLOWEST, self.pace(now) / 2), now
+            self._pace, self._since = max(MIN_PACE, self.pace(now) / 2), now
 
 
-def drain_seconds(queued: int, share: float) -> float:
+def delivery_seconds(queued: int, share: float) -> float:
     """How long IVS is told of so many viewers of one place, at this share of its rates, if nothing goes wrong."""
     return queued / (VIEWERS_PER_SECOND * share)
 
 
-def wait_seconds(failures: int, chance: float, longest: float = LONGEST_WAIT_SECONDS) -> float:
+def backoff(failures: int, chance: float, longest: float = MAX_BACKOFF_SECONDS) -> float:
     """How long to wait after so many failures in a row: doubling up to `longest`, and of that between a half and the
     whole, as `chance` (from 0 to 1) says, so that what failed together does not come back together."""
-    doubled = FIRST_WAIT_SECONDS * 2.0 ** min(max(failures, 1) - 1, 30)
+    doubled = MIN_BACKOFF_SECONDS * 2.0 ** min(max(failures, 1) - 1, 30)
     return min(longest, doubled) * (1 + chance) / 2
 
 
-def _second_of(rate: float) -> int:
+def _burst_size(rate: float) -> int:
     """A second's worth of calls, and at least one."""
     return max(1, math.floor(rate))

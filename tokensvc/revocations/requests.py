@@ -19,7 +19,7 @@ from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import RequestModel
 from tokensvc.pagination import PageQuery, PageTokens
 from tokensvc.printable import NO_CONTROLS_PATTERN, check_no_controls
-from tokensvc.revocations.model import State
+from tokensvc.revocations.model import RevocationState
 from tokensvc.timestamps import unix_seconds
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.denylist import MAX_SESSION_VERSION
@@ -118,7 +118,7 @@ def read_denial(fields: object) -> DenialRequest:
 
 
 def _read(model: type[_Request], fields: object) -> _Request:
-    errors = _together(fields, _ONE_OF[model]) if isinstance(fields, dict) else []
+    errors = _exclusive_field_errors(fields, _ONE_OF[model]) if isinstance(fields, dict) else []
     try:
         asked = model.model_validate(fields)
     except ValidationError as invalid:
@@ -128,7 +128,7 @@ def _read(model: type[_Request], fields: object) -> _Request:
     return asked
 
 
-def _together(fields: dict[Any, Any], pairs: tuple[tuple[str, str], ...]) -> list[FieldError]:
+def _exclusive_field_errors(fields: dict[Any, Any], pairs: tuple[tuple[str, str], ...]) -> list[FieldError]:
     errors = []
     for one, other in pairs:
         given = [name for name in (one, other) if fields.get(name) is not None]
@@ -158,7 +158,7 @@ class RevocationQuery(_ViewerQuery):
 
     page_tokens: ClassVar[PageTokens] = PageTokens("revocations", "([0-9]{1,18})")
 
-    state: State | None = Field(None, description="In this state")
+    state: RevocationState | None = Field(None, description="In this state")
     channel_arn: ChannelArn | None = Field(None, description="Of this channel")
 
 

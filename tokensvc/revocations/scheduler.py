@@ -25,20 +25,20 @@ from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.revocations.dispatcher import ServedRegions
-from tokensvc.revocations.leader import Leading
-from tokensvc.revocations.queue import RevocationQueue, Waiting
-from tokensvc.runner import IDLE, Loop, Run, stop_all
+from tokensvc.revocations.leader import RevocationLeader
+from tokensvc.revocations.queue import RevocationQueue, Backlog
+from tokensvc.runner import IDLE, BackgroundTask, RunResult, stop_all
 
 EVERY_SECONDS = 0.5
 """How soon a new place is found."""
 
-LOOK_EVERY_SECONDS = 1.0
-LOOK_SELDOM_SECONDS = 5.0
+LEADER_COUNT_SECONDS = 1.0
+FOLLOWER_COUNT_SECONDS = 5.0
 
-RESTS_AFTER_SECONDS = 300.0
+IDLE_REGION_SECONDS = 300.0
 """A place stays taken for so long after the last revocation, so that the next one need not wait for an election."""
 
-PLACES_MAX = 50
+REGIONS_MAX = 50
 """Served at a time. A deployment has an account and a few regions; a caller that names more makes them take turns."""
 
 UNSERVED_REPORTED_MAX = 3
@@ -48,19 +48,19 @@ LATE_SECONDS = 60.0
 """An entry that waited for so long is trouble: IVS is away, or there are more than it allows to tell in that time."""
 
 
-class _Served(NamedTuple):
-    leading: Leading
-    loop: Loop
+class _ServedRegion(NamedTuple):
+    leading: RevocationLeader
+    loop: BackgroundTask
 
 
-class Dispatch:
+class RevocationScheduler:
     """One process's share in telling IVS of revocations."""
 
     def __init__(
         self,
         *,
         queue: RevocationQueue,
-        lead: Callable[[AccountRegion], Leading],
+        lead: Callable[[AccountRegion], RevocationLeader],
         regions: ServedRegions,
         clock: Clock,
         metrics: Metrics,
@@ -69,36 +69,36 @@ class Dispatch:
         self._queue = queue
         self._lead = lead
         self._regions = regions
-        self._unserved: Mapping[AccountRegion, Waiting] = {}
+        self._unserved: Mapping[AccountRegion, Backlog] = {}
         """Where something waits and this deployment does not work."""
         self._clock = clock
         self._metrics = metrics
         self._failure_log = failure_log or FailureLog(clock.monotonic)
-        self._served: dict[AccountRegion, _Served] = {}
+        self._served: dict[AccountRegion, _ServedRegion] = {}
         self._waited_at: dict[AccountRegion, float] = {}
         """When something was last seen waiting in a place that is served."""
-        self._waiting: Mapping[AccountRegion, Waiting] = {}
+        self._waiting: Mapping[AccountRegion, Backlog] = {}
         self._look_again_at = -math.inf
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Look at once: something may have been accepted. Returns at once."""
         self._look_again_at = -math.inf
         for served in list(self._served.values()):
-            served.loop.poke()
+            served.loop.wake()
 
     def ask_again(self) -> None:
         """Let every place's lease be asked for again, since the store was replaced. Returns at once."""
         for served in list(self._served.values()):
             served.leading.ask_again()
-        self.poke()
+        self.wake()
 
-    def run_once(self) -> Literal[Run.IDLE] | None:
+    def run_once(self) -> Literal[RunResult.IDLE] | None:
         """Count what waits, and serve every place where anything does. Raises StoreError."""
         now = self._clock.monotonic()
         if now < self._look_again_at:
             return IDLE
         leads = any(served.leading.leads for served in self._served.values())
-        self._look_again_at = now + (LOOK_EVERY_SECONDS if leads else LOOK_SELDOM_SECONDS)
+        self._look_again_at = now + (LEADER_COUNT_SECONDS if leads else FOLLOWER_COUNT_SECONDS)
         waiting = self._waiting = self._queue.waiting()
         self._metrics.revocations(
             sum(there.queued for there in waiting.values()),
@@ -112,7 +112,7 @@ class Dispatch:
                 self._begin(place)
             if place in self._served:
                 self._waited_at[place] = now
-        for place in [place for place, at in self._waited_at.items() if now - at > RESTS_AFTER_SECONDS]:
+        for place in [place for place, at in self._waited_at.items() if now - at > IDLE_REGION_SECONDS]:
             self._end(place)
         return None
 
@@ -134,7 +134,7 @@ class Dispatch:
         """Stop telling, settle, and give every lease up."""
         stop_all([served.loop for served in self._served.values()])
 
-    def _trouble(self, account_region: AccountRegion, there: Waiting) -> tuple[Problem, ...]:
+    def _trouble(self, account_region: AccountRegion, there: Backlog) -> tuple[Problem, ...]:
         served = self._served.get(account_region)
         if served is None or not served.leading.leads:
             return ()
@@ -142,9 +142,9 @@ class Dispatch:
         late = Problem(ProblemCode.REVOCATIONS_LATE, account_region.region, figures)
         return (*served.leading.problems, *([late] if there.oldest_seconds > LATE_SECONDS else ()))
 
-    def _has_room(self, waiting: Mapping[AccountRegion, Waiting]) -> bool:
+    def _has_room(self, waiting: Mapping[AccountRegion, Backlog]) -> bool:
         """Whether one more may be served, now that whoever has least use of its turn gave way."""
-        if len(self._served) < PLACES_MAX:
+        if len(self._served) < REGIONS_MAX:
             return True
         in_vain = (place for place, there in self._served.items() if place not in waiting or there.leading.problems)
         if (place := next(in_vain, None)) is None:  # the first of them has been served longest
@@ -154,19 +154,19 @@ class Dispatch:
 
     def _begin(self, account_region: AccountRegion) -> None:
         leading = self._lead(account_region)
-        loop = Loop(
+        loop = BackgroundTask(
             "dispatch",
             leading.run_once,
             every_seconds=EVERY_SECONDS,
-            backoff_max_seconds=LOOK_SELDOM_SECONDS,
+            backoff_max_seconds=FOLLOWER_COUNT_SECONDS,
             on_failure=self._metrics.background_failure,
-            at_end=leading.stop,
+            on_stop=leading.stop,
             failure_log=self._failure_log,
             log_name=f"dispatch {account_region.account} {account_region.region}",
         )
-        self._served[account_region] = _Served(leading, loop)
+        self._served[account_region] = _ServedRegion(leading, loop)
         loop.start()
 
     def _end(self, account_region: AccountRegion) -> None:
         del self._waited_at[account_region]
-        self._served.pop(account_region).loop.tell_to_stop()
+        self._served.pop(account_region).loop.request_stop()

@@ -17,9 +17,9 @@ from tokensvc.callers.policy import Caller
 from tokensvc.clock import Clock
 from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, TokensvcError
 from tokensvc.json_objects import batch_item
-from tokensvc.revocations.dispatcher import ServedRegions, accept, check
+from tokensvc.revocations.dispatcher import ServedRegions, accept_revocations, check_revocations
 from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
-from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation, Revocations
+from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation, RevocationStore
 from tokensvc.revocations.views import RevocationPage, RevocationView
 from tokensvc.tokens.viewer_ids import ViewerIdResolver, ResolveViewerIds
 
@@ -38,7 +38,7 @@ class RevocationService:
     """Accepts revocations and shows what became of them. Every method raises StoreError; those that take a subject also
     VaultError's leaves."""
 
-    store: Revocations
+    store: RevocationStore
     subjects: ViewerIdResolver
     clock: Clock
     max_staleness: Callable[[], float]
@@ -50,9 +50,9 @@ class RevocationService:
 
     def add(self, caller: Caller, request: RevocationRequest, key: IdempotencyKey | None = None) -> Accepted:
         """Accept one. Raises as `revoke.accept` does."""
-        new = _new(self.subjects.within(caller.policy.namespace), request, self.new_id())
+        new = _new(self.subjects.for_namespace(caller.policy.namespace), request, self.new_id())
         is_served = self.regions.checker()
-        [accepted] = accept(self.store, caller, [new], self.clock.now(), self.max_staleness(), is_served, key)
+        [accepted] = accept_revocations(self.store, caller, [new], self.clock.now(), self.max_staleness(), is_served, key)
         self.on_accepted()
         return accepted
 
@@ -60,7 +60,7 @@ class RevocationService:
         self, caller: Caller, items: Sequence[object], key: IdempotencyKey | None = None
     ) -> list[Accepted | TokensvcError]:
         """Accept those of these items, as decoded JSON, that are valid, in one transaction; the others get errors."""
-        now, stem, viewer_ids = self.clock.now(), self.new_id(), self.subjects.within(caller.policy.namespace)
+        now, stem, viewer_ids = self.clock.now(), self.new_id(), self.subjects.for_namespace(caller.policy.namespace)
         is_served = self.regions.checker()
         results: list[Accepted | TokensvcError] = []
         valid = []
@@ -68,13 +68,13 @@ class RevocationService:
             try:
                 request = read_revocation(batch_item(items, position, "revocations"))
                 new = _new(viewer_ids, request, f"{stem}-{position}")
-                check(caller, [new], now, is_served)
+                check_revocations(caller, [new], now, is_served)
                 valid.append(new)
                 results.append(InvalidRequest([FieldError("Idempotency-Key", _REPEATED)]))  # unless accepted below
             except (InvalidRequest, ChannelNotAllowed) as failure:
                 results.append(failure)
         if valid:
-            for accepted in accept(self.store, caller, valid, now, self.max_staleness(), is_served, key):
+            for accepted in accept_revocations(self.store, caller, valid, now, self.max_staleness(), is_served, key):
                 results[int(accepted.id.rpartition("-")[2])] = accepted
             self.on_accepted()
         return results
@@ -84,7 +84,7 @@ class RevocationService:
         if query.channel_arn is not None:
             caller.require_channel(query.channel_arn)
         before = None if query.position is None else int(query.position[0])
-        lowest = self.store.so_far_down(before, MAX_SCANNED)
+        lowest = self.store.scan_floor(before, MAX_SCANNED)
         found = self.store.list(
             caller.policy.channels,
             limit=query.max_results,
@@ -92,7 +92,7 @@ class RevocationService:
             not_below=lowest,
             state=query.state,
             channel_arn=query.channel_arn,
-            viewer_ids=self.subjects.within(caller.policy.namespace)(query.viewer_id, query.subject) or None,
+            viewer_ids=self.subjects.for_namespace(caller.policy.namespace)(query.viewer_id, query.subject) or None,
         )
         more = found[-1].number if len(found) == query.max_results else lowest
         token = None if more is None else query.page_tokens.encode(more)

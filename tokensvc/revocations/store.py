@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from tokensvc.revocations.model import Lane, State, overall
+from tokensvc.revocations.model import Priority, RevocationState, overall_state
 
 Patterns = Sequence[str]
 """A caller's channel patterns (`callers/policy.py`). A revocation is shown only to who may have every channel of it."""
@@ -58,7 +58,7 @@ class Target(NamedTuple):
     viewer_id: str
     version: int
     """What IVS is, or was, told; higher than this revocation asked for when a later one joined it in the queue."""
-    state: State
+    state: RevocationState
     attempts: int
     finished_at: datetime | None
     """When IVS took it, refused it for good, or it was given up."""
@@ -84,19 +84,19 @@ class Revocation(NamedTuple):
     targets: tuple[Target, ...]
 
     @property
-    def state(self) -> State:
+    def state(self) -> RevocationState:
         """The state of the whole."""
-        return overall(target.state for target in self.targets)
+        return overall_state(target.state for target in self.targets)
 
 
-class Revocations(Protocol):
+class RevocationStore(Protocol):
     """Accepted revocations, kept until their history is pruned."""
 
     def accept(
         self,
         caller: str,
         wanted: Sequence[NewRevocation],
-        lane: Lane,
+        priority: Priority,
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
     ) -> list[Accepted]:
@@ -120,7 +120,7 @@ class Revocations(Protocol):
         limit: int,
         before: int | None = None,
         not_below: int | None = None,
-        state: State | None = None,
+        state: RevocationState | None = None,
         channel_arn: str | None = None,
         viewer_ids: Sequence[str] | None = None,
     ) -> list[Revocation]:
@@ -129,7 +129,7 @@ class Revocations(Protocol):
         are no more of them in this range."""
         ...
 
-    def so_far_down(self, before: int | None, many: int) -> int | None:
+    def scan_floor(self, before: int | None, many: int) -> int | None:
         """The number of the last of the `many` newest below `before`, whoever asked for them; None where there are no
         more than so many. It bounds how much of the history one listing reads."""
         ...

@@ -10,21 +10,21 @@ from pydantic import Field
 
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.revocations.denial_store import Denial
-from tokensvc.revocations.model import State
+from tokensvc.revocations.model import RevocationState
 from tokensvc.revocations.store import Accepted, Revocation, Target
 from tokensvc.timestamps import rfc3339, rfc3339_of
 
 
-class AcceptedRevocation(ViewModel):
+class AcceptedRevocationView(ViewModel):
     """A revocation that is durable: it reaches IVS whatever happens to this service."""
 
     id: str
-    state: State
+    state: RevocationState
     readmit_after: Timestamp = Field(description="From then on a token of any worker lives, and the denial is over")
 
     @classmethod
-    def of(cls, accepted: Accepted) -> AcceptedRevocation:
-        return cls(id=accepted.id, state=State.QUEUED, readmit_after=rfc3339(accepted.readmit_after))
+    def of(cls, accepted: Accepted) -> AcceptedRevocationView:
+        return cls(id=accepted.id, state=RevocationState.QUEUED, readmit_after=rfc3339(accepted.readmit_after))
 
 
 class RevocationTargetView(ViewModel):
@@ -35,7 +35,7 @@ class RevocationTargetView(ViewModel):
     viewer_session_versions_less_than_or_equal_to: int = Field(
         description="What IVS is, or was, told: sessions up to this version end"
     )
-    state: State
+    state: RevocationState
     attempts: int
     finished_at: Timestamp | None = Field(description="When IVS took it or refused it for good, or it was given up")
     code: str | None = Field(description="IVS's own code of the last failure, or the transport's")
@@ -59,7 +59,7 @@ class RevocationView(ViewModel):
     """A revocation and how far each part of it has come."""
 
     id: str
-    state: State = Field(description="`queued` while any part is, else `failed` when any part did")
+    state: RevocationState = Field(description="`queued` while any part is, else `failed` when any part did")
     caller: str = Field(description="Who asked for it")
     reason: str
     accepted_at: Timestamp
@@ -110,7 +110,7 @@ class DenialView(ViewModel):
         )
 
 
-class DenialsWritten(ViewModel):
+class CreatedDenials(ViewModel):
     """One denial for each channel and each viewer id; one that was in force and ends later stays as it is."""
 
     denials: list[DenialView]

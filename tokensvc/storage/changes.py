@@ -33,19 +33,19 @@ _WITH_HISTORY = frozenset(get_args(Versioned))
 
 def lock_version(connection: sa.Connection, thing: VersionName) -> int:
     """Wait until no other transaction is changing this thing, keep others out until ours ends; the number so far."""
-    found = connection.execute(sa.select(versions.c.n).where(versions.c.name == thing).with_for_update()).scalar()
+    found = connection.execute(sa.select(versions.c.number).where(versions.c.name == thing).with_for_update()).scalar()
     return _there(thing, found)
 
 
 def bump_version(connection: sa.Connection, thing: VersionName, by: int = 1) -> int:
     """Raise the number and renew the tag in the transaction that changes the thing, and return the number."""
     tag = secrets.token_hex(8)
-    raised = sa.update(versions).where(versions.c.name == thing).values(n=versions.c.n + by, tag=tag)
-    number = _there(thing, connection.execute(raised.returning(versions.c.n)).scalar())
+    raised = sa.update(versions).where(versions.c.name == thing).values(number=versions.c.number + by, tag=tag)
+    number = _there(thing, connection.execute(raised.returning(versions.c.number)).scalar())
     if thing in _WITH_HISTORY:
-        kept = insert(connection, version_history).values(name=thing, slot=_slot(number), n=number, tag=tag)
+        kept = insert(connection, version_history).values(name=thing, slot=_slot(number), number=number, tag=tag)
         kept = kept.on_conflict_do_update(
-            index_elements=[version_history.c.name, version_history.c.slot], set_={"n": number, "tag": tag}
+            index_elements=[version_history.c.name, version_history.c.slot], set_={"number": number, "tag": tag}
         )
         connection.execute(kept)
     return number
@@ -59,7 +59,7 @@ def check_history(connection: sa.Connection, seen: Mapping[Versioned, Version]) 
     c = version_history.c
     meant = sa.or_(*(sa.and_(c.name == thing, c.slot == _slot(at.number)) for thing, at in asked.items()))
     found = {
-        row.name: Version(row.n, row.tag) for row in connection.execute(sa.select(c.name, c.n, c.tag).where(meant))
+        row.name: Version(row.number, row.tag) for row in connection.execute(sa.select(c.name, c.number, c.tag).where(meant))
     }
     for thing, version in asked.items():
         kept = found.get(thing, NEVER_READ)
@@ -71,8 +71,8 @@ def check_history(connection: sa.Connection, seen: Mapping[Versioned, Version]) 
 
 def current_version(connection: sa.Connection, thing: Versioned) -> Version:
     """The version of this thing in the state of the store that the transaction sees."""
-    row = connection.execute(sa.select(versions.c.n, versions.c.tag).where(versions.c.name == thing)).first()
-    _there(thing, row.n if row is not None else None)
+    row = connection.execute(sa.select(versions.c.number, versions.c.tag).where(versions.c.name == thing)).first()
+    _there(thing, row.number if row is not None else None)
     return Version(*row) if row is not None else NEVER_READ
 
 

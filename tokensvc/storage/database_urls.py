@@ -2,7 +2,7 @@
 
 Invariants
 - No result holds a password, whether it stands in the URL's user part or its query, percent-encoded or not. Of the
-  query only the parameters in FIX_PERMISSIONS are shown, so a parameter with an unknown or misspelt name is masked too.
+  query only the parameters in READABLE are shown, so a parameter with an unknown or misspelt name is masked too.
 - A URL whose parts cannot be identified with certainty is masked whole: an `@` in a password that is not
   percent-encoded would make a part of the password look like a host.
 - No driver is imported here.

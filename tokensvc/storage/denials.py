@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from tokensvc.deployment.versions import ChangePage, Position
 from tokensvc.errors import DenialNotFound
-from tokensvc.revocations.denial_store import Denial, NewDenial, StandingRow
+from tokensvc.revocations.denial_store import Denial, NewDenial, RestrictionRow
 from tokensvc.revocations.store import Patterns
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import StoreNow, insert, matches_any
@@ -122,7 +122,7 @@ class SqlDenials:
                 raise DenialNotFound("there is no such denial in force")
             write_rows(connection, [DenialRow(*found)._replace(denied_until=0)])
 
-    def changed_since(self, position: Position, limit: int) -> ChangePage[StandingRow]:
+    def changed_since(self, position: Position, limit: int) -> ChangePage[RestrictionRow]:
         newer = denials.c.number > position.number
         # The number that the page ends in is given whole, or the rest of it would never be seen.
         last = sa.select(denials.c.number).where(newer).order_by(denials.c.number).limit(1).offset(limit - 1)
@@ -141,7 +141,7 @@ class SqlDenials:
                 name = row.digest.hex() if isinstance(row.digest, bytes) else "without a readable name"
                 damaged[name] = str(problem)
                 if _is_named(row):
-                    rows.append(StandingRow(row.digest, ViewerRestriction(denied_until=MAX_SESSION_VERSION), after.number))
+                    rows.append(RestrictionRow(row.digest, ViewerRestriction(denied_until=MAX_SESSION_VERSION), after.number))
         return ChangePage(rows, after, damaged)
 
     def prune(self, over_before: datetime, limit: int) -> int:
@@ -151,10 +151,10 @@ class SqlDenials:
             return connection.execute(sa.delete(denials).where(denials.c.digest.in_(some), over)).rowcount
 
 
-def _standing(row: sa.Row[Any]) -> StandingRow:
+def _standing(row: sa.Row[Any]) -> RestrictionRow:
     standing = ViewerRestriction(*(integer(row, name, 0, _MAX_SECOND) for name in ViewerRestriction._fields))
     number = integer(row, "number", 0, (1 << 63) - 1)
-    return StandingRow(octets(row, "digest", DIGEST_BYTES), standing, number)
+    return RestrictionRow(octets(row, "digest", DIGEST_BYTES), standing, number)
 
 
 def _is_named(row: sa.Row[Any]) -> bool:

@@ -28,11 +28,11 @@ class SqlKekRegistry:
             changes.lock_version(connection, "deployment")
             listed = _listed(connection)
             if not listed if beside is None else any(k.name == beside for k in listed):
-                row = insert(connection, wrapping_keys).values(name=key.name, check_value=key.check)
+                row = insert(connection, wrapping_keys).values(name=key.name, check_value=key.check_value)
                 connection.execute(row.on_conflict_do_nothing())
             return _listed(connection)
 
-    def keep_only(self, name: str) -> None:
+    def retain_only(self, name: str) -> None:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
             if any(k.name == name for k in _listed(connection)):

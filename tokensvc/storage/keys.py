@@ -133,7 +133,7 @@ class SqlKeyStore:
                 changes.bump_version(connection, "keys")
             return _get(connection, seen.key_id)
 
-    def retire(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+    def record_deletion(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
             now_in = _demand(connection, key_id, account_region)

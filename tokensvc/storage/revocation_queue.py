@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from tokensvc.aws.arn import AccountRegion
-from tokensvc.revocations.model import Lane
-from tokensvc.revocations.queue import Entry, Outcome, Waiting
+from tokensvc.revocations.model import Priority
+from tokensvc.revocations.queue import QueueEntry, DeliveryOutcome, Backlog
 from tokensvc.storage.dialect import StoreNow
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import QUEUED, revocation_entries
@@ -28,11 +28,11 @@ class SqlRevocationQueue:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def claim(self, account_region: AccountRegion, lane: Lane, limit: int, seconds: float) -> list[Entry]:
+    def claim(self, account_region: AccountRegion, priority: Priority, limit: int, seconds: float) -> list[QueueEntry]:
         due = (QUEUED, _c.due_at <= StoreNow())
         oldest = (
             sa.select(_c.id)
-            .where(*due, _c.account == account_region.account, _c.region == account_region.region, _c.lane == lane)
+            .where(*due, _c.account == account_region.account, _c.region == account_region.region, _c.priority == priority)
             .order_by(_c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -45,9 +45,9 @@ class SqlRevocationQueue:
             .returning(_c.id, _c.channel_arn, _c.viewer_id, _c.version, _c.attempts)
         )
         with write_transaction(self._engine) as connection:
-            return sorted(Entry(*row) for row in connection.execute(claimed))
+            return sorted(QueueEntry(*row) for row in connection.execute(claimed))
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
+    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         told = _c.version == sa.bindparam("told")
         ends = sa.and_(told, sa.bindparam("state") != sa.literal_column("'queued'"))
         wait = sa.bindparam("wait", type_=sa.Double)
@@ -60,13 +60,13 @@ class SqlRevocationQueue:
                 state=sa.case((told, sa.bindparam("state", type_=sa.Text)), else_=_c.state),
                 due_at=StoreNow() + sa.case((told, wait), else_=sa.literal(0.0, sa.Double)),
                 finished_at=sa.case((ends, StoreNow()), else_=_c.finished_at),
-                lane=sa.func.coalesce(sa.bindparam("to_lane", type_=sa.SmallInteger), _c.lane),
+                priority=sa.func.coalesce(sa.bindparam("new_priority", type_=sa.SmallInteger), _c.priority),
                 code=sa.bindparam("reason"),
                 message=sa.bindparam("words"),
             )
         )
         rows = [
-            {"which": o.id, "told": o.version, "state": o.state, "wait": o.wait_seconds, "to_lane": o.lane}
+            {"which": o.id, "told": o.version, "state": o.state, "wait": o.wait_seconds, "new_priority": o.priority}
             | {"reason": o.code, "words": o.message, "channel": o.channel_arn, "viewer": o.viewer_id}
             for o in sorted(outcomes, key=lambda outcome: outcome.id)
         ]
@@ -74,7 +74,7 @@ class SqlRevocationQueue:
             with write_transaction(self._engine) as connection:
                 connection.execute(settled, rows)
 
-    def waiting(self) -> dict[AccountRegion, Waiting]:
+    def waiting(self) -> dict[AccountRegion, Backlog]:
         code = sa.func.max(sa.case((_c.attempts > 0, _c.code), else_=sa.literal(""))).label("code")
         places = (
             sa.select(_c.account, _c.region, sa.func.count().label("n"), sa.func.min(_c.id).label("oldest"), code)
@@ -88,6 +88,6 @@ class SqlRevocationQueue:
         )
         with read_transaction(self._engine) as connection:
             return {
-                AccountRegion(account, region): Waiting(queued, max(0.0, oldest_seconds), code)
+                AccountRegion(account, region): Backlog(queued, max(0.0, oldest_seconds), code)
                 for account, region, queued, oldest_seconds, code in connection.execute(found)
             }

@@ -29,8 +29,8 @@ denials = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("number", sa.BigInteger, nullable=False),
-    sa.Index("denials_in_order", "number", "id"),
-    sa.Index("one_denial_of_an_id", "id", unique=True),
+    sa.Index("denials_by_number", "number", "id"),
+    sa.Index("unique_denial_id", "id", unique=True),
 )
 
 revocation_entries = sa.Table(
@@ -43,7 +43,7 @@ revocation_entries = sa.Table(
     sa.Column("channel_arn", sa.Text, nullable=False),
     sa.Column("viewer_id", sa.Text, nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("lane", sa.SmallInteger, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
@@ -52,14 +52,14 @@ revocation_entries = sa.Table(
     sa.Column("finished_at", sa.Double),
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
-    sa.CheckConstraint("(state = 'queued') = (finished_at IS NULL)", name="queued_until_it_ends"),
+    sa.CheckConstraint("(state = 'queued') = (finished_at IS NULL)", name="queued_until_finished"),
 )
 QUEUED = revocation_entries.c.state == sa.literal_column("'queued'")
-ENDED = revocation_entries.c.finished_at.is_not(None)
-NOT_ENDED = revocation_entries.c.finished_at.is_(None)
+FINISHED = revocation_entries.c.finished_at.is_not(None)
+UNFINISHED = revocation_entries.c.finished_at.is_(None)
 sa.Index(
     "revocation_entries_due",
-    *(revocation_entries.c[name] for name in ("account", "region", "lane", "id", "due_at")),
+    *(revocation_entries.c[name] for name in ("account", "region", "priority", "id", "due_at")),
     sqlite_where=QUEUED,
     postgresql_where=QUEUED,
 )
@@ -67,10 +67,10 @@ sa.Index(
     "one_queued_entry_per_viewer",
     revocation_entries.c.digest,
     unique=True,
-    sqlite_where=NOT_ENDED,
-    postgresql_where=NOT_ENDED,
+    sqlite_where=UNFINISHED,
+    postgresql_where=UNFINISHED,
 )
-sa.Index("revocation_entries_ended", revocation_entries.c.finished_at, sqlite_where=ENDED, postgresql_where=ENDED)
+sa.Index("revocation_entries_finished", revocation_entries.c.finished_at, sqlite_where=FINISHED, postgresql_where=FINISHED)
 
 revocations = sa.Table(
     "revocations",
@@ -98,6 +98,6 @@ idempotency_keys = sa.Table(
     sa.Column("caller", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("body_digest", sa.LargeBinary, nullable=False),
-    sa.Column("answer", sa.JSON, nullable=False),
+    sa.Column("response", sa.JSON, nullable=False),
     sa.Column("used_at", sa.Double, nullable=False, index=True),
 )

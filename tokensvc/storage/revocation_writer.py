@@ -17,12 +17,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from tokensvc.aws.arn import AccountRegion, parse_arn
-from tokensvc.revocations.model import Lane, State, denied_until, readmit_after, standing_after, version_filter
-from tokensvc.revocations.queue import ALONE_MAX
+from tokensvc.revocations.model import Priority, RevocationState, denied_until, readmit_after, restriction_after, versions_up_to
+from tokensvc.revocations.queue import INTERACTIVE_MAX
 from tokensvc.revocations.store import Accepted, NewRevocation
 from tokensvc.storage import changes, denials
 from tokensvc.storage.denials import DenialRow, chunked
-from tokensvc.storage.revocation_tables import NOT_ENDED, QUEUED, revocation_entries, revocation_targets, revocations
+from tokensvc.storage.revocation_tables import UNFINISHED, QUEUED, revocation_entries, revocation_targets, revocations
 from tokensvc.tokens.denylist import viewer_digest
 
 _entries = revocation_entries.c
@@ -32,7 +32,7 @@ def write_revocations(
     connection: sa.Connection,
     caller: str,
     wanted: Sequence[NewRevocation],
-    lane: Lane,
+    priority: Priority,
     max_staleness_seconds: float,
     now: float,
 ) -> list[Accepted]:
@@ -45,7 +45,7 @@ def write_revocations(
         caller,
         max_staleness_seconds,
         now,
-        lanes={place: _lane(connection, caller, place, lane) for place in places},
+        priorities={place: _effective_priority(connection, caller, place, priority) for place in places},
         standings={name: DenialRow(name, who[0]) for name, who in names.items()} | denials.read_rows(connection, list(names)),
         queued=_queued(connection, names),
         number=before,
@@ -63,7 +63,7 @@ class _PendingWrites:
     caller: str
     max_staleness_seconds: float
     now: float
-    lanes: dict[AccountRegion, Lane]
+    priorities: dict[AccountRegion, Priority]
     standings: dict[bytes, DenialRow]
     queued: dict[bytes, dict[str, Any]]
     """By digest, the queued entry: one of the store, or a new one."""
@@ -82,8 +82,8 @@ class _PendingWrites:
         for channel, viewer in dict.fromkeys(product(new.channel_arns, new.viewer_ids)):
             name = viewer_digest(channel, viewer)
             row = self.standings[name].denied(until, self.caller, new.reason, self.now)
-            version = version_filter(self.now, self.max_staleness_seconds, row.standing, new.issued_before)
-            row = row.raised(standing_after(self.now, row.standing, version, new.issued_before))
+            version = versions_up_to(self.now, self.max_staleness_seconds, row.standing, new.issued_before)
+            row = row.raised(restriction_after(self.now, row.standing, version, new.issued_before))
             self.standings[name] = row
             entry = self._aim(name, channel, viewer, version)
             self.targets.append({"revocation": number, "entry": entry, "version": version, "cancelled": False})
@@ -101,8 +101,8 @@ class _PendingWrites:
         if self.raised:
             again = sa.update(revocation_entries).where(_entries.id == sa.bindparam("which"))
             connection.execute(
-                again.values(version=sa.bindparam("to"), lane=sa.bindparam("nearer")),
-                [{"which": id_, "to": row["version"], "nearer": row["lane"]} for id_, row in self.raised.items()],
+                again.values(version=sa.bindparam("to"), priority=sa.bindparam("nearer")),
+                [{"which": id_, "to": row["version"], "nearer": row["priority"]} for id_, row in self.raised.items()],
             )
         if self.added:
             connection.execute(sa.insert(revocation_entries), list(self.added.values()))
@@ -115,12 +115,12 @@ class _PendingWrites:
         entry = self.queued.get(name)
         if entry is None:
             entry = {"id": self._next_number(), "digest": name, "channel_arn": channel, "viewer_id": viewer}
-            entry |= {**place._asdict(), "caller": self.caller, "version": version, "lane": self.lanes[place]}
-            entry |= {"state": State.QUEUED, "attempts": 0, "queued_at": self.now, "due_at": self.now}
+            entry |= {**place._asdict(), "caller": self.caller, "version": version, "priority": self.priorities[place]}
+            entry |= {"state": RevocationState.QUEUED, "attempts": 0, "queued_at": self.now, "due_at": self.now}
             entry |= {"finished_at": None, "code": "", "message": ""}
             self.queued[name] = self.added[entry["id"]] = entry
         else:
-            entry["version"], entry["lane"] = max(entry["version"], version), min(entry["lane"], self.lanes[place])
+            entry["version"], entry["priority"] = max(entry["version"], version), min(entry["priority"], self.priorities[place])
             if entry["id"] not in self.added:
                 self.raised[entry["id"]] = entry
         return int(entry["id"])
@@ -130,18 +130,18 @@ class _PendingWrites:
         return self.number
 
 
-def _lane(connection: sa.Connection, caller: str, account_region: AccountRegion, lane: Lane) -> Lane:
-    """The lane that was asked for, unless this caller's share of it is full."""
-    if lane is not Lane.ALONE:
-        return lane
+def _effective_priority(connection: sa.Connection, caller: str, account_region: AccountRegion, priority: Priority) -> Priority:
+    """The priority that was asked for, unless this caller's share of it is full."""
+    if priority is not Priority.INTERACTIVE:
+        return priority
     theirs = (
         sa.select(_entries.id)
         .where(QUEUED, _entries.account == account_region.account, _entries.region == account_region.region)
-        .where(_entries.lane == Lane.ALONE, _entries.caller == caller)
-        .limit(ALONE_MAX)
+        .where(_entries.priority == Priority.INTERACTIVE, _entries.caller == caller)
+        .limit(INTERACTIVE_MAX)
     )
     waiting = connection.execute(sa.select(sa.func.count()).select_from(theirs.subquery())).scalar_one()
-    return Lane.ALONE if waiting < ALONE_MAX else Lane.STORM
+    return Priority.INTERACTIVE if waiting < INTERACTIVE_MAX else Priority.BULK
 
 
 def _queued(connection: sa.Connection, names: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
@@ -149,16 +149,16 @@ def _queued(connection: sa.Connection, names: Iterable[bytes]) -> dict[bytes, di
     settling sees what we raise it to."""
     ids: list[int] = []
     for part in chunked(names):
-        ids += connection.execute(sa.select(_entries.id).where(NOT_ENDED, _entries.digest.in_(part))).scalars()
+        ids += connection.execute(sa.select(_entries.id).where(UNFINISHED, _entries.digest.in_(part))).scalars()
     found: dict[bytes, dict[str, Any]] = {}
     for some in chunked(sorted(ids)):  # in the order of ids, as whoever settles: or each might wait for the other
         rows = lock_entries(connection, some)
-        found |= {row["digest"]: row for row in rows if row["state"] == State.QUEUED}
+        found |= {row["digest"]: row for row in rows if row["state"] == RevocationState.QUEUED}
     return found
 
 
 def lock_entries(connection: sa.Connection, ids: Sequence[int]) -> list[dict[str, Any]]:
     """These entries, in the order of their ids, which nobody else changes until the transaction ends."""
-    columns = (_entries.id, _entries.digest, _entries.version, _entries.lane, _entries.state)
+    columns = (_entries.id, _entries.digest, _entries.version, _entries.priority, _entries.state)
     wanted = sa.select(*columns).where(_entries.id.in_(ids)).order_by(_entries.id).with_for_update()
     return [dict(row) for row in connection.execute(wanted).mappings()]

@@ -15,15 +15,15 @@ import sqlalchemy as sa
 
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.errors import FieldError, IdempotencyKeyReused, RevocationNotFound
-from tokensvc.revocations.model import Lane, State
+from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Patterns, Revocation, Target
 from tokensvc.storage import changes, revocation_writer
 from tokensvc.storage.denials import chunked
 from tokensvc.storage.dialect import StoreNow, insert, matches_any
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import (
-    ENDED,
-    NOT_ENDED,
+    FINISHED,
+    UNFINISHED,
     QUEUED,
     idempotency_keys,
     revocation_entries,
@@ -35,7 +35,7 @@ IDEMPOTENCY_SECONDS = 24 * 3600
 _entries = revocation_entries.c
 _targets = revocation_targets.c
 _theirs = sa.join(revocation_targets, revocation_entries, _targets.entry == _entries.id)
-_state = sa.case((_targets.cancelled, sa.literal(State.CANCELLED)), else_=_entries.state)
+_state = sa.case((_targets.cancelled, sa.literal(RevocationState.CANCELLED)), else_=_entries.state)
 
 
 class SqlRevocations:
@@ -48,7 +48,7 @@ class SqlRevocations:
         self,
         caller: str,
         wanted: Sequence[NewRevocation],
-        lane: Lane,
+        priority: Priority,
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
     ) -> list[Accepted]:
@@ -58,7 +58,7 @@ class SqlRevocations:
             first = _first_answer(connection, caller, idempotency, now)
             if first is not None:
                 return first
-            answer = revocation_writer.write_revocations(connection, caller, wanted, lane, max_staleness_seconds, now)
+            answer = revocation_writer.write_revocations(connection, caller, wanted, priority, max_staleness_seconds, now)
             if idempotency is not None:
                 _keep_answer(connection, caller, idempotency, answer, now)
             return answer
@@ -74,7 +74,7 @@ class SqlRevocations:
         limit: int,
         before: int | None = None,
         not_below: int | None = None,
-        state: State | None = None,
+        state: RevocationState | None = None,
         channel_arn: str | None = None,
         viewer_ids: Sequence[str] | None = None,
     ) -> list[Revocation]:
@@ -88,7 +88,7 @@ class SqlRevocations:
         with read_transaction(self._engine) as connection:
             return _records(connection, connection.execute(shown).all())
 
-    def so_far_down(self, before: int | None, many: int) -> int | None:
+    def scan_floor(self, before: int | None, many: int) -> int | None:
         number = revocations.c.number
         last = sa.select(number).order_by(number.desc()).offset(many - 1).limit(2)
         if before is not None:
@@ -101,12 +101,12 @@ class SqlRevocations:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             number = _get(connection, revocation_id, patterns).number
-            given_up = _entries_of(connection, number, State.QUEUED)
+            given_up = _entries_of(connection, number, RevocationState.QUEUED)
             mine = (_targets.revocation == number, _targets.entry.in_(given_up))
             connection.execute(sa.update(revocation_targets).where(*mine).values(cancelled=True))
             still = sa.select(_targets.entry).where(_targets.entry.in_(given_up), _targets.cancelled == sa.false())
             nobodys = (_entries.id.in_(given_up), _entries.id.not_in(still))
-            ended = {"state": State.CANCELLED, "finished_at": StoreNow()}
+            ended = {"state": RevocationState.CANCELLED, "finished_at": StoreNow()}
             connection.execute(sa.update(revocation_entries).where(*nobodys, QUEUED).values(ended))
             _lower(connection, given_up)
             return _get(connection, revocation_id, patterns)
@@ -115,7 +115,7 @@ class SqlRevocations:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             number = _get(connection, revocation_id, patterns).number
-            for failed in _entries_of(connection, number, State.FAILED):
+            for failed in _entries_of(connection, number, RevocationState.FAILED):
                 _queue_again(connection, failed)
             return _get(connection, revocation_id, patterns)
 
@@ -123,7 +123,7 @@ class SqlRevocations:
         until = ended_before.timestamp()
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
-            old = sa.select(_entries.id).where(ENDED, _entries.finished_at < until).order_by(_entries.finished_at)
+            old = sa.select(_entries.id).where(FINISHED, _entries.finished_at < until).order_by(_entries.finished_at)
             forgotten = list(connection.execute(old.limit(limit)).scalars())
             for some in chunked(forgotten):
                 whose = sa.select(_targets.revocation).where(_targets.entry.in_(some)).distinct()
@@ -145,7 +145,7 @@ def _first_answer(
         return None
     c = idempotency_keys.c
     kept = connection.execute(
-        sa.select(c.body_digest, c.answer).where(
+        sa.select(c.body_digest, c.response).where(
             c.caller == caller, c.key == idempotency.key, c.used_at >= now - IDEMPOTENCY_SECONDS
         )
     ).first()
@@ -154,13 +154,13 @@ def _first_answer(
     if kept.body_digest != idempotency.body_digest:
         rule = "stands for another request of the last 24 hours"
         raise IdempotencyKeyReused([FieldError("Idempotency-Key", rule)])
-    return [Accepted(*answer) for answer in kept.answer]
+    return [Accepted(*answer) for answer in kept.response]
 
 
 def _keep_answer(
     connection: sa.Connection, caller: str, idempotency: IdempotencyKey, answer: list[Accepted], now: float
 ) -> None:
-    kept = {"body_digest": idempotency.body_digest, "answer": [list(part) for part in answer], "used_at": now}
+    kept = {"body_digest": idempotency.body_digest, "response": [list(part) for part in answer], "used_at": now}
     row = insert(connection, idempotency_keys).values(caller=caller, key=idempotency.key, **kept)
     c = idempotency_keys.c
     connection.execute(row.on_conflict_do_update(index_elements=[c.caller, c.key], set_=kept))
@@ -173,7 +173,7 @@ def _of_it(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
 
 
 def _parts_such(
-    state: State | None, channel_arn: str | None, viewer_ids: Sequence[str] | None
+    state: RevocationState | None, channel_arn: str | None, viewer_ids: Sequence[str] | None
 ) -> list[sa.ColumnElement[bool]]:
     such = []
     if state is not None:
@@ -223,11 +223,11 @@ def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Revocation]
 
 def _target(row: Any) -> Target:
     finished_at = None if row.finished_at is None else datetime.fromtimestamp(row.finished_at, UTC)
-    state = State(row.shown)
+    state = RevocationState(row.shown)
     return Target(row.channel_arn, row.viewer_id, row.version, state, row.attempts, finished_at, row.code, row.message)
 
 
-def _entries_of(connection: sa.Connection, number: int, state: State) -> list[int]:
+def _entries_of(connection: sa.Connection, number: int, state: RevocationState) -> list[int]:
     """The entries in this state that the revocation waits, or waited, for; locked."""
     mine = sa.select(_targets.entry).where(_targets.revocation == number, _targets.cancelled == sa.false())
     ids = sorted(connection.execute(mine).scalars())
@@ -246,11 +246,11 @@ def _queue_again(connection: sa.Connection, failed: int) -> None:
     their versions, and whoever waited for the one waits for the other."""
     this = _entries.id == failed
     name, version = connection.execute(sa.select(_entries.digest, _entries.version).where(this)).one()
-    queued = sa.select(_entries.id, _entries.version).where(NOT_ENDED, _entries.digest == name)
+    queued = sa.select(_entries.id, _entries.version).where(UNFINISHED, _entries.digest == name)
     other = connection.execute(queued.with_for_update()).first()
     if other is None:
         again = {
-            "state": State.QUEUED,
+            "state": RevocationState.QUEUED,
             "attempts": 0,
             "finished_at": None,
             "queued_at": StoreNow(),

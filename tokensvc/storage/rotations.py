@@ -14,9 +14,9 @@ from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.storage import changes
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.rows import UnreadableValue, document, instant, raw, text
-from tokensvc.storage.schema import key_rotations
+from tokensvc.storage.schema import key_rotation_requests
 
-_ROTATIONS = sa.select(*raw(*key_rotations.c))
+_ROTATIONS = sa.select(*raw(*key_rotation_requests.c))
 
 
 class SqlRotations:
@@ -29,13 +29,13 @@ class SqlRotations:
         wish = RotationRequest(rotation_id, at, dict(previous_key_ids), by)
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            connection.execute(sa.insert(key_rotations).values(wish._asdict()))
+            connection.execute(sa.insert(key_rotation_requests).values(wish._asdict()))
             changes.bump_version(connection, "keys")
         return wish
 
     def get(self, rotation_id: str) -> RotationRequest:
         with read_transaction(self._engine) as connection:
-            row = connection.execute(_ROTATIONS.where(key_rotations.c.id == rotation_id)).first()
+            row = connection.execute(_ROTATIONS.where(key_rotation_requests.c.id == rotation_id)).first()
         if row is None:
             raise RotationNotFound("there is no such rotation")
         try:
@@ -44,7 +44,7 @@ class SqlRotations:
             raise RowUnreadable(f"this rotation cannot be read: {problem}") from None
 
     def newest(self, limit: int) -> list[RotationRequest]:
-        newest = _ROTATIONS.order_by(key_rotations.c.requested_at.desc(), key_rotations.c.id).limit(limit)
+        newest = _ROTATIONS.order_by(key_rotation_requests.c.requested_at.desc(), key_rotation_requests.c.id).limit(limit)
         found: list[RotationRequest] = []
         with read_transaction(self._engine) as connection:
             for row in connection.execute(newest):
@@ -53,7 +53,7 @@ class SqlRotations:
         return found
 
     def prune(self, before: datetime) -> int:
-        old = sa.delete(key_rotations).where(key_rotations.c.requested_at < before).returning(key_rotations.c.id)
+        old = sa.delete(key_rotation_requests).where(key_rotation_requests.c.requested_at < before).returning(key_rotation_requests.c.id)
         with write_transaction(self._engine) as connection:
             return len(connection.execute(old).all())
 

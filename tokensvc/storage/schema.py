@@ -54,7 +54,7 @@ versions = sa.Table(
     "versions",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("tag", sa.Text, nullable=False),
 )
 
@@ -63,7 +63,7 @@ version_history = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("n", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
     sa.Column("tag", sa.Text, nullable=False),
 )
 
@@ -163,7 +163,7 @@ key_journal = sa.Table(
 )
 _is_open = key_journal.c.finished_at.is_(None)
 sa.Index(
-    "one_open_step_of_a_kind",
+    "one_open_step_per_kind",
     key_journal.c.kind,
     key_journal.c.key_id,
     key_journal.c.region,
@@ -172,8 +172,8 @@ sa.Index(
     postgresql_where=_is_open,
 )
 
-key_rotations = sa.Table(
-    "key_rotations",
+key_rotation_requests = sa.Table(
+    "key_rotation_requests",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("requested_at", Utc, nullable=False, index=True),

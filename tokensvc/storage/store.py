@@ -14,9 +14,9 @@ from tokensvc.deployment.workers import Workers
 from tokensvc.keys.journal import Journal
 from tokensvc.keys.rotation_requests import RotationRequestStore
 from tokensvc.keys.store import KeyStore
-from tokensvc.revocations.denial_store import Denials
+from tokensvc.revocations.denial_store import DenialStore
 from tokensvc.revocations.queue import RevocationQueue
-from tokensvc.revocations.store import Revocations
+from tokensvc.revocations.store import RevocationStore
 from tokensvc.storage import migrate
 from tokensvc.storage.callers import SqlCallerStore
 from tokensvc.storage.channels import SqlChannelStore
@@ -47,11 +47,11 @@ class Store:
     workers: Workers
     callers: CallerStore
     channels: ChannelStore
-    revocations: Revocations
+    revocations: RevocationStore
     revocation_queue: RevocationQueue
-    denials: Denials
+    denials: DenialStore
     leases: Leases
-    wrappings: KekRegistry
+    kek_registry: KekRegistry
     versions: Versions
     engine: sa.Engine
 
@@ -89,7 +89,7 @@ def store_for_engine(engine: sa.Engine) -> Store:
         revocation_queue=SqlRevocationQueue(engine),
         denials=SqlDenials(engine),
         leases=SqlLeases(engine),
-        wrappings=SqlKekRegistry(engine),
+        kek_registry=SqlKekRegistry(engine),
         versions=SqlVersions(engine),
         engine=engine,
     )

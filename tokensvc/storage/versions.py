@@ -25,10 +25,10 @@ class SqlVersions:
         self._engine = engine
 
     def read(self) -> StoreVersions:
-        columns = (versions.c.name, versions.c.n, versions.c.tag, StoreNow().label("now"))
+        columns = (versions.c.name, versions.c.number, versions.c.tag, StoreNow().label("now"))
         with read_transaction(self._engine) as connection:
             rows = connection.execute(sa.select(*columns)).all()
-        found = {row.name: Version(row.n, row.tag) for row in rows if row.name in _THINGS}
+        found = {row.name: Version(row.number, row.tag) for row in rows if row.name in _THINGS}
         if found.keys() != _THINGS:
             raise SchemaMismatch("the store does not count all changes", remedy=UPGRADE)
         return StoreVersions(now=rows[0].now, **found)

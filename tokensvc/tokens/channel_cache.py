@@ -34,7 +34,7 @@ from tokensvc.deployment.leases import Leases
 from tokensvc.errors import ControlPlaneError
 from tokensvc.log import structlog
 from tokensvc.outages import Outages
-from tokensvc.runner import IDLE, Run
+from tokensvc.runner import IDLE, RunResult
 from tokensvc.tokens.channels import ChannelRecord, ChannelStore
 from tokensvc.tokens.snapshot import KnownChannel
 
@@ -186,7 +186,7 @@ class ChannelCache:
         self._wake()
         return question, max(0.0, question.wait_until - self._clock.monotonic())
 
-    def run_once(self) -> Literal[Run.IDLE] | None:
+    def run_once(self) -> Literal[RunResult.IDLE] | None:
         """Answer what is pending from the store or IVS, and look again at what was last looked at long ago.
 
         IDLE where nothing was asked, or a region is still to be asked again that did not answer. Raises StoreError and

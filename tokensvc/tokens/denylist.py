@@ -131,7 +131,7 @@ class Denylist:
         if self._next == 0:
             self._is_empty = not any(self._shards)
 
-    def admit(self, channel_arn: str, viewer_id: str, now: int) -> int:
+    def min_session_version(self, channel_arn: str, viewer_id: str, now: int) -> int:
         """The lowest session version that a token for this viewer may carry. Raises ViewerDenied."""
         if self._is_empty:
             return 0

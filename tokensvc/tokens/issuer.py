@@ -64,14 +64,14 @@ class UnsignedToken(NamedTuple):
 def prepare(ask: TokenRequest, grant: TokenLimits, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> UnsignedToken:
     """UnsignedToken one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
     channel_arn, viewer = ask.channel_arn, ask.viewer_id
-    key = snapshot.ring.signing_key(parse_arn(channel_arn, "channel").account_region, now)
+    key = snapshot.keyring.signing_key(parse_arn(channel_arn, "channel").account_region, now)
     if ask.subject is not None:
         if not snapshot.subject_key:
             raise SubjectKeyLost("the store has lost the key that turns subjects into viewer ids; see /readyz")
         viewer = viewer_id(snapshot.subject_key, grant.namespace, ask.subject)
     version = None
     if viewer is not None:
-        version = session_version(now, snapshot.denied.admit(channel_arn, viewer, now))
+        version = session_version(now, snapshot.denylist.min_session_version(channel_arn, viewer, now))
     life_seconds = _ttl(ask, grant, key, viewer is not None or ask.single_use)
     exp = now + life_seconds
 

@@ -26,7 +26,7 @@ class SigningKey(NamedTuple):
     prepared: PreparedKey
     longest_ttl_seconds: int
     activated_at: datetime | None = None
-    until: float = math.inf
+    not_after: float = math.inf
     """The last moment at which it may sign, in Unix seconds on the worker's clock: a retiring key's is near."""
 
 
@@ -35,7 +35,7 @@ class RegionKeys(NamedTuple):
 
     active: SigningKey | None
     """The key that this worker signs with: the active one, or a retiring one in its stead while there is trouble."""
-    accepted: Mapping[str, PublicKey]
+    verification_keys: Mapping[str, PublicKey]
     """By key id, the public halves that IVS holds there: active, prepared and retiring."""
     problems: str = ""
     """Why this worker cannot sign with the key that is active."""
@@ -44,18 +44,18 @@ class RegionKeys(NamedTuple):
 class Keyring(NamedTuple):
     """All slots of one deployment."""
 
-    slots: Mapping[AccountRegion, RegionKeys]
+    region_keys: Mapping[AccountRegion, RegionKeys]
     undecryptable: frozenset[str] = frozenset()
     """The ids of the keys that should sign and that this worker could not open."""
 
     def signing_key(self, account_region: AccountRegion, now: float) -> SigningKey:
         """The key that signs there. Raises InvalidRequest or NoSigningKey saying what to do about it."""
-        slot = self.slots.get(account_region)
+        slot = self.region_keys.get(account_region)
         active = slot.active if slot is not None else None
-        if active is not None and now <= active.until:
+        if active is not None and now <= active.not_after:
             return active
         where = f"account {account_region.account}, region {account_region.region}"
-        if slot is None and self.slots:
+        if slot is None and self.region_keys:
             raise InvalidRequest([FieldError("channelArn", f"is in {where}, where this service holds no key")])
         if slot is None:
             raise NoSigningKey("this service holds no key yet", remedy=Remedy(Action.GENERATE_KEY))

@@ -44,11 +44,11 @@ class KnownChannel(NamedTuple):
 class Snapshot(NamedTuple):
     """Everything that issuing needs, as it was at one instant."""
 
-    ring: Keyring = EMPTY_KEYRING
+    keyring: Keyring = EMPTY_KEYRING
     secrets: Mapping[str, KnownSecret] = {}
     """By the key's public id. Disabled callers are not in it."""
     channels: Mapping[str, KnownChannel] = {}
-    denied: Denylist = Denylist()
+    denylist: Denylist = Denylist()
     """Who gets no token, or only from a session version on."""
     subject_key: bytes = b""
     """Empty: the store has lost it, and no token is issued by subject."""

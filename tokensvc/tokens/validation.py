@@ -59,11 +59,11 @@ class Reason(StrEnum):
 class Outcome(StrEnum):
     """What all rules say together."""
 
-    ALLOW = "admitted"
-    REFUSED = "refused"
+    ALLOW = "allow"
+    DENY = "deny"
     CONDITIONAL = "conditional"
     """Admitted unless `ValidationResult.unless`, which only IVS knows."""
-    INDETERMINATE = "undecided"
+    INDETERMINATE = "indeterminate"
     """A rule needs a fact that was not supplied: a public key, or the player's Origin header."""
 
 
@@ -99,16 +99,16 @@ class ValidationResult(NamedTuple):
     outcome: Outcome
     denied_by: str | None
     message: str
-    findings: tuple[RuleResult, ...]
+    rule_results: tuple[RuleResult, ...]
     claims: dict[str, Any]
     """The payload, as far as it could be read; trust it only when the outcome is ADMITTED."""
     unless: tuple[str, ...] = ()
     """With CONDITIONAL: the conditions, as a sentence has them after "unless"."""
 
     @property
-    def refusal(self) -> RuleResult | None:
+    def failed_rule(self) -> RuleResult | None:
         """The finding that refused: the first failed one."""
-        return next((finding for finding in self.findings if finding.result is RuleStatus.FAIL), None)
+        return next((finding for finding in self.rule_results if finding.result is RuleStatus.FAIL), None)
 
 
 MILLISECONDS_THRESHOLD = 10**11
@@ -393,7 +393,7 @@ def validate(attempt: PlaybackAttempt) -> ValidationResult:
     claims = case.claims or {}
     refused = next((f for f in findings if f.result is RuleStatus.FAIL), None)
     if refused is not None:
-        return ValidationResult(Outcome.REFUSED, refused.rule, refused.message, findings, claims)
+        return ValidationResult(Outcome.DENY, refused.rule, refused.message, findings, claims)
     unknown = [f for f in findings if f.result is RuleStatus.UNKNOWN]
     if not unknown:
         return ValidationResult(Outcome.ALLOW, None, "the player is let in", findings, claims)

@@ -99,7 +99,7 @@ class ViewerIdResolver:
             secret = self._opened[key.identity] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
         return secret
 
-    def within(self, namespace: str) -> ResolveViewerIds:
+    def for_namespace(self, namespace: str) -> ResolveViewerIds:
         """Names viewers of one namespace; the keys are read when the first subject comes, and then no more."""
         keys: list[bytes] = []
 

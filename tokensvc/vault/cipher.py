@@ -140,7 +140,7 @@ def establish(known: KekRegistry, current: WrappingKey, *previous: WrappingKey) 
 
 
 def _among(listed: Sequence[RegisteredKek], key: WrappingKey) -> bool:
-    return any(k.name == key.name and hmac.compare_digest(k.check or b"", key.check or b"") for k in listed)
+    return any(k.name == key.name and hmac.compare_digest(k.check_value or b"", key.check or b"") for k in listed)
 
 
 def _prove(key: WrappingKey) -> None:
@@ -156,7 +156,7 @@ def _stranger(current: WrappingKey, listed: Sequence[RegisteredKek]) -> VaultErr
         return WrongPassphrase(
             "the passphrase is not the passphrase that this store's secrets are wrapped with; nothing was changed",
             remedy=Remedy(Action.GIVE_FORMER_PASSPHRASE)
-            if any(k.check for k in listed)
+            if any(k.check_value for k in listed)
             else _add_previous(listed[-1].name),
         )
     names = " and ".join(k.name for k in listed)

@@ -1,4 +1,4 @@
-"""How the deployment's secrets are wrapped under one root: its passphrase, or a data key of AWS DESCRIBE_KMS_KEY.
+"""How the deployment's secrets are wrapped under one root: its passphrase, or a data key of AWS KMS.
 
 Rules of the file
 - A passphrase of 256 random bits (32 bytes as hex or base64url) is strong as it is. Any other is taken as typed by a
@@ -87,7 +87,7 @@ class PassphraseKey:
 
 
 class WrappingKey(Protocol):
-    """A passphrase, or a key of AWS DESCRIBE_KMS_KEY. It never leaves where it lives; what it gives are wrappings."""
+    """A passphrase, or a key of AWS KMS. It never leaves where it lives; what it gives are wrappings."""
 
     @property
     def name(self) -> str:
@@ -96,7 +96,7 @@ class WrappingKey(Protocol):
 
     @property
     def check(self) -> bytes | None:
-        """What proves it right without opening anything; None where its keeper does (AWS DESCRIBE_KMS_KEY)."""
+        """What proves it right without opening anything; None where its keeper does (AWS KMS)."""
         ...
 
     def fresh(self) -> tuple[Wrapping, bytes]:

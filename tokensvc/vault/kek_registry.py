@@ -13,8 +13,8 @@ class RegisteredKek(NamedTuple):
     """A wrapping key that secrets of this store may be under."""
 
     name: str
-    check: bytes | None
-    """Proves a passphrase right without keeping it; None for a key of AWS DESCRIBE_KMS_KEY."""
+    check_value: bytes | None
+    """Proves a passphrase right without keeping it; None for a key of AWS KMS."""
 
     def __repr__(self) -> str:
         return f"KnownWrapping(name={self.name!r})"
@@ -34,7 +34,7 @@ class KekRegistry(Protocol):
         """
         ...
 
-    def keep_only(self, name: str) -> None:
+    def retain_only(self, name: str) -> None:
         """Take every other key off the list: nothing is under them any more. Nothing happens when this one is not on
         it: a list that is empty would take any key."""
         ...

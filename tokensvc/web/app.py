@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokensvc.clock import Clock
 from tokensvc.errors import TokensvcError
-from tokensvc.http.body import ClientGone
-from tokensvc.http.problem_details import Answer, plain_refusal, refusal, unknown
+from tokensvc.http.body import ClientDisconnected
+from tokensvc.http.problem_details import Response, problem_response, error_response, internal_error
 from tokensvc.jose.signing.signer import sign_each
 from tokensvc.log import exception_fields, structlog
 from tokensvc.web.access_log import AccessLog
@@ -46,90 +46,90 @@ class Application:
     def __init__(
         self,
         routes: Routes,
-        behind: ASGIApp,
+        fallback: ASGIApp,
         clock: Clock,
         access_log: AccessLog | None,
         sign_many: SignMany = sign_each,
     ) -> None:
         self._routes = {path: route for path, route in routes.items() if "{" not in path}
         self._shapes = [(path.split("/"), path, route) for path, route in routes.items() if "{" in path]
-        self._behind = behind
+        self._fallback = fallback
         self._monotonic = clock.monotonic
         self._access_log = access_log
         self._prefix = secrets.token_hex(6)
         self._count = count(1)
-        self._turn = SigningBatch(self._finish, sign_many)
+        self._batch = SigningBatch(self._finish, sign_many)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._behind(scope, receive, send)
+            await self._fallback(scope, receive, send)
             return
-        exchange = RequestContext(f"{self._prefix}-{next(self._count):x}", self._monotonic())
+        context = RequestContext(f"{self._prefix}-{next(self._count):x}", self._monotonic())
         path, route = scope["path"], self._routes.get(scope["path"])
         if route is None:
             path, route = self._shaped(scope)
         if route is None:
-            await self._pass_on(scope, receive, send, exchange)
+            await self._pass_on(scope, receive, send, context)
             return
         try:
             taking = route.taking(scope["method"])
             if taking is None:
-                answer = _wrong_method(route.methods)
+                response = _wrong_method(route.methods)
             else:
-                answer = await taking.endpoint(scope, receive, exchange)
-        except ClientGone:
+                response = await taking.endpoint(scope, receive, context)
+        except ClientDisconnected:
             return
-        except Exception as problem:  # noqa: BLE001 - the last line of defence
-            answer = _failed(problem, exchange)
-        await _send(send, answer, exchange.request_id)
-        if self._access_log is not None and (route.logs_success or answer.status >= 400):
-            self._note(scope, path, answer.status, answer.code, exchange, self._access_log)
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            response = _failed(error, context)
+        await _send(send, response, context.request_id)
+        if self._access_log is not None and (route.logs_success or response.status >= 400):
+            self._note(scope, path, response.status, response.code, context, self._access_log)
 
-    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         """Take a request that came in whole, if its route can answer without waiting (`exchange.AnswersAtOnce`)."""
         route = self._routes.get(scope["path"])
         if route is None or route.handle_nowait is None or scope["method"] != route.method:
             return False
-        exchange = RequestContext(f"{self._prefix}-{next(self._count):x}", self._monotonic())
+        context = RequestContext(f"{self._prefix}-{next(self._count):x}", self._monotonic())
         try:
-            begun = route.handle_nowait(scope, body, exchange)
-        except Exception as problem:  # noqa: BLE001 - as above
-            self._reply(_failed(problem, exchange), scope, exchange, reply)
+            pending = route.handle_nowait(scope, body, context)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._reply(_failed(error, context), scope, context, respond)
             return True
-        if begun is None:
+        if pending is None:
             return False
-        self._turn.add(begun, scope, exchange, reply)
+        self._batch.add(pending, scope, context, respond)
         return True
 
     def flush(self) -> None:
-        self._turn.end()
+        self._batch.end()
 
     def _finish(
         self,
-        begun: PendingResponse,
+        pending: PendingResponse,
         scope: Scope,
-        exchange: RequestContext,
-        reply: Respond,
+        context: RequestContext,
+        respond: Respond,
         signature: bytes | Exception,
         seconds: float,
     ) -> None:
         """Answer what was taken, now that it is signed."""
         try:
             if isinstance(signature, Exception):
-                answer = _failed(signature, exchange)
+                response = _failed(signature, context)
             else:
-                answer = begun.answer(signature, seconds)
-        except Exception as problem:  # noqa: BLE001 - as above
-            answer = _failed(problem, exchange)
+                response = pending.answer(signature, seconds)
+        except Exception as error:  # noqa: BLE001 - as above
+            response = _failed(error, context)
         try:
-            self._reply(answer, scope, exchange, reply)
-        except Exception as problem:  # noqa: BLE001 - the others of the turn are waiting
-            _log_unknown(problem, exchange.request_id)
+            self._reply(response, scope, context, respond)
+        except Exception as error:  # noqa: BLE001 - the others of the turn are waiting
+            _log_unknown(error, context.request_id)
 
-    def _reply(self, answer: Answer, scope: Scope, exchange: RequestContext, reply: Respond) -> None:
+    def _reply(self, response: Response, scope: Scope, context: RequestContext, respond: Respond) -> None:
         if self._access_log is not None:
-            self._note(scope, scope["path"], answer.status, answer.code, exchange, self._access_log)
-        reply(answer, exchange.request_id)
+            self._note(scope, scope["path"], response.status, response.code, context, self._access_log)
+        respond(response, context.request_id)
 
     def _shaped(self, scope: Scope) -> tuple[str, Route | None]:
         """The route whose path this has but for the parts in braces, which are never empty."""
@@ -141,12 +141,12 @@ class Application:
                 return path, route
         return "-", None
 
-    def _note(self, scope: Scope, path: str, status: int, code: str, exchange: RequestContext, log: AccessLog) -> None:
+    def _note(self, scope: Scope, path: str, status: int, code: str, context: RequestContext, log: AccessLog) -> None:
         now, client = self._monotonic(), (scope.get("client") or _NO_CLIENT)[0]
-        seconds = now - exchange.began_at
-        log.add((now, scope["method"], path, status, code, exchange.caller, client, exchange.request_id, seconds))
+        seconds = now - context.started_at
+        log.add((now, scope["method"], path, status, code, context.caller, client, context.request_id, seconds))
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, exchange: RequestContext) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, context: RequestContext) -> None:
         """Let the app behind answer, under our id."""
         status = 0
 
@@ -154,45 +154,45 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", exchange.request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", context.request_id.encode())]
             await send(message)
 
         try:
-            await self._behind(scope, receive, send_with_id)
-        except Exception as problem:  # noqa: BLE001 - as above
-            _log_unknown(problem, exchange.request_id)
+            await self._fallback(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log_unknown(error, context.request_id)
             if not status:
-                await _send(send, unknown(exchange.request_id), exchange.request_id)
+                await _send(send, internal_error(context.request_id), context.request_id)
                 status = 500
         if status and self._access_log is not None:
-            self._note(scope, "-", status, "", exchange, self._access_log)
+            self._note(scope, "-", status, "", context, self._access_log)
 
 
 def _fits(shape: str, part: str) -> bool:
     return bool(part) if shape.startswith("{") else shape == part
 
 
-def _wrong_method(methods: str) -> Answer:
-    return plain_refusal(405, "method_not_allowed", f"This route takes {methods}.", ((b"allow", methods.encode()),))
+def _wrong_method(methods: str) -> Response:
+    return problem_response(405, "method_not_allowed", f"This route takes {methods}.", ((b"allow", methods.encode()),))
 
 
-def _failed(problem: Exception, exchange: RequestContext) -> Answer:
+def _failed(error: Exception, context: RequestContext) -> Response:
     """The answer to what a use case refused; to what nobody foresaw, one fixed text."""
-    if not isinstance(problem, TokensvcError):
-        _log_unknown(problem, exchange.request_id)
-        return unknown(exchange.request_id)
-    if problem.detail:
-        _log.warning("refused", request_id=exchange.request_id, code=problem.code, detail=problem.detail)
-    return refusal(problem)
+    if not isinstance(error, TokensvcError):
+        _log_unknown(error, context.request_id)
+        return internal_error(context.request_id)
+    if error.detail:
+        _log.warning("refused", request_id=context.request_id, code=error.code, detail=error.detail)
+    return error_response(error)
 
 
-async def _send(send: Send, answer: Answer, request_id: str) -> None:
-    length = str(len(answer.body)).encode()
-    headers = [*answer.headers, (b"content-length", length), (b"x-request-id", request_id.encode())]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+async def _send(send: Send, response: Response, request_id: str) -> None:
+    length = str(len(response.body)).encode()
+    headers = [*response.headers, (b"content-length", length), (b"x-request-id", request_id.encode())]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
-def _log_unknown(problem: Exception, request_id: str) -> None:
+def _log_unknown(error: Exception, request_id: str) -> None:
     """Type and frames, not the message: what it says may repeat what it choked on."""
-    _log.error("internal error", request_id=request_id, **exception_fields(problem))
+    _log.error("internal error", request_id=request_id, **exception_fields(error))

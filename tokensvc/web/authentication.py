@@ -41,33 +41,33 @@ class RequestAuthenticator:
         self._lease_seconds = lease_seconds
         self._threads = anyio.CapacityLimiter(MAX_CONCURRENT_STORE_CALLS)
 
-    def authenticate(self, scope: Scope, exchange: RequestContext, needs: str) -> Authenticated:
+    def authenticate(self, scope: Scope, context: RequestContext, needs: str) -> Authenticated:
         """Who asks, given that they have this scope. Raises SnapshotStale, Unauthenticated or InsufficientScope."""
         snapshot, now = self._snapshot(), self._clock.now()
         require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
         caller = authenticate(header(scope, b"authorization"), snapshot, now)
-        exchange.caller = caller.name
+        context.caller = caller.name
         caller.require_scope(needs)
         return caller, snapshot, now
 
     async def authenticated_body(
-        self, scope: Scope, receive: Receive, exchange: RequestContext, needs: str, limit_bytes: int
+        self, scope: Scope, receive: Receive, context: RequestContext, needs: str, limit_bytes: int
     ) -> tuple[Authenticated, dict[str, Any]]:
         """As `authenticate`, after the body is complete, and the body as a JSON object. It is called before the body is
         read too, so that no body of an unauthenticated client is read."""
-        self.authenticate(scope, exchange, needs)
+        self.authenticate(scope, context, needs)
         body = await read_json(scope, receive, limit_bytes)
-        return self.authenticate(scope, exchange, needs), body
+        return self.authenticate(scope, context, needs), body
 
-    def caller(self, scope: Scope, exchange: RequestContext, needs: str) -> Caller:
+    def caller(self, scope: Scope, context: RequestContext, needs: str) -> Caller:
         """The caller alone."""
-        return self.authenticate(scope, exchange, needs)[0]
+        return self.authenticate(scope, context, needs)[0]
 
     async def caller_and_body(
-        self, scope: Scope, receive: Receive, exchange: RequestContext, needs: str, limit_bytes: int
+        self, scope: Scope, receive: Receive, context: RequestContext, needs: str, limit_bytes: int
     ) -> tuple[Caller, dict[str, Any]]:
         """The caller alone, after the body is complete, and the body as a JSON object."""
-        (caller, _, _), body = await self.authenticated_body(scope, receive, exchange, needs, limit_bytes)
+        (caller, _, _), body = await self.authenticated_body(scope, receive, context, needs, limit_bytes)
         return caller, body
 
     async def run_in_thread(self, act: Callable[[], _T]) -> _T:

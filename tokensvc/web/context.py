@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from starlette.types import Receive, Scope
 
-from tokensvc.http.problem_details import Answer
+from tokensvc.http.problem_details import Response
 from tokensvc.jose.es384 import PreparedKey
 
 
@@ -16,15 +16,15 @@ class RequestContext:
 
     __slots__ = ("began_at", "caller", "request_id")
 
-    def __init__(self, request_id: str, began_at: float) -> None:
+    def __init__(self, request_id: str, started_at: float) -> None:
         self.request_id = request_id
-        self.began_at = began_at
+        self.started_at = started_at
         """On the monotonic clock."""
         self.caller = ""
         """The authenticated caller's name, once known."""
 
 
-Endpoint = Callable[[Scope, Receive, RequestContext], Awaitable[Answer]]
+Endpoint = Callable[[Scope, Receive, RequestContext], Awaitable[Response]]
 """Answers one route. Raises TokensvcError for the front door to render."""
 
 
@@ -41,7 +41,7 @@ class PendingResponse(Protocol):
     @property
     def digest(self) -> bytes: ...
 
-    def answer(self, signature: bytes, seconds: float) -> Answer:
+    def response(self, signature: bytes, seconds: float) -> Response:
         """The answer, now that the signature is there. `seconds` is its share of the time that signing took."""
         ...
 
@@ -50,7 +50,7 @@ NowaitEndpoint = Callable[[Scope, bytes, RequestContext], PendingResponse | None
 """Judges a request whose body came in whole and without a content coding, without waiting for anything; None when it
 would have to. Raises as above."""
 
-Respond = Callable[[Answer, str], None]
+Respond = Callable[[Response, str], None]
 """Sends an answer, with the request's id."""
 
 
@@ -81,7 +81,7 @@ class Route(NamedTuple):
 class NowaitApplication(Protocol):
     """An application that can answer whole requests without waiting, and all that came in together as a group."""
 
-    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         """Whether the request is taken: then it is replied to before this turn of the loop is over."""
         ...
 

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from tokensvc.http.problem_details import Answer, Headers
+from tokensvc.http.problem_details import Response, Headers
 from tokensvc.web.context import NowaitApplication
 
 
@@ -82,26 +82,26 @@ class FastPath:
         if self.pending:
             self._app.flush()
 
-    def _reply(self, answer: Answer, request_id: str) -> None:
+    def _reply(self, response: Response, request_id: str) -> None:
         self.pending = False
-        self._write(response_bytes(answer, request_id, self._state.default_headers, close=not self._keep_alive))
+        self._write(response_bytes(response, request_id, self._state.default_headers, close=not self._keep_alive))
         self._state.total_requests += 1
         if not self._keep_alive:
             self._close()
 
 
 def response_bytes(
-    answer: Answer, request_id: str, default_headers: list[tuple[bytes, bytes]], *, close: bool
+    response: Response, request_id: str, default_headers: list[tuple[bytes, bytes]], *, close: bool
 ) -> bytes:
     """A whole response as it is sent."""
     return b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
-        STATUS_LINE[answer.status],
-        _lines(answer.headers),
+        STATUS_LINE[response.status],
+        _lines(response.headers),
         _lines(tuple(default_headers)),
         b"connection: close\r\n" if close else b"",
-        len(answer.body),
+        len(response.body),
         request_id.encode(),
-        answer.body,
+        response.body,
     )
 
 

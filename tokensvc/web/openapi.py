@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.types import Receive, Scope
 
 from tokensvc import __version__
-from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import RequestContext
 from tokensvc.web.operations import Operation
 from tokensvc.web.schemas import Problem
@@ -44,8 +44,8 @@ class OpenApi:
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:
         self._body = orjson.dumps(document(operations))
 
-    async def openapi(self, _scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
-        return Answer(200, self._body, (JSON,), "ok")
+    async def openapi(self, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
+        return Response(200, self._body, (JSON,), "ok")
 
 
 def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:

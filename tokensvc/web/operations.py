@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel
 from starlette.types import Receive, Scope
 
-from tokensvc.http.problem_details import Answer
+from tokensvc.http.problem_details import Response
 from tokensvc.web.context import PendingResponse, RequestContext, Route
 
 _Owner = TypeVar("_Owner")
@@ -27,7 +27,7 @@ class Operation(Generic[_Owner]):
 
     method: str
     path: str
-    endpoint: Callable[[_Owner, Scope, Receive, RequestContext], Awaitable[Answer]]
+    endpoint: Callable[[_Owner, Scope, Receive, RequestContext], Awaitable[Response]]
     summary: str
     _: KW_ONLY
     scope: str = ""

@@ -39,7 +39,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from tokensvc.http.problem_details import Answer
+from tokensvc.http.problem_details import Response
 from tokensvc.log import exception_fields, structlog
 from tokensvc.web.fast_path import FastPath, response_bytes
 from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cycle
@@ -179,7 +179,7 @@ class Protocol(asyncio.Protocol):
         self._responding = READY
         self._active: RequestResponseCycle | None = None
         """The request that a task is answering."""
-        self._waiting: deque[RequestResponseCycle | Answer] = deque()
+        self._waiting: deque[RequestResponseCycle | Response] = deque()
         """The requests behind it, and the response to bad input behind those."""
         self._received: RequestResponseCycle | None = None
         """The request whose body is arriving (STREAMING)."""
@@ -541,14 +541,14 @@ class Protocol(asyncio.Protocol):
         self._enqueue(cycle)
         return cycle
 
-    def _enqueue(self, entry: RequestResponseCycle | Answer) -> None:
+    def _enqueue(self, entry: RequestResponseCycle | Response) -> None:
         self._waiting.append(entry)
         if self._responding is READY:
             self._respond_next()
 
     def _respond_next(self) -> None:
         entry = self._waiting.popleft()
-        if isinstance(entry, Answer):
+        if isinstance(entry, Response):
             request_id = secrets.token_hex(8)
             self._write(response_bytes(entry, request_id, self._state.default_headers, close=True))
             self._end_output()
@@ -582,7 +582,7 @@ class Protocol(asyncio.Protocol):
         else:
             self._flow.resume_reading()
 
-    def _reject(self, answer: Answer) -> None:
+    def _reject(self, answer: Response) -> None:
         """Read no further; `answer` is the last response, and the only one of a request that was being received."""
         self._flush()
         self._may_be_sending = True

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from tokensvc.http.problem_details import Answer, plain_refusal
+from tokensvc.http.problem_details import Response, problem_response
 
 HTTP_1_1, HTTP_1_0 = b" HTTP/1.1", b" HTTP/1.0"
 """How a request line ends."""
@@ -26,20 +26,20 @@ REST_MAX_BYTES = 2 * 1024 * 1024
 _LENGTH_MAX_DIGITS = 20
 """Of a Content-Length: 64 bits. llhttp lets any number of leading zeros pass; others may not, `int` among them."""
 
-NOT_HTTP = plain_refusal(400, "malformed_request", "The request is not valid HTTP/1.1.")
-HEAD_TOO_LARGE = plain_refusal(
+NOT_HTTP = problem_response(400, "malformed_request", "The request is not valid HTTP/1.1.")
+HEAD_TOO_LARGE = problem_response(
     431, "headers_too_large", f"The request line and headers together may have at most {HEAD_MAX_BYTES} bytes."
 )
-TOO_LARGE = plain_refusal(413, "request_too_large", f"A request may have at most {REST_MAX_BYTES} bytes.")
-_VERSION = plain_refusal(
+TOO_LARGE = problem_response(413, "request_too_large", f"A request may have at most {REST_MAX_BYTES} bytes.")
+_VERSION = problem_response(
     505, "http_version_not_supported", "This server speaks HTTP/1.1 and HTTP/1.0; use one of them."
 )
-_TRANSFER_CODING = plain_refusal(
+_TRANSFER_CODING = problem_response(
     501, "transfer_coding_not_supported", "The only supported Transfer-Encoding is chunked."
 )
-_TRANSFER_CODING_IN_1_0 = plain_refusal(400, "malformed_request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.")
-_HOST = plain_refusal(400, "malformed_request", "An HTTP/1.1 request needs a Host header, with a valid host.")
-_TARGET = plain_refusal(
+_TRANSFER_CODING_IN_1_0 = problem_response(400, "malformed_request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.")
+_HOST = problem_response(400, "malformed_request", "An HTTP/1.1 request needs a Host header, with a valid host.")
+_TARGET = problem_response(
     400, "malformed_request", "The request target must be a path beginning with /, or an absolute http URL."
 )
 
@@ -56,7 +56,7 @@ SINGLE_HEADERS = frozenset(
 )
 """Headers that a request may have once at most: of two, one reader takes the first and another the last."""
 _REPEATED = {
-    name: plain_refusal(400, "malformed_request", f"The header {name.decode().title()} may appear only once.")
+    name: problem_response(400, "malformed_request", f"The header {name.decode().title()} may appear only once.")
     for name in SINGLE_HEADERS
 }
 _HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?[ \t]*")
@@ -66,7 +66,7 @@ _HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(
 class BadHead(Exception):
     """The head cannot be accepted; `answer` is the response to send before the connection closes."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Response) -> None:
         super().__init__()
         self.answer = answer
 

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from tokensvc.diagnostics.status import StatusView
-from tokensvc.http.problem_details import Answer
+from tokensvc.http.problem_details import Response
 from tokensvc.keys.requests import CompromiseRequest, KeyQuery, RotateKeysRequest
 from tokensvc.keys.views import CompromiseView, KeyDetailView, KeyPage, RotationView
 from tokensvc.metrics import Metrics
@@ -24,7 +24,7 @@ from tokensvc.revocations.requests import (
     RevocationQuery,
     RevocationRequest,
 )
-from tokensvc.revocations.views import AcceptedRevocation, DenialPage, DenialsWritten, RevocationPage, RevocationView
+from tokensvc.revocations.views import AcceptedRevocationView, DenialPage, CreatedDenials, RevocationPage, RevocationView
 from tokensvc.tokens.request import TokenRequest
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.app import Routes
@@ -46,12 +46,12 @@ _WITH_QUERY = (401, 403, 422, 503)
 _OF_ONE = (401, 403, 404, 503)
 
 
-async def _livez(_owner: None, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
-    return await livez(scope, receive, exchange)
+async def _livez(_owner: None, scope: Scope, receive: Receive, context: RequestContext) -> Response:
+    return await livez(scope, receive, context)
 
 
-async def _metrics(metrics: Metrics, _scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
-    return Answer(200, metrics.render(), ((b"content-type", b"text/plain; version=1.0.0; charset=utf-8"),), "ok")
+async def _metrics(metrics: Metrics, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
+    return Response(200, metrics.render(), ((b"content-type", b"text/plain; version=1.0.0; charset=utf-8"),), "ok")
 
 
 TOKENS: tuple[Operation[TokenRoutes], ...] = (
@@ -88,7 +88,7 @@ REVOCATIONS: tuple[Operation[RevocationRoutes], ...] = (
         request=RevocationRequest,
         request_headers=("Idempotency-Key",),
         status=202,
-        response=AcceptedRevocation,
+        response=AcceptedRevocationView,
         errors=_WITH_BODY,
     ),
     Operation(
@@ -150,7 +150,7 @@ DENIALS: tuple[Operation[DenialRoutes], ...] = (
         scope=revocations.WRITE,
         request=DenialRequest,
         status=201,
-        response=DenialsWritten,
+        response=CreatedDenials,
         errors=_WITH_BODY,
     ),
     Operation(

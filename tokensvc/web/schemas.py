@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from tokensvc.json_models import JsonModel, Timestamp
-from tokensvc.revocations.views import AcceptedRevocation
+from tokensvc.revocations.views import AcceptedRevocationView
 from tokensvc.tokens.request import TokenRequest
 
 
@@ -86,7 +86,7 @@ class RevocationRequestFailure(JsonModel):
 class RevocationBatchResponse(JsonModel):
     """One result for each, in order."""
 
-    results: list[AcceptedRevocation | RevocationRequestFailure]
+    results: list[AcceptedRevocationView | RevocationRequestFailure]
 
 
 class LivenessResponse(JsonModel):

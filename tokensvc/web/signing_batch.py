@@ -36,11 +36,11 @@ class SigningBatch:
         self._sign_many = sign_many
         self._members: list[tuple[PendingResponse, Scope, RequestContext, Respond]] = []
 
-    def add(self, begun: PendingResponse, scope: Scope, exchange: RequestContext, reply: Respond) -> None:
+    def add(self, pending: PendingResponse, scope: Scope, context: RequestContext, respond: Respond) -> None:
         """Have this one signed and finished, no later than at the end of the turn."""
         if not self._members:
             asyncio.get_running_loop().call_soon(self.end)
-        self._members.append((begun, scope, exchange, reply))
+        self._members.append((pending, scope, context, respond))
         if len(self._members) == MAX_BATCH:
             self.end()
 
@@ -49,9 +49,9 @@ class SigningBatch:
         members, self._members = self._members, []
         if not members:
             return
-        began = perf_counter()
+        started = perf_counter()
         signatures = self._signatures([(member[0].key, member[0].digest) for member in members])
-        seconds = (perf_counter() - began) / len(members)
+        seconds = (perf_counter() - started) / len(members)
         for member, signature in zip(members, signatures, strict=True):
             self._finish(*member, signature, seconds)
 
@@ -65,5 +65,5 @@ class SigningBatch:
 def _signature(key: PreparedKey, digest: bytes) -> bytes | Exception:
     try:
         return key.sign(digest)
-    except Exception as problem:  # noqa: BLE001 - the one who answers reports it
-        return problem
+    except Exception as error:  # noqa: BLE001 - the one who answers reports it
+        return error

@@ -26,7 +26,7 @@ class TrustedProxies:
 
     def __init__(self, app: Any, trusted: Sequence[str]) -> None:
         self._app = app
-        self._front: NowaitApplication = app
+        self._app: NowaitApplication = app
         self._trusted = ProxyHeadersMiddleware(app, list(trusted)).trusted_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,13 +34,13 @@ class TrustedProxies:
             self._rename(scope)
         await self._app(scope, receive, send)
 
-    def handle_nowait(self, scope: Scope, body: bytes, reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         """As the application's own."""
         self._rename(scope)
-        return self._front.handle_nowait(scope, body, reply)
+        return self._app.handle_nowait(scope, body, respond)
 
     def flush(self) -> None:
-        self._front.flush()
+        self._app.flush()
 
     def _rename(self, scope: Scope) -> None:
         """Put the client in the proxy's place. Done twice to one scope it changes no more."""

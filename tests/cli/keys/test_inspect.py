@@ -58,11 +58,11 @@ def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch
     whole = terminal("keys", "show", key, "--json")
     steps = len(whole.json["history"])
     assert "older steps" not in whole.err
-    monkeypatch.setattr(inspect, "HISTORY", steps - 1)
+    monkeypatch.setattr(inspect, "MAX_HISTORY", steps - 1)
     cut = terminal("keys", "show", key, "--json")
     assert cut.json["history"] == whole.json["history"][:-1]
     assert f"Only the newest {steps - 1} steps are shown; older steps are left out." in cut.err
-    monkeypatch.setattr(inspect, "HISTORY", steps)
+    monkeypatch.setattr(inspect, "MAX_HISTORY", steps)
     assert "older steps" not in terminal("keys", "show", key).err
 
 

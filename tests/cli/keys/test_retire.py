@@ -124,7 +124,7 @@ def test_a_compromise_of_the_only_key_says_how_long_nobody_gets_a_token(terminal
 def test_a_compromise_whose_pair_cannot_be_deleted_yet_says_until_when_it_is_valid(
     terminal: Terminal, signing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tokensvc.keys.retirement.PAUSES_SECONDS", (0.0,))
+    monkeypatch.setattr("tokensvc.keys.retirement.RETRY_PAUSES_SECONDS", (0.0,))
     said = terminal("keys", "compromise", signing, "--yes", "--json", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
     (region,) = said.json["regions"]
     assert (said.json["done"], region["deletedAt"]) == (False, None)
@@ -138,7 +138,7 @@ def test_a_compromise_whose_pair_cannot_be_deleted_yet_says_until_when_it_is_val
 def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
     terminal: Terminal, signing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retire, "HEARD_WITHIN_SECONDS", 0)
+    monkeypatch.setattr(retire, "SYNC_TIMEOUT_SECONDS", 0)
     store = opened(terminal)
     behind = store.versions.read().keys.number
     store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, behind, 1, undecryptable=(signing,)))

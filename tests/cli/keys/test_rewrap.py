@@ -1,4 +1,4 @@
-"""`tokensvc keys rewrap`: from one passphrase to another, to AWS DESCRIBE_KMS_KEY and back, on files and in the store."""
+"""`tokensvc keys rewrap`: from one passphrase to another, to AWS KMS and back, on files and in the store."""
 
 from __future__ import annotations
 

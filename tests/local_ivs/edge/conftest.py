@@ -11,18 +11,18 @@ import pytest
 from tests.local_ivs.environment import HERE, START, StandingClock, counting_token, pem, private_key, start_stream
 from tokensvc.aws.arn import Arn, parse_arn
 from tokensvc.local_ivs import api_model
-from tokensvc.local_ivs.edge.playback import Answer, Gate, Visit
+from tokensvc.local_ivs.edge.playback import PlaybackResponse, PlaybackHandler, PlaybackRequest
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.viewers import Viewers
 
 
 class Stage(NamedTuple):
     """The edge and what stands behind it."""
 
-    resources: LocalIvsResources
+    resources: SqliteResourceStore
     ivs: LocalIvs
-    gate: Gate
+    gate: PlaybackHandler
     clock: StandingClock
     private: Arn
     public: Arn
@@ -30,10 +30,10 @@ class Stage(NamedTuple):
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
         return self.ivs.call(HERE, operation, request, "http://edge.test")
 
-    def visit(self, query: str = "", channel: Arn | None = None, *, at: float = START, **more: Any) -> Answer:
+    def visit(self, query: str = "", channel: Arn | None = None, *, at: float = START, **more: Any) -> PlaybackResponse:
         """A player asks for a channel's playlist, the private one's unless told."""
         arn = channel or self.private
-        return self.gate.admit(Visit(arn, arn.playback_path, query, **{"origin": "", "base_url": BASE, **more}), at)
+        return self.gate.admit(PlaybackRequest(arn, arn.playback_path, query, **{"origin": "", "base_url": BASE, **more}), at)
 
     def token(self, key: int = 1, /, **claims: Any) -> str:
         """A token for the private channel; underscores in names stand for what claims are spelt with, None for none."""
@@ -48,7 +48,7 @@ BASE = "http://edge.test"
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    resources = LocalIvsResources(":memory:")
+    resources = SqliteResourceStore(":memory:")
     clock, viewers = StandingClock(), Viewers()
     ivs = LocalIvs(api_model.load(), resources, clock, counting_token(), b"secret", viewers=viewers)
     ivs.call(HERE, "ImportPlaybackKeyPair", {"publicKeyMaterial": pem(1)}, "")
@@ -58,5 +58,5 @@ def stage() -> Iterator[Stage]:
     )
     for channel in (private, public):
         start_stream(resources, channel)
-    yield Stage(resources, ivs, Gate(resources, counting_token(), viewers), clock, private, public)
+    yield Stage(resources, ivs, PlaybackHandler(resources, counting_token(), viewers), clock, private, public)
     resources.close()

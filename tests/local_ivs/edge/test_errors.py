@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tokensvc.local_ivs.edge.errors import ERRORS, EdgeError, error_body, tokens_of
+from tokensvc.local_ivs.edge.errors import ERRORS, EdgeError, error_body, token_parameters
 
 PATH = "/api/video/v1/us-west-2.000000000000.channel.abc.m3u8"
 
@@ -34,7 +34,7 @@ def test_the_body_is_the_observed_array_byte_for_byte() -> None:
     ],
 )
 def test_tokens_are_found_in_the_raw_query(query: str, tokens: list[str]) -> None:
-    assert tokens_of(query) == tokens
+    assert token_parameters(query) == tokens
 
 
 def test_every_token_is_left_out_of_what_is_repeated() -> None:

@@ -13,14 +13,14 @@ import pytest
 from tests.local_ivs.edge.conftest import Stage
 from tests.local_ivs.environment import START, pem, start_stream
 from tokensvc.local_ivs.edge.errors import ERRORS, ERRORS_BY_REASON
-from tokensvc.local_ivs.edge.playback import Answer
+from tokensvc.local_ivs.edge.playback import PlaybackResponse
 from tokensvc.tokens.validation import RULES
 
 UUID = "123e4567-e89b-42d3-a456-426614174000"
 ORIGIN = "https://shop.example.com"
 
 
-def refused(answer: Answer, code: str = "invalid_playback_auth_token", status: int = 403) -> str:
+def refused(answer: PlaybackResponse, code: str = "invalid_playback_auth_token", status: int = 403) -> str:
     """The text of an error."""
     assert answer.status == status
     (entry,) = json.loads(answer.body)
@@ -29,11 +29,11 @@ def refused(answer: Answer, code: str = "invalid_playback_auth_token", status: i
     return str(entry["error"])
 
 
-def assert_already_used(answer: Answer) -> None:
+def assert_already_used(answer: PlaybackResponse) -> None:
     assert refused(answer, "playback_auth_error") == "token has already been used"
 
 
-def acao(answer: Answer) -> str | None:
+def acao(answer: PlaybackResponse) -> str | None:
     return dict(answer.headers).get("access-control-allow-origin")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tokensvc.local_ivs.edge.playlist import STANDARD_LADDER, allowed, render
+from tokensvc.local_ivs.edge.playlist import STANDARD_LADDER, renditions_up_to, render
 
 
 def test_every_rendition_has_its_media_attributes_and_address() -> None:
@@ -24,4 +24,4 @@ def test_every_rendition_has_its_media_attributes_and_address() -> None:
 
 
 def test_no_cap_leaves_the_whole_ladder() -> None:
-    assert allowed(STANDARD_LADDER, None) == list(STANDARD_LADDER)
+    assert renditions_up_to(STANDARD_LADDER, None) == list(STANDARD_LADDER)

@@ -9,12 +9,12 @@ import pytest
 from tests.local_ivs.edge.conftest import Stage
 from tests.local_ivs.environment import start_stream
 from tokensvc.aws.arn import parse_arn
-from tokensvc.local_ivs.edge.playback import Answer
+from tokensvc.local_ivs.edge.playback import PlaybackResponse
 
 VIEWER = "viewer-17"
 
 
-def is_revoked(answer: Answer) -> bool:
+def is_revoked(answer: PlaybackResponse) -> bool:
     if answer.status == 200:
         return False
     assert answer.status == 403

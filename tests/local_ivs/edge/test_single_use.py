@@ -7,13 +7,13 @@ from pathlib import Path
 from tests.local_ivs.environment import HERE, START, everything
 from tokensvc.aws.arn import Arn
 from tokensvc.local_ivs.edge.single_use import REMEMBERED_SECONDS, SingleUses
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 CHANNEL = Arn(HERE, "channel", "abc")
 
 
 def test_a_use_belongs_to_its_channel() -> None:
-    resources = LocalIvsResources(":memory:")
+    resources = SqliteResourceStore(":memory:")
     uses = SingleUses(resources)
     assert not uses.is_spent(CHANNEL, "u")
     assert uses.spend(CHANNEL, "u", START)
@@ -25,16 +25,16 @@ def test_a_use_belongs_to_its_channel() -> None:
 
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "ivs.db")
-    first = LocalIvsResources(path)
+    first = SqliteResourceStore(path)
     assert SingleUses(first).spend(CHANNEL, "u", START)
     first.close()
-    second = LocalIvsResources(path)
+    second = SqliteResourceStore(path)
     assert not SingleUses(second).spend(CHANNEL, "u", START + 1)
     second.close()
 
 
 def test_old_uses_are_cleared_away_as_new_ones_come() -> None:
-    resources = LocalIvsResources(":memory:")
+    resources = SqliteResourceStore(":memory:")
     uses = SingleUses(resources)
     for number in range(25):
         assert uses.spend(CHANNEL, f"u{number}", START)

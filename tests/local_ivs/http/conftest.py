@@ -16,11 +16,11 @@ from tests.local_ivs.environment import StandingClock
 from tests.support.servers import serving
 from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.clock import AdvanceableClock
-from tokensvc.local_ivs.http import LocalIvsParts, LocalIvsSettings, build, routes
-from tokensvc.local_ivs.sigv4 import Secret
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.http import LocalIvsComponents, LocalIvsSettings, build, routes
+from tokensvc.local_ivs.sigv4 import AccessKeySecret
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
-CREDENTIALS = {"test": Secret("test", "000000000000"), "other": Secret("other-secret", "111122223333")}
+CREDENTIALS = {"test": AccessKeySecret("test", "000000000000"), "other": AccessKeySecret("other-secret", "111122223333")}
 
 
 class Running(NamedTuple):
@@ -28,8 +28,8 @@ class Running(NamedTuple):
 
     base_url: str
     endpoint_url: str
-    resources: LocalIvsResources
-    parts: LocalIvsParts
+    resources: SqliteResourceStore
+    parts: LocalIvsComponents
 
     def client(
         self, access_key: str = "test", secret: str | None = None, region: str = "us-west-2", *, checks: bool = True
@@ -50,7 +50,7 @@ class Running(NamedTuple):
         )
 
 
-def mounted(prefix: str, parts: LocalIvsParts) -> ASGIApp:
+def mounted(prefix: str, parts: LocalIvsComponents) -> ASGIApp:
     """At the root the whole listener is the local IVS; elsewhere it stands beside other routes."""
     if not prefix:
         return parts.site
@@ -61,7 +61,7 @@ def mounted(prefix: str, parts: LocalIvsParts) -> ASGIApp:
 def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     """One server for the session; each test uses channels of its own, and `nothing_there` where it counts them."""
     prefix = str(request.param)
-    resources = LocalIvsResources(":memory:")
+    resources = SqliteResourceStore(":memory:")
     parts = build(resources, LocalIvsSettings(CREDENTIALS, prefix, rates=False), AdvanceableClock(SystemClock()))
     with serving(mounted(prefix, parts)) as base_url:
         yield Running(base_url, base_url + prefix, resources, parts)

@@ -13,8 +13,8 @@ from botocore.config import Config
 from tests.local_ivs.http.signed_requests import Reply, send
 from tests.support.servers import serving
 from tokensvc.clock import SystemClock
-from tokensvc.local_ivs.http import LocalIvsParts, LocalIvsSettings, build, stored_clock
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.http import LocalIvsComponents, LocalIvsSettings, build, stored_clock
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
 class Staged(NamedTuple):
@@ -22,8 +22,8 @@ class Staged(NamedTuple):
 
     url: str
     management_url: str
-    parts: LocalIvsParts
-    resources: LocalIvsResources
+    parts: LocalIvsComponents
+    resources: SqliteResourceStore
 
     def client(self, attempts: int = 1, read_timeout: float = 10) -> Any:
         """An unmodified boto3 client; close it."""
@@ -56,7 +56,7 @@ class Staged(NamedTuple):
 @contextlib.contextmanager
 def staged(database: str = ":memory:", *, rates: bool = False) -> Iterator[Staged]:
     """Serve it while the block runs."""
-    resources = LocalIvsResources(database)
+    resources = SqliteResourceStore(database)
     parts = build(resources, LocalIvsSettings(rates=rates), stored_clock(resources, SystemClock()))
     with serving(parts.site) as url, serving(parts.management) as management_url:
         try:

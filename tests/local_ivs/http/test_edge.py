@@ -17,10 +17,10 @@ from tests.local_ivs.http.signed_requests import Reply, send
 from tests.support.servers import serving
 from tokensvc.clock import SystemClock
 from tokensvc.errors import StoreUnavailable
-from tokensvc.local_ivs.edge.playback import Gate, Visit
-from tokensvc.local_ivs.http import random_token
+from tokensvc.local_ivs.edge.playback import PlaybackHandler, PlaybackRequest
+from tokensvc.local_ivs.http import random_string
 from tokensvc.local_ivs.http.edge import EdgeApp
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
 class Private(NamedTuple):
@@ -138,12 +138,12 @@ def test_every_response_of_the_edge_can_be_read_by_a_player_in_a_browser(
 
 @pytest.mark.parametrize(("failure", "status"), [(StoreUnavailable("away"), 503), (RuntimeError("a fault"), 500)])
 def test_failures_of_the_edge_itself_can_be_read_too(failure: Exception, status: int) -> None:
-    class Failing(Gate):
-        def admit(self, visit: Visit, now: float) -> NoReturn:
+    class Failing(PlaybackHandler):
+        def admit(self, visit: PlaybackRequest, now: float) -> NoReturn:
             raise failure
 
-    resources = LocalIvsResources(":memory:")
-    with serving(EdgeApp(Failing(resources, random_token), SystemClock())) as url:
+    resources = SqliteResourceStore(":memory:")
+    with serving(EdgeApp(Failing(resources, random_string), SystemClock())) as url:
         reply = send("GET", f"{url}/api/video/v1/us-west-2.000000000000.channel.a.m3u8", sign=False)
     resources.close()
     assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")

@@ -14,7 +14,7 @@ import pytest
 from tests.local_ivs.http.conftest import Running
 from tests.local_ivs.http.own_servers import staged
 from tokensvc.local_ivs.api_model import SERVED
-from tokensvc.local_ivs.resources.types import KINDS
+from tokensvc.local_ivs.resources.types import RESOURCE_TYPES
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:{}/nothingThere"
 MEDIATAILOR = [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/ads"}]
@@ -29,8 +29,8 @@ NAMES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ad-configuration": ("ad_configuration", "ad_configurations", {"mediaTailorPlaybackConfigurations": MEDIATAILOR}),
     "failover-slate-configuration": ("failover_slate_configuration", "failover_slate_configurations", {}),
 }
-"""Kind -> how boto3 spells one and several, and the least that a create takes."""
-REFERENCES = {referred: member for member, referred in KINDS["channel"].references.items()}
+"""ResourceType -> how boto3 spells one and several, and the least that a create takes."""
+REFERENCES = {referred: member for member, referred in RESOURCE_TYPES["channel"].references.items()}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def client(client: Any) -> Any:
         with contextlib.suppress(client.exceptions.ConflictException):
             client.update_channel(arn=channel["arn"], **dict.fromkeys(REFERENCES.values(), ""))
     for kind, (one, several, _) in NAMES.items():
-        for left in getattr(client, f"list_{several}")(maxResults=100)[KINDS[kind].members]:
+        for left in getattr(client, f"list_{several}")(maxResults=100)[RESOURCE_TYPES[kind].members]:
             with contextlib.suppress(client.exceptions.ConflictException):
                 getattr(client, f"delete_{one}")(arn=left["arn"])
     return client
@@ -48,7 +48,7 @@ def client(client: Any) -> Any:
 
 def create(client: Any, kind: str, **more: Any) -> dict[str, Any]:
     one, _, least = NAMES[kind]
-    made: dict[str, Any] = getattr(client, f"create_{one}")(**{**least, **more})[KINDS[kind].member]
+    made: dict[str, Any] = getattr(client, f"create_{one}")(**{**least, **more})[RESOURCE_TYPES[kind].member]
     return made
 
 
@@ -56,13 +56,13 @@ def create(client: Any, kind: str, **more: Any) -> dict[str, Any]:
 def test_one_lives_from_creation_to_deletion(client: Any, kind: str) -> None:
     one, several, _ = NAMES[kind]
     made = create(client, kind, name="before", tags={"a": "b"})
-    assert getattr(client, f"get_{one}")(arn=made["arn"])[KINDS[kind].member] == made
-    if "update" in KINDS[kind].operations:
-        changed = getattr(client, f"update_{one}")(arn=made["arn"], name="after")[KINDS[kind].member]
+    assert getattr(client, f"get_{one}")(arn=made["arn"])[RESOURCE_TYPES[kind].member] == made
+    if "update" in RESOURCE_TYPES[kind].operations:
+        changed = getattr(client, f"update_{one}")(arn=made["arn"], name="after")[RESOURCE_TYPES[kind].member]
         assert (changed["name"], changed["arn"]) == ("after", made["arn"])
     client.tag_resource(resourceArn=made["arn"], tags={"c": "d"})
     assert client.list_tags_for_resource(resourceArn=made["arn"])["tags"] == {"a": "b", "c": "d"}
-    assert made["arn"] in [found["arn"] for found in getattr(client, f"list_{several}")()[KINDS[kind].members]]
+    assert made["arn"] in [found["arn"] for found in getattr(client, f"list_{several}")()[RESOURCE_TYPES[kind].members]]
     deleted = getattr(client, f"delete_{one}")(arn=made["arn"])
     assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
 
@@ -70,7 +70,7 @@ def test_one_lives_from_creation_to_deletion(client: Any, kind: str) -> None:
 @pytest.mark.parametrize("kind", NAMES)
 def test_each_listed_error_that_can_occur_is_typed(client: Any, kind: str) -> None:
     one, several, _ = NAMES[kind]
-    for verb in KINDS[kind].operations.keys() & {"get", "update", "delete"}:
+    for verb in RESOURCE_TYPES[kind].operations.keys() & {"get", "update", "delete"}:
         with pytest.raises(client.exceptions.ResourceNotFoundException):
             getattr(client, f"{verb}_{one}")(arn=MISSING.format(kind))
         with pytest.raises(client.exceptions.ValidationException):
@@ -85,7 +85,7 @@ def test_each_listed_error_that_can_occur_is_typed(client: Any, kind: str) -> No
         getattr(client, f"delete_{one}")(arn=used["arn"])
     assert conflict.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
     client.update_channel(arn=channel, **{REFERENCES[kind]: ""})
-    for _ in range(KINDS[kind].quota - 1):
+    for _ in range(RESOURCE_TYPES[kind].quota - 1):
         create(client, kind)
     with pytest.raises(client.exceptions.ServiceQuotaExceededException) as full:
         create(client, kind)
@@ -155,7 +155,7 @@ def test_refusals_are_boto3s_typed_exceptions(client: Any, case: str) -> None:
 def test_boto3s_paginators_find_all(client: Any, kind: str) -> None:
     made = [create(client, kind)["arn"] for _ in range(5)]
     pages = client.get_paginator(f"list_{NAMES[kind][1]}").paginate(PaginationConfig={"PageSize": 2})
-    found = [[one["arn"] for one in page[KINDS[kind].members]] for page in pages]
+    found = [[one["arn"] for one in page[RESOURCE_TYPES[kind].members]] for page in pages]
     assert [arn for page in found for arn in page] == made
     assert [len(page) for page in found] == [2, 2, 1]
 
@@ -203,4 +203,4 @@ def test_accounts_and_regions_at_once_do_not_cross(running: Running) -> None:
 
 
 def test_every_operation_that_makes_a_kind_is_served() -> None:
-    assert {operation for kind in KINDS.values() for operation in kind.operations.values()} < SERVED
+    assert {operation for kind in RESOURCE_TYPES.values() for operation in kind.operations.values()} < SERVED

@@ -19,7 +19,7 @@ from tokensvc.clock import SystemClock
 from tokensvc.errors import StoreUnavailable
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 EMPTY = b"{}"
 
@@ -176,7 +176,7 @@ def test_nothing_that_is_sent_makes_it_fail_or_change_on_a_refusal(running: Runn
             assert everything(running.resources) == before
 
 
-class BrokenResources(LocalIvsResources):
+class BrokenResources(SqliteResourceStore):
     """A store that fails as it is told."""
 
     def __init__(self, failure: Exception) -> None:
@@ -209,7 +209,7 @@ def test_a_fault_of_ours_has_a_fixed_text_and_a_log_line(failure: Exception, sta
 
 
 def test_a_public_url_wins_over_the_host_that_was_used() -> None:
-    resources = LocalIvsResources(":memory:")
+    resources = SqliteResourceStore(":memory:")
     settings = LocalIvsSettings(CREDENTIALS, public_url="https://ivs.example/")
     parts = build(resources, settings, AdvanceableClock(SystemClock()))
     with serving(parts.site) as base_url:

@@ -17,7 +17,7 @@ from tests.support.servers import serving
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.http.management_requests import MAX_ADVANCE_SECONDS
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def clock() -> AdvanceableClock:
 
 @pytest.fixture(scope="module")
 def url(clock: AdvanceableClock) -> Iterator[str]:
-    resources = LocalIvsResources(":memory:")
+    resources = SqliteResourceStore(":memory:")
     with serving(build(resources, LocalIvsSettings(), clock).management) as base_url:
         yield base_url
     resources.close()

@@ -11,18 +11,18 @@ import tokensvc
 from tests.local_ivs.http.own_servers import staged
 from tokensvc.local_ivs.faults import FaultKind
 from tokensvc.local_ivs.http import management_requests as asks
-from tokensvc.local_ivs.streams.events import EVENTS_KEPT
+from tokensvc.local_ivs.streams.events import MAX_STORED_EVENTS
 
 README = (Path(tokensvc.__file__).parent.parent / "README.md").read_text("utf-8")
 SECTION = README.partition("### The management listener\n")[2].partition("\n### ")[0]
 BODIES: dict[str, type[BaseModel]] = {
-    "POST /clock": asks.AskClock,
-    "POST /streams/start": asks.AskStart,
-    "POST /streams/stop": asks.AskStream,
-    "POST /streams/health": asks.AskHealth,
-    "POST /streams/ingest": asks.AskIngest,
-    "POST /streams/viewers": asks.AskViewers,
-    "POST /faults": asks.AskFault,
+    "POST /clock": asks.AdvanceClockRequest,
+    "POST /streams/start": asks.StartStreamRequest,
+    "POST /streams/stop": asks.StreamRequest,
+    "POST /streams/health": asks.SetHealthRequest,
+    "POST /streams/ingest": asks.SetIngestRequest,
+    "POST /streams/viewers": asks.SetViewersRequest,
+    "POST /faults": asks.PlanFaultRequest,
 }
 
 
@@ -41,4 +41,4 @@ def test_every_route_is_there_with_its_fields() -> None:
 def test_every_kind_of_fault_is_there_and_the_log_is_as_long_as_it_says() -> None:
     for kind in FaultKind:
         assert f"`{kind}`" in SECTION
-    assert f"newest {EVENTS_KEPT} are kept" in SECTION
+    assert f"newest {MAX_STORED_EVENTS} are kept" in SECTION

@@ -8,7 +8,7 @@ from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, OTHER_REGION
 from tests.local_ivs.factories import MAKERS, make
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.resources.types import KINDS
+from tokensvc.local_ivs.resources.types import RESOURCE_TYPES
 
 AWKWARD = {"größe/a b+c": "x=y@z", "日本語": "", "a:b/c": "1"}
 
@@ -25,7 +25,7 @@ def test_tags_are_added_overwritten_listed_and_removed(call: CallIvs, kind: str)
 
 
 def test_every_kind_can_be_tagged() -> None:
-    assert MAKERS.keys() == KINDS.keys()
+    assert MAKERS.keys() == RESOURCE_TYPES.keys()
 
 
 def test_fifty_tags_are_the_most(call: CallIvs) -> None:

@@ -11,13 +11,13 @@ from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import START, StandingClock, everything, start_stream
 from tests.support.case_ids import spelled
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 
 MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/show"
 
 
 @pytest.fixture
-def channel(call: CallIvs, resources: LocalIvsResources) -> str:
+def channel(call: CallIvs, resources: SqliteResourceStore) -> str:
     """A live channel with ads."""
     configurations = [{"playbackConfigurationArn": MEDIATAILOR}]
     made = call("CreateAdConfiguration", mediaTailorPlaybackConfigurations=configurations)
@@ -69,7 +69,7 @@ def test_breaks_never_overlap(call: CallIvs, channel: str, start: int, seconds: 
 
 
 def test_it_wants_a_live_stream_and_an_ad_configuration(
-    call: CallIvs, channel: str, resources: LocalIvsResources
+    call: CallIvs, channel: str, resources: SqliteResourceStore
 ) -> None:
     plain = call("CreateChannel")["channel"]["arn"]
     with pytest.raises(IvsError, match="ChannelNotBroadcasting"):
@@ -97,7 +97,7 @@ def test_it_wants_a_live_stream_and_an_ad_configuration(
     ids=spelled,
 )
 def test_what_breaks_the_models_rules_is_refused(
-    call: CallIvs, channel: str, resources: LocalIvsResources, request_: dict[str, Any]
+    call: CallIvs, channel: str, resources: SqliteResourceStore, request_: dict[str, Any]
 ) -> None:
     before = everything(resources)
     with pytest.raises(IvsError, match="ValidationException"):
@@ -106,7 +106,7 @@ def test_what_breaks_the_models_rules_is_refused(
 
 
 def test_a_new_stream_has_no_breaks_of_the_one_before(
-    call: CallIvs, channel: str, resources: LocalIvsResources, clock: StandingClock
+    call: CallIvs, channel: str, resources: SqliteResourceStore, clock: StandingClock
 ) -> None:
     insert(call, channel, 300, adBreakId="hSi2o1WIVgij")
     call("StopStream", channelArn=channel)

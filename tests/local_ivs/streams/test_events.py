@@ -11,26 +11,26 @@ from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, StandingClock, counting_token
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams import events
 from tokensvc.local_ivs.streams.lifecycle import CONCURRENT_STREAMS
-from tokensvc.local_ivs.transaction import Moment
+from tokensvc.local_ivs.transaction import TxContext
 
 NO_METADATA = "a secret of the show"
 
 
 @pytest.fixture
-def source(resources: LocalIvsResources, clock: StandingClock) -> Simulator:
+def source(resources: SqliteResourceStore, clock: StandingClock) -> Simulator:
     return Simulator(resources, clock, counting_token())
 
 
-def told(resources: LocalIvsResources, after: int = 0) -> list[dict[str, Any]]:
+def told(resources: SqliteResourceStore, after: int = 0) -> list[dict[str, Any]]:
     with resources.begin(write=False) as transaction:
-        return [dict(numbered.event) for numbered in events.after(transaction, after, 10_000)]
+        return [dict(numbered.event) for numbered in events.events_after(transaction, after, 10_000)]
 
 
 def test_a_stream_is_told_from_start_to_end(
-    call: CallIvs, source: Simulator, resources: LocalIvsResources, clock: StandingClock
+    call: CallIvs, source: Simulator, resources: SqliteResourceStore, clock: StandingClock
 ) -> None:
     """IVS user guide, EventBridge: names, order and members of IVS Stream State Change and Stream Health Change."""
     made = call("CreateChannel", name="show")
@@ -71,7 +71,7 @@ def test_a_stream_is_told_from_start_to_end(
 
 
 def test_a_recording_is_told_where_there_is_one(
-    call: CallIvs, source: Simulator, resources: LocalIvsResources, clock: StandingClock
+    call: CallIvs, source: Simulator, resources: SqliteResourceStore, clock: StandingClock
 ) -> None:
     """IVS user guide, EventBridge and "Auto-Record to Amazon S3"."""
     made = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "my-bucket"}})
@@ -105,7 +105,7 @@ def test_a_recording_is_told_where_there_is_one(
 
 
 def test_a_configuration_that_is_still_being_made_cannot_record(
-    call: CallIvs, source: Simulator, resources: LocalIvsResources
+    call: CallIvs, source: Simulator, resources: SqliteResourceStore
 ) -> None:
     made = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "my-bucket"}})
     arn = call("CreateChannel", recordingConfigurationArn=made["recordingConfiguration"]["arn"])["channel"]["arn"]
@@ -117,7 +117,7 @@ def test_a_configuration_that_is_still_being_made_cannot_record(
     assert only["recording_status_reason"]
 
 
-def test_a_breach_of_an_ingest_limit_is_told(call: CallIvs, source: Simulator, resources: LocalIvsResources) -> None:
+def test_a_breach_of_an_ingest_limit_is_told(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
     arn = call("CreateChannel", name="show", type="BASIC")["channel"]["arn"]
     video = {"targetBitrate": 4_000_000, "videoHeight": 720, "videoWidth": 1280}
     stream_id = source.start(arn, {"videoConfigurations": [video], "audioConfigurations": []})
@@ -134,7 +134,7 @@ def test_a_breach_of_an_ingest_limit_is_told(call: CallIvs, source: Simulator, r
 
 
 def test_too_many_streams_are_told_of_no_channel(
-    call: CallIvs, source: Simulator, resources: LocalIvsResources
+    call: CallIvs, source: Simulator, resources: SqliteResourceStore
 ) -> None:
     for _ in range(CONCURRENT_STREAMS):
         source.start(call("CreateChannel")["channel"]["arn"])
@@ -151,7 +151,7 @@ def test_too_many_streams_are_told_of_no_channel(
     }
 
 
-def test_an_ad_break_is_told(call: CallIvs, source: Simulator, resources: LocalIvsResources) -> None:
+def test_an_ad_break_is_told(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
     mediatailor = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/show"
     configurations = [{"playbackConfigurationArn": mediatailor}]
     made = call("CreateAdConfiguration", mediaTailorPlaybackConfigurations=configurations)
@@ -169,20 +169,20 @@ def test_an_ad_break_is_told(call: CallIvs, source: Simulator, resources: LocalI
     }
 
 
-def test_the_log_keeps_the_newest_and_numbers_go_on(resources: LocalIvsResources) -> None:
+def test_the_log_keeps_the_newest_and_numbers_go_on(resources: SqliteResourceStore) -> None:
     token = counting_token()
     for number in range(50):
         with resources.begin(write=True) as transaction:
-            events.append(Moment(transaction, 0, token), HERE, "test", "", {"number": number}, kept=20)
+            events.append(TxContext(transaction, 0, token), HERE, "test", "", {"number": number}, kept=20)
     with resources.begin(write=False) as transaction:
-        kept = events.after(transaction, 0, 100)
+        kept = events.events_after(transaction, 0, 100)
         assert [numbered.event["detail"]["number"] for numbered in kept] == list(range(30, 50))
-        assert events.newest(transaction) == kept[-1].number
-        assert events.after(transaction, kept[-3].number, 1) == [kept[-2]]
-        assert events.after(transaction, kept[-1].number, 10) == []
+        assert events.newest_number(transaction) == kept[-1].number
+        assert events.events_after(transaction, kept[-3].number, 1) == [kept[-2]]
+        assert events.events_after(transaction, kept[-1].number, 10) == []
 
 
-def test_what_is_undone_was_never_told(call: CallIvs, source: Simulator, resources: LocalIvsResources) -> None:
+def test_what_is_undone_was_never_told(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
     arn = call("CreateChannel")["channel"]["arn"]
     source.start(arn)
     before = told(resources)

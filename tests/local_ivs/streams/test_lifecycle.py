@@ -18,13 +18,13 @@ from tests.local_ivs.environment import (
 )
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
-from tokensvc.local_ivs.storage import LocalIvsResources
+from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams import lifecycle
 from tokensvc.local_ivs.streams.operations import METADATA_MAX_BYTES
 
 
 @pytest.fixture
-def source(resources: LocalIvsResources, clock: StandingClock) -> Simulator:
+def source(resources: SqliteResourceStore, clock: StandingClock) -> Simulator:
     return Simulator(resources, clock, counting_token())
 
 
@@ -81,7 +81,7 @@ def test_a_stream_is_stopped_by_the_operation_and_may_start_again(
 
 
 def test_one_channel_has_one_stream(
-    call: CallIvs, source: Simulator, channel: str, resources: LocalIvsResources
+    call: CallIvs, source: Simulator, channel: str, resources: SqliteResourceStore
 ) -> None:
     source.start(channel)
     before = everything(resources)
@@ -160,7 +160,7 @@ def test_metadata_has_a_kilobyte_at_most(
     assert "xxx" not in problem.value.message
 
 
-def test_metadata_is_kept_nowhere(call: CallIvs, source: Simulator, channel: str, resources: LocalIvsResources) -> None:
+def test_metadata_is_kept_nowhere(call: CallIvs, source: Simulator, channel: str, resources: SqliteResourceStore) -> None:
     source.start(channel)
     before = everything(resources)
     call("PutMetadata", channelArn=channel, metadata="a secret of the show")

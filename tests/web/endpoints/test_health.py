@@ -12,7 +12,7 @@ from tests.support.clocks import ManualClock
 from tests.support.problems import problem_of
 from tests.support.tokens import CHANNEL, Prepared, raw_sign, snapshot_of
 from tokensvc.aws.arn import Arn, AccountRegion
-from tokensvc.http.problem_details import Answer
+from tokensvc.http.problem_details import Response
 from tokensvc.jose import keypair
 from tokensvc.jose.es384 import digest, signing_input
 from tokensvc.jose.keypair import PrivateKey
@@ -33,7 +33,7 @@ class Worker:
         self.problems: list[Problem] = []
         self.readiness = Readiness(lambda: self.snapshot, self.clock, lambda: self.problems, lease_seconds=900)
 
-    def ask(self) -> Answer:
+    def ask(self) -> Response:
         return answer_of(self.readiness.readyz, scope_of("GET", "/readyz"), b"")
 
     def code(self) -> str:
@@ -70,7 +70,7 @@ def test_with_a_clock_that_is_off_it_is_not(worker: Worker) -> None:
 
 
 def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
-    worker.snapshot = worker.snapshot._replace(ring=EMPTY_KEYRING)
+    worker.snapshot = worker.snapshot._replace(keyring=EMPTY_KEYRING)
     assert worker.code() == "no_signing_key"
     assert "no key yet; an operator has to generate one" in worker.ask().body.decode()
 
@@ -79,25 +79,25 @@ def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_
     stranger = keypair.generate()
     wrong = SigningKey("k1", Prepared(lambda digest: raw_sign(stranger, digest)), 600)
     worker.snapshot = worker.snapshot._replace(
-        ring=Keyring({CHANNEL.account_region: RegionKeys(wrong, {"k1": private_key.public_key()})})
+        keyring=Keyring({CHANNEL.account_region: RegionKeys(wrong, {"k1": private_key.public_key()})})
     )
     assert worker.code() == "no_signing_key"
     assert "refused by signature" in worker.ask().body.decode()
 
 
 def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
-    slots = {**worker.snapshot.ring.slots, ELSEWHERE: RegionKeys(None, {}, problems="the active key k2 cannot be opened")}
-    worker.snapshot = worker.snapshot._replace(ring=Keyring(slots))
+    slots = {**worker.snapshot.keyring.region_keys, ELSEWHERE: RegionKeys(None, {}, problems="the active key k2 cannot be opened")}
+    worker.snapshot = worker.snapshot._replace(keyring=Keyring(slots))
     answer = worker.ask()
     assert answer.status == 200
     assert json.loads(answer.body)["warnings"] == ["eu-west-1: the active key k2 cannot be opened"]
 
 
 def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(worker: Worker) -> None:
-    slot = worker.snapshot.ring.slots[CHANNEL.account_region]
+    slot = worker.snapshot.keyring.region_keys[CHANNEL.account_region]
     assert slot.active is not None
-    stead = slot._replace(active=slot.active._replace(until=worker.clock.now() + 10), problems="k2 cannot be opened")
-    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.account_region: stead}))
+    stead = slot._replace(active=slot.active._replace(not_after=worker.clock.now() + 10), problems="k2 cannot be opened")
+    worker.snapshot = worker.snapshot._replace(keyring=Keyring({CHANNEL.account_region: stead}))
     answer = worker.ask()
     assert answer.status == 200
     assert json.loads(answer.body)["warnings"] == ["us-east-1: k2 cannot be opened"]
@@ -125,7 +125,7 @@ def test_a_store_that_is_away_is_a_warning_within_the_lease(worker: Worker) -> N
 
 
 def test_trouble_in_every_place_is_unready(worker: Worker) -> None:
-    worker.snapshot = worker.snapshot._replace(ring=Keyring({ELSEWHERE: RegionKeys(None, {})}))
+    worker.snapshot = worker.snapshot._replace(keyring=Keyring({ELSEWHERE: RegionKeys(None, {})}))
     assert worker.code() == "no_signing_key"
     assert "no active key" in worker.ask().body.decode()
 
@@ -144,7 +144,7 @@ def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: 
         return raw_sign(private_key, digest)
 
     slot = RegionKeys(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
-    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.account_region: slot}))
+    worker.snapshot = worker.snapshot._replace(keyring=Keyring({CHANNEL.account_region: slot}))
     for _ in range(10):
         worker.ask()
         worker.clock.advance(0.1)
@@ -162,7 +162,7 @@ def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Wo
         return raw_sign(private_key, digest)
 
     slot = RegionKeys(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
-    worker.snapshot = worker.snapshot._replace(ring=Keyring({CHANNEL.account_region: slot}))
+    worker.snapshot = worker.snapshot._replace(keyring=Keyring({CHANNEL.account_region: slot}))
     answer = worker.ask()
     arn = Arn(CHANNEL.account_region, "channel", "readiness-probe")
     probe = signing_input(orjson.dumps({"aws:channel-arn": str(arn), "exp": int(worker.clock.now()) + 1}))

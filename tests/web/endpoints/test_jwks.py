@@ -18,8 +18,8 @@ from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.endpoints.jwks import Jwks
 
 
-def answered(ring: Keyring) -> dict[str, list[dict[str, str]]]:
-    answer = answer_of(Jwks(lambda: Snapshot(ring=ring)).jwks, scope_of("GET"), b"")
+def answered(keyring: Keyring) -> dict[str, list[dict[str, str]]]:
+    answer = answer_of(Jwks(lambda: Snapshot(keyring=keyring)).jwks, scope_of("GET"), b"")
     assert answer.status == 200
     assert (b"cache-control", b"max-age=60") in answer.headers
     body: dict[str, list[dict[str, str]]] = json.loads(answer.body)

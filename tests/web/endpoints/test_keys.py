@@ -46,15 +46,15 @@ class Service:
 
         authorized = RequestAuthenticator(snapshot, stage.clock, lease_seconds=1e9)
         keys = KeyRoutes(
-            authorized=authorized,
+            authenticator=authorized,
             make_world=stage.world,
             workers=stage.store.workers,
             versions=stage.store.versions,
             regions=(EAST, WEST),
         )
-        self._front = Application(routes_of(bind_all(KEYS, keys)), self._behind, stage.clock, None)
+        self._front = Application(routes_of(bind_all(KEYS, keys)), self._fallback, stage.clock, None)
 
-    async def _behind(self, *_: object) -> None:
+    async def _fallback(self, *_: object) -> None:
         raise AssertionError("no such route")
 
     def get(self, path: str, status: int = 200, key: str = READER, query: str = "") -> Any:
@@ -194,7 +194,7 @@ def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: S
     }
     assert stage.active() == ready.id
     assert len(stage.ivs.pairs) == 2, "IVS was not waited for"
-    stage.advance()
+    stage.reconcile()
     assert len(stage.ivs.pairs) == 1
     again = service.post(f"/v1/keys/{key.id}/compromise")
     assert (again["compromisedAt"], again["regions"]) == (said["compromisedAt"], [])

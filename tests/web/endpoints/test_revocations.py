@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, add_key
 from tests.support.keks import WRAPPER
 from tests.support.multi_tenant_app import EVERYTHING, OTHER, READER, TENANT_A, TENANT_B, WRITER, Counter
-from tokensvc.revocations.model import Lane, State
-from tokensvc.revocations.queue import Outcome
+from tokensvc.revocations.model import Priority, RevocationState
+from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import idempotency_keys
 from tokensvc.storage.store import Store
@@ -34,11 +34,11 @@ def bad_fields(answer: Any) -> list[str]:
     return [error["field"] for error in answer.json["errors"]]
 
 
-def settle(store: Store, state: State, code: str = "") -> None:
+def settle(store: Store, state: RevocationState, code: str = "") -> None:
     """What a dispatcher would do of all that waits."""
-    for lane in Lane:
-        claimed = store.revocation_queue.claim(HERE, lane, 1000, 60)
-        store.revocation_queue.settle([Outcome(e.id, e.version, state, code, "its words") for e in claimed])
+    for priority in Priority:
+        claimed = store.revocation_queue.claim(HERE, priority, 1000, 60)
+        store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
 
 
 def test_a_viewer_is_revoked_and_the_answer_says_when_it_may_come_back(counter: Counter, store: Store) -> None:
@@ -47,7 +47,7 @@ def test_a_viewer_is_revoked_and_the_answer_says_when_it_may_come_back(counter: 
     assert said == {"id": "r1", "state": "queued", "readmitAfter": rfc3339(int(kept.readmit_after.timestamp()))}
     assert unix_seconds(said["readmitAfter"]) - counter.clock.now() == pytest.approx(REACH, abs=3)
     assert (kept.caller, kept.reason) == ("all", "bought nothing")
-    [entry] = store.revocation_queue.claim(HERE, Lane.ALONE, 9, 60)
+    [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
     assert (entry.channel_arn, entry.viewer_id) == (CHANNEL, "ada")
 
 
@@ -169,7 +169,7 @@ def test_one_bad_revocation_of_a_batch_spoils_no_other(counter: Counter, store: 
         "invalid_request",
     ]
     assert [error["field"] for error in results[1]["problem"]["errors"]] == ["channelArn", "viewerId"]
-    claimed = store.revocation_queue.claim(HERE, Lane.STORM, 9, 60)
+    claimed = store.revocation_queue.claim(HERE, Priority.BULK, 9, 60)
     assert [entry.viewer_id for entry in claimed] == ["ada", "eve"], "in order, and behind who is asked for alone"
 
 
@@ -215,13 +215,13 @@ def test_a_repeated_batch_gets_each_first_answer_at_its_place_whatever_the_clock
 
 def test_a_revocation_shows_what_became_of_each_part(counter: Counter, store: Store) -> None:
     said = counter.revoke()
-    settle(store, State.QUEUED, "ThrottlingException")
+    settle(store, RevocationState.QUEUED, "ThrottlingException")
     shown = counter.ask("GET", f"/v1/revocations/{said['id']}").json
     assert (shown["state"], shown["caller"]) == ("queued", "all")
     [target] = shown["targets"]
     assert (target["viewerId"], target["attempts"], target["code"]) == ("ada", 1, "ThrottlingException")
     assert target["finishedAt"] is None
-    settle(store, State.SENT)
+    settle(store, RevocationState.SENT)
     [target] = counter.ask("GET", f"/v1/revocations/{said['id']}").json["targets"]
     assert (target["state"], target["attempts"], target["code"]) == ("sent", 2, None)
     assert target["finishedAt"] is not None
@@ -229,7 +229,7 @@ def test_a_revocation_shows_what_became_of_each_part(counter: Counter, store: St
 
 def test_lists_are_newest_first_in_pages_and_filtered(counter: Counter, store: Store) -> None:
     sent = counter.revoke("v1")["id"]
-    settle(store, State.SENT)
+    settle(store, RevocationState.SENT)
     ids = [sent, counter.revoke("v2")["id"], counter.revoke("v1", where=OTHER)["id"]]
     page = counter.ask("GET", "/v1/revocations?maxResults=2").json
     assert [one["id"] for one in page["revocations"]] == [ids[2], ids[1]]
@@ -270,7 +270,7 @@ def test_what_is_still_queued_can_be_given_up(counter: Counter, store: Store) ->
 
 def test_what_failed_can_be_tried_again(counter: Counter, store: Store) -> None:
     said = counter.revoke()
-    settle(store, State.FAILED, "AccessDeniedException")
+    settle(store, RevocationState.FAILED, "AccessDeniedException")
     shown = counter.ask("GET", f"/v1/revocations/{said['id']}").json
     assert (shown["state"], shown["targets"][0]["code"]) == ("failed", "AccessDeniedException")
     again = counter.ask("POST", f"/v1/revocations/{said['id']}/retry")

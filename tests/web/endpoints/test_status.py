@@ -20,11 +20,11 @@ from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
-from tokensvc.diagnostics.status import StatusFacts, StatusView
+from tokensvc.diagnostics.status import StatusData, StatusView
 from tokensvc.errors import InsufficientScope, StoreUnavailable, Unauthenticated
 from tokensvc.keys import commands
-from tokensvc.revocations.leader import leaders, lease_of
-from tokensvc.revocations.model import Lane
+from tokensvc.revocations.leader import read_leaders, lease_name
+from tokensvc.revocations.model import Priority
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
@@ -53,16 +53,16 @@ class Deployment:
         now, monotonic = self.stage.clock.now(), self.stage.clock.monotonic()
         return Snapshot(secrets=SECRETS, began_at=monotonic, wall_offset_seconds=now - monotonic)
 
-    def facts(self) -> StatusFacts:
+    def facts(self) -> StatusData:
         store = self.store
-        return StatusFacts(
+        return StatusData(
             store.versions.read(),
             store.deployment.read(),
             store.keys.list(),
             store.workers.list(),
             store.leases.held("rotation"),
             store.revocation_queue.waiting(),
-            leaders(store.leases),
+            read_leaders(store.leases),
         )
 
     def beat(self, worker_id: str, **said: Any) -> Heartbeat:
@@ -95,7 +95,7 @@ def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
 
 def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment) -> None:
     wanted = [revocation("r1", "v", "w"), revocation("r2", where=(CHANNEL.replace("us-east-1", "eu-west-1"),))]
-    deployment.store.revocations.accept("backend", wanted, Lane.ALONE, REACH)
+    deployment.store.revocations.accept("backend", wanted, Priority.INTERACTIVE, REACH)
     [first, second] = deployment.answer()["revocations"]
     assert (first["region"], first["queued"], second["region"], second["queued"]) == ("eu-west-1", 1, "us-east-1", 2)
     there = {"account": "123456789012", "region": "us-east-1"}
@@ -104,11 +104,11 @@ def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment)
 
 def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(deployment: Deployment) -> None:
     place, idle = parse_arn(CHANNEL).account_region, AccountRegion("123456789012", "ap-south-1")
-    deployment.store.revocations.accept("backend", [revocation("r1")], Lane.ALONE, REACH)
+    deployment.store.revocations.accept("backend", [revocation("r1")], Priority.INTERACTIVE, REACH)
     with write_transaction(deployment.store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 90))
     for where, holder in ((place, "here:7:a:1"), (idle, "there:8:b:12")):
-        deployment.store.leases.acquire(lease_of(where), holder, 15)
+        deployment.store.leases.acquire(lease_name(where), holder, 15)
     first, second = deployment.answer()["revocations"]
     assert (first["region"], first["queued"], first["oldestSeconds"]) == ("ap-south-1", 0, 0)
     assert (second["region"], second["queued"], second["oldestSeconds"]) == ("us-east-1", 1, 90)
@@ -190,7 +190,7 @@ def test_ivs_is_not_asked(deployment: Deployment) -> None:
 
 
 def test_a_store_that_is_away_is_told_as_such(deployment: Deployment) -> None:
-    def away() -> StatusFacts:
+    def away() -> StatusData:
         raise StoreUnavailable("the store did not answer")
 
     deployment.route._read = away
@@ -201,7 +201,7 @@ def test_a_store_that_is_away_is_told_as_such(deployment: Deployment) -> None:
 def test_a_store_that_hangs_holds_up_no_other_request(deployment: Deployment) -> None:
     go_on = threading.Event()
 
-    def hang() -> StatusFacts:
+    def hang() -> StatusData:
         assert go_on.wait(5)
         return deployment.facts()
 

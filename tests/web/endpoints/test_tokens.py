@@ -28,7 +28,7 @@ from tokensvc.errors import (
     TokensvcError,
     Unauthenticated,
 )
-from tokensvc.http.problem_details import refusal
+from tokensvc.http.problem_details import error_response
 from tokensvc.jose import keypair
 from tokensvc.jose.signing.signer import sign_each
 from tokensvc.storage.store import Store
@@ -219,7 +219,7 @@ def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
     new = keypair.generate()
 
     def rotate() -> None:
-        worker.snapshot = worker.snapshot._replace(ring=snapshot_of(new).ring)
+        worker.snapshot = worker.snapshot._replace(keyring=snapshot_of(new).keyring)
 
     token = worker.single(receive=slowly(worker, ASK, rotate))["token"]
     assert (
@@ -308,7 +308,7 @@ def test_a_caller_may_require_the_url(worker: Worker) -> None:
     required = ASK | {"requirePlaybackUrl": True}
     with pytest.raises(PlaybackUrlUnavailable) as refused:
         worker.single(required)
-    answer = refusal(refused.value)
+    answer = error_response(refused.value)
     assert (answer.status, answer.code) == (503, "playback_url_unavailable")
     assert (b"retry-after", b"2") in answer.headers
     results = worker.batch(required, ASK, required | {"channelArn": str(OTHER_CHANNEL)})

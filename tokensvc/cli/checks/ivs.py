@@ -62,11 +62,11 @@ def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
     records = store.keys.list()
     held = {there.account_region.region for record in records for there in record.everywhere if there.is_held}
     named = f"export TOKENSVC_REGIONS={','.join(sorted(held)) or 'us-east-1'}   (or boto3's AWS_REGION)"
-    regions, finding = try_check("regions", lambda: service.regions_of(settings), named)
+    regions, finding = try_check("regions", lambda: service.configured_regions(settings), named)
     if regions is None:
         yield finding
         return
-    control_plane, finding = try_check("IVS", lambda: service.control_plane_of(settings), UNSET_ENDPOINT)
+    control_plane, finding = try_check("IVS", lambda: service.make_control_plane(settings), UNSET_ENDPOINT)
     if control_plane is None:
         yield finding
         return

@@ -13,7 +13,7 @@ from tokensvc.cli.keys.context import list_stale_workers, reference_time
 from tokensvc.cli.output import instant_or_none
 from tokensvc.cli.remedies import problem_sentence
 from tokensvc.deployment.workers import Worker
-from tokensvc.keys.commands import fulfilled
+from tokensvc.keys.commands import replacement_keys
 from tokensvc.keys.inventory import GRACE_SECONDS
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
 from tokensvc.keys.rotation_policy import PROPAGATION_SECONDS, check_policy
@@ -57,7 +57,7 @@ def _check_unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceT
             yield needs_reconcile(f"step {entry.kind} of key {entry.key_id}", found)
     patience = timedelta(seconds=at.policy.propagation_seconds + GRACE_SECONDS)
     for wish in store.rotations.newest(_MAX_ROTATIONS):
-        left = [region for region, signs in fulfilled(records, wish).items() if signs is None]
+        left = [region for region, signs in replacement_keys(records, wish).items() if signs is None]
         if left and at.now - wish.requested_at > patience:
             asked = f"was asked for at {instant_or_none(wish.requested_at)} by {wish.requested_by}"
             yield needs_reconcile(f"rotation {wish.id}", f"{asked}, and is not done in {', '.join(left)}")

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tokensvc.cli.checks.finding import Finding, try_check, failure_finding, needs_reconcile
-from tokensvc.container.vault import vault_in, vault_of, wrapper_to_look, wrapping_wanted
+from tokensvc.container.vault import vault_location, open_vault, make_read_only_cipher, required_kek_settings
 from tokensvc.errors import InvalidKey, PrivateKeyMissing, VaultError
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
 from tokensvc.keys.private_keys import open_private_key
@@ -27,20 +27,20 @@ DESCRIBE_KMS_KEY = "aws kms describe-key --key-id ARN   (until it answers: crede
 
 def check_vault(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, so a wrapping key that is new to the store does not join its list."""
-    if any(getattr(settings, name) is None for name in wrapping_wanted(settings)):
+    if any(getattr(settings, name) is None for name in required_kek_settings(settings)):
         return  # said among the settings
-    wrapper, finding = try_check("wrapping keys", lambda: wrapper_to_look(settings, store), DESCRIBE_KMS_KEY)
+    wrapper, finding = try_check("wrapping keys", lambda: make_read_only_cipher(settings, store), DESCRIBE_KMS_KEY)
     if wrapper is None:
         yield finding
         return
     opens = f"; {' and '.join(wrapper.names[1:])} only open" if wrapper.names[1:] else ""
     yield Finding(True, "wrapping keys", f"{wrapper.current} wraps{opens}")
-    vault, finding = try_check("vault", lambda: vault_of(settings, store, wrapper), USE_STORE_VAULT)
+    vault, finding = try_check("vault", lambda: open_vault(settings, store, wrapper), USE_STORE_VAULT)
     kept, finding = try_check("vault", vault.key_ids, FIX_PERMISSIONS) if vault else (None, finding)
     if vault is None or kept is None:
         yield finding
         return
-    yield Finding(True, "vault", f"{vault_in(settings)}; it keeps {len(kept)} private keys")
+    yield Finding(True, "vault", f"{vault_location(settings)}; it keeps {len(kept)} private keys")
     private_keys: Counter[str] = Counter()
     yield from _check_private_keys(store.keys.list(), vault, kept, private_keys)
     of_subjects, finding = try_check("subject key", store.deployment.subject_keys, RESET_SUBJECT_KEYS)

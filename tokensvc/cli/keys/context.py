@@ -16,9 +16,9 @@ from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.cli.output import print_progress
 from tokensvc.cli.remedies import failure_text
 from tokensvc.clock import StoreClock
-from tokensvc.container.reconciler import keys_context, new_worker_id, reach_of
-from tokensvc.container.service import control_plane_of, open_bound, regions_of, store_of
-from tokensvc.container.vault import vault_of, wrapper_to_look, wrapping_wanted
+from tokensvc.container.reconciler import make_keys_context, new_worker_id, deployment_max_staleness
+from tokensvc.container.service import make_control_plane, open_deployment, configured_regions, open_configured_store
+from tokensvc.container.vault import open_vault, make_read_only_cipher, required_kek_settings
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.stale_workers import StaleWorker, find_stale_workers
@@ -49,7 +49,7 @@ class OpenDeployment(NamedTuple):
 def open_store() -> Iterator[tuple[Settings, Store]]:
     """The store: for what needs neither IVS nor the vault."""
     settings = read_settings(os.environ)
-    store = store_of(settings)
+    store = open_configured_store(settings)
     try:
         yield settings, store
     finally:
@@ -60,7 +60,7 @@ def open_store() -> Iterator[tuple[Settings, Store]]:
 def open_for_write() -> Iterator[OpenDeployment]:
     """Everything, the store bound to the control plane."""
     settings = read_settings(os.environ)
-    control_plane, store, wrapper = open_bound(settings)
+    control_plane, store, wrapper = open_deployment(settings)
     try:
         yield _open_deployment(settings, store, control_plane, wrapper)
     finally:
@@ -71,14 +71,14 @@ def open_for_write() -> Iterator[OpenDeployment]:
 def open_read_only() -> Iterator[OpenDeployment]:
     """Everything, but nothing is bound or noted by the opening itself."""
     settings = read_settings(os.environ)
-    require(settings, "control_plane", "database_url", *wrapping_wanted(settings))
-    control_plane = control_plane_of(settings)
-    store = store_of(settings)
+    require(settings, "control_plane", "database_url", *required_kek_settings(settings))
+    control_plane = make_control_plane(settings)
+    store = open_configured_store(settings)
     try:
         bound = store.deployment.read().control_plane
         if bound not in (None, settings.control_plane):
             raise ForeignDeployment(f"this store's keys live in {bound}, not in {settings.control_plane}")
-        yield _open_deployment(settings, store, control_plane, wrapper_to_look(settings, store))
+        yield _open_deployment(settings, store, control_plane, make_read_only_cipher(settings, store))
     finally:
         store.close()
 
@@ -94,7 +94,7 @@ def select_regions(regions: Sequence[str], given: Sequence[str] | None) -> tuple
 
 def reference_time(settings: Settings, store: Store) -> ReferenceTime:
     """Now, by the store's clock, and the policy that ends are reckoned by."""
-    policy = store.deployment.read().rotation_policy(reach_of(settings, store))
+    policy = store.deployment.read().rotation_policy(deployment_max_staleness(settings, store))
     return ReferenceTime(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
 
@@ -105,8 +105,8 @@ def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
 
 def _open_deployment(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> OpenDeployment:
     clock = StoreClock(store.versions.read().now)
-    vault = vault_of(settings, store, wrapper)
-    world = keys_context(
+    vault = open_vault(settings, store, wrapper)
+    world = make_keys_context(
         settings=settings,
         store=store,
         vault=vault,
@@ -115,7 +115,7 @@ def _open_deployment(settings: Settings, store: Store, control_plane: ControlPla
         performer=new_worker_id(),
         report=print_progress,
     )
-    return OpenDeployment(settings, store, replace(world, sleep=_sleep, report_failure=_report_failure), regions_of(settings))
+    return OpenDeployment(settings, store, replace(world, sleep=_sleep, report_failure=_report_failure), configured_regions(settings))
 
 
 def _report_failure(region: str, failure: TokensvcError) -> None:

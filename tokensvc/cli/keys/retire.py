@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tokensvc.cli.keys.context import KeyId, OnlyRegions, OpenDeployment, select_regions, list_stale_workers, reference_time, open_for_write, open_read_only
-from tokensvc.cli.keys.rotate import REQUESTED_BY, Wait_, print_rotation
+from tokensvc.cli.keys.rotate import REQUESTED_BY, WaitOption, print_rotation
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, Yes, confirm, instant_or_none, print_progress, print_result
 from tokensvc.keys import commands, retirement
 from tokensvc.keys.lifecycle import KeyRecord, require_key
@@ -26,7 +26,7 @@ SYNC_TIMEOUT_SECONDS = 10
 def retire(
     key_id: KeyId,
     region: OnlyRegions = None,
-    wait: Wait_ = None,
+    wait: WaitOption = None,
     yes: Yes = False,
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
@@ -87,7 +87,7 @@ def compromise(
     """
     with open_read_only() if dry_run else open_for_write() as opened:
         record = require_key(opened.world.keys.list(), key_id)
-        foreseen = commands.foresee(opened.world, key_id, include_standby=include_standby)
+        foreseen = commands.preview_compromise(opened.world, key_id, include_standby=include_standby)
         outlook = [compromise_impact_view(record, prospect) for prospect in foreseen]
         words = _describe_impact(record, outlook)
         if dry_run:
@@ -98,7 +98,7 @@ def compromise(
             print_progress(line)
         confirm(f"Compromise key {key_id}? It cannot be undone.", yes)
         commands.compromise(opened.world, key_id, opened.regions, include_standby=include_standby)
-        retirement.see_gone(opened.world, key_id, opened.regions)
+        retirement.wait_until_deleted(opened.world, key_id, opened.regions)
         unheard = _wait_for_workers(opened)
         done = _print_compromise(opened, key_id, outlook, unheard, as_json)
     if not done:
@@ -142,7 +142,7 @@ def _print_compromise(
 ) -> bool:
     """Tell what is left of the key; whether nothing is."""
     record = require_key(opened.world.keys.list(), key_id)
-    left = retirement.aftermath(record, opened.world.policy())
+    left = retirement.compromise_report(record, opened.world.policy())
     done = all(region.deleted_at for region in left)
     lines = []
     for region in left:

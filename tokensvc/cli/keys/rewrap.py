@@ -9,7 +9,7 @@ import typer
 
 from tokensvc.cli.keys.context import open_store
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, print_progress, print_result
-from tokensvc.container.vault import FILES, IN_STORE, SHARED_FILES, rewrapping_of, vault_at, wrapper_of, wrapper_to_look
+from tokensvc.container.vault import FILES, IN_STORE, SHARED_FILES, make_rewrap_context, open_vault_at, make_cipher, make_read_only_cipher
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.keys import rewrap as moving
 from tokensvc.storage.store import Store
@@ -30,17 +30,17 @@ def rewrap(
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move every private key and subject key to the current passphrase or DESCRIBE_KMS_KEY key, until none is under another one.
+    """Move every private key and subject key to the current passphrase or KMS key, until none is under another one.
 
     Workers go on meanwhile, if their settings give both the current key and the one before.
     """
     if other is not None and other != IN_STORE and not _is_directory(other):
         raise InvalidRequest([FieldError("--from", "must be `store`, or `keys:` and a directory that there is")])
     with open_store() as (settings, store):
-        wrapper = (wrapper_to_look if dry_run else wrapper_of)(settings, store)
-        world = rewrapping_of(settings, store, wrapper, print_progress)
+        wrapper = (make_read_only_cipher if dry_run else make_cipher)(settings, store)
+        world = make_rewrap_context(settings, store, wrapper, print_progress)
         moved_in = _import_missing(store, world, other, dry_run) if other else []
-        moved = moving.left(world) if dry_run else moving.rewrap(world)
+        moved = moving.pending_secrets(world) if dry_run else moving.rewrap(world)
     current = world.wrapper.current
     data = {
         "dryRun": dry_run,
@@ -65,5 +65,5 @@ def _is_directory(vault: str) -> bool:
 
 
 def _import_missing(store: Store, world: moving.RewrapContext, other: str, dry_run: bool) -> list[str]:
-    move = moving.lacking if dry_run else moving.move_in
-    return move(world, vault_at(other, store, world.wrapper), store.keys.list())
+    move = moving.missing_keys if dry_run else moving.import_missing
+    return move(world, open_vault_at(other, store, world.wrapper), store.keys.list())

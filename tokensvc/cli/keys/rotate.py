@@ -17,7 +17,7 @@ from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.views import key_view, rotation_view
 
 REQUESTED_BY = "the command line"
-Wait_ = Annotated[
+WaitOption = Annotated[
     bool | None,
     typer.Option(
         "--wait/--no-wait",
@@ -27,7 +27,7 @@ Wait_ = Annotated[
 ]
 
 
-def rotate(region: OnlyRegions = None, wait: Wait_ = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def rotate(region: OnlyRegions = None, wait: WaitOption = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Put another key to work; IVS keeps admitting the tokens of the one before it until they have ended."""
     if dry_run:
         _print_plan(region, replace=True, as_json=as_json, detailed=False)
@@ -43,7 +43,7 @@ def rotate(region: OnlyRegions = None, wait: Wait_ = None, dry_run: DryRun = Fal
 
 def reconcile(
     region: OnlyRegions = None,
-    wait: Wait_ = None,
+    wait: WaitOption = None,
     dry_run: DryRun = False,
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
@@ -56,7 +56,7 @@ def reconcile(
         regions = select_regions(opened.regions, region)
         before = opened.world.keys.list()
         if wait is False:
-            commands.advance_once(opened.world, regions)
+            commands.reconcile_once(opened.world, regions)
         else:
             commands.reconcile_and_wait(opened.world, regions, patient=bool(wait))
         records = opened.world.keys.list()
@@ -94,7 +94,7 @@ def activate(
 
 def print_rotation(opened: OpenDeployment, wish: RotationRequest, as_json: bool) -> None:
     """Show how far a rotation is."""
-    shown = rotation_view(wish, commands.fulfilled(opened.world.keys.list(), wish))
+    shown = rotation_view(wish, commands.replacement_keys(opened.world.keys.list(), wish))
     words = [
         f"Key {r.active_key_id} signs now in {r.region}."
         if r.active_key_id

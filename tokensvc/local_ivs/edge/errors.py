@@ -69,7 +69,7 @@ ERRORS_BY_REASON: dict[tuple[str, Reason], EdgeError] = {
 
 SEVERAL_TOKENS = EdgeError("several tokens were sent")
 """INFERRED: a query with more than one token is refused rather than read one way or the other."""
-UNDECIDED = EdgeError("token is unverifiable")
+INDETERMINATE = EdgeError("token is unverifiable")
 
 UNKNOWN_CHANNEL = EdgeError("Can not find channel", "transcode_does_not_exist")
 """INFERRED from a sister system with the same array: error and code for a channel that does not exist."""
@@ -79,14 +79,14 @@ NO_MEDIA = EdgeError("the local IVS serves no variant playlists and no segments"
 """Ours alone: the real edge has them."""
 
 
-def error_of(refusal: RuleResult | None) -> EdgeError:
+def error_of(failed_rule: RuleResult | None) -> EdgeError:
     """The error for the finding that refused a token; None stands for a verdict that was left open."""
-    if refusal is None:
-        return UNDECIDED
-    return ERRORS_BY_REASON.get((refusal.rule, refusal.reason)) or ERRORS[refusal.rule]
+    if failed_rule is None:
+        return INDETERMINATE
+    return ERRORS_BY_REASON.get((failed_rule.rule, failed_rule.reason)) or ERRORS[failed_rule.rule]
 
 
-def missing_origin(origin: str) -> EdgeError:
+def strict_origin_error(origin: str) -> EdgeError:
     """The error of strict enforcement on a public channel, whose rule is not of the table."""
     reason = Reason.UNSPECIFIED if origin else Reason.MISSING
     return error_of(RuleResult("strict-origin", RuleStatus.FAIL, "", reason))
@@ -105,7 +105,7 @@ def error_body(path: str, query: str, error: EdgeError) -> bytes:
     return body.encode()
 
 
-def tokens_of(query: str) -> list[str]:
+def token_parameters(query: str) -> list[str]:
     """Every `token` parameter of a raw query string."""
     return [unquote_plus(value) for name, value in _pairs(query) if name == TOKEN_PARAMETER]
 

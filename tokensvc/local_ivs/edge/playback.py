@@ -22,8 +22,8 @@ from typing import NamedTuple
 from tokensvc.aws.arn import Arn
 from tokensvc.local_ivs.edge import errors, playlist
 from tokensvc.local_ivs.edge.single_use import SingleUses
-from tokensvc.local_ivs.id_generators import ALPHANUMERIC, Token
-from tokensvc.local_ivs.resource_store import Resource, Resources, ResourceTransaction
+from tokensvc.local_ivs.id_generators import ALPHANUMERIC, RandomString
+from tokensvc.local_ivs.resource_store import Resource, ResourceStore, ResourceTransaction
 from tokensvc.local_ivs.resources.playback_key_pairs import public_key
 from tokensvc.local_ivs.revocations import revoked_version
 from tokensvc.local_ivs.streams.live_streams import stream_of
@@ -38,7 +38,7 @@ _ACAO = "access-control-allow-origin"
 ANY_ORIGIN = (_ACAO, "*")
 
 
-class Visit(NamedTuple):
+class PlaybackRequest(NamedTuple):
     """A player at the gate."""
 
     channel: Arn
@@ -53,7 +53,7 @@ class Visit(NamedTuple):
     """Only a GET spends a single use."""
 
 
-class Answer(NamedTuple):
+class PlaybackResponse(NamedTuple):
     """What the player gets."""
 
     status: int
@@ -61,16 +61,16 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Gate:
+class PlaybackHandler:
     """Lets players in, or not."""
 
-    def __init__(self, resources: Resources, token: Token, viewers: Viewers | None = None) -> None:
+    def __init__(self, resources: ResourceStore, token: RandomString, viewers: Viewers | None = None) -> None:
         self._resources = resources
         self._token = token
         self._viewers = viewers or Viewers()
         self._single_uses = SingleUses(resources)
 
-    def admit(self, visit: Visit, now: float) -> Answer:
+    def admit(self, visit: PlaybackRequest, now: float) -> PlaybackResponse:
         """The playlist, a 403 or a 404."""
         with self._resources.begin(write=False) as transaction:
             channel = transaction.get(str(visit.channel))
@@ -80,27 +80,27 @@ class Gate:
             if not channel.body["authorized"]:
                 policy = transaction.get(channel.body["playbackRestrictionPolicyArn"])
                 return self._public(visit, stream, now, policy)
-            tokens = errors.tokens_of(visit.query)
+            tokens = errors.token_parameters(visit.query)
             if len(tokens) > 1:
                 return _error(403, visit, errors.SEVERAL_TOKENS)
             attempt = _known(transaction, visit, tokens[0] if tokens else "", now)
         verdict = self._judge(visit, attempt, now, may_spend=visit.is_get and stream is not None)
         if verdict.outcome is not Outcome.ALLOW:
-            return _error(403, visit, errors.error_of(verdict.refusal))
+            return _error(403, visit, errors.error_of(verdict.failed_rule))
         resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
         cors = _cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN))
         return self._playlist(visit, stream, now, resolution, *cors)
 
-    def _public(self, visit: Visit, stream: Resource | None, now: float, policy: Resource | None) -> Answer:
+    def _public(self, visit: PlaybackRequest, stream: Resource | None, now: float, policy: Resource | None) -> PlaybackResponse:
         """Nobody needs a token; a restriction policy may want an origin."""
         origins: list[str] = policy.body["allowedOrigins"] if policy else []
         strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
         # INFERRED, as for a token: a header that is not the form of an origin is never an allowed one.
         if strict and not (matches(visit.origin, origins) if origins else parse_origin(visit.origin)):
-            return _error(403, visit, errors.missing_origin(visit.origin))
+            return _error(403, visit, errors.strict_origin_error(visit.origin))
         return self._playlist(visit, stream, now, None, *_cors(visit.origin, ",".join(origins) or None))
 
-    def _judge(self, visit: Visit, attempt: PlaybackAttempt, now: float, *, may_spend: bool) -> ValidationResult:
+    def _judge(self, visit: PlaybackRequest, attempt: PlaybackAttempt, now: float, *, may_spend: bool) -> ValidationResult:
         """The verdict; where it admits a single use and there is something to watch, that is spent by the same step."""
         verdict = validate(attempt)
         uuid = verdict.claims.get(claims.SINGLE_USE_UUID)
@@ -113,18 +113,18 @@ class Gate:
         return validate(attempt._replace(spent=True)) if spent else verdict
 
     def _playlist(
-        self, visit: Visit, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
-    ) -> Answer:
+        self, visit: PlaybackRequest, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
+    ) -> PlaybackResponse:
         if stream is None:
             return _error(404, visit, errors.OFFLINE)
         if visit.is_get:
             self._viewers.watch(stream.body["streamId"], now)
-        renditions = playlist.allowed(playlist.STANDARD_LADDER, resolution)
+        renditions = playlist.renditions_up_to(playlist.STANDARD_LADDER, resolution)
         text = playlist.render(renditions, visit.base_url, self._token(ALPHANUMERIC, SESSION_ID_CHARS))
-        return Answer(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())
+        return PlaybackResponse(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())
 
 
-def _known(transaction: ResourceTransaction, visit: Visit, token: str, now: float) -> PlaybackAttempt:
+def _known(transaction: ResourceTransaction, visit: PlaybackRequest, token: str, now: float) -> PlaybackAttempt:
     """The attempt with all that IVS knows. The viewer is read before the signature is judged; that is harmless, since
     a forged one is refused by its signature all the same."""
     blind = PlaybackAttempt(token, now, visit.channel, None, visit.origin)
@@ -144,6 +144,6 @@ def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
     return (("vary", "origin"),)
 
 
-def _error(status: int, visit: Visit, error: errors.EdgeError) -> Answer:
+def _error(status: int, visit: PlaybackRequest, error: errors.EdgeError) -> PlaybackResponse:
     body = errors.error_body(visit.path, visit.query, error)
-    return Answer(status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body)
+    return PlaybackResponse(status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body)

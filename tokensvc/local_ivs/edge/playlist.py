@@ -41,7 +41,7 @@ input call SD 480p, HD 720p and FULL_HD 1080p."""
 _CODECS = "avc1.4D401F,mp4a.40.2"
 
 
-def allowed(ladder: Iterable[Rendition], maximum_resolution: str | None) -> list[Rendition]:
+def renditions_up_to(ladder: Iterable[Rendition], maximum_resolution: str | None) -> list[Rendition]:
     """The renditions that a token's `aws:maximum-resolution` leaves."""
     limit = MAX_HEIGHT[maximum_resolution] if maximum_resolution else None
     return [rendition for rendition in ladder if limit is None or rendition.height <= limit]

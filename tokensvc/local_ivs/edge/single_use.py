@@ -10,7 +10,7 @@ Rules of the file
 from __future__ import annotations
 
 from tokensvc.aws.arn import Arn
-from tokensvc.local_ivs.resource_store import Resource, Resources
+from tokensvc.local_ivs.resource_store import Resource, ResourceStore
 from tokensvc.tokens.claims import TEN_MINUTES_SECONDS
 
 REMEMBERED_SECONDS = TEN_MINUTES_SECONDS + 60
@@ -21,7 +21,7 @@ _CLEARED_AT_ONCE = 10
 class SingleUses:
     """Asks and spends."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: ResourceStore) -> None:
         self._resources = resources
 
     def is_spent(self, channel: Arn, uuid: str) -> bool:

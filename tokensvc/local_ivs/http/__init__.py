@@ -1,7 +1,7 @@
 """The local IVS's and the edge's URLs, which `serve` never mounts.
 
 `build` makes all of it from a store, settings and a clock. `tokensvc demo` mounts its `routes` beside the service;
-`tokensvc ivs serve` listens with `site`. `management` gets a loopback listener of its own in both.
+`tokensvc ivs serve` listens with `site`. `management_app` gets a loopback listener of its own in both.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tokensvc.clock import Clock
 from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.clock import AdvanceableClock
-from tokensvc.local_ivs.edge.playback import Gate
+from tokensvc.local_ivs.edge.playback import PlaybackHandler
 from tokensvc.local_ivs.faults import Faults
 from tokensvc.local_ivs.http.edge import PATHS as EDGE_PATHS
 from tokensvc.local_ivs.http.edge import EdgeApp
 from tokensvc.local_ivs.http.ivs_api import IvsApi
-from tokensvc.local_ivs.http.lifespan import live
-from tokensvc.local_ivs.http.management import Managed, management
-from tokensvc.local_ivs.rate_limits import Rates
-from tokensvc.local_ivs.resource_store import Resources
+from tokensvc.local_ivs.http.lifespan import run_lifespan
+from tokensvc.local_ivs.http.management import ManagementContext, management_app
+from tokensvc.local_ivs.rate_limits import OperationRateLimiter
+from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.sigv4 import Credentials, Secret, Verifier
+from tokensvc.local_ivs.sigv4 import Credentials, AccessKeySecret, SignatureVerifier
 from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.stream_store import StreamSource
 from tokensvc.local_ivs.viewers import Viewers
 
 NOT_AWS = "This is tokensvc's local IVS, a stand-in for development and tests. It is not AWS, and not for production."
-DEFAULT_CREDENTIALS: Mapping[str, Secret] = {"test": Secret("test", "000000000000")}
+DEFAULT_CREDENTIALS: Mapping[str, AccessKeySecret] = {"test": AccessKeySecret("test", "000000000000")}
 PAGE_SECRET_BYTES = 32
 _CLOCK = "clock_offset_seconds"
 
@@ -54,14 +54,14 @@ class LocalIvsSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalIvsParts:
+class LocalIvsComponents:
     """The applications, and the local IVS itself for whoever is in the same process."""
 
     api: ASGIApp
     edge: ASGIApp
     site: ASGIApp
     """Both on one listener."""
-    management: ASGIApp
+    management_app: ASGIApp
     ivs: LocalIvs
     clock: AdvanceableClock
     streams: StreamSource
@@ -69,22 +69,22 @@ class LocalIvsParts:
     """To be set before the management listener is closed: whoever listens to events is let go."""
 
 
-def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableClock) -> LocalIvsParts:
+def build(resources: ResourceStore, settings: LocalIvsSettings, clock: AdvanceableClock) -> LocalIvsComponents:
     """Put the local IVS together. `clock` is its own time; signatures are dated by the clock that it stands on."""
     model, viewers, faults, closing = api_model.load(), Viewers(), Faults(), threading.Event()
     page_secret = resources.secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
-    rates = Rates() if settings.rates else None
+    rates = OperationRateLimiter() if settings.rates else None
     ivs = LocalIvs(
         model=model,
         resources=resources,
         clock=clock,
-        token=random_token,
+        token=random_string,
         page_secret=page_secret,
         viewers=viewers,
         rates=rates,
         faults=faults,
     )
-    verifier = Verifier(api_model.SERVICE, settings.credentials, None if settings.any_region else api_model.regions())
+    verifier = SignatureVerifier(api_model.SERVICE, settings.credentials, None if settings.any_region else api_model.regions())
     api = IvsApi(
         local=ivs,
         model=model,
@@ -94,14 +94,14 @@ def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableCl
         prefix=settings.prefix,
         public_url=settings.public_url,
     )
-    edge = EdgeApp(Gate(resources, random_token, viewers), clock, public_url=settings.public_url)
-    streams = Simulator(resources, clock, random_token)
-    managed = Managed(model=model, resources=resources, clock=clock, streams=streams, faults=faults, closing=closing)
-    return LocalIvsParts(
+    edge = EdgeApp(PlaybackHandler(resources, random_string, viewers), clock, public_url=settings.public_url)
+    streams = Simulator(resources, clock, random_string)
+    managed = ManagementContext(model=model, resources=resources, clock=clock, streams=streams, faults=faults, closing=closing)
+    return LocalIvsComponents(
         api=api,
         edge=edge,
         site=_site(api, edge),
-        management=management(managed),
+        management=management_app(managed),
         ivs=ivs,
         clock=clock,
         streams=streams,
@@ -109,17 +109,17 @@ def build(resources: Resources, settings: LocalIvsSettings, clock: AdvanceableCl
     )
 
 
-def stored_clock(resources: Resources, base: Clock) -> AdvanceableClock:
+def stored_clock(resources: ResourceStore, base: Clock) -> AdvanceableClock:
     """The local IVS's own time, as far ahead of `base` as it was when these resources were last used."""
     return AdvanceableClock(base, resources.number(_CLOCK), lambda offset: resources.store_number(_CLOCK, offset))
 
 
-def routes(parts: LocalIvsParts, prefix: str) -> list[Mount]:
+def routes(parts: LocalIvsComponents, prefix: str) -> list[Mount]:
     """API and edge for an application that has other routes too; `prefix` as in the settings."""
     return [Mount(prefix, app=parts.api), *(Mount(path.rstrip("/"), app=parts.edge) for path in EDGE_PATHS)]
 
 
-def random_token(alphabet: str, length: int) -> str:
+def random_string(alphabet: str, length: int) -> str:
     """Characters that nobody can guess."""
     return "".join(secrets.choice(alphabet) for _ in range(length))
 
@@ -127,7 +127,7 @@ def random_token(alphabet: str, length: int) -> str:
 def _site(api: ASGIApp, edge: ASGIApp) -> ASGIApp:
     async def site(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await live(receive, send)
+            return await run_lifespan(receive, send)
         return await (edge if scope["path"].startswith(EDGE_PATHS) else api)(scope, receive, send)
 
     return site

@@ -3,14 +3,14 @@
 Invariants
 - Every response to a request with an Origin has them, errors included: the model gives them to all errors and to the
   Batch answers, and an SDK in a browser can read no response that lacks Access-Control-Allow-Origin.
-- SourceVault clients get none of them: the AWS CLI would print those of Batch answers, and its published examples have none.
+- Other clients get none of them: the AWS CLI would print those of Batch answers, and its published examples have none.
 - Which headers are exposed is read from the model: all that an SDK reads from a response, and the request id.
 - INFERRED: every value, and that the answers for which the model names no headers have them too. AWS documents none.
 """
 
 from __future__ import annotations
 
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.model import ServiceModel
 
 _REQUEST_ID = "x-amzn-requestid"
 _REQUEST_HEADERS = (
@@ -28,7 +28,7 @@ PREFLIGHT_HEADERS = (
 )
 
 
-def response_headers(model: Model) -> tuple[tuple[str, str], ...]:
+def response_headers(model: ServiceModel) -> tuple[tuple[str, str], ...]:
     """What a response to a page's request carries, unless that is a preflight."""
     return (
         ("access-control-allow-origin", "*"),

@@ -19,8 +19,8 @@ from tokensvc.aws.arn import channel_of_path
 from tokensvc.clock import Clock
 from tokensvc.errors import StoreError
 from tokensvc.local_ivs.edge import errors as refusals
-from tokensvc.local_ivs.edge.playback import ANY_ORIGIN, Gate, Visit
-from tokensvc.local_ivs.http.lifespan import WireAnswer, base_url, live, send_answer
+from tokensvc.local_ivs.edge.playback import ANY_ORIGIN, PlaybackHandler, PlaybackRequest
+from tokensvc.local_ivs.http.lifespan import HttpResponse, base_url, run_lifespan, send_response
 from tokensvc.log import exception_fields, structlog
 
 MEDIA_PATHS = ("/v1/playlist/", "/v1/segment/")
@@ -43,7 +43,7 @@ _log = structlog.get_logger(__name__)
 class EdgeApp:
     """One ASGI application: what players ask for."""
 
-    def __init__(self, gate: Gate, clock: Clock, *, public_url: str | None = None) -> None:
+    def __init__(self, gate: PlaybackHandler, clock: Clock, *, public_url: str | None = None) -> None:
         self._gate = gate
         self._clock = clock
         self._public_url = public_url
@@ -51,11 +51,11 @@ class EdgeApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await live(receive, send)
+            return await run_lifespan(receive, send)
         answer = await anyio.to_thread.run_sync(self._answer, scope, limiter=self._limiter)
-        return await send_answer(send, answer, with_body=scope["method"] != "HEAD")
+        return await send_response(send, answer, with_body=scope["method"] != "HEAD")
 
-    def _answer(self, scope: Scope) -> WireAnswer:
+    def _answer(self, scope: Scope) -> HttpResponse:
         try:
             return self._respond(scope)
         except StoreError as failure:
@@ -65,7 +65,7 @@ class EdgeApp:
             _log.error("edge_failed", **exception_fields(failure))
             return _readable(500)
 
-    def _respond(self, scope: Scope) -> WireAnswer:
+    def _respond(self, scope: Scope) -> HttpResponse:
         path = scope["raw_path"].decode("latin-1")
         query = scope["query_string"].decode("latin-1")
         if scope["method"] == "OPTIONS":
@@ -77,13 +77,13 @@ class EdgeApp:
         if scope["method"] not in ("GET", "HEAD"):
             return _readable(405, ("allow", _ALLOW))
         origin, url = _origin(scope), base_url(scope, self._public_url)
-        visit = Visit(channel, path, query, origin, url, is_get=scope["method"] == "GET")
-        return WireAnswer(*self._gate.admit(visit, self._clock.now()))
+        visit = PlaybackRequest(channel, path, query, origin, url, is_get=scope["method"] == "GET")
+        return HttpResponse(*self._gate.admit(visit, self._clock.now()))
 
 
-def _readable(status: int, *headers: tuple[str, str], body: bytes = b"") -> WireAnswer:
+def _readable(status: int, *headers: tuple[str, str], body: bytes = b"") -> HttpResponse:
     """A response that pages of every origin may read."""
-    return WireAnswer(status, (ANY_ORIGIN, *headers), body)
+    return HttpResponse(status, (ANY_ORIGIN, *headers), body)
 
 
 def _origin(scope: Scope) -> str:

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.local_ivs.resource_store import Resources
+from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.local_ivs.streams import events
-from tokensvc.local_ivs.streams.events import Numbered
+from tokensvc.local_ivs.streams.events import NumberedEvent
 from tokensvc.validation_errors import shown_name
 
 POLL_SECONDS = 0.1
@@ -34,7 +34,7 @@ _MAX_NUMBER = 2**63 - 1
 class EventLog:
     """Reads the log for whoever listens; `closing` ends every stream."""
 
-    def __init__(self, resources: Resources, closing: threading.Event) -> None:
+    def __init__(self, resources: ResourceStore, closing: threading.Event) -> None:
         self._resources = resources
         self._closing = closing
 
@@ -72,16 +72,16 @@ class EventLog:
                 yield b":\n\n"
                 quiet_seconds = 0.0
 
-    def _after(self, number: int, limit: int) -> list[Numbered]:
+    def _after(self, number: int, limit: int) -> list[NumberedEvent]:
         with self._resources.begin(write=False) as transaction:
-            return events.after(transaction, number, limit)
+            return events.events_after(transaction, number, limit)
 
     def _newest(self) -> int:
         with self._resources.begin(write=False) as transaction:
-            return events.newest(transaction)
+            return events.newest_number(transaction)
 
 
-def _sent(numbered: Numbered) -> bytes:
+def _sent(numbered: NumberedEvent) -> bytes:
     return f"id: {numbered.number}\ndata: {json.dumps(numbered.event)}\n\n".encode()
 
 

@@ -24,15 +24,15 @@ from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.errors import RequestTimeout, RequestTooLarge, StoreError
 from tokensvc.http.abort_connection import abort_connection
-from tokensvc.http.body import ClientGone, header, read_whole
+from tokensvc.http.body import ClientDisconnected, header, read_body
 from tokensvc.local_ivs.api_model import status_of
 from tokensvc.local_ivs.errors import IvsError, unknown_operation
 from tokensvc.local_ivs.faults import Fault, FaultKind, Faults
 from tokensvc.local_ivs.http.api_headers import PREFLIGHT_HEADERS, response_headers
-from tokensvc.local_ivs.http.lifespan import WireAnswer, base_url, live, send_answer
-from tokensvc.local_ivs.model import Model, Operation, render_error
+from tokensvc.local_ivs.http.lifespan import HttpResponse, base_url, run_lifespan, send_response
+from tokensvc.local_ivs.model import ServiceModel, Operation, render_error
 from tokensvc.local_ivs.service import READS, LocalIvs
-from tokensvc.local_ivs.sigv4 import SignedRequest, Verifier
+from tokensvc.local_ivs.sigv4 import SignedRequest, SignatureVerifier
 from tokensvc.log import structlog
 
 BODY_MAX_BYTES = 1024 * 1024
@@ -49,8 +49,8 @@ _BODY_ERRORS: Mapping[type, str] = {
     RequestTimeout: "RequestTimeoutException",
 }
 """IVS API reference, "Common Errors"."""
-_NOTHING = WireAnswer(204, (), b"")
-_PREFLIGHT = WireAnswer(204, PREFLIGHT_HEADERS, b"")
+_NOTHING = HttpResponse(204, (), b"")
+_PREFLIGHT = HttpResponse(204, PREFLIGHT_HEADERS, b"")
 """INFERRED: preflights are answered on every path, unsigned as browsers send them."""
 
 
@@ -69,8 +69,8 @@ class IvsApi:
     def __init__(
         self,
         local: LocalIvs,
-        model: Model,
-        verifier: Verifier,
+        model: ServiceModel,
+        verifier: SignatureVerifier,
         wall_clock: Clock,
         faults: Faults,
         *,
@@ -89,16 +89,16 @@ class IvsApi:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await live(receive, send)
+            return await run_lifespan(receive, send)
         if scope["method"] == "OPTIONS":
-            return await send_answer(send, _PREFLIGHT)
+            return await send_response(send, _PREFLIGHT)
         try:
-            body = await read_whole(scope, receive, BODY_MAX_BYTES)
-        except ClientGone:
+            body = await read_body(scope, receive, BODY_MAX_BYTES)
+        except ClientDisconnected:
             return None
         except (RequestTooLarge, RequestTimeout) as problem:
             refusal = self._refusal(IvsError(_BODY_ERRORS[type(problem)], problem.message))
-            return await send_answer(send, self._finished(scope, refusal, _new_request_id()))
+            return await send_response(send, self._finished(scope, refusal, _new_request_id()))
         if self._only_reads(scope):
             answer, fault = self._answer(scope, body)
         else:
@@ -107,14 +107,14 @@ class IvsApi:
             return await abort_connection(scope, receive)
         if fault is not None:
             await anyio.sleep(fault.delay_seconds)
-        return await send_answer(send, answer, with_body=scope["method"] != "HEAD")
+        return await send_response(send, answer, with_body=scope["method"] != "HEAD")
 
     def _only_reads(self, scope: Scope) -> bool:
         """Whether it is done in less time than a thread costs: reads wait neither for a disk nor for a writer's."""
         match = self._model.route(scope["method"], scope["raw_path"].removeprefix(self._prefix))
         return match is not None and match.operation.name in READS
 
-    def _answer(self, scope: Scope, body: bytes) -> tuple[WireAnswer, Fault | None]:
+    def _answer(self, scope: Scope, body: bytes) -> tuple[HttpResponse, Fault | None]:
         """The answer, and what is to go wrong with it on its way back."""
         request_id = _new_request_id()
         fault: Fault | None = None
@@ -147,7 +147,7 @@ class IvsApi:
         request = self._model.gather(match, raw_query, body)
         return _Asked(place, match.operation, request, base_url(scope, self._public_url))
 
-    def _perform(self, asked: _Asked, fault: Fault | None) -> WireAnswer:
+    def _perform(self, asked: _Asked, fault: Fault | None) -> HttpResponse:
         """Call the local IVS, unless the fault comes before that."""
         match fault.kind if fault else None:
             case FaultKind.THROTTLE:
@@ -161,18 +161,18 @@ class IvsApi:
             return _NOTHING
         return _json(asked.operation.status, answer)
 
-    def _refusal(self, refusal: IvsError) -> WireAnswer:
+    def _refusal(self, refusal: IvsError) -> HttpResponse:
         rendered = render_error(refusal)
         answer = _json(status_of(self._model, refusal.code), rendered.body)
         return answer._replace(headers=(*answer.headers, *rendered.headers.items()))
 
-    def _finished(self, scope: Scope, answer: WireAnswer, request_id: str) -> WireAnswer:
+    def _finished(self, scope: Scope, answer: HttpResponse, request_id: str) -> HttpResponse:
         for_page = self._headers if header(scope, b"origin") else ()
         return answer._replace(headers=(*answer.headers, *for_page, ("x-amzn-requestid", request_id)))
 
 
-def _json(status: int, body: object) -> WireAnswer:
-    return WireAnswer(status, (("content-type", "application/json"),), orjson.dumps(body))
+def _json(status: int, body: object) -> HttpResponse:
+    return HttpResponse(status, (("content-type", "application/json"),), orjson.dumps(body))
 
 
 def _new_request_id() -> str:

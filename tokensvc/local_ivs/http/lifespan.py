@@ -12,7 +12,7 @@ from tokensvc.http.body import header
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
 
-class WireAnswer(NamedTuple):
+class HttpResponse(NamedTuple):
     """Status, headers and body, ready to be sent."""
 
     status: int
@@ -20,7 +20,7 @@ class WireAnswer(NamedTuple):
     body: bytes
 
 
-async def send_answer(send: Send, answer: WireAnswer, *, with_body: bool = True) -> None:
+async def send_response(send: Send, answer: HttpResponse, *, with_body: bool = True) -> None:
     """Send it; without its body for a HEAD, whose headers are those of the GET."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     if answer.status != 204:
@@ -29,7 +29,7 @@ async def send_answer(send: Send, answer: WireAnswer, *, with_body: bool = True)
     await send({"type": "http.response.body", "body": answer.body if with_body else b""})
 
 
-async def live(receive: Receive, send: Send) -> None:
+async def run_lifespan(receive: Receive, send: Send) -> None:
     """ASGI's lifespan for an application that has nothing to start or stop."""
     while True:
         message = await receive()

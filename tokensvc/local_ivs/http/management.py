@@ -23,15 +23,15 @@ from starlette.routing import Route
 
 from tokensvc.errors import TokensvcError
 from tokensvc.http.body import read_json
-from tokensvc.http.problem_details import problem, problem_of, status_of
+from tokensvc.http.problem_details import problem_details, make_problem, status_of
 from tokensvc.local_ivs.api_model import status_of as status_in_ivs
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.faults import Faults, Planned
+from tokensvc.local_ivs.faults import Faults, PlannedFault
 from tokensvc.local_ivs.http import management_requests as asks
 from tokensvc.local_ivs.http.event_log import EventLog
-from tokensvc.local_ivs.model import Model
-from tokensvc.local_ivs.resource_store import Resources
+from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.local_ivs.stream_store import StreamSource
 from tokensvc.timestamps import rfc3339
 
@@ -41,11 +41,11 @@ WHAT = "The management listener of tokensvc's local IVS. This is not AWS."
 _T = TypeVar("_T")
 
 
-class Managed(NamedTuple):
+class ManagementContext(NamedTuple):
     """What is managed here."""
 
-    model: Model
-    resources: Resources
+    model: ServiceModel
+    resources: ResourceStore
     clock: AdvanceableClock
     streams: StreamSource
     faults: Faults
@@ -56,7 +56,7 @@ class Managed(NamedTuple):
 class Management:
     """Every route of the listener."""
 
-    def __init__(self, managed: Managed) -> None:
+    def __init__(self, managed: ManagementContext) -> None:
         self._managed = managed
         self._events = EventLog(managed.resources, managed.closing)
         self._limiter = anyio.CapacityLimiter(THREADS)
@@ -82,35 +82,35 @@ class Management:
         return JSONResponse({"what": WHAT, "now": now, "clockOffsetSeconds": clock.offset_seconds})
 
     async def _advance(self, request: Request) -> Response:
-        ask = asks.read_as(asks.AskClock, await _body(request))
+        ask = asks.read_as(asks.AdvanceClockRequest, await _body(request))
         await self._run(self._managed.clock.advance, ask.advance_seconds)
         return await self._show(request)
 
     async def _start(self, request: Request) -> Response:
-        ask = asks.read_as(asks.AskStart, await _body(request))
+        ask = asks.read_as(asks.StartStreamRequest, await _body(request))
         given = ask.ingest_configurations
         ingest = None if given is None else asks.read_ingest(self._managed.model, given)
         stream_id = await self._run(self._managed.streams.start, ask.channel_arn, ingest)
         return JSONResponse({"streamId": stream_id}, 201)
 
     async def _stop(self, request: Request) -> Response:
-        ask = asks.read_as(asks.AskStream, await _body(request))
+        ask = asks.read_as(asks.StreamRequest, await _body(request))
         await self._run(self._managed.streams.stop, ask.channel_arn)
         return Response(status_code=204)
 
     async def _set_health(self, request: Request) -> Response:
-        ask = asks.read_as(asks.AskHealth, await _body(request))
+        ask = asks.read_as(asks.SetHealthRequest, await _body(request))
         await self._run(self._managed.streams.set_health, ask.channel_arn, ask.health)
         return Response(status_code=204)
 
     async def _set_ingest(self, request: Request) -> Response:
-        ask = asks.read_as(asks.AskIngest, await _body(request))
+        ask = asks.read_as(asks.SetIngestRequest, await _body(request))
         ingest = asks.read_ingest(self._managed.model, ask.ingest_configurations)
         await self._run(self._managed.streams.set_ingest, ask.channel_arn, ingest)
         return Response(status_code=204)
 
     async def _set_viewers(self, request: Request) -> Response:
-        ask = asks.read_as(asks.AskViewers, await _body(request))
+        ask = asks.read_as(asks.SetViewersRequest, await _body(request))
         await self._run(self._managed.streams.set_viewers, ask.channel_arn, ask.count)
         return Response(status_code=204)
 
@@ -118,7 +118,7 @@ class Management:
         return JSONResponse({"faults": [_fault(planned) for planned in self._managed.faults.planned()]})
 
     async def _plan_fault(self, request: Request) -> Response:
-        ask = asks.read_as(asks.AskFault, await _body(request))
+        ask = asks.read_as(asks.PlanFaultRequest, await _body(request))
         return JSONResponse(_fault(self._managed.faults.plan(asks.read_fault(self._managed.model, ask))), 201)
 
     async def _clear_faults(self, _: Request) -> Response:
@@ -129,18 +129,18 @@ class Management:
         return await anyio.to_thread.run_sync(step, *given, limiter=self._limiter)
 
 
-def management(managed: Managed) -> Starlette:
+def management_app(managed: ManagementContext) -> Starlette:
     """The application."""
 
     async def refuse(_: Request, failure: Exception) -> Response:
         match failure:
             case TokensvcError():
-                status, told = status_of(failure), problem(failure)
+                status, told = status_of(failure), problem_details(failure)
             case IvsError():
                 status = status_in_ivs(managed.model, failure.code)
-                told = problem_of(status, failure.code, failure.message)
+                told = make_problem(status, failure.code, failure.message)
             case HTTPException():
-                status, told = failure.status_code, problem_of(failure.status_code, "route_not_found", failure.detail)
+                status, told = failure.status_code, make_problem(failure.status_code, "route_not_found", failure.detail)
             case _:
                 raise failure
         return JSONResponse(told, status, media_type="application/problem+json")
@@ -153,7 +153,7 @@ async def _body(request: Request) -> dict[str, Any]:
     return await read_json(request.scope, request.receive, BODY_MAX_BYTES)
 
 
-def _fault(planned: Planned) -> dict[str, Any]:
+def _fault(planned: PlannedFault) -> dict[str, Any]:
     fault = planned.fault
     shown = {"number": planned.number, "kind": fault.kind, "operation": fault.operation, "rate": fault.rate}
     return {

@@ -10,7 +10,7 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import RequestModel
 from tokensvc.local_ivs.faults import ALL_OPERATIONS, Fault, FaultKind
-from tokensvc.local_ivs.model import Model
+from tokensvc.local_ivs.model import ServiceModel
 from tokensvc.validation_errors import field_errors
 
 MAX_ADVANCE_SECONDS = 366 * 24 * 3600
@@ -23,11 +23,11 @@ BATCH_REVOCATION = "BatchStartViewerSessionRevocation"
 _M = TypeVar("_M", bound=BaseModel)
 
 
-class AskClock(RequestModel):
+class AdvanceClockRequest(RequestModel):
     advance_seconds: float = Field(gt=0, le=MAX_ADVANCE_SECONDS, allow_inf_nan=False)
 
 
-class AskStream(RequestModel):
+class StreamRequest(RequestModel):
     """Every step of a stream says on which channel."""
 
     channel_arn: str
@@ -38,23 +38,23 @@ class AskStream(RequestModel):
         return str(parse_arn(value, "channel"))
 
 
-class AskStart(AskStream):
+class StartStreamRequest(StreamRequest):
     ingest_configurations: dict[str, Any] | None = None
 
 
-class AskIngest(AskStream):
+class SetIngestRequest(StreamRequest):
     ingest_configurations: dict[str, Any]
 
 
-class AskHealth(AskStream):
+class SetHealthRequest(StreamRequest):
     health: Literal["HEALTHY", "STARVING", "UNKNOWN"]
 
 
-class AskViewers(AskStream):
+class SetViewersRequest(StreamRequest):
     count: int = Field(ge=0, le=MAX_VIEWERS)
 
 
-class AskFault(RequestModel):
+class PlanFaultRequest(RequestModel):
     kind: Annotated[FaultKind, Field(strict=False)]
     operation: str = ALL_OPERATIONS
     rate: float = Field(1.0, ge=0, le=1, allow_inf_nan=False)
@@ -71,7 +71,7 @@ def read_as(model: type[_M], body: dict[str, Any]) -> _M:
         raise InvalidRequest(field_errors(invalid)) from None
 
 
-def read_ingest(model: Model, value: dict[str, Any]) -> dict[str, Any]:
+def read_ingest(model: ServiceModel, value: dict[str, Any]) -> dict[str, Any]:
     """Tracks as IVS's own model has them. Raises InvalidRequest naming every bad field."""
     ingest, report = model.read_shape(INGEST_SHAPE, value, "ingestConfigurations")
     if report:
@@ -80,7 +80,7 @@ def read_ingest(model: Model, value: dict[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def read_fault(model: Model, ask: AskFault) -> Fault:
+def read_fault(model: ServiceModel, ask: PlanFaultRequest) -> Fault:
     """A fault that makes sense. Raises InvalidRequest."""
     errors = []
     if ask.operation != ALL_OPERATIONS and ask.operation not in model.operations:

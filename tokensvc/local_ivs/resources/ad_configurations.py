@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokensvc.local_ivs.errors import Violation
-from tokensvc.local_ivs.transaction import Body, Call
+from tokensvc.local_ivs.transaction import Body, OperationCall
 
 POST_ROLL_DEFAULTS: Mapping[str, Any] = {"enabled": False, "durationSeconds": 15}
 DEFAULTS: Mapping[str, Any] = {"name": "", "postRollConfiguration": POST_ROLL_DEFAULTS, "tags": {}}
 
 
-def know_playback_configurations(call: Call, request: Mapping[str, Any], _: Body) -> Iterator[Violation]:
+def know_playback_configurations(call: OperationCall, request: Mapping[str, Any], _: Body) -> Iterator[Violation]:
     """MediaTailor's configurations are of the same account and region."""
     member = "mediaTailorPlaybackConfigurations"
     for number, entry in enumerate(request.get(member, ()), 1):

@@ -13,7 +13,7 @@ from tokensvc.aws.arn import Arn, parse_arn
 from tokensvc.local_ivs import id_generators
 from tokensvc.local_ivs.errors import Violation, conflict
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.local_ivs.transaction import Body, Call
+from tokensvc.local_ivs.transaction import Body, OperationCall
 
 MULTITRACK_DEFAULTS: Mapping[str, Any] = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
 """Shown by the CLI's examples where nothing was asked for. INFERRED: a request that leaves one out gets it too."""
@@ -37,7 +37,7 @@ PRESET_TYPES = ("ADVANCED_HD", "ADVANCED_SD")
 DEFAULT_PRESET = "HIGHER_BANDWIDTH_DELIVERY"
 
 
-def settle_preset(_: Call, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def settle_preset(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """A preset belongs to the advanced types alone, and those always have one.
 
     INFERRED: asking for one with another type is refused, since the model calls it "selectable only" for those.
@@ -50,7 +50,7 @@ def settle_preset(_: Call, request: Mapping[str, Any], body: Body) -> Iterator[V
     body["preset"] = ""
 
 
-def settle_multitrack(_: Call, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def settle_multitrack(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """Enabled, it needs type STANDARD, container FRAGMENTED_MP4, and both of its other members.
 
     INFERRED: an update replaces the whole configuration.
@@ -70,13 +70,13 @@ def settle_multitrack(_: Call, request: Mapping[str, Any], body: Body) -> Iterat
         yield Violation("containerFormat", "Member must be FRAGMENTED_MP4 when multitrack input is enabled")
 
 
-def refuse_ads_in_fragmented_mp4(_: Call, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def refuse_ads_in_fragmented_mp4(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """Ads are inserted into MPEG-TS only."""
     if body["adConfigurationArn"] and body["containerFormat"] == "FRAGMENTED_MP4":
         yield Violation("adConfigurationArn", "Member cannot be combined with container format FRAGMENTED_MP4")
 
 
-def refuse_while_live(call: Call, channel: Resource) -> None:
+def refuse_while_live(call: OperationCall, channel: Resource) -> None:
     """A live channel is neither changed nor deleted: its stream must be stopped first.
 
     INFERRED for updates: the model says that a live channel cannot be updated, and lists the error; older pages let a
@@ -86,13 +86,13 @@ def refuse_while_live(call: Call, channel: Resource) -> None:
         raise conflict("The channel is live; stop its stream first")
 
 
-def finish(call: Call, _: Arn, __: str, body: Body) -> str:
+def finish(call: OperationCall, _: Arn, __: str, body: Body) -> str:
     """Every channel has a passphrase for SRT; nothing of a channel must be unique."""
     body["srtPassphrase"] = id_generators.srt_passphrase(call.token)
     return ""
 
 
-def show(call: Call, resource: Resource) -> Body:
+def show(call: OperationCall, resource: Resource) -> Body:
     """Hosts are derived from the place. The passphrase is shown with insecure ingest too, as the examples do."""
     arn = parse_arn(resource.arn)
     return {

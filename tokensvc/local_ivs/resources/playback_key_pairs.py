@@ -23,7 +23,7 @@ from tokensvc.jose import pem
 from tokensvc.jose.keypair import PublicKey, fingerprint_of, public_der, read_public_der, read_public_pem
 from tokensvc.local_ivs.errors import invalid_member
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.local_ivs.transaction import Body, Call
+from tokensvc.local_ivs.transaction import Body, OperationCall
 
 _NAMED_CURVE = bytes.fromhex("06052b81040022")
 """secp384r1 as an object identifier in DER (RFC 5480, section 2.1.1.1)."""
@@ -33,7 +33,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def finish(_: Call, __: Arn, ___: str, body: Body) -> str:
+def finish(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
     """Read the public half. It must be the only one of its kind in the place."""
     try:
         der = strict_der(body.pop("publicKeyMaterial"))

@@ -14,7 +14,7 @@ from typing import Any
 
 from tokensvc.local_ivs.errors import Violation
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.local_ivs.transaction import Body, Call
+from tokensvc.local_ivs.transaction import Body, OperationCall
 
 CREATING_SECONDS = 3.0
 """INFERRED: how long the state is CREATING before it is ACTIVE; AWS names no time."""
@@ -31,13 +31,13 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def have_one_destination(_: Call, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def have_one_destination(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """S3 is the only type that there is, and it must be there."""
     if "s3" not in body["destinationConfiguration"]:
         yield Violation("destinationConfiguration", "Member must have exactly one destination type")
 
 
-def settle_thumbnails(_: Call, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def settle_thumbnails(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """An interval goes with mode INTERVAL alone, and an INTERVAL that is asked for needs one."""
     member = "thumbnailConfiguration"
     given = body[member]
@@ -52,7 +52,7 @@ def settle_thumbnails(_: Call, __: Mapping[str, Any], body: Body) -> Iterator[Vi
     body[member] = settled
 
 
-def settle_renditions(_: Call, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def settle_renditions(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """CUSTOM names its renditions; with the others they are irrelevant."""
     member = "renditionConfiguration"
     body[member] = {**RENDITION_DEFAULTS, **body[member]}
@@ -60,7 +60,7 @@ def settle_renditions(_: Call, __: Mapping[str, Any], body: Body) -> Iterator[Vi
         yield Violation(f"{member}.renditions", "Member must not be empty when renditionSelection is CUSTOM")
 
 
-def show(call: Call, resource: Resource) -> Body:
+def show(call: OperationCall, resource: Resource) -> Body:
     """The state follows from the clock."""
     state = "CREATING" if call.now < resource.created_at + CREATING_SECONDS else "ACTIVE"
     return {**resource.body, "arn": resource.arn, "state": state}

@@ -18,7 +18,7 @@ from typing import Any
 from tokensvc.aws.arn import Arn
 from tokensvc.local_ivs.countries import COUNTRIES
 from tokensvc.local_ivs.errors import Violation, quota_exceeded
-from tokensvc.local_ivs.transaction import Body, Call
+from tokensvc.local_ivs.transaction import Body, OperationCall
 from tokensvc.tokens.origins import check_origin
 
 DEFAULTS: Mapping[str, Any] = {
@@ -32,14 +32,14 @@ MOST: Mapping[str, int] = {"allowedCountries": 200, "allowedOrigins": 5}
 """Member -> how many a policy may hold."""
 
 
-def know_countries(_: Call, request: Mapping[str, Any], __: Body) -> Iterator[Violation]:
+def know_countries(_: OperationCall, request: Mapping[str, Any], __: Body) -> Iterator[Violation]:
     """Only officially assigned codes, in capitals as ISO has them."""
     for number, country in enumerate(request.get("allowedCountries", ()), 1):
         if country not in COUNTRIES:
             yield Violation(f"allowedCountries.{number}.member", "Member must be an ISO 3166-1 alpha-2 country code")
 
 
-def spell_origins(_: Call, request: Mapping[str, Any], __: Body) -> Iterator[Violation]:
+def spell_origins(_: OperationCall, request: Mapping[str, Any], __: Body) -> Iterator[Violation]:
     """Only what a browser could send, or a pattern of it."""
     for number, origin in enumerate(request.get("allowedOrigins", ()), 1):
         try:
@@ -48,7 +48,7 @@ def spell_origins(_: Call, request: Mapping[str, Any], __: Body) -> Iterator[Vio
             yield Violation(f"allowedOrigins.{number}.member", f"Member {rule}")
 
 
-def change_within_quotas(_: Call, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+def change_within_quotas(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """An update may not go beyond what a create may hold."""
     if "arn" in request:
         for member, most in MOST.items():
@@ -56,7 +56,7 @@ def change_within_quotas(_: Call, request: Mapping[str, Any], body: Body) -> Ite
                 yield Violation(member, f"Member must have length less than or equal to {most}")
 
 
-def finish(_: Call, __: Arn, ___: str, body: Body) -> str:
+def finish(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
     """A new policy keeps the quotas of its members; nothing of it must be unique."""
     for member, most in MOST.items():
         if len(body[member]) > most:

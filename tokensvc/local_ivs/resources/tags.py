@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokensvc.local_ivs.errors import Violation, invalid, invalid_member
-from tokensvc.local_ivs.transaction import Body, Call, Handler
+from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
 
 MAX_TAGS = 50
 RESERVED_PREFIX = "aws:"
@@ -23,7 +23,7 @@ def reserved_keys(tags: Mapping[str, str]) -> Iterator[Violation]:
             yield Violation(f"tags.{number}.key", f"Member must not begin with {RESERVED_PREFIX}, which AWS reserves")
 
 
-def tag(call: Call, request: Mapping[str, Any]) -> Body:
+def tag(call: OperationCall, request: Mapping[str, Any]) -> Body:
     """Add tags, or overwrite those with the same key."""
     if violations := list(reserved_keys(request["tags"])):
         raise invalid(violations)
@@ -35,7 +35,7 @@ def tag(call: Call, request: Mapping[str, Any]) -> Body:
     return {}
 
 
-def untag(call: Call, request: Mapping[str, Any]) -> Body:
+def untag(call: OperationCall, request: Mapping[str, Any]) -> Body:
     """Remove tags; those that are not there are removed already."""
     resource = call.existing(request["resourceArn"])
     kept = {key: value for key, value in resource.body["tags"].items() if key not in request["tagKeys"]}
@@ -43,7 +43,7 @@ def untag(call: Call, request: Mapping[str, Any]) -> Body:
     return {}
 
 
-def list_tags(call: Call, request: Mapping[str, Any]) -> Body:
+def list_tags(call: OperationCall, request: Mapping[str, Any]) -> Body:
     return {"tags": call.existing(request["resourceArn"]).body["tags"]}
 
 

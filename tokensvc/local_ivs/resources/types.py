@@ -25,34 +25,34 @@ from tokensvc.local_ivs.resources import (
     stream_keys,
 )
 from tokensvc.local_ivs.streams import failover_slates
-from tokensvc.local_ivs.transaction import Body, Call
+from tokensvc.local_ivs.transaction import Body, OperationCall
 
-Rule = Callable[[Call, Mapping[str, Any], Body], Iterable[Violation]]
+Rule = Callable[[OperationCall, Mapping[str, Any], Body], Iterable[Violation]]
 """(call, request, body) -> what is wrong. `body` holds the members as they will be; a rule may settle one."""
-Finish = Callable[[Call, Arn, str, Body], str]
+OnCreate = Callable[[OperationCall, Arn, str, Body], str]
 """(call, the new name, the parent's name, body) -> what must be unique; adds to the body what IVS makes up."""
-Show = Callable[[Call, Resource], Body]
-Guard = Callable[[Call, Resource], None]
+Render = Callable[[OperationCall, Resource], Body]
+CheckMutable = Callable[[OperationCall, Resource], None]
 """(call, resource) -> nothing. Raises IvsError where it may neither change nor go now."""
-Stamp = Callable[[Call, Body], None]
+OnUpdate = Callable[[OperationCall, Body], None]
 """(call, body) -> nothing. Adds to a changed body what IVS makes up."""
 
 
-def nothing_unique(_: Call, __: Arn, ___: str, ____: Body) -> str:
+def no_unique_key(_: OperationCall, __: Arn, ___: str, ____: Body) -> str:
     """IVS makes up nothing but the name, and nothing must be unique."""
     return ""
 
 
-def as_kept(_: Call, resource: Resource) -> Body:
+def render_body(_: OperationCall, resource: Resource) -> Body:
     """Everything that is kept, under its name."""
     return {**resource.body, "arn": resource.arn}
 
 
-def unguarded(_: Call, __: Resource) -> None:
+def always_mutable(_: OperationCall, __: Resource) -> None:
     """It may change and go at any time."""
 
 
-def unstamped(_: Call, __: Body) -> None:
+def nothing_on_update(_: OperationCall, __: Body) -> None:
     """A change adds nothing."""
 
 
@@ -60,7 +60,7 @@ PARENT_MEMBER = "channelArn"
 """How the model calls the parent of whatever has one."""
 
 
-class Kind(NamedTuple):
+class ResourceType(NamedTuple):
     """One kind of resource."""
 
     name: str
@@ -78,12 +78,12 @@ class Kind(NamedTuple):
     """How many a list returns when nobody says."""
     defaults: Mapping[str, Any]
     rules: tuple[Rule, ...] = ()
-    finish: Finish = nothing_unique
-    show: Show = as_kept
-    summarise: Show | None = None
+    finish: OnCreate = no_unique_key
+    show: Render = render_body
+    summarise: Render | None = None
     """What a list shows of each, where that costs less than `show`."""
-    guard: Guard = unguarded
-    stamp: Stamp = unstamped
+    guard: CheckMutable = always_mutable
+    stamp: OnUpdate = nothing_on_update
     parent: str = ""
     """The kind that it belongs to and is deleted with."""
     brings: str = ""
@@ -96,7 +96,7 @@ class Kind(NamedTuple):
     """What is kept under it that no row describes, and is forgotten with it."""
 
 
-CHANNEL = Kind(
+CHANNEL = ResourceType(
     name="channel",
     member="channel",
     members="channels",
@@ -115,7 +115,7 @@ CHANNEL = Kind(
     rules=(channels.settle_preset, channels.settle_multitrack, channels.refuse_ads_in_fragmented_mp4),
     finish=channels.finish,
     show=channels.show,
-    summarise=as_kept,
+    summarise=render_body,
     guard=channels.refuse_while_live,
     brings="stream-key",
     beside=(revocations.KIND,),
@@ -134,7 +134,7 @@ CHANNEL = Kind(
     },
 )
 
-STREAM_KEY = Kind(
+STREAM_KEY = ResourceType(
     name="stream-key",
     member="streamKey",
     members="streamKeys",
@@ -154,7 +154,7 @@ STREAM_KEY = Kind(
     parent="channel",
 )
 
-PLAYBACK_KEY = Kind(
+PLAYBACK_KEY = ResourceType(
     name="playback-key",
     member="keyPair",
     members="keyPairs",
@@ -171,7 +171,7 @@ PLAYBACK_KEY = Kind(
     finish=playback_key_pairs.finish,
 )
 
-RESTRICTION_POLICY = Kind(
+RESTRICTION_POLICY = ResourceType(
     name="playback-restriction-policy",
     member="playbackRestrictionPolicy",
     members="playbackRestrictionPolicies",
@@ -194,7 +194,7 @@ RESTRICTION_POLICY = Kind(
     finish=restriction_policies.finish,
 )
 
-RECORDING_CONFIGURATION = Kind(
+RECORDING_CONFIGURATION = ResourceType(
     name="recording-configuration",
     member="recordingConfiguration",
     members="recordingConfigurations",
@@ -216,7 +216,7 @@ RECORDING_CONFIGURATION = Kind(
     show=recording_configurations.show,
 )
 
-AD_CONFIGURATION = Kind(
+AD_CONFIGURATION = ResourceType(
     name="ad-configuration",
     member="adConfiguration",
     members="adConfigurations",
@@ -234,7 +234,7 @@ AD_CONFIGURATION = Kind(
     rules=(ad_configurations.know_playback_configurations,),
 )
 
-FAILOVER_SLATE_CONFIGURATION = Kind(
+FAILOVER_SLATE_CONFIGURATION = ResourceType(
     name="failover-slate-configuration",
     member="failoverSlateConfiguration",
     members="failoverSlateConfigurations",
@@ -253,7 +253,7 @@ FAILOVER_SLATE_CONFIGURATION = Kind(
     stamp=failover_slates.stamp,
 )
 
-KINDS: Mapping[str, Kind] = {
+RESOURCE_TYPES: Mapping[str, ResourceType] = {
     kind.name: kind
     for kind in (
         CHANNEL,

@@ -17,11 +17,11 @@ from tokensvc.local_ivs.errors import conflict, invalid_member
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC, ID_CHARS
 from tokensvc.local_ivs.streams import events, lifecycle
 from tokensvc.local_ivs.streams.operations import live_stream
-from tokensvc.local_ivs.transaction import Body, Call, Handler
+from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
 from tokensvc.timestamps import rfc3339
 
 
-def insert_ad_break(call: Call, request: Mapping[str, Any]) -> Body:
+def insert_ad_break(call: OperationCall, request: Mapping[str, Any]) -> Body:
     channel = call.existing(request["channelArn"], "channel")
     stream = live_stream(call, channel.arn)
     if not channel.body["adConfigurationArn"]:
@@ -36,8 +36,8 @@ def insert_ad_break(call: Call, request: Mapping[str, Any]) -> Body:
         if known["start"] < start + duration and start < known["start"] + known["duration"]:
             raise conflict("The ad break overlaps another one of this stream")
     inserted = {"id": ad_break_id, "start": start, "duration": duration}
-    changed = lifecycle.change(call.moment, stream, adBreaks=[*stream.body["adBreaks"], inserted])
-    lifecycle.tell(
+    changed = lifecycle.update(call.moment, stream, adBreaks=[*stream.body["adBreaks"], inserted])
+    lifecycle.emit_event(
         call.moment,
         changed,
         events.AD_BREAK_STATE,

@@ -4,7 +4,7 @@ Rules of the file
 - Form and names: IVS user guide, "Using Amazon EventBridge with Amazon IVS". The envelope is EventBridge's version "0".
 - An event is written with what it tells of, in one transaction: a change that is undone was never told. IVS's own
   delivery is "best effort" - lost, late or out of order at times; here it is none of that.
-- The log keeps the newest EVENTS_KEPT of all accounts and regions together. A number is never given twice, grows, and
+- The log keeps the newest MAX_STORED_EVENTS of all accounts and regions together. A number is never given twice, grows, and
   may leave gaps; whoever reads says after which.
 - No event holds a stream key, a passphrase or metadata.
 """
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
-from tokensvc.local_ivs.transaction import Moment
+from tokensvc.local_ivs.transaction import TxContext
 from tokensvc.timestamps import rfc3339
 
 STREAM_STATE = "IVS Stream State Change"
@@ -25,7 +25,7 @@ LIMIT_BREACH = "IVS Limit Breach"
 RECORDING_STATE = "IVS Recording State Change"
 AD_BREAK_STATE = "IVS Ad Break State Change"
 
-EVENTS_KEPT = 5000
+MAX_STORED_EVENTS = 5000
 """Ours: enough for a long test; no reader is so far behind."""
 
 _SOURCE = "aws.ivs"
@@ -34,7 +34,7 @@ _LOG = AccountRegion("", "")
 _KIND = "event"
 
 
-class Numbered(NamedTuple):
+class NumberedEvent(NamedTuple):
     """An event and its number in the log."""
 
     number: int
@@ -42,13 +42,13 @@ class Numbered(NamedTuple):
 
 
 def append(
-    moment: Moment,
+    moment: TxContext,
     account_region: AccountRegion,
     detail_type: str,
     channel_arn: str,
     detail: Mapping[str, Any],
     *,
-    kept: int = EVENTS_KEPT,
+    kept: int = MAX_STORED_EVENTS,
 ) -> None:
     """Add one; what concerns an account as a whole names no channel."""
     event = {
@@ -69,19 +69,19 @@ def append(
             moment.transaction.delete(old.arn)
 
 
-def after(transaction: ResourceTransaction, number: int, limit: int) -> list[Numbered]:
+def events_after(transaction: ResourceTransaction, number: int, limit: int) -> list[NumberedEvent]:
     """The events that follow a number, oldest first."""
     found = transaction.page(_LOG, _KIND, after=number, limit=limit)
-    return [Numbered(number, resource.body) for number, resource in found]
+    return [NumberedEvent(number, resource.body) for number, resource in found]
 
 
-def newest(transaction: ResourceTransaction) -> int:
+def newest_number(transaction: ResourceTransaction) -> int:
     """The number of the newest event; 0 where there is none."""
     found = transaction.page(_LOG, _KIND, after=0, limit=1, newest_first=True)
     return found[0][0] if found else 0
 
 
-def _uuid(moment: Moment) -> str:
+def _uuid(moment: TxContext) -> str:
     """A random UUID, version 4."""
     digits = moment.token("0123456789abcdef", 32)
     variant = "89ab"[int(digits[16], 16) % 4]

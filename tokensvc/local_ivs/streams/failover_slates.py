@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.local_ivs.transaction import Body, Call
+from tokensvc.local_ivs.transaction import Body, OperationCall
 
 CREATING_SECONDS = 3.0
 UPDATING_SECONDS = 3.0
@@ -32,12 +32,12 @@ DEFAULTS: Mapping[str, Any] = {
 _UPDATED_AT = "updatedAt"
 
 
-def stamp(call: Call, body: Body) -> None:
+def stamp(call: OperationCall, body: Body) -> None:
     """An update is kept with its instant, so that the state can follow from the clock."""
     body[_UPDATED_AT] = call.now
 
 
-def show(call: Call, resource: Resource) -> Body:
+def show(call: OperationCall, resource: Resource) -> Body:
     """The state follows from the clock."""
     return {**resource.body, "arn": resource.arn, "state": _state(call.now, resource)}
 

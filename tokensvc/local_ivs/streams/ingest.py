@@ -42,18 +42,18 @@ _BASIC_SMALL_HEIGHT = 480
 _MULTITRACK_BITRATE = 15_000_000
 
 
-class Frame(NamedTuple):
+class FrameLimit(NamedTuple):
     """How large a picture may be."""
 
     pixels: int
     edge: int
 
 
-_SINGLE_TRACK_FRAME = Frame(2_100_000, 1920)
-_MULTITRACK_FRAMES = {"SD": Frame(864 * 480, 864), "HD": Frame(1280 * 720, 1280), "FULL_HD": _SINGLE_TRACK_FRAME}
+_SINGLE_TRACK_FRAME = FrameLimit(2_100_000, 1920)
+_MULTITRACK_FRAMES = {"SD": FrameLimit(864 * 480, 864), "HD": FrameLimit(1280 * 720, 1280), "FULL_HD": _SINGLE_TRACK_FRAME}
 
 
-class Breach(NamedTuple):
+class LimitBreach(NamedTuple):
     """A limit and by how much it is exceeded, in the words of the event."""
 
     limit_name: str
@@ -80,7 +80,7 @@ def all_tracks(ingest: Ingest) -> dict[str, Any]:
     return {**ingest, "videoConfigurations": videos}
 
 
-def breaches(channel: Mapping[str, Any], ingest: Ingest) -> Iterator[Breach]:
+def limit_breaches(channel: Mapping[str, Any], ingest: Ingest) -> Iterator[LimitBreach]:
     """The limits of a channel that these tracks exceed."""
     videos = ingest["videoConfigurations"]
     multitrack = channel["multitrackInputConfiguration"]
@@ -94,10 +94,10 @@ def breaches(channel: Mapping[str, Any], ingest: Ingest) -> Iterator[Breach]:
         limit, frame = _BITRATES[channel["type"]], _SINGLE_TRACK_FRAME
     bitrate = sum(video.get("targetBitrate", 0) for video in videos)
     if bitrate > limit:
-        yield Breach("Ingest Bitrate", limit, bitrate - limit, "bits per second")
+        yield LimitBreach("Ingest Bitrate", limit, bitrate - limit, "bits per second")
     for video in videos:
         sides = video.get("videoWidth", 0), video.get("videoHeight", 0)
         if max(sides) > frame.edge:
-            yield Breach("Ingest Resolution", frame.edge, max(sides) - frame.edge, "pixels per edge")
+            yield LimitBreach("Ingest Resolution", frame.edge, max(sides) - frame.edge, "pixels per edge")
         elif sides[0] * sides[1] > frame.pixels:
-            yield Breach("Ingest Resolution", frame.pixels, sides[0] * sides[1] - frame.pixels, "total pixels")
+            yield LimitBreach("Ingest Resolution", frame.pixels, sides[0] * sides[1] - frame.pixels, "total pixels")

@@ -17,10 +17,10 @@ from tokensvc.local_ivs.errors import conflict
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC
 from tokensvc.local_ivs.resource_store import Resource
 from tokensvc.local_ivs.streams import events, sessions
-from tokensvc.local_ivs.streams.ingest import Ingest, breaches
+from tokensvc.local_ivs.streams.ingest import Ingest, limit_breaches
 from tokensvc.local_ivs.streams.live_streams import STREAM, stream_name, stream_of
 from tokensvc.local_ivs.streams.recordings import detail_of, recording_of
-from tokensvc.local_ivs.transaction import Moment
+from tokensvc.local_ivs.transaction import TxContext
 
 CONCURRENT_STREAMS = 100
 STREAM_ID_CHARS = 23
@@ -28,7 +28,7 @@ HEALTHY, STARVING, UNKNOWN = "HEALTHY", "STARVING", "UNKNOWN"
 """StreamHealth, as the model has it."""
 
 
-def start(moment: Moment, channel: Resource, ingest: Ingest) -> Resource | None:
+def start(moment: TxContext, channel: Resource, ingest: Ingest) -> Resource | None:
     """Go live; None when too many streams are live, which is told. Raises IvsError on a channel that is live."""
     if stream_of(moment.transaction, channel.arn):
         raise conflict(f"Channel: {channel.arn} is live already")
@@ -52,69 +52,69 @@ def start(moment: Moment, channel: Resource, ingest: Ingest) -> Resource | None:
     stream = Resource(stream_name(channel.arn), channel.account_region, STREAM, channel.arn, "", body, moment.now)
     moment.transaction.put(stream)
     sessions.open_session(moment, channel, stream_id, ingest)
-    tell(moment, stream, events.STREAM_STATE, "Session Created")
-    tell(moment, stream, events.STREAM_STATE, "Stream Start")
+    emit_event(moment, stream, events.STREAM_STATE, "Session Created")
+    emit_event(moment, stream, events.STREAM_STATE, "Stream Start")
     if recording:
         _tell_recording(moment, stream, "Recording Start Failure" if recording["fails"] else "Recording Start")
     _tell_breaches(moment, stream, channel, ingest)
     return stream
 
 
-def stop(moment: Moment, stream: Resource) -> None:
+def stop(moment: TxContext, stream: Resource) -> None:
     """End it."""
     recording = stream.body["recording"]
     if recording and not recording["fails"]:
         _tell_recording(moment, stream, "Recording End")
-    tell(moment, stream, events.STREAM_STATE, "Stream End")
-    tell(moment, stream, events.STREAM_STATE, "Session Ended")
+    emit_event(moment, stream, events.STREAM_STATE, "Stream End")
+    emit_event(moment, stream, events.STREAM_STATE, "Session Ended")
     sessions.close_session(moment, stream)
     moment.transaction.delete(stream.arn)
 
 
-def set_health(moment: Moment, stream: Resource, health: str) -> None:
+def set_health(moment: TxContext, stream: Resource, health: str) -> None:
     """Change its health; staying as it is tells nothing."""
     before = stream.body["health"]
-    change(moment, stream, health=health)
+    update(moment, stream, health=health)
     if health == STARVING != before:
-        tell(moment, stream, events.STREAM_HEALTH, "Starvation Start")
+        emit_event(moment, stream, events.STREAM_HEALTH, "Starvation Start")
     if before == STARVING != health:
-        tell(moment, stream, events.STREAM_HEALTH, "Starvation End")
+        emit_event(moment, stream, events.STREAM_HEALTH, "Starvation End")
 
 
-def set_ingest(moment: Moment, stream: Resource, ingest: Ingest) -> None:
+def set_ingest(moment: TxContext, stream: Resource, ingest: Ingest) -> None:
     """The encoder sends something else."""
-    sessions.note_ingest(moment, stream, ingest)
+    sessions.record_ingest(moment, stream, ingest)
     channel = moment.transaction.get(stream.parent_arn)
     if channel is not None:
         _tell_breaches(moment, stream, channel, ingest)
 
 
-def change(moment: Moment, stream: Resource, **members: Any) -> Resource:
+def update(moment: TxContext, stream: Resource, **members: Any) -> Resource:
     """Write down other members of a live stream."""
     changed = stream._replace(body={**stream.body, **members})
     moment.transaction.put(changed)
     return changed
 
 
-def tell(moment: Moment, stream: Resource, detail_type: str, name: str, **more: Any) -> None:
+def emit_event(moment: TxContext, stream: Resource, detail_type: str, name: str, **more: Any) -> None:
     """Tell of it in the log, and remember it with the session."""
     detail = {"event_name": name, **_who(stream), **more}
     events.append(moment, stream.account_region, detail_type, stream.parent_arn, detail)
-    sessions.note_event(moment, stream, detail_type, name)
+    sessions.record_event(moment, stream, detail_type, name)
 
 
-def _tell_recording(moment: Moment, stream: Resource, status: str) -> None:
+def _tell_recording(moment: TxContext, stream: Resource, status: str) -> None:
     detail = detail_of(stream.body["recording"], status, stream.body["streamId"], moment.now)
     events.append(moment, stream.account_region, events.RECORDING_STATE, stream.parent_arn, {**_who(stream), **detail})
-    sessions.note_event(moment, stream, events.RECORDING_STATE, status, is_error=status.endswith("Failure"))
+    sessions.record_event(moment, stream, events.RECORDING_STATE, status, is_error=status.endswith("Failure"))
 
 
-def _tell_breaches(moment: Moment, stream: Resource, channel: Resource, ingest: Ingest) -> None:
+def _tell_breaches(moment: TxContext, stream: Resource, channel: Resource, ingest: Ingest) -> None:
     """Limit breaches have no event name; INFERRED: a session calls them by their limit's."""
-    for breach in breaches(channel.body, ingest):
+    for breach in limit_breaches(channel.body, ingest):
         detail = {**breach._asdict(), **_who(stream)}
         events.append(moment, stream.account_region, events.LIMIT_BREACH, stream.parent_arn, detail)
-        sessions.note_event(moment, stream, events.LIMIT_BREACH, breach.limit_name, is_error=True)
+        sessions.record_event(moment, stream, events.LIMIT_BREACH, breach.limit_name, is_error=True)
 
 
 def _who(stream: Resource) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Which channels are live: a channel is while a document of its stream stands beside it, and never otherwise.
 
-`streams.py` writes these documents; whoever only asks - `Call.live`, the edge - asks here.
+`streams.py` writes these documents; whoever only asks - `OperationCall.live`, the edge - asks here.
 """
 
 from __future__ import annotations

@@ -21,17 +21,17 @@ from tokensvc.local_ivs.errors import invalid_member, not_broadcasting
 from tokensvc.local_ivs.resource_store import Resource
 from tokensvc.local_ivs.streams import lifecycle
 from tokensvc.local_ivs.streams.live_streams import STREAM, stream_of
-from tokensvc.local_ivs.transaction import Body, Call, Handler
+from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
 
 METADATA_MAX_BYTES = 1024
 PAGE_SIZE = 100
 
 
-def get_stream(call: Call, request: Mapping[str, Any]) -> Body:
+def get_stream(call: OperationCall, request: Mapping[str, Any]) -> Body:
     return {"stream": _show(call, live_stream(call, request["channelArn"]))}
 
 
-def list_streams(call: Call, request: Mapping[str, Any]) -> Body:
+def list_streams(call: OperationCall, request: Mapping[str, Any]) -> Body:
     """One page of the live streams, in the order in which they started."""
     health = request.get("filterBy", {}).get("health", "")
     scope = json.dumps([call.operation, *call.account_region, health])
@@ -45,13 +45,13 @@ def list_streams(call: Call, request: Mapping[str, Any]) -> Body:
     return answer
 
 
-def stop_stream(call: Call, request: Mapping[str, Any]) -> Body:
+def stop_stream(call: OperationCall, request: Mapping[str, Any]) -> Body:
     """Disconnect the encoder. Here none reconnects by itself."""
     lifecycle.stop(call.moment, live_stream(call, request["channelArn"]))
     return {}
 
 
-def put_metadata(call: Call, request: Mapping[str, Any]) -> Body:
+def put_metadata(call: OperationCall, request: Mapping[str, Any]) -> Body:
     channel = call.existing(request["channelArn"], "channel")
     if len(request["metadata"].encode()) > METADATA_MAX_BYTES:
         raise invalid_member("metadata", f"Member must have at most {METADATA_MAX_BYTES} bytes")
@@ -59,7 +59,7 @@ def put_metadata(call: Call, request: Mapping[str, Any]) -> Body:
     return {}
 
 
-def live_stream(call: Call, channel_arn: str) -> Resource:
+def live_stream(call: OperationCall, channel_arn: str) -> Resource:
     """The stream of a channel of the caller's. Raises IvsError where there is no such channel, or it is not live."""
     stream = stream_of(call.transaction, call.existing(channel_arn, "channel").arn)
     if stream is None:
@@ -67,7 +67,7 @@ def live_stream(call: Call, channel_arn: str) -> Resource:
     return stream
 
 
-def _show(call: Call, stream: Resource) -> Body:
+def _show(call: OperationCall, stream: Resource) -> Body:
     return {
         **stream.body,
         "channelArn": stream.parent_arn,

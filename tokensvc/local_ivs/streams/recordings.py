@@ -16,13 +16,13 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC, ID_CHARS
 from tokensvc.local_ivs.resource_store import Resource
 from tokensvc.local_ivs.resources.recording_configurations import CREATING_SECONDS
-from tokensvc.local_ivs.transaction import Moment
+from tokensvc.local_ivs.transaction import TxContext
 
 SESSION_ID_CHARS = 16
 NOT_ACTIVE = "The recording configuration is not active"
 
 
-def recording_of(moment: Moment, channel: Resource) -> dict[str, Any] | None:
+def recording_of(moment: TxContext, channel: Resource) -> dict[str, Any] | None:
     """The recording that a channel's stream begins with; None where the channel is not recorded."""
     arn = channel.body["recordingConfigurationArn"]
     configuration = moment.transaction.get(arn) if arn else None

@@ -17,15 +17,15 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.local_ivs import id_generators
 from tokensvc.local_ivs.errors import not_found
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.local_ivs.resources.types import KINDS
+from tokensvc.local_ivs.resources.types import RESOURCE_TYPES
 from tokensvc.local_ivs.streams import ingest
 from tokensvc.local_ivs.streams.sessions import SNAPSHOTS, session_of, sessions_of
-from tokensvc.local_ivs.transaction import Body, Call, Handler
+from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
 
 PAGE_SIZE = 100
 
 
-def get_stream_session(call: Call, request: Mapping[str, Any]) -> Body:
+def get_stream_session(call: OperationCall, request: Mapping[str, Any]) -> Body:
     channel_arn, stream_id = request["channelArn"], request.get("streamId", "")
     session = session_of(call.transaction, channel_arn, stream_id, call.now)
     if session is None or session.account_region != call.account_region:
@@ -33,7 +33,7 @@ def get_stream_session(call: Call, request: Mapping[str, Any]) -> Body:
     return {"streamSession": _show(call, session)}
 
 
-def list_stream_sessions(call: Call, request: Mapping[str, Any]) -> Body:
+def list_stream_sessions(call: OperationCall, request: Mapping[str, Any]) -> Body:
     channel_arn = request["channelArn"]
     scope = json.dumps([call.operation, *call.account_region, channel_arn])
     after = call.pages.read(scope, request.get("nextToken", ""))
@@ -47,7 +47,7 @@ def list_stream_sessions(call: Call, request: Mapping[str, Any]) -> Body:
     return answer
 
 
-def _show(call: Call, session: Resource) -> Body:
+def _show(call: OperationCall, session: Resource) -> Body:
     body, arn = session.body, parse_arn(session.parent_arn)
     shown: Body = {
         **{name: body.get(name) for name in ("streamId", "startTime", "endTime")},
@@ -65,7 +65,7 @@ def _show(call: Call, session: Resource) -> Body:
         if kept := body.get(member):
             kind = parse_arn(kept["arn"]).kind
             then = Resource(kept["arn"], session.account_region, kind, "", "", kept["body"], kept["createdAt"])
-            shown[member] = KINDS[kind].show(call._replace(now=body["startTime"]), then)
+            shown[member] = RESOURCE_TYPES[kind].show(call._replace(now=body["startTime"]), then)
     return shown
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
-from tokensvc.local_ivs.transaction import Moment
+from tokensvc.local_ivs.transaction import TxContext
 
 SESSION = "stream-session"
-KEPT_SECONDS = 60 * 24 * 3600
+RETENTION_SECONDS = 60 * 24 * 3600
 MAX_EVENTS = 500
 SNAPSHOTS = {
     "recordingConfiguration": "recordingConfigurationArn",
@@ -31,7 +31,7 @@ _NOT_SHOWN = ("tags", "srtPassphrase")
 _CLEARED_AT_ONCE = 10
 
 
-def open_session(moment: Moment, channel: Resource, stream_id: str, ingest: Mapping[str, Any]) -> None:
+def open_session(moment: TxContext, channel: Resource, stream_id: str, ingest: Mapping[str, Any]) -> None:
     """A channel goes live: note how it is now."""
     _clear_old(moment, channel.account_region)
     body: dict[str, Any] = {
@@ -49,7 +49,7 @@ def open_session(moment: Moment, channel: Resource, stream_id: str, ingest: Mapp
     moment.transaction.put(Resource(name, channel.account_region, SESSION, channel.arn, "", body, moment.now))
 
 
-def note_event(moment: Moment, stream: Resource, detail_type: str, name: str, *, is_error: bool = False) -> None:
+def record_event(moment: TxContext, stream: Resource, detail_type: str, name: str, *, is_error: bool = False) -> None:
     """Something happened to a stream."""
     event = {"name": name, "type": detail_type, "eventTime": int(moment.now)}
     session = _of(moment, stream)
@@ -58,12 +58,12 @@ def note_event(moment: Moment, stream: Resource, detail_type: str, name: str, *,
     _change(moment, session, changes)
 
 
-def note_ingest(moment: Moment, stream: Resource, ingest: Mapping[str, Any]) -> None:
+def record_ingest(moment: TxContext, stream: Resource, ingest: Mapping[str, Any]) -> None:
     """The encoder sends something else now."""
     _change(moment, _of(moment, stream), {"ingest": dict(ingest)})
 
 
-def close_session(moment: Moment, stream: Resource) -> None:
+def close_session(moment: TxContext, stream: Resource) -> None:
     """The stream is over."""
     _change(moment, _of(moment, stream), {"endTime": int(moment.now)})
 
@@ -94,23 +94,23 @@ def _session_name(channel_arn: str, stream_id: str) -> str:
     return f"{channel_arn}/{SESSION}/{stream_id}"
 
 
-def _of(moment: Moment, stream: Resource) -> Resource:
+def _of(moment: TxContext, stream: Resource) -> Resource:
     session = moment.transaction.get(_session_name(stream.parent_arn, stream.body["streamId"]))
     if session is None:  # only an end more than 60 days ago takes one away
         raise LookupError("a live stream has no session")
     return session
 
 
-def _change(moment: Moment, session: Resource, changes: Mapping[str, Any]) -> None:
+def _change(moment: TxContext, session: Resource, changes: Mapping[str, Any]) -> None:
     moment.transaction.put(session._replace(body={**session.body, **changes}))
 
 
 def _is_over(session: Resource, now: float) -> bool:
     """Whether it need not be remembered any more."""
-    return bool(session.body.get("endTime", now) <= now - KEPT_SECONDS)
+    return bool(session.body.get("endTime", now) <= now - RETENTION_SECONDS)
 
 
-def _clear_old(moment: Moment, account_region: AccountRegion) -> None:
+def _clear_old(moment: TxContext, account_region: AccountRegion) -> None:
     for _, old in moment.transaction.page(account_region, SESSION, after=0, limit=_CLEARED_AT_ONCE):
         if _is_over(old, moment.now):
             moment.transaction.delete(old.arn)

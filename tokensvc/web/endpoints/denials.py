@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope
 
-from tokensvc.http.json_response import encoded
-from tokensvc.http.problem_details import Answer
+from tokensvc.http.json_response import json_response
+from tokensvc.http.problem_details import Response
 from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.requests import DenialQuery, read_denial
-from tokensvc.revocations.views import DenialsWritten, DenialView
+from tokensvc.revocations.views import CreatedDenials, DenialView
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.revocations import REQUEST_MAX_BYTES, READ, WRITE
@@ -18,26 +18,26 @@ from tokensvc.web.query_parameters import read_model
 class DenialRoutes:
     """The three routes. What they ask of the store, they ask in threads."""
 
-    def __init__(self, authorized: RequestAuthenticator, service: DenialService) -> None:
-        self._authenticator = authorized
+    def __init__(self, authenticator: RequestAuthenticator, service: DenialService) -> None:
+        self._authenticator = authenticator
         self._service = service
 
-    async def list(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
+    async def list(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/denials`."""
-        caller = self._authenticator.caller(scope, exchange, READ)
+        caller = self._authenticator.caller(scope, context, READ)
         query = read_model(scope, DenialQuery)
-        return encoded(await self._authenticator.run_in_thread(lambda: self._service.page(caller, query)))
+        return json_response(await self._authenticator.run_in_thread(lambda: self._service.page(caller, query)))
 
-    async def add(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
+    async def add(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/denials`."""
-        caller, body = await self._authenticator.caller_and_body(scope, receive, exchange, WRITE, REQUEST_MAX_BYTES)
+        caller, body = await self._authenticator.caller_and_body(scope, receive, context, WRITE, REQUEST_MAX_BYTES)
         request = read_denial(body)
         written = await self._authenticator.run_in_thread(lambda: self._service.add(caller, request))
-        return encoded(DenialsWritten(denials=[DenialView.of(denial) for denial in written]), 201, "denied")
+        return json_response(CreatedDenials(denials=[DenialView.of(denial) for denial in written]), 201, "denied")
 
-    async def remove(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
+    async def remove(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`DELETE /v1/denials/{id}`."""
-        caller = self._authenticator.caller(scope, exchange, WRITE)
+        caller = self._authenticator.caller(scope, context, WRITE)
         denial_id = scope["path_params"]["id"]
         await self._authenticator.run_in_thread(lambda: self._service.remove(caller, denial_id))
-        return Answer(204, b"", (), "ok")
+        return Response(204, b"", (), "ok")

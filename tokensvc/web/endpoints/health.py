@@ -19,7 +19,7 @@ from tokensvc.aws.arn import Arn, AccountRegion
 from tokensvc.clock import Clock
 from tokensvc.diagnostics.problems import problem_sentence, remedy_text
 from tokensvc.errors import Action, CannotSign, MaxTtlUnavailable, Remedy, SubjectKeyLost
-from tokensvc.http.problem_details import JSON, PROBLEM_JSON, Answer, problem_of
+from tokensvc.http.problem_details import JSON, PROBLEM_JSON, Response, make_problem
 from tokensvc.jose.es384 import compact, digest, signing_input
 from tokensvc.problems import Problem
 from tokensvc.tokens import claims as c
@@ -35,9 +35,9 @@ _STORE_AWAY_SECONDS = 5.0
 _PROBE_CHANNEL = "readiness-probe"
 
 
-async def livez(_scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
+async def livez(_scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
     """`GET /livez`: the process answers."""
-    return Answer(200, b'{"status":"alive"}', (JSON,), "ok")
+    return Response(200, b'{"status":"alive"}', (JSON,), "ok")
 
 
 class Readiness:
@@ -56,14 +56,14 @@ class Readiness:
         """What the background duties of all workers have to say."""
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._kept: tuple[float, Answer] | None = None
+        self._kept: tuple[float, Response] | None = None
         self._draining = False
 
     def drain(self) -> None:
         """Answer unready from now on: the worker was told to stop and still serves what comes."""
         self._draining = True
 
-    async def readyz(self, _scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
+    async def readyz(self, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
         """200 when this worker can sign, else 503 and why."""
         if self._draining:
             return _unready("draining", "this worker is stopping")
@@ -76,16 +76,16 @@ class Readiness:
             self._kept = (monotonic, self._judge(snapshot, now))
         return self._kept[1]
 
-    def _judge(self, snapshot: Snapshot, now: float) -> Answer:
+    def _judge(self, snapshot: Snapshot, now: float) -> Response:
         if snapshot.max_ttl_seconds < 1:
             return _unready(MaxTtlUnavailable.code, "; ".join(snapshot.damage))
         if not snapshot.subject_key:
             return _unready(SubjectKeyLost.code, "; ".join(snapshot.damage))
-        if not snapshot.ring.slots:
+        if not snapshot.keyring.region_keys:
             return _unready("no_signing_key", "no key yet" + remedy_text(Remedy(Action.GENERATE_KEY)))
         warnings = []
         usable = 0
-        for place, slot in snapshot.ring.slots.items():
+        for place, slot in snapshot.keyring.region_keys.items():
             trouble = _probe(place, slot, int(now))
             usable += trouble is None
             if told := trouble or slot.problems:
@@ -94,7 +94,7 @@ class Readiness:
             return _unready("no_signing_key", "; ".join(warnings))
         warnings += [*snapshot.damage, *self._store_away(snapshot), *map(problem_sentence, self._trouble())]
         body: dict[str, Any] = {"status": "ready", "warnings": warnings}
-        return Answer(200, orjson.dumps(body), (JSON,), "ok")
+        return Response(200, orjson.dumps(body), (JSON,), "ok")
 
     def _store_away(self, snapshot: Snapshot) -> list[str]:
         away = self._clock.monotonic() - snapshot.began_at
@@ -105,14 +105,14 @@ class Readiness:
 
 def _probe(account_region: AccountRegion, slot: RegionKeys, now: int) -> str | None:
     """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
-    if slot.active is None or now > slot.active.until:
+    if slot.active is None or now > slot.active.not_after:
         return slot.problems or "no active key"
     channel = Arn(account_region, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
     token = compact(signed, slot.active.prepared.sign(digest(signed)))
-    verdict = validate(PlaybackAttempt(token, now, channel, keys=list(slot.accepted.values())))
+    verdict = validate(PlaybackAttempt(token, now, channel, keys=list(slot.verification_keys.values())))
     return None if verdict.outcome is Outcome.ALLOW else f"the probe was refused by {verdict.denied_by}"
 
 
-def _unready(code: str, detail: str) -> Answer:
-    return Answer(503, orjson.dumps(problem_of(503, code, detail)), (PROBLEM_JSON, (b"retry-after", b"1")), code)
+def _unready(code: str, detail: str) -> Response:
+    return Response(503, orjson.dumps(make_problem(503, code, detail)), (PROBLEM_JSON, (b"retry-after", b"1")), code)

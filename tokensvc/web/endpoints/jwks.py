@@ -12,7 +12,7 @@ from collections.abc import Callable
 import orjson
 from starlette.types import Receive, Scope
 
-from tokensvc.http.problem_details import JSON, Answer
+from tokensvc.http.problem_details import JSON, Response
 from tokensvc.jose.es384 import ALGORITHM, COORDINATE_BYTES, encode
 from tokensvc.jose.keypair import PublicKey
 from tokensvc.tokens.snapshot import Snapshot
@@ -25,12 +25,12 @@ class Jwks:
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot
 
-    async def jwks(self, _scope: Scope, _receive: Receive, _exchange: RequestContext) -> Answer:
+    async def jwks(self, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
         accepted = {
-            key_id: key for slot in self._snapshot().ring.slots.values() for key_id, key in slot.accepted.items()
+            key_id: key for slot in self._snapshot().keyring.region_keys.values() for key_id, key in slot.verification_keys.items()
         }
         keys = [_jwk(key_id, key) for key_id, key in sorted(accepted.items())]
-        return Answer(200, orjson.dumps({"keys": keys}), (JSON, (b"cache-control", b"max-age=60")), "ok")
+        return Response(200, orjson.dumps({"keys": keys}), (JSON, (b"cache-control", b"max-age=60")), "ok")
 
 
 def _jwk(key_id: str, key: PublicKey) -> dict[str, str]:

@@ -18,9 +18,9 @@ from starlette.types import Receive, Scope
 from tokensvc.deployment.versions import Versions
 from tokensvc.deployment.workers import Workers
 from tokensvc.errors import FieldError, InvalidRequest, KeyNotFound
-from tokensvc.http.json_response import encoded
-from tokensvc.http.problem_details import Answer
-from tokensvc.keys.commands import denounce, foresee, fulfilled, request_rotation
+from tokensvc.http.json_response import json_response
+from tokensvc.http.problem_details import Response
+from tokensvc.keys.commands import mark_compromised, preview_compromise, replacement_keys, request_rotation
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.keys.requests import CompromiseRequest, KeyQuery, RotateKeysRequest
@@ -55,13 +55,13 @@ class KeyRoutes:
     def __init__(
         self,
         *,
-        authorized: RequestAuthenticator,
+        authenticator: RequestAuthenticator,
         make_world: Callable[[], KeysContext],
         workers: Workers,
         versions: Versions,
         regions: Sequence[str],
     ) -> None:
-        self._authenticator = authorized
+        self._authenticator = authenticator
         self._make_world = make_world
         """The world with the store's clock as it is now; it is asked in a thread."""
         self._workers = workers
@@ -69,9 +69,9 @@ class KeyRoutes:
         self._regions = regions
         """Those that keys are to be held in."""
 
-    async def page(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
+    async def page(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/keys`."""
-        self._authenticator.caller(scope, exchange, READ)
+        self._authenticator.caller(scope, context, READ)
         query = read_model(scope, KeyQuery)
 
         def read() -> KeyPage:
@@ -80,11 +80,11 @@ class KeyRoutes:
             at = _moment(world)
             return KeyPage(keys=[key_view(record, at) for record in records], next_token=following)
 
-        return encoded(await self._authenticator.run_in_thread(read))
+        return json_response(await self._authenticator.run_in_thread(read))
 
-    async def show(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
+    async def show(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/keys/{id}`."""
-        self._authenticator.caller(scope, exchange, READ)
+        self._authenticator.caller(scope, context, READ)
         reject_parameters(scope)
 
         def read() -> BaseModel:
@@ -96,43 +96,43 @@ class KeyRoutes:
             history = world.journal.history(record.id, HISTORY)
             return key_detail_view(record, at, history, self._unheard(at), workers_unable_to_decrypt)
 
-        return encoded(await self._authenticator.run_in_thread(read))
+        return json_response(await self._authenticator.run_in_thread(read))
 
-    async def rotate(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
+    async def rotate(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/keys/rotate`: the wish is kept; whoever performs hears of it at once."""
-        caller, body = await self._authenticator.caller_and_body(scope, receive, exchange, ADMIN, REQUEST_MAX_BYTES)
+        caller, body = await self._authenticator.caller_and_body(scope, receive, context, ADMIN, REQUEST_MAX_BYTES)
         ask = _read(RotateKeysRequest, body)
 
         def request() -> RotationView:
             world = self._make_world()
             wish = request_rotation(world, self._chosen(world, ask.regions), f"caller {caller.name}")
-            return rotation_view(wish, fulfilled(world.keys.list(), wish))
+            return rotation_view(wish, replacement_keys(world.keys.list(), wish))
 
         kept = await self._authenticator.run_in_thread(request)
-        return encoded(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
+        return json_response(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
 
-    async def rotation(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
+    async def rotation(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/keys/rotations/{id}`."""
-        self._authenticator.caller(scope, exchange, READ)
+        self._authenticator.caller(scope, context, READ)
         reject_parameters(scope)
 
         def read() -> BaseModel:
             world = self._make_world()
             wish = world.rotations.get(scope["path_params"]["id"])
-            return rotation_view(wish, fulfilled(world.keys.list(), wish))
+            return rotation_view(wish, replacement_keys(world.keys.list(), wish))
 
-        return encoded(await self._authenticator.run_in_thread(read))
+        return json_response(await self._authenticator.run_in_thread(read))
 
-    async def compromise(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
+    async def compromise(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/keys/{id}/compromise`: the key signs no more when this is answered; its pairs are deleted next."""
-        _, body = await self._authenticator.caller_and_body(scope, receive, exchange, ADMIN, REQUEST_MAX_BYTES)
+        _, body = await self._authenticator.caller_and_body(scope, receive, context, ADMIN, REQUEST_MAX_BYTES)
         ask = _read(CompromiseRequest, body)
 
         def act() -> BaseModel:
             world = self._make_world()
             record = _named(world, scope)
-            foreseen = foresee(world, record.id, include_standby=ask.include_standby)
-            after = denounce(world, record.id, include_standby=ask.include_standby)
+            foreseen = preview_compromise(world, record.id, include_standby=ask.include_standby)
+            after = mark_compromised(world, record.id, include_standby=ask.include_standby)
             at = _moment(world)
             return CompromiseView(
                 id=record.id,
@@ -141,7 +141,7 @@ class KeyRoutes:
                 stale_workers=[stale_worker_view(u) for u in self._unheard(at)],
             )
 
-        return encoded(await self._authenticator.run_in_thread(act), 202)
+        return json_response(await self._authenticator.run_in_thread(act), 202)
 
     def _chosen(self, world: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
         """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""

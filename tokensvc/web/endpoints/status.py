@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from starlette.types import Receive, Scope
 
-from tokensvc.diagnostics.status import StatusFacts, status_view
-from tokensvc.http.json_response import encoded
-from tokensvc.http.problem_details import Answer
+from tokensvc.diagnostics.status import StatusData, status_view
+from tokensvc.http.json_response import json_response
+from tokensvc.http.problem_details import Response
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 
@@ -18,10 +18,10 @@ SCOPE = "keys:read"
 class Status:
     """The route, and where it reads: from the store at each request."""
 
-    def __init__(self, authorized: RequestAuthenticator, read: Callable[[], StatusFacts]) -> None:
-        self._authenticator = authorized
+    def __init__(self, authenticator: RequestAuthenticator, read: Callable[[], StatusData]) -> None:
+        self._authenticator = authenticator
         self._read = read
 
-    async def status(self, scope: Scope, _receive: Receive, exchange: RequestContext) -> Answer:
-        self._authenticator.caller(scope, exchange, SCOPE)
-        return encoded(status_view(await self._authenticator.run_in_thread(self._read)))
+    async def status(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
+        self._authenticator.caller(scope, context, SCOPE)
+        return json_response(status_view(await self._authenticator.run_in_thread(self._read)))

@@ -21,9 +21,9 @@ from starlette.types import Receive, Scope
 from tokensvc.aws.arn import parse_arn
 from tokensvc.callers.policy import Caller
 from tokensvc.errors import ChannelNotFound, PlaybackUrlUnavailable, TokensvcError
-from tokensvc.http.body import decoded
-from tokensvc.http.json_response import NOT_KEPT
-from tokensvc.http.problem_details import Answer, problem
+from tokensvc.http.body import decode_json
+from tokensvc.http.json_response import NO_STORE
+from tokensvc.http.problem_details import Response, problem_details
 from tokensvc.json_objects import batch_item, batch_items
 from tokensvc.metrics import Metrics
 from tokensvc.timestamps import rfc3339
@@ -49,87 +49,87 @@ class TokenRoutes:
 
     def __init__(
         self,
-        authorized: RequestAuthenticator,
+        authenticator: RequestAuthenticator,
         directory: ChannelCache,
         metrics: Metrics,
         sign_many: SignMany,
         new_uuid: Callable[[], object],
     ) -> None:
-        self._authenticator = authorized
+        self._authenticator = authenticator
         self._directory = directory
         self._metrics = metrics
         self._sign_many = sign_many
         self._new_uuid = new_uuid
         self._lane = asyncio.Lock()
 
-    def single_at_once(self, scope: Scope, body: bytes, exchange: RequestContext) -> _Begun | None:
+    def single_at_once(self, scope: Scope, body: bytes, context: RequestContext) -> _PendingToken | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
-            caller, snapshot, now = self._authenticator.authenticate(scope, exchange, SCOPE)
-            ask = parse_token_request(decoded(scope, body, REQUEST_MAX_BYTES))
-            grant = authorize(caller, ask, snapshot)
-            channel = snapshot.channels.get(ask.channel_arn)
+            caller, snapshot, now = self._authenticator.authenticate(scope, context, SCOPE)
+            request = parse_token_request(decode_json(scope, body, REQUEST_MAX_BYTES))
+            grant = authorize(caller, request, snapshot)
+            channel = snapshot.channels.get(request.channel_arn)
             if channel is None or channel.playback_url is None:
                 return None
-            return self._begin(ask, grant, channel, snapshot, now)
+            return self._begin(request, grant, channel, snapshot, now)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
 
-    async def single(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
+    async def single(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/tokens` whose body, or channel, has to be waited for."""
         try:
             (caller, snapshot, _), body = await self._authenticator.authenticated_body(
-                scope, receive, exchange, SCOPE, REQUEST_MAX_BYTES
+                scope, receive, context, SCOPE, REQUEST_MAX_BYTES
             )
-            ask = parse_token_request(body)
-            authorize(caller, ask, snapshot)
-            channels = await self._channels({ask.channel_arn}, snapshot, caller)
+            request = parse_token_request(body)
+            authorize(caller, request, snapshot)
+            channels = await self._channels({request.channel_arn}, snapshot, caller)
             # All three as they are after the wait.
-            caller, snapshot, now = self._authenticator.authenticate(scope, exchange, SCOPE)
-            grant = authorize(caller, ask, snapshot)
-            begun = self._begin(ask, grant, _channel_of(ask, channels), snapshot, now)
-            began = perf_counter()
-            signature = begun.key.sign(begun.digest)
-            return begun.answer(signature, perf_counter() - began)
+            caller, snapshot, now = self._authenticator.authenticate(scope, context, SCOPE)
+            grant = authorize(caller, request, snapshot)
+            pending = self._begin(request, grant, _channel_of(request, channels), snapshot, now)
+            started = perf_counter()
+            signature = pending.key.sign(pending.digest)
+            return pending.answer(signature, perf_counter() - started)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
 
-    async def batch(self, scope: Scope, receive: Receive, exchange: RequestContext) -> Answer:
+    async def batch(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/tokens/batch`: up to 500 tokens, each with its answer or its own problem, in order."""
         try:
             (caller, snapshot, _), body = await self._authenticator.authenticated_body(
-                scope, receive, exchange, SCOPE, BATCH_MAX_BYTES
+                scope, receive, context, SCOPE, BATCH_MAX_BYTES
             )
             asks = batch_items(body, "requests", BATCH_MAX_REQUESTS)
         except TokensvcError as failure:
             self._metrics.refused(failure.code)
             raise
-        judge = partial(self._authenticator.authenticate, scope, exchange, SCOPE)
+        judge = partial(self._authenticator.authenticate, scope, context, SCOPE)
         results: list[dict[str, Any]] = [{}] * len(asks)
         waiting: dict[int, TokenRequest] = {}
 
         def read_and_draft(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted | None:
-            ask = parse_token_request(batch_item(asks, position, "requests"))
-            grant = authorize(caller, ask, snapshot)
-            channel = snapshot.channels.get(ask.channel_arn)
+            request = parse_token_request(batch_item(asks, position, "requests"))
+            grant = authorize(caller, request, snapshot)
+            channel = snapshot.channels.get(request.channel_arn)
             if channel is None or channel.playback_url is None:
-                waiting[position] = ask
+                waiting[position] = request
                 return None
-            return prepare(ask, grant, snapshot, now, self._new_uuid), channel
+            return prepare(request, grant, snapshot, now, self._new_uuid), channel
 
         await self._in_slices(range(len(asks)), judge, read_and_draft, results)
-        channels = await self._channels({ask.channel_arn for ask in waiting.values()}, snapshot, caller)
+        channels = await self._channels({request.channel_arn for request in waiting.values()}, snapshot, caller)
 
         def draft_waiting(position: int, caller: Caller, snapshot: Snapshot, now: int) -> _Drafted:
-            ask = waiting[position]
-            grant = authorize(caller, ask, snapshot)
-            channel = _channel_of(ask, channels)
-            return prepare(ask, grant, snapshot, now, self._new_uuid), channel
+            request = waiting[position]
+            grant = authorize(caller, request, snapshot)
+            channel = _channel_of(request, channels)
+            return prepare(request, grant, snapshot, now, self._new_uuid), channel
 
         await self._in_slices(list(waiting), judge, draft_waiting, results)
-        return Answer(200, orjson.dumps({"results": results}), NOT_KEPT, "batch")
+        return Response(200, orjson.dumps({"results": results}), NO_STORE, "batch")
 
     async def _in_slices(
         self,
@@ -142,7 +142,7 @@ class TokenRoutes:
         result. Each slice goes by what the worker knows by then, of the caller too."""
         for start in range(0, len(positions), SLICE_SIZE):
             async with self._lane:
-                began, drafts = perf_counter(), dict[int, _Drafted]()
+                started, drafts = perf_counter(), dict[int, _Drafted]()
                 judged = _outcome(judge)
                 slice_ = positions[start : start + SLICE_SIZE]
                 for position in slice_:
@@ -154,18 +154,18 @@ class TokenRoutes:
                             drafts[position] = one
                     except TokensvcError as failure:
                         self._metrics.refused(failure.code)
-                        results[position] = {"problem": problem(failure)}
+                        results[position] = {"problem": problem_details(failure)}
                 signatures = self._sign_many([(made.key, made.digest) for made, _ in drafts.values()])
                 for (position, (made, channel)), signature in zip(drafts.items(), signatures, strict=True):
                     results[position] = _answer(made, channel, made.with_signature(signature))
-                share = (perf_counter() - began) / len(slice_)
+                share = (perf_counter() - started) / len(slice_)
                 self._metrics.issued([share] * len(drafts))
                 await asyncio.sleep(0)
 
-    def _begin(self, ask: TokenRequest, grant: TokenLimits, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _Begun:
-        began = perf_counter()
-        made = prepare(ask, grant, snapshot, int(now), self._new_uuid)
-        return _Begun(made, channel, self._metrics, perf_counter() - began)
+    def _begin(self, request: TokenRequest, grant: TokenLimits, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _PendingToken:
+        started = perf_counter()
+        made = prepare(request, grant, snapshot, int(now), self._new_uuid)
+        return _PendingToken(made, channel, self._metrics, perf_counter() - started)
 
     async def _channels(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
         known: dict[str, KnownChannel | None] = {}
@@ -180,7 +180,7 @@ class TokenRoutes:
         questions = {
             arn: self._directory.ask(arn, caller.name)
             for arn in arns
-            if parse_arn(arn, "channel").account_region in snapshot.ring.slots
+            if parse_arn(arn, "channel").account_region in snapshot.keyring.region_keys
         }
         waits = {asyncio.wrap_future(q): seconds for q, seconds in questions.values() if not q.done() and seconds > 0}
         if waits:
@@ -195,18 +195,18 @@ def _outcome(judge: _Judge) -> Authenticated | TokensvcError:
         return failure
 
 
-def _channel_of(ask: TokenRequest, channels: Mapping[str, KnownChannel | None]) -> KnownChannel | None:
+def _channel_of(request: TokenRequest, channels: Mapping[str, KnownChannel | None]) -> KnownChannel | None:
     """The channel that a token is wanted for; None while IVS has not described it. Raises ChannelNotFound when there is
     none, and PlaybackUrlUnavailable when the request may not be answered without its URL."""
-    channel = channels.get(ask.channel_arn)
-    if channel is None and ask.require_playback_url:
+    channel = channels.get(request.channel_arn)
+    if channel is None and request.require_playback_url:
         raise PlaybackUrlUnavailable("IVS has not described the channel yet; ask again")
     if channel is not None and channel.playback_url is None:
         raise ChannelNotFound("IVS knows no such channel; a channel made just now is found within a minute")
     return channel
 
 
-class _Begun:
+class _PendingToken:
     """A single token that is drafted (`exchange.Begun`)."""
 
     __slots__ = ("_channel", "_draft", "_metrics", "_seconds", "digest", "key")
@@ -220,24 +220,24 @@ class _Begun:
         self._seconds = seconds
         """How long it took so far."""
 
-    def answer(self, signature: bytes, seconds: float) -> Answer:
+    def response(self, signature: bytes, seconds: float) -> Response:
         self._metrics.issued((self._seconds + seconds,))
-        answer = _answer(self._draft, self._channel, self._draft.with_signature(signature))
-        return Answer(201, orjson.dumps(answer), NOT_KEPT, "issued")
+        response = _answer(self._draft, self._channel, self._draft.with_signature(signature))
+        return Response(201, orjson.dumps(response), NO_STORE, "issued")
 
 
 def _answer(made: UnsignedToken, channel: KnownChannel | None, token: str) -> dict[str, Any]:
-    answer: dict[str, Any] = {
+    response: dict[str, Any] = {
         "token": token,
         "expiresAt": rfc3339(made.exp),
         "refreshAfter": rfc3339(made.refresh_after),
         "requiresOriginHeader": made.requires_origin_header,
     }
     if channel is not None:
-        answer["playbackUrl"] = f"{channel.playback_url}?token={token}"
+        response["playbackUrl"] = f"{channel.playback_url}?token={token}"
     else:
-        answer["playbackUrlRetryAfterSeconds"] = PlaybackUrlUnavailable.retry_after_seconds
+        response["playbackUrlRetryAfterSeconds"] = PlaybackUrlUnavailable.retry_after_seconds
     if made.viewer_id is not None:
-        answer["viewerId"] = made.viewer_id
-        answer["viewerSessionVersion"] = made.viewer_session_version
-    return answer
+        response["viewerId"] = made.viewer_id
+        response["viewerSessionVersion"] = made.viewer_session_version
+    return response

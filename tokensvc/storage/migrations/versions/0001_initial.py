@@ -45,17 +45,17 @@ def _create_versions() -> None:
     versions = op.create_table(
         "versions",
         sa.Column("name", sa.Text, primary_key=True),
-        sa.Column("n", sa.BigInteger, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
         sa.Column("tag", sa.Text, nullable=False),
     )
     history = op.create_table(
         "version_history",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("n", sa.BigInteger, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
         sa.Column("tag", sa.Text, nullable=False),
     )
-    rows = [{"name": name, "n": 0, "tag": secrets.token_hex(8)} for name in _VERSIONS]
+    rows = [{"name": name, "number": 0, "tag": secrets.token_hex(8)} for name in _VERSIONS]
     op.bulk_insert(versions, rows)
     op.bulk_insert(history, [{**row, "slot": 0} for row in rows if row["name"] in _VERSIONS_WITH_HISTORY])
 
@@ -155,9 +155,9 @@ def _create_key_work() -> None:
         sa.Column("outcome", sa.Text),
     )
     step = ["kind", "key_id", "region"]
-    _create_partial_index("one_open_step_of_a_kind", "key_journal", step, "finished_at IS NULL", unique=True)
+    _create_partial_index("one_open_step_per_kind", "key_journal", step, "finished_at IS NULL", unique=True)
     op.create_table(
-        "key_rotations",
+        "key_rotation_requests",
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("requested_at", _INSTANT, nullable=False, index=True),
         sa.Column("previous_key_ids", sa.JSON, nullable=False),
@@ -216,7 +216,7 @@ def _create_callers() -> None:
         sa.Column("caller", sa.Text, primary_key=True),
         sa.Column("key", sa.Text, primary_key=True),
         sa.Column("body_digest", sa.LargeBinary, nullable=False),
-        sa.Column("answer", sa.JSON, nullable=False),
+        sa.Column("response", sa.JSON, nullable=False),
         sa.Column("used_at", sa.Double, nullable=False, index=True),
     )
 
@@ -247,8 +247,8 @@ def _create_denials() -> None:
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False),
     )
-    op.create_index("denials_in_order", "denials", ["number", "id"])
-    op.create_index("one_denial_of_an_id", "denials", ["id"], unique=True)
+    op.create_index("denials_by_number", "denials", ["number", "id"])
+    op.create_index("unique_denial_id", "denials", ["id"], unique=True)
 
 
 def _create_revocation_queue() -> None:
@@ -262,7 +262,7 @@ def _create_revocation_queue() -> None:
         sa.Column("channel_arn", sa.Text, nullable=False),
         sa.Column("viewer_id", sa.Text, nullable=False),
         sa.Column("version", sa.BigInteger, nullable=False),
-        sa.Column("lane", sa.SmallInteger, nullable=False),
+        sa.Column("priority", sa.SmallInteger, nullable=False),
         sa.Column("caller", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
@@ -271,12 +271,12 @@ def _create_revocation_queue() -> None:
         sa.Column("finished_at", sa.Double),
         sa.Column("code", sa.Text, nullable=False),
         sa.Column("message", sa.Text, nullable=False),
-        sa.CheckConstraint("(state = 'queued') = (finished_at IS NULL)", name="queued_until_it_ends"),
+        sa.CheckConstraint("(state = 'queued') = (finished_at IS NULL)", name="queued_until_finished"),
     )
-    due = ["account", "region", "lane", "id", "due_at"]
+    due = ["account", "region", "priority", "id", "due_at"]
     _create_partial_index("revocation_entries_due", table, due, "state = 'queued'")
     _create_partial_index("one_queued_entry_per_viewer", table, ["digest"], "finished_at IS NULL", unique=True)
-    _create_partial_index("revocation_entries_ended", table, ["finished_at"], "finished_at IS NOT NULL")
+    _create_partial_index("revocation_entries_finished", table, ["finished_at"], "finished_at IS NOT NULL")
 
 
 def _create_revocations() -> None:
