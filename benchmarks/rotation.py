@@ -134,7 +134,7 @@ def _watch(standing: Standing, ledger: Ledger) -> None:
 
 
 def _find_channel(standing: Standing) -> None:
-    """TokenRequest until the service knows the channel's playback URL."""
+    """Ask until the service knows the channel's playback URL."""
     warm, warming = Ledger(), threading.Event()
     warm.stopping = warming
     viewer = threading.Thread(target=_watch, args=(standing, warm))

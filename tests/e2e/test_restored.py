@@ -62,7 +62,7 @@ def fill_slots(site: Site, *, standby: bool) -> str:
 
 
 def watch(service: Service, key: str, channel: Any, until_played: Callable[[list[Seen]], bool]) -> list[Seen]:
-    """TokenRequest for tokens and try them, until that is so, or for longer than may be."""
+    """Ask for tokens and try them, until that is so, or for longer than may be."""
     seen: list[Seen] = []
     with Client(service.url, key) as caller:
         ends_at = time.monotonic() + LIMIT_SECONDS + 30

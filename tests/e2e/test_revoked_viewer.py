@@ -28,7 +28,7 @@ class Backend(NamedTuple):
         return self.client.ask(channelArn=self.channel_arn, viewerId=viewer)
 
     def asks_until(self, viewer: str, status: int, within_seconds: float) -> Any:
-        """TokenRequest for tokens until an answer has that status; that answer."""
+        """Ask for tokens until an answer has that status; that answer."""
 
         def look() -> Any:
             answer = self.ask(viewer)

@@ -55,7 +55,7 @@ def _token_pieces(token: str) -> list[str]:
 
 
 def _everything_pasted(caller: Client, url: str, pem: str, token: str, arn: str) -> Iterator[Any]:
-    """TokenRequest in every wrong way; each answer that is a refusal."""
+    """Ask in every wrong way; each answer that is a refusal."""
     joined = "".join(pem.splitlines()[1:-1])
     fields: list[dict[str, Any]] = [
         {"channelArn": arn, "viewerId": pem},

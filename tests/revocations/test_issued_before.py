@@ -94,7 +94,7 @@ class History:
         self.standings.append(rows[who])
 
     def issue(self, older: int, skew: int) -> None:
-        """TokenRequest a worker for a token, one that does not know the last `older` revocations if its lease allows it."""
+        """Ask a worker for a token, one that does not know the last `older` revocations if its lease allows it."""
         known = max(0, len(self.asked) - older)
         while known < len(self.asked) and self.asked[known].at + LEASE < self.now:
             known += 1

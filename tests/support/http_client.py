@@ -65,15 +65,15 @@ class Client:
         return self.request("GET", path)
 
     def ask(self, **fields: object) -> Answer:
-        """TokenRequest for one token."""
+        """Ask for one token."""
         return self.request("POST", "/v1/tokens", json.dumps(fields))
 
     def ask_batch(self, asks: list[Any]) -> Answer:
-        """TokenRequest for several."""
+        """Ask for several."""
         return self.request("POST", "/v1/tokens/batch", json.dumps({"requests": asks}))
 
     def token(self, **fields: object) -> Any:
-        """TokenRequest for one token, which must be given: the answer's body."""
+        """Ask for one token, which must be given: the answer's body."""
         answer = self.ask(**fields)
         assert answer.status == 201, answer.body
         return answer.json

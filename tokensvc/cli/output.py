@@ -74,7 +74,7 @@ def instant_or_none(at: datetime | None) -> str | None:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """TokenRequest before something that cannot be undone; leave with 2 where nobody can be asked and `--yes` is missing."""
+    """Ask before something that cannot be undone; leave with 2 where nobody can be asked and `--yes` is missing."""
     if yes:
         return
     if not sys.stdin.isatty():

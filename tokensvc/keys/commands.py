@@ -60,7 +60,7 @@ def replacement_keys(records: Sequence[KeyRecord], wish: RotationRequest) -> dic
 
 
 def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> RotationRequest:
-    """TokenRequest for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
+    """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
     wish = request_rotation(world, regions, by)
     complete_rotations(world, regions, patient=patient)
     return wish

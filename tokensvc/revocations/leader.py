@@ -113,7 +113,7 @@ class RevocationLeader:
         return max(0.0, min(done.wait_seconds, self._ask_again_at - now))
 
     def ask_again(self) -> None:
-        """TokenRequest for the lease in the next run: the store was replaced, and the present one may have given it to another.
+        """Ask for the lease in the next run: the store was replaced, and the present one may have given it to another.
         Returns at once, in any thread."""
         self._ask_again_at = -math.inf
 

@@ -42,7 +42,7 @@ class Staged(NamedTuple):
         )
 
     def manage(self, method: str, path: str, body: Any = None) -> Reply:
-        """TokenRequest the management listener."""
+        """Ask the management listener."""
         data = b"" if body is None else json.dumps(body).encode()
         return send(method, self.management_url + path, data, sign=False)
 

@@ -176,7 +176,7 @@ class TokenRoutes:
         return known | await self._find(arns - known.keys(), snapshot, caller)
 
     async def _find(self, arns: set[str], snapshot: Snapshot, caller: Caller) -> dict[str, KnownChannel | None]:
-        """TokenRequest the directory about unknown channels, of places that we hold a key in, and wait as long as it allows."""
+        """Ask the directory about unknown channels, of places that we hold a key in, and wait as long as it allows."""
         questions = {
             arn: self._directory.ask(arn, caller.name)
             for arn in arns
