@@ -118,8 +118,8 @@ class Sent(PrometheusMetrics):
         super().__init__()
         self.sent = 0
 
-    def dispatched(self, sent: int, failed: int, deferred: int, troubles: Mapping[str, int]) -> None:
-        super().dispatched(sent, failed, deferred, troubles)
+    def revocations_dispatched(self, sent: int, failed: int, deferred: int, errors_by_code: Mapping[str, int]) -> None:
+        super().revocations_dispatched(sent, failed, deferred, errors_by_code)
         self.sent += sent
 
 

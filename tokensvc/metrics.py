@@ -25,12 +25,12 @@ class SigningMetrics(Protocol):
 class Metrics(SigningMetrics, Protocol):
     """The service's figures, as DESIGN's names for them say. Those of the signer are counted by `settle` too."""
 
-    def issued(self, seconds: Iterable[float], /) -> None:
+    def tokens_issued(self, seconds: Iterable[float], /) -> None:
         """Note tokens, by how long minting each of them took: claims, checks, signature. Those of a batch share the
         time of their slice. On the hot path: counted by `settle`."""
         ...
 
-    def refused(self, code: str, /) -> None:
+    def token_request_failed(self, code: str, /) -> None:
         """Note one token that was refused, by the failure's code. Counted by `settle` too."""
         ...
 
@@ -38,15 +38,15 @@ class Metrics(SigningMetrics, Protocol):
         """What signs in this process, and why no faster signer does."""
         ...
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Count what was noted."""
         ...
 
-    def control_plane(self, operation: str, code: str) -> None:
+    def ivs_request(self, operation: str, code: str) -> None:
         """One call to IVS and its outcome: `ok`, or the error code."""
         ...
 
-    def background_failure(self, loop: str) -> None:
+    def task_failed(self, loop: str) -> None:
         """One failed run of a background duty."""
         ...
 
@@ -58,19 +58,19 @@ class Metrics(SigningMetrics, Protocol):
         """The age of the active key of a region, if any, and how many of our key pairs IVS holds there."""
         ...
 
-    def rotation(self, leads: bool, problems: Mapping[str, int], /) -> None:
+    def rotation(self, is_leader: bool, problems: Mapping[str, int], /) -> None:
         """Whether this process performs rotations, and how many things are wrong in each region."""
         ...
 
-    def workers(self, present: int, behind: int, /) -> None:
+    def workers(self, active: int, stale: int, /) -> None:
         """How many work, and how many of them have not heard of the newest keys."""
         ...
 
-    def revocations(self, queued: int, oldest_seconds: float, /) -> None:
+    def revocation_queue(self, depth: int, oldest_age_seconds: float, /) -> None:
         """How many entries wait for IVS, and for how long the oldest has."""
         ...
 
-    def dispatched(self, sent: int, failed: int, deferred: int, troubles: Mapping[str, int], /) -> None:
+    def revocations_dispatched(self, sent: int, failed: int, deferred: int, errors_by_code: Mapping[str, int], /) -> None:
         """How many entries IVS took, refused for good, or is to be told again; and by code, what went wrong."""
         ...
 

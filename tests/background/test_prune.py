@@ -166,7 +166,7 @@ def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualCl
     gone(store, "a")
     pruning.run_once()
     with write_transaction(store.engine) as connection:
-        restored = {"n": 1, "tag": "of the backup"}
+        restored = {"number": 1, "tag": "of the backup"}
         connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(restored))
         connection.execute(sa.delete(schema.version_history).where(schema.version_history.c.number > 1))
     clock.advance(ABSENCE_RETENTION_SECONDS)

@@ -54,7 +54,7 @@ class Service:
         if self._since_refresh >= REFRESH_SECONDS:
             self._since_refresh = 0.0
             self._worker.refresh.run_once()
-            self._notifier.update(self._worker.refresh.heard)
+            self._notifier.update(self._worker.refresh.loaded_versions)
         try:
             self._process.rotation.run_once()
         finally:
@@ -126,7 +126,7 @@ def one_stands_by(stage: Stage) -> None:
     """All slots are filled."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
-    commands.generate(stage.world(), [EAST, WEST])
+    commands.generate(stage.context(), [EAST, WEST])
     stage.clock.advance(POLICY.propagation_seconds)
 
 
@@ -152,7 +152,7 @@ def test_no_token_that_ivs_refuses_is_issued_for_long_after_a_restore(
     service, watch = Service(stage, "a"), Watch(stage)
     watch.run(service, 10)
     save(stage.store, tmp_path / "backup.db")
-    commands.compromise(stage.world(), stage.active(), [EAST, WEST], include_standby=False)
+    commands.compromise(stage.context(), stage.active(), [EAST, WEST], include_standby=False)
     watch.run(service, after_seconds)
     errors().clear()
     restore(stage.store, tmp_path / "backup.db")

@@ -36,7 +36,7 @@ def test_a_good_token_is_admitted(bare: Terminal, private_key: PrivateKey, publi
     token = minted(private_key)
     options = ("--channel", str(CHANNEL), "--public-key", public, "--json")
     said = bare("tokens", "explain", token, *options).json
-    assert (said["outcome"], said["deniedBy"]) == ("admitted", None)
+    assert (said["outcome"], said["deniedBy"]) == ("allow", None)
     assert list(findings(said)) == [name for name, _ in RULES]
     assert set(findings(said).values()) == {"pass", "not_applicable"}
     words = bare("tokens", "explain", "-", *options[:-1], stdin=token + "\n").out
@@ -46,7 +46,7 @@ def test_a_good_token_is_admitted(bare: Terminal, private_key: PrivateKey, publi
 
 def test_without_the_public_half_only_ivs_can_tell(bare: Terminal, private_key: PrivateKey) -> None:
     said = bare("tokens", "explain", minted(private_key), "--json").json
-    assert (said["outcome"], findings(said)["signature"]) == ("undecided", "unknown")
+    assert (said["outcome"], findings(said)["signature"]) == ("indeterminate", "unknown")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_bad_token_is_refused_by_the_rule_s_name(
 ) -> None:
     token = minted(private_key, **claims)
     said = bare("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public, "--json", code=4).json
-    assert (said["outcome"], said["deniedBy"]) == ("refused", rule)
+    assert (said["outcome"], said["deniedBy"]) == ("deny", rule)
 
 
 def test_a_stranger_s_token_is_told_all_that_is_wrong(bare: Terminal, private_key: PrivateKey) -> None:
@@ -104,7 +104,7 @@ def test_a_token_with_a_viewer_is_allowed_unless_revoked(bare: Terminal, private
 
 def test_what_can_be_supplied_leaves_it_undecided(bare: Terminal, private_key: PrivateKey) -> None:
     said = bare("tokens", "explain", minted(private_key, **{"aws:viewer-id": "ada"}), "--json").json
-    assert (said["outcome"], said["unless"]) == ("undecided", [])
+    assert (said["outcome"], said["unless"]) == ("indeterminate", [])
 
 
 def test_an_unsigned_token_is_named_as_such(bare: Terminal) -> None:
@@ -127,7 +127,7 @@ def test_a_pasted_playback_url_has_its_token_taken_out(
     url = "https://0123456789ab.us-east-1.playback.live-video.net" + CHANNEL.playback_path
     pasted = url + query.format(minted(private_key))
     said = bare("tokens", "explain", pasted, "--public-key", public, "--json").json
-    assert (said["outcome"], findings(said)["channel"]) == ("admitted", "pass")
+    assert (said["outcome"], findings(said)["channel"]) == ("allow", "pass")
     other = "https://x.example" + OTHER_CHANNEL.playback_path + query.format(minted(private_key))
     assert bare("tokens", "explain", "-", "--public-key", public, "--json", stdin=f" {other}\n", code=4).json[
         "deniedBy"
@@ -160,11 +160,11 @@ def test_a_token_of_this_deployment_is_decided_by_the_store_s_keys(terminal: Ter
     key_id = imported(terminal, private_key)
     token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
     said = terminal("tokens", "explain", token, "--json").json
-    assert (said["outcome"], said["signedBy"], findings(said)["signature"]) == ("admitted", key_id, "pass")
+    assert (said["outcome"], said["signedBy"], findings(said)["signature"]) == ("allow", key_id, "pass")
     assert key_id in terminal("tokens", "explain", token).out
     changed = token[:-4] + ("AAAA" if token[-4:] != "AAAA" else "BBBB")
     said = terminal("tokens", "explain", changed, "--json").json
-    assert (said["outcome"], said["signedBy"]) == ("undecided", None), "IVS may hold key pairs of others"
+    assert (said["outcome"], said["signedBy"]) == ("indeterminate", None), "IVS may hold key pairs of others"
 
 
 def test_a_token_of_a_key_that_ivs_no_longer_holds_is_refused(terminal: Terminal, private_key: PrivateKey) -> None:
@@ -172,7 +172,7 @@ def test_a_token_of_a_key_that_ivs_no_longer_holds_is_refused(terminal: Terminal
     token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
     elsewhere = minted(private_key, **{"aws:channel-arn": own_channel(terminal, "eu-west-1")})
     said = terminal("tokens", "explain", elsewhere, "--json").json
-    assert (said["outcome"], said["signedBy"]) == ("undecided", key_id)
+    assert (said["outcome"], said["signedBy"]) == ("indeterminate", key_id)
     assert "eu-west-1" in said["message"]
     terminal("keys", "retire", key_id, "--yes")
     said = terminal("tokens", "explain", token, "--json", code=4).json
@@ -189,7 +189,7 @@ def test_without_a_usable_store_the_rules_are_judged_all_the_same(
         bare("tokens", "explain", token, "--json", DATABASE_URL="sqlite:////nowhere/store.db"),
         bare("tokens", "explain", token, "--json", NO_SUCH_SETTING="x"),
     ):
-        assert said.json["outcome"] == "undecided"
+        assert said.json["outcome"] == "indeterminate"
     assert "the store's keys are not used" in said.err
     assert bare("tokens", "explain", token, "--json", without="TOKENSVC_DATABASE_URL").err == ""
 
@@ -197,8 +197,8 @@ def test_without_a_usable_store_the_rules_are_judged_all_the_same(
 def test_the_player_s_origin_counts(bare: Terminal, private_key: PrivateKey, public: str) -> None:
     strict = {"aws:access-control-allow-origin": "https://*.example.com", "aws:strict-origin-enforcement": True}
     explain = ("tokens", "explain", minted(private_key, **strict), "--public-key", public, "--json")
-    assert bare(*explain, "--origin", "https://app.example.com").json["outcome"] == "admitted"
-    assert bare(*explain).json["outcome"] == "undecided"
+    assert bare(*explain, "--origin", "https://app.example.com").json["outcome"] == "allow"
+    assert bare(*explain).json["outcome"] == "indeterminate"
     for origin in ("", "https://example.org"):
         assert bare(*explain, "--origin", origin, code=4).json["deniedBy"] == "strict-origin"
 

@@ -51,7 +51,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 def duties(stage: Stage, *, performs: bool, undecryptable: frozenset[str] = frozenset()) -> BackgroundTasks:
     regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
     background = BackgroundConfig(
-        performer=ReconcilerConfig(make_world=stage.world, regions=[EAST], lease_seconds=20.0),
+        performer=ReconcilerConfig(make_context=stage.context, regions=[EAST], lease_seconds=20.0),
         dispatch=DispatchConfig(control_plane=stage.ivs, share=1.0, regions=regions),
     )
     identity = WorkerIdentity(
@@ -130,7 +130,7 @@ def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: S
         loop.start()
     until(lambda: _has_looked(stage, process))
     stage.clock.advance(30)
-    commands.request_rotation(stage.world(), [EAST], "a test")
+    commands.request_rotation(stage.context(), [EAST], "a test")
     heard = stage.store.versions.read()
     process.notifier.update(heard)
     until(lambda: stage.placements(EAST, KeyState.PREPARED))

@@ -47,23 +47,23 @@ def figures(text: bytes) -> dict[str, float]:
 
 
 def fill(metrics: PrometheusMetrics) -> None:
-    metrics.issued([0.0002, 3.0])
-    metrics.refused("not_allowed")
+    metrics.tokens_issued([0.0002, 3.0])
+    metrics.token_request_failed("not_allowed")
     for lanes in (8, 8, 3):
         metrics.lanes_filled(lanes)
     metrics.signer_fallback("lane_failed", 2)
     for passed in (True, True, False):
         metrics.signature_verified(passed)
     metrics.signer_chosen("multibuffer", "")
-    metrics.control_plane("BatchGetChannel", "ok")
-    metrics.background_failure("refresh")
+    metrics.ivs_request("BatchGetChannel", "ok")
+    metrics.task_failed("refresh")
     metrics.snapshot_age(0.5)
     metrics.keys("us-east-1", 60.0, 2)
     metrics.keys("eu-west-1", None, 0)
     metrics.rotation(True, {"us-east-1": 2, "eu-west-1": 0})
     metrics.workers(3, 1)
-    metrics.revocations(5, 7.5)
-    metrics.dispatched(4, 2, 1, {"ThrottlingException": 1, "AccessDeniedException": 2})
+    metrics.revocation_queue(5, 7.5)
+    metrics.revocations_dispatched(4, 2, 1, {"ThrottlingException": 1, "AccessDeniedException": 2})
 
 
 def test_every_figure_is_rendered_under_its_promised_name() -> None:
@@ -118,7 +118,7 @@ def test_many_times_at_once_are_counted_as_one_after_another(seconds: list[float
     metrics, registry = PrometheusMetrics(), CollectorRegistry()
     plain = Histogram("tokensvc_token_issue_duration_seconds", "", buckets=ISSUE_BUCKETS, registry=registry)
     for one in seconds:
-        metrics.issued([one])
+        metrics.tokens_issued([one])
         plain.observe(one)
     found, expected = figures(metrics.render()), figures(generate_latest(registry))
     for name in expected.keys() - {"tokensvc_issue_seconds_created"}:
@@ -132,12 +132,12 @@ def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() ->
     def note() -> None:
         ready.wait()
         for _ in range(2000):
-            metrics.issued([0.001])
+            metrics.tokens_issued([0.001])
 
     def settle() -> None:
         ready.wait()
         for _ in range(200):
-            metrics.settle()
+            metrics.flush()
 
     threads = [threading.Thread(target=task) for task in (note, note, settle, settle)]
     for thread in threads:
@@ -162,9 +162,9 @@ WORKER = """
 from tokensvc.container.prometheus import PrometheusMetrics
 metrics = PrometheusMetrics()
 for _ in range(3):
-    metrics.issued([0.001])
+    metrics.tokens_issued([0.001])
 metrics.snapshot_age({age})
-metrics.settle()
+metrics.flush()
 {then}
 """
 

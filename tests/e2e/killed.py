@@ -60,7 +60,7 @@ def opened(ahead_seconds: float, ivs: ControlPlane) -> KeysContext:
     store = open_configured_store(settings)
     vault = open_vault(settings, store, make_cipher(settings, store))
     clock = Ahead(StoreClock(store.versions.read().now), ahead_seconds)
-    world = make_keys_context(
+    context = make_keys_context(
         settings=settings,
         store=store,
         vault=vault,
@@ -69,37 +69,37 @@ def opened(ahead_seconds: float, ivs: ControlPlane) -> KeysContext:
         performer=new_worker_id(),
         report=lambda _words: None,
     )
-    return replace(world, sleep=clock.sleep, lead=lambda: True)
+    return replace(context, sleep=clock.sleep, lead=lambda: True)
 
 
-def rotate(open_world: Callable[[], KeysContext], at: int | None) -> dict[str, Any]:
+def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str, Any]:
     """A whole rotation, unless it is killed before."""
-    world = open_world()
+    context = open_context()
     wire = Tripwire(at, does=lambda: os.kill(os.getpid(), signal.SIGKILL))
     watched = {
-        name: wire.around(getattr(world, name), reads=READS)
+        name: wire.around(getattr(context, name), reads=READS)
         for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
     }
-    commands.rotate(replace(world, **watched), configured_regions(read_settings(os.environ)), "a test")
+    commands.rotate(replace(context, **watched), configured_regions(read_settings(os.environ)), "a test")
     return {"steps": wire.count}
 
 
-def reconcile(open_world: Callable[[], KeysContext]) -> dict[str, Any]:
+def reconcile(open_context: Callable[[], KeysContext]) -> dict[str, Any]:
     """See through what a killed process left, and tell how everything stands."""
-    world = open_world()
+    context = open_context()
     regions = configured_regions(read_settings(os.environ))
-    begun = [entry.kind for entry in world.journal.open()]
-    commands.reconcile_and_wait(world, regions)
-    held = {there.arn: there for record in world.keys.list() for there in record.placements if there.is_held}
-    seen = sync_inventory(world, regions[0])
+    begun = [entry.kind for entry in context.journal.open()]
+    commands.reconcile_and_wait(context, regions)
+    held = {there.arn: there for record in context.keys.list() for there in record.placements if there.is_held}
+    seen = sync_inventory(context, regions[0])
     return {
         "begun": begun,
         "states": {there.key_id: there.state for there in held.values()},
         "agrees": {str(pair["arn"]): owner_tags(pair) for pair in seen.pairs}
         == {arn: (seen.deployment_id, there.key_id) for arn, there in held.items()},
-        "vault": sorted(world.vault.key_ids()),
-        "unplaced": [record.id for record in world.keys.list() if not record.placements],
-        "open": len(world.journal.open()),
+        "vault": sorted(context.vault.key_ids()),
+        "unplaced": [record.id for record in context.keys.list() if not record.placements],
+        "open": len(context.journal.open()),
         "findings": seen.findings,
     }
 

@@ -44,7 +44,7 @@ def only(record: KeyRecord) -> KeyPlacement:
 def bring(
     stage: Stage, *arns: str, key: PrivateKey = MINE, longest: int = 0, wire: Tripwire | None = None
 ) -> KeyRecord:
-    return import_key(stage.world(wire), key, (EAST,), arns, longest)
+    return import_key(stage.context(wire), key, (EAST,), arns, longest)
 
 
 def tags(stage: Stage, key_id: str) -> dict[str, str]:
@@ -72,7 +72,7 @@ def test_a_key_that_ivs_holds_is_found_by_its_fingerprint_and_adopted(stage: Sta
 
 def test_each_region_adopts_or_imports_for_itself(stage: Stage) -> None:
     held = stage.ivs.add_pair(WEST, MINE.public_key())
-    record = import_key(stage.world(), MINE, (EAST, WEST))
+    record = import_key(stage.context(), MINE, (EAST, WEST))
     east, west = sorted(record.placements, key=lambda there: there.account_region.region)
     assert west.arn == held
     assert stage.ivs.pairs[east.arn]["name"] == f"tokensvc-{record.id}"
@@ -81,7 +81,7 @@ def test_each_region_adopts_or_imports_for_itself(stage: Stage) -> None:
 def test_an_adopted_key_signs_like_any_other_once_it_has_led(stage: Stage) -> None:
     stage.ivs.add_pair(EAST, MINE.public_key())
     record = bring(stage)
-    commands.reconcile_and_wait(stage.world(), (EAST,))
+    commands.reconcile_and_wait(stage.context(), (EAST,))
     assert stage.active() == record.id
     stage.check_settled(EAST)
 
@@ -100,9 +100,9 @@ def test_tokens_that_others_minted_are_waited_for(stage: Stage) -> None:
     assert only(record).longest_ttl_seconds == 86_400
     stage.clock.advance(86_400)
     with pytest.raises(Conflict, match="may live until"):
-        commands.delete(stage.world(), record.id, (EAST,))
+        commands.delete(stage.context(), record.id, (EAST,))
     stage.clock.advance(POLICY.drain_seconds(0))
-    commands.delete(stage.world(), record.id, (EAST,))
+    commands.delete(stage.context(), record.id, (EAST,))
     assert only(record).arn not in stage.ivs.pairs
 
 
@@ -118,9 +118,9 @@ def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_its
     assert (only(record).arn, only(record).fingerprint_differs) == (arn, True)
     assert any("fingerprint" in said and "activate key" in said for said in stage.reports)
     with pytest.raises(Conflict, match="another fingerprint"):
-        commands.reconcile_and_wait(stage.world(), (EAST,))
+        commands.reconcile_and_wait(stage.context(), (EAST,))
     assert not stage.placements(EAST, KeyState.ACTIVE)
-    commands.activate(stage.world(), record.id, (EAST,))
+    commands.activate(stage.context(), record.id, (EAST,))
     assert stage.active() == record.id, "somebody looked"
 
 
@@ -137,10 +137,10 @@ def test_another_deployment_s_pair_is_left_alone(stage: Stage, arns: int) -> Non
 def test_a_pair_is_one_key_s(stage: Stage) -> None:
     other, mine = stage.generate(), bring(stage)
     with pytest.raises(Conflict, match=f"is key {mine.id}"):
-        adopt_pairs(stage.world(), other.id, (only(mine).arn,))
+        adopt_pairs(stage.context(), other.id, (only(mine).arn,))
     stranger = stage.ivs.add_pair(EAST, NOT_MINE.public_key())
     with pytest.raises(Conflict, match="already"):
-        adopt_pairs(stage.world(), mine.id, (stranger,))
+        adopt_pairs(stage.context(), mine.id, (stranger,))
     assert stage.ivs.pairs[stranger]["tags"] == {}
     gone = stranger[:-1] + "0"
     with pytest.raises(ResourceMissing):
@@ -155,24 +155,24 @@ def test_a_clash_that_no_tag_explains_asks_for_the_pair_which_is_then_adopted(st
     (record,) = stage.store.keys.list()
     arn = stage.ivs.add_pair(EAST, stage.vault.open(record.id).public_key())
     with pytest.raises(KeyPairAlreadyImported) as taken:
-        commands.reconcile_and_wait(stage.world(), (EAST,))
+        commands.reconcile_and_wait(stage.context(), (EAST,))
     assert taken.value.remedy == Remedy(Action.ADOPT_KEY_PAIR, {"key_id": record.id, "arn": arn})
-    adopt_pairs(stage.world(), record.id, (arn,))
-    commands.reconcile_and_wait(stage.world(), (EAST,))
+    adopt_pairs(stage.context(), record.id, (arn,))
+    commands.reconcile_and_wait(stage.context(), (EAST,))
     assert stage.active() == record.id
     stage.check_settled(EAST)
 
 
 def test_a_compromised_key_is_not_taken_back(stage: Stage) -> None:
     record = bring(stage)
-    commands.compromise(stage.world(), record.id, (EAST,), include_standby=False)
+    commands.compromise(stage.context(), record.id, (EAST,), include_standby=False)
     with pytest.raises(Conflict, match="compromised"):
         bring(stage)
 
 
 def test_a_retired_key_does_not_come_back(stage: Stage) -> None:
     record = bring(stage)
-    commands.delete(stage.world(), record.id, (EAST,))
+    commands.delete(stage.context(), record.id, (EAST,))
     with pytest.raises(Conflict, match="never signs there again"):
         bring(stage)
 
@@ -180,7 +180,7 @@ def test_a_retired_key_does_not_come_back(stage: Stage) -> None:
 def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) -> None:
     other = stage.store.keys.add("k77", "f", b"another", stage.clock.at())
     stage.ivs.add_pair(EAST, NOT_MINE.public_key(), tags(stage, other.id))
-    seen = take_inventory(stage.world(), EAST)
+    seen = take_inventory(stage.context(), EAST)
     assert any("not recorded yet" in finding for finding in texts(seen.findings))
     assert require_key(stage.store.keys.list(), other.id).placements == ()
 
@@ -214,7 +214,7 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_state(migrated: Path, 
             break
         for _, there in stage.placements(EAST, KeyState.PREPARED):
             assert there.longest_ttl_seconds == 9000
-        sync_inventory(stage.world(), EAST)
+        sync_inventory(stage.context(), EAST)
         record = bring(stage, arn, longest=9000)
         assert only(record)[:4] == (record.id, only(record).account_region, KeyState.PREPARED, arn)
         assert (only(record).longest_ttl_seconds, only(record).fingerprint_differs) == (9000, not same)

@@ -80,25 +80,25 @@ def not_deleted(stage: Stage) -> None:
     stage.ivs.lose["DeletePlaybackKeyPair"] = "before"
 
 
-def reconcile(world: KeysContext) -> None:
-    commands.reconcile_and_wait(world, (EAST, WEST))
+def reconcile(context: KeysContext) -> None:
+    commands.reconcile_and_wait(context, (EAST, WEST))
 
 
 def generate(*regions: str) -> Callable[[KeysContext], object]:
-    return lambda world: commands.generate(world, regions)
+    return lambda context: commands.generate(context, regions)
 
 
-def rotate(world: KeysContext) -> None:
-    commands.rotate(world, (EAST, WEST), "a test")
+def rotate(context: KeysContext) -> None:
+    commands.rotate(context, (EAST, WEST), "a test")
 
 
-def compromise(world: KeysContext) -> None:
-    signing = next(r.id for r in world.keys.list() for t in r.placements if t.state is KeyState.ACTIVE)
-    commands.compromise(world, signing, (EAST, WEST), include_standby=False)
+def compromise(context: KeysContext) -> None:
+    signing = next(r.id for r in context.keys.list() for t in r.placements if t.state is KeyState.ACTIVE)
+    commands.compromise(context, signing, (EAST, WEST), include_standby=False)
 
 
-def bring(world: KeysContext) -> None:
-    import_key(world, BROUGHT, (EAST, WEST))
+def bring(context: KeysContext) -> None:
+    import_key(context, BROUGHT, (EAST, WEST))
 
 
 class Case(NamedTuple):
@@ -145,7 +145,7 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
     for at in itertools.count():
         stage = before.twin(tmp_path / "before.db")
         try:
-            case.run(stage.world(Tripwire(at)))
+            case.run(stage.context(Tripwire(at)))
         except Crash:
             crashes += 1
         else:
@@ -155,8 +155,8 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         compromised = {record.id for record in stage.store.keys.list() if record.compromised_at is not None}
         stage.clock.advance(GRACE_SECONDS + 1)
         if case.is_run_again:
-            case.run(stage.world())
-        commands.reconcile_and_wait(stage.world(), case.regions)
+            case.run(stage.context())
+        commands.reconcile_and_wait(stage.context(), case.regions)
         stage.check_settled(*case.regions)
         assert set(foreign) <= stage.ivs.pairs.keys()
         assert not compromised & stage.vault.key_ids()

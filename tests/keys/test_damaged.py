@@ -121,7 +121,7 @@ def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_
         damage(stage, record.id)
     signing = stage.generate().id
     assert signing not in {record.id for record in unused}
-    assert commands.generate(stage.world(), [EAST]).id not in {record.id for record in unused}
+    assert commands.generate(stage.context(), [EAST]).id not in {record.id for record in unused}
 
 
 def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(stage: Stage) -> None:
@@ -132,8 +132,8 @@ def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(st
     [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     stage.leads = False
     damage(stage, standby.id)
-    assert stage.world().damage(standby)
-    commands.mark_compromised(stage.world(), stage.active(), include_standby=False)
+    assert stage.context().damage(standby)
+    commands.mark_compromised(stage.context(), stage.active(), include_standby=False)
     assert stage.active() == former
 
 
@@ -141,7 +141,7 @@ def test_the_right_key_can_be_brought_again(stage: Stage) -> None:
     former = stage.active()
     private_key = stage.vault.open(former)
     damage(stage, former)
-    assert import_key(stage.world(), private_key, [EAST]).id == former
+    assert import_key(stage.context(), private_key, [EAST]).id == former
     assert keypair.public_der(stage.vault.open(former).public_key()) == require_key(stage.store.keys.list(), former).public_der
     stage.reconcile()
     assert stage.active() == former

@@ -22,11 +22,11 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def foretold(stage: Stage, *, replace: bool = False) -> list[Step | Wait]:
-    standing = take_inventory(stage.world(), EAST).standing
+    standing = take_inventory(stage.context(), EAST).standing
     active = active_placement(standing.pairs)
     if replace and active is not None:
         standing = standing._replace(to_replace=frozenset({active.key_id}))
-    return plan(standing, stage.clock.at(), stage.world().policy())
+    return plan(standing, stage.clock.at(), stage.context().policy())
 
 
 def kinds(coming: list[Step | Wait]) -> list[str]:
@@ -61,7 +61,7 @@ def test_a_rotation_goes_as_foretold(
     known = {entry.id for entry in stage.store.journal.history(None, 100)}
     coming = foretold(stage, replace=True)
     stage.slept.clear()
-    commands.rotate(stage.world(), (EAST,), "a test")
+    commands.rotate(stage.context(), (EAST,), "a test")
     taken = [entry.kind for entry in stage.store.journal.history(None, 100)[::-1] if entry.id not in known]
     steps = [step.kind for step in coming if isinstance(step, Step)]
     if before is nothing:
@@ -114,7 +114,7 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
     stage.reconcile()
     stage.clock.advance(60)
     known = {entry.id for entry in stage.store.journal.history(None, 100)}
-    take_inventory(stage.world(), EAST)
+    take_inventory(stage.context(), EAST)
     coming = foretold(stage)
     for step in coming:
         if isinstance(step, Wait):
@@ -127,6 +127,6 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
 
 def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:
     stage.generate()
-    standing = take_inventory(stage.world(), EAST).standing
+    standing = take_inventory(stage.context(), EAST).standing
     restless = POLICY._replace(max_age_seconds=0.0)
     assert len(plan(standing, stage.clock.at(), restless)) == STEPS_MAX

@@ -76,23 +76,23 @@ class Neighbour(Stage):
 
     def act(self, deed: str, wire: Tripwire | None = None) -> None:
         with contextlib.suppress(TokensvcError):
-            self._do(self.world(wire), deed)
+            self._do(self.context(wire), deed)
 
-    def _do(self, world: KeysContext, deed: str) -> None:
-        newest = [record.id for record in world.keys.list()][-1:]
+    def _do(self, context: KeysContext, deed: str) -> None:
+        newest = [record.id for record in context.keys.list()][-1:]
         match deed:
             case "advance":
-                reconcile(world, REGIONS)
+                reconcile(context, REGIONS)
             case "rotate":
-                commands.rotate(world, REGIONS, "a test")
+                commands.rotate(context, REGIONS, "a test")
             case "generate":
-                commands.generate(world, REGIONS)
+                commands.generate(context, REGIONS)
             case "compromise":
                 for key_id in newest:
-                    commands.compromise(world, key_id, REGIONS, include_standby=False)
+                    commands.compromise(context, key_id, REGIONS, include_standby=False)
             case "delete":
                 for key_id in newest:
-                    commands.delete(world, key_id, REGIONS)
+                    commands.delete(context, key_id, REGIONS)
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -184,34 +184,34 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         """A process of its own does this; `reconcile` itself never fails but by the store."""
         history = self.history
-        world = history.world(history.wire(at, after=after, **({"does": does} if does else {})))
+        context = history.context(history.wire(at, after=after, **({"does": does} if does else {})))
         if not ivs_too:
-            world = replace(world, control_plane=history.ivs)
+            context = replace(context, control_plane=history.ivs)
         expected = TokensvcError if deed[0] != "advance" else StoreUnavailable
         with contextlib.suppress(expected):
-            getattr(self, f"_do_{deed[0]}")(world, *deed[1:])
+            getattr(self, f"_do_{deed[0]}")(context, *deed[1:])
         history.hear()
 
-    def _do_advance(self, world: KeysContext) -> None:
-        reconcile(world, self.wanted)
+    def _do_advance(self, context: KeysContext) -> None:
+        reconcile(context, self.wanted)
 
-    def _do_rotate(self, world: KeysContext) -> None:
-        commands.rotate(world, self.wanted, "a test")
+    def _do_rotate(self, context: KeysContext) -> None:
+        commands.rotate(context, self.wanted, "a test")
 
-    def _do_generate(self, world: KeysContext) -> None:
-        commands.generate(world, self.wanted)
+    def _do_generate(self, context: KeysContext) -> None:
+        commands.generate(context, self.wanted)
 
-    def _do_compromise(self, world: KeysContext, index: int, distrust: bool) -> None:
+    def _do_compromise(self, context: KeysContext, index: int, distrust: bool) -> None:
         if key_id := self._some_key(index):
-            commands.compromise(world, key_id, self.wanted, include_standby=distrust)
+            commands.compromise(context, key_id, self.wanted, include_standby=distrust)
 
-    def _do_activate(self, world: KeysContext, index: int, region: str) -> None:
+    def _do_activate(self, context: KeysContext, index: int, region: str) -> None:
         if key_id := self._some_key(index):
-            commands.activate(world, key_id, [region])
+            commands.activate(context, key_id, [region])
 
-    def _do_delete(self, world: KeysContext, index: int, region: str) -> None:
+    def _do_delete(self, context: KeysContext, index: int, region: str) -> None:
         if key_id := self._some_key(index):
-            commands.delete(world, key_id, [region])
+            commands.delete(context, key_id, [region])
 
     def _some_key(self, index: int) -> str | None:
         """A key that signs, or one of the newest."""
@@ -229,7 +229,7 @@ class Histories(RuleBasedStateMachine):
 
     def _on_wish(self) -> None:
         with contextlib.suppress(TokensvcError):
-            commands.request_rotation(self.history.world(), self.wanted, "a test")
+            commands.request_rotation(self.history.context(), self.wanted, "a test")
 
     def _on_take_by_hand(self, index: int) -> None:
         if ours := self.history.ours():

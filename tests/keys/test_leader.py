@@ -45,7 +45,7 @@ class Process:
         self.name = name
         self.metrics = PrometheusMetrics()
         self.rotation = RotationLeader(
-            make_world=self.world,
+            make_context=self.context,
             regions=regions or (EAST,),
             clock=stage.clock,
             metrics=self.metrics,
@@ -53,12 +53,12 @@ class Process:
         )
         self.away = False
 
-    def world(self) -> KeysContext:
+    def context(self) -> KeysContext:
         if self.away:
             raise StoreUnavailable("the store did not answer")
-        world = self.stage.world()
+        context = self.stage.context()
         return replace(
-            world,
+            context,
             lead=lambda: self.stage.leases.acquire("rotation", self.name, LEASE_SECONDS),
             step_down=lambda: self.stage.leases.release("rotation", self.name),
         )
@@ -136,7 +136,7 @@ def test_a_wait_costs_no_look_until_it_ends(stage: Stage, process: Process) -> N
 def test_what_was_asked_for_is_begun_at_the_next_run(stage: Stage, process: Process) -> None:
     former = stage.generate().id
     process.run(5)
-    commands.request_rotation(stage.world(), [EAST], "a test")
+    commands.request_rotation(stage.context(), [EAST], "a test")
     process.run(INTERVAL_SECONDS)
     assert not stage.placements(EAST, KeyState.PREPARED), "nobody told it"
     process.rotation.ask()

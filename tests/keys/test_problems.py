@@ -39,7 +39,7 @@ def state(stage: Stage, key_id: str) -> KeyState:
 
 def before(stage: Stage, method: str, does: Callable[[], None]) -> KeysContext:
     """A process in which something happens before it first asks the store this of a key."""
-    return replace(stage.world(), keys=Before(stage.store.keys, method, does))
+    return replace(stage.context(), keys=Before(stage.store.keys, method, does))
 
 
 # --- somebody meddles with our pairs
@@ -115,7 +115,7 @@ def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(stage: Stage) -> 
     del stage.ivs.pairs[ready.placements[0].arn]
     stage.clock.advance(GRACE_SECONDS + 1)
     with pytest.raises(Conflict, match="does not hold"):
-        commands.activate(stage.world(), ready.id, [EAST])
+        commands.activate(stage.context(), ready.id, [EAST])
 
 
 # --- imports that come about late or unheard
@@ -204,7 +204,7 @@ def test_a_clock_that_was_set_back_makes_no_key_twice(stage: Stage) -> None:
 
 def test_a_lease_that_is_lost_on_the_way_is_waited_for(stage: Stage) -> None:
     answers = itertools.chain([True, True, False, False], itertools.repeat(True))
-    commands.generate(replace(stage.world(), lead=lambda: next(answers)), [EAST])
+    commands.generate(replace(stage.context(), lead=lambda: next(answers)), [EAST])
     assert "another process performs; waiting for it" in stage.reports
     stage.check_settled(EAST)
 
@@ -222,7 +222,7 @@ def test_deleting_a_key_where_none_is_wanted_brings_no_other(with_standby: Stage
     stage = with_standby
     stage.generate(EAST, WEST)
     [(ready, _)] = stage.placements(WEST, KeyState.PREPARED)
-    commands.delete(stage.world(), ready.id, [WEST])
+    commands.delete(stage.context(), ready.id, [WEST])
     assert [r.id for r, _ in stage.placements(WEST, KeyState.RETIRED)] == [ready.id]
     assert not stage.placements(WEST, KeyState.PREPARED)
 
@@ -237,9 +237,9 @@ def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: S
     stage.clock.advance(POLICY.propagation_seconds)
     [(ready, _)] = stage.placements(EAST, KeyState.PREPARED)
     stage.vault.remove(ready.id)
-    [prospect] = commands.preview_compromise(stage.world(), latter, include_standby=False)
+    [prospect] = commands.preview_compromise(stage.context(), latter, include_standby=False)
     assert prospect.successor == former
-    commands.compromise(stage.world(), latter, [EAST], include_standby=False)
+    commands.compromise(stage.context(), latter, [EAST], include_standby=False)
     assert stage.active() == former
     assert state(stage, ready.id) is KeyState.RETIRED
 
@@ -252,7 +252,7 @@ def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(w
     stage.drain()
 
     def meanwhile() -> None:
-        commands.compromise(replace(stage.world(), lead=lambda: False), latter, [EAST], include_standby=True)
+        commands.compromise(replace(stage.context(), lead=lambda: False), latter, [EAST], include_standby=True)
         assert stage.active() == former
         stage.rotate()
         assert state(stage, former) is KeyState.RETIRING

@@ -18,7 +18,7 @@ from tokensvc.keys.reconciler import inspect
 @pytest.fixture
 def stage(migrated: Path, tmp_path: Path) -> Stage:
     made = Stage(migrated, tmp_path / "keys")
-    commands.generate(made.world(), [EAST, WEST])
+    commands.generate(made.context(), [EAST, WEST])
     return made
 
 
@@ -53,9 +53,9 @@ def stray(stage: Stage) -> None:
 
 STATES = [sound, unrecorded_import, unrecorded_compromise, missing_pair, stray]
 LOOKS: dict[str, Callable[[Stage], object]] = {
-    "survey": lambda stage: [take_inventory(stage.world(), region) for region in (EAST, WEST)],
-    "look": lambda stage: inspect(stage.world(), (EAST, WEST)),
-    "foresee": lambda stage: commands.preview_compromise(stage.world(), str(stage.active(EAST)), include_standby=False),
+    "survey": lambda stage: [take_inventory(stage.context(), region) for region in (EAST, WEST)],
+    "look": lambda stage: inspect(stage.context(), (EAST, WEST)),
+    "foresee": lambda stage: commands.preview_compromise(stage.context(), str(stage.active(EAST)), include_standby=False),
 }
 
 
@@ -76,11 +76,11 @@ def test_looking_changes_nothing(stage: Stage, state: Callable[[Stage], None], n
 @pytest.mark.parametrize("state", [unrecorded_import, unrecorded_compromise])
 def test_an_update_records_what_a_look_only_finds(stage: Stage, state: Callable[[Stage], None]) -> None:
     state(stage)
-    found, rows = take_inventory(stage.world(), EAST).findings, dump(stage.store)
-    seen = sync_inventory(stage.world(), EAST)
+    found, rows = take_inventory(stage.context(), EAST).findings, dump(stage.store)
+    seen = sync_inventory(stage.context(), EAST)
     assert len(set(found) - set(seen.findings)) == 1
     assert dump(stage.store) != rows
-    assert seen.standing == take_inventory(stage.world(), EAST).standing
+    assert seen.standing == take_inventory(stage.context(), EAST).standing
 
 
 def _tags(stage: Stage, key_id: str) -> dict[str, str]:

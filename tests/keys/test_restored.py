@@ -64,7 +64,7 @@ def full(migrated: Path, tmp_path: Path) -> Deployment:
     deployment.rotate()
     deployment.rotate()
     deployment.save()
-    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
+    commands.compromise(deployment.context(), deployment.active(), [EAST], include_standby=False)
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.reconcile()
     deployment.restore()
@@ -79,7 +79,7 @@ def with_standby(migrated: Path, tmp_path: Path) -> Deployment:
     deployment.rotate()
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.save()
-    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
+    commands.compromise(deployment.context(), deployment.active(), [EAST], include_standby=False)
     deployment.restore()
     return deployment
 
@@ -129,7 +129,7 @@ def test_without_any_usable_key_nobody_signs_until_a_new_one_has_led(migrated: P
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     deployment.save()
-    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
+    commands.compromise(deployment.context(), deployment.active(), [EAST], include_standby=False)
     deployment.restore()
     deployment.confirm()
     assert not deployment.placements(EAST, ACTIVE)
@@ -145,7 +145,7 @@ def test_the_standby_is_gone_too(migrated: Path, tmp_path: Path) -> None:
     deployment.rotate()
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.save()
-    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=True)
+    commands.compromise(deployment.context(), deployment.active(), [EAST], include_standby=True)
     deployment.restore()
     deployment.confirm()
     assert deployment.active() == retiring
@@ -172,7 +172,7 @@ def test_each_region_is_judged_for_itself(migrated: Path, tmp_path: Path) -> Non
 def test_commands_see_it_through(full: Deployment) -> None:
     """They wait for the second answer, and end well."""
     gone(full)
-    commands.reconcile_and_wait(full.world(), [EAST])
+    commands.reconcile_and_wait(full.context(), [EAST])
     assert full.active() in full.held()
     assert CONFIRM_SECONDS in full.slept
 
@@ -187,7 +187,7 @@ def test_a_retiring_key_can_be_activated_by_hand(full: Deployment) -> None:
     """It then signs for as long as any other key would."""
     gone(full)
     chosen = full.placements(EAST, RETIRING)[0][0].id
-    commands.activate(full.world(), chosen, [EAST])
+    commands.activate(full.context(), chosen, [EAST])
     full.confirm()
     assert full.active() == chosen
     [(_, there)] = full.placements(EAST, ACTIVE)
@@ -199,7 +199,7 @@ def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     former = deployment.generate().id
     latter = deployment.rotate()
-    commands.activate(deployment.world(), former, [EAST])
+    commands.activate(deployment.context(), former, [EAST])
     assert deployment.states() == {former: ACTIVE, latter: RETIRING}
     deployment.check_settled(EAST)
 
@@ -222,7 +222,7 @@ def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
     """A key signed in the forgotten time; of it the restored store knows only that it was made."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
-    made = generate_key(deployment.world(), "a test")
+    made = generate_key(deployment.context(), "a test")
     deployment.save()
     assert deployment.rotate() == made.id
     deployment.restore()
@@ -243,7 +243,7 @@ def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_d
     deployment, key_id = forgotten
     deployment.reconcile()
     with pytest.raises(Conflict, match="may live until"):
-        commands.delete(deployment.world(), key_id, [EAST])
+        commands.delete(deployment.context(), key_id, [EAST])
     assert key_id in deployment.held()
 
 
@@ -282,17 +282,17 @@ def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(wi
     with_standby.clock.advance(POLICY.drain_seconds(3600))
     lost = gone(with_standby)
     with pytest.raises(Conflict, match="may have been restored") as refused:
-        commands.delete(with_standby.world(), standby.id, [EAST])
+        commands.delete(with_standby.context(), standby.id, [EAST])
     assert failure_text(refused.value).endswith("; first: tokensvc keys reconcile")
     [(retiring, _)] = with_standby.placements(EAST, RETIRING)
     with pytest.raises(Conflict, match="may have been restored"):
-        commands.delete(with_standby.world(), retiring.id, [EAST])
+        commands.delete(with_standby.context(), retiring.id, [EAST])
     assert with_standby.active() == lost
     assert {standby.id, retiring.id} <= with_standby.held()
-    commands.reconcile_and_wait(with_standby.world(), [EAST])
+    commands.reconcile_and_wait(with_standby.context(), [EAST])
     with pytest.raises(Conflict, match="may live until"):
-        commands.delete(with_standby.world(), retiring.id, [EAST])
-    commands.compromise(with_standby.world(), retiring.id, [EAST], include_standby=False)
+        commands.delete(with_standby.context(), retiring.id, [EAST])
+    commands.compromise(with_standby.context(), retiring.id, [EAST], include_standby=False)
     assert retiring.id not in with_standby.held()
 
 
@@ -310,14 +310,14 @@ def test_a_lost_standby_is_drained_when_the_forgotten_compromise_is_repeated(
 ) -> None:
     """That IVS does not hold the compromised pair, whose deletion was never begun, shows what was forgotten."""
     deployment, standby = lost_standby
-    commands.compromise(deployment.world(), gone(deployment), [EAST], include_standby=False)
+    commands.compromise(deployment.context(), gone(deployment), [EAST], include_standby=False)
     check_drains(deployment, standby)
 
 
 def test_a_retiring_key_is_drained_anew_when_the_forgotten_compromise_is_repeated(with_standby: Deployment) -> None:
     [(retiring, _)] = with_standby.placements(EAST, RETIRING)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
-    commands.compromise(with_standby.world(), gone(with_standby), [EAST], include_standby=False)
+    commands.compromise(with_standby.context(), gone(with_standby), [EAST], include_standby=False)
     check_drains(with_standby, retiring.id)
 
 
@@ -331,7 +331,7 @@ def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Pat
     [before, _] = [there for _, there in deployment.placements(EAST, RETIRING)]
     deployment.clock.advance(60)
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
-    commands.compromise(deployment.world(), deployment.active(), [EAST], include_standby=False)
+    commands.compromise(deployment.context(), deployment.active(), [EAST], include_standby=False)
     deployment.reconcile()
     assert before.key_id == retiring
     assert require_key(deployment.store.keys.list(), retiring).placements[0].retiring_at == before.retiring_at
@@ -468,7 +468,7 @@ def test_a_list_that_leaves_out_what_ivs_holds_proves_nothing(full: Deployment) 
 def test_a_compromise_whose_deletion_fails_is_tagged_on_the_pair(with_standby: Deployment) -> None:
     bad = with_standby.rotate()
     with_standby.ivs.refuse["DeletePlaybackKeyPair"] = outage()
-    commands.compromise(with_standby.world(), bad, [EAST], include_standby=False)
+    commands.compromise(with_standby.context(), bad, [EAST], include_standby=False)
     [pair] = [p for p in with_standby.ivs.pairs.values() if p["tags"][KEY_TAG] == bad]
     assert pair["tags"][COMPROMISED_TAG].endswith("Z")
 
@@ -480,7 +480,7 @@ def test_a_tag_that_cannot_be_set_fails_and_delays_no_deletion(migrated: Path, t
     bad = deployment.active()
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "before"
     deployment.ivs.calls.clear()
-    commands.compromise(deployment.world(), bad, [EAST, WEST], include_standby=False)
+    commands.compromise(deployment.context(), bad, [EAST, WEST], include_standby=False)
     called = [(region, operation) for region, operation, _ in deployment.ivs.calls]
     assert called.count((EAST, "TagResource")) == 1, "one attempt"
     assert called.index((WEST, "DeletePlaybackKeyPair")) < called.index((EAST, "TagResource"))
@@ -495,7 +495,7 @@ def tagged(migrated: Path, tmp_path: Path) -> Deployment:
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.save()
     deployment.ivs.refuse["DeletePlaybackKeyPair"] = outage()
-    commands.compromise(deployment.world(), deployment.active(), [EAST, WEST], include_standby=False)
+    commands.compromise(deployment.context(), deployment.active(), [EAST, WEST], include_standby=False)
     deployment.restore()
     return deployment
 
@@ -528,9 +528,9 @@ def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Depl
     private_key = tagged.vault.open(bad)
     arn = next(there.arn for there in record.placements if there.account_region.region == EAST)
     acts: tuple[Callable[[], object], ...] = (
-        lambda: commands.activate(tagged.world(), bad, [EAST]),
-        lambda: adopt_pairs(tagged.world(), bad, [arn]),
-        lambda: import_key(tagged.world(), private_key, [EAST]),
+        lambda: commands.activate(tagged.context(), bad, [EAST]),
+        lambda: adopt_pairs(tagged.context(), bad, [arn]),
+        lambda: import_key(tagged.context(), private_key, [EAST]),
     )
     for act in acts:
         tagged.restore()
@@ -543,7 +543,7 @@ def test_a_tagged_pair_without_our_other_tags_is_not_adopted(with_standby: Deplo
     key = with_standby.new_key()
     arn = with_standby.ivs.add_pair(WEST, key.public_key(), {COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
     with pytest.raises(Conflict, match="compromised"):
-        import_key(with_standby.world(), key, [WEST], [arn])
+        import_key(with_standby.context(), key, [WEST], [arn])
     assert arn in with_standby.ivs.pairs, "it may be somebody else's"
 
 
@@ -561,7 +561,7 @@ def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with
 
 def test_looking_changes_nothing(tagged: Deployment) -> None:
     before = tagged.store.keys.list()
-    seen = take_inventory(tagged.world(), EAST)
+    seen = take_inventory(tagged.context(), EAST)
     assert tagged.store.keys.list() == before
     assert any("compromised" in finding for finding in texts(seen.findings))
 

@@ -25,11 +25,11 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 def test_retiring_the_key_that_signs_is_a_wish_for_another(stage: Stage) -> None:
     key_id = stage.generate(EAST, WEST).id
-    wish = retire(stage.world(), key_id, (EAST,), "ada")
+    wish = retire(stage.context(), key_id, (EAST,), "ada")
     assert wish is not None
     assert (dict(wish.previous_key_ids), wish.requested_by) == ({EAST: key_id}, "ada")
     assert stage.active() == key_id, "only a wish so far"
-    commands.reconcile_and_wait(stage.world(), (EAST,))
+    commands.reconcile_and_wait(stage.context(), (EAST,))
     assert stage.active() != key_id
     assert stage.active(WEST) == key_id, "it was not asked for there"
 
@@ -37,7 +37,7 @@ def test_retiring_the_key_that_signs_is_a_wish_for_another(stage: Stage) -> None
 def test_retiring_a_key_that_stands_ready_deletes_its_pair(stage: Stage) -> None:
     stage.generate()
     ready = stage.generate()
-    assert retire(stage.world(), ready.id, (EAST,), "ada") is None
+    assert retire(stage.context(), ready.id, (EAST,), "ada") is None
     assert [there.state for there in require_key(stage.store.keys.list(), ready.id).placements] == [KeyState.RETIRED]
     stage.check_settled(EAST)
 
@@ -46,10 +46,10 @@ def test_retiring_what_already_retires_changes_nothing(stage: Stage) -> None:
     first = stage.generate()
     stage.rotate()
     before = stage.store.keys.list()
-    assert retire(stage.world(), first.id, (EAST,), "ada") is None
+    assert retire(stage.context(), first.id, (EAST,), "ada") is None
     assert stage.store.keys.list() == before
     with pytest.raises(KeyNotFound):
-        retire(stage.world(), "k0", (EAST,), "ada")
+        retire(stage.context(), "k0", (EAST,), "ada")
 
 
 def test_a_key_that_was_only_made_is_forgotten(stage: Stage) -> None:
@@ -57,7 +57,7 @@ def test_a_key_that_was_only_made_is_forgotten(stage: Stage) -> None:
     with pytest.raises(type(throttle())):
         stage.generate()
     (record,) = stage.store.keys.list()
-    retire(stage.world(), record.id, (EAST,), "ada")
+    retire(stage.context(), record.id, (EAST,), "ada")
     assert stage.store.keys.list() == []
     assert stage.vault.key_ids() == frozenset()
 
@@ -67,7 +67,7 @@ def test_a_pair_of_others_is_never_deleted_whoever_asks(stage: Stage, tags: dict
     stage.generate()
     (arn,) = stage.ivs.add_foreign(EAST, tags=tags)
     with pytest.raises(KeyPairNotOwned, match="left alone"):
-        delete_pair(stage.world(), arn)
+        delete_pair(stage.context(), arn)
     assert arn in stage.ivs.pairs
 
 
@@ -75,8 +75,8 @@ def test_a_pair_of_ours_goes_by_its_arn_under_the_rules_of_its_key(stage: Stage)
     active = stage.generate()
     ready = stage.generate()
     with pytest.raises(Conflict, match="signs in"):
-        delete_pair(stage.world(), active.placements[0].arn)
-    delete_pair(stage.world(), ready.placements[0].arn)
+        delete_pair(stage.context(), active.placements[0].arn)
+    delete_pair(stage.context(), ready.placements[0].arn)
     assert list(stage.ivs.pairs) == [active.placements[0].arn]
     stage.check_settled(EAST)
 
@@ -86,7 +86,7 @@ def test_a_pair_that_lost_its_tags_is_still_ours_where_the_store_knows_it(stage:
     ready = stage.generate()
     arn = ready.placements[0].arn
     stage.ivs.pairs[arn]["tags"] = {}
-    delete_pair(stage.world(), arn)
+    delete_pair(stage.context(), arn)
     assert arn not in stage.ivs.pairs
 
 
@@ -96,38 +96,38 @@ def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_na
     arn = stage.ivs.add_pair(EAST, generate().public_key(), ours)
     stage.reconcile()
     assert arn in stage.ivs.pairs, "never in the background"
-    delete_pair(stage.world(), arn)
+    delete_pair(stage.context(), arn)
     assert arn not in stage.ivs.pairs
     (entry,) = stage.store.journal.history("klost", 5)
     assert (entry.kind, entry.outcome) == ("delete", "done")
     with pytest.raises(ResourceMissing):
-        delete_pair(stage.world(), arn)
+        delete_pair(stage.context(), arn)
 
 
 def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: Stage) -> None:
     key_id = stage.generate().id
     stage.ivs.refuse["DeletePlaybackKeyPair"] = outage()
     began_at = stage.clock.at()
-    commands.compromise(stage.world(), key_id, (EAST,), include_standby=False)
+    commands.compromise(stage.context(), key_id, (EAST,), include_standby=False)
     record = require_key(stage.store.keys.list(), key_id)
     (left,) = compromise_report(record, POLICY)
     longest = record.placements[0].longest_ttl_seconds
     assert left == (EAST, None, began_at + timedelta(seconds=POLICY.drain_seconds(longest)))
     stage.slept.clear()
-    wait_until_deleted(stage.world(), key_id, (EAST,))
+    wait_until_deleted(stage.context(), key_id, (EAST,))
     assert stage.slept == list(RETRY_PAUSES_SECONDS), "then it is left to whoever performs next"
     stage.ivs.refuse.clear()
-    wait_until_deleted(stage.world(), key_id, (EAST,))
+    wait_until_deleted(stage.context(), key_id, (EAST,))
     (gone,) = compromise_report(require_key(stage.store.keys.list(), key_id), POLICY)
     assert gone.deleted_at == gone.valid_until == stage.clock.at()
     before = len(stage.slept)
-    wait_until_deleted(stage.world(), key_id, (EAST,))
+    wait_until_deleted(stage.context(), key_id, (EAST,))
     assert len(stage.slept) == before
 
 
 def test_what_was_gone_before_a_compromise_is_no_part_of_what_it_left(stage: Stage) -> None:
-    record = import_key(stage.world(), generate(), (EAST,))
-    commands.delete(stage.world(), record.id, (EAST,))
+    record = import_key(stage.context(), generate(), (EAST,))
+    commands.delete(stage.context(), record.id, (EAST,))
     stage.clock.advance(1)
-    commands.compromise(stage.world(), record.id, (EAST,), include_standby=False)
+    commands.compromise(stage.context(), record.id, (EAST,), include_standby=False)
     assert compromise_report(require_key(stage.store.keys.list(), record.id), POLICY) == []

@@ -49,7 +49,7 @@ class Deployment:
             return SqlVault(self.store.engine, wrapper)
         return KeyFiles(self._folder, wrapper)
 
-    def world(self, wire: Tripwire | None = None) -> rewrap.RewrapContext:
+    def context(self, wire: Tripwire | None = None) -> rewrap.RewrapContext:
         wire = wire or Tripwire()
         return rewrap.RewrapContext(
             vault=wire.around(self.vault(self.wrapper)),
@@ -70,7 +70,7 @@ class Deployment:
     def check_moved(self) -> None:
         """Nothing is left under the old one, on whose word nobody starts any more."""
         self.check_readable(Wrapper(self.current))
-        assert not rewrap.pending_secrets(self.world())
+        assert not rewrap.pending_secrets(self.context())
         assert [key.name for key in self.store.kek_registry.list()] == [self.current.name]
 
 
@@ -80,16 +80,16 @@ def deployment(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -
 
 
 def test_everything_moves_and_then_nothing_is_left_to_do(deployment: Deployment) -> None:
-    left = rewrap.pending_secrets(deployment.world())
+    left = rewrap.pending_secrets(deployment.context())
     everything = [*(f"private key {key_id}" for key_id in KEYS), "subject key 2", "subject key 1"]
     assert [s.what for s in left] == everything
     assert {s.wrapped_by for s in left} == {deployment.old.name}
     deployment.check_readable(Wrapper(deployment.old))
-    moved = rewrap.rewrap(deployment.world())
+    moved = rewrap.rewrap(deployment.context())
     assert [s.what for s in moved] == everything
     assert deployment.reports[0] == f"private key k0: from {deployment.old.name} to {deployment.current.name}"
     deployment.check_moved()
-    assert rewrap.rewrap(deployment.world()) == []
+    assert rewrap.rewrap(deployment.context()) == []
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
@@ -101,13 +101,13 @@ def test_killed_at_any_step_everything_opens_and_the_next_run_ends_it(
     for at in itertools.count():
         deployment = Deployment(kind, migrated, tmp_path / f"keys{at}")
         try:
-            rewrap.rewrap(deployment.world(Tripwire(at, after=after)))
+            rewrap.rewrap(deployment.context(Tripwire(at, after=after)))
         except Crash:
             crashes += 1
         else:
             break
         deployment.check_readable(deployment.wrapper)
-        rewrap.rewrap(deployment.world())
+        rewrap.rewrap(deployment.context())
         deployment.check_moved()
         deployment.store.close()
     assert crashes >= 15, "every step was tried"
@@ -116,11 +116,11 @@ def test_killed_at_any_step_everything_opens_and_the_next_run_ends_it(
 def test_a_move_to_kms_and_back(migrated: Path, tmp_path: Path) -> None:
     kms = DataKeys()
     deployment = Deployment("store", migrated, tmp_path, current=kms)
-    rewrap.rewrap(deployment.world())
+    rewrap.rewrap(deployment.context())
     deployment.check_moved()
     deployment.current, deployment.old = passphrase(OLD), passphrase(OLD)
     deployment.wrapper = establish(deployment.store.kek_registry, deployment.current, kms)
-    assert len(rewrap.rewrap(deployment.world())) == 5
+    assert len(rewrap.rewrap(deployment.context())) == 5
     deployment.check_moved()
 
 
@@ -130,11 +130,11 @@ def test_what_the_release_before_wrote_gets_the_name_of_its_passphrase(migrated:
     [kept, _] = deployment.store.deployment.subject_keys()
     unnamed = Wrapping(OLD, SALT).wrap(SUBJECT_KEY_PURPOSE, b"2" * 32, bytes(12))
     deployment.store.deployment.replace_subject_key(2, kept.wrapped, unnamed)
-    assert {(s.what, s.wrapped_by) for s in rewrap.pending_secrets(deployment.world())} == {
+    assert {(s.what, s.wrapped_by) for s in rewrap.pending_secrets(deployment.context())} == {
         ("private key k0", UNNAMED),
         ("subject key 2", UNNAMED),
     }
-    rewrap.rewrap(deployment.world())
+    rewrap.rewrap(deployment.context())
     deployment.check_moved()
 
 
@@ -143,9 +143,9 @@ def test_one_that_cannot_be_opened_delays_no_other_and_the_old_key_stays_known(d
     stranger = passphrase("0c" * 32)
     deployment.vault(Wrapper(stranger)).put("k00", keypair.generate())
     with pytest.raises(WrappingKeyUnknown, match=stranger.name):
-        rewrap.rewrap(deployment.world())
+        rewrap.rewrap(deployment.context())
     assert any("private key k00 is passed over" in line for line in deployment.reports)
-    assert [s.what for s in rewrap.pending_secrets(deployment.world())] == ["private key k00"]
+    assert [s.what for s in rewrap.pending_secrets(deployment.context())] == ["private key k00"]
     assert len(deployment.store.kek_registry.list()) == 2
     deployment.check_readable(Wrapper(deployment.current))
 
@@ -155,7 +155,7 @@ def test_a_key_service_that_does_not_answer_changes_nothing(migrated: Path, tmp_
     deployment = Deployment("files", migrated, tmp_path, current=kms)
     kms.away = True
     with pytest.raises(WrappingKeyUnavailable):
-        rewrap.rewrap(deployment.world())
+        rewrap.rewrap(deployment.context())
     deployment.check_readable(Wrapper(deployment.old))
     assert len(deployment.store.kek_registry.list()) == 2
 
@@ -179,11 +179,11 @@ class Meanwhile:
 
 @pytest.mark.parametrize("act", ["remove", "rewrap"])
 def test_a_key_that_another_moved_or_removed_first_is_left_to_them(deployment: Deployment, act: str) -> None:
-    world = deployment.world()
-    moved = rewrap.rewrap(replace(world, vault=Meanwhile(deployment.vault(deployment.wrapper), act)))
+    context = deployment.context()
+    moved = rewrap.rewrap(replace(context, vault=Meanwhile(deployment.vault(deployment.wrapper), act)))
     assert {s.what for s in moved} == {"subject key 1", "subject key 2"}
     assert deployment.vault(deployment.wrapper).key_ids() == (frozenset() if act == "remove" else KEYS.keys())
-    assert not rewrap.pending_secrets(world)
+    assert not rewrap.pending_secrets(context)
 
 
 def test_a_key_that_is_made_under_the_old_one_meanwhile_moves_too(deployment: Deployment) -> None:
@@ -200,7 +200,7 @@ def test_a_key_that_is_made_under_the_old_one_meanwhile_moves_too(deployment: De
                 deployment.vault(Wrapper(deployment.old)).put("late", KEYS["k0"])
             keep_only(name)
 
-    moved = rewrap.rewrap(replace(deployment.world(), known=Known()))
+    moved = rewrap.rewrap(replace(deployment.context(), known=Known()))
     assert "private key late" in {s.what for s in moved}
     deployment.check_moved()
 
@@ -211,7 +211,7 @@ def test_what_opens_as_something_else_replaces_nothing(deployment: Deployment) -
             return super().wrap_key(keypair.generate())
 
     with pytest.raises(Exception, match="opens as something else"):
-        rewrap.rewrap(replace(deployment.world(), wrapper=Confused(deployment.current, deployment.old)))
+        rewrap.rewrap(replace(deployment.context(), wrapper=Confused(deployment.current, deployment.old)))
     deployment.check_readable(Wrapper(deployment.current, deployment.old))
 
 
@@ -220,5 +220,5 @@ def test_a_damaged_key_is_named(deployment: Deployment) -> None:
     kept = vault.wrapped("k1")
     assert vault.replace("k1", kept, kept.replace(b"-----BEGIN", b"-----BEGUN"))
     with pytest.raises(InvalidKey):
-        rewrap.rewrap(deployment.world())
+        rewrap.rewrap(deployment.context())
     assert wrapped_by(vault.wrapped("k0")) == deployment.current.name

@@ -132,8 +132,8 @@ def test_a_full_region_says_when_a_pair_of_ours_makes_room(stage: Stage) -> None
     stage.rotate()
     [(retiring, there)] = stage.placements(EAST, KeyState.RETIRING)
     ends_at = drains_at(there, stage.policy)
-    seconds = (ends_at - stage.world().now()).total_seconds()
-    for ask in (stage.rotate, lambda: commands.generate(stage.world(), [EAST])):
+    seconds = (ends_at - stage.context().now()).total_seconds()
+    for ask in (stage.rotate, lambda: commands.generate(stage.context(), [EAST])):
         with pytest.raises(KeyPairQuotaReached) as refused:
             ask()
         assert f"Key {retiring.id} drains until {ends_at:%Y-%m-%dT%H:%M:%SZ}, in " in refused.value.message
@@ -146,10 +146,10 @@ def test_a_region_that_others_fill_is_said_to_need_a_hand(stage: Stage, standby:
     """Nothing of ours is on its way out there."""
     stage.generate()
     if standby:
-        ready = commands.generate(stage.world(), [EAST]).id
+        ready = commands.generate(stage.context(), [EAST]).id
     stage.ivs.add_foreign(EAST, 1 if standby else 2)
     with pytest.raises(KeyPairQuotaReached) as refused:
-        commands.generate(stage.world(), [EAST])
+        commands.generate(stage.context(), [EAST])
     assert "drains" not in refused.value.message
     assert "No pair of ours is on its way out" in refused.value.message
     assert refused.value.remedy == Remedy(
@@ -296,7 +296,7 @@ def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_op
     stage.clock.advance(POLICY.propagation_seconds)
     stage.reconcile()
     assert not stage.placements(EAST, KeyState.ACTIVE)
-    commands.activate(stage.world(), record.id, [EAST])
+    commands.activate(stage.context(), record.id, [EAST])
     assert stage.active() == record.id
 
 

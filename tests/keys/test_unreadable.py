@@ -99,19 +99,19 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
 
 def test_it_fills_its_slot(stage: Stage) -> None:
     key = stage.generate()
-    before = sync_inventory(stage.world(), EAST).standing
+    before = sync_inventory(stage.context(), EAST).standing
     damage(stage, key.id, "state", "reticent", EAST)
-    after = sync_inventory(stage.world(), EAST).standing
+    after = sync_inventory(stage.context(), EAST).standing
     assert (before.foreign, after.foreign) == (0, 0), "it is no pair of others"
     assert after.unreadable == {key.placements[0].arn}
     stage.ivs.pairs.clear()
     stage.clock.advance(GRACE_SECONDS + 1)
-    assert sync_inventory(stage.world(), EAST).standing.unreadable == {key.placements[0].arn}, "lists may lag"
+    assert sync_inventory(stage.context(), EAST).standing.unreadable == {key.placements[0].arn}, "lists may lag"
 
 
 def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
     for _ in range(KEY_PAIRS_MAX):
-        commands.generate(stage.world(), [EAST])
+        commands.generate(stage.context(), [EAST])
         stage.reconcile()
     for record in stage.store.keys.list():
         damage(stage, record.id, "state", "reticent", EAST)
@@ -129,11 +129,11 @@ def test_what_is_wrong_is_told(stage: Stage) -> None:
 
 def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: Stage) -> None:
     stage.generate()
-    stage.world().keys.add("k99", "fingerprint", b"der", stage.clock.at())
+    stage.context().keys.add("k99", "fingerprint", b"der", stage.clock.at())
     stage.vault.put("k99", stage.new_key())
     damage(stage, "k99", "created_at", "junk")
     stage.drain()
-    commands.generate(stage.world(), [EAST])
+    commands.generate(stage.context(), [EAST])
     stage.reconcile()
     assert "k99" in stage.vault.key_ids()
     assert record_of(stage, "k99").placements == ()
@@ -144,9 +144,9 @@ def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
     arn = key.placements[0].arn
     damage(stage, key.id, "state", "reticent", EAST)
     for delete in (
-        lambda: delete_pair(stage.world(), arn),
-        lambda: commands.delete(stage.world(), key.id, [EAST]),
-        lambda: retire(stage.world(), key.id, [EAST], "a test"),
+        lambda: delete_pair(stage.context(), arn),
+        lambda: commands.delete(stage.context(), key.id, [EAST]),
+        lambda: retire(stage.context(), key.id, [EAST], "a test"),
     ):
         with pytest.raises(Conflict, match="cannot be read"):
             delete()
@@ -158,7 +158,7 @@ def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
 def test_a_compromise_gives_it_up(stage: Stage) -> None:
     key = stage.generate()
     damage(stage, key.id, "state", "reticent", EAST)
-    commands.compromise(stage.world(), key.id, [EAST], include_standby=False)
+    commands.compromise(stage.context(), key.id, [EAST], include_standby=False)
     assert key.placements[0].arn not in pairs(stage)
     assert record_of(stage, key.id).placements[0].state is KeyState.COMPROMISED
     stage.clock.advance(POLICY.propagation_seconds)

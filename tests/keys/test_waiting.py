@@ -29,7 +29,7 @@ class Command:
         self.stage = stage
         self.polls = 0
         self.performs = performs
-        self.world: KeysContext = replace(stage.world(), lead=lambda: False, sleep=self._sleep)
+        self.context: KeysContext = replace(stage.context(), lead=lambda: False, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.polls += 1
@@ -46,7 +46,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 def test_a_rotation_is_over_when_another_process_has_performed_it(stage: Stage) -> None:
     former = stage.generate().id
     command = Command(stage, stage.reconcile)
-    wish = commands.rotate(command.world, [EAST], "a test")
+    wish = commands.rotate(command.context, [EAST], "a test")
     assert commands.replacement_keys(stage.store.keys.list(), wish) == {EAST: stage.active()}
     assert stage.active() != former
     assert stage.reports.count("another process performs; waiting for it") == 1
@@ -58,14 +58,14 @@ def test_a_full_region_is_refused_with_what_fills_it_although_another_process_pe
     stage.rotate()
     command = Command(stage, stage.reconcile)
     with pytest.raises(KeyPairQuotaReached, match="foreign"):
-        commands.rotate(command.world, [EAST], "a test")
+        commands.rotate(command.context, [EAST], "a test")
 
 
 def test_a_full_region_keeps_no_other_from_its_key(stage: Stage) -> None:
     stage.ivs.add_foreign(EAST, 3)
     command = Command(stage, lambda: stage.reconcile(EAST, WEST))
     with pytest.raises(KeyPairQuotaReached, match=EAST):
-        commands.generate(command.world, [EAST, WEST])
+        commands.generate(command.context, [EAST, WEST])
     assert stage.active(WEST)
 
 
@@ -79,21 +79,21 @@ def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: St
 
     command = Command(stage, performs)
     stage.ivs.refuse[EAST] = throttle()
-    commands.rotate(command.world, [EAST], "a test")
+    commands.rotate(command.context, [EAST], "a test")
     assert stage.active() != former
 
 
 def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(stage: Stage) -> None:
     stage.generate()
     refused = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
-    stage.performer_says = (
+    stage.leader_problems = (
         Problem(ProblemCode.ROTATION_FAILED, WEST, {"reason": "of no concern here"}),
         Problem(ProblemCode.REVOCATIONS_REJECTED, EAST, {"ivs_codes": "of no concern either"}),
         Problem(ProblemCode.ROTATION_FAILED, EAST, refused),
     )
     command = Command(stage, lambda: None)
     with pytest.raises(RotationBlocked, match="AccessDeniedException"):
-        commands.rotate(command.world, [EAST], "a test")
+        commands.rotate(command.context, [EAST], "a test")
     assert stage.reports.count(f"another process performs; waiting for it; {EAST}: {refused['reason']}") == 1
     assert MAX_IDLE_POLLS - 1 <= command.polls < MAX_IDLE_POLLS + 5
     assert stage.store.rotations.newest(1), "what was asked for stands"
@@ -106,7 +106,7 @@ def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_l
     command = Command(stage, lambda: None)
     command.performs = partial(_enough, command)
     with pytest.raises(KeyboardInterrupt):
-        commands.rotate(command.world, [EAST], "a test", patient=True)
+        commands.rotate(command.context, [EAST], "a test", patient=True)
     [(_, retiring)] = stage.placements(EAST, KeyState.RETIRING)
     ends_at = drains_at(retiring, stage.policy)
     assert (

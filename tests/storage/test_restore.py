@@ -76,7 +76,7 @@ def held(worker: Refresh) -> dict[str, Any]:
         "max_ttl_seconds": snapshot.max_ttl_seconds,
         "subject_key": snapshot.subject_key,
         "key": (slot.active and slot.active.key_id, set(slot.verification_keys)),
-        "versions": worker.heard[1:],
+        "versions": worker.loaded_versions[1:],
     }
 
 

@@ -171,9 +171,9 @@ def test_a_denial_that_is_repaired_by_hand_is_read_again(deployment: Deployment)
     worker = deployment.worker()
     worker.run_once()
     damage(deployment, "denials", "denied_until", 1, "digest", denial("v").digest)
-    worker.denials.catch_up(worker.heard)
+    worker.denials.catch_up(worker.loaded_versions)
     assert is_denied(worker.denials.denylist, "v")
-    worker.denials.catch_up(worker.heard._replace(now=worker.heard.now + DAMAGED_AGAIN_SECONDS))
+    worker.denials.catch_up(worker.loaded_versions._replace(now=worker.loaded_versions.now + DAMAGED_AGAIN_SECONDS))
     assert not is_denied(worker.denials.denylist, "v")
     assert worker.denials.damaged == {}
 

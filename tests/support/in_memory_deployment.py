@@ -37,7 +37,7 @@ EAST, WEST = "us-east-1", "us-west-2"
 
 
 class Stage:
-    """What outlives a process: the store, the vault and IVS. `world` is what one process works with."""
+    """What outlives a process: the store, the vault and IVS. `context` is what one process works with."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Stage:
         self.clock = clock or ManualClock()
         self.slept: list[float] = []
         self.reports: list[str] = []
-        self.performer_says: tuple[Problem, ...] = ()
+        self.leader_problems: tuple[Problem, ...] = ()
         self.leases = ManualLeases(self.clock)
         self.leads = True
         self.damaged: frozenset[str] = frozenset()
@@ -73,7 +73,7 @@ class Stage:
         self._numbers = itertools.count(1)
         self._key_numbers = itertools.count()
 
-    def world(self, wire: Tripwire | None = None) -> KeysContext:
+    def context(self, wire: Tripwire | None = None) -> KeysContext:
         wire = wire or Tripwire()
         return KeysContext(
             keys=wire.around(self.store.keys, reads=READS),
@@ -89,7 +89,7 @@ class Stage:
             max_staleness_seconds=lambda: self.policy.max_staleness_seconds,
             lead=lambda: self.leads,
             step_down=lambda: None,
-            performer_says=lambda: self.performer_says,
+            leader_problems=lambda: self.leader_problems,
             absences=self.absences,
             private_keys=self.private_keys,
             report=self.reports.append,
@@ -111,10 +111,10 @@ class Stage:
         return _MADE[number]
 
     def reconcile(self, *regions: str) -> list[RegionResult]:
-        return reconcile(self.world(), regions or (EAST,))
+        return reconcile(self.context(), regions or (EAST,))
 
     def generate(self, *regions: str) -> KeyRecord:
-        return commands.generate(self.world(), regions or (EAST,))
+        return commands.generate(self.context(), regions or (EAST,))
 
     def lose_pair(self, key_id: str) -> None:
         """IVS loses a key's pairs, or held none when the store was restored."""
@@ -130,15 +130,15 @@ class Stage:
 
     def bring(self, region: str) -> KeyRecord:
         """A key of its own, brought by somebody, that signs in this region alone."""
-        record = import_key(self.world(), self.new_key(), [region])
+        record = import_key(self.context(), self.new_key(), [region])
         self.clock.advance(self.policy.propagation_seconds)
-        commands.activate(self.world(), record.id, [region])
+        commands.activate(self.context(), record.id, [region])
         return record
 
     def rotate(self, *regions: str) -> str:
         """Rotate, and the key that signs in the first region since."""
         regions = regions or (EAST,)
-        wish = commands.rotate(self.world(), regions, "a test")
+        wish = commands.rotate(self.context(), regions, "a test")
         return str(commands.replacement_keys(self.store.keys.list(), wish)[regions[0]])
 
     def drain(self) -> None:

@@ -151,7 +151,7 @@ class History(Stage):
         for group in self.groups:
             for signing, last in group.all():
                 for region, key in signing.items():
-                    at = min(self.clock.now(), last, key.not_after)
+                    at = min(self.clock.now(), last, key.until)
                     where = (key.key_id, region)
                     if at < since:
                         continue

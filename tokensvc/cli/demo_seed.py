@@ -49,11 +49,11 @@ def seed(environ: Mapping[str, str], region: str, report: Callable[[str], None],
     """Make or find everything. Raises TokensvcError."""
     settings = read_settings(environ)
     channel = _channel(region)
-    world = service.open_keys_context(settings, report)
+    context = service.open_keys_context(settings, report)
     place = parse_arn(channel["arn"], "channel").account_region
-    if not _has_usable_key(world, place):
-        _record_absent_pairs(world, place)
-        rotate(world, [region], "the demo")
+    if not _has_usable_key(context, place):
+        _record_absent_pairs(context, place)
+        rotate(context, [region], "the demo")
     store = service.open_configured_store(settings)
     try:
         api_key = _api_key(store.callers, api_key_file)
@@ -92,41 +92,41 @@ def _stored_key(file: Path) -> str:
         return ""
 
 
-def _has_usable_key(world: KeysContext, account_region: AccountRegion) -> bool:
+def _has_usable_key(context: KeysContext, account_region: AccountRegion) -> bool:
     """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
-    places = ((r.id, t) for r in world.keys.list() for t in r.placements)
+    places = ((r.id, t) for r in context.keys.list() for t in r.placements)
     active = next(((key_id, t.arn) for key_id, t in places if t.account_region == account_region and t.state is KeyState.ACTIVE), None)
     if active is None:
         return False
     key_id, arn = active
     try:
-        open_private_key(world.vault, require_key(world.keys.list(), key_id))
-        _retry_throttled(world, lambda: world.control_plane.call(account_region.region, "GetPlaybackKeyPair", {"arn": arn}))
+        open_private_key(context.vault, require_key(context.keys.list(), key_id))
+        _retry_throttled(context, lambda: context.control_plane.call(account_region.region, "GetPlaybackKeyPair", {"arn": arn}))
     except (PrivateKeyMissing, InvalidKey, ResourceMissing) as gone:
-        world.report(f"key {key_id} is of no use any more: {gone.message}")
+        context.report(f"key {key_id} is of no use any more: {gone.message}")
         return False
     return True
 
 
-def _record_absent_pairs(world: KeysContext, account_region: AccountRegion) -> None:
+def _record_absent_pairs(context: KeysContext, account_region: AccountRegion) -> None:
     """Record which keys the local IVS lost with its database. No proof is needed as elsewhere: it is this demo's own
     IVS, whose list is complete."""
-    pairs = _retry_throttled(world, lambda: list_pairs(world.control_plane, account_region.region, account_region.account))
+    pairs = _retry_throttled(context, lambda: list_pairs(context.control_plane, account_region.region, account_region.account))
     arns = {str(pair["arn"]) for pair in pairs}
-    records = world.keys.list()
+    records = context.keys.list()
     gone = [t for r in records for t in r.placements if t.account_region == account_region and t.is_held and t.arn not in arns]
-    unable = {there.key_id for there in gone} | ({record.id for record in records} - world.vault.key_ids())
+    unable = {there.key_id for there in gone} | ({record.id for record in records} - context.vault.key_ids())
     for there in gone:
-        world.keys.record_absence(there, world.now(), world.policy().propagation_seconds, unable=unable)
+        context.keys.record_absence(there, context.now(), context.policy().propagation_seconds, unable=unable)
 
 
-def _retry_throttled(world: KeysContext, ask: Callable[[], _Response]) -> _Response:
+def _retry_throttled(context: KeysContext, ask: Callable[[], _Response]) -> _Response:
     """The answer of IVS, whose rates the service that starts beside us may use up for a second."""
     for _ in range(THROTTLES_MAX):
         try:
             return ask()
         except Throttled:
-            world.sleep(1.0)
+            context.sleep(1.0)
     return ask()
 
 

@@ -128,7 +128,7 @@ def _check_kek_settings(settings: Settings, store: Store | None) -> Iterator[Fin
             remedy = f"{remedy}   (for a new deployment; else the file with the deployment's passphrase)"
         if known:
             remedy = "export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase that this store's secrets are under)"
-            if all(wrapping.check is None for wrapping in known):
+            if all(wrapping.check_value is None for wrapping in known):
                 remedy = f"export TOKENSVC_KMS_KEY_ARN={known[-1].name.removeprefix('kms:')}"
         yield _check_setting(settings, name, remedy)
 

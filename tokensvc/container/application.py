@@ -68,7 +68,7 @@ def build_application(service: Service, *, admin_port: int | None = None, extra_
     )
     keys = KeyRoutes(
         authenticator=authorized,
-        make_world=service.make_world,
+        make_context=service.make_context,
         workers=service.store.workers,
         versions=service.store.versions,
         regions=service.regions,

@@ -125,7 +125,7 @@ def make_background_tasks(
         return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=(beating,), accepted=_nothing)
     performer = make_background_tasks.performer
     rotation = RotationLeader(
-        make_world=performer.make_world,
+        make_context=performer.make_context,
         regions=performer.regions,
         clock=clock,
         metrics=metrics,
@@ -253,7 +253,7 @@ def _make_loop(
         run_once,
         every_seconds=every_seconds,
         backoff_max_seconds=max(BACKOFF_MAX_SECONDS, every_seconds),
-        on_failure=metrics.background_failure,
+        on_failure=metrics.task_failed,
         on_stop=on_stop,
         failure_log=failure_log,
     )

@@ -46,8 +46,8 @@ class PrometheusMetrics:
         self._registry = registry = CollectorRegistry()
         self._noted_issued: deque[float] = deque()
         self._noted_refused: deque[str] = deque()
-        self.issued = self._noted_issued.extend
-        self.refused = self._noted_refused.append
+        self.tokens_issued = self._noted_issued.extend
+        self.token_request_failed = self._noted_refused.append
         self._noted_lanes: deque[int] = deque()
         self._noted_fallbacks: deque[tuple[str, int]] = deque()
         self._noted_verified: deque[bool] = deque()
@@ -171,7 +171,7 @@ class PrometheusMetrics:
         for reason in ("queue_full", "write_failed"):
             self._log_lines_dropped.labels(reason)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         issued = list(_drained(self._noted_issued))
         if issued:
             self._tokens.labels("issued").inc(len(issued))
@@ -193,10 +193,10 @@ class PrometheusMetrics:
     def signer_chosen(self, name: str, fallback_reason: str) -> None:
         self._signer_info.labels(name, fallback_reason).set(1)
 
-    def control_plane(self, operation: str, code: str) -> None:
+    def ivs_request(self, operation: str, code: str) -> None:
         self._control_plane.labels(operation, code).inc()
 
-    def background_failure(self, loop: str) -> None:
+    def task_failed(self, loop: str) -> None:
         self._background_failures.labels(loop).inc()
 
     def snapshot_age(self, seconds: float) -> None:
@@ -207,27 +207,27 @@ class PrometheusMetrics:
             self._key_age.labels(region).set(active_age_seconds)
         self._key_slots.labels(region).set(slots_used)
 
-    def rotation(self, leads: bool, problems: Mapping[str, int]) -> None:
-        self._rotation_leads.set(leads)
+    def rotation(self, is_leader: bool, problems: Mapping[str, int]) -> None:
+        self._rotation_leads.set(is_leader)
         for region, count in problems.items():
             self._rotation_trouble.labels(region).set(count)
 
-    def workers(self, present: int, behind: int) -> None:
-        self._workers.set(present)
-        self._workers_behind.set(behind)
+    def workers(self, active: int, stale: int) -> None:
+        self._workers.set(active)
+        self._workers_behind.set(stale)
 
-    def revocations(self, queued: int, oldest_seconds: float) -> None:
-        self._queued.set(queued)
-        self._oldest.set(oldest_seconds)
+    def revocation_queue(self, depth: int, oldest_age_seconds: float) -> None:
+        self._queued.set(depth)
+        self._oldest.set(oldest_age_seconds)
 
-    def dispatched(self, sent: int, failed: int, deferred: int, troubles: Mapping[str, int]) -> None:
+    def revocations_dispatched(self, sent: int, failed: int, deferred: int, errors_by_code: Mapping[str, int]) -> None:
         for outcome, count in (("sent", sent), ("failed", failed), ("deferred", deferred)):
             self._revocations.labels(outcome).inc(count)
-        for code, count in troubles.items():
+        for code, count in errors_by_code.items():
             self._revocation_troubles.labels(code).inc(count)
 
     def render(self) -> bytes:
-        self.settle()
+        self.flush()
         registry = self._registry
         if os.environ.get(MULTIPROCESS_DIRECTORY):
             registry = CollectorRegistry()

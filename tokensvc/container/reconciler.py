@@ -35,7 +35,7 @@ ROTATION_LEASE_SECONDS = 20.0
 class ReconcilerConfig:
     """What a process that goes on performing works with."""
 
-    make_world: Callable[[], KeysContext]
+    make_context: Callable[[], KeysContext]
     """Makes a context with the store's clock as it is now. Raises StoreError."""
     regions: Sequence[str]
     lease_seconds: float
@@ -80,7 +80,7 @@ def make_keys_context(
         max_staleness_seconds=lambda: deployment_max_staleness(settings, store),
         lead=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
         step_down=lambda: store.leases.release(ROTATION_LEASE, performer),
-        performer_says=lambda: _leader_problems(store),
+        leader_problems=lambda: _leader_problems(store),
         absences=absences or AbsenceTracker(),
         private_keys=private_keys or PrivateKeyChecks(),
         report=report,
@@ -101,7 +101,7 @@ def make_reconciler_config(
 
     absences, private_keys = AbsenceTracker(), PrivateKeyChecks()
 
-    def make_world() -> KeysContext:
+    def make_context() -> KeysContext:
         return make_keys_context(
             settings=settings,
             store=store,
@@ -115,7 +115,7 @@ def make_reconciler_config(
             private_keys=private_keys,
         )
 
-    return ReconcilerConfig(make_world=make_world, regions=regions, lease_seconds=lease_seconds)
+    return ReconcilerConfig(make_context=make_context, regions=regions, lease_seconds=lease_seconds)
 
 
 def _leader_problems(store: Store) -> Sequence[Problem]:

@@ -82,7 +82,7 @@ class Service:
     chosen: Chosen
     """What signs."""
     means: RevocationService
-    make_world: Callable[[], KeysContext]
+    make_context: Callable[[], KeysContext]
     """What wishes about keys are stored with, on the store's clock as it is now."""
     regions: tuple[str, ...]
     """The regions to hold keys in, as far as this process was told."""
@@ -288,7 +288,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
     chosen = choose_signer(settings.signer, metrics)
     metrics.signer_chosen(chosen.signer.name, chosen.fallback_reason)
-    control_plane, store, wrapper = open_deployment(settings, metrics.control_plane)
+    control_plane, store, wrapper = open_deployment(settings, metrics.ivs_request)
     if not checked:
         check_subject_key(store, wrapper)
     vault, worker_id = open_vault(settings, store, wrapper), new_worker_id()
@@ -353,7 +353,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         lambda: _refresh_and_notify(refresh=refresh, tasks=tasks, metrics=metrics, clock=clock),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
-        on_failure=metrics.background_failure,
+        on_failure=metrics.task_failed,
         failure_log=failure_log,
     )
     finding = BackgroundTask(
@@ -361,16 +361,16 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         directory.run_once,
         every_seconds=CHANNELS_EVERY_SECONDS,
         backoff_max_seconds=30,
-        on_failure=metrics.background_failure,
+        on_failure=metrics.task_failed,
         failure_log=failure_log,
         wake_event=channels_wanted,
     )
     counting = BackgroundTask(
         "metrics",
-        metrics.settle,
+        metrics.flush,
         every_seconds=METRICS_EVERY_SECONDS,
         backoff_max_seconds=METRICS_EVERY_SECONDS,
-        on_failure=metrics.background_failure,
+        on_failure=metrics.task_failed,
         failure_log=failure_log,
     )
     return Service(
@@ -391,7 +391,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
             clock=confirmed_clock,
             accepted=tasks.accepted,
         ),
-        make_world=performer.make_world,
+        make_context=performer.make_context,
         regions=regions,
     )
 
@@ -406,7 +406,7 @@ def assemble_worker(
     from tokensvc.container.prometheus import PrometheusMetrics
 
     clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
-    control_plane, store, wrapper = open_deployment(settings, metrics.control_plane)
+    control_plane, store, wrapper = open_deployment(settings, metrics.ivs_request)
     failure_log = FailureLog(clock.monotonic)
     performer = make_reconciler_config(
         settings=settings,
@@ -442,7 +442,7 @@ def assemble_worker(
         lambda: tasks.notifier.poll(store.versions),
         every_seconds=REFRESH_EVERY_SECONDS,
         backoff_max_seconds=REFRESH_EVERY_SECONDS,
-        on_failure=metrics.background_failure,
+        on_failure=metrics.task_failed,
         failure_log=failure_log,
     )
     return WorkerService(
@@ -457,7 +457,7 @@ def _refresh_and_notify(*, refresh: Refresh, tasks: BackgroundTasks, metrics: Me
         refresh.run_once()
     finally:
         metrics.snapshot_age(clock.monotonic() - refresh.current.began_at)
-    tasks.notifier.update(refresh.heard)
+    tasks.notifier.update(refresh.loaded_versions)
     for place, slot in refresh.current.keyring.region_keys.items():
         age = clock.now() - slot.active.activated_at.timestamp() if slot.active and slot.active.activated_at else None
         metrics.keys(place.region, age, len(slot.verification_keys))

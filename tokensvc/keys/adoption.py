@@ -30,44 +30,44 @@ from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.steps import journaled
 
 
-def adopt(world: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> None:
+def adopt(context: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> None:
     """Take over this pair as that key's in the region. Doing it again changes nothing.
 
     One whose fingerprint differs is recorded as such, and never signs by itself. Raises KeyPairNotOwned, Conflict,
     ForeignDeployment, ControlPlaneError, VaultError or StoreError.
     """
     step = Step(StepKind.IMPORT, key_id, f"somebody asked to adopt {arn}")
-    journaled(world, seen.region, step, lambda: _adopt(world, seen, key_id, arn))
+    journaled(context, seen.region, step, lambda: _adopt(context, seen, key_id, arn))
 
 
-def find_adoptable(world: KeysContext, seen: RegionInventory, record: KeyRecord) -> str | None:
+def find_adoptable(context: KeysContext, seen: RegionInventory, record: KeyRecord) -> str | None:
     """The ARN of the pair in the region, not yet ours, that shows this key's fingerprint.
 
     Raises KeyPairNotOwned when another deployment has it.
     """
     for pair in seen.pairs:
         if owner_tags(pair)[0] != seen.deployment_id:
-            shown = get_pair(world, seen.region, str(pair["arn"]))
+            shown = get_pair(context, seen.region, str(pair["arn"]))
             if shown.get("fingerprint") == record.fingerprint:
                 _require_free(shown, record.id, seen.deployment_id)
                 return str(pair["arn"])
     return None
 
 
-def _adopt(world: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> None:
-    records = world.keys.list()
+def _adopt(context: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> None:
+    records = context.keys.list()
     record = require_key(records, key_id)
     _require_unrecorded(records, record, seen.region, arn)
-    open_private_key(world.vault, record)  # as for an import: nobody takes over what they cannot sign with
-    world.deployment.bind_account(parse_arn(arn, "playback-key").account_region.account)
-    pair = get_pair(world, seen.region, arn)
+    open_private_key(context.vault, record)  # as for an import: nobody takes over what they cannot sign with
+    context.deployment.bind_account(parse_arn(arn, "playback-key").account_region.account)
+    pair = get_pair(context, seen.region, arn)
     _require_free(pair, key_id, seen.deployment_id)
     if record.compromised_at is not None or is_compromised(pair):
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     tags = {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: key_id}
-    world.control_plane.call(seen.region, "TagResource", {"resourceArn": arn, "tags": tags})
-    record_imported_pair(world, record, arn, pair)
-    world.report(f"{arn} in {seen.region} is adopted as key {key_id}")
+    context.control_plane.call(seen.region, "TagResource", {"resourceArn": arn, "tags": tags})
+    record_imported_pair(context, record, arn, pair)
+    context.report(f"{arn} in {seen.region} is adopted as key {key_id}")
 
 
 def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region: str, arn: str) -> None:

@@ -46,11 +46,11 @@ class CompromiseImpact(NamedTuple):
     """How long no token can be signed there."""
 
 
-def request_rotation(world: KeysContext, regions: Sequence[str], by: str) -> RotationRequest:
+def request_rotation(context: KeysContext, regions: Sequence[str], by: str) -> RotationRequest:
     """Wish for the next key to sign in these regions. Raises InvalidRotationPolicy when it could never come true."""
-    check_policy(world.policy(), world.deployment.read().max_ttl_seconds)
-    replaces = {region: _active(world.keys.list(), region) for region in regions}
-    return world.rotations.request(world.new_id(), replaces, world.now(), by)
+    check_policy(context.policy(), context.deployment.read().max_ttl_seconds)
+    replaces = {region: _active(context.keys.list(), region) for region in regions}
+    return context.rotations.request(context.new_id(), replaces, context.now(), by)
 
 
 def replacement_keys(records: Sequence[KeyRecord], wish: RotationRequest) -> dict[str, str | None]:
@@ -59,88 +59,88 @@ def replacement_keys(records: Sequence[KeyRecord], wish: RotationRequest) -> dic
     return {region: key_id if key_id != wish.previous_key_ids[region] else None for region, key_id in signing.items()}
 
 
-def rotate(world: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> RotationRequest:
+def rotate(context: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> RotationRequest:
     """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
-    wish = request_rotation(world, regions, by)
-    complete_rotations(world, regions, patient=patient)
+    wish = request_rotation(context, regions, by)
+    complete_rotations(context, regions, patient=patient)
     return wish
 
 
-def reconcile_and_wait(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+def reconcile_and_wait(context: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
     """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
 
     A recalled key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
     """
     try:
-        complete_rotations(world, regions, patient=patient)
+        complete_rotations(context, regions, patient=patient)
     except KeyPairQuotaReached as full:
-        records = world.keys.list()
-        if not all(_is_recalled(records, region) or _fulfills_newest(world, records, region) for region in regions):
+        records = context.keys.list()
+        if not all(_is_recalled(records, region) or _fulfills_newest(context, records, region) for region in regions):
             raise
-        world.report(f"a recalled key signs until another can take over: {full.message}")
+        context.report(f"a recalled key signs until another can take over: {full.message}")
 
 
-def complete_rotations(world: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+def complete_rotations(context: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
     """As `reconcile_and_wait`, and raises what keeps a recalled key from being replaced."""
 
     def is_done(region: str) -> bool:
-        return _fulfills_newest(world, world.keys.list(), region)
+        return _fulfills_newest(context, context.keys.list(), region)
 
-    reconcile_until(world, regions, is_done, patient=patient)
+    reconcile_until(context, regions, is_done, patient=patient)
 
 
-def generate(world: KeysContext, regions: Sequence[str]) -> KeyRecord:
+def generate(context: KeysContext, regions: Sequence[str]) -> KeyRecord:
     """Make a key and import it in each region. It signs where none did; elsewhere it stands ready.
 
     One that was made before and never came into use, since no region had room, is taken first.
     """
-    if not _all_sign(world, regions):
-        reconcile_until(world, regions, lambda region: _active(world.keys.list(), region) is not None)
-        return require_key(world.keys.list(), str(_active(world.keys.list(), regions[0])))
-    kept = world.vault.key_ids()
+    if not _all_sign(context, regions):
+        reconcile_until(context, regions, lambda region: _active(context.keys.list(), region) is not None)
+        return require_key(context.keys.list(), str(_active(context.keys.list(), regions[0])))
+    kept = context.vault.key_ids()
     unused = (
-        r for r in world.keys.list() if r.id in kept and not r.placements and r.compromised_at is None and not r.damage
+        r for r in context.keys.list() if r.id in kept and not r.placements and r.compromised_at is None and not r.damage
     )
-    record = next((r for r in unused if not world.damage(r)), None) or generate_key(world, "somebody asked for another key")
-    for_each_region(world, regions, lambda region: import_new(world, record.id, region))
-    return require_key(world.keys.list(), record.id)
+    record = next((r for r in unused if not context.damage(r)), None) or generate_key(context, "somebody asked for another key")
+    for_each_region(context, regions, lambda region: import_new(context, record.id, region))
+    return require_key(context.keys.list(), record.id)
 
 
-def activate(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
+def activate(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Sign with this prepared or retiring key in each of these regions, once IVS has held it for the lead."""
-    policy = world.policy()
+    policy = context.policy()
     for region in regions:
-        there = placement_in(require_key(world.keys.list(), key_id), region)
-        sleep_until(world, usable_from(there, policy.propagation_seconds), f"key {key_id} signs in {region}")
-        execute_step(world, sync_inventory(world, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
-    return require_key(world.keys.list(), key_id)
+        there = placement_in(require_key(context.keys.list(), key_id), region)
+        sleep_until(context, usable_from(there, policy.propagation_seconds), f"key {key_id} signs in {region}")
+        execute_step(context, sync_inventory(context, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
+    return require_key(context.keys.list(), key_id)
 
 
-def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
+def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
     """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
     is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
-    policy, record, subject = world.policy(), require_key(world.keys.list(), key_id), {"key_id": key_id}
+    policy, record, subject = context.policy(), require_key(context.keys.list(), key_id), {"key_id": key_id}
     if not record.placements or any(p.account_region.region in regions for p in record.unreadable):
         record.require_sound()
     if not record.placements:
-        if any(entry.key_id == key_id for entry in world.journal.open()):
+        if any(entry.key_id == key_id for entry in context.journal.open()):
             raise Conflict(
                 f"an import of key {key_id} was begun and may have come about",
                 subject=subject,
                 remedy=Remedy(Action.RESUME_ROTATION, subject),
             )
-        world.keys.discard(key_id)
-        world.vault.remove(key_id)
+        context.keys.discard(key_id)
+        context.vault.remove(key_id)
         return record
     surveys = [
-        sync_inventory(world, p.account_region.region) for p in record.placements if p.account_region.region in regions and p.is_held
+        sync_inventory(context, p.account_region.region) for p in record.placements if p.account_region.region in regions and p.is_held
     ]
     for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
         ends_at = drains_at(there, policy)
         if there.state is KeyState.ACTIVE:
             message = f"key {key_id} signs in {there.account_region.region}"
             raise Conflict(message, subject=subject | {"region": there.account_region.region}, remedy=Remedy(Action.ROTATE_KEYS))
-        if there.longest_ttl_seconds and there.state is not KeyState.COMPROMISED and ends_at > world.now():
+        if there.longest_ttl_seconds and there.state is not KeyState.COMPROMISED and ends_at > context.now():
             raise Conflict(
                 f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.account_region.region}; it goes "
                 "by itself then",
@@ -156,66 +156,66 @@ def delete(world: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord
                 remedy=Remedy(Action.RESUME_ROTATION, subject),
             )
     for seen in surveys:
-        execute_step(world, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
-    reconcile_once(world, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
-    return require_key(world.keys.list(), key_id)
+        execute_step(context, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
+    reconcile_once(context, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
+    return require_key(context.keys.list(), key_id)
 
 
-def preview_compromise(world: KeysContext, key_id: str, *, include_standby: bool) -> list[CompromiseImpact]:
+def preview_compromise(context: KeysContext, key_id: str, *, include_standby: bool) -> list[CompromiseImpact]:
     """What `compromise` would bring about, without doing it."""
-    policy, records = world.policy(), world.keys.list()
+    policy, records = context.policy(), context.keys.list()
     key = require_key(records, key_id)
     bad = {
         r.id for r in records if r.id == key_id or (include_standby and not any(p.activated_at for p in r.placements))
     }
-    unable, prospects = _without_private_half(world), []
+    unable, prospects = _without_private_half(context), []
     for there in key.placements:
         if not there.is_held:
             continue
         others = [p for r in records if r.id not in bad | unable for p in r.placements if p.account_region == there.account_region]
-        best = successor(others, world.now(), policy.propagation_seconds)
+        best = successor(others, context.now(), policy.propagation_seconds)
         active = there.state is KeyState.ACTIVE
-        without = 0.0 if best is not None or not active else _until_led(others, world.now(), policy.propagation_seconds)
+        without = 0.0 if best is not None or not active else _until_led(others, context.now(), policy.propagation_seconds)
         prospects.append(CompromiseImpact(there.account_region.region, active, best.key_id if active and best else None, without))
     return prospects
 
 
-def compromise(world: KeysContext, key_id: str, regions: Sequence[str], *, include_standby: bool) -> list[RegionResult]:
+def compromise(context: KeysContext, key_id: str, regions: Sequence[str], *, include_standby: bool) -> list[RegionResult]:
     """Never sign with this key again; then delete its pairs everywhere and bring in what is needed.
 
     The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
     finished now.
     """
-    mark_compromised(world, key_id, include_standby=include_standby)
-    return reconcile_once(world, regions)
+    mark_compromised(context, key_id, include_standby=include_standby)
+    return reconcile_once(context, regions)
 
 
-def mark_compromised(world: KeysContext, key_id: str, *, include_standby: bool) -> KeyRecord:
+def mark_compromised(context: KeysContext, key_id: str, *, include_standby: bool) -> KeyRecord:
     """Never sign with this key again: the one transaction of a compromise. Whoever performs does the rest."""
-    propagation_seconds = world.deployment.read().key_propagation_seconds
-    record = world.keys.compromise(
-        key_id, world.now(), propagation_seconds, include_standby=include_standby, unable=_without_private_half(world)
+    propagation_seconds = context.deployment.read().key_propagation_seconds
+    record = context.keys.compromise(
+        key_id, context.now(), propagation_seconds, include_standby=include_standby, unable=_without_private_half(context)
     )
-    world.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
+    context.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
     return record
 
 
-def reconcile_once(world: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
+def reconcile_once(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     """Take every step that is due now, and give the lease up."""
     try:
-        return reconcile(world, regions)
+        return reconcile(context, regions)
     finally:
-        world.step_down()
+        context.step_down()
 
 
-def _without_private_half(world: KeysContext) -> frozenset[str]:
+def _without_private_half(context: KeysContext) -> frozenset[str]:
     """Keys that nobody can sign with. Trouble with the vault keeps nobody from ending a key: then none is left out."""
     try:
-        kept = world.vault.key_ids()
+        kept = context.vault.key_ids()
     except VaultError:
         return frozenset()
-    ids = [record.id for record in world.keys.list()]
-    return frozenset(key_id for key_id in ids if key_id not in kept or world.private_keys.is_known_damaged(key_id))
+    ids = [record.id for record in context.keys.list()]
+    return frozenset(key_id for key_id in ids if key_id not in kept or context.private_keys.is_known_damaged(key_id))
 
 
 def _active(records: Sequence[KeyRecord], region: str) -> str | None:
@@ -223,9 +223,9 @@ def _active(records: Sequence[KeyRecord], region: str) -> str | None:
     return next((p.key_id for p in places if p.account_region.region == region and p.state is KeyState.ACTIVE), None)
 
 
-def _fulfills_newest(world: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
+def _fulfills_newest(context: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
     """Whether a key signs there, and not the one that the newest wish replaces."""
-    newest = [wish for wish in world.rotations.newest(1) if region in wish.previous_key_ids]
+    newest = [wish for wish in context.rotations.newest(1) if region in wish.previous_key_ids]
     return _active(records, region) is not None and all(replacement_keys(records, wish)[region] for wish in newest)
 
 
@@ -235,8 +235,8 @@ def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
     return active is not None and active.retiring_at is not None
 
 
-def _all_sign(world: KeysContext, regions: Sequence[str]) -> bool:
-    records = world.keys.list()
+def _all_sign(context: KeysContext, regions: Sequence[str]) -> bool:
+    records = context.keys.list()
     return all(_active(records, region) for region in regions)
 
 

@@ -41,7 +41,7 @@ class KeysContext:
     """Take or prolong the lease of the one who performs; False when another has it."""
     step_down: Callable[[], None]
     """Give that lease up."""
-    performer_says: Callable[[], Sequence[Problem]]
+    leader_problems: Callable[[], Sequence[Problem]]
     """What the one who has that lease reports."""
     absences: AbsenceTracker
     """What IVS answered to this process about pairs that it does not hold."""

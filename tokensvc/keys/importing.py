@@ -21,7 +21,7 @@ from tokensvc.keys.steps import store_key, execute_step
 
 
 def import_key(
-    world: KeysContext,
+    context: KeysContext,
     private_key: keypair.PrivateKey,
     regions: Sequence[str],
     arns: Sequence[str] = (),
@@ -33,61 +33,61 @@ def import_key(
     `longest_ttl_seconds` is how long tokens that others minted with it may live.
     """
     der = keypair.public_der(private_key.public_key())
-    known = next((record for record in world.keys.list() if record.public_der == der), None)
+    known = next((record for record in context.keys.list() if record.public_der == der), None)
     if known is None:
-        known = store_key(world, private_key, "somebody brought it", longest_ttl_seconds)
+        known = store_key(context, private_key, "somebody brought it", longest_ttl_seconds)
         stored = f"stored the given key as {known.id}, fingerprint {known.fingerprint}"
-        world.report(f"{stored}; its private half is in the vault")
+        context.report(f"{stored}; its private half is in the vault")
     elif known.compromised_at is not None:
         raise Conflict(
             f"this is key {known.id}, which is compromised: it never signs again", subject={"key_id": known.id}
         )
     else:
         known.require_sound()
-        world.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
-        if world.damage(known):  # its content is good for nothing, and the right key is at hand
-            world.vault.remove(known.id)
-        if known.id not in world.vault.key_ids():
-            world.vault.put(known.id, private_key)
+        context.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
+        if context.damage(known):  # its content is good for nothing, and the right key is at hand
+            context.vault.remove(known.id)
+        if known.id not in context.vault.key_ids():
+            context.vault.put(known.id, private_key)
     chosen = {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}
-    for_each_region(world, regions, lambda region: _bring(world, known.id, region, chosen.get(region)))
-    return require_key(world.keys.list(), known.id)
+    for_each_region(context, regions, lambda region: _bring(context, known.id, region, chosen.get(region)))
+    return require_key(context.keys.list(), known.id)
 
 
-def adopt_pairs(world: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRecord:
+def adopt_pairs(context: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRecord:
     """Take over these pairs, which IVS holds already, as this key's, each in its region."""
-    require_key(world.keys.list(), key_id)
+    require_key(context.keys.list(), key_id)
     chosen = {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}
     for_each_region(
-        world, list(chosen), lambda region: adopt(world, sync_inventory(world, region), key_id, chosen[region])
+        context, list(chosen), lambda region: adopt(context, sync_inventory(context, region), key_id, chosen[region])
     )
-    return require_key(world.keys.list(), key_id)
+    return require_key(context.keys.list(), key_id)
 
 
-def import_new(world: KeysContext, key_id: str, region: str) -> None:
+def import_new(context: KeysContext, key_id: str, region: str) -> None:
     """Import a key that was just made, unless it is there already."""
-    seen = sync_inventory(world, region)
+    seen = sync_inventory(context, region)
     if not any(p.key_id == key_id for p in seen.standing.pairs):
-        _import(world, seen, key_id)
+        _import(context, seen, key_id)
 
 
-def for_each_region(world: KeysContext, regions: Sequence[str], act: Callable[[str], None]) -> None:
+def for_each_region(context: KeysContext, regions: Sequence[str], act: Callable[[str], None]) -> None:
     """Do it in each region; one where it cannot be done delays no other, and is raised at the end."""
     failures: list[TokensvcError] = []
     for region in regions:
         try:
             act(region)
         except (ControlPlaneError, Conflict) as failure:
-            world.report(f"{region} is passed over: {failure.message}")
+            context.report(f"{region} is passed over: {failure.message}")
             failures.append(failure)
     if failures:
         raise failures[0]
 
 
-def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> None:
+def _bring(context: KeysContext, key_id: str, region: str, arn: str | None) -> None:
     """Adopt a key's pair in a region, or import it there, unless it is there already."""
-    seen = sync_inventory(world, region)
-    record = require_key(world.keys.list(), key_id)
+    seen = sync_inventory(context, region)
+    record = require_key(context.keys.list(), key_id)
     if record.compromised_at is not None:  # as a pair's tag may have shown just now
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     there = next((p for p in seen.standing.pairs if p.key_id == key_id), None)
@@ -97,12 +97,12 @@ def _bring(world: KeysContext, key_id: str, region: str, arn: str | None) -> Non
             subject={"key_id": key_id, "region": region},
         )
     if there is None or arn is not None:
-        arn = arn or find_adoptable(world, seen, record)
+        arn = arn or find_adoptable(context, seen, record)
         if arn is not None:
-            adopt(world, seen, key_id, arn)
+            adopt(context, seen, key_id, arn)
         else:
-            _import(world, seen, key_id)
+            _import(context, seen, key_id)
 
 
-def _import(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
-    execute_step(world, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))
+def _import(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
+    execute_step(context, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))

@@ -61,7 +61,7 @@ class RegionInventory(NamedTuple):
 
 
 def take_inventory(
-    world: KeysContext,
+    context: KeysContext,
     region: str,
     pairs: Sequence[PlaybackKeyPair] | None = None,
     *,
@@ -73,11 +73,11 @@ def take_inventory(
     `pairs` when they were listed a moment ago, `is_sure` when another region showed our account. Raises
     ControlPlaneError, ForeignDeployment.
     """
-    deployment = world.deployment.read()
+    deployment = context.deployment.read()
     if pairs is None:
-        pairs = list_pairs(world.control_plane, region, deployment.account)
-    records, kept = world.keys.list(), world.vault.key_ids()
-    unrecorded, findings = _tagged(world, records, region, pairs, deployment.id)
+        pairs = list_pairs(context.control_plane, region, deployment.account)
+    records, kept = context.keys.list(), context.vault.key_ids()
+    unrecorded, findings = _tagged(context, records, region, pairs, deployment.id)
     findings += tuple(
         Problem(ProblemCode.COMPROMISE_UNRECORDED, region, {"key_id": key.id})
         for key in _compromised_in_ivs(records, pairs, deployment.id)
@@ -89,14 +89,14 @@ def take_inventory(
     ours = [there for record in records for there in record.placements if there.account_region.region == region]
     held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
     is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
-    missing, gone, recheck_at = _missing(world, [p for p in ours if p.is_held], arns, is_sure=is_sure)
-    damaged = _damaged(world, records, region)
+    missing, gone, recheck_at = _missing(context, [p for p in ours if p.is_held], arns, is_sure=is_sure)
+    damaged = _damaged(context, records, region)
     unreadable = {p.arn: p for r in records for p in r.unreadable if p.account_region.region == region}
     standing = RegionState(
         pairs=ours,
         spare=_spare(records, kept - damaged.keys(), region),
         foreign=len(arns - held - unreadable.keys()),
-        to_replace=_to_replace(world, region),
+        to_replace=_to_replace(context, region),
         missing=missing,
         gone=gone,
         recheck_at=recheck_at,
@@ -123,7 +123,7 @@ def take_inventory(
 
 
 def sync_inventory(
-    world: KeysContext,
+    context: KeysContext,
     region: str,
     pairs: Sequence[PlaybackKeyPair] | None = None,
     *,
@@ -135,23 +135,23 @@ def sync_inventory(
     Raises ControlPlaneError, ForeignDeployment, ConcurrentModification, KeyNotFound.
     """
     if pairs is None:
-        pairs = list_pairs(world.control_plane, region, world.deployment.read().account)
-    record_discoveries(world, region, pairs)
-    return take_inventory(world, region, pairs, wanted=wanted, is_sure=is_sure)
+        pairs = list_pairs(context.control_plane, region, context.deployment.read().account)
+    record_discoveries(context, region, pairs)
+    return take_inventory(context, region, pairs, wanted=wanted, is_sure=is_sure)
 
 
-def record_discoveries(world: KeysContext, region: str, pairs: Sequence[PlaybackKeyPair]) -> None:
+def record_discoveries(context: KeysContext, region: str, pairs: Sequence[PlaybackKeyPair]) -> None:
     """Record imports and compromises that these pairs show and the store does not know.
 
     Raises ControlPlaneError, ForeignDeployment, ConcurrentModification, KeyNotFound.
     """
-    deployment_id, records = world.deployment.read().id, world.keys.list()
+    deployment_id, records = context.deployment.read().id, context.keys.list()
     if compromised := _compromised_in_ivs(records, pairs, deployment_id):
-        records = _record_compromises(world, records, compromised, region, pairs)
-    unrecorded, _ = _tagged(world, records, region, pairs, deployment_id)
+        records = _record_compromises(context, records, compromised, region, pairs)
+    unrecorded, _ = _tagged(context, records, region, pairs, deployment_id)
     for key, pair in unrecorded:
-        shown = get_pair(world, region, str(pair["arn"]))
-        record_imported_pair(world, key, str(pair["arn"]), shown, may_have_signed=True)
+        shown = get_pair(context, region, str(pair["arn"]))
+        record_imported_pair(context, key, str(pair["arn"]), shown, may_have_signed=True)
 
 
 def list_pairs(control_plane: ControlPlane, region: str, account: str | None) -> list[PlaybackKeyPair]:
@@ -171,13 +171,13 @@ def list_pairs(control_plane: ControlPlane, region: str, account: str | None) ->
     return pairs
 
 
-def get_pair(world: KeysContext, region: str, arn: str) -> PlaybackKeyPair:
+def get_pair(context: KeysContext, region: str, arn: str) -> PlaybackKeyPair:
     """One key pair as GetPlaybackKeyPair shows it: with its fingerprint, which lists do not show."""
-    pair: PlaybackKeyPair = world.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
+    pair: PlaybackKeyPair = context.control_plane.call(region, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
     return pair
 
 
-def record_imported_pair(world: KeysContext, record: KeyRecord, arn: str, pair: PlaybackKeyPair, *, may_have_signed: bool = False) -> None:
+def record_imported_pair(context: KeysContext, record: KeyRecord, arn: str, pair: PlaybackKeyPair, *, may_have_signed: bool = False) -> None:
     """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
     `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, ConcurrentModification,
@@ -186,13 +186,13 @@ def record_imported_pair(world: KeysContext, record: KeyRecord, arn: str, pair: 
     shown = str(pair.get("fingerprint", record.fingerprint))
     differs = shown != record.fingerprint
     place = parse_arn(arn, "playback-key").account_region
-    world.deployment.bind_account(place.account)
-    world.keys.record_import(
-        record.id, place, arn, world.now(), fingerprint_differs=differs, may_have_signed=may_have_signed
+    context.deployment.bind_account(place.account)
+    context.keys.record_import(
+        record.id, place, arn, context.now(), fingerprint_differs=differs, may_have_signed=may_have_signed
     )
-    world.report(f"IVS holds key {record.id} in {place.region} as {arn}")
+    context.report(f"IVS holds key {record.id} in {place.region} as {arn}")
     if differs:
-        world.report(
+        context.report(
             f"IVS shows the fingerprint {shown} and ours is {record.fingerprint}. How IVS makes one is not "
             f"documented: look, and activate key {record.id} if it is right"
         )
@@ -221,26 +221,26 @@ def _compromised_in_ivs(records: Sequence[KeyRecord], pairs: Sequence[PlaybackKe
 
 
 def _record_compromises(
-    world: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair]
+    context: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair]
 ) -> list[KeyRecord]:
     arns = {str(pair["arn"]) for pair in pairs}
     unlisted = {
         p.key_id for record in records for p in record.placements if p.account_region.region == region and p.arn not in arns
     }
-    unable = unlisted | {r.id for r in records if world.private_keys.is_known_damaged(r.id)}
-    unable |= {r.id for r in records} - world.vault.key_ids()
-    propagation_seconds = world.deployment.read().key_propagation_seconds
+    unable = unlisted | {r.id for r in records if context.private_keys.is_known_damaged(r.id)}
+    unable |= {r.id for r in records} - context.vault.key_ids()
+    propagation_seconds = context.deployment.read().key_propagation_seconds
     for record in bad:
-        world.keys.compromise(
+        context.keys.compromise(
             record.id,
-            world.now(),
+            context.now(),
             propagation_seconds,
             include_standby=False,
             unable=unable,
             others_may_have_signed=True,
         )
-        world.report(f"key {record.id} is compromised: its pair in {region} is tagged so")
-    return world.keys.list()
+        context.report(f"key {record.id} is compromised: its pair in {region} is tagged so")
+    return context.keys.list()
 
 
 def _strays(records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str) -> tuple[tuple[str, str], ...]:
@@ -274,7 +274,7 @@ def _shows_our_account(
 
 
 def _tagged(
-    world: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair], deployment_id: str
+    context: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair], deployment_id: str
 ) -> tuple[list[tuple[KeyRecord, PlaybackKeyPair]], tuple[Problem, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
@@ -288,7 +288,7 @@ def _tagged(
         if arn in noted:
             there = noted[arn]
             retired_at = there.retired_at if isinstance(there, KeyPlacement) else None
-            if retired_at is not None and world.now() - retired_at > timedelta(seconds=GRACE_SECONDS):
+            if retired_at is not None and context.now() - retired_at > timedelta(seconds=GRACE_SECONDS):
                 subject = {"key_id": there.key_id, "arn": arn}
                 remedy = Remedy(Action.DELETE_KEY_PAIR, subject)
                 findings.append(Problem(ProblemCode.DELETED_KEY_PAIR_IN_IVS, region, subject, remedy))
@@ -334,43 +334,43 @@ def _is_here(record: KeyRecord, region: str) -> bool:
     return any(p.account_region.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
 
 
-def _to_replace(world: KeysContext, region: str) -> frozenset[str]:
-    return frozenset(filter(None, (wish.previous_key_ids.get(region) for wish in world.rotations.newest(_WISHES))))
+def _to_replace(context: KeysContext, region: str) -> frozenset[str]:
+    return frozenset(filter(None, (wish.previous_key_ids.get(region) for wish in context.rotations.newest(_WISHES))))
 
 
 def _missing(
-    world: KeysContext, held: Sequence[KeyPlacement], arns: Collection[str], *, is_sure: bool
+    context: KeysContext, held: Sequence[KeyPlacement], arns: Collection[str], *, is_sure: bool
 ) -> tuple[frozenset[str], frozenset[str], datetime | None]:
     """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
     when the next answer may be a proof."""
-    absences, lead = world.absences, timedelta(seconds=world.deployment.read().key_propagation_seconds)
+    absences, lead = context.absences, timedelta(seconds=context.deployment.read().key_propagation_seconds)
     missing, gone, again = set(), set(), []
     for there in held:
         if there.arn in arns:
             absences.shown(there.arn)
-        elif (not lead or world.now() - there.imported_at >= lead) and not _is_shown(world, there, is_sure=is_sure):
+        elif (not lead or context.now() - there.imported_at >= lead) and not _is_shown(context, there, is_sure=is_sure):
             missing.add(there.key_id)
             if is_sure and absences.is_proven(there.arn):
                 gone.add(there.key_id)
             elif is_sure:
-                again.append(absences.recheck_at(there.arn, world.clock.monotonic(), world.now()))
+                again.append(absences.recheck_at(there.arn, context.clock.monotonic(), context.now()))
     return frozenset(missing), frozenset(gone), min(again, default=None)
 
 
-def _is_shown(world: KeysContext, there: KeyPlacement, *, is_sure: bool) -> bool:
+def _is_shown(context: KeysContext, there: KeyPlacement, *, is_sure: bool) -> bool:
     """Whether IVS shows a pair that no list does, as of now or a moment ago."""
-    if not world.absences.is_due(there.arn, world.clock.monotonic(), is_sure=is_sure):
+    if not context.absences.is_due(there.arn, context.clock.monotonic(), is_sure=is_sure):
         return False
     try:
-        get_pair(world, there.account_region.region, there.arn)
+        get_pair(context, there.account_region.region, there.arn)
     except ResourceMissing:
-        world.absences.denied(there.arn, world.clock.monotonic(), is_sure=is_sure)
+        context.absences.denied(there.arn, context.clock.monotonic(), is_sure=is_sure)
         return False
-    world.absences.shown(there.arn)
+    context.absences.shown(there.arn)
     return True
 
 
-def _damaged(world: KeysContext, records: Sequence[KeyRecord], region: str) -> dict[str, str]:
+def _damaged(context: KeysContext, records: Sequence[KeyRecord], region: str) -> dict[str, str]:
     """Keys that are held in the region, or may be imported there, and whose private half cannot sign; and why not."""
     here = [
         record
@@ -379,7 +379,7 @@ def _damaged(world: KeysContext, records: Sequence[KeyRecord], region: str) -> d
         and not record.damage  # what its row says of the public half may be wrong
         and (any(p.is_held and p.account_region.region == region for p in record.placements) or _may_be_imported(record, region))
     ]
-    return {record.id: damage for record in here if (damage := world.damage(record))}
+    return {record.id: damage for record in here if (damage := context.damage(record))}
 
 
 def _may_be_imported(record: KeyRecord, region: str) -> bool:

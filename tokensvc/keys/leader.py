@@ -59,14 +59,14 @@ class RotationLeader:
     def __init__(
         self,
         *,
-        make_world: Callable[[], KeysContext],
+        make_context: Callable[[], KeysContext],
         regions: Sequence[str],
         clock: Clock,
         metrics: Metrics,
         lease_seconds: float,
     ) -> None:
-        self._make_world = make_world
-        """Asked in each run: the world's clock is the store's, read anew."""
+        self._make_context = make_context
+        """Asked in each run: the context's clock is the store's, read anew."""
         self._regions = regions
         self._clock = clock
         self._metrics = metrics
@@ -119,29 +119,29 @@ class RotationLeader:
 
     def stop(self) -> None:
         """Give the lease up, when nothing runs any more. Raises StoreError."""
-        self._make_world().step_down()
+        self._make_context().step_down()
 
     def _run(self, now: float) -> None:
-        world = replace(self._make_world(), sleep=_never, report=_log_step, report_failure=_leave_to_outlook)
-        led, self._leads = self._leads, world.lead()
+        context = replace(self._make_context(), sleep=_never, report=_log_step, report_failure=_leave_to_outlook)
+        led, self._leads = self._leads, context.lead()
         self._lead_again_at = now + self._beat_seconds
         if self._leads and not led:
             _log.info("this worker performs rotations now")
             self._look_again_at = -math.inf
         if self._leads and now < self._look_again_at:
             return
-        outlooks = reconcile(world, self._regions) if self._leads else []
+        outlooks = reconcile(context, self._regions) if self._leads else []
         self._leads = bool(outlooks)
         if self._leads:
-            self._take_in(world, outlooks)
+            self._take_in(context, outlooks)
         else:
             self._general, self._regional, self._news = (), dict.fromkeys(self._regional, ()), {}
             self._alarms = {}
             self._outages = Outages(self._clock.monotonic)  # what lasts is logged by the process that performs now
 
-    def _take_in(self, world: KeysContext, outlooks: Sequence[RegionResult]) -> None:
+    def _take_in(self, context: KeysContext, outlooks: Sequence[RegionResult]) -> None:
         """Keep what there is to tell, and choose when to look again."""
-        policy, ceiling, now = world.policy(), world.deployment.read().max_ttl_seconds, world.now().timestamp()
+        policy, ceiling, now = context.policy(), context.deployment.read().max_ttl_seconds, context.now().timestamp()
         self._failures = self._failures + 1 if any(o.failure for o in outlooks) else 0
         pause = min(RETRY_SECONDS * 2.0 ** (self._failures - 1), INSPECTION_INTERVAL_SECONDS) if self._failures else math.inf
         waits = [o.wait.until.timestamp() - now for o in outlooks if o.wait is not None and o.wait.until is not None]

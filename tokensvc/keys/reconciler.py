@@ -70,69 +70,69 @@ class RegionResult(NamedTuple):
         return (*problems, *(self.seen.findings if self.seen is not None else ()))
 
 
-def reconcile(world: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
+def reconcile(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     """Take every step that is due, in these regions and wherever else we hold a pair or began to import one.
 
     Returns nothing when another process performs. Raises StoreError.
     """
-    if not world.lead():
+    if not context.lead():
         return []
-    policy, outlooks = world.policy(), list[RegionResult]()
-    for region in _all_regions(world, regions):
+    policy, outlooks = context.policy(), list[RegionResult]()
+    for region in _all_regions(context, regions):
         is_sure = any(outlook.seen is not None and outlook.seen.standing.is_sure for outlook in outlooks)
-        outlooks.append(_advance_region(world, region, policy, wanted=region in regions, is_sure=is_sure))
-    _tag_compromised(world, outlooks)
-    _tidy_up(world, [o.region for o in outlooks if o.seen is not None])
+        outlooks.append(_advance_region(context, region, policy, wanted=region in regions, is_sure=is_sure))
+    _tag_compromised(context, outlooks)
+    _tidy_up(context, [o.region for o in outlooks if o.seen is not None])
     return outlooks
 
 
-def inspect(world: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
+def inspect(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     """How these regions stand while another process performs: nothing is changed. Raises StoreError."""
-    policy, outlooks = world.policy(), []
+    policy, outlooks = context.policy(), []
     for region in regions:
         try:
-            seen = take_inventory(world, region)
-            wait = blocked_on(seen.standing, world.now(), policy)
+            seen = take_inventory(context, region)
+            wait = blocked_on(seen.standing, context.now(), policy)
             outlooks.append(RegionResult(region=region, seen=seen, wait=wait, failure=None))
         except ControlPlaneError as failure:
             outlooks.append(RegionResult(region=region, seen=None, wait=None, failure=failure))
     return outlooks
 
 
-def _advance_region(world: KeysContext, region: str, policy: RotationPolicy, *, wanted: bool, is_sure: bool) -> RegionResult:
+def _advance_region(context: KeysContext, region: str, policy: RotationPolicy, *, wanted: bool, is_sure: bool) -> RegionResult:
     seen: RegionInventory | None = None
     failure: TokensvcError | None = None
     try:
-        seen = sync_inventory(world, region, wanted=wanted, is_sure=is_sure)
+        seen = sync_inventory(context, region, wanted=wanted, is_sure=is_sure)
         deferred: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
-            step = next_step(seen.standing._replace(deferred=deferred), world.now(), policy)
-            if step is None or not world.lead():
+            step = next_step(seen.standing._replace(deferred=deferred), context.now(), policy)
+            if step is None or not context.lead():
                 break
             try:
-                execute_step(world, seen, step)
+                execute_step(context, seen, step)
             except ControlPlaneError as refused:
                 if step.kind is not StepKind.DELETE:
                     raise
-                failure = _told(world, region, refused)  # what cannot be deleted yet keeps no other key from signing
+                failure = _told(context, region, refused)  # what cannot be deleted yet keeps no other key from signing
                 deferred |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            seen = sync_inventory(world, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
+            seen = sync_inventory(context, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
         for key_id, arn in seen.strays:
             try:
-                delete_stray(world, region, key_id, arn)
+                delete_stray(context, region, key_id, arn)
             except ControlPlaneError as refused:
-                failure = _told(world, region, refused)
+                failure = _told(context, region, refused)
         left = seen.standing._replace(deferred=deferred)
-        return RegionResult(region=region, seen=seen, wait=blocked_on(left, world.now(), policy), failure=failure)
+        return RegionResult(region=region, seen=seen, wait=blocked_on(left, context.now(), policy), failure=failure)
     except TokensvcError as refused:
-        return RegionResult(region=region, seen=seen, wait=None, failure=_told(world, region, refused))
+        return RegionResult(region=region, seen=seen, wait=None, failure=_told(context, region, refused))
 
 
-def _tag_compromised(world: KeysContext, outlooks: Sequence[RegionResult]) -> None:
+def _tag_compromised(context: KeysContext, outlooks: Sequence[RegionResult]) -> None:
     """Tag compromised pairs that IVS still holds."""
     shown = {o.region: {str(pair["arn"]): pair for pair in o.seen.pairs} for o in outlooks if o.seen is not None}
-    for record in world.keys.list():
+    for record in context.keys.list():
         for there in record.placements:
             region = there.account_region.region
             if record.compromised_at is None or not there.is_held or region not in {o.region for o in outlooks}:
@@ -142,52 +142,52 @@ def _tag_compromised(world: KeysContext, outlooks: Sequence[RegionResult]) -> No
                 continue
             tags = {COMPROMISED_TAG: rfc3339(int(record.compromised_at.timestamp()))}
             try:
-                world.control_plane.call(region, "TagResource", {"resourceArn": there.arn, "tags": tags})
-                world.report(f"{there.arn} is tagged as compromised until it can be deleted")
+                context.control_plane.call(region, "TagResource", {"resourceArn": there.arn, "tags": tags})
+                context.report(f"{there.arn} is tagged as compromised until it can be deleted")
             except ControlPlaneError as refused:
-                world.report(f"{there.arn} could not be tagged as compromised: {refused.message}")
+                context.report(f"{there.arn} could not be tagged as compromised: {refused.message}")
 
 
-def _told(world: KeysContext, region: str, failure: TokensvcError) -> TokensvcError:
-    if world.report_failure is not None:
-        world.report_failure(region, failure)
+def _told(context: KeysContext, region: str, failure: TokensvcError) -> TokensvcError:
+    if context.report_failure is not None:
+        context.report_failure(region, failure)
     else:
-        world.report(f"{region} is left as it is for now: {failure.message}")
+        context.report(f"{region} is left as it is for now: {failure.message}")
     return failure
 
 
-def _all_regions(world: KeysContext, regions: Sequence[str]) -> list[str]:
-    records = world.keys.list()
+def _all_regions(context: KeysContext, regions: Sequence[str]) -> list[str]:
+    records = context.keys.list()
     held = {there.account_region.region for r in records for there in r.everywhere if there.is_held}
-    begun = {entry.region for entry in world.journal.open() if entry.kind is StepKind.IMPORT}
+    begun = {entry.region for entry in context.journal.open() if entry.kind is StepKind.IMPORT}
     return [*regions, *sorted((held | begun) - set(regions))]
 
 
-def _tidy_up(world: KeysContext, observed_at: Sequence[str]) -> None:
+def _tidy_up(context: KeysContext, observed_at: Sequence[str]) -> None:
     """See to what earlier runs left behind, now that the regions were gone through."""
-    records, kept = world.keys.list(), world.vault.key_ids()
-    begun = _close_journal(world, records, kept, observed_at)
+    records, kept = context.keys.list(), context.vault.key_ids()
+    begun = _close_journal(context, records, kept, observed_at)
     for record in records:
         if record.damage:  # IVS may hold it, and the row may be repaired
             continue
         if record.id in kept and _is_over(record):
-            world.vault.remove(record.id)
-        elif record.id not in kept | begun and not record.placements and _is_settled(record.created_at, world):
+            context.vault.remove(record.id)
+        elif record.id not in kept | begun and not record.placements and _is_settled(record.created_at, context):
             with contextlib.suppress(ConcurrentModification):  # it has come to be in the meantime
-                world.keys.discard(record.id)
+                context.keys.discard(record.id)
 
 
 def _close_journal(
-    world: KeysContext, records: Sequence[KeyRecord], kept: frozenset[str], observed_at: Sequence[str]
+    context: KeysContext, records: Sequence[KeyRecord], kept: frozenset[str], observed_at: Sequence[str]
 ) -> frozenset[str]:
     """Settle steps that were begun long enough ago, imports once IVS was looked at; the keys of those still open."""
     known, still_open = {record.id: record for record in records}, set()
-    for entry in world.journal.open():
+    for entry in context.journal.open():
         happened = _came_about(entry, known.get(entry.key_id), kept)
         was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in observed_at
         is_damaged = entry.key_id in known and bool(known[entry.key_id].damage)
-        if was_looked_at and not is_damaged and (happened or _is_settled(entry.started_at, world)):
-            world.journal.end(entry.id, "done" if happened else "never_happened", world.now())
+        if was_looked_at and not is_damaged and (happened or _is_settled(entry.started_at, context)):
+            context.journal.end(entry.id, "done" if happened else "never_happened", context.now())
         else:
             still_open.add(entry.key_id)
     return frozenset(still_open)
@@ -205,9 +205,9 @@ def _came_about(entry: JournalEntry, record: KeyRecord | None, kept: frozenset[s
     return entry.kind is StepKind.IMPORT or not there.is_held
 
 
-def _is_settled(at: datetime, world: KeysContext) -> bool:
+def _is_settled(at: datetime, context: KeysContext) -> bool:
     """Whether what was begun then has had its effect by now, or never will."""
-    return world.now() - at > timedelta(seconds=GRACE_SECONDS)
+    return context.now() - at > timedelta(seconds=GRACE_SECONDS)
 
 
 def _is_over(record: KeyRecord) -> bool:

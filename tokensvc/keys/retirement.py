@@ -36,63 +36,63 @@ class CompromiseReport(NamedTuple):
     a worker which has not heard may sign."""
 
 
-def retire(world: KeysContext, key_id: str, regions: Sequence[str], by: str) -> RotationRequest | None:
+def retire(context: KeysContext, key_id: str, regions: Sequence[str], by: str) -> RotationRequest | None:
     """Stop signing with a key: a wish where it signs; where it only stands ready its pair is deleted.
 
     Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
     """
-    record = require_key(world.keys.list(), key_id)
+    record = require_key(context.keys.list(), key_id)
     there = {p.account_region.region: p.state for p in record.placements if p.account_region.region in regions and p.is_held}
     signing = [region for region, state in there.items() if state is KeyState.ACTIVE]
     ready = [region for region, state in there.items() if state is KeyState.PREPARED]
-    wish = request_rotation(world, signing, by) if signing else None
+    wish = request_rotation(context, signing, by) if signing else None
     if ready or not record.placements:
-        delete(world, key_id, ready)
+        delete(context, key_id, ready)
     return wish
 
 
-def delete_pair(world: KeysContext, arn: str) -> None:
+def delete_pair(context: KeysContext, arn: str) -> None:
     """Delete the pair that IVS holds under this ARN. Raises KeyPairNotOwned when it is not ours, and as `delete`
     does."""
     region = parse_arn(arn, "playback-key").account_region.region
-    deployment_id = world.deployment.read().id
-    owner, key_id = owner_tags(get_pair(world, region, arn))
-    if owner != deployment_id and key_id_of(world, arn) is None:
+    deployment_id = context.deployment.read().id
+    owner, key_id = owner_tags(get_pair(context, region, arn))
+    if owner != deployment_id and key_id_of(context, arn) is None:
         raise KeyPairNotOwned(
             f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone", subject={"arn": arn}
         )
-    sync_inventory(world, region)  # which records the pair, should an earlier run have ended before it did
-    known = key_id_of(world, arn)
-    if known is not None and _is_held(world, arn):
-        delete(world, known, [region])
+    sync_inventory(context, region)  # which records the pair, should an earlier run have ended before it did
+    known = key_id_of(context, arn)
+    if known is not None and _is_held(context, arn):
+        delete(context, known, [region])
         return
     step = Step(StepKind.DELETE, str(key_id), f"an operator asked for {arn} to be deleted")
-    journaled(world, region, step, lambda: _call_delete(world, region, arn))
+    journaled(context, region, step, lambda: _call_delete(context, region, arn))
 
 
-def key_id_of(world: KeysContext, arn: str) -> str | None:
+def key_id_of(context: KeysContext, arn: str) -> str | None:
     """The key that the store knows this pair as."""
-    return next((there.key_id for r in world.keys.list() for there in r.everywhere if there.arn == arn), None)
+    return next((there.key_id for r in context.keys.list() for there in r.everywhere if there.arn == arn), None)
 
 
-def _is_held(world: KeysContext, arn: str) -> bool:
+def _is_held(context: KeysContext, arn: str) -> bool:
     """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
     again."""
-    records = world.keys.list()
+    records = context.keys.list()
     return any(there.arn == arn and there.is_held for r in records for there in r.placements) or any(
         there.arn == arn for r in records for there in r.unreadable
     )
 
 
-def wait_until_deleted(world: KeysContext, key_id: str, regions: Sequence[str]) -> None:
+def wait_until_deleted(context: KeysContext, key_id: str, regions: Sequence[str]) -> None:
     """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
     for pause_seconds in RETRY_PAUSES_SECONDS:
-        left = [p.account_region.region for p in require_key(world.keys.list(), key_id).placements if p.is_held]
+        left = [p.account_region.region for p in require_key(context.keys.list(), key_id).placements if p.is_held]
         if not left:
             return
-        world.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")
-        world.sleep(pause_seconds)
-        reconcile_once(world, regions)
+        context.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")
+        context.sleep(pause_seconds)
+        reconcile_once(context, regions)
 
 
 def compromise_report(record: KeyRecord, policy: RotationPolicy) -> list[CompromiseReport]:
@@ -109,6 +109,6 @@ def compromise_report(record: KeyRecord, policy: RotationPolicy) -> list[Comprom
     ]
 
 
-def _call_delete(world: KeysContext, region: str, arn: str) -> None:
-    world.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
-    world.report(f"{arn} is deleted")
+def _call_delete(context: KeysContext, region: str, arn: str) -> None:
+    context.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
+    context.report(f"{arn} is deleted")

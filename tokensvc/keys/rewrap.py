@@ -49,87 +49,87 @@ class Secret(NamedTuple):
     """Put it under the current key; False when somebody else moved or removed it first. Raises VaultError."""
 
 
-def missing_keys(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
+def missing_keys(context: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
     """The keys that the other vault has and ours lacks."""
-    return sorted((other.key_ids() - world.vault.key_ids()) & {record.id for record in records})
+    return sorted((other.key_ids() - context.vault.key_ids()) & {record.id for record in records})
 
 
-def import_missing(world: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
+def import_missing(context: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
     """Keep in our vault too, under the current wrapping key, what it lacks; the keys. Raises VaultError."""
-    public, moved = {record.id: record.public_der for record in records}, missing_keys(world, other, records)
+    public, moved = {record.id: record.public_der for record in records}, missing_keys(context, other, records)
     for key_id in moved:
         private_key = other.open(key_id)
         if public_der(private_key.public_key()) != public[key_id]:
             raise VaultError(f"what the other vault keeps as {key_id} is another key's private half")
-        world.vault.put(key_id, private_key)
-        world.report(f"private key {key_id}: moved in")
+        context.vault.put(key_id, private_key)
+        context.report(f"private key {key_id}: moved in")
     return moved
 
 
-def all_secrets(world: RewrapContext) -> list[Secret]:
+def all_secrets(context: RewrapContext) -> list[Secret]:
     """Every secret that is kept. Raises VaultError when one cannot be looked at, StoreError."""
-    return [*_private_keys(world), *_subject_keys(world)]
+    return [*_private_keys(context), *_subject_keys(context)]
 
 
-def pending_secrets(world: RewrapContext) -> list[Secret]:
+def pending_secrets(context: RewrapContext) -> list[Secret]:
     """Those that are not under the current wrapping key."""
-    return [secret for secret in all_secrets(world) if secret.wrapped_by != world.wrapper.current]
+    return [secret for secret in all_secrets(context) if secret.wrapped_by != context.wrapper.current]
 
 
-def rewrap(world: RewrapContext) -> list[Secret]:
+def rewrap(context: RewrapContext) -> list[Secret]:
     """Move everything; what was moved. One that cannot be opened delays no other; its failure is raised at the end."""
-    moved = _move_all(world)
+    moved = _move_all(context)
     while True:
-        world.known.retain_only(world.wrapper.current)
-        late = _move_all(world)  # made, under another key, by a process that has not been told
+        context.known.retain_only(context.wrapper.current)
+        late = _move_all(context)  # made, under another key, by a process that has not been told
         if not late:
             return moved
         moved += late
 
 
-def _move_all(world: RewrapContext) -> list[Secret]:
+def _move_all(context: RewrapContext) -> list[Secret]:
     moved: list[Secret] = []
     failures: dict[str, VaultError] = {}
-    while todo := [secret for secret in pending_secrets(world) if secret.what not in failures]:
+    while todo := [secret for secret in pending_secrets(context) if secret.what not in failures]:
         for secret in todo:
             try:
                 if secret.move():
                     moved.append(secret)
-                    world.report(f"{secret.what}: from {secret.wrapped_by} to {world.wrapper.current}")
+                    context.report(f"{secret.what}: from {secret.wrapped_by} to {context.wrapper.current}")
             except VaultError as failure:
-                world.report(f"{secret.what} is passed over: {failure.message}")
+                context.report(f"{secret.what} is passed over: {failure.message}")
                 failures[secret.what] = failure
     if failures:
         raise next(iter(failures.values()))
     return moved
 
 
-def _private_keys(world: RewrapContext) -> Iterator[Secret]:
-    for key_id in sorted(world.vault.key_ids()):
+def _private_keys(context: RewrapContext) -> Iterator[Secret]:
+    for key_id in sorted(context.vault.key_ids()):
         try:
-            kept = world.vault.wrapped(key_id)
+            kept = context.vault.wrapped(key_id)
         except PrivateKeyMissing:  # removed since it was listed
             continue
-        yield Secret(f"private key {key_id}", wrapped_by(kept), partial(_move_private_key, world, key_id, kept))
+        yield Secret(f"private key {key_id}", wrapped_by(kept), partial(_move_private_key, context, key_id, kept))
 
 
-def _subject_keys(world: RewrapContext) -> Iterator[Secret]:
-    for key in world.deployment.subject_keys():
-        yield Secret(f"subject key {key.version}", wrapped_by(key.wrapped), partial(_move_subject_key, world, key))
+def _subject_keys(context: RewrapContext) -> Iterator[Secret]:
+    for key in context.deployment.subject_keys():
+        yield Secret(f"subject key {key.version}", wrapped_by(key.wrapped), partial(_move_subject_key, context, key))
 
 
-def _move_private_key(world: RewrapContext, key_id: str, kept: bytes) -> bool:
-    private_key = world.wrapper.unwrap_key(kept)
-    wrapped = world.wrapper.wrap_key(private_key)
-    _require(public_der(world.wrapper.unwrap_key(wrapped).public_key()) == public_der(private_key.public_key()))
-    return world.vault.replace(key_id, kept, wrapped)
+def _move_private_key(context: RewrapContext, key_id: str, kept: bytes) -> bool:
+    private_key = context.wrapper.unwrap_key(kept)
+    wrapped = context.wrapper.wrap_key(private_key)
+    _require(public_der(context.wrapper.unwrap_key(wrapped).public_key()) == public_der(private_key.public_key()))
+    return context.vault.replace(key_id, kept, wrapped)
 
 
-def _move_subject_key(world: RewrapContext, key: WrappedSubjectKey) -> bool:
-    subject_key = world.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
-    wrapped = world.wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, subject_key)
-    _require(world.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, wrapped) == subject_key)
-    return world.deployment.replace_subject_key(key.version, key.wrapped, wrapped)
+def _move_subject_key(context: RewrapContext, key: WrappedSubjectKey) -> bool:
+    subject_key = context.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+    wrapped = context.wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, subject_key)
+    _require(context.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, wrapped) == subject_key)
+    return context.deployment.replace_subject_key(key.version, key.wrapped, wrapped)
 
 
 def _require(same: bool) -> None:

@@ -54,73 +54,73 @@ from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 
 
-def execute_step(world: KeysContext, seen: RegionInventory, step: Step) -> None:
+def execute_step(context: KeysContext, seen: RegionInventory, step: Step) -> None:
     """Take one step in a region. Raises ControlPlaneError, KeyPairQuotaReached, KeyPairAlreadyImported,
     ConcurrentModification, VaultError, StoreError."""
     if step.key_id is None:
-        generate_key(world, step.reason)
+        generate_key(context, step.reason)
         return
     act, key_id = _ACTS[step.kind], step.key_id
-    journaled(world, seen.region, step, lambda: act(world, seen, key_id))
+    journaled(context, seen.region, step, lambda: act(context, seen, key_id))
 
 
-def journaled(world: KeysContext, region: str, step: Step, act: Callable[[], None]) -> None:
+def journaled(context: KeysContext, region: str, step: Step, act: Callable[[], None]) -> None:
     """Do what a step consists of, noted before and after."""
-    entry = world.journal.begin(step.kind, str(step.key_id), region, step.reason, world.now())
+    entry = context.journal.begin(step.kind, str(step.key_id), region, step.reason, context.now())
     try:
         act()
     except TokensvcError as failure:
         if not isinstance(failure, (Unavailable, StoreError)):  # which may have had an effect: the entry stays open
-            world.journal.end(entry.id, failure.code, world.now())
+            context.journal.end(entry.id, failure.code, context.now())
         raise
-    world.journal.end(entry.id, "done", world.now())
+    context.journal.end(entry.id, "done", context.now())
 
 
-def generate_key(world: KeysContext, reason: str) -> KeyRecord:
+def generate_key(context: KeysContext, reason: str) -> KeyRecord:
     """Make a key pair: recorded, and its private half in the vault."""
-    record = store_key(world, world.new_key(), reason)
+    record = store_key(context, context.new_key(), reason)
     fingerprint = f"fingerprint {record.fingerprint}"
-    world.report(f"made key {record.id}, since {reason}; {fingerprint}, its private half is in the vault")
+    context.report(f"made key {record.id}, since {reason}; {fingerprint}, its private half is in the vault")
     return record
 
 
-def store_key(world: KeysContext, private_key: keypair.PrivateKey, reason: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+def store_key(context: KeysContext, private_key: keypair.PrivateKey, reason: str, longest_ttl_seconds: int = 0) -> KeyRecord:
     """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
-    key_id, public_key = world.new_id(), private_key.public_key()
-    entry = world.journal.begin(StepKind.MAKE, key_id, "", reason, world.now())
+    key_id, public_key = context.new_id(), private_key.public_key()
+    entry = context.journal.begin(StepKind.MAKE, key_id, "", reason, context.now())
     shown, der = keypair.fingerprint(public_key), keypair.public_der(public_key)
-    record = world.keys.add(key_id, shown, der, world.now(), longest_ttl_seconds)
-    world.vault.put(key_id, private_key)
-    world.journal.end(entry.id, "done", world.now())
+    record = context.keys.add(key_id, shown, der, context.now(), longest_ttl_seconds)
+    context.vault.put(key_id, private_key)
+    context.journal.end(entry.id, "done", context.now())
     return record
 
 
-def import_pair(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
+def import_pair(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
-    record = require_key(world.keys.list(), key_id)
+    record = require_key(context.keys.list(), key_id)
     record.require_sound()
     if record.compromised_at is not None:
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
-    open_private_key(world.vault, record)  # a key that nobody here can sign with must never take over
+    open_private_key(context.vault, record)  # a key that nobody here can sign with must never take over
     try:
-        answer = world.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
+        answer = context.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
     except QuotaExceeded:
-        raise quota_reached(world, seen) from None
+        raise quota_reached(context, seen) from None
     except ResourceConflict:
-        pair = _held_already(world, seen, record)
-        record_imported_pair(world, record, str(pair["arn"]), pair, may_have_signed=True)
+        pair = _held_already(context, seen, record)
+        record_imported_pair(context, record, str(pair["arn"]), pair, may_have_signed=True)
         return
     pair = answer["keyPair"]
     try:
-        record_imported_pair(world, record, str(pair["arn"]), pair)
+        record_imported_pair(context, record, str(pair["arn"]), pair)
     except (ForeignDeployment, ConcurrentModification, KeyNotFound):  # nobody would ever delete what cannot be noted
-        world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
+        context.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
 
 
-def activate(world: KeysContext, seen: RegionInventory, key_id: str, *, temporary: bool = False) -> None:
+def activate(context: KeysContext, seen: RegionInventory, key_id: str, *, temporary: bool = False) -> None:
     """Sign with this key in that region from now on; the one that signed so far drains."""
-    record = require_key(world.keys.list(), key_id)
+    record = require_key(context.keys.list(), key_id)
     there = placement_in(record, seen.region)
     subject = {"key_id": key_id, "region": seen.region}
     if not there.is_held or there.state is KeyState.COMPROMISED:
@@ -129,29 +129,29 @@ def activate(world: KeysContext, seen: RegionInventory, key_id: str, *, temporar
         )
     if key_id in seen.standing.missing:
         raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there", subject=subject)
-    open_private_key(world.vault, record)
-    ceiling = world.deployment.read().max_ttl_seconds
+    open_private_key(context.vault, record)
+    ceiling = context.deployment.read().max_ttl_seconds
     since = next((pair.retiring_at for pair in seen.standing.pairs if pair.key_id == key_id), None)
-    world.keys.activate(key_id, there.account_region, world.now(), ceiling, retiring_since=since, temporary=temporary)
-    world.report(f"key {key_id} signs in {seen.region}")
+    context.keys.activate(key_id, there.account_region, context.now(), ceiling, retiring_since=since, temporary=temporary)
+    context.report(f"key {key_id} signs in {seen.region}")
 
 
-def recall(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
+def recall(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Sign with this retiring key again, until a better one is ready."""
-    activate(world, seen, key_id, temporary=True)
+    activate(context, seen, key_id, temporary=True)
 
 
-def record_absence(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
+def record_absence(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
         raise ConcurrentModification(f"key {key_id} is not known to be in {seen.region}")
-    propagation_seconds = world.deployment.read().key_propagation_seconds
-    record = world.keys.record_absence(there, world.now(), propagation_seconds, unable=unusable_keys(seen.standing))
-    world.report(f"IVS does not hold {there.arn}: key {key_id} is {placement_in(record, seen.region).state} there")
+    propagation_seconds = context.deployment.read().key_propagation_seconds
+    record = context.keys.record_absence(there, context.now(), propagation_seconds, unable=unusable_keys(seen.standing))
+    context.report(f"IVS does not hold {there.arn}: key {key_id} is {placement_in(record, seen.region).state} there")
 
 
-def delete(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
+def delete(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Delete the pair from IVS in that region."""
     there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
     if there is None:
@@ -160,28 +160,28 @@ def delete(world: KeysContext, seen: RegionInventory, key_id: str) -> None:
         # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
         message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
         raise AccountUnverified(message, operation="ListPlaybackKeyPairs", ivs_code="")
-    world.keys.begin_delete(there, world.now())
+    context.keys.begin_delete(there, context.now())
     was_forgotten = False  # a compromise, and what signed instead, by a store that was restored since
     try:
-        world.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
+        context.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
     except ResourceMissing:
-        world.report(f"IVS no longer held {there.arn}")
+        context.report(f"IVS no longer held {there.arn}")
         was_forgotten = there.state is KeyState.COMPROMISED and there.deleting_at is None
-    world.keys.record_deletion(key_id, there.account_region, world.now(), others_may_have_signed=was_forgotten)
-    world.report(f"key {key_id} is deleted in {seen.region}")
+    context.keys.record_deletion(key_id, there.account_region, context.now(), others_may_have_signed=was_forgotten)
+    context.report(f"key {key_id} is deleted in {seen.region}")
 
 
-def delete_stray(world: KeysContext, region: str, key_id: str, arn: str) -> None:
+def delete_stray(context: KeysContext, region: str, key_id: str, arn: str) -> None:
     """Delete a compromised pair of ours that the store does not record as held."""
 
     def act() -> None:
         try:
-            world.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
+            context.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
         except ResourceMissing:
-            world.report(f"IVS no longer held {arn}")
-        world.report(f"{arn} is deleted: it is compromised")
+            context.report(f"IVS no longer held {arn}")
+        context.report(f"{arn} is deleted: it is compromised")
 
-    journaled(world, region, Step(StepKind.DELETE, key_id, f"{arn} is compromised"), act)
+    journaled(context, region, Step(StepKind.DELETE, key_id, f"{arn} is compromised"), act)
 
 
 def placement_in(record: KeyRecord, region: str) -> KeyPlacement:
@@ -192,11 +192,11 @@ def placement_in(record: KeyRecord, region: str) -> KeyPlacement:
     return found
 
 
-def quota_reached(world: KeysContext, seen: RegionInventory, reason: str = "", remedy: Remedy | None = None) -> KeyPairQuotaReached:
+def quota_reached(context: KeysContext, seen: RegionInventory, reason: str = "", remedy: Remedy | None = None) -> KeyPairQuotaReached:
     """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
     held = ", ".join(f"{pair['arn']} ({ownership(pair, seen.deployment_id)})" for pair in seen.pairs)
     if not reason:
-        reason, remedy = how_to_free_slot(world, seen)
+        reason, remedy = how_to_free_slot(context, seen)
     return KeyPairQuotaReached(
         f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. {reason}",
         subject={"region": seen.region},
@@ -204,9 +204,9 @@ def quota_reached(world: KeysContext, seen: RegionInventory, reason: str = "", r
     )
 
 
-def how_to_free_slot(world: KeysContext, seen: RegionInventory) -> tuple[str, Remedy | None]:
+def how_to_free_slot(context: KeysContext, seen: RegionInventory) -> tuple[str, Remedy | None]:
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
-    policy, now = world.policy(), world.now()
+    policy, now = context.policy(), context.now()
     ours = [pair for pair in seen.standing.pairs if pair.is_held]
     ending = [(drains_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
     if ending:
@@ -235,14 +235,14 @@ def _import_request(record: KeyRecord, seen: RegionInventory) -> dict[str, Any]:
     }
 
 
-def _held_already(world: KeysContext, seen: RegionInventory, record: KeyRecord) -> PlaybackKeyPair:
+def _held_already(context: KeysContext, seen: RegionInventory, record: KeyRecord) -> PlaybackKeyPair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
-    pairs = list_pairs(world.control_plane, seen.region, world.deployment.read().account)
+    pairs = list_pairs(context.control_plane, seen.region, context.deployment.read().account)
     for pair in pairs:
         if owner_tags(pair) == (seen.deployment_id, record.id):
             if is_compromised(pair):
                 raise Conflict(f"key {record.id} is compromised: it never signs again", subject={"key_id": record.id})
-            return get_pair(world, seen.region, str(pair["arn"]))
+            return get_pair(context, seen.region, str(pair["arn"]))
     strange = [str(pair["arn"]) for pair in pairs if owner_tags(pair)[0] is None]
     parameters = {"key_id": record.id}
     if len(strange) == 1:

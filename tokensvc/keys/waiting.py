@@ -29,28 +29,28 @@ MAX_IDLE_POLLS = 60
 
 
 def reconcile_until(
-    world: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False
+    context: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False
 ) -> None:
     """Go on until it is done in every region, waiting for leads, and for drains when `patient`.
 
     A region that cannot go on is given up and delays no other; what keeps the first one back is raised at the end.
     """
     try:
-        given_up = _settle(world, regions, is_done, patient=patient)
+        given_up = _settle(context, regions, is_done, patient=patient)
     finally:
-        world.step_down()
+        context.step_down()
     for region in regions:
         if region in given_up and not is_done(region):
             raise given_up[region]
 
 
 def _settle(
-    world: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
+    context: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
 ) -> dict[str, TokensvcError]:
     given_up: dict[str, TokensvcError] = {}
-    others = _Others(world, patient=patient)
+    others = _Others(context, patient=patient)
     while True:
-        outlooks = reconcile(world, regions)
+        outlooks = reconcile(context, regions)
         doubted = {o.region for o in outlooks if o.seen is not None and o.seen.standing.recheck_at is not None}
         pending = [region for region in regions if region in doubted or not is_done(region)]
         if not outlooks and pending:
@@ -61,14 +61,14 @@ def _settle(
         waits = []
         for outlook in outlooks:
             if outlook.region in pending:
-                rotation_blocked = _kept_back(world, outlook, patient=patient)
+                rotation_blocked = _kept_back(context, outlook, patient=patient)
                 if rotation_blocked is not None:
                     given_up[outlook.region] = rotation_blocked
                 elif outlook.wait is not None and outlook.wait.until is not None:
                     given_up.pop(outlook.region, None)
                     waits.append(outlook.wait.until)
         if waits:
-            sleep_until(world, min(waits), "it goes on")
+            sleep_until(context, min(waits), "it goes on")
         elif all(region in given_up for region in pending):
             break
         else:  # the lease was lost on the way, with steps still due
@@ -79,8 +79,8 @@ def _settle(
 class _Others:
     """Whoever else performs, and what is known of how far that is."""
 
-    def __init__(self, world: KeysContext, *, patient: bool) -> None:
-        self._world = world
+    def __init__(self, context: KeysContext, *, patient: bool) -> None:
+        self._context = context
         self._patient = patient
         self._polls = self._idle = 0
         self._given_up: dict[str, TokensvcError] = {}
@@ -92,20 +92,20 @@ class _Others:
         self._polls, self._idle = self._polls + 1, self._idle + 1
         said = [
             problem_text(problem)
-            for problem in self._world.performer_says()
+            for problem in self._context.leader_problems()
             if problem.region in pending and problem.code in STOPS_ROTATION
         ]
         if self._polls % POLLS_PER_INSPECTION == 0:
             self._look(pending, said)
         self._tell("; ".join(["another process performs; waiting for it", *self._waits, *said]))
         if not self._given_up.keys() >= set(pending):
-            self._world.sleep(POLL_SECONDS)
+            self._context.sleep(POLL_SECONDS)
         return self._given_up
 
     def _look(self, pending: Sequence[str], said: Sequence[str]) -> None:
         """Look for what holds up whoever performs; that IVS does not answer us says nothing about that."""
-        outlooks = [outlook for outlook in inspect(self._world, pending) if outlook.failure is None]
-        rotation_blocked = {o.region: _kept_back(self._world, o, patient=self._patient) for o in outlooks}
+        outlooks = [outlook for outlook in inspect(self._context, pending) if outlook.failure is None]
+        rotation_blocked = {o.region: _kept_back(self._context, o, patient=self._patient) for o in outlooks}
         self._given_up = {region: failure for region, failure in rotation_blocked.items() if failure is not None}
         ahead = {o.region: o.wait for o in outlooks if o.region not in self._given_up and o.wait is not None}
         self._waits = [f"{region}: {wait.reason}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]
@@ -122,10 +122,10 @@ class _Others:
     def _tell(self, words: str) -> None:
         if words != self._told:
             self._told = words
-            self._world.report(words)
+            self._context.report(words)
 
 
-def _kept_back(world: KeysContext, outlook: RegionResult, *, patient: bool) -> TokensvcError | None:
+def _kept_back(context: KeysContext, outlook: RegionResult, *, patient: bool) -> TokensvcError | None:
     """Why a region cannot go on for now; None when it only waits for a lead, or for a drain when `patient`."""
     if outlook.failure is not None and outlook.wait is None:
         return outlook.failure
@@ -135,20 +135,20 @@ def _kept_back(world: KeysContext, outlook: RegionResult, *, patient: bool) -> T
     if wait.until is not None:
         if not wait.for_drain or patient:
             return None
-        reason, remedy = how_to_free_slot(world, seen)
-        return quota_reached(world, seen, f"{reason}, and the rotation continues", remedy)
+        reason, remedy = how_to_free_slot(context, seen)
+        return quota_reached(context, seen, f"{reason}, and the rotation continues", remedy)
     if any(p.fingerprint_differs for p in seen.standing.pairs):
         return Conflict(wait.reason)
     try:
         check_slots(outlook.region, seen.standing.foreign)
     except InvalidRotationPolicy as failure:
-        return quota_reached(world, seen, failure.message)
-    return quota_reached(world, seen)
+        return quota_reached(context, seen, failure.message)
+    return quota_reached(context, seen)
 
 
-def sleep_until(world: KeysContext, until: datetime, what: str) -> None:
+def sleep_until(context: KeysContext, until: datetime, what: str) -> None:
     """Wait for an instant, and say so."""
-    seconds = (until - world.now()).total_seconds()
+    seconds = (until - context.now()).total_seconds()
     if seconds > 0:
-        world.report(f"waiting {seconds:.0f} seconds before {what}")
-        world.sleep(seconds)
+        context.report(f"waiting {seconds:.0f} seconds before {what}")
+        context.sleep(seconds)

@@ -143,7 +143,7 @@ class RevocationLeader:
             self._dispatcher, self.problems = None, ()
 
     def _report(self, done: DispatchResult) -> None:
-        self._metrics.dispatched(done.sent, done.failed, done.deferred, done.troubles)
+        self._metrics.revocations_dispatched(done.sent, done.failed, done.deferred, done.troubles)
         if done.sent:
             self.problems = ()
         elif done.deferred:

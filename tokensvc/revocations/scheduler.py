@@ -100,7 +100,7 @@ class RevocationScheduler:
         leads = any(served.leading.leads for served in self._served.values())
         self._look_again_at = now + (LEADER_COUNT_SECONDS if leads else FOLLOWER_COUNT_SECONDS)
         waiting = self._waiting = self._queue.waiting()
-        self._metrics.revocations(
+        self._metrics.revocation_queue(
             sum(there.queued for there in waiting.values()),
             max((there.oldest_seconds for there in waiting.values()), default=0.0),
         )

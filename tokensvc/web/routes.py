@@ -65,7 +65,7 @@ TOKENS: tuple[Operation[TokenRoutes], ...] = (
         status=201,
         response=TokenResponse,
         errors=(*_WITH_BODY, 404),
-        handle_nowait=TokenRoutes.single_at_once,
+        handle_nowait=TokenRoutes.single_nowait,
     ),
     Operation(
         "POST",

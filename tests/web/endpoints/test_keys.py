@@ -47,7 +47,7 @@ class Service:
         authorized = RequestAuthenticator(snapshot, stage.clock, lease_seconds=1e9)
         keys = KeyRoutes(
             authenticator=authorized,
-            make_world=stage.world,
+            make_context=stage.context,
             workers=stage.store.workers,
             versions=stage.store.versions,
             regions=(EAST, WEST),
@@ -141,7 +141,7 @@ def test_a_rotation_is_a_wish_that_whoever_performs_makes_true(stage: Stage, ser
     assert (asked["done"], asked["requestedBy"]) == (False, "caller admin")
     assert asked["regions"] == [{"region": WEST, "previousKeyId": key.id, "activeKeyId": None}]
     assert stage.active(WEST) == key.id, "asking does nothing by itself"
-    commands.reconcile_and_wait(stage.world(), (EAST, WEST))
+    commands.reconcile_and_wait(stage.context(), (EAST, WEST))
     seen = service.get(f"/v1/keys/rotations/{asked['id']}")
     assert seen["done"] is True
     assert seen["regions"][0]["activeKeyId"] == stage.active(WEST) != key.id

@@ -162,7 +162,7 @@ def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> No
                 last_heartbeat_at=schema.workers.c.last_heartbeat_at - UNRESPONSIVE_AFTER_SECONDS - 1
             )
         )
-    commands.request_rotation(deployment.stage.world(), [EAST], "a test")
+    commands.request_rotation(deployment.stage.context(), [EAST], "a test")
     deployment.beat("leader", problems=(problem_of("IVS is down"), problem_of("full")))
     full = (problem_of("full"),)
     deployment.beat("cannot-open", undecryptable=("k1",), problems=full, signer="aws-lc", fallback_reason="no AVX-512")

@@ -94,7 +94,7 @@ class Worker:
         if endpoint == self.routes.single and not self._awaited and "receive" not in kwargs:
             exchange = RequestContext("request-1", self.clock.monotonic())
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            begun = self.routes.single_at_once(scope, content, exchange)
+            begun = self.routes.single_nowait(scope, content, exchange)
             if begun is not None:
                 return begun.answer(begun.key.sign(begun.digest), 0.0)
         return answer_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
@@ -476,7 +476,7 @@ def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
     readings = iter([worker.clock.now()])
     monkeypatch.setattr(worker.clock, "now", lambda: next(readings, START + 3600))
     exchange = RequestContext("request-1", worker.clock.monotonic())
-    begun = worker.routes.single_at_once(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
+    begun = worker.routes.single_nowait(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
     assert begun is not None
     assert json.loads(begun.answer(begun.key.sign(begun.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
 

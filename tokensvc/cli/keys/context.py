@@ -40,7 +40,7 @@ class OpenDeployment(NamedTuple):
 
     settings: Settings
     store: Store
-    world: KeysContext
+    context: KeysContext
     regions: tuple[str, ...]
     """Those that keys are to be held in."""
 
@@ -106,7 +106,7 @@ def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
 def _open_deployment(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> OpenDeployment:
     clock = StoreClock(store.versions.read().now)
     vault = open_vault(settings, store, wrapper)
-    world = make_keys_context(
+    context = make_keys_context(
         settings=settings,
         store=store,
         vault=vault,
@@ -115,7 +115,7 @@ def _open_deployment(settings: Settings, store: Store, control_plane: ControlPla
         performer=new_worker_id(),
         report=print_progress,
     )
-    return OpenDeployment(settings, store, replace(world, sleep=_sleep, report_failure=_report_failure), configured_regions(settings))
+    return OpenDeployment(settings, store, replace(context, sleep=_sleep, report_failure=_report_failure), configured_regions(settings))
 
 
 def _report_failure(region: str, failure: TokensvcError) -> None:

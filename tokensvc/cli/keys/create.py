@@ -36,9 +36,9 @@ def generate(as_json: AsJson = False) -> None:
     elsewhere it stands ready.
     """
     with open_for_write() as opened:
-        before = {record.id for record in opened.world.keys.list()}
-        record = commands.generate(opened.world, opened.regions)
-        standbys = [k for k in opened.world.keys.list() if k.id not in before and k.id != record.id]
+        before = {record.id for record in opened.context.keys.list()}
+        record = commands.generate(opened.context, opened.regions)
+        standbys = [k for k in opened.context.keys.list() if k.id not in before and k.id != record.id]
         _print_key(opened, record, as_json, "", *map(_describe_standby, standbys))
 
 
@@ -67,8 +67,8 @@ def import_(
     print_progress(f"found {pasted.found}")
     with open_for_write() as opened:
         arns = _validated_arns(arn or [], opened.regions)
-        before = opened.world.keys.list()
-        record = importing.import_key(opened.world, pasted.private_key, opened.regions, arns, longest_ttl)
+        before = opened.context.keys.list()
+        record = importing.import_key(opened.context, pasted.private_key, opened.regions, arns, longest_ttl)
         _print_key(opened, record, as_json, pasted.found)
     if detailed_exit_code and record in before:
         raise typer.Exit(NOTHING_TO_DO)
@@ -85,8 +85,8 @@ def adopt(
         raise InvalidRequest([FieldError("--arn", "must be given: the key pair to adopt")])
     with open_for_write() as opened:
         arns = _validated_arns(arn, opened.regions)
-        before = require_key(opened.world.keys.list(), key_id)
-        record = importing.adopt_pairs(opened.world, key_id, arns)
+        before = require_key(opened.context.keys.list(), key_id)
+        record = importing.adopt_pairs(opened.context, key_id, arns)
         _print_key(opened, record, as_json, "")
     if detailed_exit_code and record == before:
         raise typer.Exit(NOTHING_TO_DO)

@@ -33,7 +33,7 @@ def list_(
     lines = format_table(("KEY", *_PLACEMENT_COLUMNS), [row for key in keys for row in _placement_rows(key)])
     if ivs:
         with open_read_only() as opened:
-            data["ivs"] = [_inspect_region(opened.world, region) for region in opened.regions]
+            data["ivs"] = [_inspect_region(opened.context, region) for region in opened.regions]
         lines += ["", *(line for region in data["ivs"] for line in _describe_region(region))]
     print_result(data, as_json, *lines)
 
@@ -92,10 +92,10 @@ def _describe(record: KeyRecord, detail: KeyDetailView) -> list[str]:
     return lines
 
 
-def _inspect_region(world: KeysContext, region: str) -> dict[str, Any]:
+def _inspect_region(context: KeysContext, region: str) -> dict[str, Any]:
     """What IVS holds in a region that is not ours, and what is strange there."""
     try:
-        seen = take_inventory(world, region)
+        seen = take_inventory(context, region)
     except (ControlPlaneError, ForeignDeployment) as failure:
         return {"region": region, "error": {"code": failure.code, "message": failure_text(failure)}}
     foreign = [pair for pair in seen.pairs if ownership(pair, seen.deployment_id) == "foreign"]

@@ -34,15 +34,15 @@ def retire(
     """Stop signing with a key: another takes over where it signs; where it only stands ready its pair is deleted."""
     with open_for_write() as opened:
         regions = select_regions(opened.regions, region)
-        before = require_key(opened.world.keys.list(), key_id)
+        before = require_key(opened.context.keys.list(), key_id)
         confirm(f"Stop signing with key {key_id} in {', '.join(regions)}?", yes)
-        wish = retirement.retire(opened.world, key_id, regions, REQUESTED_BY)
+        wish = retirement.retire(opened.context, key_id, regions, REQUESTED_BY)
         if wish is None:
             changed = _print_change(opened, before, as_json, f"Key {key_id} stands ready nowhere any more.")
         else:
             changed = True
             if wait is not False:
-                commands.complete_rotations(opened.world, list(wish.previous_key_ids), patient=bool(wait))
+                commands.complete_rotations(opened.context, list(wish.previous_key_ids), patient=bool(wait))
             print_rotation(opened, wish, as_json)
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
@@ -59,14 +59,14 @@ def delete(
     with open_for_write() as opened:
         if what.startswith("arn:"):
             confirm(f"Delete {what} from IVS?", yes)
-            retirement.delete_pair(opened.world, what)
+            retirement.delete_pair(opened.context, what)
             print_result({"deleted": what}, as_json, f"{what} is deleted.")
             return
-        before = require_key(opened.world.keys.list(), what)
+        before = require_key(opened.context.keys.list(), what)
         held = [p.account_region.region for p in before.placements if p.is_held]
         regions = select_regions(held, region) if held else ()
         confirm(f"Delete key {what} from IVS in {', '.join(regions) or 'no region, since it is in none'}?", yes)
-        commands.delete(opened.world, what, regions)
+        commands.delete(opened.context, what, regions)
         changed = _print_change(opened, before, as_json, f"Key {what} is deleted in {', '.join(regions) or 'the vault'}.")
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
@@ -86,8 +86,8 @@ def compromise(
     Leaves with 1 while a pair could not be deleted yet; workers that perform go on trying.
     """
     with open_read_only() if dry_run else open_for_write() as opened:
-        record = require_key(opened.world.keys.list(), key_id)
-        foreseen = commands.preview_compromise(opened.world, key_id, include_standby=include_standby)
+        record = require_key(opened.context.keys.list(), key_id)
+        foreseen = commands.preview_compromise(opened.context, key_id, include_standby=include_standby)
         outlook = [compromise_impact_view(record, prospect) for prospect in foreseen]
         words = _describe_impact(record, outlook)
         if dry_run:
@@ -97,8 +97,8 @@ def compromise(
         for line in words:
             print_progress(line)
         confirm(f"Compromise key {key_id}? It cannot be undone.", yes)
-        commands.compromise(opened.world, key_id, opened.regions, include_standby=include_standby)
-        retirement.wait_until_deleted(opened.world, key_id, opened.regions)
+        commands.compromise(opened.context, key_id, opened.regions, include_standby=include_standby)
+        retirement.wait_until_deleted(opened.context, key_id, opened.regions)
         unheard = _wait_for_workers(opened)
         done = _print_compromise(opened, key_id, outlook, unheard, as_json)
     if not done:
@@ -129,7 +129,7 @@ def _wait_for_workers(opened: OpenDeployment) -> list[StaleWorker]:
         if not left:
             return []
         print_progress(f"{len(left)} workers have not said yet that they heard")
-        opened.world.sleep(1)
+        opened.context.sleep(1)
     return _stale_workers(opened)
 
 
@@ -141,8 +141,8 @@ def _print_compromise(
     opened: OpenDeployment, key_id: str, outlook: Sequence[CompromiseImpactView], unheard: Sequence[StaleWorker], as_json: bool
 ) -> bool:
     """Tell what is left of the key; whether nothing is."""
-    record = require_key(opened.world.keys.list(), key_id)
-    left = retirement.compromise_report(record, opened.world.policy())
+    record = require_key(opened.context.keys.list(), key_id)
+    left = retirement.compromise_report(record, opened.context.policy())
     done = all(region.deleted_at for region in left)
     lines = []
     for region in left:
@@ -183,7 +183,7 @@ def _impact_json(outlook: Sequence[CompromiseImpactView]) -> list[dict[str, Any]
 
 def _print_change(opened: OpenDeployment, before: KeyRecord, as_json: bool, words: str) -> bool:
     """Show a key as it is by now; whether it changed."""
-    records = [record for record in opened.world.keys.list() if record.id == before.id]
+    records = [record for record in opened.context.keys.list() if record.id == before.id]
     at = reference_time(opened.settings, opened.store)
     shown = key_view(records[0], at).model_dump(mode="json") if records else {"id": before.id, "forgotten": True}
     changed = records != [before]

@@ -38,10 +38,10 @@ def rewrap(
         raise InvalidRequest([FieldError("--from", "must be `store`, or `keys:` and a directory that there is")])
     with open_store() as (settings, store):
         wrapper = (make_read_only_cipher if dry_run else make_cipher)(settings, store)
-        world = make_rewrap_context(settings, store, wrapper, print_progress)
-        moved_in = _import_missing(store, world, other, dry_run) if other else []
-        moved = moving.pending_secrets(world) if dry_run else moving.rewrap(world)
-    current = world.wrapper.current
+        context = make_rewrap_context(settings, store, wrapper, print_progress)
+        moved_in = _import_missing(store, context, other, dry_run) if other else []
+        moved = moving.pending_secrets(context) if dry_run else moving.rewrap(context)
+    current = context.wrapper.current
     data = {
         "dryRun": dry_run,
         "current": current,
@@ -64,6 +64,6 @@ def _is_directory(vault: str) -> bool:
     return vault.startswith((FILES, SHARED_FILES)) and Path(vault.partition(":")[2]).is_dir()
 
 
-def _import_missing(store: Store, world: moving.RewrapContext, other: str, dry_run: bool) -> list[str]:
+def _import_missing(store: Store, context: moving.RewrapContext, other: str, dry_run: bool) -> list[str]:
     move = moving.missing_keys if dry_run else moving.import_missing
-    return move(world, open_vault_at(other, store, world.wrapper), store.keys.list())
+    return move(context, open_vault_at(other, store, context.wrapper), store.keys.list())

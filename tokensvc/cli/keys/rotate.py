@@ -35,9 +35,9 @@ def rotate(region: OnlyRegions = None, wait: WaitOption = None, dry_run: DryRun 
     with open_for_write() as opened:
         regions = select_regions(opened.regions, region)
         if wait is False:
-            wish = commands.request_rotation(opened.world, regions, REQUESTED_BY)
+            wish = commands.request_rotation(opened.context, regions, REQUESTED_BY)
         else:
-            wish = commands.rotate(opened.world, regions, REQUESTED_BY, patient=bool(wait))
+            wish = commands.rotate(opened.context, regions, REQUESTED_BY, patient=bool(wait))
         print_rotation(opened, wish, as_json)
 
 
@@ -54,12 +54,12 @@ def reconcile(
         return
     with open_for_write() as opened:
         regions = select_regions(opened.regions, region)
-        before = opened.world.keys.list()
+        before = opened.context.keys.list()
         if wait is False:
-            commands.reconcile_once(opened.world, regions)
+            commands.reconcile_once(opened.context, regions)
         else:
-            commands.reconcile_and_wait(opened.world, regions, patient=bool(wait))
-        records = opened.world.keys.list()
+            commands.reconcile_and_wait(opened.context, regions, patient=bool(wait))
+        records = opened.context.keys.list()
         keys = [key_view(record, reference_time(opened.settings, opened.store)) for record in records]
     changed = records != before
     signing = {r: active_placement([p for k in records for p in k.placements if p.account_region.region == r]) for r in regions}
@@ -79,12 +79,12 @@ def activate(
     """Sign with this key, which stands ready or is retiring, as soon as IVS has held it for the lead; also where its
     fingerprint differs."""
     with open_for_write() as opened:
-        before = require_key(opened.world.keys.list(), key_id)
+        before = require_key(opened.context.keys.list(), key_id)
         ready = [p.account_region.region for p in before.placements if p.state in {KeyState.PREPARED, KeyState.RETIRING}]
         regions = select_regions(opened.regions, region) if region else [r for r in opened.regions if r in ready]
         active = [p.account_region.region for p in before.placements if p.state is KeyState.ACTIVE]
         todo = [r for r in regions or opened.regions if r not in active]
-        record = commands.activate(opened.world, key_id, todo)
+        record = commands.activate(opened.context, key_id, todo)
         shown = key_view(record, reference_time(opened.settings, opened.store))
     words = [f"Key {key_id} signs in {p.region}." for p in shown.placements if p.state == KeyState.ACTIVE]
     print_result(shown.model_dump(mode="json"), as_json, *words)
@@ -94,7 +94,7 @@ def activate(
 
 def print_rotation(opened: OpenDeployment, wish: RotationRequest, as_json: bool) -> None:
     """Show how far a rotation is."""
-    shown = rotation_view(wish, commands.replacement_keys(opened.world.keys.list(), wish))
+    shown = rotation_view(wish, commands.replacement_keys(opened.context.keys.list(), wish))
     words = [
         f"Key {r.active_key_id} signs now in {r.region}."
         if r.active_key_id
@@ -119,11 +119,11 @@ def _print_plan(region: Sequence[str] | None, *, replace: bool, as_json: bool, d
 
 
 def _plan_region(opened: OpenDeployment, region: str, replace: bool) -> dict[str, Any]:
-    standing = take_inventory(opened.world, region).standing
+    standing = take_inventory(opened.context, region).standing
     active = active_placement(standing.pairs)
     if replace and active is not None:
         standing = standing._replace(to_replace=standing.to_replace | {active.key_id})
-    steps = plan(standing, opened.world.now(), opened.world.policy())
+    steps = plan(standing, opened.context.now(), opened.context.policy())
     return {"region": region, "steps": [_step_json(step) for step in steps]}
 
 

@@ -56,14 +56,14 @@ class KeyRoutes:
         self,
         *,
         authenticator: RequestAuthenticator,
-        make_world: Callable[[], KeysContext],
+        make_context: Callable[[], KeysContext],
         workers: Workers,
         versions: Versions,
         regions: Sequence[str],
     ) -> None:
         self._authenticator = authenticator
-        self._make_world = make_world
-        """The world with the store's clock as it is now; it is asked in a thread."""
+        self._make_context = make_context
+        """The keys_context with the store's clock as it is now; it is asked in a thread."""
         self._workers = workers
         self._versions = versions
         self._regions = regions
@@ -75,9 +75,9 @@ class KeyRoutes:
         query = read_model(scope, KeyQuery)
 
         def read() -> KeyPage:
-            world = self._make_world()
-            records, following = page_of(world.keys.list(), query, lambda record: record.id)
-            at = _moment(world)
+            keys_context = self._make_context()
+            records, following = page_of(keys_context.keys.list(), query, lambda record: record.id)
+            at = _moment(keys_context)
             return KeyPage(keys=[key_view(record, at) for record in records], next_token=following)
 
         return json_response(await self._authenticator.run_in_thread(read))
@@ -88,12 +88,12 @@ class KeyRoutes:
         reject_parameters(scope)
 
         def read() -> BaseModel:
-            world = self._make_world()
-            record, at = _named(world, scope), _moment(world)
+            keys_context = self._make_context()
+            record, at = _named(keys_context, scope), _moment(keys_context)
             workers_unable_to_decrypt = [
                 w.heartbeat.worker_id for w in self._workers.list() if record.id in w.heartbeat.undecryptable
             ]
-            history = world.journal.history(record.id, HISTORY)
+            history = keys_context.journal.history(record.id, HISTORY)
             return key_detail_view(record, at, history, self._unheard(at), workers_unable_to_decrypt)
 
         return json_response(await self._authenticator.run_in_thread(read))
@@ -104,9 +104,9 @@ class KeyRoutes:
         ask = _read(RotateKeysRequest, body)
 
         def request() -> RotationView:
-            world = self._make_world()
-            wish = request_rotation(world, self._chosen(world, ask.regions), f"caller {caller.name}")
-            return rotation_view(wish, replacement_keys(world.keys.list(), wish))
+            keys_context = self._make_context()
+            wish = request_rotation(keys_context, self._chosen(keys_context, ask.regions), f"caller {caller.name}")
+            return rotation_view(wish, replacement_keys(keys_context.keys.list(), wish))
 
         kept = await self._authenticator.run_in_thread(request)
         return json_response(kept, 202, more=((b"location", f"/v1/keys/rotations/{kept.id}".encode()),))
@@ -117,9 +117,9 @@ class KeyRoutes:
         reject_parameters(scope)
 
         def read() -> BaseModel:
-            world = self._make_world()
-            wish = world.rotations.get(scope["path_params"]["id"])
-            return rotation_view(wish, replacement_keys(world.keys.list(), wish))
+            keys_context = self._make_context()
+            wish = keys_context.rotations.get(scope["path_params"]["id"])
+            return rotation_view(wish, replacement_keys(keys_context.keys.list(), wish))
 
         return json_response(await self._authenticator.run_in_thread(read))
 
@@ -129,11 +129,11 @@ class KeyRoutes:
         ask = _read(CompromiseRequest, body)
 
         def act() -> BaseModel:
-            world = self._make_world()
-            record = _named(world, scope)
-            foreseen = preview_compromise(world, record.id, include_standby=ask.include_standby)
-            after = mark_compromised(world, record.id, include_standby=ask.include_standby)
-            at = _moment(world)
+            keys_context = self._make_context()
+            record = _named(keys_context, scope)
+            foreseen = preview_compromise(keys_context, record.id, include_standby=ask.include_standby)
+            after = mark_compromised(keys_context, record.id, include_standby=ask.include_standby)
+            at = _moment(keys_context)
             return CompromiseView(
                 id=record.id,
                 compromised_at=rfc3339_of(after.compromised_at or at.now),
@@ -143,9 +143,9 @@ class KeyRoutes:
 
         return json_response(await self._authenticator.run_in_thread(act), 202)
 
-    def _chosen(self, world: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
+    def _chosen(self, keys_context: KeysContext, regions: Sequence[str] | None) -> Sequence[str]:
         """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
-        held = {there.account_region.region for record in world.keys.list() for there in record.placements}
+        held = {there.account_region.region for record in keys_context.keys.list() for there in record.placements}
         known = self._regions or sorted(held)
         errors = [
             FieldError(f"regions[{position}]", f"must be one of {', '.join(known)}")
@@ -160,13 +160,13 @@ class KeyRoutes:
         return find_stale_workers(self._workers.list(), self._versions.read().keys, at.now)
 
 
-def _moment(world: KeysContext) -> ReferenceTime:
-    return ReferenceTime(world.now(), world.policy())
+def _moment(keys_context: KeysContext) -> ReferenceTime:
+    return ReferenceTime(keys_context.now(), keys_context.policy())
 
 
-def _named(world: KeysContext, scope: Scope) -> KeyRecord:
+def _named(keys_context: KeysContext, scope: Scope) -> KeyRecord:
     key_id = scope["path_params"]["id"]
-    record = next((record for record in world.keys.list() if record.id == key_id), None)
+    record = next((record for record in keys_context.keys.list() if record.id == key_id), None)
     if record is None:
         raise KeyNotFound("there is no such key")
     return record

@@ -62,7 +62,7 @@ class TokenRoutes:
         self._new_uuid = new_uuid
         self._lane = asyncio.Lock()
 
-    def single_at_once(self, scope: Scope, body: bytes, context: RequestContext) -> _PendingToken | None:
+    def single_nowait(self, scope: Scope, body: bytes, context: RequestContext) -> _PendingToken | None:
         """`POST /v1/tokens` whose body is here: one token. None when its channel has to be asked for first."""
         try:
             caller, snapshot, now = self._authenticator.authenticate(scope, context, SCOPE)
@@ -73,7 +73,7 @@ class TokenRoutes:
                 return None
             return self._begin(request, grant, channel, snapshot, now)
         except TokensvcError as failure:
-            self._metrics.refused(failure.code)
+            self._metrics.token_request_failed(failure.code)
             raise
 
     async def single(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
@@ -93,7 +93,7 @@ class TokenRoutes:
             signature = pending.key.sign(pending.digest)
             return pending.answer(signature, perf_counter() - started)
         except TokensvcError as failure:
-            self._metrics.refused(failure.code)
+            self._metrics.token_request_failed(failure.code)
             raise
 
     async def batch(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
@@ -104,7 +104,7 @@ class TokenRoutes:
             )
             asks = batch_items(body, "requests", BATCH_MAX_REQUESTS)
         except TokensvcError as failure:
-            self._metrics.refused(failure.code)
+            self._metrics.token_request_failed(failure.code)
             raise
         judge = partial(self._authenticator.authenticate, scope, context, SCOPE)
         results: list[dict[str, Any]] = [{}] * len(asks)
@@ -153,13 +153,13 @@ class TokenRoutes:
                         if (one := drafted(position, caller, snapshot, int(now))) is not None:
                             drafts[position] = one
                     except TokensvcError as failure:
-                        self._metrics.refused(failure.code)
+                        self._metrics.token_request_failed(failure.code)
                         results[position] = {"problem": problem_details(failure)}
                 signatures = self._sign_many([(made.key, made.digest) for made, _ in drafts.values()])
                 for (position, (made, channel)), signature in zip(drafts.items(), signatures, strict=True):
                     results[position] = _answer(made, channel, made.with_signature(signature))
                 share = (perf_counter() - started) / len(slice_)
-                self._metrics.issued([share] * len(drafts))
+                self._metrics.tokens_issued([share] * len(drafts))
                 await asyncio.sleep(0)
 
     def _begin(self, request: TokenRequest, grant: TokenLimits, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _PendingToken:
@@ -221,7 +221,7 @@ class _PendingToken:
         """How long it took so far."""
 
     def response(self, signature: bytes, seconds: float) -> Response:
-        self._metrics.issued((self._seconds + seconds,))
+        self._metrics.tokens_issued((self._seconds + seconds,))
         response = _answer(self._draft, self._channel, self._draft.with_signature(signature))
         return Response(201, orjson.dumps(response), NO_STORE, "issued")
 
