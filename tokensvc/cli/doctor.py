@@ -30,17 +30,17 @@ def doctor(as_json: AsJson = False) -> None:
     """Look at settings, store, vault, IVS and callers; say what is missing and what mends it. Changes nothing."""
     findings = list(_run_checks())
     data = {
-        "well": all(f.well for f in findings),
+        "well": all(f.ok for f in findings),
         "findings": [
-            {"well": f.well, "what": f.what, "found": f.found, "mend": None if f.well else f.mend or None}
+            {"well": f.ok, "what": f.check, "found": f.detail, "mend": None if f.ok else f.fix or None}
             for f in findings
         ],
     }
     lines = []
     for f in findings:
-        lines.append(f"{'ok  ' if f.well else 'BAD '} {f.what}: {f.found}")
-        if f.mend and not f.well:
-            lines.append(f"       mend it with: {f.mend}")
+        lines.append(f"{'ok  ' if f.ok else 'BAD '} {f.check}: {f.detail}")
+        if f.fix and not f.ok:
+            lines.append(f"       mend it with: {f.fix}")
     print_result(data, as_json, *lines)
     if not data["well"]:
         raise typer.Exit(1)
@@ -149,6 +149,6 @@ def _fix_setting(error: FieldError) -> str:
     return examples.get(error.field, f"unset {error.field}   (or give it a value that fits)")
 
 
-def _check_setting(settings: Settings, name: str, mend: str) -> Finding:
+def _check_setting(settings: Settings, name: str, fix: str) -> Finding:
     value = getattr(settings, name)
-    return Finding(value is not None, f"TOKENSVC_{name.upper()}", "is missing" if value is None else "is set", mend)
+    return Finding(value is not None, f"TOKENSVC_{name.upper()}", "is missing" if value is None else "is set", fix)

@@ -20,31 +20,31 @@ _T = TypeVar("_T")
 class Finding(NamedTuple):
     """One thing looked at: whether it is well, what was found, and what mends it."""
 
-    well: bool
-    what: str
-    found: str
-    mend: str = ""
+    ok: bool
+    check: str
+    detail: str
+    fix: str = ""
     needs_ivs: bool = False
     """Whether the fix calls IVS, so that what IVS says must be fixed first."""
 
 
-def try_check(what: str, act: Callable[[], _T], mend: str) -> tuple[_T | None, Finding]:
+def try_check(check: str, act: Callable[[], _T], fix: str) -> tuple[_T | None, Finding]:
     """What came of it, or None and its failure as a finding; `mend` is for a failure that has no remedy of its own."""
     try:
-        return act(), Finding(True, what, "")
+        return act(), Finding(True, check, "")
     except TokensvcError as failure:
-        return None, failure_finding(what, failure, mend)
+        return None, failure_finding(check, failure, fix)
 
 
-def failure_finding(what: str, failure: TokensvcError, mend: str) -> Finding:
+def failure_finding(check: str, failure: TokensvcError, fix: str) -> Finding:
     """A failure as a finding, with its own remedy, or with `mend`."""
     words = (
         [f"{setting_name(e.field)}: {e.message}" for e in failure.errors] if isinstance(failure, SettingsError) else []
     )
     found = "; ".join(words) or "; ".join(failure.for_operators.splitlines())
-    return Finding(False, what, found, command_of(failure.remedy) if failure.remedy else mend)
+    return Finding(False, check, found, command_of(failure.remedy) if failure.remedy else fix)
 
 
-def needs_reconcile(what: str, found: str, note: str = "", *, well: bool = False) -> Finding:
+def needs_reconcile(check: str, detail: str, note: str = "", *, ok: bool = False) -> Finding:
     """What the rotation ends when it goes on."""
-    return Finding(well, what, found, command_of(RECONCILE) + (f"   ({note})" if note else ""), needs_ivs=True)
+    return Finding(ok, check, detail, command_of(RECONCILE) + (f"   ({note})" if note else ""), needs_ivs=True)

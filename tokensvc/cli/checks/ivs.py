@@ -60,7 +60,7 @@ class Region(NamedTuple):
 def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, neither there nor in the store."""
     records = store.keys.list()
-    held = {there.account_region.region for record in records for there in record.everywhere if there.is_held}
+    held = {placement.account_region.region for record in records for placement in record.everywhere if placement.is_held}
     named = f"export TOKENSVC_REGIONS={','.join(sorted(held)) or 'us-east-1'}   (or boto3's AWS_REGION)"
     regions, finding = try_check("regions", lambda: service.configured_regions(settings), named)
     if regions is None:
@@ -79,12 +79,12 @@ def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
         yield from _check_clock(control_plane, name)
 
 
-def _try_ivs(what: str, ask: Callable[[], _T]) -> tuple[_T | None, Finding]:
+def _try_ivs(check: str, ask: Callable[[], _T]) -> tuple[_T | None, Finding]:
     """What IVS answers, or None and why it did not, with what ends that."""
     try:
-        return ask(), Finding(True, what, "")
+        return ask(), Finding(True, check, "")
     except (ControlPlaneError, ForeignDeployment, SettingsError) as failure:
-        return None, failure_finding(what, failure, _fix_of(failure))
+        return None, failure_finding(check, failure, _fix_of(failure))
 
 
 def _fix_of(failure: TokensvcError) -> str:
@@ -114,14 +114,14 @@ def _read_region(
         return str(pair["fingerprint"]) if "fingerprint" in pair else None
 
     known = {record.id: record for record in records}
-    unreadable = frozenset(there.arn for record in records for there in record.unreadable)
+    unreadable = frozenset(placement.arn for record in records for placement in record.unreadable)
     return Region(name, pairs, places, known, unreadable, deployment.id, reference_time(settings, store), fingerprint)
 
 
 def _check_region(region: Region, *, wanted: bool) -> Iterator[Finding]:
     foreign = [arn for arn in region.pairs if arn not in region.placements and arn not in region.unreadable]
-    found = f"answers; {len(region.pairs)} of {KEY_PAIRS_MAX} key slots used, {len(foreign)} of them not by us"
-    yield Finding(True, f"IVS in {region.name}", found)
+    detail = f"answers; {len(region.pairs)} of {KEY_PAIRS_MAX} key slots used, {len(foreign)} of them not by us"
+    yield Finding(True, f"IVS in {region.name}", detail)
     orphans = [arn for arn in foreign if _is_orphan(region, arn)]
     first = orphans if wanted and not _can_sign(region) else []  # whatever signs next needs one of their slots
     for arn in first:
@@ -131,14 +131,14 @@ def _check_region(region: Region, *, wanted: bool) -> Iterator[Finding]:
         _, finding = try_check(
             f"slots in {region.name}", slots, _free_slot_command(region, [a for a in foreign if a not in orphans])
         )
-        if not finding.well:
+        if not finding.ok:
             yield finding
         yield from _check_active_key(region)
     for arn in foreign:
         if arn not in first:
             yield _check_unrecorded_pair(region, arn)
-    for there in region.placements.values():
-        yield from _check_recorded_pair(region, there)
+    for placement in region.placements.values():
+        yield from _check_recorded_pair(region, placement)
 
 
 def _free_slot_command(region: Region, foreign: Sequence[str]) -> str:
@@ -151,30 +151,30 @@ def _free_slot_command(region: Region, foreign: Sequence[str]) -> str:
 
 
 def _check_active_key(region: Region) -> Iterator[Finding]:
-    what, active = f"key in {region.name}", active_placement(list(region.placements.values()))
+    check, active = f"key in {region.name}", active_placement(list(region.placements.values()))
     if active is None:
-        found = "none is active, so no token can be signed"
-        yield needs_reconcile(what, found) if region.placements else Finding(False, what, found, "tokensvc keys generate")
+        detail = "none is active, so no token can be signed"
+        yield needs_reconcile(check, detail) if region.placements else Finding(False, check, detail, "tokensvc keys generate")
         return
     if active.arn not in region.pairs:
-        found = f"{active.key_id} signs and IVS does not hold it: every token is refused"
-        yield needs_reconcile(what, found)
+        detail = f"{active.key_id} signs and IVS does not hold it: every token is refused"
+        yield needs_reconcile(check, detail)
         return
     if is_compromised(region.pairs[active.arn]):
-        found = f"{active.key_id} signs and its pair is tagged as compromised: the store was restored from before that"
-        yield needs_reconcile(what, found)
+        detail = f"{active.key_id} signs and its pair is tagged as compromised: the store was restored from before that"
+        yield needs_reconcile(check, detail)
         return
     most, since = region.at.policy.max_age_seconds, active.activated_at or active.imported_at
     days = (region.at.now - since) / timedelta(days=1)
     too_old = most is not None and days * 86_400 > most
     told = f"{active.key_id} signs, since {days:.1f} days"
-    yield Finding(not too_old, what, f"{told}; the policy allows {(most or 0) / 86_400:g}" if too_old else told, ROTATE)
+    yield Finding(not too_old, check, f"{told}; the policy allows {(most or 0) / 86_400:g}" if too_old else told, ROTATE)
 
 
 def _can_sign(region: Region) -> bool:
     """Whether IVS holds a key of ours that signs or can take over, or has room for another."""
     fit = {KeyState.ACTIVE, KeyState.PREPARED, KeyState.RETIRING}
-    shown = [there for arn, there in region.placements.items() if arn in region.pairs and there.state in fit]
+    shown = [placement for arn, placement in region.placements.items() if arn in region.pairs and placement.state in fit]
     usable = [p for p in shown if p.deleting_at is None and not is_compromised(region.pairs[p.arn])]
     return bool(usable) or len(region.pairs) < KEY_PAIRS_MAX
 
@@ -188,59 +188,59 @@ def _is_orphan(region: Region, arn: str) -> bool:
 def _check_unrecorded_pair(region: Region, arn: str) -> Finding:
     """A pair that the store does not know there."""
     owner, key_id = owner_tags(region.pairs[arn])
-    what, delete = f"key pair {arn}", f"tokensvc keys delete {arn}"
+    check, delete = f"key pair {arn}", f"tokensvc keys delete {arn}"
     if owner != region.deployment_id:
         whose = "has no tag of ours" if owner is None else f"is deployment {owner}'s"
-        return Finding(True, what, f"{whose}; it is left alone")
+        return Finding(True, check, f"{whose}; it is left alone")
     record = region.records.get(str(key_id))
     if is_compromised(region.pairs[arn]):
-        return needs_reconcile(what, f"is key {key_id}, which is compromised, and IVS holds it still")
+        return needs_reconcile(check, f"is key {key_id}, which is compromised, and IVS holds it still")
     if record is None:
-        return Finding(False, what, f"bears our tag for key {key_id}, which the store does not know", delete)
+        return Finding(False, check, f"bears our tag for key {key_id}, which the store does not know", delete)
     if record.damage:
-        return Finding(False, what, f"is key {key_id}, which cannot be read", FROM_BACKUP)
-    there = next((p for p in record.placements if p.account_region.region == region.name), None)
-    if there is not None and there.arn == arn:
+        return Finding(False, check, f"is key {key_id}, which cannot be read", FROM_BACKUP)
+    placement = next((p for p in record.placements if p.account_region.region == region.name), None)
+    if placement is not None and placement.arn == arn:
         return Finding(
             False,
-            what,
+            check,
             f"is key {key_id}, and is recorded as gone",
             f"{delete}   (when none of its tokens is needed)",
         )
-    if there is None or not there.is_held:
-        return needs_reconcile(what, f"is key {key_id}, and nobody noted that it was imported")
-    return Finding(False, what, f"bears our tag for key {key_id}, which the store knows as {there.arn}", delete)
+    if placement is None or not placement.is_held:
+        return needs_reconcile(check, f"is key {key_id}, and nobody noted that it was imported")
+    return Finding(False, check, f"bears our tag for key {key_id}, which the store knows as {placement.arn}", delete)
 
 
-def _check_recorded_pair(region: Region, there: KeyPlacement) -> Iterator[Finding]:
+def _check_recorded_pair(region: Region, placement: KeyPlacement) -> Iterator[Finding]:
     """A pair that the store knows there."""
-    what = f"key {there.key_id} in {region.name}"
-    pair = region.pairs.get(there.arn)
+    check = f"key {placement.key_id} in {region.name}"
+    pair = region.pairs.get(placement.arn)
     if pair is None:
-        if there.state is not KeyState.ACTIVE and region.at.now - there.imported_at > timedelta(
+        if placement.state is not KeyState.ACTIVE and region.at.now - placement.imported_at > timedelta(
             seconds=GRACE_SECONDS
         ):
-            yield needs_reconcile(what, f"is {there.state}, and IVS does not hold it any more")
+            yield needs_reconcile(check, f"is {placement.state}, and IVS does not hold it any more")
         return
-    if there.state is KeyState.COMPROMISED:
-        yield needs_reconcile(what, "is compromised, and IVS holds it still")
+    if placement.state is KeyState.COMPROMISED:
+        yield needs_reconcile(check, "is compromised, and IVS holds it still")
         return
-    if owner_tags(pair) != (region.deployment_id, there.key_id):
-        mend = f"tokensvc keys adopt {there.key_id} --arn {there.arn}"
-        yield Finding(False, what, f"IVS shows {there.arn} without our tags", mend)
-    shown, finding = _try_ivs(what, lambda: region.fingerprint(there.arn) or "none")
-    ours = region.records[there.key_id].fingerprint
+    if owner_tags(pair) != (region.deployment_id, placement.key_id):
+        fix = f"tokensvc keys adopt {placement.key_id} --arn {placement.arn}"
+        yield Finding(False, check, f"IVS shows {placement.arn} without our tags", fix)
+    shown, finding = _try_ivs(check, lambda: region.fingerprint(placement.arn) or "none")
+    ours = region.records[placement.key_id].fingerprint
     if shown is None:
         yield finding
-    elif shown not in ("none", ours) and not (there.fingerprint_differs and there.state is not KeyState.PREPARED):
-        activate, delete = (f"tokensvc keys {verb} {there.key_id}" for verb in ("activate", "delete"))
-        mend = f"{activate}   (if {there.arn} is the right pair; else {delete})"
-        yield Finding(False, what, f"IVS shows the fingerprint {shown}, and ours is {ours}", mend)
+    elif shown not in ("none", ours) and not (placement.fingerprint_differs and placement.state is not KeyState.PREPARED):
+        activate, delete = (f"tokensvc keys {verb} {placement.key_id}" for verb in ("activate", "delete"))
+        fix = f"{activate}   (if {placement.arn} is the right pair; else {delete})"
+        yield Finding(False, check, f"IVS shows the fingerprint {shown}, and ours is {ours}", fix)
 
 
 def _check_clock(control_plane: AwsControlPlane, region: str) -> Iterator[Finding]:
     ahead = control_plane.ahead_seconds(region)
     if ahead is not None:
-        found = f"{ahead:+.0f} seconds from IVS's in {region}; a token's exp is judged by IVS's"
+        detail = f"{ahead:+.0f} seconds from IVS's in {region}; a token's exp is judged by IVS's"
         well = abs(ahead) <= CLOCK_SKEW_SECONDS + DATE_RESOLUTION_SECONDS
-        yield Finding(well, "this machine's clock", found, "chronyc makestep   (or whatever keeps this machine's time)")
+        yield Finding(well, "this machine's clock", detail, "chronyc makestep   (or whatever keeps this machine's time)")

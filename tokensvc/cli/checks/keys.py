@@ -32,7 +32,7 @@ def check_keys(settings: Settings, store: Store) -> Iterator[Finding]:
     age = (
         "only when asked" if at.policy.max_age_seconds is None else f"every {at.policy.max_age_seconds / 86_400:g} days"
     )
-    yield finding._replace(found=f"holds; keys are replaced {age}") if finding.well else finding
+    yield finding._replace(detail=f"holds; keys are replaced {age}") if finding.ok else finding
     yield from _check_unfinished(store, records, at)
     yield from _check_workers(store, records, at)
 

@@ -93,4 +93,4 @@ def _damaged_key(record: KeyRecord, damage: InvalidKey) -> Finding:
     if not record.placements:
         return Finding(False, what, found, f"tokensvc keys delete {record.id}")
     is_needed = any(there.state in {KeyState.PREPARED, KeyState.ACTIVE} for there in record.placements)
-    return needs_reconcile(what, found, well=not is_needed)
+    return needs_reconcile(what, found, ok=not is_needed)
