@@ -46,7 +46,7 @@ class Metrics(SigningMetrics, Protocol):
         """One call to IVS and its outcome: `ok`, or the error code."""
         ...
 
-    def task_failed(self, loop: str) -> None:
+    def task_failed(self, task: str) -> None:
         """One failed run of a background duty."""
         ...
 

@@ -22,18 +22,18 @@ BATCH_SIZE = 100
 """In one transaction: with 50 channels each they are as many viewers of channels as one may hold."""
 
 
-def submit_file(desk: AdminContext, file: Path, fields: Mapping[str, Any], as_json: bool) -> None:
+def submit_file(admin: AdminContext, file: Path, fields: Mapping[str, Any], as_json: bool) -> None:
     """Accept what a file asks for, `-` being standard input; a line goes before `fields`. One that is refused is told
     with its number and spoils no other; the command then leaves with 1."""
     results: list[dict[str, Any]] = []
     refused = 0
     lines = _numbered_lines(file)
     while some := list(islice(lines, BATCH_SIZE)):
-        asks = [_parse_line(text, fields) for _, text in some]
-        readable = [ask for ask in asks if isinstance(ask, dict)]
-        outcomes = iter(desk.revocations.add_many(desk.caller, readable) if readable else ())
-        for (number, _), ask in zip(some, asks, strict=True):
-            one = ask if isinstance(ask, InvalidRequest) else next(outcomes)
+        requests = [_parse_line(text, fields) for _, text in some]
+        readable = [request for request in requests if isinstance(request, dict)]
+        outcomes = iter(admin.revocations.add_many(admin.caller, readable) if readable else ())
+        for (number, _), request in zip(some, requests, strict=True):
+            one = request if isinstance(request, InvalidRequest) else next(outcomes)
             if isinstance(one, Accepted):
                 results.append({"line": number, **AcceptedRevocationView.of(one).model_dump()})
             else:
@@ -60,9 +60,9 @@ def _numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
 def _parse_line(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | InvalidRequest:
     """A line's ask, an object over what the options say; or why the line is none."""
     try:
-        ask = json_object(text.encode(), "the line")
+        request = json_object(text.encode(), "the line")
     except InvalidRequest as refused:
         return refused
     instead = {"channelArn": "channelArns", "viewerId": "subject", "subject": "viewerId"}
-    replaced = {instead[name] for name in ask if name in instead}
-    return {name: value for name, value in fields.items() if name not in replaced} | ask
+    replaced = {instead[name] for name in request if name in instead}
+    return {name: value for name, value in fields.items() if name not in replaced} | request

@@ -115,9 +115,9 @@ def _record_absent_pairs(context: KeysContext, account_region: AccountRegion) ->
     arns = {str(pair["arn"]) for pair in pairs}
     records = context.keys.list()
     gone = [t for r in records for t in r.placements if t.account_region == account_region and t.is_held and t.arn not in arns]
-    unable = {there.key_id for there in gone} | ({record.id for record in records} - context.vault.key_ids())
-    for there in gone:
-        context.keys.record_absence(there, context.now(), context.policy().propagation_seconds, unable=unable)
+    unable = {placement.key_id for placement in gone} | ({record.id for record in records} - context.vault.key_ids())
+    for placement in gone:
+        context.keys.record_absence(placement, context.now(), context.policy().propagation_seconds, unable=unable)
 
 
 def _retry_throttled(context: KeysContext, ask: Callable[[], _Response]) -> _Response:

@@ -41,9 +41,9 @@ def add(
     }
     given |= {"viewerId": viewer, "subject": subject, "denySeconds": seconds, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
-    with admin_context(namespace, denySeconds="--seconds", channelArn="--all-channels") as desk:
-        kept = desk.denials.add(desk.caller, read_denial(fields))
-    _print_denials([DenialView.of(denial) for denial in kept], as_json)
+    with admin_context(namespace, denySeconds="--seconds", channelArn="--all-channels") as admin:
+        denials = admin.denials.add(admin.caller, read_denial(fields))
+    _print_denials([DenialView.of(denial) for denial in denials], as_json)
 
 
 @app.command("list")
@@ -58,10 +58,10 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List denials in force, last written first; of a viewer, by its channel."""
-    with admin_context(namespace) as desk:
-        pages = _pages(desk, _filters(channel, all_channels, viewer, subject))
-        found, rest = read_list(pages, max_results, next_token)
-    _print_denials(found, as_json, nextToken=rest)
+    with admin_context(namespace) as admin:
+        pages = _pages(admin, _filters(channel, all_channels, viewer, subject))
+        results, rest = read_list(pages, max_results, next_token)
+    _print_denials(results, as_json, nextToken=rest)
     report_rest(rest)
 
 
@@ -80,12 +80,12 @@ def remove(
     wanted = _filters(channel, all_channels, viewer, subject)
     if bool(denial_ids) == bool(wanted) or (wanted and not (viewer or subject)):
         raise InvalidRequest([FieldError("ID", "is required", alternative="--channel with --viewer or --subject")])
-    with admin_context(namespace) as desk:
-        names = denial_ids or [denial.id for denial in read_all(_pages(desk, wanted))]
+    with admin_context(namespace) as admin:
+        names = denial_ids or [denial.id for denial in read_all(_pages(admin, wanted))]
         if names:
             confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
         for name in names:
-            desk.denials.remove(desk.caller, name)
+            admin.denials.remove(admin.caller, name)
     print_result({"removed": names}, as_json, *([f"{name} is over." for name in names] or ["There is none in force."]))
 
 
@@ -96,18 +96,18 @@ def _filters(channel: str | None, all_channels: bool, viewer: str | None, subjec
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _pages(desk: AdminContext, wanted: dict[str, Any]) -> Fetch[DenialView]:
+def _pages(admin: AdminContext, wanted: dict[str, Any]) -> Fetch[DenialView]:
     """The pages of the denials that are wanted."""
 
     def fetch(size: int, token: str | None) -> tuple[Sequence[DenialView], str | None]:
         query = validated_query(wanted | {"maxResults": size, "nextToken": token}, DenialQuery)
-        found = desk.denials.page(desk.caller, query)
-        return found.denials, found.next_token
+        results = admin.denials.page(admin.caller, query)
+        return results.denials, results.next_token
 
     return fetch
 
 
-def _print_denials(found: list[DenialView], as_json: bool, **more: str | None) -> None:
-    rows = [(d.id, d.channel_arn, d.until, d.caller, d.reason) for d in found]
+def _print_denials(results: list[DenialView], as_json: bool, **more: str | None) -> None:
+    rows = [(d.id, d.channel_arn, d.until, d.caller, d.reason) for d in results]
     lines = format_table(("DENIAL", "CHANNEL", "UNTIL", "CALLER", "REASON"), rows)
-    print_result({"denials": [d.model_dump() for d in found], **more}, as_json, *lines)
+    print_result({"denials": [d.model_dump() for d in results], **more}, as_json, *lines)

@@ -81,19 +81,19 @@ def _check_store(settings: Settings, store: Store) -> Iterator[Finding]:
         return
     where = f"{deployment.control_plane or 'not bound yet'}, account {deployment.account or 'not known yet'}"
     if deployment.damage:
-        remedy = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or what it was)"
-        yield Finding(False, "max_ttl_seconds", f"{deployment.damage}; no token is issued", remedy)
-    found = f"answers; deployment {deployment.id}; keys in: {where}; tokens live {deployment.max_ttl_seconds} s at most"
-    yield Finding(True, "store", found)
+        fix = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or what it was)"
+        yield Finding(False, "max_ttl_seconds", f"{deployment.damage}; no token is issued", fix)
+    detail = f"answers; deployment {deployment.id}; keys in: {where}; tokens live {deployment.max_ttl_seconds} s at most"
+    yield Finding(True, "store", detail)
     fits = deployment.control_plane is None or settings.control_plane in (None, deployment.control_plane)
     if settings.control_plane is None:
         bound = deployment.control_plane
-        remedy = f"export TOKENSVC_CONTROL_PLANE={bound}   (where this store's keys live)" if bound else SET_CONTROL_PLANE
-        yield _check_setting(settings, "control_plane", remedy)
+        fix = f"export TOKENSVC_CONTROL_PLANE={bound}   (where this store's keys live)" if bound else SET_CONTROL_PLANE
+        yield _check_setting(settings, "control_plane", fix)
     if not fits:
-        remedy = f"export TOKENSVC_CONTROL_PLANE={deployment.control_plane}   (or use another store)"
-        found = f"is {settings.control_plane}, and the keys of this store live in {deployment.control_plane}"
-        yield Finding(False, "TOKENSVC_CONTROL_PLANE", found, remedy)
+        fix = f"export TOKENSVC_CONTROL_PLANE={deployment.control_plane}   (or use another store)"
+        detail = f"is {settings.control_plane}, and the keys of this store live in {deployment.control_plane}"
+        yield Finding(False, "TOKENSVC_CONTROL_PLANE", detail, fix)
     yield from _check_policy_settings(settings, deployment)
     findings = [*check_vault(settings, store), *check_keys(settings, store)]
     yield from (finding for finding in findings if not finding.needs_ivs)
@@ -104,33 +104,33 @@ def _check_store(settings: Settings, store: Store) -> Iterator[Finding]:
     yield from check_rows(store)
     callers = [r for r in store.callers.list() if r.disabled_at is None and not r.damage]
     disabled = [r.name for r in store.callers.list() if r.disabled_at is not None and not r.damage]
-    remedy = "tokensvc callers add NAME --all-channels"
+    fix = "tokensvc callers add NAME --all-channels"
     if disabled:
-        remedy = f"tokensvc callers enable {disabled[0]}   (or {remedy})"
-    yield Finding(bool(callers), "callers", f"{len(callers)} may ask for tokens", remedy)
+        fix = f"tokensvc callers enable {disabled[0]}   (or {fix})"
+    yield Finding(bool(callers), "callers", f"{len(callers)} may ask for tokens", fix)
 
 
 def _check_policy_settings(settings: Settings, deployment: Deployment) -> Iterator[Finding]:
     """Settings of the whole deployment that the store holds otherwise."""
     for name, set_here, stored in policy_values(settings, deployment):
         if set_here is not None and set_here != stored and not (name == "max_ttl_seconds" and deployment.damage):
-            found = f"is {set_here:g}, and the store holds {stored:g}, which is what counts"
-            remedy = f"tokensvc db upgrade   (or unset {variable_name(name)})"
-            yield Finding(False, variable_name(name), found, remedy)
+            detail = f"is {set_here:g}, and the store holds {stored:g}, which is what counts"
+            fix = f"tokensvc db upgrade   (or unset {variable_name(name)})"
+            yield Finding(False, variable_name(name), detail, fix)
 
 
 def _check_kek_settings(settings: Settings, store: Store | None) -> Iterator[Finding]:
     """Whether anything wraps. A new passphrase opens nothing that is wrapped already."""
     known, _ = try_check("store", store.kek_registry.list, RUN_AGAIN) if store is not None else ([], None)
     for name in required_kek_settings(settings):
-        remedy = "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE"
+        fix = "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE"
         if store is None:
-            remedy = f"{remedy}   (for a new deployment; else the file with the deployment's passphrase)"
+            fix = f"{fix}   (for a new deployment; else the file with the deployment's passphrase)"
         if known:
-            remedy = "export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase that this store's secrets are under)"
+            fix = "export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase that this store's secrets are under)"
             if all(wrapping.check_value is None for wrapping in known):
-                remedy = f"export TOKENSVC_KMS_KEY_ARN={known[-1].name.removeprefix('kms:')}"
-        yield _check_setting(settings, name, remedy)
+                fix = f"export TOKENSVC_KMS_KEY_ARN={known[-1].name.removeprefix('kms:')}"
+        yield _check_setting(settings, name, fix)
 
 
 def _fix_setting(error: FieldError) -> str:

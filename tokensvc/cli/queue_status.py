@@ -49,16 +49,16 @@ class QueueStatus(NamedTuple):
         }
 
 
-def queue_statuses(store: Store, share: float) -> list[QueueStatus]:
+def queue_statuses(store: Store, rate_fraction: float) -> list[QueueStatus]:
     """What waits, by place; `share` is how much of IVS's rates is ours. Raises StoreError."""
     now, senders = store.versions.read().now, read_leaders(store.leases)
-    found = []
-    for place, waiting in sorted(store.revocation_queue.waiting().items()):
-        problem = _problem(waiting, has_sender=place in senders)
-        left = None if problem else delivery_seconds(waiting.queued, share)
+    results = []
+    for account_region, waiting in sorted(store.revocation_queue.waiting().items()):
+        problem = _problem(waiting, has_sender=account_region in senders)
+        left = None if problem else delivery_seconds(waiting.queued, rate_fraction)
         ends_at = None if left is None else rfc3339(int(now + left) + 1)
-        found.append(QueueStatus(place, waiting.queued, waiting.oldest_seconds, left, ends_at, problem))
-    return found
+        results.append(QueueStatus(account_region, waiting.queued, waiting.oldest_seconds, left, ends_at, problem))
+    return results
 
 
 def _problem(waiting: Backlog, *, has_sender: bool) -> str:
@@ -69,10 +69,10 @@ def _problem(waiting: Backlog, *, has_sender: bool) -> str:
     return ""
 
 
-def progress_line(there: Sequence[QueueStatus], one: Revocation | None) -> str:
+def progress_line(queues: Sequence[QueueStatus], one: Revocation | None) -> str:
     """How it stands, in one line."""
     queue = "; ".join(
-        f"{p.queued:,} queued in {p.account_region.region}, " + (p.problem or f"until about {p.ends_at}") for p in there
+        f"{p.queued:,} queued in {p.account_region.region}, " + (p.problem or f"until about {p.ends_at}") for p in queues
     )
     if one is None:
         return queue
@@ -80,9 +80,9 @@ def progress_line(there: Sequence[QueueStatus], one: Revocation | None) -> str:
     return f"{done:,} of {len(one.targets):,} done; {queue}"
 
 
-def queue_table(there: Sequence[QueueStatus]) -> list[str]:
+def queue_table(queues: Sequence[QueueStatus]) -> list[str]:
     """The figures as a table."""
-    if not there:
+    if not queues:
         return ["Nothing waits: IVS has been told of everything."]
     rows = [
         (
@@ -94,6 +94,6 @@ def queue_table(there: Sequence[QueueStatus]) -> list[str]:
             p.ends_at or "unknown",
             p.problem or "-",
         )
-        for p in there
+        for p in queues
     ]
     return format_table(("ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL ABOUT", "PROBLEM"), rows)

@@ -58,11 +58,11 @@ def add(
     }
     given |= {"denySeconds": deny, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
-    with admin_context(namespace) as desk:
+    with admin_context(namespace) as admin:
         if file is not None:
-            submit_file(desk, file, fields, as_json)
+            submit_file(admin, file, fields, as_json)
             return
-        accepted = desk.revocations.add(desk.caller, read_revocation(fields))
+        accepted = admin.revocations.add(admin.caller, read_revocation(fields))
     shown = AcceptedRevocationView.of(accepted)
     words = f"Revocation {shown.id} is on its way to IVS; the viewer may come back after {shown.readmit_after}."
     print_result(shown.model_dump(), as_json, words)
@@ -81,11 +81,11 @@ def list_(
 ) -> None:
     """List revocations, newest first."""
     wanted = {"state": state, "channelArn": channel, "viewerId": viewer, "subject": subject}
-    with admin_context(namespace) as desk:
-        found, rest = read_list(_pages(desk, wanted), max_results, next_token)
-    rows = [(r.id, r.state, r.accepted_at, r.readmit_after, str(len(r.targets)), r.caller, r.reason) for r in found]
+    with admin_context(namespace) as admin:
+        results, rest = read_list(_pages(admin, wanted), max_results, next_token)
+    rows = [(r.id, r.state, r.accepted_at, r.readmit_after, str(len(r.targets)), r.caller, r.reason) for r in results]
     heads = ("REVOCATION", "STATE", "ACCEPTED", "READMIT AFTER", "VIEWERS", "CALLER", "REASON")
-    data = {"revocations": [r.model_dump() for r in found], "nextToken": rest}
+    data = {"revocations": [r.model_dump() for r in results], "nextToken": rest}
     print_result(data, as_json, *format_table(heads, rows))
     report_rest(rest)
 
@@ -93,9 +93,9 @@ def list_(
 @app.command()
 def show(revocation_id: Id, as_json: AsJson = False) -> None:
     """Show how far each part of a revocation has come."""
-    with admin_context() as desk:
-        found = RevocationView.of(desk.revocations.get(desk.caller, revocation_id))
-    print_result(found.model_dump(), as_json, *_describe(found))
+    with admin_context() as admin:
+        results = RevocationView.of(admin.revocations.get(admin.caller, revocation_id))
+    print_result(results.model_dump(), as_json, *_describe(results))
 
 
 @app.command()
@@ -109,26 +109,26 @@ def watch(
 
     Leaves with 1 when the one revocation that was asked about failed.
     """
-    with admin_context() as desk:
+    with admin_context() as admin:
         last = ""
         while True:
-            found = None
+            results = None
             if revocation_id is not None:
-                found = desk.revocations.get(desk.caller, revocation_id)
-            there = queue_statuses(desk.store, desk.settings.revocation_rate_fraction)
-            waits = bool(there) if found is None else found.state is RevocationState.QUEUED
+                results = admin.revocations.get(admin.caller, revocation_id)
+            queues = queue_statuses(admin.store, admin.settings.revocation_rate_fraction)
+            waits = bool(queues) if results is None else results.state is RevocationState.QUEUED
             if run_once or not waits:
                 break
-            if (line := progress_line(there, found)) != last:
+            if (line := progress_line(queues, results)) != last:
                 print_progress(line)
             last = line
             time.sleep(every)
-    if found is None:
-        print_result({"places": [place.shown() for place in there]}, as_json, *queue_table(there))
+    if results is None:
+        print_result({"places": [account_region.shown() for account_region in queues]}, as_json, *queue_table(queues))
         return
-    shown = RevocationView.of(found)
+    shown = RevocationView.of(results)
     print_result(shown.model_dump(), as_json, *_describe(shown))
-    if found.state is RevocationState.FAILED:
+    if results.state is RevocationState.FAILED:
         raise typer.Exit(1)
 
 
@@ -141,9 +141,9 @@ def retry(
     """Queue again what failed."""
     if bool(revocation_ids) == all_failed:
         raise InvalidRequest([FieldError("ID", "is required", alternative="--all")])
-    with admin_context() as desk:
-        failed = [r.id for r in read_all(_pages(desk, {"state": RevocationState.FAILED}))] if all_failed else revocation_ids or []
-        done = [desk.revocations.retry(desk.caller, id_) for id_ in failed]
+    with admin_context() as admin:
+        failed = [r.id for r in read_all(_pages(admin, {"state": RevocationState.FAILED}))] if all_failed else revocation_ids or []
+        done = [admin.revocations.retry(admin.caller, id_) for id_ in failed]
     _print_counts(done, as_json, "queued again", RevocationState.QUEUED)
 
 
@@ -151,19 +151,19 @@ def retry(
 def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> None:
     """Give up what is still queued; viewers that are denied stay so, and what was sent stays sent."""
     confirm(f"Give up {', '.join(revocation_ids)}?", yes)
-    with admin_context() as desk:
-        done = [desk.revocations.cancel(desk.caller, id_) for id_ in revocation_ids]
+    with admin_context() as admin:
+        done = [admin.revocations.cancel(admin.caller, id_) for id_ in revocation_ids]
     _print_counts(done, as_json, "given up", RevocationState.CANCELLED)
 
 
-def _pages(desk: AdminContext, wanted: dict[str, Any]) -> Fetch[RevocationView]:
+def _pages(admin: AdminContext, wanted: dict[str, Any]) -> Fetch[RevocationView]:
     """The pages of the revocations that are wanted."""
     query = {name: value for name, value in wanted.items() if value is not None}
 
     def fetch(size: int, token: str | None) -> tuple[Sequence[RevocationView], str | None]:
         asked = validated_query(query | {"maxResults": size, "nextToken": token}, RevocationQuery)
-        found = desk.revocations.page(desk.caller, asked)
-        return found.revocations, found.next_token
+        results = admin.revocations.page(admin.caller, asked)
+        return results.revocations, results.next_token
 
     return fetch
 

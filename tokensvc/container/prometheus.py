@@ -196,8 +196,8 @@ class PrometheusMetrics:
     def ivs_request(self, operation: str, code: str) -> None:
         self._control_plane.labels(operation, code).inc()
 
-    def task_failed(self, loop: str) -> None:
-        self._background_failures.labels(loop).inc()
+    def task_failed(self, task: str) -> None:
+        self._background_failures.labels(task).inc()
 
     def snapshot_age(self, seconds: float) -> None:
         self._snapshot_age.set(seconds)

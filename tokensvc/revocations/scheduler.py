@@ -159,7 +159,7 @@ class RevocationScheduler:
             leading.run_once,
             every_seconds=EVERY_SECONDS,
             backoff_max_seconds=FOLLOWER_COUNT_SECONDS,
-            on_failure=self._metrics.background_failure,
+            on_failure=self._metrics.task_failed,
             on_stop=leading.stop,
             failure_log=self._failure_log,
             log_name=f"dispatch {account_region.account} {account_region.region}",

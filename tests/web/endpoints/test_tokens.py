@@ -73,9 +73,9 @@ class Worker:
         channels = {str(CHANNEL): KnownChannel(URL, True, AT)}
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
         self.metrics = PrometheusMetrics()
-        authorized = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
+        authenticator = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
         self.routes = TokenRoutes(
-            authorized=authorized,
+            authenticator=authenticator,
             directory=self.directory,
             metrics=self.metrics,
             sign_many=sign_each,

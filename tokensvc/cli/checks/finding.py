@@ -41,8 +41,8 @@ def failure_finding(check: str, failure: TokensvcError, fix: str) -> Finding:
     words = (
         [f"{setting_name(e.field)}: {e.message}" for e in failure.errors] if isinstance(failure, SettingsError) else []
     )
-    found = "; ".join(words) or "; ".join(failure.for_operators.splitlines())
-    return Finding(False, check, found, command_of(failure.remedy) if failure.remedy else fix)
+    detail = "; ".join(words) or "; ".join(failure.for_operators.splitlines())
+    return Finding(False, check, detail, command_of(failure.remedy) if failure.remedy else fix)
 
 
 def needs_reconcile(check: str, detail: str, note: str = "", *, ok: bool = False) -> Finding:

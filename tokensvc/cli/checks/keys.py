@@ -53,8 +53,8 @@ def _check_unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceT
     for entry in store.journal.open():
         if at.now - entry.started_at > timedelta(seconds=GRACE_SECONDS):
             where = f" in {entry.region}" if entry.region else ""
-            found = f"was begun at {instant_or_none(entry.started_at)}{where}, and nobody noted how it ended"
-            yield needs_reconcile(f"step {entry.kind} of key {entry.key_id}", found)
+            detail = f"was begun at {instant_or_none(entry.started_at)}{where}, and nobody noted how it ended"
+            yield needs_reconcile(f"step {entry.kind} of key {entry.key_id}", detail)
     patience = timedelta(seconds=at.policy.propagation_seconds + GRACE_SECONDS)
     for wish in store.rotations.newest(_MAX_ROTATIONS):
         left = [region for region, signs in replacement_keys(records, wish).items() if signs is None]
@@ -66,17 +66,17 @@ def _check_unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceT
 def _check_workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
     workers, unheard = store.workers.list(), list_stale_workers(store, at)
     lately = [w for w in workers if (at.now - w.last_heartbeat_at).total_seconds() <= UNRESPONSIVE_AFTER_SECONDS]
-    signing = {r.id for r in records for there in r.placements if there.state is KeyState.ACTIVE}
+    signing = {r.id for r in records for placement in r.placements if placement.state is KeyState.ACTIVE}
     yield Finding(
         True, "workers", f"{len(lately)} were heard of lately, {len(unheard)} have not heard of the newest keys"
     )
     for told in unheard:
         heartbeat, until = told.worker.heartbeat, instant_or_none(told.until)
-        found = f"was last heard of at {instant_or_none(told.worker.last_heartbeat_at)}; it may go by older keys until {until}"
+        detail = f"was last heard of at {instant_or_none(told.worker.last_heartbeat_at)}; it may go by older keys until {until}"
         yield Finding(
             False,
             f"worker {heartbeat.worker_id}",
-            found,
+            detail,
             f"kill {heartbeat.pid}   (on {heartbeat.host}, or let it reach the store again: its log names the cause)",
         )
     for worker in lately:
@@ -89,7 +89,7 @@ def _check_workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime
 def _check_undecryptable(worker: Worker, signing: set[str]) -> Iterator[Finding]:
     for key_id in worker.heartbeat.undecryptable:
         if key_id in signing:
-            found = f"cannot open key {key_id}, which is active"
+            detail = f"cannot open key {key_id}, which is active"
             where = f"on {worker.heartbeat.host}, with that worker's settings"
-            mend = f"tokensvc doctor   ({where}: they lack the wrapping key, or it cannot read the vault)"
-            yield Finding(False, f"worker {worker.heartbeat.worker_id}", found, mend)
+            fix = f"tokensvc doctor   ({where}: they lack the wrapping key, or it cannot read the vault)"
+            yield Finding(False, f"worker {worker.heartbeat.worker_id}", detail, fix)

@@ -22,21 +22,21 @@ def check_rows(store: Store) -> Iterator[Finding]:
     """Read them all; nothing is changed."""
     for key in store.keys.list():
         if key.damage:
-            found = f"cannot be read, so it does not sign there, and its pair is left alone: {key.damage}"
-            remedy = f"tokensvc keys compromise {key.id}   (which gives it up; or put the row back, from a backup)"
-            yield Finding(False, f"key {key.id}", found, remedy)
+            detail = f"cannot be read, so it does not sign there, and its pair is left alone: {key.damage}"
+            fix = f"tokensvc keys compromise {key.id}   (which gives it up; or put the row back, from a backup)"
+            yield Finding(False, f"key {key.id}", detail, fix)
     for record in store.callers.list():
         if record.damage and record.disabled_at is None:
-            remedy = f"tokensvc callers disable {record.name}   (and add another; or put the row back, from a backup)"
-            yield Finding(False, f"caller {record.name}", f"cannot be read, and is refused: {record.damage}", remedy)
+            fix = f"tokensvc callers disable {record.name}   (and add another; or put the row back, from a backup)"
+            yield Finding(False, f"caller {record.name}", f"cannot be read, and is refused: {record.damage}", fix)
         for key_id, why in record.damaged_secrets.items():
-            found = f"key {key_id} cannot be read, and is refused: {why}"
-            yield Finding(False, f"caller {record.name}", found, f"tokensvc callers rotate-secret {record.name}")
+            detail = f"key {key_id} cannot be read, and is refused: {why}"
+            yield Finding(False, f"caller {record.name}", detail, f"tokensvc callers rotate-secret {record.name}")
     for name, why in islice(_damaged(store.channels.changed_since), MAX_NAMED):
         yield Finding(False, f"channel {name}", f"cannot be read, and is unknown to workers: {why}", _delete_channel(name))
     for name, why in islice(_damaged(store.denials.changed_since), MAX_NAMED):
-        found = f"cannot be read, and its viewer, where it is readable, is denied for good: {why}"
-        yield Finding(False, f"denial {name}", found, _delete_denial(store, name))
+        detail = f"cannot be read, and its viewer, where it is readable, is denied for good: {why}"
+        yield Finding(False, f"denial {name}", detail, _delete_denial(store, name))
 
 
 def _delete_denial(store: Store, name: str) -> str:

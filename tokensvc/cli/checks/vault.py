@@ -47,10 +47,10 @@ def check_vault(settings: Settings, store: Store) -> Iterator[Finding]:
     if of_subjects is None:
         yield finding
     subject_keys = Counter(wrapped_by(key.wrapped) for key in of_subjects or ())
-    for what, under in (("private keys", private_keys), ("subject keys", subject_keys)):
+    for check, under in (("private keys", private_keys), ("subject keys", subject_keys)):
         for name in sorted(under.keys() - {wrapper.current}):
-            found = f"{under[name]} of {under.total()} are under {name}, not yet under {wrapper.current}"
-            yield Finding(False, what, found, REWRAP)
+            detail = f"{under[name]} of {under.total()} are under {name}, not yet under {wrapper.current}"
+            yield Finding(False, check, detail, REWRAP)
     for name in wrapper.names[1:]:
         if not private_keys[name] + subject_keys[name]:
             yield Finding(True, name, "nothing is under it: it may be taken out of the settings")
@@ -61,16 +61,16 @@ def _check_private_keys(
 ) -> Iterator[Finding]:
     """Those that sign, and those that cannot be read or opened; counts in `under` what each is wrapped by."""
     known = {record.id: record for record in records}
-    signing = {r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.placements)}
+    signing = {r.id for r in records if any(placement.state is KeyState.ACTIVE for placement in r.placements)}
     for key_id in sorted(kept | signing):
-        what, record = f"private key {key_id}", known.get(key_id)
+        check, record = f"private key {key_id}", known.get(key_id)
         try:
             envelope = vault.wrapped(key_id)
         except PrivateKeyMissing as missing:
-            yield needs_reconcile(what, missing.message)
+            yield needs_reconcile(check, missing.message)
             continue
         except VaultError as failure:
-            yield failure_finding(what, failure, FIX_PERMISSIONS)
+            yield failure_finding(check, failure, FIX_PERMISSIONS)
             continue
         if record is not None:
             try:
@@ -80,17 +80,17 @@ def _check_private_keys(
                 continue
             except VaultError as failure:
                 if key_id in signing:
-                    yield failure_finding(what, failure, DESCRIBE_KMS_KEY)
+                    yield failure_finding(check, failure, DESCRIBE_KMS_KEY)
             else:
                 if key_id in signing:
-                    yield Finding(True, what, "signs, and can be opened")
+                    yield Finding(True, check, "signs, and can be opened")
         under[wrapped_by(envelope)] += 1
 
 
 def _damaged_key(record: KeyRecord, damage: InvalidKey) -> Finding:
     """A key that only drains, or has ended, needs no private half any more."""
-    what, found = f"private key {record.id}", f"cannot sign: {damage.message}"
+    check, detail = f"private key {record.id}", f"cannot sign: {damage.message}"
     if not record.placements:
-        return Finding(False, what, found, f"tokensvc keys delete {record.id}")
-    is_needed = any(there.state in {KeyState.PREPARED, KeyState.ACTIVE} for there in record.placements)
-    return needs_reconcile(what, found, ok=not is_needed)
+        return Finding(False, check, detail, f"tokensvc keys delete {record.id}")
+    is_needed = any(placement.state in {KeyState.PREPARED, KeyState.ACTIVE} for placement in record.placements)
+    return needs_reconcile(check, detail, ok=not is_needed)

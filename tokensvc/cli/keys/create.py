@@ -156,18 +156,18 @@ def _validated_arns(arns: list[str], regions: tuple[str, ...]) -> list[str]:
 
 def _describe_standby(record: KeyRecord) -> str:
     """What became of a key that was made although nobody asked for it."""
-    places = ", ".join(f"{there.state} in {there.account_region.region}" for there in record.placements) or "not imported yet"
+    places = ", ".join(f"{placement.state} in {placement.account_region.region}" for placement in record.placements) or "not imported yet"
     return f"Key {record.id} is {places}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
 
 
 def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
     shown = key_view(record, reference_time(opened.settings, opened.store))
-    words = []
-    for there in record.placements:
-        stands = "signs" if there.state is KeyState.ACTIVE else f"is {there.state}"
-        words.append(f"Key {record.id} {stands} in {there.account_region.region} as {there.arn}.")
-    words.append(f"Fingerprint {record.fingerprint}.")
-    if any(there.state is KeyState.PREPARED for there in record.placements):
-        words.append(f"To sign with it: tokensvc keys activate {record.id}")
+    lines = []
+    for placement in record.placements:
+        stands = "signs" if placement.state is KeyState.ACTIVE else f"is {placement.state}"
+        lines.append(f"Key {record.id} {stands} in {placement.account_region.region} as {placement.arn}.")
+    lines.append(f"Fingerprint {record.fingerprint}.")
+    if any(placement.state is KeyState.PREPARED for placement in record.placements):
+        lines.append(f"To sign with it: tokensvc keys activate {record.id}")
     data = shown.model_dump(mode="json") | ({"found": found} if found else {})
-    print_result(data, as_json, *words, *more)
+    print_result(data, as_json, *lines, *more)

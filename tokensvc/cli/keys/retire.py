@@ -36,14 +36,14 @@ def retire(
         regions = select_regions(opened.regions, region)
         before = require_key(opened.context.keys.list(), key_id)
         confirm(f"Stop signing with key {key_id} in {', '.join(regions)}?", yes)
-        wish = retirement.retire(opened.context, key_id, regions, REQUESTED_BY)
-        if wish is None:
+        rotation = retirement.retire(opened.context, key_id, regions, REQUESTED_BY)
+        if rotation is None:
             changed = _print_change(opened, before, as_json, f"Key {key_id} stands ready nowhere any more.")
         else:
             changed = True
             if wait is not False:
-                commands.complete_rotations(opened.context, list(wish.previous_key_ids), patient=bool(wait))
-            print_rotation(opened, wish, as_json)
+                commands.complete_rotations(opened.context, list(rotation.previous_key_ids), patient=bool(wait))
+            print_rotation(opened, rotation, as_json)
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -89,18 +89,18 @@ def compromise(
         record = require_key(opened.context.keys.list(), key_id)
         foreseen = commands.preview_compromise(opened.context, key_id, include_standby=include_standby)
         outlook = [compromise_impact_view(record, prospect) for prospect in foreseen]
-        words = _describe_impact(record, outlook)
+        lines = _describe_impact(record, outlook)
         if dry_run:
             data = {"id": key_id, "dryRun": True, "outlook": _impact_json(outlook)}
-            print_result(data, as_json, *words, "Nothing was changed.")
+            print_result(data, as_json, *lines, "Nothing was changed.")
             return
-        for line in words:
+        for line in lines:
             print_progress(line)
         confirm(f"Compromise key {key_id}? It cannot be undone.", yes)
         commands.compromise(opened.context, key_id, opened.regions, include_standby=include_standby)
         retirement.wait_until_deleted(opened.context, key_id, opened.regions)
-        unheard = _wait_for_workers(opened)
-        done = _print_compromise(opened, key_id, outlook, unheard, as_json)
+        stale = _wait_for_workers(opened)
+        done = _print_compromise(opened, key_id, outlook, stale, as_json)
     if not done:
         raise typer.Exit(1)
 
@@ -138,7 +138,7 @@ def _stale_workers(opened: OpenDeployment) -> list[StaleWorker]:
 
 
 def _print_compromise(
-    opened: OpenDeployment, key_id: str, outlook: Sequence[CompromiseImpactView], unheard: Sequence[StaleWorker], as_json: bool
+    opened: OpenDeployment, key_id: str, outlook: Sequence[CompromiseImpactView], stale: Sequence[StaleWorker], as_json: bool
 ) -> bool:
     """Tell what is left of the key; whether nothing is."""
     record = require_key(opened.context.keys.list(), key_id)
@@ -153,7 +153,7 @@ def _print_compromise(
                 f"{region.region}: not deleted yet; its tokens are valid until then, or {instant_or_none(region.valid_until)}"
             )
     lines += [
-        f"{u.worker.heartbeat.worker_id} has not heard and may sign with it until {instant_or_none(u.until)}" for u in unheard
+        f"{u.worker.heartbeat.worker_id} has not heard and may sign with it until {instant_or_none(u.until)}" for u in stale
     ]
     lines.append(
         f"Key {key_id} is gone." if done else "A worker that performs goes on deleting; or run: tokensvc keys reconcile"
@@ -171,7 +171,7 @@ def _print_compromise(
             }
             for region in left
         ],
-        "staleWorkers": [stale_worker_view(u).model_dump(mode="json") for u in unheard],
+        "staleWorkers": [stale_worker_view(u).model_dump(mode="json") for u in stale],
     }
     print_result(data, as_json, *lines)
     return done
@@ -181,11 +181,11 @@ def _impact_json(outlook: Sequence[CompromiseImpactView]) -> list[dict[str, Any]
     return [region.model_dump(mode="json") for region in outlook]
 
 
-def _print_change(opened: OpenDeployment, before: KeyRecord, as_json: bool, words: str) -> bool:
+def _print_change(opened: OpenDeployment, before: KeyRecord, as_json: bool, lines: str) -> bool:
     """Show a key as it is by now; whether it changed."""
     records = [record for record in opened.context.keys.list() if record.id == before.id]
     at = reference_time(opened.settings, opened.store)
     shown = key_view(records[0], at).model_dump(mode="json") if records else {"id": before.id, "forgotten": True}
     changed = records != [before]
-    print_result(shown, as_json, words if changed else "Nothing to do.")
+    print_result(shown, as_json, lines if changed else "Nothing to do.")
     return changed

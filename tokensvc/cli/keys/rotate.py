@@ -35,10 +35,10 @@ def rotate(region: OnlyRegions = None, wait: WaitOption = None, dry_run: DryRun 
     with open_for_write() as opened:
         regions = select_regions(opened.regions, region)
         if wait is False:
-            wish = commands.request_rotation(opened.context, regions, REQUESTED_BY)
+            rotation = commands.request_rotation(opened.context, regions, REQUESTED_BY)
         else:
-            wish = commands.rotate(opened.context, regions, REQUESTED_BY, patient=bool(wait))
-        print_rotation(opened, wish, as_json)
+            rotation = commands.rotate(opened.context, regions, REQUESTED_BY, patient=bool(wait))
+        print_rotation(opened, rotation, as_json)
 
 
 def reconcile(
@@ -63,12 +63,12 @@ def reconcile(
         keys = [key_view(record, reference_time(opened.settings, opened.store)) for record in records]
     changed = records != before
     signing = {r: active_placement([p for k in records for p in k.placements if p.account_region.region == r]) for r in regions}
-    words = [
-        f"Key {there.key_id} signs in {name}." if there else f"No key signs in {name}."
-        for name, there in signing.items()
+    lines = [
+        f"Key {placement.key_id} signs in {name}." if placement else f"No key signs in {name}."
+        for name, placement in signing.items()
     ]
-    words.append("Gone on with." if changed else "Nothing to do.")
-    print_result({"changed": changed, "keys": [k.model_dump(mode="json") for k in keys]}, as_json, *words)
+    lines.append("Gone on with." if changed else "Nothing to do.")
+    print_result({"changed": changed, "keys": [k.model_dump(mode="json") for k in keys]}, as_json, *lines)
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -86,22 +86,22 @@ def activate(
         todo = [r for r in regions or opened.regions if r not in active]
         record = commands.activate(opened.context, key_id, todo)
         shown = key_view(record, reference_time(opened.settings, opened.store))
-    words = [f"Key {key_id} signs in {p.region}." for p in shown.placements if p.state == KeyState.ACTIVE]
-    print_result(shown.model_dump(mode="json"), as_json, *words)
+    lines = [f"Key {key_id} signs in {p.region}." for p in shown.placements if p.state == KeyState.ACTIVE]
+    print_result(shown.model_dump(mode="json"), as_json, *lines)
     if detailed_exit_code and record == before:
         raise typer.Exit(NOTHING_TO_DO)
 
 
-def print_rotation(opened: OpenDeployment, wish: RotationRequest, as_json: bool) -> None:
+def print_rotation(opened: OpenDeployment, rotation: RotationRequest, as_json: bool) -> None:
     """Show how far a rotation is."""
-    shown = rotation_view(wish, commands.replacement_keys(opened.context.keys.list(), wish))
-    words = [
+    shown = rotation_view(rotation, commands.replacement_keys(opened.context.keys.list(), rotation))
+    lines = [
         f"Key {r.active_key_id} signs now in {r.region}."
         if r.active_key_id
         else f"Asked for in {r.region}; the workers go on with it."
         for r in shown.regions
     ]
-    print_result(shown.model_dump(mode="json"), as_json, *words)
+    print_result(shown.model_dump(mode="json"), as_json, *lines)
 
 
 def _print_plan(region: Sequence[str] | None, *, replace: bool, as_json: bool, detailed: bool) -> None:
