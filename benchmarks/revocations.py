@@ -137,10 +137,10 @@ def _drain(folder: Path) -> tuple[Told, int]:
             store.revocations.accept("bench", wanted, Priority.BULK, REACH_SECONDS)
         told, metrics = Told(AwsControlPlane("local")), Sent()
         world = DispatchContext(
-            queue=store.revocation_queue, control_plane=told, clock=SystemClock(), chance=random.random
+            queue=store.revocation_queue, control_plane=told, clock=SystemClock(), jitter=random.random
         )
         leading = RevocationLeader(
-            account_region=servers.PLACE, world=world, leases=store.leases, holder="bench", metrics=metrics, share=1.0
+            account_region=servers.PLACE, world=world, leases=store.leases, holder="bench", metrics=metrics, rate_fraction=1.0
         )
         while not told.codes:
             time.sleep(leading.run_once())

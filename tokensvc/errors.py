@@ -41,7 +41,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
-NONE: Mapping[str, str] = MappingProxyType({})
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Action(StrEnum):
@@ -119,7 +119,7 @@ class Remedy(NamedTuple):
     """An action, and what it is about."""
 
     action: Action
-    parameters: Mapping[str, str] = NONE
+    parameters: Mapping[str, str] = NO_PARAMETERS
 
 
 class FieldError(NamedTuple):
@@ -148,7 +148,7 @@ class TokensvcError(Exception):
     """After how long the same request may succeed, where that is known."""
 
     def __init__(
-        self, message: str, *, detail: str = "", subject: Mapping[str, str] = NONE, remedy: Remedy | None = None
+        self, message: str, *, detail: str = "", subject: Mapping[str, str] = NO_PARAMETERS, remedy: Remedy | None = None
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -394,25 +394,25 @@ class ControlPlaneError(TokensvcError):
         self.request_id = request_id
 
 
-class Denied(ControlPlaneError):
+class ControlPlaneDenied(ControlPlaneError):
     """IVS does not know these credentials, or they may not do this."""
 
     code = "control_plane_denied"
 
 
-class Throttled(ControlPlaneError):
+class ControlPlaneThrottled(ControlPlaneError):
     """The account's call rate is used up; try again later."""
 
     code = "control_plane_throttled"
 
 
-class QuotaExceeded(ControlPlaneError):
+class ControlPlaneQuotaExceeded(ControlPlaneError):
     """The account holds as many of these as IVS allows."""
 
     code = "control_plane_quota_exceeded"
 
 
-class ResourceMissing(ControlPlaneError):
+class ControlPlaneResourceMissing(ControlPlaneError):
     """IVS knows no such resource, or it is not broadcasting."""
 
     code = "control_plane_resource_missing"
@@ -424,19 +424,19 @@ class AccountUnverified(ControlPlaneError):
     code = "account_unverified"
 
 
-class ResourceConflict(ControlPlaneError):
+class ControlPlaneConflict(ControlPlaneError):
     """IVS says that it clashes with what is there."""
 
     code = "control_plane_conflict"
 
 
-class Rejected(ControlPlaneError):
+class ControlPlaneRejected(ControlPlaneError):
     """IVS, or the client before it, found the request itself at fault."""
 
     code = "control_plane_rejected"
 
 
-class Unavailable(ControlPlaneError):
+class ControlPlaneUnavailable(ControlPlaneError):
     """IVS failed, or could not be reached in time. The effect may or may not have happened."""
 
     code = "control_plane_unavailable"

@@ -164,8 +164,8 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
         host=host,
         port=port,
         admin_port=admin_port,
-        signer=parts.chosen.signer.name,
-        fallback_reason=parts.chosen.fallback_reason,
+        signer=parts.signer_choice.signer.name,
+        fallback_reason=parts.signer_choice.fallback_reason,
         control_plane=settings.control_plane,
     )
     try:

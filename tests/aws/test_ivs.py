@@ -19,15 +19,15 @@ from tokensvc.aws.ivs import CLIENTS_MAX, FAILURES, AwsControlPlane, default_reg
 from tokensvc.errors import (
     Action,
     ControlPlaneError,
-    Denied,
-    QuotaExceeded,
-    Rejected,
+    ControlPlaneDenied,
+    ControlPlaneQuotaExceeded,
+    ControlPlaneRejected,
     Remedy,
-    ResourceConflict,
-    ResourceMissing,
+    ControlPlaneConflict,
+    ControlPlaneResourceMissing,
     SettingsError,
-    Throttled,
-    Unavailable,
+    ControlPlaneThrottled,
+    ControlPlaneUnavailable,
 )
 from tokensvc.local_ivs import api_model
 
@@ -91,25 +91,25 @@ def test_an_errors_code_and_message_become_printable(server: tuple[Told, AwsCont
 
 def test_the_rows_mean_what_the_use_cases_act_on() -> None:
     """Written a second time: rotation goes on after a missing pair, waits after a throttle, asks for help else."""
-    assert FAILURES["ResourceNotFoundException"] is ResourceMissing
-    assert FAILURES["ThrottlingException"] is Throttled
-    assert FAILURES["ServiceQuotaExceededException"] is QuotaExceeded
-    assert FAILURES["ConflictException"] is ResourceConflict
-    assert FAILURES["ValidationException"] is Rejected
-    assert FAILURES["AccessDeniedException"] is FAILURES["PendingVerification"] is Denied
-    assert FAILURES["InternalServerException"] is Unavailable
+    assert FAILURES["ResourceNotFoundException"] is ControlPlaneResourceMissing
+    assert FAILURES["ThrottlingException"] is ControlPlaneThrottled
+    assert FAILURES["ServiceQuotaExceededException"] is ControlPlaneQuotaExceeded
+    assert FAILURES["ConflictException"] is ControlPlaneConflict
+    assert FAILURES["ValidationException"] is ControlPlaneRejected
+    assert FAILURES["AccessDeniedException"] is FAILURES["PendingVerification"] is ControlPlaneDenied
+    assert FAILURES["InternalServerException"] is ControlPlaneUnavailable
 
 
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, Rejected),
-        (404, Rejected),
-        (401, Denied),
-        (403, Denied),
-        (429, Throttled),
-        (500, Unavailable),
-        (503, Unavailable),
+        (400, ControlPlaneRejected),
+        (404, ControlPlaneRejected),
+        (401, ControlPlaneDenied),
+        (403, ControlPlaneDenied),
+        (429, ControlPlaneThrottled),
+        (500, ControlPlaneUnavailable),
+        (503, ControlPlaneUnavailable),
     ],
 )
 def test_an_error_that_nobody_described_is_judged_by_its_status(
@@ -152,7 +152,7 @@ def test_an_operation_without_an_answer_is_fine(server: tuple[Told, AwsControlPl
 def test_what_is_no_answer_of_ivs_is_no_success(server: tuple[Told, AwsControlPlane], body: bytes) -> None:
     """A proxy's page with 200: taking it for an empty list would import a key twice."""
     server[0].body = body
-    with pytest.raises(Unavailable) as refused:
+    with pytest.raises(ControlPlaneUnavailable) as refused:
         server[1].call(*LIST)
     assert refused.value.ivs_code == "Unreadable"
     assert server[0].observed == [("ListPlaybackKeyPairs", "Unreadable")]
@@ -167,7 +167,7 @@ def test_a_batch_of_which_nothing_failed_is_done(server: tuple[Told, AwsControlP
 def test_an_empty_answer_that_names_no_request_is_not_of_ivs(server: tuple[Told, AwsControlPlane]) -> None:
     """Taking it for a batch that is done would lose the batch."""
     server[0].body = b"{}"
-    with pytest.raises(Unavailable):
+    with pytest.raises(ControlPlaneUnavailable):
         server[1].call(*BATCH)
 
 
@@ -176,19 +176,19 @@ def test_a_refusal_that_is_not_of_ivs_is_judged_by_its_status(
     server: tuple[Told, AwsControlPlane], body: bytes
 ) -> None:
     server[0].status, server[0].body = 502, body
-    with pytest.raises(Unavailable):
+    with pytest.raises(ControlPlaneUnavailable):
         server[1].call(*LIST)
 
 
 def test_half_an_answer_is_no_answer(server: tuple[Told, AwsControlPlane]) -> None:
     server[0].body, server[0].declared = b'{"keyPairs":[', 500
-    with pytest.raises(Unavailable):
+    with pytest.raises(ControlPlaneUnavailable):
         server[1].call(*LIST)
 
 
 def test_a_port_at_which_nobody_listens_is_unavailable() -> None:
     what = Told()
-    with pytest.raises(Unavailable) as refused:
+    with pytest.raises(ControlPlaneUnavailable) as refused:
         control_plane(closed_port(), what).call(*LIST)
     assert refused.value.ivs_code == "EndpointConnectionError"
     assert refused.value.status == 0
@@ -200,7 +200,7 @@ def test_a_server_that_says_nothing_is_unavailable() -> None:
     with hanging() as port:
         ivs = control_plane(port, Told())
         ivs._client("us-east-1")._endpoint.http_session._manager.connection_pool_kw["timeout"] = 0.05
-        with pytest.raises(Unavailable) as refused:
+        with pytest.raises(ControlPlaneUnavailable) as refused:
             ivs.call(*LIST)
     assert refused.value.ivs_code == "ReadTimeoutError"
 
@@ -221,7 +221,7 @@ def test_clients_are_bounded_and_the_ones_in_use_are_kept(server: tuple[Told, Aw
 
 
 def test_a_request_that_boto3_itself_refuses_is_rejected() -> None:
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(ControlPlaneRejected) as refused:
         control_plane(closed_port(), Told()).call("us-east-1", "ImportPlaybackKeyPair", {"publicKeyMaterial": 5})
     assert refused.value.ivs_code == "ParamValidationError"
 
@@ -231,23 +231,23 @@ def test_missing_credentials_are_a_denial(tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         del os.environ[name]
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(tmp_path / "none")
-    with pytest.raises(Denied) as refused:
+    with pytest.raises(ControlPlaneDenied) as refused:
         ivs.call(*LIST)
     assert refused.value.ivs_code == "NoCredentialsError"
 
 
 TRANSPORT = {
-    boto.EndpointConnectionError(endpoint_url="http://x"): Unavailable,
-    boto.ConnectTimeoutError(endpoint_url="http://x"): Unavailable,
-    boto.ReadTimeoutError(endpoint_url="http://x"): Unavailable,
-    boto.ConnectionClosedError(endpoint_url="http://x"): Unavailable,
-    boto.SSLError(endpoint_url="https://x", error="bad"): Unavailable,
-    boto.ProxyConnectionError(proxy_url="http://x"): Unavailable,
-    boto.NoCredentialsError(): Denied,
-    boto.PartialCredentialsError(provider="env", cred_var="x"): Denied,
-    boto.UnauthorizedSSOTokenError(): Denied,
-    boto.ParamValidationError(report="bad"): Rejected,
-    boto.NoRegionError(): Rejected,
+    boto.EndpointConnectionError(endpoint_url="http://x"): ControlPlaneUnavailable,
+    boto.ConnectTimeoutError(endpoint_url="http://x"): ControlPlaneUnavailable,
+    boto.ReadTimeoutError(endpoint_url="http://x"): ControlPlaneUnavailable,
+    boto.ConnectionClosedError(endpoint_url="http://x"): ControlPlaneUnavailable,
+    boto.SSLError(endpoint_url="https://x", error="bad"): ControlPlaneUnavailable,
+    boto.ProxyConnectionError(proxy_url="http://x"): ControlPlaneUnavailable,
+    boto.NoCredentialsError(): ControlPlaneDenied,
+    boto.PartialCredentialsError(provider="env", cred_var="x"): ControlPlaneDenied,
+    boto.UnauthorizedSSOTokenError(): ControlPlaneDenied,
+    boto.ParamValidationError(report="bad"): ControlPlaneRejected,
+    boto.NoRegionError(): ControlPlaneRejected,
 }
 
 

@@ -222,5 +222,5 @@ def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(rotated: Stage
     [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
     worker = Worker(rotated, clock)
     assert east(rotated, worker).active is not None
-    rotated.store.keys.begin_delete(there, clock.at())
+    rotated.store.keys.start_deletion(there, clock.at())
     assert east(rotated, worker).active is None

@@ -23,7 +23,7 @@ from tests.support.simulated_ivs import IvsSimulator, outage, throttle
 from tests.support.stores import restore, save
 from tokensvc.background.changes import ChangeNotifier, KnownVersions
 from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_SECONDS
-from tokensvc.errors import Denied
+from tokensvc.errors import ControlPlaneDenied
 from tokensvc.keys import commands
 from tokensvc.keys.absences import AbsenceTracker
 from tokensvc.keys.inventory import KEY_TAG
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 LIMIT_SECONDS = 60.0
 FAULT_SECONDS = 600.0
-DENIED = Denied("IVS answered with AccessDeniedException", operation="*", ivs_code="AccessDeniedException", status=403)
+DENIED = ControlPlaneDenied("IVS answered with AccessDeniedException", operation="*", ivs_code="AccessDeniedException", status=403)
 
 
 class Service:
@@ -290,8 +290,8 @@ def test_whatever_ivs_answers_for_ten_minutes_no_token_stops_and_nothing_is_forg
     assert not watch.refused_seconds
     assert pairs.items() <= stage.ivs.pairs.items(), "no pair is deleted"
     assert vault <= stage.vault.key_ids()
-    held = {(there.arn, there.is_held) for record in stage.store.keys.list() for there in record.placements}
-    assert {(there.arn, there.is_held) for record in known for there in record.placements} <= held
+    held = {(there.arn, there.is_imported) for record in stage.store.keys.list() for there in record.placements}
+    assert {(there.arn, there.is_imported) for record in known for there in record.placements} <= held
     if fault != "an empty list, and wrong answers now and then":  # a new key may be brought for one that may be gone
         assert service.signing() == signing
     for name in ("_ListPlaybackKeyPairs", "_GetPlaybackKeyPair"):

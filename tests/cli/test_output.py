@@ -48,7 +48,7 @@ def _fill(store: Store) -> None:
     store.denials.add("shop", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
     store.revocations.accept("shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.INTERACTIVE, REACH)
     [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
-    store.revocation_queue.settle([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED, ODD, ODD)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED, ODD, ODD)])
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(viewer_id=ODD))
         connection.execute(sa.update(revocations).values(caller=ODD))

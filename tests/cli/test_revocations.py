@@ -46,7 +46,7 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
     make_due(store)
     for priority in Priority:
         claimed = store.revocation_queue.claim(HERE, priority, 1000, 60)
-        store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
+        store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
 
 
 def age(store: Store, seconds: float) -> None:
@@ -288,7 +288,7 @@ def test_what_failed_is_tried_again_one_by_one_or_all(terminal: Terminal, opened
 def test_cancel_wants_yes_off_a_terminal(terminal: Terminal, opened: Store) -> None:
     ids = [add(terminal), add(terminal, "eve")]
     assert "--yes" in terminal("revocations", "cancel", *ids, code=2).err
-    assert opened.revocation_queue.waiting()
+    assert opened.revocation_queue.backlogs()
     said = terminal("revocations", "cancel", *ids, "--yes")
     assert said.out.splitlines() == [f"{id_}: 1 of 1 given up" for id_ in ids]
-    assert opened.revocation_queue.waiting() == {}
+    assert opened.revocation_queue.backlogs() == {}

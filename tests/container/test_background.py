@@ -52,7 +52,7 @@ def duties(stage: Stage, *, performs: bool, undecryptable: frozenset[str] = froz
     regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
     background = BackgroundConfig(
         performer=ReconcilerConfig(make_context=stage.context, regions=[EAST], lease_seconds=20.0),
-        dispatch=DispatchConfig(control_plane=stage.ivs, share=1.0, regions=regions),
+        dispatch=DispatchConfig(control_plane=stage.ivs, rate_fraction=1.0, regions=regions),
     )
     identity = WorkerIdentity(
         worker_id="a", lease_seconds=900.0, store_timeout_seconds=5.0, undecryptable=lambda: undecryptable
@@ -60,7 +60,7 @@ def duties(stage: Stage, *, performs: bool, undecryptable: frozenset[str] = froz
     return make_background_tasks(
         store=stage.store,
         identity=identity,
-        background_tasks=background if performs else None,
+        config=background if performs else None,
         clock=stage.clock,
         metrics=PrometheusMetrics(),
     )
@@ -98,7 +98,7 @@ def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_giv
 
 
 def _say_so(process: BackgroundTasks) -> Callable[[], None]:
-    return process.accepted
+    return process.on_accepted
 
 
 def _hear_of_denials(process: BackgroundTasks) -> Callable[[], None]:
@@ -106,7 +106,7 @@ def _hear_of_denials(process: BackgroundTasks) -> Callable[[], None]:
 
 
 def test_where_nobody_dispatches_an_accepted_revocation_waits_for_who_does(stage: Stage) -> None:
-    duties(stage, performs=False).accepted()
+    duties(stage, performs=False).on_accepted()
     assert duties(stage, performs=False).notifier._on_denials == ()
 
 
@@ -192,6 +192,6 @@ def test_who_dispatches_asks_for_its_leases_again_when_the_store_was_replaced(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[RevocationScheduler] = []
-    monkeypatch.setattr(RevocationScheduler, "ask_again", lambda duty: asked.append(duty))
+    monkeypatch.setattr(RevocationScheduler, "reacquire_leases", lambda duty: asked.append(duty))
     duties(stage, performs=True).notifier.store_was_replaced()
     assert len(asked) == 1

@@ -88,9 +88,9 @@ def reconcile(open_context: Callable[[], KeysContext]) -> dict[str, Any]:
     """See through what a killed process left, and tell how everything stands."""
     context = open_context()
     regions = configured_regions(read_settings(os.environ))
-    begun = [entry.kind for entry in context.journal.open()]
+    begun = [entry.kind for entry in context.journal.open_entries()]
     commands.reconcile_and_wait(context, regions)
-    held = {there.arn: there for record in context.keys.list() for there in record.placements if there.is_held}
+    held = {there.arn: there for record in context.keys.list() for there in record.placements if there.is_imported}
     seen = sync_inventory(context, regions[0])
     return {
         "begun": begun,
@@ -99,8 +99,8 @@ def reconcile(open_context: Callable[[], KeysContext]) -> dict[str, Any]:
         == {arn: (seen.deployment_id, there.key_id) for arn, there in held.items()},
         "vault": sorted(context.vault.key_ids()),
         "unplaced": [record.id for record in context.keys.list() if not record.placements],
-        "open": len(context.journal.open()),
-        "findings": seen.findings,
+        "open": len(context.journal.open_entries()),
+        "findings": seen.problems,
     }
 
 

@@ -101,7 +101,7 @@ class Deployment:
 
     def is_drained(self) -> bool:
         with contextlib.suppress(StoreUnavailable):
-            return not self.store.revocation_queue.waiting()
+            return not self.store.revocation_queue.backlogs()
         return False
 
     def check_nothing_lost(self) -> None:

@@ -17,8 +17,8 @@ from tokensvc.errors import (
     KeyPairAlreadyImported,
     KeyPairNotOwned,
     Remedy,
-    ResourceMissing,
-    Unavailable,
+    ControlPlaneResourceMissing,
+    ControlPlaneUnavailable,
 )
 from tokensvc.jose.keypair import PrivateKey, fingerprint, generate
 from tokensvc.keys import commands
@@ -143,14 +143,14 @@ def test_a_pair_is_one_key_s(stage: Stage) -> None:
         adopt_pairs(stage.context(), mine.id, (stranger,))
     assert stage.ivs.pairs[stranger]["tags"] == {}
     gone = stranger[:-1] + "0"
-    with pytest.raises(ResourceMissing):
+    with pytest.raises(ControlPlaneResourceMissing):
         bring(stage, gone, key=NOT_MINE)
 
 
 def test_a_clash_that_no_tag_explains_asks_for_the_pair_which_is_then_adopted(stage: Stage) -> None:
     """Somebody took our tags off, or imported our public half by hand."""
     stage.ivs.lose["ImportPlaybackKeyPair"] = "before"
-    with pytest.raises(Unavailable):
+    with pytest.raises(ControlPlaneUnavailable):
         stage.generate()
     (record,) = stage.store.keys.list()
     arn = stage.ivs.add_pair(EAST, stage.vault.open(record.id).public_key())
@@ -181,17 +181,17 @@ def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) ->
     other = stage.store.keys.add("k77", "f", b"another", stage.clock.at())
     stage.ivs.add_pair(EAST, NOT_MINE.public_key(), tags(stage, other.id))
     seen = take_inventory(stage.context(), EAST)
-    assert any("not recorded yet" in finding for finding in texts(seen.findings))
+    assert any("not recorded yet" in finding for finding in texts(seen.problems))
     assert require_key(stage.store.keys.list(), other.id).placements == ()
 
 
 @pytest.mark.parametrize("operation", ["GetPlaybackKeyPair", "TagResource"])
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("same", [True, False])
-def test_an_adoption_whose_answer_is_lost_is_taken_up(stage: Stage, operation: str, lost: Lost, same: bool) -> None:
+def test_an_adoption_whose_answer_is_lost_is_taken_up(stage: Stage, operation: str, private_key_lost: Lost, same: bool) -> None:
     arn = stage.ivs.add_pair(EAST, (MINE if same else NOT_MINE).public_key())
-    stage.ivs.lose[operation] = lost
-    with pytest.raises(Unavailable):
+    stage.ivs.lose[operation] = private_key_lost
+    with pytest.raises(ControlPlaneUnavailable):
         bring(stage, arn)
     record = bring(stage, arn)
     assert (only(record).arn, only(record).fingerprint_differs) == (arn, not same)

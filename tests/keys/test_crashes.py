@@ -160,6 +160,6 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         stage.check_settled(*case.regions)
         assert set(foreign) <= stage.ivs.pairs.keys()
         assert not compromised & stage.vault.key_ids()
-        assert not stage.store.journal.open()
+        assert not stage.store.journal.open_entries()
         stage.store.close()
     assert crashes >= case.steps_min, "every step was tried"

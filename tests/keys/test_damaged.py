@@ -280,10 +280,10 @@ def test_a_verdict_shows_no_key_material() -> None:
 
 
 @pytest.mark.parametrize("failure", [InsecureKeyFile("others may read it"), VaultError("input/output error")])
-def test_what_the_system_refuses_is_no_verdict(failure: VaultError) -> None:
+def test_what_the_system_refuses_is_no_verdict(error: VaultError) -> None:
     class Refusing(OneKey):
         def wrapped(self, _key_id: str) -> bytes:
-            raise failure
+            raise error
 
     assert PrivateKeyChecks().damage(Refusing(b""), RECORD, 0.0) == ""  # type: ignore[arg-type]
 

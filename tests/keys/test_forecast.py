@@ -22,8 +22,8 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 
 
 def foretold(stage: Stage, *, replace: bool = False) -> list[Step | Wait]:
-    standing = take_inventory(stage.context(), EAST).standing
-    active = active_placement(standing.pairs)
+    standing = take_inventory(stage.context(), EAST).region_state
+    active = active_placement(standing.placements)
     if replace and active is not None:
         standing = standing._replace(to_replace=frozenset({active.key_id}))
     return plan(standing, stage.clock.at(), stage.context().policy())
@@ -127,6 +127,6 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
 
 def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:
     stage.generate()
-    standing = take_inventory(stage.context(), EAST).standing
+    standing = take_inventory(stage.context(), EAST).region_state
     restless = POLICY._replace(max_age_seconds=0.0)
     assert len(plan(standing, stage.clock.at(), restless)) == STEPS_MAX

@@ -118,7 +118,7 @@ def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
         for stage in two:
             stage.check_always()
     for stage in two:
-        known = {there.arn for record in stage.store.keys.list() for there in record.placements if there.is_held}
+        known = {there.arn for record in stage.store.keys.list() for there in record.placements if there.is_imported}
         own_id = stage.store.deployment.read().id
         assert known >= {pair["arn"] for pair in ivs.tagged(DEPLOYMENT_TAG, own_id)}, "no orphan"
         for _, there in stage.placements(EAST, KeyState.ACTIVE) + stage.placements(WEST, KeyState.ACTIVE):

@@ -60,7 +60,7 @@ class Process:
         return replace(
             context,
             lead=lambda: self.stage.leases.acquire("rotation", self.name, LEASE_SECONDS),
-            step_down=lambda: self.stage.leases.release("rotation", self.name),
+            release_lease=lambda: self.stage.leases.release("rotation", self.name),
         )
 
     def run(self, seconds: float = 0.0) -> None:

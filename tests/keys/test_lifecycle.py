@@ -113,9 +113,9 @@ def test_a_key_has_led_after_the_lead() -> None:
 
 
 def test_a_key_fills_a_slot_until_ivs_holds_it_no_more_whatever_its_state_is() -> None:
-    assert compromised("k1").is_held
-    assert not compromised("k1", retired_at=NOW).is_held
-    assert not retired("k1").is_held
+    assert compromised("k1").is_imported
+    assert not compromised("k1", retired_at=NOW).is_imported
+    assert not retired("k1").is_imported
 
 
 def test_a_key_is_found_by_its_id_or_refused_by_name() -> None:

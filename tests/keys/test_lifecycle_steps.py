@@ -46,7 +46,7 @@ def keys(*ids: str) -> frozenset[str]:
 
 def test_where_nothing_signs_a_key_is_made_then_imported_then_led_then_put_to_work() -> None:
     assert due(standing()) == (MAKE, None)
-    assert due(standing(spare=["k1"])) == (IMPORT, "k1")
+    assert due(standing(importable=["k1"])) == (IMPORT, "k1")
     assert waits(standing(prepared("k1", since=LEAD - 1))).until == ago(-1)
     assert due(standing(prepared("k1", since=LEAD))) == (ACTIVATE, "k1")
     assert due(standing(active("k1"))) is None
@@ -58,7 +58,7 @@ def test_without_a_lead_a_key_signs_as_soon_as_ivs_holds_it() -> None:
 
 
 def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
-    assert due(standing(spare=["k2", "k3"])) == (IMPORT, "k2")
+    assert due(standing(importable=["k2", "k3"])) == (IMPORT, "k2")
 
 
 # --- when another key is due
@@ -70,8 +70,8 @@ def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
         (standing(), POLICY),
         (standing(active("k1", since=10_000)), BY_AGE),
         (standing(active("k1"), to_replace=keys("k1")), POLICY),
-        (standing(active("k1"), missing=keys("k1"), is_sure=False), POLICY),
-        (standing(active("k1"), lost=keys("k1")), POLICY),
+        (standing(active("k1"), absent_in_ivs=keys("k1"), account_verified=False), POLICY),
+        (standing(active("k1"), private_key_lost=keys("k1")), POLICY),
         (standing(active("k1", retiring_at=ago(10))), POLICY),
     ],
     ids=["none", "age", "wish", "missing, perhaps", "lost", "recalled"],
@@ -87,7 +87,7 @@ def test_another_key_is_due(seen: RegionState, policy: RotationPolicy) -> None:
         (standing(active("k1", since=9_999)), BY_AGE),
         (standing(active("k1")), POLICY),
         (standing(active("k2"), retired("k1"), to_replace=keys("k1")), POLICY),
-        (standing(active("k2"), retiring("k1", since=1), missing=keys("k3"), lost=keys("k1")), POLICY),
+        (standing(active("k2"), retiring("k1", since=1), absent_in_ivs=keys("k3"), private_key_lost=keys("k1")), POLICY),
     ],
     ids=["young", "no age", "replaced already", "another's trouble"],
 )
@@ -106,7 +106,7 @@ def test_the_key_that_leads_longest_is_next() -> None:
 
 
 def test_while_the_next_key_leads_no_third_is_brought() -> None:
-    seen = standing(active("k1"), prepared("k2", since=1), to_replace=keys("k1"), spare=["k3"])
+    seen = standing(active("k1"), prepared("k2", since=1), to_replace=keys("k1"), importable=["k3"])
     assert waits(seen, WITH_STANDBY).until == ago(1 - LEAD)
 
 
@@ -129,9 +129,9 @@ def test_what_has_drained_makes_room_and_then_the_rotation_goes_on() -> None:
     assert due(standing(retired("k1"), *pairs[1:], to_replace=keys("k3"))) == (MAKE, None)
 
 
-@pytest.mark.parametrize("is_sure", [True, False])
-def test_a_pair_that_ivs_does_not_hold_fills_no_slot(is_sure: bool) -> None:
-    seen = standing(active("k1"), foreign=2 if is_sure else 0, missing=keys("k1"), is_sure=is_sure)
+@pytest.mark.parametrize("account_verified", [True, False])
+def test_a_pair_that_ivs_does_not_hold_fills_no_slot(account_verified: bool) -> None:
+    seen = standing(active("k1"), foreign=2 if account_verified else 0, absent_in_ivs=keys("k1"), account_verified=account_verified)
     assert due(seen) == (MAKE, None)
 
 
@@ -159,44 +159,44 @@ def test_what_is_compromised_or_begun_to_be_deleted_goes_at_once(pair: KeyPlacem
 
 
 def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
-    assert due(standing(active("k1"), prepared("k2"), lost=keys("k2"))) == (DELETE, "k2")
-    cannot_go = standing(active("k1"), prepared("k2"), to_replace=keys("k1"), deferred=keys("k2"), lost=keys("k2"))
+    assert due(standing(active("k1"), prepared("k2"), private_key_lost=keys("k2"))) == (DELETE, "k2")
+    cannot_go = standing(active("k1"), prepared("k2"), to_replace=keys("k1"), deferred_deletions=keys("k2"), private_key_lost=keys("k2"))
     assert due(cannot_go) == (MAKE, None)
 
 
 @pytest.mark.parametrize("other", [retiring("k2", since=DRAIN), prepared("k2")], ids=["drained", "unused"])
 def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_missing(other: KeyPlacement) -> None:
     """The store may be a restored one, and that key may have signed in the time it has forgotten."""
-    assert due(standing(active("k1"), other, lost=keys("k2"))) == (DELETE, "k2")
-    seen = standing(active("k1"), other, lost=keys("k2"), missing=keys("k1"), recheck_at=ago(-5))
+    assert due(standing(active("k1"), other, private_key_lost=keys("k2"))) == (DELETE, "k2")
+    seen = standing(active("k1"), other, private_key_lost=keys("k2"), absent_in_ivs=keys("k1"), recheck_at=ago(-5))
     assert waits(seen).until == ago(-5)
-    assert due(seen._replace(gone=keys("k1"))) == (RECORD_ABSENCE, "k1")
+    assert due(seen._replace(confirmed_absent=keys("k1"))) == (RECORD_ABSENCE, "k1")
     assert due(seen._replace(wanted=False)) == (DELETE, "k2")
     bad = compromised("k3")
-    assert due(seen._replace(pairs=[*seen.pairs, bad])) == (DELETE, "k3"), "what is compromised goes in any case"
+    assert due(seen._replace(placements=[*seen.placements, bad])) == (DELETE, "k3"), "what is compromised goes in any case"
 
 
 def test_a_retiring_key_whose_private_half_is_lost_drains() -> None:
-    assert due(standing(active("k2"), retiring("k1", since=1), lost=keys("k1"))) is None
-    assert due(standing(active("k2"), retiring("k1", since=DRAIN), lost=keys("k1"))) == (DELETE, "k1")
+    assert due(standing(active("k2"), retiring("k1", since=1), private_key_lost=keys("k1"))) is None
+    assert due(standing(active("k2"), retiring("k1", since=DRAIN), private_key_lost=keys("k1"))) == (DELETE, "k1")
 
 
 def test_an_active_key_is_never_deleted_whatever_is_wrong_with_it() -> None:
-    seen = standing(active("k1"), missing=keys("k1"), lost=keys("k1"), to_replace=keys("k1"), wanted=False)
+    seen = standing(active("k1"), absent_in_ivs=keys("k1"), private_key_lost=keys("k1"), to_replace=keys("k1"), wanted=False)
     assert due(seen) is None
 
 
 # --- pairs that IVS does not hold
 
 
-def doubted(*pairs: KeyPlacement, missing: str, **fields: Any) -> RegionState:
+def doubted(*pairs: KeyPlacement, absent_in_ivs: str, **fields: Any) -> RegionState:
     """IVS has said once that it does not hold this key."""
-    return standing(*pairs, missing=keys(missing), recheck_at=ago(-5), **fields)
+    return standing(*pairs, absent_in_ivs=keys(absent_in_ivs), recheck_at=ago(-5), **fields)
 
 
-def gone(*pairs: KeyPlacement, missing: str, **fields: Any) -> RegionState:
+def gone(*pairs: KeyPlacement, absent_in_ivs: str, **fields: Any) -> RegionState:
     """IVS is proven not to hold this key."""
-    return standing(*pairs, missing=keys(missing), gone=keys(missing), **fields)
+    return standing(*pairs, absent_in_ivs=keys(absent_in_ivs), confirmed_absent=keys(absent_in_ivs), **fields)
 
 
 @pytest.mark.parametrize(
@@ -205,17 +205,17 @@ def gone(*pairs: KeyPlacement, missing: str, **fields: Any) -> RegionState:
     ids=["no other", "a standby", "one retires", "one has drained"],
 )
 def test_while_the_active_key_is_only_missing_nothing_is_done_but_to_ask_again(others: tuple[KeyPlacement, ...]) -> None:
-    wait = waits(doubted(active("k1"), *others, missing="k1"), WITH_STANDBY)
+    wait = waits(doubted(active("k1"), *others, absent_in_ivs="k1"), WITH_STANDBY)
     assert wait.until == ago(-5)
     assert "k1" in wait.reason
 
 
 def test_a_missing_key_that_does_not_sign_is_asked_about_again_too() -> None:
-    assert waits(doubted(active("k1"), prepared("k2"), missing="k2"), WITH_STANDBY).until == ago(-5)
+    assert waits(doubted(active("k1"), prepared("k2"), absent_in_ivs="k2"), WITH_STANDBY).until == ago(-5)
 
 
 def test_what_is_compromised_goes_whether_it_is_missing_or_not() -> None:
-    assert due(doubted(active("k1"), compromised("k2"), missing="k2")) == (DELETE, "k2")
+    assert due(doubted(active("k1"), compromised("k2"), absent_in_ivs="k2")) == (DELETE, "k2")
 
 
 @pytest.mark.parametrize(
@@ -223,35 +223,35 @@ def test_what_is_compromised_goes_whether_it_is_missing_or_not() -> None:
 )
 @pytest.mark.parametrize("wanted", [True, False])
 def test_a_key_that_is_gone_is_recorded_as_such(pair: KeyPlacement, wanted: bool) -> None:
-    seen = gone(pair, retiring("k2", since=DRAIN), missing="k1", wanted=wanted)
+    seen = gone(pair, retiring("k2", since=DRAIN), absent_in_ivs="k1", wanted=wanted)
     assert due(seen) == (RECORD_ABSENCE, "k1")
 
 
 def test_the_one_that_signs_is_recorded_first() -> None:
-    seen = standing(prepared("k1"), active("k2"), missing=keys("k1", "k2"), gone=keys("k1", "k2"))
+    seen = standing(prepared("k1"), active("k2"), absent_in_ivs=keys("k1", "k2"), confirmed_absent=keys("k1", "k2"))
     assert due(seen) == (RECORD_ABSENCE, "k2")
 
 
 def test_where_the_active_key_cannot_sign_the_best_that_can_takes_over() -> None:
     led, fresh, early, late = prepared("k2"), prepared("k3", since=1), retiring("k4", since=9), retiring("k5", since=8)
     lost = keys("k1")
-    assert due(standing(active("k1"), early, late, fresh, led, lost=lost)) == (ACTIVATE, "k2")
-    assert due(standing(active("k1"), early, late, fresh, lost=lost)) == (RECALL, "k5")
-    assert due(standing(active("k1"), early, late, fresh, lost=lost | keys("k5"))) == (RECALL, "k4")
-    assert waits(standing(active("k1"), fresh, lost=lost)).until == ago(1 - LEAD)
+    assert due(standing(active("k1"), early, late, fresh, led, private_key_lost=lost)) == (ACTIVATE, "k2")
+    assert due(standing(active("k1"), early, late, fresh, private_key_lost=lost)) == (RECALL, "k5")
+    assert due(standing(active("k1"), early, late, fresh, private_key_lost=lost | keys("k5"))) == (RECALL, "k4")
+    assert waits(standing(active("k1"), fresh, private_key_lost=lost)).until == ago(1 - LEAD)
     assert due(standing(early, late, fresh)) == (RECALL, "k5"), "none is active"
 
 
 def test_no_key_is_recalled_for_one_that_is_missing_where_the_account_may_be_another() -> None:
-    seen = standing(active("k1"), retiring("k2", since=1), missing=keys("k1"), is_sure=False)
+    seen = standing(active("k1"), retiring("k2", since=1), absent_in_ivs=keys("k1"), account_verified=False)
     assert due(seen) == (MAKE, None)
 
 
 def test_one_that_has_drained_is_kept_while_it_may_be_recalled_and_goes_otherwise() -> None:
     drained = retiring("k2", since=DRAIN)
-    assert due(standing(active("k1"), drained, lost=keys("k1"))) == (RECALL, "k2")
-    assert due(standing(active("k1"), drained, lost=keys("k1", "k2"))) == (DELETE, "k2")
-    assert due(standing(active("k1"), drained, lost=keys("k1"), wanted=False)) == (DELETE, "k2")
+    assert due(standing(active("k1"), drained, private_key_lost=keys("k1"))) == (RECALL, "k2")
+    assert due(standing(active("k1"), drained, private_key_lost=keys("k1", "k2"))) == (DELETE, "k2")
+    assert due(standing(active("k1"), drained, private_key_lost=keys("k1"), wanted=False)) == (DELETE, "k2")
 
 
 def test_a_recalled_key_is_replaced_as_soon_as_another_can_sign() -> None:
@@ -260,7 +260,7 @@ def test_a_recalled_key_is_replaced_as_soon_as_another_can_sign() -> None:
 
 
 def test_nothing_is_deleted_for_being_missing_where_the_account_may_be_another() -> None:
-    seen = standing(active("k1"), prepared("k2"), missing=keys("k1", "k2"), is_sure=False)
+    seen = standing(active("k1"), prepared("k2"), absent_in_ivs=keys("k1", "k2"), account_verified=False)
     assert due(seen) == (MAKE, None)
 
 
@@ -276,7 +276,7 @@ def test_the_worst_goes_first() -> None:
     left = list(worst_first)
     gone = []
     while True:
-        seen = standing(*reversed(left), signing, lost=keys("k5"), to_replace=keys("k0"))
+        seen = standing(*reversed(left), signing, private_key_lost=keys("k5"), to_replace=keys("k0"))
         step = next_step(seen, NOW, POLICY)
         assert step is not None
         if step.kind is not DELETE:
@@ -289,15 +289,15 @@ def test_the_worst_goes_first() -> None:
 
 def test_a_deletion_that_was_tried_just_now_holds_nothing_up() -> None:
     pairs = active("k0"), compromised("k1"), retiring("k2", since=DRAIN)
-    seen = standing(*pairs, deferred=keys("k1"), to_replace=keys("k0"))
+    seen = standing(*pairs, deferred_deletions=keys("k1"), to_replace=keys("k0"))
     assert due(seen) == (DELETE, "k2")
-    assert waits(seen._replace(deferred=keys("k1", "k2"))).for_drain
-    assert due(standing(compromised("k1"), deferred=keys("k1"))) == (MAKE, None)
+    assert waits(seen._replace(deferred_deletions=keys("k1", "k2"))).for_drain
+    assert due(standing(compromised("k1"), deferred_deletions=keys("k1"))) == (MAKE, None)
 
 
 def test_what_is_gone_is_not_deleted_again() -> None:
     pairs = retired("k1"), compromised("k2", retired_at=NOW), retired("k3", deleting_at=ago(9))
-    assert due(standing(active("k4"), *pairs, missing=keys("k1", "k2", "k3"))) is None
+    assert due(standing(active("k4"), *pairs, absent_in_ivs=keys("k1", "k2", "k3"))) is None
 
 
 def test_a_pair_that_turned_up_after_its_key_retired_goes() -> None:
@@ -309,8 +309,8 @@ def test_a_pair_that_turned_up_after_its_key_retired_goes() -> None:
 
 def test_a_standby_is_brought_wherever_a_slot_is_free() -> None:
     assert due(standing(active("k1")), WITH_STANDBY) == (MAKE, None)
-    assert due(standing(active("k1"), spare=["k2"]), WITH_STANDBY) == (IMPORT, "k2")
-    assert due(standing(active("k1"), foreign=1, spare=["k2"]), WITH_STANDBY) == (IMPORT, "k2")
+    assert due(standing(active("k1"), importable=["k2"]), WITH_STANDBY) == (IMPORT, "k2")
+    assert due(standing(active("k1"), foreign=1, importable=["k2"]), WITH_STANDBY) == (IMPORT, "k2")
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_a_rotation_goes_before_a_standby() -> None:
 
 
 def test_a_key_whose_fingerprint_differs_is_never_put_to_work_and_no_other_is_made_in_its_place() -> None:
-    seen = standing(prepared("k1", fingerprint_differs=True), spare=["k2"])
+    seen = standing(prepared("k1", fingerprint_differs=True), importable=["k2"])
     wait = waits(seen)
     assert wait.until is None
     assert "k1" in wait.reason

@@ -72,7 +72,7 @@ def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_g
     assert not [arn for arn in stage.ivs.pairs if WEST in arn]
     stage.reconcile(EAST)
     assert not stage.placements(WEST, KeyState.RETIRING)
-    assert not stage.store.journal.open()
+    assert not stage.store.journal.open_entries()
 
 
 def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> None:
@@ -214,7 +214,7 @@ def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_with
     stage.store.journal.begin(StepKind.DELETE, "k9", "eu-west-1", "because", stage.clock.at())
     stage.clock.advance(GRACE_SECONDS + 1)
     stage.reconcile(EAST, WEST)
-    assert not stage.store.journal.open()
+    assert not stage.store.journal.open_entries()
     assert "eu-west-1" not in {region for region, *_ in stage.ivs.calls}
 
 
@@ -257,7 +257,7 @@ def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(w
         stage.rotate()
         assert state(stage, former) is KeyState.RETIRING
 
-    [outlook] = reconcile(before(stage, "begin_delete", meanwhile), [EAST])
-    assert isinstance(outlook.failure, ConcurrentModification)
+    [outlook] = reconcile(before(stage, "start_deletion", meanwhile), [EAST])
+    assert isinstance(outlook.error, ConcurrentModification)
     stage.check_always()
     assert state(stage, former) is KeyState.RETIRING

@@ -76,11 +76,11 @@ def test_looking_changes_nothing(stage: Stage, state: Callable[[Stage], None], n
 @pytest.mark.parametrize("state", [unrecorded_import, unrecorded_compromise])
 def test_an_update_records_what_a_look_only_finds(stage: Stage, state: Callable[[Stage], None]) -> None:
     state(stage)
-    found, rows = take_inventory(stage.context(), EAST).findings, dump(stage.store)
+    found, rows = take_inventory(stage.context(), EAST).problems, dump(stage.store)
     seen = sync_inventory(stage.context(), EAST)
-    assert len(set(found) - set(seen.findings)) == 1
+    assert len(set(found) - set(seen.problems)) == 1
     assert dump(stage.store) != rows
-    assert seen.standing == take_inventory(stage.context(), EAST).standing
+    assert seen.region_state == take_inventory(stage.context(), EAST).region_state
 
 
 def _tags(stage: Stage, key_id: str) -> dict[str, str]:

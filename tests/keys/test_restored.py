@@ -101,7 +101,7 @@ def test_with_all_slots_filled_a_retiring_key_signs_again(full: Deployment) -> N
     assert full.active() == newest
     assert full.active() in full.held()
     assert full.states()[lost] is RETIRED
-    assert not full.store.journal.open()
+    assert not full.store.journal.open_entries()
     [step] = [e for e in full.store.journal.history(lost, 10) if e.kind is StepKind.RECORD_ABSENCE]
     assert step.outcome == "done"
 
@@ -436,10 +436,10 @@ def test_pairs_of_others_in_aws_prove_the_account(full: Deployment) -> None:
 
 @pytest.mark.parametrize("failure", [outage(), throttle()], ids=["outage", "throttle"])
 @pytest.mark.parametrize("operation", ["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])
-def test_what_fails_proves_nothing(full: Deployment, operation: str, failure: ControlPlaneError) -> None:
+def test_what_fails_proves_nothing(full: Deployment, operation: str, error: ControlPlaneError) -> None:
     lost = gone(full)
     full.reconcile()
-    full.ivs.refuse[operation] = failure
+    full.ivs.refuse[operation] = error
     for _ in range(20):
         full.confirm()
     assert full.active() == lost
@@ -556,18 +556,18 @@ def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with
     with_standby.reconcile(EAST, WEST)
     assert stray not in with_standby.ivs.pairs
     assert foreign in with_standby.ivs.pairs
-    assert not with_standby.store.journal.open()
+    assert not with_standby.store.journal.open_entries()
 
 
 def test_looking_changes_nothing(tagged: Deployment) -> None:
     before = tagged.store.keys.list()
     seen = take_inventory(tagged.context(), EAST)
     assert tagged.store.keys.list() == before
-    assert any("compromised" in finding for finding in texts(seen.findings))
+    assert any("compromised" in finding for finding in texts(seen.problems))
 
 
 def test_another_account_is_still_refused(full: Deployment) -> None:
     full.ivs = IvsSimulator("210987654321")
     full.ivs.add_foreign(EAST)
     [outlook] = full.reconcile()
-    assert isinstance(outlook.failure, ForeignDeployment)
+    assert isinstance(outlook.error, ForeignDeployment)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.simulated_ivs import outage, throttle
-from tokensvc.errors import Conflict, KeyNotFound, KeyPairNotOwned, ResourceMissing
+from tokensvc.errors import Conflict, KeyNotFound, KeyPairNotOwned, ControlPlaneResourceMissing
 from tokensvc.jose.keypair import generate
 from tokensvc.keys import commands
 from tokensvc.keys.importing import import_key
@@ -100,7 +100,7 @@ def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_na
     assert arn not in stage.ivs.pairs
     (entry,) = stage.store.journal.history("klost", 5)
     assert (entry.kind, entry.outcome) == ("delete", "done")
-    with pytest.raises(ResourceMissing):
+    with pytest.raises(ControlPlaneResourceMissing):
         delete_pair(stage.context(), arn)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.problems import texts
 from tests.support.simulated_ivs import Lost, outage
-from tokensvc.errors import Action, ForeignDeployment, KeyPairQuotaReached, Remedy, Unavailable
+from tokensvc.errors import Action, ForeignDeployment, KeyPairQuotaReached, Remedy, ControlPlaneUnavailable
 from tokensvc.jose import keypair
 from tokensvc.keys import commands
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, GRACE_SECONDS
@@ -194,23 +194,23 @@ def test_what_others_imported_is_counted_and_never_touched(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_lost_import_is_found_again_and_not_repeated(stage: Stage, lost: Lost) -> None:
-    stage.ivs.lose["ImportPlaybackKeyPair"] = lost
-    with pytest.raises(Unavailable):
+def test_a_lost_import_is_found_again_and_not_repeated(stage: Stage, private_key_lost: Lost) -> None:
+    stage.ivs.lose["ImportPlaybackKeyPair"] = private_key_lost
+    with pytest.raises(ControlPlaneUnavailable):
         stage.generate()
     stage.check_always()
     record = stage.generate()
     assert [pair["tags"][KEY_TAG] for pair in stage.ivs.pairs.values()] == [record.id]
-    assert len(stage.ivs.asked("ImportPlaybackKeyPair")) == (2 if lost == "before" else 1)
+    assert len(stage.ivs.asked("ImportPlaybackKeyPair")) == (2 if private_key_lost == "before" else 1)
     stage.check_settled(EAST)
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_lost_deletion_is_made_good_by_the_next_run(stage: Stage, lost: Lost) -> None:
+def test_a_lost_deletion_is_made_good_by_the_next_run(stage: Stage, private_key_lost: Lost) -> None:
     stage.generate()
     stage.rotate()
     stage.drain()
-    stage.ivs.lose["DeletePlaybackKeyPair"] = lost
+    stage.ivs.lose["DeletePlaybackKeyPair"] = private_key_lost
     stage.rotate()
     assert any("is left as it is for now" in line for line in stage.reports)
     stage.drain()
@@ -311,7 +311,7 @@ def test_no_step_tells_a_private_key(stage: Stage) -> None:
 
 def test_an_import_that_was_not_recorded_is_found_although_the_next_run_names_another_region(stage: Stage) -> None:
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
-    with pytest.raises(Unavailable):
+    with pytest.raises(ControlPlaneUnavailable):
         stage.generate(EAST)
     for _ in range(2):
         stage.generate(WEST)

@@ -94,19 +94,19 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
     assert record_of(stage, record.id).damage
     assert len(pairs(stage)) <= KEY_PAIRS_MAX
     assert stage.active() != record.id, "another key signs"
-    assert not stage.store.journal.open() or of is not KeyState.ACTIVE
+    assert not stage.store.journal.open_entries() or of is not KeyState.ACTIVE
 
 
 def test_it_fills_its_slot(stage: Stage) -> None:
     key = stage.generate()
-    before = sync_inventory(stage.context(), EAST).standing
+    before = sync_inventory(stage.context(), EAST).region_state
     damage(stage, key.id, "state", "reticent", EAST)
-    after = sync_inventory(stage.context(), EAST).standing
+    after = sync_inventory(stage.context(), EAST).region_state
     assert (before.foreign, after.foreign) == (0, 0), "it is no pair of others"
     assert after.unreadable == {key.placements[0].arn}
     stage.ivs.pairs.clear()
     stage.clock.advance(GRACE_SECONDS + 1)
-    assert sync_inventory(stage.context(), EAST).standing.unreadable == {key.placements[0].arn}, "lists may lag"
+    assert sync_inventory(stage.context(), EAST).region_state.unreadable == {key.placements[0].arn}, "lists may lag"
 
 
 def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:

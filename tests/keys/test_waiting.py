@@ -106,7 +106,7 @@ def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_l
     command = Command(stage, lambda: None)
     command.performs = partial(_enough, command)
     with pytest.raises(KeyboardInterrupt):
-        commands.rotate(command.context, [EAST], "a test", patient=True)
+        commands.rotate(command.context, [EAST], "a test", wait_for_drain=True)
     [(_, retiring)] = stage.placements(EAST, KeyState.RETIRING)
     ends_at = drains_at(retiring, stage.policy)
     assert (

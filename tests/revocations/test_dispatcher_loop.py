@@ -11,7 +11,7 @@ import pytest
 from tests.storage.samples import EVERYONE, make_due
 from tests.support.dispatchers import Dispatch
 from tests.support.local_control_plane import PLACE
-from tokensvc.errors import Denied, StoreUnavailable
+from tokensvc.errors import ControlPlaneDenied, StoreUnavailable
 from tokensvc.local_ivs.faults import Fault, FaultKind
 from tokensvc.revocations.dispatcher import IDLE_POLL_SECONDS, MAX_OUTAGE_BACKOFF_SECONDS, Dispatcher
 from tokensvc.revocations.model import Priority, RevocationState
@@ -46,22 +46,22 @@ def busiest_second(times: list[float]) -> int:
 def test_ten_thousand_drain_at_nearly_ivs_full_rate(dispatch: Dispatch) -> None:
     """At least 95 % of 50 a second, no throttle caused, none lost, none repeated."""
     dispatch.accept(viewers(10_000))
-    dispatch.run(dispatch.dispatcher(share=1.0), 10_000 / (0.95 * VIEWERS_PER_SECOND))
+    dispatch.run(dispatch.dispatcher(rate_fraction=1.0), 10_000 / (0.95 * VIEWERS_PER_SECOND))
     assert dispatch.queued() == 0
     assert set(dispatch.ivs.outcomes) == {"ok"}
     assert set(dispatch.ivs.told.values()) == {1}
     dispatch.check_nothing_lost()
 
 
-@pytest.mark.parametrize("share", [0.8, 0.3])
-def test_no_second_sees_more_than_the_share_of_each_rate(dispatch: Dispatch, share: float) -> None:
+@pytest.mark.parametrize("rate_fraction", [0.8, 0.3])
+def test_no_second_sees_more_than_the_share_of_each_rate(dispatch: Dispatch, rate_fraction: float) -> None:
     """A call a second at least, however small the share."""
     dispatch.accept(viewers(600))
-    dispatch.run(dispatch.dispatcher(share), 10)
-    assert busiest_second(called(dispatch, SINGLE)) == int(10 * share)
+    dispatch.run(dispatch.dispatcher(rate_fraction), 10)
+    assert busiest_second(called(dispatch, SINGLE)) == int(10 * rate_fraction)
     assert busiest_second(called(dispatch, BATCH)) <= 2
     told = sum(dispatch.ivs.told.values())
-    assert 0.9 * 9 * share * VIEWERS_PER_SECOND <= told <= 10 * share * VIEWERS_PER_SECOND
+    assert 0.9 * 9 * rate_fraction * VIEWERS_PER_SECOND <= told <= 10 * rate_fraction * VIEWERS_PER_SECOND
 
 
 def test_a_new_leader_waits_until_the_last_ones_second_is_over(dispatch: Dispatch) -> None:
@@ -143,14 +143,14 @@ def test_a_missing_channel_ends_as_failed_with_ivs_own_code(dispatch: Dispatch) 
         assert (target.state, target.code, target.attempts) == (RevocationState.FAILED, "ResourceNotFoundException", 1)
     assert {dispatch.state(name) for name in good} == {RevocationState.SENT}
     assert sum(done.failed for done in dispatch.passes) == 4
-    assert sum(done.troubles.get("ResourceNotFoundException", 0) for done in dispatch.passes) == 4
+    assert sum(done.errors_by_code.get("ResourceNotFoundException", 0) for done in dispatch.passes) == 4
     dispatch.store.revocations.retry(alone, EVERYONE)
     dispatch.drain(dispatcher)
     assert dispatch.state(alone) is RevocationState.FAILED
 
 
-def denied(code: str) -> Denied:
-    return Denied("no", operation="", ivs_code=code)
+def denied(code: str) -> ControlPlaneDenied:
+    return ControlPlaneDenied("no", operation="", ivs_code=code)
 
 
 def test_where_batches_are_forbidden_each_goes_by_itself(dispatch: Dispatch) -> None:
@@ -284,13 +284,13 @@ class SettlingFails:
         self._queue = queue
         self._failures = failures
         self.claim = queue.claim
-        self.waiting = queue.waiting
+        self.backlogs = queue.backlogs
 
-    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+    def record_outcomes(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         if outcomes and self._failures:
             self._failures -= 1
             raise StoreUnavailable("the store cannot be reached")
-        self._queue.settle(outcomes)
+        self._queue.record_outcomes(outcomes)
 
 
 def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(dispatch: Dispatch) -> None:

@@ -21,7 +21,7 @@ from tests.support.tokens import Prepared, raw_sign
 from tokensvc.aws.arn import parse_arn
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import Position
-from tokensvc.errors import ControlPlaneError, ResourceMissing, Throttled, ViewerDenied
+from tokensvc.errors import ControlPlaneError, ControlPlaneResourceMissing, ControlPlaneThrottled, ViewerDenied
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.store import NewRevocation
@@ -165,8 +165,8 @@ class History:
         return issued.second < asked.issued_before - (STEP_SECONDS - 1 if ahead else 0)
 
 
-refused = ResourceMissing("gone", operation="x", ivs_code="ResourceNotFoundException")
-throttled = Throttled("slow down", operation="x", ivs_code="ThrottlingException")
+refused = ControlPlaneResourceMissing("gone", operation="x", ivs_code="ResourceNotFoundException")
+throttled = ControlPlaneThrottled("slow down", operation="x", ivs_code="ThrottlingException")
 steps = st.one_of(
     st.tuples(st.just("wait"), st.one_of(st.integers(0, 10), st.integers(0, 100))),
     st.tuples(st.just("revoke"), st.one_of(st.none(), st.integers(0, 150)), st.sampled_from([None, 0, 0, 3])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tokensvc.errors import ControlPlaneError, Denied, Rejected, ResourceMissing, Throttled, Unavailable
+from tokensvc.errors import ControlPlaneError, ControlPlaneDenied, ControlPlaneRejected, ControlPlaneResourceMissing, ControlPlaneThrottled, ControlPlaneUnavailable
 from tokensvc.revocations.ivs_results import AMBIGUOUS_RESPONSE, ViewerError, is_permanent, viewer_errors
 
 ANN, BOB, EVE = ("channel", "ann"), ("channel", "bob"), ("channel", "eve")
@@ -31,33 +31,33 @@ def test_an_error_of_nobody_that_was_told_leaves_it_open_who_was_taken(stranger:
     """Taking them for sent could lose the one that it means."""
     ann, bob = viewer_errors({"errors": [stranger, error(*BOB, "403")]}, [ANN, BOB])
     assert ann is not None
-    assert (ann.code, ann.is_final) == (AMBIGUOUS_RESPONSE, False)
+    assert (ann.code, ann.is_permanent) == (AMBIGUOUS_RESPONSE, False)
     assert bob == ViewerError("403", "words")
 
 
 @pytest.mark.parametrize("code", ["403", "404", "400", "AccessDeniedException", "ResourceNotFoundException"])
 def test_an_entry_is_refused_for_good_by_name_or_number(code: str) -> None:
-    assert ViewerError(code, "").is_final
+    assert ViewerError(code, "").is_permanent
 
 
 @pytest.mark.parametrize("code", ["500", "429", "ThrottlingException", "InternalServerException", "never seen", ""])
 def test_an_entry_with_any_other_code_is_tried_again(code: str) -> None:
-    assert not ViewerError(code, "").is_final
+    assert not ViewerError(code, "").is_permanent
 
 
 @pytest.mark.parametrize(
     ("kind", "code", "final"),
     [
-        (ResourceMissing, "ResourceNotFoundException", True),
-        (Rejected, "ValidationException", True),
-        (Rejected, "ParamValidationError", True),
-        (Denied, "AccessDeniedException", True),
-        (Denied, "ExpiredTokenException", False),
-        (Denied, "403", False),
-        (Rejected, "404", False),
-        (Rejected, "413", False),
-        (Throttled, "ThrottlingException", False),
-        (Unavailable, "InternalServerException", False),
+        (ControlPlaneResourceMissing, "ResourceNotFoundException", True),
+        (ControlPlaneRejected, "ValidationException", True),
+        (ControlPlaneRejected, "ParamValidationError", True),
+        (ControlPlaneDenied, "AccessDeniedException", True),
+        (ControlPlaneDenied, "ExpiredTokenException", False),
+        (ControlPlaneDenied, "403", False),
+        (ControlPlaneRejected, "404", False),
+        (ControlPlaneRejected, "413", False),
+        (ControlPlaneThrottled, "ThrottlingException", False),
+        (ControlPlaneUnavailable, "InternalServerException", False),
     ],
 )
 def test_a_call_is_refused_for_good_by_name_alone(kind: type[ControlPlaneError], code: str, final: bool) -> None:

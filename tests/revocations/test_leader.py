@@ -16,7 +16,7 @@ from tests.support.leases import ManualLeases
 from tests.support.local_control_plane import PLACE
 from tests.support.problems import texts
 from tokensvc.container.prometheus import PrometheusMetrics
-from tokensvc.errors import Denied, StoreUnavailable
+from tokensvc.errors import ControlPlaneDenied, StoreUnavailable
 from tokensvc.local_ivs.faults import Fault, FaultKind
 from tokensvc.outages import REMIND_SECONDS
 from tokensvc.revocations.leader import RENEWALS_PER_LEASE, RevocationLeader
@@ -52,7 +52,7 @@ class Stage:
             leases=self.leases,
             holder=name,
             metrics=self.metrics,
-            share=1.0,
+            rate_fraction=1.0,
             lease_seconds=LEASE,
         )
         self.started.append(made)
@@ -104,7 +104,7 @@ def test_one_of_two_leads_and_the_other_waits(stage: Stage) -> None:
     one, two = stage.process("one"), stage.process("two")
     stage.dispatch.accept(viewers(400))
     stage.run(10, one, two)
-    assert (one.leads, two.leads) == (True, False)
+    assert (one.is_leader, two.is_leader) == (True, False)
     assert stage.dispatch.queued() == 0
     check(stage)
 
@@ -145,7 +145,7 @@ def test_one_that_was_held_up_beyond_its_lease_calls_no_more(stage: Stage) -> No
     queue = stage.dispatch.store.revocation_queue
 
     class Slow:
-        settle, waiting = queue.settle, queue.waiting
+        settle, waiting = queue.record_outcomes, queue.backlogs
 
         def claim(self, *what: Any) -> Any:
             claimed = queue.claim(*what)
@@ -159,10 +159,10 @@ def test_one_that_was_held_up_beyond_its_lease_calls_no_more(stage: Stage) -> No
     before = len(stage.ivs.calls)
     frozen.run_once()
     assert len(stage.ivs.calls) > before, "the other went on"
-    assert two.leads
+    assert two.is_leader
     make_due(stage.dispatch.store)
     stage.run(20, two, frozen)
-    assert not frozen.leads
+    assert not frozen.is_leader
     assert stage.dispatch.queued() == 0
     check(stage)
 
@@ -184,12 +184,12 @@ class Away:
     def __init__(self, store: Store) -> None:
         self.is_away = False
         self._queue = store.revocation_queue
-        self.claim, self.waiting = self._queue.claim, self._queue.waiting
+        self.claim, self.backlogs = self._queue.claim, self._queue.backlogs
 
-    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+    def record_outcomes(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         if self.is_away and outcomes:
             raise StoreUnavailable("the store cannot be reached")
-        self._queue.settle(outcomes)
+        self._queue.record_outcomes(outcomes)
 
 
 def test_what_was_told_before_the_store_went_away_is_settled_although_the_lease_lapsed(stage: Stage) -> None:
@@ -239,7 +239,7 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
 
 
 def test_what_is_refused_for_good_is_counted_and_told_once_and_is_no_lasting_trouble(stage: Stage) -> None:
-    stage.ivs.refuse = dict.fromkeys((SINGLE, BATCH), Denied("no", operation="", ivs_code="AccessDeniedException"))
+    stage.ivs.refuse = dict.fromkeys((SINGLE, BATCH), ControlPlaneDenied("no", operation="", ivs_code="AccessDeniedException"))
     one = stage.process("one")
     stage.dispatch.accept(viewers(5))
     with capture_logs() as lines:
@@ -256,12 +256,12 @@ def test_what_is_refused_for_good_is_counted_and_told_once_and_is_no_lasting_tro
 def test_a_leader_whose_lease_a_restored_store_gave_to_another_steps_down_when_it_asks_again(stage: Stage) -> None:
     first, second = stage.process("a"), stage.process("b")
     first.run_once()
-    assert first.leads
+    assert first.is_leader
     stage.leases.release(NAME, "a")  # as in a backup from before it led
     second.run_once()
-    assert second.leads
+    assert second.is_leader
     first.run_once()
-    assert first.leads, "it asks again after a while only"
-    first.ask_again()
+    assert first.is_leader, "it asks again after a while only"
+    first.reacquire_lease()
     first.run_once()
-    assert (first.leads, second.leads) == (False, True)
+    assert (first.is_leader, second.is_leader) == (False, True)

@@ -40,8 +40,8 @@ def test_no_span_holds_more_calls_than_the_rate_allows(rate: float, moves: list[
     allowance, now, made = RateLimiter(rate, START), START, list[float]()
     for pause, wish in moves:
         now += pause
-        for _ in range(min(wish, allowance.free(now))):
-            allowance.took(now)
+        for _ in range(min(wish, allowance.available(now))):
+            allowance.record_call(now)
             made.append(now)
     second = max(1, int(rate))
     assert all(later - sooner >= second / rate for sooner, later in zip(made, made[second:], strict=False))
@@ -70,10 +70,10 @@ def test_ivs_throttles_nothing_however_unlike_the_ways_of_its_calls_are(
     allowance, now, counted = RateLimiter(documented.per_second, START), START, [START] * documented.per_second
     for pause, calls in moves:
         now += pause
-        begun = calls[: allowance.free(now)]
+        begun = calls[: allowance.available(now)]
         counted += [now + seconds * part for seconds, part in begun]
         for end in sorted(now + seconds for seconds, _ in begun):
-            allowance.took(end)
+            allowance.record_call(end)
             now = end
     rates = OperationRateLimiter()
     for at in sorted(counted):
@@ -87,9 +87,9 @@ def test_at_a_slower_pace_there_are_still_fewer(rate: float, moves: list[tuple[f
     for pause, throttled in moves:
         now += pause
         if throttled:
-            slowdown.throttled(now)
-        for _ in range(allowance.free(now, slowdown.pace(now))):
-            allowance.took(now)
+            slowdown.record_throttle(now)
+        for _ in range(allowance.available(now, slowdown.pace(now))):
+            allowance.record_call(now)
             made.append(now)
     second = max(1, int(rate))
     assert all(later - sooner >= second / rate for sooner, later in zip(made, made[second:], strict=False))
@@ -100,30 +100,30 @@ def test_nobody_starves(rate: float, pace: float, used: int) -> None:
     """Whatever was used, the next call is free at the instant that is foretold, and that is soon."""
     allowance, now = RateLimiter(rate, START), START
     for _ in range(used):
-        allowance.took(now)
-    free_at = allowance.free_at(pace)
-    assert allowance.free(free_at, pace) >= 1
+        allowance.record_call(now)
+    free_at = allowance.next_available_at(pace)
+    assert allowance.available(free_at, pace) >= 1
     longest = max(max(1, int(r)) / r for r in (rate, rate * pace))
     assert free_at - now <= longest + GUARD_SECONDS + 1e-6
-    assert allowance.free(now, pace) == 0
+    assert allowance.available(now, pace) == 0
 
 
 @given(rate=rates)
 def test_a_new_leader_begins_with_nothing(rate: float) -> None:
     """The one before may have spent a second's worth a moment ago."""
     allowance = RateLimiter(rate, START)
-    assert allowance.free(START) == 0
-    assert allowance.free(START + max(1, int(rate)) / rate - 0.001) == 0
-    assert allowance.free(START + max(1, int(rate)) / rate + GUARD_SECONDS + 1e-6) == max(1, int(rate))
+    assert allowance.available(START) == 0
+    assert allowance.available(START + max(1, int(rate)) / rate - 0.001) == 0
+    assert allowance.available(START + max(1, int(rate)) / rate + GUARD_SECONDS + 1e-6) == max(1, int(rate))
 
 
 @given(rate=rates, seconds=st.integers(20, 200))
 def test_nearly_the_whole_rate_is_used(rate: float, seconds: int) -> None:
     allowance, now, made = RateLimiter(rate, START), START, 0
     while now < START + seconds:
-        now = max(now, allowance.free_at())
-        while allowance.free(now):
-            allowance.took(now)
+        now = max(now, allowance.next_available_at())
+        while allowance.available(now):
+            allowance.record_call(now)
             made += 1
     assert made >= 0.98 * rate * seconds - max(1, int(rate))
 
@@ -131,10 +131,10 @@ def test_nearly_the_whole_rate_is_used(rate: float, seconds: int) -> None:
 def test_a_throttle_halves_the_pace_and_a_second_one_at_once_does_not() -> None:
     slowdown = AimdThrottle()
     assert slowdown.pace(START) == 1.0
-    slowdown.throttled(START)
-    slowdown.throttled(START + 0.5)
+    slowdown.record_throttle(START)
+    slowdown.record_throttle(START + 0.5)
     assert slowdown.pace(START + 0.5) == pytest.approx(0.525)
-    slowdown.throttled(START + 1)
+    slowdown.record_throttle(START + 1)
     assert slowdown.pace(START + 1) == pytest.approx(0.275)
 
 
@@ -143,7 +143,7 @@ def test_the_pace_stays_in_its_bounds_and_comes_back_to_the_full_one(pauses: lis
     slowdown, now = AimdThrottle(), START
     for pause in pauses:
         now += pause
-        slowdown.throttled(now)
+        slowdown.record_throttle(now)
         assert MIN_PACE <= slowdown.pace(now) <= 1.0
     assert slowdown.pace(now + 20) == 1.0
 
@@ -155,7 +155,7 @@ def test_waits_double_up_to_the_longest() -> None:
     assert backoff(0, 1.0) == backoff(1, 1.0)
 
 
-@given(failures=st.integers(1, 60), chance=st.floats(0, 1), longest=st.floats(1, 1000))
-def test_chance_takes_at_most_half_of_a_wait(failures: int, chance: float, longest: float) -> None:
+@given(failures=st.integers(1, 60), jitter=st.floats(0, 1), longest=st.floats(1, 1000))
+def test_chance_takes_at_most_half_of_a_wait(failures: int, jitter: float, longest: float) -> None:
     whole = backoff(failures, 1.0, longest)
-    assert whole / 2 <= backoff(failures, chance, longest) <= whole <= longest
+    assert whole / 2 <= backoff(failures, jitter, longest) <= whole <= longest

@@ -42,14 +42,14 @@ class Queue:
         self.there: dict[AccountRegion, Backlog] = {}
         self.looks = 0
 
-    def waiting(self) -> dict[AccountRegion, Backlog]:
+    def backlogs(self) -> dict[AccountRegion, Backlog]:
         self.looks += 1
         return dict(self.there)
 
     def claim(self, account_region: AccountRegion, priority: Priority, limit: int, seconds: float) -> list[QueueEntry]:
         return []
 
-    def settle(self, outcomes: object) -> None:
+    def record_outcomes(self, outcomes: object) -> None:
         assert not list(outcomes)  # type: ignore[call-overload]
 
 
@@ -78,7 +78,7 @@ class Process:
             leases=self._leases,
             holder=f"p{len(self.led)}",
             metrics=self.metrics,
-            share=1.0,
+            rate_fraction=1.0,
             lease_seconds=12,
         )
         self.led.append(made)
@@ -89,7 +89,7 @@ class Process:
         self.queue.there = {AccountRegion("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
         self.dispatch.wake()
         self.dispatch.run_once()
-        until(lambda: all(leading.leads for leading in self.led), "somebody leads", 5)
+        until(lambda: all(leading.is_leader for leading in self.led), "somebody leads", 5)
 
     def close(self) -> None:
         self.dispatch.stop()
@@ -165,10 +165,10 @@ def test_a_place_where_nothing_waited_for_a_while_is_given_up_and_taken_again(
     [first] = process.led
     process.clock.advance(IDLE_REGION_SECONDS)
     process.dispatch.run_once()
-    assert first.leads, "the next revocation need not wait for an election"
+    assert first.is_leader, "the next revocation need not wait for an election"
     process.clock.advance(FOLLOWER_COUNT_SECONDS)
     process.dispatch.run_once()
-    until(lambda: not first.leads, "it was given up", 5)
+    until(lambda: not first.is_leader, "it was given up", 5)
     process.led.clear()
     process.serve(us_west_2=Backlog(1, 0.0))
     assert leases.held(lease(PLACE)) is not None
@@ -200,8 +200,8 @@ def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Pr
     process.dispatch.wake()
     process.dispatch.run_once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
-    until(lambda: not process.led[7].leads, "it gave way", 5)
-    until(lambda: sum(leading.leads for leading in process.led) == REGIONS_MAX, "all others lead", 5)
+    until(lambda: not process.led[7].is_leader, "it gave way", 5)
+    until(lambda: sum(leading.is_leader for leading in process.led) == REGIONS_MAX, "all others lead", 5)
 
 
 def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases: ManualLeases) -> None:

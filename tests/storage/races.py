@@ -134,12 +134,12 @@ def compromise_or_activate(store: Store, who: int, race_round: int) -> str:
     return store.keys.activate(f"next {race_round}", HERE, LATER, 3600).id
 
 
-def compromise_or_begin_delete(store: Store, who: int, race_round: int) -> str:
+def compromise_or_start_deletion(store: Store, who: int, race_round: int) -> str:
     """The retiring key is called back while its deletion begins."""
     if who == 0:
         return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=True).id
     drained = require_key(store.keys.list(), f"retiring {race_round}").placements[0]
-    return store.keys.begin_delete(drained, LATER).id
+    return store.keys.start_deletion(drained, LATER).id
 
 
 def compromise_two(store: Store, who: int, race_round: int) -> str:
@@ -212,7 +212,7 @@ def settle_or_raise(store: Store, who: int, race_round: int) -> int:
     """What is in flight ends as sent while all of it is raised. The version told, or asked for last."""
     if who == 0:
         settled = [DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)]
-        store.revocation_queue.settle(settled)
+        store.revocation_queue.record_outcomes(settled)
         return len(settled)
     names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
     wanted = [revocation(f"{name} again", name) for name in reversed(names)]
@@ -223,7 +223,7 @@ def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
     if who == 0:
         return store.revocations.cancel(f"r{race_round}", EVERYONE).state
     settled = [DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)]
-    store.revocation_queue.settle(settled)
+    store.revocation_queue.record_outcomes(settled)
     return "settled"
 
 

@@ -17,23 +17,23 @@ EAST, WEST = "us-east-1", "us-west-2"
 def test_a_step_is_open_until_it_is_noted_how_it_ended(store: Store) -> None:
     begun = store.journal.begin(StepKind.IMPORT, "k1", EAST, "a standby is to be ready", AT)
     assert begun == JournalEntry(begun.id, StepKind.IMPORT, "k1", EAST, "a standby is to be ready", AT, None, None)
-    assert store.journal.open() == [begun]
+    assert store.journal.open_entries() == [begun]
     store.journal.end(begun.id, "done", LATER)
-    assert store.journal.open() == []
+    assert store.journal.open_entries() == []
     assert store.journal.history(None, 10) == [begun._replace(finished_at=LATER, outcome="done")]
 
 
 @pytest.mark.parametrize("kind", StepKind)
 def test_every_kind_of_step_comes_back_as_it_was(store: Store, kind: StepKind) -> None:
     assert store.journal.begin(kind, "k1", "", "because", AT).kind is kind
-    assert [entry.kind for entry in store.journal.open()] == [kind]
+    assert [entry.kind for entry in store.journal.open_entries()] == [kind]
 
 
 def test_the_same_step_begun_again_is_the_entry_that_is_open(store: Store) -> None:
     """Its time is the first one's: since then it may have had its effect."""
     first = store.journal.begin(StepKind.DELETE, "k1", EAST, "its last token has ended", AT)
     assert store.journal.begin(StepKind.DELETE, "k1", EAST, "its deletion was begun", LATER) == first
-    assert store.journal.open() == [first]
+    assert store.journal.open_entries() == [first]
 
 
 def test_another_kind_key_or_region_is_another_step(store: Store) -> None:
@@ -46,7 +46,7 @@ def test_another_kind_key_or_region_is_another_step(store: Store) -> None:
             (StepKind.DELETE, "k1", WEST),
         )
     ]
-    assert store.journal.open() == begun, "oldest first"
+    assert store.journal.open_entries() == begun, "oldest first"
     assert len({entry.id for entry in begun}) == 4
 
 
@@ -55,7 +55,7 @@ def test_a_step_that_ended_may_be_begun_anew(store: Store) -> None:
     store.journal.end(first.id, "control_plane_throttled", LATER)
     second = store.journal.begin(StepKind.DELETE, "k1", EAST, "because", LATER)
     assert second.id > first.id
-    assert store.journal.open() == [second]
+    assert store.journal.open_entries() == [second]
 
 
 def test_how_a_step_ended_is_noted_once(store: Store) -> None:

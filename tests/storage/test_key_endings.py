@@ -39,7 +39,7 @@ def three(store: Store, account_region: AccountRegion = HERE) -> None:
     store.keys.activate("k2", account_region, AT + timedelta(minutes=1), 3600)
 
 
-# --- begin_delete
+# --- start_deletion
 
 
 @pytest.mark.parametrize("key_id", ["k1", "k3"])
@@ -47,18 +47,18 @@ def test_a_deletion_that_was_begun_is_noted_once(store: Store, key_id: str) -> N
     three(store)
     seen = place_of(store, key_id)
     before = store.versions.read().keys.number
-    begun = store.keys.begin_delete(seen, LATER)
+    begun = store.keys.start_deletion(seen, LATER)
     assert begun.placements == (seen._replace(deleting_at=LATER),)
-    assert store.keys.begin_delete(seen, MUCH_LATER) == begun
+    assert store.keys.start_deletion(seen, MUCH_LATER) == begun
     assert store.versions.read().keys.number == before + 1
 
 
 def test_what_is_being_deleted_never_signs_again(store: Store) -> None:
     three(store)
-    store.keys.begin_delete(place_of(store, "k3"), LATER)
+    store.keys.start_deletion(place_of(store, "k3"), LATER)
     with pytest.raises(ConcurrentModification, match="on its way out"):
         store.keys.activate("k3", HERE, LATER, 3600)
-    store.keys.begin_delete(place_of(store, "k1"), LATER)
+    store.keys.start_deletion(place_of(store, "k1"), LATER)
     compromise(store, "k2")
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [RETIRING, COMPROMISED, PREPARED]
 
@@ -69,7 +69,7 @@ def test_an_active_keys_deletion_is_not_begun(store: Store) -> None:
     store.keys.activate("k3", HERE, LATER, 3600)
     for stale in (seen, place_of(store, "k3")):
         with pytest.raises(ConcurrentModification, match="has signed"):
-            store.keys.begin_delete(stale, LATER)
+            store.keys.start_deletion(stale, LATER)
     assert place_of(store, "k3").deleting_at is None
 
 
@@ -77,15 +77,15 @@ def test_a_deletion_decided_before_the_key_signed_again_is_not_begun(store: Stor
     """It had drained; a compromise called it back; it retires for the second time, and its new tokens live."""
     three(store)
     drained, standby = place_of(store, "k1"), place_of(store, "k3")
-    store.keys.begin_delete(standby, AT)
+    store.keys.start_deletion(standby, AT)
     compromise(store, "k2")
     assert state(store, "k1") is ACTIVE
     samples.add_key(store, "k4", HERE)
     store.keys.activate("k4", HERE, MUCH_LATER, 3600)
     assert state(store, "k1") is RETIRING
     with pytest.raises(ConcurrentModification, match="has signed"):
-        store.keys.begin_delete(drained, MUCH_LATER)
-    assert store.keys.begin_delete(place_of(store, "k1"), MUCH_LATER).placements[0].deleting_at == MUCH_LATER
+        store.keys.start_deletion(drained, MUCH_LATER)
+    assert store.keys.start_deletion(place_of(store, "k1"), MUCH_LATER).placements[0].deleting_at == MUCH_LATER
 
 
 def test_a_deletion_decided_before_a_compromise_is_begun_all_the_same(store: Store) -> None:
@@ -93,15 +93,15 @@ def test_a_deletion_decided_before_a_compromise_is_begun_all_the_same(store: Sto
     seen = [place_of(store, key_id) for key_id in ("k1", "k3")]
     for key_id in ("k1", "k3"):
         compromise(store, key_id)
-    assert all(store.keys.begin_delete(there, LATER) for there in seen)
+    assert all(store.keys.start_deletion(there, LATER) for there in seen)
 
 
 def test_what_is_nowhere_is_not_deleted(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
-        store.keys.begin_delete(place_of(store, "k1")._replace(account_region=THERE), AT)
+        store.keys.start_deletion(place_of(store, "k1")._replace(account_region=THERE), AT)
     with pytest.raises(KeyNotFound):
-        store.keys.begin_delete(place_of(store, "k1")._replace(key_id="k9"), AT)
+        store.keys.start_deletion(place_of(store, "k1")._replace(key_id="k9"), AT)
 
 
 # --- compromise
@@ -212,7 +212,7 @@ def test_the_import_of_a_compromised_key_is_compromised(store: Store) -> None:
     samples.add_key(store, "k1")
     compromise(store, "k1")
     imported = store.keys.record_import("k1", HERE, key_arn("k1"), MUCH_LATER).placements[0]
-    assert (imported.state, imported.compromised_at, imported.is_held) == (COMPROMISED, LATER, True)
+    assert (imported.state, imported.compromised_at, imported.is_imported) == (COMPROMISED, LATER, True)
 
 
 def test_a_fingerprint_that_differs_is_kept_with_the_import(store: Store) -> None:
@@ -246,7 +246,7 @@ def test_a_pair_that_turns_up_after_its_key_was_deleted_there_is_to_be_deleted_t
     assert late == was._replace(arn=key_arn("late"), imported_at=MUCH_LATER, deleting_at=MUCH_LATER, retired_at=None)
     with pytest.raises(ConcurrentModification):
         store.keys.activate("k1", HERE, MUCH_LATER, 3600)
-    store.keys.begin_delete(late, MUCH_LATER)
+    store.keys.start_deletion(late, MUCH_LATER)
     gone = store.keys.record_deletion("k1", HERE, MUCH_LATER).placements[0]
     assert (gone.state, gone.retired_at) == (COMPROMISED if bad else RETIRED, MUCH_LATER)
 
@@ -256,7 +256,7 @@ def test_a_late_pair_never_takes_another_keys_arn(store: Store) -> None:
     store.keys.record_deletion("k1", HERE, LATER)
     with pytest.raises(ConcurrentModification, match="another key"):
         store.keys.record_import("k1", HERE, key_arn("k2"), LATER)
-    assert not place_of(store, "k1").is_held
+    assert not place_of(store, "k1").is_imported
 
 
 # --- record_absence
@@ -305,7 +305,7 @@ def test_a_deletion_that_was_decided_before_the_drain_started_anew_is_not_begun(
     seen = place_of(store, key_id)
     record_absence(store, "k2", unable=frozenset({unable}))
     with pytest.raises(ConcurrentModification, match="has signed"):
-        store.keys.begin_delete(seen, MUCH_LATER)
+        store.keys.start_deletion(seen, MUCH_LATER)
 
 
 def test_a_prepared_key_that_drains_may_sign_again_and_does_not_stand_in_for_another(store: Store) -> None:

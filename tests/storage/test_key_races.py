@@ -51,7 +51,7 @@ def test_a_key_that_is_called_back_is_not_deleted_and_one_that_is_being_deleted_
 ) -> None:
     for number in range(ROUNDS):
         one_retires(ring.store, number)
-        compromised, begun = ring.race("compromise_or_begin_delete", number)
+        compromised, begun = ring.race("compromise_or_start_deletion", number)
         assert compromised.failure is None
         former = there(ring.store, f"retiring {number}")
         assert (former.state is KeyState.ACTIVE) == (former.deleting_at is None) == (begun.failure == "LostRace")
@@ -87,7 +87,7 @@ def test_a_step_that_two_begin_is_one_entry(ring: Ring) -> None:
     for number in range(ROUNDS):
         first, second = ring.both("begin_same_step", number)
         assert first == second
-    assert len(ring.store.journal.open()) == ROUNDS
+    assert len(ring.store.journal.open_entries()) == ROUNDS
 
 
 def test_of_two_pairs_that_turn_up_late_one_is_noted(ring: Ring) -> None:

@@ -30,7 +30,7 @@ def claim(store: Store, limit: int = 100, seconds: float = 60, priority: Priorit
 
 
 def settle(store: Store, entry: QueueEntry, state: RevocationState, **fields: Any) -> None:
-    store.revocation_queue.settle([DeliveryOutcome(entry.id, entry.version, state, **fields)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, state, **fields)])
 
 
 def row(store: Store, entry: QueueEntry) -> Any:
@@ -91,7 +91,7 @@ def test_what_ended_is_settled_for_good(store: Store, state: RevocationState) ->
 def test_what_is_put_off_rests_and_may_change_its_lane(store: Store) -> None:
     queue(store, "v", "w", priority=Priority.BULK)
     first, second = claim(store, priority=Priority.BULK)
-    settle(store, first, RevocationState.QUEUED, code="ThrottlingException", wait_seconds=60)
+    settle(store, first, RevocationState.QUEUED, code="ThrottlingException", retry_in_seconds=60)
     settle(store, second, RevocationState.QUEUED, priority=Priority.INTERACTIVE)
     assert [e.viewer_id for e in claim(store)] == ["w"]
     assert claim(store, priority=Priority.BULK) == []
@@ -108,7 +108,7 @@ def test_one_that_was_raised_while_the_call_was_under_way_goes_back(store: Store
     [entry] = claim(store)
     queue(store, "v")
     assert claim(store) == [], "the call is under way"
-    settle(store, entry, state, wait_seconds=60)
+    settle(store, entry, state, retry_in_seconds=60)
     [again] = claim(store)
     assert again.id == entry.id
     assert again.version > entry.version
@@ -136,20 +136,20 @@ def test_what_was_given_up_meanwhile_stays_given_up(store: Store) -> None:
 
 
 def test_settling_nothing_asks_the_store_nothing(store: Store) -> None:
-    store.revocation_queue.settle([])
-    store.revocation_queue.settle([DeliveryOutcome(99, 1, RevocationState.SENT)])
-    assert store.revocation_queue.waiting() == {}
+    store.revocation_queue.record_outcomes([])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(99, 1, RevocationState.SENT)])
+    assert store.revocation_queue.backlogs() == {}
 
 
 def test_what_waits_is_counted_by_place_with_the_age_of_the_oldest(store: Store) -> None:
-    assert store.revocation_queue.waiting() == {}
+    assert store.revocation_queue.backlogs() == {}
     queue(store, "a", "b", priority=Priority.BULK)
     queue(store, "c", where=ELSEWHERE)
     queue(store, "d")
     entry = claim(store)[0]
     settle(store, entry, RevocationState.SENT)
     claim(store, priority=Priority.BULK)
-    waiting = store.revocation_queue.waiting()
+    waiting = store.revocation_queue.backlogs()
     assert {place: found.queued for place, found in waiting.items()} == {HERE: 2, THERE: 1}
     assert all(0 <= found.oldest_seconds < 5 for found in waiting.values())
     assert {found.code for found in waiting.values()} == {""}
@@ -158,11 +158,11 @@ def test_what_waits_is_counted_by_place_with_the_age_of_the_oldest(store: Store)
 def test_what_waits_after_a_failure_says_what_ivs_answered(store: Store) -> None:
     queue(store, "a", "b")
     settle(store, claim(store)[0], RevocationState.QUEUED, code="ReadTimeoutError")
-    assert store.revocation_queue.waiting()[HERE].code == "ReadTimeoutError"
+    assert store.revocation_queue.backlogs()[HERE].code == "ReadTimeoutError"
     make_due(store)
     for entry in claim(store):
         settle(store, entry, RevocationState.FAILED, code="AccessDeniedException")
-    assert store.revocation_queue.waiting() == {}
+    assert store.revocation_queue.backlogs() == {}
 
 
 STEPS = st.lists(
@@ -204,7 +204,7 @@ def test_whatever_happens_nothing_accepted_is_lost(store: Store, steps: list[tup
     for entry in claim(store):
         settle(store, entry, RevocationState.SENT)
     make_due(store)
-    store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, RevocationState.SENT) for e in claim(store)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, RevocationState.SENT) for e in claim(store)])
 
 
 def test_an_entry_that_a_restored_store_gave_the_same_id_is_not_settled_by_what_became_of_the_lost_one(
@@ -214,7 +214,7 @@ def test_an_entry_that_a_restored_store_gave_the_same_id_is_not_settled_by_what_
     queue(store, "new")
     [entry] = claim(store)
     for lost in (entry._replace(viewer_id="lost"), entry._replace(channel_arn=ELSEWHERE)):
-        store.revocation_queue.settle([DeliveryOutcome.of(lost, RevocationState.SENT)])
+        store.revocation_queue.record_outcomes([DeliveryOutcome.of(lost, RevocationState.SENT)])
         assert row(store, entry).state == "queued"
-    store.revocation_queue.settle([DeliveryOutcome.of(entry, RevocationState.SENT)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome.of(entry, RevocationState.SENT)])
     assert row(store, entry).state == "sent"

@@ -32,7 +32,7 @@ def claim(store: Store) -> list[QueueEntry]:
 
 
 def settle_all(store: Store, state: RevocationState = RevocationState.SENT) -> None:
-    store.revocation_queue.settle([DeliveryOutcome(entry.id, entry.version, state) for entry in claim(store)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, state) for entry in claim(store)])
 
 
 def state_of(store: Store, revocation_id: str) -> RevocationState:

@@ -36,7 +36,7 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
     """All that is queued comes to the same end."""
     make_due(store)
     for priority in Priority:
-        store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, state, code) for e in claim(store, priority)])
+        store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, state, code) for e in claim(store, priority)])
 
 
 def get(store: Store, revocation_id: str) -> Revocation:
@@ -162,7 +162,7 @@ def test_however_many_are_accepted_it_takes_few_statements(store: Store, count: 
     with counted(store.engine) as statements:
         store.revocations.accept("backend", [w._replace(id=f"again {w.id}") for w in wanted], Priority.BULK, REACH)
     assert len(statements) <= 24
-    assert store.revocation_queue.waiting()[HERE].queued == count
+    assert store.revocation_queue.backlogs()[HERE].queued == count
 
 
 def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: Store) -> None:
@@ -254,8 +254,8 @@ def test_a_listing_can_be_bounded_by_how_many_it_reads(store: Store) -> None:
 def test_revocations_are_listed_by_the_state_of_any_part(store: Store) -> None:
     accept(store, revocation("r1", "v", "w"))
     first, second = claim(store)
-    store.revocation_queue.settle([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
-    store.revocation_queue.settle([DeliveryOutcome(second.id, second.version, RevocationState.FAILED, "ResourceNotFoundException")])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(second.id, second.version, RevocationState.FAILED, "ResourceNotFoundException")])
     accept(store, revocation("r2"))
     listed = {state: [r.id for r in store.revocations.list(EVERYONE, limit=9, state=state)] for state in RevocationState}
     assert listed == {"queued": ["r2"], "sent": ["r1"], "failed": ["r1"], "cancelled": []}
@@ -271,7 +271,7 @@ def test_revocations_are_listed_by_channel_and_viewer_of_the_same_part(store: St
     assert [r.id for r in revoked(EVERYONE, limit=9, channel_arn=OTHER, viewer_ids=["w"])] == []
     assert [r.id for r in revoked((CHANNEL,), limit=9, viewer_ids=["v"])] == ["r1"]
     [first] = [entry for entry in claim(store) if (entry.channel_arn, entry.viewer_id) == (CHANNEL, "v")]
-    store.revocation_queue.settle([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
     assert [r.id for r in revoked(EVERYONE, limit=9, state=RevocationState.SENT, viewer_ids=["v"])] == ["r1"]
     assert revoked(EVERYONE, limit=9, state=RevocationState.SENT, viewer_ids=["w"]) == []
 
@@ -303,7 +303,7 @@ def test_a_queued_entry_ends_what_either_of_two_asks_for_and_no_more_when_one_is
     [entry] = claim(store)
     assert entry.version == everything.version > instant.version
     store.revocations.cancel("r1", EVERYONE)
-    store.revocation_queue.settle([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED)])
     [lowered] = claim(store)
     assert lowered.version == instant.version, "a call that was under way for both settles neither"
     settle(store, RevocationState.SENT)
@@ -323,7 +323,7 @@ def test_giving_up_takes_nothing_from_who_waits_for_the_same(store: Store) -> No
 def test_what_was_sent_or_failed_cannot_be_given_up(store: Store) -> None:
     accept(store, revocation("r1", "v", "w"))
     [first, _] = claim(store)
-    store.revocation_queue.settle([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
     found = store.revocations.cancel("r1", EVERYONE)
     assert sorted(t.state for t in found.targets) == [RevocationState.CANCELLED, RevocationState.SENT]
     assert found.state is RevocationState.SENT
@@ -360,7 +360,7 @@ def test_whichever_of_two_that_failed_is_tried_again_first_the_higher_version_is
     [lower] = claim(store)
     assert lower.version < higher
     store.revocations.retry("r2", EVERYONE)
-    store.revocation_queue.settle([DeliveryOutcome(lower.id, lower.version, RevocationState.SENT)])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(lower.id, lower.version, RevocationState.SENT)])
     assert get(store, "r2").state is get(store, "r1").state is RevocationState.QUEUED, "what was under way told the lower one"
     assert [e.version for e in claim(store)] == [higher]
     settle(store, RevocationState.SENT)
@@ -373,7 +373,7 @@ def test_what_is_tried_again_waits_since_then_and_not_since_it_was_asked_for(sto
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 86_400))
     store.revocations.retry("r", EVERYONE)
-    assert store.revocation_queue.waiting()[HERE].oldest_seconds < 60
+    assert store.revocation_queue.backlogs()[HERE].oldest_seconds < 60
 
 
 def count(store: Store, table: sa.Table) -> int:
@@ -390,7 +390,7 @@ def test_history_is_pruned_when_it_is_old_enough_and_what_is_queued_never(store:
     )
     make_due(store)
     ended = [e for e in claim(store) if e.viewer_id != "q"]
-    store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, RevocationState.SENT) for e in ended])
+    store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, RevocationState.SENT) for e in ended])
     now = datetime.now(UTC)
     assert store.revocations.prune(now - timedelta(hours=1), 100) == 0
     assert [store.revocations.prune(now + timedelta(hours=1), 2) for _ in range(3)] == [2, 1, 0]

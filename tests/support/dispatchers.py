@@ -50,18 +50,18 @@ class Dispatch:
         """What a dispatcher works with, everything on the wire when there is one."""
         wire = wire or Tripwire()
         queue, ivs = wire.around(self.store.revocation_queue), wire.around(self.ivs)
-        return DispatchContext(queue=queue, control_plane=ivs, clock=self.clock, chance=self._dice.random)
+        return DispatchContext(queue=queue, control_plane=ivs, clock=self.clock, jitter=self._dice.random)
 
-    def dispatcher(self, share: float = 1.0, wire: Tripwire | None = None) -> Dispatcher:
+    def dispatcher(self, rate_fraction: float = 1.0, wire: Tripwire | None = None) -> Dispatcher:
         """A new leader."""
-        return Dispatcher(self.world(wire), PLACE, share)
+        return Dispatcher(self.world(wire), PLACE, rate_fraction)
 
     def run(self, dispatcher: Dispatcher, seconds: float) -> None:
         """Let it work for so long, as its loop would: a pass whenever it says that one can do something."""
         ends_at = self.clock.monotonic() + seconds
         while True:
             self.passes.append(dispatcher.run_once())
-            wait = max(self.passes[-1].wait_seconds, 0.001)
+            wait = max(self.passes[-1].next_run_in_seconds, 0.001)
             if self.clock.monotonic() + wait > ends_at:
                 self.clock.advance(ends_at - self.clock.monotonic())
                 return
@@ -72,14 +72,14 @@ class Dispatch:
         it rests by, is not the test's."""
         began = self.clock.monotonic()
         while self.queued():
-            assert self.clock.monotonic() - began < within_seconds, self.store.revocation_queue.waiting()
+            assert self.clock.monotonic() - began < within_seconds, self.store.revocation_queue.backlogs()
             make_due(self.store)
             self.run(dispatcher, 1.0)
         return self.clock.monotonic() - began
 
     def queued(self) -> int:
         """How many entries wait."""
-        return sum(waiting.queued for waiting in self.store.revocation_queue.waiting().values())
+        return sum(waiting.queued for waiting in self.store.revocation_queue.backlogs().values())
 
     def check_nothing_lost(self) -> None:
         """Whatever was answered 202 and is not queued, IVS recorded."""

@@ -28,7 +28,7 @@ from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
 POLICY = RotationPolicy(propagation_seconds=30, max_staleness_seconds=910, standby=False)
-READS = frozenset({"list", "read", "open", "history", "get", "newest", "key_ids", "wrapped"}) | {
+READS = frozenset({"list", "read", "open", "open_entries", "history", "get", "newest", "key_ids", "wrapped"}) | {
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
 }
@@ -88,7 +88,7 @@ class Stage:
             new_key=self.new_key,
             max_staleness_seconds=lambda: self.policy.max_staleness_seconds,
             lead=lambda: self.leads,
-            step_down=lambda: None,
+            release_lease=lambda: None,
             leader_problems=lambda: self.leader_problems,
             absences=self.absences,
             private_keys=self.private_keys,
@@ -185,7 +185,7 @@ class Stage:
         self.check_always()
         for region in regions:
             assert len(self.placements(region, KeyState.ACTIVE)) == 1
-        held = {t.arn: r.id for r in self.store.keys.list() for t in r.placements if t.is_held}
+        held = {t.arn: r.id for r in self.store.keys.list() for t in r.placements if t.is_imported}
         deployment_id = self.store.deployment.read().id
         ours = {p["arn"]: p["tags"][KEY_TAG] for p in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id)}
         assert held == ours, "the store and IVS agree: no orphan, none missing"

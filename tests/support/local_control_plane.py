@@ -18,7 +18,7 @@ from tests.local_ivs.environment import counting_token
 from tests.support.clocks import ManualClock
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.ivs import FAILURES
-from tokensvc.errors import ControlPlaneError, Throttled, Unavailable
+from tokensvc.errors import ControlPlaneError, ControlPlaneThrottled, ControlPlaneUnavailable
 from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.faults import FaultKind, Faults
@@ -88,14 +88,14 @@ class LocalPlane:
             raise self.refuse[operation]
         fault = self.faults.draw(operation)
         if fault is not None and fault.kind is FaultKind.THROTTLE:
-            raise _failure(Throttled, operation, "ThrottlingException", 429)
+            raise _failure(ControlPlaneThrottled, operation, "ThrottlingException", 429)
         if fault is not None and fault.kind is FaultKind.ERROR:
-            raise _failure(Unavailable, operation, "InternalServerException", 500)
+            raise _failure(ControlPlaneUnavailable, operation, "InternalServerException", 500)
         if fault is not None and fault.kind is FaultKind.DROP_BEFORE:
-            raise _failure(Unavailable, operation, "ConnectionClosedError")
+            raise _failure(ControlPlaneUnavailable, operation, "ConnectionClosedError")
         answer = self._perform(region, operation, request)
         if fault is not None and fault.kind is FaultKind.DROP_AFTER:
-            raise _failure(Unavailable, operation, "ConnectionClosedError")
+            raise _failure(ControlPlaneUnavailable, operation, "ConnectionClosedError")
         return answer
 
     def _perform(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from tests.support.asgi_client import Reply, ask, scope_of
 from tests.support.captured_log import WrittenLog
 from tests.support.clocks import ManualClock
 from tests.support.keks import WRAPPER
+from tokensvc.callers.api_keys import KnownSecret, key_digest, key_id_of
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.dispatcher import ServedRegions
 from tokensvc.revocations.service import RevocationService
 from tokensvc.storage.store import Store
-from tokensvc.tokens.authorization import key_digest, key_id_of
-from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.app import Application

@@ -12,12 +12,12 @@ from tests.support.keks import WRAPPER
 from tests.support.tokens import CHANNEL
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import Refresh
+from tokensvc.callers.api_keys import key_digest
 from tokensvc.callers.policy import CallerPolicy
 from tokensvc.callers.store import StoredSecret
 from tokensvc.errors import StoreUnavailable
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
-from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.channels import ChannelRecord
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.vault.cipher import Wrapper

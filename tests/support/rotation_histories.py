@@ -220,20 +220,20 @@ class History(Stage):
         return (self.orphans | unseen) & self.ivs.pairs.keys()
 
     def _recorded(self) -> set[str]:
-        return {there.arn for record in self.store.keys.list() for there in record.everywhere}
+        return {there.arn for record in self.store.keys.list() for there in record.all_placements}
 
     def check_no_orphan(self, region: str) -> None:
         """What bears our tag in IVS is known to the store."""
-        known = {there.arn for record in self.store.keys.list() for there in record.placements if there.is_held}
+        known = {there.arn for record in self.store.keys.list() for there in record.placements if there.is_imported}
         stray = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region}
         assert stray.keys() <= known | self.orphans, stray
 
     def check_end(self, wanted: tuple[str, ...], *, standby: bool) -> None:
         """What must hold once nothing is in the way any more and enough time has passed."""
-        pairs = [there for record in self.store.keys.list() for there in record.placements if there.is_held]
+        pairs = [there for record in self.store.keys.list() for there in record.placements if there.is_imported]
         pairs = [p for p in pairs if p.account_region.region in wanted or (p.key_id, p.account_region.region) not in self.taken]
         assert {there.arn for there in pairs} == {pair["arn"] for pair in self.ours()}, "store and IVS agree"
-        assert not self.store.journal.open(), self.store.journal.open()
+        assert not self.store.journal.open_entries(), self.store.journal.open_entries()
         assert not [p for p in pairs if p.state is KeyState.COMPROMISED or p.deleting_at is not None]
         for region in wanted:
             held = [there for there in pairs if there.account_region.region == region]

@@ -14,12 +14,12 @@ from typing import Any, Literal, TypeVar
 
 from tokensvc.errors import (
     ControlPlaneError,
-    QuotaExceeded,
-    Rejected,
-    ResourceConflict,
-    ResourceMissing,
-    Throttled,
-    Unavailable,
+    ControlPlaneQuotaExceeded,
+    ControlPlaneRejected,
+    ControlPlaneConflict,
+    ControlPlaneResourceMissing,
+    ControlPlaneThrottled,
+    ControlPlaneUnavailable,
 )
 from tokensvc.jose.keypair import PublicKey, fingerprint, public_pem, read_public_pem
 
@@ -103,9 +103,9 @@ class IvsSimulator:
         key = read_public_pem(request["publicKeyMaterial"].encode())
         here = self._in(region)
         if any(pair["material"] == request["publicKeyMaterial"] for pair in here):
-            raise _refusal(ResourceConflict, "ImportPlaybackKeyPair", "ConflictException", 409)
+            raise _refusal(ControlPlaneConflict, "ImportPlaybackKeyPair", "ConflictException", 409)
         if len(here) >= QUOTA:
-            raise _refusal(QuotaExceeded, "ImportPlaybackKeyPair", "ServiceQuotaExceededException", 402)
+            raise _refusal(ControlPlaneQuotaExceeded, "ImportPlaybackKeyPair", "ServiceQuotaExceededException", 402)
         arn = self._arn(region, "playback-key")
         self.pairs[arn] = {
             "arn": arn,
@@ -136,7 +136,7 @@ class IvsSimulator:
 
     def _BatchGetChannel(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         if not 1 <= len(request["arns"]) <= BATCH_MAX or any(f":{region}:" not in arn for arn in request["arns"]):
-            raise _refusal(Rejected, "BatchGetChannel", "ValidationException", 400)
+            raise _refusal(ControlPlaneRejected, "BatchGetChannel", "ValidationException", 400)
         known = [self.channels[arn] for arn in request["arns"] if arn in self.channels]
         errors = [{"arn": arn, "code": self.absent_code} for arn in request["arns"] if arn not in self.channels]
         return {"channels": known, "errors": errors}
@@ -147,7 +147,7 @@ class IvsSimulator:
     def _pair(self, region: str, operation: str, arn: str) -> dict[str, Any]:
         found = next((pair for pair in self._in(region) if pair["arn"] == arn), None)
         if found is None:
-            raise _refusal(ResourceMissing, operation, "ResourceNotFoundException", 404)
+            raise _refusal(ControlPlaneResourceMissing, operation, "ResourceNotFoundException", 404)
         return found
 
     def _arn(self, region: str, kind: str) -> str:
@@ -159,14 +159,14 @@ def channel_arn(number: int, region: str = "us-east-1") -> str:
     return f"arn:aws:ivs:{region}:123456789012:channel/channel{number:06}"
 
 
-def outage(operation: str = "*") -> Unavailable:
+def outage(operation: str = "*") -> ControlPlaneUnavailable:
     """What a lost call looks like."""
-    return Unavailable("IVS did not answer", operation=operation, ivs_code="ReadTimeoutError")
+    return ControlPlaneUnavailable("IVS did not answer", operation=operation, ivs_code="ReadTimeoutError")
 
 
-def throttle(operation: str = "*") -> Throttled:
+def throttle(operation: str = "*") -> ControlPlaneThrottled:
     """What too many calls look like."""
-    return _refusal(Throttled, operation, "ThrottlingException", 429)
+    return _refusal(ControlPlaneThrottled, operation, "ThrottlingException", 429)
 
 
 def _shown(pair: Mapping[str, Any], *fields: str) -> dict[str, Any]:

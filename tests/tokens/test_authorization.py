@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock
+from tokensvc.callers.api_keys import KnownSecret, authenticate, key_digest, key_id_of
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import AnonymousViewerNotAllowed, ChannelNotAllowed, InsufficientScope, Unauthenticated
-from tokensvc.tokens.authorization import TokenLimits, authorize, authenticate, key_digest, key_id_of
+from tokensvc.tokens.authorization import TokenLimits, authorize
 from tokensvc.tokens.request import parse_token_request
-from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.tokens.snapshot import Snapshot
 
 ARN = "arn:aws:ivs:us-east-1:123456789012:channel/abc"
 CLOCK = ManualClock()

@@ -13,7 +13,7 @@ from tests.support.clocks import ManualClock
 from tests.support.simulated_ivs import IvsSimulator, outage, throttle
 from tests.support.simulated_ivs import channel_arn as arn
 from tests.tokens.conftest import WAIT, Make
-from tokensvc.errors import ControlPlaneError, StoreUnavailable, Throttled, Unavailable
+from tokensvc.errors import ControlPlaneError, StoreUnavailable, ControlPlaneThrottled, ControlPlaneUnavailable
 from tokensvc.runner import IDLE
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channel_cache import DUE_EVERY_SECONDS, NOT_FOUND_SECONDS, RECHECK_SECONDS, ChannelCache
@@ -28,7 +28,7 @@ def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
     ivs.add_channels([arn(1)])
     ivs.refuse["BatchGetChannel"] = failure
     question, _ = directory.ask(arn(1), "shop")
-    with pytest.raises((Throttled, Unavailable)):
+    with pytest.raises((ControlPlaneThrottled, ControlPlaneUnavailable)):
         directory.run_once()
     assert question.result(0) is None
     for _ in range(4):
@@ -47,7 +47,7 @@ def test_trouble_in_one_region_keeps_no_other_waiting(directory: ChannelCache, i
     ivs.add_channels([arn(2, "eu-west-1"), arn(3, "us-west-2")])
     ivs.refuse["us-east-1"] = outage()
     down, fine, too = (directory.ask(a, "shop")[0] for a in (arn(1), arn(2, "eu-west-1"), arn(3, "us-west-2")))
-    with pytest.raises(Unavailable):
+    with pytest.raises(ControlPlaneUnavailable):
         directory.run_once()
     assert down.result(0) is None
     assert fine.result(0) is not None
@@ -161,7 +161,7 @@ def test_no_question_is_ever_left_open(directory: ChannelCache, ivs: IvsSimulato
         turn += 1
         assert turn < 100_000
         ivs.lose = {"BatchGetChannel": "after"} if turn % 5 == 0 else {}
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(ControlPlaneUnavailable):
             directory.run_once()
         clock.advance(1)
     thread.join()
@@ -176,7 +176,7 @@ def test_an_outage_of_ivs_is_over_when_a_call_succeeds_and_not_by_a_run_without_
     ivs.add_channels([arn(1), arn(2)])
     ivs.refuse["BatchGetChannel"] = outage()
     directory.ask(arn(1), "shop")
-    with pytest.raises(Unavailable):
+    with pytest.raises(ControlPlaneUnavailable):
         directory.run_once()
     clock.advance(DUE_EVERY_SECONDS + 1)
     assert directory.run_once() is IDLE, "the store was read, and IVS was not asked"

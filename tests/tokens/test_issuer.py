@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 
 from tests.support.token_requests import asks, origin_for
 from tests.support.tokens import CHANNEL, NOW, OTHER_CHANNEL, Prepared, snapshot_of
+from tokensvc.callers.api_keys import KnownSecret
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import InvalidRequest, NoSigningKey, SubjectKeyLost
 from tokensvc.jose import keypair
@@ -28,8 +29,8 @@ from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.issuer import UnsignedToken, prepare
 from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, SigningKey
 from tokensvc.tokens.request import parse_token_request
-from tokensvc.tokens.snapshot import KnownSecret, Snapshot
-from tokensvc.tokens.validation import NOTHING_REVOKED, PlaybackAttempt, Outcome, validate
+from tokensvc.tokens.snapshot import Snapshot
+from tokensvc.tokens.validation import NOTHING_REVOKED, Outcome, PlaybackAttempt, validate
 from tokensvc.tokens.viewer_ids import viewer_id
 
 KEY = keypair.generate()
@@ -61,7 +62,9 @@ def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
         too_large = refused
     else:
         keys, origin = [KEY.public_key()], origin_for(fields)
-        attempt = PlaybackAttempt(made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED)
+        attempt = PlaybackAttempt(
+            made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED
+        )
         verdict = validate(attempt)
         assert (verdict.outcome, verdict.message) == (Outcome.ALLOW, "the player is let in")
         assert validate(attempt._replace(now=made.exp - 1)).outcome is Outcome.ALLOW
@@ -102,7 +105,7 @@ def test_strangers_verify_the_signatures_of_both_signers(make: type[AwsLcKey] | 
     """Often enough that numbers with leading zeros occur."""
     prepared = make(KEY)
     slot = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=SigningKey("k1", prepared, 600))
-    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(slots={CHANNEL.account_region: slot}))
+    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(region_keys={CHANNEL.account_region: slot}))
     for _ in range(300):
         made = minted(snapshot=snapshot)
         assert claims_of(made)[c.CHANNEL_ARN] == str(CHANNEL)
@@ -178,7 +181,7 @@ def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
 def test_a_token_that_ivs_may_find_too_large_is_never_signed(fields: dict[str, Any], named: list[str]) -> None:
     unsignable = SigningKey("k1", Prepared(lambda _: pytest.fail("it was signed")), 600)
     slot = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=unsignable)
-    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(slots={CHANNEL.account_region: slot}))
+    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(region_keys={CHANNEL.account_region: slot}))
     with pytest.raises(InvalidRequest, match="at most 2000") as refused:
         minted(snapshot=snapshot, **fields)
     assert [e.field for e in refused.value.errors] == named
@@ -235,7 +238,9 @@ def test_a_key_that_may_sign_for_a_while_signs_no_longer() -> None:
     """A retiring one, in the stead of an active one that this worker cannot open."""
     [(place, slot)] = SNAPSHOT.keyring.region_keys.items()
     assert slot.active is not None
-    snapshot = SNAPSHOT._replace(keyring=Keyring({place: slot._replace(active=slot.active._replace(not_after=float(NOW)))}))
+    snapshot = SNAPSHOT._replace(
+        keyring=Keyring({place: slot._replace(active=slot.active._replace(not_after=float(NOW)))})
+    )
     assert minted(snapshot=snapshot).signed()
     with pytest.raises(NoSigningKey):
         minted(snapshot=snapshot, now=NOW + 1)

@@ -13,10 +13,10 @@ import pytest
 from tests.support.asgi_client import receiving, scope_of
 from tests.support.clocks import OFFSET, ManualClock
 from tokensvc import web
+from tokensvc.callers.api_keys import KnownSecret, key_digest
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import InsufficientScope, SnapshotStale, Unauthenticated
-from tokensvc.tokens.authorization import key_digest
-from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.authentication import MAX_CONCURRENT_STORE_CALLS, RequestAuthenticator
 from tokensvc.web.context import RequestContext
 

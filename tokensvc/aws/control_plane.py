@@ -12,6 +12,6 @@ class ControlPlane(Protocol):
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Make one attempt at an operation (`ImportPlaybackKeyPair`) and return its modelled answer.
 
-        Raises a ControlPlaneError; `Unavailable` means that the effect may or may not have happened.
+        Raises a ControlPlaneError; `ControlPlaneUnavailable` means that the effect may or may not have happened.
         """
         ...

@@ -30,16 +30,16 @@ from tokensvc.clock import Clock, SystemClock
 from tokensvc.errors import (
     Action,
     ControlPlaneError,
-    Denied,
+    ControlPlaneDenied,
     FieldError,
-    QuotaExceeded,
-    Rejected,
+    ControlPlaneQuotaExceeded,
+    ControlPlaneRejected,
     Remedy,
-    ResourceConflict,
-    ResourceMissing,
+    ControlPlaneConflict,
+    ControlPlaneResourceMissing,
     SettingsError,
-    Throttled,
-    Unavailable,
+    ControlPlaneThrottled,
+    ControlPlaneUnavailable,
 )
 from tokensvc.printable import printable
 
@@ -47,26 +47,26 @@ if TYPE_CHECKING:
     from boto3.session import Session
 
 FAILURES: dict[str, type[ControlPlaneError]] = {
-    "AccessDeniedException": Denied,
-    "PendingVerification": Denied,
-    "ValidationException": Rejected,
-    "ResourceNotFoundException": ResourceMissing,
-    "ChannelNotBroadcasting": ResourceMissing,
-    "ConflictException": ResourceConflict,
-    "ServiceQuotaExceededException": QuotaExceeded,
-    "ThrottlingException": Throttled,
-    "InternalServerException": Unavailable,
-    "ServiceUnavailable": Unavailable,
-    "StreamUnavailable": Unavailable,
+    "AccessDeniedException": ControlPlaneDenied,
+    "PendingVerification": ControlPlaneDenied,
+    "ValidationException": ControlPlaneRejected,
+    "ResourceNotFoundException": ControlPlaneResourceMissing,
+    "ChannelNotBroadcasting": ControlPlaneResourceMissing,
+    "ConflictException": ControlPlaneConflict,
+    "ServiceQuotaExceededException": ControlPlaneQuotaExceeded,
+    "ThrottlingException": ControlPlaneThrottled,
+    "InternalServerException": ControlPlaneUnavailable,
+    "ServiceUnavailable": ControlPlaneUnavailable,
+    "StreamUnavailable": ControlPlaneUnavailable,
     # what AWS's front doors say before the service is reached (IVS API reference, "Common Errors")
-    "ExpiredTokenException": Denied,
-    "IncompleteSignature": Denied,
-    "InvalidSignatureException": Denied,
-    "MissingAuthenticationTokenException": Denied,
-    "NotAuthorized": Denied,
-    "OptInRequired": Denied,
-    "UnrecognizedClientException": Denied,
-    "RequestTimeoutException": Unavailable,
+    "ExpiredTokenException": ControlPlaneDenied,
+    "IncompleteSignature": ControlPlaneDenied,
+    "InvalidSignatureException": ControlPlaneDenied,
+    "MissingAuthenticationTokenException": ControlPlaneDenied,
+    "NotAuthorized": ControlPlaneDenied,
+    "OptInRequired": ControlPlaneDenied,
+    "UnrecognizedClientException": ControlPlaneDenied,
+    "RequestTimeoutException": ControlPlaneUnavailable,
 }
 
 _CREDENTIAL_PROBLEMS = (
@@ -241,25 +241,25 @@ def _of_refusal(operation: str, refusal: boto.ClientError) -> ControlPlaneError:
 
 def _by_status(status: int) -> type[ControlPlaneError]:
     if status == 429:
-        return Throttled
+        return ControlPlaneThrottled
     if status in (401, 403):
-        return Denied
-    return Unavailable if status >= 500 else Rejected
+        return ControlPlaneDenied
+    return ControlPlaneUnavailable if status >= 500 else ControlPlaneRejected
 
 
 def _of_nonsense(operation: str, problem: Exception) -> ControlPlaneError:
     """Not of IVS: a proxy's page, or half an answer. The effect may or may not have happened."""
     words = f"what answered {operation} is not IVS, or was cut off"
-    return Unavailable(words, operation=operation, ivs_code="Unreadable", detail=type(problem).__name__)
+    return ControlPlaneUnavailable(words, operation=operation, ivs_code="Unreadable", detail=type(problem).__name__)
 
 
 def _of_transport(operation: str, problem: boto.BotoCoreError) -> ControlPlaneError:
     name = type(problem).__name__
-    kind: type[ControlPlaneError] = Unavailable
+    kind: type[ControlPlaneError] = ControlPlaneUnavailable
     if isinstance(problem, _CREDENTIAL_PROBLEMS):
-        kind = Denied
+        kind = ControlPlaneDenied
     elif isinstance(problem, boto.ParamValidationError | boto.NoRegionError):
-        kind = Rejected
+        kind = ControlPlaneRejected
     return kind(
         f"IVS could not be asked for {operation}: {printable(str(problem))}", operation=operation, ivs_code=name
     )

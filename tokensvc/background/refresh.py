@@ -24,6 +24,7 @@ from typing import Any
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.background.changes import NO_VERSIONS_READ, log_replacement
 from tokensvc.background.denylist_sync import DenylistSync
+from tokensvc.callers.api_keys import KnownSecret
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.callers.store import CallerRecord, CallerStore
 from tokensvc.clock import CLOCK_SKEW_SECONDS, Clock
@@ -39,8 +40,8 @@ from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.store import KeyStore
 from tokensvc.log import structlog
 from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS, ChannelStore
-from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys, retiring_signs_until
-from tokensvc.tokens.snapshot import KnownChannel, KnownSecret, Snapshot
+from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey, retiring_signs_until
+from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.vault.store import Vault
 
@@ -188,7 +189,7 @@ class Refresh:
                 here.setdefault(there.account_region, []).append((record, there))
             for unreadable in record.unreadable:
                 here.setdefault(unreadable.account_region, [])
-                damaged.setdefault(unreadable.account_region, []).extend([record.id] if unreadable.is_held else [])
+                damaged.setdefault(unreadable.account_region, []).extend([record.id] if unreadable.is_imported else [])
         undecryptable: dict[str, str] = {}
         slots = {place: self._slot(keys, undecryptable, damaged.get(place, ())) for place, keys in here.items()}
         signing = {slot.active.key_id for slot in slots.values() if slot.active}
@@ -214,7 +215,9 @@ class Refresh:
         for record, there in self._in_its_stead(keys):
             if key := self._signing_key(record, there, undecryptable):
                 until = datetime.fromtimestamp(key.not_after, UTC).isoformat(timespec="seconds")
-                return RegionKeys(key, accepted, problems=f"{trouble}; the retiring key {record.id} signs until {until}")
+                return RegionKeys(
+                    key, accepted, problems=f"{trouble}; the retiring key {record.id} signs until {until}"
+                )
         return RegionKeys(None, accepted, problems=trouble)
 
     def _in_its_stead(self, keys: list[tuple[KeyRecord, KeyPlacement]]) -> list[tuple[KeyRecord, KeyPlacement]]:

@@ -25,20 +25,20 @@ from typing import Annotated
 
 import typer
 
+from tokensvc.callers.api_keys import key_id_of
 from tokensvc.cli.connection_info import write_connection_info, write_private_file
 from tokensvc.cli.demo_seed import DemoResources, seed
 from tokensvc.cli.local import RunningLocalIvs, run_local_ivs
 from tokensvc.cli.output import print_progress
 from tokensvc.container import service
-from tokensvc.container.application import ServiceApplication, build_application
+from tokensvc.container.application import AsgiService, build_application
 from tokensvc.container.logs import configure
 from tokensvc.errors import Conflict, FieldError, SettingsError, TokensvcError
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS, routes
 from tokensvc.settings import read_settings
 from tokensvc.storage import migrate
-from tokensvc.supervisor import ignore_signals, bind_listener
-from tokensvc.tokens.authorization import key_id_of
+from tokensvc.supervisor import bind_listener, ignore_signals
 from tokensvc.web.server import Server, allow_abort, make_server
 
 REGION = "us-east-1"
@@ -108,7 +108,7 @@ def _run_demo(port: int, *, rates: bool) -> None:
 
 
 def _serve(
-    application: ServiceApplication,
+    application: AsgiService,
     parts: service.Service,
     listener: socket.socket,
     url: str,
@@ -173,7 +173,7 @@ def _seed_and_print(
             "playbackUrl": furniture.playback_url,
         },
     )
-    typer.echo(f"Tokens are signed with {parts.chosen.in_words()}.")
+    typer.echo(f"Tokens are signed with {parts.signer_choice.in_words()}.")
     typer.echo(_commands(url, furniture))
 
 

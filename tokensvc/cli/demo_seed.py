@@ -17,11 +17,19 @@ from typing import NamedTuple, TypeVar
 
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.ivs import AwsControlPlane
+from tokensvc.callers.api_keys import key_digest
 from tokensvc.callers.policy import ALL_CHANNELS, CallerPolicy
 from tokensvc.callers.store import CallerStore
 from tokensvc.cli.connection_info import write_private_file
 from tokensvc.container import service
-from tokensvc.errors import CallerNotFound, Conflict, InvalidKey, PrivateKeyMissing, ResourceMissing, Throttled
+from tokensvc.errors import (
+    CallerNotFound,
+    Conflict,
+    ControlPlaneResourceMissing,
+    ControlPlaneThrottled,
+    InvalidKey,
+    PrivateKeyMissing,
+)
 from tokensvc.keys.commands import rotate
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import list_pairs
@@ -29,7 +37,6 @@ from tokensvc.keys.lifecycle import KeyState, require_key
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.secret_files import InsecureFile, read_private_file
 from tokensvc.settings import read_settings
-from tokensvc.tokens.authorization import key_digest
 
 CHANNEL_NAME = "demo"
 CALLER_NAME = "demo"
@@ -95,14 +102,19 @@ def _stored_key(file: Path) -> str:
 def _has_usable_key(context: KeysContext, account_region: AccountRegion) -> bool:
     """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
     places = ((r.id, t) for r in context.keys.list() for t in r.placements)
-    active = next(((key_id, t.arn) for key_id, t in places if t.account_region == account_region and t.state is KeyState.ACTIVE), None)
+    active = next(
+        ((key_id, t.arn) for key_id, t in places if t.account_region == account_region and t.state is KeyState.ACTIVE),
+        None,
+    )
     if active is None:
         return False
     key_id, arn = active
     try:
         open_private_key(context.vault, require_key(context.keys.list(), key_id))
-        _retry_throttled(context, lambda: context.control_plane.call(account_region.region, "GetPlaybackKeyPair", {"arn": arn}))
-    except (PrivateKeyMissing, InvalidKey, ResourceMissing) as gone:
+        _retry_throttled(
+            context, lambda: context.control_plane.call(account_region.region, "GetPlaybackKeyPair", {"arn": arn})
+        )
+    except (PrivateKeyMissing, InvalidKey, ControlPlaneResourceMissing) as gone:
         context.report(f"key {key_id} is of no use any more: {gone.message}")
         return False
     return True
@@ -111,10 +123,17 @@ def _has_usable_key(context: KeysContext, account_region: AccountRegion) -> bool
 def _record_absent_pairs(context: KeysContext, account_region: AccountRegion) -> None:
     """Record which keys the local IVS lost with its database. No proof is needed as elsewhere: it is this demo's own
     IVS, whose list is complete."""
-    pairs = _retry_throttled(context, lambda: list_pairs(context.control_plane, account_region.region, account_region.account))
+    pairs = _retry_throttled(
+        context, lambda: list_pairs(context.control_plane, account_region.region, account_region.account)
+    )
     arns = {str(pair["arn"]) for pair in pairs}
     records = context.keys.list()
-    gone = [t for r in records for t in r.placements if t.account_region == account_region and t.is_held and t.arn not in arns]
+    gone = [
+        t
+        for r in records
+        for t in r.placements
+        if t.account_region == account_region and t.is_imported and t.arn not in arns
+    ]
     unable = {placement.key_id for placement in gone} | ({record.id for record in records} - context.vault.key_ids())
     for placement in gone:
         context.keys.record_absence(placement, context.now(), context.policy().propagation_seconds, unable=unable)
@@ -125,7 +144,7 @@ def _retry_throttled(context: KeysContext, ask: Callable[[], _Response]) -> _Res
     for _ in range(THROTTLES_MAX):
         try:
             return ask()
-        except Throttled:
+        except ControlPlaneThrottled:
             context.sleep(1.0)
     return ask()
 

@@ -53,7 +53,7 @@ def queue_statuses(store: Store, rate_fraction: float) -> list[QueueStatus]:
     """What waits, by place; `share` is how much of IVS's rates is ours. Raises StoreError."""
     now, senders = store.versions.read().now, read_leaders(store.leases)
     results = []
-    for account_region, waiting in sorted(store.revocation_queue.waiting().items()):
+    for account_region, waiting in sorted(store.revocation_queue.backlogs().items()):
         problem = _problem(waiting, has_sender=account_region in senders)
         left = None if problem else delivery_seconds(waiting.queued, rate_fraction)
         ends_at = None if left is None else rfc3339(int(now + left) + 1)

@@ -112,7 +112,7 @@ def _validate_with_own_keys(attempt: PlaybackAttempt, verdict: ValidationResult)
     if signer.placement is None:
         message = f"{made_by}, which it has not imported into {place.region} of account {place.account}"
         return _with_signature_message(verdict, message), signer.key_id
-    if not signer.placement.is_held:
+    if not signer.placement.is_imported:
         message = f"{made_by}, which IVS no longer holds in {place.region}"
         return _with_signature_message(validate(attempt._replace(keys=[])), message), signer.key_id
     message = f"{made_by}, {signer.placement.state} in {place.region}"

@@ -54,7 +54,7 @@ class AsgiService:
 def build_application(service: Service, *, admin_port: int | None = None, extra_routes: Sequence[BaseRoute] = ()) -> AsgiService:
     """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
     settings, snapshot = service.settings, service.snapshots.read
-    lease, sign_many = settings.snapshot_lease_seconds, service.chosen.signer.sign_many
+    lease, sign_many = settings.snapshot_lease_seconds, service.signer_choice.signer.sign_many
     authorized = RequestAuthenticator(snapshot, service.clock, lease_seconds=lease)
     tokens = TokenRoutes(
         authenticator=authorized,
@@ -73,13 +73,13 @@ def build_application(service: Service, *, admin_port: int | None = None, extra_
         versions=service.store.versions,
         regions=service.regions,
     )
-    means = service.means
+    means = service.revocation_service
     revocations = RevocationRoutes(authorized, means)
     denials = DenialRoutes(
         authorized,
         DenialService(store=service.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions),
     )
-    admin = admin_operations(service.metrics, Status(authorized, service.facts), keys)
+    admin = admin_operations(service.metrics, Status(authorized, service.status_data), keys)
     access_log = (
         AccessLog(process_log.writer, service.clock, as_json=settings.log_format == "json")
         if settings.access_log

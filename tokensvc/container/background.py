@@ -55,7 +55,7 @@ class BackgroundTasks:
     heartbeats: Heartbeats
     tasks: tuple[BackgroundTask, ...]
     """What runs the tasks, in the order in which they are to be started."""
-    accepted: Callable[[], None]
+    on_accepted: Callable[[], None]
     """To be called when a revocation was accepted, so that it is dispatched at once. Returns at once."""
 
 
@@ -69,12 +69,12 @@ class WorkerIdentity:
     store_timeout_seconds: float
     undecryptable: Callable[[], frozenset[str]]
     """The keys that it cannot open."""
-    chosen: Chosen | None = None
+    signer_choice: Chosen | None = None
     """What signs here; None in a process that signs nothing."""
 
-    def signer_trouble(self) -> tuple[Problem, ...]:
+    def signer_problems(self) -> tuple[Problem, ...]:
         """What is wrong with the signer, as all workers show it."""
-        reason = self.chosen.signer.problem() if self.chosen is not None else ""
+        reason = self.signer_choice.signer.problem() if self.signer_choice is not None else ""
         if not reason:
             return ()
         parameters, remedy = {"worker_id": self.worker_id, "reason": reason}, Remedy(Action.REPLACE_SIGNER)
@@ -86,7 +86,7 @@ class DispatchConfig:
     """How this process dispatches revocations to IVS."""
 
     control_plane: ControlPlane
-    share: float
+    rate_fraction: float
     """How much of IVS's documented rates is ours."""
     regions: ServedRegions
     lease_seconds: float = DISPATCH_LEASE_SECONDS
@@ -113,7 +113,7 @@ def make_background_tasks(
     `failure_log` is the one that the process's other loops have."""
     known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
     loop = partial(_make_loop, metrics=metrics, failure_log=log)
-    if make_background_tasks is None:
+    if config is None:
         heartbeats = Heartbeats(store.workers, lambda: _heartbeat(identity, known))
         beating = loop(
             "heartbeat",
@@ -122,8 +122,8 @@ def make_background_tasks(
             on_stop=heartbeats.leave,
         )
         notifier = ChangeNotifier(known, on_keys_or_limits=[beating.wake], on_replacement=[heartbeats.introduce_again])
-        return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=(beating,), accepted=_nothing)
-    performer = make_background_tasks.performer
+        return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=(beating,), on_accepted=_nothing)
+    performer = config.performer
     rotation = RotationLeader(
         make_context=performer.make_context,
         regions=performer.regions,
@@ -132,7 +132,7 @@ def make_background_tasks(
         lease_seconds=performer.lease_seconds,
     )
     dispatch = _make_revocation_scheduler(
-        store=store, identity=identity, config=make_background_tasks.dispatch, clock=clock, metrics=metrics, failure_log=log
+        store=store, identity=identity, config=config.dispatch, clock=clock, metrics=metrics, failure_log=log
     )
     prune = Prune(
         journal=store.journal,
@@ -162,10 +162,10 @@ def make_background_tasks(
         known,
         on_keys_or_limits=[beating.wake, rotation.ask, rotating.wake],
         on_denials=[dispatch.wake],
-        on_replacement=[heartbeats.introduce_again, dispatch.ask_again],
+        on_replacement=[heartbeats.introduce_again, dispatch.reacquire_leases],
     )
     loops = (beating, rotating, pruning, dispatching)
-    return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=loops, accepted=dispatch.wake)
+    return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=loops, on_accepted=dispatch.wake)
 
 
 def _heartbeat(
@@ -176,7 +176,7 @@ def _heartbeat(
     regions: Sequence[RegionStatus] = (),
 ) -> Heartbeat:
     """What this process reports of itself now; `trouble` and `regions` are those of its tasks."""
-    versions, chosen = known.current, identity.chosen
+    versions, chosen = known.current, identity.signer_choice
     return Heartbeat(
         worker_id=identity.worker_id,
         host=socket.gethostname(),
@@ -186,7 +186,7 @@ def _heartbeat(
         deployment_version=versions.deployment.number,
         store_timeout_seconds=identity.store_timeout_seconds,
         undecryptable=tuple(sorted(identity.undecryptable())),
-        problems=(*identity.signer_trouble(), *problems),
+        problems=(*identity.signer_problems(), *problems),
         regions=tuple(regions),
         keys_tag=versions.keys.tag,
         deployment_tag=versions.deployment.tag,
@@ -210,7 +210,7 @@ def _make_revocation_scheduler(
     failure_log: FailureLog,
 ) -> RevocationScheduler:
     context = DispatchContext(
-        queue=store.revocation_queue, control_plane=config.control_plane, clock=clock, chance=random.random
+        queue=store.revocation_queue, control_plane=config.control_plane, clock=clock, jitter=random.random
     )
     numbers = itertools.count(1)
 
@@ -221,7 +221,7 @@ def _make_revocation_scheduler(
             leases=store.leases,
             holder=f"{identity.worker_id}:{next(numbers)}",  # one that ends never gives up its successor's lease
             metrics=metrics,
-            share=config.share,
+            rate_fraction=config.rate_fraction,
             lease_seconds=config.lease_seconds,
         )
 

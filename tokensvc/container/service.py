@@ -20,6 +20,7 @@ from tokensvc.aws.ivs import AwsControlPlane, Observe, default_region, ivs_regio
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.background.refresh import Refresh, SnapshotHolder
+from tokensvc.callers.api_keys import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.callers.store import StoredSecret
 from tokensvc.clock import Clock, ConfirmedClock, StoreClock, SystemClock
 from tokensvc.container.background import (
@@ -33,12 +34,12 @@ from tokensvc.container.logs import process_log
 from tokensvc.container.reconciler import (
     ROTATION_LEASE,
     ROTATION_LEASE_SECONDS,
-    make_keys_context,
-    new_worker_id,
-    make_reconciler_config,
     deployment_max_staleness,
+    make_keys_context,
+    make_reconciler_config,
+    new_worker_id,
 )
-from tokensvc.container.vault import check_subject_key, vault_location, open_vault, make_cipher, required_kek_settings
+from tokensvc.container.vault import check_subject_key, make_cipher, open_vault, required_kek_settings, vault_location
 from tokensvc.deployment.record import Deployment, RotationPolicy
 from tokensvc.diagnostics.status import StatusData
 from tokensvc.errors import FieldError, InvalidRotationPolicy, RowUnreadable, SettingsError
@@ -51,10 +52,9 @@ from tokensvc.revocations.dispatcher import ServedRegions
 from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.revocations.leader import read_leaders
 from tokensvc.revocations.service import RevocationService
-from tokensvc.runner import Lifecycle, BackgroundTask
+from tokensvc.runner import BackgroundTask, Lifecycle
 from tokensvc.settings import Settings, require
 from tokensvc.storage.store import Store, open_store
-from tokensvc.tokens.authorization import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.tokens.channel_cache import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.snapshot import Snapshot
@@ -79,9 +79,9 @@ class Service:
     tasks: BackgroundTasks
     lifecycle: Lifecycle
     """Every background loop of the process, those of `tasks` among them. Its first is the refresh of the snapshot."""
-    chosen: Chosen
+    signer_choice: Chosen
     """What signs."""
-    means: RevocationService
+    revocation_service: RevocationService
     make_context: Callable[[], KeysContext]
     """What wishes about keys are stored with, on the store's clock as it is now."""
     regions: tuple[str, ...]
@@ -95,13 +95,13 @@ class Service:
         """Let the snapshot be refreshed without waiting for its next turn. Returns at once."""
         self.lifecycle.first.wake()
 
-    def facts(self) -> StatusData:
+    def status_data(self) -> StatusData:
         """What the store says of the deployment. Raises StoreError."""
         store = self.store
         workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
         versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
-        waiting, telling = store.revocation_queue.waiting(), read_leaders(store.leases)
+        waiting, telling = store.revocation_queue.backlogs(), read_leaders(store.leases)
         return StatusData(
             versions=versions,
             deployment=store.deployment.read(),
@@ -229,7 +229,7 @@ def make_revocation_service(
     store: Store,
     subjects: ViewerIdResolver,
     clock: Clock,
-    accepted: Callable[[], None] = lambda: None,
+    on_accepted: Callable[[], None] = lambda: None,
 ) -> RevocationService:
     """What revocations are accepted with; `accepted` is called after each acceptance, and returns at once."""
     return RevocationService(
@@ -239,7 +239,7 @@ def make_revocation_service(
         max_staleness=lambda: deployment_max_staleness(settings, store),
         new_id=new_revocation_id,
         regions=make_served_regions(settings, store),
-        on_accepted=accepted,
+        on_accepted=on_accepted,
     )
 
 
@@ -310,7 +310,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         lease_seconds=settings.snapshot_lease_seconds,
         store_timeout_seconds=settings.store_timeout_seconds,
         undecryptable=lambda: snapshots.current.keyring.undecryptable,
-        chosen=chosen,
+        signer_choice=chosen,
     )
     performer = make_reconciler_config(
         settings=settings,
@@ -321,12 +321,14 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         regions=regions,
     )
     dispatch = DispatchConfig(
-        control_plane=control_plane, share=settings.revocation_rate_fraction, regions=make_served_regions(settings, store)
+        control_plane=control_plane,
+        rate_fraction=settings.revocation_rate_fraction,
+        regions=make_served_regions(settings, store),
     )
     tasks = make_background_tasks(
         store=store,
         identity=identity,
-        background_tasks=BackgroundConfig(performer=performer, dispatch=dispatch)
+        config=BackgroundConfig(performer=performer, dispatch=dispatch)
         if settings.background_tasks
         else None,
         clock=clock,
@@ -383,13 +385,13 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         directory=directory,
         tasks=tasks,
         lifecycle=Lifecycle(first=refreshing, others=(finding, counting, *tasks.tasks)),
-        chosen=chosen,
-        means=make_revocation_service(
+        signer_choice=chosen,
+        revocation_service=make_revocation_service(
             settings=settings,
             store=store,
             subjects=subjects,
             clock=confirmed_clock,
-            accepted=tasks.accepted,
+            on_accepted=tasks.on_accepted,
         ),
         make_context=performer.make_context,
         regions=regions,
@@ -419,7 +421,7 @@ def assemble_worker(
     )
     dispatch = DispatchConfig(
         control_plane=control_plane,
-        share=settings.revocation_rate_fraction,
+        rate_fraction=settings.revocation_rate_fraction,
         regions=make_served_regions(settings, store),
         lease_seconds=dispatch_lease_seconds,
     )
@@ -432,7 +434,7 @@ def assemble_worker(
     tasks = make_background_tasks(
         store=store,
         identity=identity,
-        background_tasks=BackgroundConfig(performer=performer, dispatch=dispatch),
+        config=BackgroundConfig(performer=performer, dispatch=dispatch),
         clock=clock,
         metrics=metrics,
         failure_log=failure_log,

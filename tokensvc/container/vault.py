@@ -71,11 +71,11 @@ def open_vault(settings: Settings, store: Store, wrapper: Wrapper) -> Vault:
     return open_vault_at(vault_location(settings), store, wrapper)
 
 
-def open_vault_at(chosen: str, store: Store, wrapper: Wrapper) -> Vault:
+def open_vault_at(signer_choice: str, store: Store, wrapper: Wrapper) -> Vault:
     """The vault that is named as the setting names it."""
-    if chosen == IN_STORE:
+    if signer_choice == IN_STORE:
         return SqlVault(store.engine, wrapper)
-    return KeyFiles(Path(chosen.partition(":")[2]), wrapper)
+    return KeyFiles(Path(signer_choice.partition(":")[2]), wrapper)
 
 
 def make_cipher(settings: Settings, store: Store) -> Wrapper:

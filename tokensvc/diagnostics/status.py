@@ -129,7 +129,7 @@ def status_view(facts: StatusData) -> StatusView:
     """The facts as they are presented."""
     now, leader = facts.versions.now, facts.leader
     present = [w for w in facts.workers if not _is_unresponsive(w, now)]
-    imported = [there for record in facts.keys for there in record.placements if there.is_held]
+    imported = [there for record in facts.keys for there in record.placements if there.is_imported]
     news = {reported.region: reported for worker in present for reported in worker.heartbeat.regions}
     return StatusView(
         deployment_id=facts.deployment.id,

@@ -37,14 +37,14 @@ class AbsenceTracker:
         self._last.pop((arn, False), None)
         self._proven.discard(arn)
 
-    def is_due(self, arn: str, monotonic: float, *, is_sure: bool) -> bool:
+    def is_due(self, arn: str, monotonic: float, *, account_verified: bool) -> bool:
         """Whether IVS is to be asked about the pair, rather than that its last answer stands."""
-        return monotonic - self._last.get((arn, is_sure), -math.inf) >= CONFIRM_SECONDS
+        return monotonic - self._last.get((arn, account_verified), -math.inf) >= CONFIRM_SECONDS
 
-    def denied(self, arn: str, monotonic: float, *, is_sure: bool) -> None:
-        """IVS has just said that it does not hold the pair; `is_sure` when it showed our account."""
-        self._last[arn, is_sure] = monotonic
-        if is_sure and monotonic - self._first.setdefault(arn, monotonic) >= CONFIRM_SECONDS:
+    def denied(self, arn: str, monotonic: float, *, account_verified: bool) -> None:
+        """IVS has just said that it does not hold the pair; `account_verified` when it showed our account."""
+        self._last[arn, account_verified] = monotonic
+        if account_verified and monotonic - self._first.setdefault(arn, monotonic) >= CONFIRM_SECONDS:
             self._proven.add(arn)
 
     def is_proven(self, arn: str) -> bool:

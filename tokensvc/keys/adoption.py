@@ -71,8 +71,8 @@ def _adopt(context: KeysContext, seen: RegionInventory, key_id: str, arn: str) -
 
 
 def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region: str, arn: str) -> None:
-    record.require_sound()
-    places = [there for other in records for there in other.everywhere]
+    record.require_readable()
+    places = [there for other in records for there in other.all_placements]
     owner = next((there.key_id for there in places if there.arn == arn), record.id)
     if owner != record.id:
         raise Conflict(f"{arn} is key {owner}", subject={"key_id": owner, "arn": arn})

@@ -59,20 +59,20 @@ def replacement_keys(records: Sequence[KeyRecord], wish: RotationRequest) -> dic
     return {region: key_id if key_id != wish.previous_key_ids[region] else None for region, key_id in signing.items()}
 
 
-def rotate(context: KeysContext, regions: Sequence[str], by: str, *, patient: bool = False) -> RotationRequest:
+def rotate(context: KeysContext, regions: Sequence[str], by: str, *, wait_for_drain: bool = False) -> RotationRequest:
     """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
     wish = request_rotation(context, regions, by)
-    complete_rotations(context, regions, patient=patient)
+    complete_rotations(context, regions, wait_for_drain=wait_for_drain)
     return wish
 
 
-def reconcile_and_wait(context: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+def reconcile_and_wait(context: KeysContext, regions: Sequence[str], *, wait_for_drain: bool = False) -> None:
     """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
 
     A recalled key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
     """
     try:
-        complete_rotations(context, regions, patient=patient)
+        complete_rotations(context, regions, wait_for_drain=wait_for_drain)
     except KeyPairQuotaReached as full:
         records = context.keys.list()
         if not all(_is_recalled(records, region) or _fulfills_newest(context, records, region) for region in regions):
@@ -80,13 +80,13 @@ def reconcile_and_wait(context: KeysContext, regions: Sequence[str], *, patient:
         context.report(f"a recalled key signs until another can take over: {full.message}")
 
 
-def complete_rotations(context: KeysContext, regions: Sequence[str], *, patient: bool = False) -> None:
+def complete_rotations(context: KeysContext, regions: Sequence[str], *, wait_for_drain: bool = False) -> None:
     """As `reconcile_and_wait`, and raises what keeps a recalled key from being replaced."""
 
     def is_done(region: str) -> bool:
         return _fulfills_newest(context, context.keys.list(), region)
 
-    reconcile_until(context, regions, is_done, patient=patient)
+    reconcile_until(context, regions, is_done, wait_for_drain=wait_for_drain)
 
 
 def generate(context: KeysContext, regions: Sequence[str]) -> KeyRecord:
@@ -121,9 +121,9 @@ def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
     is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
     policy, record, subject = context.policy(), require_key(context.keys.list(), key_id), {"key_id": key_id}
     if not record.placements or any(p.account_region.region in regions for p in record.unreadable):
-        record.require_sound()
+        record.require_readable()
     if not record.placements:
-        if any(entry.key_id == key_id for entry in context.journal.open()):
+        if any(entry.key_id == key_id for entry in context.journal.open_entries()):
             raise Conflict(
                 f"an import of key {key_id} was begun and may have come about",
                 subject=subject,
@@ -133,9 +133,9 @@ def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
         context.vault.remove(key_id)
         return record
     surveys = [
-        sync_inventory(context, p.account_region.region) for p in record.placements if p.account_region.region in regions and p.is_held
+        sync_inventory(context, p.account_region.region) for p in record.placements if p.account_region.region in regions and p.is_imported
     ]
-    for there in (p for seen in surveys for p in seen.standing.pairs if p.key_id == key_id):
+    for there in (p for seen in surveys for p in seen.region_state.placements if p.key_id == key_id):
         ends_at = drains_at(there, policy)
         if there.state is KeyState.ACTIVE:
             message = f"key {key_id} signs in {there.account_region.region}"
@@ -147,7 +147,7 @@ def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
                 subject=subject | {"region": there.account_region.region},
                 remedy=Remedy(Action.COMPROMISE_KEY, subject),
             )
-        in_doubt = any(is_active_key_absent(seen.standing) for seen in surveys if seen.region == there.account_region.region)
+        in_doubt = any(is_active_key_absent(seen.region_state) for seen in surveys if seen.region == there.account_region.region)
         if in_doubt and there.state is not KeyState.COMPROMISED:
             raise Conflict(
                 f"IVS does not hold the key that signs in {there.account_region.region}, so the store may have been restored, "
@@ -170,7 +170,7 @@ def preview_compromise(context: KeysContext, key_id: str, *, include_standby: bo
     }
     unable, prospects = _without_private_half(context), []
     for there in key.placements:
-        if not there.is_held:
+        if not there.is_imported:
             continue
         others = [p for r in records if r.id not in bad | unable for p in r.placements if p.account_region == there.account_region]
         best = successor(others, context.now(), policy.propagation_seconds)
@@ -205,7 +205,7 @@ def reconcile_once(context: KeysContext, regions: Sequence[str]) -> list[RegionR
     try:
         return reconcile(context, regions)
     finally:
-        context.step_down()
+        context.release_lease()
 
 
 def _without_private_half(context: KeysContext) -> frozenset[str]:
@@ -242,5 +242,5 @@ def _all_sign(context: KeysContext, regions: Sequence[str]) -> bool:
 
 def _until_led(pairs: Sequence[KeyPlacement], now: datetime, propagation_seconds: float) -> float:
     """How long until a key that stands there may sign, or one that is imported now."""
-    leads = [usable_from(p, propagation_seconds) for p in pairs if p.state is KeyState.PREPARED and p.is_held]
+    leads = [usable_from(p, propagation_seconds) for p in pairs if p.state is KeyState.PREPARED and p.is_imported]
     return max(0.0, (min(leads) - now).total_seconds()) if leads else propagation_seconds

@@ -39,7 +39,7 @@ class KeysContext:
     """R, from the leases and store timeouts of the workers there are."""
     lead: Callable[[], bool]
     """Take or prolong the lease of the one who performs; False when another has it."""
-    step_down: Callable[[], None]
+    release_lease: Callable[[], None]
     """Give that lease up."""
     leader_problems: Callable[[], Sequence[Problem]]
     """What the one who has that lease reports."""

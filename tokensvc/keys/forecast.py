@@ -30,19 +30,19 @@ STEPS_MAX = 16
 _SOMEWHERE = AccountRegion("", "")
 
 
-def plan(standing: RegionState, now: datetime, policy: RotationPolicy) -> list[Step | Wait]:
+def plan(region_state: RegionState, now: datetime, policy: RotationPolicy) -> list[Step | Wait]:
     """The steps and waits to come, in order, until nothing is due or only somebody can help."""
     coming: list[Step | Wait] = []
     made = 0
     while len(coming) < STEPS_MAX:
-        step = next_step(standing, now, policy)
-        wait = blocked_on(standing, now, policy) if step is None else None
+        step = next_step(region_state, now, policy)
+        wait = blocked_on(region_state, now, policy) if step is None else None
         if step is not None:
             if step.kind is StepKind.MAKE:
                 made += 1
                 step = step._replace(key_id=f"(new key {made})")
             coming.append(step)
-            standing = _after(standing, step, now, policy.propagation_seconds)
+            region_state = _after(region_state, step, now, policy.propagation_seconds)
         elif wait is not None:
             coming.append(wait)
             if wait.until is None or wait.until <= now:
@@ -53,35 +53,35 @@ def plan(standing: RegionState, now: datetime, policy: RotationPolicy) -> list[S
     return coming
 
 
-def _after(standing: RegionState, step: Step, now: datetime, propagation_seconds: float) -> RegionState:
+def _after(region_state: RegionState, step: Step, now: datetime, propagation_seconds: float) -> RegionState:
     """How things stand once a step was taken, whose key has a name."""
     key_id = str(step.key_id)
-    pairs = list(standing.pairs)
+    pairs = list(region_state.placements)
     match step.kind:
         case StepKind.MAKE:
-            return standing._replace(spare=[key_id, *standing.spare])
+            return region_state._replace(importable=[key_id, *region_state.importable])
         case StepKind.IMPORT:
             brought = KeyPlacement(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
-            return standing._replace(pairs=[*pairs, brought], spare=[k for k in standing.spare if k != key_id])
+            return region_state._replace(placements=[*pairs, brought], importable=[k for k in region_state.importable if k != key_id])
         case StepKind.ACTIVATE | StepKind.RECALL:
             former = active_placement(pairs)
             moved = [_activated(pair, key_id, former, now) for pair in pairs]
-            return standing._replace(pairs=moved)
+            return region_state._replace(placements=moved)
         case StepKind.RECORD_ABSENCE:
-            absent = standing._replace(missing=standing.missing - {key_id}, gone=standing.gone - {key_id})
+            absent = region_state._replace(absent_in_ivs=region_state.absent_in_ivs - {key_id}, confirmed_absent=region_state.confirmed_absent - {key_id})
             signed = any(pair.key_id == key_id and pair.state is KeyState.ACTIVE for pair in pairs)
             pairs = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
-            fit = [pair for pair in pairs if pair.key_id not in unusable_keys(standing)]
+            fit = [pair for pair in pairs if pair.key_id not in unusable_keys(region_state)]
             if not signed:
-                return absent._replace(pairs=pairs)
+                return absent._replace(placements=pairs)
             best = successor(fit, now, propagation_seconds)
             longest = max(pair.longest_ttl_seconds for pair in pairs)
             return absent._replace(
-                pairs=[_activated(p, p.key_id, None, now) if p == best else _draining(p, longest, now) for p in pairs]
+                placements=[_activated(p, p.key_id, None, now) if p == best else _draining(p, longest, now) for p in pairs]
             )
         case StepKind.DELETE:
             gone = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
-            return standing._replace(pairs=gone)
+            return region_state._replace(placements=gone)
 
 
 def _draining(pair: KeyPlacement, longest_ttl_seconds: int, now: datetime) -> KeyPlacement:

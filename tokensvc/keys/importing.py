@@ -43,7 +43,7 @@ def import_key(
             f"this is key {known.id}, which is compromised: it never signs again", subject={"key_id": known.id}
         )
     else:
-        known.require_sound()
+        known.require_readable()
         context.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
         if context.damage(known):  # its content is good for nothing, and the right key is at hand
             context.vault.remove(known.id)
@@ -67,7 +67,7 @@ def adopt_pairs(context: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRe
 def import_new(context: KeysContext, key_id: str, region: str) -> None:
     """Import a key that was just made, unless it is there already."""
     seen = sync_inventory(context, region)
-    if not any(p.key_id == key_id for p in seen.standing.pairs):
+    if not any(p.key_id == key_id for p in seen.region_state.placements):
         _import(context, seen, key_id)
 
 
@@ -90,8 +90,8 @@ def _bring(context: KeysContext, key_id: str, region: str, arn: str | None) -> N
     record = require_key(context.keys.list(), key_id)
     if record.compromised_at is not None:  # as a pair's tag may have shown just now
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
-    there = next((p for p in seen.standing.pairs if p.key_id == key_id), None)
-    if there is not None and not there.is_held:
+    there = next((p for p in seen.region_state.placements if p.key_id == key_id), None)
+    if there is not None and not there.is_imported:
         raise Conflict(
             f"key {key_id} was in {region} and is {there.state}: it never signs there again",
             subject={"key_id": key_id, "region": region},

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.deployment.record import Deployment
-from tokensvc.errors import Action, ForeignDeployment, Remedy, ResourceMissing
+from tokensvc.errors import Action, ForeignDeployment, Remedy, ControlPlaneResourceMissing
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, RegionState, active_placement
 from tokensvc.problems import Problem, ProblemCode
@@ -52,11 +52,11 @@ class RegionInventory(NamedTuple):
     region: str
     pairs: Sequence[PlaybackKeyPair]
     """Everything that IVS holds there, as ListPlaybackKeyPairs shows it."""
-    standing: RegionState
-    findings: tuple[Problem, ...]
+    region_state: RegionState
+    problems: tuple[Problem, ...]
     """What an operator should look at."""
     deployment_id: str
-    strays: tuple[tuple[str, str], ...] = ()
+    stray_pairs: tuple[tuple[str, str], ...] = ()
     """Pairs of ours that are compromised and not recorded as held: the key's id and the ARN. They are to be deleted."""
 
 
@@ -66,11 +66,11 @@ def take_inventory(
     pairs: Sequence[PlaybackKeyPair] | None = None,
     *,
     wanted: bool = True,
-    is_sure: bool = False,
+    account_verified: bool = False,
 ) -> RegionInventory:
     """Look at a region and change nothing: an import that is not recorded is a finding, and so is a compromise.
 
-    `pairs` when they were listed a moment ago, `is_sure` when another region showed our account. Raises
+    `pairs` when they were listed a moment ago, `account_verified` when another region showed our account. Raises
     ControlPlaneError, ForeignDeployment.
     """
     deployment = context.deployment.read()
@@ -87,22 +87,22 @@ def take_inventory(
         for key, pair in unrecorded
     )
     ours = [there for record in records for there in record.placements if there.account_region.region == region]
-    held, arns = {p.arn for p in ours if p.is_held}, {str(pair["arn"]) for pair in pairs}
-    is_sure = is_sure or _shows_our_account(records, region, pairs, deployment)
-    missing, gone, recheck_at = _missing(context, [p for p in ours if p.is_held], arns, is_sure=is_sure)
+    held, arns = {p.arn for p in ours if p.is_imported}, {str(pair["arn"]) for pair in pairs}
+    account_verified = account_verified or _shows_our_account(records, region, pairs, deployment)
+    missing, gone, recheck_at = _missing(context, [p for p in ours if p.is_imported], arns, account_verified=account_verified)
     damaged = _damaged(context, records, region)
     unreadable = {p.arn: p for r in records for p in r.unreadable if p.account_region.region == region}
     standing = RegionState(
-        pairs=ours,
-        spare=_spare(records, kept - damaged.keys(), region),
+        placements=ours,
+        importable=_spare(records, kept - damaged.keys(), region),
         foreign=len(arns - held - unreadable.keys()),
         to_replace=_to_replace(context, region),
-        missing=missing,
-        gone=gone,
+        absent_in_ivs=missing,
+        confirmed_absent=gone,
         recheck_at=recheck_at,
-        is_sure=is_sure,
-        lost=frozenset(p.key_id for p in ours if p.is_held and (p.key_id not in kept or p.key_id in damaged)),
-        unreadable=frozenset(arn for arn, p in unreadable.items() if p.is_held or arn in arns),
+        account_verified=account_verified,
+        private_key_lost=frozenset(p.key_id for p in ours if p.is_imported and (p.key_id not in kept or p.key_id in damaged)),
+        unreadable=frozenset(arn for arn, p in unreadable.items() if p.is_imported or arn in arns),
         wanted=wanted,
     )
     findings += tuple(
@@ -115,10 +115,10 @@ def take_inventory(
     return RegionInventory(
         region=region,
         pairs=pairs,
-        standing=standing,
-        findings=findings,
+        region_state=standing,
+        problems=findings,
         deployment_id=deployment.id,
-        strays=strays,
+        stray_pairs=strays,
     )
 
 
@@ -128,7 +128,7 @@ def sync_inventory(
     pairs: Sequence[PlaybackKeyPair] | None = None,
     *,
     wanted: bool = True,
-    is_sure: bool = False,
+    account_verified: bool = False,
 ) -> RegionInventory:
     """Record what IVS shows in a region and the store does not know, then survey it. Parameters as in `take_inventory`.
 
@@ -137,7 +137,7 @@ def sync_inventory(
     if pairs is None:
         pairs = list_pairs(context.control_plane, region, context.deployment.read().account)
     record_discoveries(context, region, pairs)
-    return take_inventory(context, region, pairs, wanted=wanted, is_sure=is_sure)
+    return take_inventory(context, region, pairs, wanted=wanted, account_verified=account_verified)
 
 
 def record_discoveries(context: KeysContext, region: str, pairs: Sequence[PlaybackKeyPair]) -> None:
@@ -245,7 +245,7 @@ def _record_compromises(
 
 def _strays(records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str) -> tuple[tuple[str, str], ...]:
     known = {record.id: record for record in records}
-    held = {there.arn for record in records for there in record.placements if there.is_held}
+    held = {there.arn for record in records for there in record.placements if there.is_imported}
     held |= {there.arn for record in records for there in record.unreadable}
     ours = [(str(owner_tags(p)[1]), p) for p in pairs if owner_tags(p)[0] == deployment_id and str(p["arn"]) not in held]
     bad = [
@@ -278,7 +278,7 @@ def _tagged(
 ) -> tuple[list[tuple[KeyRecord, PlaybackKeyPair]], tuple[Problem, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
-    noted = {there.arn: there for record in records for there in record.everywhere}
+    noted = {there.arn: there for record in records for there in record.all_placements}
     unrecorded: list[tuple[KeyRecord, PlaybackKeyPair]] = []
     findings: list[Problem] = []
     for pair in pairs:
@@ -304,7 +304,7 @@ def _tagged(
         if record.damage:
             subject = {"key_id": record.id, "arn": arn, "reason": record.damage}
             findings.append(Problem(ProblemCode.KEY_PAIR_OF_UNREADABLE_KEY, region, subject))
-        elif here is None or not here.is_held:
+        elif here is None or not here.is_imported:
             unrecorded.append((record, pair))
         else:
             subject = {"key_id": record.id, "arn": arn, "recorded_arn": here.arn}
@@ -339,7 +339,7 @@ def _to_replace(context: KeysContext, region: str) -> frozenset[str]:
 
 
 def _missing(
-    context: KeysContext, held: Sequence[KeyPlacement], arns: Collection[str], *, is_sure: bool
+    context: KeysContext, held: Sequence[KeyPlacement], arns: Collection[str], *, account_verified: bool
 ) -> tuple[frozenset[str], frozenset[str], datetime | None]:
     """Of the pairs that should be there: those that IVS says it does not hold, those that are proven to be gone, and
     when the next answer may be a proof."""
@@ -348,23 +348,23 @@ def _missing(
     for there in held:
         if there.arn in arns:
             absences.shown(there.arn)
-        elif (not lead or context.now() - there.imported_at >= lead) and not _is_shown(context, there, is_sure=is_sure):
+        elif (not lead or context.now() - there.imported_at >= lead) and not _is_shown(context, there, account_verified=account_verified):
             missing.add(there.key_id)
-            if is_sure and absences.is_proven(there.arn):
+            if account_verified and absences.is_proven(there.arn):
                 gone.add(there.key_id)
-            elif is_sure:
+            elif account_verified:
                 again.append(absences.recheck_at(there.arn, context.clock.monotonic(), context.now()))
     return frozenset(missing), frozenset(gone), min(again, default=None)
 
 
-def _is_shown(context: KeysContext, there: KeyPlacement, *, is_sure: bool) -> bool:
+def _is_shown(context: KeysContext, there: KeyPlacement, *, account_verified: bool) -> bool:
     """Whether IVS shows a pair that no list does, as of now or a moment ago."""
-    if not context.absences.is_due(there.arn, context.clock.monotonic(), is_sure=is_sure):
+    if not context.absences.is_due(there.arn, context.clock.monotonic(), account_verified=account_verified):
         return False
     try:
         get_pair(context, there.account_region.region, there.arn)
-    except ResourceMissing:
-        context.absences.denied(there.arn, context.clock.monotonic(), is_sure=is_sure)
+    except ControlPlaneResourceMissing:
+        context.absences.denied(there.arn, context.clock.monotonic(), account_verified=account_verified)
         return False
     context.absences.shown(there.arn)
     return True
@@ -377,7 +377,7 @@ def _damaged(context: KeysContext, records: Sequence[KeyRecord], region: str) ->
         for record in records
         if record.compromised_at is None
         and not record.damage  # what its row says of the public half may be wrong
-        and (any(p.is_held and p.account_region.region == region for p in record.placements) or _may_be_imported(record, region))
+        and (any(p.is_imported and p.account_region.region == region for p in record.placements) or _may_be_imported(record, region))
     ]
     return {record.id: damage for record in here if (damage := context.damage(record))}
 
@@ -387,14 +387,14 @@ def _may_be_imported(record: KeyRecord, region: str) -> bool:
     return not any(there.account_region.region == region or there.state in _USED for there in record.placements)
 
 
-def _strange(standing: RegionState, region: str, damaged: Mapping[str, str]) -> list[Problem]:
+def _strange(region_state: RegionState, region: str, damaged: Mapping[str, str]) -> list[Problem]:
     lost = [
         Problem(ProblemCode.PRIVATE_KEY_DAMAGED, region, {"key_id": key_id, "reason": damaged[key_id]})
         if key_id in damaged
         else Problem(ProblemCode.PRIVATE_KEY_MISSING, region, {"key_id": key_id})
-        for key_id in sorted(standing.lost)
+        for key_id in sorted(region_state.private_key_lost)
     ]
-    missing = [Problem(ProblemCode.KEY_NOT_IN_IVS, region, {"key_id": key_id}) for key_id in sorted(standing.missing)]
+    missing = [Problem(ProblemCode.KEY_NOT_IN_IVS, region, {"key_id": key_id}) for key_id in sorted(region_state.absent_in_ivs)]
     differing = [
         Problem(
             ProblemCode.FINGERPRINT_DIFFERS,
@@ -402,7 +402,7 @@ def _strange(standing: RegionState, region: str, damaged: Mapping[str, str]) -> 
             {"key_id": p.key_id, "arn": p.arn},
             Remedy(Action.ACTIVATE_KEY, {"key_id": p.key_id, "arn": p.arn}),
         )
-        for p in standing.pairs
-        if p.is_held and p.fingerprint_differs and p.state is KeyState.PREPARED
+        for p in region_state.placements
+        if p.is_imported and p.fingerprint_differs and p.state is KeyState.PREPARED
     ]
     return lost + missing + differing

@@ -37,7 +37,7 @@ class Journal(Protocol):
         """Note how a step ended; nothing happens when that was noted already."""
         ...
 
-    def open(self) -> list[JournalEntry]:
+    def open_entries(self) -> list[JournalEntry]:
         """All entries that have not ended, oldest first."""
         ...
 

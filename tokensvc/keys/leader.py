@@ -119,7 +119,7 @@ class RotationLeader:
 
     def stop(self) -> None:
         """Give the lease up, when nothing runs any more. Raises StoreError."""
-        self._make_context().step_down()
+        self._make_context().release_lease()
 
     def _run(self, now: float) -> None:
         context = replace(self._make_context(), sleep=_never, report=_log_step, report_failure=_leave_to_outlook)
@@ -142,7 +142,7 @@ class RotationLeader:
     def _take_in(self, context: KeysContext, outlooks: Sequence[RegionResult]) -> None:
         """Keep what there is to tell, and choose when to look again."""
         policy, ceiling, now = context.policy(), context.deployment.read().max_ttl_seconds, context.now().timestamp()
-        self._failures = self._failures + 1 if any(o.failure for o in outlooks) else 0
+        self._failures = self._failures + 1 if any(o.error for o in outlooks) else 0
         pause = min(RETRY_SECONDS * 2.0 ** (self._failures - 1), INSPECTION_INTERVAL_SECONDS) if self._failures else math.inf
         waits = [o.wait.until.timestamp() - now for o in outlooks if o.wait is not None and o.wait.until is not None]
         soonest = min((seconds for seconds in waits if seconds > 0), default=math.inf)
@@ -171,7 +171,7 @@ class RotationLeader:
 
     def _log_failures(self, outlooks: Sequence[RegionResult]) -> None:
         """Log which regions could not be gone through to their end, and which can be again."""
-        for region, failure in ((outlook.region, outlook.failure) for outlook in outlooks):
+        for region, failure in ((outlook.region, outlook.error) for outlook in outlooks):
             if failure is not None:
                 report = self._outages.failed(region, (failure.code, failure.message))
                 event = "rotation fails in a region"
@@ -190,7 +190,7 @@ class RotationLeader:
             return (
                 (*self._alarms.get(outlook.region, ()), *outlook.problems) if outlook.seen is None else outlook.problems
             )
-        region, foreign = outlook.region, outlook.seen.standing.foreign
+        region, foreign = outlook.region, outlook.seen.region_state.foreign
         too_few = _refused(ProblemCode.TOO_FEW_KEY_SLOTS, region, lambda: check_slots(region, foreign))
         return (*outlook.problems, *too_few)
 
@@ -204,7 +204,7 @@ def _refused(code: ProblemCode, region: str, check: Callable[[], None]) -> Itera
 
 def _news_of(outlook: RegionResult, policy: RotationPolicy, now: float) -> RegionStatus:
     assert outlook.seen is not None  # noqa: S101 - its one caller has just seen to it
-    standing = outlook.seen.standing
+    standing = outlook.seen.region_state
     until, why = min(_ahead(standing, policy), default=(None, ""))
     if outlook.wait is not None:
         until, why = outlook.wait.until, outlook.wait.reason
@@ -219,14 +219,14 @@ def _news_of(outlook: RegionResult, policy: RotationPolicy, now: float) -> Regio
     )
 
 
-def _ahead(standing: RegionState, policy: RotationPolicy) -> Iterator[tuple[datetime, str]]:
+def _ahead(region_state: RegionState, policy: RotationPolicy) -> Iterator[tuple[datetime, str]]:
     """What becomes due by time alone."""
-    active = active_placement(standing.pairs)
+    active = active_placement(region_state.placements)
     if active is not None and active.activated_at is not None and policy.max_age_seconds is not None:
         until = active.activated_at + timedelta(seconds=policy.max_age_seconds)
         yield until, f"key {active.key_id} has signed for as long as it may, and the next one takes over"
-    for pair in standing.pairs:
-        if pair.state is KeyState.RETIRING and pair.is_held:
+    for pair in region_state.placements:
+        if pair.state is KeyState.RETIRING and pair.is_imported:
             yield drains_at(pair, policy), f"the last token of key {pair.key_id} has ended, and its pair goes"
 
 

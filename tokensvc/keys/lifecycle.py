@@ -74,7 +74,7 @@ class KeyPlacement(NamedTuple):
     """IVS shows another fingerprint than ours: an operator may put it to work, we do not by ourselves."""
 
     @property
-    def is_held(self) -> bool:
+    def is_imported(self) -> bool:
         """Whether IVS holds the public half, as far as we know, so that the pair fills a slot."""
         return self.retired_at is None
 
@@ -89,7 +89,7 @@ class UnreadablePlacement(NamedTuple):
     key_id: str
     account_region: AccountRegion
     arn: str
-    is_held: bool
+    is_imported: bool
     """False when the row says at least that IVS holds it no more."""
 
 
@@ -109,11 +109,11 @@ class KeyRecord(NamedTuple):
     unreadable: tuple[UnreadablePlacement, ...] = ()
 
     @property
-    def everywhere(self) -> list[KeyPlacement | UnreadablePlacement]:
+    def all_placements(self) -> list[KeyPlacement | UnreadablePlacement]:
         """Where it is, readable or not."""
         return [*self.placements, *self.unreadable]
 
-    def require_sound(self) -> None:
+    def require_readable(self) -> None:
         """Raise Conflict when something of it cannot be read, before it is put to another use or forgotten."""
         if self.damage:
             raise Conflict(
@@ -156,26 +156,26 @@ class Wait(NamedTuple):
 class RegionState(NamedTuple):
     """How things stand in one region: all that `next_step` looks at."""
 
-    pairs: Sequence[KeyPlacement]
+    placements: Sequence[KeyPlacement]
     """Ours there, whatever they are by now."""
-    spare: Sequence[str] = ()
+    importable: Sequence[str] = ()
     """Keys of ours that may be imported there: made, kept in the vault, never there before; the next one first."""
     foreign: int = 0
     """Pairs that others hold there."""
     to_replace: frozenset[str] = frozenset()
     """Keys that somebody asked to be replaced there."""
-    missing: frozenset[str] = frozenset()
+    absent_in_ivs: frozenset[str] = frozenset()
     """Keys that should be there, that no list shows, and of which IVS has answered once that it does not hold them."""
-    gone: frozenset[str] = frozenset()
+    confirmed_absent: frozenset[str] = frozenset()
     """Those of the missing ones that IVS is proven not to hold."""
     recheck_at: datetime | None = None
     """When the next answer of IVS about the missing ones may be the proof."""
-    is_sure: bool = True
+    account_verified: bool = True
     """Whether IVS was seen to hold pairs of our account. Where it was not, we may be asking about another account, so
     nothing is recorded or deleted for being missing; but another key may be brought, and its ARN will tell."""
-    lost: frozenset[str] = frozenset()
+    private_key_lost: frozenset[str] = frozenset()
     """Keys whose private half the vault has no more, or which does not open."""
-    deferred: frozenset[str] = frozenset()
+    deferred_deletions: frozenset[str] = frozenset()
     """Keys whose deletion was tried just now and failed."""
     unreadable: frozenset[str] = frozenset()
     """ARNs of pairs of ours whose rows cannot be read."""
@@ -183,26 +183,26 @@ class RegionState(NamedTuple):
     """Whether we are to hold keys there; where not, what is there only ends."""
 
 
-def next_step(standing: RegionState, now: datetime, policy: RotationPolicy) -> Step | None:
+def next_step(region_state: RegionState, now: datetime, policy: RotationPolicy) -> Step | None:
     """The step that is due, or None."""
-    found = _next(standing, now, policy)
+    found = _next(region_state, now, policy)
     return found if isinstance(found, Step) else None
 
 
-def blocked_on(standing: RegionState, now: datetime, policy: RotationPolicy) -> Wait | None:
+def blocked_on(region_state: RegionState, now: datetime, policy: RotationPolicy) -> Wait | None:
     """What a rotation that is due waits for; None when a step is due, or nothing is."""
-    found = _next(standing, now, policy)
+    found = _next(region_state, now, policy)
     return found if isinstance(found, Wait) else None
 
 
-def is_rotation_due(standing: RegionState, now: datetime, policy: RotationPolicy) -> bool:
+def is_rotation_due(region_state: RegionState, now: datetime, policy: RotationPolicy) -> bool:
     """Whether another key should sign there: none does, it is too old, gone, only stood in, or somebody asked."""
-    active = active_placement(standing.pairs)
-    if active is None or active.activated_at is None or active.key_id in unusable_keys(standing):
+    active = active_placement(region_state.placements)
+    if active is None or active.activated_at is None or active.key_id in unusable_keys(region_state):
         return True
     if active.retiring_at is not None:  # it was retiring when it was recalled
         return True
-    if active.key_id in standing.to_replace:
+    if active.key_id in region_state.to_replace:
         return True
     return policy.max_age_seconds is not None and now >= active.activated_at + timedelta(seconds=policy.max_age_seconds)
 
@@ -225,7 +225,7 @@ def usable_from(pair: KeyPlacement, propagation_seconds: float) -> datetime:
 
 def successor(pairs: Sequence[KeyPlacement], now: datetime, propagation_seconds: float) -> KeyPlacement | None:
     """The best key that IVS already holds there to take over at once: one that stands ready, else the last retired."""
-    usable = [p for p in pairs if p.is_held and p.deleting_at is None and not p.fingerprint_differs]
+    usable = [p for p in pairs if p.is_imported and p.deleting_at is None and not p.fingerprint_differs]
     ready = [p for p in usable if p.state is KeyState.PREPARED and usable_from(p, propagation_seconds) <= now]
     retiring = [p for p in usable if p.state is KeyState.RETIRING]
     return min(ready, key=_imported, default=None) or max(retiring, key=_retiring, default=None)
@@ -245,50 +245,50 @@ def diagram() -> str:
     return "\n".join(["stateDiagram-v2", f"    [*] --> {KeyState.PREPARED}", *moves])
 
 
-def unusable_keys(standing: RegionState) -> frozenset[str]:
+def unusable_keys(region_state: RegionState) -> frozenset[str]:
     """Keys of which no token can start playback, or that nobody can sign with."""
-    return standing.missing | standing.lost
+    return region_state.absent_in_ivs | region_state.private_key_lost
 
 
-def is_active_key_absent(standing: RegionState) -> bool:
+def is_active_key_absent(region_state: RegionState) -> bool:
     """Whether IVS has answered that it does not hold the key that signs, so that the store may be a restored one. Where
     no key is wanted, what is left only ends."""
-    active = active_placement(standing.pairs)
-    return standing.wanted and active is not None and active.key_id in standing.missing
+    active = active_placement(region_state.placements)
+    return region_state.wanted and active is not None and active.key_id in region_state.absent_in_ivs
 
 
-def _next(standing: RegionState, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
-    ending = _to_record_absence(standing) or _to_delete(standing, now, policy)
-    if ending is not None or not standing.wanted:
+def _next(region_state: RegionState, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
+    ending = _to_record_absence(region_state) or _to_delete(region_state, now, policy)
+    if ending is not None or not region_state.wanted:
         return ending
-    active = active_placement(standing.pairs)
-    if standing.recheck_at is not None and (active is None or active.key_id not in standing.lost):
-        missing = ", ".join(sorted(standing.missing - standing.gone))
-        return Wait(standing.recheck_at, f"IVS says that it does not hold key {missing}; it is asked a second time")
-    following = _to_take_over(standing, now, policy) if is_rotation_due(standing, now, policy) else None
-    return following or _to_stand_by(standing, policy)
+    active = active_placement(region_state.placements)
+    if region_state.recheck_at is not None and (active is None or active.key_id not in region_state.private_key_lost):
+        missing = ", ".join(sorted(region_state.absent_in_ivs - region_state.confirmed_absent))
+        return Wait(region_state.recheck_at, f"IVS says that it does not hold key {missing}; it is asked a second time")
+    following = _to_take_over(region_state, now, policy) if is_rotation_due(region_state, now, policy) else None
+    return following or _to_stand_by(region_state, policy)
 
 
-def _to_record_absence(standing: RegionState) -> Step | None:
+def _to_record_absence(region_state: RegionState) -> Step | None:
     """The key that signs goes first."""
-    absent = [pair for pair in standing.pairs if pair.is_held and pair.key_id in standing.gone]
+    absent = [pair for pair in region_state.placements if pair.is_imported and pair.key_id in region_state.confirmed_absent]
     first = active_placement(absent) or next(iter(absent), None)
     return Step(StepKind.RECORD_ABSENCE, first.key_id, "IVS does not hold it any more") if first is not None else None
 
 
-def _may_be_recalled(pair: KeyPlacement, standing: RegionState) -> bool:
+def _may_be_recalled(pair: KeyPlacement, region_state: RegionState) -> bool:
     """Whether no key signs there whose tokens start playback, and this retiring one can."""
-    active, unfit = active_placement(standing.pairs), unusable_keys(standing)
-    if not standing.wanted or (active is not None and active.key_id not in unfit):
+    active, unfit = active_placement(region_state.placements), unusable_keys(region_state)
+    if not region_state.wanted or (active is not None and active.key_id not in unfit):
         return False
     return pair.key_id not in unfit and pair.deleting_at is None and not pair.fingerprint_differs
 
 
-def _to_delete(standing: RegionState, now: datetime, policy: RotationPolicy) -> Step | None:
+def _to_delete(region_state: RegionState, now: datetime, policy: RotationPolicy) -> Step | None:
     """What must go, worst first."""
     for reason, applies in _MUST_GO:
-        for pair in standing.pairs:
-            if pair.is_held and pair.key_id not in standing.deferred and applies(pair, standing, now, policy):
+        for pair in region_state.placements:
+            if pair.is_imported and pair.key_id not in region_state.deferred_deletions and applies(pair, region_state, now, policy):
                 return Step(StepKind.DELETE, pair.key_id, reason)
     return None
 
@@ -299,32 +299,32 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
     ("its deletion was begun", lambda pair, *_: pair.deleting_at is not None),
     (
         "its last token has ended",
-        lambda pair, standing, now, policy: (
+        lambda pair, region_state, now, policy: (
             pair.state is KeyState.RETIRING
             and drains_at(pair, policy) <= now
-            and not is_active_key_absent(standing)
-            and not _may_be_recalled(pair, standing)
+            and not is_active_key_absent(region_state)
+            and not _may_be_recalled(pair, region_state)
         ),
     ),
     (
         "its private half is lost",
-        lambda pair, standing, now, policy: (
-            pair.key_id in standing.lost
+        lambda pair, region_state, now, policy: (
+            pair.key_id in region_state.private_key_lost
             and pair.state is KeyState.PREPARED
             and (not pair.longest_ttl_seconds or drains_at(pair, policy) <= now)
-            and not is_active_key_absent(standing)
+            and not is_active_key_absent(region_state)
         ),
     ),
 )
 
 
-def _to_take_over(standing: RegionState, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
-    active, unfit = active_placement(standing.pairs), unusable_keys(standing)
-    if active is None or active.key_id in standing.lost:  # where it is missing, that is proven first
-        best = successor([p for p in standing.pairs if p.key_id not in unfit], now, policy.propagation_seconds)
+def _to_take_over(region_state: RegionState, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
+    active, unfit = active_placement(region_state.placements), unusable_keys(region_state)
+    if active is None or active.key_id in region_state.private_key_lost:  # where it is missing, that is proven first
+        best = successor([p for p in region_state.placements if p.key_id not in unfit], now, policy.propagation_seconds)
         if best is not None and best.state is KeyState.RETIRING:
             return Step(StepKind.RECALL, best.key_id, "no other key can sign there now")
-    prepared = _prepared(standing)
+    prepared = _prepared(region_state)
     following = min((p for p in prepared if not p.fingerprint_differs), key=_imported, default=None)
     if following is not None:
         leads_until = usable_from(following, policy.propagation_seconds)
@@ -333,37 +333,37 @@ def _to_take_over(standing: RegionState, now: datetime, policy: RotationPolicy) 
         return Wait(leads_until, "IVS must hold the next key for the lead before it signs")
     if prepared:
         return Wait(None, f"IVS shows another fingerprint for key {prepared[0].key_id} than ours: somebody must look")
-    if _free(standing) > 0:
-        return _to_bring(standing, "another key is to sign")
-    retiring = [p for p in standing.pairs if p.is_held and p.state is KeyState.RETIRING]
+    if _free(region_state) > 0:
+        return _to_bring(region_state, "another key is to sign")
+    retiring = [p for p in region_state.placements if p.is_imported and p.state is KeyState.RETIRING]
     if not retiring:
         return Wait(None, "all slots are filled, and none of ours is on its way out: somebody must make room")
     drained = min(drains_at(p, policy) for p in retiring)
     return Wait(drained, "all slots are filled; one of ours goes when its last token has ended", for_drain=True)
 
 
-def _to_stand_by(standing: RegionState, policy: RotationPolicy) -> Step | None:
+def _to_stand_by(region_state: RegionState, policy: RotationPolicy) -> Step | None:
     """A standby never takes the last slot that a rotation needs: it is what the rotation would bring anyway."""
-    if not policy.standby or _prepared(standing) or _free(standing) <= 0:
+    if not policy.standby or _prepared(region_state) or _free(region_state) <= 0:
         return None
-    return _to_bring(standing, "a standby is to be ready")
+    return _to_bring(region_state, "a standby is to be ready")
 
 
-def _to_bring(standing: RegionState, reason: str) -> Step:
-    if standing.spare:
-        return Step(StepKind.IMPORT, standing.spare[0], reason)
+def _to_bring(region_state: RegionState, reason: str) -> Step:
+    if region_state.importable:
+        return Step(StepKind.IMPORT, region_state.importable[0], reason)
     return Step(StepKind.MAKE, None, reason)
 
 
-def _prepared(standing: RegionState) -> list[KeyPlacement]:
-    unfit = unusable_keys(standing)
-    ready = [p for p in standing.pairs if p.state is KeyState.PREPARED and p.is_held and p.deleting_at is None]
+def _prepared(region_state: RegionState) -> list[KeyPlacement]:
+    unfit = unusable_keys(region_state)
+    ready = [p for p in region_state.placements if p.state is KeyState.PREPARED and p.is_imported and p.deleting_at is None]
     return [p for p in ready if p.key_id not in unfit]
 
 
-def _free(standing: RegionState) -> int:
-    held = sum(pair.is_held and pair.key_id not in standing.missing for pair in standing.pairs)
-    return KEY_PAIRS_MAX - standing.foreign - held - len(standing.unreadable)
+def _free(region_state: RegionState) -> int:
+    held = sum(pair.is_imported and pair.key_id not in region_state.absent_in_ivs for pair in region_state.placements)
+    return KEY_PAIRS_MAX - region_state.foreign - held - len(region_state.unreadable)
 
 
 def _imported(pair: KeyPlacement) -> datetime:

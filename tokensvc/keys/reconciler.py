@@ -37,24 +37,24 @@ class RegionResult(NamedTuple):
     """The last look at it; None when there was none."""
     wait: Wait | None
     """What a change that is due waits for."""
-    failure: TokensvcError | None
+    error: TokensvcError | None
     """Why it went no further."""
 
     @property
     def alarms(self) -> tuple[Problem, ...]:
         """Why tokens are refused by IVS there, or cannot be signed."""
-        if self.seen is None or not self.seen.standing.wanted:
+        if self.seen is None or not self.seen.region_state.wanted:
             return ()
-        standing = self.seen.standing
-        active = active_placement(standing.pairs)
+        standing = self.seen.region_state
+        active = active_placement(standing.placements)
         if active is None:
-            has_signed = any(pair.activated_at is not None for pair in standing.pairs)
+            has_signed = any(pair.activated_at is not None for pair in standing.placements)
             return (Problem(ProblemCode.NO_ACTIVE_KEY, self.region),) if has_signed else ()
         subject = {"key_id": active.key_id}
-        if active.key_id in standing.missing:
-            code = ProblemCode.ACTIVE_KEY_NOT_IN_IVS if standing.is_sure else ProblemCode.ACTIVE_KEY_UNVERIFIED
+        if active.key_id in standing.absent_in_ivs:
+            code = ProblemCode.ACTIVE_KEY_NOT_IN_IVS if standing.account_verified else ProblemCode.ACTIVE_KEY_UNVERIFIED
             return (Problem(code, self.region, subject),)
-        if active.key_id in standing.lost:
+        if active.key_id in standing.private_key_lost:
             return (Problem(ProblemCode.ACTIVE_KEY_LOST, self.region, subject),)
         return ()
 
@@ -62,12 +62,12 @@ class RegionResult(NamedTuple):
     def problems(self) -> tuple[Problem, ...]:
         """What an operator should know."""
         problems = [*self.alarms]
-        if self.failure is not None:
-            parameters = {"reason": self.failure.message, "error": self.failure.code}
-            problems.append(Problem(ProblemCode.ROTATION_FAILED, self.region, parameters, self.failure.remedy))
+        if self.error is not None:
+            parameters = {"reason": self.error.message, "error": self.error.code}
+            problems.append(Problem(ProblemCode.ROTATION_FAILED, self.region, parameters, self.error.remedy))
         if self.wait is not None and self.wait.until is None:
             problems.append(Problem(ProblemCode.ROTATION_BLOCKED, self.region, {"reason": self.wait.reason}))
-        return (*problems, *(self.seen.findings if self.seen is not None else ()))
+        return (*problems, *(self.seen.problems if self.seen is not None else ()))
 
 
 def reconcile(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
@@ -79,8 +79,8 @@ def reconcile(context: KeysContext, regions: Sequence[str]) -> list[RegionResult
         return []
     policy, outlooks = context.policy(), list[RegionResult]()
     for region in _all_regions(context, regions):
-        is_sure = any(outlook.seen is not None and outlook.seen.standing.is_sure for outlook in outlooks)
-        outlooks.append(_advance_region(context, region, policy, wanted=region in regions, is_sure=is_sure))
+        account_verified = any(outlook.seen is not None and outlook.seen.region_state.account_verified for outlook in outlooks)
+        outlooks.append(_advance_region(context, region, policy, wanted=region in regions, account_verified=account_verified))
     _tag_compromised(context, outlooks)
     _tidy_up(context, [o.region for o in outlooks if o.seen is not None])
     return outlooks
@@ -92,21 +92,21 @@ def inspect(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     for region in regions:
         try:
             seen = take_inventory(context, region)
-            wait = blocked_on(seen.standing, context.now(), policy)
-            outlooks.append(RegionResult(region=region, seen=seen, wait=wait, failure=None))
+            wait = blocked_on(seen.region_state, context.now(), policy)
+            outlooks.append(RegionResult(region=region, seen=seen, wait=wait, error=None))
         except ControlPlaneError as failure:
-            outlooks.append(RegionResult(region=region, seen=None, wait=None, failure=failure))
+            outlooks.append(RegionResult(region=region, seen=None, wait=None, error=failure))
     return outlooks
 
 
-def _advance_region(context: KeysContext, region: str, policy: RotationPolicy, *, wanted: bool, is_sure: bool) -> RegionResult:
+def _advance_region(context: KeysContext, region: str, policy: RotationPolicy, *, wanted: bool, account_verified: bool) -> RegionResult:
     seen: RegionInventory | None = None
     failure: TokensvcError | None = None
     try:
-        seen = sync_inventory(context, region, wanted=wanted, is_sure=is_sure)
+        seen = sync_inventory(context, region, wanted=wanted, account_verified=account_verified)
         deferred: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
-            step = next_step(seen.standing._replace(deferred=deferred), context.now(), policy)
+            step = next_step(seen.region_state._replace(deferred_deletions=deferred), context.now(), policy)
             if step is None or not context.lead():
                 break
             try:
@@ -117,16 +117,16 @@ def _advance_region(context: KeysContext, region: str, policy: RotationPolicy, *
                 failure = _told(context, region, refused)  # what cannot be deleted yet keeps no other key from signing
                 deferred |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            seen = sync_inventory(context, region, None if touched_ivs else seen.pairs, wanted=wanted, is_sure=is_sure)
-        for key_id, arn in seen.strays:
+            seen = sync_inventory(context, region, None if touched_ivs else seen.pairs, wanted=wanted, account_verified=account_verified)
+        for key_id, arn in seen.stray_pairs:
             try:
                 delete_stray(context, region, key_id, arn)
             except ControlPlaneError as refused:
                 failure = _told(context, region, refused)
-        left = seen.standing._replace(deferred=deferred)
-        return RegionResult(region=region, seen=seen, wait=blocked_on(left, context.now(), policy), failure=failure)
+        left = seen.region_state._replace(deferred_deletions=deferred)
+        return RegionResult(region=region, seen=seen, wait=blocked_on(left, context.now(), policy), error=failure)
     except TokensvcError as refused:
-        return RegionResult(region=region, seen=seen, wait=None, failure=_told(context, region, refused))
+        return RegionResult(region=region, seen=seen, wait=None, error=_told(context, region, refused))
 
 
 def _tag_compromised(context: KeysContext, outlooks: Sequence[RegionResult]) -> None:
@@ -135,7 +135,7 @@ def _tag_compromised(context: KeysContext, outlooks: Sequence[RegionResult]) -> 
     for record in context.keys.list():
         for there in record.placements:
             region = there.account_region.region
-            if record.compromised_at is None or not there.is_held or region not in {o.region for o in outlooks}:
+            if record.compromised_at is None or not there.is_imported or region not in {o.region for o in outlooks}:
                 continue
             pair = shown.get(region, {there.arn: {}}).get(there.arn)
             if pair is None or is_compromised(pair):
@@ -148,18 +148,18 @@ def _tag_compromised(context: KeysContext, outlooks: Sequence[RegionResult]) -> 
                 context.report(f"{there.arn} could not be tagged as compromised: {refused.message}")
 
 
-def _told(context: KeysContext, region: str, failure: TokensvcError) -> TokensvcError:
+def _told(context: KeysContext, region: str, error: TokensvcError) -> TokensvcError:
     if context.report_failure is not None:
-        context.report_failure(region, failure)
+        context.report_failure(region, error)
     else:
-        context.report(f"{region} is left as it is for now: {failure.message}")
-    return failure
+        context.report(f"{region} is left as it is for now: {error.message}")
+    return error
 
 
 def _all_regions(context: KeysContext, regions: Sequence[str]) -> list[str]:
     records = context.keys.list()
-    held = {there.account_region.region for r in records for there in r.everywhere if there.is_held}
-    begun = {entry.region for entry in context.journal.open() if entry.kind is StepKind.IMPORT}
+    held = {there.account_region.region for r in records for there in r.all_placements if there.is_imported}
+    begun = {entry.region for entry in context.journal.open_entries() if entry.kind is StepKind.IMPORT}
     return [*regions, *sorted((held | begun) - set(regions))]
 
 
@@ -182,7 +182,7 @@ def _close_journal(
 ) -> frozenset[str]:
     """Settle steps that were begun long enough ago, imports once IVS was looked at; the keys of those still open."""
     known, still_open = {record.id: record for record in records}, set()
-    for entry in context.journal.open():
+    for entry in context.journal.open_entries():
         happened = _came_about(entry, known.get(entry.key_id), kept)
         was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in observed_at
         is_damaged = entry.key_id in known and bool(known[entry.key_id].damage)
@@ -202,7 +202,7 @@ def _came_about(entry: JournalEntry, record: KeyRecord | None, kept: frozenset[s
         return False
     if entry.kind in {StepKind.ACTIVATE, StepKind.RECALL}:
         return there.activated_at is not None and there.activated_at >= entry.started_at
-    return entry.kind is StepKind.IMPORT or not there.is_held
+    return entry.kind is StepKind.IMPORT or not there.is_imported
 
 
 def _is_settled(at: datetime, context: KeysContext) -> bool:
@@ -212,5 +212,5 @@ def _is_settled(at: datetime, context: KeysContext) -> bool:
 
 def _is_over(record: KeyRecord) -> bool:
     """Whether IVS held this key and holds it nowhere any more, or must never hold it."""
-    gone = all(not there.is_held for there in record.placements)
+    gone = all(not there.is_imported for there in record.placements)
     return gone and (bool(record.placements) or record.compromised_at is not None)

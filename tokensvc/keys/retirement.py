@@ -42,7 +42,7 @@ def retire(context: KeysContext, key_id: str, regions: Sequence[str], by: str) -
     Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
     """
     record = require_key(context.keys.list(), key_id)
-    there = {p.account_region.region: p.state for p in record.placements if p.account_region.region in regions and p.is_held}
+    there = {p.account_region.region: p.state for p in record.placements if p.account_region.region in regions and p.is_imported}
     signing = [region for region, state in there.items() if state is KeyState.ACTIVE]
     ready = [region for region, state in there.items() if state is KeyState.PREPARED]
     wish = request_rotation(context, signing, by) if signing else None
@@ -72,14 +72,14 @@ def delete_pair(context: KeysContext, arn: str) -> None:
 
 def key_id_of(context: KeysContext, arn: str) -> str | None:
     """The key that the store knows this pair as."""
-    return next((there.key_id for r in context.keys.list() for there in r.everywhere if there.arn == arn), None)
+    return next((there.key_id for r in context.keys.list() for there in r.all_placements if there.arn == arn), None)
 
 
 def _is_held(context: KeysContext, arn: str) -> bool:
     """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
     again."""
     records = context.keys.list()
-    return any(there.arn == arn and there.is_held for r in records for there in r.placements) or any(
+    return any(there.arn == arn and there.is_imported for r in records for there in r.placements) or any(
         there.arn == arn for r in records for there in r.unreadable
     )
 
@@ -87,7 +87,7 @@ def _is_held(context: KeysContext, arn: str) -> bool:
 def wait_until_deleted(context: KeysContext, key_id: str, regions: Sequence[str]) -> None:
     """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
     for pause_seconds in RETRY_PAUSES_SECONDS:
-        left = [p.account_region.region for p in require_key(context.keys.list(), key_id).placements if p.is_held]
+        left = [p.account_region.region for p in require_key(context.keys.list(), key_id).placements if p.is_imported]
         if not left:
             return
         context.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")

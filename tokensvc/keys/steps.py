@@ -27,13 +27,13 @@ from tokensvc.errors import (
     KeyNotFound,
     KeyPairAlreadyImported,
     KeyPairQuotaReached,
-    QuotaExceeded,
+    ControlPlaneQuotaExceeded,
     Remedy,
-    ResourceConflict,
-    ResourceMissing,
+    ControlPlaneConflict,
+    ControlPlaneResourceMissing,
     StoreError,
     TokensvcError,
-    Unavailable,
+    ControlPlaneUnavailable,
 )
 from tokensvc.jose import keypair
 from tokensvc.keys.context import KeysContext
@@ -70,7 +70,7 @@ def journaled(context: KeysContext, region: str, step: Step, act: Callable[[], N
     try:
         act()
     except TokensvcError as failure:
-        if not isinstance(failure, (Unavailable, StoreError)):  # which may have had an effect: the entry stays open
+        if not isinstance(failure, (ControlPlaneUnavailable, StoreError)):  # which may have had an effect: the entry stays open
             context.journal.end(entry.id, failure.code, context.now())
         raise
     context.journal.end(entry.id, "done", context.now())
@@ -98,15 +98,15 @@ def store_key(context: KeysContext, private_key: keypair.PrivateKey, reason: str
 def import_pair(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
     record = require_key(context.keys.list(), key_id)
-    record.require_sound()
+    record.require_readable()
     if record.compromised_at is not None:
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     open_private_key(context.vault, record)  # a key that nobody here can sign with must never take over
     try:
         answer = context.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
-    except QuotaExceeded:
+    except ControlPlaneQuotaExceeded:
         raise quota_reached(context, seen) from None
-    except ResourceConflict:
+    except ControlPlaneConflict:
         pair = _held_already(context, seen, record)
         record_imported_pair(context, record, str(pair["arn"]), pair, may_have_signed=True)
         return
@@ -123,15 +123,15 @@ def activate(context: KeysContext, seen: RegionInventory, key_id: str, *, tempor
     record = require_key(context.keys.list(), key_id)
     there = placement_in(record, seen.region)
     subject = {"key_id": key_id, "region": seen.region}
-    if not there.is_held or there.state is KeyState.COMPROMISED:
+    if not there.is_imported or there.state is KeyState.COMPROMISED:
         raise ConcurrentModification(
             f"key {key_id} is {there.state} in {seen.region}: it never signs there again", subject=subject
         )
-    if key_id in seen.standing.missing:
+    if key_id in seen.region_state.absent_in_ivs:
         raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there", subject=subject)
     open_private_key(context.vault, record)
     ceiling = context.deployment.read().max_ttl_seconds
-    since = next((pair.retiring_at for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    since = next((pair.retiring_at for pair in seen.region_state.placements if pair.key_id == key_id), None)
     context.keys.activate(key_id, there.account_region, context.now(), ceiling, retiring_since=since, temporary=temporary)
     context.report(f"key {key_id} signs in {seen.region}")
 
@@ -143,28 +143,28 @@ def recall(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
 
 def record_absence(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
-    there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    there = next((pair for pair in seen.region_state.placements if pair.key_id == key_id), None)
     if there is None:
         raise ConcurrentModification(f"key {key_id} is not known to be in {seen.region}")
     propagation_seconds = context.deployment.read().key_propagation_seconds
-    record = context.keys.record_absence(there, context.now(), propagation_seconds, unable=unusable_keys(seen.standing))
+    record = context.keys.record_absence(there, context.now(), propagation_seconds, unable=unusable_keys(seen.region_state))
     context.report(f"IVS does not hold {there.arn}: key {key_id} is {placement_in(record, seen.region).state} there")
 
 
 def delete(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
     """Delete the pair from IVS in that region."""
-    there = next((pair for pair in seen.standing.pairs if pair.key_id == key_id), None)
+    there = next((pair for pair in seen.region_state.placements if pair.key_id == key_id), None)
     if there is None:
         raise ConcurrentModification(f"key {key_id} is not known to be in {seen.region}")
-    if not seen.standing.is_sure:
+    if not seen.region_state.account_verified:
         # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
         message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
         raise AccountUnverified(message, operation="ListPlaybackKeyPairs", ivs_code="")
-    context.keys.begin_delete(there, context.now())
+    context.keys.start_deletion(there, context.now())
     was_forgotten = False  # a compromise, and what signed instead, by a store that was restored since
     try:
         context.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
-    except ResourceMissing:
+    except ControlPlaneResourceMissing:
         context.report(f"IVS no longer held {there.arn}")
         was_forgotten = there.state is KeyState.COMPROMISED and there.deleting_at is None
     context.keys.record_deletion(key_id, there.account_region, context.now(), others_may_have_signed=was_forgotten)
@@ -177,7 +177,7 @@ def delete_stray(context: KeysContext, region: str, key_id: str, arn: str) -> No
     def act() -> None:
         try:
             context.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
-        except ResourceMissing:
+        except ControlPlaneResourceMissing:
             context.report(f"IVS no longer held {arn}")
         context.report(f"{arn} is deleted: it is compromised")
 
@@ -207,7 +207,7 @@ def quota_reached(context: KeysContext, seen: RegionInventory, reason: str = "",
 def how_to_free_slot(context: KeysContext, seen: RegionInventory) -> tuple[str, Remedy | None]:
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
     policy, now = context.policy(), context.now()
-    ours = [pair for pair in seen.standing.pairs if pair.is_held]
+    ours = [pair for pair in seen.region_state.placements if pair.is_imported]
     ending = [(drains_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
     if ending:
         at, key_id = min(ending)

@@ -71,7 +71,7 @@ class KeyStore(Protocol):
         """
         ...
 
-    def begin_delete(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
+    def start_deletion(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
         """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
 
         `seen` is what the decision was made on. Raises ConcurrentModification when the key is active there by now, or

@@ -29,29 +29,29 @@ MAX_IDLE_POLLS = 60
 
 
 def reconcile_until(
-    context: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool = False
+    context: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, wait_for_drain: bool = False
 ) -> None:
     """Go on until it is done in every region, waiting for leads, and for drains when `patient`.
 
     A region that cannot go on is given up and delays no other; what keeps the first one back is raised at the end.
     """
     try:
-        given_up = _settle(context, regions, is_done, patient=patient)
+        given_up = _settle(context, regions, is_done, wait_for_drain=wait_for_drain)
     finally:
-        context.step_down()
+        context.release_lease()
     for region in regions:
         if region in given_up and not is_done(region):
             raise given_up[region]
 
 
 def _settle(
-    context: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, patient: bool
+    context: KeysContext, regions: Sequence[str], is_done: Callable[[str], bool], *, wait_for_drain: bool
 ) -> dict[str, TokensvcError]:
     given_up: dict[str, TokensvcError] = {}
-    others = _Others(context, patient=patient)
+    others = _Others(context, wait_for_drain=wait_for_drain)
     while True:
         outlooks = reconcile(context, regions)
-        doubted = {o.region for o in outlooks if o.seen is not None and o.seen.standing.recheck_at is not None}
+        doubted = {o.region for o in outlooks if o.seen is not None and o.seen.region_state.recheck_at is not None}
         pending = [region for region in regions if region in doubted or not is_done(region)]
         if not outlooks and pending:
             given_up = others.wait(pending)
@@ -61,7 +61,7 @@ def _settle(
         waits = []
         for outlook in outlooks:
             if outlook.region in pending:
-                rotation_blocked = _kept_back(context, outlook, patient=patient)
+                rotation_blocked = _kept_back(context, outlook, wait_for_drain=wait_for_drain)
                 if rotation_blocked is not None:
                     given_up[outlook.region] = rotation_blocked
                 elif outlook.wait is not None and outlook.wait.until is not None:
@@ -79,9 +79,9 @@ def _settle(
 class _Others:
     """Whoever else performs, and what is known of how far that is."""
 
-    def __init__(self, context: KeysContext, *, patient: bool) -> None:
+    def __init__(self, context: KeysContext, *, wait_for_drain: bool) -> None:
         self._context = context
-        self._patient = patient
+        self._wait_for_drain = wait_for_drain
         self._polls = self._idle = 0
         self._given_up: dict[str, TokensvcError] = {}
         self._waits: list[str] = []
@@ -104,8 +104,8 @@ class _Others:
 
     def _look(self, pending: Sequence[str], said: Sequence[str]) -> None:
         """Look for what holds up whoever performs; that IVS does not answer us says nothing about that."""
-        outlooks = [outlook for outlook in inspect(self._context, pending) if outlook.failure is None]
-        rotation_blocked = {o.region: _kept_back(self._context, o, patient=self._patient) for o in outlooks}
+        outlooks = [outlook for outlook in inspect(self._context, pending) if outlook.error is None]
+        rotation_blocked = {o.region: _kept_back(self._context, o, wait_for_drain=self._wait_for_drain) for o in outlooks}
         self._given_up = {region: failure for region, failure in rotation_blocked.items() if failure is not None}
         ahead = {o.region: o.wait for o in outlooks if o.region not in self._given_up and o.wait is not None}
         self._waits = [f"{region}: {wait.reason}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]
@@ -125,22 +125,22 @@ class _Others:
             self._context.report(words)
 
 
-def _kept_back(context: KeysContext, outlook: RegionResult, *, patient: bool) -> TokensvcError | None:
+def _kept_back(context: KeysContext, outlook: RegionResult, *, wait_for_drain: bool) -> TokensvcError | None:
     """Why a region cannot go on for now; None when it only waits for a lead, or for a drain when `patient`."""
-    if outlook.failure is not None and outlook.wait is None:
-        return outlook.failure
+    if outlook.error is not None and outlook.wait is None:
+        return outlook.error
     seen, wait = outlook.seen, outlook.wait
     if seen is None or wait is None:
         return None
     if wait.until is not None:
-        if not wait.for_drain or patient:
+        if not wait.for_drain or wait_for_drain:
             return None
         reason, remedy = how_to_free_slot(context, seen)
         return quota_reached(context, seen, f"{reason}, and the rotation continues", remedy)
-    if any(p.fingerprint_differs for p in seen.standing.pairs):
+    if any(p.fingerprint_differs for p in seen.region_state.placements):
         return Conflict(wait.reason)
     try:
-        check_slots(outlook.region, seen.standing.foreign)
+        check_slots(outlook.region, seen.region_state.foreign)
     except InvalidRotationPolicy as failure:
         return quota_reached(context, seen, failure.message)
     return quota_reached(context, seen)

@@ -85,7 +85,7 @@ class DenialStore(Protocol):
         """
         ...
 
-    def prune(self, over_before: datetime, limit: int) -> int:
+    def prune(self, expired_before: datetime, limit: int) -> int:
         """Forget at most `limit` rows of which nothing mattered since then, even to who has not heard of the last
         change; how many there were."""
         ...

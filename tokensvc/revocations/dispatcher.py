@@ -29,8 +29,8 @@ from tokensvc.errors import (
     FieldError,
     InvalidRequest,
     SettingsError,
-    Throttled,
-    Unavailable,
+    ControlPlaneThrottled,
+    ControlPlaneUnavailable,
 )
 from tokensvc.keys.store import KeyStore
 from tokensvc.revocations.ivs_results import ViewerError, is_permanent, viewer_errors
@@ -159,9 +159,9 @@ class DispatchContext:
     queue: RevocationQueue
     control_plane: ControlPlane
     clock: Clock
-    chance: Callable[[], float]
+    jitter: Callable[[], float]
     """A number from 0 to 1, another each time."""
-    at_once: Callable[[Callable[[RevocationCall], list[DeliveryOutcome]], Iterable[RevocationCall]], Iterable[list[DeliveryOutcome]]] = map
+    map_concurrently: Callable[[Callable[[RevocationCall], list[DeliveryOutcome]], Iterable[RevocationCall]], Iterable[list[DeliveryOutcome]]] = map
     """`map`, or one that makes several calls at a time."""
 
 
@@ -172,9 +172,9 @@ class DispatchResult(NamedTuple):
     failed: int
     deferred: int
     """To be tried again."""
-    troubles: Mapping[str, int]
+    errors_by_code: Mapping[str, int]
     """How many entries met which failure, by IVS's own code or the transport's."""
-    backoff: float
+    next_run_in_seconds: float
     """How long until the next pass can do anything."""
 
 
@@ -183,16 +183,16 @@ class RateLimitedOperation:
     """One of IVS's two operations, and how often it may be used now."""
 
     operation: str
-    allowance: RateLimiter
-    slowdown: AimdThrottle = field(default_factory=AimdThrottle)
+    limiter: RateLimiter
+    throttle: AimdThrottle = field(default_factory=AimdThrottle)
 
-    def free(self, now: float) -> int:
+    def available(self, now: float) -> int:
         """How many calls may be made."""
-        return self.allowance.free(now, self.slowdown.pace(now))
+        return self.limiter.available(now, self.throttle.pace(now))
 
-    def backoff(self, now: float) -> float:
+    def available_in_seconds(self, now: float) -> float:
         """How long until one may."""
-        return 0.0 if self.free(now) else self.allowance.free_at(self.slowdown.pace(now)) - now
+        return 0.0 if self.available(now) else self.limiter.next_available_at(self.throttle.pace(now)) - now
 
 
 class RevocationCall(NamedTuple):
@@ -206,109 +206,109 @@ class Dispatcher:
     """The one that tells IVS of an account and region; made anew whenever it begins to lead, and then it waits a second
     before its first call, for whoever led before may have used up that second's."""
 
-    def __init__(self, world: DispatchContext, account_region: AccountRegion, share: float) -> None:
+    def __init__(self, world: DispatchContext, account_region: AccountRegion, rate_fraction: float) -> None:
         """`share` is how much of IVS's documented rates is ours: above 0, at most 1."""
         now = world.clock.monotonic()
         self._world = world
         self._place = account_region
-        self._single = RateLimitedOperation("StartViewerSessionRevocation", RateLimiter(SINGLE_CALLS_PER_SECOND * share, now))
-        self._batch = RateLimitedOperation("BatchStartViewerSessionRevocation", RateLimiter(BATCH_CALLS_PER_SECOND * share, now))
-        self._unsettled: list[DeliveryOutcome] = []
-        self._answered = False
-        self._silent_passes = 0
-        self._rests_until = -math.inf
+        self._single = RateLimitedOperation("StartViewerSessionRevocation", RateLimiter(SINGLE_CALLS_PER_SECOND * rate_fraction, now))
+        self._batch = RateLimitedOperation("BatchStartViewerSessionRevocation", RateLimiter(BATCH_CALLS_PER_SECOND * rate_fraction, now))
+        self._unrecorded: list[DeliveryOutcome] = []
+        self._got_response = False
+        self._passes_without_response = 0
+        self._backed_off_until = -math.inf
 
     def run_once(self) -> DispatchResult:
         """Tell what may be told now. Raises StoreError, and then the next pass settles what was told."""
-        self.settle()
+        self.flush()
         now = self._world.clock.monotonic()
-        if now < self._rests_until:
-            return DispatchResult(0, 0, 0, {}, self._rests_until - now)
-        singles, batches = self._single.free(now), self._batch.free(now)
-        calls = self._claim(singles, batches)
-        self._answered = False
-        for outcomes in self._world.at_once(self._make, calls):
-            self._unsettled += outcomes
-        done = tuple(self._unsettled)
-        self.settle()
+        if now < self._backed_off_until:
+            return DispatchResult(0, 0, 0, {}, self._backed_off_until - now)
+        singles, batches = self._single.available(now), self._batch.available(now)
+        calls = self._plan_calls(singles, batches)
+        self._got_response = False
+        for outcomes in self._world.map_concurrently(self._send, calls):
+            self._unrecorded += outcomes
+        done = tuple(self._unrecorded)
+        self.flush()
         if calls:
-            self._rest()
+            self._back_off()
         idle = not calls and singles + batches > 0
         states = Counter(outcome.state for outcome in done)
         troubles = Counter(outcome.code for outcome in done if outcome.code)
-        return DispatchResult(states[RevocationState.SENT], states[RevocationState.FAILED], states[RevocationState.QUEUED], troubles, self._wait(idle))
+        return DispatchResult(states[RevocationState.SENT], states[RevocationState.FAILED], states[RevocationState.QUEUED], troubles, self._next_run_in(idle))
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Record what was told and is not recorded yet. Raises StoreError, and then nothing is forgotten."""
-        self._world.queue.settle(self._unsettled)
-        self._unsettled = []
+        self._world.queue.record_outcomes(self._unrecorded)
+        self._unrecorded = []
 
-    def _claim(self, singles: int, batches: int) -> list[RevocationCall]:
+    def _plan_calls(self, singles: int, batches: int) -> list[RevocationCall]:
         """The calls to make, at most so many of each kind."""
         room = batches * BATCH_VIEWERS
-        storm = self._take(Priority.BULK, room)
-        alone = self._take(Priority.INTERACTIVE, singles + room - len(storm))
-        more = self._take(Priority.BULK, singles - len(alone)) if len(storm) == room else []
+        storm = self._claim_entries(Priority.BULK, room)
+        alone = self._claim_entries(Priority.INTERACTIVE, singles + room - len(storm))
+        more = self._claim_entries(Priority.BULK, singles - len(alone)) if len(storm) == room else []
         by_themselves, together = alone[:singles] + more, alone[singles:] + storm
         batched = (together[start : start + BATCH_VIEWERS] for start in range(0, len(together), BATCH_VIEWERS))
         return [RevocationCall(self._single, [e]) for e in by_themselves] + [RevocationCall(self._batch, some) for some in batched]
 
-    def _take(self, priority: Priority, limit: int) -> list[QueueEntry]:
+    def _claim_entries(self, priority: Priority, limit: int) -> list[QueueEntry]:
         return self._world.queue.claim(self._place, priority, limit, CLAIM_SECONDS) if limit > 0 else []
 
-    def _make(self, call: RevocationCall) -> list[DeliveryOutcome]:
+    def _send(self, call: RevocationCall) -> list[DeliveryOutcome]:
         """Make one call; what it came to for each of its entries."""
         operation, told = call.way.operation, [_request_entry(entry) for entry in call.entries]
         request = told[0] if call.way is self._single else {"viewerSessions": told}
         try:
             answer = self._world.control_plane.call(self._place.region, operation, request)
         except ControlPlaneError as failure:
-            return self._refused(call, failure)
+            return self._call_failed(call, failure)
         except SettingsError:
             words = "IVS cannot be called in this region with this service's settings"
-            return self._refused(call, Unavailable(words, operation=operation, ivs_code="SettingsError"))
+            return self._call_failed(call, ControlPlaneUnavailable(words, operation=operation, ivs_code="SettingsError"))
         finally:
-            call.way.allowance.took(self._world.clock.monotonic())
-        self._answered = True
+            call.way.limiter.record_call(self._world.clock.monotonic())
+        self._got_response = True
         said = viewer_errors(answer, [(entry.channel_arn, entry.viewer_id) for entry in call.entries])
-        return [self._settled(entry, refusal) for entry, refusal in zip(call.entries, said, strict=True)]
+        return [self._outcome(entry, refusal) for entry, refusal in zip(call.entries, said, strict=True)]
 
-    def _settled(self, entry: QueueEntry, refusal: ViewerError | None) -> DeliveryOutcome:
+    def _outcome(self, entry: QueueEntry, refusal: ViewerError | None) -> DeliveryOutcome:
         if refusal is None:
             return DeliveryOutcome.of(entry, RevocationState.SENT)
-        return _failed(entry, *refusal) if refusal.is_final else self._put_off(entry, *refusal)
+        return _failed(entry, *refusal) if refusal.is_permanent else self._deferred(entry, *refusal)
 
-    def _refused(self, call: RevocationCall, failure: ControlPlaneError) -> list[DeliveryOutcome]:
+    def _call_failed(self, call: RevocationCall, failure: ControlPlaneError) -> list[DeliveryOutcome]:
         """The call failed as a whole."""
         code, message = failure.ivs_code, failure.message
         permanent = is_permanent(failure)
         if permanent and call.way is self._single:
-            self._answered = True
+            self._got_response = True
             return [_failed(entry, code, message) for entry in call.entries]
-        throttled = isinstance(failure, Throttled)
+        throttled = isinstance(failure, ControlPlaneThrottled)
         if permanent or throttled:
-            self._answered = True
-            call.way.slowdown.throttled(self._world.clock.monotonic())
+            self._got_response = True
+            call.way.throttle.record_throttle(self._world.clock.monotonic())
         if permanent:  # one entry is to blame, or batches are forbidden: each goes by itself, and batches get rarer
             return [_requeued(entry, code, message, 0.0, Priority.INTERACTIVE) for entry in call.entries]
         # What is throttled keeps its place: it waits a second, however often it was tried.
         tries = 1 if throttled else None
-        return [self._put_off(entry, code, message, tries) for entry in call.entries]
+        return [self._deferred(entry, code, message, tries) for entry in call.entries]
 
-    def _put_off(self, entry: QueueEntry, code: str, message: str, tries: int | None = None) -> DeliveryOutcome:
-        return _requeued(entry, code, message, backoff(tries or entry.attempts, self._world.chance()))
+    def _deferred(self, entry: QueueEntry, code: str, message: str, tries: int | None = None) -> DeliveryOutcome:
+        return _requeued(entry, code, message, backoff(tries or entry.attempts, self._world.jitter()))
 
-    def _rest(self) -> None:
+    def _back_off(self) -> None:
         """When nothing at all was answered, rest longer each time."""
-        self._silent_passes = 0 if self._answered else self._silent_passes + 1
-        if self._silent_passes:
-            seconds = backoff(self._silent_passes, self._world.chance(), MAX_OUTAGE_BACKOFF_SECONDS)
-            self._rests_until = self._world.clock.monotonic() + seconds
+        self._passes_without_response = 0 if self._got_response else self._passes_without_response + 1
+        if self._passes_without_response:
+            seconds = backoff(self._passes_without_response, self._world.jitter(), MAX_OUTAGE_BACKOFF_SECONDS)
+            self._backed_off_until = self._world.clock.monotonic() + seconds
 
-    def _wait(self, idle: bool) -> float:
+    def _next_run_in(self, idle: bool) -> float:
         now = self._world.clock.monotonic()
-        soonest = IDLE_POLL_SECONDS if idle else min(self._single.wait_seconds(now), self._batch.wait_seconds(now))
-        return max(soonest, self._rests_until - now)
+        soonest = IDLE_POLL_SECONDS if idle else min(self._single.available_in_seconds(now), self._batch.available_in_seconds(now))
+        return max(soonest, self._backed_off_until - now)
 
 
 def _request_entry(entry: QueueEntry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tokensvc.errors import ControlPlaneError, Rejected, ResourceMissing
+from tokensvc.errors import ControlPlaneError, ControlPlaneRejected, ControlPlaneResourceMissing
 from tokensvc.printable import printable
 
 PERMANENT_ERROR_NAMES = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
@@ -39,7 +39,7 @@ class ViewerError(NamedTuple):
 
 def is_permanent(failure: ControlPlaneError) -> bool:
     """Whether IVS refuses the call itself, and not the moment or the way to it."""
-    named = isinstance(failure, Rejected | ResourceMissing) and not failure.ivs_code.isdigit()
+    named = isinstance(failure, ControlPlaneRejected | ControlPlaneResourceMissing) and not failure.ivs_code.isdigit()
     return named or failure.ivs_code in PERMANENT_ERROR_NAMES
 
 

@@ -22,7 +22,7 @@ from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock
 from tokensvc.deployment.leases import HeldLease, Leases
-from tokensvc.errors import Unavailable
+from tokensvc.errors import ControlPlaneUnavailable
 from tokensvc.log import structlog
 from tokensvc.metrics import Metrics
 from tokensvc.outages import Outages
@@ -68,7 +68,7 @@ class RevocationLeader:
         leases: Leases,
         holder: str,
         metrics: Metrics,
-        share: float,
+        rate_fraction: float,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         """`holder` is the worker's id, a colon, and a number that no other `RevocationLeader` of the worker has."""
@@ -76,24 +76,24 @@ class RevocationLeader:
         self._clock = world.clock
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, f"revocations-{account_region.region}")
         plane = _LeaseGuard(world.control_plane, self._clock, self)
-        self._world = replace(world, control_plane=plane, at_once=self._threads.map)
+        self._world = replace(world, control_plane=plane, map_concurrently=self._threads.map)
         self._leases = leases
         self._lease = lease_name(account_region)
         self._holder = holder
         self._metrics = metrics
-        self._share = share
+        self._rate_fraction = rate_fraction
         self._lease_seconds = lease_seconds
         self._dispatcher: Dispatcher | None = None
-        self.until = -math.inf
+        self.lease_expires_at = -math.inf
         """When our lease ends, on our monotonic clock."""
-        self._ask_again_at = -math.inf
-        self._untold: Counter[str] = Counter()
+        self._next_acquire_at = -math.inf
+        self._unreported_errors: Counter[str] = Counter()
         self._outages = Outages(self._clock.monotonic)
         self.problems: tuple[Problem, ...] = ()
         """What an operator should know, while anything waits."""
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process has the lease."""
         return self._dispatcher is not None
 
@@ -103,19 +103,19 @@ class RevocationLeader:
         Raises StoreError, and then the next run settles what was told.
         """
         now = self._clock.monotonic()
-        if now >= self._ask_again_at or (self.leads and now >= self.until):
-            self._ask(now)
+        if now >= self._next_acquire_at or (self.is_leader and now >= self.lease_expires_at):
+            self._acquire(now)
         if self._dispatcher is None:
-            return max(0.0, self._ask_again_at - now)
+            return max(0.0, self._next_acquire_at - now)
         done = self._dispatcher.run_once()
         now = self._clock.monotonic()
         self._report(done)
-        return max(0.0, min(done.wait_seconds, self._ask_again_at - now))
+        return max(0.0, min(done.next_run_in_seconds, self._next_acquire_at - now))
 
-    def ask_again(self) -> None:
+    def reacquire_lease(self) -> None:
         """Ask for the lease in the next run: the store was replaced, and the present one may have given it to another.
         Returns at once, in any thread."""
-        self._ask_again_at = -math.inf
+        self._next_acquire_at = -math.inf
 
     def stop(self) -> None:
         """Settle what was told and give the lease up, when nothing runs any more. Raises StoreError."""
@@ -123,44 +123,44 @@ class RevocationLeader:
         self._step_down()
         self._leases.release(self._lease, self._holder)
 
-    def _ask(self, now: float) -> None:
+    def _acquire(self, now: float) -> None:
         """Take the lease, or prolong it."""
         granted = self._leases.acquire(self._lease, self._holder, self._lease_seconds)
-        if now >= self.until or not granted:  # another may have led meanwhile
+        if now >= self.lease_expires_at or not granted:  # another may have led meanwhile
             self._step_down()
-        self._ask_again_at = now + self._lease_seconds / RENEWALS_PER_LEASE
+        self._next_acquire_at = now + self._lease_seconds / RENEWALS_PER_LEASE
         if not granted:
-            self.until = -math.inf
+            self.lease_expires_at = -math.inf
             return
-        self.until = now + self._lease_seconds
+        self.lease_expires_at = now + self._lease_seconds
         if self._dispatcher is None:
             _log.info("this worker tells IVS of revocations now", region=self._place.region)
-            self._dispatcher = Dispatcher(self._world, self._place, self._share)
+            self._dispatcher = Dispatcher(self._world, self._place, self._rate_fraction)
 
     def _step_down(self) -> None:
         if self._dispatcher is not None:
-            self._dispatcher.settle()
+            self._dispatcher.flush()
             self._dispatcher, self.problems = None, ()
 
     def _report(self, done: DispatchResult) -> None:
-        self._metrics.revocations_dispatched(done.sent, done.failed, done.deferred, done.troubles)
+        self._metrics.revocations_dispatched(done.sent, done.failed, done.deferred, done.errors_by_code)
         if done.sent:
             self.problems = ()
         elif done.deferred:
-            codes = {"ivs_codes": ", ".join(sorted(done.troubles))}
+            codes = {"ivs_codes": ", ".join(sorted(done.errors_by_code))}
             self.problems = (Problem(ProblemCode.REVOCATIONS_REJECTED, self._place.region, codes),)
-        self._untold.update(done.troubles)
+        self._unreported_errors.update(done.errors_by_code)
         region, report = self._place.region, None
-        if done.troubles:
-            report = self._outages.failed(region, frozenset(done.troubles))
+        if done.errors_by_code:
+            report = self._outages.failed(region, frozenset(done.errors_by_code))
         elif done.sent and (report := self._outages.ended(region)):
-            self._untold.clear()
+            self._unreported_errors.clear()
             _log.info("IVS takes revocations again", region=region, seconds=round(report.seconds, 1))
             return
         if report is not None:
             seconds = round(report.seconds, 1)
-            _log.warning("IVS did not take every revocation", region=region, codes=dict(self._untold), seconds=seconds)
-            self._untold.clear()
+            _log.warning("IVS did not take every revocation", region=region, codes=dict(self._unreported_errors), seconds=seconds)
+            self._unreported_errors.clear()
 
 
 class _LeaseGuard:
@@ -169,9 +169,9 @@ class _LeaseGuard:
     def __init__(self, control_plane: ControlPlane, clock: Clock, leading: RevocationLeader) -> None:
         self._control_plane = control_plane
         self._clock = clock
-        self._leading = leading
+        self._leader = leading
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        if self._clock.monotonic() >= self._leading.until - LEASE_MARGIN_SECONDS:
-            raise Unavailable("this worker leads no more", operation=operation, ivs_code="LeaseOver")
+        if self._clock.monotonic() >= self._leader.lease_expires_at - LEASE_MARGIN_SECONDS:
+            raise ControlPlaneUnavailable("this worker leads no more", operation=operation, ivs_code="LeaseOver")
         return self._control_plane.call(region, operation, request)

@@ -45,7 +45,7 @@ class DeliveryOutcome(NamedTuple):
     code: str = ""
     """IVS's own code of the failure, or the transport's."""
     message: str = ""
-    wait_seconds: float = 0.0
+    retry_in_seconds: float = 0.0
     """For QUEUED: how long it rests."""
     priority: Priority | None = None
     """For QUEUED: the priority that it waits in from now on, when not the one it came from."""
@@ -80,7 +80,7 @@ class RevocationQueue(Protocol):
         """Take the oldest entries that are due and that nobody has, for that long, counting an attempt for each."""
         ...
 
-    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+    def record_outcomes(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         """Record what became of claimed entries, by compare-and-set on id, version and, where given, viewer.
 
         One that was raised meanwhile is due again at once, whatever the outcome; one that is no longer queued stays as
@@ -88,6 +88,6 @@ class RevocationQueue(Protocol):
         """
         ...
 
-    def waiting(self) -> dict[AccountRegion, Backlog]:
+    def backlogs(self) -> dict[AccountRegion, Backlog]:
         """What is queued, claimed or resting entries included, in each place that has any."""
         ...

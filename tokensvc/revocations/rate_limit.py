@@ -42,18 +42,18 @@ class RateLimiter:
         self._rate = calls_per_second
         self._ended = deque([now] * _burst_size(calls_per_second), maxlen=_burst_size(calls_per_second))
 
-    def free(self, now: float, pace: float = 1.0) -> int:
+    def available(self, now: float, pace: float = 1.0) -> int:
         """How many calls may be made now, at this share of the full pace."""
         left = (
             calls - sum(finished_at + span > now for finished_at in self._ended) for calls, span in self._windows(pace)
         )
         return max(0, min(left))
 
-    def took(self, now: float) -> None:
+    def record_call(self, now: float) -> None:
         """Note that a call has just ended, well or not."""
         self._ended.append(now)
 
-    def free_at(self, pace: float = 1.0) -> float:
+    def next_available_at(self, pace: float = 1.0) -> float:
         """When the next call may be made, if none is made before."""
         return max(self._ended[-calls] + span for calls, span in self._windows(pace))
 
@@ -76,22 +76,22 @@ class AimdThrottle:
         """The share of the full pace to keep now: from SLOWEST to 1."""
         return 1.0 if math.isinf(self._since) else min(1.0, self._pace + (now - self._since) * _INCREASE_PER_SECOND)
 
-    def throttled(self, now: float) -> None:
+    def record_throttle(self, now: float) -> None:
         """IVS let a call not through. Several within a second are one sign."""
         if now - self._since >= _ONE_SECOND:
             self._pace, self._since = max(MIN_PACE, self.pace(now) / 2), now
 
 
-def delivery_seconds(queued: int, share: float) -> float:
+def delivery_seconds(queued: int, rate_fraction: float) -> float:
     """How long IVS is told of so many viewers of one place, at this share of its rates, if nothing goes wrong."""
-    return queued / (VIEWERS_PER_SECOND * share)
+    return queued / (VIEWERS_PER_SECOND * rate_fraction)
 
 
-def backoff(failures: int, chance: float, longest: float = MAX_BACKOFF_SECONDS) -> float:
+def backoff(failures: int, jitter: float, longest: float = MAX_BACKOFF_SECONDS) -> float:
     """How long to wait after so many failures in a row: doubling up to `longest`, and of that between a half and the
     whole, as `chance` (from 0 to 1) says, so that what failed together does not come back together."""
     doubled = MIN_BACKOFF_SECONDS * 2.0 ** min(max(failures, 1) - 1, 30)
-    return min(longest, doubled) * (1 + chance) / 2
+    return min(longest, doubled) * (1 + jitter) / 2
 
 
 def _burst_size(rate: float) -> int:

@@ -86,10 +86,10 @@ class RevocationScheduler:
         for served in list(self._served.values()):
             served.loop.wake()
 
-    def ask_again(self) -> None:
+    def reacquire_leases(self) -> None:
         """Let every place's lease be asked for again, since the store was replaced. Returns at once."""
         for served in list(self._served.values()):
-            served.leading.ask_again()
+            served.leading.reacquire_lease()
         self.wake()
 
     def run_once(self) -> Literal[RunResult.IDLE] | None:
@@ -97,9 +97,9 @@ class RevocationScheduler:
         now = self._clock.monotonic()
         if now < self._look_again_at:
             return IDLE
-        leads = any(served.leading.leads for served in self._served.values())
+        leads = any(served.leading.is_leader for served in self._served.values())
         self._look_again_at = now + (LEADER_COUNT_SECONDS if leads else FOLLOWER_COUNT_SECONDS)
-        waiting = self._waiting = self._queue.waiting()
+        waiting = self._waiting = self._queue.backlogs()
         self._metrics.revocation_queue(
             sum(there.queued for there in waiting.values()),
             max((there.oldest_seconds for there in waiting.values()), default=0.0),
@@ -136,7 +136,7 @@ class RevocationScheduler:
 
     def _trouble(self, account_region: AccountRegion, there: Backlog) -> tuple[Problem, ...]:
         served = self._served.get(account_region)
-        if served is None or not served.leading.leads:
+        if served is None or not served.leading.is_leader:
             return ()
         figures = {"queued": str(there.queued), "oldest_seconds": f"{there.oldest_seconds:.0f}"}
         late = Problem(ProblemCode.REVOCATIONS_LATE, account_region.region, figures)

@@ -143,7 +143,7 @@ class RevocationStore(Protocol):
         """Queue again what of it failed, joining an entry that is queued meanwhile. Raises RevocationNotFound."""
         ...
 
-    def prune(self, ended_before: datetime, limit: int) -> int:
+    def prune(self, finished_before: datetime, limit: int) -> int:
         """Forget at most `limit` entries that ended before then, revocations that are left without any, and
         idempotency keys whose day is over; how many entries were forgotten."""
         ...

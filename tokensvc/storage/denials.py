@@ -144,8 +144,8 @@ class SqlDenials:
                     rows.append(RestrictionRow(row.digest, ViewerRestriction(denied_until=MAX_SESSION_VERSION), after.number))
         return ChangePage(rows, after, damaged)
 
-    def prune(self, over_before: datetime, limit: int) -> int:
-        over = denials.c.expires_at < math.floor(over_before.timestamp())
+    def prune(self, expired_before: datetime, limit: int) -> int:
+        over = denials.c.expires_at < math.floor(expired_before.timestamp())
         some = sa.select(denials.c.digest).where(over).limit(limit)
         with write_transaction(self._engine) as connection:
             return connection.execute(sa.delete(denials).where(denials.c.digest.in_(some), over)).rowcount

@@ -38,7 +38,7 @@ class SqlJournal:
             ended = sa.update(key_journal).where(key_journal.c.id == entry_id, _is_open)
             connection.execute(ended.values(finished_at=at, outcome=outcome))
 
-    def open(self) -> list[JournalEntry]:
+    def open_entries(self) -> list[JournalEntry]:
         with read_transaction(self._engine) as connection:
             return [_entry(row) for row in connection.execute(_entries.where(_is_open).order_by(key_journal.c.id))]
 

@@ -117,7 +117,7 @@ class SqlKeyStore:
             changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
-    def begin_delete(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
+    def start_deletion(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
             now_in = _demand(connection, seen.key_id, seen.account_region)

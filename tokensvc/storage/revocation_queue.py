@@ -47,7 +47,7 @@ class SqlRevocationQueue:
         with write_transaction(self._engine) as connection:
             return sorted(QueueEntry(*row) for row in connection.execute(claimed))
 
-    def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+    def record_outcomes(self, outcomes: Sequence[DeliveryOutcome]) -> None:
         told = _c.version == sa.bindparam("told")
         ends = sa.and_(told, sa.bindparam("state") != sa.literal_column("'queued'"))
         wait = sa.bindparam("wait", type_=sa.Double)
@@ -66,7 +66,7 @@ class SqlRevocationQueue:
             )
         )
         rows = [
-            {"which": o.id, "told": o.version, "state": o.state, "wait": o.wait_seconds, "new_priority": o.priority}
+            {"which": o.id, "told": o.version, "state": o.state, "wait": o.retry_in_seconds, "new_priority": o.priority}
             | {"reason": o.code, "words": o.message, "channel": o.channel_arn, "viewer": o.viewer_id}
             for o in sorted(outcomes, key=lambda outcome: outcome.id)
         ]
@@ -74,7 +74,7 @@ class SqlRevocationQueue:
             with write_transaction(self._engine) as connection:
                 connection.execute(settled, rows)
 
-    def waiting(self) -> dict[AccountRegion, Backlog]:
+    def backlogs(self) -> dict[AccountRegion, Backlog]:
         code = sa.func.max(sa.case((_c.attempts > 0, _c.code), else_=sa.literal(""))).label("code")
         places = (
             sa.select(_c.account, _c.region, sa.func.count().label("n"), sa.func.min(_c.id).label("oldest"), code)

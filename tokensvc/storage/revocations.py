@@ -119,8 +119,8 @@ class SqlRevocations:
                 _queue_again(connection, failed)
             return _get(connection, revocation_id, patterns)
 
-    def prune(self, ended_before: datetime, limit: int) -> int:
-        until = ended_before.timestamp()
+    def prune(self, finished_before: datetime, limit: int) -> int:
+        until = finished_before.timestamp()
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             old = sa.select(_entries.id).where(FINISHED, _entries.finished_at < until).order_by(_entries.finished_at)

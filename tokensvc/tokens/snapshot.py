@@ -14,22 +14,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from tokensvc.callers.policy import Caller
+from tokensvc.callers.api_keys import KnownSecret
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale
 from tokensvc.tokens.denylist import Denylist
 from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring
-
-
-class KnownSecret(NamedTuple):
-    """One API key that may be presented: its digest, until when, and whose it is."""
-
-    digest: bytes
-    expires_at: datetime | None
-    caller: Caller
-
-    def __repr__(self) -> str:
-        return f"KnownSecret(caller={self.caller.name!r}, expires_at={self.expires_at!r})"
 
 
 class KnownChannel(NamedTuple):

@@ -19,10 +19,10 @@ import anyio
 import anyio.to_thread
 from starlette.types import Receive, Scope
 
+from tokensvc.callers.api_keys import authenticate
 from tokensvc.callers.policy import Caller
 from tokensvc.clock import Clock
 from tokensvc.http.body import header, read_json
-from tokensvc.tokens.authorization import authenticate
 from tokensvc.tokens.snapshot import Snapshot, require_fresh
 from tokensvc.web.context import RequestContext
 
@@ -45,7 +45,7 @@ class RequestAuthenticator:
         """Who asks, given that they have this scope. Raises SnapshotStale, Unauthenticated or InsufficientScope."""
         snapshot, now = self._snapshot(), self._clock.now()
         require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
-        caller = authenticate(header(scope, b"authorization"), snapshot, now)
+        caller = authenticate(header(scope, b"authorization"), snapshot.secrets, now)
         context.caller = caller.name
         caller.require_scope(needs)
         return caller, snapshot, now

@@ -12,12 +12,12 @@ import pytest
 
 from tests.support.asgi_client import ask, receiving, scope_of
 from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tokensvc.callers.api_keys import KnownSecret, key_digest
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.keys import commands
 from tokensvc.keys.lifecycle import KeyState
-from tokensvc.tokens.authorization import key_digest
-from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.app import Application
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.endpoints.keys import KeyRoutes

@@ -38,7 +38,7 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
     """What a dispatcher would do of all that waits."""
     for priority in Priority:
         claimed = store.revocation_queue.claim(HERE, priority, 1000, 60)
-        store.revocation_queue.settle([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
+        store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
 
 
 def test_a_viewer_is_revoked_and_the_answer_says_when_it_may_come_back(counter: Counter, store: Store) -> None:
@@ -264,7 +264,7 @@ def test_what_is_still_queued_can_be_given_up(counter: Counter, store: Store) ->
     said = counter.revoke()
     shown = counter.ask("POST", f"/v1/revocations/{said['id']}/cancel")
     assert (shown.status, shown.json["state"]) == (200, "cancelled")
-    assert store.revocation_queue.waiting() == {}
+    assert store.revocation_queue.backlogs() == {}
     assert counter.ask("POST", f"/v1/revocations/{said['id']}/cancel").json == shown.json
 
 
@@ -396,7 +396,7 @@ def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(cou
     batch = [{"channelArn": invented, "viewerId": "ada"}, {"channelArn": CHANNEL, "viewerId": "eve"}]
     results = counter.ask("POST", "/v1/revocations/batch", {"revocations": batch}).json["results"]
     assert ("problem" in results[0], "problem" in results[1]) == (True, False)
-    assert list(counter.store.revocation_queue.waiting()) == [HERE]
+    assert list(counter.store.revocation_queue.backlogs()) == [HERE]
     assert {denial.channel for denial in counter.store.denials.in_force(("*",), limit=9)} == {CHANNEL}
 
 

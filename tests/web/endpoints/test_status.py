@@ -18,18 +18,18 @@ from tests.support.problems import problem_of
 from tests.support.simulated_ivs import IvsSimulator
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
+from tokensvc.callers.api_keys import KnownSecret, key_digest
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.diagnostics.status import StatusData, StatusView
 from tokensvc.errors import InsufficientScope, StoreUnavailable, Unauthenticated
 from tokensvc.keys import commands
-from tokensvc.revocations.leader import read_leaders, lease_name
+from tokensvc.revocations.leader import lease_name, read_leaders
 from tokensvc.revocations.model import Priority
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
-from tokensvc.tokens.authorization import key_digest
-from tokensvc.tokens.snapshot import KnownSecret, Snapshot
+from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.status import Status
@@ -61,7 +61,7 @@ class Deployment:
             store.keys.list(),
             store.workers.list(),
             store.leases.held("rotation"),
-            store.revocation_queue.waiting(),
+            store.revocation_queue.backlogs(),
             read_leaders(store.leases),
         )
 

@@ -17,6 +17,7 @@ from tests.support.clocks import START, ManualClock
 from tests.support.leases import ManualLeases
 from tests.support.simulated_ivs import IvsSimulator, outage
 from tests.support.tokens import CHANNEL, OTHER_CHANNEL, snapshot_of
+from tokensvc.callers.api_keys import KnownSecret, key_digest
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import (
@@ -32,10 +33,9 @@ from tokensvc.http.problem_details import error_response
 from tokensvc.jose import keypair
 from tokensvc.jose.signing.signer import sign_each
 from tokensvc.storage.store import Store
-from tokensvc.tokens.authorization import key_digest
 from tokensvc.tokens.channel_cache import CHANNELS_PER_CALL, ChannelCache
-from tokensvc.tokens.snapshot import KnownChannel, KnownSecret, Snapshot
-from tokensvc.tokens.validation import NOTHING_REVOKED, PlaybackAttempt, Outcome, validate
+from tokensvc.tokens.snapshot import KnownChannel, Snapshot
+from tokensvc.tokens.validation import NOTHING_REVOKED, Outcome, PlaybackAttempt, validate
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.tokens import SLICE_SIZE, TokenRoutes
@@ -124,7 +124,9 @@ def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Wor
     assert (body["expiresAt"], body["refreshAfter"]) == ("2027-01-15T08:05:00Z", "2027-01-15T08:04:00Z")
     assert (body["viewerId"], body["viewerSessionVersion"]) == ("v", int(START))
     assert body["requiresOriginHeader"] is False
-    verdict = validate(PlaybackAttempt(body["token"], START, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED))
+    verdict = validate(
+        PlaybackAttempt(body["token"], START, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
+    )
     assert verdict.outcome is Outcome.ALLOW
 
 
@@ -399,12 +401,16 @@ def test_a_single_ask_is_not_stuck_behind_batches(worker: Worker) -> None:
     async def run() -> tuple[int, int]:
         began = worker.clock.monotonic()
         batches = [
-            asyncio.ensure_future(worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), RequestContext("b", began)))
+            asyncio.ensure_future(
+                worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), RequestContext("b", began))
+            )
             for _ in range(4)
         ]
         await asyncio.sleep(0)
         single = asyncio.ensure_future(
-            worker.routes.single(scope_of(**AUTHORIZED), receiving(json.dumps(ASK).encode()), RequestContext("s", began))
+            worker.routes.single(
+                scope_of(**AUTHORIZED), receiving(json.dumps(ASK).encode()), RequestContext("s", began)
+            )
         )
         await single
         done = sum(batch.done() for batch in batches)

@@ -36,13 +36,13 @@ def try_check(check: str, act: Callable[[], _T], fix: str) -> tuple[_T | None, F
         return None, failure_finding(check, failure, fix)
 
 
-def failure_finding(check: str, failure: TokensvcError, fix: str) -> Finding:
+def failure_finding(check: str, error: TokensvcError, fix: str) -> Finding:
     """A failure as a finding, with its own remedy, or with `mend`."""
     words = (
-        [f"{setting_name(e.field)}: {e.message}" for e in failure.errors] if isinstance(failure, SettingsError) else []
+        [f"{setting_name(e.field)}: {e.message}" for e in error.errors] if isinstance(error, SettingsError) else []
     )
-    detail = "; ".join(words) or "; ".join(failure.for_operators.splitlines())
-    return Finding(False, check, detail, command_of(failure.remedy) if failure.remedy else fix)
+    detail = "; ".join(words) or "; ".join(error.for_operators.splitlines())
+    return Finding(False, check, detail, command_of(error.remedy) if error.remedy else fix)
 
 
 def needs_reconcile(check: str, detail: str, note: str = "", *, ok: bool = False) -> Finding:

@@ -15,12 +15,12 @@ from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.container import service
 from tokensvc.errors import (
     ControlPlaneError,
-    Denied,
+    ControlPlaneDenied,
     ForeignDeployment,
     SettingsError,
-    Throttled,
+    ControlPlaneThrottled,
     TokensvcError,
-    Unavailable,
+    ControlPlaneUnavailable,
 )
 from tokensvc.keys.inventory import GRACE_SECONDS, PlaybackKeyPair, is_compromised, list_pairs, owner_tags
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, active_placement
@@ -60,7 +60,7 @@ class Region(NamedTuple):
 def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, neither there nor in the store."""
     records = store.keys.list()
-    held = {placement.account_region.region for record in records for placement in record.everywhere if placement.is_held}
+    held = {placement.account_region.region for record in records for placement in record.all_placements if placement.is_imported}
     named = f"export TOKENSVC_REGIONS={','.join(sorted(held)) or 'us-east-1'}   (or boto3's AWS_REGION)"
     regions, finding = try_check("regions", lambda: service.configured_regions(settings), named)
     if regions is None:
@@ -87,15 +87,15 @@ def _try_ivs(check: str, ask: Callable[[], _T]) -> tuple[_T | None, Finding]:
         return None, failure_finding(check, failure, _fix_of(failure))
 
 
-def _fix_of(failure: TokensvcError) -> str:
+def _fix_of(error: TokensvcError) -> str:
     """What ends a failure that has no remedy of its own."""
-    if isinstance(failure, ForeignDeployment):
+    if isinstance(error, ForeignDeployment):
         return f"{SET_PROFILE}   (of the account that the message names; or use another store)"
-    if isinstance(failure, Denied):
+    if isinstance(error, ControlPlaneDenied):
         return f"{SET_PROFILE}   (or export the first two: the credentials of a role that may do this)"
-    if isinstance(failure, Throttled):
+    if isinstance(error, ControlPlaneThrottled):
         return f"{RUN_AGAIN}   (in a moment; others use the account's call rate too)"
-    if isinstance(failure, Unavailable):
+    if isinstance(error, ControlPlaneUnavailable):
         return (
             "export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS, or unset it for AWS; see that its host is reachable)"
         )
@@ -107,7 +107,7 @@ def _read_region(
 ) -> Region:
     deployment = store.deployment.read()
     pairs = {str(pair["arn"]): pair for pair in list_pairs(control_plane, name, deployment.account)}
-    places = {p.arn: p for record in records for p in record.placements if p.account_region.region == name and p.is_held}
+    places = {p.arn: p for record in records for p in record.placements if p.account_region.region == name and p.is_imported}
 
     def fingerprint(arn: str) -> str | None:
         pair = control_plane.call(name, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
@@ -207,7 +207,7 @@ def _check_unrecorded_pair(region: Region, arn: str) -> Finding:
             f"is key {key_id}, and is recorded as gone",
             f"{delete}   (when none of its tokens is needed)",
         )
-    if placement is None or not placement.is_held:
+    if placement is None or not placement.is_imported:
         return needs_reconcile(check, f"is key {key_id}, and nobody noted that it was imported")
     return Finding(False, check, f"bears our tag for key {key_id}, which the store knows as {placement.arn}", delete)
 

@@ -50,7 +50,7 @@ def _fix_policy(at: ReferenceTime, ceiling: int) -> str:
 
 
 def _check_unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
-    for entry in store.journal.open():
+    for entry in store.journal.open_entries():
         if at.now - entry.started_at > timedelta(seconds=GRACE_SECONDS):
             where = f" in {entry.region}" if entry.region else ""
             detail = f"was begun at {instant_or_none(entry.started_at)}{where}, and nobody noted how it ended"

@@ -118,8 +118,8 @@ def _open_deployment(settings: Settings, store: Store, control_plane: ControlPla
     return OpenDeployment(settings, store, replace(context, sleep=_sleep, report_failure=_report_failure), configured_regions(settings))
 
 
-def _report_failure(region: str, failure: TokensvcError) -> None:
-    print_progress(f"{region} is left as it is for now: {failure_text(failure)}")
+def _report_failure(region: str, error: TokensvcError) -> None:
+    print_progress(f"{region} is left as it is for now: {failure_text(error)}")
 
 
 def _sleep(seconds: float) -> None:

@@ -106,7 +106,7 @@ def _inspect_region(context: KeysContext, region: str) -> dict[str, Any]:
         "foreign": [
             {"arn": pair["arn"], "name": pair.get("name", ""), "tags": pair.get("tags", {})} for pair in foreign
         ],
-        "findings": [problem_sentence(problem) for problem in seen.findings],
+        "findings": [problem_sentence(problem) for problem in seen.problems],
     }
 
 

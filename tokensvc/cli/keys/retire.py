@@ -42,7 +42,7 @@ def retire(
         else:
             changed = True
             if wait is not False:
-                commands.complete_rotations(opened.context, list(rotation.previous_key_ids), patient=bool(wait))
+                commands.complete_rotations(opened.context, list(rotation.previous_key_ids), wait_for_drain=bool(wait))
             print_rotation(opened, rotation, as_json)
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
@@ -63,7 +63,7 @@ def delete(
             print_result({"deleted": what}, as_json, f"{what} is deleted.")
             return
         before = require_key(opened.context.keys.list(), what)
-        held = [p.account_region.region for p in before.placements if p.is_held]
+        held = [p.account_region.region for p in before.placements if p.is_imported]
         regions = select_regions(held, region) if held else ()
         confirm(f"Delete key {what} from IVS in {', '.join(regions) or 'no region, since it is in none'}?", yes)
         commands.delete(opened.context, what, regions)

@@ -37,7 +37,7 @@ def rotate(region: OnlyRegions = None, wait: WaitOption = None, dry_run: DryRun 
         if wait is False:
             rotation = commands.request_rotation(opened.context, regions, REQUESTED_BY)
         else:
-            rotation = commands.rotate(opened.context, regions, REQUESTED_BY, patient=bool(wait))
+            rotation = commands.rotate(opened.context, regions, REQUESTED_BY, wait_for_drain=bool(wait))
         print_rotation(opened, rotation, as_json)
 
 
@@ -58,7 +58,7 @@ def reconcile(
         if wait is False:
             commands.reconcile_once(opened.context, regions)
         else:
-            commands.reconcile_and_wait(opened.context, regions, patient=bool(wait))
+            commands.reconcile_and_wait(opened.context, regions, wait_for_drain=bool(wait))
         records = opened.context.keys.list()
         keys = [key_view(record, reference_time(opened.settings, opened.store)) for record in records]
     changed = records != before
@@ -119,8 +119,8 @@ def _print_plan(region: Sequence[str] | None, *, replace: bool, as_json: bool, d
 
 
 def _plan_region(opened: OpenDeployment, region: str, replace: bool) -> dict[str, Any]:
-    standing = take_inventory(opened.context, region).standing
-    active = active_placement(standing.pairs)
+    standing = take_inventory(opened.context, region).region_state
+    active = active_placement(standing.placements)
     if replace and active is not None:
         standing = standing._replace(to_replace=standing.to_replace | {active.key_id})
     steps = plan(standing, opened.context.now(), opened.context.policy())
