@@ -61,18 +61,18 @@ async def naming(scope: Scope, _receive: Receive, _exchange: RequestContext) -> 
 
 
 ROUTES = {
-    "/things/{id}": Route("GET", naming),
-    "/things/{id}/parts/{part}": Route("GET", naming),
-    "/things/new": Route("POST", good),
-    "/good": Route("GET", good),
-    "/refusing": Route("POST", refusing),
-    "/several": Route("POST", refusing, also=Route("GET", good)),
-    "/failing": Route("POST", failing),
-    "/leaving": Route("POST", leaving),
-    "/reading": Route("POST", reading),
-    "/probe": Route("GET", good, logs_success=False),
-    "/failing-probe": Route("GET", refusing, logs_success=False),
-    "/broken-probe": Route("GET", failing, logs_success=False),
+    "/things/{id}": [Route("GET", naming)],
+    "/things/{id}/parts/{part}": [Route("GET", naming)],
+    "/things/new": [Route("POST", good)],
+    "/good": [Route("GET", good)],
+    "/refusing": [Route("POST", refusing)],
+    "/several": [Route("POST", refusing), Route("GET", good)],
+    "/failing": [Route("POST", failing)],
+    "/leaving": [Route("POST", leaving)],
+    "/reading": [Route("POST", reading)],
+    "/probe": [Route("GET", good, logs_success=False)],
+    "/failing-probe": [Route("GET", refusing, logs_success=False)],
+    "/broken-probe": [Route("GET", failing, logs_success=False)],
 }
 
 

@@ -29,11 +29,15 @@ class Counter:
         self.events: list[str] = []
         self.writer = WrittenLog()
         self.log = AccessLog(self.writer, ManualClock(), as_json=True)
-        self.front = Application({"/quick": Route("POST", self._never, self._begin)}, self._never, ManualClock(), self.log)
+        self.front = Application(
+            {"/quick": [Route("POST", self._never, self._begin)]}, self._never, ManualClock(), self.log
+        )
 
     def ask(self, body: str) -> bool:
         """Hand in one request."""
-        return self.front.handle_nowait(scope_of(path="/quick"), body.encode(), lambda answer, _: self._told(body, answer))
+        return self.front.handle_nowait(
+            scope_of(path="/quick"), body.encode(), lambda answer, _: self._told(body, answer)
+        )
 
     def _told(self, body: str, answer: Response) -> None:
         self.events.append(f"{body} got {answer.status}")
@@ -64,7 +68,7 @@ class _Begun:
             raise RuntimeError(SECRET)
         return b"signature"
 
-    def answer(self, signature: bytes, seconds: float) -> Response:
+    def complete(self, signature: bytes, seconds: float) -> Response:
         assert signature == b"signature"
         assert seconds >= 0
         if self._body == "unanswered":

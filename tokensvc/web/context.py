@@ -1,8 +1,8 @@
-"""One request and its answer, as the front door and the log see them."""
+"""The types that the application, its endpoints and the signing batch share."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from starlette.types import Receive, Scope
@@ -12,20 +12,20 @@ from tokensvc.jose.es384 import PreparedKey
 
 
 class RequestContext:
-    """What is known of a request beside the request itself."""
+    """What is known of a request beside its ASGI scope."""
 
-    __slots__ = ("began_at", "caller", "request_id")
+    __slots__ = ("caller", "request_id", "started_at")
 
     def __init__(self, request_id: str, started_at: float) -> None:
         self.request_id = request_id
         self.started_at = started_at
-        """On the monotonic clock."""
+        """Monotonic clock, in seconds."""
         self.caller = ""
-        """The authenticated caller's name, once known."""
+        """The name of the caller; empty until it is authenticated."""
 
 
 Endpoint = Callable[[Scope, Receive, RequestContext], Awaitable[Response]]
-"""Answers one route. Raises TokensvcError for the front door to render."""
+"""Handles one operation. Raises TokensvcError, which the application renders."""
 
 
 SignMany = Callable[[list[tuple[PreparedKey, bytes]]], list[bytes]]
@@ -33,7 +33,7 @@ SignMany = Callable[[list[tuple[PreparedKey, bytes]]], list[bytes]]
 
 
 class PendingResponse(Protocol):
-    """A request that was judged, and wants nothing but a signature to be answered."""
+    """A response that only lacks its signature."""
 
     @property
     def key(self) -> PreparedKey: ...
@@ -41,50 +41,42 @@ class PendingResponse(Protocol):
     @property
     def digest(self) -> bytes: ...
 
-    def response(self, signature: bytes, seconds: float) -> Response:
-        """The answer, now that the signature is there. `seconds` is its share of the time that signing took."""
+    def complete(self, signature: bytes, seconds: float) -> Response:
+        """The response with this signature. `seconds` is the request's share of the signing time."""
         ...
 
 
 NowaitEndpoint = Callable[[Scope, bytes, RequestContext], PendingResponse | None]
-"""Judges a request whose body came in whole and without a content coding, without waiting for anything; None when it
-would have to. Raises as above."""
+"""Handles a request whose complete body is at hand and has no content coding, without awaiting anything. None when it
+would have to wait: the request then goes to the `Endpoint`. Raises TokensvcError as an `Endpoint` does."""
 
 Respond = Callable[[Response, str], None]
-"""Sends an answer, with the request's id."""
+"""Sends a response under a request id."""
 
 
 class Route(NamedTuple):
-    """What one path takes and who answers."""
+    """One method of a path and its handlers."""
 
     method: str
     endpoint: Endpoint
     handle_nowait: NowaitEndpoint | None = None
-    """Asked first, where the server can, and `endpoint` only when it declines."""
-    also: Route | None = None
-    """The same path with another method."""
+    """Tried first where the server supports it; `endpoint` handles what it declines."""
     logs_success: bool = True
-    """False for probes and scrapes, which come every few seconds: only those that fail have a line in the log."""
+    """False for probes and scrapes, which come every few seconds: only their failures are logged."""
 
-    def taking(self, method: str) -> Route | None:
-        """The route of this path that takes the method; HEAD is taken for GET."""
-        if self.method == method or (method, self.method) == ("HEAD", "GET"):
-            return self
-        return self.also.taking(method) if self.also is not None else None
 
-    @property
-    def methods(self) -> str:
-        """All that the path takes, as `Allow` lists them."""
-        return self.method if self.also is None else f"{self.method}, {self.also.methods}"
+Routes = Mapping[str, Sequence[Route]]
+"""The routes of each path. The parameters of a path template, such as `{id}`, are in `scope["path_params"]`."""
 
 
 class NowaitApplication(Protocol):
-    """An application that can answer whole requests without waiting, and all that came in together as a group."""
+    """An application that can handle complete requests without awaiting, and signs those of one iteration of the event
+    loop as a batch."""
 
     def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
-        """Whether the request is taken: then it is replied to before this turn of the loop is over."""
+        """Whether the request was accepted. If so, `respond` is called before this iteration of the event loop ends."""
         ...
 
     def flush(self) -> None:
-        """Reply now to all that were taken."""
+        """Respond now to every accepted request."""
         ...

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
-from tokensvc.http.problem_details import Response, Headers
+from tokensvc.http.problem_details import Headers, Response
 from tokensvc.web.context import NowaitApplication
 
 

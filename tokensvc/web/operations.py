@@ -40,14 +40,14 @@ class Operation(Generic[_Owner]):
     response: type[BaseModel] | None = None
     errors: tuple[int, ...] = ()
     handle_nowait: Callable[[_Owner, Scope, bytes, RequestContext], PendingResponse | None] | None = None
-    """As `exchange.QuickEndpoint`."""
+    """As `context.NowaitEndpoint`."""
     logs_success: bool = True
-    """As in `exchange.Route`."""
+    """As in `context.Route`."""
 
     def bind(self, owner: _Owner) -> BoundOperation:
         """The operation with what answers it."""
-        at_once = None if self.handle_nowait is None else MethodType(self.handle_nowait, owner)
-        route = Route(self.method, partial(self.endpoint, owner), at_once, logs_success=self.logs_success)
+        nowait = None if self.handle_nowait is None else MethodType(self.handle_nowait, owner)
+        route = Route(self.method, partial(self.endpoint, owner), nowait, logs_success=self.logs_success)
         return BoundOperation(self, route)
 
 
@@ -63,16 +63,9 @@ def bind_all(operations: Iterable[Operation[_Owner]], owner: _Owner) -> list[Bou
     return [operation.bind(owner) for operation in operations]
 
 
-def routes_of(bound: Iterable[BoundOperation]) -> dict[str, Route]:
-    """The routes by path, in order; the methods of one path are one route."""
-    by_path: dict[str, list[Route]] = {}
+def routes_of(bound: Iterable[BoundOperation]) -> dict[str, list[Route]]:
+    """The routes of each path, in order."""
+    table: dict[str, list[Route]] = {}
     for operation, route in bound:
-        by_path.setdefault(operation.path, []).append(route)
-    table = {}
-    for path, routes in by_path.items():
-        also: Route | None = None
-        for route in reversed(routes):
-            also = route._replace(also=also)
-        assert also is not None  # noqa: S101 - there is one at least
-        table[path] = also
+        table.setdefault(operation.path, []).append(route)
     return table

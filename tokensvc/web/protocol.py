@@ -347,7 +347,7 @@ class Protocol(asyncio.Protocol):
     def _hold(self) -> None:
         """Hold reading while input waits to be parsed, and while enough of a body is here that no task reads yet."""
         cycle = self._received
-        self._flow.is_imported = bool(self._unparsed) or (
+        self._flow.reading_held = bool(self._unparsed) or (
             cycle is not None
             and cycle is not self._active
             and not cycle.response_complete

@@ -23,7 +23,7 @@ _uvicorn_log = logging.getLogger("uvicorn.error")
 class Flow(FlowControl):
     """uvicorn's flow control of one connection, with a hold on reading."""
 
-    is_imported = False
+    reading_held = False
     """Reading stays paused, whatever asks to resume it."""
 
     def pause_reading(self) -> None:
@@ -31,7 +31,7 @@ class Flow(FlowControl):
             super().pause_reading()
 
     def resume_reading(self) -> None:
-        if not self.is_imported and not self._transport.is_closing():
+        if not self.reading_held and not self._transport.is_closing():
             super().resume_reading()
 
 

@@ -24,11 +24,16 @@ from tokensvc.revocations.requests import (
     RevocationQuery,
     RevocationRequest,
 )
-from tokensvc.revocations.views import AcceptedRevocationView, DenialPage, CreatedDenials, RevocationPage, RevocationView
+from tokensvc.revocations.views import (
+    AcceptedRevocationView,
+    CreatedDenials,
+    DenialPage,
+    RevocationPage,
+    RevocationView,
+)
 from tokensvc.tokens.request import TokenRequest
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.web.app import Routes
-from tokensvc.web.context import RequestContext
+from tokensvc.web.context import RequestContext, Routes
 from tokensvc.web.endpoints import keys, revocations, status, tokens
 from tokensvc.web.endpoints.denials import DenialRoutes
 from tokensvc.web.endpoints.health import Readiness, livez
@@ -39,7 +44,15 @@ from tokensvc.web.endpoints.status import Status
 from tokensvc.web.endpoints.tokens import TokenRoutes
 from tokensvc.web.openapi import OpenApi
 from tokensvc.web.operations import BoundOperation, Operation, bind_all, routes_of
-from tokensvc.web.schemas import LivenessResponse, TokenBatchResponse, TokenBatchRequest, JwkSet, ReadinessResponse, RevocationBatchResponse, TokenResponse
+from tokensvc.web.schemas import (
+    JwkSet,
+    LivenessResponse,
+    ReadinessResponse,
+    RevocationBatchResponse,
+    TokenBatchRequest,
+    TokenBatchResponse,
+    TokenResponse,
+)
 
 _WITH_BODY = (400, 401, 403, 408, 413, 415, 422, 503)
 _WITH_QUERY = (401, 403, 422, 503)
@@ -238,7 +251,13 @@ LIVEZ: Operation[None] = Operation(
     "GET", "/livez", _livez, "Does the process answer", response=LivenessResponse, logs_success=False
 )
 READYZ: Operation[Readiness] = Operation(
-    "GET", "/readyz", Readiness.readyz, "Can this worker sign now", response=ReadinessResponse, errors=(503,), logs_success=False
+    "GET",
+    "/readyz",
+    Readiness.readyz,
+    "Can this worker sign now",
+    response=ReadinessResponse,
+    errors=(503,),
+    logs_success=False,
 )
 JWKS: Operation[Jwks] = Operation(
     "GET", "/.well-known/jwks.json", Jwks.jwks, "The public halves that tokens verify with", response=JwkSet

@@ -1,11 +1,11 @@
-"""Who the client is when a proxy speaks for it.
+"""Takes the client's address and scheme from the headers of trusted proxies.
 
-Rules of the file
-- Only a proxy that the settings name is believed. Whether an address is one, and which address of a list is the
-  client's, is uvicorn's decision (`trusted_hosts`). What follows from it is done here, since uvicorn's middleware does
-  it in a coroutine and the hot path awaits nothing; a test compares the two.
-- Behind a proxy the hot path is the same as without one. (A head that names each request's own client or trace is never
-  the last one's, so it is parsed each time.)
+Invariants
+- Only the proxies that the settings name are trusted. uvicorn decides whether an address is one of them, and which
+  address of a list is the client's (`trusted_hosts`). The scope is changed here, since uvicorn's middleware does that
+  in a coroutine and the hot path awaits nothing; a test compares the two.
+- Behind a proxy the hot path is the same as without one, except that a head with a new client address or trace id
+  differs from the last one, so it is parsed.
 """
 
 from __future__ import annotations
@@ -16,34 +16,35 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from tokensvc.web.context import NowaitApplication, Respond
+from tokensvc.web.context import Respond
 
 _SCHEMES = frozenset({"http", "https", "ws", "wss"})
 
 
 class TrustedProxies:
-    """An application that sees its clients where their proxies were."""
+    """Wraps an application so that it sees the clients instead of their proxies."""
 
     def __init__(self, app: Any, trusted: Sequence[str]) -> None:
-        self._app = app
-        self._app: NowaitApplication = app
+        self._app: Any = app
+        """Also a `NowaitApplication`."""
         self._trusted = ProxyHeadersMiddleware(app, list(trusted)).trusted_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            self._rename(scope)
+            self._set_client(scope)
         await self._app(scope, receive, send)
 
     def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         """As the application's own."""
-        self._rename(scope)
-        return self._app.handle_nowait(scope, body, respond)
+        self._set_client(scope)
+        accepted: bool = self._app.handle_nowait(scope, body, respond)
+        return accepted
 
     def flush(self) -> None:
         self._app.flush()
 
-    def _rename(self, scope: Scope) -> None:
-        """Put the client in the proxy's place. Done twice to one scope it changes no more."""
+    def _set_client(self, scope: Scope) -> None:
+        """Replace the proxy with the client; idempotent, since a repeated head brings the same scope again."""
         client = scope.get("client")
         if (client[0] if client else None) not in self._trusted:
             return

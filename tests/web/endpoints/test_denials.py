@@ -71,7 +71,7 @@ def test_several_channels_or_all_may_be_meant(counter: Counter) -> None:
 
 def test_a_subject_is_denied_under_every_viewer_id_that_it_was_ever_given(counter: Counter, store: Store) -> None:
     for version, key in enumerate((b"1" * 32, b"2" * 32), 1):
-        store.deployment.add_subject_key(version, WRAPPER.wrap_secret(SUBJECT_KEY_PURPOSE, key))
+        store.deployment.add_subject_key(version, WRAPPER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     body = {"channelArn": CHANNEL, "subject": "ada", "denySeconds": 60}
     kept = counter.ask("POST", "/v1/denials", body, key=TENANT_A).json["denials"]
     assert len(kept) == 2

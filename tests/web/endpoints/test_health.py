@@ -11,13 +11,13 @@ from tests.support.asgi_client import answer_of, scope_of
 from tests.support.clocks import ManualClock
 from tests.support.problems import problem_of
 from tests.support.tokens import CHANNEL, Prepared, raw_sign, snapshot_of
-from tokensvc.aws.arn import Arn, AccountRegion
+from tokensvc.aws.arn import AccountRegion, Arn
 from tokensvc.http.problem_details import Response
 from tokensvc.jose import keypair
 from tokensvc.jose.es384 import digest, signing_input
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.problems import Problem
-from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys, SigningKey
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.endpoints.health import Readiness, livez
 
@@ -86,7 +86,10 @@ def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_
 
 
 def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
-    slots = {**worker.snapshot.keyring.region_keys, ELSEWHERE: RegionKeys(None, {}, problems="the active key k2 cannot be opened")}
+    slots = {
+        **worker.snapshot.keyring.region_keys,
+        ELSEWHERE: RegionKeys(None, {}, problems="the active key k2 cannot be opened"),
+    }
     worker.snapshot = worker.snapshot._replace(keyring=Keyring(slots))
     answer = worker.ask()
     assert answer.status == 200
@@ -96,7 +99,9 @@ def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
 def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(worker: Worker) -> None:
     slot = worker.snapshot.keyring.region_keys[CHANNEL.account_region]
     assert slot.active is not None
-    stead = slot._replace(active=slot.active._replace(not_after=worker.clock.now() + 10), problems="k2 cannot be opened")
+    stead = slot._replace(
+        active=slot.active._replace(not_after=worker.clock.now() + 10), problems="k2 cannot be opened"
+    )
     worker.snapshot = worker.snapshot._replace(keyring=Keyring({CHANNEL.account_region: stead}))
     answer = worker.ask()
     assert answer.status == 200

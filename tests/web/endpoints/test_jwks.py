@@ -35,7 +35,12 @@ def test_pyjwt_verifies_a_token_with_a_key_of_the_set(private_key: PrivateKey) -
 def test_every_key_that_ivs_holds_is_in_it_once(private_key: PrivateKey) -> None:
     other = keypair.generate()
     keys = {"k1": private_key.public_key(), "k2": other.public_key()}
-    ring = Keyring({CHANNEL.account_region: RegionKeys(None, keys), AccountRegion("1", "eu-west-1"): RegionKeys(None, {"k1": keys["k1"]})})
+    ring = Keyring(
+        {
+            CHANNEL.account_region: RegionKeys(None, keys),
+            AccountRegion("1", "eu-west-1"): RegionKeys(None, {"k1": keys["k1"]}),
+        }
+    )
     found = answered(ring)["keys"]
     assert [key["kid"] for key in found] == ["k1", "k2"]
     assert all(set(key) == {"kty", "crv", "use", "alg", "kid", "x", "y"} for key in found), "public members alone"

@@ -38,7 +38,9 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
     """What a dispatcher would do of all that waits."""
     for priority in Priority:
         claimed = store.revocation_queue.claim(HERE, priority, 1000, 60)
-        store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
+        store.revocation_queue.record_outcomes(
+            [DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed]
+        )
 
 
 def test_a_viewer_is_revoked_and_the_answer_says_when_it_may_come_back(counter: Counter, store: Store) -> None:
@@ -85,7 +87,7 @@ def test_how_long_the_viewer_is_denied_can_be_said(counter: Counter) -> None:
 
 def test_a_subject_is_revoked_under_every_viewer_id_that_it_was_ever_given(counter: Counter, store: Store) -> None:
     for version, key in enumerate((b"1" * 32, b"2" * 32), 1):
-        store.deployment.add_subject_key(version, WRAPPER.wrap_secret(SUBJECT_KEY_PURPOSE, key))
+        store.deployment.add_subject_key(version, WRAPPER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     body = {"channelArn": CHANNEL, "subject": "ada@example.com"}
     said = counter.ask("POST", "/v1/revocations", body, key=TENANT_A).json
     shown = counter.ask("GET", f"/v1/revocations/{said['id']}", key=TENANT_A).json

@@ -96,7 +96,7 @@ class Worker:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             begun = self.routes.single_nowait(scope, content, exchange)
             if begun is not None:
-                return begun.answer(begun.key.sign(begun.digest), 0.0)
+                return begun.complete(begun.key.sign(begun.digest), 0.0)
         return answer_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
 
     def outcomes(self) -> dict[str, float]:
@@ -484,7 +484,7 @@ def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
     exchange = RequestContext("request-1", worker.clock.monotonic())
     begun = worker.routes.single_nowait(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
     assert begun is not None
-    assert json.loads(begun.answer(begun.key.sign(begun.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
+    assert json.loads(begun.complete(begun.key.sign(begun.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
 
 
 def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: Worker) -> None:

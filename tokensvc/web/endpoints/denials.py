@@ -11,7 +11,7 @@ from tokensvc.revocations.requests import DenialQuery, read_denial
 from tokensvc.revocations.views import CreatedDenials, DenialView
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
-from tokensvc.web.endpoints.revocations import REQUEST_MAX_BYTES, READ, WRITE
+from tokensvc.web.endpoints.revocations import READ, REQUEST_MAX_BYTES, WRITE
 from tokensvc.web.query_parameters import read_model
 
 

@@ -15,17 +15,17 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope
 
-from tokensvc.aws.arn import Arn, AccountRegion
+from tokensvc.aws.arn import AccountRegion, Arn
 from tokensvc.clock import Clock
 from tokensvc.diagnostics.problems import problem_sentence, remedy_text
 from tokensvc.errors import Action, CannotSign, MaxTtlUnavailable, Remedy, SubjectKeyLost
 from tokensvc.http.problem_details import JSON, PROBLEM_JSON, Response, make_problem
-from tokensvc.jose.es384 import compact, digest, signing_input
+from tokensvc.jose.es384 import digest, jws_compact, signing_input
 from tokensvc.problems import Problem
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.keyring import RegionKeys
 from tokensvc.tokens.snapshot import Snapshot, require_fresh
-from tokensvc.tokens.validation import PlaybackAttempt, Outcome, validate
+from tokensvc.tokens.validation import Outcome, PlaybackAttempt, validate
 from tokensvc.web.context import RequestContext
 
 _KEPT_SECONDS = 1.0
@@ -109,7 +109,7 @@ def _probe(account_region: AccountRegion, slot: RegionKeys, now: int) -> str | N
         return slot.problems or "no active key"
     channel = Arn(account_region, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
-    token = compact(signed, slot.active.prepared.sign(digest(signed)))
+    token = jws_compact(signed, slot.active.prepared.sign(digest(signed)))
     verdict = validate(PlaybackAttempt(token, now, channel, keys=list(slot.verification_keys.values())))
     return None if verdict.outcome is Outcome.ALLOW else f"the probe was refused by {verdict.denied_by}"
 

@@ -13,7 +13,7 @@ import orjson
 from starlette.types import Receive, Scope
 
 from tokensvc.http.problem_details import JSON, Response
-from tokensvc.jose.es384 import ALGORITHM, COORDINATE_BYTES, encode
+from tokensvc.jose.es384 import ALGORITHM, COORDINATE_BYTES, base64url_encode
 from tokensvc.jose.keypair import PublicKey
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.context import RequestContext
@@ -27,7 +27,9 @@ class Jwks:
 
     async def jwks(self, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
         accepted = {
-            key_id: key for slot in self._snapshot().keyring.region_keys.values() for key_id, key in slot.verification_keys.items()
+            key_id: key
+            for slot in self._snapshot().keyring.region_keys.values()
+            for key_id, key in slot.verification_keys.items()
         }
         keys = [_jwk(key_id, key) for key_id, key in sorted(accepted.items())]
         return Response(200, orjson.dumps({"keys": keys}), (JSON, (b"cache-control", b"max-age=60")), "ok")
@@ -41,6 +43,6 @@ def _jwk(key_id: str, key: PublicKey) -> dict[str, str]:
         "use": "sig",
         "alg": ALGORITHM,
         "kid": key_id,
-        "x": encode(numbers.x.to_bytes(COORDINATE_BYTES, "big")).decode(),
-        "y": encode(numbers.y.to_bytes(COORDINATE_BYTES, "big")).decode(),
+        "x": base64url_encode(numbers.x.to_bytes(COORDINATE_BYTES, "big")).decode(),
+        "y": base64url_encode(numbers.y.to_bytes(COORDINATE_BYTES, "big")).decode(),
     }

@@ -91,7 +91,7 @@ class TokenRoutes:
             pending = self._begin(request, grant, _channel_of(request, channels), snapshot, now)
             started = perf_counter()
             signature = pending.key.sign(pending.digest)
-            return pending.answer(signature, perf_counter() - started)
+            return pending.complete(signature, perf_counter() - started)
         except TokensvcError as failure:
             self._metrics.token_request_failed(failure.code)
             raise
@@ -138,7 +138,7 @@ class TokenRoutes:
         drafted: Callable[[int, Caller, Snapshot, int], _Drafted | None],
         results: list[dict[str, Any]],
     ) -> None:
-        """UnsignedToken and sign each ask's token, giving way to everyone else after each slice; a refusal is that ask's
+        """Prepare and sign each ask's token, giving way to everyone else after each slice; a refusal is that ask's
         result. Each slice goes by what the worker knows by then, of the caller too."""
         for start in range(0, len(positions), SLICE_SIZE):
             async with self._lane:
@@ -162,7 +162,9 @@ class TokenRoutes:
                 self._metrics.tokens_issued([share] * len(drafts))
                 await asyncio.sleep(0)
 
-    def _begin(self, request: TokenRequest, grant: TokenLimits, channel: KnownChannel | None, snapshot: Snapshot, now: float) -> _PendingToken:
+    def _begin(
+        self, request: TokenRequest, grant: TokenLimits, channel: KnownChannel | None, snapshot: Snapshot, now: float
+    ) -> _PendingToken:
         started = perf_counter()
         made = prepare(request, grant, snapshot, int(now), self._new_uuid)
         return _PendingToken(made, channel, self._metrics, perf_counter() - started)
@@ -207,7 +209,7 @@ def _channel_of(request: TokenRequest, channels: Mapping[str, KnownChannel | Non
 
 
 class _PendingToken:
-    """A single token that is drafted (`exchange.Begun`)."""
+    """A single token that lacks only its signature (`context.PendingResponse`)."""
 
     __slots__ = ("_channel", "_draft", "_metrics", "_seconds", "digest", "key")
 
@@ -220,7 +222,7 @@ class _PendingToken:
         self._seconds = seconds
         """How long it took so far."""
 
-    def response(self, signature: bytes, seconds: float) -> Response:
+    def complete(self, signature: bytes, seconds: float) -> Response:
         self._metrics.tokens_issued((self._seconds + seconds,))
         response = _answer(self._draft, self._channel, self._draft.with_signature(signature))
         return Response(201, orjson.dumps(response), NO_STORE, "issued")
