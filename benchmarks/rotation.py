@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.load.deployment import Standing, deployed
 from benchmarks.report import report
-from tokensvc.jose.es384 import decode, verify
+from tokensvc.jose.es384 import base64url_decode, verify
 from tokensvc.jose.keypair import PublicKey, read_public_pem
 
 SETTINGS = {
@@ -173,7 +173,7 @@ def _public_keys(standing: Standing) -> dict[str, PublicKey]:
 
 def _signer(token: str, keys: Mapping[str, PublicKey]) -> str | None:
     signed, _, signature = token.encode().rpartition(b".")
-    return next((key_id for key_id, key in keys.items() if verify(key, signed, decode(signature))), None)
+    return next((key_id for key_id, key in keys.items() if verify(key, signed, base64url_decode(signature))), None)
 
 
 def _tokensvc(standing: Standing, *arguments: str) -> str:

@@ -136,7 +136,7 @@ def test_every_failure_code_is_there_with_its_status() -> None:
     written = {
         code: int(status)
         for path in SOURCES
-        for status, code in re.findall(r'(?:plain_refusal|problem_of)\(\s*(\d+), "(\w+)"', path.read_text("utf-8"))
+        for status, code in re.findall(r'(?:problem_response|make_problem)\(\s*(\d+), "(\w+)"', path.read_text("utf-8"))
     }
     written |= {"route_not_found": 404, "draining": 503}
     assert {code: int(status) for code, status in rows} == raised | written

@@ -18,7 +18,7 @@
     ├─ CannotSign                  this worker cannot sign now
     │  ├─ NoSigningKey · SnapshotStale · MaxTtlUnavailable · SubjectKeyLost
     ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
-    │  ├─ Denylist · Throttled · QuotaExceeded · ResourceMissing · AccountUnverified · ResourceConflict ·
+    │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · AccountUnverified · ResourceConflict ·
     │     Rejected · Unavailable
     ├─ StoreError                  StoreUnavailable · SchemaMismatch · StoreReplaced · RowUnreadable
     ├─ VaultError                  PrivateKeyMissing · InsecureKeyFile · WrongPassphrase · InvalidKey
@@ -82,7 +82,7 @@ class Action(StrEnum):
     REPLACE_SYMLINK = "replace_symlink"
     """(path, target)"""
 
-    GIVE_FORMER_PASSPHRASE = "give_former_passphrase"  # noqa: S105 - a word for an action
+    RESTORE_PASSPHRASE = "restore_passphrase"  # noqa: S105 - a word for an action
     """Encrypt with the passphrase that the store's secrets are under."""
     ADD_PREVIOUS_PASSPHRASE = "add_previous_passphrase"  # noqa: S105 - likewise
     """Accept the former passphrase for decryption, beside the present key."""
@@ -98,7 +98,7 @@ class Action(StrEnum):
 
     GENERATE_KEY = "generate_key"
     ROTATE_KEYS = "rotate_keys"
-    RESUME_ROTATION = "resume_rotation"
+    RECONCILE_KEYS = "reconcile_keys"
     """(key_id)"""
     ACTIVATE_KEY = "activate_key"
     """(key_id)"""
@@ -159,7 +159,7 @@ class TokensvcError(Exception):
         """What ends the failure, for operators. None where whoever catches it knows better."""
 
     @property
-    def for_operators(self) -> str:
+    def operator_message(self) -> str:
         """Message and detail, for the log, the command line and `doctor`; never for a caller."""
         return f"{self.message}: {self.detail}" if self.detail else self.message
 

@@ -98,7 +98,7 @@ class FailureLog:
         anything."""
         code, cause, words = "internal_error", type(problem).__name__, type(problem).__name__
         if isinstance(problem, TokensvcError):
-            code, cause, words = problem.code, problem.message, problem.for_operators
+            code, cause, words = problem.code, problem.message, problem.operator_message
         subject = task
         if isinstance(problem, StoreUnavailable):
             subject = _STORE

@@ -253,7 +253,7 @@ def _worker_main(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     try:
         run_worker(settings, sockets, checked=True)
     except TokensvcError as failure:
-        _log.error("worker cannot start", code=failure.code, problem=failure.for_operators)
+        _log.error("worker cannot start", code=failure.code, problem=failure.operator_message)
         sys.exit(1)
     except Exception as problem:  # noqa: BLE001 - multiprocessing would print it, with its message
         _log.critical("worker failed", **exception_fields(problem))

@@ -12,7 +12,7 @@ from awscrt.crypto import EC
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from benchmarks.peers.key import private_key
-from tokensvc.jose.es384 import compact, signing_input
+from tokensvc.jose.es384 import jws_compact, signing_input
 
 _KEY = EC.new_key_from_der_data(
     private_key().private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
@@ -27,7 +27,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         return
     await receive()
     signature = EC.decode_der_signature_to_padded_pair(_KEY.sign(sha384(_SIGNED).digest()), 48)
-    body = b'{"token":"%s"}' % compact(_SIGNED, signature).encode()
+    body = b'{"token":"%s"}' % jws_compact(_SIGNED, signature).encode()
     headers = [*_HEADERS, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 201, "headers": headers})
     await send({"type": "http.response.body", "body": body})

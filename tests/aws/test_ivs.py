@@ -15,7 +15,7 @@ from botocore.loaders import Loader
 from tests.aws.wire import Told, closed_port, control_plane, hanging, told
 from tests.support.clocks import ManualClock
 from tokensvc.aws import ivs as aws
-from tokensvc.aws.ivs import CLIENTS_MAX, FAILURES, AwsControlPlane, default_region, ivs_regions
+from tokensvc.aws.ivs import CLIENTS_MAX, ERROR_CLASSES, AwsControlPlane, default_region, ivs_regions
 from tokensvc.errors import (
     Action,
     ControlPlaneError,
@@ -59,7 +59,7 @@ def refusal_of(what: Told, ivs: AwsControlPlane, status: int, code: str) -> Cont
 
 
 def test_every_error_of_the_model_has_a_row() -> None:
-    assert set(MODELLED) <= set(FAILURES)
+    assert set(MODELLED) <= set(ERROR_CLASSES)
 
 
 @pytest.mark.parametrize("name", sorted(MODELLED))
@@ -67,7 +67,7 @@ def test_every_error_of_the_model_becomes_ours_and_keeps_what_ivs_said(
     server: tuple[Told, AwsControlPlane], name: str
 ) -> None:
     failure = refusal_of(*server, MODELLED[name]["httpStatusCode"], name)
-    assert type(failure) is FAILURES[name]
+    assert type(failure) is ERROR_CLASSES[name]
     assert failure.ivs_code == name
     assert failure.status == MODELLED[name]["httpStatusCode"]
     assert failure.operation == "ListPlaybackKeyPairs"
@@ -91,13 +91,13 @@ def test_an_errors_code_and_message_become_printable(server: tuple[Told, AwsCont
 
 def test_the_rows_mean_what_the_use_cases_act_on() -> None:
     """Written a second time: rotation goes on after a missing pair, waits after a throttle, asks for help else."""
-    assert FAILURES["ResourceNotFoundException"] is ControlPlaneResourceMissing
-    assert FAILURES["ThrottlingException"] is ControlPlaneThrottled
-    assert FAILURES["ServiceQuotaExceededException"] is ControlPlaneQuotaExceeded
-    assert FAILURES["ConflictException"] is ControlPlaneConflict
-    assert FAILURES["ValidationException"] is ControlPlaneRejected
-    assert FAILURES["AccessDeniedException"] is FAILURES["PendingVerification"] is ControlPlaneDenied
-    assert FAILURES["InternalServerException"] is ControlPlaneUnavailable
+    assert ERROR_CLASSES["ResourceNotFoundException"] is ControlPlaneResourceMissing
+    assert ERROR_CLASSES["ThrottlingException"] is ControlPlaneThrottled
+    assert ERROR_CLASSES["ServiceQuotaExceededException"] is ControlPlaneQuotaExceeded
+    assert ERROR_CLASSES["ConflictException"] is ControlPlaneConflict
+    assert ERROR_CLASSES["ValidationException"] is ControlPlaneRejected
+    assert ERROR_CLASSES["AccessDeniedException"] is ERROR_CLASSES["PendingVerification"] is ControlPlaneDenied
+    assert ERROR_CLASSES["InternalServerException"] is ControlPlaneUnavailable
 
 
 @pytest.mark.parametrize(
@@ -324,10 +324,10 @@ def test_how_far_the_clock_is_off_is_seen_by_the_date_of_an_answer(
     what, _ = server
     what.body, what.date = b'{"keyPairs": []}', date
     ivs = AwsControlPlane("local", clock=clock)
-    assert ivs.ahead_seconds("us-east-1") is None
+    assert ivs.clock_offset_seconds("us-east-1") is None
     ivs.call(*LIST)
-    assert ivs.ahead_seconds("us-east-1") == ahead
-    assert ivs.ahead_seconds("us-west-2") is None
+    assert ivs.clock_offset_seconds("us-east-1") == ahead
+    assert ivs.clock_offset_seconds("us-west-2") is None
 
 
 def test_the_regions_of_ivs_are_botocore_s_and_those_that_the_local_ivs_serves() -> None:

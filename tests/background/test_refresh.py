@@ -21,7 +21,7 @@ from tokensvc.jose.es384 import digest, verify
 from tokensvc.storage import schema
 from tokensvc.tokens.snapshot import require_fresh
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 
 CHANGED = ["read", "check_history"]
 
@@ -68,7 +68,10 @@ def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worke
     stage.drain()
     stage.rotate()
     worker.refresh.run_once()
-    assert former.id not in worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)].verification_keys
+    assert (
+        former.id
+        not in worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)].verification_keys
+    )
 
 
 def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None:
@@ -171,7 +174,7 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: Manua
         thread.join()
     [kept] = stage.store.deployment.subject_keys()
     assert {worker.refresh.current.subject_key for worker in workers} == {
-        WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
+        WRAPPER.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
     }
     assert workers[0].refresh.current.subject_key not in kept.wrapped
     assert len(workers[0].refresh.current.subject_key) == 32
@@ -179,7 +182,7 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: Manua
 
 def test_another_passphrase_does_not_make_another_subject_key(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     worker.refresh.run_once()
-    stranger = Worker(stage, clock, Wrapper(passphrase(NEW)))
+    stranger = Worker(stage, clock, SecretCipher(passphrase(NEW)))
     with pytest.raises(WrappingKeyUnknown):
         stranger.refresh.run_once()
     assert len(stage.store.deployment.subject_keys()) == 1
@@ -189,7 +192,7 @@ def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_w
     stage: Stage, clock: ManualClock
 ) -> None:
     kms = DataKeys()
-    worker = Worker(stage, clock, Wrapper(kms))
+    worker = Worker(stage, clock, SecretCipher(kms))
     worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
     kms.away = True
@@ -198,7 +201,7 @@ def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_w
     assert worker.refresh.current.max_ttl_seconds == 60
     assert worker.refresh.current.subject_key == subject_key
     with pytest.raises(WrappingKeyUnavailable):
-        Worker(stage, clock, Wrapper(kms)).refresh.run_once()
+        Worker(stage, clock, SecretCipher(kms)).refresh.run_once()
 
 
 def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker: Worker, clock: ManualClock) -> None:

@@ -19,7 +19,7 @@ from tokensvc.jose.es384 import digest, verify
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.keys.rewrap import RewrapContext, rewrap
 from tokensvc.tokens.keyring import RegionKeys
-from tokensvc.vault.cipher import Wrapper, establish
+from tokensvc.vault.cipher import SecretCipher, register_kek
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
@@ -37,7 +37,7 @@ def rotated(stage: Stage, clock: ManualClock) -> Stage:
     stage.clock = clock
     stage.generate()
     ours = stage.vault
-    stage.vault = KeyFiles(_folder(ours), Wrapper(passphrase(NEW), passphrase()))
+    stage.vault = KeyFiles(_folder(ours), SecretCipher(passphrase(NEW), passphrase()))
     stage.rotate()
     stage.vault = ours
     return stage
@@ -139,7 +139,7 @@ def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stag
 def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: Stage, clock: ManualClock) -> None:
     worker = Worker(rotated, clock)
     assert east(rotated, worker).problems
-    worker.refresh.vault = KeyFiles(_folder(rotated.vault), Wrapper(passphrase(), passphrase(NEW)))
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault), SecretCipher(passphrase(), passphrase(NEW)))
     slot = east(rotated, worker)
     assert slot.active is not None
     assert slot.active.key_id == rotated.active()
@@ -158,7 +158,7 @@ def test_it_is_logged_once_for_each_change(rotated: Stage, clock: ManualClock, l
     for _ in range(2):
         worker.refresh.run_once()
     assert [line["log_level"] for line in logged] == ["error", "error"], "another reason is another line"
-    worker.refresh.vault = KeyFiles(_folder(rotated.vault), Wrapper(passphrase(), passphrase(NEW)))
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault), SecretCipher(passphrase(), passphrase(NEW)))
     for _ in range(2):
         worker.refresh.run_once()
     assert [line["log_level"] for line in logged] == ["error", "error", "info"]
@@ -184,24 +184,24 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: Manua
 def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stage, clock: ManualClock) -> None:
     """One that ran before it, and one that starts after it."""
     stage.generate()
-    both = Wrapper(passphrase(NEW), passphrase())
+    both = SecretCipher(passphrase(NEW), passphrase())
     vault = KeyFiles(_folder(stage.vault), both)
     before, after = Worker(stage, clock, both), Worker(stage, clock, both)
     before.refresh.vault = after.refresh.vault = vault
     before.refresh.run_once()
     subject_key = before.refresh.current.subject_key
-    establish(stage.store.kek_registry, passphrase())
-    establish(stage.store.kek_registry, passphrase(NEW), passphrase())
+    register_kek(stage.store.kek_registry, passphrase())
+    register_kek(stage.store.kek_registry, passphrase(NEW), passphrase())
     moved = rewrap(
         RewrapContext(
             vault=vault,
             deployment=stage.store.deployment,
-            known=stage.store.kek_registry,
-            wrapper=both,
+            kek_registry=stage.store.kek_registry,
+            cipher=both,
             report=stage.reports.append,
         )
     )
-    assert [secret.what for secret in moved] == [f"private key {stage.active()}"]
+    assert [secret.name for secret in moved] == [f"private key {stage.active()}"]
     stage.vault = vault
     stage.rotate()
     for worker in (before, after):

@@ -34,7 +34,9 @@ pytestmark = pytest.mark.slow
 
 LIMIT_SECONDS = 60.0
 FAULT_SECONDS = 600.0
-DENIED = ControlPlaneDenied("IVS answered with AccessDeniedException", operation="*", ivs_code="AccessDeniedException", status=403)
+DENIED = ControlPlaneDenied(
+    "IVS answered with AccessDeniedException", operation="*", ivs_code="AccessDeniedException", status=403
+)
 
 
 class Service:
@@ -45,7 +47,7 @@ class Service:
         self._stage = stage
         self._process = Process(stage, EAST, WEST, name=name)
         self._worker = Worker(stage, stage.clock)
-        self._notifier = ChangeNotifier(KnownVersions(), on_keys_or_limits=[self._process.rotation.ask])
+        self._notifier = ChangeNotifier(KnownVersions(), on_keys_or_limits=[self._process.rotation.wake])
         self._since_refresh = REFRESH_SECONDS
 
     def tick(self) -> None:

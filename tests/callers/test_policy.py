@@ -1,4 +1,4 @@
-"""RotationPolicy: a pattern matches whole ARNs, and nothing given is nothing allowed."""
+"""Caller policies: a pattern matches whole ARNs, and nothing given is nothing allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.callers.policy import DEFAULT_SCOPES, SCOPES, CallerPolicy, check_pattern, check_scope
+from tokensvc.callers.policy import DEFAULT_SCOPES, SCOPES, Caller, CallerPolicy, check_pattern, check_scope
+from tokensvc.errors import InsufficientScope
 
 ARN = "arn:aws:ivs:us-east-1:123456789012:channel/abc"
 
@@ -85,3 +86,10 @@ def test_only_known_scopes_are_taken_and_issuing_is_the_default() -> None:
         check_scope("tokens:*")
     assert CallerPolicy(channels=("*",)).scopes == DEFAULT_SCOPES == {"tokens:issue"}
     assert not CallerPolicy(channels=("*",)).allow_anonymous_viewers
+
+
+def test_a_missing_scope_is_named() -> None:
+    caller = Caller("shop", CallerPolicy(channels=("*",)))
+    caller.require_scope("tokens:issue")
+    with pytest.raises(InsufficientScope, match="keys:admin"):
+        caller.require_scope("keys:admin")

@@ -15,7 +15,7 @@ from tokensvc.settings import Settings, read_settings
 from tokensvc.storage.store import Store, open_store
 from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 from tokensvc.vault.kek import PassphraseKey
 from tokensvc.vault.key_files import KeyFiles
 
@@ -46,7 +46,7 @@ def test_where_private_keys_rest(url: str | None, vault: str | None, expected: s
     given = {"DATABASE_URL": url, "VAULT": vault}
     chosen = settings(**{name: value for name, value in given.items() if value})
     assert vaulting.vault_location(chosen) == expected
-    made = vaulting.open_vault(chosen, store, Wrapper(PassphraseKey(OLD, b"salt")))
+    made = vaulting.open_vault(chosen, store, SecretCipher(PassphraseKey(OLD, b"salt")))
     assert isinstance(made, SqlVault if expected == "store" else KeyFiles)
 
 
@@ -117,13 +117,13 @@ def test_a_start_with_a_wrong_passphrase_fails_by_name_and_a_change_of_it_starts
 def test_a_wrapping_key_that_cannot_open_the_subject_key_stops_the_start(kept: Store) -> None:
     """Every worker must open it: better said once, before any is started."""
     kms = DataKeys()
-    wrapper = Wrapper(kms)
-    vaulting.check_subject_key(kept, wrapper)  # there is none yet
-    kept.deployment.add_subject_key(1, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, b"secret"))
-    vaulting.check_subject_key(kept, wrapper)
+    cipher = SecretCipher(kms)
+    vaulting.check_subject_key(kept, cipher)  # there is none yet
+    kept.deployment.add_subject_key(1, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, b"secret"))
+    vaulting.check_subject_key(kept, cipher)
     kms.away = True
     with pytest.raises(WrappingKeyUnavailable, match="does not answer"):
-        vaulting.check_subject_key(kept, wrapper)
+        vaulting.check_subject_key(kept, cipher)
 
 
 def test_whoever_only_looks_changes_nothing(kept: Store) -> None:

@@ -54,12 +54,12 @@ class Ahead:
         self._seconds += seconds
 
 
-def opened(ahead_seconds: float, ivs: ControlPlane) -> KeysContext:
+def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
     """What this process works with. The lease of one that was killed has ended by then."""
     settings = read_settings(os.environ)
     store = open_configured_store(settings)
     vault = open_vault(settings, store, make_cipher(settings, store))
-    clock = Ahead(StoreClock(store.versions.read().now), ahead_seconds)
+    clock = Ahead(StoreClock(store.versions.read().now), clock_offset_seconds)
     context = make_keys_context(
         settings=settings,
         store=store,
@@ -69,7 +69,7 @@ def opened(ahead_seconds: float, ivs: ControlPlane) -> KeysContext:
         performer=new_worker_id(),
         report=lambda _words: None,
     )
-    return replace(context, sleep=clock.sleep, lead=lambda: True)
+    return replace(context, sleep=clock.sleep, acquire_lease=lambda: True)
 
 
 def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str, Any]:

@@ -35,11 +35,11 @@ LEASE_SECONDS = 2.0
 WORK = f"""
 import os
 from tokensvc.container.logs import configure
-from tokensvc.supervisor import work
+from tokensvc.supervisor import run_background
 from tokensvc.settings import read_settings
 ours = {{name: value for name, value in os.environ.items() if name.startswith("TOKENSVC_")}}
 configure("json")
-work(read_settings(ours), dispatch_lease_seconds={LEASE_SECONDS})
+run_background(read_settings(ours), dispatch_lease_seconds={LEASE_SECONDS})
 """
 """`tokensvc worker` with a shorter lease."""
 

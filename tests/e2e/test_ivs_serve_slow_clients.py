@@ -20,7 +20,7 @@ SERVE = f"""
 from tokensvc.http import body
 from tokensvc.web import protocol
 protocol.KEEP_ALIVE_SECONDS = {REQUEST_SECONDS}
-body.BODY_SECONDS = {BODY_SECONDS}
+body.BODY_TIMEOUT_SECONDS = {BODY_SECONDS}
 from tokensvc.cli import main
 main()
 """

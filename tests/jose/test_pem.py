@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.key_formats import der, pkcs8, sec1
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.jose.pem import KINDS, Block, blocks, kind_of, unbase64, write
+from tokensvc.jose.pem import BLOCK_KINDS, PemBlock, find_blocks, describe_first_block, decode_base64, pem_block
 
 
 def block(label: str, body: str = "AAAA") -> str:
@@ -20,8 +20,8 @@ def block(label: str, body: str = "AAAA") -> str:
 
 def test_blocks_are_found_in_order_with_the_text_around_them() -> None:
     text = f"before {block('CERTIFICATE', '1')} between {block('PRIVATE KEY', '2')} after"
-    assert blocks(text) == ([Block("CERTIFICATE", "1"), Block("PRIVATE KEY", "2")], "before  after")
-    assert blocks("no block") == ([], "no block")
+    assert find_blocks(text) == ([PemBlock("CERTIFICATE", "1"), PemBlock("PRIVATE KEY", "2")], "before  after")
+    assert find_blocks("no block") == ([], "no block")
 
 
 @pytest.mark.parametrize(
@@ -33,52 +33,52 @@ def test_blocks_are_found_in_order_with_the_text_around_them() -> None:
     ],
 )
 def test_a_block_without_one_of_its_ends_has_no_body(text: str) -> None:
-    assert blocks(text)[0] == [Block("PRIVATE KEY", None)]
-    assert blocks(block("CERTIFICATE") + text + block("CERTIFICATE"))[0][1] == Block("PRIVATE KEY", None)
-    assert Block("PRIVATE KEY", None).proper() is None
+    assert find_blocks(text)[0] == [PemBlock("PRIVATE KEY", None)]
+    assert find_blocks(block("CERTIFICATE") + text + block("CERTIFICATE"))[0][1] == PemBlock("PRIVATE KEY", None)
+    assert PemBlock("PRIVATE KEY", None).normalized() is None
 
 
 def test_what_is_written_is_proper_already(private_key: PrivateKey) -> None:
     for pem in (sec1(private_key), pkcs8(private_key), sec1(private_key, b"secret"), pkcs8(private_key, b"secret")):
-        (found,), _ = blocks(pem.decode())
-        assert found.proper() == pem
-        assert Block(found.label, (found.body or "").replace("\n", "  ")).proper() == pem
-    assert write("PRIVATE KEY", der(pkcs8(private_key))) == pkcs8(private_key)
+        (found,), _ = find_blocks(pem.decode())
+        assert found.normalized() == pem
+        assert PemBlock(found.label, (found.body or "").replace("\n", "  ")).normalized() == pem
+    assert pem_block("PRIVATE KEY", der(pkcs8(private_key))) == pkcs8(private_key)
 
 
 def test_an_encrypted_sec1_key_is_called_so(private_key: PrivateKey) -> None:
-    assert kind_of(sec1(private_key, b"secret")) == "an encrypted SEC1 private key"
-    assert kind_of(sec1(private_key)) == "a SEC1 private key"
+    assert describe_first_block(sec1(private_key, b"secret")) == "an encrypted SEC1 private key"
+    assert describe_first_block(sec1(private_key)) == "a SEC1 private key"
 
 
-@pytest.mark.parametrize("label", sorted(KINDS))
+@pytest.mark.parametrize("label", sorted(BLOCK_KINDS))
 def test_each_kind_is_told_by_its_label(label: str) -> None:
-    assert kind_of(block(label).encode()) == KINDS[label]
+    assert describe_first_block(block(label).encode()) == BLOCK_KINDS[label]
 
 
 def test_a_label_that_nobody_knows_is_not_repeated() -> None:
-    assert kind_of(block("SWORDFISH").encode()) == "a PEM block of an unknown kind"
-    assert kind_of(b"\xff\x00") == "not PEM"
+    assert describe_first_block(block("SWORDFISH").encode()) == "a PEM block of an unknown kind"
+    assert describe_first_block(b"\xff\x00") == "not PEM"
 
 
 @given(st.binary(max_size=200))
 def test_any_body_is_written_and_found_again(body: bytes) -> None:
-    (found,), _ = blocks(write("PRIVATE KEY", body).decode())
-    assert found.proper() == (write("PRIVATE KEY", body) if body else None)
+    (found,), _ = find_blocks(pem_block("PRIVATE KEY", body).decode())
+    assert found.normalized() == (pem_block("PRIVATE KEY", body) if body else None)
 
 
 @given(st.binary(min_size=1, max_size=200))
 def test_both_alphabets_of_base64_are_read_padded_or_not(data: bytes) -> None:
     for spelled in (base64.b64encode(data), base64.urlsafe_b64encode(data), base64.encodebytes(data)):
-        assert unbase64(spelled.decode()) == data
-        assert unbase64(spelled.decode().replace("=", "")) == data
+        assert decode_base64(spelled.decode()) == data
+        assert decode_base64(spelled.decode().replace("=", "")) == data
 
 
 @pytest.mark.parametrize("text", ["", "=", "A", "AAAAA", "AA*A", "AA=A", "AAAA=====", "é"])
 def test_what_is_not_base64_spells_nothing(text: str) -> None:
-    assert unbase64(text) is None
+    assert decode_base64(text) is None
 
 
 def test_a_proper_block_is_what_cryptography_reads(private_key: PrivateKey) -> None:
-    (found,), _ = blocks(sec1(private_key, b"secret").decode().replace("\n", "\r\n\t"))
-    assert load_pem_private_key(found.proper() or b"", b"secret")
+    (found,), _ = find_blocks(sec1(private_key, b"secret").decode().replace("\n", "\r\n\t"))
+    assert load_pem_private_key(found.normalized() or b"", b"secret")

@@ -13,46 +13,46 @@ OTHER = ARN + "more"
 
 def test_two_answers_far_enough_apart_are_a_proof() -> None:
     absences = AbsenceTracker()
-    absences.denied(ARN, 100.0, account_verified=True)
-    absences.denied(ARN, 100.0 + CONFIRM_SECONDS - 0.01, account_verified=True)
-    assert not absences.is_proven(ARN)
-    absences.denied(ARN, 100.0 + CONFIRM_SECONDS, account_verified=True)
-    assert absences.is_proven(ARN)
-    assert not absences.is_proven(OTHER)
+    absences.record_absent(ARN, 100.0, account_verified=True)
+    absences.record_absent(ARN, 100.0 + CONFIRM_SECONDS - 0.01, account_verified=True)
+    assert not absences.is_confirmed(ARN)
+    absences.record_absent(ARN, 100.0 + CONFIRM_SECONDS, account_verified=True)
+    assert absences.is_confirmed(ARN)
+    assert not absences.is_confirmed(OTHER)
 
 
 def test_time_alone_is_no_second_answer() -> None:
     absences = AbsenceTracker()
-    absences.denied(ARN, 100.0, account_verified=True)
-    assert absences.is_due(ARN, 1000.0, account_verified=True)
-    assert not absences.is_proven(ARN)
+    absences.record_absent(ARN, 100.0, account_verified=True)
+    assert absences.should_ask(ARN, 1000.0, account_verified=True)
+    assert not absences.is_confirmed(ARN)
 
 
 def test_an_answer_of_an_account_that_was_not_verified_does_not_count() -> None:
     absences = AbsenceTracker()
-    absences.denied(ARN, 100.0, account_verified=False)
-    absences.denied(ARN, 200.0, account_verified=True)
-    absences.denied(ARN, 300.0, account_verified=False)
-    assert not absences.is_proven(ARN)
-    assert absences.is_due(ARN, 300.0, account_verified=True)
-    absences.denied(ARN, 300.0, account_verified=True)
-    assert absences.is_proven(ARN)
+    absences.record_absent(ARN, 100.0, account_verified=False)
+    absences.record_absent(ARN, 200.0, account_verified=True)
+    absences.record_absent(ARN, 300.0, account_verified=False)
+    assert not absences.is_confirmed(ARN)
+    assert absences.should_ask(ARN, 300.0, account_verified=True)
+    absences.record_absent(ARN, 300.0, account_verified=True)
+    assert absences.is_confirmed(ARN)
 
 
 def test_what_ivs_shows_is_begun_anew() -> None:
     absences = AbsenceTracker()
     for at in (100.0, 200.0):
-        absences.denied(ARN, at, account_verified=True)
-    absences.shown(ARN)
-    assert not absences.is_proven(ARN)
-    absences.denied(ARN, 201.0, account_verified=True)
-    assert not absences.is_proven(ARN)
+        absences.record_absent(ARN, at, account_verified=True)
+    absences.record_present(ARN)
+    assert not absences.is_confirmed(ARN)
+    absences.record_absent(ARN, 201.0, account_verified=True)
+    assert not absences.is_confirmed(ARN)
 
 
 def test_ivs_is_asked_again_when_the_answer_may_be_the_proof_and_no_sooner() -> None:
     absences, now = AbsenceTracker(), ManualClock().at()
-    assert absences.is_due(ARN, 100.0, account_verified=True)
-    absences.denied(ARN, 100.0, account_verified=True)
-    assert not absences.is_due(ARN, 100.0 + CONFIRM_SECONDS - 0.01, account_verified=True)
-    assert absences.is_due(ARN, 100.0 + CONFIRM_SECONDS, account_verified=True)
+    assert absences.should_ask(ARN, 100.0, account_verified=True)
+    absences.record_absent(ARN, 100.0, account_verified=True)
+    assert not absences.should_ask(ARN, 100.0 + CONFIRM_SECONDS - 0.01, account_verified=True)
+    assert absences.should_ask(ARN, 100.0 + CONFIRM_SECONDS, account_verified=True)
     assert absences.recheck_at(ARN, 102.0, now) == now + timedelta(seconds=CONFIRM_SECONDS - 2)

@@ -22,7 +22,7 @@ from tokensvc.keys import commands
 from tokensvc.keys.importing import import_key
 from tokensvc.keys.lifecycle import KeyRecord, KeyState, require_key
 from tokensvc.keys.private_keys import KMS_RETRY_SECONDS, PrivateKeyChecks
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 from tokensvc.vault.envelope import Envelope, read, write
 from tokensvc.vault.key_files import KeyFiles
 
@@ -39,7 +39,7 @@ DAMAGES: dict[str, Damage] = {
     "no first line": lambda kept: kept.partition(b"-----BEGIN")[2],
     "a damaged first line": lambda kept: kept.replace(b"\n\n", b"\n\x00\n", 1).replace(b"M", b"N", 1),
     "a damaged body": lambda kept: kept[:-80] + bytes([kept[-80] ^ 2]) + kept[-79:],
-    "another key": lambda _kept: WRAPPER.wrap_key(OTHER),
+    "another key": lambda _kept: WRAPPER.encrypt_key(OTHER),
     "a public key": lambda kept: write(read(kept)._replace(body=keypair.public_pem(OTHER.public_key()).encode())),
 }
 
@@ -162,7 +162,7 @@ def stays(stage: Stage) -> None:
 
 def test_a_wrapping_key_that_is_unknown_is_no_damage(stage: Stage) -> None:
     path = file_of(stage, stage.active())
-    path.write_bytes(Wrapper(passphrase(NEW)).wrap_key(stage.vault.open(stage.active())))
+    path.write_bytes(SecretCipher(passphrase(NEW)).encrypt_key(stage.vault.open(stage.active())))
     stays(stage)
 
 
@@ -190,7 +190,7 @@ class Kms(Stage):
     def __init__(self, migrated: Path, folder: Path) -> None:
         super().__init__(migrated, None, POLICY._replace(standby=True))
         self.kms = DataKeys()
-        self.vault = KeyFiles(folder, Wrapper(self.kms))
+        self.vault = KeyFiles(folder, SecretCipher(self.kms))
 
 
 @pytest.fixture
@@ -233,19 +233,19 @@ def test_each_private_key_is_opened_once(kms: Kms) -> None:
 class OneKey:
     """A vault with one private key in whatever form."""
 
-    def __init__(self, kept: bytes, wrapper: Wrapper = WRAPPER) -> None:
+    def __init__(self, kept: bytes, cipher: SecretCipher = WRAPPER) -> None:
         self.kept = kept
-        self._wrapper = wrapper
+        self._cipher = cipher
 
-    def wrapped(self, _key_id: str) -> bytes:
+    def read_envelope(self, _key_id: str) -> bytes:
         return self.kept
 
     def open(self, _key_id: str) -> PrivateKey:
-        return self._wrapper.unwrap_key(self.kept)
+        return self._cipher.decrypt_key(self.kept)
 
 
 RECORD = KeyRecord("k1", "", keypair.public_der(OTHER.public_key()), ManualClock().at(), ())
-KEPT = WRAPPER.wrap_key(OTHER)
+KEPT = WRAPPER.encrypt_key(OTHER)
 
 
 @given(st.data())
@@ -282,7 +282,7 @@ def test_a_verdict_shows_no_key_material() -> None:
 @pytest.mark.parametrize("failure", [InsecureKeyFile("others may read it"), VaultError("input/output error")])
 def test_what_the_system_refuses_is_no_verdict(error: VaultError) -> None:
     class Refusing(OneKey):
-        def wrapped(self, _key_id: str) -> bytes:
+        def read_envelope(self, _key_id: str) -> bytes:
             raise error
 
     assert PrivateKeyChecks().damage(Refusing(b""), RECORD, 0.0) == ""  # type: ignore[arg-type]
@@ -290,4 +290,4 @@ def test_what_the_system_refuses_is_no_verdict(error: VaultError) -> None:
 
 def test_an_unnamed_envelope_that_is_no_key_at_all_is_damaged_whatever_wraps() -> None:
     with pytest.raises(InvalidKey):
-        Wrapper(DataKeys()).unwrap_key(b"junk")
+        SecretCipher(DataKeys()).decrypt_key(b"junk")

@@ -94,8 +94,8 @@ def test_a_key_reads_back_through_any_chain_of_habits(case: tuple[keypair.Privat
     key, form, data = case
     pasted = parse_private_key(data, SECRET)
     assert same(pasted.private_key, key)
-    assert pasted.found.startswith(form)
-    assert says_nothing_of(data, pasted.found)
+    assert pasted.description.startswith(form)
+    assert says_nothing_of(data, pasted.description)
     assert says_nothing_of(data, repr(pasted))
 
 
@@ -112,7 +112,7 @@ def test_each_form_reads_back_through_each_single_habit(form: str, habit: str) -
     for wrap in WRAPPINGS.values():
         pasted = parse_private_key(wrap(data), SECRET)
         assert same(pasted.private_key, KEYS[0])
-        assert pasted.found.endswith("base64-wrapped")
+        assert pasted.description.endswith("base64-wrapped")
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_each_form_reads_back_through_each_single_habit(form: str, habit: str) -
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_it_says_what_was_found(data: bytes, found: str) -> None:
-    assert parse_private_key(data).found == found
+def test_it_says_what_was_found(data: bytes, description: str) -> None:
+    assert parse_private_key(data).description == description
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if "encrypted" in form])
@@ -206,7 +206,7 @@ def test_no_input_breaks_it_or_is_repeated(data: bytes) -> None:
         said = f"{refused.message} {refused.detail} {refused!r}"
     else:
         assert same(pasted.private_key, KEYS[0])
-        said = f"{pasted.found} {pasted!r}"
+        said = f"{pasted.description} {pasted!r}"
     assert CANARY.decode() not in said
     assert says_nothing_of(data, said)
 
@@ -214,4 +214,4 @@ def test_no_input_breaks_it_or_is_repeated(data: bytes) -> None:
 @given(st.sampled_from([pem.SEC1, pem.PKCS8]), st.binary(max_size=200))
 def test_random_bytes_under_a_label_are_refused(label: str, body: bytes) -> None:
     with pytest.raises(InvalidKey):
-        parse_private_key(pem.write(label, body))
+        parse_private_key(pem.pem_block(label, body))

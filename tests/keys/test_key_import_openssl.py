@@ -43,16 +43,16 @@ def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_each_form_that_openssl_writes_is_read(private_key: PrivateKey, arguments: list[str], found: str) -> None:
+def test_each_form_that_openssl_writes_is_read(private_key: PrivateKey, arguments: list[str], description: str) -> None:
     pasted = parse_private_key(openssl(*arguments, stdin=sec1(private_key)), SECRET)
     assert same(pasted.private_key, private_key)
-    assert pasted.found == found
+    assert pasted.description == description
 
 
 def test_a_key_made_as_the_user_guide_says_is_read_with_its_parameters() -> None:
     pem = openssl("ecparam", "-name", "secp384r1", "-genkey")
     assert b"EC PARAMETERS" in pem
-    assert parse_private_key(pem).found == "a SEC1 private key in PEM, with other text around it"
+    assert parse_private_key(pem).description == "a SEC1 private key in PEM, with other text around it"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_way_out_of_pkcs12_leads_to_a_key_that_is_read(private_key: PrivateK
     pem = openssl("pkcs12", "-in", str(bundle), "-nocerts", "-passin", "pass:secret", *ENCRYPTS)
     pasted = parse_private_key(pem, SECRET)
     assert same(pasted.private_key, private_key)
-    assert pasted.found == "an encrypted PKCS#8 private key in PEM, with other text around it"
+    assert pasted.description == "an encrypted PKCS#8 private key in PEM, with other text around it"
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
@@ -117,6 +117,6 @@ def test_the_way_out_of_opensshs_own_form_leads_to_a_key_that_is_read(tmp_path: 
     with pytest.raises(InvalidKey, match="an OpenSSH public key"):
         parse_private_key(file.with_suffix(".pub").read_bytes())
     subprocess.run([*run, "-p", "-m", "PKCS8", "-P", "", "-N", ""], check=True)
-    assert parse_private_key(file.read_bytes()).found == "a PKCS#8 private key in PEM"
+    assert parse_private_key(file.read_bytes()).description == "a PKCS#8 private key in PEM"
     subprocess.run([*run, "-p", "-m", "PKCS8", "-P", "", "-N", "secret"], check=True)
-    assert parse_private_key(file.read_bytes(), SECRET).found == "an encrypted PKCS#8 private key in PEM"
+    assert parse_private_key(file.read_bytes(), SECRET).description == "an encrypted PKCS#8 private key in PEM"

@@ -59,7 +59,7 @@ class Process:
         context = self.stage.context()
         return replace(
             context,
-            lead=lambda: self.stage.leases.acquire("rotation", self.name, LEASE_SECONDS),
+            acquire_lease=lambda: self.stage.leases.acquire("rotation", self.name, LEASE_SECONDS),
             release_lease=lambda: self.stage.leases.release("rotation", self.name),
         )
 
@@ -139,7 +139,7 @@ def test_what_was_asked_for_is_begun_at_the_next_run(stage: Stage, process: Proc
     commands.request_rotation(stage.context(), [EAST], "a test")
     process.run(INTERVAL_SECONDS)
     assert not stage.placements(EAST, KeyState.PREPARED), "nobody told it"
-    process.rotation.ask()
+    process.rotation.wake()
     process.run()
     assert stage.placements(EAST, KeyState.PREPARED)
     process.run(LEAD_SECONDS)
@@ -150,7 +150,7 @@ def test_a_compromise_is_made_good_at_the_next_run(stage: Stage, process: Proces
     bad = stage.generate().id
     process.run(5)
     stage.store.keys.compromise(bad, stage.clock.at(), LEAD_SECONDS, include_standby=False)
-    process.rotation.ask()
+    process.rotation.wake()
     process.run()
     assert not [pair for pair in stage.ivs.pairs.values() if pair["name"].endswith(bad)]
     process.run(LEAD_SECONDS)
@@ -162,7 +162,7 @@ def test_being_asked_again_and_again_does_not_flood_ivs(stage: Stage, process: P
     process.run()
     process.looks()
     for _ in range(20):
-        process.rotation.ask()
+        process.rotation.wake()
         process.run(INTERVAL_SECONDS)
     assert process.looks() == 20 * INTERVAL_SECONDS / MIN_INSPECTION_INTERVAL_SECONDS
 
@@ -174,10 +174,10 @@ def test_one_performs_and_another_takes_over_within_the_lease(stage: Stage) -> N
         second.run()
         stage.clock.advance(LEASE_SECONDS / 2)
     assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (1, 0)
-    assert first.rotation.news
-    assert not second.rotation.news
+    assert first.rotation.region_statuses
+    assert not second.rotation.region_statuses
     killed_at = stage.clock.wall
-    while not second.rotation.news:
+    while not second.rotation.region_statuses:
         second.run(INTERVAL_SECONDS)
         assert stage.clock.wall - killed_at <= LEASE_SECONDS * (1 + 1 / RENEWALS_PER_LEASE)
     first.run()
@@ -190,7 +190,7 @@ def test_who_stops_lets_another_take_over_at_once(stage: Stage) -> None:
     second.run()
     first.rotation.stop()
     second.run(LEASE_SECONDS / RENEWALS_PER_LEASE)
-    assert second.rotation.news
+    assert second.rotation.region_statuses
 
 
 def test_who_does_not_perform_asks_ivs_nothing(stage: Stage) -> None:
@@ -198,7 +198,7 @@ def test_who_does_not_perform_asks_ivs_nothing(stage: Stage) -> None:
     stage.generate()
     first.run()
     first.looks()
-    second.rotation.ask()
+    second.rotation.wake()
     second.run(LEASE_SECONDS - 1)
     assert second.looks() == 0
 
@@ -239,7 +239,7 @@ def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotatio
     assert stage.active()
     [told] = texts(process.rotation.problems)
     assert "others hold 2 of the 3 key pairs" in told
-    [news] = process.rotation.news
+    [news] = process.rotation.region_statuses
     assert (news.slots_used, news.foreign) == (3, 2)
 
 
@@ -270,7 +270,7 @@ def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: Stage, 
     process.run(5)
     process.looks()
     process.away = True
-    process.rotation.ask()
+    process.rotation.wake()
     with pytest.raises(StoreUnavailable):
         process.run()
     process.away = False
@@ -280,11 +280,11 @@ def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: Stage, 
 
 def test_the_news_of_a_region_say_what_comes_next_and_when(stage: Stage, process: Process) -> None:
     process.run()
-    [waiting] = process.rotation.news
+    [waiting] = process.rotation.region_statuses
     assert waiting.next_action == "IVS must hold the next key for the lead before it signs"
     assert waiting.next_action_at == waiting.observed_at + LEAD_SECONDS
     process.run(LEAD_SECONDS)
-    [settled] = process.rotation.news
+    [settled] = process.rotation.region_statuses
     [(_, there)] = stage.placements(EAST, KeyState.ACTIVE)
     assert there.activated_at is not None
     assert settled.next_action_at == (there.activated_at + timedelta(days=1)).timestamp()
@@ -296,7 +296,7 @@ def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(stage: S
     former = stage.generate().id
     stage.rotate()
     process.run()
-    [news] = process.rotation.news
+    [news] = process.rotation.region_statuses
     assert news.next_action == f"the last token of key {former} has ended, and its pair goes"
 
 
@@ -305,7 +305,7 @@ def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path
     stage.generate()
     process = Process(stage)
     process.run()
-    [news] = process.rotation.news
+    [news] = process.rotation.region_statuses
     assert (news.next_action, news.next_action_at) == ("", None)
 
 
@@ -350,7 +350,7 @@ def test_a_run_that_had_nothing_to_do_is_idle(stage: Stage, process: Process) ->
     assert process.rotation.run_once() is None
     assert process.rotation.run_once() is IDLE
     process.away = True
-    process.rotation.ask()
+    process.rotation.wake()
     stage.clock.advance(MIN_INSPECTION_INTERVAL_SECONDS)
     with pytest.raises(StoreUnavailable):
         process.rotation.run_once()

@@ -171,7 +171,7 @@ def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_miss
     seen = standing(active("k1"), other, private_key_lost=keys("k2"), absent_in_ivs=keys("k1"), recheck_at=ago(-5))
     assert waits(seen).until == ago(-5)
     assert due(seen._replace(confirmed_absent=keys("k1"))) == (RECORD_ABSENCE, "k1")
-    assert due(seen._replace(wanted=False)) == (DELETE, "k2")
+    assert due(seen._replace(configured=False)) == (DELETE, "k2")
     bad = compromised("k3")
     assert due(seen._replace(placements=[*seen.placements, bad])) == (DELETE, "k3"), "what is compromised goes in any case"
 
@@ -182,7 +182,7 @@ def test_a_retiring_key_whose_private_half_is_lost_drains() -> None:
 
 
 def test_an_active_key_is_never_deleted_whatever_is_wrong_with_it() -> None:
-    seen = standing(active("k1"), absent_in_ivs=keys("k1"), private_key_lost=keys("k1"), to_replace=keys("k1"), wanted=False)
+    seen = standing(active("k1"), absent_in_ivs=keys("k1"), private_key_lost=keys("k1"), to_replace=keys("k1"), configured=False)
     assert due(seen) is None
 
 
@@ -222,8 +222,8 @@ def test_what_is_compromised_goes_whether_it_is_missing_or_not() -> None:
     "pair", [active("k1"), prepared("k1"), retiring("k1", since=1), compromised("k1")], ids=lambda pair: pair.state
 )
 @pytest.mark.parametrize("wanted", [True, False])
-def test_a_key_that_is_gone_is_recorded_as_such(pair: KeyPlacement, wanted: bool) -> None:
-    seen = gone(pair, retiring("k2", since=DRAIN), absent_in_ivs="k1", wanted=wanted)
+def test_a_key_that_is_gone_is_recorded_as_such(pair: KeyPlacement, configured: bool) -> None:
+    seen = gone(pair, retiring("k2", since=DRAIN), absent_in_ivs="k1", configured=configured)
     assert due(seen) == (RECORD_ABSENCE, "k1")
 
 
@@ -251,7 +251,7 @@ def test_one_that_has_drained_is_kept_while_it_may_be_recalled_and_goes_otherwis
     drained = retiring("k2", since=DRAIN)
     assert due(standing(active("k1"), drained, private_key_lost=keys("k1"))) == (RECALL, "k2")
     assert due(standing(active("k1"), drained, private_key_lost=keys("k1", "k2"))) == (DELETE, "k2")
-    assert due(standing(active("k1"), drained, private_key_lost=keys("k1"), wanted=False)) == (DELETE, "k2")
+    assert due(standing(active("k1"), drained, private_key_lost=keys("k1"), configured=False)) == (DELETE, "k2")
 
 
 def test_a_recalled_key_is_replaced_as_soon_as_another_can_sign() -> None:
@@ -353,12 +353,12 @@ def test_a_key_in_doubt_does_not_hold_up_another_that_stands_ready() -> None:
 
 
 def test_in_a_region_that_is_not_wanted_things_only_end() -> None:
-    assert due(standing(wanted=False), WITH_STANDBY) is None
-    assert due(standing(active("k1"), to_replace=keys("k1"), wanted=False), WITH_STANDBY) is None
-    assert due(standing(prepared("k1"), wanted=False)) is None
-    assert due(standing(active("k2"), retiring("k1", since=DRAIN), wanted=False)) == (DELETE, "k1")
-    assert due(standing(compromised("k1"), wanted=False)) == (DELETE, "k1")
-    assert blocked_on(standing(retiring("k1", since=1), wanted=False), NOW, POLICY) is None
+    assert due(standing(configured=False), WITH_STANDBY) is None
+    assert due(standing(active("k1"), to_replace=keys("k1"), configured=False), WITH_STANDBY) is None
+    assert due(standing(prepared("k1"), configured=False)) is None
+    assert due(standing(active("k2"), retiring("k1", since=DRAIN), configured=False)) == (DELETE, "k1")
+    assert due(standing(compromised("k1"), configured=False)) == (DELETE, "k1")
+    assert blocked_on(standing(retiring("k1", since=1), configured=False), NOW, POLICY) is None
 
 
 def test_a_step_says_why() -> None:

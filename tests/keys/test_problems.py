@@ -204,7 +204,7 @@ def test_a_clock_that_was_set_back_makes_no_key_twice(stage: Stage) -> None:
 
 def test_a_lease_that_is_lost_on_the_way_is_waited_for(stage: Stage) -> None:
     answers = itertools.chain([True, True, False, False], itertools.repeat(True))
-    commands.generate(replace(stage.context(), lead=lambda: next(answers)), [EAST])
+    commands.generate(replace(stage.context(), acquire_lease=lambda: next(answers)), [EAST])
     assert "another process performs; waiting for it" in stage.reports
     stage.check_settled(EAST)
 
@@ -252,7 +252,7 @@ def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(w
     stage.drain()
 
     def meanwhile() -> None:
-        commands.compromise(replace(stage.context(), lead=lambda: False), latter, [EAST], include_standby=True)
+        commands.compromise(replace(stage.context(), acquire_lease=lambda: False), latter, [EAST], include_standby=True)
         assert stage.active() == former
         stage.rotate()
         assert state(stage, former) is KeyState.RETIRING

@@ -17,8 +17,8 @@ from tokensvc.jose import keypair
 from tokensvc.keys import rewrap
 from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
-from tokensvc.vault.cipher import UNNAMED, Wrapper, establish, wrapped_by
-from tokensvc.vault.kek import Wrapping, WrappingKey
+from tokensvc.vault.cipher import UNNAMED, SecretCipher, register_kek, kek_name
+from tokensvc.vault.kek import DerivedKeys, WrappingKey
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
@@ -36,40 +36,40 @@ class Deployment:
         self.current, self.old = current or passphrase(NEW), passphrase(OLD)
         self._kind, self._folder = kind, folder
         self.reports: list[str] = []
-        was = establish(self.store.kek_registry, self.old)
+        was = register_kek(self.store.kek_registry, self.old)
         for key_id, key in KEYS.items():
             self.vault(was).put(key_id, key)
         for version in (1, 2):
-            secret = was.wrap_secret(SUBJECT_KEY_PURPOSE, b"%d" % version * 32)
+            secret = was.encrypt_secret(SUBJECT_KEY_PURPOSE, b"%d" % version * 32)
             self.store.deployment.add_subject_key(version, secret)
-        self.wrapper = establish(self.store.kek_registry, self.current, self.old)
+        self.cipher = register_kek(self.store.kek_registry, self.current, self.old)
 
-    def vault(self, wrapper: Wrapper) -> Vault:
+    def vault(self, cipher: SecretCipher) -> Vault:
         if self._kind == "store":
-            return SqlVault(self.store.engine, wrapper)
-        return KeyFiles(self._folder, wrapper)
+            return SqlVault(self.store.engine, cipher)
+        return KeyFiles(self._folder, cipher)
 
     def context(self, wire: Tripwire | None = None) -> rewrap.RewrapContext:
         wire = wire or Tripwire()
         return rewrap.RewrapContext(
-            vault=wire.around(self.vault(self.wrapper)),
+            vault=wire.around(self.vault(self.cipher)),
             deployment=wire.around(self.store.deployment),
-            known=wire.around(self.store.kek_registry),
-            wrapper=self.wrapper,
+            kek_registry=wire.around(self.store.kek_registry),
+            cipher=self.cipher,
             report=self.reports.append,
         )
 
-    def check_readable(self, wrapper: Wrapper) -> None:
+    def check_readable(self, cipher: SecretCipher) -> None:
         """Everything opens, as what it was."""
         for key_id, key in KEYS.items():
-            assert self.vault(wrapper).open(key_id).private_numbers() == key.private_numbers()
+            assert self.vault(cipher).open(key_id).private_numbers() == key.private_numbers()
         for kept in self.store.deployment.subject_keys():
-            opened = wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
+            opened = cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
             assert opened == b"%d" % kept.version * 32
 
     def check_moved(self) -> None:
         """Nothing is left under the old one, on whose word nobody starts any more."""
-        self.check_readable(Wrapper(self.current))
+        self.check_readable(SecretCipher(self.current))
         assert not rewrap.pending_secrets(self.context())
         assert [key.name for key in self.store.kek_registry.list()] == [self.current.name]
 
@@ -82,11 +82,11 @@ def deployment(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -
 def test_everything_moves_and_then_nothing_is_left_to_do(deployment: Deployment) -> None:
     left = rewrap.pending_secrets(deployment.context())
     everything = [*(f"private key {key_id}" for key_id in KEYS), "subject key 2", "subject key 1"]
-    assert [s.what for s in left] == everything
-    assert {s.wrapped_by for s in left} == {deployment.old.name}
-    deployment.check_readable(Wrapper(deployment.old))
+    assert [s.name for s in left] == everything
+    assert {s.kek_name for s in left} == {deployment.old.name}
+    deployment.check_readable(SecretCipher(deployment.old))
     moved = rewrap.rewrap(deployment.context())
-    assert [s.what for s in moved] == everything
+    assert [s.name for s in moved] == everything
     assert deployment.reports[0] == f"private key k0: from {deployment.old.name} to {deployment.current.name}"
     deployment.check_moved()
     assert rewrap.rewrap(deployment.context()) == []
@@ -106,7 +106,7 @@ def test_killed_at_any_step_everything_opens_and_the_next_run_ends_it(
             crashes += 1
         else:
             break
-        deployment.check_readable(deployment.wrapper)
+        deployment.check_readable(deployment.cipher)
         rewrap.rewrap(deployment.context())
         deployment.check_moved()
         deployment.store.close()
@@ -119,7 +119,7 @@ def test_a_move_to_kms_and_back(migrated: Path, tmp_path: Path) -> None:
     rewrap.rewrap(deployment.context())
     deployment.check_moved()
     deployment.current, deployment.old = passphrase(OLD), passphrase(OLD)
-    deployment.wrapper = establish(deployment.store.kek_registry, deployment.current, kms)
+    deployment.cipher = register_kek(deployment.store.kek_registry, deployment.current, kms)
     assert len(rewrap.rewrap(deployment.context())) == 5
     deployment.check_moved()
 
@@ -128,9 +128,9 @@ def test_what_the_release_before_wrote_gets_the_name_of_its_passphrase(migrated:
     deployment = Deployment("files", migrated, tmp_path, current=passphrase(OLD))
     (tmp_path / "k0.pem").write_bytes(keypair.private_pem(KEYS["k0"], OLD.encode()))
     [kept, _] = deployment.store.deployment.subject_keys()
-    unnamed = Wrapping(OLD, SALT).wrap(SUBJECT_KEY_PURPOSE, b"2" * 32, bytes(12))
+    unnamed = DerivedKeys(OLD, SALT).encrypt(SUBJECT_KEY_PURPOSE, b"2" * 32, bytes(12))
     deployment.store.deployment.replace_subject_key(2, kept.wrapped, unnamed)
-    assert {(s.what, s.wrapped_by) for s in rewrap.pending_secrets(deployment.context())} == {
+    assert {(s.name, s.kek_name) for s in rewrap.pending_secrets(deployment.context())} == {
         ("private key k0", UNNAMED),
         ("subject key 2", UNNAMED),
     }
@@ -141,13 +141,13 @@ def test_what_the_release_before_wrote_gets_the_name_of_its_passphrase(migrated:
 def test_one_that_cannot_be_opened_delays_no_other_and_the_old_key_stays_known(deployment: Deployment) -> None:
     """Whoever takes the old key away then would lose it."""
     stranger = passphrase("0c" * 32)
-    deployment.vault(Wrapper(stranger)).put("k00", keypair.generate())
+    deployment.vault(SecretCipher(stranger)).put("k00", keypair.generate())
     with pytest.raises(WrappingKeyUnknown, match=stranger.name):
         rewrap.rewrap(deployment.context())
     assert any("private key k00 is passed over" in line for line in deployment.reports)
-    assert [s.what for s in rewrap.pending_secrets(deployment.context())] == ["private key k00"]
+    assert [s.name for s in rewrap.pending_secrets(deployment.context())] == ["private key k00"]
     assert len(deployment.store.kek_registry.list()) == 2
-    deployment.check_readable(Wrapper(deployment.current))
+    deployment.check_readable(SecretCipher(deployment.current))
 
 
 def test_a_key_service_that_does_not_answer_changes_nothing(migrated: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_key_service_that_does_not_answer_changes_nothing(migrated: Path, tmp_
     kms.away = True
     with pytest.raises(WrappingKeyUnavailable):
         rewrap.rewrap(deployment.context())
-    deployment.check_readable(Wrapper(deployment.old))
+    deployment.check_readable(SecretCipher(deployment.old))
     assert len(deployment.store.kek_registry.list()) == 2
 
 
@@ -180,9 +180,9 @@ class Meanwhile:
 @pytest.mark.parametrize("act", ["remove", "rewrap"])
 def test_a_key_that_another_moved_or_removed_first_is_left_to_them(deployment: Deployment, act: str) -> None:
     context = deployment.context()
-    moved = rewrap.rewrap(replace(context, vault=Meanwhile(deployment.vault(deployment.wrapper), act)))
-    assert {s.what for s in moved} == {"subject key 1", "subject key 2"}
-    assert deployment.vault(deployment.wrapper).key_ids() == (frozenset() if act == "remove" else KEYS.keys())
+    moved = rewrap.rewrap(replace(context, vault=Meanwhile(deployment.vault(deployment.cipher), act)))
+    assert {s.name for s in moved} == {"subject key 1", "subject key 2"}
+    assert deployment.vault(deployment.cipher).key_ids() == (frozenset() if act == "remove" else KEYS.keys())
     assert not rewrap.pending_secrets(context)
 
 
@@ -197,28 +197,28 @@ def test_a_key_that_is_made_under_the_old_one_meanwhile_moves_too(deployment: De
 
         def retain_only(self, name: str) -> None:
             if next(late, False):
-                deployment.vault(Wrapper(deployment.old)).put("late", KEYS["k0"])
+                deployment.vault(SecretCipher(deployment.old)).put("late", KEYS["k0"])
             keep_only(name)
 
-    moved = rewrap.rewrap(replace(deployment.context(), known=Known()))
-    assert "private key late" in {s.what for s in moved}
+    moved = rewrap.rewrap(replace(deployment.context(), kek_registry=Known()))
+    assert "private key late" in {s.name for s in moved}
     deployment.check_moved()
 
 
 def test_what_opens_as_something_else_replaces_nothing(deployment: Deployment) -> None:
-    class Confused(Wrapper):
-        def wrap_key(self, private_key: keypair.PrivateKey) -> bytes:
-            return super().wrap_key(keypair.generate())
+    class Confused(SecretCipher):
+        def encrypt_key(self, private_key: keypair.PrivateKey) -> bytes:
+            return super().encrypt_key(keypair.generate())
 
     with pytest.raises(Exception, match="opens as something else"):
-        rewrap.rewrap(replace(deployment.context(), wrapper=Confused(deployment.current, deployment.old)))
-    deployment.check_readable(Wrapper(deployment.current, deployment.old))
+        rewrap.rewrap(replace(deployment.context(), cipher=Confused(deployment.current, deployment.old)))
+    deployment.check_readable(SecretCipher(deployment.current, deployment.old))
 
 
 def test_a_damaged_key_is_named(deployment: Deployment) -> None:
-    vault = deployment.vault(deployment.wrapper)
-    kept = vault.wrapped("k1")
+    vault = deployment.vault(deployment.cipher)
+    kept = vault.read_envelope("k1")
     assert vault.replace("k1", kept, kept.replace(b"-----BEGIN", b"-----BEGUN"))
     with pytest.raises(InvalidKey):
         rewrap.rewrap(deployment.context())
-    assert wrapped_by(vault.wrapped("k0")) == deployment.current.name
+    assert kek_name(vault.read_envelope("k0")) == deployment.current.name

@@ -29,7 +29,7 @@ class Command:
         self.stage = stage
         self.polls = 0
         self.performs = performs
-        self.context: KeysContext = replace(stage.context(), lead=lambda: False, sleep=self._sleep)
+        self.context: KeysContext = replace(stage.context(), acquire_lease=lambda: False, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.polls += 1

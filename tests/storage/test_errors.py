@@ -160,7 +160,7 @@ def test_operators_see_where_the_store_is_and_what_the_driver_says(url: str, tar
     assert failed.value.message == "the store cannot be reached", "callers see neither"
     assert failed.value.detail.endswith(target)
     assert re.search("Connection refused|No such file|not found", failed.value.detail), failed.value.detail
-    assert "hunter2" not in failed.value.for_operators
+    assert "hunter2" not in failed.value.operator_message
 
 
 def test_libpq_s_own_defaults_are_part_of_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_libpq_s_own_defaults_are_part_of_the_target(monkeypatch: pytest.MonkeyP
     with pytest.raises(StoreUnavailable) as failed:
         open_store("postgresql://", timeout_seconds=TIMEOUT_SECONDS)
     assert failed.value.detail.endswith("(PostgreSQL: host 127.0.0.1, port 1, database me, role me)")
-    assert "hunter2" not in failed.value.for_operators
+    assert "hunter2" not in failed.value.operator_message
 
 
 def test_a_server_s_own_words_are_in_the_detail(own_postgres: PostgresServer) -> None:
@@ -180,7 +180,7 @@ def test_a_server_s_own_words_are_in_the_detail(own_postgres: PostgresServer) ->
         with pytest.raises(StoreUnavailable) as failed:
             open_store(url)
         assert words in failed.value.detail
-        assert "hunter2" not in failed.value.for_operators
+        assert "hunter2" not in failed.value.operator_message
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_values_that_a_server_quotes_do_not_leave(on_server: Store) -> None:
     ):
         with pytest.raises(StoreError) as failed, read_transaction(on_server.engine) as connection:
             connection.exec_driver_sql(statement)
-        assert "hunter2" not in failed.value.for_operators
+        assert "hunter2" not in failed.value.operator_message
 
 
 def test_the_file_and_the_words_of_sqlite_are_in_the_detail(sqlite_url: str) -> None:

@@ -21,7 +21,7 @@ from tokensvc.vault.store import Vault
 
 @pytest.fixture
 def vault_under(store: Store) -> VaultUnder:
-    return lambda wrapper: SqlVault(store.engine, wrapper)
+    return lambda cipher: SqlVault(store.engine, cipher)
 
 
 def test_a_row_holds_text_that_openssl_could_read(vault: Vault, store: Store, private_key: PrivateKey) -> None:

@@ -23,7 +23,7 @@ FIRST = Heartbeat(
     undecryptable=("k1",),
     problems=(
         Problem(ProblemCode.ROTATION_FAILED, "us-east-1", {"reason": "IVS did not answer"}),
-        Problem("of_a_newer_version", parameters={"a": "b"}, remedy=Remedy(Action.RESUME_ROTATION, {"key_id": "k1"})),
+        Problem("of_a_newer_version", parameters={"a": "b"}, remedy=Remedy(Action.RECONCILE_KEYS, {"key_id": "k1"})),
     ),
     regions=(
         RegionStatus("us-east-1", 2, 1, "IVS must hold the next key for the lead before it signs", 30.5, 20.0),

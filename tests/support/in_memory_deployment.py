@@ -28,7 +28,7 @@ from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
 POLICY = RotationPolicy(propagation_seconds=30, max_staleness_seconds=910, standby=False)
-READS = frozenset({"list", "read", "open", "open_entries", "history", "get", "newest", "key_ids", "wrapped"}) | {
+READS = frozenset({"list", "read", "open", "open_entries", "history", "get", "newest", "key_ids", "read_envelope"}) | {
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
 }
@@ -87,7 +87,7 @@ class Stage:
             new_id=lambda: f"k{next(self._numbers)}",
             new_key=self.new_key,
             max_staleness_seconds=lambda: self.policy.max_staleness_seconds,
-            lead=lambda: self.leads,
+            acquire_lease=lambda: self.leads,
             release_lease=lambda: None,
             leader_problems=lambda: self.leader_problems,
             absences=self.absences,
@@ -126,7 +126,7 @@ class Stage:
     def damage(self, key_id: str) -> None:
         """Let something else lie in the place of a private key."""
         self.damaged |= {key_id}
-        assert self.vault.replace(key_id, self.vault.wrapped(key_id), b"junk")
+        assert self.vault.replace(key_id, self.vault.read_envelope(key_id), b"junk")
 
     def bring(self, region: str) -> KeyRecord:
         """A key of its own, brought by somebody, that signs in this region alone."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 
 from tokensvc.errors import InvalidKey, WrappingKeyUnavailable
-from tokensvc.vault.cipher import Wrapper
-from tokensvc.vault.kek import PassphraseKey, Wrapping
+from tokensvc.vault.cipher import SecretCipher
+from tokensvc.vault.kek import PassphraseKey, DerivedKeys
 
 SALT = b"salt of this store"
 OLD, NEW = "0a" * 32, "0b" * 32
@@ -20,7 +20,7 @@ def passphrase(text: str = OLD) -> PassphraseKey:
 class DataKeys:
     """A wrapping key that makes a data key for each secret, as KMS does, and may be away."""
 
-    check: bytes | None = None
+    check_value: bytes | None = None
 
     def __init__(self, name: str = "kms:one") -> None:
         self.name = name
@@ -29,20 +29,20 @@ class DataKeys:
         self.refused = 0
         self._made: dict[bytes, bytes] = {}
 
-    def fresh(self) -> tuple[Wrapping, bytes]:
+    def generate_data_key(self) -> tuple[DerivedKeys, bytes]:
         """The wrapping for one new secret, and its data key."""
         self._require_here()
         encrypted, plain = secrets.token_bytes(40), secrets.token_bytes(32)
         self._made[encrypted] = plain
-        return Wrapping.of_data_key(plain), encrypted
+        return DerivedKeys.of_data_key(plain), encrypted
 
-    def again(self, data_key: bytes) -> Wrapping:
+    def decrypt_data_key(self, data_key: bytes) -> DerivedKeys:
         """The wrapping of a secret."""
         self._require_here()
         self.opened += 1
         if data_key not in self._made:
             raise InvalidKey("this data key is another's")
-        return Wrapping.of_data_key(self._made[data_key])
+        return DerivedKeys.of_data_key(self._made[data_key])
 
     def _require_here(self) -> None:
         if self.away:
@@ -50,5 +50,5 @@ class DataKeys:
             raise WrappingKeyUnavailable(f"{self.name} does not answer")
 
 
-WRAPPER = Wrapper(passphrase())
+WRAPPER = SecretCipher(passphrase())
 """What most tests wrap with."""

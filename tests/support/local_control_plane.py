@@ -17,7 +17,7 @@ from typing import Any
 from tests.local_ivs.environment import counting_token
 from tests.support.clocks import ManualClock
 from tokensvc.aws.arn import AccountRegion
-from tokensvc.aws.ivs import FAILURES
+from tokensvc.aws.ivs import ERROR_CLASSES
 from tokensvc.errors import ControlPlaneError, ControlPlaneThrottled, ControlPlaneUnavailable
 from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.errors import IvsError
@@ -109,7 +109,7 @@ class LocalPlane:
             try:
                 answer = self._ivs.call(AccountRegion(PLACE.account, region), operation, asked, "")
             except IvsError as refusal:
-                raise _failure(FAILURES[refusal.code], operation, refusal.code) from None
+                raise _failure(ERROR_CLASSES[refusal.code], operation, refusal.code) from None
             self.told.update(entry["viewerId"] for entry in reached)
         errors = [{**{k: e[k] for k in ("channelArn", "viewerId")}, "code": code, "message": ""} for e in refused]
         return {"errors": answer.get("errors", []) + errors} if errors or answer else answer

@@ -23,7 +23,7 @@ def ago(seconds: float) -> datetime:
 
 
 def prepared(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyPlacement:
-    """HeldLease by IVS for so many seconds."""
+    """Held by IVS for so many seconds."""
     return _pair(key_id, KeyState.PREPARED, imported_at=ago(since), **fields)
 
 

@@ -20,7 +20,7 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
 from tokensvc.tokens.channels import ChannelRecord
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 
 POLICY = CallerPolicy(channels=("*",))
 
@@ -58,7 +58,7 @@ class CountingSigner(OpenSslSigner):
 class Worker:
     """A refresh over counting ports of a deployment."""
 
-    def __init__(self, stage: Stage, clock: ManualClock, wrapper: Wrapper = WRAPPER) -> None:
+    def __init__(self, stage: Stage, clock: ManualClock, cipher: SecretCipher = WRAPPER) -> None:
         ports = ("versions", "deployment", "keys", "callers", "channels", "denials")
         self.ports = {name: Counting(getattr(stage.store, name)) for name in ports}
         self.signer = CountingSigner()
@@ -71,7 +71,7 @@ class Worker:
             channels=of["channels"],
             denials=DenylistSync(of["denials"], pause=lambda _seconds: None),
             vault=stage.vault,
-            subjects=ViewerIdResolver(of["deployment"], lambda: wrapper),
+            subjects=ViewerIdResolver(of["deployment"], lambda: cipher),
             signer=self.signer,
             clock=clock,
             max_staleness_seconds=ROTATION.max_staleness_seconds,

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 
 from tests.support.clocks import OFFSET, START
 from tokensvc.aws.arn import parse_arn
-from tokensvc.jose.es384 import digest, encode
+from tokensvc.jose.es384 import digest, base64url_encode
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
@@ -40,9 +40,9 @@ def raw_sign(key: PrivateKey, digest: bytes) -> bytes:
 def seal(key: PrivateKey, header: object, payload: object) -> str:
     """A token of this header and payload: bytes as they are, anything else as JSON."""
     signed = b".".join(
-        encode(part if isinstance(part, bytes) else json.dumps(part).encode()) for part in (header, payload)
+        base64url_encode(part if isinstance(part, bytes) else json.dumps(part).encode()) for part in (header, payload)
     )
-    return (signed + b"." + encode(raw_sign(key, digest(signed)))).decode()
+    return (signed + b"." + base64url_encode(raw_sign(key, digest(signed)))).decode()
 
 
 def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from tests.support.clocks import ManualClock
 from tests.support.simulated_ivs import IvsSimulator, outage, throttle
 from tests.support.simulated_ivs import channel_arn as arn
 from tests.tokens.conftest import WAIT, Make
-from tokensvc.errors import ControlPlaneError, StoreUnavailable, ControlPlaneThrottled, ControlPlaneUnavailable
+from tokensvc.errors import ControlPlaneError, ControlPlaneThrottled, ControlPlaneUnavailable, StoreUnavailable
 from tokensvc.runner import IDLE
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channel_cache import DUE_EVERY_SECONDS, NOT_FOUND_SECONDS, RECHECK_SECONDS, ChannelCache

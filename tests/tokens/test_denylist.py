@@ -108,7 +108,9 @@ def test_whatever_changes_the_last_word_counts_and_sweeping_changes_nothing(
 
 def test_what_is_over_is_forgotten_by_itself() -> None:
     denied = Denylist()
-    rows = [(viewer_digest(CHANNEL, str(number)), ViewerRestriction(NOW + 1 + number % 2 * 60)) for number in range(1000)]
+    rows = [
+        (viewer_digest(CHANNEL, str(number)), ViewerRestriction(NOW + 1 + number % 2 * 60)) for number in range(1000)
+    ]
     denied.apply(rows, NOW)
     for _ in range(SWEEPS):
         denied.sweep(NOW + 1)
@@ -122,7 +124,9 @@ def full() -> tuple[Denylist, int]:
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     denied = Denylist()
-    denied.apply(((number.to_bytes(16, "little"), ViewerRestriction(NOW + number, NOW)) for number in range(1, 200_001)), NOW)
+    denied.apply(
+        ((number.to_bytes(16, "little"), ViewerRestriction(NOW + number, NOW)) for number in range(1, 200_001)), NOW
+    )
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     return denied, taken

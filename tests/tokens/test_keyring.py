@@ -12,7 +12,7 @@ from tests.support.tokens import CHANNEL, NOW, Prepared, ring_of
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Action, InvalidRequest, NoSigningKey, Remedy
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, SigningKey, RegionKeys, retiring_signs_until
+from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys, SigningKey, retiring_signs_until
 
 ELSEWHERE = (AccountRegion("123456789012", "eu-west-1"), AccountRegion("999999999999", "us-east-1"))
 
@@ -43,7 +43,9 @@ def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> No
 
 
 def test_the_trouble_of_a_slot_is_told() -> None:
-    ring = Keyring({CHANNEL.account_region: RegionKeys(None, {}, problems="the active key k1 cannot be opened by this worker")})
+    ring = Keyring(
+        {CHANNEL.account_region: RegionKeys(None, {}, problems="the active key k1 cannot be opened by this worker")}
+    )
     with pytest.raises(NoSigningKey, match="k1 cannot be opened"):
         ring.signing_key(CHANNEL.account_region, NOW)
 
@@ -55,7 +57,9 @@ def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
 
 def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
     key = SigningKey("k1", Prepared(lambda data: data), 600, not_after=float(NOW))
-    ring = Keyring({CHANNEL.account_region: RegionKeys(key, {}, problems="the active key k2 cannot be opened by this worker")})
+    ring = Keyring(
+        {CHANNEL.account_region: RegionKeys(key, {}, problems="the active key k2 cannot be opened by this worker")}
+    )
     assert ring.signing_key(CHANNEL.account_region, NOW) is key
     with pytest.raises(NoSigningKey, match="k2 cannot be opened"):
         ring.signing_key(CHANNEL.account_region, NOW + 0.001)

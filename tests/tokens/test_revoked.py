@@ -19,7 +19,7 @@ from tokensvc.revocations.model import denied_until, restriction_after, versions
 from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.denylist import Denylist, ViewerRestriction, viewer_digest
 from tokensvc.tokens.issuer import UnsignedToken, prepare
-from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey
 from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id
@@ -27,7 +27,9 @@ from tokensvc.tokens.viewer_ids import viewer_id
 LEASE, TIMEOUT = 60.0, 5.0
 REACH = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS
 KEY = SigningKey("k1", Prepared(lambda _data: bytes(96)), 600)
-SNAPSHOT = Snapshot(Keyring({CHANNEL.account_region: RegionKeys(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600)
+SNAPSHOT = Snapshot(
+    Keyring({CHANNEL.account_region: RegionKeys(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600
+)
 GRANT = TokenLimits(600, "default")
 NOW = int(START)
 

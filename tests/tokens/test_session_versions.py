@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokensvc.tokens.denylist import DIGEST_BYTES, MAX_SESSION_VERSION, STEP_SECONDS, ViewerRestriction, viewer_digest, expires_at, pack, unpack
+from tokensvc.tokens.denylist import (
+    DIGEST_BYTES,
+    MAX_SESSION_VERSION,
+    STEP_SECONDS,
+    ViewerRestriction,
+    expires_at,
+    pack,
+    unpack,
+    viewer_digest,
+)
 
 seconds = st.integers(0, MAX_SESSION_VERSION)
 

@@ -12,7 +12,16 @@ from tests.support.tokens import CHANNEL, HEADER, NOW, OTHER_CHANNEL, seal, with
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.validation import NOTHING_REVOKED, RULES, PlaybackAttempt, Outcome, Reason, RuleStatus, ValidationResult, validate
+from tokensvc.tokens.validation import (
+    NOTHING_REVOKED,
+    RULES,
+    Outcome,
+    PlaybackAttempt,
+    Reason,
+    RuleStatus,
+    ValidationResult,
+    validate,
+)
 
 UUID = "123e4567-e89b-12d3-a456-426614174000"
 VIEWER: dict[str, Any] = {c.VIEWER_ID: "v"}

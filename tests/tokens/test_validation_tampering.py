@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from tests.support.tokens import CHANNEL, HEADER, NOW, seal, with_claims
 from tokensvc.jose import keypair
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.validation import NOTHING_REVOKED, RULES, PlaybackAttempt, Outcome, RuleStatus, ValidationResult, validate
+from tokensvc.tokens.validation import (
+    NOTHING_REVOKED,
+    RULES,
+    Outcome,
+    PlaybackAttempt,
+    RuleStatus,
+    ValidationResult,
+    validate,
+)
 
 KEY = keypair.generate()
 KEYS = [KEY.public_key()]
@@ -33,7 +41,9 @@ ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
 def judged(token: str) -> ValidationResult:
-    return validate(PlaybackAttempt(token, NOW, CHANNEL, KEYS, "https://a.example", spent=False, revoked_version=NOTHING_REVOKED))
+    return validate(
+        PlaybackAttempt(token, NOW, CHANNEL, KEYS, "https://a.example", spent=False, revoked_version=NOTHING_REVOKED)
+    )
 
 
 def expected_rule(token: str) -> str:

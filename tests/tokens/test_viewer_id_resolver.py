@@ -11,14 +11,14 @@ from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE, ViewerIdResolver, create_subject_key, viewer_id
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 
 FIRST, SECOND = b"1" * 32, b"2" * 32
 
 
 def keep(store: Store, *keys: bytes) -> None:
     for version, key in enumerate(keys, 1):
-        store.deployment.add_subject_key(version, WRAPPER.wrap_secret(SUBJECT_KEY_PURPOSE, key))
+        store.deployment.add_subject_key(version, WRAPPER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
 
 
 def test_a_subject_is_every_viewer_that_a_kept_version_made_of_it_the_newest_first(store: Store) -> None:
@@ -35,10 +35,10 @@ def test_who_is_named_by_viewer_id_is_that_viewer_and_no_key_is_read(store: Stor
 
 def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store) -> None:
     keys = DataKeys()
-    wrapper = Wrapper(keys, passphrase(OLD))
-    subjects = ViewerIdResolver(store.deployment, lambda: wrapper)
+    cipher = SecretCipher(keys, passphrase(OLD))
+    subjects = ViewerIdResolver(store.deployment, lambda: cipher)
     [first] = subjects.for_namespace("apps")(None, "ada")
-    store.deployment.add_subject_key(2, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, SECOND))
+    store.deployment.add_subject_key(2, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, SECOND))
     later = subjects.for_namespace("apps")
     assert later(None, "ada") == (viewer_id(SECOND, "apps", "ada"), first)
     later(None, "eve")
@@ -47,10 +47,10 @@ def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store
 
 def test_new_tokens_are_issued_with_the_newest_version_and_share_what_was_opened(store: Store) -> None:
     keys = DataKeys()
-    wrapper = Wrapper(keys, passphrase(OLD))
-    subjects = ViewerIdResolver(store.deployment, lambda: wrapper)
+    cipher = SecretCipher(keys, passphrase(OLD))
+    subjects = ViewerIdResolver(store.deployment, lambda: cipher)
     for version, key in enumerate((FIRST, SECOND), 1):
-        store.deployment.add_subject_key(version, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, key))
+        store.deployment.add_subject_key(version, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     assert subjects.newest_key() == SECOND
     assert keys.opened == 1, "an older version is not needed for new tokens"
     assert subjects.keys() == [SECOND, FIRST]
@@ -60,14 +60,14 @@ def test_new_tokens_are_issued_with_the_newest_version_and_share_what_was_opened
 def test_a_new_store_gets_its_subject_key_from_whoever_needs_it_first(store: Store) -> None:
     [named] = ViewerIdResolver(store.deployment, lambda: WRAPPER).for_namespace("apps")(None, "ada")
     [kept] = store.deployment.subject_keys()
-    assert named == viewer_id(WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, kept.wrapped), "apps", "ada")
+    assert named == viewer_id(WRAPPER.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped), "apps", "ada")
 
 
 def test_the_loser_of_the_race_takes_the_winners_subject_key(store: Store) -> None:
     """Two who both saw none: the second to write must use what the first one wrote."""
     keep(store, FIRST)
     made = create_subject_key(store.deployment, WRAPPER)
-    assert WRAPPER.unwrap_secret(SUBJECT_KEY_PURPOSE, made.wrapped) == FIRST
+    assert WRAPPER.decrypt_secret(SUBJECT_KEY_PURPOSE, made.wrapped) == FIRST
 
 
 def lose(store: Store) -> None:

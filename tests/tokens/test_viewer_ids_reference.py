@@ -22,10 +22,10 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.storage.store import Store
 from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.issuer import prepare
-from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey
 from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.validation import PlaybackAttempt, Outcome, validate
+from tokensvc.tokens.validation import Outcome, PlaybackAttempt, validate
 from tokensvc.tokens.viewer_ids import check_viewer_id
 
 ODD = st.text(st.sampled_from("a\0\t\x1b\x7f\x9f\u202e\u200d\u2028\U0001f680\ufdd0é"), max_size=42)

@@ -22,7 +22,7 @@ from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import InsecureKeyFile, InvalidKey, VaultError, WrongPassphrase
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 from tokensvc.vault.key_files import KeyFiles
 
 
@@ -33,7 +33,7 @@ def directory(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def vault_under(directory: Path) -> VaultUnder:
-    return lambda wrapper: KeyFiles(directory, wrapper)
+    return lambda cipher: KeyFiles(directory, cipher)
 
 
 @contextlib.contextmanager
@@ -94,11 +94,11 @@ def test_a_file_of_the_release_before_names_no_key_and_is_under_a_passphrase(
     directory.mkdir(parents=True, mode=0o700)
     directory.joinpath("k1.pem").touch(0o600)
     directory.joinpath("k1.pem").write_bytes(keypair.private_pem(private_key, OLD.encode()))
-    for wrapper in (WRAPPER, Wrapper(passphrase(NEW), passphrase()), Wrapper(DataKeys(), passphrase())):
-        assert KeyFiles(directory, wrapper).open("k1").private_numbers() == private_key.private_numbers()
-    for wrapper in (Wrapper(passphrase(NEW)), Wrapper(DataKeys())):
+    for cipher in (WRAPPER, SecretCipher(passphrase(NEW), passphrase()), SecretCipher(DataKeys(), passphrase())):
+        assert KeyFiles(directory, cipher).open("k1").private_numbers() == private_key.private_numbers()
+    for cipher in (SecretCipher(passphrase(NEW)), SecretCipher(DataKeys())):
         with pytest.raises(WrongPassphrase):
-            KeyFiles(directory, wrapper).open("k1")
+            KeyFiles(directory, cipher).open("k1")
 
 
 def test_a_file_that_names_a_key_which_does_not_open_it_is_damaged(
@@ -108,7 +108,7 @@ def test_a_file_that_names_a_key_which_does_not_open_it_is_damaged(
     file = directory / "k1.pem"
     file.write_bytes(file.read_bytes().replace(passphrase().name.encode(), passphrase(NEW).name.encode()))
     with pytest.raises(InvalidKey, match="is damaged"):
-        KeyFiles(directory, Wrapper(passphrase(NEW), passphrase())).open("k1")
+        KeyFiles(directory, SecretCipher(passphrase(NEW), passphrase())).open("k1")
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\n"])
@@ -196,7 +196,7 @@ def test_a_directory_that_others_may_write_to_is_refused_with_the_command_that_m
 ) -> None:
     """They could put another file in the place of one of ours."""
     vault.put("k1", private_key)
-    seen = vault.wrapped("k1")
+    seen = vault.read_envelope("k1")
     directory.chmod(mode)
     for act in (
         lambda: vault.open("k1"),
@@ -217,7 +217,7 @@ def test_a_replacement_is_for_its_owner_alone_and_sweeps_what_a_killed_one_left(
     vault.put("k1", private_key)
     (directory / ".k1.0a1b2c3d.unfinished").write_bytes(b"half a key")
     (directory / "k1.pem").chmod(0o400)
-    assert vault.replace("k1", vault.wrapped("k1"), WRAPPER.wrap_key(private_key))
+    assert vault.replace("k1", vault.read_envelope("k1"), WRAPPER.encrypt_key(private_key))
     [path] = directory.iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
     assert vault.open("k1")
@@ -225,11 +225,11 @@ def test_a_replacement_is_for_its_owner_alone_and_sweeps_what_a_killed_one_left(
 
 def test_a_full_disk_replaces_nothing(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    seen = vault.wrapped("k1")
+    seen = vault.read_envelope("k1")
     with small_files(), pytest.raises(VaultError, match="cannot be wrapped anew"):
-        vault.replace("k1", seen, WRAPPER.wrap_key(private_key))
+        vault.replace("k1", seen, WRAPPER.encrypt_key(private_key))
     assert [path.name for path in directory.iterdir()] == ["k1.pem"]
-    assert vault.wrapped("k1") == seen
+    assert vault.read_envelope("k1") == seen
 
 
 def test_of_many_who_replace_and_remove_at_once_each_sees_what_was_there(
@@ -238,11 +238,11 @@ def test_of_many_who_replace_and_remove_at_once_each_sees_what_was_there(
     """Six replace what all of them saw: one succeeds. Then one removes while five replace: it stays removed."""
     for removing in (False, True):
         vault.put("k1", private_key)
-        seen, ready = vault.wrapped("k1"), threading.Barrier(6, timeout=5)
+        seen, ready = vault.read_envelope("k1"), threading.Barrier(6, timeout=5)
         won: list[int] = []
 
         def act(who: int, seen: bytes, ready: threading.Barrier, won: list[int], removing: bool) -> None:
-            mine, anew = KeyFiles(directory, WRAPPER), WRAPPER.wrap_key(private_key)
+            mine, anew = KeyFiles(directory, WRAPPER), WRAPPER.encrypt_key(private_key)
             ready.wait()
             if removing and who == 0:
                 mine.remove("k1")
@@ -288,7 +288,7 @@ def test_a_directory_of_another_user_is_refused_with_the_command_that_fixes_it(
 ) -> None:
     """Its owner can put any file in the place of one of ours."""
     vault.put("k1", private_key)
-    seen = vault.wrapped("k1")
+    seen = vault.read_envelope("k1")
     os.chown(directory, OTHER_UID, -1)
     for act in (
         lambda: vault.open("k1"),
@@ -308,7 +308,7 @@ def test_a_key_file_of_another_user_is_refused_with_the_command_that_fixes_it(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
     vault.put("k1", private_key)
-    seen, path = vault.wrapped("k1"), directory / "k1.pem"
+    seen, path = vault.read_envelope("k1"), directory / "k1.pem"
     os.chown(path, OTHER_UID, -1)
     for act in (lambda: vault.open("k1"), lambda: vault.replace("k1", seen, seen)):
         with pytest.raises(InsecureKeyFile, match=rf"{path} belongs to uid {OTHER_UID}.*: chown 0 {path}$"):

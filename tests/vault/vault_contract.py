@@ -12,10 +12,10 @@ from tokensvc.errors import PrivateKeyMissing, VaultError, WrappingKeyUnavailabl
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey, public_der
 from tokensvc.vault import envelope
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 from tokensvc.vault.store import Vault
 
-VaultUnder = Callable[[Wrapper], Vault]
+VaultUnder = Callable[[SecretCipher], Vault]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_only_the_form_of_our_ids_is_taken(vault: Vault, private_key: PrivateKey
         lambda: vault.put(key_id, private_key),
         lambda: vault.open(key_id),
         lambda: vault.remove(key_id),
-        lambda: vault.wrapped(key_id),
+        lambda: vault.read_envelope(key_id),
         lambda: vault.replace(key_id, b"", b""),
     ]
     for act in acts:
@@ -84,13 +84,13 @@ def test_only_the_form_of_our_ids_is_taken(vault: Vault, private_key: PrivateKey
 
 def test_a_key_rests_encrypted_and_names_its_wrapping_key(vault: Vault, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    rests = vault.wrapped("k1")
+    rests = vault.read_envelope("k1")
     found = envelope.read(rests)
-    assert found.wrapped_by == WRAPPER.current
+    assert found.kek_name == WRAPPER.current
     assert found.body.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     assert OLD.encode() not in rests
     with pytest.raises(PrivateKeyMissing):
-        vault.wrapped("k2")
+        vault.read_envelope("k2")
 
 
 @pytest.mark.parametrize("kind", ["a passphrase", "data keys"])
@@ -98,20 +98,20 @@ def test_what_an_earlier_wrapping_key_wrapped_is_opened_while_it_is_given(
     vault_under: VaultUnder, private_key: PrivateKey, kind: str
 ) -> None:
     earlier, current = (passphrase() if kind == "a passphrase" else DataKeys()), passphrase(NEW)
-    vault_under(Wrapper(earlier)).put("k1", private_key)
-    both = vault_under(Wrapper(current, earlier))
+    vault_under(SecretCipher(earlier)).put("k1", private_key)
+    both = vault_under(SecretCipher(current, earlier))
     assert both.open("k1").private_numbers() == private_key.private_numbers()
     both.put("k2", private_key)
-    assert vault_under(Wrapper(current)).open("k2").private_numbers() == private_key.private_numbers()
+    assert vault_under(SecretCipher(current)).open("k2").private_numbers() == private_key.private_numbers()
     with pytest.raises(WrappingKeyUnknown, match=f"wrapped by {earlier.name}, and the settings give {current.name}"):
-        vault_under(Wrapper(current)).open("k1")
+        vault_under(SecretCipher(current)).open("k1")
 
 
 def test_a_wrapping_key_that_does_not_answer_keeps_and_opens_nothing(
     vault_under: VaultUnder, private_key: PrivateKey
 ) -> None:
     key = DataKeys()
-    vault = vault_under(Wrapper(key))
+    vault = vault_under(SecretCipher(key))
     vault.put("k1", private_key)
     key.away = True
     with pytest.raises(WrappingKeyUnavailable):
@@ -125,13 +125,13 @@ def test_an_envelope_takes_the_place_of_the_one_that_was_seen_and_of_no_other(
     vault: Vault, private_key: PrivateKey
 ) -> None:
     vault.put("k1", private_key)
-    seen, anew = vault.wrapped("k1"), WRAPPER.wrap_key(private_key)
+    seen, anew = vault.read_envelope("k1"), WRAPPER.encrypt_key(private_key)
     assert not vault.replace("k1", anew, b"never")
     assert not vault.replace("k1", seen[:-1], b"never")
     assert not vault.replace("k2", seen, b"never")
-    assert vault.wrapped("k1") == seen
+    assert vault.read_envelope("k1") == seen
     assert vault.replace("k1", seen, anew)
-    assert vault.wrapped("k1") == anew != seen
+    assert vault.read_envelope("k1") == anew != seen
     assert not vault.replace("k1", seen, b"never"), "it is not what was seen any more"
     assert vault.open("k1").private_numbers() == private_key.private_numbers()
     assert vault.key_ids() == {"k1"}
@@ -139,7 +139,7 @@ def test_an_envelope_takes_the_place_of_the_one_that_was_seen_and_of_no_other(
 
 def test_what_was_removed_is_not_brought_back_by_a_replacement(vault: Vault, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    seen = vault.wrapped("k1")
+    seen = vault.read_envelope("k1")
     vault.remove("k1")
     assert not vault.replace("k1", seen, seen)
     assert vault.key_ids() == frozenset()

@@ -46,7 +46,7 @@ from tokensvc.printable import printable
 if TYPE_CHECKING:
     from boto3.session import Session
 
-FAILURES: dict[str, type[ControlPlaneError]] = {
+ERROR_CLASSES: dict[str, type[ControlPlaneError]] = {
     "AccessDeniedException": ControlPlaneDenied,
     "PendingVerification": ControlPlaneDenied,
     "ValidationException": ControlPlaneRejected,
@@ -84,11 +84,11 @@ those who call; this is the bound should one of them take a region from outside.
 
 _AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com|api\.aws)")
 
-Observe = Callable[[str, str], None]
+CallObserver = Callable[[str, str], None]
 """Told the operation and its outcome (`ok`, or the error code) after each call."""
 
 
-def unobserved(_operation: str, _code: str) -> None:
+def ignore_calls(_operation: str, _code: str) -> None:
     """Nobody counts the calls of a command."""
 
 
@@ -133,7 +133,7 @@ def _data(path: str | None) -> Loader:
 class AwsControlPlane:
     """Amazon IVS, or the local IVS that boto3's endpoint setting points at: `kind` says which of them it must be."""
 
-    def __init__(self, kind: str, observe: Observe = unobserved, clock: Clock | None = None) -> None:
+    def __init__(self, kind: str, observe: CallObserver = ignore_calls, clock: Clock | None = None) -> None:
         self._kind = kind
         self._observe = observe
         self._clock = clock or SystemClock()
@@ -170,7 +170,7 @@ class AwsControlPlane:
         self._observe(operation, failure.ivs_code)
         raise failure from None
 
-    def ahead_seconds(self, region: str) -> float | None:
+    def clock_offset_seconds(self, region: str) -> float | None:
         """How far this machine's clock is ahead of the `Date` that IVS put on its last answer there, to about a second;
         None before there was one."""
         return self._ahead.get(region)
@@ -230,7 +230,7 @@ def _of_refusal(operation: str, refusal: boto.ClientError) -> ControlPlaneError:
     metadata = refusal.response.get("ResponseMetadata", {})
     code, status = printable(str(error.get("Code", ""))), int(metadata.get("HTTPStatusCode", 0))
     words = printable(str(error.get("Message") or refusal.response.get("exceptionMessage") or "no message"))
-    return FAILURES.get(code, _by_status(status))(
+    return ERROR_CLASSES.get(code, _by_status(status))(
         f"IVS answered {operation} with {code}: {words}",
         operation=operation,
         ivs_code=code,

@@ -17,41 +17,41 @@ from botocore import exceptions as boto
 
 from tokensvc.aws.ivs import make_client
 from tokensvc.errors import InvalidKey, WrappingKeyUnavailable
-from tokensvc.vault.kek import Wrapping
+from tokensvc.vault.kek import DerivedKeys
 
-CONTEXT = "tokensvc:deployment"
+CONTEXT_KEY = "tokensvc:deployment"
 DATA_KEY_BYTES = 32
-NOT_ITS_OWN = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
+FOREIGN_CIPHERTEXT_CODES = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 """What KMS answers when a data key is damaged, another KMS key's or another deployment's."""
 
 
 class KmsKey:
     """One symmetric KMS key, for one deployment."""
 
-    check: bytes | None = None
+    check_value: bytes | None = None
     """KMS itself refuses what it did not wrap."""
 
     def __init__(self, arn: str, deployment_id: str) -> None:
         self.name = f"kms:{arn}"
         self._arn = arn
-        self._context = {CONTEXT: deployment_id}
+        self._context = {CONTEXT_KEY: deployment_id}
         self._made: Any = None
         self._lock = threading.Lock()
 
-    def fresh(self) -> tuple[Wrapping, bytes]:
+    def generate_data_key(self) -> tuple[DerivedKeys, bytes]:
         """The wrapping for one new secret under a new data key, and that data key as KMS encrypted it."""
         answer = self._call("generate_data_key", KeySpec="AES_256")
         return self._wrapping(answer), bytes(answer["CiphertextBlob"])
 
-    def again(self, data_key: bytes) -> Wrapping:
+    def decrypt_data_key(self, data_key: bytes) -> DerivedKeys:
         """The wrapping of a secret, from its data key as KMS encrypted it."""
         return self._wrapping(self._call("decrypt", CiphertextBlob=data_key))
 
-    def _wrapping(self, answer: dict[str, Any]) -> Wrapping:
+    def _wrapping(self, answer: dict[str, Any]) -> DerivedKeys:
         plain = bytes(answer["Plaintext"])
         if len(plain) != DATA_KEY_BYTES:
             raise InvalidKey(f"what {self.name} opened is no data key of ours")
-        return Wrapping.of_data_key(plain)
+        return DerivedKeys.of_data_key(plain)
 
     def _call(self, operation: str, **request: Any) -> dict[str, Any]:
         try:
@@ -61,7 +61,7 @@ class KmsKey:
         except boto.ClientError as refusal:
             error = refusal.response.get("Error", {})
             code = str(error.get("Code", ""))
-            if code in NOT_ITS_OWN:
+            if code in FOREIGN_CIPHERTEXT_CODES:
                 raise InvalidKey(
                     f"it is damaged, or of another deployment: {self.name} does not open its data key"
                 ) from None

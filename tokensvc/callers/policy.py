@@ -44,7 +44,7 @@ class CallerPolicy:
     """None: the deployment's ceiling alone."""
     allow_anonymous_viewers: bool = False
     namespace: str = "default"
-    """ViewerIdResolver of two namespaces never share a viewer id."""
+    """Subjects of two namespaces never share a viewer id."""
 
     @cached_property
     def _matches(self) -> re.Pattern[str]:

@@ -17,7 +17,7 @@ from tokensvc.errors import Action, Remedy, SettingsError, TokensvcError
 from tokensvc.problems import Problem, problem_text
 from tokensvc.settings import Settings, variable_name
 
-RECONCILE = Remedy(Action.RESUME_ROTATION)
+RECONCILE = Remedy(Action.RECONCILE_KEYS)
 _URL = "export TOKENSVC_DATABASE_URL=URL"
 
 
@@ -63,7 +63,7 @@ _WORDINGS: Mapping[Action, _Wording] = {
     Action.PROTECT_DIRECTORY: _Wording("chmod 700 {path}", hint="; fix it with: chmod 700 {path}"),
     Action.TAKE_OWNERSHIP: _Wording('chown "$(id -un)" {path}', "as root"),
     Action.REPLACE_SYMLINK: _Wording("cp --remove-destination {target} {path} && chmod 600 {path}"),
-    Action.GIVE_FORMER_PASSPHRASE: _Wording(
+    Action.RESTORE_PASSPHRASE: _Wording(
         "unset TOKENSVC_PASSPHRASE; export TOKENSVC_PASSPHRASE_FILE=FILE",
         "with the passphrase so far in it",
         ". To move to it, give the one so far as TOKENSVC_PREVIOUS_PASSPHRASE",
@@ -93,7 +93,7 @@ _WORDINGS: Mapping[Action, _Wording] = {
     ),
     Action.GENERATE_KEY: _Wording("tokensvc keys generate", hint="; make one with: tokensvc keys generate"),
     Action.ROTATE_KEYS: _Wording("tokensvc keys rotate", hint="; first: tokensvc keys rotate"),
-    Action.RESUME_ROTATION: _Wording("tokensvc keys reconcile", hint="; first: tokensvc keys reconcile"),
+    Action.RECONCILE_KEYS: _Wording("tokensvc keys reconcile", hint="; first: tokensvc keys reconcile"),
     Action.ACTIVATE_KEY: _Wording(
         "tokensvc keys activate {key_id}",
         "if {arn} is the right pair",

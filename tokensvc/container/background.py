@@ -146,7 +146,7 @@ def make_background_tasks(
     )
 
     def report() -> Heartbeat:
-        return _heartbeat(identity, known, problems=(*rotation.problems, *dispatch.problems), regions=rotation.news)
+        return _heartbeat(identity, known, problems=(*rotation.problems, *dispatch.problems), regions=rotation.region_statuses)
 
     heartbeats = Heartbeats(store.workers, report)
     beating = loop(
@@ -160,7 +160,7 @@ def make_background_tasks(
     dispatching = loop("dispatch", dispatch.run_once, every_seconds=DISPATCH_EVERY_SECONDS, on_stop=dispatch.stop)
     notifier = ChangeNotifier(
         known,
-        on_keys_or_limits=[beating.wake, rotation.ask, rotating.wake],
+        on_keys_or_limits=[beating.wake, rotation.wake, rotating.wake],
         on_denials=[dispatch.wake],
         on_replacement=[heartbeats.introduce_again, dispatch.reacquire_leases],
     )

@@ -78,7 +78,7 @@ def make_keys_context(
         new_id=new_key_id,
         new_key=keypair.generate,
         max_staleness_seconds=lambda: deployment_max_staleness(settings, store),
-        lead=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
+        acquire_lease=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
         release_lease=lambda: store.leases.release(ROTATION_LEASE, performer),
         leader_problems=lambda: _leader_problems(store),
         absences=absences or AbsenceTracker(),

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tokensvc.aws.ivs import AwsControlPlane, Observe, default_region, ivs_regions, unobserved
+from tokensvc.aws.ivs import AwsControlPlane, CallObserver, default_region, ivs_regions, ignore_calls
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.background.refresh import Refresh, SnapshotHolder
@@ -59,7 +59,7 @@ from tokensvc.tokens.channel_cache import EVERY_SECONDS as CHANNELS_EVERY_SECOND
 from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 
 METRICS_EVERY_SECONDS = 0.25
 
@@ -130,7 +130,7 @@ def open_configured_store(settings: Settings) -> Store:
     return open_store(settings.database_url.get_secret_value(), timeout_seconds=settings.store_timeout_seconds)
 
 
-def make_control_plane(settings: Settings, observe: Observe = unobserved) -> AwsControlPlane:
+def make_control_plane(settings: Settings, observe: CallObserver = ignore_calls) -> AwsControlPlane:
     """IVS, as the settings name it. Raises SettingsError when boto3's endpoint is of the other kind."""
     control_plane = AwsControlPlane(str(settings.control_plane), observe)
     control_plane.check(next(iter(settings.regions), None) or default_region() or "us-east-1")
@@ -188,7 +188,7 @@ def apply_deployment_settings(settings: Settings, store: Store) -> Deployment:
     return store.deployment.set_rotation(propagation_seconds=lead, max_age_seconds=max_age, standby=standby)
 
 
-def open_deployment(settings: Settings, observe: Observe = unobserved) -> tuple[AwsControlPlane, Store, Wrapper]:
+def open_deployment(settings: Settings, observe: CallObserver = ignore_calls) -> tuple[AwsControlPlane, Store, SecretCipher]:
     """IVS, the store bound to it, and the wrapping keys: the way in for whoever signs or keeps keys. Endpoint and vault
     are looked at first, so that a store is never bound to a control plane that boto3 would not call."""
     require(settings, "control_plane", "database_url", *required_kek_settings(settings))
@@ -205,12 +205,12 @@ def open_deployment(settings: Settings, observe: Observe = unobserved) -> tuple[
 
 def open_keys_context(settings: Settings, report: Callable[[str], None]) -> KeysContext:
     """What a command works on keys with."""
-    control_plane, store, wrapper = open_deployment(settings)
+    control_plane, store, cipher = open_deployment(settings)
     clock = StoreClock(store.versions.read().now)
     return make_keys_context(
         settings=settings,
         store=store,
-        vault=open_vault(settings, store, wrapper),
+        vault=open_vault(settings, store, cipher),
         control_plane=control_plane,
         clock=clock,
         performer=new_worker_id(),
@@ -268,11 +268,11 @@ def check_startup(settings: Settings) -> None:
     from tokensvc.jose.signing.choice import choose_signer
 
     choose_signer(settings.signer)
-    _, store, wrapper = open_deployment(settings)
+    _, store, cipher = open_deployment(settings)
     try:
         if settings.background_tasks:
             configured_regions(settings)
-        check_subject_key(store, wrapper)
+        check_subject_key(store, cipher)
     finally:
         store.close()
 
@@ -288,14 +288,14 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
     chosen = choose_signer(settings.signer, metrics)
     metrics.signer_chosen(chosen.signer.name, chosen.fallback_reason)
-    control_plane, store, wrapper = open_deployment(settings, metrics.ivs_request)
+    control_plane, store, cipher = open_deployment(settings, metrics.ivs_request)
     if not checked:
-        check_subject_key(store, wrapper)
-    vault, worker_id = open_vault(settings, store, wrapper), new_worker_id()
+        check_subject_key(store, cipher)
+    vault, worker_id = open_vault(settings, store, cipher), new_worker_id()
     regions = configured_regions(settings) if settings.background_tasks else _known_regions(settings)
     failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
     confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
-    subjects = ViewerIdResolver(store.deployment, lambda: wrapper)
+    subjects = ViewerIdResolver(store.deployment, lambda: cipher)
     directory = ChannelCache(
         store=store.channels,
         leases=store.leases,
@@ -408,12 +408,12 @@ def assemble_worker(
     from tokensvc.container.prometheus import PrometheusMetrics
 
     clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
-    control_plane, store, wrapper = open_deployment(settings, metrics.ivs_request)
+    control_plane, store, cipher = open_deployment(settings, metrics.ivs_request)
     failure_log = FailureLog(clock.monotonic)
     performer = make_reconciler_config(
         settings=settings,
         store=store,
-        vault=open_vault(settings, store, wrapper),
+        vault=open_vault(settings, store, cipher),
         control_plane=control_plane,
         worker_id=worker_id,
         regions=configured_regions(settings),

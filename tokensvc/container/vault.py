@@ -20,7 +20,7 @@ from tokensvc.settings import Settings, require
 from tokensvc.storage.store import Store
 from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
-from tokensvc.vault.cipher import Wrapper, establish, require_known
+from tokensvc.vault.cipher import SecretCipher, register_kek, require_registered_kek
 from tokensvc.vault.kek import PassphraseKey, WrappingKey
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
@@ -66,48 +66,48 @@ def vault_location(settings: Settings) -> str:
     return chosen
 
 
-def open_vault(settings: Settings, store: Store, wrapper: Wrapper) -> Vault:
+def open_vault(settings: Settings, store: Store, cipher: SecretCipher) -> Vault:
     """The vault that the settings name. Raises SettingsError."""
-    return open_vault_at(vault_location(settings), store, wrapper)
+    return open_vault_at(vault_location(settings), store, cipher)
 
 
-def open_vault_at(signer_choice: str, store: Store, wrapper: Wrapper) -> Vault:
+def open_vault_at(signer_choice: str, store: Store, cipher: SecretCipher) -> Vault:
     """The vault that is named as the setting names it."""
     if signer_choice == IN_STORE:
-        return SqlVault(store.engine, wrapper)
-    return KeyFiles(Path(signer_choice.partition(":")[2]), wrapper)
+        return SqlVault(store.engine, cipher)
+    return KeyFiles(Path(signer_choice.partition(":")[2]), cipher)
 
 
-def make_cipher(settings: Settings, store: Store) -> Wrapper:
+def make_cipher(settings: Settings, store: Store) -> SecretCipher:
     """The wrapping keys in force, proven against the store's list.
 
     Raises SettingsError when nothing is set to wrap with, WrongPassphrase, WrappingKeyUnknown or
     WrappingKeyUnavailable.
     """
-    return establish(store.kek_registry, *_keks(settings, store))
+    return register_kek(store.kek_registry, *_keks(settings, store))
 
 
-def make_read_only_cipher(settings: Settings, store: Store) -> Wrapper:
+def make_read_only_cipher(settings: Settings, store: Store) -> SecretCipher:
     """The same for whoever only looks: a current key that is new to the store does not join its list."""
     keys = _keks(settings, store)
-    require_known(store.kek_registry.list(), *keys)
-    return Wrapper(*keys)
+    require_registered_kek(store.kek_registry.list(), *keys)
+    return SecretCipher(*keys)
 
 
 def make_rewrap_context(
-    settings: Settings, store: Store, wrapper: Wrapper, report: Callable[[str], None]
+    settings: Settings, store: Store, cipher: SecretCipher, report: Callable[[str], None]
 ) -> rewrap.RewrapContext:
     """What secrets are moved to the current wrapping key with."""
     return rewrap.RewrapContext(
-        vault=open_vault(settings, store, wrapper),
+        vault=open_vault(settings, store, cipher),
         deployment=store.deployment,
-        known=store.kek_registry,
-        wrapper=wrapper,
+        kek_registry=store.kek_registry,
+        cipher=cipher,
         report=report,
     )
 
 
-def check_subject_key(store: Store, wrapper: Wrapper) -> None:
+def check_subject_key(store: Store, cipher: SecretCipher) -> None:
     """Open the newest subject key, which every worker must: a KMS that refuses is told at the start, by name."""
     try:
         kept = store.deployment.subject_keys()
@@ -115,7 +115,7 @@ def check_subject_key(store: Store, wrapper: Wrapper) -> None:
         return
     for key in kept[:1]:
         try:
-            wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+            cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
         except (InvalidKey, WrappingKeyUnknown) as failure:  # they speak of "it"
             raise type(failure)(f"the store's {SUBJECT_KEY_PURPOSE}: {failure.message}") from None
 

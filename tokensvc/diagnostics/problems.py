@@ -20,7 +20,7 @@ REMEDIES: Mapping[Action, str] = {
     Action.REPLACE_SIGNER: ". Take the machine out of service, or configure another signer there",
     Action.GENERATE_KEY: "; an operator has to generate one",
     Action.ROTATE_KEYS: "; rotate it first: POST /v1/keys/rotate",
-    Action.RESUME_ROTATION: "; an operator has to let the rotation resume first",
+    Action.RECONCILE_KEYS: "; an operator has to let the rotation resume first",
     Action.ACTIVATE_KEY: ", and activate the key if it is right",
     Action.COMPROMISE_KEY: ". If it is compromised: POST /v1/keys/{key_id}/compromise",
     Action.ADOPT_KEY_PAIR: ". If it is yours, it can be adopted",

@@ -29,17 +29,17 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 _ALPHABET = re.compile(rb"[A-Za-z0-9_-]*")
 
 
-def encode(data: bytes) -> bytes:
+def base64url_encode(data: bytes) -> bytes:
     """base64url without padding (RFC 7515, 2)."""
     return b2a_base64(data, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
-def decode(text: bytes) -> bytes:
-    """The inverse of `encode`. Raises ValueError for anything that `encode` would not have written."""
+def base64url_decode(text: bytes) -> bytes:
+    """The inverse of `base64url_encode`. Raises ValueError for anything that `base64url_encode` would not have written."""
     if not _ALPHABET.fullmatch(text) or len(text) % 4 == 1:
         raise ValueError("is not base64url without padding")
     data = a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4))
-    if encode(data) != text:
+    if base64url_encode(data) != text:
         raise ValueError("is base64url with stray bits at its end")
     return data
 
@@ -52,13 +52,13 @@ class PreparedKey(Protocol):
         ...
 
 
-_HEADER = encode(b'{"alg":"ES384","typ":"JWT"}') + b"."
+_HEADER = base64url_encode(b'{"alg":"ES384","typ":"JWT"}') + b"."
 SIGNATURE_CHARS = 128
 
 
 def signing_input(payload: bytes) -> bytes:
     """The bytes that are signed: encoded header, dot, encoded payload (RFC 7515, 5.1)."""
-    return _HEADER + encode(payload)
+    return _HEADER + base64url_encode(payload)
 
 
 def digest(signed: bytes) -> bytes:
@@ -66,7 +66,7 @@ def digest(signed: bytes) -> bytes:
     return sha384(signed).digest()
 
 
-def compact(signed: bytes, signature: bytes) -> str:
+def jws_compact(signed: bytes, signature: bytes) -> str:
     """The whole token, from the bytes that were signed and their signature."""
     return (signed + b"." + b2a_base64(signature, newline=False).translate(_URL_SAFE)).decode("ascii")
 

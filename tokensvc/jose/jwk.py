@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tokensvc.errors import InvalidKey
-from tokensvc.jose.es384 import COORDINATE_BYTES, decode
+from tokensvc.jose.es384 import COORDINATE_BYTES, base64url_decode
 from tokensvc.jose.keypair import PrivateKey
 
 _CURVES = ("P-256", "P-521", "secp256k1")
@@ -53,7 +53,7 @@ def _name(jwk: Mapping[str, object]) -> str:
 def _number(value: object) -> int:
     """Raises InvalidKey unless it is base64url of no more bytes than a coordinate has; some writers leave zeros out."""
     try:
-        octets = decode(value.encode("utf-8")) if isinstance(value, str) else b""
+        octets = base64url_decode(value.encode("utf-8")) if isinstance(value, str) else b""
     except ValueError:
         octets = b""
     if not 0 < len(octets) <= COORDINATE_BYTES:

@@ -50,7 +50,7 @@ def read_private_pem(pem: bytes, password: bytes | None = None) -> PrivateKey:
     with this password. How long a try of the passphrase takes is up to whoever encrypted the key.
     """
     if b"PRIVATE KEY-----" not in pem:
-        raise InvalidKey(f"this is {armour.kind_of(pem)}, not a PEM private key")
+        raise InvalidKey(f"this is {armour.describe_first_block(pem)}, not a PEM private key")
     try:
         key: object = serialization.load_pem_private_key(pem, None)
     except TypeError:  # cryptography's word for "it is encrypted"
@@ -67,7 +67,7 @@ def read_private_pem(pem: bytes, password: bytes | None = None) -> PrivateKey:
 def read_public_pem(pem: bytes) -> PublicKey:
     """Read a SubjectPublicKeyInfo PEM. Raises InvalidKey saying what it is when it is not a P-384 public key."""
     if b"-----BEGIN PUBLIC KEY-----" not in pem:
-        raise InvalidKey(f"this is {armour.kind_of(pem)}, not a PEM public key (-----BEGIN PUBLIC KEY-----)")
+        raise InvalidKey(f"this is {armour.describe_first_block(pem)}, not a PEM public key (-----BEGIN PUBLIC KEY-----)")
     try:
         key = serialization.load_pem_public_key(pem)
     except UnsupportedAlgorithm:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 SEC1, PKCS8, ENCRYPTED_PKCS8 = "EC PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"
 PKCS12 = "PKCS12"
 """Not a label that anyone writes in PEM; our name for what has no PEM form."""
-KINDS: dict[str, str] = {
+BLOCK_KINDS: dict[str, str] = {
     SEC1: "a SEC1 private key",
     PKCS8: "a PKCS#8 private key",
     ENCRYPTED_PKCS8: "an encrypted PKCS#8 private key",
@@ -52,7 +52,7 @@ _STANDARD = str.maketrans("-_", "+/")
 _LINE_CHARS = 64
 
 
-class Block(NamedTuple):
+class PemBlock(NamedTuple):
     """What stands between a BEGIN line and its END line."""
 
     label: str
@@ -64,57 +64,57 @@ class Block(NamedTuple):
         """What it is, in our words."""
         if self.label == SEC1 and _ENCRYPTION.match(self.body or ""):
             return "an encrypted SEC1 private key"
-        return KINDS.get(self.label, "a PEM block of an unknown kind")
+        return BLOCK_KINDS.get(self.label, "a PEM block of an unknown kind")
 
     @property
     def is_private(self) -> bool:
         """Whether it holds, or says that it holds, a private half."""
         return self.label.endswith(("PRIVATE KEY", "PRIVATE KEY BLOCK"))
 
-    def proper(self) -> bytes | None:
+    def normalized(self) -> bytes | None:
         """The same block as every library reads it; None when its body is not base64."""
         head = _ENCRYPTION.match(self.body or "")
-        der = unbase64((self.body or "")[head.end() if head else 0 :])
+        der = decode_base64((self.body or "")[head.end() if head else 0 :])
         if der is None:
             return None
-        return write(self.label, der, f"Proc-Type: 4,ENCRYPTED\nDEK-Info: {head[1]}\n\n" if head else "")
+        return pem_block(self.label, der, f"Proc-Type: 4,ENCRYPTED\nDEK-Info: {head[1]}\n\n" if head else "")
 
 
-def blocks(text: str) -> tuple[list[Block], str]:
+def find_blocks(text: str) -> tuple[list[PemBlock], str]:
     """The blocks in a text, in order, and the text before the first and after the last of them."""
     marks = list(_MARK.finditer(text))
-    found: list[Block] = []
+    found: list[PemBlock] = []
     begin: re.Match[str] | None = None
     for mark in marks:
         if mark[1] == "BEGIN":
             if begin:
-                found.append(Block(begin[2], None))
+                found.append(PemBlock(begin[2], None))
             begin = mark
         elif begin and begin[2] == mark[2]:
-            found.append(Block(mark[2], text[begin.end() : mark.start()]))
+            found.append(PemBlock(mark[2], text[begin.end() : mark.start()]))
             begin = None
         else:
-            found.append(Block((begin or mark)[2], None))
+            found.append(PemBlock((begin or mark)[2], None))
             begin = None
     if begin:
-        found.append(Block(begin[2], None))
+        found.append(PemBlock(begin[2], None))
     return found, text[: marks[0].start()] + text[marks[-1].end() :] if marks else text
 
 
-def kind_of(pem: bytes) -> str:
+def describe_first_block(pem: bytes) -> str:
     """What the first block is, in our words; "not PEM" when there is none."""
-    found, _ = blocks(pem.decode("latin-1"))
+    found, _ = find_blocks(pem.decode("latin-1"))
     return found[0].kind if found else "not PEM"
 
 
-def write(label: str, der: bytes, head: str = "") -> bytes:
+def pem_block(label: str, der: bytes, head: str = "") -> bytes:
     """One block in its proper form."""
     body = b64encode(der).decode("ascii")
     lines = "\n".join(body[at : at + _LINE_CHARS] for at in range(0, len(body), _LINE_CHARS))
     return f"-----BEGIN {label}-----\n{head}{lines}\n-----END {label}-----\n".encode("ascii")
 
 
-def unbase64(text: str) -> bytes | None:
+def decode_base64(text: str) -> bytes | None:
     """What the text spells in base64, of either alphabet, padded or not, in lines or not; None when it is none."""
     letters = "".join(text.split())
     if not _BASE64.fullmatch(letters):

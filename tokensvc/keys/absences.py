@@ -30,24 +30,24 @@ class AbsenceTracker:
         """When it last said so, by whether the account was verified."""
         self._proven: set[str] = set()
 
-    def shown(self, arn: str) -> None:
+    def record_present(self, arn: str) -> None:
         """IVS shows the pair."""
         self._first.pop(arn, None)
         self._last.pop((arn, True), None)
         self._last.pop((arn, False), None)
         self._proven.discard(arn)
 
-    def is_due(self, arn: str, monotonic: float, *, account_verified: bool) -> bool:
+    def should_ask(self, arn: str, monotonic: float, *, account_verified: bool) -> bool:
         """Whether IVS is to be asked about the pair, rather than that its last answer stands."""
         return monotonic - self._last.get((arn, account_verified), -math.inf) >= CONFIRM_SECONDS
 
-    def denied(self, arn: str, monotonic: float, *, account_verified: bool) -> None:
+    def record_absent(self, arn: str, monotonic: float, *, account_verified: bool) -> None:
         """IVS has just said that it does not hold the pair; `account_verified` when it showed our account."""
         self._last[arn, account_verified] = monotonic
         if account_verified and monotonic - self._first.setdefault(arn, monotonic) >= CONFIRM_SECONDS:
             self._proven.add(arn)
 
-    def is_proven(self, arn: str) -> bool:
+    def is_confirmed(self, arn: str) -> bool:
         """Whether IVS has said so twice."""
         return arn in self._proven
 

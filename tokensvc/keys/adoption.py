@@ -30,57 +30,57 @@ from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.steps import journaled
 
 
-def adopt(context: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> None:
+def adopt(context: KeysContext, inventory: RegionInventory, key_id: str, arn: str) -> None:
     """Take over this pair as that key's in the region. Doing it again changes nothing.
 
     One whose fingerprint differs is recorded as such, and never signs by itself. Raises KeyPairNotOwned, Conflict,
     ForeignDeployment, ControlPlaneError, VaultError or StoreError.
     """
     step = Step(StepKind.IMPORT, key_id, f"somebody asked to adopt {arn}")
-    journaled(context, seen.region, step, lambda: _adopt(context, seen, key_id, arn))
+    journaled(context, inventory.region, step, lambda: _adopt(context, inventory, key_id, arn))
 
 
-def find_adoptable(context: KeysContext, seen: RegionInventory, record: KeyRecord) -> str | None:
+def find_adoptable(context: KeysContext, inventory: RegionInventory, record: KeyRecord) -> str | None:
     """The ARN of the pair in the region, not yet ours, that shows this key's fingerprint.
 
     Raises KeyPairNotOwned when another deployment has it.
     """
-    for pair in seen.pairs:
-        if owner_tags(pair)[0] != seen.deployment_id:
-            shown = get_pair(context, seen.region, str(pair["arn"]))
+    for pair in inventory.pairs:
+        if owner_tags(pair)[0] != inventory.deployment_id:
+            shown = get_pair(context, inventory.region, str(pair["arn"]))
             if shown.get("fingerprint") == record.fingerprint:
-                _require_free(shown, record.id, seen.deployment_id)
+                _require_free(shown, record.id, inventory.deployment_id)
                 return str(pair["arn"])
     return None
 
 
-def _adopt(context: KeysContext, seen: RegionInventory, key_id: str, arn: str) -> None:
+def _adopt(context: KeysContext, inventory: RegionInventory, key_id: str, arn: str) -> None:
     records = context.keys.list()
     record = require_key(records, key_id)
-    _require_unrecorded(records, record, seen.region, arn)
+    _require_unrecorded(records, record, inventory.region, arn)
     open_private_key(context.vault, record)  # as for an import: nobody takes over what they cannot sign with
     context.deployment.bind_account(parse_arn(arn, "playback-key").account_region.account)
-    pair = get_pair(context, seen.region, arn)
-    _require_free(pair, key_id, seen.deployment_id)
+    pair = get_pair(context, inventory.region, arn)
+    _require_free(pair, key_id, inventory.deployment_id)
     if record.compromised_at is not None or is_compromised(pair):
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
-    tags = {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: key_id}
-    context.control_plane.call(seen.region, "TagResource", {"resourceArn": arn, "tags": tags})
+    tags = {DEPLOYMENT_TAG: inventory.deployment_id, KEY_TAG: key_id}
+    context.control_plane.call(inventory.region, "TagResource", {"resourceArn": arn, "tags": tags})
     record_imported_pair(context, record, arn, pair)
-    context.report(f"{arn} in {seen.region} is adopted as key {key_id}")
+    context.report(f"{arn} in {inventory.region} is adopted as key {key_id}")
 
 
 def _require_unrecorded(records: Sequence[KeyRecord], record: KeyRecord, region: str, arn: str) -> None:
     record.require_readable()
-    places = [there for other in records for there in other.all_placements]
-    owner = next((there.key_id for there in places if there.arn == arn), record.id)
+    places = [placement for other in records for placement in other.all_placements]
+    owner = next((placement.key_id for placement in places if placement.arn == arn), record.id)
     if owner != record.id:
         raise Conflict(f"{arn} is key {owner}", subject={"key_id": owner, "arn": arn})
-    for there in record.placements:
-        if there.account_region.region == region and there.arn != arn:
+    for placement in record.placements:
+        if placement.account_region.region == region and placement.arn != arn:
             raise Conflict(
-                f"IVS holds key {record.id} in {region} already, as {there.arn}",
-                subject={"key_id": record.id, "region": region, "arn": there.arn},
+                f"IVS holds key {record.id} in {region} already, as {placement.arn}",
+                subject={"key_id": record.id, "region": region, "arn": placement.arn},
             )
 
 

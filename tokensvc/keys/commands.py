@@ -53,17 +53,17 @@ def request_rotation(context: KeysContext, regions: Sequence[str], by: str) -> R
     return context.rotations.request(context.new_id(), replaces, context.now(), by)
 
 
-def replacement_keys(records: Sequence[KeyRecord], wish: RotationRequest) -> dict[str, str | None]:
+def replacement_keys(records: Sequence[KeyRecord], request: RotationRequest) -> dict[str, str | None]:
     """By region, the key that took over there; None where the wish has not come true yet."""
-    signing = {region: _active(records, region) for region in wish.previous_key_ids}
-    return {region: key_id if key_id != wish.previous_key_ids[region] else None for region, key_id in signing.items()}
+    signing = {region: _active(records, region) for region in request.previous_key_ids}
+    return {region: key_id if key_id != request.previous_key_ids[region] else None for region, key_id in signing.items()}
 
 
 def rotate(context: KeysContext, regions: Sequence[str], by: str, *, wait_for_drain: bool = False) -> RotationRequest:
     """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
-    wish = request_rotation(context, regions, by)
+    request = request_rotation(context, regions, by)
     complete_rotations(context, regions, wait_for_drain=wait_for_drain)
-    return wish
+    return request
 
 
 def reconcile_and_wait(context: KeysContext, regions: Sequence[str], *, wait_for_drain: bool = False) -> None:
@@ -110,8 +110,8 @@ def activate(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRe
     """Sign with this prepared or retiring key in each of these regions, once IVS has held it for the lead."""
     policy = context.policy()
     for region in regions:
-        there = placement_in(require_key(context.keys.list(), key_id), region)
-        sleep_until(context, usable_from(there, policy.propagation_seconds), f"key {key_id} signs in {region}")
+        placement = placement_in(require_key(context.keys.list(), key_id), region)
+        sleep_until(context, usable_from(placement, policy.propagation_seconds), f"key {key_id} signs in {region}")
         execute_step(context, sync_inventory(context, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
     return require_key(context.keys.list(), key_id)
 
@@ -127,7 +127,7 @@ def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
             raise Conflict(
                 f"an import of key {key_id} was begun and may have come about",
                 subject=subject,
-                remedy=Remedy(Action.RESUME_ROTATION, subject),
+                remedy=Remedy(Action.RECONCILE_KEYS, subject),
             )
         context.keys.discard(key_id)
         context.vault.remove(key_id)
@@ -135,28 +135,28 @@ def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
     surveys = [
         sync_inventory(context, p.account_region.region) for p in record.placements if p.account_region.region in regions and p.is_imported
     ]
-    for there in (p for seen in surveys for p in seen.region_state.placements if p.key_id == key_id):
-        ends_at = drains_at(there, policy)
-        if there.state is KeyState.ACTIVE:
-            message = f"key {key_id} signs in {there.account_region.region}"
-            raise Conflict(message, subject=subject | {"region": there.account_region.region}, remedy=Remedy(Action.ROTATE_KEYS))
-        if there.longest_ttl_seconds and there.state is not KeyState.COMPROMISED and ends_at > context.now():
+    for placement in (p for inventory in surveys for p in inventory.region_state.placements if p.key_id == key_id):
+        ends_at = drains_at(placement, policy)
+        if placement.state is KeyState.ACTIVE:
+            message = f"key {key_id} signs in {placement.account_region.region}"
+            raise Conflict(message, subject=subject | {"region": placement.account_region.region}, remedy=Remedy(Action.ROTATE_KEYS))
+        if placement.longest_ttl_seconds and placement.state is not KeyState.COMPROMISED and ends_at > context.now():
             raise Conflict(
-                f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {there.account_region.region}; it goes "
+                f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {placement.account_region.region}; it goes "
                 "by itself then",
-                subject=subject | {"region": there.account_region.region},
+                subject=subject | {"region": placement.account_region.region},
                 remedy=Remedy(Action.COMPROMISE_KEY, subject),
             )
-        in_doubt = any(is_active_key_absent(seen.region_state) for seen in surveys if seen.region == there.account_region.region)
-        if in_doubt and there.state is not KeyState.COMPROMISED:
+        in_doubt = any(is_active_key_absent(inventory.region_state) for inventory in surveys if inventory.region == placement.account_region.region)
+        if in_doubt and placement.state is not KeyState.COMPROMISED:
             raise Conflict(
-                f"IVS does not hold the key that signs in {there.account_region.region}, so the store may have been restored, "
+                f"IVS does not hold the key that signs in {placement.account_region.region}, so the store may have been restored, "
                 f"and tokens of key {key_id} may live",
-                subject=subject | {"region": there.account_region.region},
-                remedy=Remedy(Action.RESUME_ROTATION, subject),
+                subject=subject | {"region": placement.account_region.region},
+                remedy=Remedy(Action.RECONCILE_KEYS, subject),
             )
-    for seen in surveys:
-        execute_step(context, seen, Step(StepKind.DELETE, key_id, "an operator asked for it"))
+    for inventory in surveys:
+        execute_step(context, inventory, Step(StepKind.DELETE, key_id, "an operator asked for it"))
     reconcile_once(context, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
     return require_key(context.keys.list(), key_id)
 
@@ -169,14 +169,14 @@ def preview_compromise(context: KeysContext, key_id: str, *, include_standby: bo
         r.id for r in records if r.id == key_id or (include_standby and not any(p.activated_at for p in r.placements))
     }
     unable, prospects = _without_private_half(context), []
-    for there in key.placements:
-        if not there.is_imported:
+    for placement in key.placements:
+        if not placement.is_imported:
             continue
-        others = [p for r in records if r.id not in bad | unable for p in r.placements if p.account_region == there.account_region]
+        others = [p for r in records if r.id not in bad | unable for p in r.placements if p.account_region == placement.account_region]
         best = successor(others, context.now(), policy.propagation_seconds)
-        active = there.state is KeyState.ACTIVE
+        active = placement.state is KeyState.ACTIVE
         without = 0.0 if best is not None or not active else _until_led(others, context.now(), policy.propagation_seconds)
-        prospects.append(CompromiseImpact(there.account_region.region, active, best.key_id if active and best else None, without))
+        prospects.append(CompromiseImpact(placement.account_region.region, active, best.key_id if active and best else None, without))
     return prospects
 
 
@@ -219,18 +219,18 @@ def _without_private_half(context: KeysContext) -> frozenset[str]:
 
 
 def _active(records: Sequence[KeyRecord], region: str) -> str | None:
-    places = (there for record in records for there in record.placements)
+    places = (placement for record in records for placement in record.placements)
     return next((p.key_id for p in places if p.account_region.region == region and p.state is KeyState.ACTIVE), None)
 
 
 def _fulfills_newest(context: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
     """Whether a key signs there, and not the one that the newest wish replaces."""
-    newest = [wish for wish in context.rotations.newest(1) if region in wish.previous_key_ids]
-    return _active(records, region) is not None and all(replacement_keys(records, wish)[region] for wish in newest)
+    newest = [request for request in context.rotations.newest(1) if region in request.previous_key_ids]
+    return _active(records, region) is not None and all(replacement_keys(records, request)[region] for request in newest)
 
 
 def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
-    here = [there for record in records for there in record.placements if there.account_region.region == region]
+    here = [placement for record in records for placement in record.placements if placement.account_region.region == region]
     active = active_placement(here)
     return active is not None and active.retiring_at is not None
 

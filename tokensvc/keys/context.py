@@ -37,7 +37,7 @@ class KeysContext:
     new_key: Callable[[], PrivateKey]
     max_staleness_seconds: Callable[[], float]
     """R, from the leases and store timeouts of the workers there are."""
-    lead: Callable[[], bool]
+    acquire_lease: Callable[[], bool]
     """Take or prolong the lease of the one who performs; False when another has it."""
     release_lease: Callable[[], None]
     """Give that lease up."""

@@ -66,9 +66,9 @@ def adopt_pairs(context: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRe
 
 def import_new(context: KeysContext, key_id: str, region: str) -> None:
     """Import a key that was just made, unless it is there already."""
-    seen = sync_inventory(context, region)
-    if not any(p.key_id == key_id for p in seen.region_state.placements):
-        _import(context, seen, key_id)
+    inventory = sync_inventory(context, region)
+    if not any(p.key_id == key_id for p in inventory.region_state.placements):
+        _import(context, inventory, key_id)
 
 
 def for_each_region(context: KeysContext, regions: Sequence[str], act: Callable[[str], None]) -> None:
@@ -77,32 +77,32 @@ def for_each_region(context: KeysContext, regions: Sequence[str], act: Callable[
     for region in regions:
         try:
             act(region)
-        except (ControlPlaneError, Conflict) as failure:
-            context.report(f"{region} is passed over: {failure.message}")
-            failures.append(failure)
+        except (ControlPlaneError, Conflict) as error:
+            context.report(f"{region} is passed over: {error.message}")
+            failures.append(error)
     if failures:
         raise failures[0]
 
 
 def _bring(context: KeysContext, key_id: str, region: str, arn: str | None) -> None:
     """Adopt a key's pair in a region, or import it there, unless it is there already."""
-    seen = sync_inventory(context, region)
+    inventory = sync_inventory(context, region)
     record = require_key(context.keys.list(), key_id)
     if record.compromised_at is not None:  # as a pair's tag may have shown just now
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
-    there = next((p for p in seen.region_state.placements if p.key_id == key_id), None)
-    if there is not None and not there.is_imported:
+    placement = next((p for p in inventory.region_state.placements if p.key_id == key_id), None)
+    if placement is not None and not placement.is_imported:
         raise Conflict(
-            f"key {key_id} was in {region} and is {there.state}: it never signs there again",
+            f"key {key_id} was in {region} and is {placement.state}: it never signs there again",
             subject={"key_id": key_id, "region": region},
         )
-    if there is None or arn is not None:
-        arn = arn or find_adoptable(context, seen, record)
+    if placement is None or arn is not None:
+        arn = arn or find_adoptable(context, inventory, record)
         if arn is not None:
-            adopt(context, seen, key_id, arn)
+            adopt(context, inventory, key_id, arn)
         else:
-            _import(context, seen, key_id)
+            _import(context, inventory, key_id)
 
 
-def _import(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
-    execute_step(context, seen, Step(StepKind.IMPORT, key_id, "somebody asked for it"))
+def _import(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
+    execute_step(context, inventory, Step(StepKind.IMPORT, key_id, "somebody asked for it"))

@@ -65,7 +65,7 @@ def take_inventory(
     region: str,
     pairs: Sequence[PlaybackKeyPair] | None = None,
     *,
-    wanted: bool = True,
+    configured: bool = True,
     account_verified: bool = False,
 ) -> RegionInventory:
     """Look at a region and change nothing: an import that is not recorded is a finding, and so is a compromise.
@@ -86,7 +86,7 @@ def take_inventory(
         Problem(ProblemCode.IMPORT_UNRECORDED, region, {"key_id": key.id, "arn": str(pair["arn"])})
         for key, pair in unrecorded
     )
-    ours = [there for record in records for there in record.placements if there.account_region.region == region]
+    ours = [placement for record in records for placement in record.placements if placement.account_region.region == region]
     held, arns = {p.arn for p in ours if p.is_imported}, {str(pair["arn"]) for pair in pairs}
     account_verified = account_verified or _shows_our_account(records, region, pairs, deployment)
     missing, gone, recheck_at = _missing(context, [p for p in ours if p.is_imported], arns, account_verified=account_verified)
@@ -103,7 +103,7 @@ def take_inventory(
         account_verified=account_verified,
         private_key_lost=frozenset(p.key_id for p in ours if p.is_imported and (p.key_id not in kept or p.key_id in damaged)),
         unreadable=frozenset(arn for arn, p in unreadable.items() if p.is_imported or arn in arns),
-        wanted=wanted,
+        configured=configured,
     )
     findings += tuple(
         Problem(ProblemCode.KEY_UNREADABLE, region, {"key_id": r.id, "reason": r.damage})
@@ -127,7 +127,7 @@ def sync_inventory(
     region: str,
     pairs: Sequence[PlaybackKeyPair] | None = None,
     *,
-    wanted: bool = True,
+    configured: bool = True,
     account_verified: bool = False,
 ) -> RegionInventory:
     """Record what IVS shows in a region and the store does not know, then survey it. Parameters as in `take_inventory`.
@@ -137,7 +137,7 @@ def sync_inventory(
     if pairs is None:
         pairs = list_pairs(context.control_plane, region, context.deployment.read().account)
     record_discoveries(context, region, pairs)
-    return take_inventory(context, region, pairs, wanted=wanted, account_verified=account_verified)
+    return take_inventory(context, region, pairs, configured=configured, account_verified=account_verified)
 
 
 def record_discoveries(context: KeysContext, region: str, pairs: Sequence[PlaybackKeyPair]) -> None:
@@ -245,8 +245,8 @@ def _record_compromises(
 
 def _strays(records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str) -> tuple[tuple[str, str], ...]:
     known = {record.id: record for record in records}
-    held = {there.arn for record in records for there in record.placements if there.is_imported}
-    held |= {there.arn for record in records for there in record.unreadable}
+    held = {placement.arn for record in records for placement in record.placements if placement.is_imported}
+    held |= {placement.arn for record in records for placement in record.unreadable}
     ours = [(str(owner_tags(p)[1]), p) for p in pairs if owner_tags(p)[0] == deployment_id and str(p["arn"]) not in held]
     bad = [
         (key_id, str(p["arn"]))
@@ -269,7 +269,7 @@ def _shows_our_account(
         return False
     if deployment.control_plane != "local":
         return True
-    known = {there.arn for record in records for there in record.placements}
+    known = {placement.arn for record in records for placement in record.placements}
     return any(owner_tags(pair)[0] == deployment.id or str(pair["arn"]) in known for pair in pairs)
 
 
@@ -278,7 +278,7 @@ def _tagged(
 ) -> tuple[list[tuple[KeyRecord, PlaybackKeyPair]], tuple[Problem, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
-    noted = {there.arn: there for record in records for there in record.all_placements}
+    noted = {placement.arn: placement for record in records for placement in record.all_placements}
     unrecorded: list[tuple[KeyRecord, PlaybackKeyPair]] = []
     findings: list[Problem] = []
     for pair in pairs:
@@ -286,10 +286,10 @@ def _tagged(
         if owner != deployment_id:
             continue
         if arn in noted:
-            there = noted[arn]
-            retired_at = there.retired_at if isinstance(there, KeyPlacement) else None
+            placement = noted[arn]
+            retired_at = placement.retired_at if isinstance(placement, KeyPlacement) else None
             if retired_at is not None and context.now() - retired_at > timedelta(seconds=GRACE_SECONDS):
-                subject = {"key_id": there.key_id, "arn": arn}
+                subject = {"key_id": placement.key_id, "arn": arn}
                 remedy = Remedy(Action.DELETE_KEY_PAIR, subject)
                 findings.append(Problem(ProblemCode.DELETED_KEY_PAIR_IN_IVS, region, subject, remedy))
             continue
@@ -315,7 +315,7 @@ def _tagged(
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
     """Keys that may be imported there, oldest first: in no place yet, or in use elsewhere and newer than the one that
     signs here. (That a key is new is never told by its date alone: clocks differ, and it would be made again.)"""
-    here = [there for record in records for there in record.placements if there.account_region.region == region]
+    here = [placement for record in records for placement in record.placements if placement.account_region.region == region]
     signing = active_placement(here)
     since = next((r.created_at for r in records if signing is not None and r.id == signing.key_id), None)
     return [
@@ -335,7 +335,7 @@ def _is_here(record: KeyRecord, region: str) -> bool:
 
 
 def _to_replace(context: KeysContext, region: str) -> frozenset[str]:
-    return frozenset(filter(None, (wish.previous_key_ids.get(region) for wish in context.rotations.newest(_WISHES))))
+    return frozenset(filter(None, (request.previous_key_ids.get(region) for request in context.rotations.newest(_WISHES))))
 
 
 def _missing(
@@ -345,28 +345,28 @@ def _missing(
     when the next answer may be a proof."""
     absences, lead = context.absences, timedelta(seconds=context.deployment.read().key_propagation_seconds)
     missing, gone, again = set(), set(), []
-    for there in held:
-        if there.arn in arns:
-            absences.shown(there.arn)
-        elif (not lead or context.now() - there.imported_at >= lead) and not _is_shown(context, there, account_verified=account_verified):
-            missing.add(there.key_id)
-            if account_verified and absences.is_proven(there.arn):
-                gone.add(there.key_id)
+    for placement in held:
+        if placement.arn in arns:
+            absences.record_present(placement.arn)
+        elif (not lead or context.now() - placement.imported_at >= lead) and not _is_shown(context, placement, account_verified=account_verified):
+            missing.add(placement.key_id)
+            if account_verified and absences.is_confirmed(placement.arn):
+                gone.add(placement.key_id)
             elif account_verified:
-                again.append(absences.recheck_at(there.arn, context.clock.monotonic(), context.now()))
+                again.append(absences.recheck_at(placement.arn, context.clock.monotonic(), context.now()))
     return frozenset(missing), frozenset(gone), min(again, default=None)
 
 
-def _is_shown(context: KeysContext, there: KeyPlacement, *, account_verified: bool) -> bool:
+def _is_shown(context: KeysContext, placement: KeyPlacement, *, account_verified: bool) -> bool:
     """Whether IVS shows a pair that no list does, as of now or a moment ago."""
-    if not context.absences.is_due(there.arn, context.clock.monotonic(), account_verified=account_verified):
+    if not context.absences.should_ask(placement.arn, context.clock.monotonic(), account_verified=account_verified):
         return False
     try:
-        get_pair(context, there.account_region.region, there.arn)
+        get_pair(context, placement.account_region.region, placement.arn)
     except ControlPlaneResourceMissing:
-        context.absences.denied(there.arn, context.clock.monotonic(), account_verified=account_verified)
+        context.absences.record_absent(placement.arn, context.clock.monotonic(), account_verified=account_verified)
         return False
-    context.absences.shown(there.arn)
+    context.absences.record_present(placement.arn)
     return True
 
 
@@ -384,7 +384,7 @@ def _damaged(context: KeysContext, records: Sequence[KeyRecord], region: str) ->
 
 def _may_be_imported(record: KeyRecord, region: str) -> bool:
     """Whether a key was never there, and is not on its way out anywhere."""
-    return not any(there.account_region.region == region or there.state in _USED for there in record.placements)
+    return not any(placement.account_region.region == region or placement.state in _USED for placement in record.placements)
 
 
 def _strange(region_state: RegionState, region: str, damaged: Mapping[str, str]) -> list[Problem]:

@@ -31,7 +31,7 @@ from tokensvc.errors import InvalidKey
 from tokensvc.jose import jwk, keypair, strict_json
 from tokensvc.jose import pem as armour
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.jose.pem import Block
+from tokensvc.jose.pem import PemBlock
 from tokensvc.keys import key_import
 
 MAX_BYTES = 65_536
@@ -62,7 +62,7 @@ class ParsedKey(NamedTuple):
     """A private key and the form it came in."""
 
     private_key: PrivateKey
-    found: str
+    description: str
     """Fits after "found": `a SEC1 private key in PEM, with CRLF line ends, base64-wrapped`."""
 
 
@@ -122,7 +122,7 @@ def _unwrapped(text: str, habits: list[str]) -> bytes:
         raise InvalidKey(f"this is an OpenSSH public key{_PUBLIC_ONLY}")
     if text.startswith("PuTTY-User-Key-File"):
         raise InvalidKey("this is a PuTTY private key; a P-384 key in SEC1 or PKCS#8 is needed")
-    spelled = armour.unbase64(text)
+    spelled = armour.decode_base64(text)
     if spelled is None:
         raise InvalidKey(_UNKNOWN)
     habits.append("base64-wrapped")
@@ -146,16 +146,16 @@ def _from_der(data: bytes, password: bytes | None, habits: list[str]) -> ParsedK
     label = key_import.label_of(data)
     if label is None:
         raise InvalidKey(_UNKNOWN)
-    block = Block(label, "")
+    block = PemBlock(label, "")
     _refuse_strangers(block)
-    key = keypair.read_private_pem(armour.write(label, data), password)
+    key = keypair.read_private_pem(armour.pem_block(label, data), password)
     return ParsedKey(key, _words(f"{block.kind} in DER", habits))
 
 
 def _from_pem(text: str, password: bytes | None, habits: list[str]) -> ParsedKey:
     if _ESCAPE.search(text):
         text = _unescaped(text, habits)
-    blocks, around = armour.blocks(text)
+    blocks, around = armour.find_blocks(text)
     private = [block for block in blocks if block.is_private]
     if len(private) > 1:
         raise InvalidKey(f"this holds {len(private)} private keys; import one at a time")
@@ -163,7 +163,7 @@ def _from_pem(text: str, password: bytes | None, habits: list[str]) -> ParsedKey
         raise InvalidKey("this begins like PEM, but its BEGIN line is damaged")
     block = (private or blocks)[0]
     _refuse_strangers(block)
-    pem = block.proper()
+    pem = block.normalized()
     if pem is None:
         raise InvalidKey(f"this is {block.kind} in PEM that is damaged: a part is missing, or is not base64")
     key = keypair.read_private_pem(pem, password)
@@ -171,7 +171,7 @@ def _from_pem(text: str, password: bytes | None, habits: list[str]) -> ParsedKey
     return ParsedKey(key, _words(f"{block.kind} in PEM", habits))
 
 
-def _layout(text: str, block: Block, around: str, has_more: bool) -> list[str]:
+def _layout(text: str, block: PemBlock, around: str, has_more: bool) -> list[str]:
     """What of a block's text is not as it should be."""
     habits = []
     if "\r" in text:
@@ -188,7 +188,7 @@ def _layout(text: str, block: Block, around: str, has_more: bool) -> list[str]:
     return habits
 
 
-def _refuse_strangers(block: Block) -> None:
+def _refuse_strangers(block: PemBlock) -> None:
     """Raises InvalidKey for what its label alone tells not to be a key for us."""
     if block.label in _WAYS_OUT:
         raise InvalidKey(f"this is {block.kind}{_WAYS_OUT[block.label]}")
@@ -217,7 +217,7 @@ _HEAD_BYTES = 32
 def label_of(key_import: bytes) -> str | None:
     """The label under which these bytes can be read, or None when they cannot be."""
     for label in _PRIVATE:
-        if _fits(lambda pem: load_pem_private_key(pem, None), armour.write(label, key_import)):
+        if _fits(lambda pem: load_pem_private_key(pem, None), armour.pem_block(label, key_import)):
             return label
     for label, load in _OTHERS:
         if _fits(load, key_import):

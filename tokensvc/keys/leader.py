@@ -72,14 +72,14 @@ class RotationLeader:
         self._metrics = metrics
         self._beat_seconds = lease_seconds / RENEWALS_PER_LEASE
         self._lead_again_at = self._look_again_at = self._looked_at = -math.inf
-        self._was_asked = False
+        self._woken = False
         self._failures = 0
         self._leads = False
         self._general: tuple[Problem, ...] = ()
         self._regional: dict[str, tuple[Problem, ...]] = dict.fromkeys(regions, ())
         self._alarms: dict[str, tuple[Problem, ...]] = {}
         """By region, as of the last look that IVS answered."""
-        self._news: dict[str, RegionStatus] = {}
+        self._region_statuses: dict[str, RegionStatus] = {}
         self._outages = Outages(clock.monotonic)
 
     @property
@@ -88,19 +88,19 @@ class RotationLeader:
         return tuple(dict.fromkeys((*self._general, *(one for told in self._regional.values() for one in told))))
 
     @property
-    def news(self) -> tuple[RegionStatus, ...]:
+    def region_statuses(self) -> tuple[RegionStatus, ...]:
         """What was last seen of each region; nothing where another process performs."""
-        return tuple(self._news.values())
+        return tuple(self._region_statuses.values())
 
-    def ask(self) -> None:
+    def wake(self) -> None:
         """Look in the next run, whatever the time: something changed."""
-        self._was_asked = True
+        self._woken = True
 
     def run_once(self) -> Literal[RunResult.IDLE] | None:
         """Lead if nobody else does, and take every step that is due. Raises TokensvcError."""
         now = self._clock.monotonic()
-        if self._was_asked and now >= self._looked_at + MIN_INSPECTION_INTERVAL_SECONDS:
-            self._was_asked, self._look_again_at = False, -math.inf
+        if self._woken and now >= self._looked_at + MIN_INSPECTION_INTERVAL_SECONDS:
+            self._woken, self._look_again_at = False, -math.inf
         if now < self._lead_again_at and not (self._leads and now >= self._look_again_at):
             return IDLE
         try:
@@ -123,42 +123,42 @@ class RotationLeader:
 
     def _run(self, now: float) -> None:
         context = replace(self._make_context(), sleep=_never, report=_log_step, report_failure=_leave_to_outlook)
-        led, self._leads = self._leads, context.lead()
+        led, self._leads = self._leads, context.acquire_lease()
         self._lead_again_at = now + self._beat_seconds
         if self._leads and not led:
             _log.info("this worker performs rotations now")
             self._look_again_at = -math.inf
         if self._leads and now < self._look_again_at:
             return
-        outlooks = reconcile(context, self._regions) if self._leads else []
-        self._leads = bool(outlooks)
+        results = reconcile(context, self._regions) if self._leads else []
+        self._leads = bool(results)
         if self._leads:
-            self._take_in(context, outlooks)
+            self._take_in(context, results)
         else:
-            self._general, self._regional, self._news = (), dict.fromkeys(self._regional, ()), {}
+            self._general, self._regional, self._region_statuses = (), dict.fromkeys(self._regional, ()), {}
             self._alarms = {}
             self._outages = Outages(self._clock.monotonic)  # what lasts is logged by the process that performs now
 
-    def _take_in(self, context: KeysContext, outlooks: Sequence[RegionResult]) -> None:
+    def _take_in(self, context: KeysContext, results: Sequence[RegionResult]) -> None:
         """Keep what there is to tell, and choose when to look again."""
         policy, ceiling, now = context.policy(), context.deployment.read().max_ttl_seconds, context.now().timestamp()
-        self._failures = self._failures + 1 if any(o.error for o in outlooks) else 0
+        self._failures = self._failures + 1 if any(o.error for o in results) else 0
         pause = min(RETRY_SECONDS * 2.0 ** (self._failures - 1), INSPECTION_INTERVAL_SECONDS) if self._failures else math.inf
-        waits = [o.wait.until.timestamp() - now for o in outlooks if o.wait is not None and o.wait.until is not None]
+        waits = [o.wait.until.timestamp() - now for o in results if o.wait is not None and o.wait.until is not None]
         soonest = min((seconds for seconds in waits if seconds > 0), default=math.inf)
         self._looked_at = self._clock.monotonic()
         self._look_again_at = self._looked_at + min(pause, soonest, INSPECTION_INTERVAL_SECONDS)
-        self._alarm(outlooks)
-        self._log_failures(outlooks)
+        self._alarm(results)
+        self._log_failures(results)
         self._general = tuple(_refused(ProblemCode.INVALID_ROTATION_POLICY, "", lambda: check_policy(policy, ceiling)))
-        self._regional = dict.fromkeys(self._regional, ()) | {o.region: self._told(o) for o in outlooks}
-        self._news |= {o.region: _news_of(o, policy, now) for o in outlooks if o.seen is not None}
+        self._regional = dict.fromkeys(self._regional, ()) | {o.region: self._told(o) for o in results}
+        self._region_statuses |= {o.region: _news_of(o, policy, now) for o in results if o.inventory is not None}
 
-    def _alarm(self, outlooks: Sequence[RegionResult]) -> None:
+    def _alarm(self, results: Sequence[RegionResult]) -> None:
         """Log what keeps viewers from playing; where IVS did not answer, what was so before."""
-        for outlook in outlooks:
-            region, before = outlook.region, self._alarms.get(outlook.region, ())
-            alarms = outlook.alarms if outlook.seen is not None else before
+        for result in results:
+            region, before = result.region, self._alarms.get(result.region, ())
+            alarms = result.alarms if result.inventory is not None else before
             for alarm in alarms:
                 if report := self._outages.failed((region, "alarm"), alarm):
                     seconds, words = round(report.seconds, 1), problem_text(alarm)
@@ -169,30 +169,30 @@ class RotationLeader:
                 _log.info("tokens are issued again that IVS admits", region=region, seconds=seconds)
             self._alarms[region] = alarms
 
-    def _log_failures(self, outlooks: Sequence[RegionResult]) -> None:
+    def _log_failures(self, results: Sequence[RegionResult]) -> None:
         """Log which regions could not be gone through to their end, and which can be again."""
-        for region, failure in ((outlook.region, outlook.error) for outlook in outlooks):
-            if failure is not None:
-                report = self._outages.failed(region, (failure.code, failure.message))
+        for region, error in ((result.region, result.error) for result in results):
+            if error is not None:
+                report = self._outages.failed(region, (error.code, error.message))
                 event = "rotation fails in a region"
             else:
                 report, event = self._outages.ended(region), "rotation works again in a region"
             if report is None:
                 continue
             fields = {"region": region, "failures": report.failures, "seconds": round(report.seconds, 1)}
-            if failure is not None:
-                _log.warning(event, code=failure.code, problem=failure.for_operators, **fields)
+            if error is not None:
+                _log.warning(event, code=error.code, problem=error.operator_message, **fields)
             else:
                 _log.info(event, **fields)
 
-    def _told(self, outlook: RegionResult) -> tuple[Problem, ...]:
-        if outlook.seen is None or outlook.region not in self._regions:
+    def _told(self, result: RegionResult) -> tuple[Problem, ...]:
+        if result.inventory is None or result.region not in self._regions:
             return (
-                (*self._alarms.get(outlook.region, ()), *outlook.problems) if outlook.seen is None else outlook.problems
+                (*self._alarms.get(result.region, ()), *result.problems) if result.inventory is None else result.problems
             )
-        region, foreign = outlook.region, outlook.seen.region_state.foreign
+        region, foreign = result.region, result.inventory.region_state.foreign
         too_few = _refused(ProblemCode.TOO_FEW_KEY_SLOTS, region, lambda: check_slots(region, foreign))
-        return (*outlook.problems, *too_few)
+        return (*result.problems, *too_few)
 
 
 def _refused(code: ProblemCode, region: str, check: Callable[[], None]) -> Iterator[Problem]:
@@ -202,16 +202,16 @@ def _refused(code: ProblemCode, region: str, check: Callable[[], None]) -> Itera
         yield Problem(code, region, {"reason": refusal.message})
 
 
-def _news_of(outlook: RegionResult, policy: RotationPolicy, now: float) -> RegionStatus:
-    assert outlook.seen is not None  # noqa: S101 - its one caller has just seen to it
-    standing = outlook.seen.region_state
+def _news_of(result: RegionResult, policy: RotationPolicy, now: float) -> RegionStatus:
+    assert result.inventory is not None  # noqa: S101 - its one caller has just seen to it
+    standing = result.inventory.region_state
     until, why = min(_ahead(standing, policy), default=(None, ""))
-    if outlook.wait is not None:
-        until, why = outlook.wait.until, outlook.wait.reason
+    if result.wait is not None:
+        until, why = result.wait.until, result.wait.reason
     at = until.timestamp() if until is not None else None
     return RegionStatus(
-        region=outlook.region,
-        slots_used=len(outlook.seen.pairs),
+        region=result.region,
+        slots_used=len(result.inventory.pairs),
         foreign=standing.foreign,
         next_action=why,
         next_action_at=at,

@@ -179,7 +179,7 @@ class RegionState(NamedTuple):
     """Keys whose deletion was tried just now and failed."""
     unreadable: frozenset[str] = frozenset()
     """ARNs of pairs of ours whose rows cannot be read."""
-    wanted: bool = True
+    configured: bool = True
     """Whether we are to hold keys there; where not, what is there only ends."""
 
 
@@ -254,12 +254,12 @@ def is_active_key_absent(region_state: RegionState) -> bool:
     """Whether IVS has answered that it does not hold the key that signs, so that the store may be a restored one. Where
     no key is wanted, what is left only ends."""
     active = active_placement(region_state.placements)
-    return region_state.wanted and active is not None and active.key_id in region_state.absent_in_ivs
+    return region_state.configured and active is not None and active.key_id in region_state.absent_in_ivs
 
 
 def _next(region_state: RegionState, now: datetime, policy: RotationPolicy) -> Step | Wait | None:
     ending = _to_record_absence(region_state) or _to_delete(region_state, now, policy)
-    if ending is not None or not region_state.wanted:
+    if ending is not None or not region_state.configured:
         return ending
     active = active_placement(region_state.placements)
     if region_state.recheck_at is not None and (active is None or active.key_id not in region_state.private_key_lost):
@@ -279,7 +279,7 @@ def _to_record_absence(region_state: RegionState) -> Step | None:
 def _may_be_recalled(pair: KeyPlacement, region_state: RegionState) -> bool:
     """Whether no key signs there whose tokens start playback, and this retiring one can."""
     active, unfit = active_placement(region_state.placements), unusable_keys(region_state)
-    if not region_state.wanted or (active is not None and active.key_id not in unfit):
+    if not region_state.configured or (active is not None and active.key_id not in unfit):
         return False
     return pair.key_id not in unfit and pair.deleting_at is None and not pair.fingerprint_differs
 

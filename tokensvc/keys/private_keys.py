@@ -50,7 +50,7 @@ class PrivateKeyChecks:
         Raises StoreError where the vault is the store.
         """
         try:
-            content = vault.wrapped(record.id)
+            content = vault.read_envelope(record.id)
         except VaultError:
             return ""
         judged = hashlib.sha256(content + record.public_der).digest()

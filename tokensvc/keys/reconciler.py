@@ -33,7 +33,7 @@ class RegionResult(NamedTuple):
     """How a region was left."""
 
     region: str
-    seen: RegionInventory | None
+    inventory: RegionInventory | None
     """The last look at it; None when there was none."""
     wait: Wait | None
     """What a change that is due waits for."""
@@ -43,9 +43,9 @@ class RegionResult(NamedTuple):
     @property
     def alarms(self) -> tuple[Problem, ...]:
         """Why tokens are refused by IVS there, or cannot be signed."""
-        if self.seen is None or not self.seen.region_state.wanted:
+        if self.inventory is None or not self.inventory.region_state.configured:
             return ()
-        standing = self.seen.region_state
+        standing = self.inventory.region_state
         active = active_placement(standing.placements)
         if active is None:
             has_signed = any(pair.activated_at is not None for pair in standing.placements)
@@ -67,7 +67,7 @@ class RegionResult(NamedTuple):
             problems.append(Problem(ProblemCode.ROTATION_FAILED, self.region, parameters, self.error.remedy))
         if self.wait is not None and self.wait.until is None:
             problems.append(Problem(ProblemCode.ROTATION_BLOCKED, self.region, {"reason": self.wait.reason}))
-        return (*problems, *(self.seen.problems if self.seen is not None else ()))
+        return (*problems, *(self.inventory.problems if self.inventory is not None else ()))
 
 
 def reconcile(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
@@ -75,77 +75,77 @@ def reconcile(context: KeysContext, regions: Sequence[str]) -> list[RegionResult
 
     Returns nothing when another process performs. Raises StoreError.
     """
-    if not context.lead():
+    if not context.acquire_lease():
         return []
-    policy, outlooks = context.policy(), list[RegionResult]()
+    policy, results = context.policy(), list[RegionResult]()
     for region in _all_regions(context, regions):
-        account_verified = any(outlook.seen is not None and outlook.seen.region_state.account_verified for outlook in outlooks)
-        outlooks.append(_advance_region(context, region, policy, wanted=region in regions, account_verified=account_verified))
-    _tag_compromised(context, outlooks)
-    _tidy_up(context, [o.region for o in outlooks if o.seen is not None])
-    return outlooks
+        account_verified = any(result.inventory is not None and result.inventory.region_state.account_verified for result in results)
+        results.append(_advance_region(context, region, policy, configured=region in regions, account_verified=account_verified))
+    _tag_compromised(context, results)
+    _tidy_up(context, [o.region for o in results if o.inventory is not None])
+    return results
 
 
 def inspect(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     """How these regions stand while another process performs: nothing is changed. Raises StoreError."""
-    policy, outlooks = context.policy(), []
+    policy, results = context.policy(), []
     for region in regions:
         try:
-            seen = take_inventory(context, region)
-            wait = blocked_on(seen.region_state, context.now(), policy)
-            outlooks.append(RegionResult(region=region, seen=seen, wait=wait, error=None))
-        except ControlPlaneError as failure:
-            outlooks.append(RegionResult(region=region, seen=None, wait=None, error=failure))
-    return outlooks
+            inventory = take_inventory(context, region)
+            wait = blocked_on(inventory.region_state, context.now(), policy)
+            results.append(RegionResult(region=region, inventory=inventory, wait=wait, error=None))
+        except ControlPlaneError as error:
+            results.append(RegionResult(region=region, inventory=None, wait=None, error=error))
+    return results
 
 
-def _advance_region(context: KeysContext, region: str, policy: RotationPolicy, *, wanted: bool, account_verified: bool) -> RegionResult:
-    seen: RegionInventory | None = None
-    failure: TokensvcError | None = None
+def _advance_region(context: KeysContext, region: str, policy: RotationPolicy, *, configured: bool, account_verified: bool) -> RegionResult:
+    inventory: RegionInventory | None = None
+    error: TokensvcError | None = None
     try:
-        seen = sync_inventory(context, region, wanted=wanted, account_verified=account_verified)
+        inventory = sync_inventory(context, region, configured=configured, account_verified=account_verified)
         deferred: frozenset[str] = frozenset()
         for _ in range(_STEPS_MAX):
-            step = next_step(seen.region_state._replace(deferred_deletions=deferred), context.now(), policy)
-            if step is None or not context.lead():
+            step = next_step(inventory.region_state._replace(deferred_deletions=deferred), context.now(), policy)
+            if step is None or not context.acquire_lease():
                 break
             try:
-                execute_step(context, seen, step)
-            except ControlPlaneError as refused:
+                execute_step(context, inventory, step)
+            except ControlPlaneError as error:
                 if step.kind is not StepKind.DELETE:
                     raise
-                failure = _told(context, region, refused)  # what cannot be deleted yet keeps no other key from signing
+                error = _told(context, region, error)  # what cannot be deleted yet keeps no other key from signing
                 deferred |= {str(step.key_id)}
             touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            seen = sync_inventory(context, region, None if touched_ivs else seen.pairs, wanted=wanted, account_verified=account_verified)
-        for key_id, arn in seen.stray_pairs:
+            inventory = sync_inventory(context, region, None if touched_ivs else inventory.pairs, configured=configured, account_verified=account_verified)
+        for key_id, arn in inventory.stray_pairs:
             try:
                 delete_stray(context, region, key_id, arn)
-            except ControlPlaneError as refused:
-                failure = _told(context, region, refused)
-        left = seen.region_state._replace(deferred_deletions=deferred)
-        return RegionResult(region=region, seen=seen, wait=blocked_on(left, context.now(), policy), error=failure)
-    except TokensvcError as refused:
-        return RegionResult(region=region, seen=seen, wait=None, error=_told(context, region, refused))
+            except ControlPlaneError as error:
+                error = _told(context, region, error)
+        left = inventory.region_state._replace(deferred_deletions=deferred)
+        return RegionResult(region=region, inventory=inventory, wait=blocked_on(left, context.now(), policy), error=error)
+    except TokensvcError as error:
+        return RegionResult(region=region, inventory=inventory, wait=None, error=_told(context, region, error))
 
 
-def _tag_compromised(context: KeysContext, outlooks: Sequence[RegionResult]) -> None:
+def _tag_compromised(context: KeysContext, results: Sequence[RegionResult]) -> None:
     """Tag compromised pairs that IVS still holds."""
-    shown = {o.region: {str(pair["arn"]): pair for pair in o.seen.pairs} for o in outlooks if o.seen is not None}
+    shown = {o.region: {str(pair["arn"]): pair for pair in o.inventory.pairs} for o in results if o.inventory is not None}
     for record in context.keys.list():
-        for there in record.placements:
-            region = there.account_region.region
-            if record.compromised_at is None or not there.is_imported or region not in {o.region for o in outlooks}:
+        for placement in record.placements:
+            region = placement.account_region.region
+            if record.compromised_at is None or not placement.is_imported or region not in {o.region for o in results}:
                 continue
-            pair = shown.get(region, {there.arn: {}}).get(there.arn)
+            pair = shown.get(region, {placement.arn: {}}).get(placement.arn)
             if pair is None or is_compromised(pair):
                 continue
             tags = {COMPROMISED_TAG: rfc3339(int(record.compromised_at.timestamp()))}
             try:
-                context.control_plane.call(region, "TagResource", {"resourceArn": there.arn, "tags": tags})
-                context.report(f"{there.arn} is tagged as compromised until it can be deleted")
-            except ControlPlaneError as refused:
-                context.report(f"{there.arn} could not be tagged as compromised: {refused.message}")
+                context.control_plane.call(region, "TagResource", {"resourceArn": placement.arn, "tags": tags})
+                context.report(f"{placement.arn} is tagged as compromised until it can be deleted")
+            except ControlPlaneError as error:
+                context.report(f"{placement.arn} could not be tagged as compromised: {error.message}")
 
 
 def _told(context: KeysContext, region: str, error: TokensvcError) -> TokensvcError:
@@ -158,7 +158,7 @@ def _told(context: KeysContext, region: str, error: TokensvcError) -> TokensvcEr
 
 def _all_regions(context: KeysContext, regions: Sequence[str]) -> list[str]:
     records = context.keys.list()
-    held = {there.account_region.region for r in records for there in r.all_placements if there.is_imported}
+    held = {placement.account_region.region for r in records for placement in r.all_placements if placement.is_imported}
     begun = {entry.region for entry in context.journal.open_entries() if entry.kind is StepKind.IMPORT}
     return [*regions, *sorted((held | begun) - set(regions))]
 
@@ -195,14 +195,14 @@ def _close_journal(
 
 def _came_about(entry: JournalEntry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
     """Whether a step had its effect, as far as the store and the vault know by now."""
-    there = next((p for p in record.placements if p.account_region.region == entry.region), None) if record is not None else None
+    placement = next((p for p in record.placements if p.account_region.region == entry.region), None) if record is not None else None
     if entry.kind is StepKind.MAKE:
         return record is not None and (record.id in kept or bool(record.placements))
-    if there is None:
+    if placement is None:
         return False
     if entry.kind in {StepKind.ACTIVATE, StepKind.RECALL}:
-        return there.activated_at is not None and there.activated_at >= entry.started_at
-    return entry.kind is StepKind.IMPORT or not there.is_imported
+        return placement.activated_at is not None and placement.activated_at >= entry.started_at
+    return entry.kind is StepKind.IMPORT or not placement.is_imported
 
 
 def _is_settled(at: datetime, context: KeysContext) -> bool:
@@ -212,5 +212,5 @@ def _is_settled(at: datetime, context: KeysContext) -> bool:
 
 def _is_over(record: KeyRecord) -> bool:
     """Whether IVS held this key and holds it nowhere any more, or must never hold it."""
-    gone = all(not there.is_imported for there in record.placements)
+    gone = all(not placement.is_imported for placement in record.placements)
     return gone and (bool(record.placements) or record.compromised_at is not None)

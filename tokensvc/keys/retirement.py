@@ -42,13 +42,13 @@ def retire(context: KeysContext, key_id: str, regions: Sequence[str], by: str) -
     Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
     """
     record = require_key(context.keys.list(), key_id)
-    there = {p.account_region.region: p.state for p in record.placements if p.account_region.region in regions and p.is_imported}
-    signing = [region for region, state in there.items() if state is KeyState.ACTIVE]
-    ready = [region for region, state in there.items() if state is KeyState.PREPARED]
-    wish = request_rotation(context, signing, by) if signing else None
+    placement = {p.account_region.region: p.state for p in record.placements if p.account_region.region in regions and p.is_imported}
+    signing = [region for region, state in placement.items() if state is KeyState.ACTIVE]
+    ready = [region for region, state in placement.items() if state is KeyState.PREPARED]
+    request = request_rotation(context, signing, by) if signing else None
     if ready or not record.placements:
         delete(context, key_id, ready)
-    return wish
+    return request
 
 
 def delete_pair(context: KeysContext, arn: str) -> None:
@@ -72,15 +72,15 @@ def delete_pair(context: KeysContext, arn: str) -> None:
 
 def key_id_of(context: KeysContext, arn: str) -> str | None:
     """The key that the store knows this pair as."""
-    return next((there.key_id for r in context.keys.list() for there in r.all_placements if there.arn == arn), None)
+    return next((placement.key_id for r in context.keys.list() for placement in r.all_placements if placement.arn == arn), None)
 
 
 def _is_held(context: KeysContext, arn: str) -> bool:
     """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
     again."""
     records = context.keys.list()
-    return any(there.arn == arn and there.is_imported for r in records for there in r.placements) or any(
-        there.arn == arn for r in records for there in r.unreadable
+    return any(placement.arn == arn and placement.is_imported for r in records for placement in r.placements) or any(
+        placement.arn == arn for r in records for placement in r.unreadable
     )
 
 
@@ -99,13 +99,13 @@ def compromise_report(record: KeyRecord, policy: RotationPolicy) -> list[Comprom
     """What is left of a compromised key where it was held when it was compromised."""
     return [
         CompromiseReport(
-            there.account_region.region,
-            there.retired_at,
-            there.retired_at
-            or there.compromised_at + timedelta(seconds=policy.drain_seconds(there.longest_ttl_seconds)),
+            placement.account_region.region,
+            placement.retired_at,
+            placement.retired_at
+            or placement.compromised_at + timedelta(seconds=policy.drain_seconds(placement.longest_ttl_seconds)),
         )
-        for there in record.placements
-        if there.compromised_at is not None and (there.retired_at is None or there.retired_at >= there.compromised_at)
+        for placement in record.placements
+        if placement.compromised_at is not None and (placement.retired_at is None or placement.retired_at >= placement.compromised_at)
     ]
 
 

@@ -22,7 +22,7 @@ from tokensvc.errors import PrivateKeyMissing, VaultError
 from tokensvc.jose.keypair import public_der
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
-from tokensvc.vault.cipher import Wrapper, wrapped_by
+from tokensvc.vault.cipher import SecretCipher, kek_name
 from tokensvc.vault.kek_registry import KekRegistry
 from tokensvc.vault.store import Vault
 
@@ -33,8 +33,8 @@ class RewrapContext:
 
     vault: Vault
     deployment: DeploymentStore
-    known: KekRegistry
-    wrapper: Wrapper
+    kek_registry: KekRegistry
+    cipher: SecretCipher
     report: Callable[[str], None]
     """Told each move in words, for progress."""
 
@@ -42,10 +42,10 @@ class RewrapContext:
 class Secret(NamedTuple):
     """A secret that rests in the deployment."""
 
-    what: str
-    wrapped_by: str
+    name: str
+    kek_name: str
     """The name of its wrapping key."""
-    move: Callable[[], bool]
+    rewrap: Callable[[], bool]
     """Put it under the current key; False when somebody else moved or removed it first. Raises VaultError."""
 
 
@@ -73,14 +73,14 @@ def all_secrets(context: RewrapContext) -> list[Secret]:
 
 def pending_secrets(context: RewrapContext) -> list[Secret]:
     """Those that are not under the current wrapping key."""
-    return [secret for secret in all_secrets(context) if secret.wrapped_by != context.wrapper.current]
+    return [secret for secret in all_secrets(context) if secret.kek_name != context.cipher.current]
 
 
 def rewrap(context: RewrapContext) -> list[Secret]:
     """Move everything; what was moved. One that cannot be opened delays no other; its failure is raised at the end."""
     moved = _move_all(context)
     while True:
-        context.known.retain_only(context.wrapper.current)
+        context.kek_registry.retain_only(context.cipher.current)
         late = _move_all(context)  # made, under another key, by a process that has not been told
         if not late:
             return moved
@@ -90,15 +90,15 @@ def rewrap(context: RewrapContext) -> list[Secret]:
 def _move_all(context: RewrapContext) -> list[Secret]:
     moved: list[Secret] = []
     failures: dict[str, VaultError] = {}
-    while todo := [secret for secret in pending_secrets(context) if secret.what not in failures]:
+    while todo := [secret for secret in pending_secrets(context) if secret.name not in failures]:
         for secret in todo:
             try:
-                if secret.move():
+                if secret.rewrap():
                     moved.append(secret)
-                    context.report(f"{secret.what}: from {secret.wrapped_by} to {context.wrapper.current}")
-            except VaultError as failure:
-                context.report(f"{secret.what} is passed over: {failure.message}")
-                failures[secret.what] = failure
+                    context.report(f"{secret.name}: from {secret.kek_name} to {context.cipher.current}")
+            except VaultError as error:
+                context.report(f"{secret.name} is passed over: {error.message}")
+                failures[secret.name] = error
     if failures:
         raise next(iter(failures.values()))
     return moved
@@ -107,28 +107,28 @@ def _move_all(context: RewrapContext) -> list[Secret]:
 def _private_keys(context: RewrapContext) -> Iterator[Secret]:
     for key_id in sorted(context.vault.key_ids()):
         try:
-            kept = context.vault.wrapped(key_id)
+            kept = context.vault.read_envelope(key_id)
         except PrivateKeyMissing:  # removed since it was listed
             continue
-        yield Secret(f"private key {key_id}", wrapped_by(kept), partial(_move_private_key, context, key_id, kept))
+        yield Secret(f"private key {key_id}", kek_name(kept), partial(_move_private_key, context, key_id, kept))
 
 
 def _subject_keys(context: RewrapContext) -> Iterator[Secret]:
     for key in context.deployment.subject_keys():
-        yield Secret(f"subject key {key.version}", wrapped_by(key.wrapped), partial(_move_subject_key, context, key))
+        yield Secret(f"subject key {key.version}", kek_name(key.wrapped), partial(_move_subject_key, context, key))
 
 
 def _move_private_key(context: RewrapContext, key_id: str, kept: bytes) -> bool:
-    private_key = context.wrapper.unwrap_key(kept)
-    wrapped = context.wrapper.wrap_key(private_key)
-    _require(public_der(context.wrapper.unwrap_key(wrapped).public_key()) == public_der(private_key.public_key()))
+    private_key = context.cipher.decrypt_key(kept)
+    wrapped = context.cipher.encrypt_key(private_key)
+    _require(public_der(context.cipher.decrypt_key(wrapped).public_key()) == public_der(private_key.public_key()))
     return context.vault.replace(key_id, kept, wrapped)
 
 
 def _move_subject_key(context: RewrapContext, key: WrappedSubjectKey) -> bool:
-    subject_key = context.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
-    wrapped = context.wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, subject_key)
-    _require(context.wrapper.unwrap_secret(SUBJECT_KEY_PURPOSE, wrapped) == subject_key)
+    subject_key = context.cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+    wrapped = context.cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, subject_key)
+    _require(context.cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, wrapped) == subject_key)
     return context.deployment.replace_subject_key(key.version, key.wrapped, wrapped)
 
 

@@ -54,14 +54,14 @@ from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 
 
-def execute_step(context: KeysContext, seen: RegionInventory, step: Step) -> None:
+def execute_step(context: KeysContext, inventory: RegionInventory, step: Step) -> None:
     """Take one step in a region. Raises ControlPlaneError, KeyPairQuotaReached, KeyPairAlreadyImported,
     ConcurrentModification, VaultError, StoreError."""
     if step.key_id is None:
         generate_key(context, step.reason)
         return
     act, key_id = _ACTS[step.kind], step.key_id
-    journaled(context, seen.region, step, lambda: act(context, seen, key_id))
+    journaled(context, inventory.region, step, lambda: act(context, inventory, key_id))
 
 
 def journaled(context: KeysContext, region: str, step: Step, act: Callable[[], None]) -> None:
@@ -69,9 +69,9 @@ def journaled(context: KeysContext, region: str, step: Step, act: Callable[[], N
     entry = context.journal.begin(step.kind, str(step.key_id), region, step.reason, context.now())
     try:
         act()
-    except TokensvcError as failure:
-        if not isinstance(failure, (ControlPlaneUnavailable, StoreError)):  # which may have had an effect: the entry stays open
-            context.journal.end(entry.id, failure.code, context.now())
+    except TokensvcError as error:
+        if not isinstance(error, (ControlPlaneUnavailable, StoreError)):  # which may have had an effect: the entry stays open
+            context.journal.end(entry.id, error.code, context.now())
         raise
     context.journal.end(entry.id, "done", context.now())
 
@@ -95,7 +95,7 @@ def store_key(context: KeysContext, private_key: keypair.PrivateKey, reason: str
     return record
 
 
-def import_pair(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
+def import_pair(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
     """Let IVS hold the public half in that region, and note it."""
     record = require_key(context.keys.list(), key_id)
     record.require_readable()
@@ -103,72 +103,72 @@ def import_pair(context: KeysContext, seen: RegionInventory, key_id: str) -> Non
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     open_private_key(context.vault, record)  # a key that nobody here can sign with must never take over
     try:
-        answer = context.control_plane.call(seen.region, "ImportPlaybackKeyPair", _import_request(record, seen))
+        answer = context.control_plane.call(inventory.region, "ImportPlaybackKeyPair", _import_request(record, inventory))
     except ControlPlaneQuotaExceeded:
-        raise quota_reached(context, seen) from None
+        raise quota_reached(context, inventory) from None
     except ControlPlaneConflict:
-        pair = _held_already(context, seen, record)
+        pair = _held_already(context, inventory, record)
         record_imported_pair(context, record, str(pair["arn"]), pair, may_have_signed=True)
         return
     pair = answer["keyPair"]
     try:
         record_imported_pair(context, record, str(pair["arn"]), pair)
     except (ForeignDeployment, ConcurrentModification, KeyNotFound):  # nobody would ever delete what cannot be noted
-        context.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
+        context.control_plane.call(inventory.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
 
 
-def activate(context: KeysContext, seen: RegionInventory, key_id: str, *, temporary: bool = False) -> None:
+def activate(context: KeysContext, inventory: RegionInventory, key_id: str, *, temporary: bool = False) -> None:
     """Sign with this key in that region from now on; the one that signed so far drains."""
     record = require_key(context.keys.list(), key_id)
-    there = placement_in(record, seen.region)
-    subject = {"key_id": key_id, "region": seen.region}
-    if not there.is_imported or there.state is KeyState.COMPROMISED:
+    placement = placement_in(record, inventory.region)
+    subject = {"key_id": key_id, "region": inventory.region}
+    if not placement.is_imported or placement.state is KeyState.COMPROMISED:
         raise ConcurrentModification(
-            f"key {key_id} is {there.state} in {seen.region}: it never signs there again", subject=subject
+            f"key {key_id} is {placement.state} in {inventory.region}: it never signs there again", subject=subject
         )
-    if key_id in seen.region_state.absent_in_ivs:
-        raise Conflict(f"IVS does not hold key {key_id} in {seen.region}, so it cannot sign there", subject=subject)
+    if key_id in inventory.region_state.absent_in_ivs:
+        raise Conflict(f"IVS does not hold key {key_id} in {inventory.region}, so it cannot sign there", subject=subject)
     open_private_key(context.vault, record)
     ceiling = context.deployment.read().max_ttl_seconds
-    since = next((pair.retiring_at for pair in seen.region_state.placements if pair.key_id == key_id), None)
-    context.keys.activate(key_id, there.account_region, context.now(), ceiling, retiring_since=since, temporary=temporary)
-    context.report(f"key {key_id} signs in {seen.region}")
+    since = next((pair.retiring_at for pair in inventory.region_state.placements if pair.key_id == key_id), None)
+    context.keys.activate(key_id, placement.account_region, context.now(), ceiling, retiring_since=since, temporary=temporary)
+    context.report(f"key {key_id} signs in {inventory.region}")
 
 
-def recall(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
+def recall(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
     """Sign with this retiring key again, until a better one is ready."""
-    activate(context, seen, key_id, temporary=True)
+    activate(context, inventory, key_id, temporary=True)
 
 
-def record_absence(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
+def record_absence(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
     """Record that IVS does not hold the pair; where it signed, the best key that IVS holds takes over."""
-    there = next((pair for pair in seen.region_state.placements if pair.key_id == key_id), None)
-    if there is None:
-        raise ConcurrentModification(f"key {key_id} is not known to be in {seen.region}")
+    placement = next((pair for pair in inventory.region_state.placements if pair.key_id == key_id), None)
+    if placement is None:
+        raise ConcurrentModification(f"key {key_id} is not known to be in {inventory.region}")
     propagation_seconds = context.deployment.read().key_propagation_seconds
-    record = context.keys.record_absence(there, context.now(), propagation_seconds, unable=unusable_keys(seen.region_state))
-    context.report(f"IVS does not hold {there.arn}: key {key_id} is {placement_in(record, seen.region).state} there")
+    record = context.keys.record_absence(placement, context.now(), propagation_seconds, unable=unusable_keys(inventory.region_state))
+    context.report(f"IVS does not hold {placement.arn}: key {key_id} is {placement_in(record, inventory.region).state} there")
 
 
-def delete(context: KeysContext, seen: RegionInventory, key_id: str) -> None:
+def delete(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
     """Delete the pair from IVS in that region."""
-    there = next((pair for pair in seen.region_state.placements if pair.key_id == key_id), None)
-    if there is None:
-        raise ConcurrentModification(f"key {key_id} is not known to be in {seen.region}")
-    if not seen.region_state.account_verified:
+    placement = next((pair for pair in inventory.region_state.placements if pair.key_id == key_id), None)
+    if placement is None:
+        raise ConcurrentModification(f"key {key_id} is not known to be in {inventory.region}")
+    if not inventory.region_state.account_verified:
         # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
-        message = f"IVS shows no key pair in {seen.region}, so what is to be deleted there is left for the next time"
+        message = f"IVS shows no key pair in {inventory.region}, so what is to be deleted there is left for the next time"
         raise AccountUnverified(message, operation="ListPlaybackKeyPairs", ivs_code="")
-    context.keys.start_deletion(there, context.now())
+    context.keys.start_deletion(placement, context.now())
     was_forgotten = False  # a compromise, and what signed instead, by a store that was restored since
     try:
-        context.control_plane.call(seen.region, "DeletePlaybackKeyPair", {"arn": there.arn})
+        context.control_plane.call(inventory.region, "DeletePlaybackKeyPair", {"arn": placement.arn})
     except ControlPlaneResourceMissing:
-        context.report(f"IVS no longer held {there.arn}")
-        was_forgotten = there.state is KeyState.COMPROMISED and there.deleting_at is None
-    context.keys.record_deletion(key_id, there.account_region, context.now(), others_may_have_signed=was_forgotten)
-    context.report(f"key {key_id} is deleted in {seen.region}")
+        context.report(f"IVS no longer held {placement.arn}")
+        was_forgotten = placement.state is KeyState.COMPROMISED and placement.deleting_at is None
+    context.keys.record_deletion(key_id, placement.account_region, context.now(), others_may_have_signed=was_forgotten)
+    context.report(f"key {key_id} is deleted in {inventory.region}")
 
 
 def delete_stray(context: KeysContext, region: str, key_id: str, arn: str) -> None:
@@ -186,35 +186,35 @@ def delete_stray(context: KeysContext, region: str, key_id: str, arn: str) -> No
 
 def placement_in(record: KeyRecord, region: str) -> KeyPlacement:
     """What a key is in a region. Raises ConcurrentModification when it was never there."""
-    found = next((there for there in record.placements if there.account_region.region == region), None)
+    found = next((placement for placement in record.placements if placement.account_region.region == region), None)
     if found is None:
         raise ConcurrentModification(f"key {record.id} is not known to be in {region}")
     return found
 
 
-def quota_reached(context: KeysContext, seen: RegionInventory, reason: str = "", remedy: Remedy | None = None) -> KeyPairQuotaReached:
+def quota_reached(context: KeysContext, inventory: RegionInventory, reason: str = "", remedy: Remedy | None = None) -> KeyPairQuotaReached:
     """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
-    held = ", ".join(f"{pair['arn']} ({ownership(pair, seen.deployment_id)})" for pair in seen.pairs)
+    held = ", ".join(f"{pair['arn']} ({ownership(pair, inventory.deployment_id)})" for pair in inventory.pairs)
     if not reason:
-        reason, remedy = how_to_free_slot(context, seen)
+        reason, remedy = how_to_free_slot(context, inventory)
     return KeyPairQuotaReached(
-        f"IVS holds {len(seen.pairs)} key pairs in {seen.region} and takes {KEY_PAIRS_MAX}: {held}. {reason}",
-        subject={"region": seen.region},
+        f"IVS holds {len(inventory.pairs)} key pairs in {inventory.region} and takes {KEY_PAIRS_MAX}: {held}. {reason}",
+        subject={"region": inventory.region},
         remedy=remedy,
     )
 
 
-def how_to_free_slot(context: KeysContext, seen: RegionInventory) -> tuple[str, Remedy | None]:
+def how_to_free_slot(context: KeysContext, inventory: RegionInventory) -> tuple[str, Remedy | None]:
     """When the next pair of ours is deleted; where none will be, what an operator can delete."""
     policy, now = context.policy(), context.now()
-    ours = [pair for pair in seen.region_state.placements if pair.is_imported]
+    ours = [pair for pair in inventory.region_state.placements if pair.is_imported]
     ending = [(drains_at(p, policy), p.key_id) for p in ours if p.state is KeyState.RETIRING]
     if ending:
         at, key_id = min(ending)
         text = f"Key {key_id} drains until {at:%Y-%m-%dT%H:%M:%SZ}, {_in_words(at - now)}; its pair is deleted then"
         return text, None
     parameters = {"key_ids": ",".join(p.key_id for p in ours if p.state is KeyState.PREPARED)}
-    if any(ownership(pair, seen.deployment_id) == "foreign" for pair in seen.pairs):
+    if any(ownership(pair, inventory.deployment_id) == "foreign" for pair in inventory.pairs):
         parameters["foreign"] = "true"
     return "No pair of ours is on its way out", Remedy(Action.FREE_KEY_SLOT, parameters)
 
@@ -227,22 +227,22 @@ def _in_words(left: timedelta) -> str:
     return f"in {seconds / 60:.0f} minutes" if seconds < 7200 else f"in {seconds / 3600:.0f} hours"
 
 
-def _import_request(record: KeyRecord, seen: RegionInventory) -> dict[str, Any]:
+def _import_request(record: KeyRecord, inventory: RegionInventory) -> dict[str, Any]:
     return {
         "publicKeyMaterial": keypair.public_pem(keypair.read_public_der(record.public_der)),
         "name": f"tokensvc-{record.id}",
-        "tags": {DEPLOYMENT_TAG: seen.deployment_id, KEY_TAG: record.id},
+        "tags": {DEPLOYMENT_TAG: inventory.deployment_id, KEY_TAG: record.id},
     }
 
 
-def _held_already(context: KeysContext, seen: RegionInventory, record: KeyRecord) -> PlaybackKeyPair:
+def _held_already(context: KeysContext, inventory: RegionInventory, record: KeyRecord) -> PlaybackKeyPair:
     """IVS holds this public half: by an import of ours that went through unheard, or by somebody else's."""
-    pairs = list_pairs(context.control_plane, seen.region, context.deployment.read().account)
+    pairs = list_pairs(context.control_plane, inventory.region, context.deployment.read().account)
     for pair in pairs:
-        if owner_tags(pair) == (seen.deployment_id, record.id):
+        if owner_tags(pair) == (inventory.deployment_id, record.id):
             if is_compromised(pair):
                 raise Conflict(f"key {record.id} is compromised: it never signs again", subject={"key_id": record.id})
-            return get_pair(context, seen.region, str(pair["arn"]))
+            return get_pair(context, inventory.region, str(pair["arn"]))
     strange = [str(pair["arn"]) for pair in pairs if owner_tags(pair)[0] is None]
     parameters = {"key_id": record.id}
     if len(strange) == 1:
@@ -250,8 +250,8 @@ def _held_already(context: KeysContext, seen: RegionInventory, record: KeyRecord
     elif strange:
         parameters["candidates"] = ",".join(strange)
     raise KeyPairAlreadyImported(
-        f"IVS holds the public half of key {record.id} in {seen.region} already, in a pair without our tags",
-        subject={"key_id": record.id, "region": seen.region},
+        f"IVS holds the public half of key {record.id} in {inventory.region} already, in a pair without our tags",
+        subject={"key_id": record.id, "region": inventory.region},
         remedy=Remedy(Action.ADOPT_KEY_PAIR, parameters),
     )
 

@@ -71,10 +71,10 @@ class KeyStore(Protocol):
         """
         ...
 
-    def start_deletion(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
+    def start_deletion(self, placement: KeyPlacement, at: datetime) -> KeyRecord:
         """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
 
-        `seen` is what the decision was made on. Raises ConcurrentModification when the key is active there by now, or
+        `placement` is what the decision was made on. Raises ConcurrentModification when the key is active there by now, or
         is retiring and was not, or its drain has begun anew since: its tokens live longer than was thought. Also when
         it was never known to be there. Raises KeyNotFound.
         """
@@ -89,7 +89,7 @@ class KeyStore(Protocol):
         ...
 
     def record_absence(
-        self, seen: KeyPlacement, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
+        self, placement: KeyPlacement, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
     ) -> KeyRecord:
         """Note that IVS is proven not to hold this pair: it is retired, or stays compromised, and never signs again.
 

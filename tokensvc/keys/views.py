@@ -146,7 +146,7 @@ def key_view(record: KeyRecord, at: ReferenceTime) -> KeyView:
         created_at=rfc3339_of(record.created_at),
         compromised_at=_timestamp_or_none(record.compromised_at),
         damage=record.damage or None,
-        placements=[_place(there, at) for there in record.placements],
+        placements=[_place(placement, at) for placement in record.placements],
     )
 
 
@@ -204,40 +204,40 @@ def stale_worker_view(stale: StaleWorker) -> StaleWorkerView:
     )
 
 
-def _place(there: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
-    since = state_since(there)
+def _place(placement: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
+    since = state_since(placement)
     return KeyPlacementView(
-        account=there.account_region.account,
-        region=there.account_region.region,
-        state=there.state,
+        account=placement.account_region.account,
+        region=placement.account_region.region,
+        state=placement.state,
         since=rfc3339_of(since),
         age_seconds=max(0, int((at.now - since).total_seconds())),
-        arn=there.arn,
-        imported_at=rfc3339_of(there.imported_at),
-        activated_at=_timestamp_or_none(there.activated_at),
-        retiring_at=_timestamp_or_none(there.retiring_at),
-        drains_at=rfc3339_of(drains_at(there, at.policy)) if there.state is KeyState.RETIRING else None,
-        retired_at=_timestamp_or_none(there.retired_at),
-        compromised_at=_timestamp_or_none(there.compromised_at),
-        longest_ttl_seconds=there.longest_ttl_seconds,
-        fingerprint_differs=there.fingerprint_differs,
+        arn=placement.arn,
+        imported_at=rfc3339_of(placement.imported_at),
+        activated_at=_timestamp_or_none(placement.activated_at),
+        retiring_at=_timestamp_or_none(placement.retiring_at),
+        drains_at=rfc3339_of(drains_at(placement, at.policy)) if placement.state is KeyState.RETIRING else None,
+        retired_at=_timestamp_or_none(placement.retired_at),
+        compromised_at=_timestamp_or_none(placement.compromised_at),
+        longest_ttl_seconds=placement.longest_ttl_seconds,
+        fingerprint_differs=placement.fingerprint_differs,
     )
 
 
-def state_since(there: KeyPlacement) -> datetime:
+def state_since(placement: KeyPlacement) -> datetime:
     """When a key came into the state that it is in."""
-    match there.state:
+    match placement.state:
         case KeyState.COMPROMISED:
-            since = there.compromised_at
+            since = placement.compromised_at
         case KeyState.RETIRED:
-            since = there.retired_at
+            since = placement.retired_at
         case KeyState.RETIRING:
-            since = there.retiring_at
+            since = placement.retiring_at
         case KeyState.ACTIVE:
-            since = there.activated_at
+            since = placement.activated_at
         case KeyState.PREPARED:
-            since = there.imported_at
-    return since or there.imported_at
+            since = placement.imported_at
+    return since or placement.imported_at
 
 
 def _step(entry: JournalEntry) -> StepView:

@@ -50,23 +50,23 @@ def _settle(
     given_up: dict[str, TokensvcError] = {}
     others = _Others(context, wait_for_drain=wait_for_drain)
     while True:
-        outlooks = reconcile(context, regions)
-        doubted = {o.region for o in outlooks if o.seen is not None and o.seen.region_state.recheck_at is not None}
+        results = reconcile(context, regions)
+        doubted = {o.region for o in results if o.inventory is not None and o.inventory.region_state.recheck_at is not None}
         pending = [region for region in regions if region in doubted or not is_done(region)]
-        if not outlooks and pending:
+        if not results and pending:
             given_up = others.wait(pending)
             if given_up.keys() >= set(pending):
                 break
             continue
         waits = []
-        for outlook in outlooks:
-            if outlook.region in pending:
-                rotation_blocked = _kept_back(context, outlook, wait_for_drain=wait_for_drain)
+        for result in results:
+            if result.region in pending:
+                rotation_blocked = _kept_back(context, result, wait_for_drain=wait_for_drain)
                 if rotation_blocked is not None:
-                    given_up[outlook.region] = rotation_blocked
-                elif outlook.wait is not None and outlook.wait.until is not None:
-                    given_up.pop(outlook.region, None)
-                    waits.append(outlook.wait.until)
+                    given_up[result.region] = rotation_blocked
+                elif result.wait is not None and result.wait.until is not None:
+                    given_up.pop(result.region, None)
+                    waits.append(result.wait.until)
         if waits:
             sleep_until(context, min(waits), "it goes on")
         elif all(region in given_up for region in pending):
@@ -104,20 +104,20 @@ class _Others:
 
     def _look(self, pending: Sequence[str], said: Sequence[str]) -> None:
         """Look for what holds up whoever performs; that IVS does not answer us says nothing about that."""
-        outlooks = [outlook for outlook in inspect(self._context, pending) if outlook.error is None]
-        rotation_blocked = {o.region: _kept_back(self._context, o, wait_for_drain=self._wait_for_drain) for o in outlooks}
-        self._given_up = {region: failure for region, failure in rotation_blocked.items() if failure is not None}
-        ahead = {o.region: o.wait for o in outlooks if o.region not in self._given_up and o.wait is not None}
+        results = [result for result in inspect(self._context, pending) if result.error is None]
+        rotation_blocked = {o.region: _kept_back(self._context, o, wait_for_drain=self._wait_for_drain) for o in results}
+        self._given_up = {region: error for region, error in rotation_blocked.items() if error is not None}
+        ahead = {o.region: o.wait for o in results if o.region not in self._given_up and o.wait is not None}
         self._waits = [f"{region}: {wait.reason}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]
         if ahead:
             self._idle = 0
         elif self._idle >= MAX_IDLE_POLLS:
             why = "; ".join(said) or "it does not say why"
-            failure = RotationBlocked(
+            error = RotationBlocked(
                 f"another process performs and does not get there: {why}. What was asked for stands, and is tried on",
                 subject={"regions": ",".join(pending)},
             )
-            self._given_up = {region: self._given_up.get(region, failure) for region in pending}
+            self._given_up = {region: self._given_up.get(region, error) for region in pending}
 
     def _tell(self, words: str) -> None:
         if words != self._told:
@@ -125,25 +125,25 @@ class _Others:
             self._context.report(words)
 
 
-def _kept_back(context: KeysContext, outlook: RegionResult, *, wait_for_drain: bool) -> TokensvcError | None:
+def _kept_back(context: KeysContext, result: RegionResult, *, wait_for_drain: bool) -> TokensvcError | None:
     """Why a region cannot go on for now; None when it only waits for a lead, or for a drain when `patient`."""
-    if outlook.error is not None and outlook.wait is None:
-        return outlook.error
-    seen, wait = outlook.seen, outlook.wait
-    if seen is None or wait is None:
+    if result.error is not None and result.wait is None:
+        return result.error
+    inventory, wait = result.inventory, result.wait
+    if inventory is None or wait is None:
         return None
     if wait.until is not None:
         if not wait.for_drain or wait_for_drain:
             return None
-        reason, remedy = how_to_free_slot(context, seen)
-        return quota_reached(context, seen, f"{reason}, and the rotation continues", remedy)
-    if any(p.fingerprint_differs for p in seen.region_state.placements):
+        reason, remedy = how_to_free_slot(context, inventory)
+        return quota_reached(context, inventory, f"{reason}, and the rotation continues", remedy)
+    if any(p.fingerprint_differs for p in inventory.region_state.placements):
         return Conflict(wait.reason)
     try:
-        check_slots(outlook.region, seen.region_state.foreign)
-    except InvalidRotationPolicy as failure:
-        return quota_reached(context, seen, failure.message)
-    return quota_reached(context, seen)
+        check_slots(result.region, inventory.region_state.foreign)
+    except InvalidRotationPolicy as error:
+        return quota_reached(context, inventory, error.message)
+    return quota_reached(context, inventory)
 
 
 def sleep_until(context: KeysContext, until: datetime, what: str) -> None:

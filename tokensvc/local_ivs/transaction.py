@@ -1,4 +1,4 @@
-"""One call of an operation: what a handler may use, and nothing more."""
+"""One operation call: everything that a handler may use."""
 
 from __future__ import annotations
 
@@ -8,60 +8,65 @@ from typing import Any, NamedTuple
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import not_found
 from tokensvc.local_ivs.id_generators import RandomString
+from tokensvc.local_ivs.live_streams import stream_of
 from tokensvc.local_ivs.pagination import PageTokens
+from tokensvc.local_ivs.rate_limits import RateLimit
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
-from tokensvc.local_ivs.streams.live_streams import stream_of
 from tokensvc.local_ivs.viewers import Viewers
 
 Body = dict[str, Any]
-"""A resource's members, as the model names them."""
+"""The members of a resource or of a response, named as in the service model."""
 
 
 class TxContext(NamedTuple):
-    """One instant and one transaction, whoever acts in it: an operation or a source of streams."""
+    """One transaction and its time, shared by whatever changes state: an operation or a stream source."""
 
     transaction: ResourceTransaction
     now: float
-    token: RandomString
+    random_string: RandomString
 
 
 class OperationCall(NamedTuple):
-    """Who calls what, when, and the transaction that all of it happens in."""
+    """One call of an operation: the operation, the caller's account and region, and the transaction it runs in."""
 
     operation: str
     account_region: AccountRegion
     transaction: ResourceTransaction
     now: float
-    token: RandomString
-    pages: PageTokens
+    random_string: RandomString
+    page_tokens: PageTokens
     base_url: str
-    """Where the local edge is reached by whoever called; playback URLs are rendered from it and never stored."""
+    """The URL under which the caller reaches the local edge. Playback URLs are rendered from it and never stored."""
     viewers: Viewers
     entry_fails: Callable[[], bool] = lambda: False
-    """Whether the next entry of a batch goes wrong by itself, on request."""
+    """Whether an injected fault applies to the next entry of a batch."""
 
     @property
-    def moment(self) -> TxContext:
-        """What the call shares with whatever else happens at this instant."""
-        return TxContext(self.transaction, self.now, self.token)
+    def context(self) -> TxContext:
+        """The transaction and time of this call, for functions that stream sources use too."""
+        return TxContext(self.transaction, self.now, self.random_string)
 
-    def existing(self, arn: str, kind: str | None = None) -> Resource:
-        """The resource of that name. Raises IvsError where there is none.
+    def require(self, arn: str, kind: str | None = None) -> Resource:
+        """The resource with this ARN. Raises IvsError if it does not exist or is of another kind.
 
-        INFERRED: what belongs to another account or region is not found, rather than denied.
+        INFERRED: a resource of another account or region is reported as not found, not as access denied.
         """
         resource = self.transaction.get(arn)
-        if resource is None or resource.account_region != self.account_region or (kind is not None and resource.kind != kind):
+        if resource is None or resource.account_region != self.account_region:
+            raise not_found(arn)
+        if kind is not None and resource.kind != kind:
             raise not_found(arn)
         return resource
 
-    def live(self, channel_arn: str) -> bool:
-        """Whether a channel is live now: much of it may not be changed then."""
+    def is_live(self, channel_arn: str) -> bool:
+        """Whether a channel is live, which rules out most changes to it."""
         return stream_of(self.transaction, channel_arn) is not None
 
 
 class Handler(NamedTuple):
-    """The behaviour of one operation: from a checked request to an answer that the model then renders."""
+    """The implementation of one operation: takes a validated request, returns a response that the model renders."""
 
     handle: Callable[[OperationCall, Mapping[str, Any]], Body]
     writes: bool
+    rate_limits: tuple[RateLimit, ...]
+    """IVS's published rate limits for the operation, all of which apply."""

@@ -9,20 +9,20 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import private_keys
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 from tokensvc.vault.store import require_key_id
 
 
 class SqlVault:
     """See `tokensvc.vault.store`."""
 
-    def __init__(self, engine: sa.Engine, wrapper: Wrapper) -> None:
+    def __init__(self, engine: sa.Engine, cipher: SecretCipher) -> None:
         self._engine = engine
-        self._wrapper = wrapper
+        self._cipher = cipher
 
     def put(self, key_id: str, private_key: PrivateKey) -> None:
         require_key_id(key_id)
-        wrapped = self._wrapper.wrap_key(private_key)
+        wrapped = self._cipher.encrypt_key(private_key)
         with write_transaction(self._engine) as connection:
             added = (
                 insert(connection, private_keys)
@@ -34,7 +34,7 @@ class SqlVault:
                 raise VaultError(f"a private key {key_id} lies in the store already; it is not overwritten")
 
     def open(self, key_id: str) -> PrivateKey:
-        return self._wrapper.unwrap_key(self.wrapped(key_id))
+        return self._cipher.decrypt_key(self.read_envelope(key_id))
 
     def remove(self, key_id: str) -> None:
         require_key_id(key_id)
@@ -45,7 +45,7 @@ class SqlVault:
         with read_transaction(self._engine) as connection:
             return frozenset(connection.execute(sa.select(private_keys.c.key_id)).scalars())
 
-    def wrapped(self, key_id: str) -> bytes:
+    def read_envelope(self, key_id: str) -> bytes:
         require_key_id(key_id)
         kept = sa.select(private_keys.c.wrapped).where(private_keys.c.key_id == key_id)
         with read_transaction(self._engine) as connection:

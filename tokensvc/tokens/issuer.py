@@ -19,7 +19,7 @@ import orjson
 from tokensvc.aws.arn import parse_arn
 from tokensvc.callers.policy import DEFAULT_TTL_SECONDS
 from tokensvc.errors import FieldError, InvalidRequest, SubjectKeyLost
-from tokensvc.jose.es384 import SIGNATURE_CHARS, PreparedKey, compact, digest, signing_input
+from tokensvc.jose.es384 import SIGNATURE_CHARS, PreparedKey, jws_compact, digest, signing_input
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.denylist import session_version
@@ -58,11 +58,13 @@ class UnsignedToken(NamedTuple):
 
     def with_signature(self, signature: bytes) -> str:
         """The token, once its signature is there."""
-        return compact(self.signing_input, signature)
+        return jws_compact(self.signing_input, signature)
 
 
-def prepare(ask: TokenRequest, grant: TokenLimits, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]) -> UnsignedToken:
-    """UnsignedToken one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
+def prepare(
+    ask: TokenRequest, grant: TokenLimits, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]
+) -> UnsignedToken:
+    """Prepare one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
     channel_arn, viewer = ask.channel_arn, ask.viewer_id
     key = snapshot.keyring.signing_key(parse_arn(channel_arn, "channel").account_region, now)
     if ask.subject is not None:

@@ -179,7 +179,7 @@ def _encoding(case: _Validation) -> str | None:
     parts = []
     for name, segment in zip(("header", "payload", "signature"), case.segments, strict=True):
         try:
-            parts.append(es384.decode(segment))
+            parts.append(es384.base64url_decode(segment))
         except ValueError as problem:
             raise _Failed(f"the {name} {problem}") from None
     case.parts = parts

@@ -29,10 +29,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from tokensvc.deployment.record import DeploymentStore, WrappedSubjectKey
-from tokensvc.jose.es384 import encode
+from tokensvc.jose.es384 import base64url_encode
 from tokensvc.printable import NO_CONTROLS_PATTERN, check_no_controls, check_unicode
 from tokensvc.tokens import claims
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 
 SUBJECT_MAX_CHARS = 1024
 SUBJECT_KEY_PURPOSE = "subject key"
@@ -66,7 +66,7 @@ def viewer_id(subject_key: bytes, namespace: str, subject: str) -> str:
     """The viewer id of a subject: the same for ever under one subject key, and not to be turned back."""
     name = namespace.encode()
     message = len(name).to_bytes(4, "big") + name + subject.encode()
-    return encode(hmac.digest(subject_key, message, hashlib.sha256)[:_DIGEST_BYTES]).decode("ascii")
+    return base64url_encode(hmac.digest(subject_key, message, hashlib.sha256)[:_DIGEST_BYTES]).decode("ascii")
 
 
 ResolveViewerIds = Callable[[str | None, str | None], tuple[str, ...]]
@@ -76,10 +76,10 @@ ResolveViewerIds = Callable[[str | None, str | None], tuple[str, ...]]
 class ViewerIdResolver:
     """Turns subjects into viewer ids."""
 
-    def __init__(self, deployment: DeploymentStore, wrapper: Callable[[], Wrapper]) -> None:
-        """`wrapper` is asked for when a key is to be opened or made: who names no subject needs none."""
+    def __init__(self, deployment: DeploymentStore, cipher: Callable[[], SecretCipher]) -> None:
+        """`cipher` is asked for when a key is to be opened or made: who names no subject needs none."""
         self._deployment = deployment
-        self._wrapper = wrapper
+        self._cipher = cipher
         self._opened: dict[tuple[int, datetime], bytes] = {}
 
     def keys(self) -> list[bytes]:
@@ -92,11 +92,11 @@ class ViewerIdResolver:
 
     def _stored(self) -> list[WrappedSubjectKey]:
         """Every version as the store has it, newest first; never empty."""
-        return self._deployment.subject_keys() or [create_subject_key(self._deployment, self._wrapper())]
+        return self._deployment.subject_keys() or [create_subject_key(self._deployment, self._cipher())]
 
     def _decrypted(self, key: WrappedSubjectKey) -> bytes:
         if (secret := self._opened.get(key.identity)) is None:
-            secret = self._opened[key.identity] = self._wrapper().unwrap_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+            secret = self._opened[key.identity] = self._cipher().decrypt_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
         return secret
 
     def for_namespace(self, namespace: str) -> ResolveViewerIds:
@@ -112,7 +112,7 @@ class ViewerIdResolver:
         return viewer_ids
 
 
-def create_subject_key(deployment: DeploymentStore, wrapper: Wrapper) -> WrappedSubjectKey:
+def create_subject_key(deployment: DeploymentStore, cipher: SecretCipher) -> WrappedSubjectKey:
     """Make the subject key of a new store; the one that is kept, which may be another's who was first."""
     fresh = secrets.token_bytes(SUBJECT_KEY_BYTES)
-    return deployment.add_subject_key(1, wrapper.wrap_secret(SUBJECT_KEY_PURPOSE, fresh))
+    return deployment.add_subject_key(1, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, fresh))

@@ -18,14 +18,14 @@ from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.vault import envelope
 from tokensvc.vault.envelope import Envelope
-from tokensvc.vault.kek import NONCE_BYTES, Wrapping, WrappingKey
+from tokensvc.vault.kek import NONCE_BYTES, DerivedKeys, WrappingKey
 from tokensvc.vault.kek_registry import RegisteredKek, KekRegistry
 
 UNNAMED = "a passphrase, unnamed (of an earlier release)"
 _PROOF = b"proof"
 
 
-class Wrapper:
+class SecretCipher:
     """The wrapping keys in force, and what is done with them."""
 
     def __init__(self, current: WrappingKey, *previous: WrappingKey) -> None:
@@ -42,54 +42,54 @@ class Wrapper:
         """The names of all keys that open, the current one first."""
         return tuple(self._keys)
 
-    def wrap_key(self, private_key: PrivateKey) -> bytes:
+    def encrypt_key(self, private_key: PrivateKey) -> bytes:
         """A private key's envelope under the current key: encrypted PKCS#8. Raises WrappingKeyUnavailable."""
-        wrapping, data_key = self._current.fresh()
+        wrapping, data_key = self._current.generate_data_key()
         return self._sealed(data_key, keypair.private_pem(private_key, wrapping.pkcs8_password))
 
-    def unwrap_key(self, kept: bytes) -> PrivateKey:
+    def decrypt_key(self, kept: bytes) -> PrivateKey:
         """The private key in an envelope. Raises VaultError's leaves, saying which key is wanting."""
         found = envelope.read(kept)
-        if not found.wrapped_by:
+        if not found.kek_name:
             return self._by_any_passphrase(found.body)
         try:
             return keypair.read_private_pem(found.body, self._wrapping_of(found).pkcs8_password)
         except WrongPassphrase:
             raise _damaged(found) from None
 
-    def wrap_secret(self, purpose: str, secret: bytes) -> bytes:
+    def encrypt_secret(self, purpose: str, secret: bytes) -> bytes:
         """The envelope of another secret under the current key, bound to its purpose. Raises WrappingKeyUnavailable."""
-        wrapping, data_key = self._current.fresh()
-        return self._sealed(data_key, wrapping.wrap(purpose, secret, secrets.token_bytes(NONCE_BYTES)))
+        wrapping, data_key = self._current.generate_data_key()
+        return self._sealed(data_key, wrapping.encrypt(purpose, secret, secrets.token_bytes(NONCE_BYTES)))
 
-    def unwrap_secret(self, purpose: str, kept: bytes) -> bytes:
+    def decrypt_secret(self, purpose: str, kept: bytes) -> bytes:
         """The secret in an envelope. Raises VaultError's leaves, saying which key is wanting."""
         found = envelope.read(kept)
-        if not found.wrapped_by:
+        if not found.kek_name:
             failure = WrongPassphrase(f"the passphrase does not open the store's {purpose}")
             for wrapping in self._passphrases():
                 try:
-                    return wrapping.unwrap(purpose, found.body)
+                    return wrapping.decrypt(purpose, found.body)
                 except WrongPassphrase as wrong:
                     failure = wrong
             raise failure from None
         try:
-            return self._wrapping_of(found).unwrap(purpose, found.body)
+            return self._wrapping_of(found).decrypt(purpose, found.body)
         except WrongPassphrase:
             raise _damaged(found) from None
 
     def _sealed(self, data_key: bytes, body: bytes) -> bytes:
         return envelope.write(Envelope(self._current.name, data_key, body))
 
-    def _wrapping_of(self, found: Envelope) -> Wrapping:
-        key = self._keys.get(found.wrapped_by)
+    def _wrapping_of(self, found: Envelope) -> DerivedKeys:
+        key = self._keys.get(found.kek_name)
         if key is None:
             raise WrappingKeyUnknown(
-                f"it is wrapped by {found.wrapped_by}, and the settings give {' and '.join(self._keys)}",
-                subject={"wrapping_key": found.wrapped_by},
-                remedy=_add_previous(found.wrapped_by),
+                f"it is wrapped by {found.kek_name}, and the settings give {' and '.join(self._keys)}",
+                subject={"wrapping_key": found.kek_name},
+                remedy=_add_previous(found.kek_name),
             )
-        return key.again(found.data_key)
+        return key.decrypt_data_key(found.data_key)
 
     def _by_any_passphrase(self, pem: bytes) -> PrivateKey:
         failure: VaultError = WrongPassphrase(
@@ -105,57 +105,57 @@ class Wrapper:
             failure = InvalidKey("it is damaged: the lines that name its wrapping key cannot be read")
         raise failure from None
 
-    def _passphrases(self) -> list[Wrapping]:
-        return [key.again(b"") for key in self._keys.values() if key.check is not None]
+    def _passphrases(self) -> list[DerivedKeys]:
+        return [key.decrypt_data_key(b"") for key in self._keys.values() if key.check_value is not None]
 
 
-def wrapped_by(kept: bytes) -> str:
+def kek_name(kept: bytes) -> str:
     """The name of the key that an envelope is under."""
-    return envelope.read(kept).wrapped_by or UNNAMED
+    return envelope.read(kept).kek_name or UNNAMED
 
 
-def require_known(listed: Sequence[RegisteredKek], *keys: WrappingKey) -> None:
+def require_registered_kek(listed: Sequence[RegisteredKek], *keys: WrappingKey) -> None:
     """See that the store's secrets are under one of these keys, the current one first, or that there are none yet.
 
     Raises WrongPassphrase or WrappingKeyUnknown.
     """
-    if listed and not any(_among(listed, key) for key in keys):
-        raise _stranger(keys[0], listed)
+    if listed and not any(_is_registered(listed, key) for key in keys):
+        raise _unknown_kek(keys[0], listed)
 
 
-def establish(known: KekRegistry, current: WrappingKey, *previous: WrappingKey) -> Wrapper:
-    """The wrapper of these keys, once the store's list has one of them and, from now on, the current one.
+def register_kek(known: KekRegistry, current: WrappingKey, *previous: WrappingKey) -> SecretCipher:
+    """The cipher of these keys, once the store's list has one of them and, from now on, the current one.
 
     A store without any takes the current key as its first. Raises WrongPassphrase or WrappingKeyUnknown, and nothing
     was changed; WrappingKeyUnavailable when a key that is new to the store cannot be used.
     """
     listed = known.list()
-    require_known(listed, current, *previous)
-    if not _among(listed, current):
-        _prove(current)
-        beside = next((key.name for key in previous if _among(listed, key)), None)
-        listed = known.add(RegisteredKek(current.name, current.check), beside)
-        require_known(listed, current)  # somebody else may have been first
-    return Wrapper(current, *previous)
+    require_registered_kek(listed, current, *previous)
+    if not _is_registered(listed, current):
+        _self_test(current)
+        beside = next((key.name for key in previous if _is_registered(listed, key)), None)
+        listed = known.add(RegisteredKek(current.name, current.check_value), beside)
+        require_registered_kek(listed, current)  # somebody else may have been first
+    return SecretCipher(current, *previous)
 
 
-def _among(listed: Sequence[RegisteredKek], key: WrappingKey) -> bool:
-    return any(k.name == key.name and hmac.compare_digest(k.check_value or b"", key.check or b"") for k in listed)
+def _is_registered(listed: Sequence[RegisteredKek], key: WrappingKey) -> bool:
+    return any(k.name == key.name and hmac.compare_digest(k.check_value or b"", key.check_value or b"") for k in listed)
 
 
-def _prove(key: WrappingKey) -> None:
+def _self_test(key: WrappingKey) -> None:
     """Before the first secret goes under a key: what it wraps, it opens."""
-    wrapping, data_key = key.fresh()
-    again = key.again(data_key)
-    if again.unwrap("proof", wrapping.wrap("proof", _PROOF, secrets.token_bytes(NONCE_BYTES))) != _PROOF:
+    wrapping, data_key = key.generate_data_key()
+    again = key.decrypt_data_key(data_key)
+    if again.decrypt("proof", wrapping.encrypt("proof", _PROOF, secrets.token_bytes(NONCE_BYTES))) != _PROOF:
         raise VaultError(f"{key.name} does not open what it wrapped")
 
 
-def _stranger(current: WrappingKey, listed: Sequence[RegisteredKek]) -> VaultError:
-    if current.check is not None:
+def _unknown_kek(current: WrappingKey, listed: Sequence[RegisteredKek]) -> VaultError:
+    if current.check_value is not None:
         return WrongPassphrase(
             "the passphrase is not the passphrase that this store's secrets are wrapped with; nothing was changed",
-            remedy=Remedy(Action.GIVE_FORMER_PASSPHRASE)
+            remedy=Remedy(Action.RESTORE_PASSPHRASE)
             if any(k.check_value for k in listed)
             else _add_previous(listed[-1].name),
         )
@@ -174,4 +174,4 @@ def _add_previous(name: str) -> Remedy:
 
 
 def _damaged(found: Envelope) -> InvalidKey:
-    return InvalidKey(f"it is damaged: {found.wrapped_by}, which it names, does not open it")
+    return InvalidKey(f"it is damaged: {found.kek_name}, which it names, does not open it")

@@ -25,20 +25,20 @@ _HEAD = re.compile(rb"Wrapped-By: ([!-~]+)\n(?:Data-Key: ([A-Za-z0-9+/]+={0,2})\
 class Envelope(NamedTuple):
     """A wrapped secret and what it takes to find its wrapping again."""
 
-    wrapped_by: str
+    kek_name: str
     """The name of the wrapping key; empty in what an earlier release wrote."""
     data_key: bytes
     """The data key as the wrapping key encrypted it; empty when the wrapping key has none."""
     body: bytes
 
     def __repr__(self) -> str:
-        return f"Envelope(wrapped_by={self.wrapped_by!r})"
+        return f"Envelope(wrapped_by={self.kek_name!r})"
 
 
 def write(envelope: Envelope) -> bytes:
     """The envelope as it is kept."""
     data_key = f"Data-Key: {b64encode(envelope.data_key).decode()}\n" if envelope.data_key else ""
-    return f"Wrapped-By: {envelope.wrapped_by}\n{data_key}\n".encode("ascii") + envelope.body
+    return f"Wrapped-By: {envelope.kek_name}\n{data_key}\n".encode("ascii") + envelope.body
 
 
 def read(kept: bytes) -> Envelope:

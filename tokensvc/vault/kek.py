@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from tokensvc.errors import WrongPassphrase
-from tokensvc.jose.es384 import encode
+from tokensvc.jose.es384 import base64url_encode
 
 NONCE_BYTES = 12
 NAME_BYTES = 4
@@ -32,7 +32,7 @@ _RANDOM = re.compile(r"[0-9a-fA-F]{64}|[A-Za-z0-9_-]{43}=?")
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 1 << 17, 8, 1
 
 
-class Wrapping:
+class DerivedKeys:
     """The keys that follow from one root. Making one of a passphrase, with the store's salt, may take half a second."""
 
     __slots__ = ("_root", "pkcs8_password")
@@ -40,12 +40,12 @@ class Wrapping:
     def __init__(self, passphrase: str, salt: bytes) -> None:
         root = passphrase.encode()
         if not _RANDOM.fullmatch(passphrase):
-            root = encode(Scrypt(salt=salt, length=32, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P).derive(root))
+            root = base64url_encode(Scrypt(salt=salt, length=32, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P).derive(root))
         self._root = root
         self.pkcs8_password = root
 
     @classmethod
-    def of_data_key(cls, data_key: bytes) -> Wrapping:
+    def of_data_key(cls, data_key: bytes) -> DerivedKeys:
         """The wrapping under a data key of 32 random bytes."""
         return cls(data_key.hex(), b"")
 
@@ -53,11 +53,11 @@ class Wrapping:
         """What the store keeps to prove a passphrase right; nothing can be opened with it."""
         return self._derive("check")
 
-    def wrap(self, purpose: str, secret: bytes, nonce: bytes) -> bytes:
+    def encrypt(self, purpose: str, secret: bytes, nonce: bytes) -> bytes:
         """Encrypt a secret for that purpose. A nonce must be random and is never used twice."""
         return nonce + AESGCM(self._derive(purpose)).encrypt(nonce, secret, purpose.encode())
 
-    def unwrap(self, purpose: str, wrapped: bytes) -> bytes:
+    def decrypt(self, purpose: str, wrapped: bytes) -> bytes:
         """The inverse of `wrap`. Raises WrongPassphrase when it was wrapped otherwise or altered."""
         nonce, sealed = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
         try:
@@ -73,15 +73,15 @@ class PassphraseKey:
     """A passphrase as a wrapping key: whatever is under it has the same wrapping."""
 
     def __init__(self, passphrase: str, salt: bytes) -> None:
-        self._wrapping = Wrapping(passphrase, salt)
-        self.check: bytes | None = self._wrapping.check_value()
+        self._wrapping = DerivedKeys(passphrase, salt)
+        self.check_value: bytes | None = self._wrapping.check_value()
         self.name = f"passphrase:{self._wrapping.check_value()[:NAME_BYTES].hex()}"
 
-    def fresh(self) -> tuple[Wrapping, bytes]:
+    def generate_data_key(self) -> tuple[DerivedKeys, bytes]:
         """The wrapping for a new secret; there is no data key to keep beside it."""
         return self._wrapping, b""
 
-    def again(self, _data_key: bytes) -> Wrapping:
+    def decrypt_data_key(self, _data_key: bytes) -> DerivedKeys:
         """The wrapping of a secret that names this key."""
         return self._wrapping
 
@@ -95,18 +95,18 @@ class WrappingKey(Protocol):
         ...
 
     @property
-    def check(self) -> bytes | None:
+    def check_value(self) -> bytes | None:
         """What proves it right without opening anything; None where its keeper does (AWS KMS)."""
         ...
 
-    def fresh(self) -> tuple[Wrapping, bytes]:
+    def generate_data_key(self) -> tuple[DerivedKeys, bytes]:
         """The wrapping for one new secret, and the encrypted data key to keep beside it (empty when there is none).
 
         Raises WrappingKeyUnavailable.
         """
         ...
 
-    def again(self, data_key: bytes) -> Wrapping:
+    def decrypt_data_key(self, data_key: bytes) -> DerivedKeys:
         """The wrapping of a secret, from the data key that was kept beside it.
 
         Raises WrappingKeyUnavailable, or InvalidKey when it is damaged or another's.

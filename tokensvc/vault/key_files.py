@@ -27,21 +27,21 @@ from typing import BinaryIO
 from tokensvc.errors import Action, InsecureKeyFile, PrivateKeyMissing, Remedy, VaultError
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.secret_files import InsecureFile, check_owner
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 from tokensvc.vault.store import is_key_id, require_key_id
 
 
 class KeyFiles:
     """Private keys in one directory. Machines may share it, if its file system keeps locks (NFS 4 does)."""
 
-    def __init__(self, directory: Path, wrapper: Wrapper) -> None:
+    def __init__(self, directory: Path, cipher: SecretCipher) -> None:
         self._directory = directory
-        self._wrapper = wrapper
+        self._cipher = cipher
 
     def put(self, key_id: str, private_key: PrivateKey) -> None:
         path = self._path(key_id)
-        wrapped = self._wrapper.wrap_key(private_key)
-        with _told(f"the private key cannot be kept in {self._directory}"):
+        wrapped = self._cipher.encrypt_key(private_key)
+        with wrap_os_errors(f"the private key cannot be kept in {self._directory}"):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._opened() as directory:
                 self._require_closed(directory)
@@ -50,11 +50,11 @@ class KeyFiles:
                 os.fsync(directory)
 
     def open(self, key_id: str) -> PrivateKey:
-        return self._wrapper.unwrap_key(self.wrapped(key_id))
+        return self._cipher.decrypt_key(self.read_envelope(key_id))
 
     def remove(self, key_id: str) -> None:
         path = self._path(key_id)
-        with _told(f"the private key {key_id} cannot be removed"):
+        with wrap_os_errors(f"the private key {key_id} cannot be removed"):
             try:
                 with self._opened() as directory:
                     with _locked(directory, path.name) as file:
@@ -68,9 +68,9 @@ class KeyFiles:
     def key_ids(self) -> frozenset[str]:
         return frozenset(p.stem for p in self._directory.glob("*.pem") if is_key_id(p.stem))
 
-    def wrapped(self, key_id: str) -> bytes:
+    def read_envelope(self, key_id: str) -> bytes:
         path = self._path(key_id)
-        with _told(f"the private key {path} cannot be read"):
+        with wrap_os_errors(f"the private key {path} cannot be read"):
             try:
                 with self._opened() as directory:
                     self._require_closed(directory)
@@ -92,7 +92,7 @@ class KeyFiles:
 
     def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
         path = self._path(key_id)
-        with _told(f"the private key {key_id} cannot be wrapped anew"):
+        with wrap_os_errors(f"the private key {key_id} cannot be wrapped anew"):
             try:
                 with self._opened() as directory, _locked(directory, path.name) as file:
                     if file is None or file.read() != seen:
@@ -162,7 +162,7 @@ def _sweep(directory: int, key_id: str) -> None:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def wrap_os_errors(what: str) -> Iterator[None]:
     """What the system refuses is a VaultError."""
     try:
         yield
@@ -199,12 +199,12 @@ def _locked(directory: int, name: str) -> Iterator[BinaryIO | None]:
             return
         with os.fdopen(handle, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if _bears(directory, name, file):
+            if _same_inode(directory, name, file):
                 yield file
                 return
 
 
-def _bears(directory: int, name: str, file: BinaryIO) -> bool:
+def _same_inode(directory: int, name: str, file: BinaryIO) -> bool:
     """Whether the name is still this file's: while we waited for the lock, another may have taken its place."""
     try:
         return os.path.samestat(os.stat(name, dir_fd=directory), os.fstat(file.fileno()))

@@ -46,7 +46,7 @@ class Vault(Protocol):
         """The ids of all private keys that are kept."""
         ...
 
-    def wrapped(self, key_id: str) -> bytes:
+    def read_envelope(self, key_id: str) -> bytes:
         """A private key as it rests: an envelope (`vault/envelope.py`). Raises PrivateKeyMissing or InsecureKeyFile."""
         ...
 

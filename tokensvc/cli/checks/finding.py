@@ -41,7 +41,7 @@ def failure_finding(check: str, error: TokensvcError, fix: str) -> Finding:
     words = (
         [f"{setting_name(e.field)}: {e.message}" for e in error.errors] if isinstance(error, SettingsError) else []
     )
-    detail = "; ".join(words) or "; ".join(error.for_operators.splitlines())
+    detail = "; ".join(words) or "; ".join(error.operator_message.splitlines())
     return Finding(False, check, detail, command_of(error.remedy) if error.remedy else fix)
 
 

@@ -239,7 +239,7 @@ def _check_recorded_pair(region: Region, placement: KeyPlacement) -> Iterator[Fi
 
 
 def _check_clock(control_plane: AwsControlPlane, region: str) -> Iterator[Finding]:
-    ahead = control_plane.ahead_seconds(region)
+    ahead = control_plane.clock_offset_seconds(region)
     if ahead is not None:
         detail = f"{ahead:+.0f} seconds from IVS's in {region}; a token's exp is judged by IVS's"
         well = abs(ahead) <= CLOCK_SKEW_SECONDS + DATE_RESOLUTION_SECONDS

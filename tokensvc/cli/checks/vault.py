@@ -12,7 +12,7 @@ from tokensvc.keys.lifecycle import KeyRecord, KeyState
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
-from tokensvc.vault.cipher import wrapped_by
+from tokensvc.vault.cipher import kek_name
 from tokensvc.vault.store import Vault
 
 REWRAP = "tokensvc keys rewrap"
@@ -29,13 +29,13 @@ def check_vault(settings: Settings, store: Store) -> Iterator[Finding]:
     """Look at it; nothing is changed, so a wrapping key that is new to the store does not join its list."""
     if any(getattr(settings, name) is None for name in required_kek_settings(settings)):
         return  # said among the settings
-    wrapper, finding = try_check("wrapping keys", lambda: make_read_only_cipher(settings, store), DESCRIBE_KMS_KEY)
-    if wrapper is None:
+    cipher, finding = try_check("wrapping keys", lambda: make_read_only_cipher(settings, store), DESCRIBE_KMS_KEY)
+    if cipher is None:
         yield finding
         return
-    opens = f"; {' and '.join(wrapper.names[1:])} only open" if wrapper.names[1:] else ""
-    yield Finding(True, "wrapping keys", f"{wrapper.current} wraps{opens}")
-    vault, finding = try_check("vault", lambda: open_vault(settings, store, wrapper), USE_STORE_VAULT)
+    opens = f"; {' and '.join(cipher.names[1:])} only open" if cipher.names[1:] else ""
+    yield Finding(True, "wrapping keys", f"{cipher.current} wraps{opens}")
+    vault, finding = try_check("vault", lambda: open_vault(settings, store, cipher), USE_STORE_VAULT)
     kept, finding = try_check("vault", vault.key_ids, FIX_PERMISSIONS) if vault else (None, finding)
     if vault is None or kept is None:
         yield finding
@@ -46,12 +46,12 @@ def check_vault(settings: Settings, store: Store) -> Iterator[Finding]:
     of_subjects, finding = try_check("subject key", store.deployment.subject_keys, RESET_SUBJECT_KEYS)
     if of_subjects is None:
         yield finding
-    subject_keys = Counter(wrapped_by(key.wrapped) for key in of_subjects or ())
+    subject_keys = Counter(kek_name(key.wrapped) for key in of_subjects or ())
     for check, under in (("private keys", private_keys), ("subject keys", subject_keys)):
-        for name in sorted(under.keys() - {wrapper.current}):
-            detail = f"{under[name]} of {under.total()} are under {name}, not yet under {wrapper.current}"
+        for name in sorted(under.keys() - {cipher.current}):
+            detail = f"{under[name]} of {under.total()} are under {name}, not yet under {cipher.current}"
             yield Finding(False, check, detail, REWRAP)
-    for name in wrapper.names[1:]:
+    for name in cipher.names[1:]:
         if not private_keys[name] + subject_keys[name]:
             yield Finding(True, name, "nothing is under it: it may be taken out of the settings")
 
@@ -65,7 +65,7 @@ def _check_private_keys(
     for key_id in sorted(kept | signing):
         check, record = f"private key {key_id}", known.get(key_id)
         try:
-            envelope = vault.wrapped(key_id)
+            envelope = vault.read_envelope(key_id)
         except PrivateKeyMissing as missing:
             yield needs_reconcile(check, missing.message)
             continue
@@ -84,7 +84,7 @@ def _check_private_keys(
             else:
                 if key_id in signing:
                     yield Finding(True, check, "signs, and can be opened")
-        under[wrapped_by(envelope)] += 1
+        under[kek_name(envelope)] += 1
 
 
 def _damaged_key(record: KeyRecord, damage: InvalidKey) -> Finding:

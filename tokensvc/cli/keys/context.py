@@ -25,7 +25,7 @@ from tokensvc.keys.stale_workers import StaleWorker, find_stale_workers
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.settings import Settings, read_settings, require
 from tokensvc.storage.store import Store
-from tokensvc.vault.cipher import Wrapper
+from tokensvc.vault.cipher import SecretCipher
 
 PROGRESS_INTERVAL_SECONDS = 10.0
 
@@ -60,9 +60,9 @@ def open_store() -> Iterator[tuple[Settings, Store]]:
 def open_for_write() -> Iterator[OpenDeployment]:
     """Everything, the store bound to the control plane."""
     settings = read_settings(os.environ)
-    control_plane, store, wrapper = open_deployment(settings)
+    control_plane, store, cipher = open_deployment(settings)
     try:
-        yield _open_deployment(settings, store, control_plane, wrapper)
+        yield _open_deployment(settings, store, control_plane, cipher)
     finally:
         store.close()
 
@@ -103,9 +103,9 @@ def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
     return find_stale_workers(store.workers.list(), store.versions.read().keys, at.now)
 
 
-def _open_deployment(settings: Settings, store: Store, control_plane: ControlPlane, wrapper: Wrapper) -> OpenDeployment:
+def _open_deployment(settings: Settings, store: Store, control_plane: ControlPlane, cipher: SecretCipher) -> OpenDeployment:
     clock = StoreClock(store.versions.read().now)
-    vault = open_vault(settings, store, wrapper)
+    vault = open_vault(settings, store, cipher)
     context = make_keys_context(
         settings=settings,
         store=store,

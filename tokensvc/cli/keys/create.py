@@ -64,12 +64,12 @@ def import_(
     ready.
     """
     pasted = _read_key_file(file, passphrase_file)
-    print_progress(f"found {pasted.found}")
+    print_progress(f"found {pasted.description}")
     with open_for_write() as opened:
         arns = _validated_arns(arn or [], opened.regions)
         before = opened.context.keys.list()
         record = importing.import_key(opened.context, pasted.private_key, opened.regions, arns, longest_ttl)
-        _print_key(opened, record, as_json, pasted.found)
+        _print_key(opened, record, as_json, pasted.description)
     if detailed_exit_code and record in before:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -160,7 +160,7 @@ def _describe_standby(record: KeyRecord) -> str:
     return f"Key {record.id} is {places}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
 
 
-def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, found: str, *more: str) -> None:
+def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, description: str, *more: str) -> None:
     shown = key_view(record, reference_time(opened.settings, opened.store))
     lines = []
     for placement in record.placements:
@@ -169,5 +169,5 @@ def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, found: 
     lines.append(f"Fingerprint {record.fingerprint}.")
     if any(placement.state is KeyState.PREPARED for placement in record.placements):
         lines.append(f"To sign with it: tokensvc keys activate {record.id}")
-    data = shown.model_dump(mode="json") | ({"found": found} if found else {})
+    data = shown.model_dump(mode="json") | ({"found": description} if description else {})
     print_result(data, as_json, *lines, *more)

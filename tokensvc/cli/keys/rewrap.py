@@ -37,19 +37,19 @@ def rewrap(
     if other is not None and other != IN_STORE and not _is_directory(other):
         raise InvalidRequest([FieldError("--from", "must be `store`, or `keys:` and a directory that there is")])
     with open_store() as (settings, store):
-        wrapper = (make_read_only_cipher if dry_run else make_cipher)(settings, store)
-        context = make_rewrap_context(settings, store, wrapper, print_progress)
+        cipher = (make_read_only_cipher if dry_run else make_cipher)(settings, store)
+        context = make_rewrap_context(settings, store, cipher, print_progress)
         moved_in = _import_missing(store, context, other, dry_run) if other else []
         moved = moving.pending_secrets(context) if dry_run else moving.rewrap(context)
-    current = context.wrapper.current
+    current = context.cipher.current
     data = {
         "dryRun": dry_run,
         "current": current,
         "movedIn": moved_in,
-        "secrets": [{"secret": secret.what, "wrappedBy": secret.wrapped_by} for secret in moved],
+        "secrets": [{"secret": secret.name, "wrappedBy": secret.kek_name} for secret in moved],
     }
     lines = [f"private key {key_id}: {'to be ' if dry_run else ''}moved in from {other}" for key_id in moved_in]
-    lines += [f"{secret.what}: under {secret.wrapped_by}" for secret in moved] if dry_run else []
+    lines += [f"{secret.name}: under {secret.kek_name}" for secret in moved] if dry_run else []
     if dry_run and (moved or moved_in):
         lines.append(f"{len(moved)} to be moved to {current}; nothing was changed.")
     else:
@@ -66,4 +66,4 @@ def _is_directory(vault: str) -> bool:
 
 def _import_missing(store: Store, context: moving.RewrapContext, other: str, dry_run: bool) -> list[str]:
     move = moving.missing_keys if dry_run else moving.import_missing
-    return move(context, open_vault_at(other, store, context.wrapper), store.keys.list())
+    return move(context, open_vault_at(other, store, context.cipher), store.keys.list())

@@ -1,1 +1,1 @@
-"""The local playback edge: who may watch, and what they are handed."""
+"""The local playback edge: validates tokens and serves multivariant playlists."""

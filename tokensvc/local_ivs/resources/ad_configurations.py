@@ -1,12 +1,12 @@
-"""Ad configurations: what is theirs alone.
+"""Ad configurations.
 
 Sources: API reference, CreateAdConfiguration, MediaTailorPlaybackConfiguration and PostRollConfiguration; IVS user
 guide, "Server-Side Ad Insertion".
 INFERRED
-- There is no MediaTailor here: every playback configuration of the own account and region is taken to exist, with the
-  right content source. One of another account or region is a validation. For the region the model's word is taken;
-  the user guide would let IVS's regions be mixed.
-- Each entry of the list must name its configuration, although the model requires no member of it.
+- There is no MediaTailor here: every playback configuration of the caller's account and region is assumed to exist and
+  to have the right content source. One of another account or region is a validation error. For the region this follows
+  the model; the user guide would allow any region of IVS.
+- Each entry of the list must name its configuration, although the model requires no member of an entry.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokensvc.local_ivs.errors import Violation
+from tokensvc.local_ivs.resources.types import ResourceType, limited, unlimited
 from tokensvc.local_ivs.transaction import Body, OperationCall
 
 POST_ROLL_DEFAULTS: Mapping[str, Any] = {"enabled": False, "durationSeconds": 15}
-DEFAULTS: Mapping[str, Any] = {"name": "", "postRollConfiguration": POST_ROLL_DEFAULTS, "tags": {}}
 
 
-def know_playback_configurations(call: OperationCall, request: Mapping[str, Any], _: Body) -> Iterator[Violation]:
-    """MediaTailor's configurations are of the same account and region."""
+def validate_playback_configurations(call: OperationCall, request: Mapping[str, Any], _: Body) -> Iterator[Violation]:
+    """MediaTailor playback configurations must be of the caller's account and region."""
     member = "mediaTailorPlaybackConfigurations"
     for number, entry in enumerate(request.get(member, ()), 1):
         path = f"{member}.{number}.member.playbackConfigurationArn"
@@ -31,3 +31,25 @@ def know_playback_configurations(call: OperationCall, request: Mapping[str, Any]
             yield Violation(path, "Member must not be null")
         elif arn.split(":")[3:5] != [call.account_region.region, call.account_region.account]:
             yield Violation(path, "Member must be of the same account and region")
+
+
+AD_CONFIGURATION = ResourceType(
+    kind="ad-configuration",
+    member="adConfiguration",
+    list_member="adConfigurations",
+    operations={
+        **limited(
+            3,
+            create="CreateAdConfiguration",
+            get="GetAdConfiguration",
+            delete="DeleteAdConfiguration",
+            list="ListAdConfigurations",
+        ),
+        **unlimited(update="UpdateAdConfiguration"),
+    },
+    quota=20,
+    quota_text="20 ad configurations per account and region",
+    page_size=20,  # "your service quota or 100, whichever is less"
+    defaults={"name": "", "postRollConfiguration": POST_ROLL_DEFAULTS, "tags": {}},
+    rules=(validate_playback_configurations,),
+)

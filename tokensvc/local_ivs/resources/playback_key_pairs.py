@@ -47,7 +47,7 @@ def finish(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
 def strict_der(material: str) -> bytes:
     """The DER in the material, as it was sent. Raises InvalidKey saying what is wrong with it."""
     key = read_public_pem(material.encode())
-    found, around = pem.blocks(material)
+    found, around = pem.find_blocks(material)
     if len(found) != 1:
         raise InvalidKey(f"this has {len(found)} PEM blocks; import one public key at a time")
     if around.strip():

@@ -1,0 +1,1 @@
+"""Streams: their lifecycle, sessions, events and recordings, and the operations on them."""
