@@ -51,7 +51,7 @@ def stage(migrated: Path, tmp_path: Path) -> Stage:
 def duties(stage: Stage, *, performs: bool, undecryptable: frozenset[str] = frozenset()) -> BackgroundTasks:
     regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
     background = BackgroundConfig(
-        performer=ReconcilerConfig(make_context=stage.context, regions=[EAST], lease_seconds=20.0),
+        reconciler=ReconcilerConfig(make_context=stage.context, regions=[EAST], lease_seconds=20.0),
         dispatch=DispatchConfig(control_plane=stage.ivs, rate_fraction=1.0, regions=regions),
     )
     identity = WorkerIdentity(

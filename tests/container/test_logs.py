@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.support.clocks import ManualClock
 from tests.support.tokens import with_claims
 from tokensvc.container import logs
-from tokensvc.container.logs import EXIT_SECONDS, configure, process_log, mask_secrets
+from tokensvc.container.logs import EXIT_SECONDS, configure, mask_secrets, process_log
 from tokensvc.jose.keypair import PrivateKey
 
 API_KEY = "tsk_abc123_S3cr3t-of_this-key"

@@ -66,7 +66,7 @@ def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
         vault=vault,
         control_plane=ivs,
         clock=clock,
-        performer=new_worker_id(),
+        lease_holder=new_worker_id(),
         report=lambda _words: None,
     )
     return replace(context, sleep=clock.sleep, acquire_lease=lambda: True)

@@ -33,7 +33,7 @@ from tokensvc import supervisor
 from tokensvc.container.logs import configure
 from tokensvc.settings import read_settings
 configure("json")
-sys.exit(supervisor.work(read_settings(os.environ), rotation_lease_seconds={LEASE_SECONDS}))
+sys.exit(supervisor.run_background(read_settings(os.environ), rotation_lease_seconds={LEASE_SECONDS}))
 """
 """`tokensvc worker` with a lease that a test can wait for."""
 

@@ -9,7 +9,7 @@ import pytest
 from tests.test_errors import CLASSES
 from tokensvc import errors
 from tokensvc.errors import FieldError, InvalidRequest, SnapshotStale, TokensvcError, Unauthenticated
-from tokensvc.http.problem_details import problem_details, error_response, status_of, internal_error
+from tokensvc.http.problem_details import error_response, internal_error, problem_details, status_of
 from tokensvc.storage.store import open_store
 
 

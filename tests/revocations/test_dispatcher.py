@@ -105,9 +105,13 @@ def test_more_than_a_transaction_should_hold_is_refused(store: Store) -> None:
 def test_whoever_hears_no_answer_asks_again_and_it_is_accepted_once(store: Store, after: bool) -> None:
     wire = Tripwire(0, after=after)
     with pytest.raises(Crash):
-        accept_revocations(wire.around(store.revocations), BACKEND, [revocation("r1", "v")], NOW, REACH, [HERE].__contains__, KEY)
+        accept_revocations(
+            wire.around(store.revocations), BACKEND, [revocation("r1", "v")], NOW, REACH, [HERE].__contains__, KEY
+        )
     assert len(store.revocations.list(EVERYONE, limit=9)) == int(after)
-    [answer] = accept_revocations(store.revocations, BACKEND, [revocation("r2", "v")], NOW, REACH, [HERE].__contains__, KEY)
+    [answer] = accept_revocations(
+        store.revocations, BACKEND, [revocation("r2", "v")], NOW, REACH, [HERE].__contains__, KEY
+    )
     assert answer.id == ("r1" if after else "r2")
     assert [found.id for found in store.revocations.list(EVERYONE, limit=9)] == [answer.id]
     assert claimed(store, Priority.INTERACTIVE) == ["v"]

@@ -31,10 +31,10 @@ from tokensvc.storage.store import Store
 from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.denylist import STEP_SECONDS, Denylist, ViewerRestriction, viewer_digest
 from tokensvc.tokens.issuer import prepare
-from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey
 from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.validation import PlaybackAttempt, Outcome, validate
+from tokensvc.tokens.validation import Outcome, PlaybackAttempt, validate
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,9 @@ class History:
         before = None if age is None else math.floor(self.now) - age
         new = NewRevocation(name, (self.dispatch.channel,), (self.viewer,), before, deny_seconds)
         with write_transaction(self.store.engine) as connection:
-            [accepted] = revocation_writer.write_revocations(connection, "backend", [new], Priority.INTERACTIVE, REACH, self.now)
+            [accepted] = revocation_writer.write_revocations(
+                connection, "backend", [new], Priority.INTERACTIVE, REACH, self.now
+            )
         self.asked.append(Asked(name, self.now, before, accepted.version))
         who = viewer_digest(self.dispatch.channel, self.viewer)
         rows = {row.digest: row.standing for row in self.store.denials.changed_since(Position(), 10_000).rows}

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tokensvc.errors import ControlPlaneError, ControlPlaneDenied, ControlPlaneRejected, ControlPlaneResourceMissing, ControlPlaneThrottled, ControlPlaneUnavailable
+from tokensvc.errors import (
+    ControlPlaneDenied,
+    ControlPlaneError,
+    ControlPlaneRejected,
+    ControlPlaneResourceMissing,
+    ControlPlaneThrottled,
+    ControlPlaneUnavailable,
+)
 from tokensvc.revocations.ivs_results import AMBIGUOUS_RESPONSE, ViewerError, is_permanent, viewer_errors
 
 ANN, BOB, EVE = ("channel", "ann"), ("channel", "bob"), ("channel", "eve")

@@ -145,7 +145,7 @@ def test_one_that_was_held_up_beyond_its_lease_calls_no_more(stage: Stage) -> No
     queue = stage.dispatch.store.revocation_queue
 
     class Slow:
-        settle, waiting = queue.record_outcomes, queue.backlogs
+        record_outcomes, backlogs = queue.record_outcomes, queue.backlogs
 
         def claim(self, *what: Any) -> Any:
             claimed = queue.claim(*what)
@@ -239,7 +239,9 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
 
 
 def test_what_is_refused_for_good_is_counted_and_told_once_and_is_no_lasting_trouble(stage: Stage) -> None:
-    stage.ivs.refuse = dict.fromkeys((SINGLE, BATCH), ControlPlaneDenied("no", operation="", ivs_code="AccessDeniedException"))
+    stage.ivs.refuse = dict.fromkeys(
+        (SINGLE, BATCH), ControlPlaneDenied("no", operation="", ivs_code="AccessDeniedException")
+    )
     one = stage.process("one")
     stage.dispatch.accept(viewers(5))
     with capture_logs() as lines:

@@ -229,7 +229,9 @@ def test_who_is_readmitted_waits_for_the_workers_and_for_the_denial() -> None:
     assert readmit_after(NOW, 910, version, standing) == 1_800_000_911
     assert readmit_after(NOW, 910, version, standing._replace(denied_until=1_900_000_000)) == 1_900_000_000
     old = versions_up_to(NOW, 910, ViewerRestriction(), 1_700_000_000)
-    assert readmit_after(NOW, 910, old, ViewerRestriction(0, 1_700_000_000)) == math.ceil(NOW), "every clock is past it already"
+    assert readmit_after(NOW, 910, old, ViewerRestriction(0, 1_700_000_000)) == math.ceil(NOW), (
+        "every clock is past it already"
+    )
     assert readmit_after(NOW, 910, old, standing) == 1_800_000_911, "one of everything is not known everywhere yet"
 
 
@@ -243,6 +245,11 @@ def test_who_is_readmitted_waits_for_the_workers_and_for_the_denial() -> None:
     ],
 )
 def test_a_revocation_is_as_far_as_the_part_that_is_least_well_off(states: str, whole: RevocationState) -> None:
-    letters = {"Q": RevocationState.QUEUED, "S": RevocationState.SENT, "F": RevocationState.FAILED, "C": RevocationState.CANCELLED}
+    letters = {
+        "Q": RevocationState.QUEUED,
+        "S": RevocationState.SENT,
+        "F": RevocationState.FAILED,
+        "C": RevocationState.CANCELLED,
+    }
     assert overall_state(letters[letter] for letter in states) is whole
     assert overall_state(letters[letter] for letter in reversed(states)) is whole

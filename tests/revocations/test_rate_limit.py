@@ -13,10 +13,10 @@ from tokensvc.revocations.rate_limit import (
     MAX_BACKOFF_SECONDS,
     MIN_PACE,
     VIEWERS_PER_SECOND,
-    RateLimiter,
     AimdThrottle,
-    delivery_seconds,
+    RateLimiter,
     backoff,
+    delivery_seconds,
 )
 
 rates = st.sampled_from([10 * 1.0, 2 * 1.0, 10 * 0.8, 2 * 0.8, 10 * 0.35, 2 * 0.1, 0.5])

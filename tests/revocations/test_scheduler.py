@@ -20,13 +20,13 @@ from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.revocations.dispatcher import ServedRegions
 from tokensvc.revocations.leader import RevocationLeader, lease_name
 from tokensvc.revocations.model import Priority
-from tokensvc.revocations.queue import QueueEntry, Backlog
+from tokensvc.revocations.queue import Backlog, QueueEntry
 from tokensvc.revocations.scheduler import (
+    FOLLOWER_COUNT_SECONDS,
+    IDLE_REGION_SECONDS,
     LATE_SECONDS,
     LEADER_COUNT_SECONDS,
-    FOLLOWER_COUNT_SECONDS,
     REGIONS_MAX,
-    IDLE_REGION_SECONDS,
     UNSERVED_REPORTED_MAX,
     RevocationScheduler,
 )
@@ -68,7 +68,9 @@ class Process:
         regions = ServedRegions(
             store.keys, store.deployment, lambda: [p.region for p in self.queue.there if p.region not in self.nowhere]
         )
-        self.dispatch = RevocationScheduler(queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics)
+        self.dispatch = RevocationScheduler(
+            queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics
+        )
 
     def _lead(self, account_region: AccountRegion) -> RevocationLeader:
         world = replace(self._plane.world(), queue=self.queue, clock=self.clock)
@@ -208,7 +210,9 @@ def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases:
     idle = {f"r{number}": Backlog(1, 1.0) for number in range(REGIONS_MAX)}
     process.serve(**idle)
     del idle["r3"]
-    process.queue.there = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {PLACE: Backlog(1, 0.0)}
+    process.queue.there = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {
+        PLACE: Backlog(1, 0.0)
+    }
     process.dispatch.wake()
     process.dispatch.run_once()
     until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)

@@ -1,10 +1,10 @@
-"""The `tokensvc` command: one file a noun.
+"""The `tokensvc` command line: one module per command or command group.
 
-Rules of the room
-- A command parses, calls a use case and prints; it decides nothing itself.
-- Exit codes: 0 done or nothing to do (3 for that, where asked for), 1 failed, 2 wrong use or settings, 4 refused by a
-  rule.
-- A noun's file is loaded when the noun is asked for; `serve` loads none.
+Invariants
+- A command parses its arguments, calls a use case and prints the result; it contains no rules of its own.
+- Exit codes: 0 done or nothing to do (3 for the latter with --detailed-exit-code), 1 failed, 2 wrong usage or settings,
+  4 rejected by a rule.
+- A command's module is imported when the command is run; `serve` imports none of them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tokensvc.container.logs import mask_secrets
 from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
 
 INTERRUPTED = 130
-"""As shells have it."""
+"""128 + SIGINT, as shells report it."""
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     _open_standard_descriptors()
     try:
-        if sys.argv[1:] == ["serve"]:  # what serves starts at once, and holds nothing of the command line
+        if sys.argv[1:] == ["serve"]:  # starts faster, and keeps no command-line module in memory
             from tokensvc.supervisor import serve_from_env
 
             sys.exit(serve_from_env(os.environ))
@@ -31,28 +31,31 @@ def main() -> None:
 
         app()
     except TokensvcError as failure:
-        sys.exit(_refuse(failure))
+        sys.exit(_print_failure(failure))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
 def _open_standard_descriptors() -> None:
-    """Open what was closed before the start, so that no socket or database gets a descriptor that is written to as
-    standard output or error."""
+    """Open standard descriptors that were closed at start.
+
+    Otherwise a socket or database file could get descriptor 1 or 2 and be written to as standard output or error.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free is this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
 
 
-def _refuse(failure: TokensvcError) -> int:
+def _print_failure(failure: TokensvcError) -> int:
+    """Print why the command failed; returns the exit code."""
     from tokensvc.cli import output
     from tokensvc.cli.remedies import failure_text
 
     message = mask_secrets(failure_text(failure))
-    keep = "\n" if isinstance(failure, SettingsError) else ""  # a line for each setting
-    output.print_error(failure.code, message, "--json" in sys.argv, keep=keep)
+    layout = "\n" if isinstance(failure, SettingsError) else ""  # one line per setting
+    output.print_error(failure.code, message, "--json" in sys.argv, layout=layout)
     if isinstance(failure, SettingsError | InvalidRequest):
         return 2
     return 4 if isinstance(failure, Conflict | NotAllowed) else 1

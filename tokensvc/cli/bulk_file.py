@@ -1,4 +1,4 @@
-"""A file of revocations: one JSON object a line, accepted some at a time, in order."""
+"""Revocations from a file: one JSON object per line, submitted in batches, in order."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from tokensvc.revocations.store import Accepted
 from tokensvc.revocations.views import AcceptedRevocationView
 
 BATCH_SIZE = 100
-"""In one transaction: with 50 channels each they are as many viewers of channels as one may hold."""
+"""Lines per transaction: with 50 channels each, they make as many (channel, viewer) pairs as one transaction may have."""
 
 
 def submit_file(admin: AdminContext, file: Path, fields: Mapping[str, Any], as_json: bool) -> None:
-    """Accept what a file asks for, `-` being standard input; a line goes before `fields`. One that is refused is told
-    with its number and spoils no other; the command then leaves with 1."""
+    """Submit every line of a file (`-` for standard input); a line's fields take precedence over `fields`.
+
+    A rejected line is reported with its number and does not affect the others; the command then exits with 1.
+    """
     results: list[dict[str, Any]] = []
-    refused = 0
+    rejected = 0
     lines = _numbered_lines(file)
     while some := list(islice(lines, BATCH_SIZE)):
         requests = [_parse_line(text, fields) for _, text in some]
@@ -47,22 +49,22 @@ def submit_file(admin: AdminContext, file: Path, fields: Mapping[str, Any], as_j
 
 
 def _numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Numbered from 1, without blank ones."""
+    """The lines that are not blank, numbered from 1. Raises InvalidRequest if there is no such file."""
     if str(file) == "-":
         yield from ((number, text) for number, text in enumerate(sys.stdin, 1) if text.strip())
         return
     if not file.is_file():
-        raise InvalidRequest([FieldError("--file", "names no file")])
+        raise InvalidRequest([FieldError("--file", "no such file")])
     with file.open(encoding="utf-8", errors="replace") as opened:
         yield from ((number, text) for number, text in enumerate(opened, 1) if text.strip())
 
 
 def _parse_line(text: str, fields: Mapping[str, Any]) -> dict[str, Any] | InvalidRequest:
-    """A line's ask, an object over what the options say; or why the line is none."""
+    """The request of one line, its fields over those of the options; or why it is malformed."""
     try:
         request = json_object(text.encode(), "the line")
-    except InvalidRequest as refused:
-        return refused
-    instead = {"channelArn": "channelArns", "viewerId": "subject", "subject": "viewerId"}
-    replaced = {instead[name] for name in request if name in instead}
+    except InvalidRequest as malformed:
+        return malformed
+    alternatives = {"channelArn": "channelArns", "viewerId": "subject", "subject": "viewerId"}
+    replaced = {alternatives[name] for name in request if name in alternatives}
     return {name: value for name, value in fields.items() if name not in replaced} | request

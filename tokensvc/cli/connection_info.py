@@ -1,4 +1,4 @@
-"""Files that say how to reach what runs: complete or absent, readable by their owner alone."""
+"""Files that tell other programs how to connect to a running server: complete or absent, readable by the owner only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def write_connection_info(path: Path, facts: Mapping[str, str]) -> None:
-    """Write facts as JSON, in one step."""
-    write_private_file(path, json.dumps(facts, indent=2).encode() + b"\n")
+def write_connection_info(path: Path, info: Mapping[str, str]) -> None:
+    """Write connection information as JSON, atomically."""
+    write_private_file(path, json.dumps(info, indent=2).encode() + b"\n")
 
 
 def write_private_file(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600 in one step: a reader sees the old one or the new one, never half."""
+    """Write a file of mode 0600 atomically: a reader sees the old content or the new, never a part."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -1,8 +1,8 @@
-"""How the commands against viewers name them, and what they act with.
+"""What `denials` and `revocations` share: the options that name a viewer, and the services they call.
 
-Rules of the file
-- Whoever runs a command may do everything that the store's settings let them: channel patterns are for callers.
-- A refusal names the option, where a request's would name the field.
+Invariants
+- An administrator on the command line may act on every channel: channel patterns restrict callers only.
+- An error names the option, where the error of an HTTP request would name the field.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from tokensvc.settings import Settings, read_settings
 from tokensvc.storage.store import Store
 
 COMMAND_LINE = "the command line"
-"""Who asked, in the lists; no caller can have this name."""
-Viewer = Annotated[str | None, typer.Option(help="The viewer, as its tokens name it.")]
-Subject = Annotated[str | None, typer.Option(help="The viewer, in your own words, instead of --viewer.")]
-Namespace = Annotated[str, typer.Option(help="Of the subject: that of the caller who asks for its tokens.")]
-Reason = Annotated[str, typer.Option(help="For whoever reads the list; no personal data.")]
+"""The caller shown in lists; no real caller can have this name, since it contains spaces."""
+Viewer = Annotated[str | None, typer.Option(help="The viewer id, as in its tokens.")]
+Subject = Annotated[
+    str | None, typer.Option(help="The viewer's id in your own system; tokensvc derives the viewer id. Not with --viewer.")
+]
+Namespace = Annotated[
+    str, typer.Option(help="Namespace of --subject: that of the caller that requests the viewer's tokens.")
+]
+Reason = Annotated[str, typer.Option(help="Note shown in lists. Do not include personal data.")]
 
 _OPTIONS_BY_FIELD = {
     "channelArn": "--channel",
@@ -42,11 +46,11 @@ _OPTIONS_BY_FIELD = {
     "maxResults": "--max-results",
     "nextToken": "--next-token",
 }
-"""By the field of the request. What is not here names an option, an argument or a variable already."""
+"""Option by request field. A field that is not listed is already the name of an option, argument or variable."""
 
 
 class AdminContext(NamedTuple):
-    """A store to act on, and as whom."""
+    """The store, the services on it, and the caller on whose behalf they act."""
 
     settings: Settings
     store: Store
@@ -57,7 +61,10 @@ class AdminContext(NamedTuple):
 
 @contextmanager
 def admin_context(namespace: str = "default", **options: str) -> Iterator[AdminContext]:
-    """The store that the settings name; refusals name options, `options` those that differ here by field."""
+    """Open the store that the settings name.
+
+    An InvalidRequest raised inside names options instead of fields; `options` overrides the option of a field.
+    """
     settings = read_settings(os.environ)
     store = open_configured_store(settings)
     try:
@@ -70,17 +77,17 @@ def admin_context(namespace: str = "default", **options: str) -> Iterator[AdminC
             regions=revocations.regions,
         )
         yield AdminContext(settings, store, revocations, denials, caller)
-    except InvalidRequest as refused:
-        if not refused.errors:
+    except InvalidRequest as invalid:
+        if not invalid.errors:
             raise
         names = _OPTIONS_BY_FIELD | options
-        raise InvalidRequest([to_option_error(error, names) for error in refused.errors]) from None
+        raise InvalidRequest([to_option_error(error, names) for error in invalid.errors]) from None
     finally:
         store.close()
 
 
 def to_option_error(error: FieldError, names: Mapping[str, str] = _OPTIONS_BY_FIELD) -> FieldError:
-    """A bad field as the option that gave it; where one option is two fields, neither is the other's alternative."""
+    """The same error for the option that set the field. Where one option sets two fields, neither is an alternative."""
     plain = error.field.partition("[")[0]
     option, alternative = names.get(plain, plain), names.get(error.alternative, error.alternative)
     return error._replace(

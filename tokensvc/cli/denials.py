@@ -10,7 +10,7 @@ import typer
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
 from tokensvc.cli.output import AsJson, Yes, confirm, print_result, format_table
-from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, report_rest
+from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, print_truncated
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
 from tokensvc.revocations.requests import DenialQuery, read_denial
@@ -62,7 +62,7 @@ def list_(
         pages = _pages(admin, _filters(channel, all_channels, viewer, subject))
         results, rest = read_list(pages, max_results, next_token)
     _print_denials(results, as_json, nextToken=rest)
-    report_rest(rest)
+    print_truncated(rest)
 
 
 @app.command()

@@ -1,8 +1,8 @@
-"""Which file holds which noun of the command line.
+"""The root command group, which imports a command's module only when that command is run.
 
-Rules of the file
-- A noun's file is loaded when the noun is asked for: no command waits for libraries that only another needs.
-- Each file has an `app` (a noun with verbs) or one function of the noun's name.
+Invariants
+- No command waits for libraries that only another one needs.
+- Each module has an `app` (a group with subcommands) or one function with the command's name.
 """
 
 from __future__ import annotations
@@ -32,35 +32,38 @@ COMMANDS = (
 """In the order in which `--help` lists them."""
 
 
-def load_command(noun: str) -> TyperCommand | TyperGroup:
-    """The command of a noun, made of its file."""
-    module = import_module(f"tokensvc.cli.{noun}")
-    verbs = getattr(module, "app", None)
-    if verbs is None:
-        verbs = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        verbs.command()(getattr(module, noun))
-    command: Any = typer.main.get_command(verbs)
-    command.name = noun
-    return command  # type: ignore[no-any-return] # typer makes one of the two
+def load_command(name: str) -> TyperCommand | TyperGroup:
+    """Import a command's module and build the command."""
+    module = import_module(f"tokensvc.cli.{name}")
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app.command()(getattr(module, name))
+    command: Any = typer.main.get_command(app)
+    command.name = name
+    return command  # type: ignore[no-any-return] # typer returns one of the two
 
 
 class LazyGroup(TyperGroup):
-    """The group of all nouns. It knows their names from the start, for `--help` and for what a wrong name resembles,
-    and loads a command when it is looked up, as click documents it for lazy groups."""
+    """The group of all commands.
+
+    It knows their names from the start, for `--help` and for suggestions after a misspelt name, and loads a command
+    when it is looked up, as click documents for lazy groups.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        for noun in COMMANDS:
-            self.add_command(TyperCommand(noun))  # its name alone: `get_command` gives the command itself
+        for name in COMMANDS:
+            self.add_command(TyperCommand(name))  # a placeholder: `get_command` returns the command itself
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as click calls it
-        """The command of a noun; None for another name."""
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - click's signature
+        """The command with this name; None if there is none."""
         return load_command(cmd_name) if cmd_name in COMMANDS else None
 
     def invoke(self, ctx: Any) -> Any:
-        """As typer does it; the arguments that a wrong use repeats are made printable."""
+        """Run the command; arguments that a usage error repeats are made printable."""
         try:
             return super().invoke(ctx)
-        except UsageError as wrong_use:
-            make_printable(wrong_use)
+        except UsageError as error:
+            make_printable(error)
             raise

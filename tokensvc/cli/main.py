@@ -1,4 +1,4 @@
-"""All commands together."""
+"""The root command."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tokensvc.cli.lazy_group import LazyGroup
 app = typer.Typer(
     cls=LazyGroup,
     name="tokensvc",
-    help="Playback-authorization tokens for Amazon IVS private channels.",
+    help="Issue playback tokens for Amazon IVS private channels, manage signing keys, and revoke viewers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(__version__)
         raise typer.Exit
 
@@ -27,7 +27,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass

@@ -1,11 +1,11 @@
-"""What commands print: results on standard output, progress and failures on standard error.
+"""Printing: results on standard output, progress and errors on standard error.
 
-Rules of the file
-- `--json` prints one JSON object and nothing else on standard output; without it, words for people.
-- A destructive command asks on a terminal and wants `--yes` elsewhere.
-- Whatever is printed is made printable here, line by line: a text from outside (a reason, a viewer id, what IVS says, a
-  file's name) drives no terminal and adds no line. In JSON the same characters are JSON's own escapes.
-- No private key is ever printed; an API key once, by the command that made it.
+Invariants
+- With `--json`, standard output has one JSON object and nothing else; without it, text for people.
+- A destructive command asks for confirmation on a terminal and requires `--yes` elsewhere.
+- Everything printed is made printable here, line by line: text from outside (a reason, a viewer id, a message of IVS, a
+  file name) can neither control the terminal nor add a line. In JSON the same characters are JSON escapes.
+- No private key is ever printed; an API key is printed once, by the command that created it.
 """
 
 from __future__ import annotations
@@ -22,62 +22,75 @@ from tokensvc.container.logs import process_log
 from tokensvc.printable import printable, printable_json
 from tokensvc.timestamps import rfc3339
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done without changing anything.")]
 DetailedExitCode = Annotated[
-    bool, typer.Option("--detailed-exit-code", help="Leave with 3 when there is nothing to do.")
+    bool, typer.Option("--detailed-exit-code", help="Exit with 3 if there was nothing to do.")
 ]
 NOTHING_TO_DO = 3
 UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""What typer raises for wrong arguments: of click, or from 0.29 on of the copy of click that typer has."""
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+"""What typer raises for wrong arguments: click's class, or from 0.29 on that of typer's own copy of click."""
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 def print_progress(text: str) -> None:
-    """Tell a step, on standard error."""
+    """Print one line of progress on standard error."""
     typer.echo(printable(text), err=True)
 
 
 def print_result(data: dict[str, Any], as_json: bool, *lines: str) -> None:
-    """Print what came out: as JSON, or as these lines."""
+    """Print a command's result: the data as JSON, or the lines."""
     if as_json:
         typer.echo(printable_json(json.dumps(data, ensure_ascii=False, indent=2)))
     else:
         typer.echo("\n".join(map(printable, lines)))
 
 
-def print_error(code: str, message: str, as_json: bool, *, keep: str = "") -> None:
-    """Print why a command failed; `keep` are characters that lay out the message."""
+def print_error(code: str, message: str, as_json: bool, *, layout: str = "") -> None:
+    """Print why a command failed; the characters in `layout` are printed as they are, all others made printable."""
     if as_json:
         error = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False, separators=(",", ":"))
         process_log.print_error(printable_json(error))
     else:
-        process_log.print_error(f"tokensvc: {printable(message, keep=keep)}")
+        process_log.print_error(f"tokensvc: {printable(message, keep=layout)}")
 
 
-def make_printable(wrong_use: Any) -> None:
-    """Make what typer will print of a UsageError printable: it repeats arguments."""
-    words = printable(wrong_use.format_message(), keep="\n\t")  # lists of choices are laid out with both
-    wrong_use.format_message = lambda: words
+def make_printable(error: Any) -> None:
+    """Make the message of a UsageError printable, since it repeats arguments."""
+    message = printable(error.format_message(), keep="\n\t")  # lists of choices use both
+    error.format_message = lambda: message
 
 
-def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows in columns, for people, as lines; without borders, so that they can be cut and searched."""
-    lines = [heads, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned columns, one line each; without borders, so that cut, awk and grep work on them."""
+    lines = [headers, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def instant_or_none(at: datetime | None) -> str | None:
-    """An instant as JSON shows it."""
+    """An instant in RFC 3339, or None."""
     return rfc3339(int(at.timestamp())) if at else None
 
 
+def format_duration(seconds: float) -> str:
+    """A duration in words, rounded down to its largest unit: `2 minutes`."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if (count := int(seconds // length)) > 0:
+            return count_of(count, unit)
+    return count_of(max(0, int(seconds)), "second")
+
+
+def count_of(count: int, noun: str) -> str:
+    """A count with its noun in the right number: `1 worker`, `2 workers`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def confirm(question: str, yes: bool) -> None:
-    """Ask before something that cannot be undone; leave with 2 where nobody can be asked and `--yes` is missing."""
+    """Ask for confirmation. Exits with 2 if standard input is not a terminal and `--yes` is missing."""
     if yes:
         return
     if not sys.stdin.isatty():
-        print_progress(f"{question} Nobody can be asked here: say --yes.")
+        print_progress(f"{question} Not a terminal: pass --yes to confirm.")
         raise typer.Exit(2)
     typer.confirm(printable(question), abort=True, err=True)

@@ -1,8 +1,8 @@
-"""Lists that may be longer than what is shown: how much of one is read, and where the rest begins.
+"""Paged lists: `--max-results` and `--next-token`.
 
 Invariants
-- A list that is cut says so, on standard error, with the option that continues it; in JSON `nextToken` does.
-- `nextToken` is null if and only if nothing follows.
+- A truncated list is reported on standard error with the option that continues it; in JSON, by `nextToken`.
+- `nextToken` is null if and only if no entry follows.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import typer
 from tokensvc.cli.output import print_progress
 from tokensvc.pagination import MAX_PAGE_SIZE
 
-MaxResults = Annotated[int, typer.Option("--max-results", "--max", min=1, max=100_000, help="How many at most.")]
+MaxResults = Annotated[int, typer.Option("--max-results", "--max", min=1, max=100_000, help="Maximum number of entries to list.")]
 NextToken = Annotated[
-    str | None, typer.Option("--next-token", help="Continue a list: the token that it ended with.", metavar="TOKEN")
+    str | None, typer.Option("--next-token", help="Continue a truncated list: the token printed with it.", metavar="TOKEN")
 ]
 _Entry = TypeVar("_Entry")
 Fetch = Callable[[int, str | None], tuple[Sequence[_Entry], str | None]]
-"""From a page's size and token to its entries and the next page's token. A page may be short and not be the last."""
+"""Maps a page size and token to the page's entries and the next page's token. A short page need not be the last."""
 
 
 def read_list(fetch: Fetch[_Entry], max_results: int, token: str | None) -> tuple[list[_Entry], str | None]:
-    """At most so many entries, and the token of those that follow; None when none does."""
-    found: list[_Entry] = []
+    """At most `max_results` entries, and the token for those that follow; None if none do."""
+    entries: list[_Entry] = []
     while True:
-        page, token = fetch(min(MAX_PAGE_SIZE, max_results - len(found)), token)
-        found += page
+        page, token = fetch(min(MAX_PAGE_SIZE, max_results - len(entries)), token)
+        entries += page
         if token is None:
-            return found, None
-        if len(found) == max_results:
-            return found, token if any(read_all(fetch, token, page_size=1)) else None
+            return entries, None
+        if len(entries) == max_results:
+            return entries, token if any(read_all(fetch, token, page_size=1)) else None
 
 
 def read_all(fetch: Fetch[_Entry], token: str | None = None, *, page_size: int = MAX_PAGE_SIZE) -> Iterator[_Entry]:
@@ -45,7 +45,7 @@ def read_all(fetch: Fetch[_Entry], token: str | None = None, *, page_size: int =
             return
 
 
-def report_rest(token: str | None) -> None:
-    """Report that a list goes on, if it does."""
+def print_truncated(token: str | None) -> None:
+    """Say that the list is truncated, if it is."""
     if token is not None:
-        print_progress(f"There are more: continue with --next-token {token}, or use a larger --max-results.")
+        print_progress(f"More entries follow: continue with --next-token {token}, or raise --max-results.")

@@ -12,7 +12,7 @@ import typer
 from tokensvc.cli.bulk_file import submit_file
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
 from tokensvc.cli.output import AsJson, Yes, confirm, print_progress, print_result, format_table
-from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, report_rest
+from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, print_truncated
 from tokensvc.cli.queue_status import queue_statuses, progress_line, queue_table
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
@@ -87,7 +87,7 @@ def list_(
     heads = ("REVOCATION", "STATE", "ACCEPTED", "READMIT AFTER", "VIEWERS", "CALLER", "REASON")
     data = {"revocations": [r.model_dump() for r in results], "nextToken": rest}
     print_result(data, as_json, *format_table(heads, rows))
-    report_rest(rest)
+    print_truncated(rest)
 
 
 @app.command()

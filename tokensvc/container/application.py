@@ -51,14 +51,16 @@ class AsgiService:
     readiness: Readiness
 
 
-def build_application(service: Service, *, admin_port: int | None = None, extra_routes: Sequence[BaseRoute] = ()) -> AsgiService:
+def build_application(
+    service: Service, *, admin_port: int | None = None, extra_routes: Sequence[BaseRoute] = ()
+) -> AsgiService:
     """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
     settings, snapshot = service.settings, service.snapshots.read
     lease, sign_many = settings.snapshot_lease_seconds, service.signer_choice.signer.sign_many
     authorized = RequestAuthenticator(snapshot, service.clock, lease_seconds=lease)
     tokens = TokenRoutes(
         authenticator=authorized,
-        directory=service.directory,
+        channel_cache=service.channel_cache,
         metrics=service.metrics,
         sign_many=sign_many,
         new_uuid=uuid.uuid4,
@@ -91,10 +93,14 @@ def build_application(service: Service, *, admin_port: int | None = None, extra_
         lifespan=lambda _app: _run(service.lifecycle),
     )
     public = public_routes(tokens, revocations, denials, readiness, snapshot, [] if admin_port else admin)
-    front = Application(routes=public, fallback=fallback, clock=service.clock, access_log=access_log, sign_many=sign_many)
+    front = Application(
+        routes=public, fallback=fallback, clock=service.clock, access_log=access_log, sign_many=sign_many
+    )
     if admin_port is None:
         return AsgiService(front, readiness)
-    at_admin = Application(routes=admin_routes(admin, readiness), fallback=fallback, clock=service.clock, access_log=access_log)
+    at_admin = Application(
+        routes=admin_routes(admin, readiness), fallback=fallback, clock=service.clock, access_log=access_log
+    )
     return AsgiService(_ByPort(front, admin_port, at_admin), readiness)
 
 

@@ -96,7 +96,7 @@ class DispatchConfig:
 class BackgroundConfig:
     """What the tasks need that not every process runs: rotation, dispatch and pruning."""
 
-    performer: ReconcilerConfig
+    reconciler: ReconcilerConfig
     dispatch: DispatchConfig
 
 
@@ -123,13 +123,13 @@ def make_background_tasks(
         )
         notifier = ChangeNotifier(known, on_keys_or_limits=[beating.wake], on_replacement=[heartbeats.introduce_again])
         return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=(beating,), on_accepted=_nothing)
-    performer = config.performer
+    reconciler = config.reconciler
     rotation = RotationLeader(
-        make_context=performer.make_context,
-        regions=performer.regions,
+        make_context=reconciler.make_context,
+        regions=reconciler.regions,
         clock=clock,
         metrics=metrics,
-        lease_seconds=performer.lease_seconds,
+        lease_seconds=reconciler.lease_seconds,
     )
     dispatch = _make_revocation_scheduler(
         store=store, identity=identity, config=config.dispatch, clock=clock, metrics=metrics, failure_log=log
@@ -146,7 +146,9 @@ def make_background_tasks(
     )
 
     def report() -> Heartbeat:
-        return _heartbeat(identity, known, problems=(*rotation.problems, *dispatch.problems), regions=rotation.region_statuses)
+        return _heartbeat(
+            identity, known, problems=(*rotation.problems, *dispatch.problems), regions=rotation.region_statuses
+        )
 
     heartbeats = Heartbeats(store.workers, report)
     beating = loop(

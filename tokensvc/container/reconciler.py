@@ -55,13 +55,13 @@ def make_keys_context(
     vault: Vault,
     control_plane: ControlPlane,
     clock: Clock,
-    performer: str,
+    lease_holder: str,
     report: Callable[[str], None],
     lease_seconds: float = ROTATION_LEASE_SECONDS,
     absences: AbsenceTracker | None = None,
     private_keys: PrivateKeyChecks | None = None,
 ) -> KeysContext:
-    """What the key lifecycle works with; `performer` is the name that the rotation lease is acquired under.
+    """What the key lifecycle works with; `lease_holder` is the name that the rotation lease is acquired under.
 
     A process that makes more than one context shares IVS's answers (`absences`) and the verdicts on private keys
     between them.
@@ -78,8 +78,8 @@ def make_keys_context(
         new_id=new_key_id,
         new_key=keypair.generate,
         max_staleness_seconds=lambda: deployment_max_staleness(settings, store),
-        acquire_lease=lambda: store.leases.acquire(ROTATION_LEASE, performer, lease_seconds),
-        release_lease=lambda: store.leases.release(ROTATION_LEASE, performer),
+        acquire_lease=lambda: store.leases.acquire(ROTATION_LEASE, lease_holder, lease_seconds),
+        release_lease=lambda: store.leases.release(ROTATION_LEASE, lease_holder),
         leader_problems=lambda: _leader_problems(store),
         absences=absences or AbsenceTracker(),
         private_keys=private_keys or PrivateKeyChecks(),
@@ -108,7 +108,7 @@ def make_reconciler_config(
             vault=vault,
             control_plane=control_plane,
             clock=StoreClock(store.versions.read().now),
-            performer=worker_id,
+            lease_holder=worker_id,
             report=lambda _words: None,
             lease_seconds=lease_seconds,
             absences=absences,

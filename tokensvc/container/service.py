@@ -3,7 +3,7 @@
 Invariants
 - Each function makes one layer from the one before; nothing is looked up from afar, nothing is global.
 - Everything gets what it needs when it is made; nothing is set on it afterwards. What is needed in both directions is
-  made first: the holder of the snapshot, and the event that wakes the channel directory's loop.
+  made first: the holder of the snapshot, and the event that wakes the channel cache's task.
 - Nothing runs before `Lifecycle.start`: the application starts and stops the loops (`app.py`).
 - What a command cannot do without is required here, by name, before anything is opened.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tokensvc.aws.ivs import AwsControlPlane, CallObserver, default_region, ivs_regions, ignore_calls
+from tokensvc.aws.ivs import AwsControlPlane, CallObserver, default_region, ignore_calls, ivs_regions
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.background.refresh import Refresh, SnapshotHolder
@@ -75,7 +75,7 @@ class Service:
     snapshots: SnapshotHolder
     """Where this worker's snapshot is read."""
     refresh: Refresh
-    directory: ChannelCache
+    channel_cache: ChannelCache
     tasks: BackgroundTasks
     lifecycle: Lifecycle
     """Every background loop of the process, those of `tasks` among them. Its first is the refresh of the snapshot."""
@@ -188,7 +188,9 @@ def apply_deployment_settings(settings: Settings, store: Store) -> Deployment:
     return store.deployment.set_rotation(propagation_seconds=lead, max_age_seconds=max_age, standby=standby)
 
 
-def open_deployment(settings: Settings, observe: CallObserver = ignore_calls) -> tuple[AwsControlPlane, Store, SecretCipher]:
+def open_deployment(
+    settings: Settings, observe: CallObserver = ignore_calls
+) -> tuple[AwsControlPlane, Store, SecretCipher]:
     """IVS, the store bound to it, and the wrapping keys: the way in for whoever signs or keeps keys. Endpoint and vault
     are looked at first, so that a store is never bound to a control plane that boto3 would not call."""
     require(settings, "control_plane", "database_url", *required_kek_settings(settings))
@@ -213,7 +215,7 @@ def open_keys_context(settings: Settings, report: Callable[[str], None]) -> Keys
         vault=open_vault(settings, store, cipher),
         control_plane=control_plane,
         clock=clock,
-        performer=new_worker_id(),
+        lease_holder=new_worker_id(),
         report=report,
     )
 
@@ -296,7 +298,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     failure_log, snapshots, channels_wanted = FailureLog(clock.monotonic), SnapshotHolder(), threading.Event()
     confirmed_clock = ConfirmedClock(lambda: snapshots.current.store_offset_seconds)
     subjects = ViewerIdResolver(store.deployment, lambda: cipher)
-    directory = ChannelCache(
+    channel_cache = ChannelCache(
         store=store.channels,
         leases=store.leases,
         control_plane=control_plane,
@@ -312,7 +314,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         undecryptable=lambda: snapshots.current.keyring.undecryptable,
         signer_choice=chosen,
     )
-    performer = make_reconciler_config(
+    reconciler = make_reconciler_config(
         settings=settings,
         store=store,
         vault=vault,
@@ -328,9 +330,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     tasks = make_background_tasks(
         store=store,
         identity=identity,
-        config=BackgroundConfig(performer=performer, dispatch=dispatch)
-        if settings.background_tasks
-        else None,
+        config=BackgroundConfig(reconciler=reconciler, dispatch=dispatch) if settings.background_tasks else None,
         clock=clock,
         metrics=metrics,
         failure_log=failure_log,
@@ -360,7 +360,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     )
     finding = BackgroundTask(
         "channels",
-        directory.run_once,
+        channel_cache.run_once,
         every_seconds=CHANNELS_EVERY_SECONDS,
         backoff_max_seconds=30,
         on_failure=metrics.task_failed,
@@ -382,7 +382,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         store=store,
         snapshots=snapshots,
         refresh=refresh,
-        directory=directory,
+        channel_cache=channel_cache,
         tasks=tasks,
         lifecycle=Lifecycle(first=refreshing, others=(finding, counting, *tasks.tasks)),
         signer_choice=chosen,
@@ -393,7 +393,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
             clock=confirmed_clock,
             on_accepted=tasks.on_accepted,
         ),
-        make_context=performer.make_context,
+        make_context=reconciler.make_context,
         regions=regions,
     )
 
@@ -410,7 +410,7 @@ def assemble_worker(
     clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
     control_plane, store, cipher = open_deployment(settings, metrics.ivs_request)
     failure_log = FailureLog(clock.monotonic)
-    performer = make_reconciler_config(
+    reconciler = make_reconciler_config(
         settings=settings,
         store=store,
         vault=open_vault(settings, store, cipher),
@@ -434,7 +434,7 @@ def assemble_worker(
     tasks = make_background_tasks(
         store=store,
         identity=identity,
-        config=BackgroundConfig(performer=performer, dispatch=dispatch),
+        config=BackgroundConfig(reconciler=reconciler, dispatch=dispatch),
         clock=clock,
         metrics=metrics,
         failure_log=failure_log,

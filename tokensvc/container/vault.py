@@ -40,7 +40,11 @@ def active_kek_setting(settings: Settings) -> str | None:
 
 def decrypt_only_settings(settings: Settings) -> list[str]:
     """The settings whose keys open what they wrapped before."""
-    return [n for n in (*ACTIVE_KEK_SETTINGS, *PREVIOUS_KEK_SETTINGS) if n != active_kek_setting(settings) and getattr(settings, n) is not None]
+    return [
+        n
+        for n in (*ACTIVE_KEK_SETTINGS, *PREVIOUS_KEK_SETTINGS)
+        if n != active_kek_setting(settings) and getattr(settings, n) is not None
+    ]
 
 
 def required_kek_settings(settings: Settings) -> tuple[str, ...]:

@@ -145,7 +145,9 @@ def status_view(facts: StatusData) -> StatusView:
             for place in sorted(facts.waiting.keys() | facts.dispatchers.keys())
         ],
         regions=[
-            _region(region, [there for there in imported if there.account_region.region == region], news.get(region), now)
+            _region(
+                region, [there for there in imported if there.account_region.region == region], news.get(region), now
+            )
             for region in sorted({there.account_region.region for there in imported} | news.keys())
         ],
     )

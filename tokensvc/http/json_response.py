@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from tokensvc.http.problem_details import JSON, Response, Headers
+from tokensvc.http.problem_details import JSON, Headers, Response
 
 NO_STORE: Headers = (JSON, (b"cache-control", b"no-store"))
 

@@ -1,11 +1,13 @@
-"""The verbs that every kind of resource shares. What differs between kinds stands in its row.
+"""The operations that resources have in common: create, get, update, delete, list and batch get.
 
-Rules of the file
-- A verb is one function from (kind, call, checked request) to an answer; the whole of it is one transaction, so a
-  refusal at any point leaves everything as it was.
-- Order of refusals on a create: the request itself, what it refers to, a duplicate, the quota. INFERRED: IVS does not
+Each is one function of a resource type, a call and a validated request; `handlers` binds them to operations.
+
+Invariants
+- A call is one transaction, so an error at any point leaves everything unchanged.
+- Order of errors on a create: the request itself, its references, a duplicate, the quota. INFERRED: IVS does not
   document it.
-- Answers hold more than an operation returns (a summary, a key's public half): the model's rendering drops the rest.
+- Responses may hold more members than the operation returns (a summary's, a key's public half): the rendering by the
+  service model drops the rest.
 """
 
 from __future__ import annotations
@@ -18,78 +20,82 @@ from typing import Any
 from tokensvc.local_ivs import id_generators
 from tokensvc.local_ivs.errors import BATCH_NOT_FOUND_CODE, IvsError, conflict, invalid, quota_exceeded
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.local_ivs.resources.tags import reserved_keys
-from tokensvc.local_ivs.resources.types import RESOURCE_TYPES, PARENT_MEMBER, ResourceType
-from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
+from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
+from tokensvc.local_ivs.resources.tags import validate_tag_keys
+from tokensvc.local_ivs.resources.types import PARENT_MEMBER, ResourceType
+from tokensvc.local_ivs.transaction import Body, Handler, OperationCall
 
 Request = Mapping[str, Any]
 
 
-def create(kind: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Make one, and the one that it brings along."""
-    parent_arn = call.existing(request[PARENT_MEMBER], kind.parent).arn if kind.parent else ""
-    made = _insert(kind, call, request, parent_arn)
-    answer = {kind.member: kind.show(call, made)}
-    if kind.brings:
-        other = RESOURCE_TYPES[kind.brings]
-        answer[other.member] = other.show(call, _insert(other, call, {}, made.arn))
-    return answer
+def create(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
+    """Create a resource, and the one that is created along with it."""
+    parent_arn = _parent_arn(resource_type, call, request)
+    created = _insert(resource_type, call, request, parent_arn)
+    response = {resource_type.member: resource_type.render(call, created)}
+    if resource_type.creates_with:
+        other = RESOURCE_TYPES[resource_type.creates_with]
+        response[other.member] = other.render(call, _insert(other, call, {}, created.arn))
+    return response
 
 
-def get(kind: ResourceType, call: OperationCall, request: Request) -> Body:
-    return {kind.member: kind.show(call, call.existing(request["arn"], kind.name))}
+def get(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
+    resource = call.require(request["arn"], resource_type.kind)
+    return {resource_type.member: resource_type.render(call, resource)}
 
 
-def update(kind: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Change the members that are given; "" takes a reference away."""
-    resource = call.existing(request["arn"], kind.name)
-    body = _settled(kind, call, request, resource.body)
-    kind.guard(call, resource)
-    kind.stamp(call, body)
-    changed = resource._replace(body=body)
-    call.transaction.put(changed)
-    return {kind.member: kind.show(call, changed)}
+def update(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
+    """Change the members that are given. An empty ARN removes a reference."""
+    resource = call.require(request["arn"], resource_type.kind)
+    body = _validated_body(resource_type, call, request, resource.body)
+    resource_type.check_mutable(call, resource)
+    resource_type.on_update(call, body)
+    updated = resource._replace(body=body)
+    call.transaction.put(updated)
+    return {resource_type.member: resource_type.render(call, updated)}
 
 
-def delete(kind: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Forget it, and what belongs to it."""
-    resource = call.existing(request["arn"], kind.name)
-    kind.guard(call, resource)
-    _refuse_in_use(kind, call, resource)
-    for belonging in (*(child.name for child in RESOURCE_TYPES.values() if child.parent == kind.name), *kind.beside):
-        for child in call.transaction.find(call.account_region, belonging, parent_arn=resource.arn):
+def delete(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
+    """Delete a resource and everything that belongs to it."""
+    resource = call.require(request["arn"], resource_type.kind)
+    resource_type.check_mutable(call, resource)
+    _check_unreferenced(resource_type, call, resource)
+    child_kinds = [child.kind for child in RESOURCE_TYPES.values() if child.parent_kind == resource_type.kind]
+    for kind in (*child_kinds, *resource_type.owned_kinds):
+        for child in call.transaction.find(call.account_region, kind, parent_arn=resource.arn):
             call.transaction.delete(child.arn)
     call.transaction.delete(resource.arn)
     return {}
 
 
-def list_page(kind: ResourceType, call: OperationCall, request: Request) -> Body:
-    """One page, in order of creation; `nextToken` is absent on the last."""
-    parent_arn = call.existing(request[PARENT_MEMBER], kind.parent).arn if kind.parent else None
-    equal = _filter(kind, request)
+def list_page(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
+    """One page, in order of creation. `nextToken` is absent on the last page."""
+    parent_arn = _parent_arn(resource_type, call, request) or None
+    equal = _filter(resource_type, request)
     scope = json.dumps([call.operation, *call.account_region, parent_arn, equal])
-    after = call.pages.read(scope, request.get("nextToken", ""))
-    limit = request.get("maxResults", kind.page_size)
+    after = call.page_tokens.decode(scope, request.get("nextToken", ""))
+    limit = request.get("maxResults", resource_type.page_size)
     found = call.transaction.page(
-        call.account_region, kind.name, after=after, limit=limit + 1, parent_arn=parent_arn, equal=equal
+        call.account_region, resource_type.kind, after=after, limit=limit + 1, parent_arn=parent_arn, equal=equal
     )
-    show = kind.summarise or kind.show
-    answer: Body = {kind.members: [show(call, resource) for _, resource in found[:limit]]}
+    render = resource_type.render_summary or resource_type.render
+    response: Body = {resource_type.list_member: [render(call, resource) for _, resource in found[:limit]]}
     if len(found) > limit:
-        answer["nextToken"] = call.pages.write(scope, found[limit - 1][0])
-    return answer
+        response["nextToken"] = call.page_tokens.encode(scope, found[limit - 1][0])
+    return response
 
 
-def batch_get(kind: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Each in the order asked for; what is not found becomes an entry of `errors`, which is absent when empty."""
+def batch_get(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
+    """Each resource in the order of the request. One that is not found becomes an entry of `errors`, which is absent
+    if it would be empty."""
     found: list[Body] = []
     errors: list[Body] = []
     for arn in request["arns"]:
         try:
-            found.append(kind.show(call, call.existing(arn, kind.name)))
-        except IvsError as missing:
-            errors.append({"arn": arn, "code": BATCH_NOT_FOUND_CODE, "message": missing.message})
-    return {kind.members: found, "errors": errors or None}
+            found.append(resource_type.render(call, call.require(arn, resource_type.kind)))
+        except IvsError as error:
+            errors.append({"arn": arn, "code": BATCH_NOT_FOUND_CODE, "message": error.message})
+    return {resource_type.list_member: found, "errors": errors or None}
 
 
 VERBS: Mapping[str, tuple[Callable[[ResourceType, OperationCall, Request], Body], bool]] = {
@@ -98,61 +104,71 @@ VERBS: Mapping[str, tuple[Callable[[ResourceType, OperationCall, Request], Body]
     "update": (update, True),
     "delete": (delete, True),
     "list": (list_page, False),
-    "batch-get": (batch_get, False),
+    "batch_get": (batch_get, False),
 }
 """Verb -> its function, and whether it writes."""
 
 
 def handlers() -> dict[str, Handler]:
-    """The handler of every operation that a row of `kinds.py` names."""
+    """Operation -> handler, for every operation of a resource type."""
     return {
-        operation: Handler(partial(VERBS[verb][0], kind), writes=VERBS[verb][1])
-        for kind in RESOURCE_TYPES.values()
-        for verb, operation in kind.operations.items()
+        operation.name: Handler(partial(VERBS[verb][0], resource_type), VERBS[verb][1], operation.rate_limits)
+        for resource_type in RESOURCE_TYPES.values()
+        for verb, operation in resource_type.operations.items()
     }
 
 
-def _insert(kind: ResourceType, call: OperationCall, request: Request, parent_arn: str) -> Resource:
-    body = _settled(kind, call, request, kind.defaults)
-    arn = id_generators.new_arn(call.account_region, kind.name, call.token)
-    unique = kind.finish(call, arn, parent_arn, body)
-    if unique and call.transaction.find(call.account_region, kind.name, unique=unique):
-        raise conflict(f"The same {kind.name} exists already in this account and region")
-    if call.transaction.count(call.account_region, kind.name, parent_arn=parent_arn or None) >= kind.quota:
-        raise quota_exceeded(f"The quota is reached: {kind.quota_text}")
-    made = Resource(str(arn), call.account_region, kind.name, parent_arn, unique, body, call.now)
-    call.transaction.put(made)
-    return made
+def _parent_arn(resource_type: ResourceType, call: OperationCall, request: Request) -> str:
+    """The ARN of the parent, which must exist; "" if the resource type has none."""
+    if not resource_type.parent_kind:
+        return ""
+    return call.require(request[PARENT_MEMBER], resource_type.parent_kind).arn
 
 
-def _settled(kind: ResourceType, call: OperationCall, request: Request, before: Mapping[str, Any]) -> Body:
-    """The members as they will be. Raises IvsError where a rule or a reference does not hold."""
+def _insert(resource_type: ResourceType, call: OperationCall, request: Request, parent_arn: str) -> Resource:
+    kind = resource_type.kind
+    body = _validated_body(resource_type, call, request, resource_type.defaults)
+    arn = id_generators.new_arn(call.account_region, kind, call.random_string)
+    unique_key = resource_type.on_create(call, arn, parent_arn, body)
+    if unique_key and call.transaction.find(call.account_region, kind, unique_key=unique_key):
+        raise conflict(f"The same {kind} already exists in this account and region")
+    if call.transaction.count(call.account_region, kind, parent_arn=parent_arn or None) >= resource_type.quota:
+        raise quota_exceeded(f"The quota is reached: {resource_type.quota_text}")
+    created = Resource(str(arn), call.account_region, kind, parent_arn, unique_key, body, call.now)
+    call.transaction.put(created)
+    return created
+
+
+def _validated_body(
+    resource_type: ResourceType, call: OperationCall, request: Request, before: Mapping[str, Any]
+) -> Body:
+    """The members as they will be stored. Raises IvsError if a rule is broken or a reference does not exist."""
     given = {name: value for name, value in request.items() if name not in ("arn", PARENT_MEMBER)}
     body = {**before, **given}
-    violations = [violation for rule in kind.rules for violation in rule(call, request, body)]
-    violations.extend(reserved_keys(request.get("tags", {})))
+    violations = [violation for rule in resource_type.rules for violation in rule(call, request, body)]
+    violations.extend(validate_tag_keys(request.get("tags", {})))
     if violations:
         raise invalid(violations)
-    for member, referred in kind.references.items():
+    for member, kind in resource_type.references.items():
         if given.get(member):
-            call.existing(given[member], referred)
+            call.require(given[member], kind)
     return body
 
 
-def _refuse_in_use(kind: ResourceType, call: OperationCall, resource: Resource) -> None:
-    """What others refer to stays. API reference, DeleteRecordingConfiguration; INFERRED for the other configurations,
-    whose deletes list the same error."""
+def _check_unreferenced(resource_type: ResourceType, call: OperationCall, resource: Resource) -> None:
+    """A resource that others refer to cannot be deleted. API reference, DeleteRecordingConfiguration; INFERRED for the
+    other configurations, whose delete operations list the same error."""
     for other in RESOURCE_TYPES.values():
-        for member, referred in other.references.items():
-            if referred == kind.name:
-                user = call.transaction.page(call.account_region, other.name, after=0, limit=1, equal={member: resource.arn})
-                if user:
-                    raise conflict(f"The {kind.name} is in use by a {other.name}; take it away there first")
+        for member, kind in other.references.items():
+            if kind == resource_type.kind and call.transaction.page(
+                call.account_region, other.kind, after=0, limit=1, equal={member: resource.arn}
+            ):
+                raise conflict(f"The {kind} is in use by a {other.kind}; remove that reference first")
 
 
-def _filter(kind: ResourceType, request: Request) -> dict[str, str]:
-    """What the list is narrowed to. INFERRED: an empty filter is none, and a name must match as a whole."""
-    given = {member: request[name] for name, member in kind.filters.items() if request.get(name)}
+def _filter(resource_type: ResourceType, request: Request) -> dict[str, str]:
+    """Member -> value that a list is filtered by. INFERRED: an empty filter is none, and a name must match exactly."""
+    given = {member: request[name] for name, member in resource_type.filters.items() if request.get(name)}
     if len(given) > 1:
         raise conflict("Only one filter can be used at a time")
     return given

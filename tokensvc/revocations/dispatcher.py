@@ -26,22 +26,22 @@ from tokensvc.clock import Clock
 from tokensvc.deployment.record import DeploymentStore
 from tokensvc.errors import (
     ControlPlaneError,
+    ControlPlaneThrottled,
+    ControlPlaneUnavailable,
     FieldError,
     InvalidRequest,
     SettingsError,
-    ControlPlaneThrottled,
-    ControlPlaneUnavailable,
 )
 from tokensvc.keys.store import KeyStore
 from tokensvc.revocations.ivs_results import ViewerError, is_permanent, viewer_errors
 from tokensvc.revocations.model import Priority, RevocationState
-from tokensvc.revocations.queue import QueueEntry, DeliveryOutcome, RevocationQueue
+from tokensvc.revocations.queue import DeliveryOutcome, QueueEntry, RevocationQueue
 from tokensvc.revocations.rate_limit import (
     BATCH_CALLS_PER_SECOND,
     BATCH_VIEWERS,
     SINGLE_CALLS_PER_SECOND,
-    RateLimiter,
     AimdThrottle,
+    RateLimiter,
     backoff,
 )
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, RevocationStore
@@ -161,7 +161,9 @@ class DispatchContext:
     clock: Clock
     jitter: Callable[[], float]
     """A number from 0 to 1, another each time."""
-    map_concurrently: Callable[[Callable[[RevocationCall], list[DeliveryOutcome]], Iterable[RevocationCall]], Iterable[list[DeliveryOutcome]]] = map
+    map_concurrently: Callable[
+        [Callable[[RevocationCall], list[DeliveryOutcome]], Iterable[RevocationCall]], Iterable[list[DeliveryOutcome]]
+    ] = map
     """`map`, or one that makes several calls at a time."""
 
 
@@ -211,8 +213,12 @@ class Dispatcher:
         now = world.clock.monotonic()
         self._world = world
         self._place = account_region
-        self._single = RateLimitedOperation("StartViewerSessionRevocation", RateLimiter(SINGLE_CALLS_PER_SECOND * rate_fraction, now))
-        self._batch = RateLimitedOperation("BatchStartViewerSessionRevocation", RateLimiter(BATCH_CALLS_PER_SECOND * rate_fraction, now))
+        self._single = RateLimitedOperation(
+            "StartViewerSessionRevocation", RateLimiter(SINGLE_CALLS_PER_SECOND * rate_fraction, now)
+        )
+        self._batch = RateLimitedOperation(
+            "BatchStartViewerSessionRevocation", RateLimiter(BATCH_CALLS_PER_SECOND * rate_fraction, now)
+        )
         self._unrecorded: list[DeliveryOutcome] = []
         self._got_response = False
         self._passes_without_response = 0
@@ -236,7 +242,13 @@ class Dispatcher:
         idle = not calls and singles + batches > 0
         states = Counter(outcome.state for outcome in done)
         troubles = Counter(outcome.code for outcome in done if outcome.code)
-        return DispatchResult(states[RevocationState.SENT], states[RevocationState.FAILED], states[RevocationState.QUEUED], troubles, self._next_run_in(idle))
+        return DispatchResult(
+            states[RevocationState.SENT],
+            states[RevocationState.FAILED],
+            states[RevocationState.QUEUED],
+            troubles,
+            self._next_run_in(idle),
+        )
 
     def flush(self) -> None:
         """Record what was told and is not recorded yet. Raises StoreError, and then nothing is forgotten."""
@@ -251,7 +263,9 @@ class Dispatcher:
         more = self._claim_entries(Priority.BULK, singles - len(alone)) if len(storm) == room else []
         by_themselves, together = alone[:singles] + more, alone[singles:] + storm
         batched = (together[start : start + BATCH_VIEWERS] for start in range(0, len(together), BATCH_VIEWERS))
-        return [RevocationCall(self._single, [e]) for e in by_themselves] + [RevocationCall(self._batch, some) for some in batched]
+        return [RevocationCall(self._single, [e]) for e in by_themselves] + [
+            RevocationCall(self._batch, some) for some in batched
+        ]
 
     def _claim_entries(self, priority: Priority, limit: int) -> list[QueueEntry]:
         return self._world.queue.claim(self._place, priority, limit, CLAIM_SECONDS) if limit > 0 else []
@@ -266,7 +280,9 @@ class Dispatcher:
             return self._call_failed(call, failure)
         except SettingsError:
             words = "IVS cannot be called in this region with this service's settings"
-            return self._call_failed(call, ControlPlaneUnavailable(words, operation=operation, ivs_code="SettingsError"))
+            return self._call_failed(
+                call, ControlPlaneUnavailable(words, operation=operation, ivs_code="SettingsError")
+            )
         finally:
             call.way.limiter.record_call(self._world.clock.monotonic())
         self._got_response = True
@@ -307,7 +323,11 @@ class Dispatcher:
 
     def _next_run_in(self, idle: bool) -> float:
         now = self._world.clock.monotonic()
-        soonest = IDLE_POLL_SECONDS if idle else min(self._single.available_in_seconds(now), self._batch.available_in_seconds(now))
+        soonest = (
+            IDLE_POLL_SECONDS
+            if idle
+            else min(self._single.available_in_seconds(now), self._batch.available_in_seconds(now))
+        )
         return max(soonest, self._backed_off_until - now)
 
 
@@ -323,7 +343,9 @@ def _failed(entry: QueueEntry, code: str, message: str) -> DeliveryOutcome:
     return DeliveryOutcome.of(entry, RevocationState.FAILED, code, message[:MESSAGE_MAX_CHARS])
 
 
-def _requeued(entry: QueueEntry, code: str, message: str, seconds: float, priority: Priority | None = None) -> DeliveryOutcome:
+def _requeued(
+    entry: QueueEntry, code: str, message: str, seconds: float, priority: Priority | None = None
+) -> DeliveryOutcome:
     return DeliveryOutcome.of(entry, RevocationState.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, priority)
 
 

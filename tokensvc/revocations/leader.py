@@ -159,7 +159,9 @@ class RevocationLeader:
             return
         if report is not None:
             seconds = round(report.seconds, 1)
-            _log.warning("IVS did not take every revocation", region=region, codes=dict(self._unreported_errors), seconds=seconds)
+            _log.warning(
+                "IVS did not take every revocation", region=region, codes=dict(self._unreported_errors), seconds=seconds
+            )
             self._unreported_errors.clear()
 
 

@@ -65,7 +65,9 @@ def versions_up_to(
     return max(0, _version_at(issued_before, standing) - 1)
 
 
-def restriction_after(now: float, standing: ViewerRestriction, version: int, issued_before: int | None = None) -> ViewerRestriction:
+def restriction_after(
+    now: float, standing: ViewerRestriction, version: int, issued_before: int | None = None
+) -> ViewerRestriction:
     """The standing with the minimum that a revocation with the filter `version` leaves: F + 1 after one of everything.
 
     One with an instant raises it only where the clock alone makes versions; elsewhere they are above F by themselves.
@@ -73,7 +75,9 @@ def restriction_after(now: float, standing: ViewerRestriction, version: int, iss
     minimum = version + 1
     if issued_before is None:
         lead = minimum - math.floor(now)
-        return standing._replace(minimum_version=minimum, minimum_ahead_seconds=lead if lead <= MINIMUM_AHEAD_MAX_SECONDS else 0)
+        return standing._replace(
+            minimum_version=minimum, minimum_ahead_seconds=lead if lead <= MINIMUM_AHEAD_MAX_SECONDS else 0
+        )
     if minimum == issued_before and minimum > standing.minimum_version:
         return standing._replace(minimum_version=minimum, minimum_ahead_seconds=0)
     return standing
@@ -109,4 +113,8 @@ def readmit_after(now: float, max_staleness_seconds: float, version: int, standi
 def overall_state(states: Iterable[RevocationState]) -> RevocationState:
     """The state of a revocation from those of its parts: one that waits keeps it queued, one that failed fails it."""
     found = frozenset(states)
-    return next(state for state in (RevocationState.QUEUED, RevocationState.FAILED, RevocationState.SENT, RevocationState.CANCELLED) if state in found)
+    return next(
+        state
+        for state in (RevocationState.QUEUED, RevocationState.FAILED, RevocationState.SENT, RevocationState.CANCELLED)
+        if state in found
+    )

@@ -26,7 +26,7 @@ from tokensvc.outages import FailureLog
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.revocations.dispatcher import ServedRegions
 from tokensvc.revocations.leader import RevocationLeader
-from tokensvc.revocations.queue import RevocationQueue, Backlog
+from tokensvc.revocations.queue import Backlog, RevocationQueue
 from tokensvc.runner import IDLE, BackgroundTask, RunResult, stop_all
 
 EVERY_SECONDS = 0.5

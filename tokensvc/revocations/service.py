@@ -21,7 +21,7 @@ from tokensvc.revocations.dispatcher import ServedRegions, accept_revocations, c
 from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation, RevocationStore
 from tokensvc.revocations.views import RevocationPage, RevocationView
-from tokensvc.tokens.viewer_ids import ViewerIdResolver, ResolveViewerIds
+from tokensvc.tokens.viewer_ids import ResolveViewerIds, ViewerIdResolver
 
 MAX_SCANNED = 5000
 """Revocations that one page scans for matches: a caller that owns few of many gets pages that contain few or none, and
@@ -52,7 +52,9 @@ class RevocationService:
         """Accept one. Raises as `revoke.accept` does."""
         new = _new(self.subjects.for_namespace(caller.policy.namespace), request, self.new_id())
         is_served = self.regions.checker()
-        [accepted] = accept_revocations(self.store, caller, [new], self.clock.now(), self.max_staleness(), is_served, key)
+        [accepted] = accept_revocations(
+            self.store, caller, [new], self.clock.now(), self.max_staleness(), is_served, key
+        )
         self.on_accepted()
         return accepted
 

@@ -176,7 +176,7 @@ def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: Stage, ser
     stage.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=60, standby=False)
     said = service.post("/v1/keys/rotate", status=409)
     assert said["code"] == "invalid_rotation_policy"
-    assert "lead + drain" in said["detail"]
+    assert "propagation delay + drain" in said["detail"]
 
 
 def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: Stage, service: Service) -> None:

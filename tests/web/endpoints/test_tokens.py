@@ -61,7 +61,7 @@ class Worker:
         self.leases = ManualLeases(self.clock)
         self.wake: Callable[[], object] = lambda: None
         """What runs when a request asks for a channel that is not known."""
-        self.directory = ChannelCache(
+        self.channel_cache = ChannelCache(
             store=store.channels,
             leases=self.leases,
             control_plane=self.ivs,
@@ -76,7 +76,7 @@ class Worker:
         authenticator = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
         self.routes = TokenRoutes(
             authenticator=authenticator,
-            directory=self.directory,
+            channel_cache=self.channel_cache,
             metrics=self.metrics,
             sign_many=sign_each,
             new_uuid=uuid.uuid4,
@@ -194,7 +194,7 @@ def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(w
 
     def disable() -> None:
         worker.snapshot = worker.snapshot._replace(secrets={})
-        worker.directory.run_once()
+        worker.channel_cache.run_once()
 
     worker.wake = disable
     worker.snapshot = worker.snapshot._replace(channels={})
@@ -208,7 +208,7 @@ def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Wor
 
     def disable() -> None:
         worker.snapshot = worker.snapshot._replace(secrets={})
-        worker.directory.run_once()
+        worker.channel_cache.run_once()
 
     worker.wake = disable
     known, looked_up = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
@@ -255,14 +255,14 @@ def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) ->
         worker.single()
     worker.clock.advance(61)
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.wake = worker.directory.run_once
+    worker.wake = worker.channel_cache.run_once
     assert worker.single()["playbackUrl"].startswith(worker.ivs.channels[str(CHANNEL)]["playbackUrl"])
 
 
 def test_an_unknown_channel_is_found_while_the_ask_waits(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.wake = worker.directory.run_once
+    worker.wake = worker.channel_cache.run_once
     assert "playbackUrl" in worker.single()
 
 
@@ -272,7 +272,7 @@ def test_when_ivs_is_away_the_token_goes_out_without_its_url(worker: Worker) -> 
 
     def find() -> None:
         with pytest.raises(TokensvcError):
-            worker.directory.run_once()
+            worker.channel_cache.run_once()
 
     worker.wake = find
     answer = worker.single()
@@ -287,7 +287,7 @@ def without_playback_url(worker: Worker) -> None:
 
     def find() -> None:
         with contextlib.suppress(TokensvcError):
-            worker.directory.run_once()
+            worker.channel_cache.run_once()
 
     worker.wake = find
 
@@ -327,7 +327,7 @@ def test_a_required_url_that_is_there_or_found_in_time_changes_nothing(worker: W
     assert worker.single(required).keys() == worker.single(ASK).keys()
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.add_channels([str(CHANNEL)])
-    worker.wake = worker.directory.run_once
+    worker.wake = worker.channel_cache.run_once
     assert "playbackUrl" in worker.single(required)
 
 
@@ -353,7 +353,7 @@ def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker
 def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",))
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
-    worker.wake = worker.directory.run_once
+    worker.wake = worker.channel_cache.run_once
     elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
     with pytest.raises(InvalidRequest, match="holds no key"):
         worker.single(ASK | {"channelArn": elsewhere})
@@ -438,7 +438,7 @@ def test_a_channel_in_an_invented_region_costs_no_question_no_lease_and_no_call(
             worker.single(ASK | {"channelArn": arn})
     answers = worker.batch(*(ASK | {"channelArn": arn} for arn in invented))
     assert {answer["problem"]["code"] for answer in answers} == {"invalid_request"}
-    worker.directory.run_once()
+    worker.channel_cache.run_once()
     assert not worker.ivs.calls
     assert not worker.leases.all_held("")
     assert not store.channels.get(invented)
@@ -453,7 +453,7 @@ def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> N
         "playbackUrl" in answer
         for answer in worker.batch(*asks, scope=scope_of(authorization="Bearer tsk_flood_secret"))
     )
-    worker.wake = worker.directory.run_once
+    worker.wake = worker.channel_cache.run_once
     assert "playbackUrl" in worker.single()
     assert len(worker.ivs.asked("BatchGetChannel")) == 1
 

@@ -16,9 +16,9 @@ from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.cli.output import print_progress
 from tokensvc.cli.remedies import failure_text
 from tokensvc.clock import StoreClock
-from tokensvc.container.reconciler import make_keys_context, new_worker_id, deployment_max_staleness
-from tokensvc.container.service import make_control_plane, open_deployment, configured_regions, open_configured_store
-from tokensvc.container.vault import open_vault, make_read_only_cipher, required_kek_settings
+from tokensvc.container.reconciler import deployment_max_staleness, make_keys_context, new_worker_id
+from tokensvc.container.service import configured_regions, make_control_plane, open_configured_store, open_deployment
+from tokensvc.container.vault import make_read_only_cipher, open_vault, required_kek_settings
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.stale_workers import StaleWorker, find_stale_workers
@@ -112,7 +112,7 @@ def _open_deployment(settings: Settings, store: Store, control_plane: ControlPla
         vault=vault,
         control_plane=control_plane,
         clock=clock,
-        performer=new_worker_id(),
+        lease_holder=new_worker_id(),
         report=print_progress,
     )
     return OpenDeployment(settings, store, replace(context, sleep=_sleep, report_failure=_report_failure), configured_regions(settings))

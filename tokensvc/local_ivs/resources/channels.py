@@ -1,4 +1,4 @@
-"""Channels: what is theirs alone.
+"""Channels.
 
 Sources: API reference, CreateChannel, Channel and MultitrackInputConfiguration; the AWS CLI's examples of
 create-channel and update-channel; IVS user guide, "Server-Side Ad Insertion".
@@ -10,37 +10,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokensvc.aws.arn import Arn, parse_arn
-from tokensvc.local_ivs import id_generators
+from tokensvc.local_ivs import id_generators, revocations
 from tokensvc.local_ivs.errors import Violation, conflict
 from tokensvc.local_ivs.resource_store import Resource
+from tokensvc.local_ivs.resources.types import ResourceType, limited, render_stored
 from tokensvc.local_ivs.transaction import Body, OperationCall
 
 MULTITRACK_DEFAULTS: Mapping[str, Any] = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
-"""Shown by the CLI's examples where nothing was asked for. INFERRED: a request that leaves one out gets it too."""
-
-DEFAULTS: Mapping[str, Any] = {
-    "name": "",  # INFERRED: every example has a name
-    "latencyMode": "LOW",
-    "type": "STANDARD",
-    "authorized": False,
-    "insecureIngest": False,
-    "preset": "",
-    "containerFormat": "TS",
-    "recordingConfigurationArn": "",
-    "playbackRestrictionPolicyArn": "",
-    "adConfigurationArn": "",  # INFERRED, as the others; the examples are older than this member and the next
-    "failoverSlateConfigurationArn": "",
-    "multitrackInputConfiguration": MULTITRACK_DEFAULTS,
-    "tags": {},
-}
+"""Shown by the AWS CLI's examples if the request sets none. INFERRED: members that a request leaves out get them too."""
 PRESET_TYPES = ("ADVANCED_HD", "ADVANCED_SD")
 DEFAULT_PRESET = "HIGHER_BANDWIDTH_DELIVERY"
 
 
-def settle_preset(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """A preset belongs to the advanced types alone, and those always have one.
+def validate_preset(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+    """Only the advanced channel types have a preset, and they always have one. Fills in the default.
 
-    INFERRED: asking for one with another type is refused, since the model calls it "selectable only" for those.
+    INFERRED: requesting a preset for another type is an error, since the model calls it "selectable only" for those.
     """
     if body["type"] in PRESET_TYPES:
         body["preset"] = body["preset"] or DEFAULT_PRESET
@@ -50,8 +35,8 @@ def settle_preset(_: OperationCall, request: Mapping[str, Any], body: Body) -> I
     body["preset"] = ""
 
 
-def settle_multitrack(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """Enabled, it needs type STANDARD, container FRAGMENTED_MP4, and both of its other members.
+def validate_multitrack(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+    """If enabled, it requires type STANDARD, container FRAGMENTED_MP4 and both of its other members.
 
     INFERRED: an update replaces the whole configuration.
     """
@@ -70,35 +55,91 @@ def settle_multitrack(_: OperationCall, request: Mapping[str, Any], body: Body) 
         yield Violation("containerFormat", "Member must be FRAGMENTED_MP4 when multitrack input is enabled")
 
 
-def refuse_ads_in_fragmented_mp4(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """Ads are inserted into MPEG-TS only."""
+def validate_ads_container(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
+    """Ads can be inserted only into MPEG-TS."""
     if body["adConfigurationArn"] and body["containerFormat"] == "FRAGMENTED_MP4":
         yield Violation("adConfigurationArn", "Member cannot be combined with container format FRAGMENTED_MP4")
 
 
-def refuse_while_live(call: OperationCall, channel: Resource) -> None:
-    """A live channel is neither changed nor deleted: its stream must be stopped first.
+def check_not_live(call: OperationCall, channel: Resource) -> None:
+    """A live channel can be neither updated nor deleted until its stream is stopped.
 
-    INFERRED for updates: the model says that a live channel cannot be updated, and lists the error; older pages let a
-    change wait for the next stream.
+    INFERRED for updates: the model says that a live channel cannot be updated, and lists the error; older pages let an
+    update apply to the next stream.
     """
-    if call.live(channel.arn):
+    if call.is_live(channel.arn):
         raise conflict("The channel is live; stop its stream first")
 
 
-def finish(call: OperationCall, _: Arn, __: str, body: Body) -> str:
-    """Every channel has a passphrase for SRT; nothing of a channel must be unique."""
-    body["srtPassphrase"] = id_generators.srt_passphrase(call.token)
+def generate_passphrase(call: OperationCall, _: Arn, __: str, body: Body) -> str:
+    """Generate the SRT passphrase, which every channel has. No member has to be unique."""
+    body["srtPassphrase"] = id_generators.srt_passphrase(call.random_string)
     return ""
 
 
-def show(call: OperationCall, resource: Resource) -> Body:
-    """Hosts are derived from the place. The passphrase is shown with insecure ingest too, as the examples do."""
+def render(call: OperationCall, resource: Resource) -> Body:
+    """The stored members, and the URLs derived from the ARN. The SRT passphrase is shown with insecure ingest too, as
+    in the AWS CLI's examples."""
     arn = parse_arn(resource.arn)
+    srt_endpoint = id_generators.srt_endpoint(arn.account_region)
     return {
         **resource.body,
         "arn": resource.arn,
         "ingestEndpoint": id_generators.ingest_endpoint(arn.account_region),
         "playbackUrl": id_generators.playback_url(arn, call.base_url),
-        "srt": {"endpoint": id_generators.srt_endpoint(arn.account_region), "passphrase": resource.body["srtPassphrase"]},
+        "srt": {"endpoint": srt_endpoint, "passphrase": resource.body["srtPassphrase"]},
     }
+
+
+CHANNEL = ResourceType(
+    kind="channel",
+    member="channel",
+    list_member="channels",
+    operations=limited(
+        5,
+        create="CreateChannel",
+        get="GetChannel",
+        update="UpdateChannel",
+        delete="DeleteChannel",
+        list="ListChannels",
+        batch_get="BatchGetChannel",
+    ),
+    quota=5000,
+    quota_text="5000 channels per account and region",
+    page_size=100,
+    defaults={
+        "name": "",  # INFERRED: every example has a name
+        "latencyMode": "LOW",
+        "type": "STANDARD",
+        "authorized": False,
+        "insecureIngest": False,
+        "preset": "",
+        "containerFormat": "TS",
+        "recordingConfigurationArn": "",
+        "playbackRestrictionPolicyArn": "",
+        "adConfigurationArn": "",  # INFERRED, like the next: the examples are older than these two members
+        "failoverSlateConfigurationArn": "",
+        "multitrackInputConfiguration": MULTITRACK_DEFAULTS,
+        "tags": {},
+    },
+    rules=(validate_preset, validate_multitrack, validate_ads_container),
+    on_create=generate_passphrase,
+    check_mutable=check_not_live,
+    render=render,
+    render_summary=render_stored,
+    creates_with="stream-key",
+    owned_kinds=(revocations.KIND,),
+    references={
+        "recordingConfigurationArn": "recording-configuration",
+        "playbackRestrictionPolicyArn": "playback-restriction-policy",
+        "adConfigurationArn": "ad-configuration",
+        "failoverSlateConfigurationArn": "failover-slate-configuration",
+    },
+    filters={
+        "filterByName": "name",
+        "filterByRecordingConfigurationArn": "recordingConfigurationArn",
+        "filterByPlaybackRestrictionPolicyArn": "playbackRestrictionPolicyArn",
+        "filterByAdConfigurationArn": "adConfigurationArn",
+        "filterByFailoverSlateConfigurationArn": "failoverSlateConfigurationArn",
+    },
+)

@@ -1,21 +1,19 @@
-"""Playback key pairs: what is theirs alone.
+"""Playback key pairs.
 
-Rules of the file
-- Only the public half ever comes here, and it is stored as the DER that was sent; its fingerprint is over those bytes.
-- IVS user guide, "Create or Import a Playback Key": P-384, PEM. A public half that is known is a conflict; INFERRED:
-  before the quota is looked at.
-- INFERRED, strict where IVS is silent: one block `PUBLIC KEY` with nothing but white space around it, and in it the DER
-  that `openssl ec -pubout` writes for a named curve and an uncompressed point (RFC 5480, section 2). So one key has one
-  spelling here, and what IVS might refuse is refused.
+Invariants
+- Only the public key is ever sent here. It is stored as the DER that was sent, and the fingerprint is of those bytes.
+- IVS user guide, "Create or Import a Playback Key": P-384, PEM. Importing a known public key is a conflict; INFERRED:
+  this is checked before the quota.
+- INFERRED, strict where IVS documents nothing: exactly one `PUBLIC KEY` block with nothing but white space around it,
+  holding the DER that `openssl ec -pubout` writes for a named curve and an uncompressed point (RFC 5480, section 2).
+  So each key has one encoding here, and a key that IVS might reject is rejected.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 from tokensvc.aws.arn import Arn
 from tokensvc.errors import InvalidKey
@@ -23,18 +21,14 @@ from tokensvc.jose import pem
 from tokensvc.jose.keypair import PublicKey, fingerprint_of, public_der, read_public_der, read_public_pem
 from tokensvc.local_ivs.errors import invalid_member
 from tokensvc.local_ivs.resource_store import Resource
+from tokensvc.local_ivs.resources.types import ResourceType, limited
 from tokensvc.local_ivs.transaction import Body, OperationCall
 
 _NAMED_CURVE = bytes.fromhex("06052b81040022")
 """secp384r1 as an object identifier in DER (RFC 5480, section 2.1.1.1)."""
-DEFAULTS: Mapping[str, Any] = {
-    "name": "",  # INFERRED: AWS's examples show an absent name both as "" and left out
-    "tags": {},
-}
 
-
-def finish(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
-    """Read the public half. It must be the only one of its kind in the place."""
+def read_public_key(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
+    """Replace the PEM by fingerprint and DER. Its digest is the unique key in the account and region."""
     try:
         der = strict_der(body.pop("publicKeyMaterial"))
     except InvalidKey as problem:
@@ -45,7 +39,7 @@ def finish(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
 
 
 def strict_der(material: str) -> bytes:
-    """The DER in the material, as it was sent. Raises InvalidKey saying what is wrong with it."""
+    """The DER in the PEM, as it was sent. Raises InvalidKey with the reason if it is not in the one accepted form."""
     key = read_public_pem(material.encode())
     found, around = pem.find_blocks(material)
     if len(found) != 1:
@@ -55,21 +49,43 @@ def strict_der(material: str) -> bytes:
     try:
         der = base64.b64decode("".join((found[0].body or "").split()), validate=True)
     except ValueError:
-        raise InvalidKey("this PEM public key is damaged: its body is not base64 alone") from None
+        raise InvalidKey("this PEM public key is damaged: its body is not valid base64") from None
     if der == public_der(key):
         return der
     if _NAMED_CURVE not in der:
         raise InvalidKey("this public key has explicit parameters; write it with the curve's name (secp384r1)")
     if len(der) < len(public_der(key)):
         raise InvalidKey("this public key's point is compressed; write it uncompressed (-conv_form uncompressed)")
-    raise InvalidKey("this public key is not in DER, the one encoding that `openssl ec -pubout` writes")
+    raise InvalidKey("this public key is not in the DER encoding that `openssl ec -pubout` writes")
 
 
 def public_key(resource: Resource) -> PublicKey:
-    """The public half of an imported key pair."""
+    """The public key of an imported key pair."""
     return _read(resource.body["publicKeyDer"])
 
 
 @lru_cache(maxsize=1024)
 def _read(der: str) -> PublicKey:
     return read_public_der(base64.b64decode(der))
+
+
+PLAYBACK_KEY_PAIR = ResourceType(
+    kind="playback-key",
+    member="keyPair",
+    list_member="keyPairs",
+    operations=limited(
+        3,
+        create="ImportPlaybackKeyPair",
+        get="GetPlaybackKeyPair",
+        delete="DeletePlaybackKeyPair",
+        list="ListPlaybackKeyPairs",
+    ),
+    quota=3,
+    quota_text="3 playback key pairs per account and region",
+    page_size=3,  # "your service quota or 100, whichever is less"
+    defaults={
+        "name": "",  # INFERRED: AWS's examples show an absent name both as "" and left out
+        "tags": {},
+    },
+    on_create=read_public_key,
+)

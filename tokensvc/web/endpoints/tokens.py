@@ -50,13 +50,13 @@ class TokenRoutes:
     def __init__(
         self,
         authenticator: RequestAuthenticator,
-        directory: ChannelCache,
+        channel_cache: ChannelCache,
         metrics: Metrics,
         sign_many: SignMany,
         new_uuid: Callable[[], object],
     ) -> None:
         self._authenticator = authenticator
-        self._directory = directory
+        self._directory = channel_cache
         self._metrics = metrics
         self._sign_many = sign_many
         self._new_uuid = new_uuid
