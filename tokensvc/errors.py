@@ -1,37 +1,70 @@
-"""The tree of failures. No HTTP here: `http/problem_details.py` and `cli/` decide how a failure looks.
+"""Every exception of the service. No HTTP here: `http/problem_details.py` and `cli/` decide how an error is displayed.
 
-    TokensvcError                  code: stable string · message: safe to show · detail: for operators ·
-                                   subject: what it is about · remedy: what ends it
-    ├─ InvalidRequest              the caller can mend it; `errors` names every bad field
-    │  ├─ MalformedRequest        it is not even JSON of the right form
-    │  └─ IdempotencyKeyReused     the key stands for another request
-    ├─ Unauthenticated            no caller stands behind the request
-    ├─ NotAllowed                  the caller is known and may not
-    │  ├─ InsufficientScope · ChannelNotAllowed · AnonymousViewerNotAllowed · ViewerDenied
-    ├─ NotFound                    ChannelNotFound · KeyNotFound · RotationNotFound · CallerNotFound ·
-    │                              RevocationNotFound · DenialNotFound
-    ├─ Conflict                    CallerExists · ConcurrentModification · ForeignDeployment · KeyPairQuotaReached ·
-    │                              InvalidRotationPolicy · KeyPairAlreadyImported · KeyPairNotOwned
-    ├─ PlaybackUrlUnavailable      IVS has not described the channel yet, and its URL is required
-    ├─ RotationBlocked                    whoever performs what was asked for does not get there
-    ├─ RequestTooLarge · RequestTimeout · UnsupportedMediaType
-    ├─ CannotSign                  this worker cannot sign now
-    │  ├─ NoSigningKey · SnapshotStale · MaxTtlUnavailable · SubjectKeyLost
-    ├─ ControlPlaneError           IVS said no, or nothing; keeps operation, IVS's code, status and request id
-    │  ├─ Denied · Throttled · QuotaExceeded · ResourceMissing · AccountUnverified · ResourceConflict ·
-    │     Rejected · Unavailable
-    ├─ StoreError                  StoreUnavailable · SchemaMismatch · StoreReplaced · RowUnreadable
-    ├─ VaultError                  PrivateKeyMissing · InsecureKeyFile · WrongPassphrase · InvalidKey
-    │  ├─ WrappingKeyUnknown · WrappingKeyUnavailable
-    └─ SettingsError               start-up only; lists every bad variable at once
+    TokensvcError               code · message (safe to show) · detail (for operators) · subject · remedy
+    ├─ InvalidRequest           the caller can fix it; `errors` names every bad field
+    │  ├─ MalformedRequest         the body is not a JSON object
+    │  └─ IdempotencyKeyReused     the key was already used for a different request
+    ├─ UnsupportedMediaType     the body is not JSON, or is compressed
+    ├─ RequestTooLarge          the body exceeds the limit of the route
+    ├─ RequestTimeout           the body did not arrive in time
+    ├─ Unauthenticated          no valid credentials
+    ├─ NotAllowed               the caller is authenticated, and its policy does not allow the request
+    │  ├─ InsufficientScope
+    │  ├─ ChannelNotAllowed
+    │  ├─ AnonymousViewerNotAllowed
+    │  └─ ViewerDenied
+    ├─ NotFound
+    │  ├─ ChannelNotFound
+    │  ├─ KeyNotFound
+    │  ├─ RotationNotFound
+    │  ├─ CallerNotFound
+    │  ├─ RevocationNotFound
+    │  └─ DenialNotFound
+    ├─ PlaybackUrlUnavailable   the playback URL is required, and IVS has not returned it yet
+    ├─ RotationBlocked          the rotation leader cannot complete the rotation request
+    ├─ Conflict                 the request contradicts the present state
+    │  ├─ CallerExists
+    │  ├─ ConcurrentModification
+    │  ├─ ForeignDeployment
+    │  ├─ InvalidRotationPolicy
+    │  ├─ KeyPairAlreadyImported
+    │  ├─ KeyPairNotOwned
+    │  └─ KeyPairQuotaReached
+    ├─ CannotSign               this worker cannot sign at the moment
+    │  ├─ NoSigningKey
+    │  ├─ MaxTtlUnavailable
+    │  ├─ SubjectKeyLost
+    │  └─ SnapshotStale
+    ├─ ControlPlaneError        a call to IVS failed; has the operation, IVS's code, the HTTP status and the request id
+    │  ├─ ControlPlaneDenied
+    │  ├─ ControlPlaneThrottled
+    │  ├─ ControlPlaneQuotaExceeded
+    │  ├─ ControlPlaneResourceMissing
+    │  ├─ AccountUnverified
+    │  ├─ ControlPlaneConflict
+    │  ├─ ControlPlaneRejected
+    │  └─ ControlPlaneUnavailable
+    ├─ StoreError               the database failed
+    │  ├─ StoreUnavailable
+    │  ├─ SchemaMismatch
+    │  ├─ RowUnreadable
+    │  └─ StoreReplaced
+    ├─ VaultError               a private key, or another secret, cannot be stored or read
+    │  ├─ PrivateKeyMissing
+    │  ├─ InsecureKeyFile
+    │  ├─ WrongPassphrase
+    │  ├─ WrappingKeyUnknown
+    │  ├─ WrappingKeyUnavailable
+    │  └─ InvalidKey
+    └─ SettingsError            raised only at start-up; lists every bad variable
 
-Rules of the file
-- Leaves say what happened and carry a `code` that never changes; two leaves never share one.
-- `message` is shown to callers and must hold no secret, token, key or viewer id; `detail` is for
-  operators (log, command line, `doctor`), and holds none of these either.
-- `subject` and `remedy` are data. No message names a command or a setting's variable: the command line and HTTP each
-  put the remedy into words.
-- Foreign exceptions become one of these at the adapter that met them and nowhere else.
+Invariants
+- Each leaf has a `code` that never changes, and no two leaves share one.
+- `message` is shown to callers. `detail` is for operators: the log, the command line, `doctor`. Neither contains a
+  secret, a token, a key or a viewer id.
+- `subject` and `remedy` are data. No message names a command or an environment variable: the command line and HTTP
+  each put the remedy into words.
+- The adapter that calls a library converts its exceptions to these. No other code does.
 """
 
 from __future__ import annotations
@@ -45,14 +78,14 @@ NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Action(StrEnum):
-    """Every kind of remedy. In parentheses what its parameters name."""
+    """Every kind of remedy, with its parameters in parentheses."""
 
     DIAGNOSE = "diagnose"
-    """Look for the cause with the diagnostics."""
+    """Run the diagnostics to find the cause."""
 
     UPGRADE_SCHEMA = "upgrade_schema"
     CREATE_NEW_STORE = "create_new_store"
-    """Leave the store that there is, and create a new one."""
+    """Move the existing store away and create a new one."""
     UPGRADE_SERVICE = "upgrade_service"
     CORRECT_DATABASE_URL = "correct_database_url"
     REACH_STORE = "reach_store"
@@ -83,11 +116,11 @@ class Action(StrEnum):
     """(path, target)"""
 
     RESTORE_PASSPHRASE = "restore_passphrase"  # noqa: S105 - a word for an action
-    """Encrypt with the passphrase that the store's secrets are under."""
+    """Configure the passphrase that the store's secrets are encrypted with."""
     ADD_PREVIOUS_PASSPHRASE = "add_previous_passphrase"  # noqa: S105 - likewise
-    """Accept the former passphrase for decryption, beside the present key."""
+    """Configure the previous passphrase as well, for decryption only."""
     ADD_PREVIOUS_KMS_KEY = "add_previous_kms_key"
-    """Likewise of a key of AWS KMS (arn)."""
+    """Configure the previous AWS KMS key as well, for decryption only (arn)."""
 
     CORRECT_AWS_SETTINGS = "correct_aws_settings"
     UNSET_IVS_ENDPOINT = "unset_ivs_endpoint"
@@ -105,47 +138,47 @@ class Action(StrEnum):
     COMPROMISE_KEY = "compromise_key"
     """(key_id)"""
     ADOPT_KEY_PAIR = "adopt_key_pair"
-    """(key_id; arn, where only one pair may be meant; candidates, where several may, separated by commas)"""
+    """(key_id; arn if exactly one pair matches, or candidates, comma-separated, if several do)"""
     DELETE_KEY_PAIR = "delete_key_pair"
     """(key_id, arn)"""
     FREE_KEY_SLOT = "free_key_slot"
-    """(key_ids: those that can be deleted, separated by commas; foreign: "true" where others hold pairs there)"""
+    """(key_ids: the keys that can be deleted, comma-separated; foreign: "true" if other applications have pairs there)"""
 
     CONFIGURE_REGION = "configure_region"
-    """Configure the region, or cancel what waits for it (region)."""
+    """Configure the region, or cancel its queued revocations (region)."""
 
 
 class Remedy(NamedTuple):
-    """An action, and what it is about."""
+    """What to do about an error or a problem: an action and its parameters."""
 
     action: Action
     parameters: Mapping[str, str] = NO_PARAMETERS
 
 
 class FieldError(NamedTuple):
-    """One bad field: where it is, as the caller wrote it, and the rule it breaks."""
+    """One invalid field: its path as the caller wrote it, and the rule that it breaks."""
 
     field: str
     rule: str
     alternative: str = ""
-    """Another field that can be given instead."""
+    """Another field that can be given instead of this one."""
     excluded_by: str = ""
-    """Another field that was given, and goes without this one."""
+    """Another field that was given and excludes this one."""
 
     @property
     def message(self) -> str:
-        """The rule in words, with the other field that it is about."""
+        """The rule as text, including the other field that it refers to."""
         alternative = f", or {self.alternative}" if self.alternative else ""
         excluded_by = f" when {self.excluded_by} is given" if self.excluded_by else ""
         return f"{self.rule}{alternative}{excluded_by}"
 
 
 class TokensvcError(Exception):
-    """Anything this service refuses or fails at, in its own words."""
+    """Base class of every error that the service raises on purpose."""
 
     code: ClassVar[str] = "error"
     retry_after_seconds: ClassVar[int | None] = None
-    """After how long the same request may succeed, where that is known."""
+    """After how many seconds the same request may succeed, if that is known."""
 
     def __init__(
         self, message: str, *, detail: str = "", subject: Mapping[str, str] = NO_PARAMETERS, remedy: Remedy | None = None
@@ -154,18 +187,18 @@ class TokensvcError(Exception):
         self.message = message
         self.detail = detail
         self.subject = subject
-        """What the failure is about, by the kind of thing: `key_id`, `region`, `path`, …"""
+        """What the error is about, by kind: `key_id`, `region`, `path`, …"""
         self.remedy = remedy
-        """What ends the failure, for operators. None where whoever catches it knows better."""
+        """What operators can do about it. None if only the code that catches the error can tell."""
 
     @property
     def operator_message(self) -> str:
-        """Message and detail, for the log, the command line and `doctor`; never for a caller."""
+        """Message and detail, for the log, the command line and `doctor`; never shown to a caller."""
         return f"{self.message}: {self.detail}" if self.detail else self.message
 
 
 class InvalidRequest(TokensvcError):
-    """The caller can mend this: `errors` names each bad field and its rule."""
+    """The request is invalid: `errors` names each bad field and the rule that it breaks."""
 
     code = "invalid_request"
 
@@ -175,7 +208,7 @@ class InvalidRequest(TokensvcError):
 
 
 class MalformedRequest(InvalidRequest):
-    """The body is not JSON, or not an object."""
+    """The body is not JSON, or not a JSON object."""
 
     code = "malformed_request"
 
@@ -184,61 +217,61 @@ class MalformedRequest(InvalidRequest):
 
 
 class UnsupportedMediaType(TokensvcError):
-    """The body has a content coding, or is of a media type that is not JSON."""
+    """The body has a content coding, or its media type is not JSON."""
 
     code = "unsupported_media_type"
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """The caller used this idempotency key within its 24 hours for a request that was another one."""
+    """The caller used this idempotency key for a different request within the last 24 hours."""
 
     code = "idempotency_key_reused"
 
 
 class RequestTooLarge(TokensvcError):
-    """The body is longer than this route takes."""
+    """The body is longer than this route accepts."""
 
     code = "request_too_large"
 
 
 class RequestTimeout(TokensvcError):
-    """The body did not come in within the time that a request may take."""
+    """The body did not arrive within the time allowed for a request."""
 
     code = "request_timeout"
 
 
 class Unauthenticated(TokensvcError):
-    """No valid API key came with the request. The message never says which part was wrong."""
+    """The request has no valid API key. The message never says which part of it was wrong."""
 
     code = "unauthenticated"
 
 
 class NotAllowed(TokensvcError):
-    """The caller is known, and its policy does not allow this."""
+    """The caller is authenticated, and its policy does not allow the request."""
 
     code = "not_allowed"
 
 
 class InsufficientScope(NotAllowed):
-    """The caller was not given the scope that this route needs."""
+    """The caller does not have the scope that this route requires."""
 
     code = "insufficient_scope"
 
 
 class ChannelNotAllowed(NotAllowed):
-    """No channel pattern of the caller matches the channel."""
+    """None of the caller's channel patterns matches the channel."""
 
     code = "channel_not_allowed"
 
 
 class AnonymousViewerNotAllowed(NotAllowed):
-    """A token without a viewer id cannot be revoked, and the caller may not ask for one."""
+    """The request names no viewer. Such a token cannot be revoked, and the caller's policy does not allow it."""
 
     code = "anonymous_viewer_not_allowed"
 
 
 class ViewerDenied(NotAllowed):
-    """The viewer is denied, in this channel or in all; the message says until when."""
+    """The viewer is denied in this channel or in all channels; the message says until when."""
 
     code = "viewer_denied"
 

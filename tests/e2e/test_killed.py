@@ -26,7 +26,7 @@ def new_site(ivs: LocalIvs, folder: Path, database_url: str = "") -> Site:
 
 
 def test_killed_before_any_step_a_rotation_is_seen_through_to_the_same_end(ivs: LocalIvs, tmp_path: Path) -> None:
-    assert kill_before_every(1, new_site(ivs, tmp_path)) == {"make", "import", "activate", "delete"}
+    assert kill_before_every(1, new_site(ivs, tmp_path)) == {"generate", "import", "activate", "delete"}
 
 
 def test_so_it_is_on_postgresql(ivs: LocalIvs, tmp_path: Path, postgres: PostgresServer) -> None:

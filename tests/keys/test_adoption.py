@@ -14,16 +14,16 @@ from tests.support.simulated_ivs import Lost
 from tokensvc.errors import (
     Action,
     Conflict,
+    ControlPlaneResourceMissing,
+    ControlPlaneUnavailable,
     KeyPairAlreadyImported,
     KeyPairNotOwned,
     Remedy,
-    ControlPlaneResourceMissing,
-    ControlPlaneUnavailable,
 )
 from tokensvc.jose.keypair import PrivateKey, fingerprint, generate
 from tokensvc.keys import commands
 from tokensvc.keys.importing import adopt_pairs, import_key
-from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, take_inventory, sync_inventory
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, sync_inventory, take_inventory
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, require_key
 
 MINE = generate()
@@ -188,7 +188,9 @@ def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) ->
 @pytest.mark.parametrize("operation", ["GetPlaybackKeyPair", "TagResource"])
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("same", [True, False])
-def test_an_adoption_whose_answer_is_lost_is_taken_up(stage: Stage, operation: str, private_key_lost: Lost, same: bool) -> None:
+def test_an_adoption_whose_answer_is_lost_is_taken_up(
+    stage: Stage, operation: str, private_key_lost: Lost, same: bool
+) -> None:
     arn = stage.ivs.add_pair(EAST, (MINE if same else NOT_MINE).public_key())
     stage.ivs.lose[operation] = private_key_lost
     with pytest.raises(ControlPlaneUnavailable):

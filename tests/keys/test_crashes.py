@@ -17,7 +17,7 @@ from tokensvc.jose import keypair
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.importing import import_key
-from tokensvc.keys.inventory import COMPROMISED_TAG, KEY_TAG, GRACE_SECONDS
+from tokensvc.keys.inventory import COMPROMISED_TAG, GRACE_SECONDS, KEY_TAG
 from tokensvc.keys.lifecycle import KeyState
 
 pytestmark = pytest.mark.slow

@@ -142,7 +142,10 @@ def test_the_right_key_can_be_brought_again(stage: Stage) -> None:
     private_key = stage.vault.open(former)
     damage(stage, former)
     assert import_key(stage.context(), private_key, [EAST]).id == former
-    assert keypair.public_der(stage.vault.open(former).public_key()) == require_key(stage.store.keys.list(), former).public_der
+    assert (
+        keypair.public_der(stage.vault.open(former).public_key())
+        == require_key(stage.store.keys.list(), former).public_der
+    )
     stage.reconcile()
     assert stage.active() == former
 

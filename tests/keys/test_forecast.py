@@ -80,7 +80,7 @@ def test_a_full_region_waits_for_a_drain_and_then_goes_on(stage: Stage) -> None:
     stage.rotate()
     stage.rotate()
     assert kinds(foretold(stage, replace=True)) == [
-        *("wait", "delete", "make", "import", "wait"),
+        *("wait", "delete", "generate", "import", "wait"),
         *("delete", "activate"),  # by then the other one has drained too
     ]
 
@@ -97,7 +97,7 @@ def test_a_compromised_key_goes_first(stage: Stage) -> None:
     stage.store.keys.compromise(key.id, stage.clock.at(), 30, include_standby=False)
     coming = foretold(stage)
     assert coming[0] == Step(StepKind.DELETE, key.id, "it is compromised")
-    assert kinds(coming) == ["delete", "make", "import", "wait", "activate"]
+    assert kinds(coming) == ["delete", "generate", "import", "wait", "activate"]
 
 
 @pytest.mark.parametrize("is_lost", [False, True], ids=["the standby takes over", "the standby is lost"])

@@ -104,7 +104,10 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "certificate, DER": (der(certificate(KEY)), "a certificate; the private half is needed"),
     "request": (request(KEY), "a certificate signing request; the private half is needed"),
     "request, DER": (der(request(KEY)), "a certificate signing request; the private half is needed"),
-    "parameters alone": (pem.pem_block("EC PARAMETERS", bytes.fromhex("06052b81040022")), "EC parameters without a key"),
+    "parameters alone": (
+        pem.pem_block("EC PARAMETERS", bytes.fromhex("06052b81040022")),
+        "EC parameters without a key",
+    ),
     "OpenSSH": (openssh(KEY), "an OpenSSH private key; `ssh-keygen -p -m PKCS8 -f FILE`"),
     "OpenSSH, Ed25519": (openssh(ED25519), "an OpenSSH private key; `ssh-keygen -p -m PKCS8 -f FILE`"),
     "PuTTY": (b"PuTTY-User-Key-File-3: ecdsa-sha2-nistp384\nEncryption: none\n", "a PuTTY private key"),

@@ -21,10 +21,10 @@ from tokensvc.errors import StoreUnavailable
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.leader import (
-    RENEWALS_PER_LEASE,
-    INTERVAL_SECONDS,
     INSPECTION_INTERVAL_SECONDS,
+    INTERVAL_SECONDS,
     MIN_INSPECTION_INTERVAL_SECONDS,
+    RENEWALS_PER_LEASE,
     RETRY_SECONDS,
     RotationLeader,
 )

@@ -41,7 +41,7 @@ def test_only_the_listed_moves_exist(was: KeyState, to: KeyState) -> None:
     assert (to in MOVES[was]) == ((was, to) in ALLOWED)
 
 
-def test_only_a_prepared_key_becomes_active_and_one_that_is_recalled() -> None:
+def test_only_a_prepared_key_becomes_active_and_one_that_is_reactivated() -> None:
     assert [was for was in KeyState if ACTIVE in MOVES[was]] == [PREPARED, RETIRING]
 
 

@@ -8,9 +8,18 @@ import pytest
 
 from tests.support.placements import DRAIN, LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
 from tokensvc.deployment.record import RotationPolicy
-from tokensvc.keys.lifecycle import KeyPlacement, RegionState, Step, StepKind, Wait, next_step, is_rotation_due, blocked_on
+from tokensvc.keys.lifecycle import (
+    KeyPlacement,
+    RegionState,
+    Step,
+    StepKind,
+    Wait,
+    blocked_on,
+    is_rotation_due,
+    next_step,
+)
 
-MAKE, IMPORT, ACTIVATE, DELETE, RECALL, RECORD_ABSENCE = StepKind
+GENERATE, IMPORT, ACTIVATE, DELETE, REACTIVATE, RECORD_ABSENCE = StepKind
 WITH_STANDBY = POLICY._replace(standby=True)
 BY_AGE = POLICY._replace(max_age_seconds=10_000)
 Due = tuple[StepKind, str | None]
@@ -45,7 +54,7 @@ def keys(*ids: str) -> frozenset[str]:
 
 
 def test_where_nothing_signs_a_key_is_made_then_imported_then_led_then_put_to_work() -> None:
-    assert due(standing()) == (MAKE, None)
+    assert due(standing()) == (GENERATE, None)
     assert due(standing(importable=["k1"])) == (IMPORT, "k1")
     assert waits(standing(prepared("k1", since=LEAD - 1))).until == ago(-1)
     assert due(standing(prepared("k1", since=LEAD))) == (ACTIVATE, "k1")
@@ -74,11 +83,11 @@ def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
         (standing(active("k1"), private_key_lost=keys("k1")), POLICY),
         (standing(active("k1", retiring_at=ago(10))), POLICY),
     ],
-    ids=["none", "age", "wish", "missing, perhaps", "lost", "recalled"],
+    ids=["none", "age", "wish", "missing, perhaps", "lost", "reactivated"],
 )
 def test_another_key_is_due(seen: RegionState, policy: RotationPolicy) -> None:
     assert is_rotation_due(seen, NOW, policy)
-    assert due(seen, policy) == (MAKE, None)
+    assert due(seen, policy) == (GENERATE, None)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +96,10 @@ def test_another_key_is_due(seen: RegionState, policy: RotationPolicy) -> None:
         (standing(active("k1", since=9_999)), BY_AGE),
         (standing(active("k1")), POLICY),
         (standing(active("k2"), retired("k1"), to_replace=keys("k1")), POLICY),
-        (standing(active("k2"), retiring("k1", since=1), absent_in_ivs=keys("k3"), private_key_lost=keys("k1")), POLICY),
+        (
+            standing(active("k2"), retiring("k1", since=1), absent_in_ivs=keys("k3"), private_key_lost=keys("k1")),
+            POLICY,
+        ),
     ],
     ids=["young", "no age", "replaced already", "another's trouble"],
 )
@@ -126,13 +138,15 @@ def test_a_region_that_others_fill_waits_for_somebody_to_make_room() -> None:
 def test_what_has_drained_makes_room_and_then_the_rotation_goes_on() -> None:
     pairs = retiring("k1", since=DRAIN), retiring("k2", since=100), active("k3")
     assert due(standing(*pairs, to_replace=keys("k3"))) == (DELETE, "k1")
-    assert due(standing(retired("k1"), *pairs[1:], to_replace=keys("k3"))) == (MAKE, None)
+    assert due(standing(retired("k1"), *pairs[1:], to_replace=keys("k3"))) == (GENERATE, None)
 
 
 @pytest.mark.parametrize("account_verified", [True, False])
 def test_a_pair_that_ivs_does_not_hold_fills_no_slot(account_verified: bool) -> None:
-    seen = standing(active("k1"), foreign=2 if account_verified else 0, absent_in_ivs=keys("k1"), account_verified=account_verified)
-    assert due(seen) == (MAKE, None)
+    seen = standing(
+        active("k1"), foreign=2 if account_verified else 0, absent_in_ivs=keys("k1"), account_verified=account_verified
+    )
+    assert due(seen) == (GENERATE, None)
 
 
 # --- what must go
@@ -160,8 +174,10 @@ def test_what_is_compromised_or_begun_to_be_deleted_goes_at_once(pair: KeyPlacem
 
 def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
     assert due(standing(active("k1"), prepared("k2"), private_key_lost=keys("k2"))) == (DELETE, "k2")
-    cannot_go = standing(active("k1"), prepared("k2"), to_replace=keys("k1"), deferred_deletions=keys("k2"), private_key_lost=keys("k2"))
-    assert due(cannot_go) == (MAKE, None)
+    cannot_go = standing(
+        active("k1"), prepared("k2"), to_replace=keys("k1"), deferred_deletions=keys("k2"), private_key_lost=keys("k2")
+    )
+    assert due(cannot_go) == (GENERATE, None)
 
 
 @pytest.mark.parametrize("other", [retiring("k2", since=DRAIN), prepared("k2")], ids=["drained", "unused"])
@@ -173,7 +189,9 @@ def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_miss
     assert due(seen._replace(confirmed_absent=keys("k1"))) == (RECORD_ABSENCE, "k1")
     assert due(seen._replace(configured=False)) == (DELETE, "k2")
     bad = compromised("k3")
-    assert due(seen._replace(placements=[*seen.placements, bad])) == (DELETE, "k3"), "what is compromised goes in any case"
+    assert due(seen._replace(placements=[*seen.placements, bad])) == (DELETE, "k3"), (
+        "what is compromised goes in any case"
+    )
 
 
 def test_a_retiring_key_whose_private_half_is_lost_drains() -> None:
@@ -182,7 +200,9 @@ def test_a_retiring_key_whose_private_half_is_lost_drains() -> None:
 
 
 def test_an_active_key_is_never_deleted_whatever_is_wrong_with_it() -> None:
-    seen = standing(active("k1"), absent_in_ivs=keys("k1"), private_key_lost=keys("k1"), to_replace=keys("k1"), configured=False)
+    seen = standing(
+        active("k1"), absent_in_ivs=keys("k1"), private_key_lost=keys("k1"), to_replace=keys("k1"), configured=False
+    )
     assert due(seen) is None
 
 
@@ -204,7 +224,9 @@ def gone(*pairs: KeyPlacement, absent_in_ivs: str, **fields: Any) -> RegionState
     [(), (prepared("k2"),), (retiring("k2", since=1),), (retiring("k2", since=DRAIN),)],
     ids=["no other", "a standby", "one retires", "one has drained"],
 )
-def test_while_the_active_key_is_only_missing_nothing_is_done_but_to_ask_again(others: tuple[KeyPlacement, ...]) -> None:
+def test_while_the_active_key_is_only_missing_nothing_is_done_but_to_ask_again(
+    others: tuple[KeyPlacement, ...],
+) -> None:
     wait = waits(doubted(active("k1"), *others, absent_in_ivs="k1"), WITH_STANDBY)
     assert wait.until == ago(-5)
     assert "k1" in wait.reason
@@ -236,32 +258,32 @@ def test_where_the_active_key_cannot_sign_the_best_that_can_takes_over() -> None
     led, fresh, early, late = prepared("k2"), prepared("k3", since=1), retiring("k4", since=9), retiring("k5", since=8)
     lost = keys("k1")
     assert due(standing(active("k1"), early, late, fresh, led, private_key_lost=lost)) == (ACTIVATE, "k2")
-    assert due(standing(active("k1"), early, late, fresh, private_key_lost=lost)) == (RECALL, "k5")
-    assert due(standing(active("k1"), early, late, fresh, private_key_lost=lost | keys("k5"))) == (RECALL, "k4")
+    assert due(standing(active("k1"), early, late, fresh, private_key_lost=lost)) == (REACTIVATE, "k5")
+    assert due(standing(active("k1"), early, late, fresh, private_key_lost=lost | keys("k5"))) == (REACTIVATE, "k4")
     assert waits(standing(active("k1"), fresh, private_key_lost=lost)).until == ago(1 - LEAD)
-    assert due(standing(early, late, fresh)) == (RECALL, "k5"), "none is active"
+    assert due(standing(early, late, fresh)) == (REACTIVATE, "k5"), "none is active"
 
 
-def test_no_key_is_recalled_for_one_that_is_missing_where_the_account_may_be_another() -> None:
+def test_no_key_is_reactivated_for_one_that_is_missing_where_the_account_may_be_another() -> None:
     seen = standing(active("k1"), retiring("k2", since=1), absent_in_ivs=keys("k1"), account_verified=False)
-    assert due(seen) == (MAKE, None)
+    assert due(seen) == (GENERATE, None)
 
 
-def test_one_that_has_drained_is_kept_while_it_may_be_recalled_and_goes_otherwise() -> None:
+def test_one_that_has_drained_is_kept_while_it_may_be_reactivated_and_goes_otherwise() -> None:
     drained = retiring("k2", since=DRAIN)
-    assert due(standing(active("k1"), drained, private_key_lost=keys("k1"))) == (RECALL, "k2")
+    assert due(standing(active("k1"), drained, private_key_lost=keys("k1"))) == (REACTIVATE, "k2")
     assert due(standing(active("k1"), drained, private_key_lost=keys("k1", "k2"))) == (DELETE, "k2")
     assert due(standing(active("k1"), drained, private_key_lost=keys("k1"), configured=False)) == (DELETE, "k2")
 
 
-def test_a_recalled_key_is_replaced_as_soon_as_another_can_sign() -> None:
-    recalled = active("k1", since=1, retiring_at=ago(100))
-    assert due(standing(recalled, prepared("k2"))) == (ACTIVATE, "k2")
+def test_a_reactivated_key_is_replaced_as_soon_as_another_can_sign() -> None:
+    reactivated = active("k1", since=1, retiring_at=ago(100))
+    assert due(standing(reactivated, prepared("k2"))) == (ACTIVATE, "k2")
 
 
 def test_nothing_is_deleted_for_being_missing_where_the_account_may_be_another() -> None:
     seen = standing(active("k1"), prepared("k2"), absent_in_ivs=keys("k1", "k2"), account_verified=False)
-    assert due(seen) == (MAKE, None)
+    assert due(seen) == (GENERATE, None)
 
 
 def test_the_worst_goes_first() -> None:
@@ -284,7 +306,7 @@ def test_the_worst_goes_first() -> None:
         gone.append(step.key_id)
         left = [pair for pair in left if pair.key_id != step.key_id]
     assert gone == [pair.key_id for pair in worst_first]
-    assert (step.kind, step.key_id) == (MAKE, None)
+    assert (step.kind, step.key_id) == (GENERATE, None)
 
 
 def test_a_deletion_that_was_tried_just_now_holds_nothing_up() -> None:
@@ -292,7 +314,7 @@ def test_a_deletion_that_was_tried_just_now_holds_nothing_up() -> None:
     seen = standing(*pairs, deferred_deletions=keys("k1"), to_replace=keys("k0"))
     assert due(seen) == (DELETE, "k2")
     assert waits(seen._replace(deferred_deletions=keys("k1", "k2"))).for_drain
-    assert due(standing(compromised("k1"), deferred_deletions=keys("k1"))) == (MAKE, None)
+    assert due(standing(compromised("k1"), deferred_deletions=keys("k1"))) == (GENERATE, None)
 
 
 def test_what_is_gone_is_not_deleted_again() -> None:
@@ -308,7 +330,7 @@ def test_a_pair_that_turned_up_after_its_key_retired_goes() -> None:
 
 
 def test_a_standby_is_brought_wherever_a_slot_is_free() -> None:
-    assert due(standing(active("k1")), WITH_STANDBY) == (MAKE, None)
+    assert due(standing(active("k1")), WITH_STANDBY) == (GENERATE, None)
     assert due(standing(active("k1"), importable=["k2"]), WITH_STANDBY) == (IMPORT, "k2")
     assert due(standing(active("k1"), foreign=1, importable=["k2"]), WITH_STANDBY) == (IMPORT, "k2")
 

@@ -18,7 +18,7 @@ from tokensvc.errors import ConcurrentModification, Conflict, StoreUnavailable
 from tokensvc.jose.keypair import public_pem, read_public_der
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, GRACE_SECONDS
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, GRACE_SECONDS, KEY_TAG
 from tokensvc.keys.lifecycle import KeyState, StepKind, require_key
 from tokensvc.keys.reconciler import reconcile
 

@@ -11,7 +11,7 @@ from tests.support.in_memory_deployment import EAST, WEST, Stage
 from tests.support.stores import dump
 from tokensvc.jose import keypair
 from tokensvc.keys import commands
-from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, take_inventory, sync_inventory
+from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, sync_inventory, take_inventory
 from tokensvc.keys.reconciler import inspect
 
 
@@ -55,7 +55,9 @@ STATES = [sound, unrecorded_import, unrecorded_compromise, missing_pair, stray]
 LOOKS: dict[str, Callable[[Stage], object]] = {
     "survey": lambda stage: [take_inventory(stage.context(), region) for region in (EAST, WEST)],
     "look": lambda stage: inspect(stage.context(), (EAST, WEST)),
-    "foresee": lambda stage: commands.preview_compromise(stage.context(), str(stage.active(EAST)), include_standby=False),
+    "foresee": lambda stage: commands.preview_compromise(
+        stage.context(), str(stage.active(EAST)), include_standby=False
+    ),
 }
 
 

@@ -42,7 +42,10 @@ class Deployment(Stage):
 
     def states(self, region: str = EAST) -> dict[str, KeyState]:
         return {
-            r.id: there.state for r in self.store.keys.list() for there in r.placements if there.account_region.region == region
+            r.id: there.state
+            for r in self.store.keys.list()
+            for there in r.placements
+            if there.account_region.region == region
         }
 
     def held(self, region: str = EAST) -> set[str]:

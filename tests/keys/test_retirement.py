@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.simulated_ivs import outage, throttle
-from tokensvc.errors import Conflict, KeyNotFound, KeyPairNotOwned, ControlPlaneResourceMissing
+from tokensvc.errors import Conflict, ControlPlaneResourceMissing, KeyNotFound, KeyPairNotOwned
 from tokensvc.jose.keypair import generate
 from tokensvc.keys import commands
 from tokensvc.keys.importing import import_key

@@ -17,7 +17,7 @@ from tokensvc.jose import keypair
 from tokensvc.keys import rewrap
 from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
-from tokensvc.vault.cipher import UNNAMED, SecretCipher, register_kek, kek_name
+from tokensvc.vault.cipher import UNNAMED, SecretCipher, kek_name, register_kek
 from tokensvc.vault.kek import DerivedKeys, WrappingKey
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault

@@ -10,10 +10,10 @@ import pytest
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
 from tests.support.problems import texts
 from tests.support.simulated_ivs import Lost, outage
-from tokensvc.errors import Action, ForeignDeployment, KeyPairQuotaReached, Remedy, ControlPlaneUnavailable
+from tokensvc.errors import Action, ControlPlaneUnavailable, ForeignDeployment, KeyPairQuotaReached, Remedy
 from tokensvc.jose import keypair
 from tokensvc.keys import commands
-from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, GRACE_SECONDS
+from tokensvc.keys.inventory import DEPLOYMENT_TAG, GRACE_SECONDS, KEY_TAG
 from tokensvc.keys.lifecycle import MAY_SIGN, KeyState, drains_at
 
 

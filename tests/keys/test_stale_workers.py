@@ -37,4 +37,6 @@ def test_one_that_has_heard_and_one_that_never_signs_are_left_out() -> None:
 
 @pytest.mark.parametrize("keys", [Version(7, "another"), Version(8, "of a lost history")])
 def test_one_that_holds_keys_of_a_history_that_a_restore_undid_may_sign_with_them(keys: Version) -> None:
-    assert [late.worker.heartbeat.keys_version for late in find_stale_workers([worker(keys, 900.0)], NEWEST, BEAT_AT)] == [keys[0]]
+    assert [
+        late.worker.heartbeat.keys_version for late in find_stale_workers([worker(keys, 900.0)], NEWEST, BEAT_AT)
+    ] == [keys[0]]

@@ -44,7 +44,9 @@ def stage(migrated: Path) -> Stage:
 
 def damage(stage: Stage, key_id: str, column: str, value: Any, region: str | None = None) -> None:
     """In the key's row of that region, or of the key itself. No version rises, as when a disk fails."""
-    table, which = ("key_pairs", "id = :id") if region is None else ("key_placements", "key_id = :id AND region = :region")
+    table, which = (
+        ("key_pairs", "id = :id") if region is None else ("key_placements", "key_id = :id AND region = :region")
+    )
     with write_transaction(stage.store.engine) as connection:
         statement = sa.text(f"UPDATE {table} SET {column} = :value WHERE {which}")
         parameters = {"value": value, "id": key_id, "region": region}

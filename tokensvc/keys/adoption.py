@@ -22,8 +22,8 @@ from tokensvc.keys.inventory import (
     RegionInventory,
     get_pair,
     is_compromised,
-    record_imported_pair,
     owner_tags,
+    record_imported_pair,
 )
 from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, require_key
 from tokensvc.keys.private_keys import open_private_key

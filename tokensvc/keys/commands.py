@@ -23,15 +23,15 @@ from tokensvc.keys.lifecycle import (
     StepKind,
     active_placement,
     drains_at,
-    require_key,
     is_active_key_absent,
+    require_key,
     successor,
     usable_from,
 )
 from tokensvc.keys.reconciler import RegionResult, reconcile
 from tokensvc.keys.rotation_policy import check_policy
 from tokensvc.keys.rotation_requests import RotationRequest
-from tokensvc.keys.steps import placement_in, generate_key, execute_step
+from tokensvc.keys.steps import execute_step, generate_key, placement_in
 from tokensvc.keys.waiting import reconcile_until, sleep_until
 
 
@@ -56,7 +56,9 @@ def request_rotation(context: KeysContext, regions: Sequence[str], by: str) -> R
 def replacement_keys(records: Sequence[KeyRecord], request: RotationRequest) -> dict[str, str | None]:
     """By region, the key that took over there; None where the wish has not come true yet."""
     signing = {region: _active(records, region) for region in request.previous_key_ids}
-    return {region: key_id if key_id != request.previous_key_ids[region] else None for region, key_id in signing.items()}
+    return {
+        region: key_id if key_id != request.previous_key_ids[region] else None for region, key_id in signing.items()
+    }
 
 
 def rotate(context: KeysContext, regions: Sequence[str], by: str, *, wait_for_drain: bool = False) -> RotationRequest:
@@ -69,19 +71,21 @@ def rotate(context: KeysContext, regions: Sequence[str], by: str, *, wait_for_dr
 def reconcile_and_wait(context: KeysContext, regions: Sequence[str], *, wait_for_drain: bool = False) -> None:
     """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
 
-    A recalled key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
+    A reactivated key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
     """
     try:
         complete_rotations(context, regions, wait_for_drain=wait_for_drain)
     except KeyPairQuotaReached as full:
         records = context.keys.list()
-        if not all(_is_recalled(records, region) or _fulfills_newest(context, records, region) for region in regions):
+        if not all(
+            _is_reactivated(records, region) or _fulfills_newest(context, records, region) for region in regions
+        ):
             raise
-        context.report(f"a recalled key signs until another can take over: {full.message}")
+        context.report(f"a reactivated key signs until another can take over: {full.message}")
 
 
 def complete_rotations(context: KeysContext, regions: Sequence[str], *, wait_for_drain: bool = False) -> None:
-    """As `reconcile_and_wait`, and raises what keeps a recalled key from being replaced."""
+    """As `reconcile_and_wait`, and raises what keeps a reactivated key from being replaced."""
 
     def is_done(region: str) -> bool:
         return _fulfills_newest(context, context.keys.list(), region)
@@ -99,9 +103,13 @@ def generate(context: KeysContext, regions: Sequence[str]) -> KeyRecord:
         return require_key(context.keys.list(), str(_active(context.keys.list(), regions[0])))
     kept = context.vault.key_ids()
     unused = (
-        r for r in context.keys.list() if r.id in kept and not r.placements and r.compromised_at is None and not r.damage
+        r
+        for r in context.keys.list()
+        if r.id in kept and not r.placements and r.compromised_at is None and not r.damage
     )
-    record = next((r for r in unused if not context.damage(r)), None) or generate_key(context, "somebody asked for another key")
+    record = next((r for r in unused if not context.damage(r)), None) or generate_key(
+        context, "somebody asked for another key"
+    )
     for_each_region(context, regions, lambda region: import_new(context, record.id, region))
     return require_key(context.keys.list(), record.id)
 
@@ -112,7 +120,9 @@ def activate(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRe
     for region in regions:
         placement = placement_in(require_key(context.keys.list(), key_id), region)
         sleep_until(context, usable_from(placement, policy.propagation_seconds), f"key {key_id} signs in {region}")
-        execute_step(context, sync_inventory(context, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it"))
+        execute_step(
+            context, sync_inventory(context, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it")
+        )
     return require_key(context.keys.list(), key_id)
 
 
@@ -133,13 +143,19 @@ def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
         context.vault.remove(key_id)
         return record
     surveys = [
-        sync_inventory(context, p.account_region.region) for p in record.placements if p.account_region.region in regions and p.is_imported
+        sync_inventory(context, p.account_region.region)
+        for p in record.placements
+        if p.account_region.region in regions and p.is_imported
     ]
     for placement in (p for inventory in surveys for p in inventory.region_state.placements if p.key_id == key_id):
         ends_at = drains_at(placement, policy)
         if placement.state is KeyState.ACTIVE:
             message = f"key {key_id} signs in {placement.account_region.region}"
-            raise Conflict(message, subject=subject | {"region": placement.account_region.region}, remedy=Remedy(Action.ROTATE_KEYS))
+            raise Conflict(
+                message,
+                subject=subject | {"region": placement.account_region.region},
+                remedy=Remedy(Action.ROTATE_KEYS),
+            )
         if placement.longest_ttl_seconds and placement.state is not KeyState.COMPROMISED and ends_at > context.now():
             raise Conflict(
                 f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {placement.account_region.region}; it goes "
@@ -147,7 +163,11 @@ def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
                 subject=subject | {"region": placement.account_region.region},
                 remedy=Remedy(Action.COMPROMISE_KEY, subject),
             )
-        in_doubt = any(is_active_key_absent(inventory.region_state) for inventory in surveys if inventory.region == placement.account_region.region)
+        in_doubt = any(
+            is_active_key_absent(inventory.region_state)
+            for inventory in surveys
+            if inventory.region == placement.account_region.region
+        )
         if in_doubt and placement.state is not KeyState.COMPROMISED:
             raise Conflict(
                 f"IVS does not hold the key that signs in {placement.account_region.region}, so the store may have been restored, "
@@ -172,15 +192,27 @@ def preview_compromise(context: KeysContext, key_id: str, *, include_standby: bo
     for placement in key.placements:
         if not placement.is_imported:
             continue
-        others = [p for r in records if r.id not in bad | unable for p in r.placements if p.account_region == placement.account_region]
+        others = [
+            p
+            for r in records
+            if r.id not in bad | unable
+            for p in r.placements
+            if p.account_region == placement.account_region
+        ]
         best = successor(others, context.now(), policy.propagation_seconds)
         active = placement.state is KeyState.ACTIVE
-        without = 0.0 if best is not None or not active else _until_led(others, context.now(), policy.propagation_seconds)
-        prospects.append(CompromiseImpact(placement.account_region.region, active, best.key_id if active and best else None, without))
+        without = (
+            0.0 if best is not None or not active else _until_led(others, context.now(), policy.propagation_seconds)
+        )
+        prospects.append(
+            CompromiseImpact(placement.account_region.region, active, best.key_id if active and best else None, without)
+        )
     return prospects
 
 
-def compromise(context: KeysContext, key_id: str, regions: Sequence[str], *, include_standby: bool) -> list[RegionResult]:
+def compromise(
+    context: KeysContext, key_id: str, regions: Sequence[str], *, include_standby: bool
+) -> list[RegionResult]:
     """Never sign with this key again; then delete its pairs everywhere and bring in what is needed.
 
     The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
@@ -194,7 +226,11 @@ def mark_compromised(context: KeysContext, key_id: str, *, include_standby: bool
     """Never sign with this key again: the one transaction of a compromise. Whoever performs does the rest."""
     propagation_seconds = context.deployment.read().key_propagation_seconds
     record = context.keys.compromise(
-        key_id, context.now(), propagation_seconds, include_standby=include_standby, unable=_without_private_half(context)
+        key_id,
+        context.now(),
+        propagation_seconds,
+        include_standby=include_standby,
+        unable=_without_private_half(context),
     )
     context.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
     return record
@@ -226,11 +262,15 @@ def _active(records: Sequence[KeyRecord], region: str) -> str | None:
 def _fulfills_newest(context: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
     """Whether a key signs there, and not the one that the newest wish replaces."""
     newest = [request for request in context.rotations.newest(1) if region in request.previous_key_ids]
-    return _active(records, region) is not None and all(replacement_keys(records, request)[region] for request in newest)
+    return _active(records, region) is not None and all(
+        replacement_keys(records, request)[region] for request in newest
+    )
 
 
-def _is_recalled(records: Sequence[KeyRecord], region: str) -> bool:
-    here = [placement for record in records for placement in record.placements if placement.account_region.region == region]
+def _is_reactivated(records: Sequence[KeyRecord], region: str) -> bool:
+    here = [
+        placement for record in records for placement in record.placements if placement.account_region.region == region
+    ]
     active = active_placement(here)
     return active is not None and active.retiring_at is not None
 

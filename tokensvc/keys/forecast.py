@@ -20,10 +20,10 @@ from tokensvc.keys.lifecycle import (
     StepKind,
     Wait,
     active_placement,
+    blocked_on,
     next_step,
     successor,
     unusable_keys,
-    blocked_on,
 )
 
 STEPS_MAX = 16
@@ -38,7 +38,7 @@ def plan(region_state: RegionState, now: datetime, policy: RotationPolicy) -> li
         step = next_step(region_state, now, policy)
         wait = blocked_on(region_state, now, policy) if step is None else None
         if step is not None:
-            if step.kind is StepKind.MAKE:
+            if step.kind is StepKind.GENERATE:
                 made += 1
                 step = step._replace(key_id=f"(new key {made})")
             coming.append(step)
@@ -58,17 +58,22 @@ def _after(region_state: RegionState, step: Step, now: datetime, propagation_sec
     key_id = str(step.key_id)
     pairs = list(region_state.placements)
     match step.kind:
-        case StepKind.MAKE:
+        case StepKind.GENERATE:
             return region_state._replace(importable=[key_id, *region_state.importable])
         case StepKind.IMPORT:
             brought = KeyPlacement(key_id, _SOMEWHERE, KeyState.PREPARED, "", now)
-            return region_state._replace(placements=[*pairs, brought], importable=[k for k in region_state.importable if k != key_id])
-        case StepKind.ACTIVATE | StepKind.RECALL:
+            return region_state._replace(
+                placements=[*pairs, brought], importable=[k for k in region_state.importable if k != key_id]
+            )
+        case StepKind.ACTIVATE | StepKind.REACTIVATE:
             former = active_placement(pairs)
             moved = [_activated(pair, key_id, former, now) for pair in pairs]
             return region_state._replace(placements=moved)
         case StepKind.RECORD_ABSENCE:
-            absent = region_state._replace(absent_in_ivs=region_state.absent_in_ivs - {key_id}, confirmed_absent=region_state.confirmed_absent - {key_id})
+            absent = region_state._replace(
+                absent_in_ivs=region_state.absent_in_ivs - {key_id},
+                confirmed_absent=region_state.confirmed_absent - {key_id},
+            )
             signed = any(pair.key_id == key_id and pair.state is KeyState.ACTIVE for pair in pairs)
             pairs = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]
             fit = [pair for pair in pairs if pair.key_id not in unusable_keys(region_state)]
@@ -77,7 +82,9 @@ def _after(region_state: RegionState, step: Step, now: datetime, propagation_sec
             best = successor(fit, now, propagation_seconds)
             longest = max(pair.longest_ttl_seconds for pair in pairs)
             return absent._replace(
-                placements=[_activated(p, p.key_id, None, now) if p == best else _draining(p, longest, now) for p in pairs]
+                placements=[
+                    _activated(p, p.key_id, None, now) if p == best else _draining(p, longest, now) for p in pairs
+                ]
             )
         case StepKind.DELETE:
             gone = [p._replace(state=_ended(p), retired_at=now) if p.key_id == key_id else p for p in pairs]

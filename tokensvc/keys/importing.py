@@ -17,7 +17,7 @@ from tokensvc.keys.adoption import adopt, find_adoptable
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import RegionInventory, sync_inventory
 from tokensvc.keys.lifecycle import KeyRecord, Step, StepKind, require_key
-from tokensvc.keys.steps import store_key, execute_step
+from tokensvc.keys.steps import execute_step, store_key
 
 
 def import_key(

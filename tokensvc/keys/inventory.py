@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.deployment.record import Deployment
-from tokensvc.errors import Action, ForeignDeployment, Remedy, ControlPlaneResourceMissing
+from tokensvc.errors import Action, ControlPlaneResourceMissing, ForeignDeployment, Remedy
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, RegionState, active_placement
 from tokensvc.problems import Problem, ProblemCode
@@ -86,10 +86,14 @@ def take_inventory(
         Problem(ProblemCode.IMPORT_UNRECORDED, region, {"key_id": key.id, "arn": str(pair["arn"])})
         for key, pair in unrecorded
     )
-    ours = [placement for record in records for placement in record.placements if placement.account_region.region == region]
+    ours = [
+        placement for record in records for placement in record.placements if placement.account_region.region == region
+    ]
     held, arns = {p.arn for p in ours if p.is_imported}, {str(pair["arn"]) for pair in pairs}
     account_verified = account_verified or _shows_our_account(records, region, pairs, deployment)
-    missing, gone, recheck_at = _missing(context, [p for p in ours if p.is_imported], arns, account_verified=account_verified)
+    missing, gone, recheck_at = _missing(
+        context, [p for p in ours if p.is_imported], arns, account_verified=account_verified
+    )
     damaged = _damaged(context, records, region)
     unreadable = {p.arn: p for r in records for p in r.unreadable if p.account_region.region == region}
     standing = RegionState(
@@ -101,7 +105,9 @@ def take_inventory(
         confirmed_absent=gone,
         recheck_at=recheck_at,
         account_verified=account_verified,
-        private_key_lost=frozenset(p.key_id for p in ours if p.is_imported and (p.key_id not in kept or p.key_id in damaged)),
+        private_key_lost=frozenset(
+            p.key_id for p in ours if p.is_imported and (p.key_id not in kept or p.key_id in damaged)
+        ),
         unreadable=frozenset(arn for arn, p in unreadable.items() if p.is_imported or arn in arns),
         configured=configured,
     )
@@ -177,7 +183,9 @@ def get_pair(context: KeysContext, region: str, arn: str) -> PlaybackKeyPair:
     return pair
 
 
-def record_imported_pair(context: KeysContext, record: KeyRecord, arn: str, pair: PlaybackKeyPair, *, may_have_signed: bool = False) -> None:
+def record_imported_pair(
+    context: KeysContext, record: KeyRecord, arn: str, pair: PlaybackKeyPair, *, may_have_signed: bool = False
+) -> None:
     """Note that IVS holds a key as this pair; one whose fingerprint is not ours waits for somebody to look.
 
     `may_have_signed` where IVS held it before it was asked for now. Raises ForeignDeployment, ConcurrentModification,
@@ -214,18 +222,27 @@ def ownership(pair: PlaybackKeyPair, deployment_id: str) -> str:
     return "ours" if owner_tags(pair)[0] == deployment_id else "foreign"
 
 
-def _compromised_in_ivs(records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str) -> list[KeyRecord]:
+def _compromised_in_ivs(
+    records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str
+) -> list[KeyRecord]:
     """Keys that a tag says are compromised, and the store does not: it was restored from before that."""
     tagged = {owner_tags(p)[1] for p in pairs if is_compromised(p) and owner_tags(p)[0] == deployment_id}
     return [record for record in records if record.id in tagged and record.compromised_at is None]
 
 
 def _record_compromises(
-    context: KeysContext, records: Sequence[KeyRecord], bad: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair]
+    context: KeysContext,
+    records: Sequence[KeyRecord],
+    bad: Sequence[KeyRecord],
+    region: str,
+    pairs: Sequence[PlaybackKeyPair],
 ) -> list[KeyRecord]:
     arns = {str(pair["arn"]) for pair in pairs}
     unlisted = {
-        p.key_id for record in records for p in record.placements if p.account_region.region == region and p.arn not in arns
+        p.key_id
+        for record in records
+        for p in record.placements
+        if p.account_region.region == region and p.arn not in arns
     }
     unable = unlisted | {r.id for r in records if context.private_keys.is_known_damaged(r.id)}
     unable |= {r.id for r in records} - context.vault.key_ids()
@@ -243,11 +260,15 @@ def _record_compromises(
     return context.keys.list()
 
 
-def _strays(records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str) -> tuple[tuple[str, str], ...]:
+def _strays(
+    records: Sequence[KeyRecord], pairs: Sequence[PlaybackKeyPair], deployment_id: str
+) -> tuple[tuple[str, str], ...]:
     known = {record.id: record for record in records}
     held = {placement.arn for record in records for placement in record.placements if placement.is_imported}
     held |= {placement.arn for record in records for placement in record.unreadable}
-    ours = [(str(owner_tags(p)[1]), p) for p in pairs if owner_tags(p)[0] == deployment_id and str(p["arn"]) not in held]
+    ours = [
+        (str(owner_tags(p)[1]), p) for p in pairs if owner_tags(p)[0] == deployment_id and str(p["arn"]) not in held
+    ]
     bad = [
         (key_id, str(p["arn"]))
         for key_id, p in ours
@@ -274,7 +295,11 @@ def _shows_our_account(
 
 
 def _tagged(
-    context: KeysContext, records: Sequence[KeyRecord], region: str, pairs: Sequence[PlaybackKeyPair], deployment_id: str
+    context: KeysContext,
+    records: Sequence[KeyRecord],
+    region: str,
+    pairs: Sequence[PlaybackKeyPair],
+    deployment_id: str,
 ) -> tuple[list[tuple[KeyRecord, PlaybackKeyPair]], tuple[Problem, ...]]:
     """Imports that were not recorded, and what bears our tag and does not fit."""
     known = {record.id: record for record in records}
@@ -315,7 +340,9 @@ def _tagged(
 def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> list[str]:
     """Keys that may be imported there, oldest first: in no place yet, or in use elsewhere and newer than the one that
     signs here. (That a key is new is never told by its date alone: clocks differ, and it would be made again.)"""
-    here = [placement for record in records for placement in record.placements if placement.account_region.region == region]
+    here = [
+        placement for record in records for placement in record.placements if placement.account_region.region == region
+    ]
     signing = active_placement(here)
     since = next((r.created_at for r in records if signing is not None and r.id == signing.key_id), None)
     return [
@@ -331,11 +358,15 @@ def _spare(records: Sequence[KeyRecord], kept: frozenset[str], region: str) -> l
 
 def _is_here(record: KeyRecord, region: str) -> bool:
     """Whether something of a key that cannot be read is in that region, or it is not known where it is."""
-    return any(p.account_region.region == region for p in record.unreadable) or (bool(record.damage) and not record.unreadable)
+    return any(p.account_region.region == region for p in record.unreadable) or (
+        bool(record.damage) and not record.unreadable
+    )
 
 
 def _to_replace(context: KeysContext, region: str) -> frozenset[str]:
-    return frozenset(filter(None, (request.previous_key_ids.get(region) for request in context.rotations.newest(_WISHES))))
+    return frozenset(
+        filter(None, (request.previous_key_ids.get(region) for request in context.rotations.newest(_WISHES)))
+    )
 
 
 def _missing(
@@ -348,7 +379,9 @@ def _missing(
     for placement in held:
         if placement.arn in arns:
             absences.record_present(placement.arn)
-        elif (not lead or context.now() - placement.imported_at >= lead) and not _is_shown(context, placement, account_verified=account_verified):
+        elif (not lead or context.now() - placement.imported_at >= lead) and not _is_shown(
+            context, placement, account_verified=account_verified
+        ):
             missing.add(placement.key_id)
             if account_verified and absences.is_confirmed(placement.arn):
                 gone.add(placement.key_id)
@@ -377,14 +410,19 @@ def _damaged(context: KeysContext, records: Sequence[KeyRecord], region: str) ->
         for record in records
         if record.compromised_at is None
         and not record.damage  # what its row says of the public half may be wrong
-        and (any(p.is_imported and p.account_region.region == region for p in record.placements) or _may_be_imported(record, region))
+        and (
+            any(p.is_imported and p.account_region.region == region for p in record.placements)
+            or _may_be_imported(record, region)
+        )
     ]
     return {record.id: damage for record in here if (damage := context.damage(record))}
 
 
 def _may_be_imported(record: KeyRecord, region: str) -> bool:
     """Whether a key was never there, and is not on its way out anywhere."""
-    return not any(placement.account_region.region == region or placement.state in _USED for placement in record.placements)
+    return not any(
+        placement.account_region.region == region or placement.state in _USED for placement in record.placements
+    )
 
 
 def _strange(region_state: RegionState, region: str, damaged: Mapping[str, str]) -> list[Problem]:
@@ -394,7 +432,9 @@ def _strange(region_state: RegionState, region: str, damaged: Mapping[str, str])
         else Problem(ProblemCode.PRIVATE_KEY_MISSING, region, {"key_id": key_id})
         for key_id in sorted(region_state.private_key_lost)
     ]
-    missing = [Problem(ProblemCode.KEY_NOT_IN_IVS, region, {"key_id": key_id}) for key_id in sorted(region_state.absent_in_ivs)]
+    missing = [
+        Problem(ProblemCode.KEY_NOT_IN_IVS, region, {"key_id": key_id}) for key_id in sorted(region_state.absent_in_ivs)
+    ]
     differing = [
         Problem(
             ProblemCode.FINGERPRINT_DIFFERS,

@@ -143,7 +143,11 @@ class RotationLeader:
         """Keep what there is to tell, and choose when to look again."""
         policy, ceiling, now = context.policy(), context.deployment.read().max_ttl_seconds, context.now().timestamp()
         self._failures = self._failures + 1 if any(o.error for o in results) else 0
-        pause = min(RETRY_SECONDS * 2.0 ** (self._failures - 1), INSPECTION_INTERVAL_SECONDS) if self._failures else math.inf
+        pause = (
+            min(RETRY_SECONDS * 2.0 ** (self._failures - 1), INSPECTION_INTERVAL_SECONDS)
+            if self._failures
+            else math.inf
+        )
         waits = [o.wait.until.timestamp() - now for o in results if o.wait is not None and o.wait.until is not None]
         soonest = min((seconds for seconds in waits if seconds > 0), default=math.inf)
         self._looked_at = self._clock.monotonic()
@@ -188,7 +192,9 @@ class RotationLeader:
     def _told(self, result: RegionResult) -> tuple[Problem, ...]:
         if result.inventory is None or result.region not in self._regions:
             return (
-                (*self._alarms.get(result.region, ()), *result.problems) if result.inventory is None else result.problems
+                (*self._alarms.get(result.region, ()), *result.problems)
+                if result.inventory is None
+                else result.problems
             )
         region, foreign = result.region, result.inventory.region_state.foreign
         too_few = _refused(ProblemCode.TOO_FEW_KEY_SLOTS, region, lambda: check_slots(region, foreign))

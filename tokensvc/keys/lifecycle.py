@@ -61,7 +61,7 @@ class KeyPlacement(NamedTuple):
     activated_at: datetime | None = None
     retiring_at: datetime | None = None
     """When its drain began: when another key took over or, of a prepared key, when it turned out that it may have
-    signed at a time that a restored store has forgotten. An active key that has one was recalled."""
+    signed at a time that a restored store has forgotten. An active key that has one was reactivated."""
     retired_at: datetime | None = None
     """Since when IVS holds the pair no more, whatever its state was."""
     compromised_at: datetime | None = None
@@ -126,11 +126,11 @@ class KeyRecord(NamedTuple):
 class StepKind(StrEnum):
     """What can be done next."""
 
-    MAKE = "make"
+    GENERATE = "generate"
     IMPORT = "import"
     ACTIVATE = "activate"
     DELETE = "delete"
-    RECALL = "recall"
+    REACTIVATE = "reactivate"
     """A retiring key signs again until a better one is ready."""
     RECORD_ABSENCE = "record_absence"
     """IVS does not hold the pair, so it signs nothing more; where it signed, the best other one takes over."""
@@ -200,7 +200,7 @@ def is_rotation_due(region_state: RegionState, now: datetime, policy: RotationPo
     active = active_placement(region_state.placements)
     if active is None or active.activated_at is None or active.key_id in unusable_keys(region_state):
         return True
-    if active.retiring_at is not None:  # it was retiring when it was recalled
+    if active.retiring_at is not None:  # it was retiring when it was reactivated
         return True
     if active.key_id in region_state.to_replace:
         return True
@@ -271,12 +271,14 @@ def _next(region_state: RegionState, now: datetime, policy: RotationPolicy) -> S
 
 def _to_record_absence(region_state: RegionState) -> Step | None:
     """The key that signs goes first."""
-    absent = [pair for pair in region_state.placements if pair.is_imported and pair.key_id in region_state.confirmed_absent]
+    absent = [
+        pair for pair in region_state.placements if pair.is_imported and pair.key_id in region_state.confirmed_absent
+    ]
     first = active_placement(absent) or next(iter(absent), None)
     return Step(StepKind.RECORD_ABSENCE, first.key_id, "IVS does not hold it any more") if first is not None else None
 
 
-def _may_be_recalled(pair: KeyPlacement, region_state: RegionState) -> bool:
+def _may_be_reactivated(pair: KeyPlacement, region_state: RegionState) -> bool:
     """Whether no key signs there whose tokens start playback, and this retiring one can."""
     active, unfit = active_placement(region_state.placements), unusable_keys(region_state)
     if not region_state.configured or (active is not None and active.key_id not in unfit):
@@ -288,7 +290,11 @@ def _to_delete(region_state: RegionState, now: datetime, policy: RotationPolicy)
     """What must go, worst first."""
     for reason, applies in _MUST_GO:
         for pair in region_state.placements:
-            if pair.is_imported and pair.key_id not in region_state.deferred_deletions and applies(pair, region_state, now, policy):
+            if (
+                pair.is_imported
+                and pair.key_id not in region_state.deferred_deletions
+                and applies(pair, region_state, now, policy)
+            ):
                 return Step(StepKind.DELETE, pair.key_id, reason)
     return None
 
@@ -303,7 +309,7 @@ _MUST_GO: tuple[tuple[str, _Applies], ...] = (
             pair.state is KeyState.RETIRING
             and drains_at(pair, policy) <= now
             and not is_active_key_absent(region_state)
-            and not _may_be_recalled(pair, region_state)
+            and not _may_be_reactivated(pair, region_state)
         ),
     ),
     (
@@ -323,7 +329,7 @@ def _to_take_over(region_state: RegionState, now: datetime, policy: RotationPoli
     if active is None or active.key_id in region_state.private_key_lost:  # where it is missing, that is proven first
         best = successor([p for p in region_state.placements if p.key_id not in unfit], now, policy.propagation_seconds)
         if best is not None and best.state is KeyState.RETIRING:
-            return Step(StepKind.RECALL, best.key_id, "no other key can sign there now")
+            return Step(StepKind.REACTIVATE, best.key_id, "no other key can sign there now")
     prepared = _prepared(region_state)
     following = min((p for p in prepared if not p.fingerprint_differs), key=_imported, default=None)
     if following is not None:
@@ -352,12 +358,14 @@ def _to_stand_by(region_state: RegionState, policy: RotationPolicy) -> Step | No
 def _to_bring(region_state: RegionState, reason: str) -> Step:
     if region_state.importable:
         return Step(StepKind.IMPORT, region_state.importable[0], reason)
-    return Step(StepKind.MAKE, None, reason)
+    return Step(StepKind.GENERATE, None, reason)
 
 
 def _prepared(region_state: RegionState) -> list[KeyPlacement]:
     unfit = unusable_keys(region_state)
-    ready = [p for p in region_state.placements if p.state is KeyState.PREPARED and p.is_imported and p.deleting_at is None]
+    ready = [
+        p for p in region_state.placements if p.state is KeyState.PREPARED and p.is_imported and p.deleting_at is None
+    ]
     return [p for p in ready if p.key_id not in unfit]
 
 

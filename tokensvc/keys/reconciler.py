@@ -18,14 +18,21 @@ from typing import NamedTuple
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import ConcurrentModification, ControlPlaneError, TokensvcError
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import COMPROMISED_TAG, GRACE_SECONDS, RegionInventory, is_compromised, take_inventory, sync_inventory
+from tokensvc.keys.inventory import (
+    COMPROMISED_TAG,
+    GRACE_SECONDS,
+    RegionInventory,
+    is_compromised,
+    sync_inventory,
+    take_inventory,
+)
 from tokensvc.keys.journal import JournalEntry
-from tokensvc.keys.lifecycle import KeyRecord, StepKind, Wait, active_placement, next_step, blocked_on
+from tokensvc.keys.lifecycle import KeyRecord, StepKind, Wait, active_placement, blocked_on, next_step
 from tokensvc.keys.steps import delete_stray, execute_step
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.timestamps import rfc3339
 
-_STEPS_MAX = 12
+_MAX_STEPS = 12
 """More than a region ever needs in one go; a bound, should two decisions ever chase each other."""
 
 
@@ -79,8 +86,12 @@ def reconcile(context: KeysContext, regions: Sequence[str]) -> list[RegionResult
         return []
     policy, results = context.policy(), list[RegionResult]()
     for region in _all_regions(context, regions):
-        account_verified = any(result.inventory is not None and result.inventory.region_state.account_verified for result in results)
-        results.append(_advance_region(context, region, policy, configured=region in regions, account_verified=account_verified))
+        account_verified = any(
+            result.inventory is not None and result.inventory.region_state.account_verified for result in results
+        )
+        results.append(
+            _reconcile_region(context, region, policy, configured=region in regions, account_verified=account_verified)
+        )
     _tag_compromised(context, results)
     _tidy_up(context, [o.region for o in results if o.inventory is not None])
     return results
@@ -99,39 +110,46 @@ def inspect(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
     return results
 
 
-def _advance_region(context: KeysContext, region: str, policy: RotationPolicy, *, configured: bool, account_verified: bool) -> RegionResult:
+def _reconcile_region(
+    context: KeysContext, region: str, policy: RotationPolicy, *, configured: bool, account_verified: bool
+) -> RegionResult:
     inventory: RegionInventory | None = None
     error: TokensvcError | None = None
     try:
         inventory = sync_inventory(context, region, configured=configured, account_verified=account_verified)
         deferred: frozenset[str] = frozenset()
-        for _ in range(_STEPS_MAX):
+        for _ in range(_MAX_STEPS):
             step = next_step(inventory.region_state._replace(deferred_deletions=deferred), context.now(), policy)
             if step is None or not context.acquire_lease():
                 break
             try:
                 execute_step(context, inventory, step)
-            except ControlPlaneError as error:
+            except ControlPlaneError as ivs_error:
                 if step.kind is not StepKind.DELETE:
                     raise
-                error = _told(context, region, error)  # what cannot be deleted yet keeps no other key from signing
+                # A failed deletion must not keep another key from signing.
+                error = _reported(context, region, ivs_error)
                 deferred |= {str(step.key_id)}
-            touched_ivs = step.kind in {StepKind.IMPORT, StepKind.DELETE}
-            inventory = sync_inventory(context, region, None if touched_ivs else inventory.pairs, configured=configured, account_verified=account_verified)
+            pairs = None if step.kind in {StepKind.IMPORT, StepKind.DELETE} else inventory.pairs
+            inventory = sync_inventory(context, region, pairs, configured=configured, account_verified=account_verified)
         for key_id, arn in inventory.stray_pairs:
             try:
                 delete_stray(context, region, key_id, arn)
-            except ControlPlaneError as error:
-                error = _told(context, region, error)
-        left = inventory.region_state._replace(deferred_deletions=deferred)
-        return RegionResult(region=region, inventory=inventory, wait=blocked_on(left, context.now(), policy), error=error)
-    except TokensvcError as error:
-        return RegionResult(region=region, inventory=inventory, wait=None, error=_told(context, region, error))
+            except ControlPlaneError as ivs_error:
+                error = _reported(context, region, ivs_error)
+        state = inventory.region_state._replace(deferred_deletions=deferred)
+        return RegionResult(
+            region=region, inventory=inventory, wait=blocked_on(state, context.now(), policy), error=error
+        )
+    except TokensvcError as aborted_by:
+        return RegionResult(region=region, inventory=inventory, wait=None, error=_reported(context, region, aborted_by))
 
 
 def _tag_compromised(context: KeysContext, results: Sequence[RegionResult]) -> None:
     """Tag compromised pairs that IVS still holds."""
-    shown = {o.region: {str(pair["arn"]): pair for pair in o.inventory.pairs} for o in results if o.inventory is not None}
+    shown = {
+        o.region: {str(pair["arn"]): pair for pair in o.inventory.pairs} for o in results if o.inventory is not None
+    }
     for record in context.keys.list():
         for placement in record.placements:
             region = placement.account_region.region
@@ -148,7 +166,7 @@ def _tag_compromised(context: KeysContext, results: Sequence[RegionResult]) -> N
                 context.report(f"{placement.arn} could not be tagged as compromised: {error.message}")
 
 
-def _told(context: KeysContext, region: str, error: TokensvcError) -> TokensvcError:
+def _reported(context: KeysContext, region: str, error: TokensvcError) -> TokensvcError:
     if context.report_failure is not None:
         context.report_failure(region, error)
     else:
@@ -195,12 +213,16 @@ def _close_journal(
 
 def _came_about(entry: JournalEntry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
     """Whether a step had its effect, as far as the store and the vault know by now."""
-    placement = next((p for p in record.placements if p.account_region.region == entry.region), None) if record is not None else None
-    if entry.kind is StepKind.MAKE:
+    placement = (
+        next((p for p in record.placements if p.account_region.region == entry.region), None)
+        if record is not None
+        else None
+    )
+    if entry.kind is StepKind.GENERATE:
         return record is not None and (record.id in kept or bool(record.placements))
     if placement is None:
         return False
-    if entry.kind in {StepKind.ACTIVATE, StepKind.RECALL}:
+    if entry.kind in {StepKind.ACTIVATE, StepKind.REACTIVATE}:
         return placement.activated_at is not None and placement.activated_at >= entry.started_at
     return entry.kind is StepKind.IMPORT or not placement.is_imported
 

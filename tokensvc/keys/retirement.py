@@ -14,9 +14,9 @@ from typing import NamedTuple
 from tokensvc.aws.arn import parse_arn
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import KeyPairNotOwned
-from tokensvc.keys.commands import reconcile_once, delete, request_rotation
+from tokensvc.keys.commands import delete, reconcile_once, request_rotation
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import get_pair, sync_inventory, owner_tags
+from tokensvc.keys.inventory import get_pair, owner_tags, sync_inventory
 from tokensvc.keys.lifecycle import KeyRecord, KeyState, Step, StepKind, require_key
 from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.steps import journaled
@@ -42,7 +42,11 @@ def retire(context: KeysContext, key_id: str, regions: Sequence[str], by: str) -
     Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
     """
     record = require_key(context.keys.list(), key_id)
-    placement = {p.account_region.region: p.state for p in record.placements if p.account_region.region in regions and p.is_imported}
+    placement = {
+        p.account_region.region: p.state
+        for p in record.placements
+        if p.account_region.region in regions and p.is_imported
+    }
     signing = [region for region, state in placement.items() if state is KeyState.ACTIVE]
     ready = [region for region, state in placement.items() if state is KeyState.PREPARED]
     request = request_rotation(context, signing, by) if signing else None
@@ -72,7 +76,9 @@ def delete_pair(context: KeysContext, arn: str) -> None:
 
 def key_id_of(context: KeysContext, arn: str) -> str | None:
     """The key that the store knows this pair as."""
-    return next((placement.key_id for r in context.keys.list() for placement in r.all_placements if placement.arn == arn), None)
+    return next(
+        (placement.key_id for r in context.keys.list() for placement in r.all_placements if placement.arn == arn), None
+    )
 
 
 def _is_held(context: KeysContext, arn: str) -> bool:
@@ -105,7 +111,8 @@ def compromise_report(record: KeyRecord, policy: RotationPolicy) -> list[Comprom
             or placement.compromised_at + timedelta(seconds=policy.drain_seconds(placement.longest_ttl_seconds)),
         )
         for placement in record.placements
-        if placement.compromised_at is not None and (placement.retired_at is None or placement.retired_at >= placement.compromised_at)
+        if placement.compromised_at is not None
+        and (placement.retired_at is None or placement.retired_at >= placement.compromised_at)
     ]
 
 

@@ -23,7 +23,9 @@ class RotationRequest(NamedTuple):
 class RotationRequestStore(Protocol):
     """All wishes."""
 
-    def request(self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str) -> RotationRequest:
+    def request(
+        self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str
+    ) -> RotationRequest:
         """Keep a wish. It raises the `keys` version in its transaction, so that whoever performs hears of it."""
         ...
 

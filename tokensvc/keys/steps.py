@@ -23,17 +23,17 @@ from tokensvc.errors import (
     Action,
     ConcurrentModification,
     Conflict,
+    ControlPlaneConflict,
+    ControlPlaneQuotaExceeded,
+    ControlPlaneResourceMissing,
+    ControlPlaneUnavailable,
     ForeignDeployment,
     KeyNotFound,
     KeyPairAlreadyImported,
     KeyPairQuotaReached,
-    ControlPlaneQuotaExceeded,
     Remedy,
-    ControlPlaneConflict,
-    ControlPlaneResourceMissing,
     StoreError,
     TokensvcError,
-    ControlPlaneUnavailable,
 )
 from tokensvc.jose import keypair
 from tokensvc.keys.context import KeysContext
@@ -45,11 +45,20 @@ from tokensvc.keys.inventory import (
     get_pair,
     is_compromised,
     list_pairs,
-    record_imported_pair,
     owner_tags,
     ownership,
+    record_imported_pair,
 )
-from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, Step, StepKind, drains_at, require_key, unusable_keys
+from tokensvc.keys.lifecycle import (
+    KeyPlacement,
+    KeyRecord,
+    KeyState,
+    Step,
+    StepKind,
+    drains_at,
+    require_key,
+    unusable_keys,
+)
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
 
@@ -70,7 +79,9 @@ def journaled(context: KeysContext, region: str, step: Step, act: Callable[[], N
     try:
         act()
     except TokensvcError as error:
-        if not isinstance(error, (ControlPlaneUnavailable, StoreError)):  # which may have had an effect: the entry stays open
+        if not isinstance(
+            error, (ControlPlaneUnavailable, StoreError)
+        ):  # which may have had an effect: the entry stays open
             context.journal.end(entry.id, error.code, context.now())
         raise
     context.journal.end(entry.id, "done", context.now())
@@ -84,10 +95,12 @@ def generate_key(context: KeysContext, reason: str) -> KeyRecord:
     return record
 
 
-def store_key(context: KeysContext, private_key: keypair.PrivateKey, reason: str, longest_ttl_seconds: int = 0) -> KeyRecord:
+def store_key(
+    context: KeysContext, private_key: keypair.PrivateKey, reason: str, longest_ttl_seconds: int = 0
+) -> KeyRecord:
     """Record a key pair, and how long tokens that others minted with it may live, and keep its private half."""
     key_id, public_key = context.new_id(), private_key.public_key()
-    entry = context.journal.begin(StepKind.MAKE, key_id, "", reason, context.now())
+    entry = context.journal.begin(StepKind.GENERATE, key_id, "", reason, context.now())
     shown, der = keypair.fingerprint(public_key), keypair.public_der(public_key)
     record = context.keys.add(key_id, shown, der, context.now(), longest_ttl_seconds)
     context.vault.put(key_id, private_key)
@@ -103,7 +116,9 @@ def import_pair(context: KeysContext, inventory: RegionInventory, key_id: str) -
         raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
     open_private_key(context.vault, record)  # a key that nobody here can sign with must never take over
     try:
-        answer = context.control_plane.call(inventory.region, "ImportPlaybackKeyPair", _import_request(record, inventory))
+        answer = context.control_plane.call(
+            inventory.region, "ImportPlaybackKeyPair", _import_request(record, inventory)
+        )
     except ControlPlaneQuotaExceeded:
         raise quota_reached(context, inventory) from None
     except ControlPlaneConflict:
@@ -128,15 +143,19 @@ def activate(context: KeysContext, inventory: RegionInventory, key_id: str, *, t
             f"key {key_id} is {placement.state} in {inventory.region}: it never signs there again", subject=subject
         )
     if key_id in inventory.region_state.absent_in_ivs:
-        raise Conflict(f"IVS does not hold key {key_id} in {inventory.region}, so it cannot sign there", subject=subject)
+        raise Conflict(
+            f"IVS does not hold key {key_id} in {inventory.region}, so it cannot sign there", subject=subject
+        )
     open_private_key(context.vault, record)
     ceiling = context.deployment.read().max_ttl_seconds
     since = next((pair.retiring_at for pair in inventory.region_state.placements if pair.key_id == key_id), None)
-    context.keys.activate(key_id, placement.account_region, context.now(), ceiling, retiring_since=since, temporary=temporary)
+    context.keys.activate(
+        key_id, placement.account_region, context.now(), ceiling, retiring_since=since, temporary=temporary
+    )
     context.report(f"key {key_id} signs in {inventory.region}")
 
 
-def recall(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
+def reactivate(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
     """Sign with this retiring key again, until a better one is ready."""
     activate(context, inventory, key_id, temporary=True)
 
@@ -147,8 +166,12 @@ def record_absence(context: KeysContext, inventory: RegionInventory, key_id: str
     if placement is None:
         raise ConcurrentModification(f"key {key_id} is not known to be in {inventory.region}")
     propagation_seconds = context.deployment.read().key_propagation_seconds
-    record = context.keys.record_absence(placement, context.now(), propagation_seconds, unable=unusable_keys(inventory.region_state))
-    context.report(f"IVS does not hold {placement.arn}: key {key_id} is {placement_in(record, inventory.region).state} there")
+    record = context.keys.record_absence(
+        placement, context.now(), propagation_seconds, unable=unusable_keys(inventory.region_state)
+    )
+    context.report(
+        f"IVS does not hold {placement.arn}: key {key_id} is {placement_in(record, inventory.region).state} there"
+    )
 
 
 def delete(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
@@ -158,7 +181,9 @@ def delete(context: KeysContext, inventory: RegionInventory, key_id: str) -> Non
         raise ConcurrentModification(f"key {key_id} is not known to be in {inventory.region}")
     if not inventory.region_state.account_verified:
         # Nothing shows that these credentials are of the right account, where a 404 would mean "deleted already".
-        message = f"IVS shows no key pair in {inventory.region}, so what is to be deleted there is left for the next time"
+        message = (
+            f"IVS shows no key pair in {inventory.region}, so what is to be deleted there is left for the next time"
+        )
         raise AccountUnverified(message, operation="ListPlaybackKeyPairs", ivs_code="")
     context.keys.start_deletion(placement, context.now())
     was_forgotten = False  # a compromise, and what signed instead, by a store that was restored since
@@ -192,7 +217,9 @@ def placement_in(record: KeyRecord, region: str) -> KeyPlacement:
     return found
 
 
-def quota_reached(context: KeysContext, inventory: RegionInventory, reason: str = "", remedy: Remedy | None = None) -> KeyPairQuotaReached:
+def quota_reached(
+    context: KeysContext, inventory: RegionInventory, reason: str = "", remedy: Remedy | None = None
+) -> KeyPairQuotaReached:
     """The refusal that lists what fills a region, and says what makes room there and when, or `reason` instead."""
     held = ", ".join(f"{pair['arn']} ({ownership(pair, inventory.deployment_id)})" for pair in inventory.pairs)
     if not reason:
@@ -259,7 +286,7 @@ def _held_already(context: KeysContext, inventory: RegionInventory, record: KeyR
 _ACTS: dict[StepKind, Callable[[KeysContext, RegionInventory, str], None]] = {
     StepKind.IMPORT: import_pair,
     StepKind.ACTIVATE: activate,
-    StepKind.RECALL: recall,
+    StepKind.REACTIVATE: reactivate,
     StepKind.DELETE: delete,
     StepKind.RECORD_ABSENCE: record_absence,
 }

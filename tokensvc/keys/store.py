@@ -80,7 +80,9 @@ class KeyStore(Protocol):
         """
         ...
 
-    def record_deletion(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+    def record_deletion(
+        self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False
+    ) -> KeyRecord:
         """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
 
         With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises
@@ -89,7 +91,12 @@ class KeyStore(Protocol):
         ...
 
     def record_absence(
-        self, placement: KeyPlacement, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
+        self,
+        placement: KeyPlacement,
+        at: datetime,
+        propagation_seconds: float,
+        *,
+        unable: Collection[str] = frozenset(),
     ) -> KeyRecord:
         """Note that IVS is proven not to hold this pair: it is retired, or stays compromised, and never signs again.
 

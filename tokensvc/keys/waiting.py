@@ -13,9 +13,9 @@ from datetime import datetime
 
 from tokensvc.errors import Conflict, InvalidRotationPolicy, RotationBlocked, TokensvcError
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.reconciler import RegionResult, reconcile, inspect
+from tokensvc.keys.reconciler import RegionResult, inspect, reconcile
 from tokensvc.keys.rotation_policy import check_slots
-from tokensvc.keys.steps import quota_reached, how_to_free_slot
+from tokensvc.keys.steps import how_to_free_slot, quota_reached
 from tokensvc.problems import STOPS_ROTATION, problem_text
 
 POLL_SECONDS = 1.0
@@ -51,7 +51,9 @@ def _settle(
     others = _Others(context, wait_for_drain=wait_for_drain)
     while True:
         results = reconcile(context, regions)
-        doubted = {o.region for o in results if o.inventory is not None and o.inventory.region_state.recheck_at is not None}
+        doubted = {
+            o.region for o in results if o.inventory is not None and o.inventory.region_state.recheck_at is not None
+        }
         pending = [region for region in regions if region in doubted or not is_done(region)]
         if not results and pending:
             given_up = others.wait(pending)
@@ -105,7 +107,9 @@ class _Others:
     def _look(self, pending: Sequence[str], said: Sequence[str]) -> None:
         """Look for what holds up whoever performs; that IVS does not answer us says nothing about that."""
         results = [result for result in inspect(self._context, pending) if result.error is None]
-        rotation_blocked = {o.region: _kept_back(self._context, o, wait_for_drain=self._wait_for_drain) for o in results}
+        rotation_blocked = {
+            o.region: _kept_back(self._context, o, wait_for_drain=self._wait_for_drain) for o in results
+        }
         self._given_up = {region: error for region, error in rotation_blocked.items() if error is not None}
         ahead = {o.region: o.wait for o in results if o.region not in self._given_up and o.wait is not None}
         self._waits = [f"{region}: {wait.reason}, at {wait.until:%Y-%m-%dT%H:%M:%SZ}" for region, wait in ahead.items()]

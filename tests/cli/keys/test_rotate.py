@@ -27,7 +27,7 @@ def test_a_dry_run_says_the_steps_and_takes_none(terminal: Terminal, signing: st
     before = keys(terminal)
     said = terminal("keys", "rotate", "--dry-run", "--json").json
     (region,) = said["regions"]
-    assert [step["step"] for step in region["steps"]] == ["make", "import", None, "activate"]
+    assert [step["step"] for step in region["steps"]] == ["generate", "import", None, "activate"]
     assert region["steps"][2]["until"]
     made, imported = (step["key"] for step in region["steps"][:2])
     assert made == imported, "the key that is made is named as in the steps that follow"

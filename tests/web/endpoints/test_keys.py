@@ -119,7 +119,7 @@ def test_one_key_tells_its_history_and_who_has_not_heard(stage: Stage, service: 
     assert [(step["step"], step["outcome"]) for step in shown["history"]] == [
         ("activate", "done"),
         ("import", "done"),
-        ("make", "done"),
+        ("generate", "done"),
     ]
     assert [worker["workerId"] for worker in shown["staleWorkers"]] == ["deaf:1:a"]
     assert shown["workersUnableToDecrypt"] == ["blind:2:b"]
