@@ -1,8 +1,9 @@
-"""The tree of failures is whole: each leaf has a code of its own, a drawing, and a way to be shown."""
+"""The tree of errors: each class has a code of its own, a line in the tree, and an HTTP status."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 
 import pytest
@@ -14,34 +15,46 @@ CLASSES = sorted(
     (c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.TokensvcError)),
     key=lambda c: c.__name__,
 )
-DRAWN = inspect.getdoc(errors) or ""
+TREE_LINE = re.compile(r"^ {4}(?P<branches>(?:│  )*(?:[├└]─ )?)(?P<name>[A-Z]\w+)", re.M)
 
 
-def test_no_two_failures_share_a_code() -> None:
+def test_no_two_errors_share_a_code() -> None:
     assert not [code for code, n in Counter(c.code for c in CLASSES).items() if n > 1]
 
 
-@pytest.mark.parametrize("failure", CLASSES, ids=lambda c: c.__name__)
-def test_every_failure_has_a_code_of_its_own(failure: type[errors.TokensvcError]) -> None:
-    assert "code" in vars(failure)
-    assert failure.code.replace("_", "").isalpha()
-    assert failure.code.islower()
+@pytest.mark.parametrize("error", CLASSES, ids=lambda c: c.__name__)
+def test_every_error_defines_a_code(error: type[errors.TokensvcError]) -> None:
+    assert "code" in vars(error)
+    assert error.code.replace("_", "").isalpha()
+    assert error.code.islower()
 
 
-@pytest.mark.parametrize("failure", CLASSES, ids=lambda c: c.__name__)
-def test_every_failure_is_drawn_in_the_tree(failure: type[errors.TokensvcError]) -> None:
-    assert failure.__name__ in DRAWN.replace("·", " ").replace("├─", " ").replace("└─", " ").split()
+@pytest.mark.parametrize("error", CLASSES, ids=lambda c: c.__name__)
+def test_every_code_is_the_name_of_its_class(error: type[errors.TokensvcError]) -> None:
+    if error is not errors.TokensvcError:  # the root is never raised
+        assert error.code == re.sub(r"(?<!^)(?=[A-Z])", "_", error.__name__).lower()
 
 
-@pytest.mark.parametrize("failure", CLASSES, ids=lambda c: c.__name__)
-def test_every_failure_has_a_status(failure: type[errors.TokensvcError]) -> None:
-    if failure is not errors.TokensvcError:  # the root is never raised
-        assert [kind for kind in failure.__mro__ if kind in STATUS]
+def test_the_tree_in_the_docstring_has_every_error_under_its_base_in_the_order_of_the_file() -> None:
+    drawn: list[tuple[str, str]] = []
+    bases = ["Exception"]
+    for line in TREE_LINE.finditer(inspect.getdoc(errors) or ""):
+        depth = len(line["branches"]) // 3
+        bases[depth + 1 :] = [line["name"]]
+        drawn.append((line["name"], bases[depth]))
+    in_file = sorted(CLASSES, key=lambda c: inspect.getsourcelines(c)[1])
+    assert drawn == [(error.__name__, error.__mro__[1].__name__) for error in in_file]
 
 
-def test_statuses_are_those_that_the_interface_promises() -> None:
-    """Spelled out a second time, so that a status changes only on purpose: clients act on it."""
-    assert {kind.__name__: status for kind, status in STATUS.items()} == {
+@pytest.mark.parametrize("error", CLASSES, ids=lambda c: c.__name__)
+def test_every_error_has_an_http_status(error: type[errors.TokensvcError]) -> None:
+    if error is not errors.TokensvcError:  # the root is never raised
+        assert [base for base in error.__mro__ if base in STATUS]
+
+
+def test_http_statuses_are_the_documented_ones() -> None:
+    """The table is repeated here, so that a status changes only on purpose: clients rely on it."""
+    assert {error.__name__: status for error, status in STATUS.items()} == {
         "MalformedRequest": 400,
         "Unauthenticated": 401,
         "NotAllowed": 403,
@@ -63,11 +76,11 @@ def test_statuses_are_those_that_the_interface_promises() -> None:
 
 
 def test_an_invalid_request_names_every_field_in_its_message() -> None:
-    failure = errors.InvalidRequest([errors.FieldError("a", "is required"), errors.FieldError("b", "must be x")])
-    assert failure.message == "a: is required; b: must be x"
+    error = errors.InvalidRequest([errors.FieldError("a", "is required"), errors.FieldError("b", "must be x")])
+    assert error.message == "a: is required; b: must be x"
 
 
-def test_detail_never_reaches_the_message() -> None:
-    failure = errors.StoreUnavailable("the store cannot be reached", detail="host=10.0.0.1")
-    assert "10.0.0.1" not in str(failure)
-    assert "10.0.0.1" not in failure.message
+def test_the_message_does_not_contain_the_detail() -> None:
+    error = errors.StoreUnavailable("the store cannot be reached", detail="host=10.0.0.1")
+    assert "10.0.0.1" not in str(error)
+    assert "10.0.0.1" not in error.message

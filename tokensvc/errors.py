@@ -142,7 +142,7 @@ class Action(StrEnum):
     DELETE_KEY_PAIR = "delete_key_pair"
     """(key_id, arn)"""
     FREE_KEY_SLOT = "free_key_slot"
-    """(key_ids: the keys that can be deleted, comma-separated; foreign: "true" if other applications have pairs there)"""
+    """(key_ids: the deletable keys, comma-separated; foreign: "true" if other applications have key pairs there)"""
 
     CONFIGURE_REGION = "configure_region"
     """Configure the region, or cancel its queued revocations (region)."""
@@ -181,7 +181,12 @@ class TokensvcError(Exception):
     """After how many seconds the same request may succeed, if that is known."""
 
     def __init__(
-        self, message: str, *, detail: str = "", subject: Mapping[str, str] = NO_PARAMETERS, remedy: Remedy | None = None
+        self,
+        message: str,
+        *,
+        detail: str = "",
+        subject: Mapping[str, str] = NO_PARAMETERS,
+        remedy: Remedy | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -216,16 +221,16 @@ class MalformedRequest(InvalidRequest):
         super().__init__((), message)
 
 
-class UnsupportedMediaType(TokensvcError):
-    """The body has a content coding, or its media type is not JSON."""
-
-    code = "unsupported_media_type"
-
-
 class IdempotencyKeyReused(InvalidRequest):
     """The caller used this idempotency key for a different request within the last 24 hours."""
 
     code = "idempotency_key_reused"
+
+
+class UnsupportedMediaType(TokensvcError):
+    """The body has a content coding, or its media type is not JSON."""
+
+    code = "unsupported_media_type"
 
 
 class RequestTooLarge(TokensvcError):
@@ -277,143 +282,143 @@ class ViewerDenied(NotAllowed):
 
 
 class NotFound(TokensvcError):
-    """What was named does not exist."""
+    """The requested resource does not exist."""
 
     code = "not_found"
 
 
 class ChannelNotFound(NotFound):
-    """IVS says that there is no such channel."""
+    """IVS has no such channel."""
 
     code = "channel_not_found"
 
 
-class PlaybackUrlUnavailable(TokensvcError):
-    """IVS has not described the channel yet, and the request requires its playback URL."""
-
-    code = "playback_url_unavailable"
-    retry_after_seconds = 2
-
-
 class KeyNotFound(NotFound):
-    """The store knows no such key."""
+    """The store has no such key."""
 
     code = "key_not_found"
 
 
 class RotationNotFound(NotFound):
-    """The store knows no such rotation."""
+    """The store has no such rotation request."""
 
     code = "rotation_not_found"
 
 
 class CallerNotFound(NotFound):
-    """The store knows no caller of this name."""
+    """The store has no caller of this name."""
 
     code = "caller_not_found"
 
 
 class RevocationNotFound(NotFound):
-    """There is no such revocation, or none that this caller may see."""
+    """There is no such revocation, or this caller may not see it."""
 
     code = "revocation_not_found"
 
 
 class DenialNotFound(NotFound):
-    """There is no such denial, or none that this caller may see, or it is over."""
+    """There is no such denial, or it has expired, or this caller may not see it."""
 
     code = "denial_not_found"
 
 
-class Conflict(TokensvcError):
-    """It clashes with what is there."""
+class PlaybackUrlUnavailable(TokensvcError):
+    """The request requires the channel's playback URL, and IVS has not returned it yet."""
 
-    code = "conflict"
+    code = "playback_url_unavailable"
+    retry_after_seconds = 2
 
 
 class RotationBlocked(TokensvcError):
-    """Another process performs what was asked for, and something keeps it back; the message says what it told."""
+    """The rotation leader, another process, cannot complete the rotation request; the message gives its reason."""
 
     code = "rotation_blocked"
     retry_after_seconds = 5
 
 
+class Conflict(TokensvcError):
+    """The request contradicts the present state."""
+
+    code = "conflict"
+
+
 class CallerExists(Conflict):
-    """A caller's name is taken for good, disabled or not."""
+    """The caller's name is taken. Names are never reused, not even those of disabled callers."""
 
     code = "caller_exists"
 
 
 class ConcurrentModification(Conflict):
-    """Another process changed the same record first; read it again and decide anew."""
+    """Another process changed the same record first; read it again before retrying."""
 
     code = "concurrent_modification"
 
 
 class ForeignDeployment(Conflict):
-    """The store's keys live in another control plane or account than the one at hand."""
+    """The store's keys belong to another control plane or account than the configured one."""
 
     code = "foreign_deployment"
 
 
 class InvalidRotationPolicy(Conflict):
-    """The rotation policy contradicts itself, or what others leave free; the message has the arithmetic."""
+    """The rotation policy contradicts itself, or needs more key slots than are free; the message has the figures."""
 
     code = "invalid_rotation_policy"
 
 
 class KeyPairAlreadyImported(Conflict):
-    """IVS holds this public half already, under a pair that is not (or not certainly) this deployment's."""
+    """This public key is already imported, under a key pair that is not (or not certainly) this deployment's."""
 
     code = "key_pair_already_imported"
 
 
 class KeyPairNotOwned(Conflict):
-    """The key pair belongs to others: it is listed and counted, never touched."""
+    """The key pair belongs to another application: it is listed and counted, never changed."""
 
     code = "key_pair_not_owned"
 
 
 class KeyPairQuotaReached(Conflict):
-    """IVS holds as many key pairs as it takes in that account and region."""
+    """The account and region already have as many key pairs as IVS allows."""
 
     code = "key_pair_quota_reached"
 
 
 class CannotSign(TokensvcError):
-    """This worker cannot sign at the moment; another, or the same a little later, can."""
+    """This worker cannot sign at the moment. Another worker can, or this one shortly."""
 
     code = "cannot_sign"
     retry_after_seconds = 1
 
 
 class NoSigningKey(CannotSign):
-    """No key of ours is active, and readable, in the channel's account and region."""
+    """The deployment has no usable active key in the channel's account and region."""
 
     code = "no_signing_key"
 
 
 class MaxTtlUnavailable(CannotSign):
-    """The deployment's longest life of a token is not what the store can hold, so no life is safe."""
+    """The store has no valid maximum TTL for the deployment, so no TTL is known to be safe."""
 
     code = "max_ttl_unavailable"
 
 
 class SubjectKeyLost(CannotSign):
-    """The store had a key that turns subjects into viewer ids and has it no more. A new one would give every subject
-    another viewer id, and viewers that were denied or revoked by subject would be let in."""
+    """The store has lost the key that derives viewer ids from subjects. A new key would give every subject another
+    viewer id, and viewers that were denied or revoked by subject would be let in."""
 
     code = "subject_key_lost"
 
 
 class SnapshotStale(CannotSign):
-    """The worker has not heard from the store for longer than its lease, or its clock is off."""
+    """The worker has not refreshed its snapshot within the lease, or its clock is wrong."""
 
     code = "snapshot_stale"
 
 
 class ControlPlaneError(TokensvcError):
-    """IVS refused a call or did not answer. `ivs_code` is IVS's own error name, or the transport's."""
+    """IVS rejected a call or did not respond. `ivs_code` is the error code of IVS, or of the transport."""
 
     code = "control_plane_error"
 
@@ -428,129 +433,129 @@ class ControlPlaneError(TokensvcError):
 
 
 class ControlPlaneDenied(ControlPlaneError):
-    """IVS does not know these credentials, or they may not do this."""
+    """The credentials are invalid, or not allowed to call this operation."""
 
     code = "control_plane_denied"
 
 
 class ControlPlaneThrottled(ControlPlaneError):
-    """The account's call rate is used up; try again later."""
+    """The account's request rate is exceeded; retry later."""
 
     code = "control_plane_throttled"
 
 
 class ControlPlaneQuotaExceeded(ControlPlaneError):
-    """The account holds as many of these as IVS allows."""
+    """The account has as many of these resources as IVS allows."""
 
     code = "control_plane_quota_exceeded"
 
 
 class ControlPlaneResourceMissing(ControlPlaneError):
-    """IVS knows no such resource, or it is not broadcasting."""
+    """IVS has no such resource, or the channel is not broadcasting."""
 
     code = "control_plane_resource_missing"
 
 
 class AccountUnverified(ControlPlaneError):
-    """IVS shows nothing at all, so what is to be changed there may be in another account."""
+    """IVS lists none of the deployment's resources: the credentials may belong to another account."""
 
     code = "account_unverified"
 
 
 class ControlPlaneConflict(ControlPlaneError):
-    """IVS says that it clashes with what is there."""
+    """IVS reports a conflict with an existing resource."""
 
     code = "control_plane_conflict"
 
 
 class ControlPlaneRejected(ControlPlaneError):
-    """IVS, or the client before it, found the request itself at fault."""
+    """IVS, or the client library, found the request invalid."""
 
     code = "control_plane_rejected"
 
 
 class ControlPlaneUnavailable(ControlPlaneError):
-    """IVS failed, or could not be reached in time. The effect may or may not have happened."""
+    """IVS failed, or could not be reached in time. The operation may or may not have taken effect."""
 
     code = "control_plane_unavailable"
 
 
 class StoreError(TokensvcError):
-    """The store failed us."""
+    """The database failed."""
 
     code = "store_error"
     retry_after_seconds = 5
 
 
 class StoreUnavailable(StoreError):
-    """The store did not answer in time, is locked, full or away. Nothing was acknowledged."""
+    """The store did not respond in time, is locked, full or unreachable. Nothing was acknowledged."""
 
     code = "store_unavailable"
 
 
 class SchemaMismatch(StoreError):
-    """The store's schema is not the one that this version reads and writes."""
+    """The store's schema is not the one that this release requires."""
 
     code = "schema_mismatch"
 
 
 class RowUnreadable(StoreError):
-    """A row of the store holds what no version of this service wrote; the message names the row and the column."""
+    """A row has a value that no release of this service writes; the message names the row and the column."""
 
     code = "row_unreadable"
 
 
 class StoreReplaced(StoreError):
-    """What was read from the store is not part of its history: it was replaced, or restored from a backup."""
+    """The snapshot is not part of the store's history: the store was replaced, or restored from a backup."""
 
     code = "store_replaced"
 
 
 class VaultError(TokensvcError):
-    """A private key cannot be kept or read."""
+    """A private key, or another secret, cannot be stored or read."""
 
     code = "vault_error"
 
 
 class PrivateKeyMissing(VaultError):
-    """The vault has no private half for this key."""
+    """The vault has no private key under this id."""
 
     code = "private_key_missing"
 
 
 class InsecureKeyFile(VaultError):
-    """A private key's file can be read, or its directory be written to, by other users, or one of them owns it."""
+    """Other users can read a private key's file or write to its directory, or own one of them."""
 
     code = "insecure_key_file"
 
 
 class WrongPassphrase(VaultError):
-    """The passphrase is not the one that the store's secrets are wrapped with."""
+    """The passphrase is not the one that the secret, or the store's secrets, are encrypted with."""
 
     code = "wrong_passphrase"
 
 
 class WrappingKeyUnknown(VaultError):
-    """A secret is wrapped by a key that the settings do not give."""
+    """A secret is encrypted with a wrapping key that is not configured."""
 
     code = "wrapping_key_unknown"
 
 
 class WrappingKeyUnavailable(VaultError):
-    """AWS KMS did not answer, or refused: what its key wraps can neither be opened nor made."""
+    """AWS KMS did not respond, or rejected the call: data keys can be neither generated nor decrypted."""
 
     code = "wrapping_key_unavailable"
     retry_after_seconds = 5
 
 
 class InvalidKey(VaultError):
-    """It is not a P-384 key that can be read; the message says what it is."""
+    """The input is not a readable P-384 key; the message says what it is."""
 
     code = "invalid_key"
 
 
 class SettingsError(TokensvcError):
-    """The settings do not hold; every bad variable is listed."""
+    """The settings are invalid; `errors` lists every bad variable."""
 
     code = "settings_error"
 
