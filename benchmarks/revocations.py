@@ -136,11 +136,11 @@ def _drain(folder: Path) -> tuple[Told, int]:
             wanted = [NewRevocation(f"r{n}", (channel,), (f"v{n}",)) for n in range(start, min(start + 1000, count))]
             store.revocations.accept("bench", wanted, Priority.BULK, REACH_SECONDS)
         told, metrics = Told(AwsControlPlane("local")), Sent()
-        world = DispatchContext(
+        context = DispatchContext(
             queue=store.revocation_queue, control_plane=told, clock=SystemClock(), jitter=random.random
         )
         leading = RevocationLeader(
-            account_region=servers.PLACE, world=world, leases=store.leases, holder="bench", metrics=metrics, rate_fraction=1.0
+            account_region=servers.PLACE, context=context, leases=store.leases, holder="bench", metrics=metrics, rate_fraction=1.0
         )
         while not told.codes:
             time.sleep(leading.run_once())

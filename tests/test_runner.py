@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.support.clocks import ManualClock
 from tokensvc.errors import StoreUnavailable
-from tokensvc.outages import AT_ONCE_MAX, FailureLog
+from tokensvc.outages import MAX_LINES_PER_MINUTE, FailureLog
 from tokensvc.runner import IDLE, Lifecycle, BackgroundTask, RunResult, stop_all
 
 SOON = 5.0
@@ -370,12 +370,12 @@ def test_causes_that_take_turns_have_no_line_each_time(outage: Outage) -> None:
 
 def test_a_cause_that_differs_each_time_has_few_lines_a_minute(outage: Outage) -> None:
     lines = [line for n in range(600) for line in outage.run(fail(StoreUnavailable(f"failure {n}")))]
-    assert len(lines) <= 10 * (AT_ONCE_MAX + 1)
+    assert len(lines) <= 10 * (MAX_LINES_PER_MINUTE + 1)
 
 
 def test_what_comes_and_goes_each_second_has_few_lines_a_minute(outage: Outage) -> None:
     lines = [line for _ in range(300) for line in outage.run(AWAY) + outage.run(lambda: None)]
-    assert len(lines) <= 10 * 2 * (AT_ONCE_MAX + 1)
+    assert len(lines) <= 10 * 2 * (MAX_LINES_PER_MINUTE + 1)
     assert len([line for line in lines if "again" in line[0]]) == len(lines) / 2, "an end is logged where its start was"
 
 

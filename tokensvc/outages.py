@@ -22,14 +22,14 @@ from typing import NamedTuple
 from tokensvc.errors import StoreUnavailable, TokensvcError
 from tokensvc.log import structlog
 
-REMIND_SECONDS = 60.0
-AT_ONCE_MAX = 5
+REMINDER_INTERVAL_SECONDS = 60.0
+MAX_LINES_PER_MINUTE = 5
 
 _STORE = "the store"
 _log = structlog.get_logger(__name__)
 
 
-class Report(NamedTuple):
+class OutageReport(NamedTuple):
     """What a line about an outage says."""
 
     is_start: bool
@@ -48,7 +48,7 @@ class _Outage:
     is_reported: bool = False
 
 
-class Outages:
+class OutageTracker:
     """The outages of any number of subjects, each by its own name."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -58,42 +58,42 @@ class Outages:
         self._reported_at: dict[Hashable, deque[float]] = {}
         """When the newest lines of a subject were due; they outlast its outages."""
 
-    def failed(self, subject: Hashable, cause: Hashable) -> Report | None:
+    def record_failure(self, subject: Hashable, cause: Hashable) -> OutageReport | None:
         """Count a failure; the line that is due for it, if one is."""
         now = self._monotonic()
         with self._lock:
             outage = self._outages.setdefault(subject, _Outage(now))
             outage.failures += 1
-            reported = self._reported_at.setdefault(subject, deque(maxlen=AT_ONCE_MAX))
+            reported = self._reported_at.setdefault(subject, deque(maxlen=MAX_LINES_PER_MINUTE))
             is_new = cause not in outage.causes
-            has_room = len(reported) < AT_ONCE_MAX or now - reported[0] >= REMIND_SECONDS
-            is_due = not reported or now - reported[-1] >= REMIND_SECONDS
+            has_room = len(reported) < MAX_LINES_PER_MINUTE or now - reported[0] >= REMINDER_INTERVAL_SECONDS
+            is_due = not reported or now - reported[-1] >= REMINDER_INTERVAL_SECONDS
             if not (is_due or (is_new and has_room)):
                 return None
-            if len(outage.causes) < 2 * AT_ONCE_MAX:  # beyond, it is one that changes each time
+            if len(outage.causes) < 2 * MAX_LINES_PER_MINUTE:  # beyond, it is one that changes each time
                 outage.causes.add(cause)
             reported.append(now)
             outage.is_reported = True
-            return Report(is_new, now - outage.started_at, outage.failures)
+            return OutageReport(is_new, now - outage.started_at, outage.failures)
 
-    def ended(self, subject: Hashable) -> Report | None:
+    def record_recovery(self, subject: Hashable) -> OutageReport | None:
         """Note that the subject works; what the line says that is due if its outage ended by that."""
         with self._lock:
             outage = self._outages.pop(subject, None)
             if outage is None or not outage.is_reported:
                 return None
-            return Report(False, self._monotonic() - outage.started_at, outage.failures)
+            return OutageReport(False, self._monotonic() - outage.started_at, outage.failures)
 
 
 class FailureLog:
     """The lines about background tasks that fail; one for all tasks of a process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._outages = Outages(monotonic)
+        self._outages = OutageTracker(monotonic)
         self._without_store: set[str] = set()
         """The tasks that failed in the present outage of the store."""
 
-    def failed(self, task: str, problem: Exception) -> None:
+    def record_failure(self, task: str, problem: Exception) -> None:
         """Log it, if a line is due. Of an exception that is not ours only the type is logged: its text may quote
         anything."""
         code, cause, words = "internal_error", type(problem).__name__, type(problem).__name__
@@ -103,7 +103,7 @@ class FailureLog:
         if isinstance(problem, StoreUnavailable):
             subject = _STORE
             self._without_store.add(task)
-        report = self._outages.failed(subject, (code, cause))
+        report = self._outages.record_failure(subject, (code, cause))
         if report is None:
             return
         event = "background duty failed" if report.is_start else "background duty still fails"
@@ -112,7 +112,7 @@ class FailureLog:
         seconds = round(report.seconds, 1)
         _log.warning(event, loop=task, code=code, problem=words, failures=report.failures, seconds=seconds)
 
-    def succeeded(self, task: str) -> None:
+    def record_success(self, task: str) -> None:
         """Log that it works again, if a line is due."""
         self._end(task, task, "background duty works again")
         if task in self._without_store:
@@ -120,6 +120,6 @@ class FailureLog:
             self._end(_STORE, task, "the store is available again")
 
     def _end(self, subject: str, task: str, event: str) -> None:
-        report = self._outages.ended(subject)
+        report = self._outages.record_recovery(subject)
         if report is not None:
             _log.info(event, loop=task, failures=report.failures, seconds=round(report.seconds, 1))

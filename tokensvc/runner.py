@@ -25,10 +25,10 @@ from typing import Final, Literal
 
 from tokensvc.outages import FailureLog
 
-STOP_SECONDS = 6.0
+STOP_TIMEOUT_SECONDS = 6.0
 """How long stopping waits: as long as a call to the store may take."""
 
-START_SECONDS = 10.0
+START_TIMEOUT_SECONDS = 10.0
 """How long a process waits for the first run of its first loop before it serves all the same."""
 
 _JITTER = 0.1
@@ -92,7 +92,7 @@ class BackgroundTask:
         self._stopping = True
         self._wake.set()
 
-    def stop(self, within_seconds: float = STOP_SECONDS) -> None:
+    def stop(self, within_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
         """End after the run under way, and wait for that."""
         self.request_stop()
         if self._thread.is_alive():
@@ -120,13 +120,13 @@ class BackgroundTask:
         self._failures = 0
         if isinstance(wanted, RunResult):
             return None
-        self._failure_log.succeeded(self._log_name)
+        self._failure_log.record_success(self._log_name)
         return wanted
 
     def _failed(self, problem: Exception) -> None:
         self._failures += 1
         self._on_failure(self.name)
-        self._failure_log.failed(self._log_name, problem)
+        self._failure_log.record_failure(self._log_name, problem)
 
     def _pause(self) -> float:
         pause = min(self._every * 2.0 ** min(self._failures, 16), max(self._backoff_max, self._every))
@@ -135,7 +135,7 @@ class BackgroundTask:
 
 def stop_all(tasks: Sequence[BackgroundTask]) -> None:
     """End all of them, and wait for that once."""
-    ends_at = time.monotonic() + STOP_SECONDS
+    ends_at = time.monotonic() + STOP_TIMEOUT_SECONDS
     for loop in tasks:
         loop.request_stop()
     for loop in tasks:
@@ -163,7 +163,7 @@ class Lifecycle:
 
     def wait_until_started(self) -> None:
         """Wait until the first loop ran once, whether it failed or not, or for START_SECONDS."""
-        self.first.first_run_finished.wait(START_SECONDS)
+        self.first.first_run_finished.wait(START_TIMEOUT_SECONDS)
 
     def stop(self) -> None:
         """Stop all loops side by side, and wait for that for STOP_SECONDS at most."""

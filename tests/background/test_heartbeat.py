@@ -37,8 +37,8 @@ def silence(store: Store, worker_id: str, seconds: float) -> None:
 
 def test_it_is_introduced_once(store: Store) -> None:
     fellow = Fellow(store, "a")
-    fellow.heartbeats.introduce()
-    fellow.heartbeats.introduce()
+    fellow.heartbeats.ensure_registered()
+    fellow.heartbeats.ensure_registered()
     assert fellow.port.asked.count("beat") == 1
     assert [worker.heartbeat for worker in store.workers.list()] == [fellow.says]
 
@@ -49,11 +49,11 @@ def test_until_the_store_has_heard_it_introducing_fails(store: Store) -> None:
     fellow.port.away_from = 0
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
-            fellow.heartbeats.introduce()
+            fellow.heartbeats.ensure_registered()
     fellow.port.away_from = None
-    fellow.heartbeats.introduce()
+    fellow.heartbeats.ensure_registered()
     fellow.port.away_from = 0
-    fellow.heartbeats.introduce()
+    fellow.heartbeats.ensure_registered()
 
 
 def test_each_beat_says_what_is_true_then(store: Store) -> None:
@@ -68,7 +68,7 @@ def test_who_leaves_is_forgotten(store: Store) -> None:
     fellow, other = Fellow(store, "a"), Fellow(store, "b")
     fellow.heartbeats.run_once()
     other.heartbeats.run_once()
-    fellow.heartbeats.leave()
+    fellow.heartbeats.deregister()
     assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
 
 

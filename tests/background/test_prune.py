@@ -14,11 +14,11 @@ from tests.support.clocks import AtTime, ManualClock
 from tests.support.in_memory_deployment import Stage
 from tests.support.refresh_worker import Worker
 from tokensvc.background.prune import (
-    AT_ONCE,
-    DENIALS_KEPT_SECONDS,
-    JOURNAL_KEPT_DAYS,
-    REVOCATIONS_KEPT_DAYS,
-    WORKERS_KEPT_SECONDS,
+    DELETE_BATCH_SIZE,
+    DENIAL_RETENTION_SECONDS,
+    JOURNAL_RETENTION_DAYS,
+    REVOCATION_RETENTION_DAYS,
+    WORKER_RETENTION_SECONDS,
     Prune,
 )
 from tokensvc.deployment.versions import Position
@@ -62,7 +62,7 @@ def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: S
     started_at = clock.at()
     ended, open_ = (store.journal.begin(StepKind.IMPORT, key_id, "us-east-1", "why", started_at) for key_id in "ab")
     store.journal.end(ended.id, "done", started_at)
-    clock.advance(timedelta(days=JOURNAL_KEPT_DAYS).total_seconds())
+    clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
     prune(store, clock)
     assert len(store.journal.history(None, 10)) == 2
     clock.advance(1)
@@ -74,7 +74,7 @@ def test_rotations_that_were_asked_for_long_ago_are_forgotten_with_the_steps_tha
     store: Store, clock: ManualClock
 ) -> None:
     store.rotations.request("old", {"us-east-1": None}, clock.at(), "a test")
-    clock.advance(timedelta(days=JOURNAL_KEPT_DAYS).total_seconds())
+    clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
     store.rotations.request("new", {"us-east-1": None}, clock.at(), "a test")
     prune(store, clock)
     assert [wish.id for wish in store.rotations.newest(10)] == ["new", "old"]
@@ -85,13 +85,13 @@ def test_rotations_that_were_asked_for_long_ago_are_forgotten_with_the_steps_tha
 
 def test_a_worker_is_forgotten_when_it_was_silent_for_longer_than_any_lease(store: Store, clock: ManualClock) -> None:
     [longest] = (m.le for m in Settings.model_fields["snapshot_lease_seconds"].metadata if hasattr(m, "le"))
-    assert longest < WORKERS_KEPT_SECONDS
+    assert longest < WORKER_RETENTION_SECONDS
     for name in "ab":
-        store.workers.beat(Heartbeat(name, "here", 1, 900.0, 1, 1))
+        store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900.0, 1, 1))
     with write_transaction(store.engine) as connection:
         silent = sa.update(schema.workers).where(schema.workers.c.worker_id == "a")
         connection.execute(
-            silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - WORKERS_KEPT_SECONDS - 1)
+            silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - WORKER_RETENTION_SECONDS - 1)
         )
     prune(store, clock)
     assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
@@ -101,10 +101,10 @@ def test_revocations_that_ended_long_ago_are_forgotten_however_many_and_what_is_
     store: Store, clock: ManualClock
 ) -> None:
     clock.wall = store.versions.read().now
-    many = revocation("many", *(f"v{number}" for number in range(AT_ONCE + 50)))
+    many = revocation("many", *(f"v{number}" for number in range(DELETE_BATCH_SIZE + 50)))
     store.revocations.accept("b", [revocation("queued"), many], Priority.BULK, REACH)
     store.revocations.cancel("many", EVERYONE)
-    clock.advance(timedelta(days=REVOCATIONS_KEPT_DAYS).total_seconds() - 60)
+    clock.advance(timedelta(days=REVOCATION_RETENTION_DAYS).total_seconds() - 60)
     prune(store, clock)
     assert store.revocations.get("many", EVERYONE)
     clock.advance(120)
@@ -115,7 +115,7 @@ def test_revocations_that_ended_long_ago_are_forgotten_however_many_and_what_is_
 def test_denials_are_forgotten_an_hour_after_they_are_over(store: Store, clock: ManualClock) -> None:
     clock.wall = store.versions.read().now
     store.denials.add("b", [denial("short", int(clock.now()) + 60), denial("long")])
-    clock.advance(60 + DENIALS_KEPT_SECONDS)
+    clock.advance(60 + DENIAL_RETENTION_SECONDS)
     prune(store, clock)
     assert len(store.denials.changed_since(Position(), 10).rows) == 2
     clock.advance(2)
@@ -137,12 +137,12 @@ def rows(store: Store) -> set[str]:
 def test_channels_that_are_gone_are_forgotten_once_every_worker_could_read_it(store: Store, clock: ManualClock) -> None:
     pruning = pruner(store, clock)
     store.channels.record([channel("there")])
-    gone(store, *(f"gone{number}" for number in range(AT_ONCE + 50)))
+    gone(store, *(f"gone{number}" for number in range(DELETE_BATCH_SIZE + 50)))
     assert pruning.run_once() == ABSENCE_RETENTION_SECONDS, "it comes again as soon as it may"
     gone(store, "lately")
     clock.advance(ABSENCE_RETENTION_SECONDS - 1)
     assert pruning.run_once() == pytest.approx(1)
-    assert len(rows(store)) == AT_ONCE + 52
+    assert len(rows(store)) == DELETE_BATCH_SIZE + 52
     clock.advance(1)
     assert pruning.run_once() is None
     assert rows(store) == {"there", "lately"}
@@ -216,8 +216,8 @@ def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_wor
     clock.advance(ABSENCE_RETENTION_SECONDS)
     pruning.run_once()
     assert sum(slices) == count
-    assert max(slices) == AT_ONCE
-    assert len(pauses) == count // AT_ONCE, "others have their turn after each slice"
+    assert max(slices) == DELETE_BATCH_SIZE
+    assert len(pauses) == count // DELETE_BATCH_SIZE, "others have their turn after each slice"
     assert rows(store) == {"there"}
     worker.asked()
     worker.refresh.run_once()

@@ -215,7 +215,7 @@ def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker
     check_history = stage.store.versions.check_history
     worker.ports["versions"].port = SimpleNamespace(read=slowly, check_history=check_history)
     worker.refresh.run_once()
-    assert worker.refresh.current.began_at == began
+    assert worker.refresh.current.refresh_started_at == began
     require_fresh_at(worker.refresh.current, began + 900, 900)
     with pytest.raises(SnapshotStale):
         require_fresh_at(worker.refresh.current, began + 901, 900)

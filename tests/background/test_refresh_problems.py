@@ -30,9 +30,9 @@ def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
     assert worker.refresh.current is before
-    require_fresh_at(before, before.began_at + 900, 900)
+    require_fresh_at(before, before.refresh_started_at + 900, 900)
     with pytest.raises(SnapshotStale):
-        require_fresh_at(before, before.began_at + 901, 900)
+        require_fresh_at(before, before.refresh_started_at + 901, 900)
 
 
 @pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
@@ -75,7 +75,7 @@ def test_channels_of_one_version_are_never_cut_apart(stage: Stage, worker: Worke
     stage.store.channels.record([channel(n) for n in range(700)])
     stage.store.channels.record([channel(n) for n in range(700, 3200)])
     stage.store.channels.record([channel(3200)])
-    assert module._CHANNELS_AT_ONCE < 2500
+    assert module._CHANNELS_PAGE_SIZE < 2500
     worker.refresh.run_once()
     assert len(worker.refresh.current.channels) == 3201
     stage.store.channels.record([channel(5, url=None)._replace(checked_at=channel(9999).checked_at)])

@@ -22,7 +22,7 @@ from tests.support.refresh_worker import Worker
 from tests.support.simulated_ivs import IvsSimulator, outage, throttle
 from tests.support.stores import restore, save
 from tokensvc.background.changes import ChangeNotifier, KnownVersions
-from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_SECONDS
+from tokensvc.background.refresh import INTERVAL_SECONDS as REFRESH_SECONDS
 from tokensvc.errors import ControlPlaneDenied
 from tokensvc.keys import commands
 from tokensvc.keys.absences import AbsenceTracker

@@ -307,8 +307,8 @@ def test_this_machine_s_clock_is_off(healthy: Terminal, monkeypatch: pytest.Monk
 
 def test_a_worker_has_not_heard_or_cannot_open_the_key_that_signs(healthy: Terminal, store: Store) -> None:
     (number, tag), key_id = store.versions.read().keys, signing(healthy)["id"]
-    store.workers.beat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
-    store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"), keys_tag=tag))
+    store.workers.record_heartbeat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
+    store.workers.record_heartbeat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"), keys_tag=tag))
     found = bad(healthy)
     assert found.keys() == {"worker deaf:1:a", "worker blind:2:b"}
     assert "may go by older keys until" in found["worker deaf:1:a"][0]
@@ -322,7 +322,7 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
     keys, words = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
     trouble = (problem_of(words),)
     for name in ("one:1:a", "two:2:b"):
-        store.workers.beat(Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble, keys_tag=keys.tag))
+        store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble, keys_tag=keys.tag))
     assert bad(healthy)["background"][0] == words
     assert healthy("doctor", code=1).out.count(words) == 1
     with write_transaction(store.engine) as connection:

@@ -181,11 +181,11 @@ def test_a_process_whose_own_clock_is_ahead_prunes_no_denial_that_is_in_force(st
 def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(stage: Stage) -> None:
     """Or its lease would count in no drain until its next heartbeat."""
     process = duties(stage, performs=False)
-    process.heartbeats.introduce()
+    process.heartbeats.ensure_registered()
     process.notifier.update(stage.store.versions.read())
-    stage.store.workers.leave("a")
+    stage.store.workers.deregister("a")
     process.notifier.store_was_replaced()
-    assert not the_heartbeat(stage.store).holds_keys(stage.store.versions.read().keys)
+    assert not the_heartbeat(stage.store).has_keys_version(stage.store.versions.read().keys)
 
 
 def test_who_dispatches_asks_for_its_leases_again_when_the_store_was_replaced(

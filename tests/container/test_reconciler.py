@@ -25,6 +25,6 @@ OURS = {"TOKENSVC_SNAPSHOT_LEASE_SECONDS": "100", "TOKENSVC_STORE_TIMEOUT_SECOND
 def test_the_reach_is_that_of_the_worker_that_reaches_furthest(
     store: Store, lease_seconds: float, store_timeout_seconds: float, longest: float
 ) -> None:
-    store.workers.beat(Heartbeat("short:1:a", "here", 1, 1.0, 1, 1, 1.0))
-    store.workers.beat(Heartbeat("other:1:b", "there", 1, lease_seconds, 1, 1, store_timeout_seconds))
+    store.workers.record_heartbeat(Heartbeat("short:1:a", "here", 1, 1.0, 1, 1, 1.0))
+    store.workers.record_heartbeat(Heartbeat("other:1:b", "there", 1, lease_seconds, 1, 1, store_timeout_seconds))
     assert deployment_max_staleness(read_settings(OURS), store) == longest + CLOCK_SKEW_SECONDS

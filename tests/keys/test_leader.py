@@ -29,7 +29,7 @@ from tokensvc.keys.leader import (
     RotationLeader,
 )
 from tokensvc.keys.lifecycle import KeyState
-from tokensvc.outages import REMIND_SECONDS
+from tokensvc.outages import REMINDER_INTERVAL_SECONDS
 from tokensvc.runner import IDLE
 
 LEASE_SECONDS = 30.0
@@ -323,7 +323,7 @@ def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(stage:
     failed = _lines(lines, "rotation fails in a region")
     assert failed[0]["seconds"] == 0
     assert failed[0]["problem"] == "IVS did not answer"
-    assert 8 <= len(failed) <= 600 / REMIND_SECONDS + 1
+    assert 8 <= len(failed) <= 600 / REMINDER_INTERVAL_SECONDS + 1
     [again] = _lines(lines, "rotation works again in a region")
     assert again["seconds"] == pytest.approx(600, abs=2 * INSPECTION_INTERVAL_SECONDS)
     assert not [line for line in lines if "left as it is" in str(line)], "each look had a line of its own"
@@ -342,7 +342,7 @@ def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_m
             del stage.ivs.pairs[arn]
         process.run(2 * INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
     errors = [line for line in lines if line["log_level"] == "error"]
-    assert 8 <= len(errors) <= 600 / REMIND_SECONDS + 2
+    assert 8 <= len(errors) <= 600 / REMINDER_INTERVAL_SECONDS + 2
     assert len(_lines(lines, "tokens are issued again that IVS admits")) == 1
 
 

@@ -70,7 +70,7 @@ def test_a_bad_field_is_named_and_nothing_is_written(store: Store, fields: dict[
 
 
 def test_a_request_for_nothing_is_refused(store: Store) -> None:
-    with pytest.raises(InvalidRequest, match="revocations: must name one at least"):
+    with pytest.raises(InvalidRequest, match="revocations: must not be empty"):
         accepted(store)
 
 

@@ -296,7 +296,7 @@ class SettlingFails:
 def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(dispatch: Dispatch) -> None:
     names = dispatch.accept(viewers(40))
     dispatcher = Dispatcher(
-        replace(dispatch.world(), queue=SettlingFails(dispatch.store.revocation_queue, 3)), PLACE, 1.0
+        replace(dispatch.context(), queue=SettlingFails(dispatch.store.revocation_queue, 3)), PLACE, 1.0
     )
     dispatch.clock.advance(2)
     for _ in range(3):

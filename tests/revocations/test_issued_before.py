@@ -29,7 +29,7 @@ from tokensvc.storage import revocation_writer
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 from tokensvc.tokens.authorization import TokenLimits
-from tokensvc.tokens.denylist import STEP_SECONDS, Denylist, ViewerRestriction, viewer_digest
+from tokensvc.tokens.denylist import VERSION_STEP_SECONDS, Denylist, ViewerRestriction, viewer_digest
 from tokensvc.tokens.issuer import prepare
 from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey
 from tokensvc.tokens.request import parse_token_request
@@ -164,7 +164,7 @@ class History:
         if issued.known and math.floor(self.asked[issued.known - 1].at) >= asked.issued_before:
             return False
         ahead = issued.version > issued.second
-        return issued.second < asked.issued_before - (STEP_SECONDS - 1 if ahead else 0)
+        return issued.second < asked.issued_before - (VERSION_STEP_SECONDS - 1 if ahead else 0)
 
 
 refused = ControlPlaneResourceMissing("gone", operation="x", ivs_code="ResourceNotFoundException")

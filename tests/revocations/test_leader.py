@@ -18,7 +18,7 @@ from tests.support.problems import texts
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import ControlPlaneDenied, StoreUnavailable
 from tokensvc.local_ivs.faults import Fault, FaultKind
-from tokensvc.outages import REMIND_SECONDS
+from tokensvc.outages import REMINDER_INTERVAL_SECONDS
 from tokensvc.revocations.leader import RENEWALS_PER_LEASE, RevocationLeader
 from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.storage.store import Store
@@ -43,12 +43,12 @@ class Stage:
         self.started: list[RevocationLeader] = []
 
     def process(self, name: str, queue: Any = None) -> RevocationLeader:
-        world = self.dispatch.world()
+        context = self.dispatch.context()
         if queue is not None:
-            world = replace(world, queue=queue)
+            context = replace(context, queue=queue)
         made = RevocationLeader(
             account_region=PLACE,
-            world=world,
+            context=context,
             leases=self.leases,
             holder=name,
             metrics=self.metrics,
@@ -220,7 +220,7 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
             stage.run(60, one)
     assert texts(one.problems) == [f"{PLACE.region}: IVS takes no revocations: ConnectionClosedError"]
     told = [line for line in lines if line["event"] == "IVS did not take every revocation"]
-    assert 50 <= len(told) <= 3600 / REMIND_SECONDS + 1
+    assert 50 <= len(told) <= 3600 / REMINDER_INTERVAL_SECONDS + 1
     assert {code for line in told for code in line["codes"]} == {"ConnectionClosedError"}
     assert not [line for line in lines if "v1" in str(line).split("codes")[0]], "no viewer is in the log"
     assert stage.figures("tokensvc_revocation_errors_total")["ConnectionClosedError"] >= 300

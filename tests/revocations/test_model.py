@@ -20,7 +20,7 @@ from tokensvc.revocations.model import (
     restriction_after,
     versions_up_to,
 )
-from tokensvc.tokens.denylist import STEP_SECONDS, ViewerRestriction, session_version
+from tokensvc.tokens.denylist import VERSION_STEP_SECONDS, ViewerRestriction, session_version
 
 NOW = 1_800_000_000.25
 LEASE, TIMEOUT = 60.0, 5.0
@@ -121,7 +121,7 @@ def test_what_was_issued_before_an_instant_is_ended(
                 continue
             if token.version > max(r.version for r in done):
                 ramp = token.version > token.second
-                assert token.second >= revoked.issued_before - (STEP_SECONDS - 1 if ramp else 0)
+                assert token.second >= revoked.issued_before - (VERSION_STEP_SECONDS - 1 if ramp else 0)
 
 
 @given(times=aged)
@@ -141,7 +141,7 @@ def test_versions_rise_with_the_time_of_issue(times: list[tuple[float, float, in
     tokens = [minted(done, NOW + offset, 0.0, 0.0) for offset in sorted(seconds)]
     for earlier, later in itertools.pairwise(tokens):
         assert earlier.version <= later.version
-        assert earlier.version < later.version or later.second - earlier.second < STEP_SECONDS
+        assert earlier.version < later.version or later.second - earlier.second < VERSION_STEP_SECONDS
 
 
 @given(times=aged, tokens=mints, deny=st.one_of(st.none(), st.integers(0, 100)))

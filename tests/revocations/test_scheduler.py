@@ -73,10 +73,10 @@ class Process:
         )
 
     def _lead(self, account_region: AccountRegion) -> RevocationLeader:
-        world = replace(self._plane.world(), queue=self.queue, clock=self.clock)
+        context = replace(self._plane.context(), queue=self.queue, clock=self.clock)
         made = RevocationLeader(
             account_region=account_region,
-            world=world,
+            context=context,
             leases=self._leases,
             holder=f"p{len(self.led)}",
             metrics=self.metrics,
@@ -226,7 +226,7 @@ def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_re
     invented = {f"invented_{number}": Backlog(1, 90.0 + number) for number in range(200)}
     process.nowhere = {name.replace("_", "-") for name in invented}
     process.serve(us_west_2=Backlog(3, 1.0), **invented)
-    assert [leading._place for leading in process.led] == [PLACE]
+    assert [leading._account_region for leading in process.led] == [PLACE]
     assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
     assert {thread.name for thread in threading.enumerate()} - threads <= {"loop-dispatch"}
     assert len(process.dispatch.problems) == UNSERVED_REPORTED_MAX

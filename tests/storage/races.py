@@ -174,7 +174,7 @@ def record_late_import(store: Store, who: int, race_round: int) -> str:
 
 
 def beat(store: Store, who: int, race_round: int) -> None:
-    store.workers.beat(Heartbeat("worker", "host", who, 900, race_round, 0))
+    store.workers.record_heartbeat(Heartbeat("worker", "host", who, 900, race_round, 0))
 
 
 def record_channels(store: Store, who: int, race_round: int) -> list[int]:

@@ -103,4 +103,4 @@ def test_two_first_beats_of_one_worker_are_one_worker(ring: Ring) -> None:
         ring.both("beat", number)
         [worker] = ring.store.workers.list()
         assert worker.heartbeat.keys_version == number
-        ring.store.workers.leave("worker")
+        ring.store.workers.deregister("worker")

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from tests.storage.samples import AT, EVERYONE, LATER, POLICY, channel, denial, denial_id, secret
 from tests.storage.workers import Deployment
 from tests.support.problems import texts
-from tokensvc.background.denylist_sync import DAMAGED_AGAIN_SECONDS
+from tokensvc.background.denylist_sync import DAMAGED_RELOAD_SECONDS
 from tokensvc.callers.policy import Caller
 from tokensvc.container.service import apply_deployment_settings
 from tokensvc.deployment.versions import Position
@@ -173,7 +173,7 @@ def test_a_denial_that_is_repaired_by_hand_is_read_again(deployment: Deployment)
     damage(deployment, "denials", "denied_until", 1, "digest", denial("v").digest)
     worker.denials.catch_up(worker.loaded_versions)
     assert is_denied(worker.denials.denylist, "v")
-    worker.denials.catch_up(worker.loaded_versions._replace(now=worker.loaded_versions.now + DAMAGED_AGAIN_SECONDS))
+    worker.denials.catch_up(worker.loaded_versions._replace(now=worker.loaded_versions.now + DAMAGED_RELOAD_SECONDS))
     assert not is_denied(worker.denials.denylist, "v")
     assert worker.denials.damaged == {}
 
@@ -241,7 +241,7 @@ def test_a_heartbeat_that_cannot_be_read_keeps_its_lease_and_hides_no_other(depl
     store = deployment.store
     news = (RegionStatus("us-east-1", 1, 0, "", None, 1.0),)
     for name in ("a", "b"):
-        store.workers.beat(Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, undecryptable=("k1",), regions=news))
+        store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, undecryptable=("k1",), regions=news))
     damage(deployment, "workers", "undecryptable", "5", "worker_id", "a")
     damage(deployment, "workers", "regions", '[{"unknown": 1}]', "worker_id", "b")
     first, second = (worker.heartbeat for worker in store.workers.list())

@@ -42,8 +42,8 @@ def silence(store: Store, worker_id: str, seconds: float) -> None:
 
 def test_what_workers_say_is_read_again_oldest_first(store: Store) -> None:
     before = store.versions.read().now
-    store.workers.beat(FIRST)
-    store.workers.beat(SECOND)
+    store.workers.record_heartbeat(FIRST)
+    store.workers.record_heartbeat(SECOND)
     after = store.versions.read().now
     first, second = store.workers.list()
     assert (first.heartbeat, second.heartbeat) == (FIRST, SECOND)
@@ -52,9 +52,9 @@ def test_what_workers_say_is_read_again_oldest_first(store: Store) -> None:
 
 
 def test_what_a_worker_says_takes_the_place_of_what_it_said(store: Store) -> None:
-    store.workers.beat(FIRST)
+    store.workers.record_heartbeat(FIRST)
     [before] = store.workers.list()
-    store.workers.beat(FIRST._replace(keys_version=9, undecryptable=(), problems=(), regions=()))
+    store.workers.record_heartbeat(FIRST._replace(keys_version=9, undecryptable=(), problems=(), regions=()))
     [after] = store.workers.list()
     assert after.heartbeat == FIRST._replace(keys_version=9, undecryptable=(), problems=(), regions=())
     assert after.started_at == before.started_at
@@ -62,17 +62,17 @@ def test_what_a_worker_says_takes_the_place_of_what_it_said(store: Store) -> Non
 
 
 def test_who_says_goodbye_is_forgotten(store: Store) -> None:
-    store.workers.beat(FIRST)
-    store.workers.beat(SECOND)
-    store.workers.leave(FIRST.worker_id)
-    store.workers.leave("never was")
+    store.workers.record_heartbeat(FIRST)
+    store.workers.record_heartbeat(SECOND)
+    store.workers.deregister(FIRST.worker_id)
+    store.workers.deregister("never was")
     assert [worker.heartbeat for worker in store.workers.list()] == [SECOND]
 
 
 @pytest.mark.parametrize(("silent", "forgotten"), [(50.0, 0), (70.0, 1)])
 def test_who_was_silent_for_so_long_is_forgotten(store: Store, silent: float, forgotten: int) -> None:
-    store.workers.beat(FIRST)
-    store.workers.beat(SECOND)
+    store.workers.record_heartbeat(FIRST)
+    store.workers.record_heartbeat(SECOND)
     silence(store, FIRST.worker_id, silent)
-    assert store.workers.forget(60) == forgotten
+    assert store.workers.remove_unresponsive(60) == forgotten
     assert len(store.workers.list()) == 2 - forgotten

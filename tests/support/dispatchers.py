@@ -46,7 +46,7 @@ class Dispatch:
                 ids.append(accepted.id)
         return ids
 
-    def world(self, wire: Tripwire | None = None) -> DispatchContext:
+    def context(self, wire: Tripwire | None = None) -> DispatchContext:
         """What a dispatcher works with, everything on the wire when there is one."""
         wire = wire or Tripwire()
         queue, ivs = wire.around(self.store.revocation_queue), wire.around(self.ivs)
@@ -54,7 +54,7 @@ class Dispatch:
 
     def dispatcher(self, rate_fraction: float = 1.0, wire: Tripwire | None = None) -> Dispatcher:
         """A new leader."""
-        return Dispatcher(self.world(wire), PLACE, rate_fraction)
+        return Dispatcher(self.context(wire), PLACE, rate_fraction)
 
     def run(self, dispatcher: Dispatcher, seconds: float) -> None:
         """Let it work for so long, as its loop would: a pass whenever it says that one can do something."""

@@ -55,7 +55,7 @@ class Counter:
                 key_id_of(key): KnownSecret(key_digest(key), None, Caller(key_id_of(key), policy))
                 for key, policy in POLICIES.items()
             },
-            began_at=1000.0,
+            refresh_started_at=1000.0,
             wall_offset_seconds=self.clock.now() - self.clock.monotonic(),
         )
         numbers = itertools.count(1)

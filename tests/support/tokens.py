@@ -63,6 +63,6 @@ def snapshot_of(key: PrivateKey, *, max_ttl_seconds: int = 86_400, longest_ttl_s
         keyring=ring_of(key, longest_ttl_seconds),
         subject_key=SUBJECT_KEY,
         max_ttl_seconds=max_ttl_seconds,
-        began_at=1000.0,
+        refresh_started_at=1000.0,
         wall_offset_seconds=OFFSET,
     )

@@ -12,7 +12,7 @@ from tests.support.simulated_ivs import IvsSimulator
 from tests.support.simulated_ivs import channel_arn as arn
 from tests.tokens.conftest import WAIT, Make
 from tokensvc.storage.store import Store
-from tokensvc.tokens.channel_cache import DUE_EVERY_SECONDS, RECHECK_SECONDS, ChannelCache
+from tokensvc.tokens.channel_cache import DUE_INTERVAL_SECONDS, RECHECK_SECONDS, ChannelCache
 
 
 def test_an_unknown_channel_is_found(directory: ChannelCache, ivs: IvsSimulator, store: Store) -> None:
@@ -144,7 +144,7 @@ def test_what_is_known_is_looked_at_again_in_the_background(
     clock.advance(RECHECK_SECONDS - 1)
     directory.run_once()
     assert len(ivs.calls) == 1
-    clock.advance(DUE_EVERY_SECONDS + 1)
+    clock.advance(DUE_INTERVAL_SECONDS + 1)
     ivs.channels[arn(1)]["playbackUrl"] = "https://moved.test/a.m3u8"
     del ivs.channels[arn(2)]
     directory.run_once()

@@ -25,13 +25,13 @@ from tokensvc.storage.store import Store
 from tokensvc.tokens import channel_cache as module
 from tokensvc.tokens.channel_cache import (
     CHANNELS_PER_CALL,
-    DUE_EVERY_SECONDS,
+    DUE_INTERVAL_SECONDS,
     NOT_FOUND_SECONDS,
     PENDING_MAX,
     PENDING_PER_CALLER_MAX,
     RECHECK_SECONDS,
-    RECHECK_SHARE,
-    REMEMBERED_MAX,
+    RECHECKS_PER_CALL,
+    RECENT_MAX,
     ChannelCache,
 )
 from tokensvc.tokens.snapshot import KnownChannel
@@ -159,7 +159,7 @@ def test_known_channels_are_looked_at_again_during_a_flood(
     assert {row.playback_url for row in store.channels.get(known)} == {"https://moved.test/a.m3u8"}
     for request in ivs.asked("BatchGetChannel")[before:]:
         assert len(request["arns"]) == CHANNELS_PER_CALL
-        assert len(set(request["arns"]) & set(known)) == RECHECK_SHARE
+        assert len(set(request["arns"]) & set(known)) == RECHECKS_PER_CALL
 
 
 def test_unknown_channels_are_found_while_thousands_of_known_ones_are_due(
@@ -208,7 +208,7 @@ def test_the_known_channels_of_a_region_that_is_down_take_no_others_place(
     clock.advance(RECHECK_SECONDS)
     ivs.refuse["us-east-1"] = outage()
     ivs.calls.clear()
-    for _ in range(int(3 * DUE_EVERY_SECONDS)):
+    for _ in range(int(3 * DUE_INTERVAL_SECONDS)):
         with contextlib.suppress(ControlPlaneError):
             turn(directory, clock)
     assert {a for region, _, request in ivs.calls if region == "eu-west-1" for a in request["arns"]} == set(here)
@@ -236,7 +236,7 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
         for number in range(60):
             directory.ask(arn(60 * second + number), "flood")
         turn(directory, clock)
-        assert len(directory._recent) <= CHANNELS_PER_CALL * (NOT_FOUND_SECONDS + 1) <= REMEMBERED_MAX
+        assert len(directory._recent) <= CHANNELS_PER_CALL * (NOT_FOUND_SECONDS + 1) <= RECENT_MAX
         assert len(directory._pending) <= PENDING_PER_CALLER_MAX
     worker.refresh.run_once()
     assert list(worker.refresh.current.channels) == [NEW]
@@ -254,12 +254,12 @@ def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, cl
         wait_seconds=0.3,
         calls_per_second=1000,
     )
-    for number in range(REMEMBERED_MAX + 500):
+    for number in range(RECENT_MAX + 500):
         directory.ask(arn(number), "flood")
         if number % CHANNELS_PER_CALL == 0:
             directory.run_once()
             clock.advance(0.001)
-    assert len(directory._recent) <= REMEMBERED_MAX
+    assert len(directory._recent) <= RECENT_MAX
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

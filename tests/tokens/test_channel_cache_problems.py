@@ -16,7 +16,7 @@ from tests.tokens.conftest import WAIT, Make
 from tokensvc.errors import ControlPlaneError, ControlPlaneThrottled, ControlPlaneUnavailable, StoreUnavailable
 from tokensvc.runner import IDLE
 from tokensvc.storage.store import Store
-from tokensvc.tokens.channel_cache import DUE_EVERY_SECONDS, NOT_FOUND_SECONDS, RECHECK_SECONDS, ChannelCache
+from tokensvc.tokens.channel_cache import DUE_INTERVAL_SECONDS, NOT_FOUND_SECONDS, RECHECK_SECONDS, ChannelCache
 from tokensvc.tokens.channels import ChannelStore
 from tokensvc.tokens.snapshot import KnownChannel
 
@@ -178,7 +178,7 @@ def test_an_outage_of_ivs_is_over_when_a_call_succeeds_and_not_by_a_run_without_
     directory.ask(arn(1), "shop")
     with pytest.raises(ControlPlaneUnavailable):
         directory.run_once()
-    clock.advance(DUE_EVERY_SECONDS + 1)
+    clock.advance(DUE_INTERVAL_SECONDS + 1)
     assert directory.run_once() is IDLE, "the store was read, and IVS was not asked"
     ivs.refuse.clear()
     directory.ask(arn(2), "shop")

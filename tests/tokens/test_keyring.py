@@ -12,7 +12,7 @@ from tests.support.tokens import CHANNEL, NOW, Prepared, ring_of
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Action, InvalidRequest, NoSigningKey, Remedy
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys, SigningKey, retiring_signs_until
+from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys, SigningKey, retiring_key_not_after
 
 ELSEWHERE = (AccountRegion("123456789012", "eu-west-1"), AccountRegion("999999999999", "us-east-1"))
 
@@ -75,5 +75,5 @@ def test_whatever_a_retiring_key_signs_in_time_ends_before_its_pair_may_be_delet
     """For every token's life up to the longest, and every clock that is off by the skew at most."""
     retiring_at = datetime.fromtimestamp(NOW, UTC)
     deleted_at = retiring_at + timedelta(seconds=reach + (life + longer) + skew)
-    signed_at = retiring_signs_until(retiring_at, reach, skew) + error * skew  # by the store's clock
+    signed_at = retiring_key_not_after(retiring_at, reach, skew) + error * skew  # by the store's clock
     assert signed_at + life + skew <= deleted_at.timestamp()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokensvc.tokens.denylist import (
     DIGEST_BYTES,
     MAX_SESSION_VERSION,
-    STEP_SECONDS,
+    VERSION_STEP_SECONDS,
     ViewerRestriction,
     expires_at,
     pack,
@@ -40,8 +40,8 @@ def test_a_minimum_is_over_when_the_clock_has_caught_up_with_the_versions_above_
     lowest = standing.lowest_version(second)
     assert minimum <= lowest <= standing.lowest_version(second + 1)
     assert second < standing.expires_at or lowest <= second
-    assert standing.expires_at == minimum or standing.lowest_version(standing.expires_at - STEP_SECONDS) > (
-        standing.expires_at - STEP_SECONDS
+    assert standing.expires_at == minimum or standing.lowest_version(standing.expires_at - VERSION_STEP_SECONDS) > (
+        standing.expires_at - VERSION_STEP_SECONDS
     )
 
 

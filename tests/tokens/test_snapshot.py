@@ -13,7 +13,7 @@ from tokensvc.tokens.snapshot import Snapshot, require_fresh
 
 
 def test_a_snapshot_may_be_used_until_its_lease_ends() -> None:
-    snapshot = Snapshot(began_at=100.0)
+    snapshot = Snapshot(refresh_started_at=100.0)
     require_fresh_at(snapshot, 100.0, 900)
     require_fresh_at(snapshot, 1000.0, 900)
     with pytest.raises(SnapshotStale, match="longer than its lease"):
@@ -28,20 +28,20 @@ def test_a_worker_that_never_reached_its_store_signs_nothing() -> None:
 
 @given(st.floats(-CLOCK_SKEW_SECONDS, CLOCK_SKEW_SECONDS))
 def test_a_clock_that_is_a_little_off_is_trusted(error: float) -> None:
-    require_fresh_at(Snapshot(began_at=0.0, clock_error_seconds=error), 1.0, 900)
+    require_fresh_at(Snapshot(refresh_started_at=0.0, clock_error_seconds=error), 1.0, 900)
 
 
 @pytest.mark.parametrize(("error", "said"), [(7.0, r"\+7 seconds"), (-6.0, "-6 seconds"), (5.01, r"\+5 seconds")])
 def test_a_clock_that_is_off_is_told_with_its_error(error: float, said: str) -> None:
     with pytest.raises(SnapshotStale, match=said):
-        require_fresh_at(Snapshot(began_at=0.0, clock_error_seconds=error), 1.0, 900)
+        require_fresh_at(Snapshot(refresh_started_at=0.0, clock_error_seconds=error), 1.0, 900)
 
 
 @given(st.floats(-20, 20), st.floats(-CLOCK_SKEW_SECONDS, CLOCK_SKEW_SECONDS), st.floats(0, 900))
 def test_a_clock_that_moved_since_the_refresh_is_trusted_no_further_than_the_skew(
     moved: float, error: float, age: float
 ) -> None:
-    snapshot = Snapshot(began_at=0.0, wall_offset_seconds=OFFSET, clock_error_seconds=error)
+    snapshot = Snapshot(refresh_started_at=0.0, wall_offset_seconds=OFFSET, clock_error_seconds=error)
     now = age + OFFSET + moved
     moved = now - age - OFFSET  # as rounded
     if max(abs(moved), abs(moved + error)) > CLOCK_SKEW_SECONDS:

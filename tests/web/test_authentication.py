@@ -26,7 +26,7 @@ SNAPSHOT = Snapshot(
     secrets={
         "abc": KnownSecret(key_digest(KEY), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),
     },
-    began_at=1000.0,
+    refresh_started_at=1000.0,
     wall_offset_seconds=OFFSET,
 )
 
@@ -90,7 +90,7 @@ def test_a_caller_is_judged_again_when_the_body_is_complete(
     clock: ManualClock, failure: type[Exception], seconds: float, secrets: dict[str, KnownSecret] | None
 ) -> None:
     expiring = SNAPSHOT.secrets["abc"]._replace(expires_at=datetime.fromtimestamp(clock.now() + 60, UTC))
-    snapshot = SNAPSHOT._replace(secrets={"abc": expiring}, began_at=clock.monotonic())
+    snapshot = SNAPSHOT._replace(secrets={"abc": expiring}, refresh_started_at=clock.monotonic())
 
     def meanwhile() -> None:
         nonlocal snapshot

@@ -26,7 +26,7 @@ from tokensvc.tokens.denylist import Denylist
 SLICE_ROWS = 100
 """Read and applied at once: about a millisecond's work."""
 PAUSE_SECONDS = 0.001
-DAMAGED_AGAIN_SECONDS = 60.0
+DAMAGED_RELOAD_SECONDS = 60.0
 """How often everything is read anew while a row cannot be read: one that is repaired by hand has its old number."""
 
 _log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ class DenylistSync:
         self._latest_now = -math.inf
         """The latest reading of the store's clock by which anything was forgotten."""
 
-    def start_over(self) -> None:
+    def reset(self) -> None:
         """Let the next `catch_up` load everything anew."""
         self._loading, self.position, self._latest_now = Denylist(), Position(), -math.inf
         self.damaged = {}
@@ -60,9 +60,9 @@ class DenylistSync:
         StoreReplaced when what was read is not part of the store's history: then `start_over` is called for."""
         if versions.now < self._latest_now - CLOCK_SKEW_SECONDS:
             _log.warning("the store's clock was set back; all denials are read anew")
-            self.start_over()
-        if self.damaged and versions.now >= self._began_at + DAMAGED_AGAIN_SECONDS:
-            self.start_over()
+            self.reset()
+        if self.damaged and versions.now >= self._began_at + DAMAGED_RELOAD_SECONDS:
+            self.reset()
         if self.position == Position():
             self._began_at = versions.now
         self._latest_now = max(self._latest_now, versions.now)

@@ -15,7 +15,7 @@ from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat, Worker, Workers
 from tokensvc.problems import Problem
 
-EVERY_SECONDS = 5.0
+INTERVAL_SECONDS = 5.0
 UNRESPONSIVE_AFTER_SECONDS = 30.0
 """After six beats left out a fellow is taken for silent."""
 
@@ -30,28 +30,28 @@ class Heartbeats:
         self._fellows: Sequence[Worker] = ()
         """All that were there at the last beat, this one among them."""
 
-    def introduce(self) -> None:
+    def ensure_registered(self) -> None:
         """Beat, unless it was done before. Raises StoreError, and then this process must not sign."""
         if not self._is_introduced:
             self.run_once()
 
-    def introduce_again(self) -> None:
+    def register_again(self) -> None:
         """Beat although it was done before: the store was replaced, and the present one may not know this process,
         whose lease then counts in no drain. Raises StoreError, and then the next `introduce` beats."""
         self._is_introduced = False
-        self.introduce()
+        self.ensure_registered()
 
     def run_once(self) -> None:
         """Beat, and read what the others say. Raises StoreError."""
-        self._workers.beat(self._say())
+        self._workers.record_heartbeat(self._say())
         self._is_introduced = True
         self._fellows = self._workers.list()
 
-    def leave(self) -> None:
+    def deregister(self) -> None:
         """Say goodbye, when nothing beats any more. Raises StoreError."""
-        self._workers.leave(self._say().worker_id)
+        self._workers.deregister(self._say().worker_id)
 
-    def heard_lately(self) -> list[Worker]:
+    def responsive_workers(self) -> list[Worker]:
         """Who was not silent at the last beat, on the store's clock."""
         newest = max((worker.last_heartbeat_at for worker in self._fellows), default=None)
         return [
@@ -63,10 +63,10 @@ class Heartbeats:
     def problems(self) -> list[Problem]:
         """What the background duties of all who work report, each problem once; our own as it is now."""
         mine = self._say()
-        others = [w.heartbeat.problems for w in self.heard_lately() if w.heartbeat.worker_id != mine.worker_id]
+        others = [w.heartbeat.problems for w in self.responsive_workers() if w.heartbeat.worker_id != mine.worker_id]
         return list(dict.fromkeys(problem for told in (mine.problems, *others) for problem in told))
 
     def count(self, keys: Version) -> tuple[int, int]:
         """How many work, and how many of them do not hold this version of the keys, read after the last beat."""
-        present = [worker.heartbeat for worker in self.heard_lately()]
-        return len(present), sum(not said.holds_keys(keys) for said in present)
+        present = [worker.heartbeat for worker in self.responsive_workers()]
+        return len(present), sum(not said.has_keys_version(keys) for said in present)

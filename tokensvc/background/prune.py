@@ -26,26 +26,26 @@ from tokensvc.revocations.denial_store import DenialStore
 from tokensvc.revocations.store import RevocationStore
 from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS, ChannelStore
 
-EVERY_SECONDS = 3600.0
-JOURNAL_KEPT_DAYS = 90
+INTERVAL_SECONDS = 3600.0
+JOURNAL_RETENTION_DAYS = 90
 """How long one can see what was done with a key, and why, and who asked for it. A rotation that could not be made in
 all that time is given up."""
 
-WORKERS_KEPT_SECONDS = 25 * 3600.0
+WORKER_RETENTION_SECONDS = 25 * 3600.0
 """A worker that was killed counts for so long: an hour more than the longest lease that settings allow, so that one
 which is only cut off from the store has stopped signing before its lease is left out of the drain."""
 
-REVOCATIONS_KEPT_DAYS = 90
+REVOCATION_RETENTION_DAYS = 90
 """How long one can see who was revoked, and what became of it."""
 
-DENIALS_KEPT_SECONDS = 3600.0
+DENIAL_RETENTION_SECONDS = 3600.0
 """After a denial is over nobody needs it; the hour is for clocks, which are a few seconds apart at most."""
 
-AT_ONCE = 1000
+DELETE_BATCH_SIZE = 1000
 PAUSE_SECONDS = 0.02
 """After each slice."""
 
-CHANNEL_CHECKED_SECONDS = 600.0
+ABSENCE_MIN_AGE_SECONDS = 600.0
 """A channel that is gone and was looked at so lately may still be asked for."""
 
 
@@ -80,11 +80,11 @@ class Prune:
     def run_once(self) -> float | None:
         """Forget; in how many seconds to come again, None being the usual. Raises StoreError."""
         now = datetime.fromtimestamp(self._versions.read().now, UTC)
-        self._journal.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))
-        self._rotations.prune(now - timedelta(days=JOURNAL_KEPT_DAYS))
-        self._workers.forget(WORKERS_KEPT_SECONDS)
-        self._all(self._revocations.prune, now - timedelta(days=REVOCATIONS_KEPT_DAYS))
-        self._all(self._denials.prune, now - timedelta(seconds=DENIALS_KEPT_SECONDS))
+        self._journal.prune(now - timedelta(days=JOURNAL_RETENTION_DAYS))
+        self._rotations.prune(now - timedelta(days=JOURNAL_RETENTION_DAYS))
+        self._workers.remove_unresponsive(WORKER_RETENTION_SECONDS)
+        self._all(self._revocations.prune, now - timedelta(days=REVOCATION_RETENTION_DAYS))
+        self._all(self._denials.prune, now - timedelta(seconds=DENIAL_RETENTION_SECONDS))
         return self._prune_channels(now)
 
     def _prune_channels(self, now: datetime) -> float | None:
@@ -97,7 +97,7 @@ class Prune:
         if monotonic - noted_at < ABSENCE_RETENTION_SECONDS:
             return noted_at + ABSENCE_RETENTION_SECONDS - monotonic
         self._seen = monotonic, version
-        checked_before = now - timedelta(seconds=CHANNEL_CHECKED_SECONDS)
+        checked_before = now - timedelta(seconds=ABSENCE_MIN_AGE_SECONDS)
         self._all(lambda before, limit: self._channels.prune(seen.number, before, limit), checked_before)
         return None
 
@@ -110,5 +110,5 @@ class Prune:
         return False
 
     def _all(self, prune: Callable[[datetime, int], int], before: datetime) -> None:
-        while prune(before, AT_ONCE) == AT_ONCE:
+        while prune(before, DELETE_BATCH_SIZE) == DELETE_BATCH_SIZE:
             self._pause(PAUSE_SECONDS)

@@ -40,18 +40,18 @@ from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.store import KeyStore
 from tokensvc.log import structlog
 from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS, ChannelStore
-from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey, retiring_signs_until
+from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey, retiring_key_not_after
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.vault.store import Vault
 
-EVERY_SECONDS = 0.8
+INTERVAL_SECONDS = 0.8
 """A change is seen by every worker within two seconds; this leaves room for a slow answer."""
 
-DAMAGE_NAMED = 10
+MAX_DAMAGED_LISTED = 10
 """So many channels, and denials, that cannot be read are named; the others are counted."""
 
-_CHANNELS_AT_ONCE = 1000
+_CHANNELS_PAGE_SIZE = 1000
 _log = structlog.get_logger(__name__)
 
 
@@ -125,7 +125,7 @@ class Refresh:
     def _start_over(self) -> None:
         """Take nothing for known, so that everything is read anew. `current` stays until its successor is complete."""
         self.loaded_versions, self._channels_position = NO_VERSIONS_READ, Position()
-        self.denials.start_over()
+        self.denials.reset()
         self.on_replacement()
 
     def _advance(self) -> None:
@@ -168,7 +168,7 @@ class Refresh:
         self.current = snapshot._replace(
             denylist=self.denials.denylist,
             damage=self._log_damage(snapshot.damage),
-            began_at=began_at,
+            refresh_started_at=began_at,
             clock_error_seconds=_outside(versions.now, before, after),
             wall_offset_seconds=before - began_at,
         )
@@ -202,7 +202,7 @@ class Refresh:
     ) -> RegionKeys:
         """The keys of a place; which of them could not be opened goes into `undecryptable`, with the reason. Where no
         key is known to be active, it may be one of the `damaged`."""
-        accepted = _accepted([record for record, there in keys if there.state in MAY_SIGN])
+        accepted = _verification_keys([record for record, there in keys if there.state in MAY_SIGN])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
         if active is None and not damaged:
             return RegionKeys(None, accepted)
@@ -230,7 +230,7 @@ class Refresh:
     def _not_after(self, there: KeyPlacement) -> float:
         if there.state is KeyState.ACTIVE or there.retiring_at is None:
             return math.inf
-        return retiring_signs_until(there.retiring_at, self.max_staleness_seconds, CLOCK_SKEW_SECONDS)
+        return retiring_key_not_after(there.retiring_at, self.max_staleness_seconds, CLOCK_SKEW_SECONDS)
 
     def _signing_key(self, record: KeyRecord, there: KeyPlacement, undecryptable: dict[str, str]) -> SigningKey | None:
         if record.id in undecryptable:  # in another place of this ring
@@ -263,7 +263,7 @@ class Refresh:
         channels: dict[str, KnownChannel] = dict(snapshot.channels) if position.number else {}
         damaged: dict[str, str] = dict(self._damaged_channels) if position.number else {}
         while True:
-            page = self.channels.changed_since(position, _CHANNELS_AT_ONCE)
+            page = self.channels.changed_since(position, _CHANNELS_PAGE_SIZE)
             for row in page.rows:
                 if row.playback_url is None:
                     channels.pop(row.arn, None)
@@ -288,7 +288,7 @@ class Refresh:
         return now
 
 
-def _accepted(records: list[KeyRecord]) -> dict[str, PublicKey]:
+def _verification_keys(records: list[KeyRecord]) -> dict[str, PublicKey]:
     accepted = {}
     for record in records:
         try:
@@ -314,8 +314,8 @@ def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:
 def _in_words(kind: str, damaged: Mapping[str, str]) -> tuple[str, ...]:
     """The first few of them, for they may be many."""
     words = [f"{kind} {name} cannot be read: {why}" for name, why in sorted(damaged.items())]
-    more = [f"{len(words) - DAMAGE_NAMED} more {kind}s cannot be read"] if len(words) > DAMAGE_NAMED else []
-    return tuple(words[:DAMAGE_NAMED] + more)
+    more = [f"{len(words) - MAX_DAMAGED_LISTED} more {kind}s cannot be read"] if len(words) > MAX_DAMAGED_LISTED else []
+    return tuple(words[:MAX_DAMAGED_LISTED] + more)
 
 
 def _outside(store: float, before: float, after: float) -> float:

@@ -30,21 +30,21 @@ def submit_file(admin: AdminContext, file: Path, fields: Mapping[str, Any], as_j
     results: list[dict[str, Any]] = []
     rejected = 0
     lines = _numbered_lines(file)
-    while some := list(islice(lines, BATCH_SIZE)):
-        requests = [_parse_line(text, fields) for _, text in some]
-        readable = [request for request in requests if isinstance(request, dict)]
-        outcomes = iter(admin.revocations.add_many(admin.caller, readable) if readable else ())
-        for (number, _), request in zip(some, requests, strict=True):
-            one = request if isinstance(request, InvalidRequest) else next(outcomes)
-            if isinstance(one, Accepted):
-                results.append({"line": number, **AcceptedRevocationView.of(one).model_dump()})
+    while batch := list(islice(lines, BATCH_SIZE)):
+        requests = [_parse_line(text, fields) for _, text in batch]
+        valid = [request for request in requests if isinstance(request, dict)]
+        outcomes = iter(admin.revocations.add_many(admin.caller, valid) if valid else ())
+        for (number, _), request in zip(batch, requests, strict=True):
+            outcome = request if isinstance(request, InvalidRequest) else next(outcomes)
+            if isinstance(outcome, Accepted):
+                results.append({"line": number, **AcceptedRevocationView.of(outcome).model_dump()})
             else:
-                refused += 1
-                print_progress(f"line {number}: {one.message}")
-                results.append({"line": number, "error": {"code": one.code, "message": failure_text(one)}})
-    words = f"{len(results) - refused} accepted, {refused} refused. See: tokensvc revocations watch"
-    print_result({"revocations": results}, as_json, words)
-    if refused:
+                rejected += 1
+                print_progress(f"line {number}: {outcome.message}")
+                results.append({"line": number, "error": {"code": outcome.code, "message": failure_text(outcome)}})
+    summary = f"{len(results) - rejected} accepted, {rejected} rejected. To follow delivery: tokensvc revocations watch"
+    print_result({"revocations": results}, as_json, summary)
+    if rejected:
         raise typer.Exit(1)
 
 

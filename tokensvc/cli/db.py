@@ -1,4 +1,4 @@
-"""`tokensvc db …`: the store's schema."""
+"""`tokensvc db …`: the database schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokensvc.cli.policy_values import policy_values
 from tokensvc.container.service import apply_deployment_settings, open_configured_store
 from tokensvc.settings import read_settings, require, variable_name
 
-app = typer.Typer(help="The store.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Create and upgrade the database.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
@@ -21,37 +21,39 @@ def _db() -> None:
 
 @app.command()
 def upgrade(as_json: AsJson = False) -> None:
-    """Make the store, or bring its schema up to date. Settings of the whole deployment, where set, go into it."""
+    """Create the database or upgrade its schema. Deployment-wide limits that are set here are stored in it."""
     from tokensvc.storage import migrate
 
     settings = read_settings(os.environ)
     require(settings, "database_url")
-    assert settings.database_url is not None  # noqa: S101 - `require` has just seen to it
+    assert settings.database_url is not None  # noqa: S101 - `require` has just checked it
     before, after = migrate.upgrade(settings.database_url.get_secret_value())
     store = open_configured_store(settings)
     try:
-        was = store.deployment.read()
+        previous = store.deployment.read()
         deployment = apply_deployment_settings(settings, store)
     finally:
         store.close()
-    pairs = zip(policy_values(settings, was), policy_values(settings, deployment), strict=True)
-    changes = [(variable_name(now.name), then.stored, now.stored) for then, now in pairs if then.stored != now.stored]
+    pairs = zip(policy_values(settings, previous), policy_values(settings, deployment), strict=True)
+    changes = [(variable_name(new.name), old.stored, new.stored) for old, new in pairs if old.stored != new.stored]
     data = {
         "before": before,
         "after": after,
         "deployment": deployment.id,
         "maxTtlSeconds": deployment.max_ttl_seconds,
-        "changed": [{"setting": name, "from": then, "to": now} for name, then, now in changes],
+        "changed": [{"setting": name, "from": old, "to": new} for name, old, new in changes],
     }
-    if before != after:
-        state = f"The store went from {before or 'nothing'} to {after}"
+    if before is None:
+        state = f"Database created (schema {after})"
+    elif before != after:
+        state = f"Database upgraded from schema {before} to {after}"
     else:
-        state = "The store's tables are up to date" if changes else "The store is up to date"
+        state = f"The {'schema' if changes else 'database'} is up to date (schema {after})"
     print_result(
         data,
         as_json,
-        f"{state}: deployment {deployment.id}, tokens live at most {deployment.max_ttl_seconds} seconds.",
-        *(f"{name} changed from {_format_value(then)} to {_format_value(now)}." for name, then, now in changes),
+        f"{state}. Deployment {deployment.id}; maximum token lifetime {deployment.max_ttl_seconds} seconds.",
+        *(f"{name} changed from {_format_value(old)} to {_format_value(new)}." for name, old, new in changes),
     )
 
 

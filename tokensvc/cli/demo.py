@@ -153,7 +153,7 @@ def _seed_and_print(
         return
     furnished_at = parts.clock.monotonic()
     # A snapshot of before may know the caller already, and still sign with a key that is gone.
-    while parts.snapshot().began_at < furnished_at or key_id_of(furniture.api_key) not in parts.snapshot().secrets:
+    while parts.snapshot().refresh_started_at < furnished_at or key_id_of(furniture.api_key) not in parts.snapshot().secrets:
         if server.should_exit:
             return
         parts.refresh_soon()

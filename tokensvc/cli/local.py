@@ -1,8 +1,8 @@
-"""The local IVS as `demo` and `ivs serve` start it.
+"""Starts the local IVS for `demo` and `ivs serve`.
 
-Rules of the file
-- Its database is its own, never the service's. Its management listener is always on loopback.
-- It says on every start that it is not AWS.
+Invariants
+- It has its own database, never the service's. Its management listener is always on loopback.
+- It states on every start that it is not AWS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tokensvc.web.server import make_server
 
 
 class RunningLocalIvs(NamedTuple):
-    """A local IVS that is ready to be mounted, and where it is managed."""
+    """A local IVS that is ready to be mounted, and the URL of its management listener."""
 
     parts: LocalIvsComponents
     management_url: str
@@ -40,15 +40,17 @@ def run_local_ivs(
     rates: bool,
     any_region: bool = False,
 ) -> Iterator[RunningLocalIvs]:
-    """Open the local IVS, in memory when there is no database file, and serve its management listener meanwhile."""
+    """Open the local IVS (in memory if `database` is None) and serve its management listener until the block ends."""
     print_progress(NOT_AWS)
-    print_progress("IVS's call rates are off." if not rates else "IVS's call rates hold; --no-rate-limits turns them off.")
+    print_progress(
+        "IVS's rate limits are enforced; --no-rate-limits turns them off." if rates else "IVS's rate limits are off."
+    )
     resources = SqliteResourceStore(str(database) if database else ":memory:")
     settings = LocalIvsSettings(credentials, prefix, public_url, rates, any_region)
     clock = stored_clock(resources, SystemClock())
     if clock.offset_seconds:
         print_progress(
-            f"Its clock is {clock.offset_seconds:.0f} seconds ahead, as it was advanced before: {database} has it."
+            f"The local IVS's clock is {clock.offset_seconds:.0f} seconds ahead: {database} keeps an earlier advance."
         )
     parts = build(resources, settings, clock)
     listener = bind_listener("--management-port", "127.0.0.1", management_port)

@@ -1,7 +1,7 @@
-"""The settings that belong to the whole deployment: what the environment says, beside what the store holds.
+"""Deployment-wide settings: the value in the environment beside the value in the store.
 
-Invariant
-- The store's value is the one that counts. The environment's is written into it by `tokensvc db upgrade` alone.
+Invariants
+- The stored value applies. Only `tokensvc db upgrade` copies the environment's value into the store.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ NAMES = ("max_ttl_seconds", "key_propagation_seconds", "key_max_age_days", "key_
 
 
 class PolicyValue(NamedTuple):
-    """One of them, in the setting's own unit."""
+    """One deployment-wide setting, in its own unit."""
 
     name: str
     set_here: float | None
-    """None where the environment says nothing."""
+    """The environment's value; None if it is not set."""
     stored: float
 
 
 def policy_values(settings: Settings, deployment: Deployment) -> Iterator[PolicyValue]:
-    """All of them."""
+    """All deployment-wide settings, in the order of `NAMES`."""
     max_age_days = (deployment.key_max_age_seconds or 0) / DAY_SECONDS
     yield PolicyValue("max_ttl_seconds", settings.max_ttl_seconds, deployment.max_ttl_seconds)
     yield PolicyValue("key_propagation_seconds", settings.key_propagation_seconds, deployment.key_propagation_seconds)

@@ -1,4 +1,4 @@
-"""`tokensvc serve`, for `--help` and wrong options: without any it goes past the command line (`cli/__init__.py`)."""
+"""`tokensvc serve`, for `--help` and wrong options; without arguments, `cli/__init__.py` starts the server directly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 
 def serve() -> None:
-    """Serve tokens over HTTP, as the TOKENSVC_… settings say."""
+    """Serve the HTTP API. TOKENSVC_* environment variables configure it; `tokensvc settings` shows them."""
     from tokensvc.supervisor import serve_from_env
 
     raise typer.Exit(serve_from_env(os.environ))

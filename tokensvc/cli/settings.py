@@ -17,13 +17,13 @@ from tokensvc.settings import Settings, read_settings, sources, variable_name
 from tokensvc.storage.database_urls import masked
 
 FROM_STORE = "store"
-STORE_NOT_READ = "store (not read)"
+STORE_NOT_READ = "store (unavailable)"
 
 
 def settings(as_json: AsJson = False) -> None:
-    """Show each setting's effective value and where it comes from. Secrets are starred, of a URL its password alone.
+    """Show the effective value and the source of every setting. Secrets are masked; in URLs, only the password is.
 
-    Limits of the whole deployment are shown as the store holds them, where it can be read.
+    Deployment-wide limits are shown as stored, if the store can be read.
     """
     values = read_settings(os.environ)
     origins = sources(os.environ)
@@ -36,20 +36,20 @@ def settings(as_json: AsJson = False) -> None:
             deployment = _read_deployment(values)
         except TokensvcError as failure:
             problems = dict.fromkeys(POLICY, failure_text(failure))
-            notes.append(f"The store could not be read, and its limits are what counts: {failure_text(failure)}")
+            notes.append(f"The limits in force are unknown, because the store cannot be read: {failure_text(failure)}")
             origins |= dict.fromkeys(POLICY, STORE_NOT_READ)
             effective |= dict.fromkeys(POLICY)
         else:
             for policy in policy_values(values, deployment):
                 if policy.set_here is not None and policy.set_here != policy.stored:
-                    here = f"{origins[policy.name]} is {policy.set_here:g} here"
-                    problems[policy.name] = f"{here}, and the store's value counts; `tokensvc db upgrade` changes that"
+                    here = f"{origins[policy.name]} is set to {policy.set_here:g} here, but the stored value applies"
+                    problems[policy.name] = f"{here}; run `tokensvc db upgrade` to store it"
                     notes.append(f"{problems[policy.name]}.")
                 effective[policy.name], origins[policy.name] = policy.stored, FROM_STORE
             if deployment.damage:
                 effective["max_ttl_seconds"] = None
                 problems["max_ttl_seconds"] = deployment.damage
-                notes.append(f"{deployment.damage}; see tokensvc doctor.")
+                notes.append(f"{deployment.damage}; run `tokensvc doctor`.")
     shown = {name: _json_value(value) for name, value in effective.items()}
     data = {
         variable_name(name): {"value": shown[name], "source": origins[name]}
@@ -57,14 +57,14 @@ def settings(as_json: AsJson = False) -> None:
         for name in origins
     }
     signer = _signer(values)
-    data["TOKENSVC_SIGNER"] |= {"signsWith": signer}
-    notes.append(f"Tokens are signed with {signer}.")
+    data["TOKENSVC_SIGNER"] |= {"effective": signer}
+    notes.append(f"Signer in use: {signer}.")
     rows = [(variable_name(name), _text(shown[name]), origins[name]) for name in origins]
     print_result(data, as_json, *format_table(("SETTING", "VALUE", "SOURCE"), rows), "", *notes, *_vault_lines(values))
 
 
 def _read_deployment(values: Settings) -> Deployment:
-    """What the store holds, soon: it is not waited for as long as by what needs it. Raises StoreError."""
+    """The stored limits, with a shorter timeout than commands that depend on the store use. Raises StoreError."""
     store = open_configured_store(values.model_copy(update={"store_timeout_seconds": min(values.store_timeout_seconds, 1.0)}))
     try:
         return store.deployment.read()
@@ -73,15 +73,15 @@ def _read_deployment(values: Settings) -> Deployment:
 
 
 def _signer(values: Settings) -> str:
-    """What a worker here would sign with, and why it is not a faster signer; or why none would."""
+    """The signer that a worker would use here and why no faster one; or why no signer can be used."""
     try:
         return choose_signer(values.signer).in_words()
     except SettingsError as failure:
-        return f"nothing: {failure_text(failure)}"
+        return f"none ({failure_text(failure)})"
 
 
 def _vault(values: Settings) -> str:
-    """Where private keys rest by default, or as it was set, fit or not: it is shown, not judged."""
+    """The vault's location: the default, or the setting as it is, since an invalid one is shown too."""
     try:
         return vault_location(values)
     except SettingsError:
@@ -89,25 +89,29 @@ def _vault(values: Settings) -> str:
 
 
 def _vault_lines(values: Settings) -> list[str]:
-    """Where private keys rest, which setting wraps them, and which only open."""
+    """Where private keys are stored, which setting encrypts them, and which are used for decryption only."""
     current, others = active_kek_setting(values), [variable_name(name) for name in decrypt_only_settings(values)]
-    lines = [f"Private keys rest in {_vault(values)}, wrapped by {variable_name(current) if current else 'nothing yet'}."]
+    stored = f"Private keys are stored in {_vault(values)}"
+    if current is None:
+        lines = [f"{stored}; no passphrase or KMS key to encrypt them with is set."]
+    else:
+        lines = [f"{stored}, encrypted with {variable_name(current)}."]
     if others:
         lines.append(
-            f"{' and '.join(others)} only open what was wrapped before; `tokensvc doctor` counts what is left."
+            f"For decryption only: {', '.join(others)}; `tokensvc doctor` counts the secrets that still need them."
         )
     return lines
 
 
 def _json_value(value: object) -> bool | int | float | str | list[str] | None:
-    """A value as JSON has it."""
+    """A value as it is shown in JSON."""
     if isinstance(value, tuple):
         return list(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)  # a secret is starred
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)  # masks a secret
 
 
 def _text(value: object) -> str:
-    """A value as it is written in the environment; `-` where there is none."""
+    """A value as it is written in the environment; `-` if there is none."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):

@@ -100,7 +100,7 @@ def _validate_with_own_keys(attempt: PlaybackAttempt, verdict: ValidationResult)
     place = _account_region(attempt, verdict)
     if place is None or not {"TOKENSVC_DATABASE_URL", "TOKENSVC_DATABASE_URL_FILE"} & os.environ.keys():
         return _with_signature_message(verdict, _NO_KEYS), None
-    from tokensvc.cli.own_keys import find_signing_key, read_key_records  # loads the store's libraries
+    from tokensvc.cli.key_lookup import find_signing_key, read_key_records  # loads the store's libraries
 
     records = read_key_records()
     if records is None:

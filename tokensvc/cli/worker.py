@@ -10,7 +10,10 @@ from tokensvc.settings import read_settings
 
 
 def worker() -> None:
-    """Rotate keys and tell IVS of revocations, without serving: where `serve` has TOKENSVC_BACKGROUND_TASKS=false."""
+    """Run the background tasks (key rotation, revocation dispatch) without serving requests.
+
+    Run it beside `serve` processes that have TOKENSVC_BACKGROUND_TASKS=false.
+    """
     from tokensvc import supervisor
     from tokensvc.container.logs import configure
 

@@ -38,7 +38,7 @@ from tokensvc.web.endpoints.denials import DenialRoutes
 from tokensvc.web.endpoints.health import Readiness
 from tokensvc.web.endpoints.keys import KeyRoutes
 from tokensvc.web.endpoints.revocations import RevocationRoutes
-from tokensvc.web.endpoints.status import Status
+from tokensvc.web.endpoints.status import StatusRoute
 from tokensvc.web.endpoints.tokens import TokenRoutes
 from tokensvc.web.routes import admin_operations, admin_routes, public_routes, worker_routes
 
@@ -81,7 +81,7 @@ def build_application(
         authorized,
         DenialService(store=service.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions),
     )
-    admin = admin_operations(service.metrics, Status(authorized, service.status_data), keys)
+    admin = admin_operations(service.metrics, StatusRoute(authorized, service.status_data), keys)
     access_log = (
         AccessLog(process_log.writer, service.clock, as_json=settings.log_format == "json")
         if settings.access_log

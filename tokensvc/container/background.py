@@ -21,9 +21,9 @@ from functools import partial
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.background.changes import ChangeNotifier, KnownVersions
-from tokensvc.background.heartbeat import EVERY_SECONDS as BEAT_EVERY_SECONDS
+from tokensvc.background.heartbeat import INTERVAL_SECONDS as BEAT_EVERY_SECONDS
 from tokensvc.background.heartbeat import Heartbeats
-from tokensvc.background.prune import EVERY_SECONDS as PRUNE_EVERY_SECONDS
+from tokensvc.background.prune import INTERVAL_SECONDS as PRUNE_EVERY_SECONDS
 from tokensvc.background.prune import Prune
 from tokensvc.clock import Clock
 from tokensvc.container.reconciler import ReconcilerConfig
@@ -119,9 +119,9 @@ def make_background_tasks(
             "heartbeat",
             partial(_beat, store, heartbeats, metrics),
             every_seconds=BEAT_EVERY_SECONDS,
-            on_stop=heartbeats.leave,
+            on_stop=heartbeats.deregister,
         )
-        notifier = ChangeNotifier(known, on_keys_or_limits=[beating.wake], on_replacement=[heartbeats.introduce_again])
+        notifier = ChangeNotifier(known, on_keys_or_limits=[beating.wake], on_replacement=[heartbeats.register_again])
         return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=(beating,), on_accepted=_nothing)
     reconciler = config.reconciler
     rotation = RotationLeader(
@@ -155,7 +155,7 @@ def make_background_tasks(
         "heartbeat",
         partial(_beat, store, heartbeats, metrics),
         every_seconds=BEAT_EVERY_SECONDS,
-        on_stop=heartbeats.leave,
+        on_stop=heartbeats.deregister,
     )
     rotating = loop("rotation", rotation.run_once, every_seconds=ROTATION_EVERY_SECONDS, on_stop=rotation.stop)
     pruning = loop("prune", prune.run_once, every_seconds=PRUNE_EVERY_SECONDS)
@@ -164,7 +164,7 @@ def make_background_tasks(
         known,
         on_keys_or_limits=[beating.wake, rotation.wake, rotating.wake],
         on_denials=[dispatch.wake],
-        on_replacement=[heartbeats.introduce_again, dispatch.reacquire_leases],
+        on_replacement=[heartbeats.register_again, dispatch.reacquire_leases],
     )
     loops = (beating, rotating, pruning, dispatching)
     return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=loops, on_accepted=dispatch.wake)
@@ -219,7 +219,7 @@ def _make_revocation_scheduler(
     def lead(account_region: AccountRegion) -> RevocationLeader:
         return RevocationLeader(
             account_region=account_region,
-            world=context,
+            context=context,
             leases=store.leases,
             holder=f"{identity.worker_id}:{next(numbers)}",  # one that ends never gives up its successor's lease
             metrics=metrics,

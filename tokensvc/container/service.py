@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from tokensvc.aws.ivs import AwsControlPlane, CallObserver, default_region, ignore_calls, ivs_regions
 from tokensvc.background.denylist_sync import DenylistSync
-from tokensvc.background.refresh import EVERY_SECONDS as REFRESH_EVERY_SECONDS
+from tokensvc.background.refresh import INTERVAL_SECONDS as REFRESH_EVERY_SECONDS
 from tokensvc.background.refresh import Refresh, SnapshotHolder
 from tokensvc.callers.api_keys import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.callers.store import StoredSecret
@@ -55,7 +55,7 @@ from tokensvc.revocations.service import RevocationService
 from tokensvc.runner import BackgroundTask, Lifecycle
 from tokensvc.settings import Settings, require
 from tokensvc.storage.store import Store, open_store
-from tokensvc.tokens.channel_cache import EVERY_SECONDS as CHANNELS_EVERY_SECONDS
+from tokensvc.tokens.channel_cache import INTERVAL_SECONDS as CHANNELS_EVERY_SECONDS
 from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
@@ -454,11 +454,11 @@ def assemble_worker(
 
 def _refresh_and_notify(*, refresh: Refresh, tasks: BackgroundTasks, metrics: Metrics, clock: Clock) -> None:
     """One refresh of the snapshot, and what follows from it. A worker that the store does not know of signs nothing."""
-    tasks.heartbeats.introduce()
+    tasks.heartbeats.ensure_registered()
     try:
         refresh.run_once()
     finally:
-        metrics.snapshot_age(clock.monotonic() - refresh.current.began_at)
+        metrics.snapshot_age(clock.monotonic() - refresh.current.refresh_started_at)
     tasks.notifier.update(refresh.loaded_versions)
     for place, slot in refresh.current.keyring.region_keys.items():
         age = clock.now() - slot.active.activated_at.timestamp() if slot.active and slot.active.activated_at else None

@@ -56,7 +56,7 @@ class Heartbeat(NamedTuple):
     fallback_reason: str = ""
     """Why no faster signer does; "" when there is none."""
 
-    def holds_keys(self, version: Version) -> bool:
+    def has_keys_version(self, version: Version) -> bool:
         """Whether its snapshot holds this version of `keys`. For a worker to count as up to date, heartbeats must be
         read before the store's versions: then a worker in the same history is never ahead of what it is compared with,
         and one that is ahead holds keys of a history that a restore undid."""
@@ -74,11 +74,11 @@ class Worker(NamedTuple):
 class Workers(Protocol):
     """All workers that were heard of and did not say goodbye."""
 
-    def beat(self, heartbeat: Heartbeat) -> None:
+    def record_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Keep what a worker says, in place of what it said before."""
         ...
 
-    def leave(self, worker_id: str) -> None:
+    def deregister(self, worker_id: str) -> None:
         """Forget a worker that has ended; nothing happens when it is unknown."""
         ...
 
@@ -86,6 +86,6 @@ class Workers(Protocol):
         """All of them, oldest first."""
         ...
 
-    def forget(self, seconds: float) -> int:
+    def remove_unresponsive(self, seconds: float) -> int:
         """Forget those that were silent for so long; how many."""
         ...

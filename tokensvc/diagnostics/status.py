@@ -210,7 +210,7 @@ def _is_unresponsive(worker: Worker, now: float) -> bool:
 
 
 def _is_in_sync(worker: Worker, versions: StoreVersions) -> bool:
-    return worker.heartbeat.holds_keys(versions.keys)
+    return worker.heartbeat.has_keys_version(versions.keys)
 
 
 def _timestamp_or_none(at: float | None) -> str | None:

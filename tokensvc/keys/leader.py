@@ -31,7 +31,7 @@ from tokensvc.keys.reconciler import RegionResult, reconcile
 from tokensvc.keys.rotation_policy import check_policy, check_slots
 from tokensvc.log import structlog
 from tokensvc.metrics import Metrics
-from tokensvc.outages import Outages
+from tokensvc.outages import OutageTracker
 from tokensvc.problems import Problem, ProblemCode, problem_text
 from tokensvc.runner import IDLE, RunResult
 
@@ -80,7 +80,7 @@ class RotationLeader:
         self._alarms: dict[str, tuple[Problem, ...]] = {}
         """By region, as of the last look that IVS answered."""
         self._region_statuses: dict[str, RegionStatus] = {}
-        self._outages = Outages(clock.monotonic)
+        self._outages = OutageTracker(clock.monotonic)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -137,7 +137,7 @@ class RotationLeader:
         else:
             self._general, self._regional, self._region_statuses = (), dict.fromkeys(self._regional, ()), {}
             self._alarms = {}
-            self._outages = Outages(self._clock.monotonic)  # what lasts is logged by the process that performs now
+            self._outages = OutageTracker(self._clock.monotonic)  # what lasts is logged by the process that performs now
 
     def _take_in(self, context: KeysContext, results: Sequence[RegionResult]) -> None:
         """Keep what there is to tell, and choose when to look again."""
@@ -164,11 +164,11 @@ class RotationLeader:
             region, before = result.region, self._alarms.get(result.region, ())
             alarms = result.alarms if result.inventory is not None else before
             for alarm in alarms:
-                if report := self._outages.failed((region, "alarm"), alarm):
+                if report := self._outages.record_failure((region, "alarm"), alarm):
                     seconds, words = round(report.seconds, 1), problem_text(alarm)
                     event = "tokens cannot be issued, or IVS refuses them"
                     _log.error(event, region=region, code=str(alarm.code), problem=words, seconds=seconds)
-            if not alarms and (report := self._outages.ended((region, "alarm"))):
+            if not alarms and (report := self._outages.record_recovery((region, "alarm"))):
                 seconds = round(report.seconds, 1)
                 _log.info("tokens are issued again that IVS admits", region=region, seconds=seconds)
             self._alarms[region] = alarms
@@ -177,10 +177,10 @@ class RotationLeader:
         """Log which regions could not be gone through to their end, and which can be again."""
         for region, error in ((result.region, result.error) for result in results):
             if error is not None:
-                report = self._outages.failed(region, (error.code, error.message))
+                report = self._outages.record_failure(region, (error.code, error.message))
                 event = "rotation fails in a region"
             else:
-                report, event = self._outages.ended(region), "rotation works again in a region"
+                report, event = self._outages.record_recovery(region), "rotation works again in a region"
             if report is None:
                 continue
             fields = {"region": region, "failures": report.failures, "seconds": round(report.seconds, 1)}

@@ -23,7 +23,7 @@ def find_stale_workers(workers: Sequence[Worker], keys: Version, now: datetime) 
     """Those whose last heartbeat names another version of the keys than this, and that may still sign with it: an older
     one, or one of a history that a restore of the store undid. One that was silent for all its lease does no longer,
     and one without a lease never did. Read the workers before the version."""
-    behind = [w for w in workers if not w.heartbeat.holds_keys(keys) and w.heartbeat.lease_seconds > 0]
+    behind = [w for w in workers if not w.heartbeat.has_keys_version(keys) and w.heartbeat.lease_seconds > 0]
     return [u for u in (StaleWorker(worker, _until(worker)) for worker in behind) if u.until > now]
 
 

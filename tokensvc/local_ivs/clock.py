@@ -1,7 +1,8 @@
-"""A clock that can be put forward, so that ten minutes pass in a test at once.
+"""A clock that can be advanced, so that a test need not wait for ten minutes to pass.
 
 Invariants
-- It never goes back, not over a restart either: what it dated is stored, so its offset is stored first.
+- It never goes back, not even over a restart: its offset is stored before it takes effect, since stored resources
+  carry its times.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from tokensvc.clock import Clock
 
 
 class AdvanceableClock:
-    """Another clock, ahead of it by as much as it was advanced."""
+    """A base clock plus an offset that only grows."""
 
     def __init__(
-        self, base: Clock, offset_seconds: float = 0.0, store: Callable[[float], None] = lambda _: None
+        self, base: Clock, offset_seconds: float = 0.0, store_offset: Callable[[float], None] = lambda _: None
     ) -> None:
-        """`store` makes an offset durable before it counts; what it raises, `advance` raises."""
+        """`store_offset` makes an offset durable before it takes effect; `advance` raises whatever it raises."""
         self.base = base
         self._offset_seconds = offset_seconds
-        self._store = store
+        self._store_offset = store_offset
         self._lock = threading.Lock()
 
     @property
     def offset_seconds(self) -> float:
-        """How far it is ahead of the clock that it stands on."""
+        """How far this clock is ahead of its base."""
         return self._offset_seconds
 
     def now(self) -> float:
@@ -37,10 +38,10 @@ class AdvanceableClock:
         return self.base.monotonic() + self._offset_seconds
 
     def advance(self, seconds: float) -> None:
-        """Put it forward. Raises ValueError for anything but a positive, finite number."""
+        """Move the clock forward. Raises ValueError unless `seconds` is positive and finite."""
         if not (math.isfinite(seconds) and seconds > 0):
             raise ValueError("must be a positive number of seconds")
         with self._lock:
             offset_seconds = self._offset_seconds + seconds
-            self._store(offset_seconds)
+            self._store_offset(offset_seconds)
             self._offset_seconds = offset_seconds

@@ -1,13 +1,13 @@
-"""How often an operation may be called: IVS's published rates, as data, and the buckets that hold callers to them.
+"""Rate limits of IVS's operations, and the limiter that enforces them. The limits stand beside the operations.
 
-Rules of the file
-- Source: IVS user guide, "Service Quotas", API call rates; each is for an account in a region. PutMetadata's two are in
-  the API reference too. None is adjustable.
-- A bucket holds one second's worth of calls and fills steadily. INFERRED: IVS does not say how it counts.
-- A call that breaks one of its operation's rates takes from none of them, and nothing has changed by it. INFERRED: only
-  a request that passed the model's checks is counted.
-- Time is the local IVS's own monotonic clock, the one that the management listener puts forward: what a test waits for
-  there includes the refill of a bucket, and no change of the machine's wall clock empties or fills one.
+Invariants
+- Source of all limits: IVS user guide, "Service Quotas", API call rates; each is per account and region. The two limits
+  of PutMetadata are in the API reference too. None is adjustable.
+- A token bucket holds one second's worth of calls and refills steadily. INFERRED: IVS does not document how it counts.
+- A call that exceeds one limit of its operation takes from none of the buckets and changes nothing. INFERRED: only
+  requests that pass the model's validation are counted.
+- Time is the local IVS's own monotonic clock, which the management listener can advance: waiting there refills buckets,
+  and changes of the machine's wall clock neither empty nor fill one.
 """
 
 from __future__ import annotations
@@ -19,81 +19,57 @@ from typing import Any, NamedTuple
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import throttled
 
+MAX_BUCKETS = 10_000
+"""Above this number, full buckets are dropped."""
+
 
 class RateLimit(NamedTuple):
-    """Calls a second that are let through."""
+    """The number of calls per second that are allowed."""
 
     per_second: int
     member: str = ""
-    """The member of the request whose values are counted apart; "" where all calls of the account count together."""
-
-
-def _each(per_second: int, *operations: str) -> dict[str, tuple[RateLimit, ...]]:
-    return {operation: (RateLimit(per_second),) for operation in operations}
-
-
-RATES: Mapping[str, tuple[RateLimit, ...]] = {
-    **_each(5, "CreateChannel", "GetChannel", "UpdateChannel", "DeleteChannel", "ListChannels", "BatchGetChannel"),
-    **_each(5, "CreateStreamKey", "GetStreamKey", "DeleteStreamKey", "ListStreamKeys", "BatchGetStreamKey"),
-    **_each(5, "GetStream", "ListStreams", "GetStreamSession", "ListStreamSessions", "StopStream"),
-    **_each(5, "CreatePlaybackRestrictionPolicy", "GetPlaybackRestrictionPolicy", "UpdatePlaybackRestrictionPolicy"),
-    **_each(5, "DeletePlaybackRestrictionPolicy", "ListPlaybackRestrictionPolicies"),
-    **_each(3, "ImportPlaybackKeyPair", "GetPlaybackKeyPair", "DeletePlaybackKeyPair", "ListPlaybackKeyPairs"),
-    **_each(3, "CreateRecordingConfiguration", "GetRecordingConfiguration", "DeleteRecordingConfiguration"),
-    **_each(3, "ListRecordingConfigurations"),
-    **_each(3, "CreateAdConfiguration", "GetAdConfiguration", "DeleteAdConfiguration", "ListAdConfigurations"),
-    **_each(10, "StartViewerSessionRevocation", "TagResource", "UntagResource", "ListTagsForResource"),
-    **_each(2, "BatchStartViewerSessionRevocation"),
-    **_each(1, "InsertAdBreak"),
-    "PutMetadata": (RateLimit(5, "channelArn"), RateLimit(155)),
-}
-"""Operation -> its rates, all of which hold."""
-
-WITHOUT_PUBLISHED_RATE = frozenset(
-    {
-        "UpdateAdConfiguration",
-        *("CreateFailoverSlateConfiguration", "GetFailoverSlateConfiguration", "UpdateFailoverSlateConfiguration"),
-        *("DeleteFailoverSlateConfiguration", "ListFailoverSlateConfigurations"),
-    }
-)
-"""The quota page has no row for these, so nothing holds them back here; IVS surely has a rate for them."""
-
-BUCKETS_BEFORE_CLEARING = 10_000
+    """The request member by whose value calls are counted separately; "" counts all calls of the account together."""
 
 
 class _Bucket(NamedTuple):
-    """How much is in it, and when that was so."""
+    """The number of calls left in a bucket at an instant."""
 
     calls: float
     at: float
 
-    def filled(self, rate: RateLimit, now: float) -> float:
-        return min(float(rate.per_second), self.calls + max(0.0, now - self.at) * rate.per_second)
+    def refilled(self, limit: RateLimit, now: float) -> float:
+        return min(float(limit.per_second), self.calls + max(0.0, now - self.at) * limit.per_second)
 
 
 class OperationRateLimiter:
-    """Counts calls. Safe to share among threads."""
+    """Counts calls per operation, account and region. Thread-safe."""
 
     def __init__(self) -> None:
         self._buckets: dict[tuple[str, AccountRegion, str], _Bucket] = {}
         self._lock = threading.Lock()
 
-    def take(self, operation: str, account_region: AccountRegion, request: Mapping[str, Any], now: float) -> None:
-        """Count one call. Raises IvsError when it comes too soon."""
-        rates = RATES.get(operation, ())
+    def acquire(
+        self,
+        operation: str,
+        limits: tuple[RateLimit, ...],
+        account_region: AccountRegion,
+        request: Mapping[str, Any],
+        now: float,
+    ) -> None:
+        """Count one call. Raises IvsError if it exceeds a limit."""
         with self._lock:
             taken: dict[tuple[str, AccountRegion, str], _Bucket] = {}
-            for rate in rates:
-                whose = str(request[rate.member]) if rate.member else ""
-                key = (operation, account_region, whose)
-                calls = self._buckets.get(key, _Bucket(rate.per_second, now)).filled(rate, now)
+            for limit in limits:
+                value = str(request[limit.member]) if limit.member else ""
+                key = (operation, account_region, value)
+                calls = self._buckets.get(key, _Bucket(limit.per_second, now)).refilled(limit, now)
                 if calls < 1:
-                    raise throttled(operation, rate.per_second, whose or f"account {account_region.account}")
+                    raise throttled(operation, limit.per_second, value or f"account {account_region.account}")
                 taken[key] = _Bucket(calls - 1, now)
             self._buckets |= taken
-            if len(self._buckets) > BUCKETS_BEFORE_CLEARING:
-                self._clear(now)
+            if len(self._buckets) > MAX_BUCKETS:
+                self._drop_full(now)
 
-    def _clear(self, now: float) -> None:
-        """Forget the buckets that are full again after a second, as all are."""
+    def _drop_full(self, now: float) -> None:
+        """Drop the buckets that are full again, as every bucket is after a second without calls."""
         self._buckets = {key: bucket for key, bucket in self._buckets.items() if bucket.at > now - 1}

@@ -1,9 +1,9 @@
-"""A query string as it was sent, decoded.
+"""Decoding of a query string as it was sent.
 
 Invariants
-- Signature and operation read it by this one function, so that what was signed is what is understood.
-- INFERRED: a bare plus is a space, as forms write it (WHATWG URL, "application/x-www-form-urlencoded parsing"); a
-  client that sends one signs it as `%20`, and a plus itself is sent `%2B`.
+- SigV4 verification and the operation use the same function, so what was signed is what is executed.
+- INFERRED: a bare plus is a space, as in form encoding (WHATWG URL, "application/x-www-form-urlencoded parsing"). A
+  client that sends one signs it as `%20`; a plus itself is sent as `%2B`.
 """
 
 from __future__ import annotations

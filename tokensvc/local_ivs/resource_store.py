@@ -1,4 +1,4 @@
-"""What the local IVS keeps: resources as documents, apart by place."""
+"""The store of the local IVS: resources as documents, separate per account and region."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ from tokensvc.aws.arn import AccountRegion
 
 
 class Resource(NamedTuple):
-    """One resource of the local IVS. `body` holds its modelled members and what the kind keeps beside them."""
+    """One stored document. `body` holds the modelled members and whatever else the resource's rules store."""
 
     arn: str
     account_region: AccountRegion
     kind: str
     parent_arn: str
-    """The channel of a stream key; "" where a kind has no parent."""
-    unique: str
-    """What no other of its kind in the place may share (a key pair's public half); "" where nothing is unique."""
+    """The channel of a stream key; "" if the kind has no parent."""
+    unique_key: str
+    """A value that only one resource of the kind may have per account and region (a key pair's public key); "" if
+    nothing has to be unique."""
     body: Mapping[str, Any]
     created_at: float
 
 
 class ResourceTransaction(Protocol):
-    """Reads and writes that happen wholly or not at all. A writing one is the only one; readers see one state."""
+    """Atomic reads and writes. Only one writing transaction runs at a time; readers see one consistent state."""
 
     def get(self, arn: str) -> Resource | None: ...
 
     def find(
-        self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None, unique: str | None = None
+        self,
+        account_region: AccountRegion,
+        kind: str,
+        *,
+        parent_arn: str | None = None,
+        unique_key: str | None = None,
     ) -> list[Resource]:
-        """All of a kind in a place that fit, in order of creation."""
+        """All matching resources of a kind in an account and region, in order of creation."""
         ...
 
     def page(
@@ -45,37 +51,37 @@ class ResourceTransaction(Protocol):
         equal: Mapping[str, str] | None = None,
         newest_first: bool = False,
     ) -> list[tuple[int, Resource]]:
-        """At most `limit` of a kind, each with its number in the order of creation, after that number; `equal`
-        compares top-level members of the body. Newest first, `after` is where to go on backwards, 0 for the newest.
-        Numbers are never given twice."""
+        """At most `limit` resources of a kind that follow the number `after`, each with its number in the order of
+        creation. `equal` compares top-level members of the body. With `newest_first` the order is reversed, and 0
+        starts at the newest. Numbers are never reused."""
         ...
 
     def count(self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None) -> int: ...
 
     def put(self, resource: Resource) -> None:
-        """Insert, or replace the one with this ARN; it keeps its number then."""
+        """Insert a resource, or replace the one with this ARN, which keeps its number."""
         ...
 
     def delete(self, arn: str) -> None:
-        """Forget one; nothing happens when there is none."""
+        """Delete a resource. Does nothing if it does not exist."""
         ...
 
 
 class ResourceStore(Protocol):
-    """All resources of the local IVS."""
+    """All resources of the local IVS, and the secrets and numbers that must survive a restart."""
 
     def begin(self, *, write: bool) -> AbstractContextManager[ResourceTransaction]:
-        """One transaction: committed when the block ends well, undone when it raises."""
+        """One transaction: committed at the end of the block, rolled back if it raises."""
         ...
 
-    def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The secret of that name; `make` is what makes it on the first time of asking."""
+    def get_or_create_secret(self, name: str, create: Callable[[], bytes]) -> bytes:
+        """The secret with this name; `create` makes it if there is none."""
         ...
 
-    def number(self, name: str) -> float:
-        """A number that is stored under a name; 0 until it is."""
+    def get_number(self, name: str) -> float:
+        """The number stored under a name; 0 if there is none."""
         ...
 
-    def store_number(self, name: str, value: float) -> None:
-        """Store a number, durably when this returns."""
+    def set_number(self, name: str, value: float) -> None:
+        """Store a number. It is durable when this returns."""
         ...

@@ -1,8 +1,10 @@
-"""LocalIvs: the operations of IVS on a store of our own. No HTTP here; `web/local/` puts it on the wire.
+"""LocalIvs: the operations of IVS on a store of its own. No HTTP here; `local_ivs/http/` serves it.
 
-Rules of the file
-- check -> rate -> handler -> dump. The whole of a call is one transaction: on a refusal nothing has changed.
-- An operation is served when something handles it. One that a newer model brings is checked, then refused by name.
+Invariants
+- A call is validated, counted by the rate limiter, handled and rendered, all in one transaction: after an error nothing
+  has changed.
+- An operation is served if it has a handler. One that only a newer model has is validated, then answered with
+  NotImplementedException.
 """
 
 from __future__ import annotations
@@ -34,9 +36,9 @@ HANDLERS = {
     **session_operations.HANDLERS,
     **ad_breaks.HANDLERS,
 }
-"""Operation -> its behaviour."""
-READS = frozenset(name for name, handler in HANDLERS.items() if not handler.writes)
-"""Operations that change nothing."""
+"""Operation -> handler, for every operation that is served. A test fails when it differs from the installed model."""
+READ_ONLY = frozenset(name for name, handler in HANDLERS.items() if not handler.writes)
+"""The operations that change nothing."""
 
 
 class LocalIvs:
@@ -47,37 +49,48 @@ class LocalIvs:
         model: ServiceModel,
         resources: ResourceStore,
         clock: Clock,
-        token: RandomString,
+        random_string: RandomString,
         page_secret: bytes,
         *,
         viewers: Viewers | None = None,
-        rates: OperationRateLimiter | None = None,
+        rate_limiter: OperationRateLimiter | None = None,
         faults: Faults | None = None,
     ) -> None:
-        """Without `rates` every call goes through, however many there are. Of `faults` only those of single entries
-        strike here; whoever serves calls draws the others."""
+        """Without a `rate_limiter` no call is throttled. Of `faults` only those of batch entries are applied here; the
+        HTTP application applies the others."""
         self._model = model
         self._resources = resources
         self._clock = clock
-        self._token = token
-        self._pages = PageTokens(page_secret)
+        self._random_string = random_string
+        self._page_tokens = PageTokens(page_secret)
         self._viewers = viewers or Viewers()
-        self._rates = rates
+        self._rate_limiter = rate_limiter
         self._faults = faults or Faults()
 
-    def call(self, account_region: AccountRegion, operation: str, request: Mapping[str, Any], base_url: str) -> dict[str, Any]:
-        """Perform an operation for an account in a region. Raises IvsError, or StoreUnavailable."""
-        described = self._model.operations.get(operation)
-        if described is None:
+    def call(
+        self, account_region: AccountRegion, operation: str, request: Mapping[str, Any], base_url: str
+    ) -> dict[str, Any]:
+        """Execute an operation for an account in a region. Raises IvsError or StoreUnavailable."""
+        modelled = self._model.operations.get(operation)
+        if modelled is None:
             raise unknown_operation()
-        checked = described.check(request)
+        validated = modelled.validate_request(request)
         handler = HANDLERS.get(operation)
         if handler is None:
             raise not_implemented(operation)
-        if self._rates is not None:
-            self._rates.take(operation, account_region, checked, self._clock.monotonic())
+        if self._rate_limiter is not None:
+            now = self._clock.monotonic()
+            self._rate_limiter.acquire(operation, handler.rate_limits, account_region, validated, now)
         with self._resources.begin(write=handler.writes) as transaction:
-            now = self._clock.now()
-            call = OperationCall(operation, account_region, transaction, now, self._token, self._pages, base_url, self._viewers)
-            call = call._replace(entry_fails=lambda: self._faults.draw_entry(operation))
-            return described.dump(handler.handle(call, checked))
+            call = OperationCall(
+                operation=operation,
+                account_region=account_region,
+                transaction=transaction,
+                now=self._clock.now(),
+                random_string=self._random_string,
+                page_tokens=self._page_tokens,
+                base_url=base_url,
+                viewers=self._viewers,
+                entry_fails=lambda: self._faults.draw_entry(operation),
+            )
+            return modelled.render_response(handler.handle(call, validated))

@@ -25,7 +25,7 @@ from tokensvc.deployment.leases import HeldLease, Leases
 from tokensvc.errors import ControlPlaneUnavailable
 from tokensvc.log import structlog
 from tokensvc.metrics import Metrics
-from tokensvc.outages import Outages
+from tokensvc.outages import OutageTracker
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, DispatchResult
 
@@ -64,7 +64,7 @@ class RevocationLeader:
         self,
         *,
         account_region: AccountRegion,
-        world: DispatchContext,
+        context: DispatchContext,
         leases: Leases,
         holder: str,
         metrics: Metrics,
@@ -72,11 +72,11 @@ class RevocationLeader:
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         """`holder` is the worker's id, a colon, and a number that no other `RevocationLeader` of the worker has."""
-        self._place = account_region
-        self._clock = world.clock
+        self._account_region = account_region
+        self._clock = context.clock
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, f"revocations-{account_region.region}")
-        plane = _LeaseGuard(world.control_plane, self._clock, self)
-        self._world = replace(world, control_plane=plane, map_concurrently=self._threads.map)
+        plane = _LeaseGuard(context.control_plane, self._clock, self)
+        self._context = replace(context, control_plane=plane, map_concurrently=self._threads.map)
         self._leases = leases
         self._lease = lease_name(account_region)
         self._holder = holder
@@ -88,7 +88,7 @@ class RevocationLeader:
         """When our lease ends, on our monotonic clock."""
         self._next_acquire_at = -math.inf
         self._unreported_errors: Counter[str] = Counter()
-        self._outages = Outages(self._clock.monotonic)
+        self._outages = OutageTracker(self._clock.monotonic)
         self.problems: tuple[Problem, ...] = ()
         """What an operator should know, while anything waits."""
 
@@ -134,8 +134,8 @@ class RevocationLeader:
             return
         self.lease_expires_at = now + self._lease_seconds
         if self._dispatcher is None:
-            _log.info("this worker tells IVS of revocations now", region=self._place.region)
-            self._dispatcher = Dispatcher(self._world, self._place, self._rate_fraction)
+            _log.info("this worker tells IVS of revocations now", region=self._account_region.region)
+            self._dispatcher = Dispatcher(self._context, self._account_region, self._rate_fraction)
 
     def _step_down(self) -> None:
         if self._dispatcher is not None:
@@ -148,12 +148,12 @@ class RevocationLeader:
             self.problems = ()
         elif done.deferred:
             codes = {"ivs_codes": ", ".join(sorted(done.errors_by_code))}
-            self.problems = (Problem(ProblemCode.REVOCATIONS_REJECTED, self._place.region, codes),)
+            self.problems = (Problem(ProblemCode.REVOCATIONS_REJECTED, self._account_region.region, codes),)
         self._unreported_errors.update(done.errors_by_code)
-        region, report = self._place.region, None
+        region, report = self._account_region.region, None
         if done.errors_by_code:
-            report = self._outages.failed(region, frozenset(done.errors_by_code))
-        elif done.sent and (report := self._outages.ended(region)):
+            report = self._outages.record_failure(region, frozenset(done.errors_by_code))
+        elif done.sent and (report := self._outages.record_recovery(region)):
             self._unreported_errors.clear()
             _log.info("IVS takes revocations again", region=region, seconds=round(report.seconds, 1))
             return

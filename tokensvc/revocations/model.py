@@ -1,18 +1,18 @@
 """Which session versions a revocation ends, and which ones tokens carry afterwards.
 
-Rules of the file
-- A token's session version is max(second of issue, M), M being the viewer's stored minimum. A revocation of everything
-  with filter F ends every version up to F and makes M = F + 1 in the same transaction; so whatever a worker signs after
-  it has read M lives, and whatever one signs that has not is ended with the rest.
-- While M is ahead of the clock, versions rise slowly above it (`ViewerRestriction.lowest_version`), so that they always rise
-  with the time of issue, which is a matter of the clock of the worker that issues.
-- A revocation of what was issued before an instant ends the versions below the one that a token issued at that instant
-  carries, and no other: never what was issued later. What a revocation of everything before it has to end, that one's
-  own filter ends.
-- M never falls.
-- R, the reach, is the longest that a worker may act on old news: a snapshot's lease, the store's time-out and the skew
-  of its clock. A worker that has not heard by now + R signs nothing.
-- F is always sent: IVS takes a missing one for 0, which ends no token that carries a version.
+Invariants
+- A token's session version is max(second of issue, M), where M is the viewer's stored minimum. A revocation without
+  `issuedBefore` and with filter F ends every version up to F and sets M = F + 1 in the same transaction. Tokens that a
+  worker signs after it has read M stay valid; tokens that a worker signs before that are ended with the rest.
+- While M is ahead of the clock, versions rise slowly above it (`ViewerRestriction.lowest_version`), so that they always
+  rise with the time of issue, which is measured by the clock of the issuing worker.
+- A revocation with `issuedBefore` ends the versions below the one that a token issued at that instant carries, and no
+  others: it never ends a token that was issued later. An earlier revocation without `issuedBefore` is delivered with a
+  filter of its own.
+- M never decreases.
+- `max_staleness_seconds` is the longest that a worker may serve from an outdated snapshot: the snapshot's lease, the
+  store's timeout and the clock skew. A worker that has not read M by now + max_staleness signs nothing.
+- F is always sent: IVS treats a missing filter as 0, which ends no token that carries a version.
 - Time is the store's, read while the transaction holds the numbers that it writes.
 """
 
@@ -27,28 +27,28 @@ from tokensvc.tokens.denylist import ViewerRestriction, session_version
 
 
 class RevocationState(StrEnum):
-    """How far a revocation has come on its way to IVS."""
+    """The delivery state of a revocation."""
 
     QUEUED = "queued"
     SENT = "sent"
     FAILED = "failed"
-    """IVS refused it for good."""
+    """IVS rejected it permanently."""
     CANCELLED = "cancelled"
 
 
 class Priority(IntEnum):
-    """Which of IVS's two allowances an entry has the first claim to."""
+    """Which of IVS's two operations an entry is sent with first."""
 
     INTERACTIVE = 0
-    """Asked for by itself: somebody waits for it."""
+    """Requested on its own, so somebody is waiting for it: sent with single calls."""
     BULK = 1
-    """One of many."""
+    """One of a batch: sent with batch calls."""
 
 
 MINIMUM_AHEAD_MAX_SECONDS = 86_400
-"""How far M may be ahead of the clock and versions still rise before the clock has caught up. Only who revokes a viewer
-hundreds of times within hours gets that far; from there on each revocation takes one version and not a hundred, so that
-versions stay within what IVS takes."""
+"""How far M may be ahead of the clock while versions still rise before the clock has caught up. Only a viewer that is
+revoked hundreds of times within hours gets that far; beyond it each revocation takes one version instead of about a
+hundred, so that versions stay within the range that IVS accepts."""
 
 
 def versions_up_to(
@@ -56,8 +56,8 @@ def versions_up_to(
 ) -> int:
     """F: the highest session version to end.
 
-    Without `issued_before` that is every version which a worker that has not heard may still give, R from now. With it,
-    every version below that of a token issued at that second, as the standing makes it.
+    Without `issued_before`, F covers every version that a stale worker may still issue until now + max_staleness. With
+    it, F covers every version below that of a token issued at that second under the restriction `standing`.
     """
     if issued_before is None:
         last = math.floor(now + max_staleness_seconds)
@@ -68,9 +68,10 @@ def versions_up_to(
 def restriction_after(
     now: float, standing: ViewerRestriction, version: int, issued_before: int | None = None
 ) -> ViewerRestriction:
-    """The standing with the minimum that a revocation with the filter `version` leaves: F + 1 after one of everything.
+    """The restriction with the minimum that a revocation with the filter `version` sets: F + 1 without `issued_before`.
 
-    One with an instant raises it only where the clock alone makes versions; elsewhere they are above F by themselves.
+    With `issued_before`, the minimum rises only where versions follow the clock alone; elsewhere they are above F
+    already.
     """
     minimum = version + 1
     if issued_before is None:
@@ -84,18 +85,18 @@ def restriction_after(
 
 
 def _version_at(second: int, standing: ViewerRestriction) -> int:
-    """The session version of a token issued at that second. One that was issued before the minimum was set has no more
-    than its second, or a revocation of everything ends it."""
+    """The session version of a token issued at that second. A token that was issued before the minimum was set carries
+    at most its second, or is ended by the revocation that set the minimum."""
     if second <= standing.minimum_set_at or not standing.minimum_ahead_seconds:
         return second
     return session_version(second, standing.lowest_version(second))
 
 
 def denied_until(now: float, max_staleness_seconds: float, issued_before: int | None, deny_seconds: int | None) -> int:
-    """Until when the viewer gets no token.
+    """The Unix second until which the viewer is denied tokens; 0 for no denial.
 
-    Unless the caller says how long: until every worker has heard, since before that a worker might sign a token that is
-    ended already. A revocation of what is older than an instant spares the viewer's later tokens, so it denies none.
+    Without `deny_seconds`, the denial lasts until every worker is in sync, since a stale worker might sign a token that
+    is already ended. A revocation with `issued_before` does not affect later tokens, so by default it denies none.
     """
     if deny_seconds is not None:
         return math.ceil(now) + deny_seconds if deny_seconds else 0
@@ -103,15 +104,15 @@ def denied_until(now: float, max_staleness_seconds: float, issued_before: int | 
 
 
 def readmit_after(now: float, max_staleness_seconds: float, version: int, standing: ViewerRestriction) -> int:
-    """From when on every worker gives tokens that the filter `version`, and those of earlier revocations, spare: all
-    have read the standing, or even one that has not, and whose clock is behind, gives a higher version by then; and the
-    denial is over. `standing` is the one after the revocation."""
+    """The Unix second from which every worker issues tokens above the filter `version` and above those of earlier
+    revocations. By then all workers have read the restriction, or even a stale one whose clock is behind issues a
+    higher version, and the denial has ended. `standing` is the restriction after the revocation."""
     spared = min(now + max_staleness_seconds, max(version + 1 + CLOCK_SKEW_SECONDS, standing.minimum_version))
     return max(math.ceil(max(spared, now)), standing.denied_until)
 
 
 def overall_state(states: Iterable[RevocationState]) -> RevocationState:
-    """The state of a revocation from those of its parts: one that waits keeps it queued, one that failed fails it."""
+    """The state of a revocation from those of its targets: queued while any is queued, else failed if any failed."""
     found = frozenset(states)
     return next(
         state

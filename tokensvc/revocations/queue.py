@@ -1,10 +1,10 @@
-"""The queue of what IVS has yet to be told, as a dispatcher sees it.
+"""The queue of revocations that IVS has not received yet, as a dispatcher uses it.
 
-An entry is one viewer of one channel up to one version. It is claimed for a while, on the store's clock: a claim that
-lapses returns by itself, so whatever becomes of a dispatcher, its entries are tried again. What a call came to is
-settled on (id, version): an entry that was raised while the call was under way stays queued.
+An entry is one viewer of one channel up to one version. It is claimed for a limited time on the store's clock: an
+expired claim returns to the queue, so entries of a crashed dispatcher are retried. The outcome of a call is recorded
+for (id, version): an entry whose version was raised during the call stays queued.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+Every method may raise StoreUnavailable, in which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tokensvc.aws.arn import AccountRegion
 from tokensvc.revocations.model import Priority, RevocationState
 
 INTERACTIVE_MAX = 100
-"""Entries that one caller may have waiting in the priority ALONE of a place: ten seconds' worth at IVS's full rate, so that
-who floods it waits behind itself, and others are not kept waiting."""
+"""Entries that one caller may have queued with priority INTERACTIVE in one account and region: ten seconds' worth at
+IVS's full rate, so that a caller that floods the queue does not delay others."""
 
 
 class QueueEntry(NamedTuple):
@@ -31,27 +31,27 @@ class QueueEntry(NamedTuple):
     """This one included."""
 
     def __repr__(self) -> str:
-        return f"Entry(id={self.id}, version={self.version}, attempts={self.attempts})"
+        return f"QueueEntry(id={self.id}, version={self.version}, attempts={self.attempts})"
 
 
 class DeliveryOutcome(NamedTuple):
-    """What became of a claimed entry."""
+    """The result of sending a claimed entry."""
 
     id: int
     version: int
-    """The version that IVS was told."""
+    """The version that was sent to IVS."""
     state: RevocationState
-    """SENT, FAILED, or QUEUED to be tried again."""
+    """SENT, FAILED, or QUEUED for a retry."""
     code: str = ""
     """IVS's own code of the failure, or the transport's."""
     message: str = ""
     retry_in_seconds: float = 0.0
-    """For QUEUED: how long it rests."""
+    """For QUEUED: how long to wait before the retry."""
     priority: Priority | None = None
-    """For QUEUED: the priority that it waits in from now on, when not the one it came from."""
+    """For QUEUED: the new priority, if it changes."""
     channel_arn: str | None = None
     viewer_id: str | None = None
-    """The viewer that was sent to IVS; only its entry may be settled, since a restored store assigns ids again."""
+    """The viewer that was sent to IVS; only its entry may be updated, since a restored store assigns ids again."""
 
     @classmethod
     def of(cls, entry: QueueEntry, state: RevocationState, *rest: Any) -> DeliveryOutcome:
@@ -61,33 +61,33 @@ class DeliveryOutcome(NamedTuple):
         )
 
     def __repr__(self) -> str:
-        return f"Outcome(id={self.id}, version={self.version}, state={self.state}, code={self.code!r})"
+        return f"DeliveryOutcome(id={self.id}, version={self.version}, state={self.state}, code={self.code!r})"
 
 
 class Backlog(NamedTuple):
-    """What waits in one place."""
+    """What is queued for one account and region."""
 
     queued: int
     oldest_seconds: float
     code: str = ""
-    """Of what was tried in vain and waits to be tried again: the code of such a failure."""
+    """The code of an entry's last failure, where any entry waits for a retry."""
 
 
 class RevocationQueue(Protocol):
-    """Entries, oldest first within a priority of a place."""
+    """Entries, oldest first within an account, region and priority."""
 
     def claim(self, account_region: AccountRegion, priority: Priority, limit: int, seconds: float) -> list[QueueEntry]:
-        """Take the oldest entries that are due and that nobody has, for that long, counting an attempt for each."""
+        """Claim the oldest due, unclaimed entries for that many seconds, counting an attempt for each."""
         ...
 
     def record_outcomes(self, outcomes: Sequence[DeliveryOutcome]) -> None:
-        """Record what became of claimed entries, by compare-and-set on id, version and, where given, viewer.
+        """Record the outcomes of claimed entries, by compare-and-set on id, version and, where given, viewer.
 
-        One that was raised meanwhile is due again at once, whatever the outcome; one that is no longer queued stays as
-        it is.
+        An entry whose version was raised meanwhile is due again immediately, whatever the outcome; one that is no
+        longer queued stays as it is.
         """
         ...
 
     def backlogs(self) -> dict[AccountRegion, Backlog]:
-        """What is queued, claimed or resting entries included, in each place that has any."""
+        """The backlog of each account and region that has one, including claimed and deferred entries."""
         ...

@@ -25,7 +25,7 @@ class SqlWorkers:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def beat(self, heartbeat: Heartbeat) -> None:
+    def record_heartbeat(self, heartbeat: Heartbeat) -> None:
         regions = [news._asdict() for news in heartbeat.regions]
         trouble = [_stored(problem) for problem in heartbeat.problems]
         lists = {"undecryptable": list(heartbeat.undecryptable), "problems": trouble, "regions": regions}
@@ -38,7 +38,7 @@ class SqlWorkers:
                 )
             )
 
-    def leave(self, worker_id: str) -> None:
+    def deregister(self, worker_id: str) -> None:
         with write_transaction(self._engine) as connection:
             connection.execute(sa.delete(workers).where(workers.c.worker_id == worker_id))
 
@@ -48,7 +48,7 @@ class SqlWorkers:
             rows = connection.execute(wanted.order_by(workers.c.started_at, workers.c.worker_id)).all()
         return [_worker(row) for row in rows]
 
-    def forget(self, seconds: float) -> int:
+    def remove_unresponsive(self, seconds: float) -> int:
         silent = sa.delete(workers).where(workers.c.last_heartbeat_at < StoreNow() - sa.literal(seconds, sa.Double))
         with write_transaction(self._engine) as connection:
             return len(connection.execute(silent.returning(workers.c.worker_id)).all())

@@ -8,7 +8,7 @@ Rules of the file
 - No caller delays another: unknown channels are taken from the callers' queues in turns, one channel each. A queue is
   bounded; where all together are full, the longest gives up its newest question. A channel that several callers ask
   for is in the queue of each.
-- The order of a call: RECHECK_SHARE of its places are for known channels that are due for another look, as far as there
+- The order of a call: RECHECKS_PER_CALL of its places are for known channels that are due for another look, as far as there
   are any; the others are for unknown channels; what these leave free is for more of the known ones. So neither kind can
   keep the other from IVS for ever.
 - What was found goes to the store, from where every worker's refresh takes it. That there is no such channel is
@@ -33,12 +33,12 @@ from tokensvc.clock import Clock
 from tokensvc.deployment.leases import Leases
 from tokensvc.errors import ControlPlaneError
 from tokensvc.log import structlog
-from tokensvc.outages import Outages
+from tokensvc.outages import OutageTracker
 from tokensvc.runner import IDLE, RunResult
 from tokensvc.tokens.channels import ChannelRecord, ChannelStore
 from tokensvc.tokens.snapshot import KnownChannel
 
-EVERY_SECONDS = 0.5
+INTERVAL_SECONDS = 0.5
 CHANNELS_PER_CALL = 50
 """BatchGetChannel takes at most 50 ARNs (IVS API reference)."""
 
@@ -48,22 +48,22 @@ NOT_FOUND_SECONDS = 60
 RECHECK_SECONDS = 600
 """How old what we know of a channel may get before it is asked for again, in the background."""
 
-DUE_EVERY_SECONDS = 10
+DUE_INTERVAL_SECONDS = 10
 DUE_MAX = 500
 """How many channels that are due for another look are read from the store at once: ten seconds' worth of calls."""
 
-RECHECK_SHARE = 10
+RECHECKS_PER_CALL = 10
 """Places of a call that are for known channels while unknown ones wait: at one call a second 6,000 channels are looked
 at again in RECHECK_SECONDS whatever callers ask for."""
 
-REGION_RESTS_SECONDS = 60
+FAILED_REGION_PAUSE_SECONDS = 60
 """How long the known channels of a region that did not answer are left out, so that they fill no others' places."""
 
 PENDING_MAX = 10_000
 PENDING_PER_CALLER_MAX = 500
 """As many channels as one batch of asks may name. Beyond it a caller's tokens go out without their playback URL."""
 
-REMEMBERED_MAX = 10_000
+RECENT_MAX = 10_000
 _RECENT_SECONDS = 5
 """How long an answer, or that there was none, is remembered here: until every refresh has it, and so that an outage of
 IVS makes a channel's asks wait once in this time and not each."""
@@ -156,14 +156,14 @@ class ChannelCache:
         """By region that did not answer, until when none of its known channels is looked at again."""
         self._failing: set[str] = set()
         """Regions whose last call failed."""
-        self._undescribed = Outages(clock.monotonic)
+        self._undescribed = OutageTracker(clock.monotonic)
         """By region: IVS answers, and describes not every channel."""
         self._lock = threading.Lock()
         self._pending: dict[str, _Lookup] = {}
         self._queues: dict[str, _Queues] = {}
         """By region."""
         self._recent: TLRUCache[str, KnownChannel | None] = TLRUCache(
-            REMEMBERED_MAX, ttu=self._forget_at, timer=clock.monotonic
+            RECENT_MAX, ttu=self._forget_at, timer=clock.monotonic
         )
         self._wake = wake
 
@@ -238,7 +238,7 @@ class ChannelCache:
         now = self._clock.monotonic()
         if now < self._due_again_at:
             return False
-        self._due_again_at = now + DUE_EVERY_SECONDS
+        self._due_again_at = now + DUE_INTERVAL_SECONDS
         self._rests_until = {region: until for region, until in self._rests_until.items() if until > now}
         self._due = {}
         checked_before = self._now() - timedelta(seconds=RECHECK_SECONDS)
@@ -257,7 +257,7 @@ class ChannelCache:
                 try:
                     self._take_turn(region)
                 except ControlPlaneError as failure:  # a region that is down delays only itself
-                    self._rests_until[region] = self._clock.monotonic() + REGION_RESTS_SECONDS
+                    self._rests_until[region] = self._clock.monotonic() + FAILED_REGION_PAUSE_SECONDS
                     self._due.pop(region, None)
                     self._failing.add(region)
                     failures.append(failure)
@@ -269,7 +269,7 @@ class ChannelCache:
         """Make one call, for whatever it is the turn of in this region."""
         due = self._due.get(region, [])
         with self._lock:
-            wanted = self._queues.get(region, _Queues()).first(CHANNELS_PER_CALL - min(len(due), RECHECK_SHARE))
+            wanted = self._queues.get(region, _Queues()).first(CHANNELS_PER_CALL - min(len(due), RECHECKS_PER_CALL))
         room = CHANNELS_PER_CALL - len(wanted)
         again, left = due[:room], due[room:]
         wanted, again = self._without_answered(wanted, again)
@@ -312,10 +312,10 @@ class ChannelCache:
     def _log_undescribed(self, region: str, undescribed: Mapping[str, str]) -> None:
         """Log the channels that IVS answered with an error, one for each code."""
         for code, arn in undescribed.items():
-            if report := self._undescribed.failed(region, code):
+            if report := self._undescribed.record_failure(region, code):
                 seconds = round(report.seconds, 1)
                 _log.warning("IVS would not describe a channel", code=code, channel=arn, seconds=seconds)
-        if not undescribed and (report := self._undescribed.ended(region)):
+        if not undescribed and (report := self._undescribed.record_recovery(region)):
             _log.info("IVS describes channels again", region=region, seconds=round(report.seconds, 1))
 
     def _answer(self, found: list[tuple[str, KnownChannel]]) -> None:

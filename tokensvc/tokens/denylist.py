@@ -14,7 +14,7 @@ Rules of the file
   of denials reads viewer ids. The channel's length is part of what is hashed: no two pairs are spelled alike.
 - All facts are one integer, so that the hot path looks up one thing.
 - Versions of one viewer rise with the time of issue, or `issuedBefore` could not select them: while a minimum version
-  is ahead of the clock, versions rise by one every STEP_SECONDS until the clock has caught up.
+  is ahead of the clock, versions rise by one every VERSION_STEP_SECONDS until the clock has caught up.
 - A fact is over once the clock has reached it: a denial because it ends, a minimum version because a token's version is
   never below the second of its issue.
 """
@@ -30,7 +30,7 @@ from tokensvc.errors import ViewerDenied
 from tokensvc.timestamps import rfc3339
 
 DIGEST_BYTES = 16
-STEP_SECONDS = 5
+VERSION_STEP_SECONDS = 5
 """While a minimum version is ahead of the clock, how long tokens share a version. Clocks differ by as much, so shorter
 steps would tell no more; each revocation in such a time takes a version for each step of the reach."""
 _PURPOSE = b"tokensvc denial"
@@ -63,7 +63,7 @@ class ViewerRestriction(NamedTuple):
         """The lowest session version of a token that is issued at that second."""
         if not self.minimum_ahead_seconds or second <= self.minimum_set_at:
             return self.minimum_version
-        return self.minimum_version + (second - self.minimum_set_at) // STEP_SECONDS
+        return self.minimum_version + (second - self.minimum_set_at) // VERSION_STEP_SECONDS
 
 
 def viewer_digest(channel: str, viewer_id: str) -> bytes:
@@ -79,9 +79,9 @@ def pack(standing: ViewerRestriction) -> int:
 
 
 def expires_at(packed: int) -> int:
-    """`ViewerRestriction.expires_at` of a packed one, for sweeps over thousands. The clock gains STEP_SECONDS - 1 on the lowest
+    """`ViewerRestriction.expires_at` of a packed one, for sweeps over thousands. The clock gains VERSION_STEP_SECONDS - 1 on the lowest
     version in each step."""
-    minimum = (packed >> _BITS & _LOW) - -(packed & _LOW) // (STEP_SECONDS - 1)
+    minimum = (packed >> _BITS & _LOW) - -(packed & _LOW) // (VERSION_STEP_SECONDS - 1)
     return max(packed >> 2 * _BITS, minimum)
 
 

@@ -66,7 +66,7 @@ class Keyring(NamedTuple):
 EMPTY_KEYRING = Keyring({})
 
 
-def retiring_signs_until(retiring_at: datetime, max_staleness_seconds: float, skew_seconds: float) -> float:
+def retiring_key_not_after(retiring_at: datetime, max_staleness_seconds: float, skew_seconds: float) -> float:
     """Until when a worker may sign with a retiring key, in Unix seconds on its own clock.
 
     A token signed at t starts playback until t + its life, and the pair is deleted no earlier than retiring_at + R +

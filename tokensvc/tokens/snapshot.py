@@ -45,7 +45,7 @@ class Snapshot(NamedTuple):
     """0: the store's cannot be read, and no token is issued."""
     damage: tuple[str, ...] = ()
     """The store's rows that cannot be read and are left out, each in words."""
-    began_at: float = float("-inf")
+    refresh_started_at: float = float("-inf")
     """When the refresh that made it began, on this worker's monotonic clock."""
     clock_error_seconds: float = 0.0
     """How far this worker's wall clock was ahead of the store's when the refresh began."""
@@ -58,14 +58,14 @@ class Snapshot(NamedTuple):
         return self.wall_offset_seconds - self.clock_error_seconds
 
     def __repr__(self) -> str:
-        return f"Snapshot(began_at={self.began_at}, clock_error_seconds={self.clock_error_seconds})"
+        return f"Snapshot(refresh_started_at={self.refresh_started_at}, clock_error_seconds={self.clock_error_seconds})"
 
 
 def require_fresh(snapshot: Snapshot, now: float, monotonic: float, lease_seconds: float) -> None:
     """Raise SnapshotStale, saying why, unless the snapshot's lease still runs and the clock can be trusted. `now` and
     `monotonic` must be read together, and `now` be what is acted on afterwards: another reading may be of a clock that
     has jumped meanwhile."""
-    if monotonic - snapshot.began_at > lease_seconds:
+    if monotonic - snapshot.refresh_started_at > lease_seconds:
         raise SnapshotStale("this worker has not reached its store for longer than its lease allows")
     moved = now - monotonic - snapshot.wall_offset_seconds
     if abs(moved) > CLOCK_SKEW_SECONDS:

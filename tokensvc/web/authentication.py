@@ -1,13 +1,12 @@
-"""Authenticates the requests of every route: a caller whose key is good and that was given the scope.
+"""Authenticates requests: the API key must be valid and the caller must have the scope of the operation.
 
 Invariants
-- A caller is authenticated by a fresh snapshot or not at all: a worker that is cut off does not know who was disabled.
-- Caller, snapshot and time are read once and belong together: whatever is done for a request is computed from them.
-- A request's body is read by `authenticated_body` and nowhere else, which authenticates again once the body is
-  complete: a client may send it slowly, and a caller that is disabled meanwhile may do nothing any more. A test holds
-  it.
-- What a route beside the hot path asks of the store, it asks in a thread; these threads are its own, so that a store
-  that hangs takes none from anybody else.
+- Callers are authenticated only against a fresh snapshot: a worker that is cut off does not know who was disabled.
+- Caller, snapshot and time are read once and belong together: a request is handled with exactly these three.
+- Only `authenticated_body` reads a request's body. It authenticates again once the body is complete: a client may send
+  it slowly, and a caller that was disabled meanwhile may do nothing more. A test holds it.
+- Off the hot path, routes call the store in threads. The limit on these threads is shared with nothing else, so that a
+  store that hangs occupies no other threads.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ from tokensvc.web.context import RequestContext
 MAX_CONCURRENT_STORE_CALLS = 8
 _T = TypeVar("_T")
 Authenticated = tuple[Caller, Snapshot, float]
-"""Who asks, what this worker knows, and the time. A plain tuple: it is made for each token."""
+"""Caller, snapshot, and time in Unix seconds. A plain tuple, because one is made for each token."""
 
 
 class RequestAuthenticator:
-    """Authenticates callers, and asks the store for them."""
+    """Authenticates callers, and runs their store calls in threads."""
 
     def __init__(self, snapshot: Callable[[], Snapshot], clock: Clock, *, lease_seconds: float) -> None:
         self._snapshot = snapshot
@@ -41,35 +40,35 @@ class RequestAuthenticator:
         self._lease_seconds = lease_seconds
         self._threads = anyio.CapacityLimiter(MAX_CONCURRENT_STORE_CALLS)
 
-    def authenticate(self, scope: Scope, context: RequestContext, needs: str) -> Authenticated:
-        """Who asks, given that they have this scope. Raises SnapshotStale, Unauthenticated or InsufficientScope."""
+    def authenticate(self, scope: Scope, context: RequestContext, required_scope: str) -> Authenticated:
+        """The caller of a request. Raises SnapshotStale, Unauthenticated, or InsufficientScope without `required_scope`."""
         snapshot, now = self._snapshot(), self._clock.now()
         require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
         caller = authenticate(header(scope, b"authorization"), snapshot.secrets, now)
         context.caller = caller.name
-        caller.require_scope(needs)
+        caller.require_scope(required_scope)
         return caller, snapshot, now
 
     async def authenticated_body(
-        self, scope: Scope, receive: Receive, context: RequestContext, needs: str, limit_bytes: int
+        self, scope: Scope, receive: Receive, context: RequestContext, required_scope: str, limit_bytes: int
     ) -> tuple[Authenticated, dict[str, Any]]:
-        """As `authenticate`, after the body is complete, and the body as a JSON object. It is called before the body is
-        read too, so that no body of an unauthenticated client is read."""
-        self.authenticate(scope, context, needs)
+        """As `authenticate`, once the body is complete, and the body as a JSON object. Authenticates before as well, so
+        that the body of an unauthenticated client is never read."""
+        self.authenticate(scope, context, required_scope)
         body = await read_json(scope, receive, limit_bytes)
-        return self.authenticate(scope, context, needs), body
+        return self.authenticate(scope, context, required_scope), body
 
-    def caller(self, scope: Scope, context: RequestContext, needs: str) -> Caller:
-        """The caller alone."""
-        return self.authenticate(scope, context, needs)[0]
+    def caller(self, scope: Scope, context: RequestContext, required_scope: str) -> Caller:
+        """As `authenticate`, the caller alone."""
+        return self.authenticate(scope, context, required_scope)[0]
 
     async def caller_and_body(
-        self, scope: Scope, receive: Receive, context: RequestContext, needs: str, limit_bytes: int
+        self, scope: Scope, receive: Receive, context: RequestContext, required_scope: str, limit_bytes: int
     ) -> tuple[Caller, dict[str, Any]]:
-        """The caller alone, after the body is complete, and the body as a JSON object."""
-        (caller, _, _), body = await self.authenticated_body(scope, receive, context, needs, limit_bytes)
+        """As `authenticated_body`, the caller and the body alone."""
+        (caller, _, _), body = await self.authenticated_body(scope, receive, context, required_scope, limit_bytes)
         return caller, body
 
-    async def run_in_thread(self, act: Callable[[], _T]) -> _T:
-        """What comes of a call that may block; it is waited for even when the client goes away."""
-        return await anyio.to_thread.run_sync(act, limiter=self._threads)
+    async def run_in_thread(self, call: Callable[[], _T]) -> _T:
+        """Run a call that may block, in a thread. Its end is awaited even when the client disconnects."""
+        return await anyio.to_thread.run_sync(call, limiter=self._threads)

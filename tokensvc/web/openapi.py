@@ -38,7 +38,7 @@ _REFUSALS = {
 _NAMED = re.compile(r"\{(\w+)\}")
 
 
-class OpenApi:
+class OpenApiRoute:
     """Renders the page once."""
 
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:

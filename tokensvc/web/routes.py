@@ -37,12 +37,12 @@ from tokensvc.web.context import RequestContext, Routes
 from tokensvc.web.endpoints import keys, revocations, status, tokens
 from tokensvc.web.endpoints.denials import DenialRoutes
 from tokensvc.web.endpoints.health import Readiness, livez
-from tokensvc.web.endpoints.jwks import Jwks
+from tokensvc.web.endpoints.jwks import JwksRoute
 from tokensvc.web.endpoints.keys import KeyRoutes
 from tokensvc.web.endpoints.revocations import RevocationRoutes
-from tokensvc.web.endpoints.status import Status
+from tokensvc.web.endpoints.status import StatusRoute
 from tokensvc.web.endpoints.tokens import TokenRoutes
-from tokensvc.web.openapi import OpenApi
+from tokensvc.web.openapi import OpenApiRoute
 from tokensvc.web.operations import BoundOperation, Operation, bind_all, routes_of
 from tokensvc.web.schemas import (
     JwkSet,
@@ -186,10 +186,10 @@ DENIALS: tuple[Operation[DenialRoutes], ...] = (
         errors=_OF_ONE,
     ),
 )
-STATUS: Operation[Status] = Operation(
+STATUS: Operation[StatusRoute] = Operation(
     "GET",
     "/v1/status",
-    Status.status,
+    StatusRoute.status,
     "How the deployment does",
     scope=status.SCOPE,
     response=StatusView,
@@ -259,10 +259,10 @@ READYZ: Operation[Readiness] = Operation(
     errors=(503,),
     logs_success=False,
 )
-JWKS: Operation[Jwks] = Operation(
-    "GET", "/.well-known/jwks.json", Jwks.jwks, "The public halves that tokens verify with", response=JwkSet
+JWKS: Operation[JwksRoute] = Operation(
+    "GET", "/.well-known/jwks.json", JwksRoute.jwks, "The public halves that tokens verify with", response=JwkSet
 )
-OPENAPI: Operation[OpenApi] = Operation("GET", "/openapi.json", OpenApi.openapi, "This page")
+OPENAPI: Operation[OpenApiRoute] = Operation("GET", "/openapi.json", OpenApiRoute.openapi, "This page")
 METRICS: Operation[Metrics] = Operation(
     "GET", "/metrics", _metrics, "Figures in Prometheus's text format", logs_success=False
 )
@@ -298,7 +298,7 @@ def public_routes(
             *bind_all(DENIALS, denial_routes),
             LIVEZ.bind(None),
             READYZ.bind(readiness),
-            JWKS.bind(Jwks(snapshot)),
+            JWKS.bind(JwksRoute(snapshot)),
             *admin,
         ]
     )
@@ -314,7 +314,7 @@ def worker_routes(metrics: Metrics) -> Routes:
     return _described([LIVEZ.bind(None), METRICS.bind(metrics)])
 
 
-def admin_operations(metrics: Metrics, status_route: Status, key_routes: KeyRoutes) -> list[BoundOperation]:
+def admin_operations(metrics: Metrics, status_route: StatusRoute, key_routes: KeyRoutes) -> list[BoundOperation]:
     """What an operator's tools ask for."""
     return [METRICS.bind(metrics), STATUS.bind(status_route), *bind_all(KEYS, key_routes)]
 
@@ -322,5 +322,5 @@ def admin_operations(metrics: Metrics, status_route: Status, key_routes: KeyRout
 def _described(bound: Iterable[BoundOperation]) -> Routes:
     """A listener's routes, and the page that describes exactly these."""
     served = list(bound)
-    page = OpenApi([*(operation for operation, _ in served), OPENAPI])
+    page = OpenApiRoute([*(operation for operation, _ in served), OPENAPI])
     return routes_of([*served, OPENAPI.bind(page)])

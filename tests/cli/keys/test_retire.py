@@ -141,7 +141,7 @@ def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
     monkeypatch.setattr(retire, "SYNC_TIMEOUT_SECONDS", 0)
     store = opened(terminal)
     behind = store.versions.read().keys.number
-    store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, behind, 1, undecryptable=(signing,)))
+    store.workers.record_heartbeat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, behind, 1, undecryptable=(signing,)))
     said = terminal("keys", "compromise", signing, "--yes", "--json").json
     (worker,) = said["staleWorkers"]
     assert worker["workerId"] == "deaf:1:f00d"
@@ -150,6 +150,6 @@ def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
     assert "deaf:1:f00d may not have heard" in shown.out
     assert "deaf:1:f00d cannot open its private half" in shown.out
     number, tag = store.versions.read().keys
-    store.workers.beat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, number, 1, keys_tag=tag))
+    store.workers.record_heartbeat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, number, 1, keys_tag=tag))
     assert "Every worker has heard" in terminal("keys", "show", signing).out
     store.close()

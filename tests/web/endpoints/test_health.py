@@ -72,7 +72,7 @@ def test_with_a_clock_that_is_off_it_is_not(worker: Worker) -> None:
 def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(keyring=EMPTY_KEYRING)
     assert worker.code() == "no_signing_key"
-    assert "no key yet; an operator has to generate one" in worker.ask().body.decode()
+    assert "no key exists yet; an operator has to generate one" in worker.ask().body.decode()
 
 
 def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_key: PrivateKey) -> None:
@@ -82,7 +82,7 @@ def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_
         keyring=Keyring({CHANNEL.account_region: RegionKeys(wrong, {"k1": private_key.public_key()})})
     )
     assert worker.code() == "no_signing_key"
-    assert "refused by signature" in worker.ask().body.decode()
+    assert "denied by the rule signature" in worker.ask().body.decode()
 
 
 def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
@@ -125,8 +125,8 @@ def test_a_store_that_is_away_is_a_warning_within_the_lease(worker: Worker) -> N
     answer = worker.ask()
     assert answer.status == 200
     [told] = json.loads(answer.body)["warnings"]
-    assert "has not answered for 100 seconds" in told
-    assert "signs for 800 more" in told
+    assert "has not responded for 100 s" in told
+    assert "stops signing in 800 s" in told
 
 
 def test_trouble_in_every_place_is_unready(worker: Worker) -> None:

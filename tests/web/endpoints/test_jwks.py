@@ -15,11 +15,11 @@ from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.web.endpoints.jwks import Jwks
+from tokensvc.web.endpoints.jwks import JwksRoute
 
 
 def answered(keyring: Keyring) -> dict[str, list[dict[str, str]]]:
-    answer = answer_of(Jwks(lambda: Snapshot(keyring=keyring)).jwks, scope_of("GET"), b"")
+    answer = answer_of(JwksRoute(lambda: Snapshot(keyring=keyring)).jwks, scope_of("GET"), b"")
     assert answer.status == 200
     assert (b"cache-control", b"max-age=60") in answer.headers
     body: dict[str, list[dict[str, str]]] = json.loads(answer.body)

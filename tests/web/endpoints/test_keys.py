@@ -42,7 +42,7 @@ class Service:
 
         def snapshot() -> Snapshot:
             now, monotonic = stage.clock.now(), stage.clock.monotonic()
-            return self.snapshot._replace(began_at=monotonic, wall_offset_seconds=now - monotonic)
+            return self.snapshot._replace(refresh_started_at=monotonic, wall_offset_seconds=now - monotonic)
 
         authorized = RequestAuthenticator(snapshot, stage.clock, lease_seconds=1e9)
         keys = KeyRoutes(
@@ -113,8 +113,8 @@ def test_one_key_tells_its_history_and_who_has_not_heard(stage: Stage, service: 
     key = stage.generate()
     number, tag = stage.store.versions.read().keys
     stage.clock.wall = stage.store.versions.read().now  # heartbeats are dated by the store
-    stage.store.workers.beat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
-    stage.store.workers.beat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key.id,), keys_tag=tag))
+    stage.store.workers.record_heartbeat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
+    stage.store.workers.record_heartbeat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key.id,), keys_tag=tag))
     shown = service.get(f"/v1/keys/{key.id}")
     assert [(step["step"], step["outcome"]) for step in shown["history"]] == [
         ("activate", "done"),

@@ -32,7 +32,7 @@ from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
-from tokensvc.web.endpoints.status import Status
+from tokensvc.web.endpoints.status import StatusRoute
 
 DASHBOARD, SHOP = "tsk_a_secret", "tsk_b_secret"
 SECRETS = {
@@ -47,11 +47,11 @@ class Deployment:
     def __init__(self, stage: Stage) -> None:
         self.stage, self.store = stage, stage.store
         stage.clock.wall = self.store.versions.read().now
-        self.route = Status(RequestAuthenticator(self.snapshot, stage.clock, lease_seconds=10**9), self.facts)
+        self.route = StatusRoute(RequestAuthenticator(self.snapshot, stage.clock, lease_seconds=10**9), self.facts)
 
     def snapshot(self) -> Snapshot:
         now, monotonic = self.stage.clock.now(), self.stage.clock.monotonic()
-        return Snapshot(secrets=SECRETS, began_at=monotonic, wall_offset_seconds=now - monotonic)
+        return Snapshot(secrets=SECRETS, refresh_started_at=monotonic, wall_offset_seconds=now - monotonic)
 
     def facts(self) -> StatusData:
         store = self.store
@@ -65,10 +65,10 @@ class Deployment:
             read_leaders(store.leases),
         )
 
-    def beat(self, worker_id: str, **said: Any) -> Heartbeat:
+    def record_heartbeat(self, worker_id: str, **said: Any) -> Heartbeat:
         number, tag = self.store.versions.read().keys
         heartbeat = Heartbeat(worker_id, "here", 7, 900.0, number, 1, keys_tag=tag)._replace(**said)
-        self.store.workers.beat(heartbeat)
+        self.store.workers.record_heartbeat(heartbeat)
         return heartbeat
 
     def answer(self, key: str = DASHBOARD) -> Any:
@@ -128,7 +128,7 @@ def test_each_region_shows_its_keys_its_slots_and_what_comes_next(deployment: De
     deployment.stage.clock.wall = deployment.store.versions.read().now
     news = RegionStatus(EAST, 3, 1, "the next one takes over", 1_900_000_000.9, 1_800_000_000.0)
     waiting = RegionStatus(WEST, 3, 3, "all slots are filled", None, 1_800_000_000.0)
-    deployment.beat("a", regions=(news, waiting))
+    deployment.record_heartbeat("a", regions=(news, waiting))
     east, west = deployment.answer()["regions"]
     assert (east["region"], east["activeKey"]) == (EAST, active)
     assert {key["id"]: key["state"] for key in east["keys"]} == {former: "retiring", active: "active"}
@@ -155,7 +155,7 @@ def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deploymen
 
 
 def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> None:
-    deployment.beat("cut-off", problems=(problem_of("old news"),))
+    deployment.record_heartbeat("cut-off", problems=(problem_of("old news"),))
     with write_transaction(deployment.store.engine) as connection:
         connection.execute(
             sa.update(schema.workers).values(
@@ -163,9 +163,9 @@ def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> No
             )
         )
     commands.request_rotation(deployment.stage.context(), [EAST], "a test")
-    deployment.beat("leader", problems=(problem_of("IVS is down"), problem_of("full")))
+    deployment.record_heartbeat("leader", problems=(problem_of("IVS is down"), problem_of("full")))
     full = (problem_of("full"),)
-    deployment.beat("cannot-open", undecryptable=("k1",), problems=full, signer="aws-lc", fallback_reason="no AVX-512")
+    deployment.record_heartbeat("cannot-open", undecryptable=("k1",), problems=full, signer="aws-lc", fallback_reason="no AVX-512")
     deployment.store.leases.acquire("rotation", "leader", 20)
     said = deployment.answer()
     workers = {worker["workerId"]: worker for worker in said["workers"]}

@@ -184,7 +184,7 @@ def test_a_caller_that_is_disabled_while_its_body_comes_gets_nothing(worker: Wor
 def test_a_lease_that_ends_while_the_body_comes_is_ended(worker: Worker) -> None:
     later = lambda: worker.clock.advance(901)  # noqa: E731
     for ask, body in ((worker.single, ASK), (worker.batch, {"requests": [ASK]})):
-        worker.snapshot = worker.snapshot._replace(began_at=worker.clock.monotonic())
+        worker.snapshot = worker.snapshot._replace(refresh_started_at=worker.clock.monotonic())
         with pytest.raises(SnapshotStale):
             ask(receive=slowly(worker, body, later))
 
@@ -344,7 +344,7 @@ def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker
     async def timed() -> float:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await worker.routes._find({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot, Caller("shop", POLICY))
+        await worker.routes._look_up({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot, Caller("shop", POLICY))
         return loop.time() - began
 
     assert 0.25 <= asyncio.run(timed()) < 1.5
@@ -490,13 +490,13 @@ def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
 def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: Worker) -> None:
     """The token is reckoned by the time after waiting."""
     worker.snapshot = worker.snapshot._replace(channels={})
-    ask = worker.routes._directory.ask
+    ask = worker.routes._channel_cache.ask
 
     def jump(channel_arn: str, caller: str) -> Any:
         worker.clock.jump(3600)
         return ask(channel_arn, caller)
 
-    worker.routes._directory.ask = jump  # type: ignore[method-assign]
+    worker.routes._channel_cache.ask = jump  # type: ignore[method-assign]
     with pytest.raises(SnapshotStale, match="jumped"):
         worker.single()
 

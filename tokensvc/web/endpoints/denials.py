@@ -1,4 +1,4 @@
-"""`/v1/denials…`: decode -> deny, list, remove -> encode."""
+"""`/v1/denials…`: decode -> add, list or remove -> encode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokensvc.web.query_parameters import read_model
 
 
 class DenialRoutes:
-    """The three routes. What they ask of the store, they ask in threads."""
+    """The three denial routes. They call the store in threads."""
 
     def __init__(self, authenticator: RequestAuthenticator, service: DenialService) -> None:
         self._authenticator = authenticator

@@ -1,10 +1,10 @@
-"""Whether this worker lives, and whether it can sign.
+"""Liveness and readiness probes.
 
-Rules of the file
-- Readiness answers one question: can this worker sign now? It signs a probe with the active key of each place and lets
-  the playback rules judge it. Trouble that all workers share is a warning, never a 503, and so is a key that this
-  worker cannot open while another one signs in its stead.
-- The answer is kept for a second: a balancer that asks often costs one signature a second.
+Invariants
+- Readiness answers one question: can this worker sign now? It signs a probe token with the active key of each region
+  and validates it by the playback rules. A problem that all workers share is a warning, never a 503; so is a key that
+  this worker cannot decrypt while another key signs in its place.
+- The result is cached for a second, so that frequent probes cost one signature a second.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tokensvc.tokens.snapshot import Snapshot, require_fresh
 from tokensvc.tokens.validation import Outcome, PlaybackAttempt, validate
 from tokensvc.web.context import RequestContext
 
-_KEPT_SECONDS = 1.0
-_STORE_AWAY_SECONDS = 5.0
-"""A snapshot is refreshed about once a second; one so old means that the store does not answer."""
+_CACHE_SECONDS = 1.0
+_STORE_UNAVAILABLE_SECONDS = 5.0
+"""The snapshot is refreshed about once a second; when it is this old, the store does not respond."""
 
 _PROBE_CHANNEL = "readiness-probe"
 
@@ -52,66 +52,68 @@ class Readiness:
         lease_seconds: float,
     ) -> None:
         self._snapshot = snapshot
-        self._trouble = problems
-        """What the background duties of all workers have to say."""
+        self._problems = problems
+        """The problems of the background tasks of all workers."""
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._kept: tuple[float, Response] | None = None
+        self._cached: tuple[float, Response] | None = None
         self._draining = False
 
     def drain(self) -> None:
-        """Answer unready from now on: the worker was told to stop and still serves what comes."""
+        """Report unready from now on: the worker is stopping and still serves the requests that arrive."""
         self._draining = True
 
     async def readyz(self, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
-        """200 when this worker can sign, else 503 and why."""
+        """200 when this worker can sign, otherwise 503 with the reason."""
         if self._draining:
-            return _unready("draining", "this worker is stopping")
+            return _unready("draining", "this worker is shutting down")
         snapshot, now, monotonic = self._snapshot(), self._clock.now(), self._clock.monotonic()
         try:
-            require_fresh(snapshot, now, monotonic, self._lease_seconds)  # cheap, and never a second late
-        except CannotSign as failure:
-            return _unready(failure.code, failure.message)
-        if self._kept is None or monotonic - self._kept[0] > _KEPT_SECONDS:
-            self._kept = (monotonic, self._judge(snapshot, now))
-        return self._kept[1]
+            require_fresh(
+                snapshot, now, monotonic, self._lease_seconds
+            )  # never cached: it is cheap and has to be current
+        except CannotSign as error:
+            return _unready(error.code, error.message)
+        if self._cached is None or monotonic - self._cached[0] > _CACHE_SECONDS:
+            self._cached = (monotonic, self._evaluate(snapshot, now))
+        return self._cached[1]
 
-    def _judge(self, snapshot: Snapshot, now: float) -> Response:
+    def _evaluate(self, snapshot: Snapshot, now: float) -> Response:
         if snapshot.max_ttl_seconds < 1:
             return _unready(MaxTtlUnavailable.code, "; ".join(snapshot.damage))
         if not snapshot.subject_key:
             return _unready(SubjectKeyLost.code, "; ".join(snapshot.damage))
         if not snapshot.keyring.region_keys:
-            return _unready("no_signing_key", "no key yet" + remedy_text(Remedy(Action.GENERATE_KEY)))
+            return _unready("no_signing_key", "no key exists yet" + remedy_text(Remedy(Action.GENERATE_KEY)))
         warnings = []
         usable = 0
-        for place, slot in snapshot.keyring.region_keys.items():
-            trouble = _probe(place, slot, int(now))
-            usable += trouble is None
-            if told := trouble or slot.problems:
-                warnings.append(f"{place.region}: {told}")
+        for account_region, region_keys in snapshot.keyring.region_keys.items():
+            failure = _probe(account_region, region_keys, int(now))
+            usable += failure is None
+            if problem := failure or region_keys.problems:
+                warnings.append(f"{account_region.region}: {problem}")
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
-        warnings += [*snapshot.damage, *self._store_away(snapshot), *map(problem_sentence, self._trouble())]
+        warnings += [*snapshot.damage, *self._store_warnings(snapshot), *map(problem_sentence, self._problems())]
         body: dict[str, Any] = {"status": "ready", "warnings": warnings}
         return Response(200, orjson.dumps(body), (JSON,), "ok")
 
-    def _store_away(self, snapshot: Snapshot) -> list[str]:
-        away = self._clock.monotonic() - snapshot.began_at
-        left = self._lease_seconds - away
-        words = f"the store has not answered for {away:.0f} seconds; this worker signs for {left:.0f} more"
-        return [words] if away > _STORE_AWAY_SECONDS else []
+    def _store_warnings(self, snapshot: Snapshot) -> list[str]:
+        age = self._clock.monotonic() - snapshot.began_at
+        left = self._lease_seconds - age
+        warning = f"the store has not responded for {age:.0f} s; this worker stops signing in {left:.0f} s"
+        return [warning] if age > _STORE_UNAVAILABLE_SECONDS else []
 
 
-def _probe(account_region: AccountRegion, slot: RegionKeys, now: int) -> str | None:
-    """Sign a token for a channel that cannot be and let the rules judge it; None when it is admitted."""
-    if slot.active is None or now > slot.active.not_after:
-        return slot.problems or "no active key"
+def _probe(account_region: AccountRegion, region_keys: RegionKeys, now: int) -> str | None:
+    """Sign and validate a token for a channel that cannot exist. The reason of a failure, or None."""
+    if region_keys.active is None or now > region_keys.active.not_after:
+        return region_keys.problems or "no active key"
     channel = Arn(account_region, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
-    token = jws_compact(signed, slot.active.prepared.sign(digest(signed)))
-    verdict = validate(PlaybackAttempt(token, now, channel, keys=list(slot.verification_keys.values())))
-    return None if verdict.outcome is Outcome.ALLOW else f"the probe was refused by {verdict.denied_by}"
+    token = jws_compact(signed, region_keys.active.prepared.sign(digest(signed)))
+    result = validate(PlaybackAttempt(token, now, channel, keys=list(region_keys.verification_keys.values())))
+    return None if result.outcome is Outcome.ALLOW else f"the probe token was denied by the rule {result.denied_by}"
 
 
 def _unready(code: str, detail: str) -> Response:

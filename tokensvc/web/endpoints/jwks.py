@@ -1,8 +1,8 @@
-"""`GET /.well-known/jwks.json`: the public halves that our tokens verify with, for anyone's JOSE library.
+"""`GET /.well-known/jwks.json`: the public keys that our tokens verify with, for any JOSE library.
 
-Rules of the file
-- Every key that IVS holds for us is in it: active, prepared and retiring, so that a token minted a moment ago verifies
-  through a rotation. Tokens carry no `kid`; a verifier tries each.
+Invariants
+- The set has every key that IVS holds for us, active, prepared and retiring, so that a token issued a moment ago still
+  verifies during a rotation. Tokens carry no `kid`; a verifier tries each key.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.context import RequestContext
 
 
-class Jwks:
-    """Renders the ring's public halves as a JWK set (RFC 7517, 5; RFC 7518, 6.2.1)."""
+class JwksRoute:
+    """Renders the keyring's public keys as a JWK set (RFC 7517, section 5; RFC 7518, section 6.2.1)."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
         self._snapshot = snapshot
 
     async def jwks(self, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
-        accepted = {
+        public_keys = {
             key_id: key
-            for slot in self._snapshot().keyring.region_keys.values()
-            for key_id, key in slot.verification_keys.items()
+            for region_keys in self._snapshot().keyring.region_keys.values()
+            for key_id, key in region_keys.verification_keys.items()
         }
-        keys = [_jwk(key_id, key) for key_id, key in sorted(accepted.items())]
+        keys = [_jwk(key_id, key) for key_id, key in sorted(public_keys.items())]
         return Response(200, orjson.dumps({"keys": keys}), (JSON, (b"cache-control", b"max-age=60")), "ok")
 
 

@@ -1,7 +1,7 @@
-"""`/v1/revocations…`: decode -> accept, list, look up, cancel, retry -> encode.
+"""`/v1/revocations…`: decode -> accept, list, get, cancel or retry -> encode.
 
 Invariants
-- 202 is answered when the store has the revocation, and not before.
+- The response is 202 only once the revocation is stored.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tokensvc.web.query_parameters import read_model
 READ, WRITE = "revocations:read", "revocations:write"
 REQUEST_MAX_BYTES = 16 * 1024
 BATCH_MAX_BYTES = 1024 * 1024
-_KEY = re.compile(r"[!-~]{1,255}")
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
 class RevocationRoutes:
-    """The six routes. What they ask of the store, they ask in threads of their own."""
+    """The six revocation routes. They call the store in threads."""
 
     def __init__(self, authenticator: RequestAuthenticator, service: RevocationService) -> None:
         self._authenticator = authenticator
@@ -50,12 +50,12 @@ class RevocationRoutes:
         return json_response(AcceptedRevocationView.of(accepted), 202, "accepted")
 
     async def add_batch(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
-        """`POST /v1/revocations/batch`: up to 1,000, each with its answer or its own problem, in order."""
+        """`POST /v1/revocations/batch`: up to 1,000, each with its own result or problem, in order."""
         caller, body = await self._authenticator.caller_and_body(scope, receive, context, WRITE, BATCH_MAX_BYTES)
         key = _idempotency_key(scope, body)
         items = batch_items(body, "revocations", BATCH_MAX)
-        found = await self._authenticator.run_in_thread(lambda: self._service.add_many(caller, items, key))
-        results = [_result(one) for one in found]
+        outcomes = await self._authenticator.run_in_thread(lambda: self._service.add_many(caller, items, key))
+        results = [_result(outcome) for outcome in outcomes]
         return Response(202, orjson.dumps({"results": results}), (JSON,), "batch")
 
     async def list(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
@@ -66,37 +66,37 @@ class RevocationRoutes:
 
     async def show(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/revocations/{id}`."""
-        return await self._one(self._service.get, READ, scope, context)
+        return await self._for_one(self._service.get, READ, scope, context)
 
     async def retry(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/revocations/{id}/retry`."""
-        return await self._one(self._service.retry, WRITE, scope, context)
+        return await self._for_one(self._service.retry, WRITE, scope, context)
 
     async def cancel(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/revocations/{id}/cancel`."""
-        return await self._one(self._service.cancel, WRITE, scope, context)
+        return await self._for_one(self._service.cancel, WRITE, scope, context)
 
-    async def _one(
-        self, use_case: Callable[[Caller, str], Revocation], needs: str, scope: Scope, context: RequestContext
+    async def _for_one(
+        self, use_case: Callable[[Caller, str], Revocation], required_scope: str, scope: Scope, context: RequestContext
     ) -> Response:
-        caller = self._authenticator.caller(scope, context, needs)
+        caller = self._authenticator.caller(scope, context, required_scope)
         revocation_id = scope["path_params"]["id"]
-        found = await self._authenticator.run_in_thread(lambda: use_case(caller, revocation_id))
-        return json_response(RevocationView.of(found))
+        revocation = await self._authenticator.run_in_thread(lambda: use_case(caller, revocation_id))
+        return json_response(RevocationView.of(revocation))
 
 
 def _idempotency_key(scope: Scope, body: dict[str, Any]) -> IdempotencyKey | None:
-    """What the caller names the request by, if it does. The same fields in another order are the same request."""
-    name = header(scope, b"idempotency-key")
-    if not name:
+    """The request's Idempotency-Key and a digest of its fields, if it has one. The order of fields does not matter."""
+    key = header(scope, b"idempotency-key")
+    if not key:
         return None
-    if not _KEY.fullmatch(name):
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidRequest([FieldError("Idempotency-Key", "must have 1 to 255 printable ASCII characters")])
-    whole = scope["path"].encode() + b"\n" + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    return IdempotencyKey(name, hashlib.sha256(whole).digest())
+    content = scope["path"].encode() + b"\n" + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return IdempotencyKey(key, hashlib.sha256(content).digest())
 
 
-def _result(one: Accepted | TokensvcError) -> dict[str, Any]:
-    if isinstance(one, TokensvcError):
-        return {"problem": problem_details(one)}
-    return AcceptedRevocationView.of(one).model_dump()
+def _result(outcome: Accepted | TokensvcError) -> dict[str, Any]:
+    if isinstance(outcome, TokensvcError):
+        return {"problem": problem_details(outcome)}
+    return AcceptedRevocationView.of(outcome).model_dump()

@@ -15,8 +15,8 @@ from tokensvc.web.context import RequestContext
 SCOPE = "keys:read"
 
 
-class Status:
-    """The route, and where it reads: from the store at each request."""
+class StatusRoute:
+    """`GET /v1/status`, read from the store at each request."""
 
     def __init__(self, authenticator: RequestAuthenticator, read: Callable[[], StatusData]) -> None:
         self._authenticator = authenticator

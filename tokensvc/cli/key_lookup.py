@@ -1,8 +1,8 @@
-"""Which key of this deployment signed a token, by the store's records; for `tokensvc tokens explain`.
+"""Finds the key of this deployment that signed a token, from the store's records; for `tokensvc tokens explain`.
 
 Invariants
-- Only public halves are read; neither the vault nor IVS is asked.
-- The store is optional: without settings, or when it cannot be opened, a token is judged without it.
+- Only public keys are read; neither the vault nor IVS is called.
+- The store is optional: without settings, or if it cannot be opened, a token is validated without it.
 - A signature by no known key proves nothing: others may have imported key pairs into the same account and region.
 """
 
@@ -24,16 +24,16 @@ from tokensvc.tokens.validation import PlaybackAttempt, RuleStatus, validate
 
 
 class SigningKeyMatch(NamedTuple):
-    """The key that signed a token."""
+    """The key of this deployment that signed a token."""
 
     key_id: str
     key: PublicKey
     placement: KeyPlacement | None
-    """The key in the channel's account and region; None when it was never imported there."""
+    """The key in the channel's account and region; None if it was never imported there."""
 
 
 def read_key_records() -> list[KeyRecord] | None:
-    """The deployment's keys; None, with a line on standard error, when the store cannot be used."""
+    """The deployment's keys; None, with a line on standard error, if the store cannot be used."""
     try:
         store = open_configured_store(read_settings(os.environ))
         try:
@@ -41,16 +41,16 @@ def read_key_records() -> list[KeyRecord] | None:
         finally:
             store.close()
     except TokensvcError as problem:
-        print_progress(f"the store's keys are not used: {failure_text(problem)}")
+        print_progress(f"The store's keys are not used: {failure_text(problem)}")
         return None
 
 
 def find_signing_key(attempt: PlaybackAttempt, account_region: AccountRegion, records: Iterable[KeyRecord]) -> SigningKeyMatch | None:
-    """The key among these that made the token's signature."""
+    """The key among these whose signature the token carries; None if none matches."""
     for record in records:
         key = read_public_der(record.public_der)
-        findings = validate(attempt._replace(keys=[key])).rule_results
-        if any(f.rule == "signature" and f.result is RuleStatus.PASS for f in findings):
+        results = validate(attempt._replace(keys=[key])).rule_results
+        if any(r.rule == "signature" and r.result is RuleStatus.PASS for r in results):
             placement = next((p for p in record.placements if p.account_region == account_region), None)
             return SigningKeyMatch(record.id, key, placement)
     return None
